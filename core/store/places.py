@@ -126,12 +126,15 @@ class Places:
 
 
 class _WaitingTurn(NamedTuple):
+    """A turn in the queue. It compares by `position`, then by `seq`."""
+
     position: int
     seq: int
     sender: Sender
 
     @property
     def flow(self) -> tuple[str, str]:
+        """Return the channel and the person."""
         return self.sender.channel, self.sender.person
 
 

@@ -115,9 +115,11 @@ class PostgresStatements:
         self.raw = connection
 
     def execute(self, sql: str, parameters: Any = (), /) -> psycopg.Cursor[Any]:
+        """Run a statement and return its cursor."""
         return self.raw.execute(translate_sql(sql), _storable_values(parameters))
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> None:
+        """Run a statement once for each row of parameters."""
         rows = [_storable_values(each) for each in parameters]
         if len(rows) == 1:  # a pipeline costs more than it saves
             self.raw.execute(translate_sql(sql), rows[0])
@@ -162,6 +164,11 @@ class PostgresDatabase:
     async def write(
         self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None = None
     ) -> T:
+        """Run `work` in a transaction and return its result; the result is durable on return.
+
+        `then` runs on the event loop after the commit, even if the caller was cancelled meanwhile.
+        Raises NotStored, Unstorable, and whatever `work` raises.
+        """
         if self._closed:
             raise NotStored
         task = asyncio.create_task(self._write(work, then))
@@ -177,11 +184,16 @@ class PostgresDatabase:
             task.exception()
 
     async def read(self, work: Callable[[SqlConnection], T]) -> T:
+        """Run `work` in a read-only transaction that sees one state of all tables.
+
+        Raises NotStored, and whatever `work` raises.
+        """
         if self._closed:
             raise NotStored
         return await self._in_thread(functools.partial(self._transact, work, reads=True))
 
     async def scrub(self, *, whole: bool = False) -> None:
+        """Remove deleted rows from the files of tables with personal data. Raises NotStored."""
         if not self._closed:
             await self._in_thread(self._vacuum)
 
@@ -189,6 +201,7 @@ class PostgresDatabase:
         """Do nothing: Ponte makes no copies of a Postgres database."""
 
     async def close(self) -> None:
+        """Wait for writes under way, then close the connections. Later calls raise NotStored."""
         if self._closed:
             return
         self._closed = True
@@ -199,6 +212,7 @@ class PostgresDatabase:
     async def _write(
         self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None
     ) -> T:
+        """Run `work` in a thread, then `then` on the event loop."""
         result = await self._in_thread(functools.partial(self._transact, work))
         if then is not None:
             then(result)
@@ -208,6 +222,7 @@ class PostgresDatabase:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _open(self) -> None:
+        """Migrate the database, then open the pool. Blocking. Raises NotStored, NewerDatabase."""
         import psycopg
         from psycopg.rows import dict_row
         from psycopg_pool import ConnectionPool

@@ -61,15 +61,23 @@ class SqlJournal:
         the turn."""
 
     def check_ownership(self) -> None:
+        """Raise TakenOver if other processes may count this one as dead."""
         if not self._is_alive():
             raise TakenOver
 
     async def begin(self, seq: int) -> Turn | None:
+        """Start an attempt of a turn and return the turn. Return None if the turn has ended."""
         return await self._database.write(lambda c: _begin_turn(c, seq, self._owner))
 
     async def record_user_message(
         self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None
     ) -> Sequence[Item]:
+        """Add the person's message to the transcript, once, and return the turn's items.
+
+        Notes about changes that the thread has not received yet come first. `reserve` runs in the
+        same transaction; if it raises, nothing is stored. Raises Superseded.
+        """
+
         def write(connection: SqlConnection) -> Sequence[Item]:
             if not _read_items(connection, turn.seq):
                 notes = changes.take_notes(connection, turn.thread)
@@ -87,6 +95,12 @@ class SqlJournal:
         return await self._write_current(turn, write)
 
     async def record_response(self, turn: Turn, number: int, response: str) -> None:
+        """Record the id of a round's response.
+
+        If the turn is superseded, raises Superseded, but keeps the id so that the response can be
+        erased. If a later attempt exists, raises TakenOver and stores nothing.
+        """
+
         def write(connection: SqlConnection) -> bool:
             threads.record_remote(connection, turn.thread, Remote("response", response))
             if not _is_current(connection, turn):
@@ -104,6 +118,11 @@ class SqlJournal:
     async def record_round(
         self, turn: Turn, said: RoundOutput, started: ToolCall | None = None
     ) -> None:
+        """Record the model's output of a round.
+
+        `started` is the round's tool call that starts now, if the round has only one.
+        """
+
         def write(connection: SqlConnection) -> None:
             _add_round(connection, turn, said)
             if started:
@@ -112,9 +131,12 @@ class SqlJournal:
         await self._write_current(turn, write)
 
     async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
+        """Record that a tool call started. Raises Superseded."""
         await self._write_current(turn, lambda connection: _start_call(connection, turn, call))
 
     async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
+        """Record the handle by which another system knows a tool call. Raises Superseded."""
+
         def write(connection: SqlConnection) -> None:
             connection.execute(
                 "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?",
@@ -189,11 +211,15 @@ class SqlJournal:
         await self._write_current(turn, write)
 
     async def record_posting(self, turn: Turn, number: int, key: str) -> None:
+        """Record that the part `number` of the answer is about to be posted under `key`."""
         await self._write_current(
             turn, lambda connection: _insert_post(connection, turn, number, key)
         )
 
     async def record_posted(self, turn: Turn, number: int, post: str) -> None:
+        """Record the platform's id of a post. An older generation may do so too, but not an older
+        attempt: that raises TakenOver."""
+
         def write(connection: SqlConnection) -> None:
             _check_attempt(connection, turn)
             _mark_posted(connection, turn, number, post)
@@ -201,6 +227,7 @@ class SqlJournal:
         await self._database.write(write)
 
     async def record_removed(self, turn: Turn, number: int) -> None:
+        """Record that a person deleted the post `number` of a turn."""
         await self._execute(
             "UPDATE posts SET state = 'removed', at = ? WHERE seq = ? AND number = ?",
             time.time(), turn.seq, number,
@@ -209,6 +236,12 @@ class SqlJournal:
     async def end_turn(
         self, turn: Turn, state: TurnState, reason: str = "", posted: Post | None = None
     ) -> None:
+        """Set the final state of a turn and erase its `reply_to` token.
+
+        If the turn is superseded, raises Superseded, but stores `posted`. If a later attempt
+        exists, raises TakenOver and stores nothing.
+        """
+
         def write(connection: SqlConnection) -> bool:
             _check_attempt(connection, turn)
             if posted is not None:
@@ -231,6 +264,8 @@ class SqlJournal:
             raise Superseded
 
     async def put_back(self, turn: Turn) -> None:
+        """Return the turn to the queue with all its records, without counting this attempt."""
+
         def write(connection: SqlConnection) -> None:
             connection.execute(
                 "UPDATE inbox SET attempt = attempt - 1, owner = '',"
@@ -241,9 +276,11 @@ class SqlJournal:
         await self._write_current(turn, write)
 
     async def record_remote(self, thread: str, remote: Remote) -> None:
+        """Record an object on the model's server that must be erased with the thread."""
         await self._database.write(lambda c: threads.record_remote(c, thread, remote, self._owner))
 
     async def current_thread(self, conversation: str) -> Thread:
+        """Return the current thread of a conversation; create it if there is none."""
         return await self._database.write(lambda c: threads.current_thread(c, conversation))
 
     async def list_threads(self) -> Sequence[Thread]:
@@ -251,28 +288,36 @@ class SqlJournal:
         return await self._database.read(threads.list_threads)
 
     async def new_thread(self, conversation: str) -> Thread:
+        """Create a thread, make it the conversation's current one, and return it."""
         return await self._database.write(lambda c: threads.start_thread(c, conversation))
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[TranscriptEntry]:
+        """Return a thread's items, oldest first. `before`: only those of turns before this one."""
         return await self._database.read(lambda c: threads.read_transcript(c, thread, before))
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
+        """Return the origin of a thread's texts, as seen by `person` (a key)."""
         return await self._database.read(
             lambda c: threads.read_provenance(c, thread, person, before)
         )
 
     async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
+        """Return the messages and answers of the current thread, or of `thread`, oldest first."""
         return await self._database.read(lambda c: threads.list_entries(c, conversation, thread))
 
     async def list_conversations(
         self, platform: str, person: str = ""
     ) -> Sequence[ConversationSummary]:
+        """Return a platform's conversations: those of `person`, or those of no single person."""
         return await self._database.read(lambda c: threads.list_conversations(c, platform, person))
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+        """Return conversations that contain `words`, each with its newest matching turn's id."""
         return await self._database.read(lambda c: threads.search(c, platform, words, person))
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
+        """Set the title and the pin of a conversation; None leaves a value unchanged. Raises
+        NotFound."""
         await self._database.write(lambda c: threads.set_listing(c, conversation, title, pinned))
 
     async def history_entry(self, turn: str) -> HistoryEntry:
@@ -280,6 +325,8 @@ class SqlJournal:
         return await self._database.read(lambda c: threads.read_history_entry(c, turn))
 
     async def usage_of(self, seq: int) -> Usage:
+        """Return the tokens and the cost of a turn as counted so far; zero if nothing is counted."""
+
         def read(connection: SqlConnection) -> Usage:
             row = connection.execute(
                 "SELECT input, cached, output, reasoning, cost FROM usage WHERE seq = ?", (seq,)
@@ -289,6 +336,11 @@ class SqlJournal:
         return await self._database.read(read)
 
     async def replace_cards(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
+        """Replace cards of the same ids in a turn's answer and return the turn.
+
+        Return None if the turn does not exist or was withdrawn.
+        """
+
         def write(connection: SqlConnection) -> Turn | None:
             row = get_locked_row(connection, seq)
             if row is None or row["state"] == "withdrawn":
@@ -317,20 +369,28 @@ class SqlJournal:
         return await self._database.read(read)
 
     async def record_post_removal(self, post: str) -> None:
+        """Record that a person deleted a post, given by the platform's id."""
         await self._execute(
             "UPDATE posts SET state = 'removed', at = ? WHERE post = ?", time.time(), post
         )
 
     async def author(self, seq: int) -> str:
+        """Return the key of the person who sent the message of a turn, "" if it does not exist."""
         return await self._database.read(lambda c: threads.find_author(c, seq))
 
     async def owner(self, conversation: str) -> str:
+        """Return the key of the person who began the current thread, "" if it has no messages."""
         return await self._database.read(lambda c: threads.find_owner(c, conversation))
 
     async def forget(self, conversation: str) -> ForgetResult:
+        """Blank a conversation, raise its generation, and mark its remote objects for erasure."""
         return await self._database.write(lambda c: threads.forget_conversation(c, conversation))
 
     async def forget_idle(self, conversation: str, since: float) -> ForgetResult | None:
+        """Forget a conversation unless it was used since `since` (seconds since the epoch).
+
+        Return None if nothing was done.
+        """
         return await self._database.write(lambda c: threads.forget_idle(c, conversation, since))
 
     async def list_idle_conversations(
@@ -348,12 +408,15 @@ class SqlJournal:
         return await self._database.read(lambda c: threads.list_conversations_of(c, person))
 
     async def list_remotes_to_erase(self) -> Sequence[Remote]:
+        """Return objects on the model's server that are to be erased."""
         return await self._database.read(threads.list_remotes_to_erase)
 
     async def list_unerasable_remotes(self) -> Sequence[Remote]:
+        """Return objects that could not be erased after many attempts, for the operator."""
         return await self._database.read(threads.list_unerasable_remotes)
 
     async def record_erasure(self, remote: Remote, done: bool) -> None:
+        """Record an attempt to erase an object on the model's server."""
         await self._database.write(lambda c: threads.record_erasure(c, remote, done))
 
     async def _execute(self, statement: str, *values: str | float) -> None:
