@@ -117,6 +117,7 @@ class Places:
         await self._changed.wait()
 
     def _hand_on(self) -> None:
+        """Give free places to turns that come back, and wake everything that waits for a change."""
         while self._returning and len(self._holders) < self.total:
             seq, free = self._returning.popleft()
             if not free.done():
@@ -236,6 +237,7 @@ class TurnQueue:
         return max(position, queue[-1].position) if queue else position
 
     def _keys(self, one: _WaitingTurn) -> tuple[Hashable, ...]:
+        """Return the keys of `_last` under which the turn is counted."""
         number = one.position // POSITIONS_PER_ROUND
         person, channel = one.sender.person, one.sender.channel
         return one.flow, (number, "person", person), (number, "channel", channel)

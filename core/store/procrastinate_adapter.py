@@ -144,6 +144,8 @@ def _create_app(
     from procrastinate.manager import JobManager, get_channel_for_queues
 
     class Manager(JobManager):
+        """Procrastinate's job manager with workarounds for its handling of errors."""
+
         async def register_worker(self) -> int:
             """Register a worker and remember its id."""
             id = await super().register_worker()

@@ -80,6 +80,7 @@ class RememberedState:
             await self.flush()
 
     async def _write_soon(self) -> None:
+        """Write every GATHER_SECONDS until nothing has changed."""
         while self._dirty:
             await asyncio.sleep(GATHER_SECONDS)
             await self.flush()
@@ -104,8 +105,8 @@ class SharedRememberedState(RememberedState):
         super().__init__(database, name, data)
         self._shared = database
         self._known: dict[str, Any] = {}
-        """The JSON object as this process last read or wrote it. The difference from it is what
-        this process changed."""
+        """The JSON object as this process last read or wrote it. A write stores only the
+        differences from it."""
 
     async def _load(self) -> str:
         stored = await super()._load()

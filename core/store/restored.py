@@ -4,9 +4,9 @@ A backup shows one moment. Work that was unfinished then has most likely ended s
 was answered, the proposal approved. Continuing it would do it a second time, so all of it is
 closed.
 
-Closing posts nothing. The author of a message is told when they write in that conversation again,
-and cards stay as they are in their channels. The rows of a partly applied change are recorded as
-unknown.
+Closing posts nothing. The author of a message is notified with their next message in that
+conversation, and cards stay as they are in their channels. The rows of a partly applied change are
+recorded as unknown.
 """
 
 from __future__ import annotations

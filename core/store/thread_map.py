@@ -140,6 +140,7 @@ class FileThreadMap:
             self._recent.pop(conversation, None)
 
     def _open(self) -> None:
+        """Open the file with sqlitedict and set its pragmas. Blocking."""
         # Tests whether the file can be opened: if not, sqlitedict's thread dies with a traceback.
         with closing(sqlite3.connect(self._path)) as probe:
             probe.execute("PRAGMA journal_mode=WAL")

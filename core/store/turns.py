@@ -1,7 +1,7 @@
 """The journal of turns: the SQL that records every step of a turn, so that it survives a crash.
 
-Each method of `SqlJournal` is one transaction. Writes of a turn check its attempt and generation in
-the same transaction, so a process that lost the turn can change nothing.
+Each method of `SqlJournal` is one transaction. A write that continues a turn checks its attempt and
+generation in the same transaction. So a process that has lost a turn cannot continue it.
 """
 
 from __future__ import annotations
@@ -325,7 +325,7 @@ class SqlJournal:
         return await self._database.read(lambda c: threads.read_history_entry(c, turn))
 
     async def usage_of(self, seq: int) -> Usage:
-        """Return the tokens and the cost of a turn as counted so far; zero if nothing is counted."""
+        """Return the tokens and the cost of a turn as counted so far; zero if none are."""
 
         def read(connection: SqlConnection) -> Usage:
             row = connection.execute(
@@ -466,7 +466,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
 
 
 def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
-    """Remove the turn that this one replaces from what the model reads, and withdraw its proposals.
+    """Hide the turn that this one replaces from the model, and withdraw its proposals.
 
     Do nothing if somebody decided on one of its proposals or it has paid for something. The
     replaced turn must have ended, and must be of the same person in the same conversation.
@@ -585,6 +585,7 @@ def _turn_of(connection: SqlConnection, row: SqlRow) -> Turn:
     )
     calls = connection.execute("SELECT * FROM calls WHERE seq = ? ORDER BY started", (seq,))
     posts = connection.execute("SELECT * FROM posts WHERE seq = ? ORDER BY number", (seq,))
+    # This condition is that of the partial index `inbox_untold`.
     untold = connection.execute(
         "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
         " AND told = 0 ORDER BY seq DESC LIMIT 1",
