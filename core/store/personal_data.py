@@ -272,11 +272,13 @@ def _list_people(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
 
     def get_entry(key: str) -> dict[str, Any]:
+        """Return the person's entry; add a blank one if there is none."""
         blank = {"person": key, "platform": key.partition(":")[0], "name": "", "first": 0.0,
                  "last": 0.0, "messages": 0, "files": 0, "changes": 0, "decisions": 0}  # fmt: skip
         return found.setdefault(key, blank)
 
     def note_activity(row: SqlRow) -> dict[str, Any]:
+        """Extend the person's `first` and `last` by those of the row, and return their entry."""
         each = get_entry(str(row["person"]))
         first, last = float(row["first"] or 0), float(row["last"] or 0)
         each["first"] = min(filter(None, (each["first"], first)), default=0.0)

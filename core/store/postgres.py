@@ -178,6 +178,7 @@ class PostgresDatabase:
         return await asyncio.shield(task)
 
     def _on_write_done(self, task: asyncio.Task[Any]) -> None:
+        """Forget a finished write."""
         self._running.discard(task)
         if not task.cancelled():
             # Reading the error keeps asyncio from logging it if the caller was cancelled.
@@ -219,6 +220,7 @@ class PostgresDatabase:
         return result
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread of the pool, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _open(self) -> None:

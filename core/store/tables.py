@@ -556,13 +556,16 @@ DECLARED_TABLES = (
     ),
 )  # fmt: skip
 EXPORTED = tuple(table for table in DECLARED_TABLES if table.section)
+"""The tables that an export of a person contains."""
 COPIED = tuple(table for table in DECLARED_TABLES if table.copied and not table.shared)
+"""The tables that `ponte migrate` copies from SQLite to Postgres."""
 NEWEST_MIGRATION = max(
     max([table.since, *(c.since for c in table.columns), *(i.since for i in table.indexes)])
     for table in DECLARED_TABLES
 )
 """The number of the newest migration."""
 PERSONAL_TABLES = tuple(table for table in DECLARED_TABLES if table.whose != "nobody")
+"""The tables with personal data. Postgres vacuums them after an erasure."""
 
 
 def purged_with(name: Literal["inbox", "changes"]) -> Sequence[str]:

@@ -423,7 +423,7 @@ def _history_entry_of(row: SqlRow) -> HistoryEntry:
 
 
 def _erase_message(connection: SqlConnection, seq: int, message: Message) -> None:
-    """Blank a message and its answer, and set its state to `withdrawn`.
+    """Blank a message and its answer, delete its tool calls, and set its state to `withdrawn`.
 
     The row itself stays, so that a repeated delivery of the same event is still recognised.
     """
