@@ -272,6 +272,7 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
         " FROM threads WHERE id = :thread",
         {"thread": thread, "person": person, "before": before},
     ).fetchone()
+    # The caller only looks for addresses in these texts, so texts without a dot are left out.
     written = connection.execute(
         "SELECT item FROM items WHERE thread = ? AND person = ? AND replaced = 0"
         " AND item LIKE '%.%'",
