@@ -1,7 +1,7 @@
-"""Accounts of the page, each with its own token, and sessions that people signed out of.
+"""Accounts of the web page, each with its own token, and the sessions that people signed out of.
 
-Of a token its SHA-256 is kept. That suffices for 256 random bits: a slow hash, as passwords need,
-makes guessing what people think up dear, and these cannot be guessed.
+Only the SHA-256 of a token is stored. That suffices because a token is 256 random bits. Passwords
+need a slow hash because people choose guessable ones; a random token cannot be guessed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
 
 class NameTaken(BadInput):
+    """An account with this name exists already."""
+
     sentence = "{name} is there already; `ponte people renew {name}` makes a new token."
 
 
 def new_token() -> str:
-    """Return a random token of 43 characters that may stand in a URL."""
+    """Return a random token of 43 characters that are safe in a URL."""
     return secrets.token_urlsafe(_TOKEN_BYTES)
 
 
@@ -34,13 +36,13 @@ def hash_token(token: str) -> str:
 
 
 class SqlPageAccounts:
-    """Accounts by the key of their person; each method is one transaction."""
+    """The accounts of the page, by the key of their person. Each method is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, person: str, token: str) -> None:
-        """Add an account. `token` is hashed. Raises NameTaken."""
+        """Add an account. `token` is the hash of its token. Raises NameTaken."""
         values = (person, token, time.time())
 
         def write(connection: SqlConnection) -> int:
@@ -53,7 +55,7 @@ class SqlPageAccounts:
             raise NameTaken(name=_name_of(person))
 
     async def renew(self, person: str, token: str) -> None:
-        """Replace the token of an account. Raises NotFound."""
+        """Replace the token of an account. `token` is the new token's hash. Raises NotFound."""
 
         def write(connection: SqlConnection) -> int:
             return connection.execute(
@@ -64,7 +66,10 @@ class SqlPageAccounts:
             raise NotFound(what=_name_of(person))
 
     async def remove(self, person: str) -> Sequence[int]:
-        """Delete an account. Return its person's unfinished turns by `seq`. Raises NotFound."""
+        """Delete an account and return the `seq` of its unfinished turns, the latest first.
+
+        Raises NotFound.
+        """
 
         def write(connection: SqlConnection) -> Sequence[int] | None:
             gone = connection.execute("DELETE FROM people WHERE person = ?", (person,)).rowcount
@@ -81,7 +86,7 @@ class SqlPageAccounts:
         return left
 
     async def list_all(self) -> Sequence[PageAccount]:
-        """Return all accounts by name."""
+        """Return all accounts, sorted by the key of their person."""
 
         def read(connection: SqlConnection) -> Sequence[PageAccount]:
             rows = connection.execute("SELECT person, token, added, seen FROM people")
@@ -90,6 +95,8 @@ class SqlPageAccounts:
         return sorted(await self._database.read(read), key=lambda one: one.person)
 
     async def find(self, person: str) -> PageAccount | None:
+        """Return the account of a person, None if there is none."""
+
         def read(connection: SqlConnection) -> PageAccount | None:
             row = connection.execute(
                 "SELECT person, token, added, seen FROM people WHERE person = ?", (person,)
@@ -99,14 +106,16 @@ class SqlPageAccounts:
         return await self._database.read(read)
 
     async def record_visit(self, person: str, day: str) -> None:
-        """Record that they signed in on that day (UTC, as in 2026-11-21)."""
+        """Record that a person signed in on `day` (UTC, as in 2026-11-21), unless a later day is
+        recorded."""
         statement = "UPDATE people SET seen = ? WHERE person = ? AND seen < ?"
         await self._database.write(lambda c: c.execute(statement, (day, person, day)).close())
 
     async def end_session(self, session: str, until: float) -> None:
-        """Record that this session has ended; `until`: when it would have expired.
+        """Record that a person signed out of a session, and delete records of expired sessions.
 
-        Raises NotStored.
+        `session` is the SHA-256 of the session, `until` the time at which it would have expired
+        (seconds since the epoch). Raises NotStored.
         """
 
         def write(connection: SqlConnection) -> None:
@@ -119,7 +128,7 @@ class SqlPageAccounts:
         await self._database.write(write)
 
     async def is_session_ended(self, session: str) -> bool:
-        """Return whether somebody signed out of that session. Raises NotStored."""
+        """Return whether somebody signed out of this session. Raises NotStored."""
         statement = "SELECT 1 FROM ended_sessions WHERE session = ?"
         return await self._database.read(
             lambda c: c.execute(statement, (session,)).fetchone() is not None

@@ -1,6 +1,7 @@
-"""Find, count, export and erase what the tables hold of a person, by the person's key.
+"""Find, count, export and erase the rows of a person in all tables, by the person's key.
 
-Which tables and columns these are is declared in `core/store/tables.py`.
+`core/store/tables.py` declares which tables and columns contain personal data. A key looks like
+`slack:T1:U1`: the platform, for Slack the workspace, and the platform's id of the person.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from core.store.remembered import FORGOTTEN_ID, remove_ids
 from core.store.tables import DECLARED_TABLES, EXPORTED, Column, Link, TableDeclaration, Whose
 
 FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
-"""The person who replaces people who were forgotten where a row stays: money, and decisions on
-others' changes."""
+"""Replaces a forgotten person in rows that stay: usage, and decisions on other people's changes."""
 EXPORT_PAGE_ROWS = 200
-"""Most rows of an export in one response."""
+"""Maximum rows of an export in one response."""
 _SECRETS = frozenset({"token", "reference"})
-"""Fields of stored messages that hold a platform's short-lived token."""
+"""Fields of stored messages that contain a platform's short-lived token. An export only says
+whether they are set."""
 _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
 _TURNS = (
@@ -43,19 +44,23 @@ _TURNS = (
     " WHERE person = :person UNION SELECT seq FROM calls WHERE person = :person"
     " UNION SELECT seq FROM posts WHERE person = :person"
 )
+"""An SQL query for the turns (`seq`) that have any row of the person."""
 _CONDITIONS: Mapping[Whose, str] = {
     "person": "person = :person",
     "turn": f"seq IN ({_TURNS})",
     "change": "change IN (SELECT id FROM changes WHERE person = :person)",
     "money": "person = :one",
 }
-"""By `Table.whose`: the SQL condition for a person's rows."""
+"""The SQL condition for a person's rows, by `TableDeclaration.whose`."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPerson:
-    """A person in the tables. `one`: the key that their money is counted under. `ids`: the
-    platform's ids of the person and of their direct channels."""
+    """A person who has rows in the tables.
+
+    `money_key` is the key under which their usage is counted. `ids` are the platform's ids of the
+    person and of their direct channels.
+    """
 
     key: str
     money_key: str
@@ -64,18 +69,23 @@ class KnownPerson:
 
     @property
     def id(self) -> str:
+        """Return the platform's id of the person."""
         return self.key.rpartition(":")[2]
 
     @property
     def values(self) -> Mapping[str, str]:
+        """Return the values of the placeholders `:person` and `:one` in the SQL of this module."""
         return {"person": self.key, "one": self.money_key}
 
 
 @dataclass(frozen=True, slots=True)
 class PersonConversations:
-    """The conversations that a person takes part in: those of theirs alone, and shared ones.
-    `threads` are the ids of the others' threads that hold something of theirs; `told` of those
-    in which the model read what they decided."""
+    """The conversations in which a person took part, by key.
+
+    `alone` are conversations without anybody else, `shared` those with other people. `threads` are
+    the ids of threads in shared conversations with items of the person. `decided_threads` are the
+    ids of threads in which the model read what they decided about another person's change.
+    """
 
     alone: Sequence[str] = ()
     shared: Sequence[str] = ()
@@ -85,21 +95,31 @@ class PersonConversations:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """The outcome of an erasure. `decided` are others' changes whose cards named the person."""
+    """The result of an erasure: the number of rows that were deleted or changed.
+
+    `decided` are the ids of other people's changes that the person decided on; their cards must be
+    redrawn without the name.
+    """
 
     rows: int
     decided: Sequence[str] = ()
 
 
 class UnknownPerson(NotFound):
+    """No row contains the person that was asked for."""
+
     sentence = "Nobody is known here as {person}. `ponte person list` shows who is."
 
 
 class AmbiguousPerson(BadInput):
+    """A key without its workspace fits several people."""
+
     sentence = "{person} may be any of these: {what}. Write the whole key."
 
 
 class StillApplying(PonteError):
+    """A person cannot be erased while a change that they asked for or decided is being applied."""
+
     code = "still_applying"
     sentence = (
         "A change that they asked for or approved is being applied just now. Forget them again in "
@@ -108,8 +128,11 @@ class StillApplying(PonteError):
 
 
 class SqlPersonalData:
-    """Personal data in one database. `one` returns the key that a person's money is counted under.
-    `shared`: the database is Postgres, with the tables that only Postgres has."""
+    """The personal data in one database.
+
+    `money_key` maps a person's key to the key under which their usage is counted. `shared` is True
+    if the database is Postgres, which has additional tables.
+    """
 
     def __init__(
         self, database: Database, money_key: Callable[[str], str] = str, *, shared: bool = False
@@ -119,14 +142,19 @@ class SqlPersonalData:
         self._shared = shared
 
     async def list_people(self) -> Sequence[Mapping[str, Any]]:
-        """Return who did something here, the latest first: `person`, `platform`, `name`, `first`
-        and `last` (seconds since 1970, 0 where nothing tells), and how many there are of each kind.
-        People whom a platform merely lists are not among them; `find` finds them."""
+        """Return the people who did something here, the most recently active first.
+
+        Each entry has `person`, `platform`, `name`, `first` and `last` (seconds since 1970, 0 if
+        unknown), and the numbers of `messages`, `files`, `changes` and `decisions`. People who only
+        appear in a platform's list of members are left out; `find` finds them too.
+        """
         return await self._database.read(_list_people)
 
     async def find(self, written: str) -> KnownPerson:
-        """Return the person written as `slack:T1:U1`, `slack:T1/U1`, or `slack:U1` if that is one
-        person. Raises UnknownPerson, Ambiguous."""
+        """Return the person with the key `slack:T1:U1`, also written `slack:T1/U1`.
+
+        `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
+        """
 
         def read(connection: SqlConnection) -> KnownPerson:
             wanted = written.strip().replace("/", ":")
@@ -143,14 +171,17 @@ class SqlPersonalData:
         return await self._database.read(read)
 
     def by_key(self, key: str) -> KnownPerson:
-        """Return a person with that key and no names, which suffices to read their rows."""
+        """Return a person with this key, without names and ids, and without reading the database.
+        The key suffices to read their rows."""
         return KnownPerson(key, self._money_key(key))
 
     async def find_conversations(self, who: KnownPerson) -> PersonConversations:
+        """Return the conversations in which the person took part."""
         return await self._database.read(lambda c: _find_conversations(c, who))
 
     async def count_rows(self, who: KnownPerson) -> Mapping[str, int]:
-        """Return how many rows each section of an export has, without empty sections."""
+        """Return the number of rows in each section of the person's export. Empty sections are
+        left out."""
 
         def read(connection: SqlConnection) -> Mapping[str, int]:
             found = {table.section: _count_rows(connection, table, who) for table in EXPORTED} | {
@@ -165,7 +196,10 @@ class SqlPersonalData:
     async def read_rows(
         self, who: KnownPerson, section: str, begin: int = 0
     ) -> Sequence[Mapping[str, Any]]:
-        """Return at most ROWS_AT_ONCE rows of a section, oldest first, after the first `begin`."""
+        """Return at most EXPORT_PAGE_ROWS rows of a section of the person's export.
+
+        The first `begin` rows are skipped. Rows are in the order of the table's first two columns.
+        """
 
         def read(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
             columns: Sequence[Column] = ()
@@ -183,7 +217,8 @@ class SqlPersonalData:
         return await self._database.read(read)
 
     async def read_remembered(self, who: KnownPerson) -> Mapping[str, Any]:
-        """Return what platforms remember about anybody, by the row's name."""
+        """Return the parsed JSON of every row of the table `remembered`, by the row's name. It
+        contains entries of all people."""
 
         def read(connection: SqlConnection) -> Mapping[str, Any]:
             rows = connection.execute("SELECT name, data FROM remembered")
@@ -192,20 +227,21 @@ class SqlPersonalData:
         return await self._database.read(read)
 
     async def owns_file(self, who: KnownPerson, file: str) -> bool:
-        """Return whether that file is theirs."""
+        """Return whether the file with this id belongs to the person."""
         sql = "SELECT 1 FROM files WHERE id = ? AND person = ?"
         return await self._database.read(
             lambda c: c.execute(sql, (file, who.key)).fetchone() is not None
         )
 
     async def list_files(self, who: KnownPerson) -> Sequence[str]:
+        """Return the ids of the person's files."""
         sql = "SELECT id FROM files WHERE person = ?"
         return await self._database.read(
             lambda c: [row["id"] for row in c.execute(sql, (who.key,))]
         )
 
     async def list_unfinished_turns(self, who: KnownPerson) -> Sequence[int]:
-        """Return their turns that have not ended, the latest first."""
+        """Return the `seq` of the person's turns that have not ended, the latest first."""
         sql = (
             f"SELECT seq FROM inbox WHERE person = ? AND state NOT IN ({_FINAL})"  # noqa: S608
             " ORDER BY seq DESC"
@@ -215,11 +251,12 @@ class SqlPersonalData:
         )
 
     async def erase(self, who: KnownPerson, at_work: Collection[str] | None = None) -> Erasure:
-        """Delete their rows, and remove their name from the rows of others, in one transaction.
+        """Delete the person's rows and remove their name from other people's rows.
 
-        Delete files and thread records before: they are found by these rows. `at_work`: the
-        platforms whose changes may be under way, None for all. Raises StillApplying while a change
-        of theirs is applied on one of them.
+        This is one transaction. Delete the person's files and thread records first, because these
+        rows are needed to find them. `at_work` names the platforms on which a change may be under
+        way, None for all. Raises StillApplying if a change that the person asked for or decided is
+        being applied on one of them.
         """
         return await self._database.write(
             lambda c: _erase_rows(c, who, at_work, shared=self._shared)
@@ -227,17 +264,21 @@ class SqlPersonalData:
 
 
 _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
+"""The end of an SQL query for other people's changes that the person decided on."""
 
 
 def _list_people(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
+    """Return the entries described in `SqlPersonalData.list_people`."""
     found: dict[str, dict[str, Any]] = {}
 
     def get_entry(key: str) -> dict[str, Any]:
+        """Return the person's entry; add a blank one if there is none."""
         blank = {"person": key, "platform": key.partition(":")[0], "name": "", "first": 0.0,
                  "last": 0.0, "messages": 0, "files": 0, "changes": 0, "decisions": 0}  # fmt: skip
         return found.setdefault(key, blank)
 
     def note_activity(row: SqlRow) -> dict[str, Any]:
+        """Extend the person's `first` and `last` by those of the row, and return their entry."""
         each = get_entry(str(row["person"]))
         first, last = float(row["first"] or 0), float(row["last"] or 0)
         each["first"] = min(filter(None, (each["first"], first)), default=0.0)
@@ -275,7 +316,7 @@ def _list_people(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
 
 
 def _find_keys(connection: SqlConnection, but: Collection[str] = ()) -> set[str]:
-    """Return the keys of all people in the tables, leaving out the tables `but`."""
+    """Return the keys of all people in the tables, except those only in the tables `but`."""
     tables = [table.name for table in DECLARED_TABLES if table.has_person and table.name not in but]
     selects = [f"SELECT person FROM {name}" for name in tables]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
@@ -283,16 +324,18 @@ def _find_keys(connection: SqlConnection, but: Collection[str] = ()) -> set[str]
 
 
 def _is_person(key: str) -> bool:
+    """Return whether the value of a column `person` is a person's key, which has a colon."""
     return ":" in key
 
 
 def _without_workspace(key: str) -> str:
-    """Return the key without its workspace."""
+    """Return a person's key without its workspace, as in `slack:U1`."""
     parts = key.split(":")
     return f"{parts[0]}:{parts[-1]}"
 
 
 def _read_person(connection: SqlConnection, key: str, one: str) -> KnownPerson:
+    """Return the person with all their names and ids in the tables. `one` is their money key."""
     names = set[str]()
     sql = "SELECT message FROM inbox WHERE person = ?"
     for row in connection.execute(sql, (key,)):
@@ -320,6 +363,8 @@ def _read_person(connection: SqlConnection, key: str, one: str) -> KnownPerson:
 
 
 def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonConversations:
+    """Return the conversations in which the person wrote, has a file or asked for a change, and
+    those whose key names them."""
     platform = who.key.partition(":")[0]
     rows = connection.execute(
         "SELECT conversation FROM inbox WHERE person = :person"
@@ -355,13 +400,17 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
 
 
 def _has_own_key(conversation: str, who: KnownPerson) -> bool:
-    """Return whether the conversation's key names them (`Address.conversation`)."""
+    """Return whether the conversation's key ends in the person's id, so that it is theirs alone
+    (`Address.conversation`)."""
     platform = who.key.partition(":")[0]
     return conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}")
 
 
 def _has_nobody_else(connection: SqlConnection, conversation: str, who: KnownPerson) -> bool:
-    """Return whether its key names them, or nobody else ever wrote there."""
+    """Return whether a conversation is the person's alone.
+
+    Its key names them, or nobody else has a message, an item, a file or a change there.
+    """
     return _has_own_key(conversation, who) or (
         connection.execute(
             "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
@@ -378,21 +427,24 @@ def _has_nobody_else(connection: SqlConnection, conversation: str, who: KnownPer
 
 
 def _count_rows(connection: SqlConnection, table: TableDeclaration, who: KnownPerson) -> int:
+    """Return the number of the person's rows in a table."""
     sql = f"SELECT count(*) AS n FROM {table.name} WHERE {_condition(table)}"  # noqa: S608
     return _select_count(connection, sql, who.values)
 
 
 def _condition(table: TableDeclaration) -> str:
-    """Return the SQL condition for a person's rows."""
+    """Return the SQL condition that selects a person's rows in a table."""
     return table.rows or _CONDITIONS[table.whose]
 
 
 def _select_count(connection: SqlConnection, sql: str, values: Mapping[str, str]) -> int:
+    """Run a query and return its column `n`."""
     return int(connection.execute(sql, values).fetchone()["n"])
 
 
 def _export_row(columns: Sequence[Column], row: dict[str, Any]) -> Mapping[str, Any]:
-    """Return the row for an export: JSON parsed, and of secrets only whether they are set."""
+    """Return a row as an export contains it: JSON is parsed, and a secret becomes True if it is
+    set. The row is changed in place."""
     for column in columns:
         if column.secret:
             row[column.name] = bool(row[column.name])
@@ -402,13 +454,15 @@ def _export_row(columns: Sequence[Column], row: dict[str, Any]) -> Mapping[str, 
 
 
 def _parse_json(text: str) -> Any:
+    """Return parsed JSON without secrets, or the text itself if it is not JSON."""
     try:
         return _hide_secrets(json.loads(text))
     except ValueError:
-        return text  # arguments are as the model wrote them
+        return text  # the arguments of a tool call are text of the model, possibly invalid JSON
 
 
 def _hide_secrets(value: Any) -> Any:
+    """Return parsed JSON in which each secret field is replaced by whether it is set."""
     if isinstance(value, dict):
         return {k: bool(v) if k in _SECRETS else _hide_secrets(v) for k, v in value.items()}
     return [_hide_secrets(each) for each in value] if isinstance(value, list) else value
@@ -416,8 +470,12 @@ def _hide_secrets(value: Any) -> Any:
 
 @dataclass(slots=True)
 class _ErasureWork:
-    """The state of one erasure. `gone` are the ids of their changes, `decided` those of others'
-    changes that they decided on or approved."""
+    """The state of one erasure.
+
+    `seqs` are the person's turns. `gone` are the ids of changes that the person asked for,
+    `decided` those of other people's changes that they decided on or approved. `rows` counts the
+    rows that were deleted or changed.
+    """
 
     connection: SqlConnection
     who: KnownPerson
@@ -429,22 +487,26 @@ class _ErasureWork:
     rows: int = 0
 
     def select_ids(self, sql: str) -> frozenset[Any]:
-        """Return the first column."""
+        """Run a query with the person's values and return the first column of its rows."""
         rows = self.connection.execute(sql, self.who.values).fetchall()
         return frozenset(row[next(iter(dict(row)))] for row in rows)
 
     def run_for_each(self, sql: str, values: Iterable[Any]) -> None:
+        """Run a statement with one `?` for each value, and count the affected rows."""
         for value in values:
             self.rows += max(0, self.connection.execute(sql, (value,)).rowcount)
 
     def run(self, sql: str) -> None:
+        """Run a statement with the person's values, and count the affected rows."""
         self.rows += max(0, self.connection.execute(sql, self.who.values).rowcount)
 
 
 def _erase_rows(
     connection: SqlConnection, who: KnownPerson, at_work: Collection[str] | None, *, shared: bool
 ) -> Erasure:
+    """Erase the person as described in `SqlPersonalData.erase`."""
     places = _find_conversations(connection, who)
+    # All locks are taken in one order, so that two erasures cannot deadlock.
     for conversation in sorted((*places.alone, *places.shared)):
         lock_key(connection, conversation)
     work = _ErasureWork(connection, who, shared, places)
@@ -471,7 +533,8 @@ def _erase_rows(
 
 
 def _delete_rows(work: _ErasureWork) -> None:
-    """Delete their rows by the links that each table declares (`Table.deleted_by`)."""
+    """Delete the person's rows by the links that each table declares
+    (`TableDeclaration.deleted_by`)."""
     _remove_from_remembered(work)
     alone = work.places.alone
     threads = "SELECT id FROM threads WHERE conversation = ?"
@@ -499,7 +562,10 @@ def _delete_rows(work: _ErasureWork) -> None:
 
 
 def _anonymise_decisions(work: _ErasureWork) -> None:
-    """Keep their decisions on others' changes without their name, and have the cards redrawn."""
+    """Replace the person by FORGOTTEN_PERSON in their decisions on other people's changes.
+
+    The change's `version` rises, so that its card is redrawn without the name.
+    """
     for id in sorted(work.decided):
         work.connection.execute(
             "UPDATE changes SET version = version + 1,"
@@ -516,7 +582,10 @@ def _anonymise_decisions(work: _ErasureWork) -> None:
 
 
 def _mark_remotes(work: _ErasureWork) -> None:
-    """List conversations on the model's server for erasure; shared ones continue in a new one."""
+    """Mark objects on the model's server that contain the person's data for erasure.
+
+    A shared conversation continues in a new object on the server.
+    """
     sql = "UPDATE remotes SET erase = 1 WHERE erase = 0 AND thread = ?"
     work.run_for_each(sql, work.places.threads)
     work.run_for_each(f"{sql} AND kind <> 'container'", work.places.decided_threads)
@@ -529,7 +598,10 @@ def _mark_remotes(work: _ErasureWork) -> None:
 
 
 def _remove_from_answers(work: _ErasureWork) -> None:
-    """Blank others' answers about their changes, and remove their name where they decided."""
+    """Blank other people's answers with cards of the person's changes.
+
+    In answers with cards of changes that the person decided on, replace only their name.
+    """
     rows = work.connection.execute(
         "SELECT seq, answer FROM inbox WHERE person <> :person AND answer LIKE '%\"cards\":%'",
         work.who.values,
@@ -553,7 +625,10 @@ def _remove_from_answers(work: _ErasureWork) -> None:
 
 
 def _remove_from_notes(work: _ErasureWork) -> None:
-    """Delete notes for the model about their changes, and their name where they decided."""
+    """Delete the model's notes about the person's changes.
+
+    In notes about changes that the person decided on, replace only their name.
+    """
     ids = work.gone | work.decided
     threads = set[str]()
     for id in ids:
@@ -569,7 +644,7 @@ def _remove_from_notes(work: _ErasureWork) -> None:
 
 
 def _remove_quotes(work: _ErasureWork) -> None:
-    """Remove quotes of their messages from others' messages in shared conversations."""
+    """Remove quotes of the person's messages from other people's messages and from transcripts."""
     names = work.who.names | {work.who.id}
     for conversation in work.places.shared:
         rows = work.connection.execute(
@@ -593,8 +668,9 @@ def _remove_quotes(work: _ErasureWork) -> None:
 def _find_items(
     work: _ErasureWork, threads: Iterable[str], name: str
 ) -> Iterator[tuple[int, Item]]:
-    """Yield the id and item of each transcript item in these threads that has that name."""
+    """Yield the row id and the item of each transcript item with this name in these threads."""
     for thread in sorted(threads):
+        # LIKE finds candidates without parsing every item; the name is compared after parsing.
         rows = work.connection.execute(
             "SELECT id, item FROM items WHERE thread = ? AND item LIKE ?",
             (thread, f'%"name":"{name}"%'),
@@ -606,17 +682,23 @@ def _find_items(
 
 
 def _update(work: _ErasureWork, sql: str, *values: object) -> None:
+    """Run a statement and count the affected rows."""
     work.rows += work.connection.execute(sql, values).rowcount
 
 
 def _without_names(text: str, who: KnownPerson) -> str:
-    """Return the text with their names and id replaced; code wrote them there."""
+    """Return the text with the person's names and id replaced.
+
+    Only for texts that Ponte wrote, because they contain these names verbatim.
+    """
+    # The longest name first, so that a name that begins with a shorter one is replaced whole.
     names = sorted(who.names | {who.id}, key=len, reverse=True)
     pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
     return re.sub(pattern, FORGOTTEN_PERSON.name, text)
 
 
 def _remove_from_remembered(work: _ErasureWork) -> None:
+    """Remove the person's entries from the JSON in the table `remembered`."""
     rows = work.connection.execute("SELECT name, data FROM remembered").fetchall()
     for row in rows:
         lock_key(work.connection, row["name"])
@@ -628,7 +710,11 @@ def _remove_from_remembered(work: _ErasureWork) -> None:
 
 
 def _anonymise_usage(work: _ErasureWork) -> None:
-    """Move their usage to NOBODY, so that sums stay; remove places where nobody else ever was."""
+    """Move the person's usage to FORGOTTEN_PERSON, so that sums stay right.
+
+    Remove the names of places and conversations that nobody else used, because these identify the
+    person.
+    """
     who, connection = work.who, work.connection
     values = {**who.values, "nobody": FORGOTTEN_PERSON.key}
     own = work.select_ids("SELECT DISTINCT place FROM usage WHERE person = :one")

@@ -1,14 +1,17 @@
-"""Who works next: a process has so many places, which channels and people get in turn.
+"""The order in which waiting turns get the limited places of a process, fair to all people.
 
-The order stands in one number, the `position` of a waiting turn, smallest first. Its round is
-`position // ROUND`: the first message that somebody has waiting in a channel is in the present
-round, their second one there in the next, and so on. Within a round, a turn comes after those that
-its person or its channel has there already. So a person who sends 300 messages delays each other
-person by one. Where new people keep coming, a turn that waits while OVERTAKEN later messages come
-in makes its round the present one.
+Each waiting turn has a number, its `position`; the smallest one runs first. Its round is
+`position // POSITIONS_PER_ROUND`.
 
-`Line` keeps that order in memory, for a process that has a database of its own. Where processes
-share one, `ponte_line_up` and `ponte_next` do the same in SQL (core/store/schema.py).
+- The first waiting message of a person in a channel is in the present round, their second one in
+  the next round, and so on.
+- Within a round, a turn comes after the turns of the same person and of the same channel.
+- So a person who sends 300 messages delays each other person by one message.
+- New people could delay a waiting turn without end. So once more than MAX_OVERTAKING_MESSAGES later
+  messages have arrived, the turn's round becomes the present one.
+
+`TurnQueue` keeps this order in memory, for a process with a database of its own. If processes share
+a database, `ponte_line_up` and `ponte_next` implement it in SQL (core/store/schema.py).
 """
 
 from __future__ import annotations
@@ -20,19 +23,19 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 POSITIONS_PER_ROUND = 1000
-"""Positions in one round; the last one is shared by all that follow."""
+"""Number of positions in one round. All turns beyond that share the round's last position."""
 MAX_PERSON_TURNS_IN_CHANNEL = 10
-"""Turns of one person in one channel that may be under way at once. Slack takes one post a second
-in a channel, so more of them would only wait for its pace."""
+"""Maximum turns of one person in one channel at the same time. Slack accepts one post a second in a
+channel, so more turns would only wait for that rate limit."""
 
 CRASHES_BEFORE_ALONE = 2
-"""Deaths of its process after which a turn runs alone."""
+"""Number of crashes of the process during a turn, after which the turn runs alone."""
 MAX_OVERTAKING_MESSAGES = 300
-"""Later messages after which no further one may come before a turn that waits for a place."""
+"""Number of later messages that may come before a turn that waits for a place."""
 
 
 class Sender(NamedTuple):
-    """Where a turn waits: by keys of its conversation, its channel and its person."""
+    """The keys of a message's conversation, channel and person."""
 
     conversation: str
     channel: str
@@ -40,8 +43,11 @@ class Sender(NamedTuple):
 
 
 class Places:
-    """The places of one process. A turn holds one while it works, and none while it waits for its
-    platform; it is under way from `begin` to `end`."""
+    """The places of one process, which limit how many turns work at the same time.
+
+    A turn holds a place while it works, and none while it waits for its platform. It is under way
+    from `begin` to `end`.
+    """
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -53,20 +59,21 @@ class Places:
 
     @property
     def is_free(self) -> bool:
-        """Whether a further turn may begin."""
+        """Return whether another turn may begin. Turns that come back have priority."""
         return not (self._is_shut or self._returning) and len(self._holders) < self.total
 
     def begin(self, seq: int) -> None:
+        """Give the turn a place. The caller has checked `is_free`."""
         self.under_way.add(seq)
         self._holders.add(seq)
 
     def leave(self, seq: int) -> None:
-        """Give the place to another turn; this one stays under way."""
+        """Release the turn's place; the turn stays under way."""
         self._holders.discard(seq)
         self._hand_on()
 
     async def come_back(self, seq: int) -> None:
-        """Take a place again, before any turn that has not begun."""
+        """Wait for a place again after `leave`. The turn comes before turns that have not begun."""
         if seq not in self.under_way or seq in self._holders:
             return
         free = asyncio.get_running_loop().create_future()
@@ -81,19 +88,22 @@ class Places:
             raise
 
     def end(self, seq: int) -> None:
+        """Release the turn's place if it holds one; the turn is no longer under way."""
         self.under_way.discard(seq)
         self._holders.discard(seq)
         self._hand_on()
 
     def shut(self) -> None:
-        """Let no further turn begin; those under way go on."""
+        """Let no other turn begin. Turns under way continue."""
         self._is_shut = True
 
     def open(self) -> None:
+        """Let turns begin again after `shut`."""
         self._is_shut = False
         self._hand_on()
 
     async def wait_until_free(self) -> None:
+        """Wait until another turn may begin."""
         while not self.is_free:
             await self._wait_for_change()
 
@@ -107,6 +117,7 @@ class Places:
         await self._changed.wait()
 
     def _hand_on(self) -> None:
+        """Give free places to turns that come back, and wake everything that waits for a change."""
         while self._returning and len(self._holders) < self.total:
             seq, free = self._returning.popleft()
             if not free.done():
@@ -116,37 +127,42 @@ class Places:
 
 
 class _WaitingTurn(NamedTuple):
+    """A turn in the queue. It compares by `position`, then by `seq`."""
+
     position: int
     seq: int
     sender: Sender
 
     @property
     def flow(self) -> tuple[str, str]:
+        """Return the channel and the person."""
         return self.sender.channel, self.sender.person
 
 
 class TurnQueue:
-    """Turns that wait in this process, each conversation's one after the other."""
+    """The order of the turns that wait in this process. Turns of one conversation run one after the
+    other."""
 
     def __init__(self) -> None:
         self._conversations: dict[str, deque[_WaitingTurn]] = {}
-        """By conversation: the turn that is ready, held back or under way, and those after it."""
+        """By conversation, its turns in order. The first one is ready, held back or under way."""
         self._open: dict[int, _WaitingTurn] = {}
         self._ready: list[_WaitingTurn] = []
         self._oldest: dict[int, _WaitingTurn] = {}
-        """By seq: what is ready, in the order in which it became so."""
+        """The ready turns by `seq`, in the order in which they became ready."""
         self._held: defaultdict[tuple[str, str], list[_WaitingTurn]] = defaultdict(list)
-        """By channel and person: what waits for one of their PERSON_TURNS."""
+        """By channel and person, a heap of the turns that are held back: the first of their
+        conversation, but MAX_PERSON_TURNS_IN_CHANNEL is reached."""
         self._active: Counter[tuple[str, str]] = Counter()
-        """By channel and person: how many are ready or under way."""
+        """By channel and person, the number of turns that are ready or under way."""
         self._present = 0
-        """The round of the turn that began last."""
+        """The present round: that of the turn that began last."""
         self._last: dict[Hashable, tuple[int, int]] = {}
-        """By flow, and by round with person or channel: the last position given, and how many
-        are open."""
+        """The last position that was assigned, and the number of unfinished turns. The keys are
+        (channel, person), (round, "person", person) and (round, "channel", channel)."""
 
     def add(self, seq: int, sender: Sender) -> int:
-        """Line the turn up; return how many are before it in its conversation."""
+        """Add a turn and return how many turns are before it in its conversation."""
         one = _WaitingTurn(self._position(seq, sender), seq, sender)
         self._open[seq] = one
         for key in self._keys(one):
@@ -158,7 +174,8 @@ class TurnQueue:
         return len(queue) - 1
 
     def next(self) -> int | None:
-        """The turn that begins now; None where none may."""
+        """Remove the ready turn with the smallest position and return its `seq`, None if no turn is
+        ready."""
         if not self._ready:
             return None
         one = heapq.heappop(self._ready)
@@ -167,7 +184,8 @@ class TurnQueue:
         return one.seq
 
     def end(self, seq: int) -> None:
-        """The turn, which had begun, is over."""
+        """Remove a turn that had begun. The next turns of its conversation and sender may become
+        ready."""
         one = self._open.pop(seq)
         for key in self._keys(one):
             position, count = self._last.pop(key)
@@ -183,11 +201,13 @@ class TurnQueue:
         self._release(one.flow)
 
     def _make_ready(self, one: _WaitingTurn) -> None:
-        """It is the first of its conversation."""
+        """Make the first turn of a conversation ready, or hold it back if its person has the
+        maximum of turns in the channel."""
         heapq.heappush(self._held[one.flow], one)
         self._release(one.flow)
 
     def _release(self, flow: tuple[str, str]) -> None:
+        """Make turns ready that were held back, up to the maximum of this channel and person."""
         held = self._held[flow]
         while held and self._active[flow] < MAX_PERSON_TURNS_IN_CHANNEL:
             self._active[flow] += 1
@@ -200,6 +220,7 @@ class TurnQueue:
             del self._active[flow]
 
     def _position(self, seq: int, sender: Sender) -> int:
+        """Return the position of a new turn. Never before an earlier turn of its conversation."""
         number = self._present if self._open else 0
         oldest = next(iter(self._oldest.values()), None)
         if oldest and seq - oldest.seq > MAX_OVERTAKING_MESSAGES:
@@ -216,6 +237,7 @@ class TurnQueue:
         return max(position, queue[-1].position) if queue else position
 
     def _keys(self, one: _WaitingTurn) -> tuple[Hashable, ...]:
+        """Return the keys of `_last` under which the turn is counted."""
         number = one.position // POSITIONS_PER_ROUND
         person, channel = one.sender.person, one.sender.channel
         return one.flow, (number, "person", person), (number, "channel", channel)

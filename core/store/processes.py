@@ -1,7 +1,8 @@
-"""The processes that share one database: their signs of life, their roles, and how many there are.
+"""The processes that share one database: their heartbeats, their roles and their number.
 
-Each process writes its row in `processes` every BEAT_SECONDS. A process without a sign of life for
-LEASE_SECONDS counts as dead, and other processes take its turns over.
+Each process updates its row in `processes` every BEAT_SECONDS. A process without a heartbeat for
+LEASE_SECONDS counts as dead, and other processes take over its turns. A role, such as Discord's
+gateway, is work that only one process does at a time; the process holds a lease for it.
 """
 
 from __future__ import annotations
@@ -26,22 +27,24 @@ from core.text.i18n import plural, say
 
 log = structlog.get_logger("jobs")
 BEAT_SECONDS = 3.0
-"""Between two signs of life of a process."""
+"""Seconds between two heartbeats of a process."""
 LEASE_SECONDS = 15.0
-"""Without a sign of life, after which a process counts as dead."""
+"""Seconds without a heartbeat after which a process counts as dead."""
 ROLE_LEASE_SECONDS = 12.0
-"""How long a role belongs to a process after it asked for it."""
+"""Seconds for which a role belongs to a process after it acquired or renewed the lease."""
 ROLE_MARGIN_SECONDS = 3.0
-"""How long before its lease can be taken a process stops the work of a role that it cannot renew.
-It is also the time that this work has to end: the Discord gateway closes a connection."""
+"""A process that cannot renew a role's lease stops the role's work this many seconds before the
+lease expires. The work has this time to end, for example to close a connection of Discord's
+gateway."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """The living processes, and the turns that wait for them.
+    """The number of living processes and of waiting turns.
 
-    `takes` processes take events in, `works` processes run turns. `oldest` is the age of the
-    longest waiting turn, in seconds; `leaders` the name of the process that has each role.
+    `takes` is the number of processes that receive events, `works` of those that run turns.
+    `waiting` is the number of waiting turns, `oldest` the age of the oldest one in seconds.
+    `leaders` maps each role to the name of the process that has it.
     """
 
     takes: int
@@ -52,6 +55,7 @@ class ClusterStatus:
 
     @property
     def words(self) -> str:
+        """Return the status as a text for people, in the current language."""
         parts = [
             say(
                 "processes that take events in: {takes}, that run turns: {works}",
@@ -76,6 +80,7 @@ class ClusterStatus:
 
 
 def read_cluster(connection: SqlConnection) -> ClusterStatus:
+    """Return the status of all processes that share the database."""
     living = connection.execute(
         "SELECT coalesce(sum(takes), 0) AS takes, coalesce(sum(works), 0) AS works FROM processes"
         " WHERE seen > extract(epoch FROM now()) - ?",
@@ -96,7 +101,10 @@ def read_cluster(connection: SqlConnection) -> ClusterStatus:
 
 
 class OwnProcess:
-    """This process's row in `processes`, and the roles that it leads."""
+    """The row of this process in `processes`, and the roles that it leads.
+
+    `takes`: the process receives events. `works`: it runs turns. `name` is its host and process id.
+    """
 
     def __init__(self, database: PostgresDatabase, id: str, *, takes: bool, works: bool) -> None:
         self._database = database
@@ -105,17 +113,19 @@ class OwnProcess:
         self._takes = takes
         self._works = works
         self.seen_at = time.monotonic()
-        """When the last sign of life that was stored began, by the monotonic clock."""
+        """The time at which the last stored heartbeat began, by the monotonic clock."""
 
     @property
     def seconds_silent(self) -> float:
+        """Return the seconds since the last stored heartbeat."""
         return time.monotonic() - self.seen_at
 
     def is_alive(self) -> bool:
-        """Whether no other process can have taken this one for dead."""
+        """Return whether no other process can count this one as dead, for BEAT_SECONDS more."""
         return self.seconds_silent < LEASE_SECONDS - BEAT_SECONDS
 
     def write_sign_of_life(self, connection: SqlConnection) -> None:
+        """Store a heartbeat, by the database's clock."""
         connection.execute(
             "INSERT INTO processes (id, name, takes, works, started, seen)"
             " VALUES (?, ?, ?, ?, extract(epoch FROM now()), extract(epoch FROM now()))"
@@ -124,6 +134,7 @@ class OwnProcess:
         )
 
     async def export_metrics(self) -> None:
+        """Update the metrics of the queue, the processes and the roles."""
         status = await self._database.read(read_cluster)
         metrics.queued.set(status.waiting)
         at = time.monotonic()
@@ -136,11 +147,11 @@ class OwnProcess:
             metrics.leads.labels(role).set(name == self.name)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do `work` while this process has the role's lease.
+        """Run `work` whenever this process has the lease of `role`. Runs until it is cancelled.
 
-        By this process's own clock the work ends ROLE_MARGIN_SECONDS before another process can
-        take the lease, also while the database does not answer. The lease is given up only after
-        the work has ended.
+        The work is cancelled ROLE_MARGIN_SECONDS before another process can take the lease. This
+        uses the process's own clock, so it works while the database does not answer. The lease is
+        released only after the work has ended.
         """
         loop = asyncio.get_running_loop()
         leading: asyncio.Task[None] | None = None
@@ -151,8 +162,8 @@ class OwnProcess:
                 with suppress(NotStored, TimeoutError):
                     async with asyncio.timeout(_seconds_to_next_step(leading, stop_at)):
                         renewed = await self._database.write(partial(self._renew, role))
-                    # The lease runs from the moment at which Postgres took the request, which is
-                    # later than `began`.
+                    # The lease starts when Postgres handles the request, which is later than
+                    # `began`. So the work always stops early rather than late.
                     stop_at = began + ROLE_LEASE_SECONDS - ROLE_MARGIN_SECONDS if renewed else 0.0
                 if leading and (leading.done() or loop.time() >= stop_at):
                     log.info("leads no more", role=role)
@@ -169,6 +180,7 @@ class OwnProcess:
                 await self._give_up(role)
 
     def _renew(self, role: str, connection: SqlConnection) -> bool:
+        """Acquire or renew the role's lease. Return False if another process has it."""
         row = connection.execute(
             "INSERT INTO leases (role, process, until)"
             " VALUES (:role, :process, extract(epoch FROM clock_timestamp()) + :seconds)"
@@ -180,7 +192,7 @@ class OwnProcess:
         return row is not None
 
     async def _give_up(self, role: str) -> None:
-        """Let another process take the role at once."""
+        """Release the role's lease, so that another process can acquire it at once."""
 
         def write(connection: SqlConnection) -> None:
             connection.execute(
@@ -193,12 +205,13 @@ class OwnProcess:
 
 
 def _seconds_to_next_step(leading: asyncio.Task[None] | None, stop_at: float) -> float:
-    """Return how long the next step of `lead` may take: not past the end of the work."""
+    """Return the maximum seconds of the next step of `lead`: at most until the work must stop."""
     left = stop_at - asyncio.get_running_loop().time()
     return min(BEAT_SECONDS, max(0.0, left)) if leading else BEAT_SECONDS
 
 
 async def _cancel_and_log(task: asyncio.Task[None]) -> None:
+    """Cancel the task, wait for its end, and log its error if it failed."""
     task.cancel()
     (outcome,) = await asyncio.gather(task, return_exceptions=True)
     if isinstance(outcome, Exception):

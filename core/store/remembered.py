@@ -1,4 +1,4 @@
-"""What a platform's side remembers over restarts, as JSON in one row of the table `remembered`."""
+"""State of a platform adapter that survives restarts: one JSON row in the table `remembered`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import structlog
 from core.domain.errors import NotStored
 from core.store.database import Database, SqlConnection, lock_key
 
-log = structlog.get_logger("files")  # the name that operators know it by
+log = structlog.get_logger("files")  # operators know these log lines by this name
 GATHER_SECONDS = 1.0
-"""How long changes are gathered before they are written."""
+"""Seconds for which changes are collected before one write."""
 FORGOTTEN_ID = "forgotten"
-"""Replaces the id of a person who was forgotten, where only their number matters."""
+"""Replaces the id of a forgotten person in lists of which only the length matters."""
 
 
 class RememberedState:
-    """The row with that name. `data` returns what it is to hold.
+    """A named row of JSON state. `data` returns the current state, to be stored as JSON.
 
-    What it holds may be lost: the changes of the last second, or all of it if it cannot be read.
-    Without a `database` nothing is kept over a restart.
+    The state may be lost: the changes of the last second in a crash, or all of it if the row cannot
+    be read. Without a `database`, nothing survives a restart.
     """
 
     def __init__(self, database: Database | None, name: str, data: Callable[[], object]) -> None:
@@ -34,12 +34,12 @@ class RememberedState:
         self._data = data
         self._dirty = False
         self._flushes = self._flushed = 0
-        """How many calls of `flush` began, and how many of them a write has covered."""
+        """The number of `flush` calls that began, and how many of these a write has covered."""
         self._writing = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 
     async def read(self) -> dict[str, Any]:
-        """Return the row's JSON object; an empty one if there is none, or it cannot be read."""
+        """Return the row's JSON object, or an empty one if the row is missing or unreadable."""
         try:
             data = json.loads(await self._load() or "{}")
         except (ValueError, NotStored) as error:
@@ -48,13 +48,16 @@ class RememberedState:
         return data if isinstance(data, dict) else {}
 
     def mark_changed(self) -> None:
-        """Write the row within the next seconds."""
+        """Schedule a write of the row within the next seconds."""
         self._dirty = True
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write_soon())
 
     async def flush(self) -> None:
-        """Write what changed before this call. Calls that wait for a write share the next one."""
+        """Write the current state. Calls that wait for a write share the next one.
+
+        A failed write is logged, not raised.
+        """
         self._dirty = False
         self._flushes += 1
         own = self._flushes
@@ -70,12 +73,14 @@ class RememberedState:
                 self._flushed = covered
 
     async def close(self) -> None:
+        """Write pending changes and stop writing."""
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
             await self.flush()
 
     async def _write_soon(self) -> None:
+        """Write every GATHER_SECONDS until nothing has changed."""
         while self._dirty:
             await asyncio.sleep(GATHER_SECONDS)
             await self.flush()
@@ -91,13 +96,17 @@ class RememberedState:
 
 
 class SharedRememberedState(RememberedState):
-    """The row where several processes write it: each writes only the entries that it changed."""
+    """A row of JSON state that several processes write.
+
+    Each process merges only the entries that it changed into the stored row.
+    """
 
     def __init__(self, database: Database, name: str, data: Callable[[], object]) -> None:
         super().__init__(database, name, data)
         self._shared = database
         self._known: dict[str, Any] = {}
-        """The row's object as this process read or wrote it last."""
+        """The JSON object as this process last read or wrote it. A write stores only the
+        differences from it."""
 
     async def _load(self) -> str:
         stored = await super()._load()
@@ -128,7 +137,7 @@ class SharedRememberedState(RememberedState):
 async def rewrite_remembered(
     database: Database, name: str, change: Callable[[Mapping[str, Any]], object]
 ) -> None:
-    """Replace what the row holds, if there is one, by what `change` makes of it."""
+    """Replace the JSON of the row `name` by the result of `change`, if the row exists."""
 
     def write(connection: SqlConnection) -> None:
         lock_key(connection, name)
@@ -139,11 +148,11 @@ async def rewrite_remembered(
 
 
 async def import_file(database: Database, path: Path) -> None:
-    """Move the JSON file in which an earlier version kept this into the row with the file's name.
+    """Move the JSON file in which an earlier version stored this state into the database.
 
-    The file is removed once the row is durable and was read back. So a process that is killed
-    anywhere in between leaves the file, and the next one does all of it again. A file that is no
-    JSON object, which that version would have begun anew too, is removed. Raises NotStored.
+    The row gets the file's name. The file is removed only once the row is durable and was read
+    back, so after a crash the next process repeats the import. A file without a JSON object is
+    removed; the earlier version would have ignored it too. Raises NotStored.
     """
     text = await asyncio.to_thread(_read_file, path)
     if text is None:
@@ -164,8 +173,11 @@ async def import_file(database: Database, path: Path) -> None:
 
 
 def remove_ids(data: Any, ids: frozenset[str]) -> Any:
-    """Return such JSON without people of these ids: entries whose key has one of them (its parts
-    are separated by colons) are left out, and in lists FORGOTTEN replaces the id."""
+    """Return the JSON of a row without the people of these ids.
+
+    Entries with one of the ids in their key, whose parts are separated by colons, are left out. In
+    lists, FORGOTTEN_ID replaces an id.
+    """
     if isinstance(data, dict):
         return {k: remove_ids(v, ids) for k, v in data.items() if ids.isdisjoint(k.split(":"))}
     if isinstance(data, list):
@@ -174,7 +186,8 @@ def remove_ids(data: Any, ids: frozenset[str]) -> Any:
 
 
 def select_ids(data: Any, ids: frozenset[str]) -> Any:
-    """Return the entries of such JSON that are about people of these ids, None without any."""
+    """Return the entries of a row's JSON that are about people of these ids, None if there are
+    none."""
     if isinstance(data, dict):
         found = {
             k: v if not ids.isdisjoint(k.split(":")) else select_ids(v, ids)
@@ -187,11 +200,13 @@ def select_ids(data: Any, ids: frozenset[str]) -> Any:
 
 
 def _read_text(connection: SqlConnection, name: str) -> str:
+    """Return the JSON text of a row, "" if there is no such row."""
     row = connection.execute("SELECT data FROM remembered WHERE name = ?", (name,)).fetchone()
     return str(row["data"]) if row else ""
 
 
 def _write_text(connection: SqlConnection, name: str, text: str) -> None:
+    """Store the JSON text of a row."""
     connection.execute(
         "INSERT INTO remembered (name, data) VALUES (?, ?)"
         " ON CONFLICT (name) DO UPDATE SET data = excluded.data",
@@ -210,7 +225,7 @@ def _read_file(path: Path) -> str | None:
 
 
 def _remove_file(path: Path) -> None:
-    """Raises NotStored."""
+    """Remove the file durably. Raises NotStored."""
     try:
         path.unlink()
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,9 +1,12 @@
-"""What a home that was put back from a backup does not take up again.
+"""Close the unfinished work in a home that was restored from a backup.
 
-The backup knows a moment, and what was under way then has most likely come to its end since: the
-message was answered, the proposal approved. Taken up again, it would happen twice. So each is
-closed. Nothing is posted unasked: who asked is told with their next message there, cards stay as
-they are in their channels, and whether a half applied change went on is not claimed to be known.
+A backup shows one moment. Work that was unfinished then has most likely ended since: the message
+was answered, the proposal approved. Continuing it would do it a second time, so all of it is
+closed.
+
+Closing posts nothing. The author of a message is notified with their next message in that
+conversation, and cards stay as they are in their channels. The rows of a partly applied change are
+recorded as unknown.
 """
 
 from __future__ import annotations
@@ -26,14 +29,17 @@ _RESTORED = (
 
 @dataclass(frozen=True, slots=True)
 class ClosedCounts:
-    """How many were under way."""
+    """The numbers of unfinished turns and open proposals that were closed."""
 
     turns: int
     proposals: int
 
 
 async def close_unfinished(database: Database) -> ClosedCounts:
-    """End what was under way, before anything runs. Raises NotStored."""
+    """Close all unfinished turns, open proposals and changes that are being applied.
+
+    Call it before anything else uses the database. Raises NotStored.
+    """
     journal, ledger = SqlJournal(database), SqlLedger(database)
     open_turns = await database.read(
         lambda c: c.execute(
@@ -54,6 +60,7 @@ async def close_unfinished(database: Database) -> ClosedCounts:
 
 
 async def _close_turn(database: Database, journal: SqlJournal, seq: int) -> None:
+    """End a turn as undeliverable, with an apology as its answer if it has none."""
     try:
         if turn := await journal.begin(seq):
             if turn.answer is None:
@@ -70,8 +77,10 @@ async def _close_turn(database: Database, journal: SqlJournal, seq: int) -> None
 
 
 def _mark_unknown(connection: SqlConnection) -> None:
-    """Of a change half applied, all that was not written yet may be by now; and what was to be
-    said unasked was."""
+    """Mark unwritten rows of partly applied changes as unknown, and drop pending notifications.
+
+    Since the backup, these rows may have been written and these notifications sent.
+    """
     connection.execute(
         "UPDATE steps SET state = 'unknown' WHERE state IN ('waiting', 'writing')"
         " AND change IN (SELECT id FROM changes WHERE state = 'applying')"

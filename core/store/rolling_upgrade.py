@@ -1,10 +1,10 @@
-"""SQL with which processes of schema 7 work beside newer ones on a shared database.
+"""SQL that lets processes of schema 7 run beside newer ones on a shared database.
 
-Schema 8 gives a job only to a turn that may begin; a turn that waits has job 0 (`QUEUE` in
-core/store/schema.py). Schema 7 gave every turn a job at once, and its processes still do so while
-the processes of a cluster are replaced one after the other. Without these rules, turns of one
-conversation run in the wrong order during an upgrade (`make rolling`). The rules are a part of
-migration 8: a database that has it without them is past that upgrade.
+Schema 8 gives a job only to a turn that may begin; a turn that waits has job 0 (`QUEUE_FUNCTIONS`
+in core/store/schema.py). Schema 7 gave every turn a job at once, and its processes still do so
+while the processes of a cluster are replaced one after the other. Without these rules, turns of one
+conversation would run in the wrong order during an upgrade (`make rolling`). The rules are a part
+of migration 8. A database that has migration 8 without the rules has completed that upgrade.
 """
 
 from __future__ import annotations
@@ -56,19 +56,20 @@ CREATE TRIGGER jobs_keep_place AFTER DELETE ON procrastinate_jobs FOR EACH ROW
     WHEN (OLD.task_name = 'turn' AND OLD.status = 'doing')
     EXECUTE FUNCTION ponte_keep_place()
 """  # noqa: S608 (constants of ours)
-"""Three rules; a later version can drop them.
+"""Three rules. A later version can drop them.
 
-A process of schema 7 takes a turn over whose `job` is not in `procrastinate_jobs`, and puts it
-before all others. So `WAITING_JOB` is a row there, which is never due (Python cannot
-read 'infinity').
+1. A process of schema 7 takes over each turn whose `job` is not in `procrastinate_jobs`, and puts
+   it before all others. So `WAITING_JOB` is a row in that table, due in the year 9999 (Python
+   cannot read 'infinity').
 
-A process of schema 7 stores a message without its `channel`, and defers its job with priority 0
-right after. So the trigger first gives a job to each turn of the conversation that still waits, and
-raises the jobs that are there to the same priority: equal priorities run in the order of their ids.
-Jobs that run are raised too, since a process that ends puts them back.
+2. A process of schema 7 stores a message without its `channel`, and then creates its job with
+   priority 0. So a trigger first gives a job to each waiting turn of the conversation. It also
+   raises the conversation's existing jobs to priority 0, because jobs of equal priority run in the
+   order of their ids. Running jobs are raised too, because a process that ends puts them back.
 
-A process that stood still gives up its turn, since another process may have it, and its job ends
-before the turn does. If a process of schema 7 already gave the next turn of the conversation a job,
-that turn would begin first. So the turn gets a new job in the same transaction, before all that
-wait. The delay keeps a process that still runs the turn from fetching it again and again.
+3. A process that was frozen gives up its turn, since another process may have it, so the job ends
+   before the turn does. If a process of schema 7 already gave the next turn of the conversation a
+   job, that turn would begin first. So a trigger gives the turn a new job in the same transaction,
+   before all waiting jobs. The job is due half a second later, so that a process that still runs
+   the turn does not fetch it again and again.
 """

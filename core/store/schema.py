@@ -1,8 +1,9 @@
-"""The schema's numbered migrations, for databases of earlier versions: forward only, and none is
-edited once it is released.
+"""Numbered migrations of the database schema, for databases that earlier versions created.
 
-A new database is made at once, from the declarations in `core/store/tables.py`, with the functions
-and triggers that Postgres has besides. tests/contract/test_tables.py compares both ways.
+Migrations run forward only, and a released migration is never edited. A new database does not run
+them: it is created at once from the declarations in `core/store/tables.py`, plus the functions and
+triggers that only Postgres has. tests/contract/test_tables.py checks that both ways give the same
+schema.
 """
 
 from __future__ import annotations
@@ -261,7 +262,8 @@ ALTER TABLE items ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE conversations ADD COLUMN title TEXT NOT NULL DEFAULT '';
 ALTER TABLE conversations ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0
 """
-"""`replaced`: by which turn; its items are told no model any more."""
+"""`inbox.replaced` is the id of the turn that replaces this one, "" for none. The model no longer
+reads items whose `items.replaced` is 1."""
 
 MIGRATION_7 = """
 ALTER TABLE changes ADD COLUMN tool TEXT NOT NULL DEFAULT '';
@@ -356,12 +358,20 @@ CREATE TABLE holds (
 ) WITHOUT ROWID;
 CREATE INDEX holds_person ON holds (person)
 """
-"""`told`: what people were told of a change unasked: 'asked', 'reminded', 'expired', in this order;
-'never': of this one nothing, as of those that were there before. `outbox`: what is
-said to people unasked; `state` is new, posting, posted, removed or refused. `people`: `token` is
-the SHA-256 of theirs, `seen` the last day that they came (UTC). `spendings`: one for each call that
-cost; `lost`: its bound, since nobody knows what it was. `counters`: what of an allowance is used or
-held; `holds`: what is reserved for a call under way. Tokens, and billionths of a dollar."""
+"""Approvals by several people, notifications, accounts of the page, and allowances.
+
+- `changes.told`: the last notification about the change: 'asked', 'reminded' or 'expired', in this
+  order. 'never': Ponte sends none, as for all changes older than this migration.
+- `outbox`: messages that Ponte sends on its own. `state` is new, posting, posted, removed or
+  refused.
+- `people`: `token` is the SHA-256 of the person's token, `seen` the last day of a visit (UTC).
+- `spendings`: one row for each call that cost something. `lost` is 1 if the real cost is unknown
+  and the row has its upper bound.
+- `counters`: the part of an allowance that is used or reserved.
+- `holds`: the amount that is reserved for a call under way.
+
+In `counters` and `holds`, `tokens` are tokens and `money` is in billionths of a dollar.
+"""
 
 ENDED_SESSIONS_TABLE = """
 CREATE TABLE ended_sessions (
@@ -369,8 +379,8 @@ CREATE TABLE ended_sessions (
     until REAL NOT NULL
 )
 """
-"""Sessions of the page that somebody signed out of: the SHA-256 of what the cookie says, and when
-it would have ended by itself."""
+"""Sessions of the page that a person ended by signing out. `session` is the SHA-256 of the cookie's
+contents, `until` the time at which the session would have expired."""
 
 DIRECTORY_TABLES = """
 CREATE TABLE directory (
@@ -394,9 +404,9 @@ CREATE TABLE erased_people (
     pseudonym TEXT PRIMARY KEY
 )
 """
-"""`directory`: what a platform reports about a person (`PlatformMember` in core/domain/records.py).
-`erased_people`: keyed hashes of forgotten people, so that a platform's list of its members does not
-bring them back."""
+"""`directory` stores what a platform reports about a person (`PlatformMember` in
+core/domain/records.py). `erased_people` stores keyed hashes of forgotten people, so that a
+platform's list of members does not add them again."""
 
 PACES_TABLE = """
 CREATE UNLOGGED TABLE paces (
@@ -404,8 +414,11 @@ CREATE UNLOGGED TABLE paces (
     due REAL NOT NULL
 )
 """
-"""When the next call of each kind is due, by the database's clock."""
+"""The time at which the next call of each kind may be sent, by the database's clock. The table is
+unlogged: Postgres empties it after a crash."""
 
+# The triggers below send notifications to the processes that share a database. A notification is
+# only a hint: its receiver reads the row, and also checks rows without one.
 ASKED_TRIGGER = """
 CREATE TRIGGER changes_asked AFTER INSERT ON changes FOR EACH ROW
     WHEN (NEW.state = 'open' AND NEW.told = '')
@@ -490,16 +503,17 @@ INBOX_CHANNEL_COLUMNS = """
 ALTER TABLE inbox ADD COLUMN channel TEXT NOT NULL DEFAULT '';
 ALTER TABLE inbox ADD COLUMN alone INTEGER NOT NULL DEFAULT 0
 """
-"""`alone`: how often the process died while the turn ran alone in it, and one more while it does so
-now."""
+"""`alone` counts how many times the process crashed while it ran only this turn. While such a run
+is under way, it is one higher."""
 
 _BY_INDEX = """SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off SET jit = off"""
-"""Only nested loops over indexes are left. The tables of the queue are usually empty, so Postgres
-has no statistics of them when a crowd comes: it planned each fetch over all waiting jobs (4 s with
-10,000 of them)."""
+"""Planner settings that leave Postgres only nested loops over indexes. The tables of the queue are
+usually empty, so Postgres has no statistics when many messages arrive at once. Without these
+settings, each fetch read all waiting jobs (4 s with 10,000 of them)."""
 _OPEN = "decision = 0 AND state IN ('new', 'running', 'answered', 'posting')"
 _FLOW = "(channel || ' ' || person)"
+"""The SQL of `IS_OPEN_TURN` and `SENDER_KEY` in core/store/tables.py, for the queue's functions."""
 
 QUEUE_FUNCTIONS = f"""
 CREATE INDEX ponte_jobs_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing');
@@ -612,16 +626,24 @@ BEGIN
     RETURN NULL;
 END $$
 """  # noqa: E501, S608 (constants of ours; a line break would change the stored function)
-"""The queue of a shared database. Only a turn that may begin has a job: the first one that is open
-in its conversation, while its person has fewer than PERSON_TURNS in its channel. `position` says in
-which order they get one of a worker's places (core/store/places.py), as the job's priority.
+"""The functions of the turn queue of a shared database (Postgres).
 
-`ponte_line_up` is for a message that was just stored, and returns how many are before it in its
-conversation. `ponte_next` is for a turn that just ended, and `ponte_ready` for what two
-transactions at the same time left out. For each lookup one index alone has the order that it asks
-for, so that neither statistics nor the size of the table decide on the plan. `ponte_fetch_job`
-calls Procrastinate's own function: an upgrade of Procrastinate may define that anew, and settings
-that stood on it would be lost."""
+Only a turn that may begin has a job. It must be the first unfinished turn of its conversation, and
+its person must have fewer than MAX_PERSON_TURNS_IN_CHANNEL turns with a job in its channel. The
+column `position` orders the turns (core/store/places.py); the job's priority is `-position`.
+
+- `ponte_fetch_job` gives a job to a worker. It wraps Procrastinate's function, because an upgrade
+  of Procrastinate may redefine that function and so drop planner settings set on it.
+- `ponte_defer` creates a job for a turn. Decisions have a queue of their own and no lock.
+- `ponte_has_room` returns whether a person may have another turn with a job in a channel.
+- `ponte_line_up` sets the position of a message that was just stored. It returns how many turns are
+  before it in its conversation.
+- `ponte_next` runs when a turn has ended, and gives a job to the turns that may begin now.
+- `ponte_ready` gives a job to one waiting turn of a sender. A sweep also calls it for turns that
+  two simultaneous transactions both missed. It returns whether it found one.
+
+Each lookup has exactly one index in the order that it needs, so the query plan depends neither on
+statistics nor on the size of the table."""
 QUEUE_SCHEMA = f"""
 ALTER TABLE inbox ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX inbox_flow ON inbox ({_FLOW}, position) WHERE {_OPEN};
@@ -637,17 +659,18 @@ CREATE INDEX inbox_without_job ON inbox ({_FLOW}, position) WHERE state = 'new' 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One step from a schema to the next.
+    """One migration: the SQL that changes a schema into the next one.
 
-    `script` runs on every engine, `moves` converts older rows (SQLite alone has some), and `shared`
-    runs on Postgres besides. `whole` and `whole_shared` make a new database with the schema after
-    this step, without any step before.
-
-    `oldest` is the oldest schema whose code may still run beside this one, where several processes
-    share a database. So a step only adds; what nobody uses any more is removed a version later.
-
-    `late`: what was added to `script` while it was a day old, as the index or the `table.column`,
-    and how a home of the first hours gets it.
+    - `script` runs on SQLite and Postgres.
+    - `moves` converts older rows. It runs only on SQLite, which alone has such rows.
+    - `shared` runs only on Postgres, after `script`.
+    - `whole` and `whole_shared` create a new database with the schema after this migration, without
+      any earlier one.
+    - `oldest` is the oldest schema whose processes may still run beside this one on a shared
+      database. Because of it, a migration only adds. What is no longer used is removed a version
+      later.
+    - `late` lists what was added to `script` while the migration was a day old. It maps an index or
+      a `table.column` to the SQL that adds it to a database that ran the first form.
     """
 
     script: str
@@ -680,10 +703,13 @@ WRITTEN_MIGRATIONS = (
     Migration(f"{ENDED_SESSIONS_TABLE};{INBOX_CHANNEL_COLUMNS};{DIRECTORY_TABLES}",
               shared=f"{QUEUE_SCHEMA};{PACES_TABLE};{BESIDE_SCHEMA_7}"),
 )  # fmt: skip
-"""Migrations that are written out. Each later one adds what is declared with its number."""
+"""Migrations 1 to 8, written out. Each later one adds what `core/store/tables.py` declares with its
+number."""
 
 
 def _declared_migration(number: int) -> Migration:
+    """Return the migration made of the declarations with this number. The newest one can also
+    create a whole database."""
     script, shared = migration_script(number, shared=False), migration_script(number, shared=True)
     if number < NEWEST_MIGRATION:
         return Migration(script, shared=shared)
@@ -702,7 +728,10 @@ MIGRATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class MigrationStep:
-    """What brings a database to `version`. `shared` runs on Postgres alone."""
+    """The SQL that brings a database from the version before to `version`.
+
+    `moves` runs only on SQLite, `shared` only on Postgres.
+    """
 
     version: int
     script: str
@@ -711,8 +740,10 @@ class MigrationStep:
 
 
 def migration_steps(version: int, migrations: Sequence[Migration]) -> Iterator[MigrationStep]:
-    """Yield what a database of that version needs; a new one (0) begins with the newest migration
-    that makes a database as a whole."""
+    """Yield the steps that a database of this version still needs, in order.
+
+    A new database (version 0) starts with the newest migration that can create a whole database.
+    """
     if not version:
         for number, one in reversed(list(enumerate(migrations, 1))):
             if one.whole:

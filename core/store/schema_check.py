@@ -1,7 +1,7 @@
-"""Compare the schema of a SQLite file with the one that migrations make.
+"""Compare the schema of a SQLite file with the schema that the migrations create.
 
-A file from outside can hold triggers, views or tables that act when Ponte opens it. Only the schema
-itself is read here, so that nothing of it runs.
+A file from outside can contain triggers, views or tables that act when Ponte uses the file. This
+module only reads the list of schema entries, so nothing in the file runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from core.store.schema import Migration
 
 SchemaEntry = tuple[str, str, str]
-"""Kind, name and table, as `sqlite_master` has them."""
+"""The columns `type`, `name` and `tbl_name` of `sqlite_master`."""
 _TABLE = re.compile(r"(CREATE TABLE [^(]*)\((.*)\)([^)]*)")
 _TOP_LEVEL_COMMA = re.compile(r",(?![^(]*\))")
 _ADDED_COLUMN = re.compile(r"ALTER TABLE (\w+) ADD COLUMN (.*)")
@@ -24,11 +24,12 @@ _ADDED_INDEX = re.compile(r"(CREATE INDEX (\w+) .*)")
 
 
 def find_foreign_entry(path: Path, migrations: Sequence[Migration]) -> str:
-    """Return the name of an entry of the file's schema that `migrations` do not make, make with
-    another text, or make and the file lacks; "" where there is none.
+    """Return the name of the first entry that differs from the schema of `migrations`, or "".
 
-    What came late to a migration (`Migration.late`) may be missing, may have the text that it was
-    added with, and may stand after the other columns. Raises sqlite3.Error for a damaged file.
+    An entry differs if the migrations do not create it, create it with other SQL, or create it but
+    the file lacks it. Late parts of a migration (`Migration.late`) may be missing, may have the SQL
+    with which they were added, and may follow the other columns. Raises sqlite3.Error for a damaged
+    file.
     """
     with closing(sqlite3.connect(path)) as connection:
         found = _read_entries(connection)
@@ -54,6 +55,7 @@ def find_foreign_entry(path: Path, migrations: Sequence[Migration]) -> str:
 
 
 def _read_entries(connection: sqlite3.Connection) -> Mapping[SchemaEntry, frozenset[str]]:
+    """Return the parts of each schema entry's SQL (see `_parse`)."""
     rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")
     return {
         (str(kind), str(name), str(table)): _parse(sql or "") for kind, name, table, sql in rows
@@ -61,7 +63,11 @@ def _read_entries(connection: sqlite3.Connection) -> Mapping[SchemaEntry, frozen
 
 
 def _parse(sql: str) -> frozenset[str]:
-    """Return a table's definitions and what stands around them; all else in one piece."""
+    """Return the parts of a schema entry's SQL, without regard to their order.
+
+    The parts of a table are its column definitions and constraints, and the text before and after
+    them. Any other entry is one part.
+    """
     text = " ".join(sql.split())
     table = _TABLE.fullmatch(text)
     if table is None:
@@ -71,7 +77,7 @@ def _parse(sql: str) -> frozenset[str]:
 
 
 def _parse_late(migrations: Sequence[Migration]) -> Mapping[str, frozenset[str]]:
-    """Return by table the columns, and by index the text, that came late."""
+    """Return the late parts of the migrations: column definitions by table, and SQL by index."""
     late = defaultdict[str, set[str]](set)
     scripts = ";".join(script for step in migrations for script in step.late.values())
     for statement in scripts.split(";"):

@@ -1,7 +1,7 @@
-"""Whole copies of a database of SQLite: for a backup, and before a migration changes the only one.
+"""Full copies of a SQLite database, for a backup and before each migration.
 
-A copy is made in one read transaction (https://sqlite.org/backup.html), so it is of one moment and
-whoever writes meanwhile waits for nothing.
+A copy is made in one read transaction (https://sqlite.org/backup.html). So it shows one moment, and
+writers do not wait for it. A copy made before a migration is called a snapshot.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ from core.text.i18n import format_size, say
 
 log = structlog.get_logger("store")
 SNAPSHOT_FOLDER = "snapshots"
-"""In the home."""
+"""The folder of the snapshots in the home."""
 MAX_SNAPSHOTS = 2
-"""Snapshots that are kept."""
+"""Maximum number of snapshots; older ones are removed."""
 SNAPSHOT_LIFETIME_SECONDS = 14 * 86_400.0
-"""Seconds that a snapshot is kept: what is forgotten meanwhile still stands in it."""
+"""Seconds after which a snapshot is removed (14 days). Until then it still contains data that was
+forgotten after it was made."""
 SNAPSHOT_REMAINS = (
     "The copy that was made before the last upgrade may hold it until it is removed, at most 14 "
     "days after that upgrade."
 )
 SPARE_DISK_BYTES = 16 << 20
-"""Bytes of a disk that are left free for whatever else is written."""
+"""Bytes of a disk that must stay free for other writes."""
 
 
 class NoRoom(PonteError):
+    """The disk has too little free space for a copy."""
+
     code = "no_room"
     sentence = (
         "There is no room for {what} in {path}: it takes {needed}, and {free} are free. Nothing "
@@ -43,20 +46,27 @@ class NoRoom(PonteError):
 
 
 def check_room(folder: Path, needed: int, what: str) -> None:
-    """Raises NoRoom where `folder`'s disk has no `needed` bytes for `what`."""
+    """Raise NoRoom unless the disk of `folder` has `needed` free bytes and SPARE_DISK_BYTES more.
+
+    `what` names the copy in the error's message.
+    """
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE_DISK_BYTES:
         raise NoRoom(what=what, path=folder, needed=format_size(needed), free=format_size(free))
 
 
 def database_bytes(path: Path) -> int:
-    """Bytes of the database with what is not in its main file yet."""
+    """Return the size of a database in bytes, including its write-ahead log."""
     both = (path, path.with_name(f"{path.name}-wal"))
     return sum(one.stat().st_size for one in both if one.exists())
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """One file (0600) that needs no other, checked and on the disk. Raises NotStored."""
+    """Copy a database into the new file `target`, check the copy, and write it to the disk.
+
+    The file has mode 0600 and needs no write-ahead log. Raises NotStored, also if `target` exists;
+    then `target` is removed.
+    """
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as made:
@@ -71,7 +81,7 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 def check_integrity(path: Path) -> None:
-    """Raises sqlite3.DatabaseError where it is damaged."""
+    """Raise sqlite3.DatabaseError if the database is damaged."""
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
@@ -79,13 +89,13 @@ def check_integrity(path: Path) -> None:
 
 
 def schema_version(path: Path) -> int:
-    """Its number; 0 of a file that nobody has made anything in."""
+    """Return the number of the database's newest migration, 0 for an empty file."""
     with closing(sqlite3.connect(path)) as connection:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def count_rows(path: Path) -> Mapping[str, int]:
-    """The rows of each table."""
+    """Return the number of rows of each table."""
     with closing(sqlite3.connect(path)) as connection:
         names = [
             name
@@ -101,17 +111,17 @@ def count_rows(path: Path) -> Mapping[str, int]:
 
 
 def snapshot_before_migration(path: Path, newest: int) -> None:
-    """Keep a snapshot beside it of what a newer schema is about to change; old ones go.
+    """Copy the database into SNAPSHOT_FOLDER if its schema is older than `newest`.
 
-    Raises NoRoom, NotStored: then the database is as it was.
+    Also removes old snapshots. Raises NoRoom, NotStored; the database is unchanged then.
     """
     folder = path.parent / SNAPSHOT_FOLDER
     try:
         found = schema_version(path) if path.exists() else 0
     except sqlite3.Error:
-        return  # whoever opens it says why
+        return  # opening the database reports this error
     if 0 < found < newest:
-        needed = 3 * database_bytes(path)  # the copy, and what a migration may write anew
+        needed = 3 * database_bytes(path)  # the copy, and the pages that a migration rewrites
         check_room(path.parent, needed, say("a copy before the upgrade"))
         folder.mkdir(mode=0o700, exist_ok=True)
         made = folder / f"{path.stem}-{found}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db"
@@ -124,7 +134,7 @@ def snapshot_before_migration(path: Path, newest: int) -> None:
 
 
 def remove_old_snapshots(home: Path) -> None:
-    """Snapshots that are old, or more than are kept, go."""
+    """Remove all but the newest MAX_SNAPSHOTS, and those older than SNAPSHOT_LIFETIME_SECONDS."""
     kept = sorted(list_snapshots(home), key=lambda one: one.stat().st_mtime, reverse=True)
     for number, one in enumerate(kept):
         if number >= MAX_SNAPSHOTS or one.stat().st_mtime < time.time() - SNAPSHOT_LIFETIME_SECONDS:
@@ -133,10 +143,11 @@ def remove_old_snapshots(home: Path) -> None:
 
 
 def remove_snapshots(home: Path) -> None:
-    """All of them go, as somebody is erased who may stand in them."""
+    """Remove all snapshots, because they may contain data of a person who is being erased."""
     for one in list_snapshots(home):
         one.unlink(missing_ok=True)
 
 
 def list_snapshots(home: Path) -> list[Path]:
+    """Return the snapshots in a home, in no particular order."""
     return list((home / SNAPSHOT_FOLDER).glob("*.db"))

@@ -1,10 +1,14 @@
-"""Finds turns whose process died, and everything else that a dead process left in the queue.
+"""Take over turns of dead processes, and clean up what these left in the queue (Postgres).
 
-Procrastinate leaves a job whose process died in `doing`, with its lock (issues 1518, 740 and 1408
-of procrastinate-org/procrastinate). Its own list of stalled jobs lacks those whose worker's row is
-deleted, and putting such a job back would let a frozen process end it by its id while another one
-runs it. So the job is cancelled, and the turn gets a new one before all that wait. What a frozen
-process still writes is refused by the attempt's number (tests/contract/test_processes.py).
+If a process dies, Procrastinate leaves its jobs in `doing`, with their locks (issues 1518, 740 and
+1408 of procrastinate-org/procrastinate). Two parts of Procrastinate do not suffice:
+
+- Its list of stalled jobs lacks jobs whose worker's row is deleted.
+- If such a job were put back, a frozen process could later end it by its id while another process
+  runs it.
+
+So the old job is cancelled, and the turn gets a new one before all waiting jobs. Writes of a frozen
+process are refused because of their attempt number (tests/contract/test_processes.py).
 """
 
 from __future__ import annotations
@@ -21,19 +25,21 @@ from core.store.tables import OPEN_STATE_LIST
 
 log = structlog.get_logger("jobs")
 ALONE_PRIORITY, FIRST_PRIORITY, REFUSED_PRIORITY = 2, 1, -1
-"""Priorities of a job: of a turn that runs alone, of another one that is handed on, and of the
-answer to a message over the limits. Other decisions have 0, and a turn has its position in the
-line, negative."""
+"""Priorities of jobs; the highest runs first. ALONE: a turn that runs alone. FIRST: another turn
+that is handed on. REFUSED: the refusal of a message over a rate limit. Other decisions have 0. Any
+other turn has its position in the queue as a negative number."""
 FIRST_POSTPONED_SECONDS, MAX_POSTPONED_SECONDS = 0.5, 5.0
-"""When a turn that gave its place back is looked at again: after half its age."""
+"""Minimum and maximum seconds until a turn that gave back its place is tried again. Within these
+limits, it waits for half its age."""
 PRUNE_SECONDS = 3600.0
-"""After which progress and rate limits that nobody updates are deleted."""
+"""Seconds after which rows of `progress` and `paces` that nobody updates are deleted."""
 PROCESS_ROW_LEASES = 4
-"""Leases without a sign of life after which a process's row is deleted."""
+"""Number of leases (`LEASE_SECONDS`) without a heartbeat after which a process's row is deleted."""
 DEAD_JOB_SQL = (
     "(jobs.worker_id IS NULL OR NOT EXISTS (SELECT 1 FROM procrastinate_workers AS w"
     " WHERE w.id = jobs.worker_id AND w.last_heartbeat > now() - make_interval(secs => ?)))"
 )
+"""An SQL condition: the job's worker is gone or had no heartbeat for the given seconds."""
 STALLED_TURNS_SQL = (
     "SELECT inbox.seq FROM inbox"  # noqa: S608 (constants of ours)
     " LEFT JOIN procrastinate_jobs AS jobs"
@@ -43,53 +49,58 @@ STALLED_TURNS_SQL = (
     " AND (jobs.id IS NULL OR jobs.status NOT IN ('todo', 'doing')"
     f" OR (jobs.status = 'doing' AND {DEAD_JOB_SQL})) ORDER BY inbox.alone, inbox.seq"
 )
-"""Turns whose job is gone or whose process died; one that waits without a job is none of them."""
+"""Selects unfinished turns whose job is gone or whose process died. A turn that waits without a job
+(`WAITING_JOB`) is not one of them."""
 WITHOUT_JOB_SQL = (
     "SELECT DISTINCT channel || ' ' || person AS flow FROM inbox"  # noqa: S608
     f" WHERE state = 'new' AND job = {WAITING_JOB}"
 )
+"""Selects the senders (channel and person) with turns that wait without a job."""
 LEFT_OVER_JOBS_SQL = (
     "DELETE FROM procrastinate_jobs AS jobs WHERE (jobs.status = 'doing' AND"  # noqa: S608
     f" {DEAD_JOB_SQL} OR jobs.status NOT IN ('todo', 'doing')) AND NOT EXISTS"
     f" (SELECT 1 FROM inbox WHERE inbox.job = jobs.id AND inbox.state IN {OPEN_STATE_LIST})"
 )
-"""Jobs of turns that are over: what a process left that died between the turn's end and the job's,
-and what was cancelled."""
+"""Deletes jobs without an unfinished turn: cancelled ones, and those of a process that died after
+the turn ended and before the job did."""
 SPARE_CONVERSATIONS_SQL = (
     "UPDATE remotes SET erase = 1 WHERE thread = '' AND erase = 0"
     " AND owner NOT IN (SELECT id FROM processes)"
 )
-"""Conversations made ahead by a process that is gone."""
+"""Marks objects on the model's server for erasure that a process made in advance, if the process is
+gone."""
 KERNEL_HOLDER_SQL = (
     "SELECT kernels.process FROM inbox JOIN threads ON threads.conversation = inbox.conversation"
     " JOIN kernels ON kernels.thread = threads.id JOIN processes ON processes.id = kernels.process"
     " WHERE inbox.seq = ? AND inbox.decision = 0 AND processes.id != ?"
     " AND processes.seen > extract(epoch FROM now()) - ?"
 )
-"""The living process that has the conversation's kernel, where that is another one."""
+"""Selects the living process, not this one, that runs the kernel of a turn's conversation."""
 STRANDED_JOBS_SQL = (
     "UPDATE procrastinate_jobs SET queue_name = split_part(lock, ':', 1) WHERE status = 'todo'"
     " AND left(queue_name, 1) = '@' AND substr(queue_name, 2) NOT IN (SELECT id FROM processes"
     " WHERE seen > extract(epoch FROM now()) - ?)"
 )
-"""What was handed to a process that is gone."""
+"""Returns jobs of a dead process's own queue (`@` and its id) to their platform's queue."""
 
 
 def defer(connection: SqlConnection, seq: int, priority: int, queue: str | None = None) -> None:
-    """Give a turn a new job; `queue` is its platform's where it is None."""
+    """Create a new job for a turn. By default it goes to the queue of the turn's platform."""
     connection.execute("SELECT ponte_defer(?, ?, ?)", (seq, queue, priority)).close()
 
 
 def find_stalled(connection: SqlConnection) -> list[int]:
+    """Return the `seq` of turns whose job is gone or whose process died."""
     return [row["seq"] for row in connection.execute(STALLED_TURNS_SQL, (processes.LEASE_SECONDS,))]
 
 
 def take_over(connection: SqlConnection, seq: int) -> bool:
-    """Give a stalled turn a new job; False where it is none any more."""
+    """Give a stalled turn a new job. Return False if the turn is no longer stalled."""
     row = connection.execute(
         "SELECT conversation, attempt FROM inbox WHERE seq = ?", (seq,)
     ).fetchone()
     lock_key(connection, row["conversation"])
+    # Checked again under the lock, because another process may have taken the turn over.
     still = connection.execute(
         STALLED_TURNS_SQL.replace("WHERE", "WHERE inbox.seq = ? AND", 1),
         (seq, processes.LEASE_SECONDS),
@@ -110,8 +121,11 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
 
 
 def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> bool:
-    """Give the turn a new job before all that wait in its conversation, which is due in a while;
-    False where the turn is over."""
+    """Give a turn a new job, due later, before all jobs that wait in its conversation.
+
+    `now` is in seconds since the epoch. The delay is half the turn's age, within the limits of
+    FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS. Return False if the turn has ended.
+    """
     found = get_locked_row(connection, seq)
     if found is None or found["state"] in FINAL_STATES:
         return False
@@ -127,9 +141,11 @@ def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> 
 
 
 def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -> str:
-    """Give the turn a new job for the process that has its conversation's kernel; return that
-    process's id, or "" where it is the own process or none. The job begins when the present one
-    has ended."""
+    """Give a turn a new job for the process that runs the kernel of its conversation.
+
+    Return the id of that process, or "" if it is this process, if there is none, or if the turn has
+    ended. The new job begins when the present one has ended.
+    """
     row = connection.execute(KERNEL_HOLDER_SQL, (seq, own_id, processes.LEASE_SECONDS)).fetchone()
     if row is None:
         return ""
@@ -141,12 +157,12 @@ def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -
 
 
 def return_stranded(connection: SqlConnection) -> None:
-    """Give jobs that were handed to a dead process back to their platform's queue."""
+    """Return jobs that were handed to a dead process to their platform's queue."""
     connection.execute(STRANDED_JOBS_SQL, (processes.LEASE_SECONDS,)).close()
 
 
 def delete_leftovers(connection: SqlConnection) -> None:
-    """Delete what dead processes left, and give each turn that may begin a job."""
+    """Delete rows and jobs that dead processes left, and give a job to each turn that may begin."""
     lease = processes.LEASE_SECONDS
     connection.execute(LEFT_OVER_JOBS_SQL, (lease,))
     connection.execute(

@@ -1,11 +1,15 @@
-"""Every table of the store, declared once: its columns, whose data it holds, what happens to it.
+"""Declarations of all tables: columns, indexes, the people they are about, export and erasure.
 
-From these declarations come the schema of a new database (`core/store/schema.py`), the export and
-erasure of a person (`core/store/personal_data.py`), purging, `ponte migrate`, the tables that
-Postgres vacuums after an erasure, and the table in `docs/privacy.md` (`make reference`).
+Each table is declared once. The declarations generate:
 
-To add a table, a column or an index, declare it here with `since` set to the number of the next
-migration, which is made of all that is declared with its number.
+- the schema of a new database (`core/store/schema.py`),
+- the export and erasure of a person (`core/store/personal_data.py`),
+- the deletion of old rows, and the tables that `ponte migrate` copies,
+- the list of tables that Postgres vacuums after an erasure,
+- the table in `docs/privacy.md` (`make reference`).
+
+To add a table, a column or an index, declare it here and set `since` to the number of the next
+migration. That migration consists of everything declared with its number.
 """
 
 from __future__ import annotations
@@ -16,24 +20,33 @@ from functools import partial
 from typing import Literal
 
 Whose = Literal["person", "turn", "change", "conversation", "money", "nobody"]
-"""Who a row belongs to.
+"""The owner of a table's rows.
 
-person: the person in its column `person`. turn, change: the person whose turn it is, or who asked
-for the change. conversation: everyone in it. money: counted for a person; forgetting them keeps the
-row without their name, so that sums stay right. nobody: the row says nothing about a person.
+- person: the person in the column `person`.
+- turn: the author of the turn.
+- change: the person who asked for the change.
+- conversation: everyone in the conversation.
+- money: the person in the column `person`, for whom usage is counted. Forgetting them keeps the row
+  without their name, so that sums stay right.
+- nobody: the row says nothing about a person.
 """
 Link = Literal["person", "seq", "turn", "change", "file", "thread", "conversation"]
-"""A column by which forgetting a person finds rows to delete. It holds their key, the number or id
-of a turn of theirs, the id of a change or file of theirs, or the thread or key of a conversation
-that nobody else took part in."""
+"""A column by which forgetting a person finds rows to delete.
+
+- person: the person's key.
+- seq, turn: the number or the id of one of their turns.
+- change, file: the id of one of their changes or files.
+- thread, conversation: the thread id or key of a conversation in which nobody else took part.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `type` is SQLite's; `core/store/postgres.py` translates it.
+    """The declaration of a column. `type` is SQLite's; `core/store/postgres.py` translates it.
 
-    `json`: an export parses it. `secret`: an export only says whether it is set. `shared`: it
-    exists only on Postgres. `since`: the migration that adds it to an older table.
+    `json`: an export parses the value. `secret`: an export only says whether a value is set.
+    `shared`: the column exists only on Postgres. `since`: the migration that adds the column to an
+    older table, 0 for none.
     """
 
     name: str
@@ -48,6 +61,7 @@ class Column:
 
     @property
     def definition(self) -> str:
+        """Return the column's SQL definition, without PRIMARY KEY."""
         default = f"'{self.default}'" if isinstance(self.default, str) else self.default
         parts = (
             self.name, self.type, "" if self.null else "NOT NULL", "UNIQUE" if self.unique else "",
@@ -58,7 +72,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """`columns` may be expressions; `where` makes it a partial index."""
+    """The declaration of an index.
+
+    `columns` is a comma-separated list of columns or expressions. `where` makes it a partial index:
+    a query uses it only if its own condition implies that one. `shared` and `since` are as in
+    `Column`.
+    """
 
     name: str
     columns: str
@@ -69,20 +88,30 @@ class Index:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableDeclaration:
-    """One table. `key` names the columns of its primary key.
+    """The declaration of a table. `key` names the columns of the primary key.
 
-    `contents` and `kept` are its row in `docs/privacy.md`: what it says about a person, and how
-    long. `section` is its name in an export; a table without one says in `not_exported` why.
-    `rows` is an SQL condition that finds a person's rows where `whose` is not enough (`:person` is
-    their key, `:one` the key that their money is counted under). `deleted_by`: the links by which
-    forgetting a person deletes rows. A table of people's data without one says in `erased` what
-    erases it. `seen_at`: the column with the time at which the person did this.
+    Privacy:
 
-    `purged_with`: the table whose purged rows take these along. `generates_key`: the database gives
-    out its numbers; `never_reuses_keys`: none twice. `shared`: it exists only on Postgres.
-    `unlogged`: Postgres empties it after a crash, and does not write it to its log. `copied`:
-    `ponte migrate` brings its rows to Postgres. `since`: the migration that makes it; 0 for tables
-    and columns of the frozen migrations.
+    - `contents` and `kept` form the table's row in `docs/privacy.md`: the data about a person, and
+      how long Ponte keeps it.
+    - `section` is the table's name in an export. A table without one gives the reason in
+      `not_exported`.
+    - `rows` is an SQL condition that finds a person's rows where `whose` does not suffice.
+      `:person` is the person's key, `:one` the key under which their usage is counted.
+    - `deleted_by` lists the links by which forgetting a person deletes rows. A table of personal
+      data without links describes in `erased` how its rows are erased.
+    - `seen_at` is the column with the time of the person's action.
+
+    Storage:
+
+    - `purged_with`: deleting old rows of that table deletes the matching rows of this one.
+    - `generates_key`: the database generates the key. `never_reuses_keys`: it never generates a
+      number twice, not even one of a deleted row.
+    - `shared`: the table exists only on Postgres.
+    - `unlogged`: Postgres does not write the table to its log, and empties it after a crash.
+    - `copied`: `ponte migrate` copies the rows to Postgres.
+    - `since`: the migration that creates the table; 0 for tables and columns of the migrations that
+      are written out.
     """
 
     name: str
@@ -106,11 +135,13 @@ class TableDeclaration:
     unlogged: bool = False
     copied: bool = True
     is_version: bool = False
-    """Postgres' record of the schema's version, made before any migration."""
+    """True for the table in which Postgres stores the schema's version. It is created before any
+    migration, so migrations leave it out."""
     since: int = 0
 
     @property
     def has_person(self) -> bool:
+        """Return whether the table has a column `person`."""
         return any(column.name == "person" for column in self.columns)
 
 
@@ -120,10 +151,14 @@ real = partial(Column, type="REAL")
 blob = partial(Column, type="BLOB")
 count = partial(Column, type="INTEGER", default=0)
 OPEN_STATE_LIST = "('new', 'running', 'answered', 'posting')"
+"""The states of turns that have not ended, as an SQL list. Queries must use this text, or a
+condition that implies it, to match the partial indexes below."""
 IS_OPEN = f"state IN {OPEN_STATE_LIST}"
 IS_OPEN_TURN = f"decision = 0 AND {IS_OPEN}"
+"""An SQL condition for rows of `inbox` that are unfinished turns. Decisions are not turns: they do
+not wait in the queue."""
 SENDER_KEY = "(channel || ' ' || person)"
-"""One person's messages in one channel."""
+"""An SQL expression for the sender of a message: the key of a channel and a person."""
 EXPORTED_ELSEWHERE = "its rows of theirs are in the sections above"
 
 DECLARED_TABLES = (
@@ -139,9 +174,10 @@ DECLARED_TABLES = (
             text("message", json=True), text("answer", null=True, json=True),
             text("reason", default=""), count("told"), real("created"), real("updated"),
             text("owner", default=""),
-            text("replaced", default=""),  # by which turn; no model reads its items any more
+            # The id of the turn that replaces this one; the model no longer reads its items.
+            text("replaced", default=""),
             text("refused", default=""), text("channel", default=""),
-            count("alone"),  # how often the process died while the turn ran alone in it
+            count("alone"),  # how many times the process crashed while it ran only this turn
             count("job", shared=True), count("stop", shared=True), count("position", shared=True),
         ),
         key=("seq",), generates_key=True, never_reuses_keys=True,
@@ -153,8 +189,9 @@ DECLARED_TABLES = (
                   "state = 'undeliverable' AND told = 0"),
             Index("inbox_waiting", "person", "decision = 0 AND state = 'new'"),
             Index("inbox_owner", "owner", "stop = 1", shared=True),
-            # For each lookup of the queue one index alone has the order that it asks for, so that
-            # neither statistics nor the size of the table decide on the plan.
+            # Each lookup of the queue (`QUEUE_FUNCTIONS` in core/store/schema.py) needs one of
+            # these indexes: it is the only one in the order of the lookup. So the query plan does
+            # not depend on statistics, which Postgres lacks when a burst of messages arrives.
             Index("inbox_flow", f"{SENDER_KEY}, position", IS_OPEN_TURN, shared=True),
             Index("inbox_conversation_position", "conversation, position, seq", IS_OPEN_TURN,
                   shared=True),
@@ -241,8 +278,8 @@ DECLARED_TABLES = (
             text("decided_by", default="", json=True), Column("decided", "REAL", 0),
             Column("ended", "REAL", 0), count("forgotten"), count("version"), count("drawn"),
             count("named"), text("tool", default=""),
-            # What people were told of it unasked: 'asked', 'reminded', 'expired', in this order;
-            # 'never': nothing is to be told of this one.
+            # The last notification that Ponte sent about the change: 'asked', 'reminded' or
+            # 'expired', in this order. 'never': Ponte sends none about this change.
             text("told", default=""),
         ),
         key=("id",), unique=("seq", "call_id"),
@@ -336,7 +373,7 @@ DECLARED_TABLES = (
             Index("directory_confirmed", "confirmed_at"),
         ),
         deleted_by=("person",),
-        copied=False,  # platforms list their people again
+        copied=False,  # each platform lists its people again
     ),
     TableDeclaration(
         name="erased_people", whose="nobody",
@@ -370,11 +407,11 @@ DECLARED_TABLES = (
             integer("seq"), text("part"), text("person"), text("kind"), text("name"),
             count("input"), count("cached"), count("output"), count("reasoning"),
             real("cost", null=True),
-            count("lost"),  # `cost` is the most that it can have been
+            count("lost"),  # 1: the real cost is unknown, and `cost` is its upper bound
         ),
         key=("seq", "part"), indexes=(Index("spendings_person", "person"),),
     ),
-    # Tokens, and billionths of a dollar.
+    # In `counters` and `holds`, `money` is in billionths of a dollar.
     TableDeclaration(
         name="counters", whose="money", section="allowances", rows="person IN (:person, :one)",
         contents="what is used of an allowance", kept="as `usage`",
@@ -409,7 +446,7 @@ DECLARED_TABLES = (
         contents="ids of threads", kept="as `inbox`",
         columns=(
             text("id"), text("conversation"), integer("generation"), real("started"),
-            count("outside"),  # something stands in it that its people did not write
+            count("outside"),  # 1: it contains text that its people did not write
         ),
         key=("id",), indexes=(Index("threads_conversation", "conversation"),),
         deleted_by=("conversation",),
@@ -519,17 +556,20 @@ DECLARED_TABLES = (
     ),
 )  # fmt: skip
 EXPORTED = tuple(table for table in DECLARED_TABLES if table.section)
+"""The tables that an export of a person contains."""
 COPIED = tuple(table for table in DECLARED_TABLES if table.copied and not table.shared)
+"""The tables that `ponte migrate` copies from SQLite to Postgres."""
 NEWEST_MIGRATION = max(
     max([table.since, *(c.since for c in table.columns), *(i.since for i in table.indexes)])
     for table in DECLARED_TABLES
 )
-"""The newest migration."""
+"""The number of the newest migration."""
 PERSONAL_TABLES = tuple(table for table in DECLARED_TABLES if table.whose != "nobody")
+"""The tables with personal data. Postgres vacuums them after an erasure."""
 
 
 def purged_with(name: Literal["inbox", "changes"]) -> Sequence[str]:
-    """Return the tables whose rows go with a purged row of that one."""
+    """Return the names of tables whose rows are deleted together with old rows of table `name`."""
     return [table.name for table in DECLARED_TABLES if table.purged_with == name]
 
 
@@ -540,23 +580,28 @@ FINISHED_VIEW = (
 
 
 def create_script(*, shared: bool) -> str:
-    """Return the SQL that makes a new database: all that every engine has, or with `shared` what
-    Postgres has besides."""
+    """Return the SQL that creates the tables of a new database.
+
+    With `shared`, return only what Postgres has in addition to what both databases have.
+    """
     views = () if shared else (FINISHED_VIEW,)
     return ";\n".join((*_statements(shared), *views))
 
 
 def migration_script(migration: int, *, shared: bool) -> str:
-    """Return the part of that SQL which this migration adds."""
+    """Return the SQL of everything that is declared with this migration's number.
+
+    `shared` is as in `create_script`.
+    """
     return ";\n".join(_statements(shared, migration))
 
 
 def _statements(shared: bool, migration: int | None = None) -> Iterator[str]:
-    """Yield the statements of every declaration, or of those with that `since`."""
+    """Yield the SQL statements of all declarations, or of those whose `since` is `migration`."""
     for table in DECLARED_TABLES:
         is_made = migration in (None, table.since) and not table.is_version
         if is_made and table.shared == shared:
-            # Postgres had some tables before SQLite did.
+            # Some tables existed on Postgres before a migration added them to SQLite too.
             yield _create_table(table, "IF NOT EXISTS " if migration else "")
         for column in table.columns:
             is_late = column.since == migration or (is_made and column.shared)
@@ -570,6 +615,7 @@ def _statements(shared: bool, migration: int | None = None) -> Iterator[str]:
 
 
 def _create_table(table: TableDeclaration, guard: str) -> str:
+    """Return the CREATE TABLE statement. `guard` is "IF NOT EXISTS " or ""."""
     single = table.key[0] if len(table.key) == 1 else ""
     parts = [
         f"{column.name} {column.type} PRIMARY KEY" if column.name == single else column.definition
@@ -582,7 +628,8 @@ def _create_table(table: TableDeclaration, guard: str) -> str:
         parts.append(f"UNIQUE ({', '.join(table.unique)})")
     if not single:
         parts.append(f"PRIMARY KEY ({', '.join(table.key)})")
-    # SQLite stores a table with a composite key in the order of that key.
+    # WITHOUT ROWID makes SQLite store a table with a composite key in the order of that key.
+    # Postgres has no such clause; `translate_schema` removes it.
     end = ")" if single else ") WITHOUT ROWID"
     kind = "UNLOGGED TABLE" if table.unlogged else "TABLE"
     return f"CREATE {kind} {guard}{table.name} (\n    " + ",\n    ".join(parts) + f"\n{end}"

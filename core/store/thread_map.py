@@ -1,10 +1,13 @@
-"""The thread map in `threads.db`, on sqlitedict; and in a table, where many processes share one.
+"""The map from conversations to threads: in `threads.db` (sqlitedict), or in a shared table.
 
-sqlitedict opens SQLite with synchronous=OFF whatever the journal mode (its source, 2.1.0). NORMAL
-is set after opening: a power cut may take the last records, which the journal has, but does not
-break the file (sqlite.org/pragma.html#pragma_synchronous). With autocommit off a refused write
-kills its thread and the caller waits for ever (measured); with autocommit on it raises. Its calls
-block, so each runs in a thread, with a deadline.
+The map is a cache that can be rebuilt from the journal. Notes on sqlitedict:
+
+- It opens SQLite with synchronous=OFF in every journal mode (its source, 2.1.0). This module sets
+  NORMAL after opening. Then a power cut may lose the last records, which the journal has, but does
+  not damage the file (sqlite.org/pragma.html#pragma_synchronous).
+- With autocommit off, a refused write kills its thread and the caller waits forever (measured).
+  With autocommit on, it raises.
+- Its calls block, so each one runs in a thread, with a timeout.
 """
 
 from __future__ import annotations
@@ -26,18 +29,21 @@ from core.store.database import Database, SqlConnection
 
 T = TypeVar("T")
 THREAD_MAP_TIMEOUT_SECONDS = 10.0
-"""Seconds; a lock held by another process makes sqlite3 wait 5 s."""
+"""Maximum seconds of one call. If another process has a lock, sqlite3 itself waits for 5 s."""
 MAX_CACHED_THREADS = 4096
-"""Records kept in memory: this process is the only one that writes them."""
+"""Maximum records kept in memory. That is safe because only this process writes the file."""
 
 
 class SqlThreadMap:
-    """The `ThreadMap` port in a shared database; nothing is kept in memory."""
+    """The `ThreadMap` port over a table of a shared database. It keeps nothing in memory, because
+    other processes change the table."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, conversation: str) -> Thread | None:
+        """Return the thread of a conversation, None if there is none. Raises NotStored."""
+
         def read(connection: SqlConnection) -> Thread | None:
             row = connection.execute(
                 "SELECT record FROM thread_map WHERE conversation = ?", (conversation,)
@@ -47,6 +53,7 @@ class SqlThreadMap:
         return await self._database.read(read)
 
     async def put(self, thread: Thread) -> None:
+        """Store the thread of its conversation. Raises NotStored."""
         await self._execute(
             "INSERT INTO thread_map (conversation, record) VALUES (?, ?)"
             " ON CONFLICT (conversation) DO UPDATE SET record = excluded.record",
@@ -54,25 +61,29 @@ class SqlThreadMap:
         )  # fmt: skip
 
     async def delete(self, conversation: str) -> None:
+        """Remove the thread of a conversation. Raises NotStored."""
         await self._execute("DELETE FROM thread_map WHERE conversation = ?", conversation)
 
     async def items(self) -> Sequence[Thread]:
+        """Return all threads. Raises NotStored."""
         return await self._database.read(
             lambda c: [decode_json(Thread, row["record"]) for row in
                        c.execute("SELECT record FROM thread_map ORDER BY conversation")]
         )  # fmt: skip
 
     async def scrub(self) -> None:
-        """The database is its owner's."""
+        """Do nothing: the owner of the database scrubs it."""
 
     async def close(self) -> None:
-        """The database is its owner's."""
+        """Do nothing: the owner of the database closes it."""
 
     async def _execute(self, statement: str, *values: str) -> None:
         await self._database.write(lambda c: c.execute(statement, values).close())
 
 
 class FileThreadMap:
+    """The `ThreadMap` port over the file `threads.db`, with recent records in memory."""
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="thread-map")
@@ -81,12 +92,13 @@ class FileThreadMap:
 
     @classmethod
     async def open(cls, path: Path) -> FileThreadMap:
-        """Raises NotStored."""
+        """Open or create the file. Raises NotStored."""
         threads = cls(path)
         await threads._run_in_thread(threads._open)
         return threads
 
     async def get(self, conversation: str) -> Thread | None:
+        """Return the thread of a conversation, None if there is none. Raises NotStored."""
         if recent := self._recent.get(conversation):
             return recent
         thread: Thread | None = await self._run_in_thread(lambda: self._map.get(conversation))
@@ -95,33 +107,41 @@ class FileThreadMap:
         return thread
 
     async def put(self, thread: Thread) -> None:
+        """Store the thread of its conversation. Raises NotStored."""
         key = thread.conversation
         await self._change(key, lambda: self._map.__setitem__(key, thread))
         self._recent[key] = thread
 
     async def delete(self, conversation: str) -> None:
+        """Remove the thread of a conversation. Raises NotStored."""
         await self._change(conversation, lambda: self._map.pop(conversation, None))
 
     async def items(self) -> Sequence[Thread]:
+        """Return all threads. Raises NotStored."""
         return await self._run_in_thread(lambda: list(self._map.values()))
 
     async def scrub(self) -> None:
-        """What was deleted or written over leaves the file. Raises NotStored."""
+        """Remove deleted and overwritten records from the file. Raises NotStored."""
         await self._run_in_thread(self._compact)
 
     async def close(self) -> None:
+        """Close the file. Raises NotStored."""
         await self._run_in_thread(lambda: self._map.close())
         self._thread.shutdown(wait=False)
 
     async def _change(self, conversation: str, work: Callable[[], object]) -> None:
-        """Also after a refusal, or past the deadline, what is in the file is read again."""
+        """Run a write, and drop the record from memory even if it fails or times out.
+
+        So the next `get` reads the file, which may or may not have been changed.
+        """
         try:
             await self._run_in_thread(work)
         finally:
             self._recent.pop(conversation, None)
 
     def _open(self) -> None:
-        # sqlitedict's own thread dies, with a traceback, of a file that it cannot open.
+        """Open the file with sqlitedict and set its pragmas. Blocking."""
+        # Tests whether the file can be opened: if not, sqlitedict's thread dies with a traceback.
         with closing(sqlite3.connect(self._path)) as probe:
             probe.execute("PRAGMA journal_mode=WAL")
         sqlitedict = importlib.import_module("sqlitedict")
@@ -133,11 +153,13 @@ class FileThreadMap:
         self._map.conn.execute("PRAGMA secure_delete=ON")
 
     def _compact(self) -> None:
+        """Rewrite the file without deleted records, and empty its write-ahead log."""
         with closing(sqlite3.connect(self._path, isolation_level=None)) as beside:
             beside.execute("VACUUM")
             beside.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def _run_in_thread(self, work: Callable[[], T]) -> T:
+        """Run `work` in the file's thread. Raises NotStored if it fails or takes too long."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(THREAD_MAP_TIMEOUT_SECONDS):

@@ -1,6 +1,7 @@
-"""The SQL of threads: which is current, what was said in it, what servers keep for it.
+"""SQL for threads: the current thread of a conversation, its transcript, and objects on servers.
 
-To forget blanks what a person said, and lists what only servers hold.
+A conversation has one current thread and may have older ones. Forgetting a conversation blanks its
+messages here, and lists the objects on the model's server (`remotes`) for later erasure.
 """
 
 from __future__ import annotations
@@ -36,21 +37,24 @@ from core.store.database import SqlConnection, SqlRow, area_condition, lock_key
 from core.text.text import fold_case
 
 MAX_LISTED_CONVERSATIONS = 500
-"""Conversations in a list."""
+"""Maximum conversations that `list_conversations` returns."""
 _HAS_CONTENT = (
     "(EXISTS (SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
     " AND state != 'withdrawn') OR EXISTS (SELECT 1 FROM threads JOIN items"
     " ON items.thread = threads.id WHERE threads.conversation = c.conversation))"
 )
-"""Of a conversation `c`: something is in it."""
+"""An SQL condition: the row `c` of `conversations` has a message or a transcript item."""
 MAX_SEARCHED_MESSAGES = 20_000
-"""Messages that a search looks into, the newest."""
+"""Maximum messages that a search reads; it reads the newest ones."""
 MAX_ERASURE_TRIES = 20
-"""Tries to erase one thing on a server before it is listed as not erasable."""
+"""Failed attempts to erase an object on a server, after which it is listed as not erasable."""
 
 
 def current_thread(connection: SqlConnection, conversation: str) -> Thread:
-    """The conversation's thread, made if there is none; counts as a use of it."""
+    """Return the conversation's current thread; create it if there is none.
+
+    This sets the conversation's `used_at` to now.
+    """
     lock_key(connection, conversation)
     row = connection.execute(
         "UPDATE conversations SET used_at = ? WHERE conversation = ?"
@@ -63,7 +67,8 @@ def current_thread(connection: SqlConnection, conversation: str) -> Thread:
 
 
 def start_thread(connection: SqlConnection, conversation: str) -> Thread:
-    """A new thread becomes the current one; the old one stays readable."""
+    """Create a thread, make it the conversation's current one, and return it. Older threads stay
+    readable."""
     now, thread = time.time(), secrets.token_hex(8)
     row = connection.execute(
         "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, ?)"
@@ -79,7 +84,10 @@ def start_thread(connection: SqlConnection, conversation: str) -> Thread:
 
 
 def list_threads(connection: SqlConnection) -> Sequence[Thread]:
-    """Without those of which all was forgotten."""
+    """Return the current thread of every conversation that has content, last used first.
+
+    Conversations that were forgotten and not used again are left out.
+    """
     rows = connection.execute(
         f"SELECT * FROM conversations AS c WHERE {_HAS_CONTENT} ORDER BY used_at DESC"  # noqa: S608
     )
@@ -90,8 +98,12 @@ def list_threads(connection: SqlConnection) -> Sequence[Thread]:
 
 
 def record_remote(connection: SqlConnection, thread: str, remote: Remote, owner: str = "") -> None:
-    """Remember a server's id; one that comes for a forgotten thread goes onto the erase list. What
-    is kept for no thread (SPARE), by `owner`, becomes that of the first one that takes it."""
+    """Record the id of an object on the model's server. Do nothing if the id is empty.
+
+    If the thread was forgotten meanwhile, mark the object for erasure. An object made in advance
+    has no thread (""), and `owner` is the id of the process that made it. It becomes the object of
+    the first thread that uses it; an object that has a thread keeps it.
+    """
     if not remote.id:
         return
     connection.execute(
@@ -105,13 +117,21 @@ def record_remote(connection: SqlConnection, thread: str, remote: Remote, owner:
 
 
 def erase_spare_remotes(connection: SqlConnection) -> None:
-    """Those of a former process: nobody knows whether one was about to be used."""
+    """Mark all objects without a thread for erasure.
+
+    An earlier process made them in advance. Nobody knows whether it was about to use one, so they
+    are not used again.
+    """
     connection.execute("UPDATE remotes SET erase = 1 WHERE thread = '' AND erase = 0")
 
 
 def read_transcript(
     connection: SqlConnection, thread: str, before: int | None
 ) -> Sequence[TranscriptEntry]:
+    """Return the items of a thread, oldest first, without those of replaced turns.
+
+    With `before`, return only items of turns with a smaller `seq`.
+    """
     rows = connection.execute(
         "SELECT seq, item, person, at FROM items WHERE thread = ? AND seq < ? AND replaced = 0"
         " ORDER BY id",
@@ -126,9 +146,10 @@ def read_transcript(
 def list_entries(
     connection: SqlConnection, conversation: str, thread: str
 ) -> Sequence[HistoryEntry]:
-    """Exchanges of one thread; a message that no turn took up yet belongs to the current one.
+    """Return the messages and answers of a thread ("" for the current one), oldest first.
 
-    Of decisions, those whose answer says more than the card does.
+    A message whose turn has not begun counts as part of the current thread. A decision is included
+    only if its answer has a text of its own (`Answer.aloud`) besides the redrawn card.
     """
     row = connection.execute(
         "SELECT thread FROM conversations WHERE conversation = ?", (conversation,)
@@ -148,6 +169,11 @@ def list_entries(
 def list_conversations(
     connection: SqlConnection, platform: str, person: str = ""
 ) -> Sequence[ConversationSummary]:
+    """Return a platform's conversations with messages, pinned ones first, then the last used first.
+
+    With `person`, return only that person's own conversations; without, only those that are not
+    one person's. Conversations of a single request are left out.
+    """
     theirs, values = _owner_condition("c.conversation", platform, person)
     rows = connection.execute(
         "SELECT c.conversation, c.title, c.pinned, c.used_at, first.message FROM conversations c"  # noqa: S608
@@ -168,6 +194,11 @@ def list_conversations(
 def search(
     connection: SqlConnection, platform: str, words: str, person: str = ""
 ) -> Mapping[str, str]:
+    """Return the conversations that contain `words`, ignoring case, in a message or an answer.
+
+    Each key of a conversation maps to the id of its newest turn that contains the words. `platform`
+    and `person` select conversations as in `list_conversations`.
+    """
     theirs, values = _owner_condition("conversation", platform, person)
     rows = connection.execute(
         f"SELECT conversation, turn, message, answer FROM inbox WHERE {theirs}"  # noqa: S608
@@ -188,6 +219,10 @@ def search(
 def set_listing(
     connection: SqlConnection, conversation: str, title: str | None, pinned: bool | None
 ) -> None:
+    """Set the title and the pin of a conversation; None leaves a value unchanged.
+
+    Raises NotFound if the conversation is unknown.
+    """
     changed = connection.execute(
         "UPDATE conversations SET title = coalesce(?, title), pinned = coalesce(?, pinned)"
         " WHERE conversation = ?",
@@ -198,8 +233,12 @@ def set_listing(
 
 
 def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[object, ...]]:
-    """What is to be so of a conversation's `key`, and its values: it is of that platform, and
-    `person`'s own, or ("") no one person's."""
+    """Return an SQL condition on conversation keys, and the values for its placeholders.
+
+    `key` is the column or expression with the key. The conversation must be of `platform`, and
+    must be `person`'s own, or no one person's if `person` is "". The key of a personal conversation
+    ends in `:@` and the person (`Address.conversation`).
+    """
     begins, values = f"substr({key}, 1, ?) = ?", (len(platform) + 1, f"{platform}:")
     if not person:
         return f"{begins} AND {key} NOT LIKE '%:@%'", values
@@ -209,6 +248,7 @@ def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[o
 
 
 def read_history_entry(connection: SqlConnection, turn: str) -> HistoryEntry:
+    """Return the message and the answer of a turn, given by its id. Raises NotFound."""
     row = connection.execute("SELECT * FROM inbox WHERE turn = ?", (turn,)).fetchone()
     if row is None:
         raise NotFound(what="turn")
@@ -216,11 +256,15 @@ def read_history_entry(connection: SqlConnection, turn: str) -> HistoryEntry:
 
 
 def mark_outside_text(connection: SqlConnection, thread: str) -> None:
-    """Something that its people did not write is in the thread now, and stays in it."""
+    """Record that the thread contains text that its people did not write. This is never undone."""
     connection.execute("UPDATE threads SET outside = 1 WHERE id = ?", (thread,))
 
 
 def read_provenance(connection: SqlConnection, thread: str, person: str, before: int) -> Provenance:
+    """Return the origin of a thread's texts, as seen by `person` (a key).
+
+    An unknown thread counts as one with text from outside.
+    """
     row = connection.execute(
         "SELECT outside = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
         " AND person NOT IN ('', :person)) AS outside, (SELECT max(seq) FROM items"
@@ -228,6 +272,7 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
         " FROM threads WHERE id = :thread",
         {"thread": thread, "person": person, "before": before},
     ).fetchone()
+    # The caller only looks for addresses in these texts, so texts without a dot are left out.
     written = connection.execute(
         "SELECT item FROM items WHERE thread = ? AND person = ? AND replaced = 0"
         " AND item LIKE '%.%'",
@@ -241,12 +286,13 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
 
 
 def find_author(connection: SqlConnection, seq: int) -> str:
+    """Return the key of the person who sent the message of a turn, "" if there is no such turn."""
     row = connection.execute("SELECT person FROM inbox WHERE seq = ?", (seq,)).fetchone()
     return row["person"] if row else ""
 
 
 def find_owner(connection: SqlConnection, conversation: str) -> str:
-    """Who began the current thread."""
+    """Return the key of the person who began the current thread, "" if it has no messages."""
     row = connection.execute(
         "SELECT items.person FROM items JOIN conversations USING (thread)"
         " WHERE conversation = ? AND items.person != '' ORDER BY items.id LIMIT 1",
@@ -256,7 +302,12 @@ def find_owner(connection: SqlConnection, conversation: str) -> str:
 
 
 def forget_idle(connection: SqlConnection, conversation: str, since: float) -> ForgetResult | None:
-    """Forget it unless somebody has used it since then: None, and nothing is done."""
+    """Forget a conversation that nobody used since `since` (seconds since the epoch).
+
+    Return None and do nothing if somebody used it, if it has nothing to forget, or if a turn in it
+    has not ended.
+    """
+    # The lock comes first, so that nobody can use the conversation after the check.
     lock_key(connection, conversation)
     if not list_idle_conversations(connection, since, conversation=conversation):
         return None
@@ -264,8 +315,13 @@ def forget_idle(connection: SqlConnection, conversation: str, since: float) -> F
 
 
 def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetResult:
-    """Raise the generation (older turns can commit nothing more) and blank every body."""
+    """Blank all messages of a conversation, delete its transcript and files, and return counts.
+
+    The conversation's generation rises, so that turns that still run can store nothing more. The
+    caller cancels these (`ForgetResult.running`) and removes the bytes of the files.
+    """
     lock_key(connection, conversation)
+    # An unfinished decision is left out: it may be the `forget` that is being carried out.
     rows = connection.execute(
         "SELECT seq, state, message FROM inbox WHERE conversation = ?"
         " AND (decision = 0 OR state NOT IN ('new', 'running', 'answered', 'posting'))",
@@ -300,8 +356,11 @@ def list_idle_conversations(
     area: ConversationArea = ALL_CONVERSATIONS,
     conversation: str = "",
 ) -> Sequence[str]:
-    """Not used since then, with something to forget and nothing that waits for an answer; with
-    `conversation`, that one or none."""
+    """Return the keys of conversations in `area` that nobody used since `since`.
+
+    `since` is in seconds since the epoch. Only conversations with content and without unfinished
+    turns are returned. With `conversation`, only that one is considered.
+    """
     there, values = area_condition(area)
     if conversation:
         there, values = f"{there} AND conversation = ?", [*values, conversation]
@@ -315,6 +374,7 @@ def list_idle_conversations(
 
 
 def list_conversations_of(connection: SqlConnection, person: str) -> Sequence[str]:
+    """Return the keys of the conversations in which a person (a key) wrote or has a file."""
     rows = connection.execute(
         "SELECT conversation FROM inbox WHERE person = :person AND state != 'withdrawn'"
         " UNION SELECT conversation FROM items JOIN threads ON threads.id = items.thread"
@@ -326,17 +386,23 @@ def list_conversations_of(connection: SqlConnection, person: str) -> Sequence[st
 
 
 def list_remotes_to_erase(connection: SqlConnection) -> Sequence[Remote]:
+    """Return objects on the model's server to erase, those with the fewest attempts first."""
     rows = connection.execute("SELECT kind, id FROM remotes WHERE erase = 1 ORDER BY tries, at")
     return [Remote(row["kind"], row["id"]) for row in rows]
 
 
 def list_unerasable_remotes(connection: SqlConnection) -> Sequence[Remote]:
+    """Return objects on the model's server that MAX_ERASURE_TRIES attempts could not erase."""
     rows = connection.execute("SELECT kind, id FROM remotes WHERE erase = 2 ORDER BY at")
     return [Remote(row["kind"], row["id"]) for row in rows]
 
 
 def record_erasure(connection: SqlConnection, remote: Remote, done: bool) -> None:
-    """Done rows go; others are tried again, and after MAX_TRIES only listed (erase = 2)."""
+    """Record an attempt to erase an object on the model's server.
+
+    `done` deletes its row. Otherwise the object is tried again, and after MAX_ERASURE_TRIES failed
+    attempts it is only listed for the operator (`erase` = 2).
+    """
     key = (remote.kind, remote.id)
     if done:
         connection.execute("DELETE FROM remotes WHERE kind = ? AND id = ?", key)
@@ -349,6 +415,7 @@ def record_erasure(connection: SqlConnection, remote: Remote, done: bool) -> Non
 
 
 def _history_entry_of(row: SqlRow) -> HistoryEntry:
+    """Return the entry of an `inbox` row."""
     answer = decode_json(Answer, row["answer"]) if row["answer"] else None
     message = decode_json(Message, row["message"])
     return HistoryEntry(
@@ -357,7 +424,10 @@ def _history_entry_of(row: SqlRow) -> HistoryEntry:
 
 
 def _erase_message(connection: SqlConnection, seq: int, message: Message) -> None:
-    """The row stays, so that its event is still known; nothing that was said does."""
+    """Blank a message and its answer, delete its tool calls, and set its state to `withdrawn`.
+
+    The row itself stays, so that a repeated delivery of the same event is still recognised.
+    """
     bare = replace(message, text="", attachments=(), context=(), brought=(),
                    author=replace(message.author, name=""),
                    reply_to=replace(message.reply_to, token=""))  # fmt: skip
@@ -372,6 +442,11 @@ def _erase_message(connection: SqlConnection, seq: int, message: Message) -> Non
 
 
 def _raise_generation(connection: SqlConnection, conversation: str) -> int:
+    """Replace a conversation's threads with an empty one of the next generation; return its number.
+
+    Objects of the old threads on the model's server are marked for erasure. Return 0 if the
+    conversation is unknown.
+    """
     old = connection.execute(
         "SELECT id FROM threads WHERE conversation = ?", (conversation,)
     ).fetchall()

@@ -1,4 +1,8 @@
-"""The journal in `ponte.db`: what happened to each turn, one transaction a method."""
+"""The journal of turns: the SQL that records every step of a turn, so that it survives a crash.
+
+Each method of `SqlJournal` is one transaction. A write that continues a turn checks its attempt and
+generation in the same transaction. So a process that has lost a turn cannot continue it.
+"""
 
 from __future__ import annotations
 
@@ -36,31 +40,44 @@ from core.store.inbox import get_locked_row
 
 T = TypeVar("T")
 LOST_CALL_TEXT = "error: interrupted, result unknown"
-"""What the model reads for a call whose turn ended before it did."""
+"""The output that the model reads for a tool call without a result when its turn was answered."""
 
 
 class SqlJournal:
-    """The `Journal` port."""
+    """The `Journal` port over a database (`core/ports/conversations.py`)."""
 
     def __init__(
         self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
     ) -> None:
-        """`owner` is this process; `fresh` whether it can still be taken for alive by others."""
+        """Create the journal of one process.
+
+        `owner` is the id of this process; a random one by default. `is_alive` returns False as soon
+        as other processes may count this one as dead and take over its turns.
+        """
         self._database = database
         self._is_alive = is_alive
         self._owner = owner or secrets.token_hex(8)
-        """This process: only another one's turn is begun a second time."""
+        """The id of this process. `begin` counts another attempt only if a different process has
+        the turn."""
 
     def check_ownership(self) -> None:
+        """Raise TakenOver if other processes may count this one as dead."""
         if not self._is_alive():
             raise TakenOver
 
     async def begin(self, seq: int) -> Turn | None:
+        """Start an attempt of a turn and return the turn. Return None if the turn has ended."""
         return await self._database.write(lambda c: _begin_turn(c, seq, self._owner))
 
     async def record_user_message(
         self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None
     ) -> Sequence[Item]:
+        """Add the person's message to the transcript, once, and return the turn's items.
+
+        Notes about changes that the thread has not received yet come first. `reserve` runs in the
+        same transaction; if it raises, nothing is stored. Raises Superseded.
+        """
+
         def write(connection: SqlConnection) -> Sequence[Item]:
             if not _read_items(connection, turn.seq):
                 notes = changes.take_notes(connection, turn.thread)
@@ -78,10 +95,16 @@ class SqlJournal:
         return await self._write_current(turn, write)
 
     async def record_response(self, turn: Turn, number: int, response: str) -> None:
+        """Record the id of a round's response.
+
+        If the turn is superseded, raises Superseded, but keeps the id so that the response can be
+        erased. If a later attempt exists, raises TakenOver and stores nothing.
+        """
+
         def write(connection: SqlConnection) -> bool:
             threads.record_remote(connection, turn.thread, Remote("response", response))
             if not _is_current(connection, turn):
-                return False  # its id is kept all the same
+                return False  # the id stays recorded, so that the response can be erased
             connection.execute(
                 "INSERT INTO rounds (seq, number, response) VALUES (?, ?, ?)"
                 " ON CONFLICT (seq, number) DO UPDATE SET response = excluded.response",
@@ -95,6 +118,11 @@ class SqlJournal:
     async def record_round(
         self, turn: Turn, said: RoundOutput, started: ToolCall | None = None
     ) -> None:
+        """Record the model's output of a round.
+
+        `started` is the round's tool call that starts now, if the round has only one.
+        """
+
         def write(connection: SqlConnection) -> None:
             _add_round(connection, turn, said)
             if started:
@@ -103,9 +131,12 @@ class SqlJournal:
         await self._write_current(turn, write)
 
     async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
+        """Record that a tool call started. Raises Superseded."""
         await self._write_current(turn, lambda connection: _start_call(connection, turn, call))
 
     async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
+        """Record the handle by which another system knows a tool call. Raises Superseded."""
+
         def write(connection: SqlConnection) -> None:
             connection.execute(
                 "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?",
@@ -115,7 +146,10 @@ class SqlJournal:
         await self._write_current(turn, write)
 
     async def record_call_end(self, turn: Turn, call_id: str, outcome: Outcome) -> None:
-        """Record the outcome, once, and put it into the transcript where its call stands there."""
+        """Record the outcome of a tool call and settle its cost, unless it was recorded before.
+
+        If the transcript contains the call, append its output there.
+        """
 
         def write(connection: SqlConnection) -> None:
             changed = connection.execute(
@@ -127,7 +161,8 @@ class SqlJournal:
                 return
             name = outcome.paid or changed["name"]
             budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
-            said = _read_items(connection, turn.seq)  # of a command that was typed there is no call
+            # A command that a person typed has no call in the transcript.
+            said = _read_items(connection, turn.seq)
             if any(item.kind == "call" and item.call_id == call_id for item in said):
                 output = Item(
                     kind="output", call_id=call_id, text=outcome.text, files=outcome.files
@@ -139,7 +174,10 @@ class SqlJournal:
     async def record_answer(
         self, turn: Turn, answer: Answer, last: RoundOutput | None = None, key: str = ""
     ) -> None:
-        """Keep the answer, and end what calls are open; a second answer changes nothing."""
+        """Store the answer, record open tool calls as interrupted, and settle reserved costs.
+
+        Do nothing if the turn has an answer already.
+        """
 
         def write(connection: SqlConnection) -> None:
             changed = connection.execute(
@@ -173,11 +211,15 @@ class SqlJournal:
         await self._write_current(turn, write)
 
     async def record_posting(self, turn: Turn, number: int, key: str) -> None:
+        """Record that the part `number` of the answer is about to be posted under `key`."""
         await self._write_current(
             turn, lambda connection: _insert_post(connection, turn, number, key)
         )
 
     async def record_posted(self, turn: Turn, number: int, post: str) -> None:
+        """Record the platform's id of a post. An older generation may do so too, but not an older
+        attempt: that raises TakenOver."""
+
         def write(connection: SqlConnection) -> None:
             _check_attempt(connection, turn)
             _mark_posted(connection, turn, number, post)
@@ -185,6 +227,7 @@ class SqlJournal:
         await self._database.write(write)
 
     async def record_removed(self, turn: Turn, number: int) -> None:
+        """Record that a person deleted the post `number` of a turn."""
         await self._execute(
             "UPDATE posts SET state = 'removed', at = ? WHERE seq = ? AND number = ?",
             time.time(), turn.seq, number,
@@ -193,6 +236,12 @@ class SqlJournal:
     async def end_turn(
         self, turn: Turn, state: TurnState, reason: str = "", posted: Post | None = None
     ) -> None:
+        """Set the final state of a turn and erase its `reply_to` token.
+
+        If the turn is superseded, raises Superseded, but stores `posted`. If a later attempt
+        exists, raises TakenOver and stores nothing.
+        """
+
         def write(connection: SqlConnection) -> bool:
             _check_attempt(connection, turn)
             if posted is not None:
@@ -202,7 +251,8 @@ class SqlJournal:
             stored = connection.execute(
                 "SELECT message FROM inbox WHERE seq = ?", (turn.seq,)
             ).fetchone()
-            present = decode_json(Message, stored["message"])  # an edit may have come meanwhile
+            # Read again, because the person may have edited the message since the turn began.
+            present = decode_json(Message, stored["message"])
             bare = replace(present, reply_to=replace(turn.message.reply_to, token=""))
             connection.execute(
                 "UPDATE inbox SET state = ?, reason = ?, message = ?, updated = ? WHERE seq = ?",
@@ -214,6 +264,8 @@ class SqlJournal:
             raise Superseded
 
     async def put_back(self, turn: Turn) -> None:
+        """Return the turn to the queue with all its records, without counting this attempt."""
+
         def write(connection: SqlConnection) -> None:
             connection.execute(
                 "UPDATE inbox SET attempt = attempt - 1, owner = '',"
@@ -224,45 +276,57 @@ class SqlJournal:
         await self._write_current(turn, write)
 
     async def record_remote(self, thread: str, remote: Remote) -> None:
+        """Record an object on the model's server that must be erased with the thread."""
         await self._database.write(lambda c: threads.record_remote(c, thread, remote, self._owner))
 
     async def current_thread(self, conversation: str) -> Thread:
+        """Return the current thread of a conversation; create it if there is none."""
         return await self._database.write(lambda c: threads.current_thread(c, conversation))
 
     async def list_threads(self) -> Sequence[Thread]:
-        """Every current thread, newest use first."""
+        """Return the current thread of every conversation that has content, last used first."""
         return await self._database.read(threads.list_threads)
 
     async def new_thread(self, conversation: str) -> Thread:
+        """Create a thread, make it the conversation's current one, and return it."""
         return await self._database.write(lambda c: threads.start_thread(c, conversation))
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[TranscriptEntry]:
+        """Return a thread's items, oldest first. `before`: only those of turns before this one."""
         return await self._database.read(lambda c: threads.read_transcript(c, thread, before))
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
+        """Return the origin of a thread's texts, as seen by `person` (a key)."""
         return await self._database.read(
             lambda c: threads.read_provenance(c, thread, person, before)
         )
 
     async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
+        """Return the messages and answers of the current thread, or of `thread`, oldest first."""
         return await self._database.read(lambda c: threads.list_entries(c, conversation, thread))
 
     async def list_conversations(
         self, platform: str, person: str = ""
     ) -> Sequence[ConversationSummary]:
+        """Return a platform's conversations: those of `person`, or those of no single person."""
         return await self._database.read(lambda c: threads.list_conversations(c, platform, person))
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+        """Return conversations that contain `words`, each with its newest matching turn's id."""
         return await self._database.read(lambda c: threads.search(c, platform, words, person))
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
+        """Set the title and the pin of a conversation; None leaves a value unchanged. Raises
+        NotFound."""
         await self._database.write(lambda c: threads.set_listing(c, conversation, title, pinned))
 
     async def history_entry(self, turn: str) -> HistoryEntry:
-        """Raises NotFound."""
+        """Return the entry of a turn, given by its id. Raises NotFound."""
         return await self._database.read(lambda c: threads.read_history_entry(c, turn))
 
     async def usage_of(self, seq: int) -> Usage:
+        """Return the tokens and the cost of a turn as counted so far; zero if none are."""
+
         def read(connection: SqlConnection) -> Usage:
             row = connection.execute(
                 "SELECT input, cached, output, reasoning, cost FROM usage WHERE seq = ?", (seq,)
@@ -272,6 +336,11 @@ class SqlJournal:
         return await self._database.read(read)
 
     async def replace_cards(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
+        """Replace cards of the same ids in a turn's answer and return the turn.
+
+        Return None if the turn does not exist or was withdrawn.
+        """
+
         def write(connection: SqlConnection) -> Turn | None:
             row = get_locked_row(connection, seq)
             if row is None or row["state"] == "withdrawn":
@@ -290,7 +359,8 @@ class SqlJournal:
         return await self._database.write(write)
 
     async def seq_of_post(self, post: str) -> int | None:
-        """Which turn a post of ours belongs to, by the platform's id of it."""
+        """Return the `seq` of the turn that a post of Ponte belongs to, None if no turn has it.
+        `post` is the platform's id of the post."""
 
         def read(connection: SqlConnection) -> int | None:
             row = connection.execute("SELECT seq FROM posts WHERE post = ?", (post,)).fetchone()
@@ -299,47 +369,65 @@ class SqlJournal:
         return await self._database.read(read)
 
     async def record_post_removal(self, post: str) -> None:
+        """Record that a person deleted a post, given by the platform's id."""
         await self._execute(
             "UPDATE posts SET state = 'removed', at = ? WHERE post = ?", time.time(), post
         )
 
     async def author(self, seq: int) -> str:
+        """Return the key of the person who sent the message of a turn, "" if it does not exist."""
         return await self._database.read(lambda c: threads.find_author(c, seq))
 
     async def owner(self, conversation: str) -> str:
+        """Return the key of the person who began the current thread, "" if it has no messages."""
         return await self._database.read(lambda c: threads.find_owner(c, conversation))
 
     async def forget(self, conversation: str) -> ForgetResult:
+        """Blank a conversation, raise its generation, and mark its remote objects for erasure."""
         return await self._database.write(lambda c: threads.forget_conversation(c, conversation))
 
     async def forget_idle(self, conversation: str, since: float) -> ForgetResult | None:
+        """Forget a conversation unless it was used since `since` (seconds since the epoch).
+
+        Return None if nothing was done.
+        """
         return await self._database.write(lambda c: threads.forget_idle(c, conversation, since))
 
     async def list_idle_conversations(
         self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
     ) -> Sequence[str]:
-        """Conversations there that nobody used since then."""
+        """Return the keys of conversations in `area` that nobody used since `idle_since` (seconds
+        since the epoch)."""
         return await self._database.read(
             lambda c: threads.list_idle_conversations(c, idle_since, area)
         )
 
     async def list_conversations_of(self, person: str) -> Sequence[str]:
-        """The conversations in which a person (by key) said something."""
+        """Return the keys of the conversations in which a person wrote something or has a file.
+        `person` is their key."""
         return await self._database.read(lambda c: threads.list_conversations_of(c, person))
 
     async def list_remotes_to_erase(self) -> Sequence[Remote]:
+        """Return objects on the model's server that are to be erased."""
         return await self._database.read(threads.list_remotes_to_erase)
 
     async def list_unerasable_remotes(self) -> Sequence[Remote]:
+        """Return objects that could not be erased after many attempts, for the operator."""
         return await self._database.read(threads.list_unerasable_remotes)
 
     async def record_erasure(self, remote: Remote, done: bool) -> None:
+        """Record an attempt to erase an object on the model's server."""
         await self._database.write(lambda c: threads.record_erasure(c, remote, done))
 
     async def _execute(self, statement: str, *values: str | float) -> None:
         await self._database.write(lambda c: c.execute(statement, values).close())
 
     async def _write_current(self, turn: Turn, work: Callable[[SqlConnection], T]) -> T:
+        """Run `work` in a transaction in which the turn is current, and return its result.
+
+        Raises Superseded, or TakenOver if another process has the turn or may take it.
+        """
+
         def write_if_current(connection: SqlConnection) -> T:
             if not _is_current(connection, turn):
                 raise Superseded
@@ -351,7 +439,11 @@ class SqlJournal:
 
 
 def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
-    """Count an attempt (unless `owner` has it already) and read the turn as it stands."""
+    """Start an attempt of a turn and return the turn with all its records.
+
+    Return None if the turn does not exist or has ended. The attempt number rises unless `owner` has
+    the turn already. A turn keeps the generation and thread of its first attempt.
+    """
     row = get_locked_row(connection, seq)
     if row is None or row["state"] in FINAL_STATES:
         return None
@@ -374,8 +466,11 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
 
 
 def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
-    """What this turn asks again is left out from here on, and what it proposed is withdrawn. Where
-    somebody decided on that, or it was paid for, both stay."""
+    """Hide the turn that this one replaces from the model, and withdraw its proposals.
+
+    Do nothing if somebody decided on one of its proposals or it has paid for something. The
+    replaced turn must have ended, and must be of the same person in the same conversation.
+    """
     message = turn.message
     old = connection.execute(
         "SELECT seq FROM inbox WHERE turn = ? AND conversation = ? AND person = ? AND seq < ?"
@@ -390,6 +485,7 @@ def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
 
 
 def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
+    """Record that a tool call started, and that its thread contains text from outside."""
     connection.execute(
         "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started) VALUES"
         " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
@@ -401,15 +497,18 @@ def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
 
 
 def _check_attempt(connection: SqlConnection, turn: Turn) -> None:
-    """Raises TakenOver where another process began a later one."""
+    """Raise TakenOver if another process has begun a later attempt of the turn."""
     row = connection.execute("SELECT attempt FROM inbox WHERE seq = ?", (turn.seq,)).fetchone()
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
 
 
 def _is_current(connection: SqlConnection, turn: Turn) -> bool:
-    """Whether this is the current attempt of the current generation of an unfinished turn, which
-    then stays so until the transaction ends. Raises TakenOver."""
+    """Lock the conversation; return whether this is the current attempt of an unfinished turn.
+
+    The turn must also be of the conversation's current generation. The lock keeps the result valid
+    until the transaction ends. Raises TakenOver if a later attempt exists.
+    """
     lock_key(connection, turn.message.address.conversation)
     row = connection.execute(
         "SELECT inbox.attempt, inbox.state, inbox.decision, conversations.generation FROM inbox"
@@ -420,11 +519,12 @@ def _is_current(connection: SqlConnection, turn: Turn) -> bool:
         raise TakenOver
     if row is None or row["state"] in FINAL_STATES or row["attempt"] != turn.attempt:
         return False
-    # A decision may be the one that raised the generation.
+    # A decision may itself be the `forget` that raised the generation.
     return bool(row["decision"]) or row["generation"] == turn.generation
 
 
 def _add_items(connection: SqlConnection, turn: Turn, items: Sequence[Item], person: str) -> None:
+    """Append items to the transcript. `person` is their author's key, "" for Ponte."""
     now = time.time()
     connection.executemany(
         "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
@@ -433,6 +533,8 @@ def _add_items(connection: SqlConnection, turn: Turn, items: Sequence[Item], per
 
 
 def _add_round(connection: SqlConnection, turn: Turn, said: RoundOutput) -> None:
+    """Record the model's output of a round and settle its cost, unless it was recorded before."""
+    # The WHERE makes this idempotent: a complete round is not changed, and counts as 0 rows.
     changed = connection.execute(
         "INSERT INTO rounds (seq, number, complete, model) VALUES (?, ?, 1, ?)"
         " ON CONFLICT (seq, number) DO UPDATE SET complete = 1, model = excluded.model"
@@ -445,6 +547,10 @@ def _add_round(connection: SqlConnection, turn: Turn, said: RoundOutput) -> None
 
 
 def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
+    """Record that the part `number` of the answer is about to be posted under `key`.
+
+    A part that was posted or removed already does not change.
+    """
     connection.execute(
         "INSERT INTO posts (seq, number, person, key, state, at)"
         " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT (seq, number) DO UPDATE"
@@ -457,6 +563,7 @@ def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -
 
 
 def _mark_posted(connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
+    """Record the platform's id of a post, unless a person has deleted the post."""
     connection.execute(
         "UPDATE posts SET post = ?, state = 'posted', at = ?"
         " WHERE seq = ? AND number = ? AND state != 'removed'",
@@ -465,17 +572,20 @@ def _mark_posted(connection: SqlConnection, turn: Turn, number: int, post: str) 
 
 
 def _read_items(connection: SqlConnection, seq: int) -> tuple[Item, ...]:
+    """Return the transcript items of a turn, oldest first."""
     rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
     return tuple(decode_json(Item, row["item"]) for row in rows)
 
 
 def _turn_of(connection: SqlConnection, row: SqlRow) -> Turn:
+    """Return the turn of an `inbox` row with its rounds, items, calls, posts and answer."""
     seq = row["seq"]
     rounds = connection.execute(
         "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
     )
     calls = connection.execute("SELECT * FROM calls WHERE seq = ? ORDER BY started", (seq,))
     posts = connection.execute("SELECT * FROM posts WHERE seq = ? ORDER BY number", (seq,))
+    # This condition is that of the partial index `inbox_untold`.
     untold = connection.execute(
         "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
         " AND told = 0 ORDER BY seq DESC LIMIT 1",
