@@ -95,14 +95,14 @@ class SqlJournal:
         return await self._write_current(turn, write)
 
     async def record_response(self, turn: Turn, number: int, response: str) -> None:
-        """Record the id of a round's response.
+        """Record the id of a round's response, so that it can be erased.
 
-        If the turn is superseded, raises Superseded, but keeps the id so that the response can be
-        erased. If a later attempt exists, raises TakenOver and stores nothing.
+        Raises Superseded, or TakenOver if a later attempt exists. The id is kept all the same.
         """
+        remote = Remote("response", response)
 
         def write(connection: SqlConnection) -> bool:
-            threads.record_remote(connection, turn.thread, Remote("response", response))
+            threads.record_remote(connection, turn.thread, remote)
             if not _is_current(connection, turn):
                 return False  # the id stays recorded, so that the response can be erased
             connection.execute(
@@ -112,7 +112,12 @@ class SqlJournal:
             )
             return True
 
-        if not await self._database.write(write):
+        try:
+            is_current = await self._database.write(write)
+        except TakenOver:  # it rolled the transaction back, with the id
+            await self.record_remote(turn.thread, remote)
+            raise
+        if not is_current:
             raise Superseded
 
     async def record_round(

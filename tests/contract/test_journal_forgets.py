@@ -151,6 +151,16 @@ async def test_an_id_that_comes_late_is_listed_too(database_engine: Embedded) ->
     assert await journal.list_remotes_to_erase() == [Remote("conversation", "conv_1")]
 
 
+async def test_the_response_of_an_older_attempt_is_listed_too(database_engine: Embedded) -> None:
+    turn = await begin_turn(database_engine)
+    heir = await database_engine.kill()
+    await again(heir, turn.seq)
+    with pytest.raises(Superseded):
+        await heir.journal.record_response(turn, 1, "resp_1")
+    await heir.journal.forget(turn.message.address.conversation)
+    assert await heir.journal.list_remotes_to_erase() == [Remote("response", "resp_1")]
+
+
 async def test_erasing_is_tried_again_but_not_for_ever(database_engine: Embedded) -> None:
     journal, turn = database_engine.journal, await begin_turn(database_engine)
     stubborn, easy = Remote("conversation", "conv_1"), Remote("response", "resp_1")
