@@ -68,8 +68,8 @@ class Retention:
 @dataclass(frozen=True, slots=True)
 class Maintenance:
     """Duties of the store. `scrub` removes deleted data from the store's files for good. `settle`
-    ends the reservations of turns that are over, and returns their number. `tidy` removes data that
-    the store keeps for a limited time."""
+    ends the reservations of turns that are over, and returns their number. `tidy` removes old
+    copies of the database."""
 
     scrub: Callable[[], Awaitable[None]]
     settle: Callable[[], Awaitable[int]]
@@ -156,8 +156,7 @@ class Upkeep:
         await self._services.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:
-        """Remove files whose event was never accepted, and data that the store keeps for a limited
-        time."""
+        """Remove files whose event was never accepted, and old copies of the database."""
         await self._services.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
         if self._maintenance:
             await self._maintenance.tidy()
