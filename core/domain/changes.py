@@ -77,7 +77,7 @@ class TargetView:
     - `key`: the field with a row's id.
     - `link_fields`: fields that hold links; the card of an update shows added and removed links.
     - `hidden_fields`: fields that nobody here may know of.
-    - `system_fields`: fields that the system fills in by itself.
+    - `system_fields`: fields that the system fills in by itself, with a new value for each row.
     - `effect` of a run: "spend" changes no data.
     - `slug`: the command that runs.
     """
