@@ -23,7 +23,7 @@ PonteError
 │   └── WriteUnsure        the answer to a write was lost: it may have happened
 ├── Undeliverable          the platform rejects the post for good
 │   ├── PostRemoved        a person deleted Ponte's post: it is never posted again
-│   └── Restored           after restoring a backup, the fate of the answer is unknown
+│   └── Restored           it is unknown what happened to the answer since the backup
 ├── PlatformBusy           the platform asks Ponte to wait (never shown)
 ├── SettingsError          a setting is wrong: exit code 2
 ├── HomeTaken              another process uses the home directory: exit code 1
@@ -31,7 +31,7 @@ PonteError
 │   └── TakenOver          this process did not respond for so long that another one has the turn
 └── Draining               this process stops and puts the turn back into the queue (never shown)
 
-The code that understands an error raises it, and no other layer converts it. `sentence` is the
+Each error is raised once, by the code that understands the failure. `sentence` is the
 English source text with `{placeholders}`. `words(locale)` is the text for the person: what
 happened, what was stored, what to do.
 """

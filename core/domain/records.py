@@ -27,7 +27,8 @@ TurnState = Literal[
 """The state of a turn; the last six are final."""
 
 AmendResult = Literal["unstarted", "started", "unknown"]
-"""Whether the turn of an edited message had started."""
+"""The result of editing or deleting a stored message (`Inbox.amend`): its turn had not started, had
+started, or the message is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
