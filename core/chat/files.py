@@ -26,7 +26,8 @@ FILES_NOT_READ = "I could not read {names}, so I answered without."
 FILE_CUT = "`{name}` is long: I read its first {count} characters."
 
 Read = Callable[[Attachment], Awaitable[tuple[Attachment, bytes] | None]]
-"""Reads a file from its platform. Returns its description and its bytes, or None if refused."""
+"""Downloads a file from its platform. Returns its description and its bytes; None if it is
+refused."""
 
 
 class FileDownloads:
@@ -52,7 +53,8 @@ class FileDownloads:
             self._task(message, attachment)
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """Return a file; None if it is too large, refused or deleted. The port `Fetch`."""
+        """Return a file; None if it is too large, refused or deleted. Implements the port
+        `FetchAttachment`."""
         return await asyncio.shield(self._task(message, attachment))
 
     async def fetch_all(self, message: Message) -> None:

@@ -13,9 +13,10 @@ from typing import Protocol
 from core.domain.messages import Address
 
 MAX_EARLIER_MESSAGES, EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 30, 500, 10
-"""How many earlier messages of a thread a turn reads, characters of each, and newest files."""
+"""How many earlier messages of a thread a turn reads, how many characters of each of them, and how
+many of the newest files."""
 CONTEXT_SECONDS = 10.0
-"""How long a turn waits for the messages that its own message quotes, and for earlier ones."""
+"""Seconds that a turn waits for the messages that its own message quotes, and for earlier ones."""
 THREAD_UNREAD = "I could not read what was said before in this thread, so I answered without it."
 
 
@@ -51,28 +52,32 @@ installation may change them at any time."""
 
 
 def find_no_settings(address: Address) -> AddressingSettings:
+    """Return the default settings for any place."""
     return FixedAddressingSettings()
 
 
 @dataclass(slots=True)
 class Participants:
-    """`people` by their ids; `told`: that it waits to be mentioned from now on."""
+    """The people who write in a thread. `people` are their ids. `told`: Ponte has said that it now
+    answers only mentions."""
 
     people: list[str] = field(default_factory=list)
     told: bool = False
 
     @property
     def several(self) -> bool:
+        """Whether more than one person writes in the thread."""
         return len(self.people) > 1
 
     def join(self, *people: str) -> bool:
-        """Whether one of them is new here."""
+        """Add people, and return whether one of them is new in the thread."""
         new = [person for person in dict.fromkeys(people) if person not in self.people]
         self.people += new
         return bool(new)
 
     def note_notice_due(self) -> bool:
-        """Once, when there are several."""
+        """Return whether Ponte must say now that it only answers mentions. That is True once, as
+        soon as several people write."""
         due = self.several and not self.told
         self.told = self.told or due
         return due

@@ -67,7 +67,8 @@ _WHY = re.compile(
 SLUG_PATTERN = r"[a-z0-9][a-z0-9_-]{0,99}"
 """The form of a quick command's name."""
 _LONGEST_DECISION = 64
-"""The largest number of characters of a message that is checked for an immediate command."""
+"""Characters of the longest immediate command. A command's name is searched for only in as many
+characters at the beginning of a message."""
 
 _NO_SLUG = "Say which quick command: `quick-command SLUG`, then its text or key=value."
 _WRONG_SLUG = (
