@@ -71,20 +71,21 @@ class ChatPlatform(Platform, Messenger, Protocol):
         deleted."""
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
-        """Return the message with its context, and sentences about what could not be loaded.
-        `pointed`: the message may refer to other messages, so load them."""
+        """Return the message with facts about it, and sentences about facts that could not be
+        loaded (`LoadContext`). The facts are its author's name, language and time zone. With
+        `pointed`, they include the messages that it refers to and their files."""
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
-        """Return the ids of the person's groups or roles, confirmed within `max_age` seconds; None
-        if they are not known."""
+        """Return the ids of the person's groups or roles, confirmed within `max_age` seconds. Wait
+        for the platform, however long that takes; None if it refuses to say."""
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
-        """Return whether the person is a guest, confirmed within `max_age` seconds; None if that is
-        not known."""
+        """Return whether the person is a guest, confirmed within `max_age` seconds. Wait for the
+        platform, however long that takes; None if it refuses to say."""
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return whether the person has left since that time (seconds since the epoch); None if
-        that is not known."""
+        """Return whether the person has been removed from this place since that time (seconds since
+        the epoch); None if the platform does not say."""
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Remove everything that this platform remembers about the people or places with these

@@ -518,10 +518,12 @@ async def _run_and_audit(
 
 
 def _outcome_word(run: CodeRun) -> str:
+    """Return "error" or "ok" for the outcome of a run of code."""
     return "error" if run.ran.error or run.ran.fault else "ok"
 
 
 def _describe_spending(spent: UsageTotal) -> str:
+    """Return turns, tokens and, if known, the cost, as text."""
     words = [plural("{count} turn", "{count} turns", spent.turns)]
     words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost
