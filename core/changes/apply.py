@@ -156,8 +156,8 @@ class ChangeRunner:
             await flight
 
     async def _apply_batch(self, run: _Run, steps: list[ChangeStep]) -> None:
-        """Apply one batch. A lock for each table keeps other changes of this process from coming
-        between the check and the write."""
+        """Apply one batch. A lock for each table ensures that no other change of this process
+        writes between the check and the write."""
         draft = run.change.draft
         place = draft.view.table_id or dict(draft.target)
         table = json.dumps([draft.applier, place], sort_keys=True)
@@ -175,8 +175,8 @@ class ChangeRunner:
     async def _check_and_begin(
         self, run: _Run, batch: Batch, steps: list[ChangeStep]
     ) -> list[ChangeStep]:
-        """Return the steps whose rows are still as proposed, after journalling them as being
-        written. Steps whose rows have changed, or cannot be read, are recorded as such."""
+        """Return the steps whose rows have not changed since the proposal, after journalling them
+        as being written. Rows that have changed, or cannot be read, are recorded as such."""
         try:
             seen = await self._read(run, batch, steps)
         except ToolError as error:

@@ -43,15 +43,15 @@ ASKER_UNKNOWN = (
 _READ_ONLY = "The operator's file says that this table is not changed through me."
 
 Access = Literal["hidden", "read", "ask", "auto"]
-"""How a table may be used. `hidden`: not even read. `read`: never changed. `ask`: a person approves
-each change. `auto`: like `ask`, but a create of one row needs no approval."""
+"""The ways in which a table may be used. `hidden`: not even read. `read`: never changed. `ask`: a
+person approves each change. `auto`: like `ask`, but a create of one row needs no approval."""
 NamedApprovers = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Returns whether one of these names is the person's own, or that of a group, role or set that they
 belong to. Raises StatusUnknown."""
 _SOON = 20.0
 """Seconds after which an unknown status of a person is looked up again."""
 ASKER = "asker"
-"""The name among approvers that stands for the person who asked for the change."""
+"""The name among approvers that means the person who asked for the change."""
 REMIND_AFTER = 4 * 3600.0
 """Seconds after which the approvers of an open proposal are reminded of it (four hours)."""
 
@@ -134,14 +134,14 @@ class TableRules:
 
     @property
     def hides_some(self) -> bool:
-        """Whether there may be tables that the current turn must not know of."""
+        """True if there may be tables that the current turn must not know of."""
         rights = TURN_RIGHTS.get()
         hidden = any(rule.access == "hidden" for rule in self.tables.values())
         return hidden or (rights is not None and rights.depends_on_name("read"))
 
     @property
     def names_tables(self) -> bool:
-        """Whether ponte.toml names any table."""
+        """True if ponte.toml names any table."""
         return bool(self.tables or self.named)
 
     def find_unknown(self, known: set[str]) -> list[str]:
@@ -165,9 +165,9 @@ class Approval:
     """Decides who may approve, deny, see or undo a change.
 
     `rules` and `rule_book` return the current content of ponte.toml. `channel_approvers` returns
-    the approvers that the operator named for a channel. `rule_book` and `admins` tell who else may
-    decide for others. `canonical_person` maps a person's key to the key that all their accounts
-    share, so that nobody counts as two people.
+    the approvers that the operator named for a channel. `rule_book` and `admins` contain further
+    people who may decide for others. `canonical_person` maps a person's key to the key that all
+    their accounts share, so that nobody counts as two people.
     """
 
     policy: Policy

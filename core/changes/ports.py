@@ -71,7 +71,7 @@ class Applier(Protocol):
 
 @runtime_checkable
 class WatchedBatch(Batch, Protocol):
-    """A batch whose runs report their progress."""
+    """A batch that reports the progress of its runs."""
 
     async def watch(
         self, rows: Sequence[RowWrite], doing: Doing, locale: str
@@ -142,7 +142,7 @@ class Ledger(Protocol):
         first."""
 
     async def list_of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
-        """Return the changes of a conversation, newest first; "" stands for all conversations."""
+        """Return the changes of a conversation, newest first; "" means all conversations."""
 
     async def list_undrawn(self) -> Sequence[Change]:
         """Return the changes whose card does not show their current state, oldest first."""
@@ -155,7 +155,7 @@ class Ledger(Protocol):
         """Return the open proposals that have expired."""
 
     async def list_abandoned(self) -> Sequence[Change]:
-        """Return the changes whose event claimed them and ended without finishing them."""
+        """Return the changes that an event claimed and did not finish before it ended."""
 
     async def erase_old_rows(self, before: float) -> int:
         """Erase the stored rows of changes that ended before this time. Return the number of
@@ -171,8 +171,8 @@ class Outbox(Protocol):
     transaction."""
 
     async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
-        """Return the ids of proposals that were made before this time and whose next stage is
-        `stage`, oldest first. They are open or, for "expired", have expired."""
+        """Return the ids of proposals that were made before this time and have `stage` as their
+        next stage, oldest first. They are open or, for "expired", have expired."""
 
     async def record_notices(
         self, change: str, stage: NoticeStage, outgoing: Sequence[ApprovalNotice]

@@ -272,7 +272,7 @@ class ChangeService:
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
         """Return the cards of the latest changes, newest first, each in its asker's language. The
-        conversation "" stands for all conversations."""
+        conversation "" means all conversations."""
         found = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
         return [await self.card(change) for change in found]
 
@@ -331,7 +331,8 @@ class ChangeService:
         return (cards.run_result(change), change.draft.title) if ours else ("", "")
 
     async def end_overdue(self) -> None:
-        """Close expired proposals, and end changes whose event ended without finishing them."""
+        """Close expired proposals, and end changes that their event did not finish before it
+        ended."""
         for change in await self.ledger.list_overdue(self.clock()):
             await self._close(change, "expired", None)
         for change in await self.ledger.list_abandoned():
@@ -396,7 +397,8 @@ class ChangeService:
         return list(counted.values())
 
     async def _counts(self, given: Consent, change: Change) -> bool | None:
-        """Return whether this approval still counts; None if the platform does not say now."""
+        """Return whether this approval still counts; None if the platform does not report that
+        now."""
         reached = await self.reached(change.id, given.person.key)
         return await self.approval.counts(given, change, reached)
 
@@ -565,7 +567,7 @@ class ChangeService:
         return ended, await self._record_event(ended.state, ended)
 
     async def _end_abandoned(self, change: Change) -> Change:
-        """End a change whose event ended without finishing it, and return it."""
+        """End a change that its event did not finish, and return it."""
         ended = await self.applying.settle(change)
         await self._record_event(ended.state, ended)
         return ended

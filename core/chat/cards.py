@@ -31,9 +31,9 @@ REDRAW_RETRY_SECONDS = 20.0
 REDRAW_PERIOD_SECONDS = 60.0
 """Seconds between two checks for expired proposals."""
 MAX_REDRAW_TRIES = 20
-"""How often redrawing a card may fail before Ponte gives up."""
+"""The number of failed redraws of a card after which Ponte gives up."""
 _STANDS = ("done", "stopped", "failed")
-"""States of a turn whose answer is posted, so that its cards can be edited."""
+"""States of a turn that has ended with a posted answer. Only then can its cards be edited."""
 
 
 class Redraw:

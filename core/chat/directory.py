@@ -35,7 +35,7 @@ READ_AGAIN_SECONDS = 1.0
 
 
 class NoMember(Exception):
-    """The platform refuses to say who this is, or knows nobody with that id."""
+    """The platform does not reveal this person, or knows nobody with that id."""
 
 
 class Lookup(Protocol):
@@ -319,7 +319,7 @@ class MemberDirectory:
             await self.take([member])
 
     async def _ask_again(self, place: MemberKey, seconds: float) -> None:
-        """Look the person up again after a pause, if somebody still waits for them then."""
+        """Look the person up again after a pause, if anybody still waits for them then."""
         if wait := self._waits.get(place):
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -332,7 +332,7 @@ class MemberDirectory:
             self._waits.pop(place, None)
 
     async def _follow_rows(self) -> None:
-        """While somebody waits, read the rows for data that another process received."""
+        """While anybody waits, read the rows for data that another process received."""
         while self._waits:
             await asyncio.sleep(READ_AGAIN_SECONDS)
             await self._read(self._waits)

@@ -136,7 +136,7 @@ class Interactions:
             return False
         except TimeoutError:
             if message is not None:
-                # The store may still complete it. The person is told now that it does not count,
+                # The store may still complete it. The person is notified that it does not count,
                 # so it must not be answered later.
                 self._tasks.start(self._inbox.amend(message.event_key, None))
             await interaction.notify(NotStored().words(interaction.locale))

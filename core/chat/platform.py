@@ -39,8 +39,8 @@ class Messenger(Protocol):
         they are not known now."""
 
     async def reads(self, person: Person, address: Address) -> bool:
-        """Return whether the person can read the messages of that place; False if the platform does
-        not say."""
+        """Return whether the person can read the messages of that place; False if that is not
+        known."""
 
     async def labels(self, names: Collection[str]) -> Mapping[str, str]:
         """Return the display names of these people, groups and roles (`platform:ID`). Names that
@@ -77,15 +77,15 @@ class ChatPlatform(Platform, Messenger, Protocol):
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
         """Return the ids of the person's groups or roles, confirmed within `max_age` seconds. Wait
-        for the platform, however long that takes; None if it refuses to say."""
+        for the platform, however long that takes; None if it does not reveal them."""
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
         """Return whether the person is a guest, confirmed within `max_age` seconds. Wait for the
-        platform, however long that takes; None if it refuses to say."""
+        platform, however long that takes; None if it does not reveal that."""
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return whether the person has been removed from this place since that time (seconds since
-        the epoch); None if the platform does not say."""
+        the epoch); None if that is not known."""
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Remove everything that this platform remembers about the people or places with these
@@ -114,12 +114,14 @@ class AnswerPart:
 
 
 class Surface(Protocol):
-    """The calls of a platform that keeps posts; `core.chat.reply.GrowingReply` makes a Reply of
-    them.
+    """The calls of a platform with posts; `core.chat.reply.GrowingReply` makes a Reply of them.
 
-    Each call raises PostRemoved if a person deleted the post, Undeliverable if the platform refuses
-    for good, PlatformBusy to be called again later, and any other exception if its outcome is
-    unknown.
+    Each call raises one of these:
+
+    - PostRemoved if a person deleted the post;
+    - Undeliverable if the platform refuses for good;
+    - PlatformBusy if the call must be repeated later;
+    - any other exception if the outcome of the call is unknown.
     """
 
     limit: int

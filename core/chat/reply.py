@@ -252,7 +252,7 @@ class GrowingReply:
 
     async def _make(self, number: int, call: Coroutine[Any, Any, str]) -> str:
         """Run a call that makes a post, and return its id. If the caller is cancelled, the call
-        goes on and its id is kept in `_made`, so that the post is never made twice."""
+        continues and its id is stored in `_made`, so that the post is never made twice."""
         task = self._making[number] = asyncio.create_task(call)
 
         def keep_id(task: asyncio.Task[str]) -> None:

@@ -32,7 +32,7 @@ OUTGOING_POST_SECONDS = 30.0
 """Seconds that one post may take before the round continues without it. The post is retried
 later."""
 MAX_COPY_REDRAWS = 20
-"""How often redrawing a copy may fail before Ponte gives up."""
+"""The number of failed redraws of a copy after which Ponte gives up."""
 _FOREVER = float("inf")
 _COPY = (
     "{name} asked for this in {place}, and you are one of those who decide on it "
@@ -86,7 +86,7 @@ class OutgoingPosts:
         await self.put(state="posting")
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
-        """Record the id of the post. Only a copy keeps its text, because it is redrawn later."""
+        """Record the id of the post. The text is stored only for a copy, which is redrawn later."""
         text = self.outgoing.text if self.outgoing.kind == "copy" else ""
         await self.put(state="posted", post=post, text=text, drawn_version=self.version)
 

@@ -24,7 +24,7 @@ class TurnPosts:
 
     @property
     def is_resumed(self) -> bool:
-        """Whether an earlier attempt may have posted something."""
+        """True if an earlier attempt may have posted something."""
         return self._turn.attempt > 1
 
     def check_ownership(self) -> None:

@@ -1,10 +1,9 @@
 """Parses the commands that a person can type instead of a message for the model.
 
-All platforms use this parser and its errors. A message is a command if its first word is a
-command's name, bare or after `/` or `!`, and the rest has the form of that command. "stop doing
-that" and "help me with X" are therefore messages for the model. The English names work in every
-language. People with another language can also use the names in `TRANSLATED`, with or without
-accents.
+All platforms use this parser and its errors. The first word of a command is the command's name,
+bare or after `/` or `!`, and the rest must have the form of that command. "stop doing that" and
+"help me with X" are therefore messages for the model. The English names work in every language.
+People with another language can also use the names in `TRANSLATED`, with or without accents.
 """
 
 from __future__ import annotations

@@ -106,8 +106,8 @@ Keep = Callable[[str, str, bytes], Awaitable[File]]
 
 
 def parse_input(text: str) -> Inputs:
-    """Return free text unchanged, or the inputs by name. Raise BadInput that says what to
-    correct."""
+    """Return free text unchanged, or the inputs by name. The BadInput that it raises explains what
+    to correct."""
     text = clean_text(text).strip()
     if text.startswith("{"):
         return _parse_object(text)
@@ -141,7 +141,7 @@ def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
 
     The registry's types are text, number, boolean and choice (with `choices`). Values from
     key=value are text, so "12.5" becomes a number and "yes" a boolean here. A command without
-    declared inputs accepts anything. Raise BadInput that says what to correct.
+    declared inputs accepts anything. The BadInput that it raises explains what to correct.
     """
     if not command.inputs:
         return given
@@ -203,8 +203,8 @@ class QuickCommandResults:
     async def render_result(
         self, result: str, name: str, locale: str, keep: Keep | None
     ) -> Readable:
-        """Return the result for a person. `name` is the name of the file for a long result. Raise
-        what `keep` raises."""
+        """Return the result for a person. `name` is the name of the file for a long result. Pass on
+        the errors of `keep`."""
         readable, kind = await run_off_loop(self._readable, result)
         if not readable:
             return Readable(say(_EMPTY, locale))
@@ -349,8 +349,8 @@ def _decode_file(file: File, data: bytes) -> str:
 
 
 def _inputs_from_file(command: QuickCommand, content: str) -> Inputs:
-    """Return the inputs in a file's text. A JSON object whose names are all declared by the command
-    holds its inputs; anything else is free text."""
+    """Return the inputs in a file's text. A JSON object holds the inputs if the command declares
+    all its names. Anything else is free text."""
     if not content.lstrip().startswith("{"):
         return content
     try:

@@ -20,9 +20,9 @@ from core.text import text
 WAIT_SECONDS = 180.0
 """Seconds that a message waits until the platform has identified its author."""
 CONFIRM_SECONDS = 2.0
-"""Seconds that a turn waits for the platform to confirm what it said of the author before. A turn
-that needs no confirmed status then begins without it: it may chat and read, and is offered nothing
-else."""
+"""Seconds that a turn waits for the platform to confirm older facts about the author. A turn that
+needs no confirmed status then begins without it. It may chat and read, and is offered nothing else.
+"""
 NEED_CONFIRMATION = frozenset({"approve", "deny", "undo", "quick-command", grammar.RUN_PYTHON})
 """Commands that cannot run without a confirmed status of their author."""
 

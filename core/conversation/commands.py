@@ -108,7 +108,7 @@ class CodeCommand:
         """Run the code and return its output as the answer. Raise NotAllowed, NotFound, OverBudget
         or ToolError.
 
-        Interrupted code is not run again, unless its handle tells where it runs.
+        Interrupted code is not run again. If its handle is known, the run is continued.
         """
         rule = await _check_right(self.services.policy, turn, "code")
         call = (
@@ -363,8 +363,8 @@ class CommandService:
         return await self._clean_up(conversation, await self.services.journal.forget(conversation))
 
     async def forget_idle(self, conversation: str, since: float) -> int:
-        """Erase a conversation unless somebody has used it since then (seconds since the epoch).
-        Return how many messages it had."""
+        """Erase a conversation unless it was used since then (seconds since the epoch). Return how
+        many messages it had."""
         forgot = await self.services.journal.forget_idle(conversation, since)
         return await self._clean_up(conversation, forgot) if forgot else 0
 
@@ -448,7 +448,7 @@ class CommandService:
         result, title = await self.services.changes.result(command.id, turn.seq)
         if not result:
             return answer
-        if answer.private:  # decided in a shared place whose readers may not see the result
+        if answer.private:  # decided in a shared place where others may not see the result
             return replace(answer, text=f"{answer.text} {say(_RESULT_THERE)}")
         # After a click, the card is redrawn in its own post, and the result is a new post.
         if message.clicked:

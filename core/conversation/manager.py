@@ -65,15 +65,15 @@ from core.text.text import make_storable
 log = structlog.get_logger("conversation")
 T = TypeVar("T")
 MAX_PREPARE_ATTEMPTS = 3
-"""How often preparing an answer for its platform (cleaning, splitting) may fail. After that, an
-apology takes its place."""
+"""The number of failed attempts to prepare an answer for its platform (cleaning, splitting). After
+that, an apology takes its place."""
 TAKEOVER_POLL_SECONDS = 1.0
 """Seconds between two checks whether the process that took the turn over has finished it."""
 PLATFORM_SECONDS = 0.5
 """Seconds to wait for a platform's reply before the turn gives up its place to another turn.
 Without a rate limit, platforms reply sooner."""
 PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown)
-"""Errors whose message only the asker may read."""
+"""Errors with a message that only the asker may read."""
 _STOPPED_HERE = "_Stopped. What I had begun in another system may still finish there._"
 
 
@@ -303,8 +303,8 @@ class ConversationManager:
         return known.has_outside_text, trust, known.previous_seq
 
     async def _find_answer(self, run: TurnRun) -> Answer:
-        """Return the answer, or an apology for the error that prevents it. A stop by a person ends
-        in a short answer that says so; if the process drains, the turn goes back to the queue."""
+        """Return the answer, or an apology for the error that prevents it. A person's stop produces
+        a short answer about it. If the process drains, the turn goes back to the queue."""
         turn = run.turn
         try:
             if self._inbox.is_stopped(turn.seq):  # stopped before this task began
@@ -370,9 +370,9 @@ class ConversationManager:
         """Return the message with its context (quoted messages, the thread before it, their files),
         and sentences about context that could not be loaded.
 
-        Context is loaded for messages to the model and for quick commands, whose input may be the
-        message that they reply to. A resumed turn with recorded items loads none, because the
-        transcript has it.
+        Context is loaded for messages to the model. It is also loaded for quick commands, because
+        their input may be the message that they reply to. A resumed turn with recorded items loads
+        none, because the transcript has it.
         """
         look_up = self._look_up.get(run.message.address.platform)
         if look_up is None:
@@ -573,7 +573,7 @@ class ConversationManager:
         await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 
     async def _withdraw_posts(self, run: TurnRun) -> None:
-        """Replace the posts of a turn whose conversation was forgotten while it ran."""
+        """Replace the posts of this turn, because its conversation was forgotten while it ran."""
         words = say("_Stopped: this conversation was forgotten._")
         try:
             await run.reply.finish(Answer(words, status="stopped", parts=(words,)))

@@ -41,7 +41,7 @@ class TurnPayment:
 
     @property
     def is_lowered(self) -> bool:
-        """Whether the last answer had to be shorter, because little of an allowance was left."""
+        """True if the last answer had to be shorter, because little of an allowance was left."""
         return self._grant is not None and self._grant.is_lowered
 
     async def begin(self, number: int, asked: bool = False) -> None:

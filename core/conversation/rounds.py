@@ -135,7 +135,7 @@ class ToolCalls:
 
     @property
     def may_finish_elsewhere(self) -> bool:
-        """Whether a run that a call began in another system may still finish, although nothing
+        """True if a run that a call began in another system may still finish, although nothing
         waits for it."""
         return any(call not in self.outcomes for call in self._running_elsewhere)
 
@@ -412,14 +412,14 @@ class Rounds:
 
     @property
     def may_finish_elsewhere(self) -> bool:
-        """Whether a run that a call began in another system may still finish, although nothing
+        """True if a run that a call began in another system may still finish, although nothing
         waits for it."""
         return self._calls.may_finish_elsewhere
 
     @property
     def provenance(self) -> tuple[bool, markdown.Trust]:
-        """Whether the thread now contains text from outside, and which links are allowed in that
-        case. Every output of a tool counts as text from outside."""
+        """A pair: whether the thread now contains text from outside, and which links are allowed in
+        that case. Every output of a tool counts as text from outside."""
         outside = self._briefing.has_outside_text or any(
             item.kind == "output" for item in self._items
         )
@@ -598,8 +598,8 @@ class Rounds:
             await asyncio.gather(*beside, return_exceptions=True)
 
     async def _store_thread(self) -> None:
-        """Store the thread's record. It only tells which remote conversation to continue, so a
-        failure is logged: after a crash, a new remote conversation begins."""
+        """Store the thread's record, which contains the remote conversation to continue. A failure
+        is logged: after a crash, a new remote conversation begins."""
         try:
             await self._services.threads.put(self.thread)
         except NotStored as error:
@@ -678,7 +678,7 @@ class Rounds:
         return replace(ctx, propose=lambda draft: self._services.changes.propose(ctx, draft))
 
     async def _record_remote(self, remote: Remote) -> None:
-        """Journal an object that the model's server now stores. Keep a container in the thread's
+        """Journal an object that the model's server now stores. Put a container into the thread's
         record."""
         await self._journal.record_remote(self.thread.id, remote)
         if remote.kind == "container":

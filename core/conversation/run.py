@@ -60,8 +60,8 @@ class ModelRounds(Protocol):
 
     @property
     def provenance(self) -> tuple[bool, Trust]:
-        """Whether the thread contains text from outside, and which links are allowed in that
-        case."""
+        """A pair: whether the thread contains text from outside, and which links are allowed in
+        that case."""
 
     @property
     def own_links(self) -> frozenset[str]:
@@ -69,7 +69,7 @@ class ModelRounds(Protocol):
 
     @property
     def may_finish_elsewhere(self) -> bool:
-        """Whether a run in another system may still finish, although nothing waits for it."""
+        """True if a run in another system may still finish, although nothing waits for it."""
 
     @property
     def known_thread(self) -> Thread:
@@ -109,7 +109,7 @@ class TurnRun:
 
     @property
     def is_for_model(self) -> bool:
-        """Whether the message goes to the model, because it is not a command."""
+        """True if the message goes to the model, because it is not a command."""
         return self.command is None and self.command_error is None
 
     @property

@@ -30,7 +30,7 @@ DAY_SECONDS = 86_400.0
 DIRECTORY_DAYS = 30
 """Days after which the row of a person is deleted if their platform has not confirmed it since."""
 ONCE_DAYS = 1
-"""Days for which the conversation of a single request is kept after its last use."""
+"""Days after its last use until the conversation of a single request is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,9 @@ class Maintenance:
 class Upkeep:
     """Runs the periodic duties of an installation.
 
-    `forget_idle` erases a conversation unless somebody has used it since a time (seconds since the
-    epoch), and returns the number of its messages. If `audit` or `directory` are given, old audit
-    lines and people whom platforms no longer confirm are removed, too.
+    `forget_idle` erases a conversation unless it was used since a time (seconds since the epoch),
+    and returns the number of its messages. With `audit` and `directory`, old audit lines and people
+    that platforms no longer confirm are removed, too.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Upkeep:
         await self._services.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:
-        """Remove files whose event was never accepted, and old copies of the database."""
+        """Remove files of messages that were never accepted, and old copies of the database."""
         await self._services.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
         if self._maintenance:
             await self._maintenance.tidy()

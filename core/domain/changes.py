@@ -1,8 +1,8 @@
 """Frozen data of proposed, approved and applied writes.
 
-A write tool makes a `Draft`. The ledger stores it as a `Proposal`, which becomes a `Change` when
-somebody decides; both have the same id. Each row is a `ChangeStep`, journalled before and after it
-is written.
+A write tool makes a `Draft`. The ledger stores it as a `Proposal`, which becomes a `Change` with
+the decision; both have the same id. Each row is a `ChangeStep`, journalled before and after it is
+written.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ have been written."""
 WRITTEN_STATES: tuple[StepState, ...] = ("done", "differs")
 """States of a row that was written."""
 PENDING_STATES: tuple[StepState, ...] = ("waiting", "writing")
-"""States of a row whose write is not finished."""
+"""States of a row with a write that is not finished."""
 PROPOSAL_LIFETIME_SECONDS = 86_400.0
 """Seconds until a proposal expires: 24 hours."""
 UNDO_LIFETIME_SECONDS = 7 * 86_400.0
@@ -44,7 +44,7 @@ UNDO_LIFETIME_SECONDS = 7 * 86_400.0
 MAX_PROPOSAL_ROWS = 100
 """The largest number of rows in one proposal."""
 PONTE_PERSON = Person("ponte", "", name="Ponte")
-"""The decider of proposals whose asker has left."""
+"""The decider that closes proposals after their asker has left."""
 POLICY_PERSON = Person("policy", "", name="policy")
 """The decider of changes that the operator's policy approves."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -92,8 +92,8 @@ class TargetView:
 
     @classmethod
     def from_target(cls, target: Mapping[str, Any]) -> TargetView:
-        """Return the view of a stored target. The keys `links`, `concealed` and `anew` keep their
-        names, because they are stored data."""
+        """Return the view of a stored target. The keys `links`, `concealed` and `anew` must not be
+        renamed, because they are stored data."""
         return cls(
             table_id=str(target.get("table_id", "")), key=str(target.get("key", "id")),
             link_fields=frozenset(target.get("links", ())),
@@ -183,11 +183,11 @@ class Proposal:
     expires: float
     undoes: str = ""
     has_named_approvers: bool = False
-    """Whether the operator named approvers for it."""
+    """True if the operator named approvers for it."""
     tool: str = ""
     """The name of the tool that proposed it."""
     is_decided_by_policy: bool = False
-    """Whether the operator's policy approves it without a person."""
+    """True if the operator's policy approves it without a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ class Change:
 
     @property
     def written_steps(self) -> tuple[ChangeStep, ...]:
-        """The steps whose row was written."""
+        """The steps with a written row."""
         return self.steps_in(*WRITTEN_STATES)
 
     def steps_in(self, *states: StepState) -> tuple[ChangeStep, ...]:

@@ -105,7 +105,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A text by somebody else around the message. The model reads it as context, never as an
+    """A text by another person around the message. The model reads it as context, never as an
     instruction.
 
     `replied`: the message is a reply to it. `reference`: where the platform has the full text, to
@@ -138,7 +138,7 @@ class ReplyTo:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A person's message, or the command that their click stands for (`clicked`).
+    """A person's message, or the command that their click represents (`clicked`).
 
     `sent_at` is in seconds since the epoch. `locale` and `time_zone` are "" if the platform does
     not report them.
@@ -165,7 +165,7 @@ class Message:
     model: str = ""
     """The model that the person chose, if a rule lets them; "" for the model of the place."""
     linked: bool = True
-    """Whether the display of the answer turns addresses into links. A pipe and a file do not."""
+    """True if the display of the answer turns addresses into links. A pipe and a file do not."""
 
     @property
     def turn(self) -> str:
@@ -219,10 +219,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a person sees while the turn runs: the `text` so far, and a description of the current
-    step (`doing`).
+    """The visible progress of a turn: the `text` so far, and a description of the current step
+    (`doing`).
 
-    `trust`: which links may work in the text; None if links need no check.
+    `trust`: the links that may work in the text; None if links need no check.
     """
 
     text: str = ""

@@ -18,7 +18,8 @@ from core.text.i18n import say
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
 """States of a turn that has ended."""
 CRASHED_REASON = "crashed"
-"""The refusal of a turn whose process died again and again while it ran alone."""
+"""The refusal of a turn that is given up because its process died several times while it ran
+alone."""
 
 TurnState = Literal[
     "new", "running", "answered", "posting",
@@ -113,7 +114,7 @@ class Turn:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether no process has done anything for this turn yet."""
+        """True if no process has done anything for this turn yet."""
         return self.attempt == 1 and not (self.items or self.calls or self.answer)
 
 
@@ -301,7 +302,7 @@ class RoundCompleted:
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
     thread: Thread | None = None
-    """The thread record as it stands after this round, where the model changed it."""
+    """The thread's record after this round, if the model changed it."""
     is_truncated: bool = False
     """The answer was cut off because it reached its token limit."""
 
@@ -388,7 +389,7 @@ class ToolContext:
     """Called with an object that a server now stores for the thread, so that it is erased with the
     thread."""
     is_repeat: bool = False
-    """Whether the person asks the same message again."""
+    """True if the person asks the same message again."""
     is_stopped: Callable[[], bool] = lambda: False
     """Returns whether the run is cancelled because a person stopped it, and not because the process
     ends."""
@@ -397,7 +398,7 @@ class ToolContext:
 
 
 INTERRUPTED_TEXT = "interrupted, it is unknown whether this happened"
-"""The beginning of the outcome of a call whose end is unknown."""
+"""The beginning of the outcome of a call with an unknown end."""
 _MODEL_INSTRUCTION_PATTERN = re.compile(r"\s*\(to you: [^()]*\)\Z")
 NOTE_TEMPLATE = "[A note from Ponte itself, not from a person. {words}]"
 """The form of Ponte's notes about changes for the model. If a rule approved a change, the outcome
@@ -458,9 +459,9 @@ MemberKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision on a right. `reason` is the English source of the refusal, in which `{right}`
-    stands for the requested right. `rule` is the rule that decided; "" if none did. `is_unknown`:
-    not a refusal, because the platform has not reported who the person is."""
+    """The decision on a right. `reason` is the English source of the refusal; its placeholder
+    `{right}` is the requested right. `rule` is the rule that decided; "" if none did. `is_unknown`:
+    not a refusal, because the platform has not identified the person yet."""
 
     allowed: bool
     reason: str = ""
