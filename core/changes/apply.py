@@ -146,6 +146,8 @@ class ChangeRunner:
         try:
             await asyncio.shield(flight)
         except asyncio.CancelledError:
+            # A person's stop ends only the waiting for a run. If the process stops instead, the
+            # next process continues the run by its id.
             leaves = run.change.draft.kind == "run" and not self._held.is_set()
             run.left.set()
             await asyncio.wait({flight})

@@ -359,6 +359,7 @@ class Approval:
         await self._check_member(person, change)
         named = self.approvers(change.proposal)
         is_named = await self._is_named(person, address, change)
+        # If several people must approve, the asker counts only if the operator named them.
         if named.count > 1 and self._is_asker(person, change) and not is_named:
             raise NotAllowed(_TWO_OTHERS, id=change.id, count=named.count)
         admin = await self.policy.may(person, address, "administer")

@@ -307,6 +307,7 @@ class ChangeService:
         is_others = change.state == "applying" and change.claim != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self._end_abandoned(change)
+        # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires <= self.clock():
             change = await self._close(change, "expired", None)
         if change.state == "expired" and action != "undo":
@@ -359,6 +360,7 @@ class ChangeService:
                 if change.state == "open":
                     await self._withdraw_others(change, counted)
         if change.state == "open":
+            # Reserve before the claim: if the budget refuses, the proposal stays open.
             await self._pay(change, decision.seq)
             change = await self.ledger.claim(change.id, decision.seq, decision.person, self.clock())
             if change.claim != decision.seq:  # another event claimed it first

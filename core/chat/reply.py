@@ -220,6 +220,7 @@ class GrowingReply:
         if post is None:
             post = await self._intend(number)
         elif not post.id:
+            # The key is journalled without an id: an earlier call may have made the post.
             found = await self._made_here(number) or await self._surface.find(number, post.key)
             post = await self._record(post, found) if found else post
         self._posts.check_ownership()
@@ -228,6 +229,7 @@ class GrowingReply:
             metrics.posts.labels("post").inc()
             made = await self._make(number, self._surface.post(post.key, part))
             answer = part.answer
+            # Only if no upload and no deletion follows can the id be saved with the turn's end.
             ends = answer is not None and not answer.files and number >= max(await self._load())
             await self._record(post, made, ends)
         elif part.is_final or shown != part.text:

@@ -47,6 +47,7 @@ class Admission:
         message, stored_at = stored
         # A message that waited while no process ran gets the full time from the start.
         waited = time.time() - max(stored_at, self._since)
+        # Most authors are known, so their text need not be parsed.
         if await self._policy.prepare(message.author, message.address, confirmed=True, seconds=0.0):
             return True
         needed = await text.run_off_loop(lambda said: _needs_confirmation(said, message.locale),

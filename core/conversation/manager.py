@@ -180,6 +180,7 @@ class ConversationManager:
                 await reply.show(Progress())
                 try:
                     answer = turn.answer or await self._answer(run)
+                    # The answer is stored: posting needs no place, so another turn can begin.
                     self._inbox.leave_place(seq)
                 except PostRemoved:
                     await self._journal.end_turn(run.turn, "removed")
@@ -223,6 +224,7 @@ class ConversationManager:
             answer = await self._prepare_answer(run, answer)
             key = run.reply.first_key if answer.parts else ""
             last = run.rounds.last if run.rounds else None
+            # The thread's record is only a cache, so both can be stored at the same time.
             answer, _ = await run_together(
                 self._store_answer(run.turn, answer, last, key), self._store_thread(run)
             )
@@ -556,6 +558,7 @@ class ConversationManager:
                 await run.reply.wait_for_updates()
                 return
             except asyncio.CancelledError:
+                # The held post would be saved with the turn's end, which does not come now.
                 await run.posts.keep()
                 await self._put_back_unless_stopped(run.turn)
 

@@ -191,6 +191,7 @@ class ToolCalls:
         """Run one call and record its outcome. A call that was interrupted before and must not run
         again gets the outcome "unknown"."""
         turn, known = self._run.turn, self._earlier_calls.get(item.call_id)
+        # A call that started without an outcome or a handle may or may not have happened.
         interrupted = known is not None and known.outcome is None and not known.handle
         proposes = tool is not None and tool.only_proposes(item.arguments)
         if interrupted and known and known.effect not in REPEATABLE_EFFECTS and not proposes:
@@ -388,6 +389,7 @@ class Rounds:
     async def _answer(self) -> Answer:
         self._restore_progress()
         number = 1 + sum(round_.complete for round_ in self._run.turn.rounds)
+        # A resumed turn whose last stored round called no tool already has its complete answer.
         if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
             return await self._build_answer()
         while True:
@@ -397,6 +399,7 @@ class Rounds:
                 return await self._build_answer()
             if number > MAX_ROUNDS:
                 raise TooManyRounds(rounds=MAX_ROUNDS)
+            # Another process may have taken the turn over; the model must not be paid twice.
             self._journal.check_ownership()
             try:
                 await self._ask_model(number)
@@ -527,6 +530,7 @@ class Rounds:
         said = RoundOutput(number, tuple(items), completed.usage, name)
         calls = [item for item in items if item.kind == "call"]
         if calls:
+            # The start of a single call is stored with its round, which saves a transaction.
             started = self._calls.start(calls[0]) if len(calls) == 1 else None
             try:
                 await until_stored(
