@@ -205,6 +205,7 @@ class ChangeRunner:
         except ToolError as error:
             await self._record(run, [replace(s, state="failed", words=str(error)) for s in steps])
         except Exception:
+            # The error may have come after the write, so the rows show what happened.
             log.exception("applier broke", change=run.change.id)
             await self._read_back(run, batch, steps, sure=False)
         else:

@@ -94,6 +94,7 @@ class GrowingReply:
         pauses, give_up = iter(POST_BACKOFF), time.monotonic() + MAX_DELIVERY_SECONDS
 
         def wait(error: Exception, failed: int) -> float | None:
+            # A repetition helps against none of these here; the caller handles them.
             if isinstance(error, (Undeliverable, Superseded, NotStored)):
                 return None
             if isinstance(error, PlatformBusy):

@@ -144,7 +144,7 @@ class Requests:
         for error in failed:
             if isinstance(error, TakenOver):
                 raise error
-            if not isinstance(error, NotFound):  # purged meanwhile
+            if not isinstance(error, NotFound):  # NotFound: the change was purged meanwhile
                 tell = log.info if isinstance(error, PlatformBusy) else log.warning
                 tell("not said yet", what=act.__name__.strip("_"), why=repr(error))
         return len([one for one in failed if not isinstance(one, NotFound)])
@@ -209,7 +209,7 @@ class Requests:
         copy = one.kind == "copy"
         platform = one.person.platform if copy else change.proposal.address.platform
         if platform not in self._messengers:
-            return  # for a process that can post there
+            return  # only a process with this platform can post there
         posts, reply = self._begun.pop(one.key, (None, None))
         if posts is None or reply is None:
             posts = OutgoingPosts(self._outbox, one, self._journal.check_ownership)

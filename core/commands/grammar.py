@@ -105,6 +105,7 @@ def parse_command(text: str, locale: str | None = None) -> TypedCommand | None:
     if text.startswith(("```", "~~~")):
         return _parse_code_block(clean_text(text))
     text = _translate_name(text, locale)
+    # A message may be long, so only its beginning is cleaned to find a name.
     head = _HEAD.match(clean_text(text[:_LONGEST_DECISION]))
     name = head[1].lower() if head else ""
     if name not in COMMAND_NAMES:

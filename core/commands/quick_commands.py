@@ -179,6 +179,7 @@ async def collect_inputs(
         replied_to = next((quote.text for quote in message.context if quote.replied), "")
         return replied_to if typed == "" else typed
     (file,) = files
+    # A file that is too large is not read: `_decode_file` rejects it by its size.
     content = _decode_file(file, await read(file) if file.size <= MAX_INPUT_FILE_BYTES else b"")
     if typed == "":
         return _inputs_from_file(command, content)

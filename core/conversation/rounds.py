@@ -309,6 +309,7 @@ class ToolCalls:
             async with asyncio.timeout(tool.timeout_seconds):
                 return cap_text(await tool.run(self._context_for(call), call.arguments))
         except TimeoutError:
+            # Any call but a read may have taken effect before the timeout.
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
             self._codes[call.call_id] = "timeout"
             return Outcome(status, f"error: no answer within {tool.timeout_seconds:.0f} s")
@@ -564,6 +565,7 @@ class Rounds:
 
         async def wait_for_writes() -> None:
             while beside:
+                # A cancellation must not interrupt the write; `finally` below still awaits it.
                 await asyncio.shield(beside[0])
                 beside.pop(0)
 

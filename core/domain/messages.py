@@ -298,6 +298,7 @@ def encode_json(value: object) -> str:
             encoded = adapter.dump_json(make_storable(value), exclude_defaults=True)
         except (PydanticSerializationError, RecursionError):
             raise Unstorable from None
+    # Counting brackets is cheap, so the depth is determined only where it can be too large.
     if encoded.count(b"[") + encoded.count(b"{") > MAX_STORED_JSON_DEPTH and is_deeper(
         encoded, MAX_STORED_JSON_DEPTH
     ):

@@ -287,7 +287,8 @@ class RemoteStored:
     """The server now stores an object for this thread (`Remote`). It must be journalled at once.
 
     `thread` is the thread's record with the object, if the object is its current one. `is_listed`:
-    the id is already journalled, because the object was created in advance.
+    the object was created in advance as a spare one, so the code that erases objects already knows
+    its id.
     """
 
     remote: Remote
