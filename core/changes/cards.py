@@ -241,6 +241,8 @@ def _build_rows(change: Change) -> tuple[dict[str, Any], ...]:
 
 
 def _row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
+    """Return one row of the card, with its values before and after. `steps` are all writes to this
+    row."""
     id, links = steps[0].write.id, view.link_fields
     named = {view.key: id} if id else {}
     before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
@@ -293,6 +295,7 @@ def _cells(row: Mapping[str, Any]) -> Cells:
 
 
 def _cell(value: Any) -> Any:
+    """Return a value as a card shows it: plain, shortened, lists and objects as text."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
@@ -323,6 +326,7 @@ def _run_note(change: Change, told: str) -> str:
 def _sentences(
     change: Change, locale: str, deciders: str, needs_admin: bool, needed: int
 ) -> list[str]:
+    """Return the sentences on the card."""
     if change.state != "open":
         return _outcome(change, locale)
     asker = change.proposal.asker
@@ -346,6 +350,7 @@ def _sentences(
 
 
 def _approvals(change: Change, locale: str, needed: int) -> str:
+    """Return the sentence about the approvals so far."""
     given = {"done": len(change.consents), "total": max(needed, len(change.consents))}
     return say("{done} of {total}: approved by {name}.", locale, name=_approvers(change), **given)
 
@@ -359,6 +364,7 @@ def _approvers(change: Change) -> str:
 
 
 def _outcome(change: Change, locale: str) -> list[str]:
+    """Return the sentences about the decision and its result."""
     values: dict[str, Any] = {
         "name": _decider(change), "done": count_written_rows(change),
         "count": len(_rows_of(change)), "undo": change.undone_by,
@@ -426,10 +432,12 @@ def possible_actions(change: Change) -> tuple[CardAction, ...]:
 
 
 def _decider(change: Change) -> str:
+    """Return the name of the person who decided; "?" if there is none."""
     return clip_line(change.decider.name or change.decider.id) if change.decider else "?"
 
 
 def _ids(steps: Sequence[ChangeStep]) -> str:
+    """Return the ids of these rows as text, at most `MAX_LISTED_IDS` of them."""
     ids = list(dict.fromkeys(clip_line(step.write.id, 40) for step in steps if step.write.id))
     more = f" … (+{len(ids) - MAX_LISTED_IDS})" if len(ids) > MAX_LISTED_IDS else ""
     return ", ".join(ids[:MAX_LISTED_IDS]) + more

@@ -225,6 +225,7 @@ class MemberDirectory:
         self._drop(ids)
 
     def _drop(self, ids: Collection[str]) -> None:
+        """Remove these people from memory, in all scopes."""
         for place in [place for place in self._known if place[1] in ids]:
             del self._known[place]
 

@@ -70,6 +70,7 @@ class FileDownloads:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _task(self, message: Message, attachment: Attachment) -> asyncio.Task[File | None]:
+        """Return the task that downloads the file. Start it if the file is not being downloaded."""
         key = (message.event_key, attachment.reference)
         task = self._under_way.get(key)
         if task is None:
@@ -78,6 +79,8 @@ class FileDownloads:
         return task
 
     async def _get(self, message: Message, attachment: Attachment) -> File | None:
+        """Download one file and store it. Return None if it is too large, refused, or the download
+        fails."""
         if attachment.size > MAX_ATTACHMENT_BYTES:
             self._log.info("file too large", size=attachment.size)
             return None

@@ -63,6 +63,8 @@ class WaitingMarks:
             waiting.cancel()
 
     async def _mark(self, turn: str, place: str) -> None:
+        """Mark the message after the pause. The mark is noted first, so that it is removed in any
+        case."""
         await asyncio.sleep(self._patience)
         self._worn[turn] = place
         self._changed()

@@ -288,20 +288,24 @@ def _clean_json(value: Any, depth: int = 1) -> Any:
 
 
 def _quote(text: str) -> str:
+    """Return the text in double quotes, with backslashes before quotes and backslashes in it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def _unquote(text: str) -> str:
+    """Return the text without its quotes and without the backslashes that escape characters."""
     closing = re.escape(text[-1])
     return re.sub(rf"\\([\\{closing}])", r"\1", text[1:-1])
 
 
 def _required_names(command: QuickCommand) -> list[str]:
+    """Return the names of the inputs that the command requires."""
     return [name for name, declared in command.inputs.items() if declared.get("required")]
 
 
 def _example(slug: str, names: list[str]) -> str:
+    """Return an example of the command with these inputs, for an error message."""
     pairs = " ".join(f'{name}="…"' for name in names)
     return f"`quick-command {slug} {pairs}`"
 

@@ -110,6 +110,7 @@ class TurnPayment:
         return tuple(self._counts.values())
 
     async def _reserve(self, body: int) -> None:
+        """Reserve the next request of this round; `body` is the size of the request."""
         call = self._budget.model_call(self._number, self._model, self._told)
         self._grant = await self._budget.reserve_model_call(
             self._turn, replace(call, request_bytes=body)
@@ -118,6 +119,7 @@ class TurnPayment:
         self._count_open(int(self._unused))
 
     def _count_open(self, more: int) -> None:
+        """Count open reservations in the metrics; `more` may be negative."""
         self._open += more
         metrics.holds.inc(more)
 

@@ -162,6 +162,7 @@ class ToolCalls:
         return self._build_call(item)
 
     def _build_call(self, item: Item) -> ToolCall:
+        """Return the call of an item, with the handle that an earlier attempt recorded."""
         tool, known = self._tools.get(item.name), self._earlier_calls.get(item.call_id)
         effect = tool.effect_of(item.arguments) if tool else "read"
         handle = known.handle if known else ""
@@ -388,6 +389,8 @@ class Rounds:
                 self._briefing.paying.close()
 
     async def _answer(self) -> Answer:
+        """Run the remaining rounds and return the answer. A resumed turn continues after its last
+        stored item."""
         self._restore_progress()
         number = 1 + sum(round_.complete for round_ in self._run.turn.rounds)
         # A resumed turn whose last stored round called no tool already has its complete answer.
@@ -431,11 +434,14 @@ class Rounds:
 
     @property
     def _trust(self) -> markdown.Trust | None:
+        """The links that are allowed; None if the thread contains no text from outside, so that all
+        are."""
         outside, trust = self.provenance
         return trust if outside else None
 
     @property
     def _model_name(self) -> str:
+        """The name of the model that this turn uses."""
         return self._briefing.model or self._model.name
 
     def _waiting_proposals(self) -> set[str]:

@@ -224,6 +224,7 @@ class Change:
 
     @property
     def id(self) -> str:
+        """The id of the proposal and of the change."""
         return self.proposal.id
 
     @property
@@ -234,7 +235,7 @@ class Change:
 
     @property
     def kind(self) -> CardKind:
-        """ "proposal" if the change was never approved, else "change"."""
+        """Return "proposal" if the change was never approved, else "change"."""
         decided = self.state not in ("open", "denied", "expired", "withdrawn")
         return "change" if decided else "proposal"
 
@@ -276,6 +277,7 @@ class ApprovalNotice:
 
     @property
     def key(self) -> tuple[str, NoticeKind, str]:
+        """The key of the notice: change, kind and person."""
         return self.change, self.kind, self.person.key
 
 

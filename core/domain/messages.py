@@ -321,10 +321,12 @@ def prepare_codecs(*kinds: type) -> None:
 
 
 def _adapter_of(kind: Any) -> TypeAdapter[Any]:
+    """Return the pydantic adapter of a type; each is built once."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
 
 
 def _join(*parts: str) -> str:
+    """Return a key of all parts that are not empty."""
     return ":".join(part for part in parts if part)

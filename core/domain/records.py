@@ -353,6 +353,7 @@ async def _ignore(_: object) -> None:
 
 
 async def _reject_proposal(_: Draft) -> Outcome:
+    """Raise ToolError: in this context, nothing can be proposed."""
     raise ToolError(
         "Nothing can be proposed here.",
         code="not_offered",

@@ -197,6 +197,8 @@ def _find_adapter(hint: Any) -> TypeAdapter[Any]:
 
 @functools.lru_cache(maxsize=512)
 def _make_adapter(hint: Any, words: str) -> TypeAdapter[Any]:
+    """Return the adapter of a type hint. `words` is its `repr`, which is part of the cache's
+    key."""
     return TypeAdapter(hint)
 
 
@@ -563,6 +565,8 @@ class Toolbox:
 
 
 async def _health(source: ToolSource) -> Health:
+    """Return the state of one source. It is failing if its check raises an error or takes too
+    long."""
     try:
         async with asyncio.timeout(SOURCE_HEALTH_TIMEOUT_SECONDS):
             return await source.health()
