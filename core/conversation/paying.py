@@ -110,7 +110,8 @@ class TurnPayment:
         return tuple(self._counts.values())
 
     async def _reserve(self, body: int) -> None:
-        """Reserve the next request of this round; `body` is the size of the request."""
+        """Reserve the next request of this round. `body` is the largest number of its input tokens,
+        0 if the request is not known yet."""
         call = self._budget.model_call(self._number, self._model, self._told)
         self._grant = await self._budget.reserve_model_call(
             self._turn, replace(call, request_bytes=body)
