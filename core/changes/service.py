@@ -163,8 +163,8 @@ class ChangeService:
         return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
 
     async def _find_done_before(self, ctx: ToolContext, draft: Draft) -> Change | None:
-        """Return a change of this thread with the same writes, of which some were made and none is
-        undone; None if there is none."""
+        """Return an earlier change of this thread with the same writes that was applied, at least
+        in part, and not undone; None if there is none."""
         found = await self.ledger.list_of_conversation(ctx.address.conversation, MAX_LISTED_CHANGES)
         return next(
             (
