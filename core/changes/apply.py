@@ -1,10 +1,15 @@
-"""Apply a decided change batch by batch, so that a crash at any point leaves its outcome known.
+"""Applies a decided change batch by batch, so that its outcome is known after a crash at any point.
 
-Before a batch is written its rows are read again, and those that have changed are left alone. It
-is journalled as being written, written once, read back, and journalled as it then stands. A batch
-that was being written when a process died, or whose answer was lost, is looked for: what is found
-is done; an update or delete that has not happened is written again, once; a create never is, nor
-is a run begun twice: its end is waited for, by the id that was recorded when it began.
+For each batch:
+
+- Read its rows again and leave those that have changed since the proposal.
+- Journal the others as being written, then write them once.
+- Read the rows back and journal the result.
+
+If a process died during a write, or the answer was lost, read the rows to find out what happened. A
+write that is found counts as done. An update or delete that has not happened is written once more.
+A create is never repeated, because the first one may still arrive late. A run is not begun twice:
+its end is awaited by the id that was recorded when it began.
 """
 
 from __future__ import annotations
@@ -36,6 +41,8 @@ from core.domain.errors import Draining, ToolError, WriteUnsure
 
 log = structlog.get_logger("changes")
 NEVER_REPEATED: tuple[WriteKind, ...] = ("create", "run")
+"""Kinds of writes that are not repeated after a lost answer, because the first may still take
+effect."""
 
 _GONE = "The system it was for is no longer connected."
 _UNREAD = "They could not be read again, so nothing was written. {why}"
@@ -48,28 +55,30 @@ _LEFT = "I was told to stop, so I no longer wait for it. It was begun, and may s
 
 @dataclass(slots=True)
 class _Run:
-    """One change under way: its steps by number, as last recorded."""
+    """The state of a change while it is applied. `steps` maps a step's number to its last recorded
+    state."""
 
     change: Change
     applier: Applier
     steps: dict[int, ChangeStep]
     repeated: set[int] = field(default_factory=set)
-    """Steps that were written again after their answer was lost."""
+    """Numbers of the steps that may not be written again after a lost answer."""
     doing: Doing | None = None
     left: asyncio.Event = field(default_factory=asyncio.Event)
-    """A person has stopped the waiting for its end."""
+    """Set when a person stops the waiting for the end of a run."""
     finished: Change | None = None
-    """The change at its end, once that is recorded."""
+    """The ended change, once its end is recorded; None before."""
 
     def next_batch(self) -> list[ChangeStep]:
-        """What was being written comes first, and by itself."""
+        """Return the steps of the next batch. Steps that were being written come first, in batches
+        of their own, because they must be read before anything else happens."""
         writing = [step for step in self.steps.values() if step.state == "writing"]
         waiting = [step for step in self.steps.values() if step.state == "waiting"]
         return (writing or waiting)[: self.applier.batch(self.change.draft)]
 
 
 class ChangeRunner:
-    """Owns every call that writes: none is cancelled, each comes to its record."""
+    """Makes all calls that write. A call is never cancelled: its result is always recorded."""
 
     def __init__(
         self,
@@ -85,20 +94,22 @@ class ChangeRunner:
         self._tables: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def stop_batches(self) -> None:
-        """Begin no further batch and wait for no run: the process stops, the next one goes on."""
+        """Begin no further batch and stop waiting for runs. The next process continues the
+        changes."""
         self._held.set()
 
     async def wait_for_records(self) -> None:
-        """Until the calls under way have their record."""
+        """Wait until the results of all calls under way are recorded."""
         if self._flights:
             await asyncio.wait(self._flights)
 
     async def run(self, change: Change, doing: Doing | None = None) -> Change:
-        """Apply the change and return it at its end. Raises Draining and NotStored; then the same
-        event goes on.
+        """Apply the change and return it at its end. Raise Draining or NotStored; the same event
+        then continues it later.
 
-        `doing` is told how far a run is. Who cancels the waiting for a run leaves it: it is
-        recorded as not known, and its steps come back. A write goes on to its record.
+        `doing` is called with the progress of a run. Cancelling this call stops the waiting for a
+        run: its steps are recorded as unknown, and the change is returned. A write continues until
+        it is recorded.
         """
         applier = self._appliers.get(change.draft.applier)
         if applier is None:
@@ -111,7 +122,8 @@ class ChangeRunner:
         return run.finished or await self._finish(run.change, run.steps, ())
 
     async def settle(self, change: Change) -> Change:
-        """End a change that will not go on, and return it; what was being written is looked for."""
+        """End a change that nothing will continue, and return it. Rows that were being written are
+        read to find out what happened."""
         applier = self._appliers.get(change.draft.applier)
         if applier is None:
             return await self._give_up(change)
@@ -123,12 +135,19 @@ class ChangeRunner:
         return run.finished or await self._finish(run.change, run.steps, ())
 
     async def _run_to_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
+        """Await `work` in a task that the cancellation of the caller does not cancel.
+
+        If the caller is cancelled, wait for the task. For the run of a command that a person stops,
+        swallow the cancellation, so that the caller returns the ended change.
+        """
         flight = asyncio.create_task(work)
         self._flights.add(flight)
         flight.add_done_callback(self._flights.discard)
         try:
             await asyncio.shield(flight)
         except asyncio.CancelledError:
+            # A person's stop ends only the waiting for a run. If the process stops instead, the
+            # next process continues the run by its id.
             leaves = run.change.draft.kind == "run" and not self._held.is_set()
             run.left.set()
             await asyncio.wait({flight})
@@ -139,7 +158,8 @@ class ChangeRunner:
             await flight
 
     async def _apply_batch(self, run: _Run, steps: list[ChangeStep]) -> None:
-        """One batch of a table at a time, so that no other change comes between read and write."""
+        """Apply one batch. A lock for each table ensures that no other change of this process
+        writes between the check and the write."""
         draft = run.change.draft
         place = draft.view.table_id or dict(draft.target)
         table = json.dumps([draft.applier, place], sort_keys=True)
@@ -157,7 +177,8 @@ class ChangeRunner:
     async def _check_and_begin(
         self, run: _Run, batch: Batch, steps: list[ChangeStep]
     ) -> list[ChangeStep]:
-        """Those that still stand as they were proposed on, journalled as being written."""
+        """Return the steps whose rows have not changed since the proposal, after journalling them
+        as being written. Rows that have changed, or cannot be read, are recorded as such."""
         try:
             seen = await self._read(run, batch, steps)
         except ToolError as error:
@@ -174,6 +195,7 @@ class ChangeRunner:
         return [step for step in steps if step.state == "writing"]
 
     async def _write(self, run: _Run, batch: Batch, steps: list[ChangeStep]) -> None:
+        """Write the rows of these steps once, then read them back."""
         try:
             async with asyncio.timeout(run.applier.patience):
                 writes = await batch.write([step.write for step in steps])
@@ -183,18 +205,21 @@ class ChangeRunner:
         except ToolError as error:
             await self._record(run, [replace(s, state="failed", words=str(error)) for s in steps])
         except Exception:
+            # The error may have come after the write, so the rows show what happened.
             log.exception("applier broke", change=run.change.id)
             await self._read_back(run, batch, steps, sure=False)
         else:
             written = [replace(s, write=w) for s, w in zip(steps, writes, strict=True)]
-            if written != steps:  # with the ids of created rows, by which a crash finds them
+            # Ids of created rows are recorded at once, to find the rows after a crash.
+            if written != steps:
                 await self._record(run, written)
             await self._read_back(run, batch, written, sure=True)
 
     async def _read_back(
         self, run: _Run, batch: Batch, steps: Sequence[ChangeStep], *, sure: bool
     ) -> None:
-        """Read what was written, or may have been."""
+        """Read the rows that were written, or may have been, and record the result. `sure`: the
+        system confirmed the write."""
         try:
             seen = await self._read(run, batch, steps)
         except ToolError as error:
@@ -209,8 +234,8 @@ class ChangeRunner:
         await self._record(run, judged)
 
     def _allow_second_write(self, run: _Run, step: ChangeStep) -> ChangeStep:
-        """A write that has not happened, as far as one can see, may be made again: once, and not
-        a create or a run, because the first one may yet come late."""
+        """Return the step ready to be written again if it did not happen, at most once. Creates and
+        runs become "unknown" instead, because the first one may still take effect."""
         kind = run.change.draft.kind
         again = kind not in NEVER_REPEATED and step.number not in run.repeated
         if step.state != "writing":
@@ -221,7 +246,8 @@ class ChangeRunner:
     async def _read(
         self, run: _Run, batch: Batch, steps: Sequence[ChangeStep]
     ) -> Sequence[RowCheck]:
-        """Raises ToolError, whatever went wrong; Draining rather than wait for the end of a run."""
+        """Return the current state of the rows. Raise ToolError for every failure. While the end of
+        a run is awaited, raise Draining if the process stops."""
         if run.change.draft.kind != "run":
             return await _check_rows(run, batch, steps)
         reading = asyncio.create_task(_check_rows(run, batch, steps))
@@ -241,7 +267,8 @@ class ChangeRunner:
             await asyncio.gather(reading, *ends, return_exceptions=True)
 
     async def _record(self, run: _Run, steps: Sequence[ChangeStep]) -> None:
-        """Record steps; the last ones together with the end of the change, in one transaction."""
+        """Record steps. The last ones are recorded together with the end of the change, in one
+        transaction."""
         known = run.steps | {step.number: step for step in steps}
         if any(step.state in PENDING_STATES for step in known.values()):
             await self._ledger.record(run.change.id, run.change.claim, steps)
@@ -252,14 +279,15 @@ class ChangeRunner:
     async def _finish(
         self, change: Change, known: Mapping[int, ChangeStep], steps: Sequence[ChangeStep]
     ) -> Change:
-        """Record `steps` and the end of the change, whose steps are `known`."""
+        """Record `steps` and the end of the change. `known` contains all its steps, by number."""
         state = _state_of(known.values())
         ended = replace(change, state=state, steps=tuple(known.values()))
-        # Where a rule allowed it, the tool's own outcome tells the model.
+        # The model needs no note if the policy decided: it reads the outcome of its call.
         note = "" if change.decider == POLICY_PERSON else cards.build_model_note(ended)
         return await self._ledger.finish(change.id, change.claim, state, note, self._clock(), steps)
 
     async def _give_up(self, change: Change) -> Change:
+        """End a change whose system is no longer connected."""
         steps = [
             replace(step, state="failed" if step.state == "waiting" else "unknown", words=_GONE)
             for step in change.steps
@@ -270,7 +298,7 @@ class ChangeRunner:
 
 
 def _state_of(steps: Collection[ChangeStep]) -> ChangeState:
-    """Return the state in which a change ends whose steps have these states."""
+    """Return the final state of a change with these steps."""
     if all(step.state == "done" for step in steps):
         return "done"
     touched = any(
@@ -280,7 +308,8 @@ def _state_of(steps: Collection[ChangeStep]) -> ChangeState:
 
 
 async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> Sequence[RowCheck]:
-    """Raises ToolError, whatever went wrong."""
+    """Return the current state of the rows within the applier's timeout. Raise ToolError for every
+    failure."""
     rows = [step.write for step in steps]
     try:
         async with asyncio.timeout(run.applier.patience):
@@ -297,13 +326,15 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
 
 
 def _judge_step(step: ChangeStep, seen: RowCheck, sure: bool) -> ChangeStep:
-    """`sure`: the system said that it was written."""
+    """Return the step with the result that the row shows. `sure`: the system confirmed the
+    write."""
     step = replace(step, write=seen.write, now=seen.current, words=seen.explanation)
     if seen.state == "after":
         return replace(step, state="done")
     if seen.state == "failed":
         return replace(step, state="failed")
-    made = step.write.before is None  # a row that is there was written, whatever it lacks
+    # A created row that exists was written, even if some of its fields differ.
+    made = step.write.before is None
     if (sure or made) and seen.current is not None:
         if step.write.after is None:
             return replace(step, state="failed", words=_STILL_THERE)

@@ -1,4 +1,4 @@
-"""Who may decide on a proposal, and where; what the operator's file says of a team's tables."""
+"""Decides who may approve a proposal and where, and applies the operator's rules for tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from core.rights.policy import (  # fmt: skip
 from core.text.text import fold_case
 
 OWN_ROWS = 10
-"""Rows up to which the asker approves their own creates and updates."""
+"""The number of rows up to which askers approve their own creates and updates."""
 
 _ELSEWHERE = "{id} was proposed somewhere else. Decide on it there, or ask an admin of this bot."
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so only an admin of this bot may approve it."
@@ -43,34 +43,36 @@ ASKER_UNKNOWN = (
 _READ_ONLY = "The operator's file says that this table is not changed through me."
 
 Access = Literal["hidden", "read", "ask", "auto"]
-"""`hidden`: not even read. `read`: never changed. `ask`: a person approves each change. `auto`: as
-`ask`, but one new row at a time needs nobody."""
+"""The ways in which a table may be used. `hidden`: not even read. `read`: never changed. `ask`: a
+person approves each change. `auto`: like `ask`, but a create of one row needs no approval."""
 NamedApprovers = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Whether one of these names is the person's, or of a group, role or set of theirs. Raises
-StatusUnknown."""
+"""Returns whether one of these names is the person's own, or that of a group, role or set that they
+belong to. Raises StatusUnknown."""
 _SOON = 20.0
+"""Seconds after which an unknown status of a person is looked up again."""
 ASKER = "asker"
-"""Among approvers: whoever asked for it."""
+"""The name among approvers that means the person who asked for the change."""
 REMIND_AFTER = 4 * 3600.0
-"""Seconds that a proposal waits before its approvers are reminded of it."""
+"""Seconds after which the approvers of an open proposal are reminded of it (four hours)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Approvers:
-    """`names` are those of people, groups and sets, and `ASKER`; where there are any, they and
-    admins decide. `count`: so many different people must approve."""
+    """The approvers that the operator named. `names` are names of people, groups and sets, and
+    `ASKER`. If there are any, only they and admins decide. `count`: how many different people must
+    approve."""
 
     names: frozenset[str] = frozenset()
     count: int = 1
 
 
 ANYBODY = Approvers()
-"""Nobody is named."""
+"""The value for proposals without named approvers."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableRule:
-    """`approvers` and `approvals` as in `Approvers`."""
+    """The operator's rule for one table. For `approvers` and `approvals` see `Approvers`."""
 
     access: Access = "ask"
     approvers: frozenset[str] = frozenset()
@@ -82,12 +84,13 @@ _DEFAULT = TableRule()
 
 @dataclass(frozen=True, slots=True)
 class TableRules:
-    """The operator's rules for tables, by a table's id or title in any case.
+    """The operator's rules for tables, by a table's id or title; case does not matter.
 
-    `auto_create_rows`: creates of up to so many rows need nobody's approval. `named` are tables
-    that a right elsewhere in the file is about. `tools`: who decides on what a tool
-    proposes, by the name that models call it by. Approvers are reminded after `remind_after`
-    seconds; 0: never."""
+    - `auto_create_rows`: creates of up to this many rows need no approval.
+    - `named`: tables that a right elsewhere in ponte.toml mentions.
+    - `tools`: the approvers of proposals that a tool makes, by the tool's name.
+    - `remind_after`: seconds until approvers are reminded; 0 for never.
+    """
 
     tables: Mapping[str, TableRule] = field(default_factory=dict)
     auto_create_rows: int = 0
@@ -96,67 +99,78 @@ class TableRules:
     remind_after: float = REMIND_AFTER
 
     def of(self, *names: str) -> TableRule:
-        """The rule of the table that goes by one of these names."""
+        """Return the rule of the table with one of these names; the default rule if there is
+        none."""
         rules = {fold_case(name): rule for name, rule in self.tables.items()}
         found = (rules.get(fold_case(name)) for name in names)
         return next((rule for rule in found if rule), _DEFAULT)
 
     def of_draft(self, draft: Draft) -> TableRule:
+        """Return the rule of the draft's table; the default rule for a run, which concerns no
+        table."""
         if draft.kind == "run":
-            return _DEFAULT  # whatever it is called, it is no table
+            return _DEFAULT  # a run's title is no table name, even if it equals one
         return self.of(draft.view.table_id, draft.title)
 
     def is_hidden(self, *names: str) -> bool:
+        """Return whether nobody may know of this table."""
         return self.of(*names).access == "hidden"
 
     def is_read_only(self, *names: str) -> bool:
-        """What is hidden is not to be changed either."""
+        """Return whether this table is never changed. That includes hidden tables."""
         return self.of(*names).access in ("hidden", "read")
 
     def is_visible(self, *names: str) -> bool:
-        """Whether the turn that runs may know of that table."""
+        """Return whether the current turn may know of this table."""
         return not self.is_hidden(*names) and turn_may("read", *names)
 
     def is_closed(self, *names: str) -> bool:
-        """Whether the turn that runs may read it at most, though it may change others."""
+        """Return whether the current turn may not change this table, for a reason that concerns
+        this table. It is False if the person may change no table at all and the table itself is not
+        read-only."""
         return self.is_read_only(*names) or (
             turn_may("propose") and not turn_may("propose", *names)
         )
 
     @property
     def hides_some(self) -> bool:
-        """Whether there may be tables that the turn that runs must not know of."""
+        """True if there may be tables that the current turn must not know of."""
         rights = TURN_RIGHTS.get()
         hidden = any(rule.access == "hidden" for rule in self.tables.values())
         return hidden or (rights is not None and rights.depends_on_name("read"))
 
     @property
     def names_tables(self) -> bool:
-        """Whether the file names any table."""
+        """True if ponte.toml names any table."""
         return bool(self.tables or self.named)
 
     def find_unknown(self, known: set[str]) -> list[str]:
-        """Names in the file that no table goes by: a slip of the pen there hides nothing."""
+        """Return the table names in ponte.toml that no known table has. A misspelled name hides
+        nothing, so these names are worth a warning."""
         there = {fold_case(name) for name in known}
         every = dict.fromkeys((*self.tables, *self.named))
         return [name for name in every if fold_case(name) not in there]
 
 
 async def _nobody(person: Person, address: Address, names: frozenset[str]) -> bool:
+    """Return False: no named approver is known."""
     return False
 
 
 def _of_no_place(address: Address) -> frozenset[str]:
+    """Return no approvers for any channel."""
     return frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """Who may decide on a proposal. `rules` and `rule_book` return what ponte.toml says now.
+    """Decides who may approve, deny, see or undo a change.
 
-    `of_place`: the approvers that the operator named for a channel. `rule_book` and `admins`: who
-    else may decide for others. `one`: a person's key → the key that all of theirs count under, so
-    that nobody is two people."""
+    `rules` and `rule_book` return the current content of ponte.toml. `channel_approvers` returns
+    the approvers that the operator named for a channel. `rule_book` and `admins` contain further
+    people who may decide for others. `canonical_person` maps a person's key to the key that all
+    their accounts share, so that nobody counts as two people.
+    """
 
     policy: Policy
     rules: Callable[[], TableRules] = TableRules
@@ -168,12 +182,13 @@ class Approval:
     canonical_person: Callable[[str], str] = str
 
     def sees_all(self, person: Person) -> bool:
-        """Whether they may see what was changed from anywhere."""
+        """Return whether the person may see changes from all conversations."""
         operator = self.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
         return operator and self._is_owner(person)
 
     async def check_draft(self, person: Person, address: Address, draft: Draft) -> None:
-        """That they may propose it there, and anybody could approve it. Raises ToolError."""
+        """Check that the person may propose this draft here and that its table can be changed.
+        Raise ToolError."""
         hint = "tell the person; do not look for another way"
         if not self._changeable(draft):
             raise ToolError(_READ_ONLY, code="read_only", hint=hint)
@@ -186,11 +201,11 @@ class Approval:
                 )  # fmt: skip
 
     async def rule_of_draft(self, person: Person, address: Address, draft: Draft) -> str:
-        """Which rule lets them propose it there."""
+        """Return the rule that allows the person to propose this draft here."""
         return (await self.policy.may(person, address, *rights_to_propose(draft)[0])).rule
 
     async def rule_of(self, person: Person, address: Address, change: Change) -> str:
-        """Which rule lets them decide on it."""
+        """Return the rule that allows the person to decide on the change."""
         for needed in ("administer",), right_to_approve(change.draft):
             if (verdict := await self.policy.may(person, address, *needed)).allowed:
                 return verdict.rule
@@ -199,21 +214,22 @@ class Approval:
         return await self.rule_of_draft(person, address, change.draft)
 
     def rule_of_policy(self, draft: Draft) -> str:
-        """Which rule decides it without a person."""
+        """Return the rule that approves this draft without a person."""
         if self.rules().of_draft(draft).access == "auto":
             return f"tables.{draft.title}.access"
         return "changes.auto_create_rows"
 
     def approvers(self, proposal: Proposal) -> Approvers:
-        """Whom the operator named for it: for its table, else for the tool that brought it, else
-        for the channel that it was asked in."""
+        """Return the approvers that the operator named for the proposal's table, else for its tool,
+        else for the channel in which it was asked for. The required number of approvals is the
+        larger one of table and tool."""
         table = self.rules().of_draft(proposal.draft)
         tool = self.rules().tools.get(proposal.tool, ANYBODY)
         names = table.approvers or tool.names or self.channel_approvers(proposal.address)
         return Approvers(names, max(table.approvals, tool.count))
 
     def _named_at(self, proposal: Proposal) -> str:
-        """Where the file names who approves it."""
+        """Return the place in ponte.toml that names the approvers; "" if none does."""
         if self.rules().of_draft(proposal.draft).approvers:
             return f"tables.{proposal.draft.title}.approvers"
         if self.rules().tools.get(proposal.tool, ANYBODY).names:
@@ -221,12 +237,12 @@ class Approval:
         return "channels.approvers" if self.channel_approvers(proposal.address) else ""
 
     def names_approvers(self, proposal: Proposal) -> bool:
-        """Whether somebody else than whoever asked was named."""
+        """Return whether approvers other than the asker are named."""
         return bool(self.approvers(proposal).names - {ASKER})
 
     def named_deciders(self, change: Change) -> frozenset[str]:
-        """The names of people, groups and sets whom the operator named to decide on it: as its
-        approvers, or in a rule that gives them `approve`."""
+        """Return the names of people, groups and sets that the operator named to decide on the
+        change: as approvers, or in a rule that allows them to approve."""
         proposal = change.proposal
         names = self.approvers(proposal).names - {ASKER}
         right, *things = right_to_approve(change.draft)
@@ -237,8 +253,9 @@ class Approval:
         return names
 
     def to_be_asked(self, change: Change) -> frozenset[str]:
-        """The names of people and groups who are asked to decide on it, where who asked cannot do
-        so alone: those whom the operator named, else the admins."""
+        """Return the names (`platform:ID`) of people and groups to ask for a decision; empty if the
+        asker can decide alone. These are the deciders that the operator named, or else the admins.
+        """
         proposal, book = change.proposal, self.rule_book()
         names = self.named_deciders(change)
         if not names and (self.needs_admin(change) or self.approvers(proposal).count > 1):
@@ -249,8 +266,8 @@ class Approval:
         return frozenset(name for name in found if ":" in name)
 
     async def may_be_asked(self, person: Person, change: Change) -> bool:
-        """Of those whom `to_be_asked` names: no guest, and no rule keeps them from it. Raises
-        PlatformBusy where that is not known now."""
+        """Return whether this person may be asked to decide: not a guest, not a program, and not
+        denied by a rule. Raise PlatformBusy if that is not known now."""
         guest = await self.policy.is_guest(person)
         address = change.proposal.address
         verdict = await self.policy.may(person, address, *right_to_approve(change.draft))
@@ -261,16 +278,23 @@ class Approval:
     async def may_see(
         self, decision: DecisionRequest, change: Change, reached: bool = False
     ) -> bool:
-        """Whether its card is for them: it stands in their conversation (`reached`: in a direct
-        message with them), they asked for it, or they are an admin or one of those whom the
-        operator named for it. To everybody else it is unknown; its id is no secret. Raises
-        StatusUnknown where it depends on what their platform does not tell now."""
+        """Return whether the person may see the card of the change.
+
+        They may if one of these is true:
+
+        - The card is in their conversation or, if `reached`, in a direct message with them.
+        - They asked for the change.
+        - They are an admin, or may approve it, or are among its named approvers.
+
+        Everybody else gets the same answer as for an unknown id, because ids are not secret. Raise
+        StatusUnknown if the decision depends on facts that the platform does not report now.
+        """
         person, address = decision.person, decision.address
         there = change.proposal.address
         if address.conversation == there.conversation or person.key == change.proposal.asker.key:
             return True
-        # A button is clicked where the card stands, also by who has a conversation of their own
-        # in that channel; its platform vouches for the place.
+        # The platform guarantees that a click comes from a place that shows the card. The
+        # conversations can differ in one channel, because each person may have one of their own.
         if decision.clicked and address.is_same_channel(there) and address.thread == there.thread:
             return True
         if reached:
@@ -290,8 +314,9 @@ class Approval:
     async def check_approval(
         self, person: Person, address: Address, change: Change, reached: bool = False
     ) -> None:
-        """Check that they may approve it, and that whoever asked for it is still here and still may
-        ask for it. `reached`: its card was brought to them. Raises NotAllowed."""
+        """Check that the person may approve the change, and that its asker is still here and may
+        still ask for it. `reached`: the card was sent to the person. Raise NotAllowed or
+        StatusUnknown."""
         await self.check(person, address, change, reached)
         asked = change.proposal
         left = await self.policy.has_left(asked.asker, asked.address, asked.created)
@@ -299,8 +324,8 @@ class Approval:
             raise NotAllowed(ASKER_UNKNOWN if left is None else _ASKER_LEFT, id=change.id)
 
     async def counts(self, consent: Consent, change: Change, reached: bool) -> bool | None:
-        """Whether that approval still counts: whoever gave it is still here, and may approve it at
-        this moment. None where their platform does not tell now."""
+        """Return whether an approval still counts: its person is still here and may approve the
+        change now. None if their platform does not report that now."""
         person, address = consent.person, consent.address
         left = await self.policy.has_left(person, address, consent.at)
         if left is not False:
@@ -316,8 +341,8 @@ class Approval:
     async def check(
         self, person: Person, address: Address, change: Change, reached: bool = False
     ) -> None:
-        """That they may approve it, or take it back, and that who asked still may ask for it.
-        `reached`: its card was brought to them. Raises NotAllowed, StatusUnknown."""
+        """Check that the person may approve or undo the change, and that its asker may still ask
+        for it. `reached`: the card was sent to the person. Raise NotAllowed or StatusUnknown."""
         if not self._changeable(change.draft):
             raise NotAllowed(_READ_ONLY)
         await self._check_person(person, address, change, reached)
@@ -332,9 +357,11 @@ class Approval:
     async def _check_person(
         self, person: Person, address: Address, change: Change, reached: bool
     ) -> None:
+        """Check that the person may decide on the change. Raise NotAllowed or StatusUnknown."""
         await self._check_member(person, change)
         named = self.approvers(change.proposal)
         is_named = await self._is_named(person, address, change)
+        # If several people must approve, the asker counts only if the operator named them.
         if named.count > 1 and self._is_asker(person, change) and not is_named:
             raise NotAllowed(_TWO_OTHERS, id=change.id, count=named.count)
         admin = await self.policy.may(person, address, "administer")
@@ -344,13 +371,13 @@ class Approval:
             raise StatusUnknown
         if not reached and not _same_place(address, change):
             raise NotAllowed(_ELSEWHERE, id=change.id)
-        # Who was brought the card decides as where it was asked.
+        # A person who got a copy of the card has the rights of the place where it was asked for.
         there = change.proposal.address
         here = there if reached and there.platform == person.platform else address
         verdict = await self.policy.may(person, here, *right_to_approve(change.draft))
         if verdict.allowed:
             return
-        if verdict.rule:  # the operator's, which also keeps them from their own
+        if verdict.rule:  # a denial by a rule also applies to the person's own changes
             verdict.raise_if_denied()
         if named.names or named.count > 1:
             if not is_named:
@@ -365,6 +392,8 @@ class Approval:
             raise NotAllowed(many, id=change.id, rows=OWN_ROWS)
 
     async def _check_member(self, person: Person, change: Change) -> None:
+        """Check that the person is neither a program nor a guest. Raise NotAllowed or
+        StatusUnknown."""
         if person.robot:
             raise NotAllowed(_BOTS, id=change.id)
         guest = await self.policy.is_guest(person)
@@ -374,47 +403,53 @@ class Approval:
             raise NotAllowed(_GUESTS, id=change.id)
 
     async def _is_named(self, person: Person, address: Address, change: Change) -> bool:
+        """Return whether the person is among the named approvers of the change."""
         names = self.approvers(change.proposal).names
         if ASKER in names and self._is_asker(person, change):
             return True
         return bool(names - {ASKER}) and await self.is_named(person, address, names - {ASKER})
 
     def _is_asker(self, person: Person, change: Change) -> bool:
+        """Return whether the person asked for the change, with any of their accounts."""
         return self.canonical_person(person.key) == self.canonical_person(change.proposal.asker.key)
 
     async def check_denial(
         self, person: Person, address: Address, change: Change, reached: bool = False
     ) -> None:
-        """Who asked may always think better of it. Raises NotAllowed."""
+        """Check that the person may deny the change. Its asker always may, on the platform and in
+        the workspace where they asked. Raise NotAllowed or StatusUnknown."""
         if person.key != change.proposal.asker.key or not _same_place(address, change):
             await self._check_person(person, address, change, reached)
 
     def is_decided_by_policy(self, proposal: Proposal) -> bool:
-        """Whether the operator's written policy decides this by itself."""
+        """Return whether the operator's policy approves this proposal without a person."""
         draft = proposal.draft
         if draft.kind != "create":
             return False
         rule, named = self.rules().of_draft(draft), self.approvers(proposal)
-        # Whoever named approvers for it did not mean the file's rule for all tables.
+        # Named approvers of this table or tool take precedence over the rule for all tables.
         general = 0 if named != ANYBODY else self.rules().auto_create_rows
         return len(draft.rows) <= max(general, 1 if rule.access == "auto" else 0)
 
     def needs_admin(self, change: Change) -> bool:
-        """Whether the asker cannot approve it themselves."""
+        """Return whether an admin must approve the change, because the asker cannot."""
         if self.approvers(change.proposal).names or self._is_owner(change.proposal.asker):
             return False
         return change.draft.kind == "delete" or change.draft.row_count > OWN_ROWS
 
     def _is_owner(self, person: Person) -> bool:
+        """Return whether the person owns a platform that has exactly one owner."""
         held = self.platforms.get(person.platform, NO_RIGHTS).has_one_owner
         return held and person.id == OWNER_ID
 
     def _changeable(self, draft: Draft) -> bool:
+        """Return whether the draft's table may be changed at all."""
         return self.rules().of_draft(draft).access in ("ask", "auto")
 
 
 def rights_to_propose(draft: Draft) -> Sequence[tuple[str, ...]]:
-    """What who asks for it must be allowed to do: a run that changes nothing only spends."""
+    """Return the rights that the asker needs for this draft. A run that changes nothing only needs
+    the right to spend."""
     if draft.kind != "run":
         return [("propose", *_names(draft))]
     spends = draft.view.effect == "spend"
@@ -422,15 +457,16 @@ def rights_to_propose(draft: Draft) -> Sequence[tuple[str, ...]]:
 
 
 def right_to_approve(draft: Draft) -> tuple[str, ...]:
-    """The right to decide on it for others."""
+    """Return the right to decide on this draft for others."""
     return ("approve",) if draft.kind == "run" else ("approve", *_names(draft))
 
 
 def _names(draft: Draft) -> tuple[str, ...]:
+    """Return the names under which rules can mention the draft's table."""
     return tuple(filter(None, (draft.title, draft.view.table_id)))
 
 
 def _same_place(address: Address, change: Change) -> bool:
-    """The same surface and workspace."""
+    """Return whether the address has the platform and the workspace of the change."""
     there = change.proposal.address
     return (address.platform, address.workspace) == (there.platform, there.workspace)

@@ -1,7 +1,8 @@
-"""Proposals, decisions on them, and undo: a person decides, and sees what was done.
+"""Proposals, decisions on them, and undo.
 
-A write tool proposes; the turn ends in the card. The click or the words of whoever decides are an
-event of their own: it claims the proposal once, and after a crash goes on where it was.
+A write tool only stores a proposal, and its turn ends with a card. A person's decision is an event
+of its own: it claims the proposal, which only one event can do. After a crash, the same event
+continues the change.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ from core.text.i18n import say
 
 log = structlog.get_logger("changes")
 SHOW_APPLYING_SECONDS = 1.0
-"""Seconds after which a card says that its change is being applied."""
+"""Seconds after which the card shows that its change is being applied."""
 MAX_LISTED_CHANGES = 20
-"""Changes that `changes` lists."""
+"""The largest number of changes that the command `changes` lists."""
 
 _PROPOSED = (
     "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
@@ -78,15 +79,18 @@ _UNAUDITED = "The audit log could not be written ({cause}); please tell the oper
 
 
 async def _not_reached(change: str, person: str) -> bool:
+    """Return False: no direct messages with cards exist."""
     return False
 
 
 async def _no_labels(names: Collection[str]) -> Mapping[str, str]:
+    """Return no names: no platform knows any."""
     return {}
 
 
 class RunPayments(Protocol):
-    """See `core.store.budget`."""
+    """Reserves and settles the cost of approved quick commands (implemented in
+    `core.store.budget`)."""
 
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
@@ -97,9 +101,10 @@ class RunPayments(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChangeService:
-    """Stores proposals, decides on them and has them applied; nothing else writes.
+    """Stores proposals, decides on them, and has them applied. All writes to other systems go
+    through it.
 
-    `on_change` is called when a card no longer shows how its change stands.
+    `on_change` is called when a card no longer shows the current state of its change.
     """
 
     ledger: Ledger
@@ -110,14 +115,21 @@ class ChangeService:
     on_change: Callable[[], None]
     clock: Callable[[], float] = time.time
     reached: Callable[[str, str], Awaitable[bool]] = _not_reached
-    """Whether that change's card stands in a direct message with whoever has that key."""
+    """Returns whether a direct message with the person of this key contains the card of this
+    change."""
     labels: Callable[[Collection[str]], Awaitable[Mapping[str, str]]] = _no_labels
-    """What platforms call people and groups, by `platform:ID`, without those that none knows."""
+    """Returns the display names of people and groups, by `platform:ID`. Unknown ones are left
+    out."""
     purse: RunPayments | None = None
-    """What pays for runs that were approved; None: they cost nothing."""
+    """Reserves the cost of approved runs; None if runs cost nothing."""
 
     async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome:
-        """What a write tool's call ends in. Raises ToolError, Superseded, and as `_apply`."""
+        """Store the draft as a proposal and return the outcome of the write tool's call.
+
+        A change that the operator's policy allows is applied at once. A repeated message does not
+        propose a change that its thread has already applied. Raise ToolError, Superseded, and what
+        `_apply` raises.
+        """
         if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
             raise ToolError(sentence, code="rows", count=draft.row_count, most=MAX_PROPOSAL_ROWS)
@@ -151,7 +163,8 @@ class ChangeService:
         return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
 
     async def _find_done_before(self, ctx: ToolContext, draft: Draft) -> Change | None:
-        """The change of this thread that did the very same."""
+        """Return an earlier change of this thread with the same writes that was applied, at least
+        in part, and not undone; None if there is none."""
         found = await self.ledger.list_of_conversation(ctx.address.conversation, MAX_LISTED_CHANGES)
         return next(
             (
@@ -164,7 +177,7 @@ class ChangeService:
         )  # fmt: skip
 
     async def cards(self, ids: Sequence[str], locale: str) -> Sequence[Card]:
-        """As they stand now."""
+        """Return the cards of these changes in their current state."""
         return [await self.card(await self.ledger.get(id), locale) for id in ids]
 
     async def card(
@@ -175,11 +188,12 @@ class ChangeService:
         address: Address | None = None,
         reached: bool = False,
     ) -> Card:
-        """Draw it for whoever sees it at `address`; where these are not given, for whoever asked
-        for it, where and in the language in which they did.
+        """Return the card of a change as `viewer` sees it at `address`.
 
-        A shared post has all buttons, and its text names who can decide. A private view has the
-        buttons that its viewer may use. `reached`: this is the copy that is brought to the viewer.
+        Without these arguments, it is drawn for the asker, where they asked and in their language.
+        A card in a shared place has all buttons, and its text names who can decide. A private card
+        has only the buttons that its viewer may use. `reached`: this card is the copy that was sent
+        to the viewer.
         """
         change = await self._without_void(change)
         locale = locale or change.proposal.locale
@@ -207,7 +221,8 @@ class ChangeService:
         address: Address,
         reached: bool = False,
     ) -> bool:
-        """Also where that cannot be found out now: a click is checked again."""
+        """Return whether the button is shown to the viewer. If their rights are not known now, it
+        is shown, because a click checks them again."""
         if action == "approve" and viewer.key in [one.person.key for one in change.consents]:
             return False
         reached = reached or await self.reached(change.id, viewer.key)
@@ -225,7 +240,8 @@ class ChangeService:
         return True
 
     async def _deciders(self, change: Change, locale: str) -> str:
-        """Names of those who can decide on it, in words; "" where no name is known."""
+        """Return the names of the people who can decide on the change, as text; "" if no name is
+        known."""
         proposal = change.proposal
         named = sorted(self.approval.named_deciders(change))
         labels = await self.labels([name for name in named if ":" in name])
@@ -246,22 +262,25 @@ class ChangeService:
         return ", ".join(dict.fromkeys([*words, say(_AN_ADMIN, locale)]))
 
     def _label(self, name: str, labels: Mapping[str, str], locale: str) -> str | None:
-        """What people call that person, group or set; None where nobody says."""
+        """Return the display name of a person, group or set; None if it is not known."""
         platform, _, id = name.partition(":")
         if not self.approval.platforms.get(platform, NO_RIGHTS).has_one_owner:
             return labels.get(name) if id else name
         return say(_THE_OWNER, locale) if id in ("", OWNER_ID) else id
 
     def describe_proposals(self, shown: Sequence[Card], locale: str) -> str:
+        """Return the text above the cards of new proposals."""
         return cards.describe_proposals(shown, locale)
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
-        """The newest first, of one conversation or ("") of all, each in its asker's language."""
+        """Return the cards of the latest changes, newest first, each in its asker's language. The
+        conversation "" means all conversations."""
         found = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
         return [await self.card(change) for change in found]
 
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
-        """What they may approve at this moment, and have not yet; the oldest first."""
+        """Return the open changes that this person may approve now and has not approved yet, oldest
+        first."""
         found = []
         for waiting in await self.ledger.list_waiting_for_people():
             change = await self._without_void(waiting)
@@ -275,16 +294,22 @@ class ChangeService:
         return found
 
     async def decide(self, action: CardAction, decision: DecisionRequest) -> Answer:
-        """Raises NotFound (also for a card that is not theirs to see), NotAllowed, Expired,
-        AuditRefused, ToolError, Draining, NotStored."""
+        """Approve, deny or undo a change and return the answer for the person.
+
+        Raise NotFound (also if the person may not see the card), NotAllowed, Expired, AuditRefused,
+        ToolError, Draining or NotStored.
+        """
         change = await self.ledger.get(decision.id)
-        ours = change.claim == decision.seq  # taken up again: it was theirs to decide
+        # An event that continues after a crash passed this check before.
+        ours = change.claim == decision.seq
         reached = await self.reached(change.id, decision.person.key)
         if not ours and not await self.approval.may_see(decision, change, reached):
-            raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)  # as the ledger says of none
+            # The same words as for an unknown id, so that they do not reveal that it exists.
+            raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
         is_others = change.state == "applying" and change.claim != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self._end_abandoned(change)
+        # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires <= self.clock():
             change = await self._close(change, "expired", None)
         if change.state == "expired" and action != "undo":
@@ -302,19 +327,22 @@ class ChangeService:
             raise
 
     async def result(self, id: str, seq: int) -> tuple[str, str]:
-        """What a run gave that the event `seq` approved, and the run's title; "" for any other."""
+        """Return the result and the title of the run that the event `seq` approved; two empty
+        strings for any other change."""
         change = await self.ledger.get(id)
         ours = change.draft.kind == "run" and change.claim == seq
         return (cards.run_result(change), change.draft.title) if ours else ("", "")
 
     async def end_overdue(self) -> None:
-        """End what nobody decided in time, and what was taken up by an event that broke down."""
+        """Close expired proposals, and end changes that their event did not finish before it
+        ended."""
         for change in await self.ledger.list_overdue(self.clock()):
             await self._close(change, "expired", None)
         for change in await self.ledger.list_abandoned():
             await self._end_abandoned(change)
 
     async def _approve(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Record the approval. Claim and apply the change once enough people have approved it."""
         if _is_untouched(change, decision.seq):
             await self._check_again(change, decision, reached)
         if change.state == "open":
@@ -334,9 +362,10 @@ class ChangeService:
                 if change.state == "open":
                     await self._withdraw_others(change, counted)
         if change.state == "open":
+            # Reserve before the claim: if the budget refuses, the proposal stays open.
             await self._pay(change, decision.seq)
             change = await self.ledger.claim(change.id, decision.seq, decision.person, self.clock())
-            if change.claim != decision.seq:  # somebody was quicker
+            if change.claim != decision.seq:  # another event claimed it first
                 await self._settle_payment(change, decision.seq)
         unaudited = ""
         if change.state == "applying" and change.claim == decision.seq:
@@ -346,7 +375,8 @@ class ChangeService:
         return await self._answer_with_outcome(change, decision, unaudited)
 
     async def _consent(self, change: Change, decision: DecisionRequest) -> Change:
-        """Keep their approval. Raises AuditRefused, and then nothing was approved."""
+        """Record one of several approvals. The audit log is written first: if that fails, raise
+        AuditRefused and record nothing."""
         consent = Consent(decision.person, decision.address, self.clock())
         if decision.person.key not in [one.person.key for one in change.consents]:
             with_theirs = replace(change, decider=decision.person, claim=decision.seq)
@@ -357,8 +387,8 @@ class ChangeService:
         return change
 
     async def _count_consents(self, change: Change, decision: DecisionRequest) -> Sequence[Consent]:
-        """The approvals that count at this moment, one for each person, with that of whoever
-        decides now."""
+        """Return the approvals that count now, one for each person, including that of the person
+        who decides. Accounts that belong to one person count once."""
         own = self.approval.canonical_person(decision.person.key)
         counted = {}
         for given in change.consents:
@@ -371,12 +401,14 @@ class ChangeService:
         return list(counted.values())
 
     async def _counts(self, given: Consent, change: Change) -> bool | None:
+        """Return whether this approval still counts; None if the platform does not report that
+        now."""
         reached = await self.reached(change.id, given.person.key)
         return await self.approval.counts(given, change, reached)
 
     async def _without_void(self, change: Change) -> Change:
-        """The change as people see it: while it is open, only approvals that still count are
-        listed, one for each person. One that cannot be checked now stays."""
+        """Return the change as people see it. While it is open, its approvals are those that still
+        count, one for each person. An approval that cannot be checked now stays in the list."""
         if change.state != "open" or not change.consents:
             return change
         listed = {}
@@ -387,15 +419,19 @@ class ChangeService:
         return replace(change, consents=tuple(listed.values()))
 
     async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:
-        """It is applied by these approvals: the card names nobody else."""
+        """Remove the approvals that did not count, so that the card names only the people who
+        approved it."""
         keys = [given.person.key for given in counted]
         others = [one.person.key for one in change.consents if one.person.key not in keys]
         if others:
             await self.ledger.withdraw_consents(change.id, others)
 
     async def _check_again(self, change: Change, decision: DecisionRequest, reached: bool) -> None:
-        """The process died after it was approved and before anything was written: rights may have
-        changed since. Raises NotAllowed or StatusUnknown, and then the change is open again."""
+        """Check the rights again for a claimed change of which nothing was written before a crash.
+
+        Rights may have changed since the claim. If they no longer suffice, reopen the change and
+        raise NotAllowed or StatusUnknown.
+        """
         try:
             await self.approval.check_approval(decision.person, decision.address, change, reached)
             needed = self.approval.approvers(change.proposal).count
@@ -411,7 +447,7 @@ class ChangeService:
             raise
 
     async def _pay(self, change: Change, seq: int) -> None:
-        """Who asked for a run pays for it, before it is begun. Raises OverBudget."""
+        """Reserve the cost of a run before it begins, charged to its asker. Raise OverBudget."""
         if self.purse and change.draft.kind == "run":
             proposal = change.proposal
             await self.purse.reserve_approved_run(
@@ -419,11 +455,13 @@ class ChangeService:
             )
 
     async def _settle_payment(self, change: Change, seq: int) -> None:
+        """Charge the reserved cost if this event began the run; otherwise release it."""
         if self.purse and change.draft.kind == "run":
             begun = change.claim == seq and any(step.write.id for step in change.steps)
             await self.purse.settle_run(seq, change.id, _priced_run(change), begun)
 
     async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Deny an open proposal and return the answer."""
         if change.state == "open":
             await self.approval.check_denial(decision.person, decision.address, change, reached)
             rule = await self.approval.rule_of(decision.person, decision.address, change)
@@ -431,6 +469,7 @@ class ChangeService:
         return await self._answer_with_outcome(change, decision)
 
     async def _undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Take an applied change back, as a new change, and return the answer."""
         if change.state == "applying":
             return await self._answer_with_outcome(change, decision)
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
@@ -455,6 +494,7 @@ class ChangeService:
         return await self._build_answer([*words, unaudited], [undo, change], decision)
 
     async def _begin_undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Change:
+        """Check the rights, write the audit log, and store the change that takes `change` back."""
         await self.approval.check(decision.person, decision.address, change, reached)
         applier = self.appliers.get(change.draft.applier)
         if applier is None:
@@ -480,6 +520,7 @@ class ChangeService:
     async def _not_undone(
         self, change: Change, undo: Change | None, decision: DecisionRequest
     ) -> Answer:
+        """Return the answer that explains why nothing was taken back by this event."""
         locale = decision.locale
         if undo is not None:
             words = [say(_UNDONE_ALREADY, locale, id=change.id, undo=undo.id),
@@ -495,7 +536,8 @@ class ChangeService:
         return await self._build_answer(words, [change], decision)
 
     async def _by_policy(self, change: Change, seq: int) -> Outcome:
-        """The operator's written policy decides: the same ledger, no click."""
+        """Apply a change that the operator's policy approves, with no person's decision. It uses
+        the ledger like any other change."""
         change = await self.ledger.claim(change.id, seq, POLICY_PERSON, self.clock())
         if change.state == "applying" and change.claim == seq:
             rule = self.approval.rule_of_policy(change.draft)
@@ -508,10 +550,11 @@ class ChangeService:
     async def _apply(
         self, change: Change, rule: str, doing: Doing | None = None
     ) -> tuple[Change, str]:
-        """To its end; and words where that could not be written to the audit log.
+        """Apply a claimed change to its end. Return it, and a sentence if its end could not be
+        written to the audit log ("" otherwise).
 
-        Raises AuditRefused before anything is written, else Draining and NotStored, on which the
-        same event goes on.
+        The audit log gets its line before the first write: if that fails, reopen the change and
+        raise AuditRefused. On Draining and NotStored, the same event continues later.
         """
         if _is_untouched(change, change.claim) and not change.proposal.undoes:
             try:
@@ -519,7 +562,7 @@ class ChangeService:
             except AuditRefused:
                 await self.ledger.release(change.id, change.claim)
                 raise
-        # Most changes end sooner than their card could be drawn as being applied.
+        # Most changes end before this delay, and their card needs only one edit.
         redraw = asyncio.get_running_loop().call_later(SHOW_APPLYING_SECONDS, self.on_change)
         try:
             ended = await self.applying.run(change, doing)
@@ -528,13 +571,13 @@ class ChangeService:
         return ended, await self._record_event(ended.state, ended)
 
     async def _end_abandoned(self, change: Change) -> Change:
-        """End a change whose event broke down, and return it."""
+        """End a change that its event did not finish, and return it."""
         ended = await self.applying.settle(change)
         await self._record_event(ended.state, ended)
         return ended
 
     async def withdraw_of(self, person: str) -> None:
-        """Who goes by that key comes no more: what they proposed waits for nobody."""
+        """Close all open proposals of the person with this key, who has left."""
         for change in await self.ledger.list_waiting_for_people():
             if change.proposal.asker.key == person:
                 await self._close(change, "denied", PONTE_PERSON)
@@ -542,13 +585,15 @@ class ChangeService:
     async def _close(
         self, change: Change, state: ChangeState, decider: Person | None, rule: str = ""
     ) -> Change:
+        """Deny or expire an open proposal, record that, and return it."""
         note = cards.build_model_note(replace(change, state=state, decider=decider))
         closed = await self.ledger.close(change.id, state, decider, note, self.clock())
         await self._record_event(closed.state, closed, rule)
         return closed
 
     async def _record_event(self, event: str, change: Change, rule: str = "") -> str:
-        """Log, count and audit what happened; words where the audit log refused it."""
+        """Log, count and audit an event. Return a sentence if the audit log could not be written;
+        else ""."""
         log.info(event, change=change.id, kind=change.draft.kind, rows=change.draft.row_count,
                  written=cards.count_written_rows(change))  # fmt: skip
         metrics.changes.labels(event, change.draft.kind).inc()
@@ -563,6 +608,7 @@ class ChangeService:
     async def _answer_with_outcome(
         self, change: Change, decision: DecisionRequest, unaudited: str = ""
     ) -> Answer:
+        """Return the answer that describes the state of the change."""
         locale = decision.locale
         if change.state == "applying":
             words = [say(_IN_PROGRESS, locale, id=change.id)]
@@ -576,8 +622,11 @@ class ChangeService:
     async def _build_answer(
         self, words: Sequence[str], shown: Sequence[Change], decision: DecisionRequest
     ) -> Answer:
-        """A click's answer carries the cards; words typed where the card stands need none, and
-        where others read who may not see it, only who decided is told, without its values."""
+        """Return an answer with the cards of these changes, where it shows them.
+
+        Cards are shown after a click, and if a card is in another conversation. In a shared place
+        other than that of the change, the answer is private and shows no values.
+        """
         here, places = decision.address, [change.proposal.address for change in shown]
         text = " ".join(word for word in words if word)
         if here.shared and any(not here.is_same_channel(there) for there in places):
@@ -590,17 +639,18 @@ class ChangeService:
 
 
 def _is_untouched(change: Change, seq: int) -> bool:
-    """Whether that event has claimed it, and nothing of it was begun."""
+    """Return whether the event `seq` claimed the change and has not begun to write any row."""
     waits = all(step.state == "waiting" for step in change.steps)
     return change.state == "applying" and change.claim == seq and waits
 
 
 def _priced_run(change: Change) -> PaidRun:
+    """Return the run of this change for the budget."""
     return PaidRun("quick_commands", change.draft.view.slug)
 
 
 def _intended_write(draft: Draft) -> object:
-    """What it would do, without how things stood before."""
+    """Return what the draft writes, without the old values, to compare two drafts."""
     made = draft.kind == "create"
     rows = [("" if made else row.id, row.after) for row in draft.rows]
     return draft.applier, draft.kind, draft.title, rows

@@ -1,4 +1,4 @@
-"""Shows cards as they stand now, in the posts where people see them, also after a restart."""
+"""Redraws cards in their posts whenever the state of their change differs, also after a restart."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ from core.runtime.retry import retry
 log = structlog.get_logger("redraw")
 CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
           "withdrawn", "undone")  # fmt: skip
-"""What is said of a card; a post, too, is done or failed."""
+"""The states that a card can show. `done` and `failed` can also be states of a post."""
 LABELS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
-"""Of the buttons under a card, in English; `say` has the other languages."""
+"""The English labels of the buttons under a card; `say` translates them."""
 REDRAW_RETRY_SECONDS = 20.0
-"""Seconds before a post that could not be edited is tried again."""
+"""Seconds before a failed redraw is retried."""
 REDRAW_PERIOD_SECONDS = 60.0
-"""Seconds between two looks for what has expired."""
+"""Seconds between two checks for expired proposals."""
 MAX_REDRAW_TRIES = 20
+"""The number of failed redraws of a card after which Ponte gives up."""
 _STANDS = ("done", "stopped", "failed")
+"""States of a turn that has ended with a posted answer. Only then can its cards be edited."""
 
 
 class Redraw:
-    """`due` is set by whoever moved a change. `replies` are by platform. `requests` say what is
-    to be said besides."""
+    """Redraws outdated cards. `due` is set when a change has a new state. `replies` are by
+    platform. `requests` sends the notices about proposals."""
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class Redraw:
         self._tries: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Redraw cards until cancelled: when `due` is set, and periodically."""
         while True:
             self._due.clear()
             wait = REDRAW_RETRY_SECONDS
@@ -70,7 +72,8 @@ class Redraw:
                     await self._due.wait()
 
     async def once(self) -> int:
-        """How many cards could not be drawn now. Raises NotStored."""
+        """Redraw all outdated cards and send due notices. Return how many failed for now. Raise
+        NotStored."""
         await self._changes.end_overdue()
         left = 0
         for change in await self._ledger.list_undrawn():
@@ -78,12 +81,13 @@ class Redraw:
         return left + (await self._requests.once() if self._requests else 0)
 
     async def _draw(self, change: Change) -> bool:
+        """Redraw the card of one change. Return False if it must be retried."""
         if change.proposal.address.platform not in self._replies:
-            return True  # for a process that can post there
+            return True  # only a process with this platform can post there
         card = await self._changes.card(change)
         turn = await self._journal.replace_cards(change.proposal.seq, [card])
         if turn is not None and turn.state not in FINAL_STATES:
-            return True  # drawn when it ends
+            return True  # the end of the turn posts the card
         if turn is None or turn.answer is None or turn.state not in _STANDS:
             await self._ledger.record_drawn(change)
             return True
@@ -96,6 +100,7 @@ class Redraw:
         return True
 
     async def _refresh(self, turn: Turn, answer: Answer) -> None:
+        """Edit the post with the cards. If the platform is busy, wait once and retry."""
         build = self._replies.get(turn.message.address.platform)
         if build is None:
             return
@@ -110,6 +115,7 @@ class Redraw:
             log.info("nothing to draw on", change=turn.id, why=str(gone))
 
     async def _note_failure(self, change: Change, error: Exception) -> bool:
+        """Count a failed redraw. Return True if the card is given up."""
         self._tries[change.id] += 1
         log.warning("card not drawn", change=change.id, why=repr(error))
         if self._tries[change.id] < MAX_REDRAW_TRIES:

@@ -1,8 +1,8 @@
-"""Who the people of a platform are: known in memory and in rows, asked for where they are not.
+"""The people of a platform: cached in memory, stored as rows, looked up on the platform if unknown.
 
-Whoever needs to know a person waits until the platform has told of them: in answer to a question of
-ours, in a list of all people, or in an event. Callers bound the wait. Questions are asked one for
-each person, in the order in which they were needed, and leave at the platform's pace.
+Code that needs a person waits until the platform has described them. The description comes as the
+response to a lookup, in a list of all people, or in an event. Callers limit the wait. There is one
+lookup for each person, in the order of the requests and within the platform's rate limits.
 """
 
 from __future__ import annotations
@@ -23,32 +23,34 @@ from core.runtime.tasks import BackgroundTasks, BoundedDict
 
 log = structlog.get_logger("directory")
 MAX_MEMBERS_IN_MEMORY = 10_000
+"""People in memory; the rows hold all people."""
 WRITE_AGAIN_SECONDS = 60.0
-"""A row whose person did not change is written again after so long, for its `confirmed_at`."""
+"""Seconds after which the row of an unchanged person is written again, to update `confirmed_at`."""
 ASK_AGAIN_SECONDS = 2.0
-"""Before the platform is asked again where it did not answer."""
+"""Seconds before a lookup without a response is repeated."""
 EVENT_WRITE_SECONDS = 3600.0
-"""After this time a row is written again for an event that tells nothing new of its person."""
+"""Seconds after which an event without changes writes its person's row again."""
 READ_AGAIN_SECONDS = 1.0
-"""Between two looks at the rows that another process may have written."""
+"""Seconds between two reads of rows that another process may have written."""
 
 
 class NoMember(Exception):
-    """The platform refuses to tell who this is, or knows nobody by that id."""
+    """The platform does not reveal this person, or knows nobody with that id."""
 
 
 class Lookup(Protocol):
-    """How one platform is asked for a person."""
+    """Looks people up on one platform."""
 
     async def wait_for_place(self) -> None:
-        """Wait until one more question may leave."""
+        """Wait until the rate limits allow one more lookup."""
 
     async def ask(self, place: MemberKey) -> PlatformMember:
-        """Ask for one person. Raises NoMember; any other exception means: not now."""
+        """Look one person up. Raise NoMember; any other exception means that it must be tried
+        later."""
 
 
 class NoRows:
-    """The port `Directory` without a store: nothing outlives the process."""
+    """A `MemberStore` that stores nothing, so that everything is lost when the process ends."""
 
     async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
         return ()
@@ -69,14 +71,16 @@ class NoRows:
 
 @dataclass(slots=True)
 class _Known:
+    """A person in memory, and the time when their row was written."""
+
     member: PlatformMember
     written_at: float
 
 
 @dataclass(slots=True)
 class _Wait:
-    """Those who wait for one person. `told` is set when there is news of them; `refused`: there is
-    none, and asking again would not help."""
+    """The wait for one person. `told` is set when the wait is over. `refused`: the platform gives
+    no information, and repeating the lookup would not help."""
 
     told: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
@@ -84,9 +88,9 @@ class _Wait:
 
 
 class MemberDirectory:
-    """One platform's people. `shared`: other processes write the same rows.
+    """The people of one platform. `shared`: other processes write the same rows.
 
-    Nothing here raises what the platform or the store does.
+    Errors of the platform and the store are logged and never raised.
     """
 
     def __init__(
@@ -101,23 +105,23 @@ class MemberDirectory:
         self._known: BoundedDict[MemberKey, _Known] = BoundedDict(MAX_MEMBERS_IN_MEMORY)
         self._waits: dict[MemberKey, _Wait] = {}
         self._wanted: dict[MemberKey, None] = {}
-        """Whom to ask for, in order."""
+        """People to look up, in order."""
         self._asked: set[MemberKey] = set()
-        """Of whom an answer is under way."""
+        """People with a lookup under way."""
         self._asking: asyncio.Task[object] | None = None
         self._reading: asyncio.Task[object] | None = None
         self.resolved_count = 0
-        """How many were waited for, and then told of."""
+        """The number of people that were waited for and then described."""
         self._tasks = BackgroundTasks("directory")
 
     async def open(self, *scopes: str) -> None:
-        """Read the rows of these scopes that were confirmed last into memory."""
+        """Load the most recently confirmed rows of these scopes into memory."""
         for scope in scopes:
             for member in await self.newest(scope):
                 self._known[member.key] = _Known(member, member.confirmed_at)
 
     async def newest(self, scope: str) -> Sequence[PlatformMember]:
-        """Return the members whose rows were confirmed last, the oldest of them first."""
+        """Return the members with the most recently confirmed rows, the oldest of them first."""
         try:
             return await self._rows.list_newest(self._platform, scope, MAX_MEMBERS_IN_MEMORY)
         except NotStored as error:
@@ -125,20 +129,22 @@ class MemberDirectory:
             return ()
 
     async def close(self) -> None:
+        """Stop all lookups."""
         await self._tasks.close()
 
     @property
     def waiting(self) -> int:
-        """How many people are waited for."""
+        """The number of people that are waited for."""
         return len(self._waits)
 
     def cached_member(self, id: str, scope: str = "") -> PlatformMember | None:
-        """Return what is in memory, however old."""
+        """Return the person from memory, however old the data is; None if they are not there."""
         known = self._known.get((scope, id))
         return known.member if known else None
 
     async def find(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
-        """Return what was confirmed within `max_age` seconds, in memory or in a row."""
+        """Return the person if their data was confirmed within `max_age` seconds, in memory or in a
+        row."""
         place = (scope, id)
         known = self._known.get(place)
         if known and self._is_fresh(known.member, max_age):
@@ -149,8 +155,8 @@ class MemberDirectory:
         return known.member if known and self._is_fresh(known.member, max_age) else None
 
     async def resolve(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
-        """Return what the platform confirmed within `max_age` seconds. Wait for it as long as it
-        takes; None where the platform refuses to tell."""
+        """Return the person with data that the platform confirmed within `max_age` seconds. Wait
+        for it as long as it takes; None if the platform refuses."""
         place = (scope, id)
         while (member := await self.find(id, max_age, scope)) is None:
             if not await self._wait_for_news(place):
@@ -158,7 +164,7 @@ class MemberDirectory:
         return member
 
     def want(self, id: str, scope: str = "") -> None:
-        """Ask for that person, without waiting."""
+        """Begin to look a person up, without waiting."""
         place = (scope, id)
         self._waits.setdefault(place, _Wait())
         if place not in self._asked:
@@ -172,9 +178,12 @@ class MemberDirectory:
         self, members: Sequence[PlatformMember], *, unasked: bool = False,
         write_again: float = WRITE_AGAIN_SECONDS,
     ) -> None:  # fmt: skip
-        """Take what the platform told just now. `unasked`: it tells of everybody, so that nothing
-        of it is kept of people who were forgotten. Whoever waits for somebody who was asked for
-        does not wait for the store."""
+        """Store data that the platform reported just now.
+
+        `unasked`: the data concerns everybody, so people who were forgotten are left out. Otherwise
+        memory is updated before the rows, so that those who wait for a lookup do not wait for the
+        store.
+        """
         now = self._clock()
         fresh = [replace(member, confirmed_at=now) for member in members]
         changed = [member for member in fresh if self._is_to_be_written(member, now, write_again)]
@@ -197,14 +206,14 @@ class MemberDirectory:
                     known.written_at = 0.0
 
     async def write(self, members: Sequence[PlatformMember]) -> None:
-        """Write rows alone: the caller has them in memory."""
+        """Write rows only; the caller has updated memory."""
         try:
             await self._rows.put(self._platform, members)
         except NotStored as error:
             log.warning("directory not written", why=str(error))
 
     async def remove(self, ids: Collection[str]) -> None:
-        """These people left the platform."""
+        """Remove people who left the platform from memory and from the rows."""
         self._drop(ids)
         try:
             await self._rows.remove(self._platform, ids)
@@ -212,24 +221,28 @@ class MemberDirectory:
             log.warning("directory not written", why=str(error))
 
     def forget(self, ids: Collection[str]) -> None:
-        """Remember nothing more of these people; their rows are the store's to delete."""
+        """Remove these people from memory. The store deletes their rows."""
         self._drop(ids)
 
     def _drop(self, ids: Collection[str]) -> None:
+        """Remove these people from memory, in all scopes."""
         for place in [place for place in self._known if place[1] in ids]:
             del self._known[place]
 
     def _is_fresh(self, member: PlatformMember, max_age: float) -> bool:
+        """Return whether the data was confirmed within `max_age` seconds."""
         return self._clock() - member.confirmed_at <= max_age
 
     def _is_to_be_written(self, member: PlatformMember, now: float, write_again: float) -> bool:
+        """Return whether the row must be written: the data changed, or the row is too old."""
         known = self._known.get(member.key)
         if known is None or now - known.written_at > write_again:
             return True
         return replace(known.member, confirmed_at=member.confirmed_at) != member
 
     def _has_room_for(self, place: MemberKey) -> bool:
-        """A list of everybody must not push those out of memory who talk with us."""
+        """Return whether the person may be added to memory. A list of everybody must not displace
+        the people who use Ponte."""
         if place in self._known or place in self._waits:
             return True
         return len(self._known) < MAX_MEMBERS_IN_MEMORY
@@ -237,7 +250,8 @@ class MemberDirectory:
     def _remember_all(
         self, members: Iterable[PlatformMember], written: Collection[PlatformMember]
     ) -> None:
-        """Remember them; those in `written` have a row that says the same, or will have it soon."""
+        """Put these people into memory. The rows of those in `written` have the same data, or will
+        have it soon."""
         places = {member.key for member in written}
         for member in members:
             known = self._known.get(member.key)
@@ -247,6 +261,7 @@ class MemberDirectory:
                 self._remember(_Known(member, known.written_at))
 
     def _remember(self, known: _Known) -> None:
+        """Put one person into memory and end the wait for them."""
         place = known.member.key
         self._known[place] = known
         self._wanted.pop(place, None)
@@ -255,6 +270,7 @@ class MemberDirectory:
             wait.told.set()
 
     async def _read(self, places: Iterable[MemberKey]) -> None:
+        """Load the rows of these people if they are newer than the data in memory."""
         try:
             members = await self._rows.find(self._platform, frozenset(places))
         except NotStored as error:
@@ -266,7 +282,7 @@ class MemberDirectory:
                 self._remember(_Known(member, member.confirmed_at))
 
     async def _wait_for_news(self, place: MemberKey) -> bool:
-        """Return whether there is any; False where the platform refuses to tell."""
+        """Wait until the person is described. Return False if the platform refuses."""
         self.want(place[1], place[0])
         wait = self._waits[place]
         wait.waiting += 1
@@ -277,7 +293,7 @@ class MemberDirectory:
         return not wait.refused
 
     async def _ask_all(self) -> None:
-        """Ask for those who are wanted, each once a place is free for the question."""
+        """Look up all people in `_wanted`, each when the rate limits allow it."""
         while self._wanted:
             await self._lookup.wait_for_place()
             if self._wanted:
@@ -287,6 +303,7 @@ class MemberDirectory:
                 self._tasks.start(self._ask(place))
 
     async def _ask(self, place: MemberKey) -> None:
+        """Look one person up and store the result, or try again later."""
         try:
             member = await self._lookup.ask(place)
         except NoMember:
@@ -303,7 +320,7 @@ class MemberDirectory:
             await self.take([member])
 
     async def _ask_again(self, place: MemberKey, seconds: float) -> None:
-        """In so many seconds, if anybody waits for that person then, and no list has told."""
+        """Look the person up again after a pause, if anybody still waits for them then."""
         if wait := self._waits.get(place):
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -316,7 +333,7 @@ class MemberDirectory:
             self._waits.pop(place, None)
 
     async def _follow_rows(self) -> None:
-        """While somebody waits, read what another process was told."""
+        """While anybody waits, read the rows for data that another process received."""
         while self._waits:
             await asyncio.sleep(READ_AGAIN_SECONDS)
             await self._read(self._waits)

@@ -26,7 +26,8 @@ FILES_NOT_READ = "I could not read {names}, so I answered without."
 FILE_CUT = "`{name}` is long: I read its first {count} characters."
 
 Read = Callable[[Attachment], Awaitable[tuple[Attachment, bytes] | None]]
-"""Reads a file from its platform. Returns its description and its bytes, or None if refused."""
+"""Downloads a file from its platform. Returns its description and its bytes; None if it is
+refused."""
 
 
 class FileDownloads:
@@ -52,7 +53,8 @@ class FileDownloads:
             self._task(message, attachment)
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """Return a file; None if it is too large, refused or deleted. The port `Fetch`."""
+        """Return a file; None if it is too large, refused or deleted. Implements the port
+        `FetchAttachment`."""
         return await asyncio.shield(self._task(message, attachment))
 
     async def fetch_all(self, message: Message) -> None:
@@ -68,6 +70,7 @@ class FileDownloads:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _task(self, message: Message, attachment: Attachment) -> asyncio.Task[File | None]:
+        """Return the task that downloads the file. Start it if the file is not being downloaded."""
         key = (message.event_key, attachment.reference)
         task = self._under_way.get(key)
         if task is None:
@@ -76,6 +79,8 @@ class FileDownloads:
         return task
 
     async def _get(self, message: Message, attachment: Attachment) -> File | None:
+        """Download one file and store it. Return None if it is too large, refused, or the download
+        fails."""
         if attachment.size > MAX_ATTACHMENT_BYTES:
             self._log.info("file too large", size=attachment.size)
             return None

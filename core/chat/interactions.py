@@ -1,9 +1,9 @@
-"""Commands, button clicks and filled-in forms, as every chat platform handles them.
+"""Handles commands, button clicks and submitted forms for every chat platform.
 
 A platform shows the person an error unless an interaction is acknowledged within about three
 seconds. `Interactions` therefore gives each step a deadline, stores the message before it
-acknowledges the interaction, and starts no other work before that. Where it can store nothing, the
-person reads so at once.
+acknowledges the interaction, and starts no other work before that. If it cannot store the message,
+it notifies the person at once.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class InteractionRequest:
 
 
 class ChatInteraction(Protocol):
-    """One interaction of a person, and the ways in which its platform lets us respond to it."""
+    """One interaction of a person, and the ways in which its platform lets Ponte respond to it."""
 
     @property
     def limits(self) -> InteractionLimits: ...
@@ -73,7 +73,7 @@ class ChatInteraction(Protocol):
         """The person's language, as far as it is known now."""
 
     async def learn_about_person(self) -> None:
-        """Take in what helps to decide on the person's rights, before they are checked."""
+        """Take in facts that help to decide on the person's rights, before these are checked."""
 
     async def make_message(self, request: InteractionRequest) -> Message:
         """Return the message to store. Raises NotStored."""
@@ -136,7 +136,7 @@ class Interactions:
             return False
         except TimeoutError:
             if message is not None:
-                # The store may still complete it. The person is told now that it does not count,
+                # The store may still complete it. The person is notified that it does not count,
                 # so it must not be answered later.
                 self._tasks.start(self._inbox.amend(message.event_key, None))
             await interaction.notify(NotStored().words(interaction.locale))

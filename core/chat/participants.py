@@ -1,7 +1,7 @@
-"""Who takes part in a thread, and which of its messages are for Ponte.
+"""Tracks who writes in a thread, and which of its messages are for Ponte.
 
-While only one person writes in a thread with Ponte, every message there is for Ponte. As soon as a
-second person writes, only mentions are; Ponte says so once. A channel can have other settings.
+While only one person writes in a thread with Ponte, every message there is for Ponte. Once a second
+person writes, only mentions are, and Ponte announces that once. A channel can have other settings.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import Protocol
 from core.domain.messages import Address
 
 MAX_EARLIER_MESSAGES, EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 30, 500, 10
-"""How many earlier messages of a thread a turn reads, characters of each, and newest files."""
+"""Limits of a turn's context: earlier messages of the thread, characters of each of them, and the
+newest files."""
 CONTEXT_SECONDS = 10.0
-"""How long a turn waits for the messages that its own message quotes, and for earlier ones."""
+"""Seconds that a turn waits for the messages that its own message quotes, and for earlier ones."""
 THREAD_UNREAD = "I could not read what was said before in this thread, so I answered without it."
 
 
@@ -24,15 +25,15 @@ class AddressingSettings(Protocol):
 
     @property
     def strict_mention(self) -> bool | None:
-        """Whether only mentions of Ponte are answered."""
+        """True if only mentions of Ponte are answered."""
 
     @property
     def answer_everything(self) -> bool | None:
-        """Whether every message is answered, except those that mention others and not Ponte."""
+        """True if every message is answered, except those that mention others and not Ponte."""
 
     @property
     def threads(self) -> bool | None:
-        """Whether an answer opens a thread. False: the channel itself is one conversation, and each
+        """True if an answer opens a thread. False: the channel itself is one conversation, and each
         thread that people open there is another one."""
 
 
@@ -51,28 +52,32 @@ installation may change them at any time."""
 
 
 def find_no_settings(address: Address) -> AddressingSettings:
+    """Return the default settings for any place."""
     return FixedAddressingSettings()
 
 
 @dataclass(slots=True)
 class Participants:
-    """`people` by their ids; `told`: that it waits to be mentioned from now on."""
+    """The people who write in a thread. `people` are their ids. `told`: Ponte has announced that it
+    now answers only mentions."""
 
     people: list[str] = field(default_factory=list)
     told: bool = False
 
     @property
     def several(self) -> bool:
+        """True if more than one person writes in the thread."""
         return len(self.people) > 1
 
     def join(self, *people: str) -> bool:
-        """Whether one of them is new here."""
+        """Add people, and return whether one of them is new in the thread."""
         new = [person for person in dict.fromkeys(people) if person not in self.people]
         self.people += new
         return bool(new)
 
     def note_notice_due(self) -> bool:
-        """Once, when there are several."""
+        """Return True once, as soon as several people write: Ponte must then announce that it
+        answers only mentions. Later calls return False."""
         due = self.several and not self.told
         self.told = self.told or due
         return due

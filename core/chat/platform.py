@@ -1,4 +1,4 @@
-"""The adapters, as the composition root sees them, and what a platform with posts can do."""
+"""The ports of chat platforms: the platform itself, its direct messages, and its posts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.ports.conversations import PostJournal, Reply
 
 
 class Platform(Protocol):
-    """An adapter: connects, turns events into messages, and builds replies."""
+    """A platform: it connects, turns events into messages, and builds replies."""
 
     @property
     def name(self) -> str: ...
@@ -20,7 +20,7 @@ class Platform(Protocol):
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply: ...
 
     async def start(self) -> None:
-        """Connect; returns when events may come in. Raises SettingsError for a refused token."""
+        """Connect. Return when events can arrive. Raise SettingsError for a rejected token."""
 
     async def health(self) -> Health: ...
 
@@ -30,61 +30,72 @@ class Platform(Protocol):
 
 
 class Messenger(Protocol):
-    """A platform that can write to people who did not ask just now. What is posted goes through
-    its `Reply`, so that it is looked up where it is not known whether it was made."""
+    """A platform that can write to people who have not just asked something. Posts go through its
+    `Reply`, which looks a post up if it is not known whether it was made."""
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
-        """The people of these names (`platform:ID`): who is named, and who is in a group, as far
-        as the platform tells. None of them is a program. Raises PlatformBusy where it cannot be
-        told now."""
+        """Return the people behind these names (`platform:ID`): named people and the members of
+        groups, as far as the platform reports them. Programs are left out. Raise PlatformBusy if
+        they are not known now."""
 
     async def reads(self, person: Person, address: Address) -> bool:
-        """Whether they read along there; False where that is not told."""
+        """Return whether the person can read the messages of that place; False if that is not
+        known."""
 
     async def labels(self, names: Collection[str]) -> Mapping[str, str]:
-        """What people call these people, groups and roles (`platform:ID`); those that are not known
-        soon are left out. Raises nothing."""
+        """Return the display names of these people, groups and roles (`platform:ID`). Names that
+        are not known soon are left out. Raise nothing."""
 
     async def title(self, address: Address) -> str:
-        """A shared place as people know it, in their words; "" where that is not told."""
+        """Return the display name of a shared place; "" if the platform reports none."""
 
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
-        """Where something is posted into a direct message with them, and their locale ("" where
-        that is not known). Raises Undeliverable, PlatformBusy, and others where in doubt."""
+        """Return the destination of a direct message to the person, and their locale ("" if
+        unknown). Raise Undeliverable, PlatformBusy, or another error if the outcome is unknown."""
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
-        """Where something is posted that answers nothing: where `to` is answered, or under `post`
-        there, which is ours."""
+        """Return the destination of a post that does not answer a message: the place where `to` is
+        answered, or below Ponte's own post `post` there."""
 
 
 class ChatPlatform(Platform, Messenger, Protocol):
-    """One of a company's: its files come as references, and it knows groups of people."""
+    """A company's chat platform. Files come as references, and the platform knows groups of
+    people."""
 
     async def start(self, *, listens: bool = True) -> None:
-        """As a Platform; where it does not listen, it can post and ask, and no event comes in."""
+        """Connect as `Platform.start` does. With `listens` False, the platform can post and look
+        things up, but no events arrive."""
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """The `Fetch` of this platform."""
+        """Download an attachment and return the stored file; None if it is too large, refused or
+        deleted."""
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
-        """The `LookUp` of this platform."""
+        """Return the message with facts about it, and sentences about facts that could not be
+        loaded (`LoadContext`). The facts are its author's name, language and time zone. With
+        `pointed`, they include the messages that it refers to and their files."""
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
-        """The `Membership` of this platform."""
+        """Return the ids of the person's groups or roles, confirmed within `max_age` seconds. Wait
+        for the platform, however long that takes; None if it does not reveal them."""
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
-        """The `Guests` of this platform."""
+        """Return whether the person is a guest, confirmed within `max_age` seconds. Wait for the
+        platform, however long that takes; None if it does not reveal that."""
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """The `HasLeft` of this platform."""
+        """Return whether the person has been removed from this place since that time (seconds since
+        the epoch); None if that is not known."""
 
     async def forget(self, ids: frozenset[str]) -> None:
-        """Remember nothing more of who goes by these ids, or of these places."""
+        """Remove everything that this platform remembers about the people or places with these
+        ids."""
 
     async def http(
         self, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """A request to this platform's route on our server, which it verifies itself."""
+        """Handle a request to this platform's route on Ponte's server, and return status, headers
+        and body. The platform verifies the request itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +114,14 @@ class AnswerPart:
 
 
 class Surface(Protocol):
-    """The calls of a platform that keeps posts; `core.chat.reply.GrowingReply` makes a Reply of
-    them.
+    """The calls of a platform with posts; `core.chat.reply.GrowingReply` makes a Reply of them.
 
-    Each call raises PostRemoved if a person deleted the post, Undeliverable if the platform refuses
-    for good, PlatformBusy to be called again later, and any other exception if its outcome is
-    unknown.
+    Each call raises one of these:
+
+    - PostRemoved if a person deleted the post;
+    - Undeliverable if the platform refuses for good;
+    - PlatformBusy if the call must be repeated later;
+    - any other exception if the outcome of the call is unknown.
     """
 
     limit: int
@@ -130,7 +143,7 @@ class Surface(Protocol):
         """
 
     async def end_activity(self) -> None:
-        """Take these signs away: this process does nothing more for the turn."""
+        """Remove these signs, because this process does nothing more for the turn."""
 
     async def post(self, key: str, part: AnswerPart) -> str:
         """Make a post and return its id."""
@@ -139,11 +152,11 @@ class Surface(Protocol):
         """Change a post; its files stay. Also called when only the cards have changed."""
 
     async def delete(self, post: str) -> None:
-        """Delete a post of ours."""
+        """Delete one of Ponte's posts."""
 
     async def find(self, number: int, key: str) -> str | None:
-        """Return the id of our post with that key, or of the only post of ours since the message
-        that can be it; None if there is none."""
+        """Return the id of Ponte's post with that key, or of its only post since the message that
+        can be the one; None if there is none."""
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Post an answer's files and return the id that `find(0, key)` gives for them."""
+        """Post an answer's files. Return the id that `find(0, key)` would return for them."""

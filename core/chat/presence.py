@@ -1,4 +1,4 @@
-"""Signs that Ponte is there, besides what it says."""
+"""Signs that Ponte has received a message or works on it: marks and their timing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from core.ports.rights import Policy
 from core.runtime.tasks import BackgroundTasks
 
 UNKNOWN_MARK_SECONDS = 1.0
-"""How long the author of a message may be unknown before it is marked as waiting."""
+"""Seconds that the author of a message may be unknown before it is marked as waiting."""
 SIGN_AFTER_SECONDS = 0.4
-"""Seconds before a turn shows that it is under way: a quicker answer needs no sign."""
+"""Seconds before a turn shows that it is under way. A faster answer needs no sign."""
 
 Mark = Callable[[str], Coroutine[Any, Any, None]]
 """Sets or removes the mark of the message at a place; raises nothing."""
@@ -44,6 +44,7 @@ class WaitingMarks:
         self._due: dict[str, asyncio.Task[object]] = {}
 
     def put(self, turn: str, place: str) -> None:
+        """Mark the message of a turn, after the pause of `patience` seconds."""
         if task := self._tasks.start(self._mark(turn, place)):
             self._due[turn] = task
             task.add_done_callback(lambda _: self._due.pop(turn, None))
@@ -62,6 +63,8 @@ class WaitingMarks:
             waiting.cancel()
 
     async def _mark(self, turn: str, place: str) -> None:
+        """Mark the message after the pause. The mark is noted first, so that it is removed in any
+        case."""
         await asyncio.sleep(self._patience)
         self._worn[turn] = place
         self._changed()
@@ -72,7 +75,8 @@ async def mark_while_unknown(
     marks: WaitingMarks, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt,
     place: str,
 ) -> None:  # fmt: skip
-    """Mark a message that waits until the platform has told who wrote it, until it is answered."""
+    """Mark a message while the platform has not identified its author. Remove the mark when it is
+    answered."""
     known = await policy.prepare(
         message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
     )

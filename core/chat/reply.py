@@ -1,4 +1,4 @@
-"""The reply of every platform that keeps posts: one visible answer that grows, also after a crash.
+"""The reply of every platform with posts: one visible answer that grows, also after a crash.
 
 Each post is journalled before the call (with its key) and after it (with its id). If it is not
 known whether a post was made, the platform is asked before anything is posted again. A post that a
@@ -27,42 +27,52 @@ log = structlog.get_logger("posting")
 FILES_NUMBER = 0
 """The number under which the upload of an answer's files is journalled; parts count from 1."""
 POST_BACKOFF = Backoff(0.5, max_seconds=60.0)
-"""Pauses between attempts to post an answer, where the platform asks for none."""
+"""Pauses between attempts to post an answer, unless the platform asks for a certain pause."""
 MAX_DELIVERY_SECONDS = 3600.0
-"""After this time an answer that cannot be posted is given up; the next answer says so."""
+"""Seconds after which an answer that cannot be posted becomes undeliverable. The next answer in the
+conversation mentions it."""
 LATE_POST_SECONDS = 60.0
-"""How long `set_right` waits for a post under way that nobody waits for any more."""
+"""Seconds that `correct_late_posts` waits for posts that are still under way."""
 WHOLE_ANSWER_SECONDS = 0.5
-"""An answer that is complete within this time is posted once: growing would cost an edit more."""
+"""An answer that is complete within this time is posted once. If it grew, it would need an
+additional edit."""
 
 
 class GrowingReply:
-    """The port `Reply` over a platform's `Surface`: journals, throttles, retries, and repeats no
-    post. The surface only draws and calls."""
+    """The port `Reply` over a platform's `Surface`. It journals posts, limits the rate of edits,
+    retries, and repeats no post. The surface only formats and calls the platform."""
 
     def __init__(self, surface: Surface, posts: PostJournal, turn: str) -> None:
         self._surface = surface
         self._posts = posts
         self._turn = turn
         self._known: dict[int, Post] | None = None
+        """The journalled posts by number; None until they are loaded."""
         self._shown: dict[int, str] = {}
+        """The text that this process posted last in each part."""
         self._made: dict[int, str] = {}
         """Ids of the posts that this process made, recorded or not."""
         self._making: dict[int, asyncio.Task[str]] = {}
         """Posts under way. The caller that began one may have been cancelled since."""
         self._latest: Progress | None = None
+        """The newest progress that is not shown yet."""
         self._worker: asyncio.Task[None] | None = None
         self._gone: PostRemoved | None = None
+        """Set once a person has removed a post: nothing more is shown."""
         self._finishing = asyncio.Event()
         self._whole_until = time.monotonic() + min(surface.interval, WHOLE_ANSWER_SECONDS)
+        """Until this time (monotonic clock), no growing text is posted, in case the answer
+        completes earlier."""
         self._next = 0.0
         """The time of the next edit, on the monotonic clock."""
 
     @property
     def first_key(self) -> str:
+        """The key to journal for the first post; "" if that post is journalled already."""
         return "" if self._known and 1 in self._known else self._key(1)
 
     def split(self, text: str) -> tuple[str, ...]:
+        """Return the text in parts that each fit into one post."""
         return self._surface.split(text)
 
     async def show(self, progress: Progress) -> None:
@@ -84,6 +94,7 @@ class GrowingReply:
         pauses, give_up = iter(POST_BACKOFF), time.monotonic() + MAX_DELIVERY_SECONDS
 
         def wait(error: Exception, failed: int) -> float | None:
+            # A repetition helps against none of these here; the caller handles them.
             if isinstance(error, (Undeliverable, Superseded, NotStored)):
                 return None
             if isinstance(error, PlatformBusy):
@@ -101,7 +112,7 @@ class GrowingReply:
             raise Undeliverable(reason=_reason(error)) from error
 
     async def refresh(self, answer: Answer) -> None:
-        """Draw the cards of a posted answer anew, by one edit of its last post."""
+        """Redraw the cards of a posted answer by editing its last post."""
         number = len(answer.parts)
         post = (await self._load()).get(number)
         if not number or post is None or not post.id or post.state == "removed":
@@ -110,8 +121,9 @@ class GrowingReply:
         await self._call(post, lambda: self._surface.edit(post.id, part), ignore_removed=True)
 
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
-        """Delete posts that this process made too late, and restore the text of the others: another
-        process took the turn over and posted `answer` as `posts`."""
+        """Correct what this process posted after another process took the turn over and posted
+        `answer` as `posts`. Delete posts that were made too late, and restore the text of the
+        others."""
         if self._making:
             await asyncio.wait(self._making.values(), timeout=LATE_POST_SECONDS)
         known = {post.number: post.id for post in posts}
@@ -131,16 +143,19 @@ class GrowingReply:
                     )
 
     async def wait_for_updates(self) -> None:
+        """Wait for updates under way, then remove the signs of activity."""
         await self._show_no_more()
         await self._surface.end_activity()
 
     async def _show_no_more(self) -> None:
-        """Wait until a post that is under way is recorded."""
+        """Show no further progress, and wait until a post that is under way is recorded."""
         self._finishing.set()
         if self._worker is not None:
             await asyncio.shield(self._worker)
 
     async def _show_latest(self) -> None:
+        """Show progress until none is left or the answer is being finished. Newer progress replaces
+        older."""
         while self._latest is not None and await self._may_edit():
             progress, self._latest = self._latest, None
             try:
@@ -156,6 +171,8 @@ class GrowingReply:
                 return
 
     async def _show(self, progress: Progress) -> None:
+        """Show one progress: the signs of activity, or the text so far in posts. Raise PlatformBusy
+        if it is too early."""
         if not progress.text:
             self._posts.check_ownership()
             await self._surface.show_activity(progress.doing)
@@ -183,6 +200,7 @@ class GrowingReply:
         return not self._finishing.is_set()
 
     async def _finish(self, answer: Answer) -> None:
+        """Post or edit all parts, delete posts beyond the last part, and upload the files."""
         last = len(answer.parts)
         for number, part in enumerate(answer.parts, 1):
             await self._put(
@@ -195,7 +213,7 @@ class GrowingReply:
             await self._upload(answer)
 
     async def _put(self, part: AnswerPart) -> None:
-        """Post the part, or edit its post. Nothing is sent if a growing part has not changed."""
+        """Post the part, or edit its post. A growing part that has not changed sends nothing."""
         number = part.number
         post = (await self._load()).get(number)
         if post is not None and post.state == "removed":
@@ -203,6 +221,7 @@ class GrowingReply:
         if post is None:
             post = await self._intend(number)
         elif not post.id:
+            # The key is journalled without an id: an earlier call may have made the post.
             found = await self._made_here(number) or await self._surface.find(number, post.key)
             post = await self._record(post, found) if found else post
         self._posts.check_ownership()
@@ -211,6 +230,7 @@ class GrowingReply:
             metrics.posts.labels("post").inc()
             made = await self._make(number, self._surface.post(post.key, part))
             answer = part.answer
+            # Only if no upload and no deletion follows can the id be saved with the turn's end.
             ends = answer is not None and not answer.files and number >= max(await self._load())
             await self._record(post, made, ends)
         elif part.is_final or shown != part.text:
@@ -218,6 +238,7 @@ class GrowingReply:
             await self._call(post, lambda: self._surface.edit(post.id, part))
 
     async def _upload(self, answer: Answer) -> None:
+        """Upload the answer's files, unless they are already posted or were removed."""
         post = (await self._load()).get(FILES_NUMBER)
         if post is None:
             post = await self._intend(FILES_NUMBER)
@@ -234,7 +255,7 @@ class GrowingReply:
 
     async def _make(self, number: int, call: Coroutine[Any, Any, str]) -> str:
         """Run a call that makes a post, and return its id. If the caller is cancelled, the call
-        goes on and its id is kept in `_made`, so that the post is never made twice."""
+        continues and its id is stored in `_made`, so that the post is never made twice."""
         task = self._making[number] = asyncio.create_task(call)
 
         def keep_id(task: asyncio.Task[str]) -> None:
@@ -246,11 +267,13 @@ class GrowingReply:
         return await asyncio.shield(task)
 
     async def _made_here(self, number: int) -> str:
+        """Return the id of the post that this process made for this part; "" if it made none."""
         if under_way := self._making.get(number):
             await asyncio.wait({under_way})
         return self._made.get(number, "")
 
     async def _drop(self, post: Post) -> None:
+        """Delete a post that the answer no longer needs."""
         id = post.id or await self._surface.find(post.number, post.key)
         if id:
             await self._call(post, lambda: self._surface.delete(id), ignore_removed=True)
@@ -258,6 +281,7 @@ class GrowingReply:
         (await self._load()).pop(post.number)
 
     async def _intend(self, number: int) -> Post:
+        """Journal the key of a post before the post is made."""
         post = Post(number, self._key(number))
         await self._posts.record_posting(number, post.key)
         (await self._load())[number] = post
@@ -267,6 +291,7 @@ class GrowingReply:
         return f"{self._turn}:{number}"
 
     async def _record(self, post: Post, id: str, last: bool = False) -> Post:
+        """Journal the id of a post that was made."""
         await self._posts.record_posted(post.number, id, last)
         done = Post(post.number, post.key, id, "posted")
         (await self._load())[post.number] = done
@@ -275,7 +300,7 @@ class GrowingReply:
     async def _call(
         self, post: Post, call: Callable[[], Awaitable[None]], ignore_removed: bool = False
     ) -> None:
-        """Run a call on a post of ours. If a person removed the post, record that."""
+        """Run a call on one of Ponte's posts. If a person removed the post, record that."""
         self._posts.check_ownership()
         try:
             await call()
@@ -285,11 +310,12 @@ class GrowingReply:
                 raise
 
     async def _load(self) -> dict[int, Post]:
+        """Return the journalled posts by number."""
         if self._known is None:
             self._known = {post.number: post for post in await self._posts.list_posts()}
         return self._known
 
 
 def _reason(error: Exception) -> str:
-    """Return the platform's reason for not taking the answer, else the type of the error."""
+    """Return the platform's reason for rejecting the answer, else the type of the error."""
     return str(getattr(error, "reason", "")) or type(error).__name__

@@ -1,8 +1,7 @@
-"""What is said of proposals unasked: their cards in direct messages with those who decide on them
-and do not read along where it was asked, a reminder, and that one has expired.
+"""Sends notices about proposals: cards to approvers who do not read the channel, reminders, expiry.
 
-Whom it is for is kept before anything is posted, and each post before and after it is made, as an
-answer's is. A copy shows its change as it stands; whoever decides first closes it everywhere.
+The outbox stores the recipients before anything is posted, and each post before and after it is
+made. A copy of a card is redrawn when its change does. The first decision closes all copies.
 """
 
 from __future__ import annotations
@@ -28,11 +27,12 @@ from core.text.markdown import escape_markdown
 
 log = structlog.get_logger("requests")
 MAX_COPIES = 20
-"""Copies of one card."""
+"""The largest number of copies of one card."""
 OUTGOING_POST_SECONDS = 30.0
-"""Seconds that one post may take before the others go on; it is tried again."""
+"""Seconds that one post may take before the round continues without it. The post is retried
+later."""
 MAX_COPY_REDRAWS = 20
-"""How often a copy is drawn that cannot be."""
+"""The number of failed redraws of a copy after which Ponte gives up."""
 _FOREVER = float("inf")
 _COPY = (
     "{name} asked for this in {place}, and you are one of those who decide on it "
@@ -50,21 +50,23 @@ _EXPIRED = (
 
 
 class OutgoingPosts:
-    """The `Posts` port: the outbox's record of one post."""
+    """The post journal of one notice (the port `PostJournal`), stored in the outbox."""
 
     is_resumed = False
 
     def __init__(self, outbox: Outbox, outgoing: ApprovalNotice, check: Callable[[], None]) -> None:
         self.outgoing = outgoing
         self.version = 0
-        """Of the change, as it is about to be shown."""
+        """The version of the change that is about to be shown."""
         self._outbox = outbox
         self._check = check
 
     def check_ownership(self) -> None:
+        """Raise TakenOver if this process may no longer post."""
         self._check()
 
     async def list_posts(self) -> Sequence[Post]:
+        """Return the notice's post, if it has one that is posted, removed, or being posted."""
         one, key = (
             self.outgoing,
             f"{self.outgoing.reply_to.turn if self.outgoing.reply_to else ''}:1",
@@ -80,22 +82,26 @@ class OutgoingPosts:
                 return []
 
     async def record_posting(self, number: int, key: str) -> None:
+        """Record that the post is about to be made."""
         await self.put(state="posting")
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
+        """Record the id of the post. The text is stored only for a copy, which is redrawn later."""
         text = self.outgoing.text if self.outgoing.kind == "copy" else ""
         await self.put(state="posted", post=post, text=text, drawn_version=self.version)
 
     async def record_removed(self, number: int) -> None:
+        """Record that a person removed the post, or that it is not needed."""
         await self.put(state="removed", text="")
 
     async def put(self, **values: Any) -> None:
+        """Store the notice with these values changed."""
         self.outgoing = replace(self.outgoing, **values)
         await self._outbox.put(self.outgoing)
 
 
 class Requests:
-    """`replies` and `messengers` are by platform."""
+    """Sends and redraws the notices. `replies` and `messengers` are by platform."""
 
     def __init__(
         self,
@@ -111,11 +117,13 @@ class Requests:
         self._replies = replies
         self._messengers = messengers
         self._begun: dict[object, tuple[OutgoingPosts, Reply]] = {}
-        """Posts that may be under way, although nobody waits for them any more."""
+        """Notices with a post that may still be under way after the timeout, with their reply."""
         self._tries: Counter[object] = Counter()
+        """Failed attempts to redraw a copy, by copy and version."""
 
     async def once(self) -> int:
-        """Say all that is due; how much of it could not be said now. Raises NotStored."""
+        """Send and redraw everything that is due. Return how many notices failed for now. Raise
+        NotStored."""
         left = await self._each(self._ask, await self._outbox.list_due("asked", _FOREVER))
         if after := self._changes.approval.rules().remind_after:
             before = self._changes.clock() - after
@@ -130,18 +138,19 @@ class Requests:
     async def _each(
         self, act: Callable[[Any], Coroutine[Any, Any, None]], things: Collection[Any]
     ) -> int:
-        """Side by side; how many of them came to nothing."""
+        """Run `act` on all things at the same time, and return how many failed. Raise TakenOver."""
         results = await asyncio.gather(*(act(one) for one in things), return_exceptions=True)
         failed = [one for one in results if isinstance(one, BaseException)]
         for error in failed:
             if isinstance(error, TakenOver):
                 raise error
-            if not isinstance(error, NotFound):  # purged meanwhile
+            if not isinstance(error, NotFound):  # NotFound: the change was purged meanwhile
                 tell = log.info if isinstance(error, PlatformBusy) else log.warning
                 tell("not said yet", what=act.__name__.strip("_"), why=repr(error))
         return len([one for one in failed if not isinstance(one, NotFound)])
 
     async def _ask(self, id: str) -> None:
+        """Store the notices for the approvers of a new proposal."""
         change = await self._changes.ledger.get(id)
         if self._messengers and change.proposal.address.platform in self._replies:
             people = await self._people(change)
@@ -149,7 +158,8 @@ class Requests:
             await self._outbox.record_notices(id, "asked", copies)
 
     async def _people(self, change: Change) -> Sequence[Person]:
-        """Who may decide on it and does not see it where it was asked."""
+        """Return the people who may decide on the change and do not see it where it was asked
+        for."""
         approval, proposal = self._changes.approval, change.proposal
         names, found = approval.to_be_asked(change), dict[str, Person]()
         for platform, messenger in self._messengers.items():
@@ -169,6 +179,7 @@ class Requests:
         return list(found.values())[:MAX_COPIES]
 
     async def _remind(self, id: str) -> None:
+        """Store the reminders: to the approvers who have not decided, or else to the asker."""
         change = await self._changes.ledger.get(id)
         given = [consent.person.key for consent in change.consents]
         copies = [
@@ -182,7 +193,8 @@ class Requests:
         )
 
     async def _announce_expiry(self, id: str) -> None:
-        """A surface that is no messenger shows it on the card alone."""
+        """Store the notice that a proposal has expired. A platform without direct messages only
+        shows it on the card."""
         change = await self._changes.ledger.get(id)
         platform = change.proposal.address.platform
         if platform in self._messengers:
@@ -192,11 +204,12 @@ class Requests:
             await self._outbox.record_notices(id, "expired", [])
 
     async def _post(self, one: ApprovalNotice) -> None:
+        """Post a notice, or continue a post that timed out before."""
         change = await self._changes.ledger.get(one.change)
         copy = one.kind == "copy"
         platform = one.person.platform if copy else change.proposal.address.platform
         if platform not in self._messengers:
-            return  # for a process that can post there
+            return  # only a process with this platform can post there
         posts, reply = self._begun.pop(one.key, (None, None))
         if posts is None or reply is None:
             posts = OutgoingPosts(self._outbox, one, self._journal.check_ownership)
@@ -231,12 +244,14 @@ class Requests:
         del self._begun[one.key]
 
     async def _note_refusal(self, posts: OutgoingPosts, refused: Undeliverable) -> None:
+        """Record that the platform rejects the notice for good."""
         one = posts.outgoing
         log.warning("not delivered", change=one.change, kind=one.kind, why=str(refused))
         await posts.put(state="refused", text="")
 
     async def _find_destination(self, posts: OutgoingPosts, change: Change) -> bool:
-        """Whether it is known where it is posted, and in which words; kept before it is."""
+        """Find the destination and the text of a notice, and store both before the post. Return
+        False if there is none."""
         one = posts.outgoing
         if one.reply_to is not None:
             return True
@@ -252,7 +267,8 @@ class Requests:
         return True
 
     async def _where(self, one: ApprovalNotice, change: Change) -> tuple[ReplyTo, str] | None:
-        """With the locale of who reads it there; None where it was asked is forgotten."""
+        """Return the destination of a notice and the locale of its reader. None if the place was
+        forgotten or the notice is not needed any more."""
         if one.kind == "copy":
             return await self._messengers[one.person.platform].direct(one.person)
         asked = change.proposal
@@ -263,13 +279,14 @@ class Requests:
                 messenger = self._messengers[one.person.platform]
                 return messenger.after(copy.reply_to, copy.post), copy.locale
             if one.person.key != asked.asker.key:
-                return None  # the copy was removed meanwhile
+                return None  # the person's copy was removed, so no reminder is needed
         turn = await self._journal.replace_cards(asked.seq)
         if turn is None:
             return None
         return self._messengers[asked.address.platform].after(turn.message.reply_to), asked.locale
 
     async def _text(self, one: ApprovalNotice, change: Change, locale: str) -> str:
+        """Return the text of a notice."""
         title = escape_markdown(cards.build_title(change, locale))
         if one.kind == "expired":
             return say(_EXPIRED, locale, id=change.id, title=title)
@@ -287,7 +304,7 @@ class Requests:
         )  # fmt: skip
 
     async def _redraw(self, one: ApprovalNotice) -> None:
-        """A copy, as its change stands now."""
+        """Redraw a copy with the current state of its change."""
         if one.person.platform not in self._messengers or one.reply_to is None:
             return
         change = await self._changes.ledger.get(one.change)

@@ -1,9 +1,9 @@
-"""The grammar of what a person can type instead of a message for the model.
+"""Parses the commands that a person can type instead of a message for the model.
 
-One parser and one set of errors, on every platform. A message is a command when its first word,
-bare or after `/` or `!`, is one of the names and the rest fits that command; "stop doing that" and
-"help me with X" are for the model. The English names hold for everybody; who has another language
-may write those of `TRANSLATED`, too, with or without their accents.
+All platforms use this parser and its errors. The first word of a command is the command's name,
+bare or after `/` or `!`, and the rest must have the form of that command. "stop doing that" and
+"help me with X" are therefore messages for the model. The English names work in every language.
+People with another language can also use the names in `TRANSLATED`, with or without accents.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ IMMEDIATE_COMMANDS = frozenset(
     {"stop", "approve", "deny", "undo", "forget", "help", "status", "usage", "changes", "why"}
     | {"approvals"}
 )
-"""They act as soon as they are stored; everything else keeps its place in the queue."""
+"""Commands that run as soon as they are stored. All others wait for their turn in the queue."""
 
 COMMAND_NAMES = IMMEDIATE_COMMANDS | {"new", "quick-command"}
+"""The English names of all commands."""
 
 TRANSLATED: Mapping[str, Mapping[str, str]] = {
     "pt-BR": {
@@ -43,27 +44,30 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "pourquoi": "why", "commande-rapide": "quick-command",
     },
 }  # fmt: skip
-"""In small letters without accents. What wipes or begins anew takes two words: one alone may be
-a question."""
+"""Translated names of commands, in lower case without accents. Commands that erase or restart the
+conversation have two words, because a single word may be a question."""
 
 RUN_PYTHON = "run-python"
 """The name of a message that is only one ```python block."""
 
 USAGE_OF_CHANNEL = "channel"
-"""What `usage` can be asked for."""
+"""The argument of `usage` that asks for the usage of the channel."""
 _WITH_ID = frozenset({"approve", "deny", "undo"})
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
 _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
-"""Every id holds a digit, so that "approve please" stays a sentence."""
+"""The form of an id of a change. Every id contains a digit, so "approve please" is not a
+command."""
 _WHY = re.compile(
     rf"{_ID.pattern}|[a-z]+(_[a-z]+)+|{'|'.join(RIGHT_KINDS[:7])}|({'|'.join(RIGHT_KINDS)}):\S.*",
     re.DOTALL,
 )
-"""What "why" is asked of; all else is a question for the model."""
+"""The possible arguments of `why`. With any other argument, the message is for the model."""
 SLUG_PATTERN = r"[a-z0-9][a-z0-9_-]{0,99}"
-"""What a quick command can be named."""
+"""The form of a quick command's name."""
 _LONGEST_DECISION = 64
+"""Characters of the longest immediate command. A command's name is searched for only in as many
+characters at the beginning of a message."""
 
 _NO_SLUG = "Say which quick command: `quick-command SLUG`, then its text or key=value."
 _WRONG_SLUG = (
@@ -74,10 +78,13 @@ _WRONG_SLUG = (
 
 @dataclass(frozen=True, slots=True)
 class TypedCommand:
-    """What was typed: `id` for approve, deny, undo and why; `slug` and `input` for quick-command;
-    `slug` for usage.
+    """A parsed command.
 
-    `confirmed` is `forget yes`; `code` is the Python of a message that is only a code block.
+    - `id`: the argument of approve, deny, undo and why.
+    - `slug`: the name of the quick command, or the argument of usage.
+    - `input`: the inputs of the quick command.
+    - `confirmed`: True for `forget yes`.
+    - `code`: the Python of a message that consists of one code block.
     """
 
     name: str
@@ -89,15 +96,16 @@ class TypedCommand:
 
 
 def parse_command(text: str, locale: str | None = None) -> TypedCommand | None:
-    """The command, or None when the message is for the model. `locale`: in whose language, None for
-    that of whoever asked.
+    """Return the command, or None if the message is for the model. `locale` is the language of the
+    command's name; None for the asker's.
 
-    Raises UnknownCommand (a slug that is none) or BadInput (inputs that cannot be read).
+    Raise UnknownCommand for an invalid slug, BadInput for inputs that cannot be parsed.
     """
     text = text.strip()
     if text.startswith(("```", "~~~")):
         return _parse_code_block(clean_text(text))
     text = _translate_name(text, locale)
+    # A message may be long, so only its beginning is cleaned to find a name.
     head = _HEAD.match(clean_text(text[:_LONGEST_DECISION]))
     name = head[1].lower() if head else ""
     if name not in COMMAND_NAMES:
@@ -107,7 +115,8 @@ def parse_command(text: str, locale: str | None = None) -> TypedCommand | None:
 
 
 def is_decision(text: str, locale: str) -> bool:
-    """Whether this must act at once, ahead of what waits in its conversation."""
+    """Return whether the text is a command that runs at once, before the messages that wait in its
+    conversation."""
     text = text.strip()
     if len(text) > _LONGEST_DECISION:
         return False
@@ -119,7 +128,7 @@ def is_decision(text: str, locale: str) -> bool:
 
 
 def check_slug(slug: str) -> None:
-    """Raises UnknownCommand for what no quick command can be named."""
+    """Raise UnknownCommand if the text cannot be the name of a quick command."""
     if not re.fullmatch(SLUG_PATTERN, slug):
         raise UnknownCommand(_WRONG_SLUG, word=repr(slug[:40]))
 
@@ -134,7 +143,8 @@ def render_command(command: TypedCommand) -> str:
 
 
 def _translate_name(text: str, locale: str | None) -> str:
-    """`text` with a translated name in English, where it begins with one."""
+    """Return the text with its translated command name replaced by the English one, if it begins
+    with one."""
     names = TRANSLATED.get(nearest_locale(LANGUAGE.get() if locale is None else locale))
     if names is None:
         return text
@@ -148,12 +158,13 @@ def _translate_name(text: str, locale: str | None) -> str:
 
 
 def _fold(text: str) -> str:
-    """In small letters, without accents."""
+    """Return the text in lower case, without accents and without a leading `/` or `!`."""
     apart = unicodedata.normalize("NFD", text.casefold().lstrip("/!"))
     return "".join(letter for letter in apart if not unicodedata.combining(letter))
 
 
 def _parse_plain(name: str, rest: str) -> TypedCommand | None:
+    """Return the command of this name if `rest` has the form that it needs; else None."""
     if name in _WITH_ID:
         word = rest.lower()
         return TypedCommand(name, id=word) if _ID.fullmatch(word) else None
@@ -167,6 +178,7 @@ def _parse_plain(name: str, rest: str) -> TypedCommand | None:
 
 
 def _parse_quick_command(rest: str) -> TypedCommand:
+    """Return the quick command in `rest`. Raise UnknownCommand or BadInput."""
     slug, *more = rest.split(maxsplit=1)[:2] if rest else ("",)
     if not slug:
         raise UnknownCommand(_NO_SLUG)
@@ -175,6 +187,8 @@ def _parse_quick_command(rest: str) -> TypedCommand:
 
 
 def _parse_code_block(text: str) -> TypedCommand | None:
+    """Return the command that runs a Python code block; None if the text is not exactly one such
+    block."""
     opening, *lines = text.split("\n")
     fence = fence_after_line(opening, None, len(opening))
     if fence is None or fence.info.strip().lower() not in ("python", "py") or len(lines) < 2:

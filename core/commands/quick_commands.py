@@ -1,10 +1,16 @@
-"""Quick commands as people give them and get their results: one grammar for every surface.
+"""Parses the inputs of quick commands and formats their results, for every platform.
 
-After the slug stands free text, or `key=value key2="two words"`, or a JSON object. In quotes a
-backslash goes before a quote or a backslash; free text that looks like one of the other two forms
-stands in "double quotes" as a whole. With no text typed, the one attached text file is the input,
-else the message that was replied to. With inputs by name typed, a file is the one required input
-that is still missing.
+After the slug, a person writes one of these:
+
+- free text;
+- `key=value key2="two words"`;
+- a JSON object.
+
+Inside quotes, a backslash escapes a quote or a backslash. Free text that looks like one of the
+other two forms must be in "double quotes" as a whole.
+
+Without typed text, the input is the attached text file, or else the message that was replied to.
+With typed inputs by name, an attached file is the value of the only required input that is missing.
 """
 
 from __future__ import annotations
@@ -25,18 +31,19 @@ from core.text.i18n import format_number, say
 from core.text.text import clean_text, make_code_block, run_off_loop, split_text
 
 MAX_INPUT_FILE_BYTES = 256_000
-"""Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some
-64,000 tokens of English."""
+"""Bytes of a file that may be an input: about 64,000 tokens of English. StackSpot does not document
+its own limit."""
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""How a text file may begin (Unicode 16, section 23.8), and its encoding then."""
+"""The byte order marks at the beginning of a text file (Unicode 16, section 23.8), and the encoding
+that each of them indicates."""
 MAX_RESULT_CHARACTERS = 8_000
-"""Characters that are shown as text: one post on Slack, a few on Discord."""
+"""Characters of a result that are shown as text: one post on Slack, a few on Discord."""
 RESULT_EXCERPT_CHARACTERS = 1_500
-"""Characters of a longer one that are shown above its file."""
+"""Characters of a longer result that are shown above its file."""
 _TYPES = {"json": "application/json", "md": "text/markdown"}
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}  # phones write the curly ones
 _QUOTED = "|".join(
@@ -48,6 +55,7 @@ _WHOLE = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"\S{1,40}")
 _DEEPEST = 32
+"""The deepest nesting of a JSON input."""
 _NUMBER = re.compile(r"[+-]?\d{1,300}(?P<fraction>(\.\d{1,300})?([eE][+-]?\d{1,3})?)")
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -87,16 +95,19 @@ _EMPTY = "It came to its end, and gave nothing."
 _LONG = "The result has {count} characters: it is in the file `{name}`, and begins like this."
 
 Inputs = str | dict[str, Any]
-"""Free text, or inputs by name: texts where they were written as key=value, else any JSON."""
+"""Free text, or inputs by name. Values written as key=value are texts; JSON values have any
+type."""
 Attached = tuple[Sequence[File], Sequence[str]]
-"""The files of a message, and the names of those that could not be fetched."""
+"""The files of a message, and the names of those that could not be downloaded."""
 Read = Callable[[File], Awaitable[bytes]]
+"""Returns the bytes of a file."""
 Keep = Callable[[str, str, bytes], Awaitable[File]]
-"""Keeps a file of this name, type and content for the conversation."""
+"""Stores a file of this name, type and content for the conversation."""
 
 
 def parse_input(text: str) -> Inputs:
-    """Free text as it is, else the inputs by name. Raises BadInput with what to mend."""
+    """Return free text unchanged, or the inputs by name. The BadInput that it raises explains what
+    to correct."""
     text = clean_text(text).strip()
     if text.startswith("{"):
         return _parse_object(text)
@@ -106,7 +117,7 @@ def parse_input(text: str) -> Inputs:
 
 
 def render_input(given: Inputs) -> str:
-    """The text that `parse_input` reads as `given`."""
+    """Return the text that `parse_input` parses as `given`."""
     if isinstance(given, str):
         plain = given == given.strip() and given[:1] not in ("{", '"') and not _KEY.match(given)
         return given if plain else _quote(given)
@@ -117,7 +128,7 @@ def render_input(given: Inputs) -> str:
 
 
 def check_unique_names(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises BadInput where a name comes twice."""
+    """Return the pairs as a dict. Raise BadInput if a name occurs twice."""
     read: dict[str, Any] = {}
     for name, value in pairs:
         _add(read, clean_text(name), value)
@@ -125,11 +136,12 @@ def check_unique_names(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
-    """`given` as `command` takes it: free text under its only name, numbers as numbers.
+    """Return the inputs in the form that `command` needs: free text under its only name, numbers as
+    numbers.
 
-    The registry's types are text, number, boolean and choice (with `choices`). What came as
-    key=value is text, so "12.5" is a number and "yes" a boolean here. A command without declared
-    inputs takes anything. Raises BadInput with what to mend.
+    The registry's types are text, number, boolean and choice (with `choices`). Values from
+    key=value are text, so "12.5" becomes a number and "yes" a boolean here. A command without
+    declared inputs accepts anything. The BadInput that it raises explains what to correct.
     """
     if not command.inputs:
         return given
@@ -154,7 +166,8 @@ def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
 async def collect_inputs(
     command: QuickCommand, typed: Inputs, message: Message, attached: Attached, read: Read
 ) -> Inputs:
-    """The inputs, before they are checked. Raises BadInput, TooLarge, NotFound."""
+    """Return the inputs from typed text, the attached file, or the message that was replied to,
+    before they are checked. Raise BadInput, TooLarge or NotFound."""
     files, missing = attached
     for large in filter(None, map(too_large, message.attachments)):
         raise large
@@ -166,6 +179,7 @@ async def collect_inputs(
         replied_to = next((quote.text for quote in message.context if quote.replied), "")
         return replied_to if typed == "" else typed
     (file,) = files
+    # A file that is too large is not read: `_decode_file` rejects it by its size.
     content = _decode_file(file, await read(file) if file.size <= MAX_INPUT_FILE_BYTES else b"")
     if typed == "":
         return _inputs_from_file(command, content)
@@ -177,20 +191,21 @@ async def collect_inputs(
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """A result as a person gets it."""
+    """A result as a person sees it: its text, and a file if it is long."""
 
     text: str
     files: tuple[File, ...] = ()
 
 
 class QuickCommandResults:
-    """Makes results readable. Where their links may lead is checked with the answer, which knows
-    its surface."""
+    """Formats the results of quick commands. Links in them are checked later, with the whole
+    answer, because the rules depend on the platform."""
 
     async def render_result(
         self, result: str, name: str, locale: str, keep: Keep | None
     ) -> Readable:
-        """`name` is what the file is called where one is made. Raises what `keep` raises."""
+        """Return the result for a person. `name` is the name of the file for a long result. Pass on
+        the errors of `keep`."""
         readable, kind = await run_off_loop(self._readable, result)
         if not readable:
             return Readable(say(_EMPTY, locale))
@@ -202,13 +217,15 @@ class QuickCommandResults:
         return Readable(f"{head}\n\n{split_text(readable, RESULT_EXCERPT_CHARACTERS)[0]}", (file,))
 
     def _readable(self, result: str) -> tuple[str, str]:
-        """As Markdown, and what kind of file it would be. A JSON object or list stands as code."""
+        """Return the result as Markdown, and the suffix of its file. A JSON object or list becomes
+        a code block."""
         if pretty := _pretty_json(result):
             return make_code_block(pretty, "json"), "json"
         return clean_text(result).strip(), "md"
 
 
 def _parse_pairs(text: str) -> dict[str, Any]:
+    """Return the inputs of `key=value` text. Raise BadInput."""
     pairs: dict[str, Any] = {}
     place = 0
     while place < len(text):
@@ -226,6 +243,7 @@ def _parse_pairs(text: str) -> dict[str, Any]:
 
 
 def _parse_object(text: str) -> dict[str, Any]:
+    """Return the inputs of a JSON object. Raise BadInput."""
     try:
         read: dict[str, Any] = json.loads(
             text,
@@ -241,13 +259,15 @@ def _parse_object(text: str) -> dict[str, Any]:
 
 
 def _add(read: dict[str, Any], name: str, value: Any) -> None:
+    """Add one input. Raise BadInput if its name is already there."""
     if name in read:
         raise BadInput(_TWICE, key=name[:40])
     read[name] = value
 
 
 def _parse_finite(text: str) -> float:
-    """JSON has no infinity and no NaN (RFC 8259, section 6), but Python reads and makes them."""
+    """Return the number. Raise ValueError for infinity and NaN: JSON has neither (RFC 8259, section
+    6), but Python's parser accepts them."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)
@@ -255,6 +275,7 @@ def _parse_finite(text: str) -> float:
 
 
 def _clean_json(value: Any, depth: int = 1) -> Any:
+    """Return the value with cleaned texts. Raise ValueError if it is nested too deeply."""
     if depth > _DEEPEST:
         raise ValueError(f"nested deeper than {_DEEPEST}")
     if isinstance(value, str):
@@ -267,25 +288,30 @@ def _clean_json(value: Any, depth: int = 1) -> Any:
 
 
 def _quote(text: str) -> str:
+    """Return the text in double quotes, with backslashes before quotes and backslashes in it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def _unquote(text: str) -> str:
+    """Return the text without its quotes and without the backslashes that escape characters."""
     closing = re.escape(text[-1])
     return re.sub(rf"\\([\\{closing}])", r"\1", text[1:-1])
 
 
 def _required_names(command: QuickCommand) -> list[str]:
+    """Return the names of the inputs that the command requires."""
     return [name for name, declared in command.inputs.items() if declared.get("required")]
 
 
 def _example(slug: str, names: list[str]) -> str:
+    """Return an example of the command with these inputs, for an error message."""
     pairs = " ".join(f'{name}="…"' for name in names)
     return f"`quick-command {slug} {pairs}`"
 
 
 def _check_value(name: str, declared: Mapping[str, Any], value: Any) -> Any:
+    """Return the value in the declared type. Raise BadInput."""
     kind = str(declared.get("type", "text"))
     choices = [str(choice) for choice in declared.get("choices", ())]
     checked: Any = None
@@ -303,6 +329,7 @@ def _check_value(name: str, declared: Mapping[str, Any], value: Any) -> Any:
 
 
 def _number(value: Any) -> int | float | None:
+    """Return the finite number in the value; None if it is none."""
     if isinstance(value, str):
         match = _NUMBER.fullmatch(value.strip())
         value = (float(value) if match["fraction"] else int(value)) if match else None
@@ -312,7 +339,7 @@ def _number(value: Any) -> int | float | None:
 
 
 def _decode_file(file: File, data: bytes) -> str:
-    """Raises TooLarge, and BadInput for what is no text."""
+    """Return the text of a file. Raise TooLarge, or BadInput if it is not text."""
     if max(file.size, len(data)) > MAX_INPUT_FILE_BYTES:
         size = format_number(max(file.size, len(data)))
         raise TooLarge(_LARGE, name=file.name, size=size, limit=format_number(MAX_INPUT_FILE_BYTES))
@@ -327,7 +354,8 @@ def _decode_file(file: File, data: bytes) -> str:
 
 
 def _inputs_from_file(command: QuickCommand, content: str) -> Inputs:
-    """A JSON object with no other names than the command's holds its inputs; all else is text."""
+    """Return the inputs in a file's text. A JSON object holds the inputs if the command declares
+    all its names. Anything else is free text."""
     if not content.lstrip().startswith("{"):
         return content
     try:
@@ -339,7 +367,7 @@ def _inputs_from_file(command: QuickCommand, content: str) -> Inputs:
 
 
 def _pretty_json(result: str) -> str:
-    """JSON as people write it; "" for what is none, or is a mere word or number."""
+    """Return indented JSON; "" if the result is not a JSON object or list."""
     if not result.lstrip().startswith(("{", "[")):
         return ""
     try:

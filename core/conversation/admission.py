@@ -1,8 +1,8 @@
-"""When a stored message may begin its turn: once its platform has told who wrote it.
+"""Decides when a stored message may begin its turn: once its platform has identified its author.
 
-Nobody is refused for not being known yet. Their message is stored and acknowledged; it waits here,
-before its turn takes a place of any kind, until the platform has told who they are, for
-`WAIT_SECONDS` at most. After that the turn itself asks them to try again.
+An author who is not known yet is not refused. Their message is already stored and acknowledged. It
+waits for at most `WAIT_SECONDS` before its turn occupies a place. After that, the turn begins and
+asks the person to try again.
 """
 
 from __future__ import annotations
@@ -18,31 +18,36 @@ from core.ports.rights import Policy
 from core.text import text
 
 WAIT_SECONDS = 180.0
-"""How long somebody whom the platform has not told of yet is waited for."""
+"""Seconds that a message waits until the platform has identified its author."""
 CONFIRM_SECONDS = 2.0
-"""How long a turn that can do without waits for the platform to confirm what it said before; until
-then chat and reads go on, and nothing that needs a confirmed status is offered."""
+"""Seconds that a turn waits for the platform to confirm older facts about the author. A turn that
+needs no confirmed status then begins without it. It may chat and read, and is offered nothing else.
+"""
 NEED_CONFIRMATION = frozenset({"approve", "deny", "undo", "quick-command", grammar.RUN_PYTHON})
-"""Commands that are of no use without a confirmed status."""
+"""Commands that cannot run without a confirmed status of their author."""
 
 Stored = Callable[[int], Awaitable[tuple[Message, float] | None]]
-"""A message that has not begun yet, by its `seq`, and when it was stored; else None."""
+"""Returns the message with this `seq` and the time when it was stored (seconds since the epoch);
+None if its turn has begun."""
 
 
 class Admission:
+    """Lets turns begin once their author is known, or the wait for that is over."""
+
     def __init__(self, stored: Stored, policy: Policy) -> None:
         self._stored = stored
         self._policy = policy
         self._since = time.time()
 
     async def admit(self, seq: int, seconds: float = math.inf) -> bool:
-        """Wait up to `seconds` until that turn may begin. Return whether it may."""
+        """Wait up to `seconds` until this turn may begin. Return False if it may not begin yet."""
         stored = await self._stored(seq)
         if stored is None:
             return True
         message, stored_at = stored
-        # What waited while no process ran has its whole time.
+        # A message that waited while no process ran gets the full time from the start.
         waited = time.time() - max(stored_at, self._since)
+        # Most authors are known, so their text need not be parsed.
         if await self._policy.prepare(message.author, message.address, confirmed=True, seconds=0.0):
             return True
         needed = await text.run_off_loop(lambda said: _needs_confirmation(said, message.locale),
@@ -54,7 +59,8 @@ class Admission:
     async def _prepare(
         self, message: Message, confirmed: bool, left: float, seconds: float
     ) -> bool:
-        """Wait until it is known, or no time is `left`. False where `seconds` ended before."""
+        """Wait until the author is known, or no time is `left`. Return False if `seconds` ended
+        before that."""
         if left <= 0:
             return True
         known = await self._policy.prepare(
@@ -64,6 +70,7 @@ class Admission:
 
 
 def _needs_confirmation(said: str, locale: str) -> bool:
+    """Return whether the text is a command of `NEED_CONFIRMATION`."""
     try:
         command = grammar.parse_command(said, locale or None)
     except PonteError:

@@ -1,6 +1,7 @@
-"""What a typed or clicked command does, also a quick command or a block of Python.
+"""Runs typed and clicked commands, including quick commands and blocks of Python.
 
-Commands never reach the model: each checks the rights, and before it costs anything the budget.
+Commands never reach the model. Each command checks the rights and, before it costs anything, the
+budget.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ Ask me anything in your own words. I also know these words, alone in a message:
 - `why ID`: which rule decides on a change; it takes the name of a tool or a right, too"""
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
 QUICK_COMMAND_TOOL = "quick-command"
-"""One that a person typed, among the tools that are called."""
+"""The name under which journal and metrics count a quick command that a person typed."""
 _ACTIONS: dict[str, CardAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
 _RESULT_THERE = "Its result is for the conversation that it was proposed in: ask for it there."
 _NO_SANDBOX = (
@@ -88,7 +89,8 @@ _PERHAPS = "_Stopped, while `{slug}` was being begun: StackSpot may run it all t
 
 
 class QuickCommandFailed(PonteError):
-    """`words` are the system's own; they are not translated."""
+    """A quick command ended with an error. `words` are the other system's own and are not
+    translated."""
 
     code = "tool"
     sentence = "The quick command `{slug}` failed: {words}"
@@ -96,14 +98,18 @@ class QuickCommandFailed(PonteError):
 
 @dataclass(frozen=True, slots=True)
 class CodeCommand:
-    """Runs Python that a person typed. `runner` is None where no backend is set up."""
+    """Runs Python that a person typed. `runner` is None if no sandbox is configured."""
 
     services: TurnServices
     tool_contexts: ToolContexts
     runner: CodeRunner | None = None
 
     async def run(self, turn: Turn, code: str, show: Show) -> Answer:
-        """Raises NotAllowed, NotFound, OverBudget, ToolError."""
+        """Run the code and return its output as the answer. Raise NotAllowed, NotFound, OverBudget
+        or ToolError.
+
+        Interrupted code is not run again. If its handle is known, the run is continued.
+        """
         rule = await _check_right(self.services.policy, turn, "code")
         call = (
             turn.calls[0]
@@ -137,14 +143,14 @@ class CodeCommand:
         return Answer(outcome.text, files=outcome.files)
 
     async def forget(self, thread: str) -> None:
-        """Drop the state and the files of a thread, by its id."""
+        """Delete the sandbox state and the files of the thread with this id."""
         if self.runner:
             await self.runner.backend.forget(thread)
 
 
 @dataclass(frozen=True, slots=True)
 class QuickCommandHandler:
-    """Runs a quick command that a person typed, in the system that knows it."""
+    """Runs a quick command that a person typed, in the system that offers it."""
 
     services: TurnServices
     known: QuickCommands
@@ -152,9 +158,11 @@ class QuickCommandHandler:
     results: QuickCommandResults = field(default_factory=QuickCommandResults)
 
     async def run(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
-        """Raises NotAllowed, UnknownCommand, BadInput, OverBudget, QuickCommandFailed.
+        """Run a quick command and return its result as the answer. Raise NotAllowed,
+        UnknownCommand, BadInput, OverBudget or QuickCommandFailed.
 
-        One that is marked as changing data needs that right too.
+        A command that is marked as changing data also needs the right to propose changes. An
+        interrupted command without a handle is not run again, because it may have happened.
         """
         message = turn.message
         found = await self.known.find(message.author, message.address, command.slug)
@@ -169,7 +177,8 @@ class QuickCommandHandler:
                 return Answer(say(_QUICK_LOST), status="failed", code="unknown")
         ctx = await self.tool_contexts.make_command_context(turn, call, show)
         inputs = command.input
-        if not ctx.handle and ctx.files is not None:  # with a handle, it has begun with its own
+        # With a handle, the run has already begun with its inputs.
+        if not ctx.handle and ctx.files is not None:
             attached = await self.tool_contexts.fetch_attachments(message)
             whole = await quick_commands.collect_inputs(
                 found, inputs, message, attached, ctx.files.read
@@ -206,7 +215,8 @@ class QuickCommandHandler:
         return await self.add_result(turn, answer, outcome.text, found.slug)
 
     async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
-        """`answer` and under it what a command gave; a long result is a file called `name`."""
+        """Return `answer` with a command's result under it. A long result becomes a file called
+        `name`."""
         keep = TurnFiles(turn, turn.thread, self.tool_contexts).save
         shown = await self.results.render_result(result, name, LANGUAGE.get(), keep)
         text = f"{answer.text}\n\n{shown.text}".strip()
@@ -219,20 +229,25 @@ async def _tell_nobody() -> None:
 
 @dataclass(frozen=True, slots=True)
 class CommandService:
+    """Runs every kind of typed command."""
+
     services: TurnServices
     board: StatusBoard
     quick: QuickCommandHandler
     code: CodeCommand
     why: Why
     forgotten: Callable[[], Awaitable[None]] = _tell_nobody
-    """Called after each `forget`: what servers hold can be erased now."""
+    """Called after each `forget`, so that objects on servers can be erased now."""
     kept_days: Callable[[Address], int] = lambda address: 0
-    """After how many days without use a place's conversations are forgotten; 0 is never."""
+    """Returns after how many days without use the conversations of a place are forgotten; 0 for
+    never."""
     remains: Callable[[], str] = str
-    """Where what was forgotten may still stand, in words."""
+    """Returns a sentence about places where forgotten data may still exist, such as backups; "" for
+    none."""
 
     async def answer(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
-        """Raises what the manager words: NotAllowed, NotFound, BadInput and so on."""
+        """Run the command and return its answer. Raise errors that the conversation manager shows
+        to the person, such as NotAllowed, NotFound or BadInput."""
         match command.name:
             case "quick-command":
                 return await self.quick.run(turn, command, show)
@@ -262,6 +277,8 @@ class CommandService:
                 return Answer(await self._list_changes(turn))
 
     async def _describe_status(self, turn: Turn) -> str:
+        """Return the state of each connected system, and the days after which conversations are
+        forgotten."""
         lines = [
             f"- **{health.name}**: {say(HEALTH_WORDS[health.state])}"
             + (f" – {health.words}" if health.words else "")
@@ -277,7 +294,8 @@ class CommandService:
         return "\n".join([say("What is connected:"), *lines])
 
     async def _describe_usage(self, turn: Turn) -> str:
-        """Their own, and what is left of each allowance that applies; all of it for an admin."""
+        """Return today's usage of the person and the remainder of each allowance that applies to
+        them. Admins also see the usage of everybody."""
         message, budget = turn.message, self.services.budget
         own = await budget.usage_today(message.author.key)
         lines = [say("Used today:"), "- " + say("you: {what}", what=_describe_spending(own))]
@@ -299,7 +317,8 @@ class CommandService:
         return "\n".join(lines)
 
     async def _describe_channel_usage(self, turn: Turn) -> str:
-        """Today's there, by person; for admins."""
+        """Return today's usage in this channel, by person. Raise NotAllowed for anyone but
+        admins."""
         await _check_right(self.services.policy, turn, "administer")
         place = place_names(turn.message.address)[-1]
         spent = await self.services.budget.usage_today(place=place)
@@ -313,12 +332,14 @@ class CommandService:
         return "\n".join(lines)
 
     async def _start_new_thread(self, turn: Turn) -> str:
+        """Begin a new thread in this conversation. The transcript of the old one stays readable."""
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.services.journal.owner(conversation))
         await self.services.threads.put(await self.services.journal.new_thread(conversation))
         return say("A fresh conversation: I start without what was said before.")
 
     async def _forget_conversation(self, turn: Turn, command: TypedCommand) -> str:
+        """Erase this conversation. In shared places, ask for a confirmation first."""
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.services.journal.owner(conversation))
         if turn.message.address.shared and not command.confirmed:
@@ -342,12 +363,14 @@ class CommandService:
         return await self._clean_up(conversation, await self.services.journal.forget(conversation))
 
     async def forget_idle(self, conversation: str, since: float) -> int:
-        """Erase a conversation unless somebody has used it since then (seconds since the epoch).
-        Return how many messages it had."""
+        """Erase a conversation unless it was used since then (seconds since the epoch). Return how
+        many messages it had."""
         forgot = await self.services.journal.forget_idle(conversation, since)
         return await self._clean_up(conversation, forgot) if forgot else 0
 
     async def _clean_up(self, conversation: str, forgot: ForgetResult) -> int:
+        """Delete what is left of a forgotten conversation outside the journal. Return its number of
+        messages."""
         for seq in forgot.running:
             await self.services.inbox.cancel(seq)
         for file in forgot.files:
@@ -359,6 +382,8 @@ class CommandService:
         return forgot.messages
 
     async def _stop_turn(self, turn: Turn) -> str:
+        """Stop the running turn of this conversation, or else the latest approved run that is
+        waited for."""
         conversation = turn.message.address.conversation
         seq = await self.services.inbox.running_turn(conversation)
         if seq is None:
@@ -371,6 +396,7 @@ class CommandService:
         return say("Stopped.")
 
     async def _list_changes(self, turn: Turn) -> str:
+        """List the latest changes of this conversation, or of all if the person may see all."""
         message = turn.message
         all = self.services.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation
@@ -380,7 +406,8 @@ class CommandService:
         return "\n".join(f"- `{card.id}` {card.title} ({say(card.state)})" for card in cards)
 
     async def _list_approvals(self, turn: Turn) -> Answer:
-        """Where others read along, only what was asked there is told; the rest is counted."""
+        """List the changes that the person can approve. In shared places, list only those of the
+        same channel and count the others."""
         person, here = turn.message.author, turn.message.address
         found = await self.services.changes.waiting_for(person, here)
         now = self.services.changes.clock()
@@ -406,6 +433,9 @@ class CommandService:
         return Answer(said.strip() or say("Nothing waits for you."), private=here.shared)
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
+        """Approve, deny or undo a change and return the answer, with the result of an approved
+        run."""
+
         async def doing(words: str) -> None:
             await show(Progress(doing=words))
 
@@ -418,14 +448,15 @@ class CommandService:
         result, title = await self.services.changes.result(command.id, turn.seq)
         if not result:
             return answer
-        if answer.private:  # decided from where others read along, who may not see it
+        if answer.private:  # decided in a shared place where others may not see the result
             return replace(answer, text=f"{answer.text} {say(_RESULT_THERE)}")
-        if message.clicked:  # its card is drawn anew where it stands, and this is posted
+        # After a click, the card is redrawn in its own post, and the result is a new post.
+        if message.clicked:
             answer = replace(answer, cards=())
         return await self.quick.add_result(turn, replace(answer, aloud=True), result, title)
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:
-        """In shared places these belong to the asker or an admin."""
+        """In shared places, raise NotAllowed unless the person is the owner or an admin."""
         message = turn.message
         if not message.address.shared or owner in ("", message.author.key):
             return
@@ -438,7 +469,8 @@ class CommandService:
 
 
 def _set_when_begun(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
-    """The same context; `begun` is set once the other system has named the run."""
+    """Return a context that sets `begun` once the other system has returned the handle of the
+    run."""
 
     async def known_as(handle: str) -> None:
         await ctx.record_handle(handle)
@@ -448,8 +480,8 @@ def _set_when_begun(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
 
 
 async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
-    """That who asked may do all of these there, and which rule allows the first of them. Raises
-    NotAllowed."""
+    """Check that the author may do all of these actions at this place. Return the rule that allows
+    the first one. Raise NotAllowed."""
     message = turn.message
     verdicts = [await policy.may(message.author, message.address, action) for action in actions]
     for verdict in verdicts:
@@ -458,6 +490,7 @@ async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
 
 
 def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
+    """Write a run and its outcome to the audit log."""
     message = turn.message
     audit.note("run", message.author, message.address, tool=name, rule=rule, outcome=outcome)
 
@@ -465,7 +498,8 @@ def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> 
 async def _run_and_audit(
     name: str, note: Callable[[str], None], run: Awaitable[T], how: Callable[[T], str]
 ) -> T:
-    """What the run gives; `note` is told how it ended. It is counted as a call of that tool."""
+    """Await a run and return its result. `note` is called with its outcome, which `how` takes from
+    the result. The run counts as a call of the tool `name` in metrics and traces."""
     outcome = "interrupted"
     with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
         try:
@@ -484,10 +518,12 @@ async def _run_and_audit(
 
 
 def _outcome_word(run: CodeRun) -> str:
+    """Return "error" or "ok" for the outcome of a run of code."""
     return "error" if run.ran.error or run.ran.fault else "ok"
 
 
 def _describe_spending(spent: UsageTotal) -> str:
+    """Return turns, tokens and, if known, the cost, as text."""
     words = [plural("{count} turn", "{count} turns", spent.turns)]
     words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost

@@ -1,4 +1,4 @@
-"""The context of tools and typed commands: the asker, the place, the files and the journal."""
+"""Builds the context objects of tools and typed commands: asker, place, files and journal."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from core.text.i18n import LANGUAGE
 
 Show = Callable[[Progress], Awaitable[None]]
 FETCH_TIMEOUT_SECONDS = 10.0
-"""Seconds that a turn waits for one of its files; all are fetched at once."""
+"""Seconds that a turn waits for each of its files; all of them are downloaded at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolContexts:
-    """Makes the context of tools and commands.
+    """Builds the contexts of tool calls and commands.
 
-    `fetch` is by platform, `zone` the asker's where their platform does not tell it.
+    `fetch` maps a platform to the function that downloads its files. `zone` is the time zone to use
+    if the asker's platform reports none.
     """
 
     journal: Journal
@@ -33,7 +34,7 @@ class ToolContexts:
     fetch: Mapping[str, FetchAttachment]
     zone: str = "UTC"
     stopped: Callable[[int], bool] = lambda seq: False
-    """`Inbox.stopped`."""
+    """Returns whether a person stopped the turn with this `seq` (`Inbox.is_stopped`)."""
 
     def make_context(
         self,
@@ -43,7 +44,8 @@ class ToolContexts:
         locale: str,
         doing: Callable[[str], Awaitable[None]],
     ) -> ToolContext:
-        """The context of one call; what it tells of itself is journalled."""
+        """Return the context of one call. Handles and remote objects that the tool reports are
+        journalled."""
         message = turn.message
 
         async def record_handle(handle: str) -> None:
@@ -73,7 +75,8 @@ class ToolContexts:
         )
 
     async def make_command_context(self, turn: Turn, call: ToolCall, show: Show) -> ToolContext:
-        """The context of what a person typed or clicked, without a model."""
+        """Return the context of a command that a person typed or clicked. It also stores a
+        container in the thread's record."""
 
         async def show_words(words: str) -> None:
             await show(Progress(doing=words))
@@ -89,7 +92,8 @@ class ToolContexts:
         return replace(ctx, record_remote=record_remote)
 
     async def load_thread(self, turn: Turn, new: bool = False) -> Thread:
-        """The thread map's record; a lost or older one is made anew. `new`: there is none yet."""
+        """Return the thread's record, or a new one if it is lost or belongs to an older thread or
+        generation. `new`: do not look for a record, because there is none yet."""
         conversation = turn.message.address.conversation
         known = None if new else await self.threads.get(conversation)
         if known and (known.id, known.generation) == (turn.thread, turn.generation):
@@ -97,7 +101,8 @@ class ToolContexts:
         return Thread(conversation, turn.thread, turn.generation, used_at=time.time())
 
     async def fetch_attachments(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
-        """The message's files, fetched now where that was not done yet; and what is missing."""
+        """Return the message's files and the names of those that are missing. Files that are not
+        stored yet are downloaded now."""
         if not message.attachments:
             return (), ()
         kept = {(f.name, f.size): f for f in await self.files.list_of_event(message.event_key)}
@@ -111,6 +116,7 @@ class ToolContexts:
     async def _fetch_attachment(
         self, message: Message, attachment: Attachment, kept: Mapping[tuple[str, int], File]
     ) -> File | None:
+        """Return one file, stored or downloaded; None if it cannot be had in time."""
         name = text.safe_file_name(attachment.name)
         if attachment.file:
             return File(attachment.file, name, attachment.type, attachment.size)
@@ -127,20 +133,22 @@ class ToolContexts:
 
 @dataclass(frozen=True, slots=True)
 class TurnFiles:
-    """The `ContextFiles` of one turn."""
+    """The files that one turn may use (the port `ContextFiles`)."""
 
     turn: Turn
     thread: str
     tool_contexts: ToolContexts
 
     async def list_files(self) -> Sequence[File]:
+        """Return the files of earlier turns of the thread and of this message, without
+        duplicates."""
         message, files = self.turn.message, self.tool_contexts.files
         found: list[File] = []
         for shown in await self.tool_contexts.journal.list_entries(
             message.address.conversation, self.thread
         ):
             answer, had = shown.answer, shown.message
-            # In shared places a message may have brought the files of others before it.
+            # In shared places, a message may come with files of earlier messages by others.
             some = bool(had.attachments or had.address.shared or (answer and answer.files))
             if some and shown.seq < self.turn.seq:
                 found.extend(await files.list_of_event(shown.message.event_key))
@@ -149,10 +157,12 @@ class TurnFiles:
         return tuple({file.id: file for file in found}.values())
 
     async def read(self, file: File) -> bytes:
+        """Return the bytes of a file. Raise NotFound."""
         _, data = await self.tool_contexts.files.get(file.id)
         return data
 
     async def save(self, name: str, type: str, data: bytes) -> File:
+        """Store a file for this turn's message and return it."""
         message = self.turn.message
         return await self.tool_contexts.files.put(
             message.event_key, name, type, data, message.author, message.address.conversation
@@ -160,7 +170,7 @@ class TurnFiles:
 
 
 def zone_of(message: Message, zone: str) -> str:
-    """The asker's time zone where it is one, else `zone`, else UTC."""
+    """Return the message's time zone if it is valid, else `zone`, else "UTC"."""
     for name in filter(None, (message.time_zone, zone)):
         try:
             return ZoneInfo(name).key

@@ -1,4 +1,6 @@
-"""One turn, from the stored message to its last post: who, where, may they, answer, speak."""
+"""Runs one turn: from the stored message to the post that ends its answer.
+`ConversationManager.handle` loads context, checks rights, gets the answer, stores it and posts it.
+"""
 
 from __future__ import annotations
 
@@ -63,17 +65,21 @@ from core.text.text import make_storable
 log = structlog.get_logger("conversation")
 T = TypeVar("T")
 MAX_PREPARE_ATTEMPTS = 3
-"""Crashes that one turn may survive; then it ends in an apology."""
+"""The number of failed attempts to prepare an answer for its platform (cleaning, splitting). After
+that, an apology takes its place."""
 TAKEOVER_POLL_SECONDS = 1.0
-"""Seconds between two looks whether another process has answered."""
+"""Seconds between two checks whether the process that took the turn over has finished it."""
 PLATFORM_SECONDS = 0.5
-"""Seconds that a platform takes to answer where its rate limits do not delay the question."""
+"""Seconds to wait for a platform's reply before the turn gives up its place to another turn.
+Without a rate limit, platforms reply sooner."""
 PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown)
-"""Errors that the asker alone is to read."""
+"""Errors with a message that only the asker may read."""
 _STOPPED_HERE = "_Stopped. What I had begun in another system may still finish there._"
 
 
 class TooFast(OverBudget):
+    """The sender exceeded the number of messages per minute."""
+
     limit = "messages_per_minute"
     sentence = (
         "You may write {limit} messages a minute, and this was one more: I did not take it up. "
@@ -82,6 +88,8 @@ class TooFast(OverBudget):
 
 
 class TooManyWaiting(OverBudget):
+    """The sender has too many messages that wait for their turn."""
+
     limit = "waiting_per_person"
     sentence = (
         "{limit} messages of yours wait for their answers already, so I did not take this one up. "
@@ -91,12 +99,12 @@ class TooManyWaiting(OverBudget):
 
 
 TOO_MANY: Mapping[str, type[OverBudget]] = {"fast": TooFast, "waiting": TooManyWaiting}
-"""Why a message was not taken up (`core.store.inbox`)."""
+"""Maps the refusal that the inbox stored with a message (`core.store.inbox`) to its error."""
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultSettings:
-    """A channel for which the operator set nothing."""
+    """The settings of a channel for which the owner of the installation configured nothing."""
 
     instructions: str = ""
     model: str = ""
@@ -106,27 +114,30 @@ class DefaultSettings:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What the operator chose for all turns and for places. The callables return what holds now."""
+    """The configuration of all turns and places. Each callable returns the value that applies now,
+    because the configuration can be reloaded."""
 
     instructions: str = prompt.INSTRUCTIONS
     locale: str = "en"
     zone: str = "UTC"
     channel: Callable[[Address], ChannelSettings] = lambda address: DefaultSettings()
     link_hosts: Callable[[], Sequence[str]] = tuple
-    """Where links may lead in a thread that something from outside is in."""
+    """Returns the hosts that links may lead to in a thread that contains text from outside."""
     links_code: frozenset[str] = frozenset()
-    """Platforms that make links of addresses within code, too."""
+    """Platforms that turn addresses into links even inside code."""
     links_schemes: frozenset[str] = frozenset()
-    """Platforms that make links only of addresses with a scheme."""
+    """Platforms that turn an address into a link only if it has a scheme."""
     own_addresses: Callable[[], frozenset[str]] = frozenset
-    """Those that Ponte itself tells, such as its page's: they stay as they are."""
+    """Returns the addresses that Ponte itself writes, such as that of its page. They are never
+    disabled."""
     limits: Callable[[], CallLimits] = CallLimits
 
 
 class ConversationManager:
-    """Takes one stored message at a time to its answer. `handle` is the inbox's handler.
+    """Answers stored messages, one turn per call of `handle`, which is the handler of the inbox.
 
-    `replies` and `look_up` are by platform."""
+    `replies` and `look_up` map the name of a platform to its reply factory and its context loader.
+    """
 
     def __init__(
         self,
@@ -147,10 +158,11 @@ class ConversationManager:
         self._profile = profile
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
-        """How often the answer of a turn could not be prepared, by the turn's `seq`."""
+        """Number of failed attempts to prepare the answer of a turn, by the turn's `seq`."""
 
     async def handle(self, seq: int) -> None:
-        """Answer the message of this row, until its last post is recorded."""
+        """Run the turn with this `seq` until the last post of its answer is recorded. Return at
+        once if the journal has nothing left to do for it."""
         turn = await self._journal.begin(seq)
         if turn is None:
             return
@@ -168,13 +180,14 @@ class ConversationManager:
                 await reply.show(Progress())
                 try:
                     answer = turn.answer or await self._answer(run)
+                    # The answer is stored: posting needs no place, so another turn can begin.
                     self._inbox.leave_place(seq)
                 except PostRemoved:
                     await self._journal.end_turn(run.turn, "removed")
                     self._count_end(run, "removed")
                 else:
                     await self._deliver(run, answer)
-            except Unstorable:  # not even an apology: it is over, so that nothing is paid twice
+            except Unstorable:  # no retry, so that the model is not paid twice
                 log.exception("turn given up")
                 await self._journal.end_turn(run.turn, "failed", Unstorable.code)
                 self._count_end(run, "failed", Unstorable.code)
@@ -193,13 +206,15 @@ class ConversationManager:
                 await reply.wait_for_updates()
 
     async def on_post_removed(self, post: str) -> None:
-        """A person deleted our post: it stays away, and the turn that wrote it stops."""
+        """Record that a person deleted a post of Ponte, so that it is not posted again. Cancel the
+        turn that made the post."""
         if (seq := await self._journal.seq_of_post(post)) is not None:
             await self._journal.record_post_removal(post)
             await self._inbox.cancel(seq)
 
     async def _answer(self, run: TurnRun) -> Answer:
-        """Return the answer as it is stored: from the model, a command, or an apology."""
+        """Return the answer as it is stored: from the model, a command, or an apology. If this is
+        interrupted, store the output of the last round, because it is already paid for."""
         try:
             answer = await self._find_answer(run)
             if undelivered := run.turn.undelivered_reason:
@@ -209,6 +224,7 @@ class ConversationManager:
             answer = await self._prepare_answer(run, answer)
             key = run.reply.first_key if answer.parts else ""
             last = run.rounds.last if run.rounds else None
+            # The thread's record is only a cache, so both can be stored at the same time.
             answer, _ = await run_together(
                 self._store_answer(run.turn, answer, last, key), self._store_thread(run)
             )
@@ -222,8 +238,8 @@ class ConversationManager:
     async def _store_answer(
         self, turn: Turn, answer: Answer, last: RoundOutput | None, key: str
     ) -> Answer:
-        """Record the answer, and return it. An apology takes the place of what the database does
-        not take; what the model's last words cost is recorded all the same."""
+        """Record the answer and return it. If it cannot be stored, record and return an apology
+        instead. The cost of the model's last round is recorded in both cases."""
         try:
             await until_stored(lambda: self._journal.record_answer(turn, answer, last, key))
         except Exception as error:
@@ -237,7 +253,8 @@ class ConversationManager:
         return answer
 
     async def _prepare_answer(self, run: TurnRun, answer: Answer) -> Answer:
-        """Return the answer as it is posted, or an apology where this fails again and again."""
+        """Return the answer cleaned and split for its platform. Unexpected errors are raised, so
+        that the turn runs again; after `MAX_PREPARE_ATTEMPTS` of them, return an apology."""
         try:
             prepared = await self._disarm_and_split(run, answer)
         except PonteError:
@@ -252,8 +269,9 @@ class ConversationManager:
         return prepared
 
     async def _disarm_and_split(self, run: TurnRun, answer: Answer) -> Answer:
-        """Return the answer in its parts. Its links lead only where they may once something from
-        outside is in the thread, or where a command brought it. Links that code wrote stay."""
+        """Return the answer with its text split into posts. Links are restricted if the thread
+        contains text from outside, or if a command made the text. Links that Ponte's own code wrote
+        always work."""
         cleaned = await text.run_off_loop(text.clean_text, answer.text)
         split, rounds = run.reply.split, run.rounds
         if rounds:
@@ -269,9 +287,10 @@ class ConversationManager:
         return replace(answer, text=said, parts=parts)
 
     async def _trust(self, turn: Turn) -> tuple[bool, Trust, int]:
-        """Whether something from outside is in the thread; where links may lead then: to the
-        operator's hosts, and to what the asker wrote in it; and the last turn before this one that
-        said something there."""
+        """Return three facts about the turn's thread: whether it contains text from outside; which
+        links are allowed in that case (the configured hosts, Ponte's own addresses, and addresses
+        that the asker wrote); and the `seq` of the last earlier turn with items in the thread (0 if
+        there is none)."""
         message, profile = turn.message, self._profile
         known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
         told = "\n".join([*known.asker_texts, message.text])
@@ -286,10 +305,11 @@ class ConversationManager:
         return known.has_outside_text, trust, known.previous_seq
 
     async def _find_answer(self, run: TurnRun) -> Answer:
-        """Return the answer, or the words for whatever stands in its way."""
+        """Return the answer, or an apology for the error that prevents it. A person's stop produces
+        a short answer about it. If the process drains, the turn goes back to the queue."""
         turn = run.turn
         try:
-            if self._inbox.is_stopped(turn.seq):  # before it could be heard here
+            if self._inbox.is_stopped(turn.seq):  # stopped before this task began
                 raise asyncio.CancelledError
             (message, missing), rights = await self._without_place(
                 turn.seq,
@@ -327,7 +347,8 @@ class ConversationManager:
             return self._apologise(run, PonteError(turn=turn.id))
 
     async def _without_place(self, seq: int, asked: Coroutine[Any, Any, T]) -> T:
-        """Await what the platform says. Where it lets us wait, another turn works meanwhile."""
+        """Await a request to the platform. If it takes longer than `PLATFORM_SECONDS`, give up the
+        turn's place, so that another turn can run meanwhile, and take a place again afterwards."""
         asking = asyncio.create_task(asked)
         try:
             if not (await asyncio.wait({asking}, timeout=PLATFORM_SECONDS))[0]:
@@ -340,7 +361,7 @@ class ConversationManager:
             await asyncio.wait({asking})
 
     def _audit_refusal(self, run: TurnRun, error: PonteError) -> None:
-        """What a right or an allowance kept somebody from is audited."""
+        """Write a refusal to the audit log if a right or an allowance caused the error."""
         if isinstance(error, (NotAllowed, OverBudget)):
             facts = {name: str(error.values.get(name, "")) for name in ("right", "rule", "id")}
             facts["right"] = facts["right"] or error.code
@@ -348,11 +369,12 @@ class ConversationManager:
             self._services.audit.note("refused", message.author, message.address, **facts)
 
     async def _look_up_context(self, run: TurnRun) -> tuple[Message, Sequence[str]]:
-        """Return the message with what its platform knows around it, and what that could not tell,
-        in sentences.
+        """Return the message with its context (quoted messages, the thread before it, their files),
+        and sentences about context that could not be loaded.
 
-        A command refers to nothing, except a quick command, whose input may be what it replies to.
-        What was recorded before a crash is in the transcript already.
+        Context is loaded for messages to the model. It is also loaded for quick commands, because
+        their input may be the message that they reply to. A resumed turn with recorded items loads
+        none, because the transcript has it.
         """
         look_up = self._look_up.get(run.message.address.platform)
         if look_up is None:
@@ -363,12 +385,15 @@ class ConversationManager:
         return (message if message is run.message else make_storable(message)), missing
 
     async def _store_last_round(self, run: TurnRun) -> None:
-        """What the model said last was paid for: the turn is taken up again without asking."""
+        """Record the model's last output, because it is paid for. The resumed turn then does not
+        ask again."""
         if run.rounds and (last := run.rounds.last):
             with suppress(Superseded, NotStored, Unstorable):
                 await self._journal.record_round(run.turn, last)
 
     async def _put_back_unless_stopped(self, turn: Turn) -> None:
+        """Return the turn to the queue and raise CancelledError, unless a person stopped it. In
+        that case, undo the cancellation of this task, so that it can still post the answer."""
         if not self._inbox.is_stopped(turn.seq):
             await self._journal.put_back(turn)
             raise asyncio.CancelledError
@@ -376,6 +401,8 @@ class ConversationManager:
             task.uncancel()
 
     def _apologise(self, run: TurnRun, error: PonteError) -> Answer:
+        """Return an answer with the text shown so far and the error's sentence. Count exceeded
+        limits."""
         if isinstance(error, OverBudget):
             of = error.allowance.of if isinstance(error, OverAllowance) else "person"
             metrics.refusals.labels(of).inc()
@@ -388,6 +415,8 @@ class ConversationManager:
         )
 
     async def _answer_message(self, run: TurnRun) -> Answer:
+        """Return the answer of a command or of the model. Raise Empty for a message without
+        content."""
         message = run.message
         if not (message.text.strip() or message.attachments or message.context):
             raise Empty
@@ -398,7 +427,7 @@ class ConversationManager:
         return await self._answer_with_model(run)
 
     async def _answer_with_model(self, run: TurnRun) -> Answer:
-        """Record the message and its files, reserve what the answer may cost, and ask the model."""
+        """Record the message and its files, reserve the cost of the answer, and ask the model."""
         services, message, settings = self._services, run.message, run.settings
         tools = await services.toolbox.tools(run.rights) if run.rights else ()
         chosen = message.model or settings.model
@@ -409,15 +438,16 @@ class ConversationManager:
         instructions = "\n\n".join(
             filter(None, [self._profile.instructions, settings.instructions])
         )
-        # The demo costs nothing.
+        # The demo model costs nothing.
         pays = services.budget.bounds_calls and services.model.level != "demo"
         most_told = count_briefing_tokens(instructions, preface, tools) if pays else 0
         first: Grant | None = None
         counts: Sequence[AllowanceCount] = ()
         unread_notes: Sequence[str] = ()
-        if run.turn.items or message.attachments:  # files are not fetched for nothing
+        # Files are downloaded only if the budget allows the turn.
+        if run.turn.items or message.attachments:
             await services.budget.reserve(run.turn)
-        if not run.turn.items:  # the first attempt
+        if not run.turn.items:  # no attempt has recorded the message yet
             heard = replace(message, text=await text.run_off_loop(text.clean_text, message.text))
             files, missing = await self._tool_contexts.fetch_attachments(message)
 
@@ -432,7 +462,8 @@ class ConversationManager:
             run.turn = replace(run.turn, items=tuple(items))
             first, counts = reserve.grant, reserve.counts
         outside, trust, since = await self._trust(run.turn)
-        # A message that is asked again is taken out of the model's side by making that anew.
+        # For a message that is asked again, a new thread record makes the model's server start
+        # without the earlier version of the message.
         is_new = not since or bool(message.replaces)
         thread = await self._tool_contexts.load_thread(
             run.turn, new=is_new and run.turn.attempt == 1
@@ -449,8 +480,9 @@ class ConversationManager:
         return _with_notes(answer, [*unread_notes, *await self._claim_notices(run, briefing)])
 
     async def _claim_notices(self, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:
-        """Return sentences about allowances that are nearly used up, each once: for the person
-        whose turn it is, and for the first admin what all share."""
+        """Return sentences about allowances that are nearly used up, each of them only once. The
+        person of the turn is notified of their own allowances, and the first admin of allowances
+        that everybody shares."""
         counts = {count.scope.key: count for count in briefing.counts}
         counts |= {c.scope.key: c for c in briefing.paying.counts()} if briefing.paying else {}
         budget, message = self._services.budget, run.message
@@ -473,8 +505,8 @@ class ConversationManager:
         return told
 
     async def _store_thread(self, run: TurnRun) -> None:
-        """Store the thread's record where more than the time of its last use has changed. It is a
-        cache of the journal, so no answer fails with it."""
+        """Store the thread's record, unless only its time of last use changed. The record is a
+        cache of the journal, so a failure to store it is only logged."""
         if run.rounds is None:
             return
         before, after = run.rounds.known_thread, run.rounds.thread
@@ -488,6 +520,7 @@ class ConversationManager:
                 log.warning("thread not remembered", why=str(error))
 
     async def _deliver(self, run: TurnRun, answer: Answer) -> None:
+        """Post the answer, then end the turn as done, removed or undeliverable."""
         state: TurnState = answer.status
         reason = ""
         platform = run.message.address.platform
@@ -505,28 +538,33 @@ class ConversationManager:
         if answer.code:
             metrics.errors.labels(answer.code).inc()
         if answer.cards or state == "failed":
-            self._services.changes.on_change()  # what was decided meanwhile can be shown now
+            # Cards of changes that were decided during the turn can be redrawn now.
+            self._services.changes.on_change()
 
     def _count_end(self, run: TurnRun, state: TurnState, code: str = "") -> None:
+        """Record the end of a turn in metrics and in its trace."""
         seconds = time.time() - run.turn.accepted_at
         metrics.count_turn(run.message.address.platform, state, seconds)
         tracing.note_turn_end(state, code)
 
     async def _finish(self, run: TurnRun, answer: Answer) -> None:
-        """A stop comes too late for an answer that is being posted; a drain does not."""
+        """Post the answer until it is complete. A person's stop has no effect any more. If the
+        process drains, record the held post and return the turn to the queue."""
         while True:
             try:
                 await run.reply.finish(answer)
-                await (
-                    run.reply.wait_for_updates()
-                )  # its signs go while another would still take the turn up
+                # Remove the signs of activity before the turn ends. If the process dies here,
+                # another one still resumes the turn.
+                await run.reply.wait_for_updates()
                 return
             except asyncio.CancelledError:
+                # The held post would be saved with the turn's end, which does not come now.
                 await run.posts.keep()
                 await self._put_back_unless_stopped(run.turn)
 
     async def _give_way(self, run: TurnRun) -> None:
-        """Another process answers: when it has, what came too late from here is set right."""
+        """Wait until the process that took the turn over has finished it. Then correct the posts
+        that this process made too late."""
         await run.reply.wait_for_updates()
         while True:
             with suppress(NotStored):
@@ -538,7 +576,7 @@ class ConversationManager:
         await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 
     async def _withdraw_posts(self, run: TurnRun) -> None:
-        """The conversation was forgotten while this ran: what stands there of it goes too."""
+        """Replace the posts of this turn, because its conversation was forgotten while it ran."""
         words = say("_Stopped: this conversation was forgotten._")
         try:
             await run.reply.finish(Answer(words, status="stopped", parts=(words,)))
@@ -547,12 +585,13 @@ class ConversationManager:
 
 
 def _plain_apology(error: PonteError) -> Answer:
-    """An answer of one post, made of nothing but a sentence of the catalogue."""
+    """Return an answer of one post that contains only the error's translated sentence, so that
+    preparing or storing it cannot fail."""
     words = error.words(LANGUAGE.get())
     return Answer(words, status="failed", code=error.code, parts=(words,))
 
 
 def _with_notes(answer: Answer, sentences: Sequence[str]) -> Answer:
-    """An answer that says what it was given without."""
+    """Return the answer with notes under it, one paragraph for each sentence."""
     notes = [f"_{sentence}_" for sentence in sentences]
     return replace(answer, text="\n\n".join(filter(None, [answer.text, *notes])))

@@ -1,4 +1,4 @@
-"""What one turn reserves for its calls of the model, each before it is sent."""
+"""Reserves the cost of one turn's model calls, each before its request is sent."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from core.ports.tools import Tool
 from core.rights.allowances import Allowance, AllowanceCount, Grant, Spend, Unit
 from core.rights.usage import NANODOLLARS_PER_DOLLAR
 
-_TOKENS_AROUND_EACH = 100  # what stands around each in a request
+_TOKENS_AROUND_EACH = 100  # tokens of the request's format around each text
 
 
 class TurnPayment:
-    """Reserves and settles the model calls of one turn (the `Paying` protocol).
+    """Reserves and settles the model calls of one turn (the protocol `RequestPayment`).
 
-    `told`: the most tokens that the model is told beside the thread. `first`: what was reserved
-    when the message was recorded; None when the turn is resumed or has no limit.
+    `told`: the largest number of input tokens beside the thread. `first`: the reservation that was
+    made when the message was recorded; None if the turn is resumed or has no limit.
     """
 
     def __init__(
@@ -41,12 +41,15 @@ class TurnPayment:
 
     @property
     def is_lowered(self) -> bool:
-        """Whether the last answer had to be shorter, for want of what was left."""
+        """True if the last answer had to be shorter, because little of an allowance was left."""
         return self._grant is not None and self._grant.is_lowered
 
     async def begin(self, number: int, asked: bool = False) -> None:
-        """Before the first request of a round; one that was `asked` before a crash may have its
-        answer, and costs anew only where it is sent again. Raises OverBudget."""
+        """Prepare the first request of a round. Raise OverBudget.
+
+        `asked`: the round was requested before a crash. Its response may still exist, so a new
+        reservation is made only if the request is sent again.
+        """
         self._number, self._later = number, asked
         if asked:
             self._grant, self._unused = None, False
@@ -55,7 +58,11 @@ class TurnPayment:
             await self._reserve(0)
 
     async def __call__(self, tokens: int) -> int | None:
-        """One that was lost keeps what was reserved for it, and the next has its own."""
+        """Reserve a request with at most `tokens` input tokens. Return how many tokens its answer
+        may have, None for any number.
+
+        A request that was lost keeps its reservation, and the next request gets its own.
+        """
         if self._grant is None and not self._later:
             return None
         if self._unused and self._grant and tokens > self._grant.input:
@@ -66,17 +73,20 @@ class TurnPayment:
         return self._grant.output if self._grant else None
 
     def on_refused_request(self) -> None:
+        """Keep the reservation for the next request: the server rejected the last one
+        unprocessed."""
         self._unused = self._grant is not None
 
     async def give_back(self) -> None:
-        """What no request came to use."""
+        """Release a reservation that no request used."""
         if self._grant and self._unused:
             self._unused = False
             await self._budget.release(self._turn, self._grant.part)
             self._count_open(-1)
 
     def record_usage(self, usage: Usage) -> None:
-        """What a round really used; its reasoning goes into the next one."""
+        """Replace the reservation by the real usage of the round in this turn's counts. Reasoning
+        tokens are added to the input of the next round."""
         self._told += usage.reasoning
         if self._grant is None:
             return
@@ -92,14 +102,16 @@ class TurnPayment:
         self.close()
 
     def close(self) -> None:
-        """Nothing more is asked for now."""
+        """Note in the metrics that no reservation of this turn is open any more."""
         self._count_open(-self._open)
 
     def counts(self) -> tuple[AllowanceCount, ...]:
-        """Of each allowance as far as this turn knows."""
+        """Return the state of each allowance, as far as this turn knows it."""
         return tuple(self._counts.values())
 
     async def _reserve(self, body: int) -> None:
+        """Reserve the next request of this round. `body` is the largest number of its input tokens,
+        0 if the request is not known yet."""
         call = self._budget.model_call(self._number, self._model, self._told)
         self._grant = await self._budget.reserve_model_call(
             self._turn, replace(call, request_bytes=body)
@@ -108,12 +120,14 @@ class TurnPayment:
         self._count_open(int(self._unused))
 
     def _count_open(self, more: int) -> None:
+        """Count open reservations in the metrics; `more` may be negative."""
         self._open += more
         metrics.holds.inc(more)
 
 
 def count_briefing_tokens(instructions: str, preface: str, tools: Sequence[Tool]) -> int:
-    """Tokens that the model is told beside the thread: one for each byte."""
+    """Return an upper bound of the input tokens beside the thread: one token for each byte of the
+    instructions, the preface and the descriptions of tools."""
     told = [instructions, preface]
     for tool in tools:
         told += [tool.spec.name, tool.spec.description, json.dumps(dict(tool.spec.parameters))]
@@ -121,7 +135,8 @@ def count_briefing_tokens(instructions: str, preface: str, tools: Sequence[Tool]
 
 
 def find_nearly_used(counts: Iterable[AllowanceCount]) -> list[tuple[AllowanceCount, Unit]]:
-    """Return the counts of which most is used, each with the limit that says so."""
+    """Return the allowances that are nearly used up, each with the unit of the limit in
+    question."""
     found: list[tuple[AllowanceCount, Unit]] = []
     for count in counts:
         allowance: Allowance = count.scope.allowance

@@ -1,7 +1,7 @@
-"""The rounds between model and tools, until there is an answer.
+"""The loop of model calls and tool calls of one turn.
 
-Everything is journalled before it can matter: a round's items before its tools run, each call
-before and after. A turn that resumes goes on after the last item; what is done is not repeated.
+The journal stores the items of a round before its tools run, and each tool call before and after
+it. A resumed turn continues after the last stored item and repeats no finished work.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from core.tools.tool import cap_text, outcome_of_error, price_of_call
 
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
-"""Model calls in one turn, at most."""
+"""The largest number of model calls in one turn."""
 CUT_NOTE = "The answer ends here because it became too long. Ask me to go on."
 CUT_BY_ALLOWANCE_NOTE = "The answer ends here because no more of the allowance is left."
 ENDED_BY_ALLOWANCE_NOTE = "I stopped here. {why}"
@@ -69,11 +69,12 @@ _OVER_BUDGET = add_model_instruction(
     "error: not run. {why}", "answer now with what you have, and tell the person"
 )
 MAX_PARALLEL_TOOL_CALLS = 8
-"""Tool calls of one round that run side by side, at most."""
+"""The largest number of tool calls of one round that run at the same time."""
 REPEATABLE_EFFECTS: tuple[Effect, ...] = ("read", "write")
-"""Effects whose interrupted call may simply run again: a write only proposes, once for a call.
-So may any other call that only proposes."""
+"""Effects of calls that run again after an interruption. A write only proposes, and only once for
+each call. Calls with another effect run again only if they just propose something."""
 COSTLY_EFFECTS: tuple[Effect, ...] = ("spend", "code")
+"""Effects of calls that can cost money; `CallLimits.costly` limits them."""
 RESULT_UNKNOWN = add_model_instruction(
     f"error: {INTERRUPTED_TEXT}", "do not repeat it, tell the person"
 )
@@ -95,8 +96,11 @@ _OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
 class ToolCalls:
-    """The tool calls of one turn, each journalled before and after it runs; `outcomes` by call id.
-    `make_context` makes the context of a call, `show` tells what it does."""
+    """Runs the tool calls of one turn and journals each of them before and after it.
+
+    `outcomes` maps the id of a call to its outcome. `make_context` builds the context of a call,
+    and `show` displays progress.
+    """
 
     def __init__(
         self,
@@ -117,9 +121,10 @@ class ToolCalls:
         self._parallel_calls = asyncio.Semaphore(MAX_PARALLEL_TOOL_CALLS)
         self._running_elsewhere: set[str] = set()
         self._codes: dict[str, str] = {}
-        """Why a call failed, in one word, by its id."""
+        """The error codes of failed calls, by call id; used for traces."""
         self._started: set[str] = set()
-        """Calls that are recorded as started together with the round that made them."""
+        """The ids of calls that are journalled as started in the same transaction as their round.
+        """
         self._is_stopping = False
         self._numbers: dict[str, int] = {}
         self._costly_numbers: dict[str, int] = {}
@@ -130,12 +135,14 @@ class ToolCalls:
 
     @property
     def may_finish_elsewhere(self) -> bool:
-        """Whether another system may still finish what was called here, though nobody waits."""
+        """True if a run that a call began in another system may still finish, although nothing
+        waits for it."""
         return any(call not in self.outcomes for call in self._running_elsewhere)
 
     @property
     def used_up(self) -> str:
-        """What the person is told where this turn wanted more calls than it may make; else ""."""
+        """The sentence for the person if the model wanted more calls than the turn may make; else
+        ""."""
         if len(self._costly_numbers) > self._limits.costly:
             return say(COSTLY_CALLS_USED_UP_NOTE, count=self._limits.costly)
         if len(self._numbers) > self._limits.total:
@@ -143,25 +150,30 @@ class ToolCalls:
         return ""
 
     async def run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
-        """All calls of one round, side by side; their outcomes in the calls' order."""
+        """Run all calls of one round at the same time and return their outcomes in the order of the
+        calls."""
         for item in calls:
             self._count_call(item)
         return await run_together(*(self._run_until_recorded(call) for call in calls))
 
     def start(self, item: Item) -> ToolCall:
-        """Return the call of an item, which the caller records as started."""
+        """Return the call of an item. The caller journals its start together with the round."""
         self._started.add(item.call_id)
         return self._build_call(item)
 
     def _build_call(self, item: Item) -> ToolCall:
+        """Return the call of an item, with the handle that an earlier attempt recorded."""
         tool, known = self._tools.get(item.name), self._earlier_calls.get(item.call_id)
         effect = tool.effect_of(item.arguments) if tool else "read"
         handle = known.handle if known else ""
         return ToolCall(item.call_id, item.name, item.arguments, effect, handle=handle)
 
     async def _run_until_recorded(self, item: Item) -> Outcome:
-        """A write or a spend runs to its record, even when the turn is stopped; one that goes on
-        elsewhere has its record as soon as its handle is kept."""
+        """Run one call until its outcome is recorded.
+
+        Cancellation does not interrupt a write or a paid call: it runs until its outcome is
+        recorded. A call that continues in another system is cancelled once its handle is stored.
+        """
         tool = self._tools.get(item.name)
         task = asyncio.create_task(self._run_and_record(item, tool))
         try:
@@ -171,13 +183,16 @@ class ToolCalls:
             effect = tool.effect_of(item.arguments) if tool else "read"
             if effect not in ("write", "spend") or item.call_id in self._running_elsewhere:
                 task.cancel()
-            while not task.done():  # whoever cancels us again waits for it too
+            while not task.done():  # a second cancellation must not interrupt the write either
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait({task})
             raise
 
     async def _run_and_record(self, item: Item, tool: Tool | None) -> Outcome:
+        """Run one call and record its outcome. A call that was interrupted before and must not run
+        again gets the outcome "unknown"."""
         turn, known = self._run.turn, self._earlier_calls.get(item.call_id)
+        # A call that started without an outcome or a handle may or may not have happened.
         interrupted = known is not None and known.outcome is None and not known.handle
         proposes = tool is not None and tool.only_proposes(item.arguments)
         if interrupted and known and known.effect not in REPEATABLE_EFFECTS and not proposes:
@@ -203,6 +218,7 @@ class ToolCalls:
         return outcome
 
     async def _measure(self, tool: Tool | None, call: ToolCall) -> Outcome:
+        """Run one call with a trace span and a duration metric."""
         name = call.name if tool else "unknown"
         with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
             outcome = await self._check_and_run(tool, call)
@@ -212,13 +228,16 @@ class ToolCalls:
             return outcome
 
     def _count_call(self, item: Item) -> None:
-        """In the order of the calls, so that after a crash each is counted as before."""
+        """Number a call, in total and among costly calls. Calls are numbered in transcript order,
+        so that a resumed turn gives each call the number that it had before the crash."""
         self._numbers.setdefault(item.call_id, len(self._numbers) + 1)
         tool, asked = self._tools.get(item.name), item.arguments
         if tool and tool.effect_of(asked) in COSTLY_EFFECTS and not tool.only_proposes(asked):
             self._costly_numbers.setdefault(item.call_id, len(self._costly_numbers) + 1)
 
     async def _check_and_run(self, tool: Tool | None, call: ToolCall) -> Outcome:
+        """Check limits, rights and budget, then run the call. Denials are outcomes that the model
+        reads."""
         limits = self._limits
         if self._costly_numbers.get(call.call_id, 0) > limits.costly:
             metrics.limits.labels("costly_calls").inc()
@@ -237,7 +256,7 @@ class ToolCalls:
         for asked in (
             (RIGHT_OF_EFFECT[call.effect],),
             ("tool", call.name),
-        ):  # asked again: rights may change
+        ):  # checked at each call, because rights may change during a turn
             verdict = await self._services.policy.may(message.author, message.address, *asked)
             if verdict.is_unknown:
                 return Outcome("error", f"error: {verdict.words('en')}")
@@ -260,8 +279,8 @@ class ToolCalls:
                 self._audit("run", tool=call.name, outcome=ended, rule=rule)
 
     async def _reserve_cost(self, call: ToolCall, paid: PaidRun) -> Outcome | None:
-        """What has a price by the run is reserved before it is begun, as everything is; how the
-        model reads that it does not fit."""
+        """Reserve the price of the run before it begins. Return the outcome for the model if an
+        allowance does not cover it; else None."""
         try:
             await self._services.budget.reserve_run(self._run.turn, call.call_id, paid)
         except OverBudget as error:
@@ -272,8 +291,8 @@ class ToolCalls:
         return None
 
     def _with_cost(self, call: ToolCall, outcome: Outcome, paid: PaidRun) -> Outcome:
-        """With its price, where it was begun. A container's run says what it cost, unless it came
-        to no end."""
+        """Return the outcome with the cost of the run, if it was begun. The cost of a container run
+        that timed out or broke is marked as an estimate."""
         if paid.kind == "container" and self._codes.get(call.call_id) in ("timeout", "internal"):
             outcome = replace(outcome, usage=replace(outcome.usage, estimated=True))
         begun = outcome.status != "error" or call.handle or call.call_id in self._running_elsewhere
@@ -283,12 +302,15 @@ class ToolCalls:
         return replace(outcome, paid=paid.report_name)
 
     async def _attempt(self, tool: Tool, call: ToolCall) -> Outcome:
+        """Run the tool within its timeout. Turn errors into outcomes, except those that end the
+        attempt (Draining, NotStored, PostRemoved, Superseded)."""
         if tool.progress_text:
             await self._show_progress(say(tool.progress_text))
         try:
             async with asyncio.timeout(tool.timeout_seconds):
                 return cap_text(await tool.run(self._context_for(call), call.arguments))
         except TimeoutError:
+            # Any call but a read may have taken effect before the timeout.
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
             self._codes[call.call_id] = "timeout"
             return Outcome(status, f"error: no answer within {tool.timeout_seconds:.0f} s")
@@ -307,10 +329,13 @@ class ToolCalls:
             return Outcome("error", "error: the tool broke; this is a fault of mine")
 
     def _audit(self, event: str, **facts: str) -> None:
+        """Write a line about this turn's message to the audit log."""
         message = self._run.message
         self._services.audit.note(event, message.author, message.address, **facts)
 
     def _context_for(self, call: ToolCall) -> ToolContext:
+        """Return the context of a call. Its `record_handle` also notes that the call now runs in
+        another system, and cancels it if the turn is being stopped."""
         ctx = self._make_context(call)
 
         async def known_as(handle: str) -> None:
@@ -323,7 +348,7 @@ class ToolCalls:
 
 
 class Rounds:
-    """One turn's rounds. `thread` is the record as the last round left it."""
+    """Runs the rounds of one turn. `thread` is the thread's record after the last round."""
 
     def __init__(
         self,
@@ -341,20 +366,22 @@ class Rounds:
         self._items = list(run.turn.items)
         self._calls = ToolCalls(run, briefing, services, self._tool_context, self._show_progress)
         self.known_thread = briefing.thread
-        """As it was recorded before this turn."""
+        """The thread's record as it was stored before this turn."""
         self._text = ""
         self._cut = False
         self._over: OverBudget | None = None
-        """Why it ended before its end, where no more of an allowance was left."""
+        """The error of the allowance that ended the answer early; None if none did."""
         self._files: list[File] = []
         self.thread = briefing.thread
         self.last: RoundOutput | None = None
-        """The round that called no tool: it is kept with the answer."""
+        """The output of the round that called no tool. The journal stores it together with the
+        answer."""
         self._growing, self._cleaning = markdown.GrowingMarkdown(), text.GrowingText()
         self.visible_text = ""
 
     async def answer(self) -> Answer:
-        """Raises a ModelError, OverBudget, PostRemoved, Superseded or NotStored."""
+        """Run rounds until there is an answer, and return it. Raise a ModelError, OverBudget,
+        PostRemoved, Superseded or NotStored."""
         try:
             return await self._answer()
         finally:
@@ -362,8 +389,11 @@ class Rounds:
                 self._briefing.paying.close()
 
     async def _answer(self) -> Answer:
+        """Run the remaining rounds and return the answer. A resumed turn continues after its last
+        stored item."""
         self._restore_progress()
         number = 1 + sum(round_.complete for round_ in self._run.turn.rounds)
+        # A resumed turn whose last stored round called no tool already has its complete answer.
         if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
             return await self._build_answer()
         while True:
@@ -373,6 +403,7 @@ class Rounds:
                 return await self._build_answer()
             if number > MAX_ROUNDS:
                 raise TooManyRounds(rounds=MAX_ROUNDS)
+            # Another process may have taken the turn over; the model must not be paid twice.
             self._journal.check_ownership()
             try:
                 await self._ask_model(number)
@@ -388,12 +419,14 @@ class Rounds:
 
     @property
     def may_finish_elsewhere(self) -> bool:
-        """Whether another system may still finish what was called here, though nobody waits."""
+        """True if a run that a call began in another system may still finish, although nothing
+        waits for it."""
         return self._calls.may_finish_elsewhere
 
     @property
     def provenance(self) -> tuple[bool, markdown.Trust]:
-        """Whether something from outside is in the thread by now, and where links may lead then."""
+        """A pair: whether the thread now contains text from outside, and which links are allowed in
+        that case. Every output of a tool counts as text from outside."""
         outside = self._briefing.has_outside_text or any(
             item.kind == "output" for item in self._items
         )
@@ -401,24 +434,29 @@ class Rounds:
 
     @property
     def _trust(self) -> markdown.Trust | None:
+        """The links that are allowed; None if the thread contains no text from outside, so that all
+        are."""
         outside, trust = self.provenance
         return trust if outside else None
 
     @property
     def _model_name(self) -> str:
+        """The name of the model that this turn uses."""
         return self._briefing.model or self._model.name
 
     def _waiting_proposals(self) -> set[str]:
-        """The proposals of this turn that wait for a person."""
+        """Return the ids of this turn's proposals that wait for a person."""
         return {o.proposal for o in self._calls.outcomes.values() if o.status == "proposed"}
 
     async def cards(self) -> tuple[Card, ...]:
-        """What this turn proposed, as it stands now, in the order of its calls."""
+        """Return the cards of this turn's proposals in their current state, in the order of its
+        calls."""
         ids = [outcome.proposal for outcome in self._outcomes_in_order() if outcome.proposal]
         return tuple(await self._services.changes.cards(ids, LANGUAGE.get())) if ids else ()
 
     async def _build_answer(self) -> Answer:
-        """Where something waits for a person, its cards are the answer, not the model's words."""
+        """Return the answer. If proposals wait for a person, it consists of their cards, and the
+        model's text is left out."""
         locale = LANGUAGE.get()
         cards, files = await self.cards(), tuple(self._files)
         waiting = [card for card in cards if card.id in self._waiting_proposals()]
@@ -438,26 +476,28 @@ class Rounds:
         return Answer(text=told, cards=cards, files=files)
 
     def _source_lines(self) -> list[str]:
-        """Where figures are from, as the tools tell it, in the order of their calls."""
+        """Return the lines that name the sources of figures, without duplicates, in the order of
+        the calls."""
         return list(
             dict.fromkeys(line for one in self._outcomes_in_order() for line in one.sources)
         )
 
     @property
     def own_links(self) -> frozenset[str]:
-        """Where the lines lead that code wrote under the answer: each ends in its link."""
+        """The links in the source lines, which Ponte's code wrote. Each source line ends in its
+        link."""
         found = (_OWN_LINK.search(line) for line in self._source_lines())
         return frozenset(link[1] for link in found if link)
 
     def _outcomes_in_order(self) -> list[Outcome]:
-        """What came of this turn's calls, in their order."""
+        """Return the outcomes of this turn's finished calls in the order of the calls."""
         called = [
             self._calls.outcomes.get(item.call_id) for item in self._items if item.kind == "call"
         ]
         return [outcome for outcome in called if outcome]
 
     def _restore_progress(self) -> None:
-        """What a former attempt left: the text already said, the files already made."""
+        """Restore the text and the files of an earlier attempt from the journalled items."""
         for item in self._items:
             if item.role == "assistant":
                 self._append_text(item.text)
@@ -466,10 +506,12 @@ class Rounds:
         self.visible_text = self._text
 
     def _open_calls(self) -> list[Item]:
+        """Return the calls that have no output in the transcript yet."""
         ended = {item.call_id for item in self._items if item.kind == "output"}
         return [i for i in self._items if i.kind == "call" and i.call_id not in ended]
 
     async def _ask_model(self, number: int) -> None:
+        """Ask the model once, record its output and its cost, and append its items."""
         paying, question = self._briefing.paying, self._build_request(number)
         name = self._model_name
         provider = "ponte" if self._model.level == "demo" else "openai"
@@ -495,13 +537,15 @@ class Rounds:
         said = RoundOutput(number, tuple(items), completed.usage, name)
         calls = [item for item in items if item.kind == "call"]
         if calls:
+            # The start of a single call is stored with its round, which saves a transaction.
             started = self._calls.start(calls[0]) if len(calls) == 1 else None
             try:
                 await until_stored(
                     lambda: self._journal.record_round(self._run.turn, said, started)
                 )
             except Unstorable:
-                self.last = replace(said, items=())  # it was paid for all the same
+                # The output cannot be stored, but its cost must be.
+                self.last = replace(said, items=())
                 raise
         else:
             self.last = said
@@ -515,15 +559,19 @@ class Rounds:
     async def _stream_round(
         self, number: int, question: RoundRequest, span: tracing.TraceSpan
     ) -> RoundCompleted:
-        """A conversation's id is listed before anything is said in it. Whose it is, and a
-        response's id, are written beside the stream, and kept before any of its text shows or a
-        tool runs: else `forget` would miss them."""
+        """Stream one model response and return its end.
+
+        The id of a remote conversation is journalled before it is used. The ids of responses are
+        journalled while the stream goes on, but before any text is shown or a tool runs. Otherwise
+        a crash could leave objects on the server that `forget` does not know of.
+        """
         journal, turn = self._journal, self._run.turn
         asked_at, spoke = time.perf_counter(), False
         beside: list[asyncio.Task[None]] = []
 
         async def wait_for_writes() -> None:
             while beside:
+                # A cancellation must not interrupt the write; `finally` below still awaits it.
                 await asyncio.shield(beside[0])
                 beside.pop(0)
 
@@ -562,13 +610,16 @@ class Rounds:
             await asyncio.gather(*beside, return_exceptions=True)
 
     async def _store_thread(self) -> None:
-        """Which conversation goes on; without the record a crash would only begin another one."""
+        """Store the thread's record, which contains the remote conversation to continue. A failure
+        is logged: after a crash, a new remote conversation begins."""
         try:
             await self._services.threads.put(self.thread)
         except NotStored as error:
             log.warning("thread not remembered", why=str(error))
 
     def _build_request(self, number: int) -> RoundRequest:
+        """Return the request for a round. Its input is the items that the model has not received
+        yet."""
         run, briefing, heard = self._run, self._briefing, self._first_unsent_index()
         began = {round_.number: round_.response for round_ in run.turn.rounds}
         return RoundRequest(
@@ -591,21 +642,26 @@ class Rounds:
         )
 
     def _first_unsent_index(self) -> int:
-        """Where the items begin that the model has not heard: after the last that it said."""
+        """Return the index of the first item that the model has not received: the one after its
+        last output."""
         spoken = (n for n, item in enumerate(self._items, 1) if item.kind in ("call", "opaque")
                   or item.role == "assistant")  # fmt: skip
         return max(spoken, default=0)
 
     async def _load_history(self, heard: int) -> Sequence[Item]:
+        """Return the transcript of the thread before the first unsent item."""
         if not self._briefing.since:
             return self._items[:heard]
         entries = await self._journal.transcript(self.thread.id, before=self._run.turn.seq)
         return [entry.item for entry in entries] + self._items[:heard]
 
     def _append_text(self, words: str) -> None:
+        """Append words to the answer's text as a new paragraph."""
         self._text = f"{self._text}\n\n{words}" if self._text and words else self._text + words
 
     async def _show_progress(self, doing: str = "") -> None:
+        """Show the text so far, with disabled links if the thread contains text from outside, and
+        `doing`."""
         trust = self._trust
 
         def readable(said: str) -> str:
@@ -616,7 +672,8 @@ class Rounds:
         await self._run.reply.show(Progress(text=shown, doing=doing, trust=trust))
 
     async def _run_calls(self, calls: Sequence[Item]) -> None:
-        """The calls of one round; in the transcript their outcomes keep the calls' order."""
+        """Run the calls of one round and append their outputs to the transcript in the order of the
+        calls."""
         for call, outcome in zip(calls, await self._calls.run(calls), strict=True):
             self._items.append(
                 Item(kind="output", call_id=call.call_id, text=outcome.text, files=outcome.files)
@@ -624,6 +681,7 @@ class Rounds:
             self._files.extend(outcome.files)
 
     def _tool_context(self, call: ToolCall) -> ToolContext:
+        """Return the context of a call, able to propose changes and to record remote objects."""
         turn = self._run.turn
         ctx = self._tool_contexts.make_context(
             turn, self.thread, call, LANGUAGE.get(), self._show_progress
@@ -632,6 +690,8 @@ class Rounds:
         return replace(ctx, propose=lambda draft: self._services.changes.propose(ctx, draft))
 
     async def _record_remote(self, remote: Remote) -> None:
+        """Journal an object that the model's server now stores. Put a container into the thread's
+        record."""
         await self._journal.record_remote(self.thread.id, remote)
         if remote.kind == "container":
             self.thread = replace(self.thread, container=remote.id)

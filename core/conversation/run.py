@@ -1,4 +1,4 @@
-"""One attempt at a turn, and what was decided for it when it began."""
+"""The state of one attempt at a turn, and the decisions made at its beginning."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 class ChannelSettings(Protocol):
-    """What the operator set for a channel; "" and None: as everywhere."""
+    """The settings of a channel. The default of the installation applies where a value is "" or
+    None."""
 
     @property
     def instructions(self) -> str: ...
@@ -39,51 +40,53 @@ class ChannelSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Tool calls of one turn: those that cost (quick commands, agents, code), and all of them."""
+    """The largest numbers of tool calls in one turn: those that cost money (quick commands, agents,
+    code), and all of them."""
 
     costly: int = 20
     total: int = 60
 
 
 class ModelRounds(Protocol):
-    """What the model has said and done in this turn so far (`core.conversation.rounds.Rounds`)."""
+    """The model's side of a turn so far (`core.conversation.rounds.Rounds`)."""
 
     @property
     def visible_text(self) -> str:
-        """The text that a person sees."""
+        """The text that the person sees so far."""
 
     @property
     def last(self) -> RoundOutput | None:
-        """The round that called no tool; it is stored together with the answer."""
+        """The output of the round that called no tool. It is stored together with the answer."""
 
     @property
     def provenance(self) -> tuple[bool, Trust]:
-        """Whether text from outside is in the thread, and where links may lead then."""
+        """A pair: whether the thread contains text from outside, and which links are allowed in
+        that case."""
 
     @property
     def own_links(self) -> frozenset[str]:
-        """The links that code wrote under the answer."""
+        """The links that Ponte's code wrote under the answer."""
 
     @property
     def may_finish_elsewhere(self) -> bool:
-        """Whether another system may still finish what was called, though nobody waits."""
+        """True if a run in another system may still finish, although nothing waits for it."""
 
     @property
     def known_thread(self) -> Thread:
-        """The thread's record as it was before the turn."""
+        """The thread's record before the turn."""
 
     @property
     def thread(self) -> Thread:
-        """The thread's record as it is now."""
+        """The thread's record now."""
 
     async def cards(self) -> tuple[Card, ...]:
-        """Return what the turn proposed, as it stands now."""
+        """Return the cards of the turn's proposals in their current state."""
 
 
 @dataclass(slots=True)
 class TurnRun:
-    """One attempt at a turn. The command, the rights, the channel's settings and the language are
-    decided once; rights alone are checked again, at each tool call."""
+    """One attempt at a turn. Command, rights, channel settings and language are decided once. Only
+    the rights are checked again, at each tool call."""
 
     turn: Turn
     reply: Reply
@@ -92,29 +95,31 @@ class TurnRun:
     default_language: str
     command: TypedCommand | None = None
     command_error: PonteError | None = None
-    """Why the message is a command that cannot be read."""
+    """The error if the message is a command that cannot be parsed; else None."""
     rights: PlaceRights | None = None
     rounds: ModelRounds | None = None
-    """None until the model is asked."""
+    """The model's side of the turn; None until the model is asked."""
     _parsed_in: str = field(default="", init=False)
-    """The language in which the command was read."""
+    """The language in which the command was parsed last."""
 
     @property
     def message(self) -> Message:
+        """The message of the turn."""
         return self.turn.message
 
     @property
     def is_for_model(self) -> bool:
+        """True if the message goes to the model, because it is not a command."""
         return self.command is None and self.command_error is None
 
     @property
     def visible_text(self) -> str:
-        """What a person sees of the answer so far."""
+        """The text of the answer that the person sees so far."""
         return self.rounds.visible_text if self.rounds else ""
 
     async def set_message(self, message: Message) -> None:
-        """Take the message as it is known now. Set the language of the task that calls this, and
-        read the command in that language."""
+        """Replace the turn's message by this version of it. Set `LANGUAGE` for the calling task,
+        and parse the command again if the language differs from that of the last parsing."""
         self.turn = replace(self.turn, message=message)
         language = (
             nearest_locale(message.locale)
@@ -134,11 +139,12 @@ class TurnRun:
 
 @dataclass(frozen=True, slots=True)
 class ModelBriefing:
-    """What the model is told in a turn beside the items, and which tools it may call.
+    """The model's input beside the items, and the tools that it may call.
 
-    `model` and `effort`: "" for the defaults. `since`: see `Ask`. `trust`: where links may lead
-    once something from outside is in the thread; `has_outside_text`: it is already. `paying`: None
-    where no allowance limits the cost. `counts`: of each allowance, with this turn in it.
+    `model` and `effort`: "" for the defaults. `since`: the last earlier turn with items in the
+    thread (`RoundRequest.previous_seq`). `trust`: the links that are allowed if the thread contains
+    text from outside; `has_outside_text`: it does already. `paying`: None if no allowance limits
+    the cost. `counts`: the state of each allowance, including this turn.
     """
 
     thread: Thread

@@ -1,4 +1,4 @@
-"""What every turn works with, each behind its port."""
+"""The stores and services that every turn uses, each behind its port."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from core.tools.tool import Toolbox
 
 @dataclass(frozen=True, slots=True)
 class TurnServices:
-    """The stores and services that the manager, the typed commands and the upkeep share."""
+    """The stores and services that the conversation manager, the typed commands and the upkeep
+    share."""
 
     inbox: Inbox
     journal: Journal

@@ -1,4 +1,4 @@
-"""How a turn waits for its store, so that nothing that was paid for or done is lost."""
+"""Repeats writes while the store is unavailable, so that paid or finished work is not lost."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from core.runtime.retry import Backoff, retry
 log = structlog.get_logger("store")
 T = TypeVar("T")
 STORE_BACKOFF = Backoff(0.2, max_seconds=30.0)
-"""Pauses between attempts to write while the store is unavailable."""
+"""Pauses between attempts to write while the store is unavailable: 0.2 to 30 seconds."""
 
 
 async def until_stored(write: Callable[[], Awaitable[T]]) -> T:
-    """Await `write` again while the store is unavailable or full, for as long as that lasts. Raises
-    whatever else it raises."""
+    """Await `write` and return its result. Repeat it while it raises NotStored (the store is
+    unavailable or full), without a limit. Any other error is raised."""
 
     def wait(error: NotStored, failed: int) -> float:
         log.warning("write tried again", why=str(error), failed=failed)

@@ -1,4 +1,5 @@
-"""What must be done now and then: forgetting idle threads, sweeping files, erasing on servers."""
+"""Periodic duties: forget idle conversations, remove files and old data, erase objects on
+servers."""
 
 from __future__ import annotations
 
@@ -22,34 +23,39 @@ from core.rights.policy import place_names
 
 log = structlog.get_logger("upkeep")
 ROUND_INTERVAL_SECONDS = 3600.0
-"""Seconds between two rounds."""
+"""Seconds between two rounds of all duties."""
 ORPHAN_AGE_SECONDS = 3600.0
-"""Seconds after which a file whose event was never accepted is removed."""
+"""Seconds after which a file is removed if its event was never accepted."""
 DAY_SECONDS = 86_400.0
 DIRECTORY_DAYS = 30
-"""What a platform said of a person and has not confirmed for so long is deleted."""
+"""Days after which the row of a person is deleted if their platform has not confirmed it since."""
 ONCE_DAYS = 1
-"""What a request of its own was about is kept for so long after its last use."""
+"""Days after its last use until the conversation of a single request is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Days after which what nobody used is forgotten; 0 is never. `places`: of those that have
-    their own, by `platform`, `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`; the narrowest
-    holds. It is asked each time. `audit`: days after which lines of the audit log go."""
+    """Days after which unused conversations are forgotten; 0 for never.
+
+    `places` returns the places with a value of their own, by `platform`, `platform:WORKSPACE` or
+    `platform:WORKSPACE:CHANNEL`; the narrowest applies. It is called each time, because the
+    configuration can be reloaded. `audit`: days after which lines of the audit log are removed.
+    """
 
     everywhere: int = 0
     places: Callable[[], Mapping[str, int]] = dict
     audit: int = 0
 
     def of(self, address: Address) -> int:
+        """Return the number of days for the conversations of this place."""
         if address.channel.startswith(ONE_REQUEST_PREFIX):
             return ONCE_DAYS
         own = self.places()
         return next((own[p] for p in reversed(place_names(address)) if p in own), self.everywhere)
 
     def areas(self) -> Iterator[tuple[ConversationArea, int]]:
-        """What is forgotten after so many days."""
+        """Yield areas of conversations, each with the number of days after which it is
+        forgotten."""
         yield ConversationArea(is_one_request=True), ONCE_DAYS
         own = self.places()
         for place, days in {"": self.everywhere, **own}.items():
@@ -61,9 +67,9 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Maintenance:
-    """What the store wants done at times. `scrub` has what was deleted leave the store for good;
-    `settle` ends what is reserved for turns that are over and returns how many there were; `tidy`
-    removes what the store kept for a while."""
+    """Duties of the store. `scrub` removes deleted data from the store's files for good. `settle`
+    ends the reservations of turns that are over, and returns their number. `tidy` removes old
+    copies of the database."""
 
     scrub: Callable[[], Awaitable[None]]
     settle: Callable[[], Awaitable[int]]
@@ -71,9 +77,12 @@ class Maintenance:
 
 
 class Upkeep:
-    """`forget_idle` erases a conversation unless somebody has used it since a time (seconds since
-    the epoch); it returns the number of messages. Where `audit` or `directory` are given, old lines
-    and people whom platforms no longer confirm are removed, too."""
+    """Runs the periodic duties of an installation.
+
+    `forget_idle` erases a conversation unless it was used since a time (seconds since the epoch),
+    and returns the number of its messages. With `audit` and `directory`, old audit lines and people
+    that platforms no longer confirm are removed, too.
+    """
 
     def __init__(
         self,
@@ -93,11 +102,11 @@ class Upkeep:
         self._due = asyncio.Event()
 
     async def request_round(self, _: str = "") -> None:
-        """Ask for a round now: something was forgotten."""
+        """Start a round now, because something was forgotten."""
         self._due.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run rounds until cancelled."""
         while True:
             forgotten = self._due.is_set()
             self._due.clear()
@@ -109,7 +118,8 @@ class Upkeep:
                     await self._due.wait()
 
     async def once(self) -> None:
-        """Do each duty, whether or not the others fail. What fails is tried again next time."""
+        """Run each duty once. A duty that fails does not stop the others; the next round repeats
+        it."""
         for duty in (
             self._settle_reservations, self._forget_all_idle, self._drop_undo_images,
             self._sweep_files, self._purge_logs_and_people, self.erase,
@@ -117,6 +127,7 @@ class Upkeep:
             await self._run_duty(duty)
 
     async def _run_duty(self, duty: Callable[[], Awaitable[None]]) -> None:
+        """Run one duty and log its errors."""
         try:
             await duty()
         except PonteError as error:
@@ -125,6 +136,7 @@ class Upkeep:
             log.exception("upkeep broke")
 
     async def _forget_all_idle(self) -> None:
+        """Forget the conversations that nobody has used for the days that apply to their place."""
         services = self._services
         for area, days in self._retention.areas():
             since = time.time() - days * DAY_SECONDS
@@ -135,20 +147,23 @@ class Upkeep:
             await services.changes.ledger.purge(since, area)
 
     async def _settle_reservations(self) -> None:
+        """Settle reservations of turns that are over; their upper bounds are charged."""
         if self._maintenance and (settled := await self._maintenance.settle()):
             log.info("reservations settled by their bounds", count=settled)
 
     async def _drop_undo_images(self) -> None:
-        """What can no longer be undone needs no images of rows."""
+        """Erase the stored rows of changes that can no longer be undone."""
         await self._services.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:
+        """Remove files of messages that were never accepted, and old copies of the database."""
         await self._services.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
         if self._maintenance:
             await self._maintenance.tidy()
 
     async def _purge_logs_and_people(self) -> None:
-        """The audit log by whole days (UTC), so that a file is written anew once a day."""
+        """Remove old rows of people and old audit lines. Audit lines are removed by whole days
+        (UTC), so that a file is rewritten at most once a day."""
         if self._directory:
             await self._directory.purge(time.time() - DIRECTORY_DAYS * DAY_SECONDS)
         if self._audit and self._retention.audit:
@@ -158,7 +173,8 @@ class Upkeep:
                 log.info("audit lines dropped", count=gone)
 
     async def erase(self) -> None:
-        """What servers still hold of what was forgotten."""
+        """Erase objects that servers still store for forgotten conversations. Log those that cannot
+        be erased."""
         for remote in await self._services.journal.list_remotes_to_erase():
             try:
                 done = await self._services.model.erase(remote)

@@ -1,4 +1,4 @@
-"""`why`: which rule lets somebody do something here, or keeps them from it."""
+"""The command `why`: explains which rule allows or denies something."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ _APPROVES_ASKER = "Who asked for it decides, or an admin."
 
 @dataclass(frozen=True, slots=True)
 class Why:
+    """Answers the command `why`."""
+
     services: TurnServices
 
     async def answer(self, turn: Turn, asked: str) -> str:
-        """`asked`: the id of a change, a tool's name or a right. Raises NotFound."""
+        """Return the explanation for `asked`: the id of a change, the name of a tool, or a right.
+        Raise NotFound."""
         person, address = turn.message.author, turn.message.address
         if is_right(asked):
             right, _, name = asked.partition(":")
@@ -47,6 +50,8 @@ class Why:
         return "\n".join(f"- {explain(verdict)}" for verdict in verdicts)
 
     async def _of_change(self, turn: Turn, id: str) -> str:
+        """Explain who may decide on a change. Raise NotFound if there is none that the person may
+        see."""
         message = turn.message
         try:
             change = await self.services.changes.ledger.get(id)
@@ -75,6 +80,7 @@ class Why:
 
 
 def _who_decides(approval: Approval, change: Change) -> str:
+    """Return the sentence about who may approve the change."""
     if approval.names_approvers(change.proposal):
         return _APPROVES_NAMED
     return _APPROVES_ADMIN if approval.needs_admin(change) else _APPROVES_ASKER

@@ -1,7 +1,8 @@
 """Frozen data of proposed, approved and applied writes.
 
-A write tool makes a `Draft`. The ledger keeps it as a `Proposal`, a `Change` once somebody has
-decided; both go by one id. Each row of it is a `Step`, journalled before and after it is written.
+A write tool makes a `Draft`. The ledger stores it as a `Proposal`, which becomes a `Change` with
+the decision; both have the same id. Each row is a `ChangeStep`, journalled before and after it is
+written.
 """
 
 from __future__ import annotations
@@ -14,34 +15,40 @@ from typing import Any, Literal
 from core.domain.messages import Address, CardKind, Person, ReplyTo
 
 Row = Mapping[str, Any]
-"""A row's values by the names of its fields: plain JSON."""
+"""A row's values by field name, as plain JSON."""
 
 WriteKind = Literal["create", "update", "delete", "run"]
-"""`run`: a command of another system, its input as the one row. It cannot be taken back."""
+"""The kind of a write. `run` runs a command of another system, with its input as the only row; it
+cannot be undone."""
 
 ChangeState = Literal[
     "open", "denied", "expired", "withdrawn",
     "applying", "done", "partial", "failed", "undone",
 ]  # fmt: skip
-"""Until it is decided; then what came of it. `failed`: no row was written. `undone`: taken back."""
+"""The state of a proposal until it is decided, then of the change. `failed`: no row was written.
+`undone`: the change was taken back."""
 
 StepState = Literal["waiting", "writing", "done", "differs", "changed", "failed", "unknown"]
-"""`differs`: written, but the row now reads otherwise. `changed`: left alone, because the row is
-no longer as it was proposed on. `failed`: refused. `unknown`: it may have been written."""
+"""The state of one row's write. `differs`: written, but the row now has other values. `changed`:
+not written, because the row has changed since the proposal. `failed`: refused. `unknown`: it may
+have been written."""
 
 WRITTEN_STATES: tuple[StepState, ...] = ("done", "differs")
+"""States of a row that was written."""
 PENDING_STATES: tuple[StepState, ...] = ("waiting", "writing")
+"""States of a row with a write that is not finished."""
 PROPOSAL_LIFETIME_SECONDS = 86_400.0
 """Seconds until a proposal expires: 24 hours."""
 UNDO_LIFETIME_SECONDS = 7 * 86_400.0
-"""Seconds for which what was done can be taken back; then its row images are erased."""
+"""Seconds for which a change can be undone (7 days); after that its stored rows are erased."""
 MAX_PROPOSAL_ROWS = 100
-"""Rows in one proposal."""
+"""The largest number of rows in one proposal."""
 PONTE_PERSON = Person("ponte", "", name="Ponte")
-"""The decider where who asked is gone."""
+"""The decider that closes proposals after their asker has left."""
 POLICY_PERSON = Person("policy", "", name="policy")
-"""The decider where the operator's written policy decides by itself."""
+"""The decider of changes that the operator's policy approves."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+"""Letters and digits of ids."""
 
 
 NO_PROPOSAL_SENTENCE = "There is no proposal {id} here."
@@ -49,10 +56,11 @@ NO_PROPOSAL_SENTENCE = "There is no proposal {id} here."
 
 @dataclass(frozen=True, slots=True)
 class RowWrite:
-    """One row: `before` is what is compared and given back, `after` what is written.
+    """The write of one row. `before` has the values to compare with and to restore; `after` has the
+    values to write.
 
-    A create has no `before` and no `id` until it is done, a delete has no `after`. `mark` is the
-    applier's own, so that a created row whose answer was lost can be looked for.
+    A create has no `before`, and no `id` until it is done. A delete has no `after`. `mark` belongs
+    to the applier, which uses it to find a created row after a lost answer.
     """
 
     id: str = ""
@@ -63,12 +71,15 @@ class RowWrite:
 
 @dataclass(frozen=True, slots=True)
 class TargetView:
-    """The parts of a draft's target that Ponte reads; an applier stores them under fixed keys.
+    """The part of a draft's target that Ponte itself reads. An applier stores it under fixed keys.
 
-    `table_id` is what rules know a table by, beside its title ("" for none). `key` is the field
-    with a row's id. Of `links`, fields that hold links, an update's card shows what comes and
-    goes; `concealed` are fields that nobody here may know of; `anew` fields that the system fills
-    in by itself. `effect` of a run: "spend" changes nothing; `slug` is what runs.
+    - `table_id`: the id by which rules know a table, beside its title; "" for none.
+    - `key`: the field with a row's id.
+    - `link_fields`: fields that hold links; the card of an update shows added and removed links.
+    - `hidden_fields`: fields that nobody here may know of.
+    - `system_fields`: fields that the system fills in by itself, with a new value for each row.
+    - `effect` of a run: "spend" changes no data.
+    - `slug`: the command that runs.
     """
 
     table_id: str = ""
@@ -81,9 +92,8 @@ class TargetView:
 
     @classmethod
     def from_target(cls, target: Mapping[str, Any]) -> TargetView:
-        """Read them from a stored target. The keys `links`, `concealed` and `anew` are stored
-        data, so
-        they keep their names."""
+        """Return the view of a stored target. The keys `links`, `concealed` and `anew` must not be
+        renamed, because they are stored data."""
         return cls(
             table_id=str(target.get("table_id", "")), key=str(target.get("key", "id")),
             link_fields=frozenset(target.get("links", ())),
@@ -95,11 +105,12 @@ class TargetView:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The rows of one table that a write tool proposes to create, update, delete or run.
+    """The rows of one table that a write tool proposes to create, update or delete, or a run.
 
-    `target` is the applier's own way to find the table, of which others read its `view`; `title`
-    its name for people, `note` the English source of what a person should know before they
-    decide, `by` who asks (set by the ledger's `Change`), for the system's own records.
+    - `target`: tells the applier where to write. Other code reads only its `view`.
+    - `title`: the name of the table for people.
+    - `note`: the English source of a remark for the people who decide.
+    - `by`: the asker, for the system's own records; `Change.draft` sets it.
     """
 
     applier: str
@@ -112,21 +123,24 @@ class Draft:
 
     @property
     def view(self) -> TargetView:
+        """The part of the target that Ponte itself reads."""
         return TargetView.from_target(self.target)
 
     @property
     def row_count(self) -> int:
-        """Return how many table rows it affects; several writes may concern the same row."""
+        """The number of rows that the draft affects. Several writes may concern one row."""
         return len({row.id or number for number, row in enumerate(self.rows)})
 
 
 @dataclass(frozen=True, slots=True)
 class RowCheck:
-    """How a row stands when it is read: as before the write, as after it, or otherwise.
+    """The current state of a row: as before the write, as after it, or otherwise.
 
-    `now` is the row as it is, None where there is none; `write` has its id and mark filled in;
-    `differs` names the fields that do not hold what was to be written. `failed`: the system took it
-    and said later that it came to nothing; `words` say why it is that, or why it is not known.
+    - `failed`: the system accepted the write and reported later that it failed.
+    - `write`: the write with its id and mark filled in.
+    - `current`: the row as it is now; None if it does not exist.
+    - `differing_fields`: fields that do not hold the value to be written.
+    - `explanation`: the reason for the state, or why it is not known.
     """
 
     state: Literal["before", "after", "other", "failed"]
@@ -138,7 +152,7 @@ class RowCheck:
 
 @dataclass(frozen=True, slots=True)
 class ChangeStep:
-    """The progress of one row's write. `now` is the row as read back, `words` explain a failure in
+    """The progress of one row's write. `now` is the row as read back; `words` explain a failure in
     English."""
 
     number: int
@@ -150,9 +164,9 @@ class ChangeStep:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A draft with who asked for it, where and when. `undoes` is the change that it takes back.
+    """A draft with its asker, place and time. `undoes` is the id of the change that it takes back.
 
-    `seq` is the turn that it came up in, (`seq`, `call_id`) is unique: a call that runs again
+    `seq` is the turn that made it. (`seq`, `call_id`) is unique, so that a call that runs again
     after a crash finds its first proposal.
     """
 
@@ -169,16 +183,16 @@ class Proposal:
     expires: float
     undoes: str = ""
     has_named_approvers: bool = False
-    """The operator named who approves it."""
+    """True if the operator named approvers for it."""
     tool: str = ""
-    """What brought it, as models call it."""
+    """The name of the tool that proposed it."""
     is_decided_by_policy: bool = False
-    """Nobody is asked to decide on it: the operator's policy does."""
+    """True if the operator's policy approves it without a person."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """That `person` approved it, where they said so; more than one may be needed."""
+    """One person's approval, and where and when they gave it. A change may need more than one."""
 
     person: Person
     address: Address
@@ -189,9 +203,9 @@ class Consent:
 class Change:
     """A proposal with its decision and the result of each row.
 
-    `claim` is the `seq` of the event that decided: only it may take the write up again.
-    `forgotten`, `lapsed`: its row images are erased, by `forget` or because of its age, so that it
-    can no longer be undone.
+    `claim` is the `seq` of the event that decided. After a crash, only that event may continue the
+    write. `forgotten` and `lapsed`: the stored rows were erased, by `forget` or because of their
+    age, so that the change cannot be undone any more.
     """
 
     proposal: Proposal
@@ -204,45 +218,51 @@ class Change:
     forgotten: bool = False
     lapsed: bool = False
     version: int = 0
-    """Counts what people should see of it; a card is drawn anew when it rises."""
+    """Increases whenever the visible state changes; the card is then redrawn."""
     consents: tuple[Consent, ...] = ()
-    """Where several must approve it: of those who did, the first first."""
+    """The approvals so far, in their order, if several people must approve."""
 
     @property
     def id(self) -> str:
+        """The id of the proposal and of the change."""
         return self.proposal.id
 
     @property
     def draft(self) -> Draft:
+        """The draft, with the asker in `by`."""
         asker = self.proposal.asker
         return replace(self.proposal.draft, by=f"{asker.platform}:{asker.id}")
 
     @property
     def kind(self) -> CardKind:
+        """Return "proposal" if the change was never approved, else "change"."""
         decided = self.state not in ("open", "denied", "expired", "withdrawn")
         return "change" if decided else "proposal"
 
     @property
     def written_steps(self) -> tuple[ChangeStep, ...]:
+        """The steps with a written row."""
         return self.steps_in(*WRITTEN_STATES)
 
     def steps_in(self, *states: StepState) -> tuple[ChangeStep, ...]:
+        """Return the steps in one of these states."""
         return tuple(step for step in self.steps if step.state in states)
 
 
 NoticeStage = Literal["asked", "reminded", "expired"]
-"""What people are told of a proposal unasked, in this order."""
+"""The stages at which people are notified of a proposal unasked, in this order."""
 NoticeKind = Literal["copy", "reminder", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalNotice:
-    """One post that nobody asked for: a proposal's card in a direct message with one of its
-    approvers (`copy`), a `reminder`, or that it has `expired`. There is one for each change, kind
-    and person.
+    """One post that nobody asked for. There is one for each change, kind and person.
 
-    `to`: where it is posted; None until that is known. `text` stands above the card. `drawn`: the
-    version of the change that a copy shows.
+    - `kind`: `copy` is the card in a direct message with an approver, `reminder` a reminder of the
+      open proposal, `expired` the notice that it has expired.
+    - `reply_to`: where it is posted; None until that is known.
+    - `text`: the text above the card.
+    - `drawn_version`: the version of the change that a copy shows.
     """
 
     change: str
@@ -257,6 +277,7 @@ class ApprovalNotice:
 
     @property
     def key(self) -> tuple[str, NoticeKind, str]:
+        """The key of the notice: change, kind and person."""
         return self.change, self.kind, self.person.key
 
 
@@ -264,7 +285,7 @@ class ApprovalNotice:
 class DecisionRequest:
     """A person's request to approve, deny or undo, with the `seq` of their message or click.
 
-    `doing` shows them how far it is.
+    `show_progress` shows them a few words while it is carried out.
     """
 
     id: str
@@ -277,9 +298,9 @@ class DecisionRequest:
 
 
 def new_change_id() -> str:
-    """Return a random id of six characters (`[a-z2-7]{6}`); the ledger keeps ids unique.
+    """Return a random id of six characters (`[a-z2-7]{6}`). The ledger ensures that ids are unique.
 
-    One of them at least is a digit, so that no id is a word (`core.commands.grammar`).
+    At least one character is a digit, so that no id is a word (`core.commands.grammar`).
     """
     while True:
         id = "".join(secrets.choice(_ALPHABET) for _ in range(6))

@@ -1,38 +1,39 @@
-"""Everything that can go wrong and be told.
+"""All errors of Ponte that are shown to people or handled by type.
 
 PonteError
-├── Refusal                a person may not, here, now
+├── Refusal                the person may not do this, here and now
 │   ├── NotAllowed
 │   ├── OverBudget
 │   └── Forgotten          the conversation was erased
-├── StatusUnknown          the platform has not told who the person is: they try again
-├── BadInput               the person can mend it
+├── StatusUnknown          the platform has not identified the person yet; they can try again
+├── BadInput               the person can correct the input
 │   ├── Empty
 │   ├── TooLarge
 │   ├── UnknownCommand
 │   ├── NotFound
-│   └── Expired            a proposal that nobody decided in time
-├── NotStored              the disk or database refused: nothing was accepted
-├── Unstorable             the database does not take these values: asking it again cannot help
+│   └── Expired            nobody decided on the proposal in time
+├── NotStored              the disk or database is unavailable or full: nothing was accepted
+├── Unstorable             the database rejects these values: a repetition cannot help
 ├── AuditRefused           the audit log cannot be written: nothing was changed
-├── ModelError             the model cannot answer this
+├── ModelError             the model cannot answer
 │   ├── NoKey · WrongKey · UnknownModel · NoQuota · RateLimited · ModelDown
 │   ├── ModelSilent · TooLong · ModelRefused · Interrupted · TooManyRounds
-│   └── PersonRefused      the model's server refuses this person (said to them alone)
-├── ToolError              a tool could not do it; the model is told too
-│   └── WriteUnsure        a write whose answer was lost: it may have happened
-├── Undeliverable          the platform refuses the post for good
-│   ├── PostRemoved        a person deleted our post: never post it again
-│   └── Restored           what became of it since the backup is not known
-├── PlatformBusy           the platform asks us to wait (never shown)
-├── SettingsError          a setting is wrong: exit 2
-├── HomeTaken              another process holds the home: exit 1
+│   └── PersonRefused      the model's server rejects this person (shown only to them)
+├── ToolError              a tool failed; the model reads the error, too
+│   └── WriteUnsure        the answer to a write was lost: it may have happened
+├── Undeliverable          the platform rejects the post for good
+│   ├── PostRemoved        a person deleted Ponte's post: it is never posted again
+│   └── Restored           it is unknown what happened to the answer since the backup
+├── PlatformBusy           the platform asks Ponte to wait (never shown)
+├── SettingsError          a setting is wrong: exit code 2
+├── HomeTaken              another process uses the home directory: exit code 1
 ├── Superseded             an old attempt or generation may write nothing more (never shown)
-│   └── TakenOver          this process stood still for so long that another one has the turn
-└── Draining               this process stops: the turn is put back for the next one (never shown)
+│   └── TakenOver          this process did not respond for so long that another one has the turn
+└── Draining               this process stops and puts the turn back into the queue (never shown)
 
-An error is raised once, at the depth that understands it. `sentence` is the English source with
-`{placeholders}`; `words(locale)` is what a person reads: what happened, what was kept, what to do.
+Each error is raised once, by the code that understands the failure. `sentence` is the
+English source text with `{placeholders}`. `words(locale)` is the text for the person: what
+happened, what was stored, what to do.
 """
 
 from __future__ import annotations
@@ -42,12 +43,17 @@ from typing import Any
 from core.text.i18n import say, translate_word
 
 RESTORED_REASON = "restored"
-"""Why a turn that was under way in a backup ended without being posted."""
+"""The reason recorded for a turn that was under way in a backup and ended without a post."""
 _TRANSLATED_VALUES = frozenset({"cause", "what", "why"})
-"""Values that may be words of the catalogue themselves."""
+"""Names of values that may be translatable texts themselves."""
 
 
 class PonteError(Exception):
+    """The base class of all errors, with a stable `code` and a translatable sentence.
+
+    `values` fill the placeholders of the sentence.
+    """
+
     code = "internal"
     sentence = (
         "Something went wrong on my side. Your message is kept; "
@@ -60,7 +66,7 @@ class PonteError(Exception):
         super().__init__(self.sentence)
 
     def words(self, locale: str | None = None) -> str:
-        """In `locale`, else in the language of whoever asked."""
+        """Return the translated sentence, in `locale` or else in the asker's language."""
         told = {
             name: translate_word(str(self.values[name]), locale)
             for name in _TRANSLATED_VALUES & self.values.keys()
@@ -75,15 +81,19 @@ class PonteError(Exception):
 
 
 class Refusal(PonteError):
+    """The person may not do this, here and now."""
+
     code = "forbidden"
 
 
 class NotAllowed(Refusal):
+    """The person lacks a right."""
+
     sentence = "You may not do that here. An admin of this bot can allow it."
 
 
 class OverBudget(Refusal):
-    """`limit`: which one, as metrics name it."""
+    """An allowance or a limit is used up. `limit` is its name in metrics."""
 
     code = "too_many"
     limit = "daily_turns"
@@ -91,11 +101,15 @@ class OverBudget(Refusal):
 
 
 class Forgotten(Refusal):
+    """The conversation was erased."""
+
     code = "forgotten"
     sentence = "That conversation was forgotten; what it said is gone."
 
 
 class StatusUnknown(PonteError):
+    """The platform has not reported in time who the person is."""
+
     code = "status_unknown"
     sentence = (
         "I could not find out in time whether you are a member here, so I did nothing. "
@@ -104,15 +118,21 @@ class StatusUnknown(PonteError):
 
 
 class BadInput(PonteError):
+    """The person can correct the input."""
+
     code = "bad_request"
 
 
 class Empty(BadInput):
+    """The message has no text, file or quote."""
+
     code = "empty"
     sentence = "Your message is empty. Write a few words, or `help`."
 
 
 class TooLarge(BadInput):
+    """A file or text exceeds its limit."""
+
     code = "too_large"
     sentence = "That is too large: {size}, and at most {limit} fit. Send a smaller one, or a file."
 
@@ -122,16 +142,22 @@ class UnknownCommand(BadInput):
 
 
 class NotFound(BadInput):
+    """There is no such object, or the person may not know of it."""
+
     code = "not_found"
     sentence = "There is no {what} here."
 
 
 class Expired(BadInput):
+    """Nobody decided on the proposal within 24 hours."""
+
     code = "expired"
     sentence = "{id} has expired: nobody approved it within 24 hours, and nothing was changed."
 
 
 class NotStored(PonteError):
+    """The disk or the database is unavailable or full. Nothing was accepted."""
+
     code = "not_stored"
     sentence = (
         "I could not store your message, so I did not take it. "
@@ -140,7 +166,7 @@ class NotStored(PonteError):
 
 
 class Unstorable(PonteError):
-    """The database works, and does not take these values: their encoding, range or size."""
+    """The database works but rejects these values because of their encoding, range or size."""
 
     code = "unstorable"
     sentence = (
@@ -150,55 +176,78 @@ class Unstorable(PonteError):
 
 
 class ModelError(PonteError):
+    """The model cannot answer."""
+
     code = "model"
 
 
 class NoKey(ModelError):
+    """No API key is configured."""
+
     code = "no_key"
     sentence = "No model is set up: the operator must set OPENAI_API_KEY."
 
 
 class WrongKey(ModelError):
+    """The model's server rejects the API key."""
+
     code = "wrong_key"
     sentence = "The model's server refuses the key. The operator must check OPENAI_API_KEY."
 
 
 class UnknownModel(ModelError):
+    """The model's server does not know the configured model."""
+
     code = "unknown_model"
     sentence = "The model {model!r} is not known to the server. The operator must set PONTE_MODEL."
 
 
 class NoQuota(ModelError):
+    """The account has no credit left."""
+
     code = "no_quota"
     sentence = "The model's account has no credit left. The operator must top it up."
 
 
 class RateLimited(ModelError):
+    """The model's server limits the rate of requests."""
+
     code = "rate_limited"
     sentence = "The model's server is busy. Please try again in {seconds} s."
 
 
 class ModelDown(ModelError):
+    """The model's server does not respond, or ended the stream too early."""
+
     code = "model_down"
     sentence = "The model's server does not answer. Your message is kept; try again in a minute."
 
 
 class ModelSilent(ModelError):
+    """The stream sent nothing for too long."""
+
     code = "model_silent"
     sentence = "The model said nothing for {seconds} s, so I stopped waiting. Please try again."
 
 
 class TooLong(ModelError):
+    """The conversation exceeds the model's context."""
+
     code = "too_long"
     sentence = "This conversation is too long for the model. Write `new` to start a fresh one."
 
 
 class ModelRefused(ModelError):
+    """The model declined to answer."""
+
     code = "refused"
     sentence = "The model declined to answer that."
 
 
 class PersonRefused(ModelRefused):
+    """The model's server rejects this person because of earlier requests. Only they see this
+    error."""
+
     code = "person_refused"
     sentence = (
         "The model's server refuses to answer you, because of what was asked under your name "
@@ -207,6 +256,8 @@ class PersonRefused(ModelRefused):
 
 
 class Interrupted(ModelError):
+    """The process died several times during this turn."""
+
     code = "interrupted"
     sentence = (
         "I was interrupted {times} times while answering this and gave up, so that nothing is "
@@ -215,13 +266,18 @@ class Interrupted(ModelError):
 
 
 class TooManyRounds(ModelError):
+    """The turn used the largest number of model calls without an answer."""
+
     code = "too_many_rounds"
     sentence = "I used my tools {rounds} times without coming to an end, so I stopped here."
 
 
 class ToolError(PonteError):
-    """`hint` tells the model what to try instead; `code` is one word for it and for logs; `usage`
-    (a `core.domain.messages.Usage`) what the failed call cost all the same."""
+    """A tool failed. The model reads the error as the outcome of its call.
+
+    `hint` tells the model what to try instead. `code` names the error for the model and for logs.
+    `usage` (a `core.domain.messages.Usage`) is the cost of the failed call.
+    """
 
     code = "tool"
 
@@ -235,23 +291,28 @@ class ToolError(PonteError):
 
 
 class WriteUnsure(ToolError):
-    """Raised by an applier where it cannot say whether its write happened."""
+    """The applier cannot tell whether its write happened."""
 
 
 class Undeliverable(PonteError):
-    """`reason` is the platform's own word for it, for the log."""
+    """The platform rejects the post for good. `reason` is the platform's own error code, for the
+    log."""
 
     code = "undeliverable"
     sentence = "I could not post my last answer here ({reason}). It is kept."
 
 
 class PostRemoved(Undeliverable):
+    """A person deleted Ponte's post. It is never posted again."""
+
     code = "removed"
     sentence = "The answer was removed by a person."
 
 
 class Restored(Undeliverable):
-    """Said with the next message: unasked it might come beside an answer that was given."""
+    """A turn's answer may be missing because a backup was restored. The next answer in the
+    conversation mentions it, because a post of its own might appear next to an answer that was
+    given."""
 
     code = RESTORED_REASON
     sentence = (
@@ -261,7 +322,7 @@ class Restored(Undeliverable):
 
 
 class PlatformBusy(PonteError):
-    """`seconds`: how long the platform asks us to wait, as its Retry-After says."""
+    """The platform asks Ponte to wait. `seconds` is the time from its Retry-After header."""
 
     code = "platform_busy"
     sentence = "The platform asks me to wait {seconds} s."
@@ -272,40 +333,51 @@ class PlatformBusy(PonteError):
 
 
 class SettingsError(PonteError):
+    """A setting is wrong. The process exits with code 2."""
+
     code = "settings"
 
 
 class HomeTaken(PonteError):
+    """Another process uses the home directory. The process exits with code 1."""
+
     code = "home_taken"
     sentence = "Another Ponte (process {pid}) already uses {home}. Stop it, or set PONTE_HOME."
 
 
 class Superseded(PonteError):
+    """An old attempt of a turn, or one of a forgotten conversation, tried to write."""
+
     code = "superseded"
     sentence = "An older attempt tried to write."
 
 
 class TakenOver(Superseded):
+    """Another process has this turn, or may have it."""
+
     code = "taken_over"
     sentence = "Another process has this turn, or may have it."
 
 
 class Draining(PonteError):
+    """This process stops. The turn goes back into the queue, and the next process continues it."""
+
     code = "draining"
     sentence = "This process stops; the next one goes on."
 
 
 REFUSALS = frozenset({NotAllowed.code, OverBudget.code, "not_allowed"})
-"""The codes of what a right or an allowance keeps a person from, also where a model reads it."""
+"""Codes of denials by a right or an allowance, including the code that a model reads."""
 
 
 def is_refusal(code: str) -> bool:
-    """Return whether this code's answer tells a person that they get none."""
+    """Return whether an answer with this error code denies the person a right or an allowance, or
+    could not check it."""
     return code in REFUSALS or code == StatusUnknown.code
 
 
 class AuditRefused(PonteError):
-    """`path` is the file, `cause` the system's words."""
+    """The audit log cannot be written. `path` is its file, `cause` the error text of the system."""
 
     code = "audit"
     sentence = (

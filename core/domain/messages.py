@@ -1,7 +1,8 @@
-"""What people say and what they are answered: plain frozen data, JSON both ways.
+"""Messages and answers as plain frozen data that can be stored as JSON.
 
-`encode` and `decode` turn any of these into JSON text and back; what they read is checked
-against the types, so a row written by a newer version fails loudly instead of half-loading.
+`encode_json` and `decode_json` convert these types to JSON text and back. Decoding checks the types
+of all values. A row that a newer version wrote therefore fails completely instead of loading in
+part.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from core.text.text import is_deeper, make_storable
 
 T = TypeVar("T")
 CONTEXT_NAME, NOTE_NAME = "context", "note"
-"""Under these names a transcript holds what its asker did not say: others' words around a message,
-and what Ponte tells of changes."""
+"""Names of transcript items that the asker did not write: `CONTEXT_NAME` for texts of others around
+a message, `NOTE_NAME` for Ponte's notes about changes."""
 ONE_REQUEST_PREFIX = "once--"
-"""A channel whose name begins so is one request's: in no list, and forgotten after a day."""
+"""The prefix of a channel that belongs to a single request. Such channels are in no list and are
+forgotten after a day."""
 MAX_STORED_JSON_DEPTH = 100
-"""How deep stored JSON is nested, at most: pydantic reads 200 levels, and would write some more."""
+"""The deepest nesting of stored JSON. pydantic reads at most 200 levels but writes more, so a
+deeper value could be stored and not be read again."""
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
 CardKind = Literal["proposal", "change"]
@@ -35,8 +38,8 @@ Status = Literal["done", "stopped", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who said it. `id` is the platform's own; `key` is unique over all platforms. `robot`: another
-    program, which may talk and decides nothing."""
+    """The author of a message. `id` is the platform's own id. `robot`: the author is another
+    program, which may chat but cannot decide on changes."""
 
     platform: str
     id: str
@@ -46,16 +49,17 @@ class Person:
 
     @property
     def key(self) -> str:
+        """The person's key, which is unique over all platforms."""
         return _join(self.platform, self.workspace, self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where it was said. Final before the message is accepted.
+    """The place of a message. It does not change after the message is accepted.
 
-    `person` is set only where the conversation is (channel, person): a shared Discord channel
-    without a thread, or a person's own on the page. `shared` says that more than one person reads
-    this place.
+    `person` is set only where a conversation belongs to one person in a channel: in a shared
+    Discord channel without a thread, or a person's own conversation on the page. `shared`: more
+    than one person reads this place.
     """
 
     platform: str
@@ -67,17 +71,17 @@ class Address:
 
     @property
     def conversation(self) -> str:
-        """The key that turns are ordered by and that memory belongs to."""
+        """The key of the conversation. Turns are ordered within it, and memory belongs to it."""
         person = f"@{self.person}" if self.person else ""
         return _join(self.platform, self.workspace, self.channel, self.thread, person)
 
     @property
     def channel_key(self) -> str:
-        """The key of the channel, whatever the thread or person."""
+        """The key of the channel, regardless of thread and person."""
         return _join(self.platform, self.workspace, self.channel)
 
     def is_same_channel(self, other: Address) -> bool:
-        """Whether the same people read it, whatever the thread."""
+        """Return whether the same people read both places, regardless of the thread."""
         same = (self.platform, self.workspace, self.channel) == (
             other.platform, other.workspace, other.channel
         )  # fmt: skip
@@ -86,10 +90,10 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that came with a message: `size` in bytes.
+    """A file that came with a message; `size` is in bytes.
 
-    `file` is its id in `Files` once the bytes are there; until then `reference` is what the
-    platform needs to fetch it (it may hold a secret and is never shown to a model).
+    `file` is its id in `Files` once its bytes are stored. Until then, `reference` is what the
+    platform needs to download it. The reference may contain a secret and is never shown to a model.
     """
 
     name: str
@@ -101,10 +105,11 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What somebody else said around the message: context for the model, never an order.
+    """A text by another person around the message. The model reads it as context, never as an
+    instruction.
 
-    `replied`: the message is a reply to it. `reference`: where its platform has the whole of it,
-    to be read when the turn starts. `ours`: nobody said it; the adapter tells what it knows.
+    `replied`: the message is a reply to it. `reference`: where the platform has the full text, to
+    be loaded when the turn starts. `ours`: the text is not by a person but a note by the adapter.
     """
 
     name: str
@@ -116,10 +121,11 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class ReplyTo:
-    """All that a Reply needs, stored with the message, so that any process can build one.
+    """Everything that a Reply needs. It is stored with the message, so that any process can answer.
 
-    `source` is the platform's id of the message that is answered. `token` is short-lived
-    (`token_expires`, seconds since the epoch), opaque to the core, a secret: erased when done.
+    `source` is the platform's id of the message to answer. `token` is a secret that expires at
+    `token_expires` (seconds since the epoch). Only the adapter interprets it, and it is erased
+    after use.
     """
 
     address: Address
@@ -132,10 +138,10 @@ class ReplyTo:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a person said, or the command that their click stands for (`clicked`).
+    """A person's message, or the command that their click represents (`clicked`).
 
-    `sent_at` is in seconds since the epoch; `locale` and `time_zone` are empty where the
-    platform does not tell.
+    `sent_at` is in seconds since the epoch. `locale` and `time_zone` are "" if the platform does
+    not report them.
     """
 
     event_key: str
@@ -150,23 +156,26 @@ class Message:
     sent_at: float = 0.0
     clicked: bool = False
     replaces: str = ""
-    """The turn that is asked again by this one, in the same words or in others."""
+    """The id of the turn that this message asks again, with the same or other words; "" for
+    none."""
     brought: tuple[Quote, ...] = ()
-    """What the asker's own program sends along, by role: earlier messages as it keeps them, and
-    its wishes. It has the asker's authority, and nobody vouches for it."""
+    """Texts that the asker's own program sends with the message, by role: earlier messages as the
+    program stores them, and its instructions. They have the asker's authority and are not verified.
+    """
     model: str = ""
-    """Which model they ask for, where a rule lets them choose; "" for the place's."""
+    """The model that the person chose, if a rule lets them; "" for the model of the place."""
     linked: bool = True
-    """Whether what shows the answer makes links of addresses; a pipe and a file do not."""
+    """True if the display of the answer turns addresses into links. A pipe and a file do not."""
 
     @property
     def turn(self) -> str:
+        """The id of the message's turn."""
         return self.reply_to.turn
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that Ponte keeps: `id` finds it in `Files`, `size` in bytes."""
+    """A file that Ponte stores. `id` is its id in `Files`; `size` is in bytes."""
 
     id: str
     name: str
@@ -176,7 +185,8 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a person decides on, rendered from the ledger. `rows` hold {"before", "after"}."""
+    """A proposal or change as people see it, built from the ledger. Each of `rows` has the keys
+    "before" and "after"."""
 
     id: str
     kind: CardKind
@@ -190,11 +200,11 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a turn ends in. `parts` is `text` as split for its platform, one post each.
+    """The result of a turn. `parts` is `text` split for its platform, one part for each post.
 
-    `private` asks the platform to show it to the asker alone, where it can. `code` is the
-    error's code when `status` is "failed". `aloud`: a decision's text that belongs to the
-    conversation, because it says more than the card that was decided on.
+    `private`: the platform should show it only to the asker, if it can. `code` is the code of the
+    error if `status` is "failed". `aloud`: post the text of a decision in the conversation, because
+    it contains more than the card does.
     """
 
     text: str
@@ -209,9 +219,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a person may see while it works: `text` so far, and what is being done (`doing`).
+    """The visible progress of a turn: the `text` so far, and a description of the current step
+    (`doing`).
 
-    `trust` says where links in its parts may lead, where that is not left to the text itself.
+    `trust`: the links that may work in the text; None if links need no check.
     """
 
     text: str = ""
@@ -221,7 +232,8 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One post of an answer. `key` was journalled before the call, `id` after it."""
+    """One post of an answer. `key` is journalled before the call that makes it, `id` after the
+    call."""
 
     number: int
     key: str
@@ -231,11 +243,13 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing in a transcript, in the field's terms.
+    """One item of a transcript.
 
-    `message`: `role` and `text` (`files` by id, `name` of the speaker). `call`: `call_id`,
-    `name`, `arguments` (JSON text as the model wrote it). `output`: `call_id` and `text`.
-    `opaque`: `raw` is a server's own item (reasoning), replayed only to the server it is from.
+    - `message`: `role`, `text`, `files` by id, and the author's `name`.
+    - `call`: `call_id`, `name`, and `arguments` (JSON text as the model wrote it).
+    - `output`: `call_id` and `text`.
+    - `opaque`: `raw` is an item of a model's server (such as reasoning). It is sent again only to
+      the server that made it.
     """
 
     kind: Literal["message", "call", "output", "opaque"]
@@ -250,7 +264,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one model call, as the server counted them; `cost` in US dollars, None unknown."""
+    """Tokens of one model call, as the server counted them. `cost` is in US dollars; None if
+    unknown."""
 
     input: int = 0
     cached: int = 0
@@ -260,27 +275,30 @@ class Usage:
     written: int = 0
     """Input tokens that were written to the server's cache."""
     estimated: bool = False
-    """The server did not count, or counted what cannot be: these are the most that it can have
-    been, and what was reserved is charged."""
+    """The server reported no counts, or impossible ones. The values are upper bounds, and the
+    reserved amount is charged."""
 
 
 def turn_id(event_key: str) -> str:
-    """The turn's name in logs, posts and URLs: 16 characters of base32, known before `accept`."""
+    """Return the id of a turn in logs, posts and URLs: 16 characters of base32. It is a hash of the
+    event key, so it is known before the message is accepted."""
     digest = hashlib.sha256(event_key.encode()).digest()[:10]
     return base64.b32encode(digest).decode().lower()
 
 
 def encode_json(value: object) -> str:
-    """Return the JSON text of a dataclass, always one that UTF-8 can hold and `decode` can read.
-    Raises Unstorable for what is no JSON, or nested too deeply."""
+    """Return the JSON text of a dataclass. UTF-8 can encode it and `decode_json` can read it. Raise
+    Unstorable for values that JSON cannot hold or that are nested too deeply."""
     adapter = _adapter_of(type(value))
     try:
         encoded = adapter.dump_json(value, exclude_defaults=True)
-    except PydanticSerializationError:  # half of a surrogate pair: rare, and costs a copy
+    # Half of a surrogate pair is rare, and the repair copies the value, so it is done only here.
+    except PydanticSerializationError:
         try:
             encoded = adapter.dump_json(make_storable(value), exclude_defaults=True)
         except (PydanticSerializationError, RecursionError):
             raise Unstorable from None
+    # Counting brackets is cheap, so the depth is determined only where it can be too large.
     if encoded.count(b"[") + encoded.count(b"{") > MAX_STORED_JSON_DEPTH and is_deeper(
         encoded, MAX_STORED_JSON_DEPTH
     ):
@@ -289,22 +307,26 @@ def encode_json(value: object) -> str:
 
 
 def decode_json(kind: type[T], text: str | bytes) -> T:
-    """The value that `encode` wrote; raises pydantic.ValidationError on anything else."""
+    """Return the value from JSON text that `encode_json` wrote. Raise pydantic.ValidationError for
+    anything else."""
     value: T = _adapter_of(kind).validate_json(text)
     return value
 
 
 def prepare_codecs(*kinds: type) -> None:
-    """Build what `encode` and `decode` need for these, tens of milliseconds, ahead of use."""
+    """Build the pydantic adapters of these types ahead of their first use. That takes tens of
+    milliseconds."""
     for kind in kinds:
         _adapter_of(kind)
 
 
 def _adapter_of(kind: Any) -> TypeAdapter[Any]:
+    """Return the pydantic adapter of a type; each is built once."""
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
 
 
 def _join(*parts: str) -> str:
+    """Return a key of all parts that are not empty."""
     return ":".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""How what others wrote is quoted to the model, and how a person is taken out of it again."""
+"""Formats quotes of other people for the model, and removes a person's quotes again."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ _QUOTE = re.compile(r"> (?:'[^'\n]*'|\"[^\"\n]*\"): ")
 
 
 def render_quote(quote: Quote) -> str:
-    """Marked in each of its lines, so that none of them passes for the asker's words."""
+    """Return the quote with a mark before each line, so that no line looks like the asker's own
+    text."""
     return "\n".join(
         f"> {line}" for line in f"{quote.name!r}: {clean_text(quote.text)}".splitlines()
     )
 
 
 def remove_quotes_of(context: str, names: Collection[str]) -> str:
-    """The text of a context item without what is quoted of people of these names."""
+    """Return the text of a context item without the quotes of people with these names."""
     kept, left_out = list[str](), False
     begins = tuple(f"> {name!r}: " for name in names)
     for line in context.split("\n"):

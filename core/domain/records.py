@@ -1,6 +1,6 @@
 """Frozen data that the ports pass to each other.
 
-Times are seconds since the epoch, sizes bytes, unless a name says otherwise.
+Times are in seconds since the epoch and sizes in bytes, unless a name says otherwise.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from core.domain.messages import Address, Answer, File, Item, Message, Person, P
 from core.text.i18n import say
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
+"""States of a turn that has ended."""
 CRASHED_REASON = "crashed"
-"""Why a turn is given up: its process died again and again while it ran alone."""
+"""The refusal of a turn that is given up because its process died several times while it ran
+alone."""
 
 TurnState = Literal[
     "new", "running", "answered", "posting",
     "done", "stopped", "failed", "undeliverable", "removed", "withdrawn",
 ]  # fmt: skip
+"""The state of a turn; the last six are final."""
 
 AmendResult = Literal["unstarted", "started", "unknown"]
+"""The result of editing or deleting a stored message (`Inbox.amend`): its turn had not started, had
+started, or the message is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +40,15 @@ class Receipt:
     turn: str
     is_new: bool
     turns_ahead: int = 0
-    """How many turns of the same conversation come first."""
+    """The number of turns of the same conversation that come first."""
     refusal: str = ""
-    """Which limit of its sender the message exceeds, as in `fast:20`; "" for none. Such a message
-    is
-    answered at once with a refusal."""
+    """The limit of its sender that the message exceeds, as in `fast:20`; "" for none. Such a
+    message is answered at once with a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One model call of a turn: `complete` once its items are journalled."""
+    """One model call of a turn. `complete` is True once its items are journalled."""
 
     number: int
     response: str = ""
@@ -63,9 +67,9 @@ class RoundOutput:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool call of a turn; `outcome` is None while it is not known to have ended.
+    """A tool call of a turn. `outcome` is None until the call is known to have ended.
 
-    `handle` is what the system that runs it calls it there, once that is known.
+    `handle` identifies the run in the system that executes it, once it is known.
     """
 
     call_id: str
@@ -78,9 +82,9 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One attempt to take a stored message to its answer, with all that is journalled of it.
+    """One attempt to answer a stored message, with everything that the journal holds about it.
 
-    (`seq`, `attempt`, `generation`) guards each write: an old attempt gets Superseded.
+    (`seq`, `attempt`, `generation`) guards each write: a write by an old attempt raises Superseded.
     """
 
     seq: int
@@ -96,19 +100,21 @@ class Turn:
     answer: Answer | None = None
     accepted_at: float = 0.0
     refusal: str = ""
-    """Why it is not taken up: "fast" or "waiting", and the `limit` that says so; or CRASHED, and in
-    `limit` how often."""
+    """Why the message is refused: "fast" or "waiting", with the exceeded limit in `limit`; or
+    `CRASHED_REASON`, with the number of crashes in `limit`. "" for none."""
     limit: int = 0
     undelivered_reason: str = ""
-    """Why an earlier answer there could not be posted, until an answer has told it."""
+    """Why an earlier answer in this conversation could not be posted, until an answer has mentioned
+    it."""
 
     @property
     def id(self) -> str:
+        """The id of the turn in logs, posts and URLs."""
         return self.message.turn
 
     @property
     def is_untouched(self) -> bool:
-        """Return whether no process has done anything for this turn yet."""
+        """True if no process has done anything for this turn yet."""
         return self.attempt == 1 and not (self.items or self.calls or self.answer)
 
 
@@ -124,11 +130,11 @@ class TranscriptEntry:
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """The assistant's memory of one conversation; small, kept in the thread map.
+    """The model's memory of one conversation: a small record in the thread map.
 
-    `remote` is the current OpenAI Conversation, `remote_upto` the last transcript turn (`seq`)
-    that it is known to hold whole; -1: not known, so its tail is read before it is used. Both
-    can be lost without harm.
+    `remote` is the current OpenAI conversation. `remote_upto` is the last turn (`seq`) of the
+    transcript that it is known to contain completely. -1 means unknown: its end is read before it
+    is used. Both values can be lost without harm.
     """
 
     conversation: str
@@ -228,15 +234,16 @@ class RequestPayment(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RoundRequest:
-    """One round's question. `input` is what the thread has not heard yet.
+    """The request of one round. `input` is the items that the thread has not received yet.
 
-    `history` gives the transcript before `input`, for servers that keep none and for repairs.
-    `response` is the id of this round's response from before a crash, if one was journalled.
-    `preface` belongs to the turn's input (date, zone, name, language), never to the cached prefix.
-    `seq` is the turn's; `since` that of the last turn before it with anything in the transcript:
-    a remote conversation whose `remote_upto` is smaller lacks something, or holds too much.
-    `model` and `effort` are those of its place; "" for the operator's own. `paying` None: nothing
-    bounds what it may cost.
+    - `history` returns the transcript before `input`, for servers that store none and for repairs.
+    - `response` is the id of this round's response from before a crash, if one was journalled.
+    - `preface` (date, zone, name, language) belongs to the turn's input, never to the cached
+      prefix.
+    - `seq` is the turn, `previous_seq` the last earlier turn with items in the transcript. A remote
+      conversation with a smaller `remote_upto` lacks something, or contains too much.
+    - `model` and `effort` are those of the place; "" for the defaults.
+    - `payment` is None if nothing limits the cost.
     """
 
     thread: Thread
@@ -259,10 +266,10 @@ class RoundRequest:
 
 @dataclass(frozen=True, slots=True)
 class ResponseStarted:
-    """The server gave its response an id. It is journalled at once, so that it is found after a
-    crash.
+    """The server assigned an id to its response. It is journalled at once, to find the response
+    after a crash.
 
-    A second one in the same round means that the first response was lost: discard its text.
+    A second event in the same round means that the first response was lost: discard its text.
     """
 
     response: str
@@ -277,10 +284,11 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class RemoteStored:
-    """The server now keeps something for this thread (`Remote`), to be journalled at once.
+    """The server now stores an object for this thread (`Remote`). It must be journalled at once.
 
-    `thread` is the record as it stands after this, when the remote is its current one; `listed`:
-    the id is known to whoever erases already, as a spare one.
+    `thread` is the thread's record with the object, if the object is its current one. `is_listed`:
+    the object was created in advance as a spare one, so the code that erases objects already knows
+    its id.
     """
 
     remote: Remote
@@ -295,7 +303,7 @@ class RoundCompleted:
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
     thread: Thread | None = None
-    """The thread record as it stands after this round, where the model changed it."""
+    """The thread's record after this round, if the model changed it."""
     is_truncated: bool = False
     """The answer was cut off because it reached its token limit."""
 
@@ -307,11 +315,12 @@ Effect = Literal["read", "write", "spend", "code"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a tool call ended. `text` is what the model reads, capped by the turn.
+    """The result of a tool call. `text` is for the model; the turn limits its length.
 
-    `unknown`: it was interrupted and may have happened. `proposed`: nothing was done yet,
-    `proposal` waits for a person. An `ok` with a `proposal` was done by the operator's policy.
-    `sources` are lines of Markdown, rendered by code, that say where figures come from.
+    - `unknown`: the call was interrupted and may have happened.
+    - `proposed`: nothing was done yet; `proposal` waits for a person.
+    - `ok` with a `proposal`: the operator's policy approved the change.
+    - `sources`: lines of Markdown, written by Ponte's code, that name the sources of figures.
     """
 
     status: Literal["ok", "error", "unknown", "proposed"]
@@ -320,9 +329,9 @@ class Outcome:
     proposal: str = ""
     sources: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
-    """What the call itself cost, where another model, a container or a run was paid for."""
+    """The cost of the call itself, if it used another model, a container or a paid run."""
     paid: str = ""
-    """What was paid for, as reports name it; "" for the tool."""
+    """The name in reports of what was paid for; "" for the tool itself."""
 
 
 class ContextFiles(Protocol):
@@ -333,7 +342,7 @@ class ContextFiles(Protocol):
         last."""
 
     async def read(self, file: File) -> bytes:
-        """Raises NotFound."""
+        """Return the bytes of a file. Raise NotFound."""
 
     async def save(self, name: str, type: str, data: bytes) -> File:
         """Store a file that the tool made and return it for the outcome. Raise NotStored."""
@@ -344,6 +353,7 @@ async def _ignore(_: object) -> None:
 
 
 async def _reject_proposal(_: Draft) -> Outcome:
+    """Raise ToolError: in this context, nothing can be proposed."""
     raise ToolError(
         "Nothing can be proposed here.",
         code="not_offered",
@@ -355,8 +365,8 @@ async def _reject_proposal(_: Draft) -> Outcome:
 class ToolContext:
     """The context of a tool call: the asker, the place, and what the tool may use.
 
-    `zone` is the asker's IANA time zone. `handle` is what `known_as` was told before a crash: the
-    tool goes on with that and begins nothing anew.
+    `zone` is the asker's IANA time zone. `handle` is the value that `record_handle` got before a
+    crash: the tool then continues that run and begins no other.
     """
 
     asker: Person
@@ -368,29 +378,33 @@ class ToolContext:
     locale: str
     show_progress: Callable[[str], Awaitable[None]]
     propose: Callable[[Draft], Awaitable[Outcome]] = _reject_proposal
-    """How a write tool brings what it would do. Raises ToolError."""
+    """Called by a write tool with its draft. Raises ToolError."""
     zone: str = "UTC"
     message_text: str = ""
     """The text of the person's message."""
     files: ContextFiles | None = None
     handle: str = ""
     record_handle: Callable[[str], Awaitable[None]] = _ignore
-    """Told what another system calls this run, before it is waited for; durable on return."""
+    """Called with the id of a run in another system, before the tool waits for the run. Durable on
+    return."""
     record_remote: Callable[[Remote], Awaitable[None]] = _ignore
-    """Told what a server now keeps for the thread, to be erased with it."""
+    """Called with an object that a server now stores for the thread, so that it is erased with the
+    thread."""
     is_repeat: bool = False
-    """Whether the person asks what they asked before."""
+    """True if the person asks the same message again."""
     is_stopped: Callable[[], bool] = lambda: False
-    """Whether a person's stop, and not the end of this process, is why the run is cancelled."""
+    """Returns whether the run is cancelled because a person stopped it, and not because the process
+    ends."""
     tool: str = ""
-    """Its name, as the model calls it."""
+    """The name of the tool."""
 
 
 INTERRUPTED_TEXT = "interrupted, it is unknown whether this happened"
-"""How the outcome of a call begins whose end nobody knows."""
+"""The beginning of the outcome of a call with an unknown end."""
 _MODEL_INSTRUCTION_PATTERN = re.compile(r"\s*\(to you: [^()]*\)\Z")
 NOTE_TEMPLATE = "[A note from Ponte itself, not from a person. {words}]"
-"""What a model is told of changes. A change that a rule allowed ends its call in such a note."""
+"""The form of Ponte's notes about changes for the model. If a rule approved a change, the outcome
+of its call is such a note."""
 _NOTE_PATTERN = re.compile(r"\[A note from Ponte itself, not from a person\. (.*)\]\Z", re.DOTALL)
 
 
@@ -400,13 +414,13 @@ def add_model_instruction(words: str, order: str) -> str:
 
 
 def text_for_person(text: str) -> str:
-    """Return the text of an outcome without what only a model is to read."""
+    """Return the text of an outcome without the parts that only a model should read."""
     note = _NOTE_PATTERN.match(text)
     return _MODEL_INSTRUCTION_PATTERN.sub("", note[1] if note else text)
 
 
 Action = Literal["chat", "read", "propose", "spend", "code", "approve", "administer"]
-"""What a person may do, as ponte.toml calls it."""
+"""The rights of people, as named in ponte.toml."""
 
 RIGHT_OF_EFFECT: Mapping[Effect, Action] = {
     "read": "read", "write": "propose", "spend": "spend", "code": "code"
@@ -418,9 +432,9 @@ RIGHT_OF_EFFECT: Mapping[Effect, Action] = {
 class PlatformMember:
     """A person as their platform describes them.
 
-    `scope` is "" for the person as such, else where it holds (a server, the platform's groups).
-    `belongs_to`: ids of the workspaces, groups or roles that are theirs in that scope.
-    `confirmed_at`: when the platform said so, in seconds since 1970.
+    `scope` is "" for the person as such, or the place that the record applies to (a server, or the
+    platform's groups). `belongs_to`: ids of the person's workspaces, groups or roles in that scope.
+    `confirmed_at`: when the platform reported this, in seconds since 1970.
     """
 
     id: str
@@ -437,18 +451,19 @@ class PlatformMember:
 
     @property
     def key(self) -> MemberKey:
+        """The scope and the id of the member."""
         return self.scope, self.id
 
 
 MemberKey = tuple[str, str]
-"""A member's scope and id, by which a platform's members are told apart."""
+"""A member's scope and id, which identify a record within a platform."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`reason` is the English source of the refusal's words, in which `{right}` stands for the
-    right that was asked for; `rule` says which rule decided, "" where none did. `unknown`: it is no
-    refusal, since the platform has not told who the person is."""
+    """The decision on a right. `reason` is the English source of the refusal; its placeholder
+    `{right}` is the requested right. `rule` is the rule that decided; "" if none did. `is_unknown`:
+    not a refusal, because the platform has not identified the person yet."""
 
     allowed: bool
     reason: str = ""
@@ -471,8 +486,7 @@ class Verdict:
 @dataclass(frozen=True, slots=True)
 class UsageTotal:
     """Turns, tokens and money of one day. `estimates` counts the calls whose amounts are upper
-    bounds,
-    because the server did not report them."""
+    bounds, because the server did not report them."""
 
     turns: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -483,9 +497,10 @@ class UsageTotal:
 class QuickCommand:
     """A named command of the registry. `inputs`: name → {"type", "required", "choices"}.
 
-    `title` and `description` are in English, or in the one language that there is; `translations`
-    has both in others, by locale. `effect` "write": it needs the right to change data as well; a
-    model that wants to run one marked "spend" or "write" asks a person first.
+    `title` and `description` are in English, or in the only available language. `translations` has
+    both in other languages, by locale. A command with the `effect` "write" also needs the right to
+    change data. A model that wants to run a command marked "spend" or "write" must ask a person
+    first.
     """
 
     slug: str
@@ -502,7 +517,8 @@ class QuickCommand:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`state`: on, off (not configured), or failing; `words` say why, for the operator."""
+    """The state of a component: on, off (not configured), or failing. `words` explain it to the
+    operator."""
 
     name: str
     state: Literal["on", "off", "failing"]
@@ -520,13 +536,14 @@ class HistoryEntry:
     answer: Answer | None = None
     at: float = 0.0
     refusal: str = ""
-    """As in `Receipt`."""
+    """See `Receipt.refusal`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationArea:
-    """The conversations of a place (`platform`, `platform:WORKSPACE:CHANNEL`; "": all), threads and
-    all, without those of the places `but` within it; `once`: those of one request alone."""
+    """All conversations of a place (`platform`, `platform:WORKSPACE:CHANNEL`; "" for all),
+    including their threads, except those of the places in `excluded`. `is_one_request`: only the
+    conversations of single requests."""
 
     place: str = ""
     excluded: tuple[str, ...] = ()
@@ -534,3 +551,4 @@ class ConversationArea:
 
 
 ALL_CONVERSATIONS = ConversationArea()
+"""The area of all conversations."""

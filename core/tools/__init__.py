@@ -1,1 +1,1 @@
-"""Tools: typed functions that a model may call, and the systems that bring them."""
+"""Tools: typed functions that a model may call, and the systems that provide them."""

@@ -1,7 +1,7 @@
-"""A typed async function with a docstring becomes a tool that a model can call; the tools of all
-sources, as one turn may use them, and what a model reads of their outcomes.
+"""Turns typed async functions into tools for the model, and collects the tools of all sources.
 
-A function's signature becomes a JSON schema, and the JSON text of a call checked arguments.
+The function's signature becomes a JSON schema, and the JSON arguments of a call are checked against
+it. This module also formats and shortens outcomes for the model.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _KEPT = {
 }
 _DROPPED = {
     *("title", "default", "examples", "deprecated", "discriminator", "$defs"),
-    *("minLength", "maxLength", "uniqueItems"),  # our own validation holds them
+    *("minLength", "maxLength", "uniqueItems"),  # checked by Ponte's own validation
 }
 _NESTED = {"properties", "required", "additionalProperties", "items", "anyOf", "oneOf", "format"}
 _FORMATS = {
@@ -60,7 +60,7 @@ _KINDS = {
 }  # fmt: skip
 
 TOOL_TIMEOUT_SECONDS = 300.0
-"""Seconds that one call may take, where the tool says nothing else."""
+"""Seconds that one call may take, unless the tool sets another timeout."""
 
 # https://platform.openai.com/docs/api-reference/responses/create: a function's name.
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -72,9 +72,10 @@ Function = Callable[..., Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """`description` is all that stands before the first section; `arguments` by name.
+    """The parsed docstring of a function. `description` is the text before the first section;
+    `arguments` maps an argument's name to its description.
 
-    Sections are those of the Google style; all but the arguments are for programmers only.
+    Sections are those of the Google style. All sections but the arguments are only for programmers.
     """
 
     description: str
@@ -82,6 +83,7 @@ class Docstring:
 
     @classmethod
     def parse(cls, text: str) -> Docstring:
+        """Return the parsed form of a docstring."""
         lines = inspect.cleandoc(text).splitlines()
         headings = [number for number, line in enumerate(lines) if _HEADING.match(line)]
         edges = [*headings, len(lines)]
@@ -93,23 +95,26 @@ class Docstring:
 
 
 class UnfitSchema(TypeError):
-    """The types of a tool cannot be said to a model; raised when the tool is made."""
+    """The types of a tool cannot be expressed as a schema for the model. Raised when the tool is
+    made."""
 
 
 def close_schema(schema: Mapping[str, Any], *, strict: bool) -> Schema:
-    """`schema` of pydantic's in the form that model servers take.
+    """Return pydantic's `schema` in the form that model servers accept.
 
-    Each object is closed and requires each of its properties
+    Each object is closed and requires all its properties
     (https://platform.openai.com/docs/guides/structured-outputs#supported-schemas). References are
-    written out in place: they may have no neighbours there, and small servers do not follow them.
-    With `strict`, raises UnfitSchema for what the strict form cannot say: open maps, `Any`,
-    defaults other than None inside nested objects, types that contain themselves.
+    replaced by their definitions, because strict schemas allow no other keys beside a reference,
+    and small servers do not resolve them.
+
+    With `strict`, raise UnfitSchema for types that the strict form cannot express: open maps,
+    `Any`, defaults other than None inside nested objects, and types that contain themselves.
     """
     return _Closing(dict(schema.get("$defs", {})), strict).node(schema, ())
 
 
 def nullable(schema: Schema) -> Schema:
-    """`schema` or null; its description stays outside."""
+    """Return a schema that also accepts null. The description stays at the top level."""
     if _takes_null(schema):
         return schema
     inner = {key: value for key, value in schema.items() if key != "description"}
@@ -120,11 +125,15 @@ def nullable(schema: Schema) -> Schema:
 
 
 class _Closing:
+    """Converts one schema and its nested schemas. `definitions` are the targets of references."""
+
     def __init__(self, definitions: Mapping[str, Any], strict: bool) -> None:
         self._definitions = definitions
         self._strict = strict
 
     def node(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
+        """Return one schema in closed form. `inside` are the names of the definitions that contain
+        it."""
         if "$ref" in schema:
             return self._reference(schema, inside)
         unknown = schema.keys() - _KEPT - _DROPPED - _NESTED
@@ -135,8 +144,8 @@ class _Closing:
             result["format"] = schema["format"]
         if "items" in schema:
             result["items"] = self.node(schema["items"], inside)
-        # A union whose members are told apart by a field is `oneOf` in pydantic; the strict form
-        # has `anyOf` alone.
+        # pydantic writes a union with a discriminator field as `oneOf`, but the strict form
+        # allows only `anyOf`.
         if union := schema.get("anyOf") or schema.get("oneOf"):
             result["anyOf"] = [self.node(each, inside) for each in union]
         if schema.get("type") == "object":
@@ -144,6 +153,8 @@ class _Closing:
         return result
 
     def _reference(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
+        """Return the referenced definition in closed form. Raise UnfitSchema if it contains
+        itself."""
         name = str(schema["$ref"]).rpartition("/")[2]
         if name in inside:
             raise UnfitSchema(f"{name} contains itself")
@@ -151,6 +162,7 @@ class _Closing:
         return self.node({**self._definitions[name], **beside}, (*inside, name))
 
     def _object(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
+        """Return the keys of a closed object, or of an open map."""
         if "properties" not in schema and schema.get("additionalProperties", False) is not False:
             return self._open(schema["additionalProperties"], inside)
         properties: Schema = {}
@@ -165,6 +177,7 @@ class _Closing:
         }
 
     def _open(self, values: Any, inside: tuple[str, ...]) -> Schema:
+        """Return the keys of an open map. Raise UnfitSchema in a strict schema."""
         if self._strict:
             raise UnfitSchema("an open map needs strict=False")
         if isinstance(values, Mapping) and values:
@@ -173,28 +186,32 @@ class _Closing:
 
 
 def _find_adapter(hint: Any) -> TypeAdapter[Any]:
-    """Return the adapter of a type hint. Most hints occur often, and each takes a millisecond."""
+    """Return the pydantic adapter of a type hint. Adapters are cached, because each takes a
+    millisecond to build and most hints occur often."""
     try:
         # `Literal["a", "b"]` equals `Literal["b", "a"]`, but a model reads the values in order.
         return _make_adapter(hint, repr(hint))
-    except TypeError:  # the hint cannot be hashed, or is none
+    except TypeError:  # the hint is not hashable, or pydantic does not accept it
         return TypeAdapter(hint)
 
 
 @functools.lru_cache(maxsize=512)
 def _make_adapter(hint: Any, words: str) -> TypeAdapter[Any]:
+    """Return the adapter of a type hint. `words` is its `repr`, which is part of the cache's
+    key."""
     return TypeAdapter(hint)
 
 
 @functools.lru_cache(maxsize=512)
 def _json_schema(adapter: TypeAdapter[Any]) -> Schema:
-    """Return pydantic's schema, which nobody changes."""
+    """Return pydantic's schema of an adapter. It is cached, so callers must not change it."""
     return adapter.json_schema()
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument. A model may leave an optional one out or give null: then `default` holds."""
+    """One parameter of a tool. If it is optional, the model may omit it or send null, and `default`
+    applies."""
 
     name: str
     adapter: TypeAdapter[Any]
@@ -203,6 +220,7 @@ class Parameter:
     default: object = None
 
     def schema(self, *, strict: bool) -> Schema:
+        """Return the JSON schema of the parameter. Raise UnfitSchema with its name."""
         try:
             schema = close_schema(_json_schema(self.adapter), strict=strict)
         except UnfitSchema as error:
@@ -214,14 +232,16 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`ctx` names the parameter that takes the ToolContext; the model never sees that one."""
+    """All parameters of a tool. `ctx` is the name of the parameter that receives the ToolContext;
+    it is not part of the schema."""
 
     each: tuple[Parameter, ...]
     ctx: str = ""
 
     @classmethod
     def of(cls, function: Function) -> Parameters:
-        """Raises TypeError for a parameter without a type, or one that cannot go by name."""
+        """Return the parameters of a function. Raise TypeError for a parameter without a type, and
+        for one that cannot be passed by name."""
         hints = typing.get_type_hints(function, include_extras=True)
         texts = Docstring.parse(inspect.getdoc(function) or "").arguments
         ctx, each = "", []
@@ -243,7 +263,8 @@ class Parameters:
         return cls(tuple(each), ctx)
 
     def schema(self, *, strict: bool) -> Schema:
-        """Strict: all are required, optional ones take null. Else optional ones are left out."""
+        """Return the JSON schema of all parameters. In strict form, all are required and optional
+        ones accept null. Otherwise optional ones may be omitted."""
         return {
             "type": "object",
             "properties": {each.name: each.schema(strict=strict) for each in self.each},
@@ -252,7 +273,8 @@ class Parameters:
         }
 
     def read(self, arguments: str) -> dict[str, Any]:
-        """Checked values by name. Raises ToolError that names each wrong argument, no value."""
+        """Return the checked values by name. Raise ToolError that names each wrong argument but no
+        value."""
         given = _object(arguments)
         values: dict[str, Any] = {}
         wrong = [
@@ -279,10 +301,10 @@ class Parameters:
 
 
 class FunctionTool:
-    """A `core.ports.Tool` around an async function.
+    """A tool (`core.ports.Tool`) that calls an async function.
 
-    Its name is the function's, its description the docstring, its schema the type hints. A
-    parameter of type `ToolContext` is given by us and never shown to the model.
+    Its name, description and schema come from the function's name, docstring and type hints. Ponte
+    passes the ToolContext to a parameter of that type, which the model never sees.
     """
 
     def __init__(
@@ -299,7 +321,8 @@ class FunctionTool:
         self.progress_text = doing
         self.timeout_seconds = patience
         self.costs: Callable[[str], PaidRun | None] | None = None
-        """What a call with these arguments pays for by the run; None: nothing ever."""
+        """Returns the paid run of a call with these arguments, or None. The attribute is None if no
+        call of the tool has a price per run."""
         self._function = function
         self._parameters = parameters
 
@@ -315,10 +338,11 @@ class FunctionTool:
         description: str = "",
         patience: float = TOOL_TIMEOUT_SECONDS,
     ) -> Self:
-        """`name` and `description` replace what the function says of itself.
+        """Return a tool for the function. `name` and `description` replace those of the function.
 
-        Raises TypeError where the function cannot be a tool: not async, untyped, undescribed, or
-        with types that a strict schema cannot say (`strict=False` allows open maps).
+        Raise TypeError if the function cannot be a tool: it is not async, has no types or no
+        description, or has types that a strict schema cannot express (`strict=False` allows open
+        maps).
         """
         name = name or getattr(function, "__name__", "")
         description = description or Docstring.parse(inspect.getdoc(function) or "").description
@@ -337,16 +361,20 @@ class FunctionTool:
         return cls(function, spec, parameters, effect, doing, patience)
 
     def effect_of(self, arguments: str) -> Effect:
+        """Return the effect of a call with these arguments."""
         return self.effect
 
     def only_proposes(self, arguments: str) -> bool:
+        """Return whether a call with these arguments only proposes a change."""
         return self.effect_of(arguments) == "write"
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
+        """Return the tool if its right is among `allowed`; else None."""
         return self if RIGHT_OF_EFFECT[self.effect] in allowed else None
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
-        """Check the arguments, call the function, cap what it gives. Raises ToolError."""
+        """Check the arguments, call the function, and return its outcome with a limited length.
+        Raise ToolError."""
         values = self._parameters.read(arguments)
         if self._parameters.ctx:
             values[self._parameters.ctx] = ctx
@@ -354,13 +382,14 @@ class FunctionTool:
 
 
 def price_of_call(tool: Tool | None, arguments: str) -> PaidRun | None:
-    """What this call pays for by the run, None where nothing."""
+    """Return the paid run of this call; None if it has no price per run."""
     costs: Callable[[str], PaidRun | None] | None = getattr(tool, "costs", None)
     return costs(arguments) if costs else None
 
 
 def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Function], FunctionTool]:
-    """Make a tool of the function below. `doing` is what a person sees while it runs."""
+    """Return a decorator that makes a tool of an async function. `doing` is the text that a person
+    sees while the tool runs."""
 
     def make_tool(function: Function) -> FunctionTool:
         return FunctionTool.of(function, effect=effect, doing=doing, strict=strict)
@@ -369,7 +398,8 @@ def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Functi
 
 
 def _entries(lines: list[str]) -> dict[str, str]:
-    """`name: text` at the section's indent; what is indented further goes on with it."""
+    """Return the `name: text` entries of a section. Lines with a deeper indent continue an
+    entry."""
     filled = [line for line in lines if line.strip()]
     indent = min((_indent(line) for line in filled), default=0)
     found: dict[str, list[str]] = {}
@@ -389,6 +419,7 @@ def _indent(line: str) -> int:
 
 
 def _takes_null(schema: Mapping[str, Any]) -> bool:
+    """Return whether the schema accepts null."""
     kinds = schema.get("type")
     return (
         not schema
@@ -399,7 +430,8 @@ def _takes_null(schema: Mapping[str, Any]) -> bool:
 
 
 def _object(arguments: str) -> Mapping[str, Any]:
-    """The JSON object in `arguments`; some models send nothing where there is nothing to say."""
+    """Return the JSON object in `arguments`. Empty text counts as an empty object, because some
+    models send it for calls without arguments. Raise ToolError."""
     try:
         given = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
     except ValueError as error:
@@ -416,7 +448,8 @@ def _object(arguments: str) -> Mapping[str, Any]:
 
 
 def _complaints(name: str, error: ValidationError) -> list[str]:
-    """One line for each wrong place. pydantic's messages name types and limits, not values."""
+    """Return one line for each invalid place. pydantic's messages name types and limits, not
+    values."""
     lines = []
     for each in error.errors(include_url=False, include_context=False, include_input=False):
         place = ".".join([name, *(str(step)[:64] for step in each["loc"])])
@@ -425,14 +458,15 @@ def _complaints(name: str, error: ValidationError) -> list[str]:
 
 
 MAX_OUTCOME_CHARACTERS = 16_000
-"""Characters of one outcome, some 4,000 tokens of English."""
+"""Characters of one outcome: about 4,000 tokens of English."""
 
 SOURCE_HEALTH_TIMEOUT_SECONDS = 10.0
-"""Seconds that a source's health check may take."""
+"""Seconds that the health check of a source may take."""
 
 
 def outcome_of(value: object) -> Outcome:
-    """An Outcome as it is, text as text, all else as compact JSON."""
+    """Return a tool's result as an outcome: an Outcome unchanged, text as text, anything else as
+    compact JSON."""
     if isinstance(value, Outcome):
         return value
     if value is None:
@@ -441,14 +475,15 @@ def outcome_of(value: object) -> Outcome:
 
 
 def outcome_of_error(error: ToolError) -> Outcome:
-    """The one line that the model is told when a tool could not do it."""
+    """Return the outcome of a failed tool: one line of JSON with code, message and hint."""
     told = {"code": error.code, "message": str(error), "hint": error.hint}
     words = compact_json({"error": {key: text for key, text in told.items() if text}})
     return Outcome("error", words, usage=error.usage or Usage())
 
 
 def cap_text(outcome: Outcome, cap: int = MAX_OUTCOME_CHARACTERS) -> Outcome:
-    """`outcome` with at most `cap` characters of text, all of which can be stored."""
+    """Return the outcome with at most `cap` characters of text and without half surrogate pairs,
+    which cannot be stored. A shortened text ends in a note."""
     outcome = dataclasses.replace(outcome, text=in_whole_characters(outcome.text))
     if len(outcome.text) <= cap:
         return outcome
@@ -460,7 +495,7 @@ def cap_text(outcome: Outcome, cap: int = MAX_OUTCOME_CHARACTERS) -> Outcome:
 
 
 def rows_that_fit(rows: list[Any], cap: int) -> list[Any]:
-    """As many of the first rows as fit whole into `cap` characters of JSON."""
+    """Return as many of the first rows as fit completely into `cap` characters of JSON."""
     room = cap - len("[]")
     for number, row in enumerate(rows):
         room -= len(compact_json(row)) + len(",")
@@ -470,7 +505,8 @@ def rows_that_fit(rows: list[Any], cap: int) -> list[Any]:
 
 
 def compact_json(value: object) -> str:
-    """JSON without blanks; takes whatever pydantic knows (dates, dataclasses, models)."""
+    """Return JSON without whitespace. It accepts all types that pydantic knows, such as dates,
+    dataclasses and models."""
     try:
         return pydantic_core.to_json(value, inf_nan_mode="null").decode()
     except pydantic_core.PydanticSerializationError:  # half of a surrogate pair
@@ -478,15 +514,17 @@ def compact_json(value: object) -> str:
 
 
 class Toolbox:
-    """Sources may change what they offer, so tools are gathered anew for each turn."""
+    """The tools of all sources. They are collected again for each turn, because a source may change
+    them."""
 
     def __init__(self, sources: Sequence[ToolSource] = ()) -> None:
         self._sources = tuple(sources)
 
     async def tools(self, rights: PlaceRights) -> Sequence[Tool]:
-        """Those that may be used with these rights, as they then are, ordered by source.
+        """Return the tools that these rights allow, ordered by source. Some are restricted to their
+        allowed part.
 
-        Raises SettingsError where two sources bring one name.
+        Raise SettingsError if two sources offer tools with the same name.
         """
         every = await self._all()
         allowed = {action for action in RIGHT_OF_EFFECT.values() if rights.may(action).allowed}
@@ -495,7 +533,8 @@ class Toolbox:
         return [tool for tool in offered if tool is not None]
 
     async def find(self, name: str) -> Tool:
-        """The tool of that name, whoever may use it. Raises ToolError with the nearest name."""
+        """Return the tool of that name, regardless of rights. Raise ToolError with the most similar
+        name."""
         tools = await self._all()
         if name in tools:
             return tools[name]
@@ -507,13 +546,16 @@ class Toolbox:
         )
 
     async def health(self) -> Sequence[Health]:
-        """One for each source; one that breaks or hangs is failing, the others still tell."""
+        """Return the state of each source. A source that raises an error or does not respond is
+        failing, and does not affect the others."""
         return await asyncio.gather(*(_health(source) for source in self._sources))
 
     async def close(self) -> None:
+        """Close all sources."""
         await asyncio.gather(*(source.close() for source in self._sources))
 
     async def _all(self) -> dict[str, Tool]:
+        """Return all tools by name. Raise SettingsError if two of them have the same name."""
         found: dict[str, Tool] = {}
         for offered in await asyncio.gather(*(source.tools() for source in self._sources)):
             for tool in offered:
@@ -523,6 +565,8 @@ class Toolbox:
 
 
 async def _health(source: ToolSource) -> Health:
+    """Return the state of one source. It is failing if its check raises an error or takes too
+    long."""
     try:
         async with asyncio.timeout(SOURCE_HEALTH_TIMEOUT_SECONDS):
             return await source.health()
@@ -530,5 +574,5 @@ async def _health(source: ToolSource) -> Health:
         words = say("no answer within {age} s", age=round(SOURCE_HEALTH_TIMEOUT_SECONDS))
         return Health(source.name, "failing", words)
     except Exception as error:
-        # Its text may hold an address or a key, so only its kind is told.
+        # The error's text may contain an address or a key, so only its type is shown.
         return Health(source.name, "failing", type(error).__name__)
