@@ -191,7 +191,7 @@ class DiscordAdapter:
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return whether the person is no longer a member of the server of `address`. `since` is
-        not used. The port `HasLeft`."""
+        not used. A `DepartureLookup`."""
         return await self.roles.has_left(person, address)
 
     async def http(
