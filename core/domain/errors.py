@@ -353,7 +353,7 @@ class Superseded(PonteError):
 
 
 class TakenOver(Superseded):
-    """Another process has this turn, or may have it."""
+    """Another process may be working on this turn, so this one must not write its result."""
 
     code = "taken_over"
     sentence = "Another process has this turn, or may have it."
