@@ -180,3 +180,22 @@ def test_its_place_is_open_to_kernels_where_the_bot_is_root(tmp_path: Path) -> N
 )
 def test_what_pip_says_is_worded(said: str, cause: str) -> None:
     assert environment.find_cause(said).startswith(cause)
+
+
+async def test_a_cancelled_version_check_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: asyncio.Queue[asyncio.subprocess.Process] = asyncio.Queue()
+
+    async def start_sleep(path: str) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            "sleep", "600", stdout=asyncio.subprocess.PIPE
+        )
+        started.put_nowait(process)
+        return process
+
+    monkeypatch.setattr(environment, "_start_version_check", start_sleep)
+    check = asyncio.create_task(environment._read_version("python3"))
+    process = await started.get()
+    check.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await check
+    assert process.returncode is not None

@@ -255,9 +255,11 @@ async def _read_version(path: str) -> str:
         async with asyncio.timeout(_ANSWER_SECONDS):
             told, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return ""
+    finally:  # also where the wait is cancelled
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     *numbers, tag = told.decode().split() or ("0", "")
     if process.returncode or tuple(map(int, numbers)) < _MIN_VERSION:
         return ""
