@@ -42,7 +42,7 @@ class SlackFiles:
     async def _bytes(self, attachment: Attachment, url: str) -> bytes | None:
         """Download a file. Return None if it is too large, not on one of Slack's hosts, or
         refused."""
-        if attachment.size > MAX_ATTACHMENT_BYTES or not self._ours(url):
+        if attachment.size > MAX_ATTACHMENT_BYTES or not self._is_slack_file(url):
             return None
         async with self._workspace.api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
@@ -75,7 +75,7 @@ class SlackFiles:
         )  # fmt: skip
         return found, private_url(told)
 
-    def _ours(self, url: str) -> bool:
+    def _is_slack_file(self, url: str) -> bool:
         """Return whether an address may receive our token. Only Slack's hosts and the configured
         API may, whatever address an event contains."""
         parts, api = urlsplit(url), urlsplit(self._workspace.api.base_url)

@@ -153,7 +153,7 @@ class PostLookup:
 
     async def find_by_key(self, key: str) -> str | None:
         """Return the time stamp of the post with that key; None if there is none."""
-        async for post in self._ours():
+        async for post in self._own_posts():
             if key_of(post) == key:
                 return str(post["ts"])
         return None
@@ -161,7 +161,7 @@ class PostLookup:
     async def keys(self) -> frozenset[str]:
         """Return the keys of all posts of the bot since the source message. The key of a post
         without one is ""."""
-        return frozenset([key_of(post) async for post in self._ours()])
+        return frozenset([key_of(post) async for post in self._own_posts()])
 
     async def find_without_key(self, key: str) -> str | None:
         """Return the time stamp of a streamed post that was never stopped; None if there is none.
@@ -169,7 +169,7 @@ class PostLookup:
         Such a post has no key yet. Ponte stops its stream, which allows edits, and writes `key`
         into its metadata.
         """
-        async for post in self._ours():
+        async for post in self._own_posts():
             if not key_of(post) and not post.get("files") and "metadata" not in post:
                 ts = str(post["ts"])
                 await stop_stream(self._workspace.api, self._channel, ts, key)
@@ -184,7 +184,7 @@ class PostLookup:
         it.
         """
         whose, found, answered = "", None, False
-        async for post in self._ours():
+        async for post in self._own_posts():
             whose = key_of(post).partition(":")[0] or whose
             answered = answered or whose == self._turn
             held = {file.get("name") for file in post.get("files", [])}
@@ -194,7 +194,7 @@ class PostLookup:
                     return found
         return None if answered else found
 
-    async def _ours(self) -> AsyncIterator[Json]:
+    async def _own_posts(self) -> AsyncIterator[Json]:
         """Yield the bot's posts since the source message, oldest first; none if Slack refuses to
         list them."""
         await self._workspace.identify()
