@@ -27,10 +27,10 @@ START_SCREEN_TIMEOUT_SECONDS = 0.3
 """How long one part may take to report its health while the start screen is written."""
 
 READY_SENTENCE = "Ponte is ready"
-READY_TO_ACCEPT_SENTENCE = "Ponte is ready, and takes events in; `ponte work` runs their turns"
-READY_TO_WORK_SENTENCE = "Ponte is ready, and runs turns; `ponte serve` takes events in"
-SETTINGS_READ_SENTENCE = "Settings: the environment and {path}"
-SETTINGS_UNREAD_SENTENCE = "Settings: the environment; {path} is not read: {why}"
+READY_TO_ACCEPT_SENTENCE = "Ponte is ready and receives messages; `ponte work` answers them"
+READY_TO_WORK_SENTENCE = "Ponte is ready and answers messages; `ponte serve` receives them"
+SETTINGS_READ_SENTENCE = "Settings: environment and {path}"
+SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} is not used ({why})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Application:
         # A log is kept and read by others, so the token is shown on a terminal only.
         page, link = self.surfaces.page_links(settings, self.home)
         if page and not sys.stdout.isatty():
-            sys.stdout.write(say("`ponte link` prints the page's address with its token.") + "\n")
+            sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
         shown = link if sys.stdout.isatty() else page
         opened = say(": open {address}", address=shown) if shown else ""
         sys.stdout.write(f"{self._ready()}{opened}\n")

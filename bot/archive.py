@@ -40,7 +40,7 @@ made by other means."""
 _MAX_MANIFEST_BYTES = 64 << 20
 """Bytes of a manifest."""
 _PIECE_BYTES = 1 << 20
-_SAYS_NOTHING = "it does not say what it holds"
+_SAYS_NOTHING = "its list of contents is missing"
 _COMPRESSION_LEVEL = 3
 """zlib's level. The file is a tenth larger than with the best level, and written several times as
 fast."""
@@ -49,15 +49,16 @@ fast."""
 class DamagedBackup(PonteError):
     code = "damaged"
     sentence = (
-        "{file} is damaged, or no backup of Ponte's: {why}. Nothing was changed. Take another one."
+        "{file} is damaged or is not a Ponte backup: {why}. Nothing was changed. Use another "
+        "backup."
     )
 
 
 class NewerBackup(PonteError):
     code = "newer_backup"
     sentence = (
-        "{file} was made by a newer Ponte ({version}, schema {found}; this one knows schema "
-        "{known}). Install that version or a later one, then restore."
+        "{file} was made by a newer Ponte ({version}, schema {found}; this one supports "
+        "schema {known}). Install that version or later, then restore."
     )
 
 
@@ -167,23 +168,24 @@ def _read(
                 wanted, shown = missing.pop(entry.name, None), repr(entry.name[:80])
                 if wanted is None or not BACKUP_NAMES.fullmatch(entry.name):
                     raise DamagedBackup(
-                        file=name, why=say("it holds {what}, which no backup does", what=shown)
+                        file=name,
+                        why=say(
+                            "it contains {what}, which does not belong in a backup", what=shown
+                        ),
                     )
                 is_same = entry.isreg() and not entry.issparse() and entry.size == wanted.size
                 if is_same:
                     with put(entry.name) as write:
                         is_same = _copy_member(tar, entry, write) == wanted.sha256
                 if not is_same:
-                    why = say("{what} in it is not what was kept", what=shown)
+                    why = say("the content of {what} has changed", what=shown)
                     raise DamagedBackup(file=name, why=why)
             if missing:
-                raise DamagedBackup(
-                    file=name, why=say("{what} is missing in it", what=min(missing))
-                )
+                raise DamagedBackup(file=name, why=say("{what} is missing", what=min(missing)))
             while zipped.read(_PIECE_BYTES):  # to its checksum
                 pass
     except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DamagedBackup(file=name, why=say("it cannot be read to its end")) from error
+        raise DamagedBackup(file=name, why=say("it is cut off")) from error
     return manifest
 
 

@@ -61,53 +61,54 @@ _SMALL_FILES = ("discord.json", "slack-people.json", "pseudonyms.key", "web-toke
 
 class StoredInPostgres(PonteError):
     sentence = (
-        "DATABASE_URL is set, so all is kept in Postgres. Back it up with "
-        '`pg_dump --format=custom --file=ponte.dump "$DATABASE_URL"`, after `umask 077`, so that '
-        "nobody else can read the file. To restore into an empty database: "
-        '`pg_restore --exit-on-error --dbname="$DATABASE_URL" ponte.dump` (docs/operations.md).'
+        "DATABASE_URL is set, so all data is in Postgres. Back it up with `umask 077; "
+        'pg_dump --format=custom --file=ponte.dump "$DATABASE_URL"`. Restore into an empty '
+        'database with `pg_restore --exit-on-error --dbname="$DATABASE_URL" ponte.dump` '
+        "(docs/operations.md)."
     )
 
 
 class OpenToOthers(PonteError):
     sentence = (
-        "Other users can read the file that standard output goes to, and a backup holds the page's "
-        "token. Give the file's name instead, as in `ponte backup ponte.tar.gz`."
+        "Other users can read the file that standard output goes to, and a backup contains "
+        "the page's token. Give a file name instead, for example `ponte backup ponte.tar.gz`."
     )
 
 
 class HomeOfAnotherUser(PonteError):
-    sentence = "The folder {home} belongs to another user. Type this as that user."
+    sentence = "The folder {home} belongs to another user. Run this command as that user."
 
 
 class HomeIsEmpty(PonteError):
-    sentence = "{home} keeps nothing yet."
+    sentence = "{home} has no data yet."
 
 
 class NotWritten(PonteError):
-    sentence = "{file} cannot be written ({cause}). There is no backup of that name."
+    sentence = "Cannot write {file} ({cause}). No backup was made."
 
 
 class ForeignSchema(PonteError):
     code = "foreign_schema"
     sentence = (
-        "The schema of {path} differs from what Ponte made: {name}. A backup of it could not be "
-        "restored, so none was written. Undo that change in the database, then try again."
+        "The schema of {path} differs from the one Ponte created: {name}. A backup of it "
+        "could not be restored, so none was written. Undo that change in the database, then "
+        "try again."
     )
 
 
 class HomeNotEmpty(PonteError):
     code = "not_empty"
     sentence = (
-        "{home} keeps something already. To put the backup in its place, add --replace: what is "
-        "there is laid aside, and not deleted."
+        "{home} already has data. To replace it with the backup, add --replace. The current "
+        "data is moved aside, not deleted."
     )
 
 
 class NotStopped(PonteError):
     code = "not_stopped"
     sentence = (
-        "{file} was made while Ponte ran, which may have answered since: what was under way in it "
-        "cannot be taken up without doing things twice. Restore it without --resume."
+        "{file} was made while Ponte was running, so some of its unfinished work may be done "
+        "already. Restore without --resume, so that nothing is done twice."
     )
 
 
@@ -127,11 +128,11 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
         _check_output_is_private(sys.stdout.fileno())
     folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
     if keep and folder is None:
-        raise BadInput("--keep is for a folder that backups are collected in.")
+        raise BadInput("--keep works only with a folder of backups.")
     now = datetime.now(UTC)
     path = folder / f"ponte-{now:%Y%m%dT%H%M%SZ}.tar.gz" if folder else Path(file)
     if file != STANDARD_STREAM and path.resolve().is_relative_to(home.path.resolve()):
-        raise BadInput("{file} would lie in the home itself. Choose a place outside.", file=path)
+        raise BadInput("{file} is inside the data folder. Choose a place outside it.", file=path)
     with _hold_if_stopped(home) as stopped, home.staging("backup") as staged:
         manifest = _collect(home.path, staged, now, stopped=stopped)
         if file == STANDARD_STREAM:
@@ -155,7 +156,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
     home = begun.home
     if begun.settings.database_url is not None:
         raise StoredInPostgres
-    name = say("what comes on stdin") if file == STANDARD_STREAM else file
+    name = say("the input from stdin") if file == STANDARD_STREAM else file
     with ExitStack() as stack:
         source = _open_source(stack, file)
         stack.enter_context(home.take())
@@ -166,7 +167,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
 
         def begin(manifest: Manifest) -> None:
             _check_manifest(manifest, name, resume=resume)
-            snapshot.check_room(home.path, 2 * manifest.size, say("a restored home"))
+            snapshot.check_room(home.path, 2 * manifest.size, say("a restored data folder"))
 
         try:
             manifest = unpacked(source, name, staged, begin)
@@ -291,7 +292,7 @@ def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
                 os.fsync(file.fileno())
                 file.seek(0)
                 if check(file, str(path)) != manifest:
-                    raise DamagedBackup(file=path, why=say("it does not say what it holds"))
+                    raise DamagedBackup(file=path, why=say("its list of contents is missing"))
                 part.replace(path)
                 sync_folder(path.parent)
             except BaseException:
@@ -329,7 +330,7 @@ def _open_source(stack: ExitStack, file: str) -> BinaryIO:
         return stack.enter_context(open(file, "rb"))
     except OSError as error:
         raise BadInput(
-            "The file {file} cannot be read ({cause}).", file=file, cause=describe_read_error(error)
+            "Cannot read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
         ) from None
 
 
@@ -352,7 +353,7 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
     database = staged / "ponte.db"
     try:
         if foreign := find_foreign_entry(database, MIGRATIONS[: max(manifest.schema, 0)]):
-            why = say("its database has another schema ({name})", name=repr(foreign[:80]))
+            why = say("its database has a different schema ({name})", name=repr(foreign[:80]))
             raise DamagedBackup(file=name, why=why)
         snapshot.check_integrity(database)
         same = (snapshot.schema_version(database), snapshot.count_rows(database)) == (
@@ -366,7 +367,7 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         raise DamagedBackup(file=name, why=str(error)) from None
     strange = any(not BACKUP_NAMES.fullmatch(f"files/{id[:2]}/{id}") for id in ids)
     if not same or missing or strange:
-        raise DamagedBackup(file=name, why=say("its parts do not belong together"))
+        raise DamagedBackup(file=name, why=say("its parts come from different backups"))
 
 
 async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bool) -> ClosedCounts:
@@ -393,49 +394,64 @@ def _report_backup(manifest: Manifest, file: str) -> None:
     """Write a report to stderr, since the backup itself may go to stdout."""
     told = [_describe(manifest)]
     if file == STANDARD_STREAM:
-        told.append(say("See that it came whole: `ponte restore` it into an empty home."))
+        told.append(
+            say(
+                "To check that it arrived complete, run `ponte restore` with it in an empty data "
+                "folder."
+            )
+        )
     else:
-        told.append(say("It was read back and checked, and is {file}.", file=file))
+        told.append(say("The backup was verified: {file}.", file=file))
     if manifest.lost:
         count = len(manifest.lost)
         told.append(
             plural(
-                "Of {count} file the home had no bytes any more.",
-                "Of {count} files the home had no bytes any more.",
+                "The content of {count} file was already missing in the data folder.",
+                "The content of {count} files was already missing in the data folder.",
                 count,
             )
         )
     told.append(
-        say("It is as secret as the home. Not in it: .env, ponte.toml, and the sandbox's Python.")
+        say(
+            "Keep it as secret as the data folder. It does not contain .env, ponte.toml or the "
+            "sandbox's Python."
+        )
     )
     sys.stderr.write("".join(f"{line}\n" for line in told))
 
 
 def _describe(manifest: Manifest) -> str:
     return say(
-        "The home as of {at}: schema {schema}, messages: {count}, files: {total}, in all {size}.",
+        "Data folder at {at}: schema {schema}, messages: {count}, files: {total}, total "
+            "size: {size}.",
         at=manifest.at, schema=manifest.schema, size=format_size(manifest.size),
         count=manifest.rows.get("inbox", 0), total=manifest.rows.get("files", 0),
     )  # fmt: skip
 
 
 def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | None) -> None:
-    told = [_describe(manifest), say("It was checked, opened, and is in its place.")]
+    told = [_describe(manifest), say("The backup was verified and restored.")]
     if closed.turns or closed.proposals:
         told.append(
             say(
-                "What was under way then was closed, as it may have been done since. Messages "
-                "without an answer: {turns}. Proposals that nobody had decided on: {proposals}.",
+                "Unfinished work was closed, because Ponte may have finished it after the "
+                    "backup. Messages without an answer: {turns}. Undecided requests: "
+                    "{proposals}.",
                 turns=closed.turns, proposals=closed.proposals,
             )
         )  # fmt: skip
     told.append(
         say(
-            "What was forgotten after {at} is there again, and who was removed after it comes in "
-            "again: do both once more.",
+            "Data deleted after {at} is back, and people removed after that can sign in "
+            "again. Delete and remove them again.",
             at=manifest.at,
         )
     )
     if aside:
-        told.append(say("The former home lies in {path}, until you delete it.", path=aside))
+        told.append(
+            say(
+                "The previous data folder is in {path}. Delete it when you no longer need it.",
+                path=aside,
+            )
+        )
     sys.stdout.write("".join(f"{line}\n" for line in told))

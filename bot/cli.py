@@ -19,16 +19,23 @@ from bot import __version__
 
 cli = typer.Typer(
     name="ponte",
-    help="Ponte: a chat bot that bridges people to a model and the systems that do the work.",
+    help=(
+        "Ponte: a chat bot that connects people with a language model, their tables, quick "
+        "commands and a Python sandbox."
+    ),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-threads = typer.Typer(help="Conversations that are kept.", no_args_is_help=True)
-changes = typer.Typer(help="What was changed in your systems.", no_args_is_help=True)
-people = typer.Typer(help="Who has a name on the page, beside its owner.", no_args_is_help=True)
-person = typer.Typer(help="What is kept of one person.", no_args_is_help=True)
-policy = typer.Typer(help="Who may do what, where.", no_args_is_help=True)
+threads = typer.Typer(help="List, show and delete conversations.", no_args_is_help=True)
+changes = typer.Typer(help="List and undo changes to your data.", no_args_is_help=True)
+people = typer.Typer(
+    help="Manage the people who can use the page besides its owner.", no_args_is_help=True
+)
+person = typer.Typer(
+    help="List, export and delete the data about one person.", no_args_is_help=True
+)
+policy = typer.Typer(help="Show who can do what, and where.", no_args_is_help=True)
 cli.add_typer(threads, name="threads")
 cli.add_typer(changes, name="changes")
 cli.add_typer(people, name="people")
@@ -36,10 +43,16 @@ cli.add_typer(person, name="person")
 cli.add_typer(policy, name="policy")
 
 PersonName = Annotated[
-    str, typer.Argument(help="Small letters, digits, dots, hyphens and underscores, up to 32.")
+    str,
+    typer.Argument(
+        help=("Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters.")
+    ),
 ]
 PersonKey = Annotated[
-    str, typer.Argument(metavar="KEY", help="As in slack:T1/U1, web:ana; `person list` shows it.")
+    str,
+    typer.Argument(
+        metavar="KEY", help=("For example slack:T1/U1 or web:ana; `person list` shows the keys.")
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -64,7 +77,7 @@ def options(
 
 @cli.command()
 def run() -> int:
-    """Everything that is configured, in one process."""
+    """Run everything that is configured, in one process."""
     from bot import cli_commands
 
     return cli_commands.run()
@@ -72,7 +85,9 @@ def run() -> int:
 
 @cli.command()
 def chat() -> int:
-    """Talk in this terminal (exit or Ctrl-D ends), or through a pipe: exit 1 if a message fails."""
+    """Chat in this terminal (type exit or press Ctrl-D to quit) or through a pipe. Exit code 1
+    if a message fails.
+    """
     from bot import cli_commands
 
     return cli_commands.chat()
@@ -80,7 +95,7 @@ def chat() -> int:
 
 @cli.command()
 def link() -> int:
-    """Print the page's address with its token: who opens it is the owner."""
+    """Print the page's link with its token. Anyone who opens it is signed in as the owner."""
     from bot import cli_commands
 
     return cli_commands.link()
@@ -88,7 +103,7 @@ def link() -> int:
 
 @cli.command()
 def serve() -> int:
-    """Only take events in; `ponte work` answers them (DATABASE_URL)."""
+    """Only receive events; `ponte work` answers them (DATABASE_URL)."""
     from bot import cli_commands
 
     return cli_commands.run(works=False)
@@ -96,7 +111,7 @@ def serve() -> int:
 
 @cli.command()
 def work() -> int:
-    """Only answer what `ponte serve` took in (DATABASE_URL)."""
+    """Only answer messages that `ponte serve` received (DATABASE_URL)."""
     from bot import cli_commands
 
     return cli_commands.run(takes=False)
@@ -104,7 +119,7 @@ def work() -> int:
 
 @cli.command()
 def migrate() -> int:
-    """Bring what this home keeps to the database of DATABASE_URL."""
+    """Copy this data folder into the database of DATABASE_URL."""
     from bot import cli_commands
 
     return cli_commands.migrate()
@@ -112,12 +127,14 @@ def migrate() -> int:
 
 @cli.command()
 def backup(
-    file: Annotated[str, typer.Argument(help="Where it goes: a file, a folder, or - for stdout.")],
+    file: Annotated[
+        str, typer.Argument(help=("Where to write it: a file, a folder, or - for stdout."))
+    ],
     keep: Annotated[
-        int, typer.Option("--keep", min=0, help="Of those in that folder, keep the newest.")
+        int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
     ] = 0,
 ) -> int:
-    """Keep this home as it is now in one file, also while Ponte runs."""
+    """Back up this data folder to one file, even while Ponte is running."""
     from bot import cli_commands
 
     return cli_commands.backup(file, keep)
@@ -125,15 +142,21 @@ def backup(
 
 @cli.command()
 def restore(
-    file: Annotated[str, typer.Argument(help="What `ponte backup` wrote; - for stdin.")],
+    file: Annotated[str, typer.Argument(help="The file written by `ponte backup`; - for stdin.")],
     replace: Annotated[
-        bool, typer.Option("--replace", help="Lay aside what the home keeps.")
+        bool, typer.Option("--replace", help="Move the current data aside and replace it.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Have what was under way go on: nothing ran since.")
+        bool,
+        typer.Option(
+            "--resume",
+            help=(
+                "Continue the work that was in progress. Use this only if Ponte has not run since."
+            ),
+        ),
     ] = False,
 ) -> int:
-    """Put a backup into this home; Ponte must not run on it."""
+    """Restore a backup into this data folder. Ponte must not be running."""
     from bot import cli_commands
 
     return cli_commands.restore(file, replace=replace, resume=resume)
@@ -141,7 +164,7 @@ def restore(
 
 @cli.command()
 def status(as_json: AsJson = False) -> int:
-    """How each part of the running Ponte is; exit 1 where one fails."""
+    """Show the state of each part of the running Ponte. Exit code 1 if one is failing."""
     from bot import cli_commands
 
     return cli_commands.status(as_json=as_json)
@@ -149,9 +172,9 @@ def status(as_json: AsJson = False) -> int:
 
 @cli.command("slack-manifest")
 def slack_manifest(
-    link: Annotated[bool, typer.Option("--link", help="A URL that creates the app.")] = False,
+    link: Annotated[bool, typer.Option("--link", help="Print a URL that creates the app.")] = False,
 ) -> int:
-    """The manifest to paste into Slack, for Socket Mode or for the HTTP that is set up."""
+    """Print the manifest to paste into Slack, for Socket Mode or for your HTTP settings."""
     from bot import cli_commands
 
     return cli_commands.slack_manifest(link=link)
@@ -159,7 +182,7 @@ def slack_manifest(
 
 @cli.command()
 def doctor() -> int:
-    """Check every setting against the live service."""
+    """Check every setting against the live services."""
     from bot import cli_commands
 
     return cli_commands.doctor()
@@ -167,7 +190,7 @@ def doctor() -> int:
 
 @cli.command()
 def sandbox() -> int:
-    """Install what Python in the sandbox needs, now instead of with its first use."""
+    """Install the sandbox's Python packages now, instead of on first use."""
     from bot import cli_commands
 
     return cli_commands.sandbox()
@@ -175,7 +198,7 @@ def sandbox() -> int:
 
 @cli.command()
 def reload() -> int:
-    """Have a running Ponte take ponte.toml as it is now, without dropping an answer."""
+    """Apply the current ponte.toml to the running Ponte, without interrupting any answer."""
     from bot import cli_commands
 
     return cli_commands.reload()
@@ -183,15 +206,15 @@ def reload() -> int:
 
 @cli.command("quick-command")
 def quick_command(
-    slug: Annotated[str, typer.Argument(help="The command's name.")],
+    slug: Annotated[str, typer.Argument(help="The quick command's name.")],
     words: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[TEXT | KEY=VALUE ...]",
-            help="Its input; -- goes before one that begins with a dash.",
+            help="Its input. Put -- before input that starts with a dash.",
         ),
     ] = None,
-    file: Annotated[Path | None, typer.Option("--file", help="A file to send along.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="Attach this file.")] = None,
     as_json: AsJson = False,
 ) -> int:
     """Run a quick command and print its result."""
@@ -202,7 +225,7 @@ def quick_command(
 
 @threads.command("list")
 def threads_list(as_json: AsJson = False) -> int:
-    """Each conversation with its number of messages, newest first."""
+    """List conversations with their number of messages, newest first."""
     from bot import cli_commands
 
     return cli_commands.threads_list(as_json=as_json)
@@ -210,7 +233,7 @@ def threads_list(as_json: AsJson = False) -> int:
 
 @threads.command("show")
 def threads_show(conversation: str, as_json: AsJson = False) -> int:
-    """What was said in one."""
+    """Show the messages of one conversation."""
     from bot import cli_commands
 
     return cli_commands.threads_show(conversation, as_json=as_json)
@@ -218,15 +241,19 @@ def threads_show(conversation: str, as_json: AsJson = False) -> int:
 
 @threads.command("forget")
 def threads_forget(
-    conversation: Annotated[str, typer.Argument(help="Its key, as `threads list` shows.")] = "",
-    person: Annotated[str, typer.Option("--person", help="All of one person's, by key.")] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    conversation: Annotated[
+        str, typer.Argument(help=("The conversation's key, as shown by `threads list`."))
+    ] = "",
+    person: Annotated[
+        str, typer.Option("--person", help=("All messages of this person, given by key."))
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> int:
-    """Erase one, or all that a person said, everywhere and for good."""
+    """Delete one conversation, or all messages of a person. This cannot be undone."""
     if bool(conversation) == bool(person):
-        raise typer.BadParameter(_say("Give a conversation, or --person and a person's key."))
+        raise typer.BadParameter(_say("Give a conversation, or --person with a person's key."))
     if not yes:
-        _confirm(_say("Erase {what} for good?", what=conversation or person))
+        _confirm(_say("Delete {what} permanently?", what=conversation or person))
     from bot import cli_commands
 
     return cli_commands.threads_forget(conversation, person)
@@ -234,7 +261,7 @@ def threads_forget(
 
 @people.command("add")
 def people_add(name: PersonName, as_json: AsJson = False) -> int:
-    """Let somebody in by the page; prints the address that opens it as them, once."""
+    """Let a person use the page. Prints their sign-in link once."""
     from bot import cli_commands
 
     return cli_commands.people_add(name, as_json=as_json)
@@ -242,7 +269,7 @@ def people_add(name: PersonName, as_json: AsJson = False) -> int:
 
 @people.command("list")
 def people_list(as_json: AsJson = False) -> int:
-    """Who there is: since when, when they were last there, their name."""
+    """List these people: since when, last seen, name."""
     from bot import cli_commands
 
     return cli_commands.people_list(as_json=as_json)
@@ -250,7 +277,7 @@ def people_list(as_json: AsJson = False) -> int:
 
 @people.command("renew")
 def people_renew(name: PersonName, as_json: AsJson = False) -> int:
-    """Another address for somebody; the former one and its sessions end at once."""
+    """Create a new sign-in link for a person; the old link and its sessions stop working."""
     from bot import cli_commands
 
     return cli_commands.people_renew(name, as_json=as_json)
@@ -259,11 +286,11 @@ def people_renew(name: PersonName, as_json: AsJson = False) -> int:
 @people.command("remove")
 def people_remove(
     name: PersonName,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> int:
-    """Let somebody in no more: their sessions end at once, and what runs for them is stopped."""
+    """Remove a person from the page. Their sessions end and their running work stops."""
     if not yes:
-        _confirm(_say("Let {name} in no more?", name=name))
+        _confirm(_say("Remove {name} from the page?", name=name))
     from bot import cli_commands
 
     return cli_commands.people_remove(name)
@@ -271,7 +298,7 @@ def people_remove(
 
 @person.command("list")
 def person_list(as_json: AsJson = False) -> int:
-    """Everybody of whom something is kept: first and last seen, how much, key and name."""
+    """List everyone with stored data: first and last seen, amount, key and name."""
     from bot import person_commands
 
     return person_commands.person_list(as_json=as_json)
@@ -281,10 +308,13 @@ def person_list(as_json: AsJson = False) -> int:
 def person_export(
     key: PersonKey,
     files: Annotated[
-        Path | None, typer.Option("--files", metavar="FOLDER", help="Write it there, files too.")
+        Path | None,
+        typer.Option(
+            "--files", metavar="FOLDER", help=("Write the export to this folder, with its files.")
+        ),
     ] = None,
 ) -> int:
-    """All that is kept of one person, as JSON."""
+    """Export all data about one person as JSON."""
     from bot import person_commands
 
     return person_commands.person_export(key, files)
@@ -293,11 +323,11 @@ def person_export(
 @person.command("forget")
 def person_forget(
     key: PersonKey,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> int:
-    """Erase one person here and on the model's server, for good; says what stays elsewhere."""
+    """Delete all data about one person, here and on the model's server. This cannot be undone."""
     if not (yes or sys.stdin.isatty()):
-        raise typer.BadParameter(_say("Add --yes to do this without being asked."))
+        raise typer.BadParameter(_say("Add --yes to confirm."))
     from bot import person_commands
 
     return person_commands.person_forget(key, None if yes else _confirm)
@@ -305,22 +335,27 @@ def person_forget(
 
 @policy.command("check")
 def policy_check(
-    person: Annotated[str, typer.Option("--person", help="As in slack:U1, web:ana.")],
+    person: Annotated[str, typer.Option("--person", help="For example slack:U1 or web:ana.")],
     channel: Annotated[
-        str, typer.Option("--channel", help="As in C2 or slack:T1:C2; left out: a direct message.")
+        str,
+        typer.Option(
+            "--channel", help=("For example C2 or slack:T1:C2; if omitted, a direct message.")
+        ),
     ] = "",
     group: Annotated[
         list[str] | None,
-        typer.Option("--group", help="A user group or role that they are in, as in slack:S1."),
+        typer.Option("--group", help="A user group or role of this person, for example slack:S1."),
     ] = None,
-    guest: Annotated[bool, typer.Option("--guest", help="They are only a guest.")] = False,
+    guest: Annotated[bool, typer.Option("--guest", help="The person is a guest.")] = False,
     right: Annotated[
         list[str] | None,
-        typer.Option("--right", help="This right alone, as in read:Orders; may be repeated."),
+        typer.Option(
+            "--right", help=("Only this permission, for example read:Orders. Can be repeated.")
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """What somebody may do somewhere, and which rule says so; no service is asked."""
+    """Show what a person can do in a place and which rule decides. No service is contacted."""
     from bot import cli_commands
 
     return cli_commands.policy_check(
@@ -330,14 +365,16 @@ def policy_check(
 
 @changes.command("list")
 def changes_list() -> int:
-    """The latest changes, with their ids."""
+    """List the latest changes with their IDs."""
     from bot import cli_commands
 
     return cli_commands.say("changes")
 
 
 @changes.command("undo")
-def changes_undo(id: Annotated[str, typer.Argument(help="Its id, six characters.")]) -> int:
+def changes_undo(
+    id: Annotated[str, typer.Argument(help="The change's ID (six characters).")],
+) -> int:
     """Undo one change."""
     from bot import cli_commands
 
@@ -347,15 +384,19 @@ def changes_undo(id: Annotated[str, typer.Argument(help="Its id, six characters.
 @cli.command()
 def usage(
     by: Annotated[
-        str, typer.Option("--by", help="Rows by person, channel, model, tool or day.")
+        str, typer.Option("--by", help="Group by person, channel, model, tool or day.")
     ] = "",
     since: Annotated[
-        str, typer.Option("--since", help="The first day, as in 2026-11-01; else of this month.")
+        str,
+        typer.Option(
+            "--since",
+            help=("First day, for example 2026-11-01. Default: the first day of this month."),
+        ),
     ] = "",
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> int:
-    """What was used today; with an option, since then, in rows."""
+    """Show today's usage, or a report since a date (see the options)."""
     from bot import cli_commands
 
     if not (by or since or as_json or as_csv):
@@ -365,13 +406,19 @@ def usage(
 
 @cli.command()
 def audit(
-    since: Annotated[str, typer.Option(help="From this day or moment on, as in 2026-11-01.")] = "",
-    until: Annotated[str, typer.Option(help="Up to the end of this day, or to a moment.")] = "",
-    person: Annotated[str, typer.Option(help="Of this person alone, as in slack:U1.")] = "",
-    event: Annotated[str, typer.Option(help="Of this kind alone, as in approved.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    since: Annotated[
+        str, typer.Option(help="From this date or time on, for example 2026-11-01.")
+    ] = "",
+    until: Annotated[
+        str, typer.Option(help="Up to the end of this date, or up to this time.")
+    ] = "",
+    person: Annotated[str, typer.Option(help="Only this person, for example slack:U1.")] = "",
+    event: Annotated[str, typer.Option(help="Only this kind of entry, for example approved.")] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
 ) -> int:
-    """Who did what, by which rule, and who approved it."""
+    """Show who did what, which rule allowed it, and who approved it."""
     from bot import cli_commands
 
     asked = {"since": since, "until": until, "person": person, "event": event}
@@ -380,7 +427,7 @@ def audit(
 
 @cli.command()
 def version() -> None:
-    """The version of Ponte."""
+    """Print the version of Ponte."""
     typer.echo(__version__)
 
 
@@ -395,7 +442,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TyperException as error:
         words = error.format_message()
         is_help = words.startswith("Usage:")  # asked for by giving no command at all
-        typer.echo(words if is_help else f"ponte: {words} {_say('See `ponte --help`.')}", err=True)
+        typer.echo(
+            words if is_help else f"ponte: {words} {_say('Run `ponte --help` for help.')}", err=True
+        )
         return 2
     except (KeyboardInterrupt, typer.Abort):
         typer.echo(_say("Interrupted."), err=True)
@@ -459,7 +508,7 @@ def _say(sentence: str, **values: object) -> str:
 
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise typer.BadParameter(_say("Add --yes to do this without being asked."))
+        raise typer.BadParameter(_say("Add --yes to confirm."))
     typer.confirm(question, abort=True)
 
 

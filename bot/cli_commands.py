@@ -126,13 +126,13 @@ def link() -> int:
     begun = start(quiet=True)
     settings, home = begun.settings, begun.home
     if settings.ponte_web == "off":
-        raise PonteError("There is no page: PONTE_WEB is off. Set it to on.")
+        raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
     if home.is_served() and (known := _ask_holder(lambda one: one.link())):
         _print_all([known])
         return 0
     token = plain_value(settings.ponte_web_token) or home.kept_web_token()
     if not token or not settings.ponte_web_port:
-        raise PonteError("The page is not there yet. Start it with `ponte run`.")
+        raise PonteError("The page is not running yet. Start it with `ponte run`.")
     _print_all([add_token(settings.page_url(settings.page_url()), token)])
     sys.stderr.write("The page is not served now. Start it with `ponte run`.\n")
     return 0
@@ -161,7 +161,7 @@ def slack_manifest(*, link: bool) -> int:
     settings = start(quiet=True).settings
     url = f"{settings.ponte_web_url}/slack/events" if settings.slack == "http" else ""
     if settings.slack == "http" and not settings.ponte_web_url:
-        raise SettingsError("PONTE_WEB_URL: set it, so that Slack knows where to send its events.")
+        raise SettingsError("PONTE_WEB_URL is not set. Slack needs it to send events.")
     made = setup.manifest(request_url=url)
     _print_all([setup.link(made) if link else json.dumps(made, indent=2, ensure_ascii=False)])
     return 0
@@ -186,7 +186,9 @@ def undo(id: str) -> int:
     model."""
     wanted = parse_command(f"undo {id}")
     if wanted is None or wanted.id != id.lower():
-        raise BadInput("{id} is no change. `ponte changes list` shows the ids.", id=repr(id[:40]))
+        raise BadInput(
+            "Change {id} not found. `ponte changes list` shows the IDs.", id=repr(id[:40])
+        )
     return say(render_command(wanted))
 
 
@@ -212,10 +214,10 @@ def quick_command(
 
 def reload() -> int:
     done = _ask_holder(lambda one: one.act("reload"))
-    told = [i18n.say("{file} is taken as it is now.", file=done.get("file", ""))]
+    told = [i18n.say("Reloaded {file}.", file=done.get("file", ""))]
     if later := done.get("later"):
         names = ", ".join(f"[{name}]" for name in later)
-        told.append(i18n.say("{names} counts from the next start on.", names=names))
+        told.append(i18n.say("Restart Ponte to apply: {names}.", names=names))
     _print_all([*told, *map(str, done.get("misspelt", ()))])
     return 0
 
@@ -296,8 +298,8 @@ def people_list(*, as_json: bool = False) -> int:
 def people_remove(name: str) -> int:
     person = _ask_holder(lambda one: one.act("people/remove", person=name)).get("person", "")
     words = (
-        "{name} does not come in any more. What they said stays until you type "
-        "`ponte threads forget --person {person}`."
+        "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "
+        "threads forget --person {person}`."
     )
     _print_all([i18n.say(words, name=name, person=person)])
     return 0
@@ -307,7 +309,7 @@ def _print_sign_in_link(act: str, name: str, *, as_json: bool) -> int:
     """Print the sign-in link once to stdout, and what to know about it to stderr."""
     settings = start(quiet=True).settings
     if settings.ponte_web == "off":
-        raise PonteError("There is no page: PONTE_WEB is off. Set it to on.")
+        raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
     made = _ask_holder(lambda one: one.act(act, person=name))
     token = str(made.get("token", ""))
     page = str(made.get("page", "")) or (settings.page_url() if settings.ponte_web_port else "")
@@ -316,15 +318,15 @@ def _print_sign_in_link(act: str, name: str, *, as_json: bool) -> int:
     _print_all([json.dumps(told) if as_json else link or token])
     words = [
         i18n.say(
-            "Pass it on to {name} where nobody else reads along: who has it comes in as them. It "
-            "is shown this once; `ponte people renew {name}` makes another.",
+            "Send this link to {name} privately. Anyone who has it can sign in as {name}. It "
+            "won't be shown again; `ponte people renew {name}` creates a new one.",
             name=name,
         )
     ]
     if made.get("conversations"):
         before = (
-            "What an earlier {name} said here is theirs to read, unless you type "
-            "`ponte threads forget --person web:{name}` first."
+            "{name} will be able to read the messages of an earlier person with this name. "
+            "To delete them first, run `ponte threads forget --person web:{name}`."
         )
         words.append(i18n.say(before, name=name))
     sys.stderr.write("".join(f"{line}\n" for line in words))
@@ -406,7 +408,7 @@ def _parse_moment(written: str, zone: datetime.tzinfo, *, end: bool = False) -> 
         return known.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError):
         raise BadInput(
-            "{word} is no day. Write it as in 2026-11-01, or as in 2026-11-01T14:30.",
+            "{word} is not a date. Write it as 2026-11-01 or 2026-11-01T14:30.",
             word=repr(written[:40]),
         ) from None
 
@@ -427,7 +429,7 @@ def _format_command(slug: str, words: Sequence[str]) -> str:
         given: Inputs = parse_input(" ".join(words))
     elif None in pairs:
         stray = words[pairs.index(None)]
-        raise BadInput("I read KEY=VALUE here, but {word} is none.", word=repr(stray[:40]))
+        raise BadInput("{word} is not in the form KEY=VALUE.", word=repr(stray[:40]))
     else:
         given = check_unique_names((pair[1], clean_text(pair[2])) for pair in pairs if pair)
     return render_command(TypedCommand("quick-command", slug=slug, input=given))
@@ -444,7 +446,7 @@ def _read_attachment(file: Path) -> tuple[str, bytes]:
         return file.name, file.read_bytes()
     except OSError as error:
         raise BadInput(
-            "The file {file} cannot be read ({cause}).", file=file, cause=describe_read_error(error)
+            "Cannot read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
         ) from None
 
 

@@ -44,8 +44,8 @@ class HolderLost(PonteError):
 
     code = "unreachable"
     sentence = (
-        "Ponte does not answer any more. The quick command is kept, and goes on when Ponte runs "
-        "again: do not start it a second time."
+        "Ponte stopped responding. The quick command is saved and continues when Ponte runs "
+        "again. Do not start it a second time."
     )
 
 
@@ -54,8 +54,8 @@ class HolderSilent(PonteError):
 
     code = "holder_silent"
     sentence = (
-        "Ponte (process {pid}) holds {home}, but does not answer on its socket. "
-        "It may be starting or stopping: try again in a moment."
+        "Ponte (process {pid}) is using {home} but does not respond. It may be starting or "
+        "stopping. Try again in a moment."
     )
 
 
@@ -167,9 +167,7 @@ class LocalClient:
             async with self._http.stream_lines("GET", url, headers=self._headers) as lines:
                 return "\n".join([line async for line in lines])
         except HttpError as error:
-            raise PonteError(
-                "The result's file cannot be read ({why}).", why=error.reason
-            ) from None
+            raise PonteError("Cannot read the result file ({why}).", why=error.reason) from None
 
     async def link(self) -> str:
         """Return the page's address with its token; "" if no page is served."""
@@ -221,7 +219,7 @@ class LocalClient:
             raise HolderSilent(pid=home.holder() or "unknown", home=home.path) from error
         except HttpError as error:
             raise PonteError(
-                "Ponte did not answer as it should ({why}).", why=error.reason
+                "Ponte sent an unexpected response ({why}).", why=error.reason
             ) from None
 
 

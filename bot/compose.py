@@ -384,7 +384,7 @@ def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfac
     """Show on the board which platforms are set up but served by another process."""
     if not surfaces:
         own = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
-        board.mark_unserved(own, "set up; `ponte run` serves it")
+        board.mark_unserved(own, "configured; handled by `ponte run`")
     elif not served.accepts:
         owners = [face.name for face, _ in served.owned if not face.always]
-        board.mark_unserved(owners, "`ponte serve` serves it")
+        board.mark_unserved(owners, "handled by `ponte serve`")

@@ -637,10 +637,10 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     except FileNotFoundError:
         if not required:
             return Config()
-        raise SettingsError("PONTE_CONFIG: there is no file {path}.", path=path) from None
+        raise SettingsError("PONTE_CONFIG: file {path} not found.", path=path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            "PONTE_CONFIG: {path} cannot be read ({cause}).",
+            "PONTE_CONFIG: cannot read {path} ({cause}).",
             path=path,
             cause=describe_read_error(error),
         ) from None

@@ -22,12 +22,12 @@ from core.store.budget import count_estimates
 from core.store.database import inspect_file
 from core.text.i18n import say, translate_word
 
-NO_ANSWER_SENTENCE = "the server does not answer ({why})"
-CHECK_FAILED_SENTENCE = "this look broke ({kind}), which is a fault of Ponte's own"
+NO_ANSWER_SENTENCE = "the server did not respond ({why})"
+CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
 USAGE_DAYS = 30
 ESTIMATES_SENTENCE = (
-    "of {calls} paid calls in the last {days} days, {estimates} were not counted by their server; "
-    "their amounts are estimates, the most that they can have cost"
+    "in the last {days} days, the server did not report the usage of {estimates} of {calls} "
+    "paid calls; their costs are upper estimates"
 )
 _MARKS = {"on": "ok", "off": "off", "failing": "FAIL"}
 _LEVELS = {"ok": "ok", "note": "note", "unsafe": "FAIL"}
@@ -92,11 +92,11 @@ async def _check_settings(start: Start) -> Sequence[Health]:
     """Report which file the settings come from when Ponte runs in this folder."""
     file = start.settings.env_file
     if file.path is None:
-        return [Health("settings", "on", say("the environment; there is no file .env here"))]
+        return [Health("settings", "on", say("environment; no .env file here"))]
     if file.why:
-        words = say("the environment; {path} is not read: {why}", path=file.path, why=file.why)
+        words = say("environment; {path} is not used ({why})", path=file.path, why=file.why)
         return [Health("settings", "failing", words)]
-    return [Health("settings", "on", say("the environment and {path}", path=file.path))]
+    return [Health("settings", "on", say("environment and {path}", path=file.path))]
 
 
 async def _as_is(part: Health) -> Sequence[Health]:
@@ -109,9 +109,11 @@ async def _check_database(url: str) -> Sequence[Health]:
 
     version, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
     if found is None:
-        words = say("Postgres {version}, empty: the first start sets it up", version=version)
+        words = say(
+            "Postgres {version}, empty; Ponte creates its tables on first start", version=version
+        )
         return [Health("database", "on", words)]
-    runs = found.words if found.takes or found.works else say("no process is on it now")
+    runs = found.words if found.takes or found.works else say("no Ponte process uses it now")
     failing = bool(found.takes and not found.works)
     words = say("Postgres {version}, schema {schema}", version=version, schema=schema)
     return [Health("database", "failing" if failing else "on", f"{words}; {runs}")]
@@ -140,6 +142,6 @@ async def _check_home(start: Start) -> Sequence[Health]:
     path = start.home.path
     nearest = next(each for each in (path, *path.parents) if each.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise PonteError("{path} cannot be written; set PONTE_HOME to another folder", path=path)
-    words = str(path) if nearest == path else say("{path} (will be made)", path=path)
+        raise PonteError("cannot write to {path}; set PONTE_HOME to another folder", path=path)
+    words = str(path) if nearest == path else say("{path} (will be created)", path=path)
     return [Health("home", "on", words)]

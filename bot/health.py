@@ -86,9 +86,9 @@ class HealthBoard:
                 return await ask()
         except TimeoutError:
             if patience < PART_TIMEOUT_SECONDS:
-                words = say("{words} (not answered yet)", words=translate_word(part.words))
+                words = say("{words} (no response yet)", words=translate_word(part.words))
                 return Health(part.name, "on", words)
-            words = say("no answer within {age} s", age=round(patience))
+            words = say("no response within {age} s", age=round(patience))
             return Health(part.name, "failing", words)
 
 

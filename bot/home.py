@@ -47,15 +47,15 @@ _BACKLOG = 128
 class HomeUnusable(PonteError):
     code = "home_unusable"
     sentence = (
-        "The folder {home} cannot be used ({cause}). "
-        "Make it writable, or set PONTE_HOME to another folder."
+        "Cannot use the folder {home} ({cause}). Make it writable, or set PONTE_HOME to "
+        "another folder."
     )
 
 
 class HomeNotOurs(HomeUnusable):
     sentence = (
-        "The folder {home} {cause}, so Ponte does not keep its secrets there. "
-        "Set PONTE_HOME to a folder of its own."
+        "The folder {home} {cause}, so it is not safe for Ponte's secrets. Set PONTE_HOME to "
+        "a folder that only Ponte uses."
     )
 
 
@@ -196,7 +196,7 @@ class Home:
         token = kept.decode("utf-8", errors="replace").strip()
         if wrong := token_fault(token):
             raise SettingsError(
-                "{path}: {wrong}; or delete it, and `ponte run` makes a new one.",
+                "{path}: {wrong}; or delete the file, and `ponte run` creates a new one.",
                 path=self.path / WEB_TOKEN_FILE, wrong=wrong,
             )  # fmt: skip
         return token
@@ -293,7 +293,7 @@ class Home:
                 raise HomeNotOurs(home=self.path, cause="belongs to another user")
             if found.st_mode & 0o077:
                 if self._is_shared():
-                    raise HomeNotOurs(home=self.path, cause="is open to others, who use it too")
+                    raise HomeNotOurs(home=self.path, cause="is shared with other users")
                 os.fchmod(folder, 0o700)
         except OSError as error:
             raise self._unusable(error) from None

@@ -68,7 +68,7 @@ def inspect_installation(extras: Collection[str] = ()) -> Installation:
 def describe(found: Installation, say: Say) -> str:
     """Return a line with the result, and what to do if something is wrong."""
     if found.is_complete:
-        whole = "Ponte {version} in {folder}, with all {count} packages that it needs"
+        whole = "Ponte {version} in {folder}, with all {count} required packages"
         return say(whole, version=__version__, folder=INSTALL_FOLDER, count=found.count)
     faults = [
         say("{name} also belongs to {other}", name=name, other=other)
@@ -78,10 +78,10 @@ def describe(found: Installation, say: Say) -> str:
         say("{name} is missing", name=f"{name}{bounds}") for name, bounds in found.missing.items()
     ]
     faults += [
-        say("{name} {version} is not {bounds}", name=name, version=version, bounds=bounds)
+        say("{name} {version} does not match {bounds}", name=name, version=version, bounds=bounds)
         for name, (version, bounds) in found.wrong.items()
     ]
-    told = "{faults}: install Ponte anew, in an environment of its own (docs/install.md)"
+    told = "{faults}. Reinstall Ponte in its own environment (docs/install.md)"
     return say(told, faults=", ".join(faults))
 
 

@@ -42,8 +42,9 @@ _FORMER_FILES = tuple(
 class NotTheSame(PonteError):
     code = "not_the_same"
     sentence = (
-        "After copying, {table} has {there} rows where the home has {here}. Was something else "
-        "writing? Stop every Ponte, and run `ponte migrate` again."
+        "After copying, {table} has {there} rows, but the data folder has {here}. Something "
+        "may have written at the same time. Stop all Ponte processes and run `ponte migrate` "
+        "again."
     )
 
 
@@ -53,10 +54,10 @@ async def migrate(settings: Settings, home: Home) -> int:
     Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored, NotTheSame.
     """
     if settings.database_url is None:
-        raise SettingsError("Set DATABASE_URL to the database that this home is brought to.")
+        raise SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
     with home.take():
         if not (home.path / "ponte.db").exists():
-            raise SettingsError("{path} keeps nothing to bring.", path=home.path)
+            raise SettingsError("{path} has no data to copy.", path=home.path)
         async with _open_both(home.path, plain_value(settings.database_url)) as (ours, theirs):
             for name, own in home.secrets().items():
                 kept = await theirs.secret(name, own)

@@ -17,11 +17,11 @@ from core.rights.policy import matches_pattern
 from core.text.i18n import say
 from core.text.text import fold_case
 
-_NEAREST = "; did you mean {name}?"
+_NEAREST = ". Did you mean {name}?"
 _SENTENCES = {
-    "tool": "{where}: there is no tool {name}, so this line has no effect",
-    "command": "{where}: there is no command {name}, so this line has no effect",
-    "agent": "{where}: there is no agent {name}, so this line has no effect",
+    "tool": "{where}: tool {name} not found, so this line has no effect",
+    "command": "{where}: command {name} not found, so this line has no effect",
+    "agent": "{where}: agent {name} not found, so this line has no effect",
 }
 
 

@@ -27,13 +27,13 @@ Json = Mapping[str, Any]
 
 class WrongName(BadInput):
     sentence = (
-        "{name} cannot be a name on the page: write up to 32 small letters, digits, dots, hyphens "
-        "and underscores, a letter or digit first."
+        "{name} is not a valid name. Use up to 32 lowercase letters, digits, dots, hyphens "
+        "and underscores, starting with a letter or digit."
     )
 
 
 class OwnersName(BadInput):
-    sentence = "`owner` is whoever has the page's own token, which `ponte link` shows."
+    sentence = "`owner` is the person with the page's own token, which `ponte link` prints."
 
 
 class PageAccountService:

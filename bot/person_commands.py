@@ -30,11 +30,13 @@ FORGET_TIMEOUT_SECONDS = 900.0
 
 
 class NoFolder(PonteError):
-    sentence = "The folder {folder} cannot be written ({cause})."
+    sentence = "Cannot write to the folder {folder} ({cause})."
 
 
 class AlreadyThere(PonteError):
-    sentence = "{path} is there already, and an export replaces nothing. Choose another folder."
+    sentence = (
+        "{path} already exists, and an export does not overwrite files. Choose another folder."
+    )
 
 
 def person_list(*, as_json: bool = False) -> int:
@@ -82,8 +84,8 @@ def person_export(key: str, folder: Path | None) -> int:
             count = await _write_files(one, str(known["person"]), folder, top)
         _print(
             plural(
-                "{folder}/person.json is written, and {count} file beside it.",
-                "{folder}/person.json is written, and {count} files beside it.",
+                "Saved {folder}/person.json and {count} file.",
+                "Saved {folder}/person.json and {count} files.",
                 count, folder=folder,
             )
         )  # fmt: skip
@@ -105,16 +107,15 @@ def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
         _print(to_one_line(f"{person} {names}".strip()))
         for line in format_counts(known["counts"]):
             _print(line)
-        confirm(say("Erase all of this for good?"))
+        confirm(say("Delete all of this permanently?"))
     done = act("person/forget", person)
     if left := done["left"]:
         names = ", ".join(f"{section} {count}" for section, count in left.items())
         raise PonteError(
-            "Something of {person} came while it was erased, and is left: {names}. Forget them "
-            "again.",
+            "New data about {person} arrived during the deletion: {names}. Delete it again.",
             person=person, names=names,
         )  # fmt: skip
-    _print(say("Forgotten: {person}.", person=person))
+    _print(say("Deleted: {person}.", person=person))
     for line in (*format_counts(done["counts"]), *describe_remains(done)):
         _print(line)
     return 0
@@ -130,21 +131,20 @@ def describe_remains(done: Json) -> Iterator[str]:
     """Yield lines about data that is not erased yet, or that Ponte does not control."""
     if waiting := int(done["waiting"]):
         yield plural(
-            "The model's server still holds {count} thing of what was forgotten; Ponte asks it "
-            "each hour to erase it.",
-            "The model's server still holds {count} things of what was forgotten; Ponte asks it "
-            "each hour to erase them.",
+            "{count} deleted item is still on the model's server. Ponte tries to delete it "
+            "every hour.",
+            "{count} deleted items are still on the model's server. Ponte tries to delete "
+            "them every hour.",
             waiting,
         )
     if shared := done["shared"]:
         yield say(
-            "Others spoke in these conversations, too. What they said and were answered stays, and "
-            "may name them; `ponte threads forget` erases a whole one:"
+            "Other people also took part in these conversations. Their messages and answers "
+            "are kept and may mention this person. To delete a whole conversation, run "
+            "`ponte threads forget`:"
         )
         yield from (f"    {to_one_line(str(conversation))}" for conversation in shared)
-    yield say(
-        "Posts stay on the platforms, rows in your tables, and all of it in backups made before."
-    )
+    yield say("Not deleted: posts on the platforms, rows in your tables, and earlier backups.")
     if done["remains"]:
         yield str(done["remains"])
 

@@ -21,12 +21,11 @@ UNKNOWN_WORKSPACE = "?"
 """Stands for a workspace that was not named. Person and place are in the same one."""
 PLAIN_RIGHTS = tuple(kind for kind in RIGHT_KINDS if kind not in NAMED_RIGHTS)
 _NO_RIGHT = (
-    "{right} is not a right. Write {known}, one of them for one table as in read:TABLE, or "
-    "tool:NAME, command:SLUG, agent:NAME, model:NAME."
+    "{right} is not a permission. Use {known}, one of these for a single table (read:TABLE), "
+    "or tool:NAME, command:SLUG, agent:NAME, model:NAME."
 )
 _FORM = (
-    "Write --person as platform:ID, as in slack:U1 or slack:T1:U1, and --channel as its ID or as "
-    "slack:T1:C1."
+    "Write --person as platform:ID (slack:U1 or slack:T1:U1) and --channel as an ID or slack:T1:C1."
 )
 
 

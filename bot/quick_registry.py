@@ -21,11 +21,11 @@ StatusUnknown."""
 RunQuickCommand = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
 """Runs a quick command in the system that has it."""
 
-_UNKNOWN = "There is no quick command `{slug}`. Did you mean `{near}`?"
-_NO_SUCH = "There is no quick command `{slug}`. These may be run here: {known}."
-_NONE_HERE = "There is no quick command `{slug}`, and none that you may run here."
-_NOT_HERE = "`{slug}` is not for this place. The operator says where in ponte.toml (`where`)."
-_NOT_YOU = "`{slug}` is not for you. The operator says for whom in ponte.toml (`by`)."
+_UNKNOWN = "Quick command `{slug}` not found. Did you mean `{near}`?"
+_NO_SUCH = "Quick command `{slug}` not found. You can run these here: {known}."
+_NONE_HERE = "Quick command `{slug}` not found. There are none that you can run here."
+_NOT_HERE = "`{slug}` can't be run here. Its places are set in ponte.toml (`where`)."
+_NOT_YOU = "You don't have permission to run `{slug}`. Its users are set in ponte.toml (`by`)."
 
 
 class QuickCommandRegistry:
@@ -102,7 +102,7 @@ class QuickCommandRegistry:
         if self._run is not None:
             return await self._run(ctx, slug, input)
         raise ToolError(
-            "Quick commands are not set up: StackSpot is not configured. The operator must set "
+            "Quick commands are not set up. The person who runs Ponte must set "
             "STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET.",
             code="not_configured",
         )

@@ -25,7 +25,7 @@ EVERYBODY_IN_RULES = "everybody"
 """The word for everybody in the rules of ponte.toml."""
 UNKNOWN_PEOPLE = frozenset({EVERYBODY_IN_RULES, "guests", "outsiders"})
 """Words in rules that include people whom the operator does not know one by one."""
-NO_ADMINS = "admins: nobody, so nobody may approve deletes"
+NO_ADMINS = "admins: none, so no one can approve deletions"
 
 
 def list_findings(settings: Settings, config: Config, home: Home) -> list[SafetyFinding]:
@@ -47,27 +47,29 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
     who = say("admins: {names}", names=admins) if admins else say(NO_ADMINS)
     yield SafetyFinding("rights", who)
     if places := sorted(n for n in settings.ponte_admins if is_place(n, settings.faces)):
-        words = "PONTE_ADMINS: {names} are workspaces or channels, which makes nobody an admin"
+        words = "PONTE_ADMINS: {names} are workspaces or channels and make no one an admin"
         yield SafetyFinding("rights", say(words, names=", ".join(places)), "note")
     if rules := len(config.rule_book.rules) + len(config.rule_book.channels):
         words = plural(
-            "{count} rule of ponte.toml decides first: `ponte policy check` shows who may what",
-            "{count} rules of ponte.toml decide first: `ponte policy check` shows who may what",
+            "{count} rule in ponte.toml applies first; `ponte policy check` shows who can do what",
+            "{count} rules in ponte.toml apply first; `ponte policy check` shows who can do what",
             rules,
         )
         yield SafetyFinding("rights", words)
     limits, chosen = config.limits, settings.ponte_daily_turns
-    words = "a turn makes at most {costly} tool calls that cost and {total} in all"
+    words = (
+        "each message can make at most {costly} paid tool calls, and {total} tool calls in total"
+    )
     yield SafetyFinding("caps", say(words, costly=limits.costly_calls, total=limits.tool_calls))
     if any(each.money is not None for each in config.allowances):
-        words = plural("{count} allowance", "{count} allowances", len(config.allowances))
+        words = plural("{count} limit", "{count} limits", len(config.allowances))
         yield SafetyFinding("caps", words)
     elif settings.openai_api_key:
-        words = "nothing limits the money that is spent: [[allowances]] in ponte.toml does"
+        words = "spending has no limit; set one with [[allowances]] in ponte.toml"
         yield SafetyFinding("caps", say(words), "note")
     if chosen is not None and has_daily_turns(settings):
-        each, all = (cap or say("any number") for cap in (chosen.person, chosen.everybody))
-        words = "turns a day: {each} for each person, {all} in all"
+        each, all = (cap or say("no limit") for cap in (chosen.person, chosen.everybody))
+        words = "messages per day: {each} per person, {all} in total"
         yield SafetyFinding("caps", say(words, each=each, all=all))
 
 
@@ -76,7 +78,7 @@ def _check_open_rules(config: Config) -> Iterator[SafetyFinding]:
     for rule in config.rule_book.rules:
         who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
-            words = "{who} may {rights} ({rule})"
+            words = "{who} can: {rights} ({rule})"
             told = say(words, who=", ".join(who), rights=", ".join(rights), rule=rule.source)
             yield SafetyFinding("rights", told, "note")
 
@@ -92,19 +94,19 @@ def _check_undecided_places(config: Config) -> Iterator[SafetyFinding]:
         allowed = {right.partition(":")[0] for right in rule.allow}
         if "propose" in allowed and "approve" not in allowed:
             words = (
-                "{place}: changes can be proposed there, but not decided on: `allow` has no "
-                "approve ({rule})"
+                "{place}: people can request changes but not decide on them, because `allow` "
+                "has no approve ({rule})"
             )
             yield SafetyFinding("rights", say(words, place=place, rule=rule.source), "note")
 
 
 def _check_automatic_changes(config: Config) -> Iterator[SafetyFinding]:
     if rows := config.changes.auto_create_rows:
-        words = "creates of up to {rows} rows need nobody's approval (auto_create_rows)"
+        words = "creating up to {rows} rows needs no approval (auto_create_rows)"
         yield SafetyFinding("rights", say(words, rows=rows), "note")
     open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
     if open_tables:
-        words = "one new row at a time needs nobody's approval in {tables}"
+        words = "creating one row at a time needs no approval in {tables}"
         yield SafetyFinding("rights", say(words, tables=", ".join(open_tables)), "note")
 
 
@@ -112,16 +114,18 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
     try:
         found = home.path.stat()
     except FileNotFoundError:
-        yield SafetyFinding("home", say("{path} will be made for this user alone", path=home.path))
+        yield SafetyFinding(
+            "home", say("{path} will be created for this user only", path=home.path)
+        )
         return
     except OSError as error:
-        words = say("{path} cannot be looked at ({why})", path=home.path, why=error.strerror)
+        words = say("cannot check {path} ({why})", path=home.path, why=error.strerror)
         yield SafetyFinding("home", words, "note")
         return
     if found.st_uid != os.geteuid():
         words = (
-            "{path} belongs to another user (uid {uid}): run Ponte as that user, or set PONTE_HOME "
-            "to a folder of your own"
+            "{path} belongs to another user (uid {uid}). Run Ponte as that user, or set "
+            "PONTE_HOME to a folder of your own"
         )
         yield SafetyFinding("home", say(words, path=home.path, uid=found.st_uid), "unsafe")
         return
@@ -129,10 +133,10 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
     opened += [path for name in _SECRET_FILES if _mode(path := home.path / name) & 0o077]
     for path in opened:
         mode = "700" if path == home.path else "600"
-        words = say("{path} is open to other users: chmod {mode} {path}", path=path, mode=mode)
+        words = say("other users can open {path}. Run chmod {mode} {path}", path=path, mode=mode)
         yield SafetyFinding("home", words, "unsafe")
     if not opened:
-        yield SafetyFinding("home", say("{path} is closed to other users", path=home.path))
+        yield SafetyFinding("home", say("other users cannot open {path}", path=home.path))
 
 
 def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
@@ -142,19 +146,19 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
     for words in settings.notes:
         yield SafetyFinding("settings", words, "note")
     if env.path is not None and env.why:
-        words = say("{path} is not read: {why}", path=env.path, why=env.why)
+        words = say("{path} is not used ({why})", path=env.path, why=env.why)
         yield SafetyFinding("settings", words, "note")
     read = [env.path] if env.path is not None and not env.why else []
     for path in (*read, settings.ponte_config):
         mode = _mode(path) if _is_reachable(path) else 0
         if mode & 0o002:
-            words = say("{path} can be written by others: chmod o-w {path}", path=path)
+            words = say("other users can change {path}. Run chmod o-w {path}", path=path)
             yield SafetyFinding("settings", words, "unsafe")
         elif mode & 0o004 and path == env.path and env.secret:
-            words = "{path} holds secrets and can be read by others: chmod 600 {path}"
+            words = "{path} contains secrets and other users can read it. Run chmod 600 {path}"
             yield SafetyFinding("settings", say(words, path=path), "unsafe")
         elif _mode(path):
-            yield SafetyFinding("settings", say("{path} is not open to others", path=path))
+            yield SafetyFinding("settings", say("other users cannot read {path}", path=path))
 
 
 def _mode(path: Path) -> int:

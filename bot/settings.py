@@ -323,7 +323,7 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     corrected."""
     file = settings.env_file
     for number in file.unread:
-        words = "line {number} of {path} is not read: write NAME=value"
+        words = "line {number} of {path} is ignored; write NAME=value"
         yield say(words, number=number, path=file.path)
     known = {name.upper() for name in type(settings).model_fields}
     given = {**file.names, **os.environ}
@@ -331,9 +331,9 @@ def _list_notes(settings: Settings) -> Iterator[str]:
         ours = [one for one in known if one.partition("_")[0] == name.upper().partition("_")[0]]
         likely = difflib.get_close_matches(name.upper(), ours, 1, TYPO_SIMILARITY)
         if likely and likely[0] != name.upper():
-            words = "{name} is no setting; {likely} is probably meant"
+            words = "{name} is not a setting. Did you mean {likely}?"
             if name in file.names:
-                words = "{name} in {path} is no setting; {likely} is probably meant"
+                words = "{name} in {path} is not a setting. Did you mean {likely}?"
             yield say(words, name=name, path=file.path, likely=likely[0])
     raw = {name.lower(): value for name, value in given.items() if value}
     for name in sorted(settings.model_fields_set & raw.keys()):
@@ -343,9 +343,9 @@ def _list_notes(settings: Settings) -> Iterator[str]:
             and given_[:1] != "@"
             and plain_value(value) != given_
         ):
-            words = "{name} was put right, and is read as {value}"
+            words = "{name} was corrected to {value}"
             if isinstance(value, SecretStr):
-                words = "{name} was put right, and is read without what was too much"
+                words = "{name} was corrected: extra characters were removed"
             yield say(words, name=name.upper(), value=value)
 
 

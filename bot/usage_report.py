@@ -19,11 +19,11 @@ async def report_usage(budget: CountingBudget, arguments: Mapping[str, Any]) -> 
     by, since = str(arguments.get("by", "")), str(arguments.get("since", ""))
     if by not in get_args(ReportRow):
         known = ", ".join(get_args(ReportRow))
-        raise BadInput("There are no rows by {by}; there are by {known}.", by=by, known=known)
+        raise BadInput("Cannot group by {by}. Choose one of: {known}.", by=by, known=known)
     try:
         today = datetime.now(budget.zone).date()
         first = date.fromisoformat(since) if since else today.replace(day=1)
     except ValueError:
-        raise BadInput("{since} is no day; write it as 2026-11-01.", since=since) from None
+        raise BadInput("{since} is not a date. Write it as 2026-11-01.", since=since) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
     return {"by": by, "since": first.isoformat(), "rows": rows}

@@ -97,7 +97,7 @@ def test_each_command_does_what_is_said(machine: Path) -> None:
     home = machine / "var/lib/ponte"
     assert len(list((machine / "var/lib/ponte-backups").glob("*.tar.gz"))) >= 3
     assert list(home.glob("replaced-*")) == [], "what is said to be deleted is"
-    assert "It was checked, opened, and is in its place." in done.stdout
+    assert "The backup was verified and restored." in done.stdout
     assert (home / "ponte.sock").exists(), "it runs in the end"
     assert "error" not in (machine / "logs").read_text() + (machine / "log").read_text()
 

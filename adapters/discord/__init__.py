@@ -91,7 +91,7 @@ class Discord(ChatIntegration[DiscordSettings]):
     def summary(self, own: DiscordSettings, shared: SharedSettings) -> Health:
         """Return whether Discord is on, for the start screen."""
         if own.discord_token:
-            return Health("discord", "on", "connects to the gateway")
+            return Health("discord", "on", "receive messages (gateway connection)")
         return Health("discord", "off", "set DISCORD_TOKEN")
 
     async def prepare_restored(self, database: Database) -> None:
@@ -140,30 +140,29 @@ class Discord(ChatIntegration[DiscordSettings]):
             return
         if EVERYBODY_NAME in shared.ponte_allow:
             words = (
-                "discord: everybody, strangers too, may do everything: name servers or roles "
-                "instead of * in PONTE_ALLOW"
+                "discord: everyone has full permissions, strangers included. In PONTE_ALLOW, "
+                "name servers or roles instead of *"
             )
             yield SafetyFinding("rights", say(words), "note")
         else:
             people = describe_allowed(shared.ponte_allow, "discord")
-            words = "discord: everybody may chat"
+            words = "discord: everyone can chat"
             if people:
-                words = "discord: everybody may chat; everything: {people}"
+                words = "discord: everyone can chat; full permissions: {people}"
             yield SafetyFinding("rights", say(words, people=people))
         if has_daily_turns(shared):
             return
         if shared.ponte_daily_turns is not None:
-            words = "on Discord strangers have no cap on turns a day"
+            words = "people on Discord have no daily message limit"
             yield SafetyFinding("caps", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
         elif EVERYBODY_NAME in shared.ponte_allow:
             words = (
-                "PONTE_ALLOW names everybody (*), so strangers on Discord have no cap on turns a "
-                "day"
+                "PONTE_ALLOW allows everyone (*), and people on Discord have no daily message limit"
             )
             yield SafetyFinding("caps", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
         else:
             most = f"{DISCORD_STRANGER_TURNS.person}/{DISCORD_STRANGER_TURNS.everybody}"
-            words = "on Discord whoever is not named has {most} turns a day"
+            words = "people on Discord who are not in PONTE_ALLOW can send {most} messages a day"
             yield SafetyFinding("caps", say(words, most=most))
 
 

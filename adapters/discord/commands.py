@@ -33,18 +33,18 @@ AUTOCOMPLETE_SECONDS = 2.0
 
 ASK_DESCRIPTION = "Ask Ponte something"
 ASK_MENU = "Ask Ponte"
-PROMPT_DESCRIPTION = "What do you want to know? Leave it out to write several lines."
-FILE_DESCRIPTION = "A file to go with it"
+PROMPT_DESCRIPTION = "Your question. Leave it empty to write several lines."
+FILE_DESCRIPTION = "A file to attach"
 QUICK_DESCRIPTION = "Run a quick command"
-SLUG_DESCRIPTION = "Which quick command"
-INPUT_DESCRIPTION = "Its text, or key=value …; leave it out to write several lines"
+SLUG_DESCRIPTION = "The quick command to run"
+INPUT_DESCRIPTION = "Its input: text or key=value. Leave it empty to write several lines."
 UNDO_DESCRIPTION = "Undo a change"
-CHANGE_DESCRIPTION = "Which change"
+CHANGE_DESCRIPTION = "The change to undo"
 WORD_DESCRIPTIONS = {
-    "new": "Start a fresh conversation",
-    "status": "What is connected, and how it is",
-    "stop": "Stop what Ponte is doing here",
-    "usage": "What was used today",
+    "new": "Start a new conversation",
+    "status": "Show what is connected and whether it works",
+    "stop": "Stop what Ponte is doing in this conversation",
+    "usage": "Show today's usage",
 }
 """Descriptions of the commands that take no options."""
 
@@ -96,7 +96,7 @@ async def report_failure(interaction: Interaction, error: Exception) -> None:
     yet."""
     cause = getattr(error, "original", error)
     log.error("command broke", why=type(cause).__name__, exc_info=cause)
-    words = say("Something went wrong on my side. Please try again.", str(interaction.locale))
+    words = say("Something went wrong. Try again.", str(interaction.locale))
     if not interaction.response.is_done():
         with suppress(discord.DiscordException, *IN_DOUBT):
             await interaction.response.send_message(words, ephemeral=True)

@@ -32,16 +32,22 @@ DISCORD_CONNECT_BACKOFF = Backoff(1.0, max_seconds=60.0)
 """Pauses between attempts to connect."""
 
 LOGIN_REFUSED = (
-    "Discord refuses the bot's token. Copy a new one from the Developer Portal (Bot, Reset Token) "
-    "into DISCORD_TOKEN."
+    "Discord rejected the bot's token. Copy a new one from the Developer Portal (Bot, Reset "
+    "Token) into DISCORD_TOKEN."
 )
 INTENT_REFUSED = (
-    "Discord refuses the message content intent. Switch it on in the Developer Portal (Bot, "
+    "Discord rejected the message content intent. Turn it on in the Developer Portal (Bot, "
     "Privileged Gateway Intents), or set DISCORD_MESSAGE_CONTENT=off."
 )
-CLOSED = "Discord closed the connection for good (code {code}). Check the bot's settings there."
-UNREACHABLE = "Discord cannot be reached ({why}); trying on."
-MENTIONS_ONLY = "answer_everything: only mentions are heard, since DISCORD_MESSAGE_CONTENT is off"
+CLOSED = (
+    "Discord closed the connection and will not accept a new one (code {code}). Check the bot's "
+    "settings in the Developer Portal."
+)
+UNREACHABLE = "Cannot reach Discord ({why}). Retrying."
+MENTIONS_ONLY = (
+    "answer_everything: Ponte only sees messages that mention it, because "
+    "DISCORD_MESSAGE_CONTENT is off"
+)
 INVALID_TOKEN_CODES = frozenset({4004})
 """Close codes of the gateway that mean that authentication failed
 (topics/opcodes-and-status-codes.mdx#gateway-gateway-close-event-codes)."""
@@ -126,10 +132,10 @@ class GatewayConnection:
         if client.is_closed():
             return Health("discord", "failing", say("the connection is closed"))
         if not self._listens:
-            return Health("discord", "on", say("posts; another process holds the gateway"))
+            return Health("discord", "on", say("sends replies; another process receives messages"))
         silent = time.monotonic() - client.last_frame
         if silent > DISCORD_SILENCE_SECONDS:
-            words = say("connected, but no frame came for {seconds} s", seconds=int(silent))
+            words = say("connected, but nothing received for {seconds} s", seconds=int(silent))
             return Health("discord", "failing", words)
         name = client.user.name if client.user else "?"
         return Health("discord", "on", say("connected as {name}", name=name))

@@ -25,12 +25,12 @@ THREAD_PAGE_SIZE = 100
 """Messages of a thread that are read. One call returns so many
 (resources/message.mdx#get-channel-messages-query-string-params)."""
 QUOTE_WITHHELD = (
-    "Discord does not show me what the message says that you replied to. To show me, choose "
-    "*Apps → Ask Ponte* in that message's menu: its text and its files come along."
+    "Discord doesn't let me read the message that you replied to. To share it, open that "
+    "message's menu and choose *Apps → Ask Ponte*. Its text and files are included."
 )
 FILES_LOST = (
-    "I could not get the files of the message that you asked about. Please choose "
-    "*Apps → Ask Ponte* in its menu again."
+    "I couldn't get the files of the message you asked about. Choose *Apps → Ask Ponte* in "
+    "its menu again."
 )
 HISTORY_WITHHELD = (
     "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"

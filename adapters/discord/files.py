@@ -148,13 +148,13 @@ def explain_refusal(error: PonteError, names: Sequence[str], locale: str) -> lis
     if not names:
         raise Undeliverable(reason=error.code) from error
     why = error.values.get("reason", error.code)
-    return [say("{name} cannot stand here ({why}).", locale, name=f"`{n}`", why=why) for n in names]
+    return [say("I couldn't post {name} ({why}).", locale, name=f"`{n}`", why=why) for n in names]
 
 
 def explain_too_large(file: File, limit: int, locale: str) -> str:
     """Return the sentence for a file that is larger than `limit` bytes."""
     return say(
-        "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
+        "{name} ({size}) is too large for Discord, which accepts files of up to {limit} here.",
         locale,
         name=f"`{file.name}`",
         size=size_of(file.size),
@@ -165,8 +165,8 @@ def explain_too_large(file: File, limit: int, locale: str) -> str:
 def explain_no_room(file: File, locale: str) -> str:
     """Return the sentence for a file that does not fit into the message with the other files."""
     return say(
-        "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
-        "{limit} in all. Please ask me for it alone.",
+        "{name} ({size}) doesn't fit in this message. A message can have {count} files and "
+        "{limit} in total. Ask me for this file alone.",
         locale,
         name=f"`{file.name}`",
         size=size_of(file.size),

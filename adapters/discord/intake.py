@@ -52,19 +52,19 @@ MAX_NONCE_CHARACTERS = 25  # resources/message.mdx#create-message-jsonform-param
 HINT_PERIOD_SECONDS = 24 * 3600.0
 """Seconds until a hint is given again in the same channel."""
 MENTION_NEEDED = (
-    "I cannot read a message here that does not mention me. Please mention me in it, "
-    "or reply to me with the mention on."
+    "I can't read messages here that don't mention me. Mention me, or reply to me with the "
+    "mention turned on."
 )
 ROLE_MENTIONED = (
-    "You mentioned my role, and Discord does not show me what such a message says. "
-    "Please pick the bot of that name in the list, not the role."
+    "You mentioned my role, and Discord doesn't let me read that message. Mention the bot "
+    "with the same name instead of the role."
 )
-DISCORD_WAITS_FOR_MENTION = "There are several of you here now, so I wait to be mentioned."
+DISCORD_WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
 MESSAGES_MISSED = (
-    "I was away, and left {count} older message here unanswered. "
-    "Please send again what still matters.",
-    "I was away, and left {count} older messages here unanswered. "
-    "Please send again what still matters.",
+    "I was offline and didn't answer {count} older message here. Send it again if you still "
+    "need an answer.",
+    "I was offline and didn't answer {count} older messages here. Send them again if you "
+    "still need an answer.",
 )
 
 

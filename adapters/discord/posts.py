@@ -124,4 +124,4 @@ def post_content(part: str, answer: Answer | None, locale: str) -> str:
     if part or (answer and answer.cards):
         return part
     names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
-    return names or say("(nothing to say)", locale)
+    return names or say("(no text)", locale)

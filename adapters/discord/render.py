@@ -165,7 +165,7 @@ class TextTable:
         """Return the first SHOWN_RECORDS rows and a note that the file `name` contains the
         others."""
         note = plural(
-            "…{count} more row in {name}.", "…{count} more rows in {name}.",
+            "…{count} more row is in {name}.", "…{count} more rows are in {name}.",
             len(self.rows) - SHOWN_RECORDS, locale, name=f"`{name}`",
         )  # fmt: skip
         return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
@@ -237,7 +237,7 @@ def pages(markdown: str, locale: str, most: int = MAX_POSTS_OF_ANSWER) -> Discor
     parts = split_text(rendered.text, LIMIT)
     if len(parts) <= most:
         return DiscordPages(parts or ("",), rendered.sheets)
-    note = say("*The whole answer is in {name}.*", locale, name=f"`{WHOLE}`")
+    note = say("*The full answer is in {name}.*", locale, name=f"`{WHOLE}`")
     # The last part is cut again, to make room for the note.
     last = split_text(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
     shown = (*parts[: most - 1], f"{last}\n\n{note}")
@@ -359,7 +359,7 @@ def about_form(text: str, message: int, files: Sequence[str], locale: str) -> di
         say("The message", locale), QUOTE_FIELD, text[:MAX_INPUT_CHARACTERS], required=False
     )
     if files:
-        along = say("Its files come along: {names}", locale, names=", ".join(files))
+        along = say("Files included: {names}", locale, names=", ".join(files))
         quoted.description = along[:MAX_HINT_CHARACTERS]
     modal.add_item(quoted)
     return _stop_modal(modal)
@@ -375,7 +375,9 @@ def quick_form(slug: str, known: QuickCommand | None, locale: str) -> discord.ui
     inputs = dict(known.inputs) if known else {}
     if not inputs or len(inputs) > MAX_FORM_FIELDS:
         modal = _modal(title, f"ponte:quick:{slug}")
-        modal.add_item(_lines(say("Its text, or key=value …", locale), INPUT_FIELD, required=False))
+        modal.add_item(
+            _lines(say("Its input: text or key=value", locale), INPUT_FIELD, required=False)
+        )
         return _stop_modal(modal)
     modal = _modal(title, f"ponte:quick:{slug}:named")
     for name, about in inputs.items():

@@ -32,9 +32,9 @@ PERMISSIONS = discord.Permissions(
 INVITATION_SCOPES = ("bot", "applications.commands")
 """The OAuth2 scopes of the invitation: the bot, and its slash commands."""
 DISCORD_NO_ANSWER = (
-    "Discord does not answer at {url} ({error}). Check the network and DISCORD_API_URL."
+    "Discord did not respond at {url} ({error}). Check the network and DISCORD_API_URL."
 )
-UNREGISTERED = "none yet: the first `ponte run` registers them"
+UNREGISTERED = "none registered yet; `ponte run` registers them when it starts"
 
 
 async def check(
@@ -73,10 +73,10 @@ async def _examine(client: discord.Client, message_content: bool) -> list[Health
     if message_content:
         flags = application.flags
         granted = flags.gateway_message_content or flags.gateway_message_content_limited
-        words = say("message content is granted" if granted else INTENT_REFUSED)
+        words = say("the message content intent is granted" if granted else INTENT_REFUSED)
         found.append(Health("discord intents", "on" if granted else "failing", words))
     else:
-        found.append(Health("discord intents", "on", say("none that is privileged")))
+        found.append(Health("discord intents", "on", say("no privileged intents")))
     registered = await client.http.get_global_commands(application.id)
     names = sorted(command["name"] for command in registered)
     told = ", ".join(names) if ASK_MENU in names else say(UNREGISTERED)

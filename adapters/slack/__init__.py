@@ -87,19 +87,21 @@ class SlackSection:
 
 RIGHTS_SENTENCES = {
     "everybody": (
-        "slack: members may chat, read tables, run code and quick commands; change data too, "
-        "because PONTE_ALLOW names everybody (*)",
-        "slack: guests and people of other organisations may do everything, because of * in "
-        "PONTE_ALLOW: name people or groups",
+        "slack: members can chat, read tables, and run code and quick commands. They can "
+        "also change data, because PONTE_ALLOW contains *",
+        "slack: guests and people from other organizations have full permissions, because "
+        "PONTE_ALLOW contains *. Name people or groups instead",
     ),
     "named": (
-        "slack: members may chat, read tables, run code and quick commands; change data too: "
-        "{people}",
-        "slack: of guests and people of other organisations, only who is named so: {people}",
+        "slack: members can chat, read tables, and run code and quick commands. Can change "
+        "data: {people}",
+        "slack: guests and people from other organizations can use Ponte only if they are "
+        "named: {people}",
     ),
     "nobody": (
-        "slack: members may chat, read tables, run code and quick commands; nobody may change data",
-        "slack: guests and people of other organisations may not chat",
+        "slack: members can chat, read tables, and run code and quick commands. No one can "
+        "change data",
+        "slack: guests and people from other organizations cannot chat",
     ),
 }
 """Findings about the rights of members and of visitors. The key tells how PONTE_ALLOW names people
@@ -126,13 +128,17 @@ class Slack(ChatIntegration[SlackSettings]):
         """Return whether Slack is on and how events arrive, or which setting is missing. No service
         is called."""
         if own.slack == "http" and shared.ponte_web == "off":
-            return Health("slack", "off", "it comes in at /slack/events, but PONTE_WEB is off")
+            return Health("slack", "off", "requests arrive at /slack/events, but PONTE_WEB is off")
         if own.slack != "off":
             return Health("slack", "on", "Socket Mode" if own.slack == "socket" else "over HTTP")
         if own.slack_bot_token:
-            return Health("slack", "off", "SLACK_BOT_TOKEN is set; set SLACK_APP_TOKEN too")
+            return Health(
+                "slack",
+                "off",
+                "SLACK_BOT_TOKEN is set, but SLACK_APP_TOKEN is missing. Set it too.",
+            )
         if own.slack_app_token or own.slack_signing_secret:
-            return Health("slack", "off", "SLACK_BOT_TOKEN is missing; set it too")
+            return Health("slack", "off", "SLACK_BOT_TOKEN is missing. Set it too.")
         return Health("slack", "off", "set SLACK_BOT_TOKEN and SLACK_APP_TOKEN")
 
     def is_used(self, own: SlackSettings, shared: SharedSettings) -> bool:
@@ -182,7 +188,7 @@ class Slack(ChatIntegration[SlackSettings]):
         called."""
         secret = plain_value(own.slack_signing_secret)
         if own.slack == "http" and len(secret) < MIN_TOKEN_CHARACTERS:
-            words = "SLACK_SIGNING_SECRET is shorter than Slack's are (32 characters): copy it anew"
+            words = "SLACK_SIGNING_SECRET is too short: Slack's have 32 characters. Copy it again."
             yield SafetyFinding("token", say(words), "unsafe")
         if own.slack == "off":
             return
@@ -194,7 +200,7 @@ class Slack(ChatIntegration[SlackSettings]):
         yield SafetyFinding("rights", say(members, people=people))
         yield SafetyFinding("rights", say(visitors, people=people), "note" if everybody else "ok")
         if not has_daily_turns(shared):
-            words = "Slack's members have no cap on turns a day"
+            words = "Slack members have no daily message limit"
             yield SafetyFinding("caps", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "note")
 
 

@@ -172,16 +172,21 @@ class SlackAdapter:
         """Return the state of the connection, and the features and scopes that are missing."""
         off = "; ".join(filter(None, [self._missing_history_scopes, self._workspace.flags.words]))
         if word := self._workspace.api.refused:
-            words = say("Slack refuses the token ({error}): answers wait", error=word)
+            words = say(
+                "Slack rejected the token ({error}). Replies will be sent once this is fixed.",
+                error=word,
+            )
             return Health("slack", "failing", words)
         if word := self._workspace.directory.trouble:
-            words = say("users.info: {error}, so that nobody is known to be a member", error=word)
+            words = say(
+                "users.info failed ({error}), so Ponte cannot tell members from guests", error=word
+            )
             return Health("slack", "failing", words)
         if not self._listens:
-            words = say("posts; other processes take in")
+            words = say("sends replies; other processes receive messages")
             return Health("slack", "on", "; ".join(filter(None, [words, off])))
         if self._socket is None and self._credentials.app_token:
-            return Health("slack", "failing", say("Socket Mode, which is being opened"))
+            return Health("slack", "failing", say("Socket Mode: connecting"))
         if self._socket is None:
             state: Literal["on", "failing"] = "on" if self._open else "failing"
             return Health("slack", state, "; ".join(filter(None, ["HTTP, /slack/events", off])))
@@ -190,10 +195,10 @@ class SlackAdapter:
             return Health(
                 "slack",
                 "failing",
-                say("Socket Mode, whose socket is down; it is being opened again"),
+                say("Socket Mode: connection lost, reconnecting"),
             )
         if silent > SLACK_SILENCE_SECONDS:
-            words = say("connected, but no frame came for {seconds} s", seconds=round(silent))
+            words = say("connected, but nothing received for {seconds} s", seconds=round(silent))
             return Health("slack", "failing", words)
         return Health("slack", "on", "; ".join(filter(None, ["Socket Mode", off])))
 

@@ -194,8 +194,8 @@ NOTICE_AFTER_SECONDS = 1.0
 answer arrives without that notice."""
 
 REFUSED_BOT = (
-    "SLACK_BOT_TOKEN: Slack refuses it ({error}). Copy the Bot User OAuth Token (xoxb-…) from "
-    "OAuth & Permissions; install the app to the workspace first."
+    "SLACK_BOT_TOKEN: Slack rejected it ({error}). Install the app to the workspace, then "
+    "copy the Bot User OAuth Token (xoxb-…) from OAuth & Permissions."
 )
 
 HISTORY = ("channels:history", "groups:history")

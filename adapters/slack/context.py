@@ -31,13 +31,11 @@ ROOT_CHARACTERS = 4000
 HISTORY_UNREAD = "[what was said before in this thread could not be read]"
 """The note that the model reads in place of earlier messages that could not be read."""
 _LIMITED = (
-    "I could not read what was said before in this thread: Slack lets this app read history only "
-    "once a minute. I answered without it."
+    "I couldn't read the earlier messages in this thread: Slack lets this app read history "
+    "only once a minute. I answered without them."
 )
-_ONLY_TEXT = (
-    "I could read only the text of that message, neither its files nor what was said before it."
-)
-_MORE_FILES = "I looked only at the newest {count} files of this thread."
+_ONLY_TEXT = "I could read only the text of that message, not its files or the messages before it."
+_MORE_FILES = "I read only the newest {count} files of this thread."
 _SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
 """A mention with an id, because the name was not known when the message was stored."""
 _PERSON = re.compile(r"[UW][A-Z0-9]{5,}")

@@ -43,7 +43,7 @@ from core.runtime.tasks import BoundedDict
 from core.text import text
 from core.text.i18n import nearest_locale, say
 
-SLACK_WAITS_FOR_MENTION = "There are several of you here now, so I answer only when I am mentioned."
+SLACK_WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
 _TITLE = 80
 """Characters of a session's title. Slack allows 200

@@ -46,8 +46,8 @@ SLACK_FORM_SECONDS = 1.0
 expires after three seconds (docs.slack.dev/interactivity, "trigger_id")."""
 _MAX_REMEMBERED_FILES = 5
 """The number of a message's files that a form carries, because of its 3,000 characters."""
-_TYPE_IT = "Write `/quick-command SLUG` and its text or key=value."
-_ON_IT = "I am on it: `/quick-command {given}`"
+_TYPE_IT = "Type `/quick-command SLUG`, then its text or key=value."
+_ON_IT = "Running `/quick-command {given}`"
 
 Ack = Callable[[], Awaitable[object]]
 """Acknowledges an interaction to Slack."""
@@ -353,7 +353,7 @@ class SlackHandlers:
             render_command(TypedCommand("quick-command", slug=slug, input=given))
         )
         if wanted is None or wanted.slug != slug:
-            error = UnknownCommand("There is no quick command {slug!r}.", slug=slug)
+            error = UnknownCommand("Quick command {slug!r} not found.", slug=slug)
             response = _field_error(render.SLUG_BLOCK, error.words(locale))
             return TypedCommand("quick-command"), response, render.SLUG_BLOCK
         command = known.get(wanted.slug)

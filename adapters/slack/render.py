@@ -105,19 +105,19 @@ _ROOM, _LEAST = 2 * SECTION_BYTES + 800, 850
 _NOTE, _FEW = 200, 60
 """The maximum bytes of the note under a decided card, and the minimum bytes of its text and its
 rows."""
-_HIDDEN = "…and {count} more: `changes` lists them."
+_HIDDEN = "…and {count} more. Type `changes` to list them."
 _STYLES: Mapping[CardAction, str] = {"approve": "primary", "deny": "danger"}
 
 _HEADER = 150
 """The maximum bytes of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""
 _HEALTH_MARKS = {"on": "🟢", "off": "⚪", "failing": "🔴"}
 _MAY: tuple[tuple[Action, str], ...] = (
-    ("chat", "talk with me"),
+    ("chat", "chat with me"),
     ("read", "read tables"),
-    ("propose", "change data, after a person approved it"),
+    ("propose", "change data, after someone approves it"),
     ("spend", "run quick commands"),
     ("code", "run code"),
-    ("administer", "decide as an admin"),
+    ("administer", "decide on changes as an admin"),
 )
 
 ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_inputs"
@@ -388,7 +388,7 @@ async def home_view(
     if not verdict.allowed:
         blocks.append(_paragraph(escape_text(verdict.words(locale))))
         return {"type": "home", "blocks": blocks}
-    hello = "Mention me in a channel, or write to me here. `help` says what else I know."
+    hello = "Mention me in a channel or send me a direct message. Type `help` for more."
     may = [(await policy.may(person, where, action)).allowed for action, _ in _MAY]
     lines = [
         f"{'✅' if allowed else '🚫'} {say(words, locale)}"
@@ -397,8 +397,8 @@ async def home_view(
     health, changes = await board.health(), await board.changes(where.conversation)
     blocks += [
         _paragraph(say(hello, locale)),
-        _header(say("What is connected", locale)), _paragraph(_health(health)),
-        _header(say("What you may do here", locale)), _paragraph("\n".join(lines)),
+        _header(say("Connections", locale)), _paragraph(_health(health)),
+        _header(say("What you can do here", locale)), _paragraph("\n".join(lines)),
         _header(say("Recent changes", locale)), _paragraph(_changes(changes, locale)),
     ]  # fmt: skip
     return {"type": "home", "blocks": blocks}
@@ -419,7 +419,7 @@ def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str
     pairs = [(c.title_and_description(locale)[0] or c.slug, c.slug) for c in commands]
     slug = _select(SLUG_BLOCK, name, pairs) if _choosable(pairs) else _input(SLUG_BLOCK, name)
     given = _input(
-        INPUT_BLOCK, say("Text for it", locale), multiline=True, optional=True, initial=text
+        INPUT_BLOCK, say("Input text", locale), multiline=True, optional=True, initial=text
     )
     return _modal(QUICK_COMMAND_FORM, name, say("Run", locale), [slug, given], memory, locale)
 
@@ -665,7 +665,7 @@ def _note(card: Card, locale: str) -> str:
     # Slack shows the time in the reader's time zone
     # (docs.slack.dev/messaging/formatting-message-text).
     at = f"<!date^{int(card.expires_at)}^{{date_short_pretty}} {{time}}|…>"
-    return say("{id} · open until {at}", locale, id=f"`{card.id}`", at=at)
+    return say("{id} · can be decided until {at}", locale, id=f"`{card.id}`", at=at)
 
 
 def _buttons(card: Card, locale: str) -> Json:
@@ -697,7 +697,7 @@ def _health(parts: Sequence[Health]) -> str:
 
 def _changes(cards: Sequence[Card], locale: str) -> str:
     if not cards:
-        return say("Nothing was changed here yet.", locale)
+        return say("No changes yet.", locale)
     return "\n".join(
         f"• `{c.id}` {escape_text(c.title)} ({say(c.state, locale)})" for c in cards[:10]
     )

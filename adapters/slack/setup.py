@@ -25,22 +25,22 @@ from core.domain.records import Health
 from core.text.i18n import say
 
 SCOPE_PURPOSES: Mapping[str, str] = {
-    "app_mentions:read": "hear when it is mentioned",
-    "assistant:write": "show that it works, and Slack's stop button",
-    "channels:history": "follow a thread in public channels that it is in",
-    "channels:read": "know who reads along in public channels, and their names",
+    "app_mentions:read": "receive mentions",
+    "assistant:write": "show progress and Slack's stop button",
+    "channels:history": "follow threads in public channels that it belongs to",
+    "channels:read": "list the members and names of public channels",
     "chat:write": "answer",
     "commands": "/quick-command and the message shortcuts",
-    "files:read": "read files that people give it",
-    "files:write": "give files back",
-    "groups:history": "follow a thread in private channels that it is in",
-    "groups:read": "know who reads along in private channels, and their names",
-    "im:history": "hear direct messages",
-    "im:write": "bring approvers what waits for them, by direct message",
-    "mpim:history": "follow a thread in group direct messages that it is in",
-    "reactions:write": "mark a message that waits its turn",
+    "files:read": "read attached files",
+    "files:write": "post files",
+    "groups:history": "follow threads in private channels that it belongs to",
+    "groups:read": "list the members and names of private channels",
+    "im:history": "receive direct messages",
+    "im:write": "send approvers their pending requests by direct message",
+    "mpim:history": "follow threads in group direct messages that it belongs to",
+    "reactions:write": "mark messages that are queued",
     "usergroups:read": "allow user groups in PONTE_ALLOW",
-    "users:read": "tell members from guests; people's names, languages, time zones",
+    "users:read": "tell members from guests; read names, languages and time zones",
 }
 """The bot scopes, and the purpose of each."""
 SOCKET_SCOPE = "connections:write"
@@ -55,33 +55,35 @@ An app cannot ask with its bot token which events it is subscribed to (apps.mani
 another token).
 """
 NO_EVENTS_YET = (
-    "No team_join or user_change event has arrived yet. If you created this app before December "
-    "2026, paste the manifest of `ponte slack-manifest` into App Manifest and install the app "
-    "again. Without these events Ponte learns of new members and guests up to an hour later."
+    "No team_join or user_change event has arrived yet. Ponte may notice new members and "
+    "guests up to an hour late. If you created this app before December 2026, paste the "
+    "manifest from `ponte slack-manifest` into App Manifest and reinstall the app."
 )
 EVENTS = (
     "agent_session_stopped", "app_home_opened", "app_mention", "message.channels",
     "message.groups", "message.im", "message.mpim", *MEMBER_EVENTS,
 )  # fmt: skip
 """The events that the app subscribes to."""
-_DESCRIPTION = "Connects people with their tables, quick commands and a Python sandbox."
+_DESCRIPTION = "Connects your team with its tables, quick commands and a Python sandbox."
 REFUSED_APP = (
-    "SLACK_APP_TOKEN: Slack refuses it ({error}). Under Basic Information, generate an "
+    "SLACK_APP_TOKEN: Slack rejected it ({error}). Under Basic Information, generate an "
     "app-level token (xapp-…) with the scope connections:write."
 )
 NO_SOCKET_MODE = (
-    "SLACK_APP_TOKEN: the app has no Socket Mode ({error}). Turn it on under Socket Mode, "
-    "or unset it and set SLACK_SIGNING_SECRET for HTTP."
+    "SLACK_APP_TOKEN: Socket Mode is off for this app ({error}). Turn it on under Socket "
+    "Mode. Or unset SLACK_APP_TOKEN and set SLACK_SIGNING_SECRET to use HTTP."
 )
-SLACK_NO_ANSWER = "Slack does not answer at {url} ({error}). Check the network and SLACK_API_URL."
+SLACK_NO_ANSWER = "Slack did not respond at {url} ({error}). Check the network and SLACK_API_URL."
 SCOPE_MISSING = (
-    "missing: {scope} ({what}). Add it under OAuth & Permissions and install the app again, "
-    "or paste the manifest of `ponte slack-manifest`."
+    "missing: {scope} ({what}). Add it under OAuth & Permissions and reinstall the app, or "
+    "paste the manifest from `ponte slack-manifest`."
 )
-ONLY_MENTIONS = "answer_everything: only mentions are heard, since {scopes} is missing"
+ONLY_MENTIONS = (
+    "answer_everything: Ponte only sees messages that mention it, because {scopes} is missing"
+)
 EVENTS_NEEDED = (
-    "answer_everything in {places}: for public channels the app needs the event message.channels, "
-    "for private ones message.groups"
+    "answer_everything in {places}: subscribe the app to the event message.channels (public "
+    "channels) or message.groups (private channels)"
 )
 _SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
 """Errors of apps.connections.open for an app without Socket Mode. They are listed in
@@ -165,7 +167,7 @@ async def check(
         found += await _bot(api, everything)
         if home is not None:
             heard = await asyncio.to_thread((home / EVENTS_MARK).exists)
-            words = say("team_join and user_change arrive") if heard else say(NO_EVENTS_YET)
+            words = say("team_join and user_change events arrive") if heard else say(NO_EVENTS_YET)
             found.append(Health("slack events", "on", words))
         if app_token:
             await socket_url(app_api)
@@ -173,7 +175,7 @@ async def check(
                 Health("slack socket", "on", say("Socket Mode, scope {scope}", scope=SOCKET_SCOPE))
             )
         elif signing_secret:
-            found.append(Health("slack http", "on", say("requests are verified at /slack/events")))
+            found.append(Health("slack http", "on", say("requests at /slack/events are verified")))
         else:
             words = say("set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)")
             found.append(Health("slack socket", "failing", words))

@@ -50,7 +50,10 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         self, own: SettingsPart, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
         """Yield the finding that access to the socket gives all rights."""
-        words = "terminal: who can open the home's socket may do everything, as its owner"
+        words = (
+            "terminal: anyone who can open the socket in the data folder has the owner's full "
+            "permissions"
+        )
         yield SafetyFinding("rights", say(words))
 
 

@@ -71,7 +71,7 @@ class Unreadable(PonteError):
     """A file that the message names exists but cannot be read, so nothing is sent."""
 
     code = "unreadable"
-    sentence = "The file {name} cannot be read ({cause}), so I sent nothing."
+    sentence = "Couldn't read the file {name} ({cause}). Nothing was sent."
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +423,7 @@ RECONNECT_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """Pauses between attempts to reach Ponte. A restart takes less than their sum."""
 QUIT_WORDS = frozenset({"sair", "exit", "quit", "quitter", ":q"})
 """Words that end the chat, with or without a slash before them."""
-NO_FILE_SENTENCE = "There is no file {name} here; your words go without it."
+NO_FILE_SENTENCE = "File {name} not found. Your message was sent without it."
 SHOW_TIME_AFTER_SECONDS = 5
 """Seconds of a turn after which the line of progress shows how long it has run."""
 FormFile = tuple[str, tuple[str, bytes]]
@@ -434,7 +434,9 @@ class Unreachable(PonteError):
     """Ponte did not answer after all attempts to reconnect."""
 
     code = "unreachable"
-    sentence = "Ponte does not answer. Your last message may be kept; start `ponte chat` again."
+    sentence = (
+        "Ponte isn't responding. Your last message may have been saved. Start `ponte chat` again."
+    )
 
 
 def headers_for(locale: str, *, is_terminal: bool) -> dict[str, str]:
@@ -544,7 +546,10 @@ class TerminalChat:
         """Send each line until the input ends. Raise Quit or Unreachable."""
         if self._screen.live:
             self._screen.write_line(
-                say("Ctrl-C stops an answer; exit or Ctrl-D ends.", self._locale)
+                say(
+                    "Press Ctrl-C to stop an answer. Type exit or press Ctrl-D to quit.",
+                    self._locale,
+                )
             )
         while True:
             if not source.shows_prompt:
@@ -595,7 +600,7 @@ class TerminalChat:
         def wait(error: HttpError, pause: float) -> float | None:
             if isinstance(error, HttpAnswer) and error.status != 503:
                 return None
-            self._update_progress(say("Connection lost; trying again…", self._locale))
+            self._update_progress(say("Connection lost. Reconnecting…", self._locale))
             return pause
 
         uploads = [("file", file) for file in files]

@@ -146,7 +146,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
         )[0]
-        words = say("{address} is free to listen on", address=own.page_url())
+        words = say("{address} is free", address=own.page_url())
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -156,10 +156,10 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                     raise
                 if not deps.home.is_served():
                     raise PonteError(
-                        "port {port} is in use by another program; set PONTE_WEB_PORT to another "
-                        "one", port=port,
+                        "another program uses port {port}; set PONTE_WEB_PORT to a free one",
+                        port=port,
                     ) from None  # fmt: skip
-                words = say("{address} is in use, by the Ponte that runs", address=own.page_url())
+                words = say("{address} is in use by the running Ponte", address=own.page_url())
         return [Health("web", "on", words)]
 
     def safety(
@@ -170,8 +170,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         yield self._token_finding(own, home)
         yield self._reach_finding(own)
         words = (
-            "web: who has the page's token may do everything, as its owner; whom "
-            "`ponte people add` lets in, all but decide for others"
+            "web: anyone with the page's token has the owner's full permissions. People "
+            "added with `ponte people add` have all of them except deciding for others"
         )
         yield SafetyFinding("rights", say(words))
 
@@ -183,9 +183,11 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         except PonteError as error:
             return SafetyFinding("token", error.words(), "unsafe")
         if not token:
-            return SafetyFinding("token", say("the page's token is made when Ponte first starts"))
+            return SafetyFinding(
+                "token", say("the page's token is created when Ponte starts for the first time")
+            )
         if len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
-            words = "the page's token repeats itself: write a random one (openssl rand -hex 16)"
+            words = "the page's token repeats itself; use a random one (openssl rand -hex 16)"
             return SafetyFinding("token", say(words), "unsafe")
         return SafetyFinding(
             "token", say("the page's token has {count} characters", count=len(token))
@@ -196,23 +198,23 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         here = is_loopback(own.ponte_web_host)
         known = not public.hostname or is_loopback(public.hostname)
         if public.scheme == "https":
-            words = "the page is reached over TLS, as {url}"
+            words = "the page is served over TLS at {url}"
             if not here:
                 words = (
-                    "the page is reached over TLS, as {url}; let nobody but the proxy reach port "
-                    "{port}"
+                    "the page is served over TLS at {url}; allow only the proxy to reach "
+                    "port {port}"
                 )
             return SafetyFinding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
         if here and known:
-            words = "the page listens on this machine alone, and asks for its token"
+            words = "only this machine can open the page, and it asks for a token"
             return SafetyFinding("page", say(words))
-        what = say("PONTE_WEB_URL is not https")
+        what = say("PONTE_WEB_URL does not start with https")
         if not here:
-            words = "PONTE_WEB_HOST={host} listens beyond this machine"
+            words = "PONTE_WEB_HOST={host} accepts connections from other machines"
             what = say(words, host=own.ponte_web_host)
         words = (
-            "{what}, so the token and all that is said can be read on the way: put a proxy with "
-            "TLS in front and set PONTE_WEB_URL=https://…, or listen on 127.0.0.1"
+            "{what}. The token and all messages can be read in transit. Put a TLS proxy in "
+            "front and set PONTE_WEB_URL=https://…, or set PONTE_WEB_HOST=127.0.0.1"
         )
         return SafetyFinding("page", say(words, what=what), "unsafe")
 

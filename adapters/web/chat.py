@@ -157,9 +157,9 @@ class ChatRoutes:
             raise NotFound(what="turn")
         last = shown[-1]
         if last.turn != said.replaces:
-            raise BadRequest(why="only the last message can be asked again")
+            raise BadRequest(why="only the last message can be sent again")
         if last.state not in FINAL_STATES:
-            raise BadRequest(why="it is not answered yet")
+            raise BadRequest(why="it has no answer yet")
         return last.message.attachments
 
     def _stream(self, request: Request, receipt: Receipt, said: Message) -> Response:

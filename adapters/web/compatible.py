@@ -384,7 +384,7 @@ class CompatibleRoutes:
         await self._check_model(person, asked.model)
         given = request.headers.get("idempotency-key", "")
         if given and not _KEY.fullmatch(given):
-            raise BadRequest(why="its Idempotency-Key has other signs, or more, than it may have")
+            raise BadRequest(why="its Idempotency-Key is too long or contains invalid characters")
         key = f"v1/{given or uuid.uuid4().hex}"
         event_key = http_io.make_event_key(person, key)
         first = await http_io.find_accepted_turn(site, event_key) if given else None
@@ -596,7 +596,7 @@ def card_text(card: Card, page: str, locale: str) -> str:
     )
     if not (card.actions and page):
         return body.rstrip()
-    return f"{body.rstrip()}\n\n" + say("Decide on it on the page: {url}", locale, url=page)
+    return f"{body.rstrip()}\n\n" + say("Decide on the page: {url}", locale, url=page)
 
 
 def _read_message(line: RequestMessage | InputItem, where: str) -> PromptMessage:

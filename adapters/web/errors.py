@@ -29,9 +29,9 @@ PAGE_SENTENCES = {
     "conversations": "Conversations",
     "menu": "Show conversations",
     "new": "New conversation",
-    "untitled": "Nothing said yet",
+    "untitled": "No messages yet",
     "search": "Search in all conversations",
-    "more": "More for {name}",
+    "more": "More actions for {name}",
     "name": "Name",
     "rename": "Rename",
     "pin": "Pin",
@@ -40,38 +40,37 @@ PAGE_SENTENCES = {
     "delete": "Delete",
     "close": "Close",
     "edit": "Edit",
-    "editing": "This takes the place of your last message.",
+    "editing": "This replaces your last message.",
     "ask_again": "Ask again",
     "write": "Write a message",
     "shortcuts": "Shortcuts",
-    "key_help": "show this",
+    "key_help": "show shortcuts",
     "key_search": "search",
     "key_new": "new conversation",
     "key_write": "write a message",
-    "key_edit": "change your last message, from an empty box",
-    "key_escape": "close, or give a change up",
+    "key_edit": "edit your last message (when the box is empty)",
+    "key_escape": "close, or cancel an edit",
     "search_hint": "Search",
-    "found": "Found here: {count}",
-    "forget": "Forget this conversation",
-    "forget_ask": "Forget this conversation?",
-    "forget_why": "What was said is erased here and on the model's server. "
-    "This cannot be taken back.",
-    "forget_do": "Forget",
-    "forgotten": "That conversation is forgotten.",
+    "found": "Matches: {count}",
+    "forget": "Delete this conversation",
+    "forget_ask": "Delete this conversation?",
+    "forget_why": "Its messages are deleted here and on the model's server. This can't be undone.",
+    "forget_do": "Delete",
+    "forgotten": "This conversation was deleted.",
     "cancel": "Cancel",
-    "log": "What was said",
+    "log": "Messages",
     "ask": "Message",
     "ask_hint": "Write a message",
-    "ask_keys": "Enter sends, Shift+Enter starts a new line.",
+    "ask_keys": "Press Enter to send and Shift+Enter for a new line.",
     "attach": "Attach files",
     "attached": "Files to send",
     "remove": "Remove {name}",
     "quick": "Quick commands",
     "quick_title": "Run a quick command",
-    "quick_which": "Which one",
-    "quick_text": "Its text",
+    "quick_which": "Quick command",
+    "quick_text": "Input",
     "quick_required": "{name} (required)",
-    "quick_files": "A file that you attached to your message goes along.",
+    "quick_files": "A file that you attached is included.",
     "quick_run": "Run",
     "yes": "yes",
     "no": "no",
@@ -80,11 +79,11 @@ PAGE_SENTENCES = {
     "you": "You",
     "thinking": "is thinking…",
     "writing": "is writing…",
-    "waiting": "waits its turn…",
+    "waiting": "queued…",
     "stopped": "Stopped.",
-    "failed": "This did not work.",
+    "failed": "That didn't work.",
     "not_sent": "Not sent: {why}",
-    "no_connection": "there is no connection.",
+    "no_connection": "connection lost.",
     "again": "Try again",
     "offline": "Connection lost. Reconnecting…",
     "copy": "Copy",
@@ -94,7 +93,7 @@ PAGE_SENTENCES = {
     "copy_csv": "Copy as CSV",
     "table": "Table",
     "code": "Code",
-    "ran": "The code that ran",
+    "ran": "Code that ran",
     "link": "Link to this message",
     "field": "Field",
     "before": "Before",
@@ -104,37 +103,41 @@ PAGE_SENTENCES = {
     "undo": "Undo",
     "deciding": "One moment…",
     "expires": "Expires {when}",
-    "state_open": "waits for you",
-    "state_open_for_others": "waits for somebody else",
+    "state_open": "waiting for you",
+    "state_open_for_others": "waiting for someone else",
     "state_approved": "approved",
     "state_done": "done",
     "state_denied": "denied",
     "state_expired": "expired",
     "state_undone": "undone",
     "state_failed": "failed",
-    "state_applying": "being done",
+    "state_applying": "in progress",
     "state_partial": "partly done",
     "state_withdrawn": "withdrawn",
     "sign_in": "Sign in",
-    "sign_in_why": "Open the address that you were given, or write its token here. The owner finds "
-    "theirs with ponte link, on the machine where I run.",
+    "sign_in_why": (
+        "Open the link you were given, or paste its token here. If you own this Ponte, run ponte "
+        "link on its machine to get the link."
+    ),
     "sign_out": "Sign out",
     "used": "Usage",
     "signed_in": "Signed in as {name}",
     "owner": "owner",
     "token": "Token",
-    "welcome": "Hello, I am Ponte.",
-    "welcome_why": "Ask me anything in your own words: I bridge you to a model and to the "
-    "systems that do the work.",
-    "connected": "What is connected",
-    "tables": "Tables that you can ask about:",
-    "commands": "Quick commands, by the button / beside the message box:",
+    "welcome": "Hi, I'm Ponte.",
+    "welcome_why": (
+        "Ask me anything. I can answer questions, look things up in your tables, run quick "
+        "commands and run Python code."
+    ),
+    "connected": "Connections",
+    "tables": "Tables you can ask about:",
+    "commands": "Quick commands (the / button next to the message box):",
     "on": "on",
     "off": "off",
     "failing": "failing",
-    "try": "Three things to try",
-    "model_line": "For a real model, put this one line into the file .env and start Ponte again:",
-    "no_script": "This page needs JavaScript. Without it, ponte chat serves you in a terminal.",
+    "try": "Try one of these",
+    "model_line": "To use a real model, add this line to the file .env and restart Ponte:",
+    "no_script": "This page needs JavaScript. Without it, use ponte chat in a terminal.",
 }
 """The page's sentences by the keys that its script and its HTML use."""
 
@@ -142,96 +145,101 @@ PAGE_SENTENCES = {
 class Unauthorized(Refusal):
     code = "unauthorized"
     sentence = (
-        "Sign in first: open the address that `ponte link` prints on the machine where I run, "
-        "or send the token as a bearer."
+        "Sign in first. Open the link that `ponte link` prints on Ponte's machine, or send "
+        "the token in the Authorization header (Bearer)."
     )
 
 
 class WrongToken(Unauthorized):
-    sentence = "That is no token of this Ponte."
+    sentence = "Invalid token."
 
 
 class ForeignHost(Refusal):
     code = "foreign_origin"
     sentence = (
-        "This Ponte does not answer under the name {host}. "
-        "If that is its public name, the operator must set PONTE_WEB_URL."
+        "This Ponte does not answer requests for {host}. If that is its public name, set "
+        "PONTE_WEB_URL."
     )
 
 
 class ForeignOrigin(Refusal):
     code = "foreign_origin"
-    sentence = "Another site asked for this, so I refused: {origin}."
+    sentence = "Request rejected: it came from another site ({origin})."
 
 
 class TooManyTries(Refusal):
     code = "too_many"
-    sentence = "Too many wrong tokens. Please wait a minute and try again."
+    sentence = "Too many invalid tokens. Wait a minute and try again."
 
 
 class TooManyRequests(Refusal):
     code = "too_many"
-    sentence = "Too many requests are under way. Please try again in a moment."
+    sentence = "Too many requests are in progress. Try again in a moment."
 
 
 class TooManyStreams(Refusal):
     code = "too_many"
-    sentence = "Too many pages are open on this Ponte. Close one and try again."
+    sentence = "Too many pages are open. Close one and try again."
 
 
 class BadRequest(BadInput):
-    sentence = "I do not understand that request: {why}."
+    sentence = "Invalid request: {why}."
 
 
 class UnsupportedParameter(BadRequest):
     code = "unsupported_parameter"
     sentence = (
-        "I do not take `{param}`: I answer once, in text, with tools of my own. Leave it out."
+        "`{param}` is not supported. Ponte gives one text answer and uses its own tools. "
+        "Leave this parameter out."
     )
 
 
 class RemoteFile(BadRequest):
-    sentence = "I fetch nothing from the web. Send the file itself, as a data: URL in base64."
+    sentence = (
+        "Ponte does not download files from links. Send the file itself as a base64 data: URL."
+    )
 
 
 class InvalidDataUrl(BadRequest):
-    sentence = "`{param}` is no data: URL in base64."
+    sentence = "`{param}` is not a base64 data: URL."
 
 
 class TooManyFiles(BadRequest):
-    sentence = "At most {limit} files fit into one request."
+    sentence = "A request can have at most {limit} files."
 
 
 class LastMessageNotUsers(BadRequest):
-    sentence = "The last message must be the user's."
+    sentence = "The last message must have the role `user`."
 
 
 class NotLastResponse(BadRequest):
-    sentence = "Only the last answer of a conversation can be gone on from."
+    sentence = "You can only continue from the last answer of a conversation."
 
 
 class ConflictingConversations(BadRequest):
-    sentence = "`previous_response_id` and `X-Ponte-Conversation` name two conversations."
+    sentence = "`previous_response_id` and `X-Ponte-Conversation` refer to different conversations."
 
 
 class DecisionOnPageOnly(BadRequest):
     code = "decided_elsewhere"
-    sentence = "Nothing is decided in words here. Open the page and decide on the card there: {url}"
+    sentence = (
+        "You can't approve or deny by typing here. Open the page and decide on the card: {url}"
+    )
 
 
 class NoSuchModel(BadInput):
     code = "model_not_found"
-    sentence = "There is no model {model!r} for you here. `GET /v1/models` lists those that are."
+    sentence = "Model {model!r} not found. `GET /v1/models` lists the models you can use."
 
 
 class UnknownPath(BadInput):
     code = "not_found"
-    sentence = "There is nothing at this address."
+    sentence = "Page not found."
 
 
 class WrongMethod(BadInput):
     code = "method_not_allowed"
-    sentence = "That address does not take this method."
+    sentence = "This URL does not accept that method."
 
 
 class WrongMediaType(BadInput):
@@ -241,12 +249,13 @@ class WrongMediaType(BadInput):
 
 class UnexpectedError(PonteError):
     sentence = (
-        "Something went wrong on my side; the operator finds it in the log. Please try again."
+        "Something went wrong. Try again. If it keeps failing, contact the person who runs "
+        "Ponte; the cause is in the log."
     )
 
 
 class ServerStopping(NotStored):
-    sentence = "I am restarting, so I did not take that. Please send it again in a moment."
+    sentence = "I'm restarting, so your message wasn't saved. Send it again in a moment."
 
 
 def status_of(error: PonteError) -> int:

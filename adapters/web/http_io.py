@@ -218,7 +218,7 @@ async def read_chat_request(
             raise TooLarge(
                 size=size_of(2 * MAX_TEXT_BYTES), limit=size_of(MAX_TEXT_BYTES)
             ) from None
-        raise BadRequest(why="its form cannot be read") from None
+        raise BadRequest(why="its form data is not valid") from None
     try:
         fields: dict[str, str] = {}
         uploads: list[UploadedFile] = []
@@ -380,7 +380,7 @@ def _parse_json(form: type[M], body: bytearray) -> M:
     """
     match check_json(body, MAX_JSON_VALUES, MAX_JSON_DEPTH):
         case "many":
-            raise BadRequest(why="it holds too many values")
+            raise BadRequest(why="it contains too many values")
         case "deep":
             raise BadRequest(why="it is nested too deeply")
     try:

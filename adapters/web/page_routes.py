@@ -411,7 +411,7 @@ class OperatorRoutes:
         """Erase a conversation, or all of one person's."""
         asked = await read_json(request, ForgetRequest)
         if bool(asked.conversation) == bool(asked.person):
-            raise BadRequest(why="give a conversation or a person")
+            raise BadRequest(why="specify a conversation or a person")
         done = await self._operator.forget(conversation=asked.conversation, person=asked.person)
         return JSONResponse(dict(done))
 

@@ -257,7 +257,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         raise SettingsError(
-            "Cannot listen on {host}:{port} ({why}). Set PONTE_WEB_HOST and PONTE_WEB_PORT.",
+            "Cannot listen on {host}:{port} ({why}). Change PONTE_WEB_HOST or PONTE_WEB_PORT.",
             host=host, port=port, why=error.strerror or str(error),
         ) from None  # fmt: skip
     listener.listen(LISTEN_BACKLOG)

@@ -171,7 +171,9 @@ class PageWriter:
     async def begin(self) -> AsyncIterator[bytes]:
         count, text = self._turns_before, ""
         if count:
-            text = say("Before this: {count}.", self._options.locale, count=count)
+            text = say(
+                "Queued messages before this one: {count}.", self._options.locale, count=count
+            )
         yield format_event("progress", {"turn": self._turn, "text": text})
 
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:

@@ -55,14 +55,14 @@ def render_page(days: Sequence[tuple[date, Row]]) -> str:
     The bars show money if prices are known, else tokens, else turns.
     """
     measures: Sequence[tuple[str, Callable[[Row], float]]] = (
-        (say("US dollars"), cost_of), (say("tokens"), tokens_of), (say("turns"), turns_of),
+        (say("US dollars"), cost_of), (say("tokens"), tokens_of), (say("messages"), turns_of),
     )  # fmt: skip
     charts = [(word, [measure(row) for _, row in days]) for word, measure in measures]
     of, values = next((chart for chart in charts if any(chart[1])), charts[0])
-    title = escape(say("What was used in the last {days} days", days=CHART_DAYS))
+    title = escape(say("Usage in the last {days} days", days=CHART_DAYS))
     head = "".join(
         f'<th scope="col">{escape(word)}</th>'
-        for word in (say("day"), say("turns"), say("tokens"), say("US dollars"))
+        for word in (say("day"), say("messages"), say("tokens"), say("US dollars"))
     )
     body = "".join(_table_row(day, row) for day, row in reversed(days) if row)
     most = format_number(round(max(values), 2))

@@ -44,13 +44,13 @@ NEVER_REPEATED: tuple[WriteKind, ...] = ("create", "run")
 """Kinds of writes that are not repeated after a lost answer, because the first may still take
 effect."""
 
-_GONE = "The system it was for is no longer connected."
+_GONE = "The system for this change is no longer connected."
 _UNREAD = "They could not be read again, so nothing was written. {why}"
-_UNCHECKED = "It was written, but could not be read back."
-_STILL_THERE = "The system said that it was deleted, but it is still there."
-_BROKE = "The tool broke; this is a fault of mine."
-_STOPPED = "It was stopped before it was begun."
-_LEFT = "I was told to stop, so I no longer wait for it. It was begun, and may still finish."
+_UNCHECKED = "It was saved, but could not be verified."
+_STILL_THERE = "The system reported a deletion, but the row still exists."
+_BROKE = "The tool failed because of a bug in Ponte."
+_STOPPED = "It was stopped before it started."
+_LEFT = "I stopped waiting because you asked me to stop. It had started, and may still finish."
 
 
 @dataclass(slots=True)
@@ -317,7 +317,7 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
                 return await batch.watch(rows, run.doing, run.change.proposal.locale)
             return await batch.check(rows)
     except TimeoutError:
-        raise ToolError("There was no answer in time.") from None
+        raise ToolError("The system did not respond in time.") from None
     except ToolError:
         raise
     except Exception:

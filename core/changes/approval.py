@@ -24,23 +24,24 @@ from core.text.text import fold_case
 OWN_ROWS = 10
 """The number of rows up to which askers approve their own creates and updates."""
 
-_ELSEWHERE = "{id} was proposed somewhere else. Decide on it there, or ask an admin of this bot."
-_ADMIN_ROWS = "{id} changes more than {rows} rows, so only an admin of this bot may approve it."
-_ADMIN_DELETE = "{id} deletes rows, so only an admin of this bot may approve it."
-_NOT_YOURS = "{id} is somebody else's. They may approve it themselves, or an admin of this bot may."
-_NOT_NAMED = "{id} is for the people whom the operator named for it, or for an admin of this bot."
-_TWO_OTHERS = "{id} needs the approval of {count} people, and whoever asked is none of them."
-_GUESTS = "Guests do not decide on changes: {id} is for members."
-_BOTS = "Only people decide on changes: {id} is not for a bot to decide."
+_ELSEWHERE = "{id} was requested in another place. Decide on it there, or ask an admin."
+_ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
+_ADMIN_DELETE = "{id} deletes rows, so an admin must approve it."
+_NOT_YOURS = "Someone else requested {id}. They or an admin can approve it."
+_NOT_NAMED = "Only an admin or a designated approver can decide on {id}."
+_TWO_OTHERS = "{id} needs {count} approvals. The person who requested it can't be one of them."
+_GUESTS = "Guests can't decide on changes. A member must decide on {id}."
+_BOTS = "Bots can't decide on changes. A person must decide on {id}."
 _NOT_ANY_MORE = (
-    "{id} cannot be done any more: who asked for it may not do that there now (`{right}`)."
+    "{id} can no longer be applied: the person who requested it has lost the permission "
+    "there (`{right}`)."
 )
-_ASKER_LEFT = "{id} cannot be done any more: whoever asked for it is no longer here."
+_ASKER_LEFT = "{id} can no longer be applied: the person who requested it is no longer a member."
 ASKER_UNKNOWN = (
-    "I could not find out in time whether the person who asked for {id} is still here, so I did "
-    "nothing. Please try again in a minute."
+    "I couldn't check in time whether the person who requested {id} is still a member, so "
+    "nothing was changed. Try again in a minute."
 )
-_READ_ONLY = "The operator's file says that this table is not changed through me."
+_READ_ONLY = "This table can't be changed through Ponte. This is set in ponte.toml."
 
 Access = Literal["hidden", "read", "ask", "auto"]
 """The ways in which a table may be used. `hidden`: not even read. `read`: never changed. `ask`: a

@@ -40,10 +40,10 @@ _NAMES = ("title", "Title", "Name", "name", "display_name", "email")
 MAX_NOTED_CHARACTERS = 6_000
 """Characters of a run's result that the model reads in its next turn."""
 _RUN_OUTCOMES = {
-    "applying": "It is being done now.",
+    "applying": "In progress.",
     "done": "Done.",
-    "failed": "Nothing came of it. {words}",
-    "partial": "It is not known what came of it. Please look before you ask again. {words}",
+    "failed": "Failed; nothing was changed. {words}",
+    "partial": "The result is unknown. Check the data before you ask again. {words}",
 }
 _RUN_NOTE = (
     "[A note from Ponte itself, not from a person. Proposal {id} (run the quick command {title!r}):"
@@ -64,32 +64,32 @@ _TITLES: dict[tuple[WriteKind, bool], str] = {
     ("run", False): "Run {table}",
 }
 _UNDO = "Undo {id}: {what}"
-ERASED = "Its rows were erased by `forget`, so it can no longer be undone."
-_LAPSED = "It was kept for {days} days to be undone; that time is over."
+ERASED = "It can no longer be undone, because `forget` deleted its rows."
+_LAPSED = "It can no longer be undone: changes can be undone for {days} days."
 _CLOSED = {
-    "open": "It waits for somebody to approve it.",
+    "open": "Waiting for approval.",
     "denied": "Denied by {name}.",
-    "expired": "Expired: nobody approved it within 24 hours.",
-    "withdrawn": "Withdrawn: its conversation was forgotten.",
+    "expired": "Expired: no one approved it within 24 hours.",
+    "withdrawn": "Withdrawn because its conversation was deleted.",
 }
-_WITHDRAWN = "Withdrawn: it does not count any more. Ask for it again where it is still wanted."
+_WITHDRAWN = "Withdrawn. If you still want it, ask again."
 _APPROVED = "Approved by {name}."
-_ALLOWED = "Allowed by the operator's policy."
-_UNDO_BY = "Asked for by {name}."
+_ALLOWED = "Approved automatically by the policy."
+_UNDO_BY = "Requested by {name}."
 _DONE = {
-    "applying": "It is being done now.",
+    "applying": "In progress.",
     "done": "Done.",
     "partial": "Partly done: {done} of {count} rows.",
-    "failed": "Nothing was written.",
-    "undone": "Done, and taken back by {undo}.",
+    "failed": "Nothing was changed.",
+    "undone": "Done, then undone by {undo}.",
 }
 _FAULTS = {
-    "done": "Written, but could not be read back: {rows}. Please look whether it stands there.",
-    "changed": "Left alone, because they are no longer as they were proposed on: {rows}.",
-    "failed": "Refused: {rows}. {words}",
-    "differs": "Written, but what was written to {words} does not stand there: {rows}.",
-    "unknown": "Not known whether it happened: {rows}. Please look before you ask again. {words}",
-    "waiting": "Not begun: {rows}.",
+    "done": "Saved, but could not be verified: {rows}. Check these rows in the table.",
+    "changed": "Skipped because they changed after the request: {rows}.",
+    "failed": "Rejected: {rows}. {words}",
+    "differs": "Saved, but the table shows other values for {words}: {rows}.",
+    "unknown": "Result unknown: {rows}. Check the data before you ask again. {words}",
+    "waiting": "Not started: {rows}.",
 }
 
 Cells = dict[str, Any]
@@ -175,8 +175,8 @@ def describe_proposals(cards: Sequence[Card], locale: str) -> str:
     when they are decided."""
     lines = [f"- `{card.id}` {escape_markdown(card.title)}" for card in cards]
     head = say(
-        "This waits for a person; nothing is changed before somebody approves it "
-        "(`approve ID` or `deny ID`, within 24 hours):",
+        "Waiting for approval. Nothing is changed until someone approves it (type `approve "
+        "ID` or `deny ID` within 24 hours):",
         locale,
     )
     return "\n".join([head, *lines])
@@ -330,18 +330,18 @@ def _sentences(
     if change.state != "open":
         return _outcome(change, locale)
     asker = change.proposal.asker
-    said = [say("Asked by {name}.", locale, name=clip_line(asker.name or asker.id))]
+    said = [say("Requested by {name}.", locale, name=clip_line(asker.name or asker.id))]
     if ids := _ids(change.steps):
         said.append(say("Rows: {ids}.", locale, ids=ids))
     if len(_rows_of(change)) > MAX_CHANGE_ROWS_SHOWN:
-        said.append(say("The first {count} are shown.", locale, count=MAX_CHANGE_ROWS_SHOWN))
+        said.append(say("Showing the first {count}.", locale, count=MAX_CHANGE_ROWS_SHOWN))
     said += _note(change, locale)
     if deciders:
-        said.append(say("Who can decide: {names}.", locale, names=deciders))
+        said.append(say("Can decide: {names}.", locale, names=deciders))
     elif change.proposal.has_named_approvers:
-        said.append(say("Somebody whom the operator named for it must approve it.", locale))
+        said.append(say("A designated approver must approve it.", locale))
     elif needs_admin:
-        said.append(say("An admin of this bot must approve it.", locale))
+        said.append(say("An admin must approve it.", locale))
     if change.consents:
         said.append(_approvals(change, locale, needed))
     elif needed > 1:
@@ -352,7 +352,9 @@ def _sentences(
 def _approvals(change: Change, locale: str, needed: int) -> str:
     """Return the sentence about the approvals so far."""
     given = {"done": len(change.consents), "total": max(needed, len(change.consents))}
-    return say("{done} of {total}: approved by {name}.", locale, name=_approvers(change), **given)
+    return say(
+        "{done} of {total} approvals, the last by {name}.", locale, name=_approvers(change), **given
+    )
 
 
 def _approvers(change: Change) -> str:
@@ -387,7 +389,7 @@ def _outcome(change: Change, locale: str) -> list[str]:
     if change.proposal.undoes and change.written_steps:
         said += _note(change, locale)
     if change.undone_by and change.state != "undone":
-        said.append(say("See {undo}, which was to take it back.", locale, **values))
+        said.append(say("See {undo}, the request to undo it.", locale, **values))
     return said + _explain_no_undo(change, locale)
 
 

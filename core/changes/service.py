@@ -59,23 +59,23 @@ _DONE_BEFORE = add_model_instruction(
     "proposed.",
     "tell the person so; only they can say that it is wanted twice",
 )
-_NO_ROWS = "There is no row to change."
-_TOO_MANY = "That is {count} rows; at most {most} fit in one proposal."
-_IN_PROGRESS = "`{id}` was decided already, and is being done at this moment."
-_UNDONE = "Taken back, as `{id}`."
-_NOT_UNDONE = "Nothing was taken back: `{id}` is as it was."
-_UNDONE_ALREADY = "`{id}` was taken back already, as `{undo}`."
-_NOTHING_DONE = "There is nothing to take back."
-_NOT_TAKEN_BACK = "What a quick command did cannot be taken back."
-_UNDO_WITH = "`undo {id}` takes it back."
-_ONE_MORE = "That counts once for each person; somebody else must approve it, too."
+_NO_ROWS = "No row matches, so there is nothing to change."
+_TOO_MANY = "That is {count} rows. One request can have at most {most}."
+_IN_PROGRESS = "`{id}` was already decided and is in progress."
+_UNDONE = "Undone (`{id}`)."
+_NOT_UNDONE = "Not undone: `{id}` is unchanged."
+_UNDONE_ALREADY = "`{id}` was already undone (`{undo}`)."
+_NOTHING_DONE = "There is nothing to undo."
+_NOT_TAKEN_BACK = "Quick commands can't be undone."
+_UNDO_WITH = "To undo it, type `undo {id}`."
+_ONE_MORE = "Your approval is counted. Someone else must approve it too."
 _UNCOUNTED = (
-    "Not all approvals count now: each must be of another person, who may approve it at this "
-    "moment."
+    "Some approvals are no longer valid. Each must come from a different person who can "
+    "approve now."
 )
-_OTHERS, _AN_ADMIN = "others whom the operator named", "an admin of this bot"
+_OTHERS, _AN_ADMIN = "other designated approvers", "an admin"
 _THE_OWNER = "the owner of the page"
-_UNAUDITED = "The audit log could not be written ({cause}); please tell the operator."
+_UNAUDITED = "The audit log could not be written ({cause}). Contact the person who runs Ponte."
 
 
 async def _not_reached(change: str, person: str) -> bool:
@@ -498,7 +498,7 @@ class ChangeService:
         await self.approval.check(decision.person, decision.address, change, reached)
         applier = self.appliers.get(change.draft.applier)
         if applier is None:
-            raise ToolError("The system it was done in is no longer connected.")
+            raise ToolError("The system where it was done is no longer connected.")
         draft = applier.revert(change)
         rule = await self.approval.rule_of(decision.person, decision.address, change)
         await self.audit.write("undo", change, rule, decision.person)

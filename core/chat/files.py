@@ -21,9 +21,9 @@ from core.text.i18n import say
 MAX_ATTACHMENT_BYTES = 20 * 1024 * 1024
 """The largest file that Ponte takes: a request to a model holds no more
 (`core.models.model_input`)."""
-FILE_TOO_LARGE = "`{name}` ({size}) is more than I take: files of up to {limit} each."
-FILES_NOT_READ = "I could not read {names}, so I answered without."
-FILE_CUT = "`{name}` is long: I read its first {count} characters."
+FILE_TOO_LARGE = "`{name}` ({size}) is too large. I accept files of up to {limit}."
+FILES_NOT_READ = "I couldn't read {names}, so I answered without it."
+FILE_CUT = "`{name}` is long. I read its first {count} characters."
 
 Read = Callable[[Attachment], Awaitable[tuple[Attachment, bytes] | None]]
 """Downloads a file from its platform. Returns its description and its bytes; None if it is

@@ -21,7 +21,7 @@ from core.ports.rights import Policy
 from core.runtime.tasks import BackgroundTasks
 from core.text.i18n import say
 
-RESTARTING = "I am about to restart. Please try again in a minute."
+RESTARTING = "I'm about to restart. Try again in a minute."
 
 NoteRefusal = Callable[[Person, Address, Verdict], None]
 """Writes a refusal to the audit log."""

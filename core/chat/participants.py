@@ -17,7 +17,7 @@ MAX_EARLIER_MESSAGES, EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 30, 500, 1
 newest files."""
 CONTEXT_SECONDS = 10.0
 """Seconds that a turn waits for the messages that its own message quotes, and for earlier ones."""
-THREAD_UNREAD = "I could not read what was said before in this thread, so I answered without it."
+THREAD_UNREAD = "I couldn't read the earlier messages in this thread, so I answered without them."
 
 
 class AddressingSettings(Protocol):

@@ -34,18 +34,15 @@ later."""
 MAX_COPY_REDRAWS = 20
 """The number of failed redraws of a copy after which Ponte gives up."""
 _FOREVER = float("inf")
-_COPY = (
-    "{name} asked for this in {place}, and you are one of those who decide on it "
-    "(`approve {id}` or `deny {id}`)."
-)
+_COPY = "{name} requested this in {place}. You can decide: type `approve {id}` or `deny {id}`."
 _DIRECT, _ELSEWHERE = "a direct message with me", "another place"
 _REMINDER = (
-    "`{id}` still waits for somebody to decide on it: {title}. It expires in {left} "
-    "(`approve {id}` or `deny {id}`)."
+    "`{id}` is waiting for approval: {title}. It expires in {left}. Type `approve {id}` or "
+    "`deny {id}`."
 )
 _EXPIRED = (
-    "`{id}` has expired, since nobody approved it within 24 hours: {title}. "
-    "Nothing was changed; ask again if it is still wanted."
+    "`{id}` expired because no one approved it within 24 hours: {title}. Nothing was "
+    "changed. If you still want it, ask again."
 )
 
 

@@ -69,10 +69,10 @@ _LONGEST_DECISION = 64
 """Characters of the longest immediate command. A command's name is searched for only in as many
 characters at the beginning of a message."""
 
-_NO_SLUG = "Say which quick command: `quick-command SLUG`, then its text or key=value."
+_NO_SLUG = "Name a quick command: `quick-command SLUG`, then its text or key=value."
 _WRONG_SLUG = (
-    "{word} is no name of a quick command: a name has up to 100 lower-case letters, digits, "
-    "- and _. Write `quick-command SLUG`, then its text or key=value."
+    "{word} is not a quick command's name. Names have up to 100 lowercase letters, digits, - "
+    "and _. Type `quick-command SLUG`, then its text or key=value."
 )
 
 

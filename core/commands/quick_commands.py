@@ -60,39 +60,37 @@ _NUMBER = re.compile(r"[+-]?\d{1,300}(?P<fraction>(\.\d{1,300})?([eE][+-]?\d{1,3
 _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
 _NO_OBJECT = (
-    "That begins like a JSON object, but is none (line {line}, column {column}). Mend it, "
-    'write key=value instead, or put plain text as a whole in "double quotes".'
+    "This looks like JSON but is not valid (line {line}, column {column}). Fix it, use "
+    'key=value, or put the whole text in "double quotes".'
 )
 _UNCLOSED = (
-    "The quote after {key}= is not closed, or something follows it without a space. "
-    "Close it; a quote within needs a backslash before it."
+    "The quote after {key}= is not closed, or has text right after it. Close it and add a "
+    "space. Put a backslash before quotes inside."
 )
 _STRAY = (
-    "I read key=value here, but {word} is none. Put a value of several words in quotes, "
-    'as in key="two words", or plain text as a whole in "double quotes".'
+    "{word} is not in the form key=value. Put values with spaces in quotes, for example "
+    'key="two words". Put plain text in "double quotes" as a whole.'
 )
-_TWICE = "{key} is given twice. Give it once."
-_TAKES = "`{slug}` takes these inputs: {names}. Write them as in {example}."
-_MISSING = "`{slug}` also needs {names}. Write it as in {example}."
-_UNKNOWN = "`{slug}` has no input {name}. It takes these: {names}."
+_TWICE = "{key} appears twice. Give it once."
+_TAKES = "`{slug}` has these inputs: {names}. Example: {example}."
+_MISSING = "`{slug}` also needs {names}. Example: {example}."
+_UNKNOWN = "`{slug}` has no input {name}. Its inputs are: {names}."
 _WRONG = {
-    "number": "{name} must be a number, as in {name}=12.5.",
-    "boolean": "{name} must be true or false, as in {name}=true.",
-    "choice": "{name} must be one of these: {choices}.",
-    "text": 'Write {name} as a text, as in {name}="some words".',
+    "number": "{name} must be a number, for example {name}=12.5.",
+    "boolean": "{name} must be true or false, for example {name}=true.",
+    "choice": "{name} must be one of: {choices}.",
+    "text": '{name} must be text, for example {name}="some words".',
 }
-_SEVERAL = "A quick command takes one file, and you sent {count}. Send the one that it is for."
-_BINARY = (
-    "`{name}` is not a text file, so it cannot be an input: I take text, CSV, JSON and the like."
-)
-_LARGE = "`{name}` is too large to be an input: it has {size} bytes, and at most {limit} fit."
-_UNFETCHED = "The file `{name}` could not be fetched from the platform. Please send it again."
+_SEVERAL = "A quick command accepts one file, but you sent {count}. Send only the one to use."
+_BINARY = "`{name}` is not a text file. Quick commands accept text files such as TXT, CSV and JSON."
+_LARGE = "`{name}` is too large: it has {size} bytes, and the limit is {limit}."
+_UNFETCHED = "I couldn't download the file `{name}`. Send it again."
 _SPARE = (
-    "I do not know what `{name}` is for, because the input was typed as well. "
-    "Leave the text out, or name every input but the one that the file is for."
+    "You sent both text and the file `{name}`, so I can't tell which is the input. Leave out "
+    "the text, or name every input except the one for the file."
 )
-_EMPTY = "It came to its end, and gave nothing."
-_LONG = "The result has {count} characters: it is in the file `{name}`, and begins like this."
+_EMPTY = "It finished without a result."
+_LONG = "The result has {count} characters. The full text is in the file `{name}`. It begins:"
 
 Inputs = str | dict[str, Any]
 """Free text, or inputs by name. Values written as key=value are texts; JSON values have any

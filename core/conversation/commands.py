@@ -52,40 +52,36 @@ from core.tools.code.source import (
 from core.tools.tool import compact_json
 
 T = TypeVar("T")
-HELP = """\
-Ask me anything in your own words. I also know these words, alone in a message:
-- `help`: this; `status`: what is connected; `usage`: what was used today
-- `new`: a fresh conversation (the old one stays readable)
-- `forget`: erase this conversation everywhere (in shared places: `forget yes`)
+HELP = """Ask me anything. You can also type one of these commands:
+- `help`: show this help; `status`: show what is connected; `usage`: show today's usage
+- `new`: start a new conversation (the old one can still be read)
+- `forget`: delete this conversation everywhere (in shared places: `forget yes`)
 - `stop`: stop what I am doing
-- `changes`: what was changed; `approve ID`, `deny ID`, `undo ID`: decide on it
-- `approvals`: what waits for you to decide on it
+- `changes`: list changes; `approve ID`, `deny ID`, `undo ID`: decide on a change
+- `approvals`: list the requests that wait for you
 - `quick-command SLUG …`: run a quick command
-- `why ID`: which rule decides on a change; it takes the name of a tool or a right, too"""
+- `why ID`: show which rule decides on a change, a tool or a permission"""
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
 QUICK_COMMAND_TOOL = "quick-command"
 """The name under which journal and metrics count a quick command that a person typed."""
 _ACTIONS: dict[str, CardAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
-_RESULT_THERE = "Its result is for the conversation that it was proposed in: ask for it there."
-_NO_SANDBOX = (
-    "I cannot run code here: no sandbox is ready. `status` says why, and what the operator can "
-    "do about it."
-)
+_RESULT_THERE = "Its result is available only in the conversation where it was requested."
+_NO_SANDBOX = "I can't run code: no sandbox is available. Type `status` for the reason."
 _CODE_LOST = (
-    "I was interrupted while this ran, so it is not known what it did. It is not run again by "
-    "itself; send it once more if it is needed."
+    "I was interrupted while this code ran, so its effects are unknown. I won't run it again "
+    "by myself. Send it again if you need it."
 )
 _NO_PRICE = (
-    "No price of the model is known, so its money is not counted; the operator can write it into "
-    "ponte.toml, under prices."
+    "The price of this model is unknown, so its cost is not counted. Set the price in "
+    "ponte.toml (prices)."
 )
 _RUNNING = "is running the quick command…"
 _QUICK_LOST = (
-    "I was interrupted while this ran, so it is not known whether it came to its end. "
-    "It is not run again by itself; look first, then ask again if it is needed."
+    "I was interrupted while this ran, so I don't know whether it finished. I won't run it "
+    "again by myself. Check first, then ask again if you need it."
 )
-_LEFT = "_Stopped: I no longer wait for `{slug}`. StackSpot has begun it, and may still finish it._"
-_PERHAPS = "_Stopped, while `{slug}` was being begun: StackSpot may run it all the same._"
+_LEFT = "_Stopped waiting for `{slug}`. StackSpot started it and may still finish it._"
+_PERHAPS = "_Stopped while `{slug}` was starting. StackSpot may still run it._"
 
 
 class QuickCommandFailed(PonteError):
@@ -286,30 +282,30 @@ class CommandService:
         ]
         if days := self.kept_days(turn.message.address):
             kept = plural(
-                "What nobody here uses for {count} day is forgotten.",
-                "What nobody here uses for {count} days is forgotten.",
+                "Conversations here are deleted after {count} day without activity.",
+                "Conversations here are deleted after {count} days without activity.",
                 days,
             )
             lines += ["", kept]
-        return "\n".join([say("What is connected:"), *lines])
+        return "\n".join([say("Connections:"), *lines])
 
     async def _describe_usage(self, turn: Turn) -> str:
         """Return today's usage of the person and the remainder of each allowance that applies to
         them. Admins also see the usage of everybody."""
         message, budget = turn.message, self.services.budget
         own = await budget.usage_today(message.author.key)
-        lines = [say("Used today:"), "- " + say("you: {what}", what=_describe_spending(own))]
+        lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(own))]
         all_ = own
         if (await self.services.policy.may(message.author, message.address, "administer")).allowed:
             all_ = await budget.usage_today()
-            lines.append("- " + say("everybody: {what}", what=_describe_spending(all_)))
+            lines.append("- " + say("everyone: {what}", what=_describe_spending(all_)))
         zone = budget.zone_of(message)
         left = [
             "- " + describe_remaining(count, unit, zone, budget.zone)
             for count in await budget.list_counts(message.author, message.address)
             for unit, _ in count.scope.allowance.limits()
         ]
-        lines += ["", say("What is left:"), *left] if left else []
+        lines += ["", say("Remaining:"), *left] if left else []
         if all_.usage.cost is None and all_.usage.input:
             lines += ["", say(_NO_PRICE)]
         if all_.estimates:
@@ -322,7 +318,7 @@ class CommandService:
         await _check_right(self.services.policy, turn, "administer")
         place = place_names(turn.message.address)[-1]
         spent = await self.services.budget.usage_today(place=place)
-        lines = [say("Used today in this channel: {what}", what=_describe_spending(spent))]
+        lines = [say("Today in this channel: {what}", what=_describe_spending(spent))]
         for row in await self.services.budget.report("person", place=place):
             tokens = Usage(row["input"], output=row["output"], cost=row["cost"])
             what = _describe_spending(UsageTotal(row["turns"], tokens))
@@ -336,7 +332,7 @@ class CommandService:
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.services.journal.owner(conversation))
         await self.services.threads.put(await self.services.journal.new_thread(conversation))
-        return say("A fresh conversation: I start without what was said before.")
+        return say("New conversation started. I no longer see the earlier messages.")
 
     async def _forget_conversation(self, turn: Turn, command: TypedCommand) -> str:
         """Erase this conversation. In shared places, ask for a confirmation first."""
@@ -344,14 +340,14 @@ class CommandService:
         await self._check_owner(turn, await self.services.journal.owner(conversation))
         if turn.message.address.shared and not command.confirmed:
             return say(
-                "This erases the conversation for everyone here. If you mean it: `forget yes`."
+                "This deletes the conversation for everyone here. To confirm, type `forget yes`."
             )
         forgot = await self.forget(conversation)
         self.services.changes.audit.note("forgotten", turn.message.author, turn.message.address)
         told = [
             plural(
-                "Forgotten: {count} message of this conversation.",
-                "Forgotten: {count} messages of this conversation.",
+                "Deleted this conversation ({count} message).",
+                "Deleted this conversation ({count} messages).",
                 forgot,
             )
         ]
@@ -402,7 +398,7 @@ class CommandService:
         where = "" if all else message.address.conversation
         cards = await self.services.changes.find_latest(where)
         if not cards:
-            return say("Nothing was changed here yet.")
+            return say("No changes yet.")
         return "\n".join(f"- `{card.id}` {card.title} ({say(card.state)})" for card in cards)
 
     async def _list_approvals(self, turn: Turn) -> Answer:
@@ -416,7 +412,7 @@ class CommandService:
         ]
         lines = [
             say(
-                "`{id}` {title}: asked for by {name}, expires in {left}.",
+                "`{id}` {title}: requested by {name}, expires in {left}.",
                 id=change.id, title=escape_markdown(cards.build_title(change, LANGUAGE.get())),
                 name=escape_markdown(cards.clip_line(change.proposal.asker.name or "?")),
                 left=cards.format_time_left(change.proposal.expires - now),
@@ -426,11 +422,11 @@ class CommandService:
         said = "\n".join(f"- {line}" for line in lines)
         if more := len(found) - len(lines):
             said += "\n" + plural(
-                "{count} more waits for you: ask me in a direct message.",
-                "{count} more wait for you: ask me in a direct message.",
+                "{count} more request is waiting for you. Ask me in a direct message.",
+                "{count} more requests are waiting for you. Ask me in a direct message.",
                 more,
             )
-        return Answer(said.strip() or say("Nothing waits for you."), private=here.shared)
+        return Answer(said.strip() or say("No requests are waiting for you."), private=here.shared)
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
         """Approve, deny or undo a change and return the answer, with the result of an approved
@@ -464,7 +460,7 @@ class CommandService:
             await self.services.policy.may(message.author, message.address, "administer")
         ).allowed:
             raise NotAllowed(
-                "Only the person who asked, or an admin, may do that here.", right="administer"
+                "Only the person who asked or an admin can do that here.", right="administer"
             )
 
 
@@ -524,7 +520,7 @@ def _outcome_word(run: CodeRun) -> str:
 
 def _describe_spending(spent: UsageTotal) -> str:
     """Return turns, tokens and, if known, the cost, as text."""
-    words = [plural("{count} turn", "{count} turns", spent.turns)]
+    words = [plural("{count} message", "{count} messages", spent.turns)]
     words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost
     return ", ".join(words if cost is None else [*words, format_money(cost)])

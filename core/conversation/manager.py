@@ -74,7 +74,7 @@ PLATFORM_SECONDS = 0.5
 Without a rate limit, platforms reply sooner."""
 PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown)
 """Errors with a message that only the asker may read."""
-_STOPPED_HERE = "_Stopped. What I had begun in another system may still finish there._"
+_STOPPED_HERE = "_Stopped. Work that I had started in another system may still finish there._"
 
 
 class TooFast(OverBudget):
@@ -82,8 +82,8 @@ class TooFast(OverBudget):
 
     limit = "messages_per_minute"
     sentence = (
-        "You may write {limit} messages a minute, and this was one more: I did not take it up. "
-        "Please send it again in a minute. The operator can raise it (ponte.toml, limits)."
+        "You can send {limit} messages a minute, so I didn't process this one. Send it again "
+        "in a minute. The limit is set in ponte.toml (limits)."
     )
 
 
@@ -92,9 +92,8 @@ class TooManyWaiting(OverBudget):
 
     limit = "waiting_per_person"
     sentence = (
-        "{limit} messages of yours wait for their answers already, so I did not take this one up. "
-        "Please send it again when some are answered, or write `stop`. The operator can raise it "
-        "(ponte.toml, limits)."
+        "{limit} of your messages are already queued, so I didn't process this one. Send it "
+        "again later, or type `stop`. The limit is set in ponte.toml (limits)."
     )
 
 
@@ -476,7 +475,7 @@ class ConversationManager:
         run.rounds = rounds = Rounds(run, briefing, services, self._tool_contexts)
         answer = await rounds.answer()
         if not (answer.text or answer.cards or answer.files):
-            return Answer(say("The model gave an empty answer. Please ask again."))
+            return Answer(say("The model returned an empty answer. Ask again."))
         return _with_notes(answer, [*unread_notes, *await self._claim_notices(run, briefing)])
 
     async def _claim_notices(self, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:
@@ -577,7 +576,7 @@ class ConversationManager:
 
     async def _withdraw_posts(self, run: TurnRun) -> None:
         """Replace the posts of this turn, because its conversation was forgotten while it ran."""
-        words = say("_Stopped: this conversation was forgotten._")
+        words = say("_Stopped: this conversation was deleted._")
         try:
             await run.reply.finish(Answer(words, status="stopped", parts=(words,)))
         except (PonteError, asyncio.CancelledError):

@@ -62,8 +62,8 @@ from core.tools.tool import cap_text, outcome_of_error, price_of_call
 log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
 """The largest number of model calls in one turn."""
-CUT_NOTE = "The answer ends here because it became too long. Ask me to go on."
-CUT_BY_ALLOWANCE_NOTE = "The answer ends here because no more of the allowance is left."
+CUT_NOTE = "The answer stops here because it got too long. Ask me to continue."
+CUT_BY_ALLOWANCE_NOTE = "The answer stops here because the limit is used up."
 ENDED_BY_ALLOWANCE_NOTE = "I stopped here. {why}"
 _OVER_BUDGET = add_model_instruction(
     "error: not run. {why}", "answer now with what you have, and tell the person"
@@ -87,10 +87,10 @@ _CALLS_USED_UP = add_model_instruction(
     "any more in it.",
     "answer now with what you have, and tell the person what is still to be done",
 )
-CALLS_USED_UP_NOTE = "I stopped here after {count} tool calls, which is what one answer may use."
+CALLS_USED_UP_NOTE = "I stopped after {count} tool calls, the limit for one answer."
 COSTLY_CALLS_USED_UP_NOTE = (
-    "I stopped here after {count} tool calls that cost (quick commands, agents, code), which is "
-    "what one answer may use."
+    "I stopped after {count} paid tool calls (quick commands, agents, code), the limit for "
+    "one answer."
 )
 _OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 

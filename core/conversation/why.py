@@ -13,16 +13,16 @@ from core.rights.policy import explain, is_right
 from core.text.i18n import LANGUAGE, say
 
 _NOTHING = (
-    "Nothing goes by that name: give the id of a change, the name of a tool, or a right such as "
-    "`read`, `propose:TABLE`, `command:SLUG`."
+    "Not found. Give the ID of a change, the name of a tool, or a permission such as `read`, "
+    "`propose:TABLE` or `command:SLUG`."
 )
-_ASKED = "Who asked for it:"
-_DECIDED = "Who decided on it:"
-_BY_POLICY = "The operator's policy decided on it: nobody had to."
-_APPROVES_NAMED = "Whom the operator named for it decides, or an admin."
-_APPROVES_ADMIN = "An admin decides on it, since it deletes rows or changes many."
+_ASKED = "Requested by:"
+_DECIDED = "Decided by:"
+_BY_POLICY = "The policy approved it automatically."
+_APPROVES_NAMED = "An admin or a designated approver can decide."
+_APPROVES_ADMIN = "An admin decides, because it deletes rows or changes many."
 _DIFFERENT = "{count} different people must approve it."
-_APPROVES_ASKER = "Who asked for it decides, or an admin."
+_APPROVES_ASKER = "The person who requested it or an admin can decide."
 
 
 @dataclass(frozen=True, slots=True)

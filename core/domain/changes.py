@@ -51,7 +51,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 """Letters and digits of ids."""
 
 
-NO_PROPOSAL_SENTENCE = "There is no proposal {id} here."
+NO_PROPOSAL_SENTENCE = "Request {id} not found."
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,8 @@ class PonteError(Exception):
 
     code = "internal"
     sentence = (
-        "Something went wrong on my side. Your message is kept; "
-        "please try again, or tell the operator: {turn}."
+        "Something went wrong. Your message is saved. Try again. If it keeps failing, give "
+        "this ID to the person who runs Ponte: {turn}."
     )
 
     def __init__(self, sentence: str = "", /, **values: object) -> None:
@@ -89,7 +89,7 @@ class Refusal(PonteError):
 class NotAllowed(Refusal):
     """The person lacks a right."""
 
-    sentence = "You may not do that here. An admin of this bot can allow it."
+    sentence = "You don't have permission to do that here. An admin can allow it."
 
 
 class OverBudget(Refusal):
@@ -97,14 +97,14 @@ class OverBudget(Refusal):
 
     code = "too_many"
     limit = "daily_turns"
-    sentence = "That is all for today: the cap of turns a day for each person is {limit}. "
+    sentence = "The daily limit of {limit} messages per person is reached. "
 
 
 class Forgotten(Refusal):
     """The conversation was erased."""
 
     code = "forgotten"
-    sentence = "That conversation was forgotten; what it said is gone."
+    sentence = "This conversation was deleted."
 
 
 class StatusUnknown(PonteError):
@@ -112,8 +112,8 @@ class StatusUnknown(PonteError):
 
     code = "status_unknown"
     sentence = (
-        "I could not find out in time whether you are a member here, so I did nothing. "
-        "Please try again in a minute; if it goes on, tell the operator."
+        "I couldn't check in time whether you are a member, so nothing was done. Try again "
+        "in a minute. If it keeps failing, contact the person who runs Ponte."
     )
 
 
@@ -127,14 +127,14 @@ class Empty(BadInput):
     """The message has no text, file or quote."""
 
     code = "empty"
-    sentence = "Your message is empty. Write a few words, or `help`."
+    sentence = "Your message is empty. Type a question, or `help`."
 
 
 class TooLarge(BadInput):
     """A file or text exceeds its limit."""
 
     code = "too_large"
-    sentence = "That is too large: {size}, and at most {limit} fit. Send a smaller one, or a file."
+    sentence = "That is too large: {size}. The limit is {limit}. Shorten it, or send it as a file."
 
 
 class UnknownCommand(BadInput):
@@ -145,14 +145,14 @@ class NotFound(BadInput):
     """There is no such object, or the person may not know of it."""
 
     code = "not_found"
-    sentence = "There is no {what} here."
+    sentence = "Not found: {what}."
 
 
 class Expired(BadInput):
     """Nobody decided on the proposal within 24 hours."""
 
     code = "expired"
-    sentence = "{id} has expired: nobody approved it within 24 hours, and nothing was changed."
+    sentence = "{id} expired because no one approved it within 24 hours. Nothing was changed."
 
 
 class NotStored(PonteError):
@@ -160,8 +160,8 @@ class NotStored(PonteError):
 
     code = "not_stored"
     sentence = (
-        "I could not store your message, so I did not take it. "
-        "Please send it again in a moment; if it goes on, tell the operator."
+        "I couldn't save your message. Send it again in a moment. If it keeps failing, "
+        "contact the person who runs Ponte."
     )
 
 
@@ -170,8 +170,9 @@ class Unstorable(PonteError):
 
     code = "unstorable"
     sentence = (
-        "I could not save this: it holds something that my database does not take. I will not try "
-        "again by myself. Please ask in another way, or tell the operator."
+        "I couldn't save this because it contains something that the database rejects. I "
+        "won't try again by myself. Ask in a different way, or contact the person who runs "
+        "Ponte."
     )
 
 
@@ -185,63 +186,65 @@ class NoKey(ModelError):
     """No API key is configured."""
 
     code = "no_key"
-    sentence = "No model is set up: the operator must set OPENAI_API_KEY."
+    sentence = "No model is set up. Set OPENAI_API_KEY."
 
 
 class WrongKey(ModelError):
     """The model's server rejects the API key."""
 
     code = "wrong_key"
-    sentence = "The model's server refuses the key. The operator must check OPENAI_API_KEY."
+    sentence = "The model's server rejected the API key. Check the setting OPENAI_API_KEY."
 
 
 class UnknownModel(ModelError):
     """The model's server does not know the configured model."""
 
     code = "unknown_model"
-    sentence = "The model {model!r} is not known to the server. The operator must set PONTE_MODEL."
+    sentence = (
+        "The model's server does not have the model {model!r}. Check the setting PONTE_MODEL."
+    )
 
 
 class NoQuota(ModelError):
     """The account has no credit left."""
 
     code = "no_quota"
-    sentence = "The model's account has no credit left. The operator must top it up."
+    sentence = "The model account has no credit left. Add credit, then try again."
 
 
 class RateLimited(ModelError):
     """The model's server limits the rate of requests."""
 
     code = "rate_limited"
-    sentence = "The model's server is busy. Please try again in {seconds} s."
+    sentence = "The model's server is busy. Try again in {seconds} s."
 
 
 class ModelDown(ModelError):
     """The model's server does not respond, or ended the stream too early."""
 
     code = "model_down"
-    sentence = "The model's server does not answer. Your message is kept; try again in a minute."
+    sentence = "The model's server is not responding. Your message is saved. Try again in a minute."
 
 
 class ModelSilent(ModelError):
     """The stream sent nothing for too long."""
 
     code = "model_silent"
-    sentence = "The model said nothing for {seconds} s, so I stopped waiting. Please try again."
+    sentence = "The model did not respond for {seconds} s, so I stopped waiting. Try again."
 
 
 class TooLong(ModelError):
     """The conversation exceeds the model's context."""
 
     code = "too_long"
-    sentence = "This conversation is too long for the model. Write `new` to start a fresh one."
+    sentence = "This conversation is too long for the model. Type `new` to start a new one."
 
 
 class ModelRefused(ModelError):
     """The model declined to answer."""
 
     code = "refused"
-    sentence = "The model declined to answer that."
+    sentence = "The model declined to answer."
 
 
 class PersonRefused(ModelRefused):
@@ -250,8 +253,8 @@ class PersonRefused(ModelRefused):
 
     code = "person_refused"
     sentence = (
-        "The model's server refuses to answer you, because of what was asked under your name "
-        "before. Please talk to the operator."
+        "The model's server won't answer you because of earlier requests under your name. "
+        "Contact the person who runs Ponte."
     )
 
 
@@ -260,8 +263,8 @@ class Interrupted(ModelError):
 
     code = "interrupted"
     sentence = (
-        "I was interrupted {times} times while answering this and gave up, so that nothing is "
-        "done twice. What I had begun may be half done: please check, then ask again."
+        "I was interrupted {times} times while answering and stopped trying, so that nothing "
+        "is done twice. Some work may be half done. Check it, then ask again."
     )
 
 
@@ -269,7 +272,7 @@ class TooManyRounds(ModelError):
     """The turn used the largest number of model calls without an answer."""
 
     code = "too_many_rounds"
-    sentence = "I used my tools {rounds} times without coming to an end, so I stopped here."
+    sentence = "I used tools {rounds} times without finishing, so I stopped."
 
 
 class ToolError(PonteError):
@@ -299,14 +302,14 @@ class Undeliverable(PonteError):
     log."""
 
     code = "undeliverable"
-    sentence = "I could not post my last answer here ({reason}). It is kept."
+    sentence = "I couldn't post my last answer here ({reason}). The answer is saved."
 
 
 class PostRemoved(Undeliverable):
     """A person deleted Ponte's post. It is never posted again."""
 
     code = "removed"
-    sentence = "The answer was removed by a person."
+    sentence = "Someone deleted the answer."
 
 
 class Restored(Undeliverable):
@@ -316,8 +319,8 @@ class Restored(Undeliverable):
 
     code = RESTORED_REASON
     sentence = (
-        "I was set back to a backup in which your last message here had no answer yet. If you "
-        "find none above, please ask again."
+        "Ponte was restored from a backup made before your last message here was answered. "
+        "If you see no answer above, ask again."
     )
 
 
@@ -342,28 +345,31 @@ class HomeTaken(PonteError):
     """Another process uses the home directory. The process exits with code 1."""
 
     code = "home_taken"
-    sentence = "Another Ponte (process {pid}) already uses {home}. Stop it, or set PONTE_HOME."
+    sentence = (
+        "Another Ponte (process {pid}) is using {home}. Stop it, or set PONTE_HOME to another "
+        "folder."
+    )
 
 
 class Superseded(PonteError):
     """An old attempt of a turn, or one of a forgotten conversation, tried to write."""
 
     code = "superseded"
-    sentence = "An older attempt tried to write."
+    sentence = "An older attempt tried to save its result."
 
 
 class TakenOver(Superseded):
     """Another process may be working on this turn, so this one must not write its result."""
 
     code = "taken_over"
-    sentence = "Another process has this turn, or may have it."
+    sentence = "Another process is handling this message, or may be."
 
 
 class Draining(PonteError):
     """This process stops. The turn goes back into the queue, and the next process continues it."""
 
     code = "draining"
-    sentence = "This process stops; the next one goes on."
+    sentence = "This process is stopping. The next one continues."
 
 
 REFUSALS = frozenset({NotAllowed.code, OverBudget.code, "not_allowed"})
@@ -381,6 +387,6 @@ class AuditRefused(PonteError):
 
     code = "audit"
     sentence = (
-        "I could not write the audit log ({cause}), so I changed nothing. "
-        "The operator must make {path} writable; then decide again."
+        "I couldn't write the audit log ({cause}), so nothing was changed. Once {path} is "
+        "writable, decide again."
     )

@@ -355,7 +355,7 @@ async def _ignore(_: object) -> None:
 async def _reject_proposal(_: Draft) -> Outcome:
     """Raise ToolError: in this context, nothing can be proposed."""
     raise ToolError(
-        "Nothing can be proposed here.",
+        "You can't request changes here.",
         code="not_offered",
         hint="tell the person; do not look for another way",
     )

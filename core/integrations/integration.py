@@ -45,7 +45,7 @@ S = TypeVar("S", bound=SettingsPart)
 T = TypeVar("T")
 CHECK_TIMEOUT_SECONDS = 10.0
 """Seconds that a service may take to respond to `ponte doctor`."""
-DAILY_TURNS_ADVICE = "set PONTE_DAILY_TURNS, as in 100/2000 (per person / in all)"
+DAILY_TURNS_ADVICE = "set PONTE_DAILY_TURNS, for example to 100/2000 (per person / in total)"
 """The advice of safety findings about platforms without a daily cap."""
 HttpHandler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
 """Handle a request: headers (lower-case names) and body in; status, headers and body out."""

@@ -27,13 +27,13 @@ SPARE_CONVERSATION_COUNT = 2
 """Empty conversations that are created ahead of time at the model's server."""
 
 
-KEY_REFUSED = "the server refuses OPENAI_API_KEY (HTTP {s})"
+KEY_REFUSED = "the server rejected OPENAI_API_KEY (HTTP {s})"
 NO_OPENAI_API = (
-    "the server answers, but has no OpenAI API there (HTTP {s}): check OPENAI_BASE_URL, which "
-    "ends in /v1 as a rule"
+    "the server responds, but has no OpenAI API at this URL (HTTP {s}). Check "
+    "OPENAI_BASE_URL; it usually ends in /v1"
 )
 MESSAGE_BY_STATUS = {401: KEY_REFUSED, 403: KEY_REFUSED, 404: NO_OPENAI_API, 405: NO_OPENAI_API}
-UNEXPECTED_STATUS = "the server answers with HTTP {s}"
+UNEXPECTED_STATUS = "the server responded with HTTP {s}"
 
 
 class ModelSettings(SettingsPart):
@@ -72,9 +72,9 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     def summary(self, own: ModelSettings, shared: SharedSettings) -> Health:
         """Return the line about the model on the start screen. Asks no server."""
         if own.ponte_model_api == "demo":
-            return Health("model", "on", "the demo model, as PONTE_MODEL_API says")
+            return Health("model", "on", "the demo model, set by PONTE_MODEL_API")
         if not (own.openai_api_key or own.openai_base_url):
-            return Health("model", "on", "the demo model; set OPENAI_API_KEY for a real one")
+            return Health("model", "on", "the demo model; set OPENAI_API_KEY to use a real one")
         return Health("model", "on", own.ponte_model)
 
     def build(
@@ -121,11 +121,11 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         names = {str(one.get("id")) for one in models if isinstance(one, Mapping)}
         if names and not {own.ponte_model, f"{own.ponte_model}:latest"} & names:
             raise PonteError(
-                "the server does not know PONTE_MODEL={name}; it has {some}",
+                "the server does not have PONTE_MODEL={name}. It has: {some}",
                 name=own.ponte_model,
                 some=", ".join(sorted(names)[:5]),
             )
-        return [Health("model", "on", say("{model} is there", model=own.ponte_model))]
+        return [Health("model", "on", say("{model} is available", model=own.ponte_model))]
 
 
 MODEL_INTEGRATION = ServedOrDemoIntegration()

@@ -83,76 +83,81 @@ _FILE_NOTE = re.compile(r"\n?\[The person has: [^\n]*\]\Z")
 """The end of a Python outcome that lists created files. The person sees the files themselves."""
 
 _NO_TABLES = (
-    "I have no tables here. Either NocoDB is not connected (the operator sets `NOCODB_URL`, and "
-    "`NOCODB_TOKEN` where it asks for one), or you may not read them."
+    "No tables are available here. Either NocoDB is not connected (`NOCODB_URL`, "
+    "`NOCODB_TOKEN`), or you don't have permission to read them."
 )
-_FAILED = "That did not work: {problem}"
+_FAILED = "That didn't work: {problem}"
 _INTERRUPTED = (
-    "I was interrupted while this ran, so it is not known what it did. It is not run again by "
-    "itself; send it once more if it is needed."
+    "I was interrupted while this code ran, so its effects are unknown. I won't run it again "
+    "by myself. Send it again if you need it."
 )
-_LISTED = "Tables that I can see: {count}"
-_IN_BASE = "I could not look into the base {base}: {problem}"
-_NO_BASE = "NocoDB shows me no base. The operator must check what its token may see."
-_TOO_MANY = "I looked into the first {count} bases only."
-_NO_TABLE = "I see no table named {name}. These are there: {names}."
+_LISTED = "Tables: {count}"
+_IN_BASE = "I couldn't read the base {base}: {problem}"
+_NO_BASE = "NocoDB shows no base. Check which bases its token can see."
+_TOO_MANY = "I read only the first {count} bases."
+_NO_TABLE = "Table {name} not found. Available tables: {names}."
 _NO_ROWS = "**{name}** has no rows."
-_NONE_FIT = "**{name}** has no rows that fit."
+_NONE_FIT = "**{name}** has no matching rows."
 _NO_FILTER = (
-    "I understand filters like `Status is Lead`, `Amount > 10`, `Name contains ann` or "
-    "`Notes is empty`, several of them with `and`."
+    "Use filters such as `Status is Lead`, `Amount > 10`, `Name contains ann` or `Notes is "
+    "empty`. Join several with `and`."
 )
-_NO_FILTERS_HERE = "I can filter only where NocoDB is connected directly, not through the bridge."
+_NO_FILTERS_HERE = (
+    "I can filter rows only when NocoDB is connected directly, not through the bridge."
+)
 _SHOWN = ("**{name}**: {shown} of {count} row.", "**{name}**: {shown} of {count} rows.")
 _SHOWN_SOME = ("**{name}**: the first row.", "**{name}**: the first {count} rows.")
-_MORE_COLUMNS = "It has more columns than the {columns} here."
-_ROWS_WERE = ("{name}: {count} row, when I looked.", "{name}: {count} rows, when I looked.")
+_MORE_COLUMNS = "It has more than the {columns} columns shown here."
+_ROWS_WERE = ("{name} had {count} row when I checked.", "{name} had {count} rows when I checked.")
 _ROWS_SEEN = (
-    "{name}: at least {count} row, when I looked.",
-    "{name}: at least {count} rows, when I looked.",
+    "{name} had at least {count} row when I checked.",
+    "{name} had at least {count} rows when I checked.",
 )
-_TABLES_WERE = ("{count} table, when I looked.", "{count} tables, when I looked.")
+_TABLES_WERE = ("I found {count} table.", "I found {count} tables.")
 
-_WHO = (
-    "I am Ponte's demo model: a small parser, without a key and without a network. "
-    "I understand only this:"
-)
+_WHO = "I'm Ponte's demo model. I work without a key or a network, and understand only this:"
 _UNDERSTOOD = (
-    ("history", "what was said in this thread"),
-    ("what did I say", "your own words, and what I was to remember"),
-    ("remember …", "keeps a note in this thread"),
-    ("list tables", "the tables of NocoDB"),
-    ("show TABLE", "the first rows of a table"),
-    ("show TABLE where …", "the rows that fit, as in `where Status is Lead and Amount > 10`"),
-    ("run python …", "runs Python in the sandbox"),
-    ("/nocodb TOOL {json}", "one call of a NocoDB tool"),
-    ("again", "does the last of these once more"),
-    ("how many?", "how many rows or tables that were"),
-    ("help", "the commands that work with every model"),
+    ("history", "show the messages of this thread"),
+    ("what did I say", "show your own messages and your notes"),
+    ("remember …", "keep a note in this thread"),
+    ("list tables", "list the tables of NocoDB"),
+    ("show TABLE", "show the first rows of a table"),
+    (
+        "show TABLE where …",
+        "show matching rows, for example `where Status is Lead and Amount > 10`",
+    ),
+    ("run python …", "run Python in the sandbox"),
+    ("/nocodb TOOL {json}", "call a NocoDB tool"),
+    ("again", "repeat the last one of these"),
+    ("how many?", "say how many rows or tables there were"),
+    ("help", "show the commands that work with every model"),
 )
-_ONE_LINE = "For a real model, put this one line into `.env` and start Ponte again:"
+_ONE_LINE = "To use a real model, add this line to `.env` and restart Ponte:"
 _KEY_LINE = "OPENAI_API_KEY=your key"
 
-_NOTHING_BEFORE = "Nothing was said in this thread before."
-_SAID_BEFORE = "This was said in this thread before:"
+_NOTHING_BEFORE = "There are no earlier messages in this thread."
+_SAID_BEFORE = "Earlier messages in this thread:"
 _ME = "I"
 _YOU = "You"
 _YOU_SAID = "You said in this thread:"
 _YOU_NOTED = "You asked me to remember:"
-_NOTED = "Noted: {note}. It stays in this thread; ask me `what did I say`."
-_NO_AGAIN = "There is nothing in this thread that I could do again."
-_NO_COUNT = "I have counted nothing in this thread yet. Try `list tables` or `show TABLE` first."
+_NOTED = "Noted: {note}. I keep it in this thread. To see it, type `what did I say`."
+_NO_AGAIN = "There is nothing to repeat in this thread."
+_NO_COUNT = (
+    "I haven't counted anything in this thread yet. Try `list tables` or `show TABLE` first."
+)
 _NO_PYTHON = (
-    "I cannot run Python here. Either there is no sandbox (the operator sets `PONTE_CODE`; "
-    "`ponte doctor` says what it lacks), or you may not use it."
+    "I can't run Python here. Either no sandbox is available (see `PONTE_CODE` and `ponte "
+    "doctor`), or you don't have permission."
 )
-_NO_CODE = "Write the code after it, as in `run python print(2 + 2)`."
+_NO_CODE = "Add the code, for example `run python print(2 + 2)`."
 _NO_NOCODB = (
-    "I have no such NocoDB tool here{near}. Either `NOCODB_URL` and `NOCODB_TOKEN` are not set "
-    "(a bridge's address ends in /execute; the operator does that), or you may not use it."
+    "That NocoDB tool is not available here{near}. Either NocoDB is not connected "
+    "(`NOCODB_URL`, `NOCODB_TOKEN`; a bridge's URL ends in /execute), or you don't have "
+    "permission."
 )
-_THESE = "; these are there: {tools}"
-_NO_TOOL = "Write it as `/nocodb TOOL {json}`: the name of a tool, then its arguments as JSON."
+_THESE = ". Available tools: {tools}"
+_NO_TOOL = "Type `/nocodb TOOL {json}`: the name of a tool, then its arguments as JSON."
 
 
 @dataclass(frozen=True, slots=True)
@@ -554,7 +559,9 @@ class DemoModel:
 
     async def health(self) -> Health:
         """Return the demo model's state, which is always "on"."""
-        return Health("model", "on", say("the demo model; OPENAI_API_KEY in .env adds a real one"))
+        return Health(
+            "model", "on", say("the demo model; add OPENAI_API_KEY to .env to use a real one")
+        )
 
     async def erase(self, remote: Remote) -> bool:
         """Return False: the demo model stores nothing, and it cannot erase what another model

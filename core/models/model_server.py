@@ -74,25 +74,23 @@ TOO_LONG_PATTERN = re.compile(
 """How servers say that the input is too long, if they send no code."""
 
 NEAREST_MODEL = (
-    "The model {model!r} is not known to the server. The operator must set PONTE_MODEL, "
-    "perhaps to {nearest!r}."
+    "The model's server does not have the model {model!r}. Check the setting PONTE_MODEL; "
+    "the nearest name is {nearest!r}."
 )
-REQUEST_REFUSED = "The model's server refused the request ({reason}). Please tell the operator."
+REQUEST_REFUSED = (
+    "The model's server rejected the request ({reason}). Contact the person who runs Ponte."
+)
 REDIRECTED = (
-    "The model's server sends us to another address (HTTP {status}), where Ponte does not go by "
-    "itself. The operator must set OPENAI_BASE_URL to the right address."
+    "The model's server redirects to another URL (HTTP {status}), and Ponte does not follow "
+    "redirects. Set OPENAI_BASE_URL to the final URL."
 )
 ANSWER_TOO_LARGE = (
-    "The model's server sent more than Ponte takes ({limit}), so I stopped it. "
-    "Please ask again, or for less at once."
+    "The model's server sent more than the limit ({limit}), so I stopped it. Ask again, or "
+    "ask for less at a time."
 )
-UNREADABLE_PICTURE = (
-    "The model could not read the picture that you sent. Please send it as PNG or JPEG."
-)
-EMPTY_ANSWER = "The model gave an empty answer. Please ask again."
-OUTPUT_LIMIT_REACHED = (
-    "The model used up its room before it came to an answer. Please ask for less at once."
-)
+UNREADABLE_PICTURE = "The model couldn't read your picture. Send it as PNG or JPEG."
+EMPTY_ANSWER = "The model returned an empty answer. Ask again."
+OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +128,8 @@ class NoEndpoint(ModelDown):
     """The server lacks the API of this level; a lower level may work."""
 
     sentence = (
-        "The model's server answers, but has no OpenAI API at the address that is set. "
-        "The operator must check OPENAI_BASE_URL: it ends in /v1 as a rule."
+        "The model's server responds, but has no OpenAI API at this URL. Check the setting "
+        "OPENAI_BASE_URL; it usually ends in /v1."
     )
 
 

@@ -44,11 +44,11 @@ PROBE_INTERVAL_SECONDS = 30.0
 HEALTH_WAIT_SECONDS = 1.0
 """Seconds that `health` waits for a probe under way."""
 LEVEL_DESCRIPTIONS = {
-    "conversations": "{model} at {host}: conversations are kept there and here",
-    "responses": "{model} at {host}: Responses, history kept here only",
-    "chat": "{model} at {host}: chat completions, history kept here only",
+    "conversations": "{model} at {host}: conversations stored there and here",
+    "responses": "{model} at {host}: Responses API, history stored only here",
+    "chat": "{model} at {host}: Chat Completions API, history stored only here",
 }
-PROBING = "{model} at {host}: not known yet, being asked"
+PROBING = "{model} at {host}: checking"
 
 
 class LevelApi(Protocol):

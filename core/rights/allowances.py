@@ -44,49 +44,35 @@ DAILY_TURNS_SETTING = "PONTE_DAILY_TURNS"
 """The `source` of allowances that come from this setting instead of ponte.toml."""
 
 LEFT = {
-    "each person": "Your allowance is {limit}; what is left of it, {left}, is not enough. ",
-    "each channel": (
-        "The allowance of this channel is {limit}; what is left of it, {left}, is not enough. "
-    ),
-    "each workspace": (
-        "The allowance of this workspace is {limit}; what is left of it, {left}, is not enough. "
-    ),
-    "together": (
-        "The allowance that your group shares is {limit}; what is left of it, {left}, is not "
-        "enough. "
-    ),
+    "each person": "Your limit is {limit}. What is left ({left}) is not enough. ",
+    "each channel": ("This channel's limit is {limit}. What is left ({left}) is not enough. "),
+    "each workspace": ("This workspace's limit is {limit}. What is left ({left}) is not enough. "),
+    "together": ("Your group's limit is {limit}. What is left ({left}) is not enough. "),
     "everybody": (
-        "The allowance of everybody together is {limit}; what is left of it, {left}, is not "
-        "enough. "
+        "The limit for everyone together is {limit}. What is left ({left}) is not enough. "
     ),
 }
 """The message when an allowance has too little left, by `CountedBy`. `ANEW` follows it."""
-ANEW = "It begins anew on {when}. The operator can raise it ({where})."
-ALL_CAPPED = "That is all for today: the cap of turns a day for everybody together is {limit}. "
+ANEW = "It resets on {when}. The limit is set in {where}."
+ALL_CAPPED = "The daily limit of {limit} messages for everyone together is reached. "
 NEARLY = {
-    "each person": "You have used {used} of your allowance of {limit}; it begins anew on {when}.",
-    "each channel": (
-        "Of the allowance of this channel, {limit}, {used} used so far; it begins anew on {when}."
-    ),
+    "each person": "You have used {used} of your limit of {limit}. It resets on {when}.",
+    "each channel": ("This channel has used {used} of its limit of {limit}. It resets on {when}."),
     "each workspace": (
-        "Of the allowance of this workspace, {limit}, {used} used so far; it begins anew on {when}."
+        "This workspace has used {used} of its limit of {limit}. It resets on {when}."
     ),
-    "together": (
-        "Of the allowance that your group shares, {limit}, {used} used so far; it begins anew on "
-        "{when}."
-    ),
+    "together": ("Your group has used {used} of its limit of {limit}. It resets on {when}."),
     "everybody": (
-        "Of the allowance of everybody together, {limit}, {used} used so far; it begins anew on "
-        "{when}."
+        "Everyone together has used {used} of the limit of {limit}. It resets on {when}."
     ),
 }
 """The notice that most of an allowance is used, by `CountedBy`."""
 STANDING = {
-    "each person": "your allowance of {limit}: {left} left until {when}",
-    "each channel": "the allowance of this channel, {limit}: {left} left until {when}",
-    "each workspace": "the allowance of this workspace, {limit}: {left} left until {when}",
-    "together": "the allowance that your group shares, {limit}: {left} left until {when}",
-    "everybody": "the allowance of everybody together, {limit}: {left} left until {when}",
+    "each person": "you, {limit}: {left} left until {when}",
+    "each channel": "this channel, {limit}: {left} left until {when}",
+    "each workspace": "this workspace, {limit}: {left} left until {when}",
+    "together": "your group, {limit}: {left} left until {when}",
+    "everybody": "everyone together, {limit}: {left} left until {when}",
 }
 """The phrase about what an allowance has left, by `CountedBy`."""
 A_DAY, A_MONTH = "{what} a day", "{what} a month"
@@ -305,7 +291,7 @@ def format_amount(unit: Unit, count: int, locale: str | None = None) -> str:
         return format_money(math.floor(count / NANODOLLARS_PER_DOLLAR * 10_000) / 10_000, locale)
     if unit == "tokens":
         return plural("{count} token", "{count} tokens", count, locale)
-    return plural("{count} turn", "{count} turns", count, locale)
+    return plural("{count} message", "{count} messages", count, locale)
 
 
 def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
@@ -353,10 +339,10 @@ def max_item_tokens(item: str) -> int:
 def describe_estimates(count: int) -> str:
     """Return a sentence that says that the amounts of this many calls are estimates."""
     return plural(
-        "The amounts of {count} call are an estimate, the most that it can have cost: the model's "
-        "server did not report what it used, or the call was interrupted.",
-        "The amounts of {count} calls are an estimate, the most that they can have cost: the "
-        "model's server did not report what they used, or they were interrupted.",
+        "The cost of {count} call is an upper estimate: the model's server did not report "
+        "its usage, or the call was interrupted.",
+        "The costs of {count} calls are upper estimates: the model's server did not report "
+        "their usage, or the calls were interrupted.",
         count,
     )
 

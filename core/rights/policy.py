@@ -143,53 +143,53 @@ MAX_NAME_CHARACTERS = 1_000
 Titles in NocoDB have at most 255 characters, but people and models can send any text.
 """
 
-_ALLOW_HINT = (
-    "The operator can allow it by naming you, a group of yours or this channel in PONTE_ALLOW."
-)
+_ALLOW_HINT = "To allow it, PONTE_ALLOW must name you, one of your groups or this channel."
+_ALLOW_YOU_HINT = "To allow you, PONTE_ALLOW must name you, one of your groups or this channel."
 DEFAULT_REASONS: Mapping[str, str] = {
-    "chat": "I only answer members of this workspace here. " + _ALLOW_HINT,
-    "read": "You may talk with me here, but not read tables. " + _ALLOW_HINT,
-    "propose": "You may not change data here. " + _ALLOW_HINT,
-    "spend": "You may talk with me here, but not run quick commands. " + _ALLOW_HINT,
-    "code": "You may talk with me here, but not run code. " + _ALLOW_HINT,
-    "approve": "Only an admin of this bot, or whom the operator named for it, may decide that.",
-    "administer": (
-        "Only an admin of this bot may do that. The operator names admins in PONTE_ADMINS."
-    ),
+    "chat": "I only answer members of this workspace here. " + _ALLOW_YOU_HINT,
+    "read": "You can chat with me here, but not read tables. " + _ALLOW_HINT,
+    "propose": "You don't have permission to change data here. " + _ALLOW_HINT,
+    "spend": "You can chat with me here, but not run quick commands. " + _ALLOW_HINT,
+    "code": "You can chat with me here, but not run code. " + _ALLOW_HINT,
+    "approve": "Only an admin or a designated approver can decide on that.",
+    "administer": "Only an admin can do that. Admins are set in PONTE_ADMINS.",
 }
 """The reason for a denial by right, when no rule of ponte.toml decided."""
 _MISSING_RIGHT = (
-    "The right that is missing is `{right}`; the operator gives it in `ponte.toml`. "
-    "`why {right}` tells which rule decided."
+    " (`{right}`). Permissions are set in `ponte.toml`. To see which rule applies, "
+    "type `why {right}`."
 )
 RULE_REASONS: Mapping[str, str] = {
-    "chat": "The operator's rules do not let me talk with you here. They stand in `ponte.toml`.",
-    "read": "You may not read that here. " + _MISSING_RIGHT,
-    "propose": "You may not change that here. " + _MISSING_RIGHT,
-    "spend": "You may not run quick commands here. " + _MISSING_RIGHT,
-    "code": "You may not run code here. " + _MISSING_RIGHT,
-    "approve": "You may not decide that here. " + _MISSING_RIGHT,
-    "administer": "You may not do that here. " + _MISSING_RIGHT,
-    "tool": "You may not use that tool here. " + _MISSING_RIGHT,
-    "command": "You may not run that quick command here. " + _MISSING_RIGHT,
-    "agent": "You may not ask that agent here. " + _MISSING_RIGHT,
-    "model": "You may not use the model of this place. " + _MISSING_RIGHT,
+    "chat": "I can't chat with you here. This is set by the rules in `ponte.toml`.",
+    "read": "You don't have permission to read that here" + _MISSING_RIGHT,
+    "propose": "You don't have permission to change that here" + _MISSING_RIGHT,
+    "spend": "You don't have permission to run quick commands here" + _MISSING_RIGHT,
+    "code": "You don't have permission to run code here" + _MISSING_RIGHT,
+    "approve": "You don't have permission to decide on that here" + _MISSING_RIGHT,
+    "administer": "You don't have permission to do that here" + _MISSING_RIGHT,
+    "tool": "You don't have permission to use that tool here" + _MISSING_RIGHT,
+    "command": "You don't have permission to run that quick command here" + _MISSING_RIGHT,
+    "agent": "You don't have permission to ask that agent here" + _MISSING_RIGHT,
+    "model": "You don't have permission to use this place's model" + _MISSING_RIGHT,
 }
 """The reason for a denial by right, when a rule of ponte.toml decided."""
-GUEST_REASON = "I answer members here, and you are a guest. " + _ALLOW_HINT
+GUEST_REASON = "You are a guest, and I only answer members here. " + _ALLOW_YOU_HINT
 """The reason for a denial that would not apply to a member."""
-GUEST_DECISION_REASON = "Guests do not decide on changes, and are no admins: that is for members."
+GUEST_DECISION_REASON = "Guests can't decide on changes and can't be admins. Only members can."
 """The reason for a denial of `DECISION_RIGHTS` to a guest."""
 UNKNOWN_STATUS_REASON = StatusUnknown.sentence
-NAME_TOO_LONG = "That name is too long: a name has at most 1,000 characters."
+NAME_TOO_LONG = "That name is too long. Names can have up to 1,000 characters."
 ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
 """The `source` of rules that do not come from ponte.toml."""
 _ALLOWED_SENTENCES: Mapping[str, str] = {
-    ADMINS_RULE: "`{right}`: yes, for who is an admin (PONTE_ADMINS).",
-    ALLOW_RULE: "`{right}`: yes, PONTE_ALLOW names the person, a group of theirs or the place.",
-    DEFAULT_RULE: "`{right}`: yes, that is the default here.",
+    ADMINS_RULE: "`{right}`: allowed, because the person is an admin (PONTE_ADMINS).",
+    ALLOW_RULE: (
+        "`{right}`: allowed, because PONTE_ALLOW names the person, one of their groups or the "
+        "place."
+    ),
+    DEFAULT_RULE: "`{right}`: allowed by default here.",
 }
-_DENIED_SENTENCE = "`{right}`: no. {reason}"
+_DENIED_SENTENCE = "`{right}`: denied. {reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -856,9 +856,9 @@ class DailyCaps:
 def explain(verdict: Verdict, locale: str | None = None) -> str:
     """Return a sentence that says which rule decided, for the reply to `why`."""
     if verdict.allowed:
-        words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: yes, by the rule at `{rule}`.")
+        words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
     else:
-        words = "`{right}`: no, by the rule at `{rule}`." if verdict.rule else _DENIED_SENTENCE
+        words = "`{right}`: denied by the rule `{rule}`." if verdict.rule else _DENIED_SENTENCE
     reason = "" if verdict.allowed else verdict.words(locale)
     return say(words, locale, right=verdict.right, rule=verdict.rule, reason=reason)
 

@@ -75,8 +75,8 @@ class NewerDatabase(PonteError):
 
     code = "newer_database"
     sentence = (
-        "{path} was written by a newer Ponte (schema {found}, this one knows {known}). "
-        "Install that version again, or set PONTE_HOME to another folder."
+        "{path} was written by a newer Ponte (schema {found}; this one supports {known}). "
+        "Install the newer version again, or set PONTE_HOME to another folder."
     )
 
 
@@ -300,7 +300,7 @@ class SqliteDatabase:
             raise self._unusable(error) from error
 
     def _unusable(self, error: sqlite3.Error) -> NotStored:
-        return NotStored("{path} cannot be used: {why}.", path=self.path, why=error)
+        return NotStored("Cannot use {path}: {why}.", path=self.path, why=error)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
@@ -420,7 +420,7 @@ def inspect_file(path: Path, look: Callable[[SqlConnection], T]) -> T | None:
             raw.row_factory = sqlite3.Row
             return look(SqliteStatements(raw))
     except sqlite3.Error as error:
-        raise NotStored("{path} cannot be used: {why}.", path=path, why=error) from error
+        raise NotStored("Cannot use {path}: {why}.", path=path, why=error) from error
 
 
 def _add_late_parts(connection: sqlite3.Connection, done: Sequence[Migration]) -> None:

@@ -127,7 +127,7 @@ class Jobs(TurnExecutor):
         """Return the health of the database and of all processes on it."""
         silent = self.own.seconds_silent
         if silent > processes.LEASE_SECONDS:
-            words = say("Postgres has not answered for {age} s", age=round(silent))
+            words = say("Postgres has not responded for {age} s", age=round(silent))
             return Health("database", "failing", words)
         try:
             status = await self._database.read(read_cluster)
@@ -136,8 +136,8 @@ class Jobs(TurnExecutor):
         disconnected = self.notifications.seconds_disconnected
         if disconnected > processes.BEAT_SECONDS:
             words = say(
-                "this process has received no notifications for {age} s, so stops and progress "
-                "are late; its log says why, and it keeps trying to reconnect",
+                "this process has received no notifications for {age} s, so stops and "
+                "progress are delayed. It keeps reconnecting; the reason is in its log",
                 age=round(disconnected),
             )
             return Health("database", "failing", f"Postgres; {words}; {status.words}")

@@ -29,7 +29,7 @@ class KernelRows:
     `database`, nothing is stored.
     """
 
-    why = "I was started anew"
+    why = "Ponte was restarted"
     """Why an earlier kernel of a thread is gone."""
 
     def __init__(self, database: Database | None, process: str = "") -> None:
@@ -75,7 +75,7 @@ class SharedKernelRows(KernelRows):
     """The kernel rows of several processes. A row also names the process that has the kernel now,
     "" if none has."""
 
-    why = "its former process is gone"
+    why = "its previous process ended"
     """Why an earlier kernel of a thread is gone."""
 
     def __init__(
@@ -187,4 +187,4 @@ def _remove_marks(folder: Path, marks: list[str]) -> None:
 
 
 def _unusable(path: Path, why: object) -> NotStored:
-    return NotStored("{path} cannot be used: {why}.", path=path, why=why)
+    return NotStored("Cannot use {path}: {why}.", path=path, why=why)

@@ -22,7 +22,7 @@ _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 class NameTaken(BadInput):
     """An account with this name exists already."""
 
-    sentence = "{name} is there already; `ponte people renew {name}` makes a new token."
+    sentence = "{name} already exists. `ponte people renew {name}` creates a new link."
 
 
 def new_token() -> str:

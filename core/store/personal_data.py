@@ -108,13 +108,13 @@ class Erasure:
 class UnknownPerson(NotFound):
     """No row contains the person that was asked for."""
 
-    sentence = "Nobody is known here as {person}. `ponte person list` shows who is."
+    sentence = "Person {person} not found. `ponte person list` shows everyone."
 
 
 class AmbiguousPerson(BadInput):
     """A key without its workspace fits several people."""
 
-    sentence = "{person} may be any of these: {what}. Write the whole key."
+    sentence = "{person} matches several people: {what}. Write the full key."
 
 
 class StillApplying(PonteError):
@@ -122,8 +122,8 @@ class StillApplying(PonteError):
 
     code = "still_applying"
     sentence = (
-        "A change that they asked for or approved is being applied just now. Forget them again in "
-        "a moment: what is left goes then."
+        "A change that this person requested or approved is being applied. Delete their data "
+        "again in a moment to remove the rest."
     )
 
 

@@ -134,8 +134,8 @@ class PostgresDatabase:
     """
 
     remains_notice = (
-        "The database's write-ahead log and its backups may hold them until they are rotated; who "
-        "runs it knows when."
+        "The database's write-ahead log and backups may still contain them until they are "
+        "rotated. Ask whoever runs the database when that happens."
     )
 
     def __init__(self, url: str, migrations: Sequence[Migration]) -> None:
@@ -376,7 +376,7 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
             version = connection.info.server_version
             if version < MIN_SERVER_VERSION * 10_000:
                 raise SettingsError(
-                    "Postgres {found} is too old: Ponte needs {needed} or newer.",
+                    "Postgres {found} is too old. Ponte needs {needed} or newer.",
                     found=version // 10_000, needed=MIN_SERVER_VERSION,
                 )  # fmt: skip
             told = f"{version // 10_000}.{version % 10_000}"
@@ -417,7 +417,7 @@ def _log_refusal(error: psycopg.Error) -> NotStored:
 
 def _unusable_error(error: psycopg.Error) -> NotStored:
     """Return the error that reports an unusable database with its reason."""
-    return NotStored("The database of DATABASE_URL cannot be used: {why}.", why=_first_line(error))
+    return NotStored("Cannot use the database of DATABASE_URL: {why}.", why=_first_line(error))
 
 
 def _first_line(error: psycopg.Error) -> str:

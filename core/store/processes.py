@@ -58,24 +58,24 @@ class ClusterStatus:
         """Return the status as a text for people, in the current language."""
         parts = [
             say(
-                "processes that take events in: {takes}, that run turns: {works}",
+                "processes that receive events: {takes}, that answer messages: {works}",
                 takes=self.takes, works=self.works,
             )
         ]  # fmt: skip
         if self.takes and not self.works:
-            parts.append(say("so nothing is answered until `ponte work` runs somewhere"))
+            parts.append(say("no messages are answered until `ponte work` runs"))
         if self.waiting:
             parts.append(
                 plural(
-                    "{count} message waits, the longest for {age} s",
-                    "{count} messages wait, the longest for {age} s",
+                    "{count} message is waiting, for {age} s",
+                    "{count} messages are waiting, the oldest for {age} s",
                     self.waiting,
                     age=round(self.oldest),
                 )
             )
         if self.leaders:
             roles = ", ".join(f"{role}: {name}" for role, name in sorted(self.leaders.items()))
-            parts.append(say("done by one alone ({roles})", roles=roles))
+            parts.append(say("{roles}: one process", roles=roles))
         return "; ".join(parts)
 
 

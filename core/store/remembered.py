@@ -238,4 +238,4 @@ def _remove_file(path: Path) -> None:
 
 
 def _unusable(path: Path, why: object) -> NotStored:
-    return NotStored("{path} cannot be used: {why}.", path=path, why=why)
+    return NotStored("Cannot use {path}: {why}.", path=path, why=why)

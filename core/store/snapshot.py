@@ -28,8 +28,8 @@ SNAPSHOT_LIFETIME_SECONDS = 14 * 86_400.0
 """Seconds after which a snapshot is removed (14 days). Until then it still contains data that was
 forgotten after it was made."""
 SNAPSHOT_REMAINS = (
-    "The copy that was made before the last upgrade may hold it until it is removed, at most 14 "
-    "days after that upgrade."
+    "The copy made before the last upgrade may contain it. Ponte removes that copy at most "
+    "14 days after the upgrade."
 )
 SPARE_DISK_BYTES = 16 << 20
 """Bytes of a disk that must stay free for other writes."""
@@ -40,8 +40,8 @@ class NoRoom(PonteError):
 
     code = "no_room"
     sentence = (
-        "There is no room for {what} in {path}: it takes {needed}, and {free} are free. Nothing "
-        "was changed. Make room, and try again."
+        "Not enough disk space for {what} in {path}: {needed} needed, {free} free. Nothing "
+        "was changed. Free some space and try again."
     )
 
 
@@ -77,7 +77,7 @@ def copy_database(source: Path, target: Path) -> None:
             os.fsync(file.fileno())
     except (sqlite3.Error, OSError) as error:
         target.unlink(missing_ok=True)
-        raise NotStored("{path} cannot be copied: {why}.", path=source, why=error) from error
+        raise NotStored("Cannot copy {path}: {why}.", path=source, why=error) from error
 
 
 def check_integrity(path: Path) -> None:

@@ -167,5 +167,5 @@ class FileThreadMap:
                 return result
         except Exception as error:
             raise NotStored(
-                "{path} cannot be used: {why}.", path=self._path, why=str(error) or "no answer"
+                "Cannot use {path}: {why}.", path=self._path, why=str(error) or "no answer"
             ) from error

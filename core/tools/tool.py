@@ -292,7 +292,7 @@ class Parameters:
                     wrong.extend(_complaints(each.name, error))
         if wrong:
             raise ToolError(
-                "The call has wrong arguments.", code="bad_arguments", hint="; ".join(wrong[:8])
+                "The call has invalid arguments.", code="bad_arguments", hint="; ".join(wrong[:8])
             )
         return values
 
@@ -540,7 +540,7 @@ class Toolbox:
             return tools[name]
         near = difflib.get_close_matches(name, tools, 1)
         raise ToolError(
-            "There is no tool of that name.",
+            "Tool not found.",
             code="unknown_tool",
             hint=f"did you mean `{near[0]}`?" if near else "",
         )
@@ -571,7 +571,7 @@ async def _health(source: ToolSource) -> Health:
         async with asyncio.timeout(SOURCE_HEALTH_TIMEOUT_SECONDS):
             return await source.health()
     except TimeoutError:
-        words = say("no answer within {age} s", age=round(SOURCE_HEALTH_TIMEOUT_SECONDS))
+        words = say("no response within {age} s", age=round(SOURCE_HEALTH_TIMEOUT_SECONDS))
         return Health(source.name, "failing", words)
     except Exception as error:
         # The error's text may contain an address or a key, so only its type is shown.

@@ -175,7 +175,7 @@ def test_what_was_under_way_goes_on_where_nothing_ran_since(
     with Home(ponte_with_home.home).take():
         assert ponte_with_home("backup", path).code == 0, "also while it runs"
     assert ponte_with_home("restore", "--replace", "--resume", path).code == 1
-    assert "was made while Ponte ran" in ponte_with_home.err
+    assert "was made while Ponte was running, so some of its unfinished" in ponte_with_home.err
 
 
 def test_discord_is_not_asked_for_what_was_said_meanwhile(
@@ -206,7 +206,8 @@ def test_a_home_that_keeps_something_is_laid_aside_and_not_lost(
     }
     assert ponte_with_home("restore", path).code == 1
     assert ponte_with_home.err.endswith(
-        "add --replace: what is there is laid aside, and not deleted.\n"
+        "already has data. To replace it with the backup, add --replace. The current data is "
+        "moved aside, not deleted."
     )
     assert {
         name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)
@@ -298,17 +299,17 @@ def _empty_database(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Man
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        *((_add_member(name), "which no backup does") for name in (
+        *((_add_member(name), ", which does not belong in a backup") for name in (
             "../evil", "/tmp/evil", "files/../../evil", "ponte.lock", "ponte.sock", "threads.db",
             "python/bin/python", "files/aa/../../ponte.lock", "audit.log/x", "evil",
         )),
-        *((_kind(kind), "is not what was kept") for kind in (
+        *((_kind(kind), "has changed") for kind in (
             tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE,
         )),
-        (_other, "is not what was kept"),
-        (_without, "ponte.db is missing in it"),
-        (_twice, "which no backup does"),
-        (_empty_database, "its parts do not belong together"),
+        (_other, "has changed"),
+        (_without, "ponte.db is missing"),
+        (_twice, ", which does not belong in a backup"),
+        (_empty_database, "its parts come from different backups"),
     ],
 )  # fmt: skip
 def test_a_hostile_or_damaged_archive_changes_nothing(
@@ -330,7 +331,7 @@ def test_a_truncated_archive_changes_nothing(ponte: Shell, archive: Path) -> Non
     for length in (0, 1, 20, 500, len(whole) // 2, len(whole) - 9, len(whole) - 1):
         archive.write_bytes(whole[:length])
         assert ponte("restore", str(archive)).code == 1, length
-        assert "is damaged, or no backup of Ponte's" in ponte.err
+        assert ". Nothing was changed. Use another backup." in ponte.err
         assert names(ponte.home) == {"ponte.lock"}
     flipped = bytearray(whole)
     flipped[-5] ^= 1
@@ -354,7 +355,7 @@ def test_a_newer_one_is_refused(ponte: Shell, archive: Path, what: str) -> None:
     rewritten(archive, change)
     assert ponte("restore", str(archive)).code == 1
     assert "was made by a newer Ponte" in ponte.err
-    assert "Install that version or a later one" in ponte.err
+    assert "). Install that version or later, then restore." in ponte.err
     assert names(ponte.home) == {"ponte.lock"}
 
 
@@ -469,7 +470,7 @@ def test_bytes_that_are_lost_are_told_and_stop_nothing(
     id = rows(ponte_with_home.home, "SELECT id FROM files")[0]
     (ponte_with_home.home / "files" / id[:2] / id).unlink()
     assert ponte_with_home("backup", str(path)).code == 0
-    assert "Of 1 file the home had no bytes any more." in ponte_with_home.err
+    assert "The content of 1 file was already missing in the data folder." in ponte_with_home.err
     assert read_backup(path)[0].lost == (id,)
     assert ponte_with_home("restore", "--replace", str(path)).code == 0, ponte_with_home.err
 
@@ -516,7 +517,7 @@ def test_what_cannot_be_backed_up_is_told(
     ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ponte_with_home("backup", str(ponte_with_home.home / "in-itself.tar.gz")).code == 1
-    assert "would lie in the home itself" in ponte_with_home.err
+    assert "is inside the data folder" in ponte_with_home.err
     assert ponte_with_home("backup", str(tmp_path / "none" / "x.tar.gz")).code == 1
     assert "cannot be written (No such file or directory)" in ponte_with_home.err
     monkeypatch.setenv("PONTE_HOME", str(tmp_path / "nothing"))

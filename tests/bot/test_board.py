@@ -31,12 +31,12 @@ async def test_a_part_that_hangs_is_failing_and_at_start_only_not_answered_yet()
     board = HealthBoard(LINEUP, RegisteredCommands())
     board.live["model"] = _hangs
     first = (await board.health(patience=0.01))[0]
-    assert (first.state, first.words) == ("on", "demo (not answered yet)")
+    assert (first.state, first.words) == ("on", "demo (no response yet)")
 
 
 async def test_what_this_process_does_not_serve_is_told_so() -> None:
     board = HealthBoard(LINEUP, RegisteredCommands())
-    board.mark_unserved(("web", "slack"), "set up; `ponte run` serves it")
+    board.mark_unserved(("web", "slack"), "configured; handled by `ponte run`")
     told = {part.name: (part.state, part.words) for part in await board.health()}
-    assert told["web"] == ("off", "set up; `ponte run` serves it")
+    assert told["web"] == ("off", "configured; handled by `ponte run`")
     assert told["slack"] == ("off", "set")

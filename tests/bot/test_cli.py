@@ -75,12 +75,12 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     [
         ([], "Usage: ponte"),
         (["threads"], "Usage: ponte threads"),
-        (["dance"], "ponte: No such command 'dance'. See `ponte --help`."),
+        (["dance"], "ponte: No such command 'dance'. Run `ponte --help` for help."),
         (["usage", "now"], "ponte: Got unexpected extra argument(s) (now)"),
         (["quick-command"], "ponte: Missing argument 'slug'."),
         (["threads", "forget"], "ponte: Invalid value: Give a conversation, or --person"),
         (["threads", "forget", "c", "--person", "p"], "Give a conversation, or --person"),
-        (["threads", "forget", "c"], "Add --yes to do this without being asked."),
+        (["threads", "forget", "c"], "Add --yes to confirm."),
     ],
 )
 def test_wrong_usage_is_2(ponte: Shell, words: list[str], told: str) -> None:
@@ -122,7 +122,7 @@ def test_a_config_file_that_was_asked_for_must_be_there(
 ) -> None:
     monkeypatch.setenv("PONTE_CONFIG", "other.toml")
     assert ponte("usage").code == 2
-    assert ponte.err.startswith("PONTE_CONFIG: there is no file ")
+    assert ponte.err.startswith("PONTE_CONFIG: file ")
 
 
 def test_a_held_home_is_1(ponte: Shell, fake_holder: FakeHolder) -> None:
@@ -195,12 +195,12 @@ def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path
     assert 'filename="a.csv"' in body
     assert "x,y\n1,2" in body
     assert ponte("quick-command", "sum-up", "--file", "b.csv").code == 1
-    assert ponte.err == "The file b.csv cannot be read (No such file or directory).\n"
+    assert ponte.err == "Cannot read the file b.csv (No such file or directory).\n"
 
 
 def test_an_input_that_is_given_twice_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
     assert ponte("quick-command", "sum-up", "day=1", "day=2").code == 1
-    assert ponte.err == "day is given twice. Give it once.\n"
+    assert ponte.err == "day appears twice. Give it once.\n"
     assert fake_holder.asked == []
 
 
@@ -216,7 +216,7 @@ def test_a_slug_that_is_none_is_told_before_anything_is_asked(
 
 def test_what_is_no_input_is_named_as_it_was_given(ponte: Shell, fake_holder: FakeHolder) -> None:
     assert ponte("quick-command", "sum-up", "day=two words", "and more").code == 1
-    assert ponte.err == "I read KEY=VALUE here, but 'and more' is none.\n"
+    assert ponte.err == "'and more' is not in the form KEY=VALUE.\n"
     assert fake_holder.asked == []
 
 
@@ -225,7 +225,7 @@ def test_what_is_no_change_is_never_said_to_the_model(
     ponte: Shell, fake_holder: FakeHolder, id: str
 ) -> None:
     assert ponte("changes", "undo", id).code == 1
-    assert "is no change" in ponte.err
+    assert "not found. `ponte changes list` shows the IDs." in ponte.err
     assert fake_holder.asked == []
 
 
@@ -255,17 +255,17 @@ def test_threads_are_listed_shown_and_forgotten(ponte: Shell, fake_holder: FakeH
     assert ponte("threads", "show", key).out == "2026-11-18 11:06  Ana\n    Hi\n    you\n"
     assert json.loads(ponte("threads", "list", "--json").out)[0]["conversation"] == key
     assert json.loads(ponte("threads", "show", key, "--json").out)["conversation"] == key
-    assert ponte("threads", "forget", key, "--yes").out == "Forgotten: 4 messages.\n"
+    assert ponte("threads", "forget", key, "--yes").out == "Deleted: 4 messages.\n"
     assert json.loads(fake_holder.asked[-1][1]) == {"conversation": key}
     ponte("threads", "forget", "--person", "slack:T1:U1", "--yes")
     assert json.loads(fake_holder.asked[-1][1]) == {"person": "slack:T1:U1"}
 
 
 def test_the_holders_refusal_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
-    told = {"error": {"code": "not_found", "message": "There is no {thread} here."}}
+    told = {"error": {"code": "not_found", "message": "Not found: {thread}."}}
     fake_holder.answers["GET /operator/threads/x"] = (404, told)
     assert ponte("threads", "show", "x").code == 1
-    assert ponte.err == "There is no {thread} here.\n"
+    assert ponte.err == "Not found: {thread}.\n"
 
 
 def test_a_holder_that_does_not_answer_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
@@ -345,7 +345,10 @@ def test_the_page_s_link_while_nobody_serves_it(
     ponte: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ponte("link")
-    assert (ponte.code, ponte.err) == (1, "The page is not there yet. Start it with `ponte run`.\n")
+    assert (ponte.code, ponte.err) == (
+        1,
+        "The page is not running yet. Start it with `ponte run`.\n",
+    )
     assert not ponte.home.exists()
     with Home(ponte.home).take():
         made = Home(ponte.home).web_token()
@@ -358,7 +361,7 @@ def test_the_page_s_link_while_nobody_serves_it(
     assert ponte("link").out.startswith("https://ponte.example.com/#token=")
     monkeypatch.setenv("PONTE_WEB", "off")
     assert (ponte("link").code, ponte.err) == (
-        1, "There is no page: PONTE_WEB is off. Set it to on.\n",
+        1, "The page is turned off. Set PONTE_WEB=on to use it.\n",
     )  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def test_the_sandbox_can_be_set_up_ahead(ponte: Shell, shop: list[str]) -> None:
     ponte("sandbox")
     assert (ponte.code, ponte.err) == (0, "")
     first, last = ponte.out.splitlines()
-    assert first == "Ponte is setting up Python for the first time, which takes about a minute…"
+    assert first == "Ponte is setting up Python for the first time (about a minute)…"
     assert last.startswith("ready: /")
     assert ponte("sandbox").out.splitlines() == [last]
 
@@ -89,4 +89,4 @@ def test_a_sandbox_that_cannot_be_set_up_fails_with_the_reason(
     shop.append("the disk is full")
     ponte("sandbox")
     assert ponte.code == 1
-    assert ponte.err.splitlines()[-1] == "the libraries could not be installed: the disk is full"
+    assert ponte.err.splitlines()[-1] == "the packages could not be installed: the disk is full"

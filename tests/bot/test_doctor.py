@@ -75,7 +75,7 @@ def test_doctor_passes_without_any_settings(ponte: Shell, monkeypatch: pytest.Mo
     ponte("doctor")
     assert (ponte.code, ponte.err) == (0, "")
     assert f"ok    home: {ponte.home} (will be made)\n" in ponte.out
-    assert "ok    model: the demo model; set OPENAI_API_KEY for a real one\n" in ponte.out
+    assert "ok    model: the demo model; set OPENAI_API_KEY to use a real one\n" in ponte.out
     assert "off   nocodb: set NOCODB_URL\n" in ponte.out
     assert not ponte.home.exists()
 
@@ -89,14 +89,14 @@ async def test_the_model_is_asked_for(tmp_path: Path, server: ModelServer) -> No
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"openai_api_key": "sk-wrong"}, "the server refuses OPENAI_API_KEY (HTTP 401)"),
+        ({"openai_api_key": "sk-wrong"}, "the server rejected OPENAI_API_KEY (HTTP 401)"),
         (
             {"openai_api_key": "sk-right", "ponte_model": "gpt-9"},
-            "the server does not know PONTE_MODEL=gpt-9; it has gpt-6-luna, llama3:latest",
+            "the server does not have PONTE_MODEL=gpt-9. It has: gpt-6-luna, llama3:latest",
         ),
         (
             {"openai_base_url": "http://127.0.0.1:1/v1"},
-            "the server does not answer (ConnectError)",
+            "the server did not respond (ConnectError)",
         ),
     ],
 )
@@ -134,7 +134,7 @@ async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
 ) -> None:
     async with FakeBridge(lists_tools=False) as bridge:
         told = await doctor(tmp_path, nocodb_url=bridge.url)
-        assert told.parts["nocodb"].endswith("it does not say which tools it has")
+        assert told.parts["nocodb"].endswith("the bridge responds, but does not list its tools")
 
 
 async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -> None:
@@ -142,10 +142,10 @@ async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -
         given = {"nocodb_url": nocodb.origin, "nocodb_token": filled.VIEWER}
         told = await doctor(tmp_path, **given)
         assert told.parts["nocodb"] == (
-            "ok    nocodb: NocoDB answers; base CRM: 3 tables; role viewer; it can change nothing"
+            "ok    nocodb: NocoDB responds; base CRM: 3 tables; role viewer; read-only"
         )
         told = await doctor(tmp_path, **given, nocodb_base_id=filled.ARCHIVE)
-        assert "invite that user to the base" in told.parts["nocodb"]
+        assert "Ponte's NocoDB user does not have access to this" in told.parts["nocodb"]
         given["nocodb_token"] = filled.OWNER
         told = await doctor(tmp_path, **given)
         assert told.code == 1
@@ -156,7 +156,7 @@ async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -
         told = await doctor(tmp_path, **given)
         assert "The operator must check NOCODB_TOKEN" in told.parts["nocodb"]
     told = await doctor(tmp_path, **given)
-    assert "NocoDB cannot be reached" in told.parts["nocodb"]
+    assert "Cannot reach NocoDB" in told.parts["nocodb"]
     assert "wrong-token" not in told.parts["nocodb"]
 
 
@@ -201,8 +201,8 @@ async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) ->
         told = await doctor(tmp_path, config, nocodb_url=bridge.url)
         assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
         assert told.parts["nocodb"].endswith(
-            "it does not list its tables, so the names of tables in ponte.toml are not checked: "
-            "a misspelt one protects nothing"
+            "it does not list its tables, so table names in ponte.toml cannot be checked; a "
+            "misspelled name protects nothing"
         )
         told = await doctor(tmp_path, Config(), nocodb_url=bridge.url)
         assert "not checked" not in told.parts["nocodb"]
@@ -219,7 +219,7 @@ async def test_the_page_needs_its_port(tmp_path: Path) -> None:
         with home.take(), home.listen():
             told = await doctor(tmp_path, **page)
             assert (told.code, told.parts["web"][:4]) == (0, "ok  ")
-            assert told.parts["web"].endswith("is in use, by the Ponte that runs")
+            assert told.parts["web"].endswith("is in use by the running Ponte")
 
 
 async def test_an_address_of_another_machine_is_told(tmp_path: Path) -> None:
@@ -232,15 +232,19 @@ async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     told = await doctor(tmp_path / "home")
     assert told.code == 1
-    assert "cannot be written; set PONTE_HOME to another folder" in told.parts["home"]
+    assert "; set PONTE_HOME to another folder" in told.parts["home"]
 
 
 @pytest.mark.parametrize(
     ("given", "part", "words"),
     [
-        ({"slack_bot_token": "xoxb-1"}, "slack", "SLACK_BOT_TOKEN is set; set SLACK_APP_TOKEN"),
-        ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing; set it too"),
-        ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing; set it too"),
+        (
+            {"slack_bot_token": "xoxb-1"},
+            "slack",
+            "SLACK_BOT_TOKEN is set, but SLACK_APP_TOKEN is missing",
+        ),
+        ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
+        ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
         ({"stackspot_client_id": "id"}, "stackspot", "half set; STACKSPOT_CLIENT_SECRET is"),
         ({"stackspot_client_secret": "s"}, "stackspot", "half set; STACKSPOT_CLIENT_ID is"),
         ({"nocodb_url": "https://tables.example.com"}, "nocodb", "NOCODB_TOKEN is missing"),
@@ -277,7 +281,7 @@ async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
 
 def test_the_file_of_settings_is_named(ponte: Shell) -> None:
     ponte("doctor")
-    assert "ok    settings: the environment; there is no file .env here\n" in ponte.out
+    assert "ok    settings: environment; no .env file here\n" in ponte.out
     (Path.cwd() / ".env").write_text("PONTE_WEB=off\n")
     (Path.cwd() / ".env").chmod(0o600)
     ponte("doctor")
@@ -294,7 +298,7 @@ async def test_a_look_that_breaks_is_a_line_like_others(
     monkeypatch.setattr(type(MODEL_INTEGRATION), "check", raise_error)
     told = await doctor(tmp_path, openai_api_key="sk-right")
     assert (told.code, told.parts["model"]) == (
-        1, "FAIL  model: this look broke (RuntimeError), which is a fault of Ponte's own",
+        1, "FAIL  model: this check failed because of a bug in Ponte (RuntimeError)",
     )  # fmt: skip
     assert "nocodb" in told.parts
 
@@ -312,8 +316,8 @@ async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
         await record_answer(engine, turn, Usage(100, 0, 10, estimated=not counted))
     told = await doctor(tmp_path)
     assert told.parts["usage"] == (
-        "ok    usage: of 3 paid calls in the last 30 days, 2 were not counted by their server; "
-        "their amounts are estimates, the most that they can have cost"
+        "ok    usage: in the last 30 days, the server did not report the usage of 2 of 3 "
+        "paid calls; their costs are upper estimates"
     )
     assert told.code == 0
     await engine.close()

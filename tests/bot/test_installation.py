@@ -22,7 +22,7 @@ from bot.installation import (
 from core.text.i18n import say
 from tests.bot.conftest import Shell
 
-ANEW = ": install Ponte anew, in an environment of its own (docs/install.md)"
+ANEW = ". Reinstall Ponte in its own environment (docs/install.md)"
 
 
 class Environment:

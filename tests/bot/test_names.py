@@ -52,17 +52,14 @@ fix_java = 0.1
 "*" = 0.2
 """
 TOLD = [
-    "ponte.toml:6: there is no tool nocodb_delte, so this line has no effect; did you mean "
+    "ponte.toml:6: tool nocodb_delte not found, so this line has no effect. Did you mean "
     "nocodb_delete?",
-    "ponte.toml:14: there is no agent reviewr, so this line has no effect; did you mean reviewer?",
-    "ponte.toml:15: there is no tool run_pyton, so this line has no effect; "
-    "did you mean run_python?",
-    "ponte.toml:15: there is no command fix-jva, so this line has no effect; "
-    "did you mean fix-java?",
-    "ponte.toml:15: there is no tool xyz_*, so this line has no effect",
-    "ponte.toml:18: there is no command other, so this line has no effect",
-    "ponte.toml:21: there is no command fix_java, so this line has no effect; "
-    "did you mean fix-java?",
+    "ponte.toml:14: agent reviewr not found, so this line has no effect. Did you mean reviewer?",
+    "ponte.toml:15: tool run_pyton not found, so this line has no effect. Did you mean run_python?",
+    "ponte.toml:15: command fix-jva not found, so this line has no effect. Did you mean fix-java?",
+    "ponte.toml:15: tool xyz_* not found, so this line has no effect",
+    "ponte.toml:18: command other not found, so this line has no effect",
+    "ponte.toml:21: command fix_java not found, so this line has no effect. Did you mean fix-java?",
 ]
 
 
@@ -128,7 +125,7 @@ def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
                 break
         (tmp_path / "ponte.toml").write_text(FILE)
         code, out, _ = machine.ponte("reload")
-        assert (code, out.splitlines()) == (0, ["ponte.toml is taken as it is now.", *TOLD])
+        assert (code, out.splitlines()) == (0, ["Reloaded ponte.toml.", *TOLD])
         running.terminate()
         _, err = running.communicate()
         assert "names that do not exist" in err

@@ -47,7 +47,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
         path.read_bytes() for path in ponte.home.rglob("*") if path.is_file()
     )
     assert (ponte("people", "add", "ana").code, ponte.out) == (1, "")
-    assert ponte.err == "ana is there already; `ponte people renew ana` makes a new token.\n"
+    assert ponte.err == "ana already exists. `ponte people renew ana` creates a new link.\n"
     told = json.loads(ponte("people", "renew", "ana", "--json").out)
     assert (told["name"], token_of(told["link"] + "\n")) == ("ana", told["token"])
     assert stored_tokens(ponte.home) == {"web:ana": hash_token(told["token"])}
@@ -64,16 +64,18 @@ def test_people_come_and_go(ponte: Shell) -> None:
     assert stored_tokens(ponte.home) != {}
     assert "Add --yes" in ponte.err
     assert ponte("people", "remove", "ana", "--yes").out == (
-        "ana does not come in any more. What they said stays until you type "
-        "`ponte threads forget --person web:ana`.\n"
+        "ana can no longer sign in. Their messages are kept. To delete them, run `ponte "
+        "threads forget --person web:ana`.\n"
     )
     assert stored_tokens(ponte.home) == {}
     for act in (["renew"], ["remove", "--yes"]):
         assert ponte("people", act[0], "ana", *act[1:]).code == 1
-        assert ponte.err == "There is no ana here.\n"
+        assert ponte.err == "Not found: ana.\n"
 
 
-@pytest.mark.parametrize(("name", "why"), [("Ana", "cannot be a name"), ("owner", "`ponte link`")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("Ana", "is not a valid name"), ("owner", "`ponte link`")]
+)
 def test_reserved_and_invalid_account_names_are_refused(ponte: Shell, name: str, why: str) -> None:
     assert (ponte("people", "add", name).code, ponte.out) == (1, "")
     assert why in ponte.err
@@ -82,7 +84,7 @@ def test_reserved_and_invalid_account_names_are_refused(ponte: Shell, name: str,
 def test_without_a_page_nobody_is_let_in(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PONTE_WEB", "off")
     assert ponte("people", "add", "ana").code == 1
-    assert ponte.err.startswith("There is no page")
+    assert ponte.err.startswith("The page is turned off")
     assert ponte("people", "list").code == 0
 
 
@@ -127,7 +129,7 @@ def test_a_running_ponte_lets_them_in_and_out(tmp_path: Path, commands: str) -> 
             assert ana.get("/me").status_code == 401
         assert "web:main:@ana" in machine.ponte("threads", "list")[1]
         told = machine.ponte("threads", "forget", "--person", "web:ana", "--yes")
-        assert told[:2] == (0, "Forgotten: 1 messages.\n")
+        assert told[:2] == (0, "Deleted: 1 messages.\n")
         running.terminate()
         out, err = running.communicate()
         assert token not in out + err

@@ -128,7 +128,7 @@ def test_a_wrong_key_is_told(ponte: Shell) -> None:
         assert ponte("person", words[0], "slack:T1/UNOBODY", *words[1:]).code == 1
         assert (ponte.out, ponte.err) == (
             "",
-            "Nobody is known here as 'slack:T1/UNOBODY'. `ponte person list` shows who is.\n",
+            "Person 'slack:T1/UNOBODY' not found. `ponte person list` shows everyone.\n",
         )
     assert ponte("person", "forget", "slack:T1/UNOBODY").code == 2
     assert "Add --yes" in ponte.err
@@ -154,15 +154,15 @@ def test_before_it_forgets_it_shows_what_goes_and_asks(
     assert ponte.out.splitlines() == ["slack:T1:U1 Ana", "      12  messages", "       1  files"]
     assert [route for route, _ in fake_holder.asked] == ["POST /operator/person/counts"]
     assert ponte("person", "forget", "slack:T1/U1").code == 0
-    assert asked == ["Erase all of this for good?"] * 2
+    assert asked == ["Delete all of this permanently?"] * 2
     assert ponte.out.splitlines()[3:] == [
-        "Forgotten: slack:T1:U1.", "      12  messages", "       1  files",
-        "The model's server still holds 2 things of what was forgotten; Ponte asks it each hour to "
-        "erase them.",
-        "Others spoke in these conversations, too. What they said and were answered stays, and may "
-        "name them; `ponte threads forget` erases a whole one:",
+        "Deleted: slack:T1:U1.", "      12  messages", "       1  files",
+        "2 deleted items are still on the model's server. Ponte tries to delete them every hour.",
+        "Other people also took part in these conversations. Their messages and answers are "
+            "kept and may mention this person. To delete a whole conversation, run `ponte "
+            "threads forget`:",
         "    slack:T1:C1:1.1",
-        "Posts stay on the platforms, rows in your tables, and all of it in backups made before.",
+        "Not deleted: posts on the platforms, rows in your tables, and earlier backups.",
     ]  # fmt: skip
     fake_holder.answers["POST /operator/person/forget"] = (200, done | {"left": {"messages": 1}})
     assert ponte("person", "forget", "slack:T1/U1", "--yes").code == 1
@@ -224,7 +224,7 @@ def test_a_running_ponte_forgets_and_goes_on(running: tuple[Machine, str]) -> No
         assert sent.status_code == 200
         assert "aubergines for all" in machine.ponte("person", "export", "web:ana")[1]
         code, out, err = machine.ponte("person", "forget", "web:ana", "--yes")
-        assert (code, out.splitlines()[0], err) == (0, "Forgotten: web:ana.", "")
+        assert (code, out.splitlines()[0], err) == (0, "Deleted: web:ana.", "")
         assert ana.get("/me").status_code == 401, "she does not come in any more"
     for word in ("aubergine", "web:ana", "@ana"):
         assert holding(machine.home, word) == []

@@ -95,7 +95,7 @@ def running(machine: Machine) -> Iterator[Process]:
 @pytest.mark.parametrize("machine", [OWN_PYTHON, TOO_LONG_NAME], indirect=True)
 def test_it_runs_answers_commands_and_drains(machine: Machine, running: Process) -> None:
     code, out, err = machine.ponte("usage")
-    assert (code, out.splitlines()[0], err) == (0, "Used today:", "")
+    assert (code, out.splitlines()[0], err) == (0, "Usage today:", "")
     code, _, err = machine.ponte("run")
     assert (code, err) == (
         1,
@@ -120,7 +120,7 @@ def test_commands_after_a_kill_find_what_was_kept(machine: Machine, running: Pro
     code, out, err = machine.ponte("threads", "forget", kept["conversation"], "--yes")
     assert (code, out[:10], err) == (0, "Forgotten:", "")
     code, _, err = machine.ponte("threads", "show", "terminal:nobody")
-    assert (code, err) == (1, "There is no conversation here.\n")
+    assert (code, err) == (1, "Not found: conversation.\n")
 
 
 def test_a_pipe_talks_in_the_terminal_with_who_runs_or_alone(
@@ -129,7 +129,7 @@ def test_a_pipe_talks_in_the_terminal_with_who_runs_or_alone(
     for _ in range(2):
         code, out, err = machine.ponte("chat", typed="hello\nsair\nnever said\n")
         assert (code, err) == (0, "")
-        assert out.count("I am Ponte's demo model") == 1
+        assert out.count("I'm Ponte's demo model") == 1
         running.kill()
         running.wait()
 
@@ -165,7 +165,7 @@ def test_a_log_never_holds_the_token(machine: Machine) -> None:
         finally:
             process.kill()
     assert token not in "".join([*said, out, err])
-    assert "`ponte link` prints the page's address with its token.\n" in said
+    assert "`ponte link` prints the page's link with its token.\n" in said
     assert said[-1].split()[-1].startswith("http://127.0.0.1:")
 
 
@@ -221,7 +221,7 @@ def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wan
         ended.append((process.returncode, out, err))
     usage, quick, doctor, logged = ended
     code, out, err = usage
-    assert (code, out.startswith("Used today:"), err) == (0, True, "")
+    assert (code, out.startswith("Usage today:"), err) == (0, True, "")
     code, out, err = quick
     assert (code, out, err.count("\n")) == (1, "", 1), err
     assert err.startswith("Quick commands are not set up")
@@ -243,9 +243,9 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
             said = iter(process.stdout.readline, "")
             assert any(line.startswith("Ponte is ready") for line in said)
             file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chat"]\n')
-            assert machine.ponte("reload") == (0, "ponte.toml is taken as it is now.\n", "")
+            assert machine.ponte("reload") == (0, "Reloaded ponte.toml.\n", "")
             code, _, err = machine.ponte("usage")
-            assert (code, "The operator's rules do not let me talk" in err) == (1, True)
+            assert (code, "I can't chat with you here" in err) == (1, True)
             file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chatter"]\n')
             code, out, err = machine.ponte("reload")
             assert (code, out) == (2, "")
@@ -261,7 +261,7 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
             file.write_text(
                 '[[allowances]]\nof = "everybody"\nturns = 7\n[discord]\nthreads = false\n'
             )
-            taken = "ponte.toml is taken as it is now.\n[discord] counts from the next start on.\n"
+            taken = "Reloaded ponte.toml.\nRestart Ponte to apply: [discord].\n"
             assert machine.ponte("reload") == (0, taken, "")
             _, out, _ = machine.ponte("usage")
             assert "- the allowance of everybody together, 7 turns a day: 7 turns left" in out

@@ -85,14 +85,14 @@ async def test_the_nearest_slug_is_told() -> None:
     with pytest.raises(UnknownCommand, match="These may be run here: resumo, secret"):
         await registry().find(ANA, C2, "translate")
     only = registry(secret=COMMANDS["secret"])
-    with pytest.raises(UnknownCommand, match="none that you may run here"):
+    with pytest.raises(UnknownCommand, match="` not found. There are none that you can run here."):
         await only.find(BOB, C1, "secrets")
 
 
 async def test_a_command_is_refused_outside_its_place_and_to_other_people() -> None:
-    with pytest.raises(NotAllowed, match="not for this place"):
+    with pytest.raises(NotAllowed, match="` can't be run here"):
         await registry().find(ANA, C2, "payroll")
-    with pytest.raises(NotAllowed, match="not for you"):
+    with pytest.raises(NotAllowed, match="`. Its users are set in ponte.toml (`by`)."):
         await registry().find(BOB, C1, "secret")
 
 
@@ -123,6 +123,6 @@ async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_i
     found = await empty.find(ANA, C1, "anything")
     assert found == QuickCommand("anything", "anything", effect="spend")
     assert await empty.list_commands(ANA, C1) == []
-    with pytest.raises(ToolError, match="StackSpot is not configured") as caught:
+    with pytest.raises(ToolError, match="Quick commands are not set up") as caught:
         await empty.run(ctx(), "anything", "")
     assert caught.value.code == "not_configured"

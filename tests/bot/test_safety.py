@@ -33,7 +33,7 @@ def finding_texts(level: str, home: Path, config: Config | None = None, /, **giv
 def test_workspaces_and_channels_in_ponte_admins_are_reported(tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert finding_texts("note", home, ponte_admins="slack:U1,slack:T1,slack:C1") == (
-        "PONTE_ADMINS: slack:C1, slack:T1 are workspaces or channels, which makes nobody an admin"
+        "PONTE_ADMINS: slack:C1, slack:T1 are workspaces or channels and make no one an admin"
     )
     assert finding_texts("note", home, ponte_admins="slack:U1,slack:S1,web") == ""
 
@@ -94,11 +94,11 @@ def test_another_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("text", "mode", "unsafe"),
     [
-        ("OPENAI_API_KEY=sk-1\n", 0o644, "holds secrets and can be read by others: chmod 600"),
+        ("OPENAI_API_KEY=sk-1\n", 0o644, "contains secrets and other users can read it"),
         ("OPENAI_API_KEY=sk-1\n", 0o600, ""),
         ("OPENAI_API_KEY=sk-1\n", 0o640, ""),
         ("PONTE_MODEL=m\n", 0o644, ""),
-        ("PONTE_MODEL=m\n", 0o646, "can be written by others: chmod o-w"),
+        ("PONTE_MODEL=m\n", 0o646, "other users can change"),
     ],
 )
 def test_a_file_of_settings_that_others_can_reach(
@@ -139,8 +139,11 @@ def test_a_file_of_tables_and_channels_that_others_can_write(
     [
         ({}, ""),
         ({"ponte_web_host": "::1"}, ""),
-        ({"ponte_web_host": "0.0.0.0"}, "PONTE_WEB_HOST=0.0.0.0 listens beyond this machine, so"),
-        ({"ponte_web_url": "http://ponte.example"}, "PONTE_WEB_URL is not https, so"),
+        (
+            {"ponte_web_host": "0.0.0.0"},
+            "PONTE_WEB_HOST=0.0.0.0 accepts connections from other machines, so",
+        ),
+        ({"ponte_web_url": "http://ponte.example"}, "PONTE_WEB_URL does not start with https, so"),
         ({"ponte_web_host": "0.0.0.0", "ponte_web_url": "https://ponte.example"}, ""),
         ({"ponte_web_url": "https://ponte.example"}, ""),
         ({"ponte_web_host": "0.0.0.0", "ponte_web": "off"}, ""),
@@ -151,14 +154,21 @@ def test_a_page_beyond_loopback_without_tls_in_front(
 ) -> None:
     words = finding_texts("unsafe", tmp_path / "home", ponte_web_token=TOKEN, **given)
     assert words.startswith(unsafe) if unsafe else words == ""
-    assert not unsafe or "set PONTE_WEB_URL=https://…, or listen on 127.0.0.1" in words
+    assert (
+        not unsafe
+        or (
+            ". The token and all messages can be read in transit. Put a TLS proxy in front and set "
+            "PONTE_WEB_URL=https://…, or set PONTE_WEB_HOST=127.0.0.1"
+        )
+        in words
+    )
 
 
 def test_secrets_that_can_be_guessed(tmp_path: Path) -> None:
     home = tmp_path / "home"
     assert "repeats itself" in finding_texts("unsafe", home, ponte_web_token="ab" * 20)
     http = {"slack_bot_token": "xoxb-1", "slack_signing_secret": "short"}
-    assert "SLACK_SIGNING_SECRET is shorter" in finding_texts("unsafe", home, **http)
+    assert "SLACK_SIGNING_SECRET is too short" in finding_texts("unsafe", home, **http)
     assert "SLACK_SIGNING_SECRET" not in finding_texts(
         "unsafe", home, **http | {"slack_signing_secret": "0123456789abcdef0123456789abcdef"}
     )
@@ -171,18 +181,20 @@ def test_who_may_do_what_is_told_by_surface(tmp_path: Path) -> None:
     home = tmp_path / "home"
     words = finding_texts("ok", home, **SLACK, **DISCORD)
     assert "admins: terminal, web" in words
-    assert "slack: members may chat, read tables, run code and quick commands; nobody may" in words
-    assert "slack: guests and people of other organisations may not chat" in words
-    assert "discord: everybody may chat" in words
+    assert "slack: members can chat, read tables, and run code and quick commands" in words
+    assert "slack: guests and people from other organizations cannot chat" in words
+    assert "discord: everyone can chat" in words
     allow = frozenset({"slack:C1", "discord:600"})
     words = finding_texts("ok", home, **SLACK, **DISCORD, ponte_allow=allow)
     assert "change data too: slack:C1" in words
     assert "of guests and people of other organisations, only who is named so: slack:C1" in words
-    assert "discord: everybody may chat; everything: discord:600" in words
+    assert "discord: everyone can chat; full permissions: discord:600" in words
     notes = finding_texts("note", home, **SLACK, **DISCORD, ponte_allow=frozenset("*"))
-    assert "slack: guests and people of other organisations may do everything" in notes
-    assert "discord: everybody, strangers too, may do everything" in notes
-    assert "nobody may approve deletes" in finding_texts("ok", home, ponte_admins=frozenset())
+    assert "slack: guests and people from other organizations have full" in notes
+    assert "discord: everyone has full permissions, strangers included" in notes
+    assert "admins: none, so no one can approve deletions" in finding_texts(
+        "ok", home, ponte_admins=frozenset()
+    )
 
 
 def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
@@ -191,25 +203,37 @@ def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
     )
     stackspot = {"stackspot_client_id": "i", "stackspot_client_secret": "s"}
     notes = finding_texts("note", tmp_path / "home", config, **stackspot, stackspot_unknown="allow")
-    assert "creates of up to 3 rows need nobody's approval (auto_create_rows)" in notes
-    assert "one new row at a time needs nobody's approval in Visits" in notes
+    assert "creating up to 3 rows needs no approval (auto_create_rows)" in notes
+    assert "creating one row at a time needs no approval in Visits" in notes
     assert "STACKSPOT_UNKNOWN" in notes
 
 
 @pytest.mark.parametrize(
     ("given", "level", "words"),
     [
-        (SLACK, "note", "Slack's members have no cap on turns a day; set PONTE_DAILY_TURNS"),
-        (SLACK | {"ponte_daily_turns": "0/0"}, "note", "Slack's members have no cap"),
+        (SLACK, "note", "Slack members have no daily message limit; set PONTE_DAILY_TURNS"),
+        (SLACK | {"ponte_daily_turns": "0/0"}, "note", "Slack members have no daily message limit"),
         (
             SLACK | {"ponte_daily_turns": "5/0"},
             "ok",
-            "turns a day: 5 for each person, any number in all",
+            "messages per day: 5 per person, any number in total",
         ),
-        (DISCORD, "ok", "on Discord whoever is not named has 50/1000 turns a day"),
+        (
+            DISCORD,
+            "ok",
+            "people on Discord who are not in PONTE_ALLOW can send 50/1000 messages a day",
+        ),
         (DISCORD | {"ponte_allow": "discord:1"}, "ok", "whoever is not named has 50/1000"),
-        (DISCORD | {"ponte_allow": "*"}, "unsafe", "strangers on Discord have no cap"),
-        (DISCORD | {"ponte_daily_turns": "0/0"}, "unsafe", "on Discord strangers have no cap"),
+        (
+            DISCORD | {"ponte_allow": "*"},
+            "unsafe",
+            "PONTE_ALLOW allows everyone (*), and people on Discord have",
+        ),
+        (
+            DISCORD | {"ponte_daily_turns": "0/0"},
+            "unsafe",
+            "people on Discord have no daily message limit",
+        ),
         (DISCORD | {"ponte_allow": "*", "ponte_daily_turns": "9/9"}, "ok", "turns a day: 9 for"),
     ],
 )

@@ -65,7 +65,7 @@ def test_nocodbs_address_may_be_copied_from_the_browser(
     settings = load()
     assert plain_value(settings.nocodb_url) == "https://nocodb.example.com"
     (told,) = settings.notes
-    assert told == "NOCODB_URL was put right, and is read without what was too much"
+    assert told == "NOCODB_URL was corrected: extra characters were removed"
 
 
 def test_a_key_in_quotes_is_the_key_and_no_note_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,8 +71,9 @@ def test_a_backup_is_not_written_into_a_file_that_others_can_read(
     done = run_in_shell(home, "ponte backup - > kept.tar.gz")
     assert done.returncode == 1
     assert done.stderr == (
-        "Other users can read the file that standard output goes to, and a backup holds the page's "
-        "token. Give the file's name instead, as in `ponte backup ponte.tar.gz`.\n"
+        "Other users can read the file that standard output goes to, and a backup contains "
+        "the page's token. Give a file name instead, for example `ponte backup "
+        "ponte.tar.gz`.\n"
     )
     assert (tmp_path / "kept.tar.gz").read_bytes() == b""
 
@@ -151,7 +152,7 @@ def test_a_backup_writes_into_nothing_that_was_there(
     file = tmp_path / "kept.tar.gz"
     plant(tmp_path / "kept.tar.gz.part", target)
     assert home("backup", str(file)).code == 1
-    assert "There is no backup of that name." in home.err
+    assert "). No backup was made." in home.err
     assert not file.exists()
     assert is_untouched(target)
 

@@ -82,7 +82,7 @@ def test_too_many_files_are_too_much(tmp_path: Path) -> None:
     for number in range(51):
         (tmp_path / str(number)).touch()
     with program(tmp_path) as disk:
-        assert disk.too_much() == "it made more than 50 files"
+        assert disk.too_much() == "it created more than 50 files"
 
 
 @pytest.mark.parametrize(("size", "said"), [(4 * MiB, TOO_MUCH), (1, "")])

@@ -88,20 +88,32 @@ async def test_a_run_that_the_server_broke_off_is_told(bench: Bench) -> None:
 REFUSALS = [
     (Script(refusal="I cannot help with that."), "refused", "The model declined to run this code."),
     (Script(text="I would rather not.", runs=()), "not_run", "The model did not run the code."),
-    (Script(incomplete="content_filter"), "refused", "against its usage policies"),
-    (Script(incomplete="max_output_tokens"), "too_long", "too long to be run there in one piece"),
-    (Script(status=400, code="invalid_prompt"), "refused", "against its usage policies"),
+    (
+        Script(incomplete="content_filter"),
+        "refused",
+        "OpenAI rejected this code because it violates its usage policies.",
+    ),
+    (Script(incomplete="max_output_tokens"), "too_long", "The code is too long to run at once"),
+    (
+        Script(status=400, code="invalid_prompt"),
+        "refused",
+        "OpenAI rejected this code because it violates its usage policies.",
+    ),
     (Script(status=401, code="invalid_api_key"), "wrong_key", "OPENAI_API_KEY"),
     (Script(status=429, code="insufficient_quota"), "no_quota", "no credit left"),
     (Script(status=429, headers={"retry-after": "99"}), "rate_limited", "try again in 99 s"),
     (Script(status=404, code="model_not_found"), "unknown_model", "PONTE_CODE_MODEL"),
     (Script(status=400, param="tools[0]", message="Not supported."), "unfit_model", "cannot run"),
     (Script(status=418, code="teapot"), "refused", "refused to run the code (teapot)"),
-    (Script(status=500, times=0), "model_down", "Nothing ran; try again"),
-    (Script(fail="lost"), "unknown", "not known whether the code ran"),
-    (Script(fail="failed", code="server_error"), "model_down", "cannot run code just now"),
+    (Script(status=500, times=0), "model_down", "OpenAI can't run code right now"),
+    (
+        Script(fail="lost"),
+        "unknown",
+        "OpenAI's response was cut off, so I don't know whether the code ran.",
+    ),
+    (Script(fail="failed", code="server_error"), "model_down", "OpenAI can't run code right now"),
     (Script(fail="failed", code="rate_limit_exceeded"), "rate_limited", "is busy"),
-    (Script(text="half", fail="error_event"), "model_down", "cannot run code just now"),
+    (Script(text="half", fail="error_event"), "model_down", "OpenAI can't run code right now"),
 ]
 
 
@@ -126,7 +138,7 @@ async def test_a_passing_refusal_is_retried_after_a_wait(bench: Bench) -> None:
 
 async def test_a_server_without_containers_names_the_setting(bench: Bench) -> None:
     bench.fake.without.add("containers")
-    with pytest.raises(ToolError, match="must set PONTE_CODE to local, or to off"):
+    with pytest.raises(ToolError, match="The model's server has no containers to run code"):
         await bench.run("1")
     assert (await bench.backend.health()).state == "failing"
 
@@ -172,5 +184,7 @@ async def test_more_than_we_take_says_nothing_of_whether_it_ran(
 ) -> None:
     monkeypatch.setattr("core.models.model_server.MAX_ANSWER_CHARACTERS", 20_000)
     bench.fake.hostile = hostile.streams(hostile.endless_words)
-    with pytest.raises(ToolError, match="not known whether the code ran"):
+    with pytest.raises(
+        ToolError, match=("OpenAI's response was cut off, so I don't know whether the code ran.")
+    ):
         await bench.run("print(1)")

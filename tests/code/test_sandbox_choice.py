@@ -48,14 +48,14 @@ def proof_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 async def test_bubblewrap_first(proof_results: dict[str, str]) -> None:
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "bubblewrap"
-    assert chosen.words == "bubblewrap: every check held"
+    assert chosen.words == "bubblewrap: all checks passed"
 
 
 async def test_landlock_next_and_why(proof_results: dict[str, str]) -> None:
     proof_results["bubblewrap"] = "it is not installed"
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "landlock"
-    assert chosen.words == "Landlock 7: every check held (no bubblewrap: it is not installed)"
+    assert chosen.words == "Landlock 7: all checks passed (no bubblewrap: it is not installed)"
 
 
 async def test_a_root_that_cannot_become_another_user_reads_that(
@@ -69,18 +69,18 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
     backend = LocalBackend(PythonEnvironment(tmp_path, Proxies()), kernels, SandboxLimits())
     assert not await backend.is_available()
     health = await backend.health()
-    assert "this bot is root and may not become another user" in health.words
+    assert "Ponte runs as root and is not allowed to switch to another user:" in health.words
     await backend.close()
 
 
 async def test_no_sandbox_is_chosen_if_each_proof_fails(
     proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proof_results |= {"bubblewrap": "not installed", "landlock": "it did not hold"}
+    proof_results |= {"bubblewrap": "not installed", "landlock": "a check failed: the test code"}
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
     assert chosen.words == (
-        "no safe place to run code in. bubblewrap: not installed. Landlock: it did not hold"
+        "no sandbox is available. bubblewrap: not installed. Landlock: it did not hold"
     )
     monkeypatch.setattr(ruleset, "version", lambda: 0)
     assert "this Linux has no Landlock" in (await choose_sandbox(PYTHON, RuntimeFolder())).words
@@ -93,7 +93,7 @@ async def test_none_on_another_system(
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (chosen.sandbox, chosen.words) == (
         None,
-        "safe places to run code in need Linux; this is darwin",
+        "the sandbox needs Linux; this is darwin",
     )
 
 
@@ -147,7 +147,7 @@ class Broken:
         ),
         (
             "Traceback …\nPermissionError: [Errno 1] Operation not permitted",
-            "may not become another",
+            "Ponte runs as root and is not allowed to switch to another user:",
         ),
         ("something\nnobody has seen", "nobody has seen"),
         ("", ""),

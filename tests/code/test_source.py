@@ -82,7 +82,7 @@ async def test_a_run_that_was_ended_says_so(fault: str, word: str) -> None:
     outcome = await call(FakeBackend(lambda code: ran), "f()")
     assert outcome.status == "error"
     assert word in outcome.text
-    assert "Variables are gone now." in outcome.text
+    assert "Variables are lost." in outcome.text
 
 
 async def test_a_lost_state_is_told_to_the_model_and_to_the_person() -> None:
@@ -90,7 +90,7 @@ async def test_a_lost_state_is_told_to_the_model_and_to_the_person() -> None:
     outcome = await call(FakeBackend(lambda code: ran), "1")
     assert outcome.text.startswith("[Python began anew, because it was idle for 20 minutes")
     (notice,) = outcome.sources
-    assert "variables from before are gone" in notice
+    assert ". Earlier variables are lost" in notice
 
 
 async def test_other_code_than_asked_for_is_told_and_attached() -> None:
@@ -100,7 +100,7 @@ async def test_other_code_than_asked_for_is_told_and_attached() -> None:
     )
     assert folder.data[outcome.files[-1].id] == b"print(2)\n"
     assert "[Not your code ran, but this:]\nprint(2)" in outcome.text
-    assert "not the code that was asked for" in outcome.sources[0]
+    assert "The code that ran differs from the code that was requested" in outcome.sources[0]
 
 
 async def test_long_output_is_cut_in_its_middle_and_comes_whole_as_a_file() -> None:

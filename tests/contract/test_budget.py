@@ -72,7 +72,7 @@ async def test_all_together_have_a_cap_too(database_engine: Embedded) -> None:
     counting = make_budget(database_engine, everybody=2)
     for person in (ANA, BOB):
         await counting.reserve(await begin_turn(database_engine, person))
-    with pytest.raises(OverBudget, match="for everybody together"):
+    with pytest.raises(OverBudget, match="messages for everyone together is reached."):
         await counting.reserve(await begin_turn(database_engine, BOB))
 
 

@@ -122,7 +122,7 @@ async def test_a_message_that_is_not_stored_is_not_acknowledged(trouble: str) ->
     await asyncio.sleep(0)
     notices = [event for event in setting.events if event.startswith("notified: ")]
     assert len(notices) == 1
-    assert "could not store" in notices[0]
+    assert "I couldn't save your message" in notices[0]
     assert "acknowledged" not in setting.events
     withdrawn = [event for event in setting.events if event.startswith("withdrawn")]
     assert len(withdrawn) == (1 if trouble == "slow" else 0), "it may be stored later"
@@ -132,7 +132,7 @@ async def test_once_intake_has_stopped_everybody_is_asked_to_try_again() -> None
     setting = InteractionSetting()
     setting.kit.is_open = False
     assert not await setting.kit.submit(setting.interaction(LIMITS), ASK)
-    assert setting.events == ["notified: I am about to restart. Please try again in a minute."]
+    assert setting.events == ["notified: I'm about to restart. Try again in a minute."]
 
 
 async def test_a_form_that_cannot_be_shown_is_replaced_by_a_sentence() -> None:

@@ -201,7 +201,7 @@ async def test_a_database_that_cannot_be_used_is_told_in_words(
     assert callable(change)
     with pytest.raises(NotStored, match=told) as refused:
         await open_database(change(url))
-    assert str(refused.value).startswith("The database of DATABASE_URL cannot be used: ")
+    assert str(refused.value).startswith("Cannot use the database of DATABASE_URL: ")
     assert "secret-word" not in str(refused.value)
 
 

@@ -304,7 +304,7 @@ async def test_forgotten_text_leaves_the_queue_tables(two: Two) -> None:
         ).fetchone()
     )
     assert int(left["n"]) == 0
-    assert "write-ahead log and its backups" in ours.database.remains_notice
+    assert "The database's write-ahead log and backups may still" in ours.database.remains_notice
 
 
 async def test_what_has_no_job_gets_one_before_anything_new(on_postgres: Shared) -> None:

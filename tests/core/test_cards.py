@@ -38,7 +38,7 @@ def test_an_update_names_its_rows_on_both_sides() -> None:
     card = cards.build_card(change("update", UPDATE[0]), "en")
     assert card.rows == ({"before": {"Id": "1", "Name": "A"}, "after": {"Id": "1", "Name": "B"}},)
     assert (card.title, card.expires_at) == ("Change a row in People", 9.0)
-    assert card.text == "Asked by Ana. Rows: 1."
+    assert card.text == "Requested by Ana. Rows: 1."
 
 
 def test_many_rows_are_counted_and_the_first_are_shown() -> None:
@@ -47,7 +47,7 @@ def test_many_rows_are_counted_and_the_first_are_shown() -> None:
     assert (card.title, len(card.rows)) == ("Delete 30 rows in People", cards.MAX_CHANGE_ROWS_SHOWN)
     assert "Rows: 0, 1, 2" in card.text
     assert "(+10)" in card.text
-    assert "The first 5 are shown." in card.text
+    assert "Showing the first 5." in card.text
 
 
 def test_cells_have_room_and_hold_no_secrets() -> None:
@@ -72,10 +72,10 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
     ("state", "told"),
     [
         ("changed", "no longer as they were proposed on: 2, 3."),
-        ("failed", "Refused: 2, 3. Because."),
+        ("failed", "Rejected: 2, 3. Because."),
         ("unknown", "Not known whether it happened: 2, 3. Please look before you ask again."),
         ("differs", "what was written to Because. does not stand there: 2, 3."),
-        ("waiting", "Not begun: 2, 3."),
+        ("waiting", "Not started: 2, 3."),
     ],
 )
 def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
@@ -133,7 +133,7 @@ def test_links_read_as_what_comes_and_what_goes() -> None:
             "after": {"Id": "7", "Name": "Ada", "Orders": "+ Order 1, + Order 2, - Order 9"},
         },
     )
-    assert card.text == "Asked by Ana. Rows: 7."
+    assert card.text == "Requested by Ana. Rows: 7."
 
 
 def test_what_nobody_may_know_of_stands_on_no_card() -> None:

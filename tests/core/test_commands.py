@@ -150,7 +150,7 @@ def test_decisions_never_wait(text: str, at_once: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("quick-command", "Say which quick command"),
+        ("quick-command", "Name a quick command"),
         ("/quick-command Explain x", "'Explain' is no name of a quick command"),
         ("quick-command ../../etc x", "'../../etc' is no name"),
         ("quick-command -x", "'-x' is no name"),

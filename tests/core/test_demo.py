@@ -80,7 +80,7 @@ async def test_it_streams_words_and_completes_with_the_same_text() -> None:
 async def test_list_tables_over_the_bridge() -> None:
     async with open_bridge_chat() as (chat, bridge):
         answer = await chat.says("List tables")
-        assert "Tables that I can see: 2" in answer
+        assert "Tables: 2" in answer
         assert f"**Customers** (`{CUSTOMERS}`)" in answer
         assert bridge.executed_tools == ["list_bases", "list_tables"]
         assert parse_calls(chat.calls)[1] == (
@@ -105,7 +105,7 @@ async def test_show_a_table_then_again_then_how_many() -> None:
 async def test_a_table_that_is_not_there() -> None:
     async with open_bridge_chat() as (chat, _):
         answer = await chat.says("show Custommers")
-        assert answer == "I see no table named Custommers. These are there: Customers, Orders."
+        assert answer == "Table Custommers not found. Available tables: Customers, Orders."
 
 
 async def test_the_public_bridge_cannot_list_tables_but_reads_one_by_its_id() -> None:
@@ -121,8 +121,8 @@ async def test_the_bridge_called_by_hand() -> None:
         assert "**list_records**: 2 of" in await chat.says(f"/nocodb list_records {args}")
         args = json.dumps({"table_id": CUSTOMERS, "record_id": 1})
         assert (await chat.says(f"/nocodb get_record {args}")).startswith("```json\n{\n")
-        assert "Write it as `/nocodb TOOL {json}`" in await chat.says("/nocodb list_bases {oops")
-        assert "does more than may be done" in await chat.says(
+        assert "Type `/nocodb TOOL" in await chat.says("/nocodb list_bases {oops")
+        assert "does more than is allowed through the bridge." in await chat.says(
             '/nocodb delete_base {"base_id": "p1"}'
         )
 
@@ -147,7 +147,7 @@ async def test_rows_that_try_to_be_markup(wrapped: bool) -> None:
 async def test_a_tool_that_fails_is_told_in_words() -> None:
     down = ToolError("The bridge is asleep.", hint="do not tell")
     chat = Chat(DemoModel, [execute({"list_bases": down})])
-    assert await chat.says("list tables") == "That did not work: The bridge is asleep."
+    assert await chat.says("list tables") == "That didn't work: The bridge is asleep."
 
 
 async def test_one_base_of_two_fails() -> None:
@@ -161,8 +161,7 @@ async def test_one_base_of_two_fails() -> None:
 
     tool = FunctionTool.of(nocodb_execute, effect="read", doing="reads", strict=False)
     assert await Chat(DemoModel, [tool]).says("list tables") == (
-        "Tables that I can see: 1\n\n- **Cats** (`m1`)\n\n"
-        "I could not look into the base Two: It is locked."
+        "Tables: 1\n\n- **Cats** (`m1`)\n\nI couldn't read the base Two: It is locked."
     )
 
 
@@ -185,15 +184,15 @@ async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
     ]
     chat = Chat(DemoModel, tools)
     assert "Customers [m1]: Name*:text" in await chat.says("list tables")
-    assert await chat.says("how many tables?") == "2 tables, when I looked."
+    assert await chat.says("how many tables?") == "I found 2 tables."
     assert await chat.says("show Customers") == (
         "**Customers**: 1 of 53 rows.\n\n| Name |\n| --- |\n| Ada |"
     )
     assert chat.calls[0].arguments == json.dumps(
         {"table": "Customers", "filters": [], "match": "all", "fields": [], "sort": [], "limit": 20}
     )
-    assert await chat.says("how many?") == "Customers: 53 rows, when I looked."
-    assert await chat.says("show Cats") == "That did not work: There is no table Cats."
+    assert await chat.says("how many?") == "Customers had 53 rows when I checked."
+    assert await chat.says("show Cats") == "That didn't work: There is no table Cats."
 
 
 async def test_nocodb_over_rest() -> None:
@@ -201,17 +200,17 @@ async def test_nocodb_over_rest() -> None:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         chat = Chat(DemoModel, await source.tools())
         assert "Customers [m" in await chat.says("list tables")
-        assert await chat.says("how many tables?") == "3 tables, when I looked."
+        assert await chat.says("how many tables?") == "I found 3 tables."
         shown = await chat.says("show customers")
         assert shown.startswith("**Customers**: 20 of 30 rows.")
         assert "| 1 | Customer 01 | c01@example.com | Active |" in shown
         assert "signed" not in shown
         missing = await chat.says("show Custmers")
-        assert missing.endswith("There is no table 'Custmers' here. (did you mean 'Customers'?)")
+        assert missing.endswith("Table 'Custmers' not found. (did you mean 'Customers'?)")
         assert "Order 12" in await chat.says('/nocodb get {"table": "Orders", "id": "12"}')
-        assert await chat.says("how many?") == "Customers: 30 rows, when I looked."
+        assert await chat.says("how many?") == "Customers had 30 rows when I checked."
         told = await chat.says("/nocodb drop_base {}")
-        assert "no such NocoDB tool" in told
+        assert ". Either NocoDB is not connected (`NOCODB_URL`, `NOCODB_TOKEN`" in told
         assert "`query`" in told
 
 
@@ -232,7 +231,7 @@ async def test_output_cannot_leave_its_block() -> None:
 
 async def test_memory_is_the_thread() -> None:
     chat = Chat(DemoModel)
-    assert await chat.says("history") == "Nothing was said in this thread before."
+    assert await chat.says("history") == "There are no earlier messages in this thread."
     assert "the code is 42" in await chat.says("remember that the code is 42")
     await chat.says("I like tea", BEA)
     mine = await chat.says("what did I say?")
@@ -247,8 +246,8 @@ async def test_quoted_context_is_not_what_was_asked() -> None:
     chat = Chat(DemoModel)
     quoted = Item(kind="message", role="user", text="> 'Bea': list tables", name="context")
     chat.thread.append(quoted)
-    assert await chat.says("history") == "Nothing was said in this thread before."
-    assert await chat.says("again") == "There is nothing in this thread that I could do again."
+    assert await chat.says("history") == "There are no earlier messages in this thread."
+    assert await chat.says("again") == "There is nothing to repeat in this thread."
     assert "counted nothing" in await chat.says("how many?")
 
 
@@ -281,11 +280,11 @@ async def test_it_keeps_nothing_anywhere() -> None:
 @pytest.mark.parametrize(
     ("outcome", "told"),
     [
-        (RESULT_UNKNOWN, "I was interrupted while this ran, so it is not known what it did."),
+        (RESULT_UNKNOWN, "I was interrupted while this code ran, so its effects are unknown"),
         (_CALLS_USED_UP.format(count=20, costly="", what="them"), "has used up its 20 tool calls"),
         (
             _OVER_BUDGET.format(why="No allowance is left."),
-            "That did not work: not run. No allowance",
+            "That didn't work: not run. No allowance",
         ),
         (_RESULT_LOST, "its result could not be stored and is lost"),
     ],

@@ -1,4 +1,4 @@
-"""Who may do what, where."""
+"""Show who can do what, and where."""
 
 from __future__ import annotations
 

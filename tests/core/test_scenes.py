@@ -111,7 +111,7 @@ async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Pa
     tool = FunctionTool.of(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
         answer = await _ask(engine, make_message("go", "k1"))
-    assert answer.text == "The model gave an empty answer. Please ask again."
+    assert answer.text == "The model returned an empty answer. Ask again."
 
 
 async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path: Path) -> None:

@@ -373,8 +373,8 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
         answer = await _answer(engine)
     assert answer.text == (
-        "I was interrupted while this ran, so it is not known what it did. It is not run again by "
-        "itself; send it once more if it is needed."
+        "I was interrupted while this code ran, so its effects are unknown. I won't run it "
+        "again by myself. Send it again if you need it."
     )
 
 

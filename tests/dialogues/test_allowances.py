@@ -113,8 +113,8 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         answer = await stage.ask("hello")
         assert (answer.status, answer.code) == ("failed", "too_many")
         assert answer.text.startswith(
-            "The allowance of this channel is 1,000 tokens a month; what is left of it, 1,000 "
-            "tokens, is not enough. It begins anew on "
+            "This channel's limit is 1,000 tokens a month. What is left (1,000 tokens) is "
+            "not enough. It begins anew on "
         )
         assert answer.text.endswith("The operator can raise it (ponte.toml:4).")
         assert await read_counters(stage) == [], "all of a refusal is undone"
@@ -130,7 +130,7 @@ async def test_an_answer_is_as_long_as_what_is_left(theatre: BotHome, fake: Fake
         answer = await stage.ask("tell me all")
         ((tokens, _),) = await read_counters(stage)
     assert answer.status == "done"
-    assert "_The answer ends here because no more of the allowance is left._" in answer.text
+    assert "_The answer stops here because the limit is used up._" in answer.text
     asked = fake.request_bodies("/responses")[-1]["max_output_tokens"]
     assert MIN_OUTPUT_TOKENS <= asked < MAX_OUTPUT_TOKENS
     assert tokens == sum(map(sum, fake.used)) <= 15_000
@@ -253,14 +253,14 @@ async def test_usage_shows_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> N
         all_ = (await stage.ask("usage", person=OWNER)).text
         channel = await stage.ask("usage channel", person=OWNER)
         refused = await stage.ask("usage channel", person=BOB)
-    assert "everybody" not in own.split("What is left:")[0]
+    assert "everybody" not in own.split("Remaining:")[0]
     assert "- your allowance of 1,000,000 tokens a day: 1,000,000 tokens left until " in own
     assert "- your allowance of $1.00 a day: $1.00 left until " in own
     assert "- the allowance of everybody together, 100 turns a month: 99 turns left" in own
-    assert "- everybody: 1 turn, " in all_
-    assert "No price of the model is known" in all_
+    assert "- everyone: 1 turn, " in all_
+    assert "The price of this model is unknown, so its cost is not counted" in all_
     assert channel.private
-    assert channel.text.startswith("Used today in this channel: 1 turn, ")
+    assert channel.text.startswith("Today in this channel: 1 turn, ")
     assert "- `web:owner`: 1 turn, " in channel.text
     assert refused.code == "forbidden"
 

@@ -74,7 +74,7 @@ async def test_on_the_page_only_who_may_approve_has_the_button(theatre: BotHome)
             shown = await stage.engine.changes.find_latest(on_page("", person).address.conversation)
             assert next(one for one in shown if one.id == card.id) == card, "after a reload, too"
             if actions != BOTH:
-                assert card.text.endswith("An admin of this bot must approve it.")
+                assert card.text.endswith("An admin must approve it.")
 
 
 async def test_only_who_may_undo_has_the_button(theatre: BotHome) -> None:
@@ -92,17 +92,17 @@ async def test_a_shared_post_keeps_its_buttons_and_names_who_can_decide(theatre:
     async with bot(theatre, table, policy=rights()) as stage:
         own = await in_slack(stage, UPDATE, "k1", shared=True)
         assert own.actions == BOTH
-        assert own.text.endswith("Who can decide: Mia, an admin of this bot.")
+        assert own.text.endswith("Can decide: Mia, an admin.")
         admins = await in_slack(stage, DELETE, "k2", shared=True)
         assert admins.actions == BOTH
-        assert admins.text.endswith("An admin of this bot must approve it.")
+        assert admins.text.endswith("An admin must approve it.")
 
 
 async def test_a_direct_message_shows_only_what_may_be_used_there(theatre: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights()) as stage:
         own = await in_slack(stage, UPDATE, "k1", shared=False)
-        assert (own.actions, "Who can decide" in own.text) == (BOTH, False)
+        assert (own.actions, "Can decide:" in own.text) == (BOTH, False)
         admins = await in_slack(stage, DELETE, "k2", shared=False)
         assert admins.actions == ("deny",)
         boss = await in_slack(stage, DELETE, "k3", shared=False, who=BOSS)
@@ -121,20 +121,17 @@ async def test_a_card_names_the_approvers_of_its_table(theatre: BotHome, shared:
         unnamed = await in_slack(stage, UPDATE, "k1", shared)
         knows_names(stage)
         named = await in_slack(stage, UPDATE, "k2", shared, OTHER)
-    who = "Who can decide: clerks, {}Otto, an admin of this bot."
+    who = "Can decide: clerks, {}Otto, an admin."
     assert who.format("finance-team, Cleo, ") in named.text
     assert named.actions == unnamed.actions == BOTH
-    assert (
-        "Who can decide: clerks, Mia, others whom the operator named, an admin of this bot."
-        in unnamed.text
-    )
+    assert "Can decide: clerks, Mia, other designated approvers, an admin." in unnamed.text
 
 
 async def test_where_nobody_s_name_is_known_it_says_who_names_them(theatre: BotHome) -> None:
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}))})
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules) as stage:
         card = await in_slack(stage, UPDATE, "k1", shared=True)
-        assert card.text.endswith("Somebody whom the operator named for it must approve it.")
+        assert card.text.endswith("A designated approver must approve it.")
 
 
 async def test_a_copy_is_drawn_for_whom_it_was_brought_to(theatre: BotHome) -> None:

@@ -36,7 +36,7 @@ async def test_nothing_is_changed_before_a_person_approves(theatre: BotHome) -> 
 async def test_the_answer_is_the_card_and_not_the_models_words(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable()) as stage:
         answer = await stage.ask('call table_create {"rows": [{"Name": "Ada"}]}')
-        assert "This waits for a person" in answer.text
+        assert "Waiting for approval" in answer.text
         assert answer.cards[0].id in answer.text
         assert len(stage.recorder.posts) == 1
         assert f"⟦{answer.cards[0].id} open approve/deny⟧" in stage.recorder.posts[0].text
@@ -97,8 +97,10 @@ async def test_a_second_click_while_it_is_being_done(theatre: BotHome) -> None:
         _, first = await stage.send(f"approve {card.id}")
         await table.reached.wait()
         second = await stage.ask(f"approve {card.id}")
-        assert "being done at this moment" in second.text
-        assert "being done at this moment" in (await stage.ask(f"undo {card.id}")).text
+        assert "` was already decided and is in progress." in second.text
+        assert (
+            "` was already decided and is in progress." in (await stage.ask(f"undo {card.id}")).text
+        )
         table.gate.set()
         assert "Done." in (await stage.wait_for_answer(first)).text
     assert table.applied == [("create", 1)]
@@ -116,7 +118,7 @@ async def test_it_expires_after_a_day(theatre: BotHome) -> None:
         assert (late.status, late.code) == ("failed", "expired")
         for word in ("approve", "deny"):
             assert (await stage.ask(f"{word} {card.id}")).code == "expired", "each time"
-        assert "nothing to take back" in (await stage.ask(f"undo {card.id}")).text
+        assert "There is nothing to undo." in (await stage.ask(f"undo {card.id}")).text
         assert table.rows == {}
         (shown,) = await stage.engine.changes.find_latest("web:C1")
         assert (shown.state, shown.actions) == ("expired", ())
@@ -139,7 +141,7 @@ async def test_an_unknown_change_id_is_not_found(theatre: BotHome) -> None:
 
 async def test_the_command_changes_lists_the_changes_of_the_channel(theatre: BotHome) -> None:
     async with bot(theatre, MemoryTable()) as stage:
-        assert (await stage.ask("changes")).text == "Nothing was changed here yet."
+        assert (await stage.ask("changes")).text == "No changes yet."
         card = await propose(stage, "table_create", rows=[ADA, BRUNO])
         listed = (await stage.ask("changes")).text
         assert listed == f"- `{card.id}` Create 2 rows in People (open)"
@@ -178,7 +180,7 @@ async def test_a_small_create_that_policy_allows(theatre: BotHome) -> None:
     async with bot(theatre, table, rules=TableRules(auto_create_rows=1)) as stage:
         answer = await stage.ask('call table_create {"rows": [{"Name": "Ada"}]}')
         assert table.rows == {"1": {"Name": "Ada"}}
-        assert "Allowed by the operator's policy. Done." in answer.text, "the model goes on"
+        assert "Approved automatically by the policy. Done." in answer.text, "the model goes on"
         (card,) = answer.cards
         assert (card.state, card.actions) == ("done", ("undo",))
         assert "Taken back" in (await stage.ask(f"undo {card.id}")).text

@@ -33,7 +33,7 @@ async def test_a_row_that_is_gone(theatre: BotHome) -> None:
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_update", rows={"1": {"Name": "X"}})
         del table.rows["1"]
-        assert "Nothing was written." in (await stage.ask(f"approve {card.id}")).text
+        assert "Nothing was changed." in (await stage.ask(f"approve {card.id}")).text
     assert table.applied == []
 
 
@@ -44,7 +44,7 @@ async def test_one_batch_of_several_is_refused(theatre: BotHome) -> None:
         table.faults.refuse = 1
         told = (await stage.ask(f"approve {card.id}")).text
     assert "Partly done: 1 of 3 rows." in told
-    assert "Refused: 2 of the new rows. The table refuses." in told
+    assert "Rejected: 2 of the new rows. The table refuses." in told
     assert list(table.rows.values()) == [ADA]
 
 
@@ -118,9 +118,7 @@ async def test_a_tool_that_breaks_in_the_middle(theatre: BotHome) -> None:
     table = MemoryTable()
     table.faults.breaks = 1
     async with bot(theatre, table) as stage:
-        assert "Not known whether it happened" in await propose_and_approve(
-            stage, "table_create", rows=[ADA]
-        )
+        assert "Result unknown:" in await propose_and_approve(stage, "table_create", rows=[ADA])
 
 
 async def test_two_changes_of_one_row_come_one_after_the_other(theatre: BotHome) -> None:
@@ -134,7 +132,7 @@ async def test_two_changes_of_one_row_come_one_after_the_other(theatre: BotHome)
         _, two = await stage.send(f"approve {second.id}")
         table.gate.set()
         assert "Done." in (await stage.wait_for_answer(one)).text
-        assert "Nothing was written." in (await stage.wait_for_answer(two)).text
+        assert "Nothing was changed." in (await stage.wait_for_answer(two)).text
     assert table.rows["1"]["Name"] == "first"
 
 
@@ -144,7 +142,7 @@ async def test_a_system_that_is_no_longer_connected(theatre: BotHome) -> None:
         card = await propose(stage, "table_create", rows=[ADA])
     async with theatre.open() as stage:
         told = (await stage.ask(f"approve {card.id}")).text
-        assert "Nothing was written." in told
+        assert "Nothing was changed." in told
         assert "no longer connected" in told
 
 

@@ -52,7 +52,7 @@ async def test_deletes_and_many_rows_need_an_admin(
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", tool, **arguments)
-        assert card.text.endswith("An admin of this bot must approve it.")
+        assert card.text.endswith("An admin must approve it.")
         refused = await says(stage, f"approve {card.id}", "k2")
         assert (refused.code, refused.private) == ("forbidden", True)
         assert why in refused.text
@@ -165,7 +165,10 @@ async def test_a_right_that_was_taken_away_meanwhile(theatre: BotHome) -> None:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
     async with bot(theatre, table, policy=allow_list()) as stage:
         refused = await says(stage, f"approve {card.id}", "k2")
-        assert (refused.code, "may not change data" in refused.text) == ("forbidden", True)
+        assert (refused.code, "You don't have permission to change data here" in refused.text) == (
+            "forbidden",
+            True,
+        )
     assert table.applied == []
 
 

@@ -21,7 +21,7 @@ async def propose_and_approve(stage: RunningBot, tool: str, **arguments: Any) ->
 
 
 def undo_of(answer: Answer) -> str:
-    assert answer.text.startswith("Taken back, as `"), answer.text
+    assert answer.text.startswith("Undone (`"), answer.text
     return answer.text.split("`")[1]
 
 
@@ -54,7 +54,7 @@ async def test_a_change_can_be_undone_for_seven_days(theatre: BotHome) -> None:
     async with bot(theatre, table) as stage:
         id = await propose_and_approve(stage, "table_update", rows={"1": {"Name": "X"}})
         theatre.clock.now += UNDO_LIFETIME_SECONDS
-        words = "It was kept for 7 days to be undone; that time is over."
+        words = "It can no longer be undone: changes can be undone for 7 days."
         assert (await stage.ask(f"undo {id}")).text == words
         await stage.engine.changes.ledger.erase_old_rows(theatre.clock.now + 1)
         assert (await stage.ask(f"undo {id}")).text == words
@@ -120,7 +120,7 @@ async def test_there_is_nothing_to_undo(theatre: BotHome) -> None:
     async with bot(theatre, table) as stage:
         card = await propose(stage, "table_create", rows=[ADA])
         told = await stage.ask(f"undo {card.id}")
-        assert told.text == "There is nothing to take back. It waits for somebody to approve it."
+        assert told.text == "There is nothing to undo. Waiting for approval."
         await stage.ask(f"deny {card.id}")
         assert "Denied by Ana" in (await stage.ask(f"undo {card.id}")).text
 
@@ -132,9 +132,9 @@ async def test_forgotten_rows_cannot_be_brought_back(theatre: BotHome, tmp_path:
         open_ = await propose(stage, "table_create", rows=[{"Name": "Another Secret"}])
         await stage.ask("forget")
         told = await stage.ask(f"undo {id}")
-        assert told.text == "Its rows were erased by `forget`, so it can no longer be undone."
+        assert told.text == "It can no longer be undone, because `forget` deleted its rows."
         withdrawn = await stage.ask(f"approve {open_.id}")
-        assert withdrawn.text == "Withdrawn: its conversation was forgotten."
+        assert withdrawn.text == "Withdrawn because its conversation was deleted."
     assert table.rows == {}
     for path in theatre.home.rglob("*"):
         if path.is_file():

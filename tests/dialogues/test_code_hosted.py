@@ -65,10 +65,10 @@ async def test_lost_variables_are_told_and_files_put_back(tmp_path: Path, fake: 
         fake.later += 25 * 60
         answer = await ponte.ask("And again?")
         assert answer["response"] == (
-            "Still 42.\n\n_Python began anew, because it was idle for 20 minutes: variables from "
-            "before are gone, and the files of this conversation were put back._"
+            "Still 42.\n\n_Python was restarted because it was idle for 20 minutes. Earlier "
+            "variables are lost. The files of this conversation were restored._"
         )
-        assert "variables from before are gone" in last_input(fake)
+        assert ". Earlier variables are lost" in last_input(fake)
         assert fake.containers.created == 2
 
 
@@ -126,7 +126,7 @@ async def test_other_code_than_asked_is_told(tmp_path: Path, fake: FakeOpenAI) -
     async with whole(tmp_path, fake) as ponte:
         fake.runs(Script(runs=(Run(code="print(43)", logs="43\n"),)))
         answer = await ponte.ask("```python\nprint(42)\n```")
-        assert "The code that ran is not the code that was asked for" in answer["response"]
+        assert "Code that ran is not the code that was asked for" in answer["response"]
         assert await ponte.file(answer["files"][0]) == b"print(43)\n"
 
 

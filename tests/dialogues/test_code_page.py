@@ -28,7 +28,7 @@ async def test_a_plot_is_seen_and_its_code_unfolds(tmp_path: Path) -> None:
         await expect(image).to_be_visible(timeout=20_000)
         width = await image.evaluate("image => image.decode().then(() => image.naturalWidth)")
         assert width > 400
-        await page.get_by_text("The code that ran").click()
+        await page.get_by_text("Code that ran").click()
         await expect(page.locator(".ran pre")).to_have_text(PLOT)
         await say(page, "```python\nint(sales.total.sum())\n```")
         await expect(page.locator(".answer pre").last).to_have_text("73")

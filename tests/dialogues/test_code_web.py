@@ -143,7 +143,7 @@ async def test_switched_off_it_is_not_offered_and_says_so(tmp_path: Path, fake: 
         assert "**code**: off – PONTE_CODE is off" in (await ponte.ask("status"))["response"]
         answer = await ponte.ask("```python\n1\n```")
         assert answer["status"] == "failed"
-        assert "I cannot run code here" in answer["response"]
+        assert "I can't run code" in answer["response"]
         await ponte.ask("hello")
         assert "run_python" not in str(fake.request_bodies("/responses")[-1].get("tools"))
 
@@ -156,7 +156,7 @@ async def test_where_no_sandbox_holds_nothing_runs(
     async with whole(home, fake, ponte_code="local") as ponte:
         status = (await ponte.ask("status"))["response"]
         assert "**code**: FAILING – local: this is no Linux" in status
-        assert "I cannot run code here" in (await ponte.ask("```python\n1\n```"))["response"]
+        assert "I can't run code" in (await ponte.ask("```python\n1\n```"))["response"]
         await ponte.ask("hello")
         assert "run_python" not in str(fake.request_bodies("/responses")[-1].get("tools"))
 

@@ -14,22 +14,22 @@ from tests.fakes.memory_table import MemoryTable
 
 EXPECTED = {
     "en": (
-        "Ask me anything", "What is connected:", "Create a row in People", "Asked by Ana.",
+        "Ask me anything", "Connections:", "Create a row in People", "Asked by Ana.",
         "Approved by Ana. Done. New rows: 1.", "Used today:\n- you: 1 turn, ",
-        "There is no proposal zzzzz2 here.", "Forgotten: 6 messages of this conversation.",
+        "Request zzzzz2 not found.", "Deleted this conversation (6 messages).",
     ),
     "pt-BR": (
-        "Pergunte o que quiser", "O que está conectado:", "Criar uma linha em People",
+        "Pergunte o que quiser", "Conexões:", "Criar uma linha em People",
         "Pedido de Ana.", "Aprovada por Ana. Feito. Linhas novas: 1.",
-        "Usado hoje:\n- você: 1 pedido, ", "Não há proposta zzzzz2 aqui.",
-        "Esquecidas: 6 mensagens desta conversa.",
+        "Usado hoje:\n- você: 1 pedido, ", "Não encontrei a solicitação zzzzz2.",
+        "Conversa excluída (6 mensagens).",
     ),
     "fr": (
-        "Demandez ce que vous voulez", "Ce qui est connecté\u00a0:", "Créer une ligne dans People",
-        "À la demande de Ana.", "Approuvée par Ana. Fait. Nouvelles lignes\u00a0: 1.",
-        "Utilisé aujourd'hui\u00a0:\n- vous\u00a0: 1 demande, ",
-        "Il n'y a pas de proposition zzzzz2 ici.",
-        "Oubliés\u00a0: 6 messages de cette conversation.",
+        "Demandez ce que vous voulez", "Connexions :", "Créer une ligne dans People",
+        "Demande faite par Ana.", "Approuvée par Ana. Fait. Nouvelles lignes\u00a0: 1.",
+        "Utilisation du jour :\n- vous : 1 demande, ",
+        "Demande zzzzz2 introuvable.",
+        "Conversation supprimée (6 messages).",
     ),
 }  # fmt: skip
 COMMANDS = {

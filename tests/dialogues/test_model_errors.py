@@ -14,15 +14,15 @@ from tests.fakes.openai import FakeOpenAI, Script
 
 REFUSALS = [
     (Script(status=429, code="insufficient_quota"), "no_quota",
-     "The model's account has no credit left. The operator must top it up."),
+     "The model account has no credit left. Add credit, then try again."),
     (Script(status=429, code="rate_limit_exceeded", headers={"retry-after": "90"}),
-     "rate_limited", "The model's server is busy. Please try again in 90 s."),
+     "rate_limited", "The model's server is busy. Try again in 90 s."),
     (Script(status=503, times=3), "model_down",
-     "The model's server does not answer. Your message is kept; try again in a minute."),
+     "The model's server is not responding. Your message is saved. Try again in a minute."),
     (Script(status=400, code="context_length_exceeded"), "too_long",
-     "This conversation is too long for the model. Write `new` to start a fresh one."),
+     "This conversation is too long for the model. Type `new` to start a new one."),
     (Script(status=400, code="content_policy_violation"), "refused",
-     "The model declined to answer that."),
+     "The model declined to answer."),
 ]  # fmt: skip
 
 

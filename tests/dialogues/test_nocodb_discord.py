@@ -113,7 +113,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
     async with server(tmp_path) as here:
         orders = here.team.rows("Orders")
         card = await here.asks(PAID, has_embeds)
-        assert words(card).startswith("Change a row in Orders\nAsked by Ana. Rows: 12.")
+        assert words(card).startswith("Change a row in Orders\nRequested by Ana. Rows: 12.")
         assert "Paid: ~~false~~ → true" in words(card)
         assert "Expires <t:" in words(card)
         assert "somebody else's" in await here.refused_click(here.bo, card)
@@ -123,7 +123,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         await second.wait_for_ack()
         assert (orders[12]["Paid"], here.team.writes()) == (True, ["PATCH"])
         assert labels(card) == ["Undo"]
-        await here.decides(here.ana, card, "Undo", "Done, and taken back by")
+        await here.decides(here.ana, card, "Undo", "Done, then undone by")
         assert orders[12]["Paid"] is False
 
 
@@ -131,7 +131,7 @@ async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
     async with server(tmp_path) as here:
         card = await here.asks(DUPLICATES, has_embeds)
         assert words(card).startswith("Delete 2 rows in Customers\n")
-        assert "An admin of this bot must approve it." in words(card)
+        assert "An admin must approve it." in words(card)
         assert "only an admin" in await here.refused_click(here.ana, card)
         await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")
         assert not {29, 30} & here.team.rows("Customers").keys()

@@ -48,8 +48,8 @@ async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: Bot
         assert "Partly done: 10 of 12 rows." in told
         assert "Written, but could not be read back: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in told
         assert (
-            "Refused: 11, 12. They could not be read again, so nothing was written. "
-            "NocoDB does not accept the token. The operator must check NOCODB_TOKEN." in told
+            "Rejected: 11, 12. They could not be read again, so nothing was written. NocoDB "
+            "rejected the token. Check the setting NOCODB_TOKEN." in told
         )
 
 

@@ -91,7 +91,7 @@ async def test_the_people_named_for_a_table_approve_by_its_id_too(theatre: BotHo
         row = {"Name": "Ada", "Status": "Lead"}
         asked = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
         (card,) = asked.cards
-        assert card.text.endswith("the operator named for it must approve it.")
+        assert card.text.endswith("A designated approver must approve it.")
         refused = await crm.stage.ask_message(
             on_slack(f"approve {card.id}", "k2", MEMBER, clicked=True)
         )
@@ -119,7 +119,7 @@ async def test_one_new_row_at_a_time_needs_nobody_where_the_file_says_so(theatre
         row = {"Name": "Ada", "Status": "Lead"}
         answer = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
         assert [card.state for card in answer.cards] == ["done"]
-        assert "Allowed by the operator's policy." in answer.cards[0].text
+        assert "Approved automatically by the policy." in answer.cards[0].text
         two = await crm.mia_calls("k2", "create", table="Customers", rows=[row, row])
         assert [card.state for card in two.cards] == ["open"]
         update = [{"id": "31", "fields": {"Status": "Lost"}}]

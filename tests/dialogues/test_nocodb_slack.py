@@ -105,7 +105,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
     async with channel(tmp_path) as here:
         orders = here.team.rows("Orders")
         card = await here.asks(PAID)
-        assert "*Change a row in Orders*\nAsked by Alice. Rows: 12." in card.visible_text
+        assert "*Change a row in Orders*\nRequested by Alice. Rows: 12." in card.visible_text
         assert "Id: `12`, Title: `Order 12`, Paid: `false` → " in card.visible_text
         assert "open until <!date^" in card.visible_text
         assert "somebody else's" in await here.refused_click(here.bob, card)
@@ -117,7 +117,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
         assert list(card.buttons) == ["Undo"]
         assert (await here.asks(approve)).visible_text.startswith("Approved by Alice. Done.")
         assert here.team.writes() == ["PATCH"], "whoever clicks again writes nothing"
-        await here.decides(here.alice, card, "Undo", "Done, and taken back by")
+        await here.decides(here.alice, card, "Undo", "Done, then undone by")
         assert orders[12]["Paid"] is False
 
 
@@ -125,7 +125,7 @@ async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
     async with channel(tmp_path) as here:
         card = await here.asks(DUPLICATES)
         assert "*Delete 2 rows in Customers*" in card.visible_text
-        assert "An admin of this bot must approve it." in card.visible_text
+        assert "An admin must approve it." in card.visible_text
         assert "only an admin" in await here.refused_click(here.alice, card)
         assert 29 in here.team.rows("Customers")
         await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")

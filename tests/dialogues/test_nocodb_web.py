@@ -97,7 +97,7 @@ async def test_a_change_waits_for_a_click_and_can_be_taken_back(tmp_path: Path) 
         assert here.team.writes() == ["PATCH"], "the second click wrote nothing"
         assert (await here.reopened_card(card["id"]))["actions"] == ["undo"]
         undone = await here.clicks("undo", card["id"])
-        assert "Taken back, as" in undone["text"]
+        assert "Undone (`" in undone["text"]
         assert orders[12]["Paid"] is False
         assert (await here.reopened_card(card["id"]))["state"] == "undone"
 

@@ -50,7 +50,7 @@ async def test_a_card_of_one_is_unknown_to_another(theatre: BotHome, clicked: bo
             told = await says(stage, f"{word} {id}", BIA, clicked)
             assert (told.status, told.text) == ("failed", unknown.replace("zzz222", id))
         assert table.applied == []
-        assert (await says(stage, "changes", BIA)).text == "Nothing was changed here yet."
+        assert (await says(stage, "changes", BIA)).text == "No changes yet."
         assert id in (await says(stage, "changes", ANA)).text
         assert (await says(stage, f"approve {id}", ANA, clicked)).status == "done"
         assert table.rows["1"]["Name"] == "A"

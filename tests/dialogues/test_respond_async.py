@@ -36,7 +36,10 @@ async def test_a_message_over_the_limit_is_refused_at_once(
             refused = await later(ponte, "three", conversation=conversation, event_key="k")
             assert refused.status_code == 429
             assert refused.json()["error"]["code"] == "too_many"
-            assert "wait for their answers already" in refused.json()["error"]["message"]
+            assert (
+                "of your messages are already queued, so I didn't process this one"
+                in refused.json()["error"]["message"]
+            )
 
 
 async def test_a_turn_over_the_cap_shows_that_it_was_refused(tmp_path: Path) -> None:

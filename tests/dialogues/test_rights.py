@@ -87,7 +87,7 @@ async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
 ) -> None:
     async with office(theatre, tmp_path, CLOSED) as (stage, _, model):
         refused = await calls(stage, "k1", "nocodb_get", table="Orders", id="12")
-        assert "There is no table 'Orders' here." in refused.text
+        assert "Table 'Orders' not found." in refused.text
         linked = await calls(stage, "k2", "nocodb_get", table="Customers", id="1")
         assert "Customer 01" in linked.text
         assert "Order" not in linked.text
@@ -115,7 +115,9 @@ async def test_the_bridge_hides_it_too(theatre: BotHome, tmp_path: Path) -> None
             assert "Orders" not in await executes("k3", "list_tables", base_id=BASE)
             assert "pageInfo" not in await executes("k4", "list_records", table_id=ORDERS)
             assert "pageInfo" in await executes("k5", "list_records", table_id=CUSTOMERS)
-            assert "is off here" in await executes("k6", "global_search", query="x")
+            assert "Searching all tables at once is turned off." in await executes(
+                "k6", "global_search", query="x"
+            )
 
 
 ONE_TABLE = """
@@ -138,7 +140,7 @@ async def test_who_may_see_one_table_sees_no_other(theatre: BotHome, tmp_path: P
         made = await calls(stage, "k2", "nocodb_create", MEMBER, table="Customers", rows=[row])
         assert [card.state for card in made.cards] == ["open"]
         no = await calls(stage, "k3", "nocodb_create", MEMBER, table="Orders", rows=[row])
-        assert "There is no table 'Orders' here." in no.text
+        assert "Table 'Orders' not found." in no.text
         assert "Tables: Customers." in tool_descriptions(model.asks[-1].tools)
 
 
@@ -220,7 +222,7 @@ async def test_a_group_decides_for_others_and_one_not_even_their_own(
         why = await stage.ask_message(on_slack(f"why {card.id}", "k5", MEMBER))
         assert why.private
         assert "`propose:People`: yes, PONTE_ALLOW names" in why.text
-        assert "`approve:People`: yes, by the rule at `ponte.toml:5`." in why.text
+        assert "`approve:People`: allowed by the rule `ponte.toml:5`." in why.text
 
 
 NO_DECISIONS = """
@@ -280,13 +282,13 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("approve", "`approve`: no, by the rule at `ponte.toml:9`."),
+        ("approve", "`approve`: denied by the rule `ponte.toml:9`."),
         ("read", "`read`: yes, PONTE_ALLOW names"),
-        ("administer", "`administer`: no. Only an admin"),
-        ("tool:table_find", "`tool:table_find`: yes, that is the default here."),
+        ("administer", "`administer`: denied. Only an admin"),
+        ("tool:table_find", "`tool:table_find`: allowed by default here."),
         ("table_update", "- `propose`: yes, PONTE_ALLOW names"),
-        ("nothing_such", "Nothing goes by that name"),
-        ("abcde2", "Nothing goes by that name"),
+        ("nothing_such", "Not found. Give the ID of a change, the name of a tool, or"),
+        ("abcde2", "Not found. Give the ID of a change, the name of a tool, or"),
     ],
 )
 async def test_the_command_why_names_the_rule(
@@ -304,7 +306,7 @@ async def test_why_of_a_name_that_is_too_long(theatre: BotHome, tmp_path: Path) 
     chosen.rule_book = supplier(book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
     async with theatre.open(policy=chosen) as stage:
         told = await stage.ask_message(on_slack(f"why read:{'hr' * 60_000}", "k1"))
-        assert told.text.startswith("`read`: no. That name is too long")
+        assert told.text.startswith("`read`: denied. That name is too long")
         assert len(told.text) < 100
 
 

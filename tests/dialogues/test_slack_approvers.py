@@ -66,7 +66,7 @@ class Team:
 
 def are_decided(*posts: Post) -> bool:
     """Nobody can decide there any more, and what became of it stands there."""
-    return all(list(post.buttons) in ([], ["Undo"]) and "being done" not in post.visible_text
+    return all(list(post.buttons) in ([], ["Undo"]) and "in progress" not in post.visible_text
                for post in posts)  # fmt: skip
 
 
@@ -208,7 +208,7 @@ async def test_they_are_reminded_once_under_their_copy(tmp_path: Path) -> None:
         for name, copy in (("Carol", carol), ("Dora", dora)):
             reminder = t.posts_to(name)[1]
             assert reminder.thread_ts == copy.ts
-            assert "still waits for somebody to decide on it" in reminder.visible_text
+            assert "` is waiting for approval:" in reminder.visible_text
             assert "It expires in 20 hours" in reminder.visible_text
         await t.w.restart()
         await t.passes(3600)

@@ -122,8 +122,8 @@ async def test_history_that_does_not_come_is_told_in_the_answer(
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
         answer = await w.slack.wait_for_answer(said)
         assert answer.visible_text == (
-            "You said: why?\n\n_I could not read what was said before in this thread, so I "
-            "answered without it._"
+            "You said: why?\n\n_I couldn't read the earlier messages in this thread, so I "
+            "answered without them._"
         )
         reads.release()
 
@@ -139,7 +139,7 @@ async def test_a_file_that_does_not_come_is_told_in_the_answer(
             w.slack.api.faults.add("download", trouble, 0)
         said = w.slack.say(w.alice, w.dm, "look", files=[CSV])
         answer = await w.slack.wait_for_answer(said)
-        assert "I could not read `orders.csv`, so I answered without." in answer.visible_text
+        assert "I couldn't read `orders.csv`, so I answered without it." in answer.visible_text
         if downloads:
             downloads.release()
 

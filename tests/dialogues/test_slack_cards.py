@@ -13,7 +13,7 @@ from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
 
 CARD = Card(
-    "abc234", "proposal", "Update 1 row in *Orders* <!channel>", "Asked by Alice.",
+    "abc234", "proposal", "Update 1 row in *Orders* <!channel>", "Requested by Alice.",
     rows=({"before": {"paid": "no"}, "after": {"paid": "<@U1>`yes`"}},),
     actions=("approve", "deny"), expires_at=1_800_000_000.0,
 )  # fmt: skip

@@ -84,7 +84,7 @@ async def test_a_command_that_cannot_be_stored_says_so(tmp_path: Path) -> None:
     async with workplace(tmp_path, setting) as w:
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke")
         await typed.acked.wait()
-        assert "could not store" in typed.response["text"]
+        assert "I couldn't save your message" in typed.response["text"]
 
 
 async def test_a_modal_that_cannot_be_stored_keeps_what_was_typed(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -
         w.slack.open_home(w.alice)
         await w.slack.wait_until(lambda: w.slack.workspace.homes)
         shown = str(w.slack.workspace.homes[w.alice.id])
-        for words in ("echo", "set NOCODB_URL", "🚫 change data", "✅ talk with me",
+        for words in ("echo", "set NOCODB_URL", "🚫 change data", "✅ chat with me",
                       "3 rows in Customers"):  # fmt: skip
             assert words in shown
 

@@ -106,7 +106,10 @@ async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path)
         w.slack.open_home(eve)
         await w.slack.wait_until(lambda: w.slack.workspace.homes)
         shown = str(w.slack.workspace.homes[eve.id])
-        assert ("you are a guest" in shown, "echo" in shown) == (True, False)
+        assert ("You are a guest, and I only answer members here" in shown, "echo" in shown) == (
+            True,
+            False,
+        )
 
 
 async def test_a_form_that_was_open_before_is_refused_as_well(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None
         assert (card.title, card.rows) == (
             "Run Translate everything", ({"before": None, "after": {"to": "pt"}},),
         )  # fmt: skip
-        assert card.text == "Asked by Ana. What a quick command does cannot be taken back."
+        assert card.text == "Requested by Ana. Quick commands can't be undone."
         assert len(bot.stackspot.executions) == 1
         done = await stage.ask(f"approve {card.id}")
         assert done.text == 'Approved by Ana. Done.\n\ntranslate-all: {"to": "pt"}'
@@ -156,7 +156,7 @@ async def test_who_may_approve(bot: Bot) -> None:
         own = await stage.ask_message(on_slack(f"approve {spend.id}", "k3", STRANGER))
         assert own.text.startswith("Approved by Stan. Done.")
         refused = await stage.ask_message(on_slack(asks("close-month"), "k4", STRANGER))
-        assert "may not change data" in refused.text
+        assert "You don't have permission to change data here" in refused.text
         (write,) = (await stage.ask_message(on_slack(asks("close-month"), "k5", MEMBER))).cards
         beside = on_slack(f"approve {write.id}", "k6", STRANGER, thread="tU1")
         assert (await stage.ask_message(beside)).code == "forbidden"
@@ -168,8 +168,7 @@ async def test_who_may_approve(bot: Bot) -> None:
         (spend,) = (await stage.ask_message(on_slack(asks("translate-all"), "k10", STRANGER))).cards
         boss = await stage.ask_message(on_slack(f"approve {spend.id}", "k11", BOSS, channel="C2"))
         assert (boss.private, boss.files) == (True, ())
-        assert boss.text.endswith("Its result is for the conversation that it was proposed in: "
-                                  "ask for it there.")  # fmt: skip
+        assert boss.text.endswith("only in the conversation where it was requested.")
         boss = await stage.ask_message(on_slack(f"approve {write.id}", "k7", BOSS))
         assert boss.text.startswith("Approved by Bea. Done.")
 
@@ -182,7 +181,7 @@ async def test_a_failed_quick_command_is_reported(bot: Bot) -> None:
         (card,) = (await stage.ask(asks("translate-all"))).cards
         done = await stage.ask(f"approve {card.id}")
         assert done.text.startswith(
-            "Approved by Ana. Nothing came of it. StackSpot reports that it"
+            "Approved by Ana. Failed; nothing was changed. StackSpot reports that it"
         )
         assert "undo" not in done.text
         near = await stage.ask("quick-command daily-sumary x")
@@ -194,7 +193,7 @@ async def test_an_answer_that_was_lost_is_never_asked_for_twice(bot: Bot) -> Non
         bot.stackspot.fail("create", Trouble("reset", after=True), Trouble("reset", after=True))
         (card,) = (await stage.ask(asks("translate-all", "one"))).cards
         done = await stage.ask(f"approve {card.id}")
-        assert "It is not known what came of it. Please look before you ask again." in done.text
+        assert "The result is unknown" in done.text
         typed = await stage.ask("quick-command explain two")
         assert "not known whether `explain` was started" in typed.text
     assert [bot.stackspot.count_executions(each) for each in ("one", "two")] == [1, 1]
@@ -208,7 +207,7 @@ async def test_stop_stops_waiting_and_says_what_goes_on(bot: Bot) -> None:
         assert (await stage.ask("stop")).text == "Stopped."
         answer = await stage.wait_for_answer(typed)
         assert answer.status == "stopped"
-        assert "StackSpot has begun it, and may still finish it" in answer.text
+        assert "`. StackSpot started it and may still finish it._" in answer.text
         _, asked = await stage.send(asks("explain", "y"))
         await bot.stackspot.wait_for_requests("create", 2)
         await bot.stackspot.wait_for_requests("status", 2 + bot.stackspot.count("status"))

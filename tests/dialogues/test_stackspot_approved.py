@@ -20,7 +20,7 @@ from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 
-LEFT = "I was told to stop, so I no longer wait for it. It was begun, and may still finish."
+LEFT = "I stopped waiting because you asked me to stop. It had started, and may still finish."
 
 
 @pytest.fixture
@@ -107,7 +107,9 @@ async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
         await stage.ask("stop")
         assert LEFT in (await answer(stage, first)).text
         told = (await answer(stage, second.seq)).text
-        assert told == "Approved by Ana. Nothing came of it. It was stopped before it was begun."
+        assert told == (
+            "Approved by Ana. Failed; nothing was changed. It was stopped before it started."
+        )
     assert bot.stackspot.count("create") == 1
 
 

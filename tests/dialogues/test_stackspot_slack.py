@@ -134,7 +134,9 @@ async def test_an_approved_run_shows_how_far_it_is_and_can_be_stopped(tmp_path: 
             lambda: any(s["status"] == shown for s in w.slack.workspace.statuses)
         )
         mention_bot(w, "stop", asked)
-        await w.slack.wait_until(lambda: "I no longer wait for it" in card.visible_text)
+        await w.slack.wait_until(
+            lambda: "I stopped waiting because you asked me to stop" in card.visible_text
+        )
         await w.slack.wait_until(lambda: w.slack.workspace.statuses[-1]["status"] == "")
         assert not card.buttons
         assert fake.count("create") == 1

@@ -86,7 +86,7 @@ async def test_a_failure_is_1_and_goes_to_stderr(ponte: Shell) -> None:
     ponte.stackspot.go(Run((Look("FAILURE"),)))
     code, out, err = await ponte("quick-command", "explain", "x")
     assert (code, out) == (1, "")
-    assert err == "StackSpot reports that it failed (FAILURE), and gives no reason.\n"
+    assert err == "StackSpot reports a failure (FAILURE), without a reason.\n"
     code, out, err = await ponte("quick-command", "explian", "x")
     assert (code, out) == (1, "")
     assert "Did you mean `explain`?" in err
@@ -113,8 +113,7 @@ async def test_ctrl_c_stops_the_waiting_and_says_what_goes_on(ponte: Shell) -> N
     out, err = await process.communicate()
     assert (process.returncode, out) == (1, b"")
     assert err.decode() == (
-        "_Stopped: I no longer wait for `explain`. StackSpot has begun it, "
-        "and may still finish it._\n"
+        "_Stopped waiting for `explain`. StackSpot started it and may still finish it._\n"
     )
     looks = ponte.stackspot.count("status")
     ponte.stackspot.held = False

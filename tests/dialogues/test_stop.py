@@ -134,7 +134,7 @@ async def test_forget_erases_what_was_said_and_what_runs(theatre: BotHome) -> No
         await _begin_turn(stage, gate, "Rumpelstiltskin again")
         queued, _ = await stage.send("still Rumpelstiltskin")
         forgotten = await stage.ask("forget")
-        assert forgotten.text.startswith("Forgotten: 3 messages of this conversation.")
+        assert forgotten.text.startswith("Deleted this conversation (3 messages).")
         gate.open.set()
         await stage.ask("hello")
         assert not await model.asks[-1].history()

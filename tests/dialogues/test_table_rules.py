@@ -43,7 +43,7 @@ async def test_nothing_is_proposed_on_a_table_that_is_not_to_be_changed(
         call = f"call table_delete {json.dumps({'ids': ['1']})}"
         answer = await stage.ask_message(on_slack(call, "k1", BOSS))
     assert answer.cards == ()
-    assert "not changed through me" in answer.text
+    assert "This table can't be changed through Ponte" in answer.text
 
 
 async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(theatre: BotHome) -> None:
@@ -52,7 +52,10 @@ async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(theatre: BotHome
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
     async with bot(theatre, table, policy=RIGHTS, rules=rules("read")) as stage:
         refused = await says(stage, f"approve {card.id}", "k2", BOSS)
-        assert (refused.code, "not changed through me" in refused.text) == ("forbidden", True)
+        assert (refused.code, "This table can't be changed through Ponte" in refused.text) == (
+            "forbidden",
+            True,
+        )
         assert (await says(stage, f"deny {card.id}", "k3", MEMBER)).text == "Denied by Mia."
     assert table.applied == []
 
@@ -63,7 +66,7 @@ async def test_a_named_group_approves_instead_of_who_asked(theatre: BotHome) -> 
     named = replace(named, auto_create_rows=5)
     async with bot(theatre, table, policy=RIGHTS, rules=named) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
-        assert card.text.endswith("the operator named for it must approve it.")
+        assert card.text.endswith("A designated approver must approve it.")
         for person in (MEMBER, OTHER):
             beside = on_slack(f"approve {card.id}", f"k-{person.id}", person, thread="tU1")
             refused = await stage.ask_message(beside)
@@ -82,7 +85,7 @@ async def test_one_new_row_needs_nobody_where_the_file_says_so(theatre: BotHome)
         call = f"call table_create {json.dumps({'rows': [ADA]})}"
         answer = await stage.ask_message(on_slack(call, "k1"))
         assert [card.state for card in answer.cards] == ["done"]
-        assert "Allowed by the operator's policy." in answer.cards[0].text
+        assert "Approved automatically by the policy." in answer.cards[0].text
         await proposed_on_slack(stage, "k2", "table_create", rows=[ADA, ADA])
     assert len(table.rows) == 1
 

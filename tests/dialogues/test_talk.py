@@ -124,7 +124,7 @@ async def test_who_may_not_is_told_why_and_alone(theatre: BotHome) -> None:
     async with theatre.open(model, policy=policy) as stage:
         refused = await stage.ask("hello")
         assert refused.private
-        assert "operator's rules do not let me talk with you" in refused.text
+        assert "I can't chat with you here" in refused.text
         assert not model.asks, "nothing was paid for"
         assert (await stage.ask("hello", person=BO)).status == "done"
 
@@ -145,7 +145,7 @@ async def test_usage_tells_ones_own_and_all(theatre: BotHome) -> None:
         await stage.ask("hello", person=BO)
         assert "you: 1 turn, " in (text := (await stage.ask("usage", person=BO)).text)
         assert "everybody" not in text
-        assert "everybody: 2 turns" in (await stage.ask("usage", person=OWNER)).text
+        assert "everyone: 2 turns" in (await stage.ask("usage", person=OWNER)).text
 
 
 async def test_what_is_not_set_up_is_told_as_a_failure(theatre: BotHome) -> None:

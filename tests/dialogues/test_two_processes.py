@@ -19,7 +19,7 @@ from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 
-FORGOTTEN = "_Stopped: this conversation was forgotten._"
+FORGOTTEN = "_Stopped: this conversation was deleted._"
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ async def test_forget_on_the_server_ends_a_turn_of_the_worker(worker: BotHome) -
         said, receipt = await server.send("a secret")
         await gate.reached.wait()
         told = await server.ask("forget")
-        assert told.text.startswith("Forgotten: 1 message of this conversation. The database's")
+        assert told.text.startswith("Deleted this conversation (1 message). The database's")
         with pytest.raises(Forgotten):
             await server.wait_for_answer(receipt)
         gate.open.set()
@@ -99,5 +99,5 @@ async def test_a_run_that_was_approved_is_left_by_a_stop(worker: BotHome) -> Non
             await stackspot.wait_for_requests("status", 2)
             assert (await server.ask("stop")).text == "Stopped."
             told: Answer = await server.wait_for_answer(receipt)
-        assert "I no longer wait for it" in told.text
+        assert "I stopped waiting because you asked me to stop" in told.text
         assert stackspot.count("create") == 1

@@ -164,7 +164,7 @@ async def test_status_says_after_how_many_days(theatre: BotHome) -> None:
     kept = Retention(30, lambda: {"web": 1})
     async with theatre.play(replace(make_choices(), retention=kept)) as stage:
         told = await stage.ask("status")
-        assert "What nobody here uses for 1 day is forgotten." in told.text
+        assert "Conversations here are deleted after 1 day without activity." in told.text
 
 
 async def test_what_a_server_holds_is_erased_until_it_is_gone(theatre: BotHome) -> None:

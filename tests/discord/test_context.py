@@ -207,7 +207,7 @@ async def test_ask_ponte_takes_the_files_of_the_message(
     said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
     opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
     described = [item.get("description") for item in opened.data["components"]]
-    assert described[1] == "Its files come along: plot.png, sales.csv"
+    assert described[1] == "Files included: plot.png, sales.csv"
     await house.close()
     await house.open()
     sent = await ana.submit(opened, prompt="why?")
@@ -240,7 +240,9 @@ async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
     opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
     house.adapter.state.asked.clear()
     sent = await ana.submit(opened, prompt="why?")
-    await sent.wait_until(lambda e: "could not get the files" in e.text)
+    await sent.wait_until(
+        lambda e: "I couldn't get the files of the message you asked about" in e.text
+    )
     assert "the bolts are late" in newest_input(house)[0]
 
 
@@ -327,7 +329,9 @@ async def test_where_others_talk_ponte_waits_to_be_mentioned(
     await ana.mention("what do you think?", location)
     await ana.wait_for_text("You said: what do you think?", location)
     await ana.say("thank you", location)
-    await ana.wait_for_text("There are several of you", location)
+    await ana.wait_for_text(
+        "Several people are here now, so I only answer when you mention me.", location
+    )
     assert len(house_with_content.model.asks) == 1
 
 
@@ -415,7 +419,7 @@ async def test_a_long_text_file_is_said_to_be_read_in_part(
     await house.open()
     await ana.say("look", files=[("log.txt", b"x" * size)])
     answer = await ana.wait_for_text("You said: look")
-    words = "`log.txt` is long: I read its first 100,000 characters."
+    words = "`log.txt` is long. I read its first 100,000 characters."
     assert (words in answer["content"]) is cut
 
 

@@ -107,8 +107,8 @@ async def test_what_is_too_old_is_told_of_and_not_answered(
         lambda seen: any("2 older messages" in m["content"] for m in seen)
     )
     assert [m["content"] for m in seen if "old" in m["content"]] == [
-        "I was away, and left 2 older messages here unanswered. "
-        "Please send again what still matters."
+        "I was offline and didn't answer 2 older messages here. Send them again if you still "
+        "need an answer."
     ]
 
 
@@ -195,7 +195,7 @@ async def test_a_connection_without_frames_is_failing(
     monkeypatch.setattr("adapters.discord.connection.DISCORD_SILENCE_SECONDS", -1.0)
     health = await house.adapter.health()
     assert health.state == "failing"
-    assert "no frame came" in health.words
+    assert "connected, but nothing received for" in health.words
 
 
 async def test_discord_down_at_the_start_is_tried_again(

@@ -80,7 +80,7 @@ async def test_status_is_for_the_asker_alone(open_house: DiscordPonte, ana: Disc
     exchange = await ana.slash("status")
     await exchange.wait_for_answer()
     assert exchange.ephemeral
-    assert "What is connected" in exchange.text
+    assert "Connections" in exchange.text
 
 
 async def test_a_stranger_is_refused_in_words_and_alone(
@@ -109,7 +109,7 @@ async def test_what_cannot_be_stored_is_said_at_once(
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
     assert exchange.ephemeral
-    assert "could not store" in exchange.text
+    assert "I couldn't save your message" in exchange.text
     assert DISCORD_STORE_SECONDS < 2.0, "a second of the three is left for the way"
 
 
@@ -121,7 +121,7 @@ async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_an
     disk = asyncio.create_task(open_house.engine.stores.database.write(lambda _: full.wait()))
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
-    assert "could not store" in exchange.text
+    assert "I couldn't save your message" in exchange.text
     full.set()
     await disk
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 60.0)

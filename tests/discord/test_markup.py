@@ -72,7 +72,7 @@ def test_a_cell_cannot_close_the_code_block() -> None:
 def test_a_long_table_is_a_file_with_its_first_rows_shown() -> None:
     rows = "\n".join(f"| {n} | x |" for n in range(50))
     rendered = render(f"| n | x |\n|---|---|\n{rows}\n\nand more")
-    assert "…47 more rows in `table-1.csv`." in rendered.text
+    assert "…47 more rows are in `table-1.csv`." in rendered.text
     assert rendered.text.endswith("and more")
     assert rendered.sheets[0].data.decode("utf-8-sig").count("\r\n") == 51
 
@@ -92,7 +92,7 @@ def test_an_answer_that_does_not_fit_ends_in_a_file() -> None:
     markdown = "\n\n".join("x" * 1500 for _ in range(9))
     made = pages(markdown, "en")
     assert len(made.parts) == MAX_POSTS_OF_ANSWER
-    assert made.parts[-1].endswith("*The whole answer is in `answer.md`.*")
+    assert made.parts[-1].endswith("*The full answer is in `answer.md`.*")
     assert made.sheets[-1].data.decode() == markdown
 
 

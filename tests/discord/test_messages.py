@@ -199,7 +199,7 @@ async def test_a_closed_dm_is_given_up_and_told_of_later(
     await discord.wait_until(lambda: len(posts(discord)) == 1)
     ana.user.refuses_dms = False
     await ana.say("again")
-    answer = await ana.wait_for_text("could not post my last answer")
+    answer = await ana.wait_for_text("I couldn't post my last answer here (")
     assert "You said: again" in answer["content"]
     assert len(posts(discord)) == 2, "a refusal for good is not tried again"
 
@@ -211,7 +211,7 @@ async def test_what_cannot_be_stored_is_said_and_not_answered(
     with monkeypatch.context() as full:
         full.setattr(house.engine.records.inbox, "accept", refuse)
         await ana.say("hello")
-        await ana.wait_for_text("I could not store your message")
+        await ana.wait_for_text("I couldn't save your message")
     await ana.say("again")
     await ana.wait_for_text("You said: again")
     assert len(house.model.asks) == 1

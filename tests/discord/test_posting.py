@@ -120,7 +120,7 @@ async def test_files_come_with_the_answer_and_a_surprising_limit_leaves_the_text
     assert [file["filename"] for file in answer["attachments"]] == ["plot.png"]
     discord.faults.largest = 2
     await ana.say("call draw {}")
-    answer = await ana.wait_for_text("does not fit here")
+    answer = await ana.wait_for_text(") is too large for Discord, which accepts files of up to")
     assert not answer["attachments"]
 
 

@@ -36,10 +36,10 @@ _FAILING = ("failing", "unsafe", "note")
 _NAMES = {"Health": 2, "Finding": 1}
 """How many arguments stand before the words."""
 NO_FAILURES = (
-    "Connects people with", "What do you want to know?", "When this is undone", "note", "off",
-    "failing", "discord: everybody may chat", "message content is granted",
-    "the page listens on this machine", "no answer",
-    "posts; other processes",
+    "Connects your team with", "What do you want to know?", "When this is undone", "note", "off",
+    "failing", "discord: everyone can chat", "the message content intent is granted",
+    "only this machine can open the page, and it asks for a token", "no answer",
+    "sends replies; other processes receive messages",
 )  # fmt: skip
 """How sentences begin that are found beside the others."""
 

@@ -49,10 +49,10 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "stop": ("stop what is being done here",
              "everybody; in shared places who asked for it, and admins"),
     "changes": ("what was changed here", "everybody; at the terminal those of everywhere"),
-    "approvals": ("what waits for you", "everybody"),
-    "approve": ("`approve ID`: have a proposal done", "who may approve it"),
-    "deny": ("`deny ID`: close a proposal", "who may approve it"),
-    "undo": ("`undo ID`: take a change back, for 7 days", "who may approve it"),
+    "approvals": ("what waiting for you", "everybody"),
+    "approve": ("`approve ID`: have a proposal done", "Some approvals are no longer valid"),
+    "deny": ("`deny ID`: close a proposal", "Some approvals are no longer valid"),
+    "undo": ("`undo ID`: take a change back, for 7 days", "Some approvals are no longer valid"),
     "why": ("`why ID`, `why TOOL`, `why RIGHT`: which rule decides", "everybody, of themselves"),
     "quick-command": ("`quick-command SLUG …`: run a quick command",
                       "who has `spend`; one with `effect = \"write\"`: `propose` too"),
@@ -312,7 +312,7 @@ def _http() -> Iterator[str]:
             if route.path in OPEN_PATHS | HEALTH_PATHS or route.path.startswith(ASSETS_PREFIX):
                 who = "anybody"
             elif route.path.startswith("/operator/"):
-                who = "the home's socket"
+                who = "terminal: anyone who can open the socket in the data folder"
             words = _first(route.endpoint.__doc__ or "")
             if not words:
                 words = f"{OPERATIONS[method, route.path].summary}."

@@ -44,12 +44,12 @@ class RegisteredCommands:
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         known = {one.slug: one for one in self.commands}
         if slug in self.elsewhere:
-            raise NotAllowed("`{slug}` is not for this place.", slug=slug)
+            raise NotAllowed("` can't be run here", slug=slug)
         if slug in known:
             return known[slug]
         near = difflib.get_close_matches(slug, known, 1) or list(known)
         raise UnknownCommand(
-            "There is no quick command `{slug}`. Did you mean `{near}`?", slug=slug, near=near[0]
+            "Quick command `{slug}` not found. Did you mean `{near}`?", slug=slug, near=near[0]
         )
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:

@@ -132,14 +132,14 @@ def test_french_spaces_stand_before_its_high_marks() -> None:
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_plurals_follow_the_language(locale: str) -> None:
-    told = [catalogue(locale).ngettext("{count} turn", "{count} turns", n) for n in (0, 1, 2)]
+    told = [catalogue(locale).ngettext("{count} message", "{count} messages", n) for n in (0, 1, 2)]
     assert told[1] != told[2]
     assert (told[0] == told[1]) is (locale != "en"), "0 is plural in English alone"
 
 
 @pytest.mark.parametrize("locale", TRANSLATED)
 def test_its_commands_stand_in_help_and_mean_something(locale: str) -> None:
-    english = next(id for id in ids(read("fr")) if "I also know these words" in str(id))
+    english = next(id for id in ids(read("fr")) if "You can also type one of these" in str(id))
     told = catalogue(locale).gettext(str(english))
     for word in re.findall(r"`([^`]+)`", told):
         typed = word.replace("ID", "abc234").replace("SLUG …", "explain")

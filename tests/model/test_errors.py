@@ -112,7 +112,9 @@ async def test_a_blocked_person_is_told_alone(make: Make, fake: FakeOpenAI, leve
     )
     fake.say(blocked)
     model = await make(level, official=True)
-    with pytest.raises(PersonRefused, match="refuses to answer you"):
+    with pytest.raises(
+        PersonRefused, match=("The model's server won't answer you because of earlier")
+    ):
         await Talk(model).say("hello")
     assert refusals(fake) == 1
     assert await Talk(model).say("hello")
@@ -128,7 +130,7 @@ async def test_a_refusal_without_a_name_is_worded(
     with pytest.raises(ModelError) as caught:
         await Talk(await make(level)).say("hello")
     assert caught.value.words() == (
-        "The model's server refused the request (HTTP 400). Please tell the operator."
+        "The model's server rejected the request (HTTP 400). Contact the person who runs Ponte."
     )
 
 

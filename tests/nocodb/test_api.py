@@ -118,8 +118,7 @@ async def test_a_row_is_read_with_links_and_files(place: Place) -> None:
     assert set(row.fields) == {f.title for f in table.fields if f.type != "ID"}
     assert (await refusal(api.fetch_record(table.at, "999"))).code == "not_found"
     assert (
-        str(await refusal(api.fetch_record(table.at, "999")))
-        == "There is no row 999 in that table."
+        str(await refusal(api.fetch_record(table.at, "999"))) == "Row 999 not found in this table."
     )
     for id in ("abc", "../1", "1/../2", "%2e", ""):
         assert (await refusal(api.fetch_record(table.at, id))).code in (
@@ -207,7 +206,7 @@ async def test_one_missing_row_refuses_the_whole_batch(own_place: Place) -> None
         lambda: api.delete_rows(table.at, ["1", "999"]),
     ]
     for write in writes:
-        assert str(await refusal(write())) == "There is no row 999 in that table."
+        assert str(await refusal(write())) == "Row 999 not found in this table."
     assert (await api.fetch_record(table.at, "1")).fields["Value"] == 10.5
     twice = [NocoRecord("1", {"Value": 1}), NocoRecord("1", {"Value": 2})]
     assert (await refusal(api.update_rows(table.at, twice))).hint == "Duplicate record with id 1"
@@ -269,8 +268,8 @@ async def test_a_viewer_reads_and_writes_nothing(place: Place) -> None:
         error = await refusal(write())
         assert (error.code, str(error)) == (
             "nocodb_forbidden",
-            "NocoDB's user for me has the role Viewer, which may not do that. "
-            "The operator can give it the role Editor in NocoDB.",
+            "Ponte's NocoDB user has the role Viewer, which does not allow this. Give it the "
+            "role Editor in NocoDB.",
         )
     assert await api.count_rows(at) == 30
     other = await refusal(api.list_tables(place.other))

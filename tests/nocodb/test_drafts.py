@@ -151,10 +151,10 @@ async def test_what_nocodb_would_ignore_guess_or_refuse(
 
 async def test_rows_that_are_not_there_and_rows_that_come_twice(desk: WriteTools) -> None:
     refused = await desk.error_of_call("nocodb_delete", table="Customers", ids=[1, 999, 998])
-    assert str(refused) == "There is no row 999, 998 in Customers."
+    assert str(refused) == "Row 999, 998 not found in Customers."
     twice = [{"id": 3, "fields": {"Value": 1}}, {"id": "3", "fields": {"Value": 2}}]
     refused = await desk.error_of_call("nocodb_update", table="Customers", changes=twice)
-    assert str(refused) == "These rows come twice: 3."
+    assert str(refused) == "These rows appear twice: 3."
 
 
 async def test_a_hundred_rows_at_most(desk: WriteTools) -> None:
@@ -194,7 +194,7 @@ async def test_a_row_that_changes_its_owner_is_shown_with_both(desk: WriteTools)
     refused = await desk.error_of_call(
         "nocodb_create", table="Customers", rows=[{"Name": "C", "Orders": [1]}]
     )
-    assert str(refused) == "Order 01 belongs to Customer 01 (row 1) already."
+    assert str(refused) == "Order 01 already belongs to Customer 01 (row 1)."
 
 
 async def test_a_link_among_the_fields_is_set_whole(desk: WriteTools) -> None:
@@ -214,7 +214,7 @@ async def test_a_link_among_the_fields_is_set_whole(desk: WriteTools) -> None:
     refused = await desk.error_of_call(
         "nocodb_update", table="Orders", changes=[{"id": 1, "fields": {"Customers": [2, 3]}}]
     )
-    assert str(refused) == "The link Customers holds one row at most."
+    assert str(refused) == "The link Customers can have only one row."
 
 
 async def test_a_row_to_be_deleted_is_kept_whole(own_desk: WriteTools) -> None:
@@ -229,7 +229,7 @@ async def test_a_row_to_be_deleted_is_kept_whole(own_desk: WriteTools) -> None:
     assert row.before["Contract"][0]["title"].startswith("contract")
     assert "signedPath" not in row.before["Contract"][0]
     assert not {"Id", "Total", "CreatedAt"} & row.before.keys()
-    assert "NocoDB then fills these in anew" in draft.note
+    assert "If you undo this, the rows get new IDs and keep their links and files" in draft.note
     assert {"Id", "CreatedAt", "UpdatedAt"} <= set(draft.target["anew"])
 
 
@@ -239,7 +239,7 @@ async def test_a_table_that_may_only_be_read(place: Place) -> None:
         rules=TableRules({"Orders": TableRule("read")}),
     )  # fmt: skip
     refused = await desk.error_of_call("nocodb_delete", table="Orders", ids=[1])
-    assert str(refused) == "The table Orders may only be read here. The operator can change that."
+    assert str(refused) == "The table Orders is read-only here. This is set in ponte.toml."
     await desk.draft("nocodb_delete", table="Customers", ids=[2])
     refused = await desk.error_of_call(
         "nocodb_link", table="Customers", id=2, link_field="Orders", add=[9]

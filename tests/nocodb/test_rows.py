@@ -110,7 +110,7 @@ async def test_deleted_rows_come_back_with_all_their_links_and_files(desk: Write
     assert (new.state, new.write.id) == ("done", "31")
     assert await desk.image("Customers", "31") == before
     assert len(await desk.links("Customers", "31", "Orders")) == 42
-    assert "did not come back" in undone.draft.note
+    assert ". Comments and history of the old rows were not restored." in undone.draft.note
 
 
 async def test_links_that_cannot_come_back_are_named(desk: WriteTools) -> None:

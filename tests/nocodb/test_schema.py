@@ -166,7 +166,7 @@ def test_a_hint_names_all_that_may_be_meant_as_a_model_is_shown_them() -> None:
 async def test_an_unknown_name_gets_a_suggestion(schemas: Schemas) -> None:
     error = await refusal(schemas.describe_table("Custmers"))
     assert (str(error), error.hint) == (
-        "There is no table 'Custmers' here.", "did you mean 'Customers'?",
+        "Table 'Custmers' not found.", "did you mean 'Customers'?",
     )  # fmt: skip
     assert (await refusal(schemas.describe_table("xyz"))).hint == "Customers, Orders, Readings"
     table = await schemas.describe_table("Customers")
@@ -280,7 +280,7 @@ async def test_tables_of_a_database_that_nocodb_did_not_make_have_no_times(
     ("token", "base", "code", "words"),
     [
         (filled.OWNER, "", "several_bases", "NOCODB_BASE_ID to one of: pcrmfake (CRM), parchive"),
-        (filled.NOBODY, "", "no_base", "invite the token's user"),
+        (filled.NOBODY, "", "no_base", "NocoDB shows no base"),
         (filled.OWNER, "pnope", "wrong_base", "NOCODB_BASE_ID"),
         (filled.VIEWER, filled.ARCHIVE, "nocodb_forbidden", "invite"),
         ("wrong", "", "nocodb_token", "NOCODB_TOKEN"),

@@ -127,7 +127,7 @@ async def test_rules_hide_tables_and_keep_them_from_change(
     ):
         with pytest.raises(Exception, match="There is no table 'Orders' here"):
             await call_tool(source, tool, **arguments)
-    with pytest.raises(Exception, match="may only be read here"):
+    with pytest.raises(Exception, match="is read-only here. This is set in ponte.toml."):
         await call_tool(source, "nocodb_create", table="Readings", rows=[{"Label": "x"}])
 
 

@@ -215,7 +215,7 @@ async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
         await page.set_input_files("#files", csv)
         await asks(page, PLOTTED, "Sales grew")
         await expect(page.locator(".answer .files img")).to_be_visible()
-        await page.get_by_text("The code that ran").click()
+        await page.get_by_text("Code that ran").click()
         await expect(page.locator(".ran pre")).to_contain_text("read_csv")
         yield await photograph_page("page-code", page, camera)
 
@@ -309,7 +309,7 @@ async def photograph_page(name: str, page: Page, camera: Camera) -> Picture:
     await expect(page.locator("#stop")).to_be_hidden()
     if await page.locator(".said").count():
         await expect(page.locator("#title")).not_to_have_text("Ponte")
-        await expect(page.locator("#list")).not_to_contain_text("Nothing said yet")
+        await expect(page.locator("#list")).not_to_contain_text("No messages yet")
     await page.evaluate("document.activeElement.blur()")
     await page.evaluate("document.fonts.ready")
     text = await page.inner_text("body")

@@ -323,7 +323,7 @@ class Cluster:
         written = self.created_rows()
         found += [f"{name} was written {n} times" for name, n in written.items() if n > 1]
         told = "\n".join(answer for talk in self.talks for answer in talk.answers())
-        unknown = told.count("Not known whether it happened")
+        unknown = told.count("Result unknown:")
         lacking = [name for name in self.rows if not written[name]]
         if len(lacking) > unknown:
             found.append(f"approved and not written: {lacking}, of which {unknown} are told")

@@ -113,7 +113,7 @@ async def test_a_link_of_one_to_one(desk: WriteTools) -> None:
     await desk.undone(done)
     assert await desk.links("One", "1", "Only") == ["2"]
     refused = await desk.error_of_call("nocodb_link", table="One", id=3, link_field="Only", add=[2])
-    assert str(refused) == "n2 belongs to n1 (row 1) already."
+    assert str(refused) == "n2 already belongs to n1 (row 1)."
     deleted = await desk.all_done(await desk.draft("nocodb_delete", table="One", ids=[1]))
     (step,) = (await desk.undone(deleted)).steps
     assert (step.state, await desk.links("One", step.write.id, "Only")) == ("done", ["2"])

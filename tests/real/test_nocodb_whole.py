@@ -133,9 +133,9 @@ async def test_doctor(tmp_path: Path, real_nocodb: Seeded) -> None:
     given = settings(tmp_path / "home", real_nocodb, real_nocodb.crm)
     code, told = await doctor(given)
     assert code == 0, told
-    assert "ok    nocodb: NocoDB answers; base CRM: 3 tables; role owner" in told
+    assert "ok    nocodb: NocoDB responds; base CRM: 3 tables; role owner" in told
     code, told = await doctor({**given, "NOCODB_BASE_ID": "", "NOCODB_TOKEN": real_nocodb.viewer})
-    assert "role viewer; it can change nothing" in told
+    assert "role viewer; read-only" in told
     code, told = await doctor({**given, "NOCODB_BASE_ID": ""})
     assert code == 1
     assert f"NOCODB_BASE_ID to one of: {real_nocodb.crm.id} (CRM)" in told

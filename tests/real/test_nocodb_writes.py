@@ -105,7 +105,7 @@ async def test_57_rows_go_in_batches_and_come_back(crm: Team) -> None:
         "update", table="Orders", filters=CHEAP, set={"Title": "paid, \"x\" 'y'"}
     )
     assert (card.title, len(card.rows)) == ("Change 57 rows in Orders", 5)
-    assert "The first 5 are shown." in card.text
+    assert "Showing the first 5." in card.text
     assert "Done." in await crm.approves(card)
     assert crm.batches == [10, 10, 10, 10, 10, 7]
     assert {call.agent for call in crm.proxy.written} == {"ponte-bot (web:owner)"}
@@ -140,7 +140,7 @@ async def test_a_create_whose_answer_was_lost_is_looked_for_and_never_repeated(c
     card = await crm.proposes("create", table="Customers", rows=rows)
     crm.proxy.drop("after")
     told = await crm.approves(card)
-    lacking = "Written, but what was written to Orders (without Order 08) does not stand there: 31."
+    lacking = "Saved, but the table shows other values for Orders (without Order 08): 31."
     assert lacking in told
     card = await crm.proposes("create", table="Customers", rows=[{"Name": "Lost"}])
     crm.proxy.drop("before")
@@ -157,7 +157,7 @@ async def test_a_row_that_changed_is_left_alone(crm: Team) -> None:
     await crm.does("delete", table="Customers", ids=[4])
     told = await crm.approves(card)
     assert "Partly done: 1 of 3 rows." in told
-    assert "Left alone, because they are no longer as they were proposed on: 3, 4." in told
+    assert "Skipped because they changed after the request: 3, 4." in told
     rows = crm.rows("Customers")
     assert (rows["1"]["Status"], rows["3"]["Status"]) == ("Lost", "Active")
 
@@ -217,7 +217,7 @@ async def test_a_viewers_token(theatre: BotHome, real_nocodb: Seeded) -> None:
     async with team(theatre, real_nocodb.url, real_nocodb.token, crm, real_nocodb.viewer) as one:
         told = await one.approves(card)
         assert (
-            "Refused: 1. NocoDB's user for me has the role Viewer, which may not do that." in told
+            "Rejected: 1. NocoDB's user for me has the role Viewer, which may not do that." in told
         )
         assert one.rows("Customers")["1"]["Name"] == "Customer 01"
         await one.stage.ask("what can you do?")
@@ -236,7 +236,7 @@ async def test_a_table_that_was_changed_meanwhile(crm: Team) -> None:
     notes = next(field["id"] for field in fields if field["title"] == "Notes")
     call(f"{path}/fields/{notes}", {"title": "Remarks"}, method="PATCH", xc_token=crm.token)
     told = await crm.approves(card)
-    assert "Refused: 1. The table Customers was changed since this was proposed (Notes)." in told
+    assert "Rejected: 1. The table Customers was changed since this was proposed (Notes)." in told
     assert crm.rows("Customers")["1"]["Remarks"] is None
 
 
@@ -255,7 +255,7 @@ async def test_an_undo_gives_back_what_a_changed_table_still_takes(crm: Team) ->
     created = await crm.does("create", table="Customers", rows=[{"Name": "New", "Email": "e@x.de"}])
     lose(crm, "Customers", "Notes")
     told = await crm.undoes(updated)
-    assert "Left alone, because they are no longer as they were proposed on: 3." in told
+    assert "Skipped because they changed after the request: 3." in told
     row = crm.rows("Customers")["3"]
     assert (row["Name"], row["Email"]) == ("Customer 03", "c03@example.com")
     assert "Done." in await crm.undoes(created)

@@ -60,7 +60,7 @@ async def test_people_on_every_platform_are_answered_by_one_process(tmp_path: Pa
         }
         async with ponte(settings) as (_, lines), HttpClient() as http:
             page = lines[-1].split()[-1]
-            assert any("Slack's members have no cap on turns a day" in line for line in lines)
+            assert any("Slack members have no daily message limit" in line for line in lines)
             ana = slack.person("Ana")
             asked = slack.say(ana, slack.channel("general", ana), f"{slack.bot} list tables")
             bo = DiscordPerson(discord, discord.world.user("Bo"))

@@ -171,7 +171,7 @@ async def test_the_cards_on_slack(here: Found) -> None:
     slack.click(alice, file, "Approve")
     await slack.wait_until(lambda: "Approved by Alice. Done." in card.visible_text)
     await slack.wait_until(lambda: "Denied" in denied.visible_text)
-    await slack.wait_until(lambda: "Done, and taken back by" in undo.visible_text)
+    await slack.wait_until(lambda: "Done, then undone by" in undo.visible_text)
     await slack.wait_until(lambda: "New rows: 31, 32, 33." in file.visible_text)
     slack.click(bea, admins, "Approve")
     await slack.wait_until(lambda: "Approved by Bea. Done." in admins.visible_text)
@@ -223,7 +223,7 @@ async def test_the_cards_on_discord(here: Found) -> None:
     await first.wait_for_ack()
     await second.wait_for_ack()
     for shown, words in (
-        (card, "Approved by Ana. Done."), (denied, "Denied"), (undo, "Done, and taken back by"),
+        (card, "Approved by Ana. Done."), (denied, "Denied"), (undo, "Done, then undone by"),
         (race, "Approved by Ana. Done."),
     ):  # fmt: skip
         await here.discord.wait_until(lambda m=shown, words=words: words in json.dumps(m["embeds"]))  # type: ignore[misc]

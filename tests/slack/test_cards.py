@@ -25,7 +25,9 @@ CELLS = st.dictionaries(WORDS, st.one_of(WORDS, st.integers(), st.none(), st.lis
                         max_size=12)  # fmt: skip
 ROWS = st.lists(st.fixed_dictionaries({"before": st.none() | CELLS, "after": st.none() | CELLS}),
                 max_size=8)  # fmt: skip
-CARD = Card("abc234", "proposal", "Update 1 row", "Asked by Alice.", actions=("approve", "deny"))
+CARD = Card(
+    "abc234", "proposal", "Update 1 row", "Requested by Alice.", actions=("approve", "deny")
+)
 
 
 @given(WORDS, WORDS, ROWS, WORDS)

@@ -86,7 +86,10 @@ async def test_a_channels_own_way_is_the_files_also_after_a_reload(tmp_path: Pat
             await slack.wait_until(lambda: len(slack.workspace.by_bot(general.id)) == 2)
             status = slack.workspace.by_bot(general.id)[-1]
             assert not status.thread_ts
-            assert "What nobody here uses for 7 days is forgotten." in status.visible_text
+            assert (
+                "Conversations here are deleted after 7 days without activity."
+                in status.visible_text
+            )
 
 
 async def test_over_http_where_the_page_listens(tmp_path: Path) -> None:

@@ -76,7 +76,10 @@ async def test_a_connection_without_frames_is_failing(
         now = time.time()
         monkeypatch.setattr("adapters.slack.adapter.time.time", lambda: now + 100)
         health = await w.bot.slack.health()
-        assert (health.state, "no frame came" in health.words) == ("failing", True)
+        assert (health.state, "connected, but nothing received for" in health.words) == (
+            "failing",
+            True,
+        )
 
 
 async def test_what_comes_while_it_stops_is_left_for_the_next(tmp_path: Path) -> None:
@@ -177,5 +180,5 @@ async def test_the_doctor_says_whether_an_older_app_lacks_the_events_of_people(
         w.slack.workspace.hears_of_people = True
         w.slack.change_person(w.alice, status="away")
         await w.slack.deliveries.wait_for_deliveries()
-        assert await words(w.slack) == "team_join and user_change arrive"
+        assert await words(w.slack) == "team_join and user_change events arrive"
         assert (tmp_path / "slack-events").stat().st_mode & 0o077 == 0

@@ -95,7 +95,7 @@ async def test_the_person_sees_how_far_it_is(fake: FakeStackSpot, stackspot: Sta
     fake.go(Run((Look("CREATED"), Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
     await StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a")
     assert stage.seen.texts == [
-        "is waiting for StackSpot to begin…",
+        "is waiting for StackSpot to start…",
         "is running the quick command… 42 % · Summarise",
     ]
 
@@ -129,7 +129,7 @@ async def test_json_comes_out_of_its_fence_and_nothing_is_told_in_words(
     fake.go(Run.of("COMPLETED", result=" \n"))
     assert (await commands.run(ctx, "echo", "a")).text == '{"a": 1}'
     outcome = await commands.run(ctx, "echo", "a")
-    assert outcome.text == "StackSpot has run `echo` to its end; it gave no result."
+    assert outcome.text == "StackSpot finished `echo` without a result."
 
 
 async def test_a_lost_beginning_is_an_error_that_is_not_sure(

@@ -22,7 +22,7 @@ async def test_wrong_credentials(fake: FakeStackSpot, clock: SteppedClock) -> No
         error = await error_of(stackspot.run("echo", "a"))
     assert error.code == "bad_credentials"
     assert str(error) == (
-        "StackSpot refuses our credentials. The operator must check STACKSPOT_CLIENT_ID and "
+        "StackSpot rejected the credentials. Check STACKSPOT_CLIENT_ID and "
         "STACKSPOT_CLIENT_SECRET, and that they belong to the realm 'acme'."
     )
 
@@ -154,6 +154,6 @@ async def test_who_loses_sight_of_a_run_is_not_told_to_try_again(
     error = await error_of(stackspot.wait(execution))
     assert (error.code, error.unsure) == ("down", True)
     assert error.words() == (
-        "StackSpot could no longer be asked how it stands, so I stopped waiting. "
-        "It was started, and StackSpot may still finish it."
+        "I could no longer get the status from StackSpot, so I stopped waiting. It was "
+        "started, and StackSpot may still finish it."
     )

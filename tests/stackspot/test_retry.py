@@ -131,8 +131,8 @@ async def test_a_lost_answer_never_starts_it_twice(
     error = await error_of(stackspot.create("echo", "a"))
     assert (error.code, error.unsure) == ("unknown", True)
     assert str(error) == (
-        "StackSpot's answer was lost, so it is not known whether `echo` was started. I did not "
-        "start it again: look at StackSpot first, then ask again if it is needed."
+        "StackSpot's response was lost, so I don't know whether `echo` started. I did not "
+        "start it again. Check in StackSpot, then ask again if you need it."
     )
     assert (fake.count_executions("a"), fake.count("create")) == (1, 1)
 

@@ -59,7 +59,10 @@ async def test_failed_and_endless_runs_are_reported(
         (seen,) = await runs.open(one).check([row])
         assert (seen.state, words in seen.explanation) == (standing, True)
     (lost,) = await runs.open(one).check([replace(one.rows[0], id="01NOBODYKNOWSTHISONE000000")])
-    assert (lost.state, "no longer knows" in lost.explanation) == ("other", True)
+    assert (
+        lost.state,
+        "StackSpot no longer has this run of the quick command." in lost.explanation,
+    ) == ("other", True)
 
 
 async def test_a_lost_start_is_unsure_and_a_refused_one_is_not(
@@ -94,7 +97,7 @@ async def test_who_watches_sees_how_far_it_is(stackspot: StackSpot, fake: FakeSt
     (seen,) = await runs.open(one).watch([row], doing, "en")
     assert seen.state == "after"
     assert told == [
-        "is waiting for StackSpot to begin…",
+        "is waiting for StackSpot to start…",
         "is running the quick command… 42 % · Summarise",
     ]
     (before,) = await runs.open(one).watch(one.rows, doing, "en")

@@ -108,7 +108,7 @@ async def test_commands_and_files_are_completed(house: WebPonte, tmp_path: Path)
         terminal.type("look at @sal\t\r")
         await terminal.until("You said: look at @sales-of-may.csv")
         terminal.type("and @nothing-here.csv\r")
-        await terminal.until("There is no file nothing-here.csv here; your words go without it.")
+        await terminal.until("File nothing-here.csv not found. Your message was sent without it.")
         await terminal.until("You said: and")
     files = [one.message.attachments for one in house.rows.values()]
     assert [len(one) for one in files] == [0, 1, 0]
@@ -165,14 +165,14 @@ async def test_it_says_for_how_long_it_works(house: WebPonte, tmp_path: Path) ->
     seen = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
-        await turn.show(doing="is looking at the tables…")
+        await turn.show(doing="is reading the tables…")
         await seen.wait()
         return Answer("There.")
 
     house.script = script
     async with at_a_terminal(house, tmp_path, "1") as terminal:
         terminal.type("tables?\r")
-        await terminal.until(" s · is looking at the tables…")
+        await terminal.until(" s · is reading the tables…")
         seen.set()
         await terminal.until("There.")
 
@@ -181,7 +181,7 @@ async def test_a_person_who_has_read_of_a_failure_leaves_with_0(
     house: WebPonte, tmp_path: Path
 ) -> None:
     async def script(turn: Turn) -> Answer:
-        return Answer("The model's server does not answer.", "failed", code="model_down")
+        return Answer("The model's server is not responding", "failed", code="model_down")
 
     house.script = script
     async with at_a_terminal(house, tmp_path) as terminal:  # looks at the exit code

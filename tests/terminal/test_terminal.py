@@ -84,13 +84,13 @@ async def test_a_pipe_whose_message_failed_exits_1(house: WebPonte, tmp_path: Pa
 
     async def script(turn: Turn) -> Answer:
         if "down" in turn.message.text:
-            return Answer("The model's server does not answer.", "failed", code="model_down")
+            return Answer("The model's server is not responding", "failed", code="model_down")
         if "stop" in turn.message.text:
             return Answer("_Stopped._", "stopped")
         return Answer("Yes.")
 
     house.script = script
-    down = "The model's server does not answer.\n"
+    down = "The model's server is not responding"
     assert await run_piped(house, "down\n") == (1, down)
     assert await run_piped(house, "down\nup\n") == (1, f"{down}Yes.\n"), (
         "the rest is asked all the same"
@@ -120,7 +120,7 @@ async def test_a_person_sees_the_answer_grow(house: WebPonte) -> None:
     looked, half = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
-        await turn.show(doing="is looking at the tables…")
+        await turn.show(doing="is reading the tables…")
         await looked.wait()
         await turn.show("There are ")
         await half.wait()
@@ -131,7 +131,7 @@ async def test_a_person_sees_the_answer_grow(house: WebPonte) -> None:
     task = talking(house, hands, screen)
     await screen.until("You: ")
     hands.type("tables?\n")
-    await screen.until("is looking at the tables…")
+    await screen.until("is reading the tables…")
     looked.set()
     await screen.until("There are ")
     assert "tables." not in screen.getvalue()
@@ -247,7 +247,7 @@ async def test_what_is_refused_is_told_and_the_talk_goes_on(house: WebPonte) -> 
     code, out = await run_piped(house, f"{'x' * 2_000_000}\nnext\n")
     assert code == 1, "one message was refused"
     assert out.splitlines() == [
-        "That is too large: 1.9 MiB, and at most 1.9 MiB fit. Send a smaller one, or a file.",
+        "That is too large: 1.9 MiB. The limit is 1.9 MiB. Shorten it, or send it as a file.",
         "You said: next",
     ]
 

@@ -54,7 +54,7 @@ async def test_the_same_turn_as_events(house: WebPonte, client: httpx.AsyncClien
     begun, shown = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
-        await turn.show(doing="is looking at the tables…")
+        await turn.show(doing="is reading the tables…")
         await begun.wait()
         await turn.show("Hel")
         await shown.wait()
@@ -74,7 +74,7 @@ async def test_the_same_turn_as_events(house: WebPonte, client: httpx.AsyncClien
     assert names[0] == "progress"
     assert names[-3:] == ["card", "file", "done"]
     turn = seen[0].data["turn"]
-    assert Event("progress", {"turn": turn, "text": "is looking at the tables…"}) in seen
+    assert Event("progress", {"turn": turn, "text": "is reading the tables…"}) in seen
     told = "".join(event.data["text"] for event in seen if event.name == "delta")
     assert told == seen[-1].data["response"] == "Hello you", "the pieces are the whole answer"
     assert seen[-1].data["turn"] == turn
@@ -155,5 +155,5 @@ async def test_what_waits_its_turn_is_told_so(house: WebPonte, client: httpx.Asy
         first = (await until(stream, "progress"))[0]
         free.set()
         done = (await until(stream, "done"))[-1]
-    assert first.data["text"] == "Before this: 1."
+    assert first.data["text"] == "Queued messages before this one: 1."
     assert done.data["response"] == "did two"

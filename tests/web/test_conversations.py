@@ -100,7 +100,7 @@ async def test_only_the_last_answered_message_is_asked_again(
 
     refused = await again(first)
     assert (refused.status_code, refused.json()["error"]["message"]) == (
-        400, "I do not understand that request: only the last message can be asked again.",
+        400, "Invalid request: only the last message can be sent again.",
     )  # fmt: skip
     assert (await again("aaaaaaaaaaaaaaaa")).status_code == 404
     assert (await again(last)).json()["response"] == "You said: three"

@@ -135,7 +135,7 @@ async def test_refusals_are_worded_in_the_language_of_the_browser(
 ) -> None:
     english = await client.post("/chat", json={"message": ""})
     assert english.json()["error"]["message"] == (
-        "Your message is empty. Write a few words, or `help`."
+        "Your message is empty. Type a question, or `help`."
     )
 
 

@@ -139,7 +139,7 @@ async def post_and_read_error(house: WebPonte, body: bytes) -> tuple[int, str]:
 async def test_every_route_refuses_it(house: WebPonte, path: str) -> None:
     async with house.client() as web:
         for body, why in (
-            (request_with_field(b"{},", MAX_JSON_VALUES), "it holds too many values"),
+            (request_with_field(b"{},", MAX_JSON_VALUES), "it contains too many values"),
             (b"[" * 200, "it is nested too deeply"),
             (b"[" * 30 + b"]" * 29, "it is not JSON"),
         ):

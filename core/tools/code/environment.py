@@ -42,7 +42,7 @@ INSTALL_WAIT_SECONDS = 180.0
 """Seconds that a run waits for the installation, which then continues in the background."""
 STILL_INSTALLING = "they are still being installed"
 SHARED_FOLDER = Path("/var/cache/ponte")
-SETTING_UP = "is setting up Python for the first time, which takes about a minute…"
+SETTING_UP = "is setting up Python for the first time (about a minute)…"
 _MIN_VERSION = (3, 11)
 _VERSION_PROGRAM = "import sys; print(*sys.version_info[:3], sys.implementation.cache_tag)"
 _NOBODY_UID = 65534
@@ -60,11 +60,11 @@ _WARM = "import matplotlib.pyplot, openpyxl, pandas, PIL.Image, ponte_figures"
 
 _CAUSES = (
     ("No space left on device", "the disk is full"),
-    ("No module named pip", "pip is missing in Ponte's own environment"),
-    ("No module named venv", "this Python has no module venv"),
-    ("DO NOT MATCH THE HASHES", "a library is not the one that was pinned"),
-    ("Permission denied", "its folder cannot be written"),
-    ("No matching distribution", "a library cannot be had for this Python from where pip looks"),
+    ("No module named pip", "pip is missing in Ponte's environment"),
+    ("No module named venv", "this Python has no venv module"),
+    ("DO NOT MATCH THE HASHES", "a package does not match its pinned hash"),
+    ("Permission denied", "its folder is not writable"),
+    ("No matching distribution", "pip found no version of a package for this Python"),
     ("HTTPSConnectionPool", "the package index cannot be reached"),
     ("Temporary failure in name resolution", "the package index cannot be reached"),
     ("Connection", "the package index cannot be reached"),
@@ -76,14 +76,14 @@ Tell = Callable[[str], Awaitable[None]]
 class NoPython(PonteError):
     code = "no_python"
     sentence = (
-        "No Python 3.11 or newer can be read by other users of this machine, and code may not run "
-        "as root. Install one under /usr, or run Ponte as a user of its own."
+        "No Python 3.11 or newer is readable by other users, and code must not run as root. "
+        "Install one under /usr, or run Ponte as its own user."
     )
 
 
 class InstallationFailed(PonteError):
     code = "installation_failed"
-    sentence = "the libraries could not be installed: {cause}"
+    sentence = "the packages could not be installed: {cause}"
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause=cause)

@@ -26,23 +26,18 @@ SERVER_ERROR_CODES = (
 )
 """Errors that concern the server and not one run."""
 UNKNOWN_CODE_MODEL = (
-    "The model {model!r} is not known to the server. The operator must set PONTE_CODE_MODEL."
+    "The model's server does not have the model {model!r}. Check the setting PONTE_CODE_MODEL."
 )
-NO_CONTAINERS = (
-    "The model's server has no containers to run code in. The operator must set PONTE_CODE to "
-    "local, or to off."
-)
-UNFIT_MODEL = (
-    "The model {model!r} cannot run code. The operator must set PONTE_CODE_MODEL to another."
-)
-POLICY_REFUSAL = "OpenAI refuses to run this code: it is against its usage policies."
-RUN_UNKNOWN = "OpenAI did not answer to the end, so it is not known whether the code ran."
-SERVER_DOWN = "OpenAI cannot run code just now. Nothing ran; try again in a minute."
-RUN_REFUSED = "OpenAI refused to run the code ({reason}). Please tell the operator."
+NO_CONTAINERS = "The model's server has no containers to run code. Set PONTE_CODE to local or off."
+UNFIT_MODEL = "The model {model!r} can't run code. Set PONTE_CODE_MODEL to another model."
+POLICY_REFUSAL = "OpenAI rejected this code because it violates its usage policies."
+RUN_UNKNOWN = "OpenAI's response was cut off, so I don't know whether the code ran."
+SERVER_DOWN = "OpenAI can't run code right now. Nothing was run. Try again in a minute."
+RUN_REFUSED = "OpenAI rejected the code ({reason}). Contact the person who runs Ponte."
 NO_DETOUR = "do not try to get around it"
 DECLINED = "The model declined to run this code."
-NOT_RUN = "The model did not run the code. Please ask again."
-CODE_CUT = "The code is too long to be run there in one piece. Please run it in smaller ones."
+NOT_RUN = "The model did not run the code. Ask again."
+CODE_CUT = "The code is too long to run at once. Run it in smaller parts."
 
 
 def _names_tools(fault: ModelServerFault) -> bool:

@@ -14,8 +14,8 @@ from core.text.text import limit_combining_marks
 MAX_CODE_CHARACTERS = 60_000
 """Characters of code. The model must write each of them again."""
 _FENCED_CODE = re.compile(r"\s*```(?:python|py)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGNORECASE)
-NO_PROMPT = "There is no code to run. Write Python code, or what it is to do."
-CODE_TOO_LONG = "That code is too long to be run: {size} characters, and at most {limit} can be."
+NO_PROMPT = "There is no code to run. Write Python code, or describe what it should do."
+CODE_TOO_LONG = "The code is too long: {size} characters. The limit is {limit}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,18 +41,18 @@ MAX_KERNELS = 32
 WAS_IDLE = "it was idle for 20 minutes"
 KERNEL_EVICTED = "other conversations needed its memory"
 KERNEL_STOPPED = "the last run was stopped"
-ENDED = "it was ended"
-NEW_PYTHON = "its libraries were set up"
+ENDED = "it was shut down"
+NEW_PYTHON = "its packages were installed"
 _FAULTS = {
-    "timeout": "it ran for too long",
-    "memory": "it took too much memory",
-    "flooded": "it printed without end",
+    "timeout": "it ran too long",
+    "memory": "it used too much memory",
+    "flooded": "it printed too much",
     "died": "its process ended",
 }
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 PROOF_WAIT_SECONDS = 2.0
 """Seconds that a turn waits for the proof at Ponte's start, which takes 0.1 s."""
-WITHOUT_LIBRARIES = "{words}; without numpy, pandas and matplotlib: {lacks}"
+WITHOUT_LIBRARIES = "{words}; numpy, pandas and matplotlib are missing: {lacks}"
 LOCAL_DESCRIPTION = """\
 Run Python in a sandbox of this conversation. You get what it prints, the value of its last \
 expression, its error, and the names of the files that it leaves; figures of matplotlib, pictures \

@@ -77,14 +77,14 @@ class BrokenFrame(PonteError):
     """A line that is no valid frame (never shown). Nothing more is read from that kernel."""
 
     code = "broken_frame"
-    sentence = "What came from the sandbox is no frame."
+    sentence = "The sandbox sent an invalid frame."
 
 
 class FloodedOut(PonteError):
     """The code prints without end (never shown)."""
 
     code = "flooded"
-    sentence = "The code prints without end."
+    sentence = "The code prints too much."
 
 
 class _Frame(BaseModel):

@@ -36,19 +36,21 @@ _RESERVED_CHARACTERS = 1_000
 """Characters that are reserved for everything except the output."""
 
 STATE_RESET = (
-    "Python began anew, because {why}: variables from before are gone, and the files of this "
-    "conversation were put back."
+    "Python was restarted because {why}. Earlier variables are lost. The files of this "
+    "conversation were restored."
 )
-CODE_CHANGED = "The code that ran is not the code that was asked for; what ran is attached."
-NOTHING_PRINTED = "It ran, and printed nothing."
+CODE_CHANGED = (
+    "The code that ran differs from the code that was requested. The code that ran is attached."
+)
+NOTHING_PRINTED = "The code ran and printed nothing."
 STOPPED_BY: dict[Fault, str] = {
-    "timeout": "It was stopped, because it took too long.",
-    "memory": "It was stopped, because it took too much memory.",
-    "flooded": "It was stopped, because it printed without end.",
-    "died": "Its process ended before it was done.",
+    "timeout": "The code was stopped because it took too long.",
+    "memory": "The code was stopped because it used too much memory.",
+    "flooded": "The code was stopped because it printed too much.",
+    "died": "The Python process ended before the code finished.",
 }
-VARIABLES_LOST = "Variables are gone now."
-NO_CODE_GIVEN = "There is no code to run. Write Python code, or put it into a code block."
+VARIABLES_LOST = "Variables are lost."
+NO_CODE_GIVEN = "There is no code to run. Write Python code, or put it in a code block."
 
 
 def format_for_model(ran: RunResult, files: Sequence[File]) -> str:

@@ -65,8 +65,8 @@ _REST_TOOLS = frozenset({
 })  # fmt: skip
 _BRIDGE_TOOLS = frozenset({"nocodb_execute"})
 _NOT_CHECKED = (
-    "it does not list its tables, so the names of tables in {path} are not checked: a misspelt one "
-    "protects nothing"
+    "it does not list its tables, so table names in {path} cannot be checked; a misspelled "
+    "name protects nothing"
 )
 
 
@@ -80,11 +80,11 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health:
         """Return the line about NocoDB on the start screen. Asks no server."""
         if own.nocodb == "bridge":
-            return Health("nocodb", "on", "over the bridge")
+            return Health("nocodb", "on", "through the bridge")
         if own.nocodb == "rest":
-            return Health("nocodb", "on", "over its REST API")
+            return Health("nocodb", "on", "through its REST API")
         if own.nocodb_url:
-            return Health("nocodb", "off", "NOCODB_TOKEN is missing; set it too")
+            return Health("nocodb", "off", "NOCODB_TOKEN is missing. Set it too.")
         return Health("nocodb", "off", "set NOCODB_URL")
 
     def build(
@@ -129,9 +129,9 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
             tools = await bridge.list_tools(timeout=CHECK_TIMEOUT_SECONDS)
             if tools is None:
                 await bridge.check_health(timeout=CHECK_TIMEOUT_SECONDS)
-                words = say("the bridge answers; it does not say which tools it has")
+                words = say("the bridge responds, but does not list its tools")
             else:
-                words = say("the bridge answers; tools: {count}", count=len(tools))
+                words = say("the bridge responds; tools: {count}", count=len(tools))
             rules, base = deps.config.table_rules, own.nocodb_base_id or ""
             if rules.names_tables:
                 tables = await list_table_names(bridge, base, timeout=CHECK_TIMEOUT_SECONDS)
@@ -144,9 +144,9 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         known = await fetch_overview(api, Schemas(api, own.nocodb_base_id or ""))
         seen = known.visible_part(deps.config.table_rules)
         _check_names(deps, seen.unknown_names, known.all_tables)
-        words = say("NocoDB answers; {sight}", sight=seen.describe())
+        words = say("NocoDB responds; {sight}", sight=seen.describe())
         if seen.is_read_only:
-            words += "; " + say("it can change nothing")
+            words += "; " + say("read-only")
         return [Health("nocodb", "on", words)]
 
 
@@ -158,7 +158,7 @@ def _check_names(
     """Raise PonteError if rules name tables that do not exist."""
     if unknown:
         raise PonteError(
-            "{path} has rules for tables that are not there, which protect nothing: {names}",
+            "{path} has rules for tables that do not exist and so protect nothing: {names}",
             path=deps.shared.ponte_config.name,
             names=", ".join(_name_with_suggestion(name, tables) for name in unknown),
         )  # fmt: skip

@@ -207,82 +207,82 @@ NOCODB_ERRORS = ErrorTable(
     NocoError,
     on(HttpDown, *AWAY_STATUSES).raises(
         "nocodb_down",
-        "NocoDB cannot be reached. Please try again in a minute; "
-        "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
+        "Cannot reach NocoDB. Try again in a minute. If it keeps failing, check NOCODB_URL "
+            "and whether NocoDB is running.",
         retry=True, outcome_unknown=was_sent,
     ),
     on(HttpTimeout).raises(
-        "nocodb_silent", "NocoDB did not answer in time. Please try again in a minute.",
+        "nocodb_silent", "NocoDB did not respond in time. Try again in a minute.",
         hint=_ASK_FOR_LESS, outcome_unknown=was_sent,
     ),
     on(HttpTooLarge).raises(
-        "too_large", "The answer of NocoDB is too large.",
+        "too_large", "NocoDB's response is too large.",
         hint=_ASK_FOR_LESS, outcome_unknown=True,
     ),
     on(401).raises(
-        "nocodb_token", "NocoDB does not accept the token. The operator must check NOCODB_TOKEN.",
+        "nocodb_token", "NocoDB rejected the token. Check the setting NOCODB_TOKEN.",
         hint=_NO_RETRY,
     ),
     on(403, when=lambda answer: bool(_find_role(answer))).raises(
         "nocodb_forbidden",
-        "NocoDB's user for me has the role {role}, which may not do that. "
-        "The operator can give it the role Editor in NocoDB.",
+        "Ponte's NocoDB user has the role {role}, which does not allow this. Give it the "
+            "role Editor in NocoDB.",
         hint="tell the person; do not look for another way",
         values=lambda answer: {"role": _find_role(answer)},
     ),
     on(403).raises(
         "nocodb_forbidden",
-        "NocoDB's user for me may not see that. The operator must invite that user to the base.",
+        "Ponte's NocoDB user does not have access to this. Invite that user to the base in "
+            "NocoDB.",
         hint="tell the person; do not look for another way",
     ),
     on(429).raises(
-        "nocodb_busy", "NocoDB has too much to do. Please try again in {seconds} s.",
+        "nocodb_busy", "NocoDB is busy. Try again in {seconds} s.",
         retry=True, values=lambda answer: {"seconds": round(seconds_to_wait(answer))},
     ),
     on(SERVER_ERRORS).raises(
         "nocodb_failed",
-        "NocoDB failed on its own side (status {status}). Please try again in a minute; "
-        "if it goes on, tell the operator.",
+        "NocoDB failed (status {status}). Try again in a minute. If it keeps failing, "
+            "contact the person who runs Ponte.",
         hint=error_text, retry=True, outcome_unknown=True,
         values=lambda answer: {"status": answer.status},
     ),
     on(HttpAnswer, when=_is_not_nocodb).raises(
         "nocodb_missing",
-        "There is no NocoDB with the API that I speak (v3) at the address that is set. "
-        "The operator must check NOCODB_URL, and that NocoDB is 0.301 or newer.",
+        "NocoDB's API v3 was not found at this URL. Check NOCODB_URL, and that NocoDB is "
+            "version 0.301 or newer.",
     ),
     on(HttpAnswer, when=_has_reason("ERR_RECORD_NOT_FOUND")).raises(
-        "not_found", "There is no row {id} in that table.",
+        "not_found", "Row {id} not found in this table.",
         values=lambda answer: {"id": _missing_row(answer)},
     ),
     on(HttpAnswer, when=_has_reason("ERR_TABLE_NOT_FOUND")).raises(
-        "unknown_table", "NocoDB has that table no longer.", hint=_LOOK_AGAIN
+        "unknown_table", "This table no longer exists in NocoDB.", hint=_LOOK_AGAIN
     ),
     on(HttpAnswer, when=_has_reason("ERR_BASE_NOT_FOUND")).raises(
         "wrong_base",
-        "NocoDB has no base with the id that is set. The operator must check NOCODB_BASE_ID.",
+        "NocoDB has no base with this ID. Check the setting NOCODB_BASE_ID.",
         hint=_NO_RETRY,
     ),
     on(HttpAnswer, when=_has_reason("ERR_FIELD_NOT_FOUND")).raises(
-        "unknown_field", "NocoDB has that field no longer.", hint=_LOOK_AGAIN
+        "unknown_field", "This field no longer exists in NocoDB.", hint=_LOOK_AGAIN
     ),
     on(
         HttpAnswer, when=_has_reason("ERR_INVALID_FILTER", "ERR_FILTER_VERIFICATION_FAILED")
-    ).raises("bad_filter", "NocoDB does not accept that filter.", hint=error_text),
+    ).raises("bad_filter", "NocoDB rejected the filter.", hint=error_text),
     on(HttpAnswer, when=_has_reason("ERR_INVALID_VALUE_FOR_FIELD")).raises(
-        "bad_value", "NocoDB does not accept a value.", hint=error_text
+        "bad_value", "NocoDB rejected a value.", hint=error_text
     ),
     on(HttpAnswer, when=_has_reason("ERR_INVALID_PK_VALUE")).raises(
-        "not_found", "A row of that table cannot have such an id.", hint=error_text
+        "not_found", "That is not a valid row ID for this table.", hint=error_text
     ),
     on(HttpAnswer, when=_has_reason("ERR_INVALID_OFFSET_VALUE")).raises(
-        "bad_page", "There is no such page.", hint="ask for an earlier page"
+        "bad_page", "Page not found.", hint="ask for an earlier page"
     ),
-    on(HttpAnswer).raises("bad_call", "NocoDB does not accept that call.", hint=error_text),
+    on(HttpAnswer).raises("bad_call", "NocoDB rejected the request.", hint=error_text),
     on().raises(
         "nocodb_unreadable",
-        "NocoDB answered something that I cannot read. "
-        "The operator must check that NOCODB_URL is NocoDB's own address.",
+        "NocoDB sent an unreadable response. Check that NOCODB_URL is the URL of NocoDB itself.",
         outcome_unknown=True,
     ),
 )  # fmt: skip
@@ -573,7 +573,9 @@ class NocoApi:
         except NocoError:
             rows = ()
         if len(rows) != len(body):
-            raise WriteUnsure("NocoDB did not say which rows it wrote.", code="nocodb_unreadable")
+            raise WriteUnsure(
+                "NocoDB did not report which rows it saved.", code="nocodb_unreadable"
+            )
         return rows
 
     async def _read(self, path: str, asked: Mapping[str, str] | None = None) -> Json:

@@ -67,9 +67,7 @@ _COMPUTED = {name for name, type in FIELD_TYPES.items() if type.is_computed or t
 _SYSTEM = ("CreatedAt", "UpdatedAt", "CreatedBy", "UpdatedBy", "nc_order")
 _KEYS = ("Id", "id", "ID")
 
-RECREATED_NOTE = (
-    "When this is undone the rows come back with new ids, and without their links to other rows."
-)
+RECREATED_NOTE = "If you undo this, the rows get new IDs and lose their links to other rows."
 _KINDS: tuple[WriteKind, ...] = get_args(WriteKind)
 _OURS = (*BRIDGE_READ_TOOLS, *BRIDGE_WRITE_TOOLS)
 
@@ -179,7 +177,7 @@ class BridgeDriver(TableDriver):
 
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
         return ToolError(
-            "There is no row {ids} in that table.", code="not_found", ids=", ".join(ids[:5])
+            "Row {ids} not found in this table.", code="not_found", ids=", ".join(ids[:5])
         )
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
@@ -200,7 +198,7 @@ class BridgeDriver(TableDriver):
         made = result if isinstance(result, list) else [result]
         ids = [_row_id(one, schema) for one in made if isinstance(one, dict)]
         if len(ids) != len(rows) or not all(ids):
-            raise WriteUnsure("The bridge did not say which rows it made.")
+            raise WriteUnsure("The bridge did not report which rows it created.")
         return ids
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
@@ -320,7 +318,7 @@ class BridgeTableFilter:
             await self._check_table(self._views[view], _no_such_view())
         if tool == "global_search":
             raise ToolError(
-                "Searching all tables at once is off here.",
+                "Searching all tables at once is turned off.",
                 code="not_offered", hint="ask one table at a time with list_records",
             )  # fmt: skip
 
@@ -449,7 +447,7 @@ class BridgeSource:
         for name, value in args.items():
             if name.endswith("_id") and not BRIDGE_ID_PATTERN.fullmatch(_id_text(value)):
                 raise ToolError(
-                    "`{name}` is not an id.", code="bad_arguments", hint=str(known), name=name[:64]
+                    "`{name}` is not an ID.", code="bad_arguments", hint=str(known), name=name[:64]
                 )
         await self._hiding.check(tool, args)
         return _fit_page(
@@ -487,7 +485,7 @@ class BridgeSource:
             writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
         )
         return ExecuteTool.of(
-            function, name="nocodb_execute", effect="read", doing="is looking at the tables…",
+            function, name="nocodb_execute", effect="read", doing="is reading the tables…",
             strict=False, description=description,
         )  # fmt: skip
 
@@ -501,15 +499,13 @@ class BridgeSource:
             near = difflib.get_close_matches(tool, self._offered, 1)
             hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._offered)
             raise ToolError(
-                "The bridge has no tool of that name that may be used.",
+                "The bridge has no tool with this name, or it is not allowed here.",
                 code="unknown_tool", hint=hint,
             )  # fmt: skip
         if known.effect not in ("read", most):
-            raise _not_offered(
-                "{tool} does more than may be done here through the bridge.", tool=tool
-            )
+            raise _not_offered("{tool} does more than is allowed through the bridge.", tool=tool)
         if tool not in self._offered:
-            raise _not_offered("This bridge does not offer {tool}.", tool=tool)
+            raise _not_offered("This bridge does not have the tool {tool}.", tool=tool)
         return known
 
 
@@ -564,28 +560,27 @@ def _native_id(id: str) -> int | str:
 def _describe_tools(names: Collection[str] | None) -> str:
     """Return a line for the operator. None means that the bridge does not list its tools."""
     if names is None:
-        return say("bridge; it does not tell its tools")
+        return say("bridge; it does not list its tools")
     readable = len(set(names).intersection(BRIDGE_READ_TOOLS))
-    return say("bridge; of its {total} tools {shown} read", total=len(names), shown=readable)
+    return say(
+        "bridge; {shown} of its {total} tools are read-only", total=len(names), shown=readable
+    )
 
 
 def _no_such_table() -> ToolError:
-    return ToolError(
-        "There is no such table.", code="not_found", hint="find tables with list_tables"
-    )
+    return ToolError("Table not found.", code="not_found", hint="find tables with list_tables")
 
 
 def _unreadable_list() -> ToolError:
     return ToolError(
-        "The bridge's list of tables cannot be read, so it cannot be said which of them you may "
-        "see.",
+        "I couldn't read the bridge's list of tables, so I don't know which ones you can see.",
         code="bridge_unreadable", hint="ask for a table by its id",
     )  # fmt: skip
 
 
 def _no_such_view() -> ToolError:
     return ToolError(
-        "There is no such view.", code="not_found", hint="find a table's views with list_views"
+        "View not found.", code="not_found", hint="find a table's views with list_views"
     )
 
 
@@ -676,7 +671,7 @@ def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
         raise _bad_call(tool, "it names no row")
     if len(rows) > MAX_PROPOSAL_ROWS:
         raise ToolError(
-            "That is {count} rows; at most {most} fit in one proposal.",
+            "That is {count} rows. One request can have at most {most}.",
             code="too_many_rows",
             hint="propose them in parts",
             count=len(rows),
@@ -695,17 +690,20 @@ def _check_fields(table: BridgeTable, data: Data) -> None:
         ]
         hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(known)[:30])
         raise ToolError(
-            "That table has no field {name!r}.", code="unknown_field", hint=hint, name=unknown[:64]
+            "Field {name!r} not found in this table.",
+            code="unknown_field",
+            hint=hint,
+            name=unknown[:64],
         )
     if own := sorted(name for name in data if name in table.computed):
         raise ToolError(
-            "NocoDB fills these fields itself, or they are links: {names}.",
+            "These fields can't be written, because NocoDB fills them or they are links: {names}.",
             code="computed_field", hint="leave them out", names=", ".join(own[:5]),
         )  # fmt: skip
 
 
 def _bad_call(tool: BridgeTool, what: str) -> ToolError:
     return ToolError(
-        "The call of {tool} cannot be: {what}.", code="bad_arguments", hint=str(tool),
+        "Invalid call of {tool}: {what}.", code="bad_arguments", hint=str(tool),
         tool=tool.name, what=what,
     )  # fmt: skip

@@ -163,74 +163,73 @@ BRIDGE_ERRORS = ErrorTable(
     BridgeError,
     on(HttpDown, *AWAY_STATUSES).raises(
         "bridge_down",
-        "The NocoDB bridge cannot be reached. Please try again in a minute; "
-        "if it goes on, the operator must check NOCODB_URL and that the bridge runs.",
+        "Cannot reach the NocoDB bridge. Try again in a minute. If it keeps failing, check "
+            "NOCODB_URL and whether the bridge is running.",
         retry=True, outcome_unknown=was_sent,
     ),
     on(HttpTimeout).raises(
         "bridge_silent",
-        "The NocoDB bridge did not answer in time. Please try again in a minute.",
+        "The NocoDB bridge did not respond in time. Try again in a minute.",
         hint="ask for fewer rows or fields", outcome_unknown=was_sent,
     ),
     on(HttpTooLarge).raises(
-        "too_large", "The answer of the NocoDB bridge is too large.",
+        "too_large", "The NocoDB bridge's response is too large.",
         hint="ask for fewer rows or fields", outcome_unknown=True,
     ),
     on(422).raises(
-        "malformed", "The NocoDB bridge found the call of {tool} malformed.",
+        "malformed", "The NocoDB bridge rejected the call of {tool} as malformed.",
         hint=_malformed_fields,
     ),
     on(401, 403).raises(
         "bridge_refused",
-        "The NocoDB bridge refuses us (status {status}). The operator must check NOCODB_TOKEN.",
+        "The NocoDB bridge rejected the token (status {status}). Check the setting NOCODB_TOKEN.",
         values=lambda answer: {"status": answer.status},
     ),
     on(301, 302, 307, 308, 404, 405).raises(
         "bridge_missing",
-        "There is no NocoDB bridge at the address that is set. "
-        "The operator must check NOCODB_URL: it ends in /execute.",
+        "No NocoDB bridge was found at this URL. Check NOCODB_URL; it ends in /execute.",
     ),
     on(429).raises(
-        "bridge_busy", "The NocoDB bridge has too much to do. Please try again in a minute."
+        "bridge_busy", "The NocoDB bridge is busy. Try again in a minute."
     ),
     on(HttpAnswer, when=lambda answer: bool(_wrong_arguments(answer))).raises(
-        "bad_arguments", "The arguments do not fit {tool}.", hint=_wrong_arguments
+        "bad_arguments", "Invalid arguments for {tool}.", hint=_wrong_arguments
     ),
     on(HttpAnswer, when=lambda answer: "Unknown tool" in _error_detail(answer)).raises(
-        "unknown_tool", "This bridge does not know {tool}."
+        "unknown_tool", "This bridge does not have the tool {tool}."
     ),
     on(HttpAnswer, when=_does_not_reach_nocodb).raises(
         "nocodb_down",
-        "The bridge does not reach its NocoDB. Please try again in a minute; "
-        "if it goes on, tell the operator.",
+        "The bridge cannot reach NocoDB. Try again in a minute. If it keeps failing, contact "
+            "the person who runs Ponte.",
         outcome_unknown=True,
     ),
     on(HttpAnswer, when=_nocodb_answered(404)).raises(
-        "not_found", "This bridge cannot do {tool}: its NocoDB answers 404 (not found).",
+        "not_found", "This bridge can't use {tool}: its NocoDB responds with 404 (not found).",
         hint="check the ids; if they are right, this copy of the bridge lacks {tool}: "
         "use another tool, or say that the operator can set NOCODB_URL to NocoDB itself",
     ),
     on(HttpAnswer, when=_nocodb_answered(401, 403)).raises(
         "nocodb_refused",
-        "NocoDB does not let the bridge do {tool} (status {status}). "
-        "The operator must check the bridge's own token.",
+        "NocoDB does not allow the bridge to use {tool} (status {status}). Check the "
+            "bridge's own token.",
         values=lambda answer: {"status": _nocodb_status(answer)},
     ),
     on(HttpAnswer, when=_nocodb_answered(400, 422)).raises(
-        "bad_arguments", "NocoDB does not accept the arguments of {tool}.",
+        "bad_arguments", "NocoDB rejected the arguments of {tool}.",
         hint=lambda answer: withhold_secrets(_error_detail(answer)),
     ),
     on(HttpAnswer, when=_nocodb_answered(429)).raises(
-        "nocodb_busy", "NocoDB has too much to do. Please try again in half a minute."
+        "nocodb_busy", "NocoDB is busy. Try again in half a minute."
     ),
     on(HttpAnswer).raises(
-        "bridge_failed", "The bridge could not do {tool}.",
+        "bridge_failed", "The bridge could not run {tool}.",
         hint=lambda answer: withhold_secrets(_error_detail(answer)), outcome_unknown=True,
     ),
     on().raises(
         "bridge_unreadable",
-        "The NocoDB bridge answered something that I cannot read. "
-        "The operator must check that NOCODB_URL is a bridge's address.",
+        "The NocoDB bridge sent an unreadable response. Check that NOCODB_URL is the URL of "
+            "a bridge.",
         outcome_unknown=True,
     ),
 )  # fmt: skip
@@ -320,7 +319,7 @@ class BridgeApi:
         answer = await self._http.post_json(self._url, call, headers=self._headers, timeout=timeout)
         if not isinstance(answer, Mapping) or "result" not in answer:
             raise BridgeError(
-                "The NocoDB bridge answered {tool} without a result.",
+                "The NocoDB bridge returned no result for {tool}.",
                 code="bridge_unreadable", unsure=True, tool=tool,
             )  # fmt: skip
         return answer["result"]

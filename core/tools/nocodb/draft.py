@@ -110,7 +110,7 @@ class DraftBuilder:
             unchanged += not of_row
             writes += of_row
         if not writes:
-            raise ToolError("Those rows hold these values already.", code="no_change")
+            raise ToolError("Those rows already have these values.", code="no_change")
         return self._build_draft(schema, "update", writes), unchanged
 
     async def draft_delete(self, schema: TableSchema, ids: Sequence[str]) -> Draft:
@@ -127,7 +127,7 @@ class DraftBuilder:
         snapshots = await self._fetch_existing(schema, [id], {field.title})
         writes = await self._link_writes(schema, id, field, add, remove, snapshots[id])
         if not writes:
-            raise ToolError("Those links are so already.", code="no_change")
+            raise ToolError("Those links already exist.", code="no_change")
         return self._build_draft(schema, "update", writes)
 
     def _build_draft(
@@ -203,7 +203,7 @@ class DraftBuilder:
         found = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
         if missing := [id for id in ids if id not in found]:
             raise NocoError(
-                "There is no row {ids} in {table}.",
+                "Row {ids} not found in {table}.",
                 code="not_found", hint="find ids with nocodb_query",
                 ids=", ".join(missing[:5]), table=field.related_title or field.title,
             )  # fmt: skip
@@ -232,7 +232,7 @@ def check_row_count(count: int) -> None:
         raise _bad_call("it names no row")
     if count > MAX_PROPOSAL_ROWS:
         raise ToolError(
-            "That is {count} rows; at most {most} fit in one proposal.",
+            "That is {count} rows. One request can have at most {most}.",
             code="too_many_rows",
             hint="propose a part, and say so",
             count=count,
@@ -249,7 +249,7 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
         raise _bad_call("a field comes twice in a row")
     if own := [field.title for field, _ in fields if field.is_computed]:
         raise ToolError(
-            "NocoDB fills these fields itself: {names}.",
+            "These fields can't be written, because NocoDB fills them: {names}.",
             code="computed_field", hint="leave them out", names=", ".join(own[:5]),
         )  # fmt: skip
     return fields
@@ -319,8 +319,8 @@ class WriteTools:
         """
         if bool(changes) == bool(filters or set) or bool(filters) != bool(set):
             raise ToolError(
-                "Rows are named either by `changes`, or by `filters` and `set`; all rows of a "
-                "table are never changed at once.", code="bad_arguments",
+                "Give either `changes`, or `filters` with `set`. You can't change all rows "
+                    "of a table at once.", code="bad_arguments",
             )  # fmt: skip
         names = [name for change in changes for name in change.fields]
         known = await self._find_writable_table(
@@ -360,8 +360,7 @@ class WriteTools:
         """
         if bool(ids) == bool(filters):
             raise ToolError(
-                "Rows are named either by `ids` or by `filters`; all rows of a table are never "
-                "deleted at once.",
+                "Give either `ids` or `filters`. You can't delete all rows of a table at once.",
                 code="bad_arguments",
             )
         known = await self._find_writable_table(table, [each.field for each in filters])
@@ -411,7 +410,7 @@ class WriteTools:
         for title, id in touched:
             if id and self._schemas.rules().is_closed(title, id):
                 raise ToolError(
-                    "The table {table} may only be read here. The operator can change that.",
+                    "The table {table} is read-only here. This is set in ponte.toml.",
                     code="read_only", hint="tell the person; do not look for another way",
                     table=title,
                 )  # fmt: skip
@@ -428,7 +427,7 @@ class WriteTools:
         keys = tuple(each for each in table.fields if each.type == "ID")
         found = await self._reading.fetch_all(selection, ColumnChoice(keys))
         if not found.records:
-            raise ToolError("No row fits those filters.", code="no_rows")
+            raise ToolError("No row matches those filters.", code="no_rows")
         if not found.is_complete or found.total > MAX_PROPOSAL_ROWS:
             check_row_count(max(found.total, MAX_PROPOSAL_ROWS + 1))
         return [record.id for record in found.records]
@@ -438,18 +437,18 @@ def _check_unowned(rows: Iterable[LinkableRow], hint: str) -> None:
     for one in rows:
         if one.owner is not None:
             raise ToolError(
-                "{row} belongs to {owner} (row {id}) already.",
+                "{row} already belongs to {owner} (row {id}).",
                 code="linked_elsewhere", hint=hint, row=one.row["title"],
                 owner=one.owner["title"], id=one.owner["id"],
             )  # fmt: skip
 
 
 def _single_link_error(field: Field) -> ToolError:
-    return ToolError("The link {field} holds one row at most.", code="bad_value", field=field.title)
+    return ToolError("The link {field} can have only one row.", code="bad_value", field=field.title)
 
 
 def _bad_call(why: str) -> ToolError:
-    return ToolError("The call cannot be: {why}.", code="bad_arguments", why=why)
+    return ToolError("Invalid call: {why}.", code="bad_arguments", why=why)
 
 
 def _check_unique(ids: Sequence[Id]) -> list[str]:
@@ -459,7 +458,7 @@ def _check_unique(ids: Sequence[Id]) -> list[str]:
     twice = sorted({id for id in told if told.count(id) > 1})
     if twice:
         raise ToolError(
-            "These rows come twice: {ids}.", code="bad_arguments",
+            "These rows appear twice: {ids}.", code="bad_arguments",
             hint="name each row once, with all its fields", ids=", ".join(twice[:5]),
         )  # fmt: skip
     return told

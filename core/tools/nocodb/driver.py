@@ -99,8 +99,7 @@ class TableSchema:
         if moved := self.changed_fields(target, names):
             told = {CONCEALED_LINK if name in target["concealed"] else name for name in moved}
             raise ToolError(
-                "The table {table} was changed since this was proposed ({names}). "
-                "Please ask for it again.",
+                "The table {table} changed after this request ({names}). Ask for it again.",
                 code="drift", table=self.title, names=", ".join(sorted(told)[:5]),
             )  # fmt: skip
 

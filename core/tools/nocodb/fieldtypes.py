@@ -250,7 +250,7 @@ def _refuse_files(field: Field, value: object, zone: tzinfo) -> None:
 def value_error(field: Field, why: str) -> ToolError:
     """Return the error for a value that the field cannot hold."""
     return ToolError(
-        "That does not fit the field {field}: {why}.",
+        "Invalid value for the field {field}: {why}.",
         code="bad_value", hint="ask the person where you are not sure",
         field=field.title, why=why,
     )  # fmt: skip

@@ -102,7 +102,7 @@ _SENTENCES: dict[Op, str] = {
     "gte": "{field} is at least {value}",
     "lt": "{field} is less than {value}",
     "lte": "{field} is at most {value}",
-    "between": "{field} is from {value} to {last}",
+    "between": "{field} is between {value} and {last}",
     "contains": "{field} contains {value}",
     "not_contains": "{field} does not contain {value}",
     "in": "{field} is one of {value}",
@@ -110,12 +110,12 @@ _SENTENCES: dict[Op, str] = {
     "notblank": "{field} is not empty",
 }
 _DATE_SENTENCES: dict[Op, str] = {
-    "eq": "{field} is within {value}",
-    "neq": "{field} is not within {value}",
+    "eq": "{field} is in {value}",
+    "neq": "{field} is not in {value}",
     "gt": "{field} is after {value}",
-    "gte": "{field} is within or after {value}",
+    "gte": "{field} is on or after {value}",
     "lt": "{field} is before {value}",
-    "lte": "{field} is within or before {value}",
+    "lte": "{field} is on or before {value}",
 }
 _CHECKED, _NOT_CHECKED = "{field} is checked", "{field} is not checked"
 _AND, _OR = "{one} and {other}", "{one} or {other}"
@@ -172,7 +172,7 @@ class TimeSpan:
             span = None
         if span is None or not 1 < span.start.year < span.end.year + 1 < 9999:
             raise ToolError(
-                "{text!r} is not a date that I know.",
+                "{text!r} is not a valid date.",
                 code="bad_date",
                 hint=f"write 2026-11-20, 2026-11, 2026, 2026-11-20T09:30, or one of: {DATE_WORDS}",
                 text=text[:64],
@@ -251,7 +251,7 @@ class RowSelection:
         """
         if len(filters) > MAX_FILTERS:
             raise ToolError(
-                "Those are {count} filters; at most {most} fit in one call.",
+                "That is {count} filters. One call can have at most {most}.",
                 code="bad_filter", count=len(filters), most=MAX_FILTERS,
             )  # fmt: skip
         made = [
@@ -342,7 +342,7 @@ _PERIOD_STARTS: dict[str, Callable[[date, int], date]] = {
 
 def filter_error(why: str) -> ToolError:
     """Return the error for a filter that is not valid."""
-    return ToolError("That filter does not fit: {why}.", code="bad_filter", why=why)
+    return ToolError("Invalid filter: {why}.", code="bad_filter", why=why)
 
 
 def date_condition(field: Field, op: Op, given: Sequence[object], now: datetime) -> FilterCondition:
@@ -559,7 +559,7 @@ def _check_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
     if op in ops:
         return op
     raise ToolError(
-        "The field {field} ({type}) cannot be filtered by {op}.",
+        "The field {field} ({type}) can't be filtered with {op}.",
         code="bad_filter", hint=f"use one of {', '.join(ops)}",
         field=field.title, type=field.type, op=op,
     )  # fmt: skip

@@ -240,7 +240,7 @@ def check_not_withheld(field: Field) -> None:
     """Raise ToolError for a secret field: filters and groups must not reveal it either."""
     if redact({field.title: True})[field.title] is not True:
         raise ToolError(
-            "The field {field} is withheld here.",
+            "The field {field} is hidden here.",
             code="withheld", hint="leave it out", field=field.title,
         )  # fmt: skip
 
@@ -353,8 +353,8 @@ class QueryTools:
         self, ctx: ToolContext, asked: TableQuestion, wish: ColumnChoice
     ) -> tuple[SelectedRows, File | None]:
         if ctx.files is None:
-            raise ToolError("Files cannot be sent here.", code="no_files", hint="leave export out")
-        await ctx.show_progress(say("is reading the rows for a file…", ctx.locale))
+            raise ToolError("Files can't be sent here.", code="no_files", hint="leave export out")
+        await ctx.show_progress(say("is reading rows for a file…", ctx.locale))
         rows = await self.reading.fetch_all(asked.selection, wish)
         if not rows.records:
             return rows, None

@@ -56,12 +56,11 @@ class RestDriver(TableDriver):
     name = "nocodb"
     typed = True
     recreated = (
-        "When this is undone, the rows come back with new ids, with their links and files; "
-        "NocoDB then fills these in anew: {names}."
+        "If you undo this, the rows get new IDs and keep their links and files. NocoDB sets "
+        "new values for {names}."
     )
     refilled = (
-        "NocoDB filled these in anew: {names}. Comments on the old rows and their history "
-        "did not come back."
+        "NocoDB set new values for {names}. Comments and history of the old rows were not restored."
     )
 
     def __init__(self, api: NocoApi) -> None:
@@ -108,7 +107,7 @@ class RestDriver(TableDriver):
 
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> NocoError:
         return NocoError(
-            "There is no row {ids} in {table}.",
+            "Row {ids} not found in {table}.",
             code="not_found", hint="find ids with nocodb_query; propose it without these",
             ids=", ".join(ids[:10]), table=schema.title,
         )  # fmt: skip

@@ -39,7 +39,7 @@ MAX_TITLE_CHARACTERS = 60
 """Characters of a name that a model reads."""
 CUT_MARK = "…"
 """Ends a name that was cut."""
-UNKNOWN_TABLES = "{sight}; rules for tables in the operator's file protect nothing: `ponte doctor`"
+UNKNOWN_TABLES = "{sight}; some table rules in ponte.toml protect nothing, see `ponte doctor`"
 """Shown if rules name tables that do not exist."""
 _MAX_SUGGESTED_NAMES = 30
 """Titles in a hint."""
@@ -169,7 +169,7 @@ class TableDescription:
         found = find_by_name(name, self.fields)
         if found is None:
             raise NocoError(
-                "The table {table} has no field {name!r}.",
+                "Field {name!r} not found in the table {table}.",
                 code="unknown_field", hint=suggest_names(name, self.fields),
                 table=self.title, name=name[:64],
             )  # fmt: skip
@@ -277,7 +277,7 @@ class Schemas:
             found = find_by_name(name, await self.visible_tables())
         if found is None:
             raise NocoError(
-                "There is no table {name!r} here.",
+                "Table {name!r} not found.",
                 code="unknown_table", hint=suggest_names(name, await self.visible_tables()),
                 name=name[:64],
             )  # fmt: skip
@@ -331,13 +331,13 @@ class Schemas:
             return found or NocoBase(self._base_id, self._base_id)
         if not bases:
             raise NocoError(
-                "NocoDB shows me no base. The operator must invite the token's user to one.",
+                "NocoDB shows no base. Invite the token's user to a base in NocoDB.",
                 code="no_base",
             )
         if len(bases) > 1:
             raise NocoError(
-                "NocoDB shows me {count} bases, and I work in one. "
-                "The operator must set NOCODB_BASE_ID to one of: {bases}.",
+                "NocoDB shows {count} bases, and Ponte uses one. Set NOCODB_BASE_ID to one "
+                    "of: {bases}.",
                 code="several_bases", count=len(bases),
                 bases=", ".join(f"{each.id} ({each.title})" for each in bases[:8]),
             )  # fmt: skip
@@ -466,7 +466,7 @@ def build_tables_tool(
     )
     return FunctionTool.of(
         nocodb_tables,
-        effect="read", doing="is looking at the tables…", description=description.strip(),
+        effect="read", doing="is reading the tables…", description=description.strip(),
     )  # fmt: skip
 
 
@@ -483,7 +483,7 @@ def check_titles(
     if titles - known and any(each.title not in titles for each in asked if each.type != "ID"):
         api.record_drift()
         raise NocoError(
-            "Fields of the table {table} were renamed a moment ago.",
+            "Fields of the table {table} were just renamed.",
             code="renamed", hint="look at nocodb_tables, then call again with the names of now",
             table=table.title,
         )  # fmt: skip

@@ -109,7 +109,7 @@ def check_function(field: Field, fn: Fn) -> Fn:
     if fn in known:
         return fn
     raise ToolError(
-        "There is no {fn} of the field {field} ({type}).",
+        "{fn} can't be computed for the field {field} ({type}).",
         code="bad_aggregate", hint=f"use one of {', '.join(known)}",
         fn=fn, field=field.title, type=field.type,
     )  # fmt: skip
@@ -168,7 +168,7 @@ def group_records(
     dated = field.is_time
     if bucket and not dated:
         raise ToolError(
-            "{field} holds no dates, so it has no {bucket}.",
+            "{field} does not contain dates, so it can't be grouped by {bucket}.",
             code="bad_group", hint="leave bucket out", field=field.title, bucket=bucket,
         )  # fmt: skip
     groups: dict[str, list[NocoRecord]] = {}
@@ -245,7 +245,7 @@ class SummarizeTool:
             bucket: for a group_by of dates
         """
         if len(aggregates) > MAX_FIGURES:
-            raise ToolError("At most {most} figures fit in one call.", code="bad_aggregate",
+            raise ToolError("One call can compute at most {most} figures.", code="bad_aggregate",
                             most=MAX_FIGURES)  # fmt: skip
         names = [*(each.field for each in aggregates), *([group_by] if group_by else [])]
         asked = await self._query.resolve_question(ctx, table, filters, match, names)
@@ -431,5 +431,5 @@ def _format_figure(figure: Figure) -> object:
 def _build_tool(function: Function, more: str) -> FunctionTool:
     said = Docstring.parse(function.__doc__ or "").description
     return FunctionTool.of(
-        function, effect="read", doing="is looking at the tables…", description=f"{said} {more}"
+        function, effect="read", doing="is reading the tables…", description=f"{said} {more}"
     )

@@ -27,8 +27,8 @@ from core.tools.nocodb.fieldtypes import Field, is_same_entry, linked_ids
 
 CELL_BY_CELL = "apart"
 """Key in a draft's target: each field is restored by itself, and changed fields are left alone."""
-_ROWS_UNKNOWN = "What was in those rows is not known, so they cannot be brought back."
-_NOTHING_TO_UNDO = "Nothing of what was written there can be taken back."
+_ROWS_UNKNOWN = "The earlier values of those rows are unknown, so they can't be restored."
+_NOTHING_TO_UNDO = "Nothing that was saved there can be undone."
 
 log = structlog.get_logger("nocodb")
 

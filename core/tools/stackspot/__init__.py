@@ -89,7 +89,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             return Health("stackspot", "on", say("realm {realm}", realm=own.stackspot_realm))
         missing = "STACKSPOT_CLIENT_SECRET" if pair[0] else "STACKSPOT_CLIENT_ID"
         if any(pair):
-            return Health("stackspot", "off", say("half set; {name} is missing", name=missing))
+            return Health("stackspot", "off", say("incomplete: {name} is missing", name=missing))
         return Health("stackspot", "off", "set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET")
 
     def safety(
@@ -97,7 +97,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
     ) -> Iterator[SafetyFinding]:
         """Yield a finding if commands that nobody listed may run."""
         if own.stackspot and own.stackspot_unknown == "allow":
-            words = "quick commands and agents that ponte.toml does not name may run: {name}"
+            words = "quick commands and agents that ponte.toml does not name can run: {name}"
             yield SafetyFinding("rights", say(words, name="STACKSPOT_UNKNOWN"), "note")
 
     def build(
@@ -141,13 +141,13 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
                 await client.check()
         except TimeoutError:
             raise PonteError(
-                "StackSpot gives no token within {s:.0f} s", s=CHECK_TIMEOUT_SECONDS
+                "StackSpot did not return a token within {s:.0f} s", s=CHECK_TIMEOUT_SECONDS
             ) from None
         finally:
             await client.close()
         words = say(
-            "it gives a token for the realm {realm}; in ponte.toml: quick commands {count}, "
-            "agents {total}", realm=deps.own.stackspot_realm, count=len(config.quick_commands),
+            "it returns a token for the realm {realm}; in ponte.toml: {count} quick commands, "
+            "{total} agents", realm=deps.own.stackspot_realm, count=len(config.quick_commands),
             total=len(config.known_agents),
         )  # fmt: skip
         return [Health("stackspot", "on", words)]

@@ -68,65 +68,65 @@ _ULID_TIME = 1_767_225_600_000
 that every reader of ULIDs can hold; a hash's bits would often stand for a year after 9999."""
 
 _CREDENTIALS = (
-    "StackSpot refuses our credentials. The operator must check STACKSPOT_CLIENT_ID and "
+    "StackSpot rejected the credentials. Check STACKSPOT_CLIENT_ID and "
     "STACKSPOT_CLIENT_SECRET, and that they belong to the realm {subject}."
 )
 _REALM = (
-    "StackSpot has no realm {subject}. The operator must set STACKSPOT_REALM to the name that "
-    "the portal shows beside the credentials."
+    "StackSpot has no realm {subject}. Set STACKSPOT_REALM to the name that the portal shows "
+    "next to the credentials."
 )
 _NOT_TAKEN = (
-    "StackSpot refuses the token that it has just given us. Please try again in a minute; "
-    "if it goes on, the operator must check STACKSPOT_REALM and the credentials' roles."
+    "StackSpot rejected a token that it had just issued. Try again in a minute. If it keeps "
+    "failing, check STACKSPOT_REALM and the credentials' roles."
 )
 _NO_COMMAND = (
-    "StackSpot knows no quick command `{subject}` for our account. "
-    "Check its name; the operator can see the right one in the portal."
+    "StackSpot found no quick command `{subject}` for this account. Check its name in the "
+    "StackSpot portal."
 )
-_NO_AGENT = "StackSpot knows no agent {subject} for our account. Check its id."
-_NO_RUN = "StackSpot no longer knows this run of the quick command."
+_NO_AGENT = "StackSpot found no agent {subject} for this account. Check its ID."
+_NO_RUN = "StackSpot no longer has this run of the quick command."
 _NOT_ALLOWED = (
-    "StackSpot does not let our account do that ({details}). "
-    "The operator must check the roles of the credentials."
+    "The StackSpot account is not allowed to do this ({details}). Check the roles of its "
+    "credentials."
 )
-_BAD_INPUT = "StackSpot does not accept what was sent for {subject} ({details})."
+_BAD_INPUT = "StackSpot rejected the request for {subject} ({details})."
 _UNSENDABLE = (
-    "What was to be sent for {subject} is no JSON: it holds half a character, a number that is "
-    "none, or a thing that JSON has no form for."
+    "The input for {subject} can't be sent as JSON: it contains an incomplete character, an "
+    "invalid number or an unsupported value."
 )
 _PROXY = (
-    "The proxy does not let us through to StackSpot (status 407). "
-    "The operator must check the name and password in HTTPS_PROXY or HTTP_PROXY."
+    "The proxy blocked the request to StackSpot (status 407). Check the user name and "
+    "password in HTTPS_PROXY or HTTP_PROXY."
 )
 _MISPLACED = (
-    "There is no StackSpot at the address that is set (status {status}). The operator must check "
-    "STACKSPOT_AUTH_URL, STACKSPOT_API_URL and STACKSPOT_AGENT_URL."
+    "StackSpot was not found at this URL (status {status}). Check STACKSPOT_AUTH_URL, "
+    "STACKSPOT_API_URL and STACKSPOT_AGENT_URL."
 )
 _DAILY = (
-    "StackSpot's limit for our account is reached ({details}). It opens again by itself; "
-    "the operator can have it raised."
+    "The StackSpot account has reached its limit ({details}). It resets automatically. A "
+    "higher limit can be requested from StackSpot."
 )
-_BUSY = "StackSpot has too many requests from us just now. Please try again in a minute."
-_FAILING = "StackSpot is not well (status {status}). Please try again in a minute."
-_SILENT = "StackSpot did not answer in time. Please try again in a minute."
+_BUSY = "StackSpot is receiving too many requests from this account. Try again in a minute."
+_FAILING = "StackSpot failed (status {status}). Try again in a minute."
+_SILENT = "StackSpot did not respond in time. Try again in a minute."
 _DOWN = (
-    "StackSpot cannot be reached. Please try again in a minute; "
-    "if it goes on, the operator must check its address and the proxy."
+    "Cannot reach StackSpot. Try again in a minute. If it keeps failing, check its URLs and "
+    "the proxy in the settings."
 )
 _UNREADABLE = (
-    "StackSpot answered something that I cannot read. Please try again in a minute; "
-    "if it goes on, the operator must check the address that is set."
+    "StackSpot sent an unreadable response. Try again in a minute. If it keeps failing, "
+    "check the StackSpot URLs in the settings."
 )
-_TOO_LARGE = "StackSpot's answer is too large for me to take."
-_STOPPED_WAITING = "StackSpot could no longer be asked how it stands, so I stopped waiting."
+_TOO_LARGE = "StackSpot's response is too large."
+_STOPPED_WAITING = "I could no longer get the status from StackSpot, so I stopped waiting."
 _STILL_RUNNING = "It was started, and StackSpot may still finish it."
 _RUN_UNKNOWN = (
-    "StackSpot's answer was lost, so it is not known whether `{subject}` was started. "
-    "I did not start it again: look at StackSpot first, then ask again if it is needed."
+    "StackSpot's response was lost, so I don't know whether `{subject}` started. I did not "
+    "start it again. Check in StackSpot, then ask again if you need it."
 )
 _QUESTION_UNKNOWN = (
-    "StackSpot's answer was lost, so it is not known whether the agent {subject} took "
-    "the question. I did not ask again by myself."
+    "StackSpot's response was lost, so I don't know whether the agent {subject} received the "
+    "question. I did not ask again."
 )
 
 Kind = Literal["token", "create", "status", "agent"]

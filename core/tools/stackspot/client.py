@@ -310,8 +310,8 @@ class StackSpot:
         """
         if not re.fullmatch(SLUG_PATTERN, slug):
             raise StackSpotError(
-                "{slug} is no name of a quick command: a name has up to 100 lower-case letters, "
-                "digits, - and _, and begins with a letter or digit.",
+                "{slug} is not a quick command's name. Names have up to 100 lowercase "
+                    "letters, digits, - and _, and start with a letter or digit.",
                 code="bad_slug", slug=repr(slug[:40]),
             )  # fmt: skip
         request = StackSpotRequest(
@@ -328,7 +328,7 @@ class StackSpot:
     async def status(self, execution: str, *, timeout: float = POLL_TIMEOUT_SECONDS) -> RunStatus:
         """Return the run's state now, from one request."""
         if not _ID.fullmatch(execution):
-            raise StackSpotError("That is no id of a quick command's run.", code="unknown_run")
+            raise StackSpotError("This is not the ID of a quick command's run.", code="unknown_run")
         request = StackSpotRequest(
             "status", "GET", f"{self._commands}/callback/{execution}", subject=execution,
             # Answers are cached on the way, as public clients found.
@@ -382,7 +382,9 @@ class StackSpot:
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
         """Ask an agent one question in a continuing conversation. It costs money, like `create`."""
         if not is_agent_id(agent):
-            raise StackSpotError("{agent} is no agent's id.", code="bad_agent", agent=agent[:40])
+            raise StackSpotError(
+                "{agent} is not an agent's ID.", code="bad_agent", agent=agent[:40]
+            )
         body = {
             "user_prompt": prompt,
             "streaming": False,
@@ -423,9 +425,7 @@ class StackSpot:
 
 def _run_failed_error(status: RunStatus) -> StackSpotError:
     """Return the error for a failed run. StackSpot gives no reason, so it names the step."""
-    sentence = "StackSpot reports that it failed ({state}), and gives no reason."
+    sentence = "StackSpot reports a failure ({state}), without a reason."
     if status.step:
-        sentence = (
-            'StackSpot reports that it failed ({state}) at the step "{step}", and gives no reason.'
-        )
+        sentence = 'StackSpot reports a failure ({state}) in the step "{step}", without a reason.'
     return StackSpotError(sentence, code="failed", state=status.state, step=status.step)

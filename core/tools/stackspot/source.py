@@ -42,12 +42,12 @@ FILE_FROM_CHARACTERS = 8_000
 """Length from which the person also gets a result as a file."""
 MAX_LEDGER_CHARACTERS = 200_000
 """Characters of a result that the ledger stores."""
-NO_WAY_BACK = "What a quick command does cannot be taken back."
+NO_WAY_BACK = "Quick commands can't be undone."
 _CALL_MARGIN_SECONDS = 180.0
 """Seconds that a call may take besides the run: a token, attempts to start, pauses."""
 _RUNNING = "is running the quick command…"
-_WAITING = "is waiting for StackSpot to begin…"
-_NOTHING = "StackSpot has run `{slug}` to its end; it gave no result."
+_WAITING = "is waiting for StackSpot to start…"
+_NOTHING = "StackSpot finished `{slug}` without a result."
 _FREE_TEXT_INPUT = "input"
 """The name of free text on a card."""
 
@@ -377,7 +377,7 @@ class StackSpotSource:
             self._any_agent and is_agent_id(agent) and turn_may("agent", agent)
         ):
             raise ToolError(
-                "There is no agent {agent}.",
+                "Agent {agent} not found.",
                 code="unknown_agent", agent=repr(agent[:40]),
                 hint=f"these may be asked: {', '.join(self._known_agents())}",
             )  # fmt: skip

@@ -95,7 +95,7 @@ async def test_who_may_only_read_is_offered_no_more() -> None:
         assert "create_record" not in reading.spec.description
         assert "Nothing can be changed here" in reading.spec.description
         call = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": 1}}
-        with pytest.raises(ToolError, match="does more than may be done here"):
+        with pytest.raises(ToolError, match="does more than is allowed through the bridge."):
             await reading.run(ctx(), json.dumps(call))
         assert (await reading.run(ctx(), '{"tool": "list_bases"}')).status == "ok"
     assert bridge.executed_tools == ["list_bases"]
@@ -111,7 +111,7 @@ async def test_a_hidden_table_is_not_there(name: str) -> None:
             ("create_record", {"table_id": CUSTOMERS, "record_data": {"Name": "Eve"}}),
         ):
             told = await error_of_call(source, tool, **args)
-            assert (told["code"], told["message"]) == ("not_found", "There is no such table.")
+            assert (told["code"], told["message"]) == ("not_found", "Table not found.")
         tables = (await execute(source, "list_tables", base_id=BASE))["list"]
         assert [table["title"] for table in tables] == ["Orders"]
         await execute(source, "list_records", table_id=tables[0]["id"])
@@ -151,11 +151,11 @@ async def test_what_changes_more_than_rows_never_reaches_the_bridge() -> None:
         for tool in changing:
             told = await error_of_call(source, tool, table_id=CUSTOMERS)
             assert told["code"] == "not_offered"
-            assert "does more than may be done here" in told["message"]
+            assert "does more than is allowed through the bridge." in told["message"]
         for tool in ("_make_request", "__init__", "get_or_create_base", "rows", ""):
             assert (await error_of_call(source, tool, table_id=CUSTOMERS))["code"] == "unknown_tool"
         told = await error_of_call(source, "list_views", table_id=CUSTOMERS)
-        assert told["message"] == "This bridge does not offer list_views."
+        assert told["message"] == "This bridge does not have the tool list_views."
     assert bridge.calls == []
     assert not bridge.api.breached
 
@@ -184,7 +184,7 @@ async def test_an_id_cannot_leave_its_step_of_the_path() -> None:
         )
         for record in records:
             told = await error_of_call(source, "get_record", table_id=CUSTOMERS, record_id=record)
-            assert told["message"] == "`record_id` is not an id."
+            assert told["message"] == "`record_id` is not an ID."
     assert bridge.calls == []
 
 
@@ -193,7 +193,7 @@ async def test_the_public_code_cannot_list_tables_and_the_model_is_told() -> Non
         told = await error_of_call(source, "list_tables", base_id=BASE)
         assert (await execute(source, "list_records", table_id=CUSTOMERS))["list"]
     assert told["message"] == (
-        "This bridge cannot do list_tables: its NocoDB answers 404 (not found)."
+        "This bridge can't use list_tables: its NocoDB responds with 404 (not found)."
     )
     assert "NOCODB_URL" in told["hint"]
     assert "nocodb.internal" not in json.dumps(told)
@@ -328,7 +328,7 @@ async def test_a_bearer_is_sent_and_a_missing_one_is_told_to_the_operator() -> N
     async with asking(FakeBridge(token="s3cret")) as source:
         told = await error_of_call(source, "list_bases")
     assert told["message"] == (
-        "The NocoDB bridge refuses us (status 401). The operator must check NOCODB_TOKEN."
+        "The NocoDB bridge rejected the token (status 401). Check the setting NOCODB_TOKEN."
     )
 
 
@@ -358,11 +358,13 @@ async def test_the_list_of_tools_is_kept_for_a_while_and_may_be_missing() -> Non
         clock.now += TOOL_LIST_SECONDS
         assert await source.tools() == first
         assert bridge.listed == 2
-        assert await source.health() == Health("nocodb", "on", "bridge; of its 14 tools 8 read")
+        assert await source.health() == Health(
+            "nocodb", "on", "bridge; 8 of its 14 tools are read-only"
+        )
     async with asking(FakeBridge(lists_tools=False)) as source:
         (made,) = await source.tools()
         assert "- list_views(table_id)" in made.spec.description
-        assert await source.health() == Health("nocodb", "on", "bridge; it does not tell its tools")
+        assert await source.health() == Health("nocodb", "on", "bridge; it does not list its tools")
 
 
 async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:

@@ -73,7 +73,7 @@ async def test_for_how_long_it_works_is_shown(house: WebPonte, browser: Browser)
     done = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
-        await turn.show(doing="is looking at the tables…")
+        await turn.show(doing="is reading the tables…")
         await done.wait()
         return Answer("There.")
 
@@ -83,7 +83,7 @@ async def test_for_how_long_it_works_is_shown(house: WebPonte, browser: Browser)
     await visit(page, house.link)
     await say(page, "tables?")
     progress = page.locator(".progress").last
-    await expect(progress).to_have_text("is looking at the tables…")
+    await expect(progress).to_have_text("is reading the tables…")
     await page.clock.run_for(3_000)
     assert await progress.get_attribute("data-seconds") is None
     await page.clock.run_for(4_000)

@@ -70,11 +70,11 @@ async def test_a_card_says_for_whom_it_waits(house: WebPonte, page: Page) -> Non
     house.script = script
     await say(page, "mine")
     card = page.locator("section.card:has(#card-abc234)")
-    await expect(card.locator(".state strong")).to_have_text("waits for you")
+    await expect(card.locator(".state strong")).to_have_text("waiting for you")
     await expect(card.get_by_role("button")).to_have_text(["Approve", "Deny"])
     await say(page, "theirs")
     card = page.locator("section.card:has(#card-def567)")
-    await expect(card.locator(".state strong")).to_have_text("waits for somebody else")
+    await expect(card.locator(".state strong")).to_have_text("waiting for someone else")
     await expect(card.get_by_role("button")).to_have_text(["Deny"])
 
 
@@ -87,14 +87,14 @@ async def test_several_rows_share_a_table_and_nothing_is_said_twice(
     gone = ({"before": {"Id": "4", "Note": None}, "after": None},) * 2
     made = ({"before": None, "after": {"Name": "Ada", "Note": "new"}},) * 2
     asked = tuple(
-        Card(id, "proposal", "Change rows", "Asked by Ann.", rows, ("approve",))
+        Card(id, "proposal", "Change rows", "Requested by Ann.", rows, ("approve",))
         for id, rows in (("abc234", paid), ("abc235", gone), ("abc236", made))
     )
 
     async def script(turn: Turn) -> Answer:
         if turn.message.clicked:
             done = Card("abc234", "change", "Change rows", "Done.", paid, ("undo",), "done")
-            return Answer("Done. `undo abc234` takes it back.", cards=(done,))
+            return Answer("Done. To undo it, type `undo abc234`.", cards=(done,))
         return Answer("Shall I?", cards=asked)
 
     house.script = script

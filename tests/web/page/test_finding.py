@@ -38,11 +38,11 @@ async def test_forget_asks_first_and_then_is_gone(house: WebPonte, page: Page) -
     house.script = script
     await say(page, "my secret")
     await expect(page.locator(".body")).to_have_text("noted")
-    await page.get_by_role("button", name="Forget").click()
+    await page.get_by_role("button", name="Delete").click()
     await page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
     assert len(house.rows) == 1
-    await page.get_by_role("button", name="Forget").click()
-    await page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+    await page.get_by_role("button", name="Delete").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await expect(page.locator("#welcome")).to_be_visible()
     await expect(page.locator("nav")).not_to_contain_text("my secret")
     assert house.rows[2].message.text == "forget yes"
@@ -54,7 +54,7 @@ async def test_search_filters_the_messages(house: WebPonte, page: Page) -> None:
     await expect(page.locator(".body")).to_have_count(2)
     await page.get_by_role("searchbox").fill("PEAR")
     await expect(page.locator("#log > li:visible")).to_have_count(1)
-    await expect(page.locator("#notice")).to_have_text("Found here: 1")
+    await expect(page.locator("#notice")).to_have_text("Matches: 1")
     await page.get_by_role("searchbox").fill("")
     await expect(page.locator("#log > li:visible")).to_have_count(2)
 
@@ -72,16 +72,16 @@ async def test_the_list_is_the_same_in_another_browser(
     await visit(other, house.link)
     links = other.locator("nav li a")
     await expect(links).to_have_text(["plums", "apples and pears of ours"])
-    await other.get_by_role("button", name="More for apples").click()
+    await other.get_by_role("button", name="More actions for apples").click()
     await other.get_by_label("Name").fill("Fruit")
     await other.get_by_role("button", name="Rename").click()
     await expect(links).to_have_text(["plums", "Fruit"])
-    await other.get_by_role("button", name="More for Fruit").click()
+    await other.get_by_role("button", name="More actions for Fruit").click()
     await other.get_by_role("button", name="Pin").click()
     await expect(links).to_have_text(["Fruit", "plums"])
     await page.reload()
     await expect(page.locator("nav li a")).to_have_text(["Fruit", "plums"])
-    await other.get_by_role("button", name="More for Fruit").click()
+    await other.get_by_role("button", name="More actions for Fruit").click()
     async with other.expect_download() as download:
         await other.get_by_role("link", name="Export").click()
     path = await (await download.value).path()

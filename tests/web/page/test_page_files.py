@@ -75,7 +75,7 @@ async def test_the_code_that_ran_unfolds_as_text(house: WebPonte, page: Page) ->
     await expect(page.get_by_role("img", name="plot.png")).to_be_visible()
     shown = page.locator(".ran pre")
     await expect(shown).to_be_hidden()
-    await page.get_by_text("The code that ran").click()
+    await page.get_by_text("Code that ran").click()
     await expect(shown).to_have_text(code)
     await expect(shown).to_be_visible()
     assert await page.title() != "owned"

@@ -37,7 +37,7 @@ async def test_the_button_is_hidden_without_quick_commands(house: WebPonte, page
 
 async def test_inputs_are_fields_of_their_kind(house: WebPonte, page: Page) -> None:
     await open_commands(house, page, ECHO, REPORT)
-    await page.get_by_label("Which one").select_option("Report")
+    await page.get_by_label("Quick command").select_option("Report")
     await page.get_by_role("button", name="Run").click()
     await expect(page.locator("#quick-form")).to_be_visible()  # the title is required
     await page.get_by_label("title (required)").fill('A "big" one\\\nwith two lines')
@@ -59,7 +59,7 @@ async def test_inputs_are_fields_of_their_kind(house: WebPonte, page: Page) -> N
 @pytest.mark.parametrize("text", ["hello", '{"no": json', "a=b is text", '"quoted', ""])
 async def test_free_text_stays_text(house: WebPonte, page: Page, text: str) -> None:
     await open_commands(house, page, ECHO)
-    await page.get_by_label("Its text").fill(text)
+    await page.get_by_label("Input").fill(text)
     await page.get_by_role("button", name="Run").click()
     await expect(page.locator(".body")).to_contain_text("You said: quick-command echo")
     (row,) = house.rows.values()
@@ -104,7 +104,7 @@ async def test_quick_commands_are_in_the_language_of_the_browser(
 async def test_the_result_of_one_that_was_approved_is_a_message(
     house: WebPonte, page: Page
 ) -> None:
-    asked = Card("abc234", "proposal", "Run Echo", "Asked by you.", (), ("approve", "deny"))
+    asked = Card("abc234", "proposal", "Run Echo", "Requested by you.", (), ("approve", "deny"))
 
     async def script(turn: Turn) -> Answer:
         if turn.message.clicked:

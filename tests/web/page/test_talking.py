@@ -18,7 +18,7 @@ async def test_text_streams_in_and_is_rendered(house: WebPonte, page: Page) -> N
     half = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
-        await turn.show(doing="is looking at the tables…")
+        await turn.show(doing="is reading the tables…")
         await turn.show("These are **two")
         await half.wait()
         return Answer("These are **two tables**:\n\n|a|\n|-|\n|1|\n\n```python\nprint(1)\n```")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 async def test_the_first_visit(house: WebPonte, tab: Page) -> None:
     house.board.parts = [
-        Health("model", "on", "the demo model; OPENAI_API_KEY in .env adds a real one"),
+        Health("model", "on", "the demo model; add OPENAI_API_KEY to .env to use a real one"),
         Health("nocodb", "failing", "it does not answer"),
     ]
     await visit(tab, house.link)
@@ -36,9 +36,7 @@ async def test_the_welcome_names_the_tables_and_what_will_work(house: WebPonte, 
     house.board.titles = ["Customers", "Orders"]
     house.board.known = [QuickCommand("explain", "Explain code")]
     await visit(tab, house.link)
-    await expect(tab.locator("#tables")).to_have_text(
-        "Tables that you can ask about: Customers, Orders"
-    )
+    await expect(tab.locator("#tables")).to_have_text("Tables you can ask about: Customers, Orders")
     await expect(tab.locator("#commands")).to_contain_text("Explain code")
     tries = tab.locator("#tries button")
     await expect(tries).to_have_text(["show Customers", "list tables", "run python print(2**100)"])
@@ -98,7 +96,7 @@ async def test_a_link_pasted_into_an_open_page_signs_in(house: WebPonte, tab: Pa
     """One that is old says so, and the next one opens the page as it stands."""
     await tab.goto(f"{house.web.address}/#token=an-older-token-of-this-ponte")
     await expect(tab.get_by_role("dialog")).to_be_visible()
-    await expect(tab.get_by_role("alert")).to_have_text("That is no token of this Ponte.")
+    await expect(tab.get_by_role("alert")).to_have_text("Invalid token.")
     assert "token" not in tab.url
     await tab.evaluate(f"location.href = {house.link!r}")
     await expect(tab.get_by_role("dialog")).to_be_hidden()
@@ -113,7 +111,7 @@ async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
         await tab.goto(house.web.address)
         await tab.get_by_label("Token").fill("wrong")
         await tab.get_by_role("dialog").get_by_role("button", name="Sign in").click()
-        await expect(tab.get_by_role("alert")).to_have_text("That is no token of this Ponte.")
+        await expect(tab.get_by_role("alert")).to_have_text("Invalid token.")
         await tab.get_by_label("Token").fill("s3cret-and-long-enough")
         await tab.keyboard.press("Enter")
         await expect(tab.get_by_role("dialog")).to_be_hidden()

@@ -20,7 +20,7 @@ from core.text.i18n import say
 from core.tools.code.sandbox.process import RunningProgram
 from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 
-TOO_MANY_FILES = "it made more than {count} files"
+TOO_MANY_FILES = "it created more than {count} files"
 _BLOCK_BYTES = 512  # bytes; https://man7.org/linux/man-pages/man3/stat.3type.html: st_blocks
 TOO_MANY_BYTES = "it wrote more than {size} MB"
 MAX_LOOKS, LOOK_PAUSE_SECONDS = 20, 0.005

@@ -39,9 +39,9 @@ PROBE_PROGRAM = Path(checks.__file__)
 PROBE_TIMEOUT_SECONDS = 20.0
 """Seconds for all checks, which take about 50 ms."""
 
-BUBBLEWRAP = "bubblewrap: every check held"
-LANDLOCK = "Landlock {version}: every check held (no bubblewrap: {reason})"
-NEITHER = "no safe place to run code in. bubblewrap: {bubblewrap}. Landlock: {landlock}"
+BUBBLEWRAP = "bubblewrap: all checks passed"
+LANDLOCK = "Landlock {version}: all checks passed (no bubblewrap: {reason})"
+NEITHER = "no sandbox is available. bubblewrap: {bubblewrap}. Landlock: {landlock}"
 
 
 @dataclass(frozen=True, slots=True)

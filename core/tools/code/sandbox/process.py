@@ -31,8 +31,8 @@ FOLLOW_SECONDS = 1.0
 """Seconds in which bubblewrap must end after the program in it."""
 MAX_FAILURE_BYTES = 2000
 """Bytes that are kept of the output of a program that failed to start."""
-ENDED_SILENTLY = "it ended without a word"
-NOT_STARTED_IN_TIME = "it did not start in {seconds:.0f} s"
+ENDED_SILENTLY = "it ended without an error message"
+NOT_STARTED_IN_TIME = "it did not start within {seconds:.0f} s"
 
 
 class ProgramEnds(NamedTuple):

@@ -43,7 +43,7 @@ LOADER = Path("/etc/ld.so.cache")
 libraries."""
 # https://systemd.io/UIDS-GIDS/: 60706 to 61183 are unused by systemd and distributions.
 FIRST_UID, UID_COUNT = 60800, 128
-NO_FREE_UID = "128 kernels run already"
+NO_FREE_UID = "128 Python processes are already running"
 RUNTIME_PREFIX = "ponte-code-"
 KERNEL_FILE = "kernel.py"
 

@@ -25,23 +25,25 @@ from typing import Literal, Protocol
 from core.domain.errors import ToolError
 from core.text.i18n import say
 
-NO_BWRAP = "bubblewrap is not installed: `apt install bubblewrap` (or your system's package)"
-NOT_LINUX = "safe places to run code in need Linux; this is {system}"
-NO_TABLE = "no filter is known for this processor ({machine}): x86_64 and aarch64 have one"
+NO_BWRAP = (
+    "bubblewrap is not installed. Run `apt install bubblewrap` (or install your system's package)"
+)
+NOT_LINUX = "the sandbox needs Linux; this is {system}"
+NO_TABLE = "this processor ({machine}) is not supported; x86_64 and aarch64 are"
 NO_LANDLOCK = (
     "this Linux has no Landlock (5.13 or later, with `landlock` in /sys/kernel/security/lsm)"
 )
-PROBE_ESCAPED = "it did not hold: the probe {what}"
-PROBE_SILENT = "the probe ended without an answer"
+PROBE_ESCAPED = "a check failed: the test code {what}"
+PROBE_SILENT = "the test code ended without a result"
 
 _NAMESPACES = (
-    "this machine lets no ordinary user make namespaces: "
-    "`sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000`; "
-    "in a container its runtime decides"
+    "users cannot create namespaces on this machine. Run `sysctl -w "
+    "kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000`. In a container, "
+    "change the settings of its runtime"
 )
 _APPARMOR = (
-    "AppArmor takes namespaces their rights: give /usr/bin/bwrap a profile with `userns`, "
-    "or `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
+    "AppArmor restricts user namespaces. Add a profile with `userns` for /usr/bin/bwrap, or "
+    "run `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
 )
 _RECOGNISED = (
     ("No such file or directory: 'bwrap'", NO_BWRAP),
@@ -51,13 +53,16 @@ _RECOGNISED = (
     ("setgroups", _APPARMOR),
     ("Failed to make / slave", _APPARMOR),
     ("loopback: Failed RTM_NEWADDR", _APPARMOR),
-    ("Can't mount proc", "this container hides parts of /proc, so that no new one can be mounted"),
-    ("Unknown option", "bubblewrap is too old: 0.8 or later is needed"),
-    ("Can't find source path", "the sandbox's Python cannot be read by others: {said}"),
-    ("Permission denied: '", "the sandbox's Python cannot be read by others: {said}"),
-    ("ModuleNotFoundError", "the sandbox's Python is broken: {said}"),
-    ("Operation not permitted", "this bot is root and may not become another user: {said}"),
-    ("Invalid argument", "this bot is root and cannot become another user: {said}"),
+    ("Can't mount proc", "this container hides parts of /proc, so a new /proc cannot be mounted"),
+    ("Unknown option", "bubblewrap is too old; version 0.8 or later is needed"),
+    ("Can't find source path", "other users cannot read the sandbox's Python: {said}"),
+    ("Permission denied: '", "other users cannot read the sandbox's Python: {said}"),
+    ("ModuleNotFoundError", "the sandbox's Python does not work: {said}"),
+    (
+        "Operation not permitted",
+        "Ponte runs as root and is not allowed to switch to another user: {said}",
+    ),
+    ("Invalid argument", "Ponte runs as root and cannot switch to another user: {said}"),
 )
 
 
@@ -66,10 +71,7 @@ MiB = 1024 * 1024
 MAX_FRAME_BYTES = 16 * MiB
 """Bytes that a line of `Process.frames` can have; `readline` raises ValueError for a longer one."""
 
-NOT_STARTED = (
-    "I could not start a safe place to run code in, so I ran nothing. "
-    "The operator finds the reason in `status`."
-)
+NOT_STARTED = "I couldn't start a sandbox, so no code was run. Type `status` for the reason."
 
 KERNEL_ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     {
