@@ -116,8 +116,7 @@ def chat() -> int:
 
     async def talk() -> int:
         async with app.local(begun.settings, begun.config, begun.home) as socket_path:
-            locale = begun.settings.ponte_locale
-            return await converse(socket_path, locale, sys.stdin, sys.stdout)
+            return await converse(socket_path, sys.stdin, sys.stdout)
 
     return asyncio.run(talk())
 

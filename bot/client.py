@@ -66,11 +66,10 @@ class QuickCommandRun:
     then its answer; a second one stops waiting. A restart of the holder is waited for.
     """
 
-    def __init__(self, http: HttpClient, screen: Screen, locale: str) -> None:
+    def __init__(self, http: HttpClient, screen: Screen) -> None:
         self._http = http
         self._screen = screen
-        self._locale = locale
-        self._headers = headers_for(locale, is_terminal=sys.stdout.isatty())
+        self._headers = headers_for(is_terminal=sys.stdout.isatty())
         self._interrupts = InterruptHandler()
         self._turn = ""
         self._turn_known = asyncio.Event()
@@ -126,7 +125,7 @@ class QuickCommandRun:
         raise HttpError("the stream ended early")
 
     async def _stop(self) -> None:
-        self._screen.show_progress(say("Stopping…", self._locale))
+        self._screen.show_progress(say("Stopping…"))
         await self._turn_known.wait()
         with suppress(HttpError):
             await self._http.post_json(
@@ -140,8 +139,7 @@ class LocalClient:
     def __init__(self, http: HttpClient, start: Start) -> None:
         self._http = http
         self._start = start
-        locale = start.settings.ponte_locale
-        self._headers = headers_for(locale, is_terminal=sys.stdout.isatty())
+        self._headers = headers_for(is_terminal=sys.stdout.isatty())
 
     async def say(self, message: str) -> Json:
         """Send a command that is answered at once. Return the body of `POST /chat`."""
@@ -151,8 +149,7 @@ class LocalClient:
     async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
         """Send a command that may take long, in a conversation of its own. `file` is a name and its
         bytes."""
-        locale = self._start.settings.ponte_locale
-        run = QuickCommandRun(self._http, Screen(sys.stderr, locale), locale)
+        run = QuickCommandRun(self._http, Screen(sys.stderr))
         with self._explain_errors():
             return await run.answer(message, [("file", file)] if file else [])
 

@@ -24,7 +24,7 @@ from core.rights.audit import OPERATOR
 from core.store.personal_data import Erasure, KnownPerson
 from core.store.remembered import FORGOTTEN_ID, select_ids
 from core.store.tables import EXPORTED
-from core.text.i18n import say
+from core.text.i18n import say, use_locale
 
 if TYPE_CHECKING:
     from bot.engine import Engine
@@ -176,7 +176,8 @@ class PersonalDataService:
         for id in erased.decided:
             with suppress(NotFound):
                 change = await changes.ledger.get(id)
-                card = await changes.card(change)
+                with use_locale(change.proposal.locale):
+                    card = await changes.card(change)
                 await self._engine.records.journal.replace_cards(change.proposal.seq, [card])
         changes.on_change()
 

@@ -95,7 +95,7 @@ def _explain(verdict: Verdict, policy: AccessPolicy) -> str:
         if rule.source == verdict.rule:
             return f"[channels] {place}: {_describe_rule(rule)}"
     found = next((rule for rule in book.rules if rule.source == verdict.rule), None)
-    return _describe_rule(found) if found else verdict.words("en") if not verdict.allowed else ""
+    return _describe_rule(found) if found else verdict.words() if not verdict.allowed else ""
 
 
 def _describe_rule(rule: Rule) -> str:

@@ -118,7 +118,7 @@ FUNCTIONS: dict[str, Work] = {
     "slack: mentioned": slack.mentioned_ids,
     "slack: readable": lambda said: slack.readable(said, {"U2": "Ana"}, "U1"),
     "slack: fit": lambda said: slack.fit(said, 500),
-    "discord: pages": lambda said: discord.pages(said, "en"),
+    "discord: pages": lambda said: discord.pages(said),
     "discord: render": discord.render,
     "discord: inert": discord.inert,
     "discord: columns": discord.columns_of,

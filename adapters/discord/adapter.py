@@ -44,7 +44,7 @@ from core.domain.messages import Address, Attachment, File, Message, Person, Rep
 from core.domain.records import Health
 from core.integrations.integration import Alone, ChatPorts
 from core.ports.conversations import PostJournal, Reply
-from core.text.i18n import nearest_locale, say
+from core.text.i18n import say
 
 log = structlog.get_logger("discord")
 
@@ -80,7 +80,6 @@ class DiscordAdapter:
         self._proxies = proxies or Proxies()
         self._message_content = message_content
         self._identify_wait = identify_wait
-        self._locale = locale
         self._everything = everything
         self._tree: discord.app_commands.CommandTree[Any] | None = None
         self._leading: asyncio.Task[None] | None = None
@@ -131,16 +130,14 @@ class DiscordAdapter:
         """Return the surface on which `to` is answered. `to` is stored with the message, so any
         process can build the surface, also after a restart."""
         token = Token.read(to)
-        known = self.state.language_of(to.asker.id, None, self._locale)
-        locale = nearest_locale(token.locale if token else known)
         if token is None and to.source.startswith(SINCE):
             since = to.source.removeprefix(SINCE)
-            return ChannelSurface(replace(to, source=since), self._deps, None, locale)
+            return ChannelSurface(replace(to, source=since), self._deps, None)
         if token is None:
-            return ChannelSurface(to, self._deps, int(to.source), locale)
+            return ChannelSurface(to, self._deps, int(to.source))
         if token.kind == "click":
-            return ClickSurface(to, token, self._deps, locale)
-        return ResponseSurface(to, token, self._deps, locale)
+            return ClickSurface(to, token, self._deps)
+        return ResponseSurface(to, token, self._deps)
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect to Discord, and to the gateway if the process `listens`.

@@ -19,7 +19,7 @@ from discord import app_commands
 from adapters.discord.client import IN_DOUBT, Interaction
 from adapters.discord.interactions import DiscordHandlers
 from adapters.discord.state import DiscordState
-from core.text.i18n import LOCALES, nearest_locale, say
+from core.text.i18n import LOCALES, say
 
 log = structlog.get_logger("discord")
 
@@ -67,7 +67,7 @@ class Translations(app_commands.Translator):
         # are ours too; the texts themselves are English.
         if locale.value not in LOCALES or string.message.islower():
             return None
-        translated = say(string.message, nearest_locale(locale.value))
+        translated = say(string.message, locale.value)
         return translated if translated != string.message else None
 
 

@@ -71,13 +71,13 @@ class DiscordFiles:
         return next((r.split(" ")[1] for r in told if r.startswith(where + " ")), None)
 
 
-async def send_with_sheets(call: Call, sheets: Sequence[Sheet], locale: str) -> discord.Message:
+async def send_with_sheets(call: Call, sheets: Sequence[Sheet]) -> discord.Message:
     """Make a call with an answer's long tables as files. If Discord refuses them, repeat it without
     files and with a line for each."""
     try:
         return await attempt(lambda: call(attachments(sheets), ()))
     except (FilesTooLarge, Undeliverable) as refused:
-        notes = explain_refusal(refused, [sheet.name for sheet in sheets], locale)
+        notes = explain_refusal(refused, [sheet.name for sheet in sheets])
         return await attempt(lambda: call([], notes))
 
 
@@ -90,7 +90,6 @@ async def put_files(
     store: Files,
     largest: int,
     tries: int,
-    locale: str,
 ) -> None:
     """Attach files to an existing post.
 
@@ -103,14 +102,14 @@ async def put_files(
     room = MAX_REQUEST_BYTES - sum(len(sheet.data) for sheet in sheets)
     for file in files:
         if file.size > limit or tries > MAX_UPLOAD_TRIES:
-            notes.append(explain_too_large(file, limit, locale))
+            notes.append(explain_too_large(file, limit))
         elif file.size > room or len(fits) + len(sheets) >= MAX_FILES_IN_POST:
-            notes.append(explain_no_room(file, locale))
+            notes.append(explain_no_room(file))
         else:
             try:
                 _, data = await store.get(file.id)
             except NotFound:
-                notes.append(NotFound(what=f"`{file.name}`").words(locale))
+                notes.append(NotFound(what=f"`{file.name}`").words())
             else:
                 fits.append(Sheet(file.name, data))
                 room -= file.size
@@ -118,10 +117,10 @@ async def put_files(
     try:
         await attempt(lambda: put(append_notes(text, notes), attachments(attached)))
     except FilesTooLarge:
-        notes = [explain_too_large(file, limit, locale) for file in files]
+        notes = [explain_too_large(file, limit) for file in files]
         await attempt(lambda: put(append_notes(text, notes), attachments(sheets)))
     except Undeliverable as refused:
-        notes = explain_refusal(refused, [sheet.name for sheet in attached], locale)
+        notes = explain_refusal(refused, [sheet.name for sheet in attached])
         await attempt(lambda: put(append_notes(text, notes), []))
 
 
@@ -140,7 +139,7 @@ def append_notes(text: str, notes: Sequence[str]) -> str:
     return text[: LIMIT - len(tail)] + tail
 
 
-def explain_refusal(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
+def explain_refusal(error: PonteError, names: Sequence[str]) -> list[str]:
     """Return a sentence for each file that Discord refused. Raise `error`, or an Undeliverable, if
     the refusal was not about the files."""
     if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
@@ -148,26 +147,24 @@ def explain_refusal(error: PonteError, names: Sequence[str], locale: str) -> lis
     if not names:
         raise Undeliverable(reason=error.code) from error
     why = error.values.get("reason", error.code)
-    return [say("I couldn't post {name} ({why}).", locale, name=f"`{n}`", why=why) for n in names]
+    return [say("I couldn't post {name} ({why}).", name=f"`{n}`", why=why) for n in names]
 
 
-def explain_too_large(file: File, limit: int, locale: str) -> str:
+def explain_too_large(file: File, limit: int) -> str:
     """Return the sentence for a file that is larger than `limit` bytes."""
     return say(
         "{name} ({size}) is too large for Discord, which accepts files of up to {limit} here.",
-        locale,
         name=f"`{file.name}`",
         size=size_of(file.size),
         limit=size_of(limit),
     )
 
 
-def explain_no_room(file: File, locale: str) -> str:
+def explain_no_room(file: File) -> str:
     """Return the sentence for a file that does not fit into the message with the other files."""
     return say(
         "{name} ({size}) doesn't fit in this message. A message can have {count} files and "
         "{limit} in total. Ask me for this file alone.",
-        locale,
         name=f"`{file.name}`",
         size=size_of(file.size),
         count=MAX_FILES_IN_POST,

@@ -42,7 +42,7 @@ from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import Receipt
 from core.ports.conversations import StatusBoard
 from core.runtime.tasks import BackgroundTasks
-from core.text.i18n import nearest_locale
+from core.text.i18n import nearest_locale, use_locale
 
 log = structlog.get_logger("discord")
 
@@ -101,7 +101,7 @@ class DiscordInteraction:
     @property
     def locale(self) -> str:
         """The language of the person's client, or the nearest one that we have."""
-        return locale_of(self._interaction)
+        return nearest_locale(str(self._interaction.locale))
 
     async def learn_about_person(self) -> None:
         """Store the roles that the interaction carries, so that Discord need not be asked for
@@ -194,7 +194,9 @@ class DiscordHandlers:
     ) -> None:
         """Handle `/ask`. Without a prompt and a file, show a form with room for several lines."""
         if not prompt and file is None:
-            await self._show_form(interaction, ask_form(locale_of(interaction)))
+            with use_locale(str(interaction.locale)):
+                form = ask_form()
+            await self._show_form(interaction, form)
         else:
             await self._submit(interaction, InteractionRequest(prompt, files=_as_files(file)))
 
@@ -211,7 +213,8 @@ class DiscordHandlers:
             await self._state.flush()
         text = events.quote_of(message, me).text
         names = [file.name for file in files]
-        form = about_form(text, message.id if files else 0, names, locale_of(interaction))
+        with use_locale(str(interaction.locale)):
+            form = about_form(text, message.id if files else 0, names)
         await self._show_form(interaction, form)
 
     async def run_quick_command(
@@ -225,7 +228,8 @@ class DiscordHandlers:
             )
             command = next((each for each in known if each.slug == slug), None)
             if command is None or command.inputs:
-                form = quick_form(slug, command, locale_of(interaction))
+                with use_locale(str(interaction.locale)):
+                    form = quick_form(slug, command)
                 await self._show_form(interaction, form)
                 return
         text = _quick_command_text(slug, input)
@@ -242,10 +246,11 @@ class DiscordHandlers:
 
     async def find_slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
         """Return the quick commands whose slug or title contains `typed`, as (shown, slug)."""
-        typed, locale = typed.lower(), locale_of(interaction)
+        typed = typed.lower()
         user = DiscordInteraction(self._parts, interaction)
         known = await self._board.commands(user.person, user.address)
-        titles = [(command.slug, command.title_and_description(locale)[0]) for command in known]
+        with use_locale(str(interaction.locale)):
+            titles = [(command.slug, command.title_and_description()[0]) for command in known]
         return [
             (f"{slug} – {title}" if title else slug, slug)
             for slug, title in titles
@@ -331,11 +336,6 @@ class DiscordHandlers:
             view = render.without_stop(interaction.message)
             with suppress(discord.HTTPException, *IN_DOUBT):
                 await interaction.edit_original_response(view=view)
-
-
-def locale_of(interaction: Interaction) -> str:
-    """Return the language of the person's client, or the nearest one that we have."""
-    return nearest_locale(str(interaction.locale))
 
 
 def _as_files(file: discord.Attachment | None) -> tuple[Attachment, ...]:

@@ -44,8 +44,7 @@ class Renderer:
     `most` is the largest number of posts of the answer. Text that does not fit becomes a file.
     """
 
-    def __init__(self, locale: str, most: int) -> None:
-        self._locale = locale
+    def __init__(self, most: int) -> None:
         self._most = most
         self._made: tuple[Answer, Rendering] | None = None
 
@@ -58,17 +57,17 @@ class Renderer:
     async def make_form(self, part: str, answer: Answer | None) -> dict[str, Any]:
         """Return the arguments of a post or an edit, without its files. `answer` is None while it
         grows."""
-        form: dict[str, Any] = {"content": post_content(part, answer, self._locale)}
+        form: dict[str, Any] = {"content": post_content(part, answer)}
         if answer is not None:
             rendering = await self.rendering(answer)
             form |= {"embeds": rendering.embeds, "view": rendering.view}
         return form
 
     async def _make(self, answer: Answer) -> Rendering:
-        made = await run_off_loop(lambda text: pages(text, self._locale, self._most), answer.text)
+        made = await run_off_loop(lambda text: pages(text, self._most), answer.text)
         return Rendering(
-            embeds=render.embeds(answer.cards, self._locale),
-            view=render.view(answer.cards, self._locale) if answer.cards else None,
+            embeds=render.embeds(answer.cards),
+            view=render.view(answer.cards) if answer.cards else None,
             sheets=made.sheets,
         )
 
@@ -115,13 +114,13 @@ def answered_id(message: discord.Message) -> int | None:
     return message.reference.message_id if message.reference else None
 
 
-def post_content(part: str, answer: Answer | None, locale: str) -> str:
+def post_content(part: str, answer: Answer | None) -> str:
     """Return the text of a post. Cards without buttons are added as commands to type. Discord
     refuses an empty message, so a post without text names its files or says that there is nothing
     to say."""
     if answer and len(answer.cards) > render.MAX_CARDS:
-        part = append_notes(part, render.in_words(answer.cards[render.MAX_CARDS :], locale)).strip()
+        part = append_notes(part, render.in_words(answer.cards[render.MAX_CARDS :])).strip()
     if part or (answer and answer.cards):
         return part
     names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
-    return names or say("(no text)", locale)
+    return names or say("(no text)")

@@ -161,12 +161,12 @@ class TextTable:
             paragraphs.append("\n".join(lines))
         return "\n\n".join(paragraphs)
 
-    def excerpt(self, name: str, locale: str) -> str:
+    def excerpt(self, name: str) -> str:
         """Return the first SHOWN_RECORDS rows and a note that the file `name` contains the
         others."""
         note = plural(
             "…{count} more row is in {name}.", "…{count} more rows are in {name}.",
-            len(self.rows) - SHOWN_RECORDS, locale, name=f"`{name}`",
+            len(self.rows) - SHOWN_RECORDS, name=f"`{name}`",
         )  # fmt: skip
         return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
 
@@ -200,7 +200,7 @@ class DiscordPages:
     sheets: tuple[Sheet, ...] = ()
 
 
-def render(markdown: str, locale: str = "en") -> Rendered:
+def render(markdown: str) -> Rendered:
     """Return Markdown in Discord's format. Tables that are too long become files. Text that is too
     complex to be read as Markdown stays unchanged, without link previews and mentions."""
     if is_too_complex(markdown):
@@ -216,7 +216,7 @@ def render(markdown: str, locale: str = "en") -> Rendered:
         if fence is None and opened is None and at + 1 < len(lines):
             end = _table_end(lines, at)
             if end:
-                out.append(_table(lines[at:end], sheets, locale))
+                out.append(_table(lines[at:end], sheets))
                 at = end
                 continue
         out.append(line if fence or opened else _plain_line(line))
@@ -230,14 +230,14 @@ def inert(text: str) -> str:
     return _MENTION.sub(lambda m: m[0] + "\u200b", text)
 
 
-def pages(markdown: str, locale: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
+def pages(markdown: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
     """Return an answer as at least one and at most `most` parts. If it needs more, the last part
     names the file that contains the whole answer. The only part of an empty text is empty."""
-    rendered = render(markdown, locale)
+    rendered = render(markdown)
     parts = split_text(rendered.text, LIMIT)
     if len(parts) <= most:
         return DiscordPages(parts or ("",), rendered.sheets)
-    note = say("*The full answer is in {name}.*", locale, name=f"`{WHOLE}`")
+    note = say("*The full answer is in {name}.*", name=f"`{WHOLE}`")
     # The last part is cut again, to make room for the note.
     last = split_text(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
     shown = (*parts[: most - 1], f"{last}\n\n{note}")
@@ -263,35 +263,35 @@ def columns_of(text: str) -> int:
     return len(text) + wide - marks
 
 
-def embeds(cards: Sequence[Card], locale: str) -> list[discord.Embed]:
+def embeds(cards: Sequence[Card]) -> list[discord.Embed]:
     """Return an embed for each of the first MAX_CARDS cards. Together they fit into one message."""
     shown = cards[:MAX_CARDS]
     room = MAX_EMBEDS_CHARACTERS // max(1, len(shown))
-    return [embed(card, locale, room) for card in shown]
+    return [embed(card, room) for card in shown]
 
 
-def embed(card: Card, locale: str, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
+def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """Return a card as an embed of at most `room` characters. The caller divides the limit of a
     message between its cards."""
     lines = [_make_safe(card.text)] if card.text else []
     lines += [_change(row) for row in card.rows[:DISCORD_CARD_ROWS]]
     if len(card.rows) > DISCORD_CARD_ROWS:
         more = len(card.rows) - DISCORD_CARD_ROWS
-        lines.append(plural("…and {count} more row.", "…and {count} more rows.", more, locale))
+        lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
     if card.expires_at and card.state == "open":
         # Discord shows the moment in the reader's own language and time zone.
         when = f"<t:{int(card.expires_at)}:R>"
-        lines.append(say("Expires {when}.", locale, when=when))
+        lines.append(say("Expires {when}.", when=when))
     most = min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
     made = discord.Embed(
         title=_make_safe(card.title)[:MAX_EMBED_TITLE_CHARACTERS],
         description="\n".join(lines)[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
-    return made.set_footer(text=f"{card.id} · {say(card.state, locale)}")
+    return made.set_footer(text=f"{card.id} · {say(card.state)}")
 
 
-def in_words(cards: Sequence[Card], locale: str) -> list[str]:
+def in_words(cards: Sequence[Card]) -> list[str]:
     """Return a line for each card that lists the commands to type. It is for cards that do not fit
     under the message with buttons."""
     return [
@@ -301,32 +301,30 @@ def in_words(cards: Sequence[Card], locale: str) -> list[str]:
     ]
 
 
-def view(cards: Sequence[Card], locale: str) -> discord.ui.View:
+def view(cards: Sequence[Card]) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card."""
     rows = enumerate(cards[:MAX_CARDS])
-    return _unkept(button for row, card in rows for button in _buttons(card, locale, row))
+    return _unkept(button for row, card in rows for button in _buttons(card, row))
 
 
-def stop_view(asker: str, locale: str) -> discord.ui.View:
+def stop_view(asker: str) -> discord.ui.View:
     """Return the button that stops the turn of the conversation that the user `asker` (an id) owns
     here."""
-    label = say("Stop", locale)
+    label = say("Stop")
     return _unkept([discord.ui.Button(label=label, custom_id=f"ponte:stop:{asker}")])
 
 
-def redrawn(
-    message: discord.Message, card: Card, locale: str
-) -> tuple[list[discord.Embed], discord.ui.View]:
+def redrawn(message: discord.Message, card: Card) -> tuple[list[discord.Embed], discord.ui.View]:
     """Return the embeds and buttons of `message` with `card` in its current state. All other cards
     stay unchanged."""
     mine = [at for at, old in enumerate(message.embeds) if _card_of(old) == card.id]
     shown = list(message.embeds)
-    fresh = embed(card, locale, MAX_EMBEDS_CHARACTERS // max(1, len(shown)))
+    fresh = embed(card, MAX_EMBEDS_CHARACTERS // max(1, len(shown)))
     for at in mine:
         shown[at] = fresh
     if not mine:
         shown.append(fresh)
-    return shown[:MAX_EMBEDS], _view_with(message, card, locale)
+    return shown[:MAX_EMBEDS], _view_with(message, card)
 
 
 def without_stop(message: discord.Message) -> discord.ui.View:
@@ -339,45 +337,41 @@ def without_stop(message: discord.Message) -> discord.ui.View:
     )
 
 
-def ask_form(locale: str) -> discord.ui.Modal:
+def ask_form() -> discord.ui.Modal:
     """Return the form of `/ask`: one field for a message of several lines."""
-    modal = _modal(say("Ask Ponte", locale), ASK_ID)
-    modal.add_item(_lines(say("Your message", locale), PROMPT_FIELD))
+    modal = _modal(say("Ask Ponte"), ASK_ID)
+    modal.add_item(_lines(say("Your message"), PROMPT_FIELD))
     return _stop_modal(modal)
 
 
-def about_form(text: str, message: int, files: Sequence[str], locale: str) -> discord.ui.Modal:
+def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Modal:
     """Return the form that asks about a message.
 
     The text of that message is in a field of the form, so that it is still known after a restart.
     `message` is the message's id if it has files, else 0. `files` are the names of these files,
     which the form shows.
     """
-    modal = _modal(say("Ask about this message", locale), f"ponte:about:{message or ''}".strip(":"))
-    modal.add_item(_lines(say("What do you want to know?", locale), PROMPT_FIELD))
-    quoted = _lines(
-        say("The message", locale), QUOTE_FIELD, text[:MAX_INPUT_CHARACTERS], required=False
-    )
+    modal = _modal(say("Ask about this message"), f"ponte:about:{message or ''}".strip(":"))
+    modal.add_item(_lines(say("What do you want to know?"), PROMPT_FIELD))
+    quoted = _lines(say("The message"), QUOTE_FIELD, text[:MAX_INPUT_CHARACTERS], required=False)
     if files:
-        along = say("Files included: {names}", locale, names=", ".join(files))
+        along = say("Files included: {names}", names=", ".join(files))
         quoted.description = along[:MAX_HINT_CHARACTERS]
     modal.add_item(quoted)
     return _stop_modal(modal)
 
 
-def quick_form(slug: str, known: QuickCommand | None, locale: str) -> discord.ui.Modal:
+def quick_form(slug: str, known: QuickCommand | None) -> discord.ui.Modal:
     """Return the form of a quick command, with a field for each named input.
 
     It has one field for all inputs if the command is not known, has no named input, or has more
     than MAX_FORM_FIELDS of them.
     """
-    title = (known.title_and_description(locale)[0] if known else "") or slug
+    title = (known.title_and_description()[0] if known else "") or slug
     inputs = dict(known.inputs) if known else {}
     if not inputs or len(inputs) > MAX_FORM_FIELDS:
         modal = _modal(title, f"ponte:quick:{slug}")
-        modal.add_item(
-            _lines(say("Its input: text or key=value", locale), INPUT_FIELD, required=False)
-        )
+        modal.add_item(_lines(say("Its input: text or key=value"), INPUT_FIELD, required=False))
         return _stop_modal(modal)
     modal = _modal(title, f"ponte:quick:{slug}:named")
     for name, about in inputs.items():
@@ -395,11 +389,11 @@ def filled_in(interaction: Interaction) -> dict[str, str]:
     return found
 
 
-def _buttons(card: Card, locale: str, row: int) -> list[discord.ui.Button[Any]]:
+def _buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
     return [
         discord.ui.Button(
             style=_STYLES[action],
-            label=say(LABELS[action], locale),
+            label=say(LABELS[action]),
             custom_id=f"ponte:{action}:{card.id}",
             row=row,
         )
@@ -419,14 +413,14 @@ def _table_end(lines: list[str], start: int) -> int:
     return end
 
 
-def _table(lines: list[str], sheets: list[Sheet], locale: str) -> str:
+def _table(lines: list[str], sheets: list[Sheet]) -> str:
     table = read_table(lines)
     if table is None:
         return "\n".join(_plain_line(line) for line in lines)
     if table.needs_file():
         name = f"table-{len(sheets) + 1}.csv"
         sheets.append(Sheet(name, table.csv()))
-        return _prevent_previews(table.excerpt(name, locale))
+        return _prevent_previews(table.excerpt(name))
     return table.code_block() if table.is_narrow else _prevent_previews(table.records())
 
 
@@ -493,12 +487,12 @@ def _prevent_previews(text: str) -> str:
     return inert(_BARE_URL.sub(r"<\g<0>>", text))
 
 
-def _view_with(message: discord.Message, card: Card, locale: str) -> discord.ui.View:
+def _view_with(message: discord.Message, card: Card) -> discord.ui.View:
     """Return the buttons of `message` with those of `card` replaced by its current actions."""
     rows = [row for row in _button_rows(message) if card.id not in {_button_card(b) for b in row}]
     rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
     kept = [_copy(button, number) for number, row in enumerate(rows) for button in row]
-    return _unkept([*kept, *_buttons(card, locale, len(rows))])
+    return _unkept([*kept, *_buttons(card, len(rows))])
 
 
 def _unkept(buttons: Iterable[discord.ui.Button[Any]]) -> discord.ui.View:

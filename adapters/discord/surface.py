@@ -92,12 +92,11 @@ class ChannelSurface:
     limit = LIMIT
     interval = EDIT_INTERVAL_SECONDS
 
-    def __init__(self, to: ReplyTo, deps: SurfaceParts, source: int | None, locale: str) -> None:
+    def __init__(self, to: ReplyTo, deps: SurfaceParts, source: int | None) -> None:
         self._to = to
         self._deps = deps
         self._source = source
-        self._locale = locale
-        self._renderer = Renderer(locale, MAX_POSTS_OF_ANSWER)
+        self._renderer = Renderer(MAX_POSTS_OF_ANSWER)
         self._doubted: set[int] = set()
         self._shown: dict[str, ShownPost] = {}
         self._changing = asyncio.Lock()
@@ -108,7 +107,7 @@ class ChannelSurface:
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in at most MAX_POSTS_OF_ANSWER parts that each fit into one message. A
         longer text is cut; the last part names the file that contains all of it."""
-        return pages(text, self._locale, MAX_POSTS_OF_ANSWER).parts
+        return pages(text, MAX_POSTS_OF_ANSWER).parts
 
     async def seconds_until_growth(self) -> float:
         """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
@@ -218,7 +217,7 @@ class ChannelSurface:
         if had != shown or not plain:
             message = message_at(await self._deps.client(), post)
             if shown.stop and not (had and had.stop):
-                form = form | {"view": render.stop_view(self._to.asker.id, self._locale)}
+                form = form | {"view": render.stop_view(self._to.asker.id)}
             elif had and had.stop and not shown.stop:
                 form = {"view": None} | form
 
@@ -264,13 +263,12 @@ class ChannelSurface:
             lambda text, attached: message.edit(
                 content=text, attachments=attached, allowed_mentions=MENTION_NOBODY
             ),
-            post_content(part, answer, self._locale),
+            post_content(part, answer),
             rendering.sheets,
             files,
             store=self._deps.files,
             largest=await self._largest(),
             tries=self._uploads,
-            locale=self._locale,
         )
         return post
 
@@ -289,7 +287,7 @@ class ChannelSurface:
         if answer is None:
             return await attempt(lambda: call([], ()))
         rendering = await self._renderer.rendering(answer)
-        return await send_with_sheets(call, rendering.sheets, self._locale)
+        return await send_with_sheets(call, rendering.sheets)
 
     async def _end_answer(self, post: str, part: AnswerPart) -> None:
         """After the final part was sent, remember it and remove the stop button from all earlier
@@ -337,13 +335,12 @@ class ResponseSurface:
     limit = LIMIT
     interval = EDIT_INTERVAL_SECONDS
 
-    def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts, locale: str) -> None:
+    def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts) -> None:
         self._to = to
         self._token = token
         self._deps = deps
-        self._locale = locale
-        self._renderer = Renderer(locale, ORIGINAL_PARTS)
-        self._channel = ChannelSurface(to, deps, None, locale)
+        self._renderer = Renderer(ORIGINAL_PARTS)
+        self._channel = ChannelSurface(to, deps, None)
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
         self._lost = False
@@ -351,7 +348,7 @@ class ResponseSurface:
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text as one part (ORIGINAL_PARTS). A longer text is cut; the part names the
         file that contains all of it."""
-        return pages(text, self._locale, ORIGINAL_PARTS).parts
+        return pages(text, ORIGINAL_PARTS).parts
 
     async def seconds_until_growth(self) -> float:
         """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
@@ -423,13 +420,12 @@ class ResponseSurface:
         rendering = await self._renderer.rendering(answer)
         await put_files(
             lambda text, attached: original.edit(content=text, attachments=attached),
-            post_content(part, answer, self._locale),
+            post_content(part, answer),
             rendering.sheets,
             files,
             store=self._deps.files,
             largest=self._token.largest,
             tries=self._uploads,
-            locale=self._locale,
         )
         return post
 
@@ -451,7 +447,7 @@ class ResponseSurface:
         form = await self._renderer.make_form(part, answer)
         sheets: tuple[Sheet, ...] = ()
         if answer is None:
-            form["view"] = render.stop_view(self._to.asker.id, self._locale)
+            form["view"] = render.stop_view(self._to.asker.id)
         else:
             sheets = (await self._renderer.rendering(answer)).sheets
 
@@ -459,7 +455,7 @@ class ResponseSurface:
             said = form | {"content": append_notes(form["content"], notes)}
             return await original.edit(**said, attachments=files)
 
-        message = await send_with_sheets(edit, sheets, self._locale)
+        message = await send_with_sheets(edit, sheets)
         post = f"{self._to.address.thread or self._to.address.channel}:{message.id}"
         if answer is not None:
             self._last = (post, part, answer)
@@ -505,12 +501,11 @@ class ClickSurface:
     limit = LIMIT
     interval = EDIT_INTERVAL_SECONDS
 
-    def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts, locale: str) -> None:
+    def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts) -> None:
         self._to = to
         self._deps = deps
         self._token = token
-        self._locale = locale
-        self._channel = ChannelSurface(to, deps, None, locale)
+        self._channel = ChannelSurface(to, deps, None)
         self._aloud = False
 
     def split(self, text: str) -> tuple[str, ...]:
@@ -592,14 +587,14 @@ class ClickSurface:
     async def _redraw_by_token(self, card: Card) -> None:
         original = await self._original()
         message = await attempt(original.read)
-        embeds, view = render.redrawn(message, card, self._locale)
+        embeds, view = render.redrawn(message, card)
         await attempt(lambda: original.edit(embeds=embeds, view=view))
 
     async def _redraw_in_channel(self, card: Card) -> None:
         client = await self._deps.client()
         channel = client.get_partial_messageable(self._where)
         message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
-        embeds, view = render.redrawn(message, card, self._locale)
+        embeds, view = render.redrawn(message, card)
         await attempt(
             lambda: message.edit(embeds=embeds, view=view, allowed_mentions=MENTION_NOBODY)
         )

@@ -50,7 +50,7 @@ from core.domain.messages import Address, Attachment, File, Message, Person, Rep
 from core.domain.records import Health
 from core.integrations.integration import ChatPorts
 from core.ports.conversations import PostJournal
-from core.text.i18n import nearest_locale, say
+from core.text.i18n import say, use_locale
 
 log = structlog.get_logger("slack")
 SLACK_SILENCE_SECONDS = 90.0
@@ -352,9 +352,8 @@ class SlackAdapter:
         profile = (await self._workspace.directory.profiles([user]))[user]
         person = Person("slack", user, author_home(team, body, event), profile.name)
         where = Address("slack", str(event.get("channel", "")), team)
-        shown = await render.home_view(
-            self._ports.board, self._ports.policy, person, where, nearest_locale(profile.locale)
-        )
+        with use_locale(profile.locale):
+            shown = await render.home_view(self._ports.board, self._ports.policy, person, where)
         try:
             await self._workspace.api.call("views.publish", user_id=user, view=shown)
         except FAILURES as error:

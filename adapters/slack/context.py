@@ -24,7 +24,7 @@ from core.domain.messages import Address, Attachment, Message, Quote, turn_id
 from core.domain.records import PlatformMember
 from core.ports.conversations import Journal
 from core.runtime.tasks import run_together
-from core.text.i18n import nearest_locale, say
+from core.text.i18n import say
 
 ROOT_CHARACTERS = 4000
 """The characters of the message that a person refers to, such as a thread's root."""
@@ -173,11 +173,9 @@ class SlackContext:
         missing = [found.failure] if found.failure else []
         if found.failure and not found.meant:
             quotes = [Quote("Slack", HISTORY_UNREAD, ours=True)]
-        notes = [say(sentence, nearest_locale(locale)) for sentence in missing]
+        notes = [say(sentence, locale) for sentence in missing]
         if len(files) > participants.MAX_CONTEXT_FILES:
-            notes.append(
-                say(_MORE_FILES, nearest_locale(locale), count=participants.MAX_CONTEXT_FILES)
-            )
+            notes.append(say(_MORE_FILES, locale, count=participants.MAX_CONTEXT_FILES))
         told = replace(
             message,
             text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),

@@ -41,7 +41,7 @@ from core.ports.conversations import Inbox
 from core.ports.rights import Policy
 from core.runtime.tasks import BoundedDict
 from core.text import text
-from core.text.i18n import nearest_locale, say
+from core.text.i18n import say
 
 SLACK_WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
@@ -186,7 +186,7 @@ class SlackIntake:
         if said.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
         return to_message(said, where, author, self._readable(said.text), tuple(context),
-                              profile.locale, profile.zone)  # fmt: skip
+                          profile.locale, profile.zone)  # fmt: skip
 
     def _readable(self, words: str) -> str:
         directory, us = self._workspace.directory, self._workspace.user
@@ -255,7 +255,7 @@ class SlackIntake:
         metadata = {"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}}
         await self._quietly(
             "chat.postMessage", channel=channel, thread_ts=thread,
-            text=say(SLACK_WAITS_FOR_MENTION, nearest_locale(directory.locale(user))),
+            text=say(SLACK_WAITS_FOR_MENTION, directory.locale(user)),
             metadata=metadata, unfurl_links=False, unfurl_media=False,
         )  # fmt: skip
 

@@ -31,7 +31,7 @@ from core.commands.quick_commands import check_inputs
 from core.domain.errors import BadInput, UnknownCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import QuickCommand, Receipt
-from core.text.i18n import nearest_locale, say
+from core.text.i18n import nearest_locale, say, use_locale
 
 log = structlog.get_logger("slack")
 
@@ -210,20 +210,20 @@ class SlackHandlers:
         wanted = _parse_quick_command(f"quick-command {given}")
         known = await self._find_quick_commands(interaction)
         chosen = known.get(wanted.slug) if wanted else None
-        is_incomplete = wanted and _find_missing(chosen, wanted, interaction.locale)
+        is_incomplete = wanted and _find_missing(chosen, wanted)
         if not is_incomplete and (wanted or given):
             request = InteractionRequest(f"quick-command {given}", "spend")
             await self._interactions.submit(interaction, request)
             return
 
         async def show() -> str:
-            locale = interaction.locale
-            if wanted and chosen:
-                missing = _find_missing(chosen, wanted, locale) if wanted.input else ""
-                view = render.inputs(chosen, _memory(place), locale, missing)
-            else:
-                view = render.quick(list(known.values()), "", _memory(place), locale)
-            words = await self._open_form(command["trigger_id"], view, locale)
+            with use_locale(interaction.locale):
+                if wanted and chosen:
+                    missing = _find_missing(chosen, wanted) if wanted.input else ""
+                    view = render.inputs(chosen, _memory(place), missing)
+                else:
+                    view = render.quick(list(known.values()), "", _memory(place))
+                words = await self._open_form(command["trigger_id"], view)
             if not words:
                 await ack()
             return words
@@ -244,18 +244,18 @@ class SlackHandlers:
         interaction = self._interaction(place, "", ack, lambda words: self._respond(place, words))
 
         async def show() -> str:
-            locale = interaction.locale
             text = self._readable(events.text_of(about))
             memory = _memory(place) | {
                 "by": str(about.get("user") or about.get("username") or ""), "about": text,
                 "ts": str(about.get("ts") or ""), "files": _pack_files(events.files_of(about)),
             }  # fmt: skip
-            if shortcut["callback_id"] == render.ASK_FORM:
-                view = render.ask(memory, locale)
-            else:
-                known = await self._find_quick_commands(interaction)
-                view = render.quick(list(known.values()), text, memory | {"about": ""}, locale)
-            return await self._open_form(shortcut["trigger_id"], view, locale)
+            with use_locale(interaction.locale):
+                if shortcut["callback_id"] == render.ASK_FORM:
+                    view = render.ask(memory)
+                else:
+                    known = await self._find_quick_commands(interaction)
+                    view = render.quick(list(known.values()), text, memory | {"about": ""})
+                return await self._open_form(shortcut["trigger_id"], view)
 
         await self._interactions.show_form(interaction, show)
         await ack()
@@ -288,7 +288,7 @@ class SlackHandlers:
             )  # fmt: skip
         else:
             known = await self._find_quick_commands(interaction)
-            command, update, field = self._read_quick_form(view, values, known, interaction.locale)
+            command, update, field = self._read_quick_form(view, values, known)
             if update is not None:
                 await ack(**update)
                 return
@@ -335,7 +335,6 @@ class SlackHandlers:
 
     def _read_quick_form(
         self, view: Payload, values: Mapping[str, str], known: Mapping[str, QuickCommand],
-        locale: str,
     ) -> tuple[TypedCommand, Payload | None, str]:  # fmt: skip
         """Return the quick command of a form, a response that asks for more or shows an error, and
         the field under which an error belongs."""
@@ -354,24 +353,24 @@ class SlackHandlers:
         )
         if wanted is None or wanted.slug != slug:
             error = UnknownCommand("Quick command {slug!r} not found.", slug=slug)
-            response = _field_error(render.SLUG_BLOCK, error.words(locale))
+            response = _field_error(render.SLUG_BLOCK, error.words())
             return TypedCommand("quick-command"), response, render.SLUG_BLOCK
         command = known.get(wanted.slug)
-        missing = _find_missing(command, wanted, locale)
+        missing = _find_missing(command, wanted)
         if not missing:
             return wanted, None, field
         if command is None or view["callback_id"] == render.INPUTS_FORM:
             return wanted, _field_error(field, missing), field
-        form = render.inputs(command, memory, locale, missing if given else "")
+        form = render.inputs(command, memory, missing if given else "")
         return wanted, {"response_action": "update", "view": form}, field
 
-    async def _open_form(self, trigger: str, view: Payload, locale: str) -> str:
+    async def _open_form(self, trigger: str, view: Payload) -> str:
         """Open a form. If it is too late for that, return a sentence that says what to type."""
         try:
             await self._workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
         except FAILURES as error:
             log.warning("modal not opened", why=str(error))
-            return say(_TYPE_IT, locale)
+            return say(_TYPE_IT)
         return ""
 
     async def _respond(self, place: SlackPlace, words: str) -> None:
@@ -403,7 +402,7 @@ def _parse_quick_command(text: str) -> TypedCommand | None:
         return None
 
 
-def _find_missing(command: QuickCommand | None, wanted: TypedCommand, locale: str) -> str:
+def _find_missing(command: QuickCommand | None, wanted: TypedCommand) -> str:
     """Return a sentence about inputs that the registry requires but that are missing; "" if there
     are none."""
     if command is None:
@@ -411,7 +410,7 @@ def _find_missing(command: QuickCommand | None, wanted: TypedCommand, locale: st
     try:
         check_inputs(command, wanted.input)
     except BadInput as error:
-        return error.words(locale)
+        return error.words()
     return ""
 
 

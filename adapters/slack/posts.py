@@ -374,9 +374,7 @@ def key_of(post: Json) -> str:
     return str(metadata.get("event_payload", {}).get("key", ""))
 
 
-async def card_in_place(
-    api: SlackApi, channel: str, ts: str, thread: str, card: Card, locale: str
-) -> bool:
+async def card_in_place(api: SlackApi, channel: str, ts: str, thread: str, card: Card) -> bool:
     """Replace a decided card in the post `ts` (in `thread`, "" at the top level). Return False if
     the card is not in that post.
 
@@ -385,7 +383,7 @@ async def card_in_place(
     post = await _post_at(api, channel, ts, thread)
     if post is None:
         return False
-    blocks = render.replace_card(post.get("blocks") or [], card, locale)
+    blocks = render.replace_card(post.get("blocks") or [], card)
     if blocks is None:
         return False
     text = str(post.get("text") or render.card_text(card))

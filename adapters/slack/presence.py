@@ -18,7 +18,7 @@ from core.chat.presence import SIGN_AFTER_SECONDS
 from core.domain.errors import PlatformBusy
 from core.domain.messages import ReplyTo
 from core.runtime.retry import retry, wait_after_each
-from core.text.i18n import nearest_locale, say
+from core.text.i18n import say
 
 STATUS_PERIOD_SECONDS = 90.0
 """Seconds after which the status line is set again. Slack shows it for two minutes."""
@@ -221,8 +221,7 @@ class Presence:
     async def _keep_line(self) -> None:
         """Set the status line again and again, because Slack shows it for two minutes only."""
         for _ in range(_SIGN_TIMES):
-            locale = self._workspace.directory.locale(self._to.asker.id)
-            await self._status(self._doing or say(_THINKING, nearest_locale(locale)))
+            await self._status(self._doing or say(_THINKING))
             await asyncio.sleep(STATUS_PERIOD_SECONDS)
 
     async def _status(self, words: str) -> None:

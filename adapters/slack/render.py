@@ -16,7 +16,7 @@ from core.domain.messages import Address, Card, CardAction, Person
 from core.domain.records import Action, Health, QuickCommand
 from core.ports.conversations import StatusBoard
 from core.ports.rights import Policy
-from core.text.i18n import LANGUAGE, nearest_locale, say
+from core.text.i18n import say
 from core.text.markdown import defang, length_before_open_address
 from core.text.text import (
     MAX_CHARACTER_SIZE,
@@ -267,15 +267,14 @@ def parts(text: str, links: LinkRules, most: int = ANSWER_PART_BYTES) -> tuple[s
     return tuple(fitting)
 
 
-def content(part: str, links: LinkRules, shown: Sequence[Card] = (), stop: bool = False,
-            locale: str = "en") -> Json:  # fmt: skip
+def content(part: str, links: LinkRules, shown: Sequence[Card] = (), stop: bool = False) -> Json:
     """Return `text` and `blocks` of a post or an edit: the Markdown, its cards, and a Stop button
     if `stop` is set."""
     words = markdown(part, links)
     blocks: list[Json] = [{"type": "markdown", "text": words}] if words.strip() else []
-    blocks += all_blocks(shown, locale, ALL_BLOCKS_BYTES - weight(blocks)) if shown else []
+    blocks += all_blocks(shown, ALL_BLOCKS_BYTES - weight(blocks)) if shown else []
     if stop:
-        blocks.append(stop_button(locale))
+        blocks.append(stop_button())
     spoken = plain(part) if part.strip() else "\n".join(card_text(card) for card in shown) or "…"
     return {"text": cut(spoken, MESSAGE_TEXT_BYTES), "blocks": blocks}
 
@@ -308,19 +307,19 @@ def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
         limit //= 2
 
 
-def card_blocks(card: Card, locale: str = "en", room: int = _ROOM) -> list[Json]:
+def card_blocks(card: Card, room: int = _ROOM) -> list[Json]:
     """Return the blocks of a card, at most four, in `room` bytes.
 
     Each `block_id` begins with the card's id, so that the card can be found and replaced. Content
     that does not fit is cut: rows first, down to half of the bytes for text and rows.
     """
     under: list[Json] = []
-    if note := _note(card, locale):
+    if note := _note(card):
         under.append({"type": "context", "block_id": f"{_CARD_BLOCK}{card.id}:note",
                       "elements": [{"type": "mrkdwn", "text": note}]})  # fmt: skip
     if card.actions:
-        under.append(_buttons(card, locale))
-    words = _card_words(card, locale)
+        under.append(_buttons(card))
+    words = _card_words(card)
     left = room - weight([*under, _card_section(card, "text", ""), _card_section(card, "rows", "")])
     least = max(_FEW, left // 2, left - len(words.encode()))
     rows = _rows(card.rows, min(SECTION_BYTES, least)) if card.rows else ""
@@ -329,24 +328,22 @@ def card_blocks(card: Card, locale: str = "en", room: int = _ROOM) -> list[Json]
     return [*shown, *([_card_section(card, "rows", rows)] if rows else []), *under]
 
 
-def all_blocks(
-    shown: Sequence[Card], locale: str = "en", room: int = ALL_BLOCKS_BYTES
-) -> list[Json]:
+def all_blocks(shown: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     """Return the blocks of all cards of a message, with a fair share of `room` bytes for each.
 
     Cards that do not fit are counted in a last line. The answer's text names those that wait for a
     person.
     """
     most = min(_CARDS, max(1, room // _LEAST))
-    level = _level([weight(card_blocks(card, locale)) for card in shown[:most]], room)
-    told = [block for card in shown[:most] for block in card_blocks(card, locale, level)]
+    level = _level([weight(card_blocks(card)) for card in shown[:most]], room)
+    told = [block for card in shown[:most] for block in card_blocks(card, level)]
     if len(shown) > most:
-        hidden = say(_HIDDEN, locale, count=len(shown) - most)
+        hidden = say(_HIDDEN, count=len(shown) - most)
         told.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
     return told
 
 
-def replace_card(message: Sequence[Json], card: Card, locale: str = "en") -> list[Json] | None:
+def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
     """Return a message's blocks with the current state of the card; None if they do not contain
     it."""
     mine = f"{_CARD_BLOCK}{card.id}:"
@@ -355,7 +352,7 @@ def replace_card(message: Sequence[Json], card: Card, locale: str = "en") -> lis
         return None
     kept = [block for n, block in enumerate(message) if n not in places]
     room = max(_LEAST, min(_ROOM, ALL_BLOCKS_BYTES - weight(kept)))
-    return [*kept[: places[0]], *card_blocks(card, locale, room), *kept[places[0] :]]
+    return [*kept[: places[0]], *card_blocks(card, room), *kept[places[0] :]]
 
 
 def card_text(card: Card) -> str:
@@ -363,72 +360,67 @@ def card_text(card: Card) -> str:
     return plain(defang(f"{card.title}\n{card.text}"))
 
 
-def stop_button(locale: str = "en") -> Json:
+def stop_button() -> Json:
     """Return the block with the Stop button, which ends the turn of its message."""
     return {
         "type": "actions",
         "block_id": STOP_ACTION,
         "elements": [{"type": "button", "action_id": STOP_ACTION, "value": "stop",
-                      "text": {"type": "plain_text", "text": say("Stop", locale)}}],
+                      "text": {"type": "plain_text", "text": say("Stop")}}],
     }  # fmt: skip
 
 
-async def home_view(
-    board: StatusBoard, policy: Policy, person: Person, where: Address, locale: str
-) -> Json:
+async def home_view(board: StatusBoard, policy: Policy, person: Person, where: Address) -> Json:
     """Return the App Home tab for views.publish: connected services, the person's rights, and
     recent changes.
 
     `where` is the person's direct message with the bot. A person who may not chat sees only the
     reason.
     """
-    LANGUAGE.set(nearest_locale(locale))
     blocks = [_header("Ponte")]
     verdict = await policy.may(person, where, "chat")
     if not verdict.allowed:
-        blocks.append(_paragraph(escape_text(verdict.words(locale))))
+        blocks.append(_paragraph(escape_text(verdict.words())))
         return {"type": "home", "blocks": blocks}
     hello = "Mention me in a channel or send me a direct message. Type `help` for more."
     may = [(await policy.may(person, where, action)).allowed for action, _ in _MAY]
     lines = [
-        f"{'✅' if allowed else '🚫'} {say(words, locale)}"
+        f"{'✅' if allowed else '🚫'} {say(words)}"
         for allowed, (_, words) in zip(may, _MAY, strict=True)
     ]
     health, changes = await board.health(), await board.changes(where.conversation)
     blocks += [
-        _paragraph(say(hello, locale)),
-        _header(say("Connections", locale)), _paragraph(_health(health)),
-        _header(say("What you can do here", locale)), _paragraph("\n".join(lines)),
-        _header(say("Recent changes", locale)), _paragraph(_changes(changes, locale)),
+        _paragraph(say(hello)),
+        _header(say("Connections")), _paragraph(_health(health)),
+        _header(say("What you can do here")), _paragraph("\n".join(lines)),
+        _header(say("Recent changes")), _paragraph(_changes(changes)),
     ]  # fmt: skip
     return {"type": "home", "blocks": blocks}
 
 
-def ask(memory: Json, locale: str) -> Json:
+def ask(memory: Json) -> Json:
     """Return the form "Ask Ponte" of a message shortcut. `memory` holds the place and the
     message."""
-    block = _input(QUESTION_BLOCK, say("What do you want to know about this message?", locale),
+    block = _input(QUESTION_BLOCK, say("What do you want to know about this message?"),
                    multiline=True)  # fmt: skip
-    return _modal(ASK_FORM, say("Ask Ponte", locale), say("Ask", locale), [block], memory, locale)
+    return _modal(ASK_FORM, say("Ask Ponte"), say("Ask"), [block], memory)
 
 
-def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str) -> Json:
+def quick(commands: Sequence[QuickCommand], text: str, memory: Json) -> Json:
     """Return the form that runs a quick command. The name is chosen from a list if the registry
     offers one, else typed."""
-    name = say("Quick command", locale)
-    pairs = [(c.title_and_description(locale)[0] or c.slug, c.slug) for c in commands]
+    name = say("Quick command")
+    pairs = [(c.title_and_description()[0] or c.slug, c.slug) for c in commands]
     slug = _select(SLUG_BLOCK, name, pairs) if _choosable(pairs) else _input(SLUG_BLOCK, name)
-    given = _input(
-        INPUT_BLOCK, say("Input text", locale), multiline=True, optional=True, initial=text
-    )
-    return _modal(QUICK_COMMAND_FORM, name, say("Run", locale), [slug, given], memory, locale)
+    given = _input(INPUT_BLOCK, say("Input text"), multiline=True, optional=True, initial=text)
+    return _modal(QUICK_COMMAND_FORM, name, say("Run"), [slug, given], memory)
 
 
-def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") -> Json:
+def inputs(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     """Return the form with the inputs of one quick command. `wrong` is an error to show above
     them."""
     blocks: list[Json] = []
-    title, description = command.title_and_description(locale)
+    title, description = command.title_and_description()
     if description or wrong:
         blocks.append({"type": "section", "text": _plain(wrong or description, SECTION_BYTES)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
@@ -439,7 +431,7 @@ def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") ->
         else:
             blocks.append(_input(FIELD_PREFIX + name, name, multiline=True, optional=optional))
     kept = memory | {"slug": command.slug}
-    return _modal(INPUTS_FORM, title or command.slug, say("Run", locale), blocks, kept, locale)
+    return _modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, kept)
 
 
 def filled_values(view: Mapping[str, Any]) -> dict[str, str]:
@@ -610,7 +602,7 @@ def _level(wanted: Sequence[int], room: int) -> int:
     return max(wanted, default=0)
 
 
-def _card_words(card: Card, locale: str) -> str:
+def _card_words(card: Card) -> str:
     """Return a card's title and text as mrkdwn, each cut to its limit."""
     title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(card.text[:_TEXT]))
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
@@ -656,7 +648,7 @@ def _code(value: Any) -> str:
     return f"`{escape_text(words[:_CELL].replace('`', 'ˋ').replace(chr(10), ' ')) or ' '}`"
 
 
-def _note(card: Card, locale: str) -> str:
+def _note(card: Card) -> str:
     """Return the note under a card: its outcome, or its id and the end of its validity."""
     if card.state != "open":
         return cut(escape_text(card.state), _NOTE)
@@ -665,13 +657,13 @@ def _note(card: Card, locale: str) -> str:
     # Slack shows the time in the reader's time zone
     # (docs.slack.dev/messaging/formatting-message-text).
     at = f"<!date^{int(card.expires_at)}^{{date_short_pretty}} {{time}}|…>"
-    return say("{id} · can be decided until {at}", locale, id=f"`{card.id}`", at=at)
+    return say("{id} · can be decided until {at}", id=f"`{card.id}`", at=at)
 
 
-def _buttons(card: Card, locale: str) -> Json:
+def _buttons(card: Card) -> Json:
     elements = []
     for action in card.actions:
-        label = {"type": "plain_text", "text": say(LABELS[action], locale)}
+        label = {"type": "plain_text", "text": say(LABELS[action])}
         button = {
             "type": "button",
             "action_id": CARD_ACTION_PREFIX + action,
@@ -695,20 +687,16 @@ def _health(parts: Sequence[Health]) -> str:
     )
 
 
-def _changes(cards: Sequence[Card], locale: str) -> str:
+def _changes(cards: Sequence[Card]) -> str:
     if not cards:
-        return say("No changes yet.", locale)
-    return "\n".join(
-        f"• `{c.id}` {escape_text(c.title)} ({say(c.state, locale)})" for c in cards[:10]
-    )
+        return say("No changes yet.")
+    return "\n".join(f"• `{c.id}` {escape_text(c.title)} ({say(c.state)})" for c in cards[:10])
 
 
-def _modal(
-    callback: str, title: str, submit: str, blocks: list[Json], kept: Json, locale: str
-) -> Json:
+def _modal(callback: str, title: str, submit: str, blocks: list[Json], kept: Json) -> Json:
     return {
         "type": "modal", "callback_id": callback, "title": _plain(title, _BUTTON),
-        "submit": _plain(submit, _BUTTON), "close": _plain(say("Cancel", locale), _BUTTON),
+        "submit": _plain(submit, _BUTTON), "close": _plain(say("Cancel"), _BUTTON),
         "blocks": blocks, "private_metadata": _fitting(kept),
     }  # fmt: skip
 

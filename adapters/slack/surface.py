@@ -217,7 +217,7 @@ class SlackSurface:
         shows its own."""
         stops = part.is_growing and not self._presence.native_stop
         cards = part.answer.cards if part.answer else ()
-        return content(part.text, self._workspace.links, cards, stops, self._locale)
+        return content(part.text, self._workspace.links, cards, stops)
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
@@ -266,7 +266,7 @@ class SlackSurface:
             self._stream = None
             answer, text = part.answer, self._to_markdown(part.text)
             room = STREAM_BYTES - size(text)
-            cards = all_blocks(answer.cards, self._locale, room) if answer else []
+            cards = all_blocks(answer.cards, room) if answer else []
             if answer and answer.cards and room < _BYTES_FOR_CARDS:
                 await self._stop_stream(stream, stream.sent, [], goes_on=False)
                 return False
@@ -350,7 +350,7 @@ class SlackSurface:
         """Replace the decided cards in the post that holds them. Return False if they are not
         there."""
         place = self._channel, self._source.ts, self._thread
-        done = [await card_in_place(self._api, *place, c, self._locale) for c in answer.cards]
+        done = [await card_in_place(self._api, *place, c) for c in answer.cards]
         return any(done)
 
     async def _through_hook(self, refused: SlackRefused, part: AnswerPart) -> str:

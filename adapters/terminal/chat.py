@@ -32,7 +32,7 @@ from core.domain.errors import PonteError, TooLarge
 from core.runtime.private_files import create_file, has_content, open_folder
 from core.runtime.retry import retry, wait_after_each
 from core.text.commonmark import parser
-from core.text.i18n import format_moment, format_size, say
+from core.text.i18n import LANGUAGE, format_moment, format_size, say
 from core.text.markdown import defang_for_terminal, ended_blocks_length, is_too_complex
 from core.text.text import clean_text, fence_after_line, safe_file_name
 
@@ -237,10 +237,9 @@ class Screen:
     output is not a terminal (a pipe), only the final text is written, without formatting.
     """
 
-    def __init__(self, stdout: TextIO, locale: str) -> None:
+    def __init__(self, stdout: TextIO) -> None:
         self.live = stdout.isatty()
         self._stdout = stdout
-        self._locale = locale
         self._progress = False
         self._shown = ""
         """The answer so far. Its first `_rendered` characters are on the screen in their final
@@ -250,7 +249,7 @@ class Screen:
     def show_prompt(self) -> None:
         """Write the prompt for the next message, on a terminal only."""
         if self.live:
-            self._write(say("You: ", self._locale))
+            self._write(say("You: "))
 
     def write_line(self, text: str) -> None:
         """Write text, ours or from outside, and end the line."""
@@ -337,14 +336,12 @@ class Screen:
             self._write(f"{dim}{lines}{plain}\n")
             return
         size = max(1, round(file.size / 1000))
-        where = file.path or say("it could not be saved", self._locale)
+        where = file.path or say("it could not be saved")
         self.write_line(f"  [{file.name}, {size} kB] {where}")
 
     def _card(self, card: Mapping[str, Any]) -> None:
         """Write a card: its title, text and changes, when it expires, and the commands to type."""
-        self.write_line(
-            self._without_links(f"  # {card['title']} ({say(card['state'], self._locale)})")
-        )
+        self.write_line(self._without_links(f"  # {card['title']} ({say(card['state'])})"))
         if card["text"]:
             self.write_line(self._without_links(f"    {card['text']}"))
         for row in card["rows"]:
@@ -352,11 +349,11 @@ class Screen:
                 self.write_line(self._without_links(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the time zone of this machine, which is the reader's.
-            when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone(), self._locale)
-            self.write_line("    " + say("Expires {when}.", self._locale, when=when))
+            when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone())
+            self.write_line("    " + say("Expires {when}.", when=when))
         if card["actions"]:
             hints = " · ".join(f"{action} {card['id']}" for action in card["actions"])
-            self.write_line("    " + say("Type: {hints}", self._locale, hints=hints))
+            self.write_line("    " + say("Type: {hints}", hints=hints))
 
     def _without_links(self, text: str) -> str:
         """Return text of a card in which a terminal recognizes no links. For a pipe the text is
@@ -439,10 +436,10 @@ class Unreachable(PonteError):
     )
 
 
-def headers_for(locale: str, *, is_terminal: bool) -> dict[str, str]:
+def headers_for(*, is_terminal: bool) -> dict[str, str]:
     """Return the headers of each request. Without a terminal (`is_terminal`), they say that
     addresses in the output do not become links."""
-    return {"Accept-Language": locale} | ({} if is_terminal else {"Prefer": "links=none"})
+    return {"Accept-Language": LANGUAGE.get()} | ({} if is_terminal else {"Prefer": "links=none"})
 
 
 async def turn_stream(
@@ -473,7 +470,7 @@ async def turn_stream(
 
 
 async def chat(
-    socket_path: Path, locale: str, stdin: TextIO, stdout: TextIO, folder: Path = DOWNLOAD_FOLDER
+    socket_path: Path, stdin: TextIO, stdout: TextIO, folder: Path = DOWNLOAD_FOLDER
 ) -> int:
     """Run a dialogue until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe, and return the exit
     code.
@@ -481,9 +478,9 @@ async def chat(
     It is 1 if Ponte could not be reached, and for a pipe also if any message failed. Files of
     answers are saved in `folder`.
     """
-    screen = Screen(stdout, locale)
+    screen = Screen(stdout)
     async with HttpClient(socket=str(socket_path)) as http:
-        talk = TerminalChat(http, screen, locale, DownloadFolder(http, folder))
+        talk = TerminalChat(http, screen, DownloadFolder(http, folder))
         try:
             with talk.interrupts.catch_interrupts():
                 await talk.talk(await talk.open_input(stdin))
@@ -492,7 +489,7 @@ async def chat(
         except Quit:
             screen.write_line("")
         except PonteError as error:
-            screen.write_line(error.words(locale))
+            screen.write_line(error.words())
             return 1
     return 0
 
@@ -500,14 +497,11 @@ async def chat(
 class TerminalChat:
     """The dialogue of one terminal or pipe with Ponte."""
 
-    def __init__(
-        self, http: HttpClient, screen: Screen, locale: str, downloads: DownloadFolder
-    ) -> None:
+    def __init__(self, http: HttpClient, screen: Screen, downloads: DownloadFolder) -> None:
         self._http = http
         self._downloads = downloads
         self._screen = screen
-        self._locale = locale
-        self._headers = headers_for(locale, is_terminal=screen.live)
+        self._headers = headers_for(is_terminal=screen.live)
         self.interrupts = InterruptHandler()
         self.has_failed = False
         """Whether any message so far was not answered. Scripts read it from the exit code."""
@@ -520,9 +514,7 @@ class TerminalChat:
             return PipeInput(stdin)
         from adapters.terminal.line_editor import LineEditor
 
-        return LineEditor(
-            self._locale, await self._past_messages(), await self._quick_command_slugs()
-        )
+        return LineEditor(await self._past_messages(), await self._quick_command_slugs())
 
     async def _past_messages(self) -> list[str]:
         """Return the messages of this conversation that the person wrote, oldest first. After
@@ -548,7 +540,6 @@ class TerminalChat:
             self._screen.write_line(
                 say(
                     "Press Ctrl-C to stop an answer. Type exit or press Ctrl-D to quit.",
-                    self._locale,
                 )
             )
         while True:
@@ -566,7 +557,7 @@ class TerminalChat:
 
     async def say(self, text: str) -> None:
         """Send one message and show its answer. Ctrl-C stops the turn; another one raises Quit."""
-        self._doing = say("is thinking…", self._locale)
+        self._doing = say("is thinking…")
         counting = asyncio.create_task(self._show_elapsed_time())
         try:
             await self.interrupts.run(self._send(text, uuid.uuid4().hex), self._stop_work)
@@ -590,17 +581,17 @@ class TerminalChat:
         try:
             files, missing = await asyncio.to_thread(read_attachments, text)
         except PonteError as error:
-            self._fail(error.words(self._locale))
+            self._fail(error.words())
             return
         for name in missing:
-            self._screen.write_line(say(NO_FILE_SENTENCE, self._locale, name=name))
+            self._screen.write_line(say(NO_FILE_SENTENCE, name=name))
         body = {"message": text, "conversation": "main", "event_key": key}
-        self._update_progress(say("is thinking…", self._locale))
+        self._update_progress(say("is thinking…"))
 
         def wait(error: HttpError, pause: float) -> float | None:
             if isinstance(error, HttpAnswer) and error.status != 503:
                 return None
-            self._update_progress(say("Connection lost. Reconnecting…", self._locale))
+            self._update_progress(say("Connection lost. Reconnecting…"))
             return pause
 
         uploads = [("file", file) for file in files]
@@ -616,7 +607,7 @@ class TerminalChat:
 
     async def _show_turn(self, body: Mapping[str, str], files: Sequence[FormFile]) -> None:
         """Show one turn as it runs. Raise HttpError, also if the stream ends before the turn."""
-        thinking, text = say("is thinking…", self._locale), ""
+        thinking, text = say("is thinking…"), ""
         events = turn_stream(self._http, body, files, self._headers)
         async with aclosing(events):
             async for name, data in events:
@@ -645,7 +636,7 @@ class TerminalChat:
         return self._stop(self._turn) if self._turn else None
 
     async def _stop(self, turn: str) -> None:
-        self._update_progress(say("Stopping…", self._locale))
+        self._update_progress(say("Stopping…"))
         with suppress(HttpError):
             await self._http.post_json(
                 f"{SOCKET_ORIGIN}/turns/{turn}/stop", {}, headers=self._headers

@@ -12,7 +12,7 @@ from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.shortcuts import CompleteStyle
 
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
-from core.text.i18n import nearest_locale, say
+from core.text.i18n import LANGUAGE, say
 
 HISTORY_SIZE = 200
 """Number of earlier messages that the arrow keys bring back. They are read from Ponte and not
@@ -25,13 +25,13 @@ class LineEditor:
 
     shows_prompt = True
 
-    def __init__(self, locale: str, past: Sequence[str], slugs: Sequence[str]) -> None:
+    def __init__(self, past: Sequence[str], slugs: Sequence[str]) -> None:
         history = InMemoryHistory()
         for text in past[-HISTORY_SIZE:]:
             history.append_string(text)
-        self._message = say("You: ", locale)
+        self._message = say("You: ")
         self._session: PromptSession[str] = PromptSession(
-            history=history, completer=CommandCompleter(locale, slugs), complete_while_typing=False,
+            history=history, completer=CommandCompleter(slugs), complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE, reserve_space_for_menu=0,
         )  # fmt: skip
 
@@ -47,8 +47,8 @@ class CommandCompleter(Completer):
     """Completes commands, the names of quick commands after `quick-command`, and file names after
     @."""
 
-    def __init__(self, locale: str, slugs: Sequence[str]) -> None:
-        self._names = sorted({*COMMAND_NAMES, *TRANSLATED.get(nearest_locale(locale), ())})
+    def __init__(self, slugs: Sequence[str]) -> None:
+        self._names = sorted({*COMMAND_NAMES, *TRANSLATED.get(LANGUAGE.get(), ())})
         self._slugs = slugs
         self._paths = PathCompleter(expanduser=True)
 

@@ -28,7 +28,6 @@ from adapters.web.http_io import (
     RequestBody,
     UploadedFile,
     read_json,
-    reader_locale,
     view_options,
     visitor_of,
 )
@@ -107,7 +106,7 @@ class ChatRoutes:
         if shown.state in FINAL_STATES:
             return JSONResponse(body)
         if shown.state == "new" and await self._site.inbox.cancel(shown.seq):
-            words = say("Stopped.", reader_locale(request, self._site))
+            words = say("Stopped.")
             stopped = Answer(words, "stopped")
             self._site.hub.finish_turn(shown.message.address.conversation, shown.turn, stopped)
             return JSONResponse(body | {"status": "stopped", "text": words})
@@ -122,8 +121,7 @@ class ChatRoutes:
             raise NotFound(what="conversation")
         person = visitor_of(request).person
         known = await self._site.board.commands(person, self._site.address_of(person, conversation))
-        locale = reader_locale(request, self._site)
-        return JSONResponse({"commands": [_command_json(command, locale) for command in known]})
+        return JSONResponse({"commands": [_command_json(command) for command in known]})
 
     async def _accept(
         self, request: Request, asked: ChatRequest, uploads: list[UploadedFile]
@@ -167,13 +165,13 @@ class ChatRoutes:
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
             hub.watch(key, receipt.seq, said)
-            options = view_options(request, self._site)
+            options = view_options(request)
             writer = PageWriter(receipt.turn, said.address.channel, options, receipt.turns_ahead)
             events = TurnEvents(self._site, receipt.turn, writer)
             return EventStream(stream_events(follower, events), stack.pop_all())
 
     async def _whole_answer(self, request: Request, answer: Answer, said: Message) -> Response:
-        html = await render(answer.text) if view_options(request, self._site).html else None
+        html = await render(answer.text) if view_options(request).html else None
         body = answer_json(answer, said.address.channel, said.turn, html)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
             body["error"] = {"code": answer.code, "message": answer.text}
@@ -202,8 +200,8 @@ class ChatRoutes:
         return shown
 
 
-def _command_json(command: QuickCommand, locale: str) -> Json:
-    title, description = command.title_and_description(locale)
+def _command_json(command: QuickCommand) -> Json:
+    title, description = command.title_and_description()
     return {
         "slug": command.slug,
         "title": title or command.slug,

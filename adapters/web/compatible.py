@@ -491,7 +491,7 @@ class CompatibleRoutes:
     def _check_decides_nothing(self, request: Request, said: Message) -> None:
         """Raise DecisionOnPageOnly if the message is a command that decides on a change."""
         try:
-            command = grammar.parse_command(said.text, said.locale)
+            command = grammar.parse_command(said.text)
         except BadInput:
             return  # its answer says what is wrong
         if command is not None and command.name in DECISION_COMMANDS:
@@ -583,20 +583,20 @@ def text_with_links(answer: Answer, taken: AcceptedTurn) -> str:
     """Return the answer as text, with its cards as text and the addresses of its files."""
     origin = taken.page.partition("/#")[0]
     lines = [f"{to_one_line(file.name)}: {origin}/files/{file.id}" for file in answer.files]
-    cards = [card_text(card, taken.page, taken.message.locale) for card in answer.cards]
+    cards = [card_text(card, taken.page) for card in answer.cards]
     return "\n\n".join(filter(None, [answer.text, *cards, "\n".join(lines)]))
 
 
-def card_text(card: Card, page: str, locale: str) -> str:
+def card_text(card: Card, page: str) -> str:
     """Return a card as text: what would be done, and the page on which a person decides."""
     rows = [f"- {each}" for row in card.rows for each in describe_differences(row)]
-    head = f"**{to_one_line(card.title)}** ({say(card.state, locale)})"
+    head = f"**{to_one_line(card.title)}** ({say(card.state)})"
     body = defang_for_discord(
         "\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows]))
     )
     if not (card.actions and page):
         return body.rstrip()
-    return f"{body.rstrip()}\n\n" + say("Decide on the page: {url}", locale, url=page)
+    return f"{body.rstrip()}\n\n" + say("Decide on the page: {url}", url=page)
 
 
 def _read_message(line: RequestMessage | InputItem, where: str) -> PromptMessage:

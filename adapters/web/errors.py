@@ -263,9 +263,9 @@ def status_of(error: PonteError) -> int:
     return STATUS_BY_CODE.get(error.code, 500)
 
 
-def error_body(error: PonteError, locale: str = "en") -> dict[str, dict[str, str]]:
+def error_body(error: PonteError) -> dict[str, dict[str, str]]:
     """Return the JSON body of an error."""
-    return {"error": {"code": error.code, "message": error.words(locale)}}
+    return {"error": {"code": error.code, "message": error.words()}}
 
 
 OPENAI_ERROR_TYPES = {
@@ -283,6 +283,6 @@ def openai_error(code: str, words: str, status: int, param: str | None = None) -
     return {"message": words, "type": kind, "param": param, "code": code}
 
 
-def translate_page(locale: str) -> dict[str, str]:
+def translate_page() -> dict[str, str]:
     """Return the page's sentences by key, with their `{placeholders}`."""
-    return {key: say(sentence, locale) for key, sentence in PAGE_SENTENCES.items()}
+    return {key: say(sentence) for key, sentence in PAGE_SENTENCES.items()}

@@ -172,7 +172,7 @@ class Guard:
         try:
             scope.setdefault("state", {})[VISITOR_KEY] = await self._site.auth.admit(visit)
         except PonteError as error:
-            await error_response(error, LANGUAGE.get(), visit.path)(scope, receive, safely)
+            await error_response(error, visit.path)(scope, receive, safely)
             return
         try:
             await self._app(scope, receive, safely)
@@ -332,7 +332,7 @@ def requested_locale(headers: Mapping[str, str]) -> str:
     return first if _LOCALE.fullmatch(first) else ""
 
 
-def error_response(error: PonteError, locale: str, path: str = "") -> JSONResponse:
+def error_response(error: PonteError, path: str = "") -> JSONResponse:
     """Return an error as JSON. Under COMPATIBLE_PREFIX it has the form of OpenAI's errors."""
     status = status_of(error)
     headers = {"Retry-After": "2"} if status == 503 else {}
@@ -342,22 +342,17 @@ def error_response(error: PonteError, locale: str, path: str = "") -> JSONRespon
         headers["Retry-After"] = "1"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    body: Mapping[str, Any] = error_body(error, locale)
+    body: Mapping[str, Any] = error_body(error)
     if path.startswith(COMPATIBLE_PREFIX):
         param = error.values.get("param")
-        words = error.words(locale)
+        words = error.words()
         body = {"error": openai_error(error.code, words, status, str(param) if param else None)}
     return JSONResponse(body, status, headers)
 
 
-def view_options(request: Request, site: Site) -> ViewOptions:
+def view_options(request: Request) -> ViewOptions:
     """Return the options of this client. `?html=1` asks for rendered text next to the plain one."""
-    return ViewOptions(request.query_params.get("html") == "1", reader_locale(request, site))
-
-
-def reader_locale(request: Request, site: Site) -> str:
-    """Return the supported locale that is nearest to the one that the client asks for."""
-    return nearest_locale(requested_locale(request.headers) or site.locale)
+    return ViewOptions(request.query_params.get("html") == "1")
 
 
 def read_visit(scope: Scope) -> Visit:

@@ -29,7 +29,6 @@ from adapters.web.http_io import (
     make_message,
     read_json,
     read_visit,
-    reader_locale,
     view_options,
     visitor_of,
 )
@@ -49,7 +48,7 @@ from core.domain.messages import Address, Answer, File, Message, Person
 from core.domain.records import ConversationSummary, HistoryEntry
 from core.integrations.integration import Operator
 from core.rights.policy import OWNER_ID
-from core.text.i18n import LOCALES, format_moment, say
+from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.text.text import clean_text, safe_file_name, to_one_line, truncate
 
 INLINE_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -171,8 +170,7 @@ class ConversationRoutes:
         if not shown:
             raise NotFound(what="conversation")
         title = conversation_title(shown[0].message)
-        locale = reader_locale(request, self._site)
-        text = "\n".join([f"# {title}", *(_export_entry(one, locale) for one in shown)])
+        text = "\n".join([f"# {title}", *(_export_entry(one) for one in shown)])
         headers = _download_headers(safe_file_name(f"{title}.md"), "text/markdown")
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
 
@@ -182,7 +180,7 @@ class ConversationRoutes:
         key = address.conversation
         shown = await self._site.journal.list_entries(key)
         changed = {card.id: card for card in await self._site.board.changes(key)}
-        html = view_options(request, self._site).html
+        html = view_options(request).html
         rendered = await asyncio.to_thread(_render_answers, shown) if html else {}
         messages: list[Json] = []
         for one in shown:
@@ -208,7 +206,7 @@ class ConversationRoutes:
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
-        options = view_options(request, self._site)
+        options = view_options(request)
         events = ConversationEvents(self._site, address, ReadCursor.parse(last), options)
         with ExitStack() as stack:
             follow = self._site.hub.follow(address.conversation, visitor_of(request))
@@ -277,13 +275,12 @@ class PageRoutes:
     async def words(self, request: Request) -> Response:
         """The page's sentences by key, in the locale that the browser asks for."""
         asked = request.query_params.get("locale", "")
-        locale = asked if asked in LOCALES else reader_locale(request, self._site)
-        return JSONResponse({"locale": locale, "words": translate_page(locale)})
+        with use_locale(asked if asked in LOCALES else ""):
+            return JSONResponse({"locale": LANGUAGE.get(), "words": translate_page()})
 
     async def welcome(self, request: Request) -> Response:
         """What can be asked here, in the reader's words. The state of the parts is for the operator
         only."""
-        locale = reader_locale(request, self._site)
         person = visitor_of(request).person
         here = self._site.address_of(person, "main")
         may_read = await self._site.may(person, "read")
@@ -293,10 +290,10 @@ class PageRoutes:
         parts = await self._site.board.health() if operates else ()
         return JSONResponse(
             {
-                "tries": await self._suggestions(person, tables, locale),
+                "tries": await self._suggestions(person, tables),
                 "tables": list(tables[:MAX_WELCOME_NAMES]),
                 "commands": [
-                    one.title_and_description(locale)[0] or one.slug
+                    one.title_and_description()[0] or one.slug
                     for one in commands[:MAX_WELCOME_NAMES]
                 ],
                 "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
@@ -304,7 +301,7 @@ class PageRoutes:
             }
         )
 
-    async def _suggestions(self, person: Person, tables: Sequence[str], locale: str) -> list[str]:
+    async def _suggestions(self, person: Person, tables: Sequence[str]) -> list[str]:
         """Return three messages that will work here."""
         board, code = self._site.board, await self._site.may(person, "code")
         runs = code and any(p.name == "code" and p.state == "on" for p in await board.health())
@@ -312,14 +309,11 @@ class PageRoutes:
             tries = [f"show {tables[0]}", "list tables"] if tables else []
             tries += ["run python print(2**100)"] if runs else []
         else:
-            tries = [
-                say(NEWEST_ROWS_SENTENCE, locale, table=to_one_line(name, 60))
-                for name in tables[:1]
-            ]
-            tries += [say("Draw y = sin(x) with Python.", locale)] if runs else []
-        own = {english: name for name, english in TRANSLATED.get(locale, {}).items()}
+            tries = [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
+            tries += [say("Draw y = sin(x) with Python.")] if runs else []
+        own = {english: name for name, english in TRANSLATED.get(LANGUAGE.get(), {}).items()}
         commands = [own.get(name, name) for name in ("help", "status")]
-        return [*tries, say("What can you do?", locale), *commands][:3]
+        return [*tries, say("What can you do?"), *commands][:3]
 
     async def login(self, request: Request) -> Response:
         """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,
@@ -446,16 +440,14 @@ def _conversation_json(one: ConversationSummary, hit: str) -> Json:
     return body | {"turn": hit} if hit else body
 
 
-def _export_entry(one: HistoryEntry, locale: str) -> str:
+def _export_entry(one: HistoryEntry) -> str:
     """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
-    at = format_moment(datetime.fromtimestamp(one.at, UTC), locale)
-    said = [f"## {one.message.author.name or say('You', locale)} · {at} UTC", one.message.text]
+    at = format_moment(datetime.fromtimestamp(one.at, UTC))
+    said = [f"## {one.message.author.name or say('You')} · {at} UTC", one.message.text]
     said += [f"- {attached.name}" for attached in one.message.attachments]
     if one.answer is not None:
         said += ["## Ponte", one.answer.text]
-        said += [
-            f"- {card.id}: {card.title} ({say(card.state, locale)})" for card in one.answer.cards
-        ]
+        said += [f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards]
         said += [f"- {file.name}" for file in one.answer.files]
     return "\n\n".join(["", *filter(None, said)])
 

@@ -33,7 +33,6 @@ from adapters.web.http_io import (
     Guard,
     error_response,
     read_visit,
-    reader_locale,
     visitor_of,
 )
 from adapters.web.page_routes import ConversationRoutes, OperatorRoutes, PageRoutes
@@ -382,9 +381,7 @@ class PathRouter:
 
 def _error_handler(site: Site) -> Callable[[Request, Exception], Response]:
     def refuse(request: Request, error: Exception) -> Response:
-        response = error_response(
-            _to_ponte_error(error), reader_locale(request, site), request.url.path
-        )
+        response = error_response(_to_ponte_error(error), request.url.path)
         if response.status_code == 413 and not _may_discard_body(request):
             response.headers["Connection"] = "close"
         if isinstance(error, HTTPException) and error.headers:

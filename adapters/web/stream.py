@@ -39,10 +39,9 @@ _CURSOR = re.compile(r"\d{1,18}(\+\d{1,18}){0,200}")
 
 @dataclass(frozen=True, slots=True)
 class ViewOptions:
-    """The options of a client: rendered HTML next to each text, and the locale of sentences."""
+    """The options of a client: `html` adds rendered HTML to each text."""
 
     html: bool = False
-    locale: str = "en"
 
 
 class EventSource(Protocol):
@@ -171,9 +170,7 @@ class PageWriter:
     async def begin(self) -> AsyncIterator[bytes]:
         count, text = self._turns_before, ""
         if count:
-            text = say(
-                "Queued messages before this one: {count}.", self._options.locale, count=count
-            )
+            text = say("Queued messages before this one: {count}.", count=count)
         yield format_event("progress", {"turn": self._turn, "text": text})
 
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
@@ -193,7 +190,7 @@ class PageWriter:
     async def write_end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
         """Yield the cards, the files and `done`, or `error`. The last event carries `id`."""
         if isinstance(outcome, PonteError):
-            error = error_json(outcome, self._turn, self._options.locale)
+            error = error_json(outcome, self._turn)
             yield format_event("error", error, id)
             return
         for card in outcome.cards:
@@ -374,7 +371,7 @@ def _is_over(entry: HistoryEntry) -> bool:
 def resets_transcript(message: Message) -> bool:
     """Return whether the turn of this message replaces or empties the transcript."""
     try:
-        command = grammar.parse_command(message.text, message.locale)
+        command = grammar.parse_command(message.text)
     except BadInput:
         return False
     return bool(message.replaces) or (
@@ -440,8 +437,8 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
     }
 
 
-def error_json(error: PonteError, turn: str, locale: str) -> Json:
-    return {"code": error.code, "message": error.words(locale), "turn": turn}
+def error_json(error: PonteError, turn: str) -> Json:
+    return {"code": error.code, "message": error.words(), "turn": turn}
 
 
 def replace_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:

@@ -314,7 +314,7 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
     try:
         async with asyncio.timeout(run.applier.patience):
             if run.doing is not None and isinstance(batch, WatchedBatch):
-                return await batch.watch(rows, run.doing, run.change.proposal.locale)
+                return await batch.watch(rows, run.doing)
             return await batch.check(rows)
     except TimeoutError:
         raise ToolError("The system did not respond in time.") from None

@@ -18,7 +18,7 @@ from core.domain.changes import (
 )
 from core.domain.messages import Card, CardAction
 from core.domain.records import NOTE_TEMPLATE
-from core.text.i18n import plural, say
+from core.text.i18n import plural, say, use_locale
 from core.text.markdown import escape_markdown
 from core.text.text import (
     clean_text,
@@ -128,7 +128,6 @@ def run_result(change: Change) -> str:
 
 def build_card(
     change: Change,
-    locale: str,
     shown: tuple[CardAction, ...] | None = None,
     deciders: str = "",
     needs_admin: bool = False,
@@ -144,8 +143,8 @@ def build_card(
     return Card(
         id=change.id,
         kind=change.kind,
-        title=build_title(change, locale),
-        text=" ".join(_sentences(change, locale, deciders, needs_admin, count)),
+        title=build_title(change),
+        text=" ".join(_sentences(change, deciders, needs_admin, count)),
         rows=() if change.forgotten or change.lapsed else _build_rows(change),
         actions=possible_actions(change) if shown is None else shown,
         state=change.state,
@@ -153,31 +152,30 @@ def build_card(
     )
 
 
-def build_title(change: Change, locale: str) -> str:
+def build_title(change: Change) -> str:
     """Return what the change does, as one line."""
     draft = change.draft
     count = len(_rows_of(change))
-    what = say(_TITLES[draft.kind, count != 1], locale, count=count, table=clip_line(draft.title))
+    what = say(_TITLES[draft.kind, count != 1], count=count, table=clip_line(draft.title))
     undoes = change.proposal.undoes
-    return say(_UNDO, locale, id=undoes, what=what) if undoes else what
+    return say(_UNDO, id=undoes, what=what) if undoes else what
 
 
-def describe_outcome(change: Change, locale: str, count: int = 1) -> str:
+def describe_outcome(change: Change, count: int = 1) -> str:
     """Return sentences about the decision and its result. `count`: how many people must approve
     it."""
     if change.state == "open" and change.consents:
-        return _approvals(change, locale, count)
-    return " ".join(_outcome(change, locale))
+        return _approvals(change, count)
+    return " ".join(_outcome(change))
 
 
-def describe_proposals(cards: Sequence[Card], locale: str) -> str:
+def describe_proposals(cards: Sequence[Card]) -> str:
     """Return the text above the cards of new proposals. It is not updated, so it must stay true
     when they are decided."""
     lines = [f"- `{card.id}` {escape_markdown(card.title)}" for card in cards]
     head = say(
         "Waiting for approval. Nothing is changed until someone approves it (type `approve "
         "ID` or `deny ID` within 24 hours):",
-        locale,
     )
     return "\n".join([head, *lines])
 
@@ -185,28 +183,30 @@ def describe_proposals(cards: Sequence[Card], locale: str) -> str:
 def build_model_note(change: Change) -> str:
     """Return the note for the model's next turn: ids, counts and the result of a run. It contains
     no other values of the rows."""
+    with use_locale("en"):
+        outcome = describe_outcome(change)
     if change.draft.kind == "run":
-        return _run_note(change, describe_outcome(change, "en"))
+        return _run_note(change, outcome)
     what = (
         f"{change.draft.kind} {len(_rows_of(change))} row(s) in {clip_line(change.draft.title)!r}"
     )
     ids = _ids(change.written_steps) if change.draft.kind == "create" else ""
-    lines = [f"Proposal {change.id} ({what}): {describe_outcome(change, 'en')}"]
+    lines = [f"Proposal {change.id} ({what}): {outcome}"]
     lines += [f"Row ids: {ids}."] if ids else []
     return NOTE_TEMPLATE.format(words=" ".join(lines))
 
 
-def format_time_left(seconds: float, locale: str | None = None) -> str:
+def format_time_left(seconds: float) -> str:
     """Return a duration in words, as in `5 hours`."""
     minutes = max(1, round(seconds / 60))
     if minutes < 90:
-        return plural("{count} minute", "{count} minutes", minutes, locale)
-    return plural("{count} hour", "{count} hours", round(minutes / 60), locale)
+        return plural("{count} minute", "{count} minutes", minutes)
+    return plural("{count} hour", "{count} hours", round(minutes / 60))
 
 
-def describe_lapse(locale: str) -> str:
+def describe_lapse() -> str:
     """Return the sentence that the time for undoing the change is over."""
-    return say(_LAPSED, locale, days=round(UNDO_LIFETIME_SECONDS / 86_400))
+    return say(_LAPSED, days=round(UNDO_LIFETIME_SECONDS / 86_400))
 
 
 def is_undoable(change: Change) -> bool:
@@ -306,10 +306,10 @@ def _cell(value: Any) -> Any:
     return truncate(clean_text(str(value)), MAX_CHANGE_CELL_CHARACTERS)
 
 
-def _run_outcome(change: Change, locale: str) -> str:
+def _run_outcome(change: Change) -> str:
     """Return the state or the outcome of a run, without its result."""
     words = to_one_line(change.steps[0].words)
-    return say(_RUN_OUTCOMES[change.state], locale, words=words).strip()
+    return say(_RUN_OUTCOMES[change.state], words=words).strip()
 
 
 def _run_note(change: Change, told: str) -> str:
@@ -323,38 +323,34 @@ def _run_note(change: Change, told: str) -> str:
     return f"{said}\n{_RESULT}\n{make_code_block(shown)}"
 
 
-def _sentences(
-    change: Change, locale: str, deciders: str, needs_admin: bool, needed: int
-) -> list[str]:
+def _sentences(change: Change, deciders: str, needs_admin: bool, needed: int) -> list[str]:
     """Return the sentences on the card."""
     if change.state != "open":
-        return _outcome(change, locale)
+        return _outcome(change)
     asker = change.proposal.asker
-    said = [say("Requested by {name}.", locale, name=clip_line(asker.name or asker.id))]
+    said = [say("Requested by {name}.", name=clip_line(asker.name or asker.id))]
     if ids := _ids(change.steps):
-        said.append(say("Rows: {ids}.", locale, ids=ids))
+        said.append(say("Rows: {ids}.", ids=ids))
     if len(_rows_of(change)) > MAX_CHANGE_ROWS_SHOWN:
-        said.append(say("Showing the first {count}.", locale, count=MAX_CHANGE_ROWS_SHOWN))
-    said += _note(change, locale)
+        said.append(say("Showing the first {count}.", count=MAX_CHANGE_ROWS_SHOWN))
+    said += _note(change)
     if deciders:
-        said.append(say("Can decide: {names}.", locale, names=deciders))
+        said.append(say("Can decide: {names}.", names=deciders))
     elif change.proposal.has_named_approvers:
-        said.append(say("A designated approver must approve it.", locale))
+        said.append(say("A designated approver must approve it."))
     elif needs_admin:
-        said.append(say("An admin must approve it.", locale))
+        said.append(say("An admin must approve it."))
     if change.consents:
-        said.append(_approvals(change, locale, needed))
+        said.append(_approvals(change, needed))
     elif needed > 1:
-        said.append(say("{count} different people must approve it.", locale, count=needed))
+        said.append(say("{count} different people must approve it.", count=needed))
     return said
 
 
-def _approvals(change: Change, locale: str, needed: int) -> str:
+def _approvals(change: Change, needed: int) -> str:
     """Return the sentence about the approvals so far."""
     given = {"done": len(change.consents), "total": max(needed, len(change.consents))}
-    return say(
-        "{done} of {total} approvals, the last by {name}.", locale, name=_approvers(change), **given
-    )
+    return say("{done} of {total} approvals, the last by {name}.", name=_approvers(change), **given)
 
 
 def _approvers(change: Change) -> str:
@@ -365,7 +361,7 @@ def _approvers(change: Change) -> str:
     return ", ".join(clip_line(person.name or person.id) for person in given) or "?"
 
 
-def _outcome(change: Change, locale: str) -> list[str]:
+def _outcome(change: Change) -> list[str]:
     """Return the sentences about the decision and its result."""
     values: dict[str, Any] = {
         "name": _decider(change), "done": count_written_rows(change),
@@ -373,43 +369,43 @@ def _outcome(change: Change, locale: str) -> list[str]:
     }  # fmt: skip
     if change.kind == "proposal":
         if change.state == "withdrawn" and not change.forgotten:
-            return [say(_WITHDRAWN, locale)]
-        return [say(_CLOSED[change.state], locale, **values)]
+            return [say(_WITHDRAWN)]
+        return [say(_CLOSED[change.state], **values)]
     who = _UNDO_BY if change.proposal.undoes else _APPROVED
     values["name"] = _approvers(change)
-    said = [say(_ALLOWED if change.decider == POLICY_PERSON else who, locale, **values)]
+    said = [say(_ALLOWED if change.decider == POLICY_PERSON else who, **values)]
     if change.draft.kind == "run":
-        return [*said, _run_outcome(change, locale)]
-    said.append(say(_DONE[change.state], locale, **values))
+        return [*said, _run_outcome(change)]
+    said.append(say(_DONE[change.state], **values))
     if change.state == "applying":
         return said
     if change.draft.kind == "create" and (ids := _ids(change.written_steps)):
-        said.append(say("New rows: {ids}.", locale, ids=ids))
-    said += _faults(change, locale)
+        said.append(say("New rows: {ids}.", ids=ids))
+    said += _faults(change)
     if change.proposal.undoes and change.written_steps:
-        said += _note(change, locale)
+        said += _note(change)
     if change.undone_by and change.state != "undone":
-        said.append(say("See {undo}, the request to undo it.", locale, **values))
-    return said + _explain_no_undo(change, locale)
+        said.append(say("See {undo}, the request to undo it.", **values))
+    return said + _explain_no_undo(change)
 
 
-def _note(change: Change, locale: str) -> list[str]:
+def _note(change: Change) -> list[str]:
     """Return the tool's note for the people who decide. Its `{names}` are the fields that NocoDB
     fills in itself."""
     names = ", ".join(clip_line(name, 80) for name in change.draft.view.system_fields)
-    return [say(change.draft.note, locale, names=names)] if change.draft.note else []
+    return [say(change.draft.note, names=names)] if change.draft.note else []
 
 
-def _explain_no_undo(change: Change, locale: str) -> list[str]:
+def _explain_no_undo(change: Change) -> list[str]:
     """Return why the change cannot be undone, if it has written rows that could have been."""
     if change.forgotten and change.written_steps:
-        return [say(ERASED, locale)]
+        return [say(ERASED)]
     if change.lapsed and change.written_steps and not change.undone_by:
-        return [describe_lapse(locale)]
+        return [describe_lapse()]
     return []
 
 
-def _faults(change: Change, locale: str) -> list[str]:
+def _faults(change: Change) -> list[str]:
     """Return one sentence for each kind of failure among the rows, with the first explanation of
     it."""
     said = []
@@ -419,10 +415,10 @@ def _faults(change: Change, locale: str) -> list[str]:
             steps = [step for step in steps if step.words]
         if steps:
             rows = _ids(steps) or plural(
-                "{count} of the new rows", "{count} of the new rows", len(steps), locale
+                "{count} of the new rows", "{count} of the new rows", len(steps)
             )
             words = next((step.words for step in steps if step.words), "")
-            said.append(say(sentence, locale, rows=rows, words=clip_line(words, 300)).strip())
+            said.append(say(sentence, rows=rows, words=clip_line(words, 300)).strip())
     return said
 
 

@@ -73,9 +73,7 @@ class Applier(Protocol):
 class WatchedBatch(Batch, Protocol):
     """A batch that reports the progress of its runs."""
 
-    async def watch(
-        self, rows: Sequence[RowWrite], doing: Doing, locale: str
-    ) -> Sequence[RowCheck]:
+    async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
         """Check a run like `check`, and call `doing` with each new state."""
 
 
@@ -201,7 +199,7 @@ class Proposals(Protocol):
 
     async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome: ...
 
-    async def cards(self, ids: Sequence[str], locale: str) -> Sequence[Card]: ...
+    async def cards(self, ids: Sequence[str]) -> Sequence[Card]: ...
 
-    def words(self, cards: Sequence[Card], locale: str) -> str:
+    def words(self, cards: Sequence[Card]) -> str:
         """Return the text of an answer that consists of these cards."""

@@ -42,7 +42,7 @@ from core.observability import metrics
 from core.ports.rights import Audit
 from core.rights.policy import NO_RIGHTS, OWNER_ID
 from core.rights.usage import PaidRun
-from core.text.i18n import say
+from core.text.i18n import LANGUAGE, say
 
 log = structlog.get_logger("changes")
 SHOW_APPLYING_SECONDS = 1.0
@@ -145,7 +145,7 @@ class ChangeService:
             call_id=ctx.call_id,
             thread=ctx.thread.id,
             generation=ctx.thread.generation,
-            locale=ctx.locale,
+            locale=LANGUAGE.get(),
             created=self.clock(),
             expires=self.clock() + PROPOSAL_LIFETIME_SECONDS,
             tool=ctx.tool,
@@ -176,27 +176,25 @@ class ChangeService:
             None,
         )  # fmt: skip
 
-    async def cards(self, ids: Sequence[str], locale: str) -> Sequence[Card]:
+    async def cards(self, ids: Sequence[str]) -> Sequence[Card]:
         """Return the cards of these changes in their current state."""
-        return [await self.card(await self.ledger.get(id), locale) for id in ids]
+        return [await self.card(await self.ledger.get(id)) for id in ids]
 
     async def card(
         self,
         change: Change,
-        locale: str = "",
         viewer: Person | None = None,
         address: Address | None = None,
         reached: bool = False,
     ) -> Card:
         """Return the card of a change as `viewer` sees it at `address`.
 
-        Without these arguments, it is drawn for the asker, where they asked and in their language.
+        Without these arguments, it is drawn for the asker, where they asked.
         A card in a shared place has all buttons, and its text names who can decide. A private card
         has only the buttons that its viewer may use. `reached`: this card is the copy that was sent
         to the viewer.
         """
         change = await self._without_void(change)
-        locale = locale or change.proposal.locale
         viewer, address = viewer or change.proposal.asker, address or change.proposal.address
         shown = cards.possible_actions(change)
         if not address.shared:
@@ -208,10 +206,10 @@ class ChangeService:
         is_named = bool(self.approval.named_deciders(change))
         deciders = ""
         if change.state == "open" and (address.shared or is_named or "approve" not in shown):
-            deciders = await self._deciders(change, locale)
+            deciders = await self._deciders(change)
         needs_admin = self.approval.needs_admin(change)
         count = self.approval.approvers(change.proposal).count
-        return cards.build_card(change, locale, shown, deciders, needs_admin, count)
+        return cards.build_card(change, shown, deciders, needs_admin, count)
 
     async def _may_use(
         self,
@@ -239,13 +237,13 @@ class ChangeService:
             return error.sentence == ASKER_UNKNOWN
         return True
 
-    async def _deciders(self, change: Change, locale: str) -> str:
+    async def _deciders(self, change: Change) -> str:
         """Return the names of the people who can decide on the change, as text; "" if no name is
         known."""
         proposal = change.proposal
         named = sorted(self.approval.named_deciders(change))
         labels = await self.labels([name for name in named if ":" in name])
-        known = [self._label(name, labels, locale) for name in named]
+        known = [self._label(name, labels) for name in named]
         words = [cards.clip_line(label) for label in known if label]
         if named and not words:
             return ""
@@ -258,22 +256,22 @@ class ChangeService:
         elif not named:
             return ""
         if None in known:
-            words.append(say(_OTHERS, locale))
-        return ", ".join(dict.fromkeys([*words, say(_AN_ADMIN, locale)]))
+            words.append(say(_OTHERS))
+        return ", ".join(dict.fromkeys([*words, say(_AN_ADMIN)]))
 
-    def _label(self, name: str, labels: Mapping[str, str], locale: str) -> str | None:
+    def _label(self, name: str, labels: Mapping[str, str]) -> str | None:
         """Return the display name of a person, group or set; None if it is not known."""
         platform, _, id = name.partition(":")
         if not self.approval.platforms.get(platform, NO_RIGHTS).has_one_owner:
             return labels.get(name) if id else name
-        return say(_THE_OWNER, locale) if id in ("", OWNER_ID) else id
+        return say(_THE_OWNER) if id in ("", OWNER_ID) else id
 
-    def describe_proposals(self, shown: Sequence[Card], locale: str) -> str:
+    def describe_proposals(self, shown: Sequence[Card]) -> str:
         """Return the text above the cards of new proposals."""
-        return cards.describe_proposals(shown, locale)
+        return cards.describe_proposals(shown)
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
-        """Return the cards of the latest changes, newest first, each in its asker's language. The
+        """Return the cards of the latest changes, newest first. The
         conversation "" means all conversations."""
         found = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
         return [await self.card(change) for change in found]
@@ -475,9 +473,7 @@ class ChangeService:
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
         if undo is None and cards.is_undoable(change):
             if change.decided_at + UNDO_LIFETIME_SECONDS <= self.clock():
-                return await self._build_answer(
-                    [cards.describe_lapse(decision.locale)], [change], decision
-                )
+                return await self._build_answer([cards.describe_lapse()], [change], decision)
             undo = await self._begin_undo(change, decision, reached)
         if undo is None or undo.claim != decision.seq:
             return await self._not_undone(change, undo, decision)
@@ -488,8 +484,8 @@ class ChangeService:
         sentence = _NOT_UNDONE if undo.state == "failed" else _UNDONE
         id = change.id if undo.state == "failed" else undo.id
         words = [
-            say(sentence, decision.locale, id=id),
-            cards.describe_outcome(undo, decision.locale),
+            say(sentence, id=id),
+            cards.describe_outcome(undo),
         ]
         return await self._build_answer([*words, unaudited], [undo, change], decision)
 
@@ -510,7 +506,7 @@ class ChangeService:
             asker=decision.person,
             seq=decision.seq,
             call_id="undo",
-            locale=decision.locale,
+            locale=LANGUAGE.get(),
             created=now,
             expires=now,
             undoes=change.id,
@@ -521,18 +517,17 @@ class ChangeService:
         self, change: Change, undo: Change | None, decision: DecisionRequest
     ) -> Answer:
         """Return the answer that explains why nothing was taken back by this event."""
-        locale = decision.locale
         if undo is not None:
-            words = [say(_UNDONE_ALREADY, locale, id=change.id, undo=undo.id),
-                     cards.describe_outcome(undo, locale)]  # fmt: skip
+            words = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id),
+                     cards.describe_outcome(undo)]  # fmt: skip
             return await self._build_answer(words, [undo, change], decision)
         if change.written_steps and change.forgotten:
-            return await self._build_answer([say(cards.ERASED, locale)], [change], decision)
+            return await self._build_answer([say(cards.ERASED)], [change], decision)
         if change.written_steps and change.lapsed:
-            return await self._build_answer([cards.describe_lapse(locale)], [change], decision)
+            return await self._build_answer([cards.describe_lapse()], [change], decision)
         ran = change.draft.kind == "run" and bool(change.written_steps)
         sentence = _NOT_TAKEN_BACK if ran else _NOTHING_DONE
-        words = [say(sentence, locale), cards.describe_outcome(change, locale)]
+        words = [say(sentence), cards.describe_outcome(change)]
         return await self._build_answer(words, [change], decision)
 
     async def _by_policy(self, change: Change, seq: int) -> Outcome:
@@ -602,21 +597,20 @@ class ChangeService:
             await self.audit.write(event, change, rule)
         except AuditRefused as error:
             log.error("audit log refused", why=str(error))
-            return say(_UNAUDITED, change.proposal.locale, cause=error.values["cause"])
+            return say(_UNAUDITED, cause=error.values["cause"])
         return ""
 
     async def _answer_with_outcome(
         self, change: Change, decision: DecisionRequest, unaudited: str = ""
     ) -> Answer:
         """Return the answer that describes the state of the change."""
-        locale = decision.locale
         if change.state == "applying":
-            words = [say(_IN_PROGRESS, locale, id=change.id)]
+            words = [say(_IN_PROGRESS, id=change.id)]
         else:
             count = self.approval.approvers(change.proposal).count
-            words = [cards.describe_outcome(await self._without_void(change), locale, count)]
+            words = [cards.describe_outcome(await self._without_void(change), count)]
         if cards.is_undoable(change):
-            words.append(say(_UNDO_WITH, locale, id=change.id))
+            words.append(say(_UNDO_WITH, id=change.id))
         return await self._build_answer([*words, unaudited], [change], decision)
 
     async def _build_answer(
@@ -632,9 +626,7 @@ class ChangeService:
         if here.shared and any(not here.is_same_channel(there) for there in places):
             return Answer(text, private=True)
         away = any(there.conversation != here.conversation for there in places)
-        drawn = [
-            await self.card(change, decision.locale, decision.person, here) for change in shown
-        ]
+        drawn = [await self.card(change, decision.person, here) for change in shown]
         return Answer(text, cards=tuple(drawn) if decision.clicked or away else ())
 
 

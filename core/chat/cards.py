@@ -19,6 +19,7 @@ from core.domain.messages import Answer, CardAction
 from core.domain.records import FINAL_STATES, Turn
 from core.ports.conversations import Journal, ReplyFactory
 from core.runtime.retry import retry
+from core.text.i18n import use_locale
 
 log = structlog.get_logger("redraw")
 CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
@@ -84,7 +85,8 @@ class Redraw:
         """Redraw the card of one change. Return False if it must be retried."""
         if change.proposal.address.platform not in self._replies:
             return True  # only a process with this platform can post there
-        card = await self._changes.card(change)
+        with use_locale(change.proposal.locale):
+            card = await self._changes.card(change)
         turn = await self._journal.replace_cards(change.proposal.seq, [card])
         if turn is not None and turn.state not in FINAL_STATES:
             return True  # the end of the turn posts the card
@@ -110,7 +112,8 @@ class Redraw:
             return busy.seconds if failed == 1 else None
 
         try:
-            await retry(lambda: reply.refresh(answer), PlatformBusy, wait)
+            with use_locale(turn.message.locale):
+                await retry(lambda: reply.refresh(answer), PlatformBusy, wait)
         except Undeliverable as gone:
             log.info("nothing to draw on", change=turn.id, why=str(gone))
 

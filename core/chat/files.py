@@ -116,7 +116,6 @@ async def describe_unread(
     files: Sequence[File],
     missing: Sequence[str],
     read: Callable[[File], Awaitable[bytes]],
-    locale: str,
 ) -> list[str]:
     """Return a sentence for each file that was not read, or not to its end.
 
@@ -124,8 +123,8 @@ async def describe_unread(
     """
     refused = [large for one in message.attachments if (large := too_large(one))]
     left = [name for name in missing if name not in {large.values["name"] for large in refused}]
-    told = [large.words(locale) for large in refused]
+    told = [large.words() for large in refused]
     if left:
-        told.append(say(FILES_NOT_READ, locale, names=", ".join(f"`{name}`" for name in left)))
+        told.append(say(FILES_NOT_READ, names=", ".join(f"`{name}`" for name in left)))
     cut = [file.name for file in files if await exceeds_text_limit(file, read)]
-    return told + [say(FILE_CUT, locale, name=name, count=MAX_FILE_TEXT_CHARACTERS) for name in cut]
+    return told + [say(FILE_CUT, name=name, count=MAX_FILE_TEXT_CHARACTERS) for name in cut]

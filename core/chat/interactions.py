@@ -19,7 +19,7 @@ from core.domain.records import Action, QuickCommand, Receipt, Verdict
 from core.ports.conversations import Inbox, StatusBoard
 from core.ports.rights import Policy
 from core.runtime.tasks import BackgroundTasks
-from core.text.i18n import say
+from core.text.i18n import say, use_locale
 
 RESTARTING = "I'm about to restart. Try again in a minute."
 
@@ -132,14 +132,16 @@ class Interactions:
                 message = await interaction.make_message(request)
                 receipt = await self._inbox.accept(message)
         except NotStored as error:
-            await interaction.notify(error.words(interaction.locale))
+            with use_locale(interaction.locale):
+                await interaction.notify(error.words())
             return False
         except TimeoutError:
             if message is not None:
                 # The store may still complete it. The person is notified that it does not count,
                 # so it must not be answered later.
                 self._tasks.start(self._inbox.amend(message.event_key, None))
-            await interaction.notify(NotStored().words(interaction.locale))
+            with use_locale(interaction.locale):
+                await interaction.notify(NotStored().words())
             return False
         return await interaction.acknowledge(receipt, request)
 
@@ -173,4 +175,5 @@ class Interactions:
         if verdict.allowed:
             return ""
         self._note_refusal(person, address, verdict)
-        return verdict.words(interaction.locale)
+        with use_locale(interaction.locale):
+            return verdict.words()

@@ -22,7 +22,7 @@ from core.domain.changes import ApprovalNotice, Change
 from core.domain.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
 from core.domain.messages import Answer, Card, Person, Post, ReplyTo, turn_id
 from core.ports.conversations import Journal, Reply, ReplyFactory
-from core.text.i18n import nearest_locale, say
+from core.text.i18n import nearest_locale, say, use_locale
 from core.text.markdown import escape_markdown
 
 log = structlog.get_logger("requests")
@@ -228,12 +228,14 @@ class Requests:
         shown: tuple[Card, ...] = ()
         if copy and told.reply_to is not None:
             address = told.reply_to.address
-            card = await self._changes.card(change, told.locale, told.person, address, True)
+            with use_locale(told.locale):
+                card = await self._changes.card(change, told.person, address, True)
             shown = (card,)
         self._begun[one.key] = posts, reply
         try:
             async with asyncio.timeout(OUTGOING_POST_SECONDS):
-                await reply.finish(Answer(told.text, parts=(told.text,), cards=shown))
+                with use_locale(told.locale):
+                    await reply.finish(Answer(told.text, parts=(told.text,), cards=shown))
         except Undeliverable as refused:
             await self._note_refusal(posts, refused)
         except PostRemoved:
@@ -258,7 +260,8 @@ class Requests:
             return False
         to, locale = found
         locale = nearest_locale(locale) if locale else change.proposal.locale
-        text = await self._text(one, change, locale)
+        with use_locale(locale):
+            text = await self._text(one, change)
         to = replace(to, turn=turn_id(":".join(one.key)))
         await posts.put(reply_to=to, locale=locale, text=text)
         return True
@@ -282,20 +285,20 @@ class Requests:
             return None
         return self._messengers[asked.address.platform].after(turn.message.reply_to), asked.locale
 
-    async def _text(self, one: ApprovalNotice, change: Change, locale: str) -> str:
+    async def _text(self, one: ApprovalNotice, change: Change) -> str:
         """Return the text of a notice."""
-        title = escape_markdown(cards.build_title(change, locale))
+        title = escape_markdown(cards.build_title(change))
         if one.kind == "expired":
-            return say(_EXPIRED, locale, id=change.id, title=title)
+            return say(_EXPIRED, id=change.id, title=title)
         if one.kind == "reminder":
-            left = cards.format_time_left(change.proposal.expires - self._changes.clock(), locale)
-            return say(_REMINDER, locale, id=change.id, title=title, left=left)
+            left = cards.format_time_left(change.proposal.expires - self._changes.clock())
+            return say(_REMINDER, id=change.id, title=title, left=left)
         asked = change.proposal
         messenger = self._messengers.get(asked.address.platform)
         place = await messenger.title(asked.address) if messenger else ""
-        where = say(_ELSEWHERE if asked.address.shared else _DIRECT, locale)
+        where = say(_ELSEWHERE if asked.address.shared else _DIRECT)
         return say(
-            _COPY, locale, id=change.id,
+            _COPY, id=change.id,
             name=escape_markdown(cards.clip_line(asked.asker.name or "?")),
             place=escape_markdown(cards.clip_line(place)) or where,
         )  # fmt: skip
@@ -306,12 +309,14 @@ class Requests:
             return
         change = await self._changes.ledger.get(one.change)
         posts = OutgoingPosts(self._outbox, one, self._journal.check_ownership)
-        card = await self._changes.card(change, one.locale, one.person, one.reply_to.address, True)
+        with use_locale(one.locale):
+            card = await self._changes.card(change, one.person, one.reply_to.address, True)
         reply = self._replies[one.person.platform](one.reply_to, posts)
         name = (one.key, change.version)
         try:
             async with asyncio.timeout(OUTGOING_POST_SECONDS):
-                await reply.refresh(Answer(one.text, parts=(one.text,), cards=(card,)))
+                with use_locale(one.locale):
+                    await reply.refresh(Answer(one.text, parts=(one.text,), cards=(card,)))
         except Undeliverable as refused:
             log.info("nothing to draw on", change=one.change, why=str(refused))
         except Exception as error:

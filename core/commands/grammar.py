@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from core.commands.quick_commands import Inputs, parse_input, render_input
 from core.domain.errors import BadInput, UnknownCommand
 from core.rights.policy import RIGHT_KINDS
-from core.text.i18n import LANGUAGE, nearest_locale
 from core.text.text import clean_text, fence_after_line, make_code_block
 
 IMMEDIATE_COMMANDS = frozenset(
@@ -46,6 +45,7 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
 }  # fmt: skip
 """Translated names of commands, in lower case without accents. Commands that erase or restart the
 conversation have two words, because a single word may be a question."""
+_ENGLISH_NAMES = {name: english for names in TRANSLATED.values() for name, english in names.items()}
 
 RUN_PYTHON = "run-python"
 """The name of a message that is only one ```python block."""
@@ -95,16 +95,16 @@ class TypedCommand:
     code: str = ""
 
 
-def parse_command(text: str, locale: str | None = None) -> TypedCommand | None:
-    """Return the command, or None if the message is for the model. `locale` is the language of the
-    command's name; None for the asker's.
+def parse_command(text: str) -> TypedCommand | None:
+    """Return the command, or None if the message is for the model. Its name may be written in
+    English or in any supported language.
 
     Raise UnknownCommand for an invalid slug, BadInput for inputs that cannot be parsed.
     """
     text = text.strip()
     if text.startswith(("```", "~~~")):
         return _parse_code_block(clean_text(text))
-    text = _translate_name(text, locale)
+    text = _translate_name(text)
     # A message may be long, so only its beginning is cleaned to find a name.
     head = _HEAD.match(clean_text(text[:_LONGEST_DECISION]))
     name = head[1].lower() if head else ""
@@ -114,14 +114,14 @@ def parse_command(text: str, locale: str | None = None) -> TypedCommand | None:
     return _parse_quick_command(rest) if name == "quick-command" else _parse_plain(name, rest)
 
 
-def is_decision(text: str, locale: str) -> bool:
+def is_decision(text: str) -> bool:
     """Return whether the text is a command that runs at once, before the messages that wait in its
     conversation."""
     text = text.strip()
     if len(text) > _LONGEST_DECISION:
         return False
     try:
-        command = parse_command(text, locale)
+        command = parse_command(text)
     except BadInput:
         return False
     return command is not None and command.name in IMMEDIATE_COMMANDS
@@ -142,18 +142,15 @@ def render_command(command: TypedCommand) -> str:
     return " ".join(word for word in words if word)
 
 
-def _translate_name(text: str, locale: str | None) -> str:
+def _translate_name(text: str) -> str:
     """Return the text with its translated command name replaced by the English one, if it begins
     with one."""
-    names = TRANSLATED.get(nearest_locale(LANGUAGE.get() if locale is None else locale))
-    if names is None:
-        return text
     start = clean_text(text[:_LONGEST_DECISION]).strip()
     whole = " ".join(_fold(start).split())
-    if len(text) <= _LONGEST_DECISION and whole in names:
-        return names[whole]
+    if len(text) <= _LONGEST_DECISION and whole in _ENGLISH_NAMES:
+        return _ENGLISH_NAMES[whole]
     head = _WORD.match(start)
-    name = names.get(_fold(head[0])) if head else None
+    name = _ENGLISH_NAMES.get(_fold(head[0])) if head else None
     return name + clean_text(text).strip()[len(head[0]) :] if head and name else text
 
 

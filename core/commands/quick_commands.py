@@ -199,19 +199,17 @@ class QuickCommandResults:
     """Formats the results of quick commands. Links in them are checked later, with the whole
     answer, because the rules depend on the platform."""
 
-    async def render_result(
-        self, result: str, name: str, locale: str, keep: Keep | None
-    ) -> Readable:
+    async def render_result(self, result: str, name: str, keep: Keep | None) -> Readable:
         """Return the result for a person. `name` is the name of the file for a long result. Pass on
         the errors of `keep`."""
         readable, kind = await run_off_loop(self._readable, result)
         if not readable:
-            return Readable(say(_EMPTY, locale))
+            return Readable(say(_EMPTY))
         if keep is None or len(readable) <= MAX_RESULT_CHARACTERS:
             return Readable(readable)
         data = _pretty_json(result) if kind == "json" else clean_text(result)
         file = await keep(f"{name}.{kind}", _TYPES[kind], data.encode())
-        head = say(_LONG, locale, count=len(data), name=file.name)
+        head = say(_LONG, count=len(data), name=file.name)
         return Readable(f"{head}\n\n{split_text(readable, RESULT_EXCERPT_CHARACTERS)[0]}", (file,))
 
     def _readable(self, result: str) -> tuple[str, str]:

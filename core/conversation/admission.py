@@ -50,7 +50,7 @@ class Admission:
         # Most authors are known, so their text need not be parsed.
         if await self._policy.prepare(message.author, message.address, confirmed=True, seconds=0.0):
             return True
-        needed = await text.run_off_loop(lambda said: _needs_confirmation(said, message.locale),
+        needed = await text.run_off_loop(lambda said: _needs_confirmation(said),
                                   message.text)  # fmt: skip
         if not await self._prepare(message, needed, WAIT_SECONDS - waited, seconds):
             return False
@@ -69,10 +69,10 @@ class Admission:
         return known or left <= seconds
 
 
-def _needs_confirmation(said: str, locale: str) -> bool:
+def _needs_confirmation(said: str) -> bool:
     """Return whether the text is a command of `NEED_CONFIRMATION`."""
     try:
-        command = grammar.parse_command(said, locale or None)
+        command = grammar.parse_command(said)
     except PonteError:
         return False
     return command is not None and command.name in NEED_CONFIRMATION

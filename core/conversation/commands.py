@@ -40,7 +40,7 @@ from core.rights.allowances import describe_estimates, describe_remaining
 from core.rights.policy import place_names
 from core.rights.usage import PaidRun
 from core.text import text
-from core.text.i18n import LANGUAGE, format_money, plural, say
+from core.text.i18n import format_money, plural, say
 from core.text.markdown import escape_markdown
 from core.tools.code.source import (
     RUN_PYTHON_TOOL,
@@ -130,7 +130,7 @@ class CodeCommand:
                 RUN_PYTHON_TOOL, note, self.runner.run(ctx, code), _outcome_word
             )
             told = await text.run_off_loop(
-                lambda _: format_for_person(run.ran, run.files, ctx.locale), run.ran.printed
+                lambda _: format_for_person(run.ran, run.files), run.ran.printed
             )
             failed = run.ran.error or run.ran.fault
             files = (*run.files, run.code) if run.ran.changed_code and run.code else run.files
@@ -214,7 +214,7 @@ class QuickCommandHandler:
         """Return `answer` with a command's result under it. A long result becomes a file called
         `name`."""
         keep = TurnFiles(turn, turn.thread, self.tool_contexts).save
-        shown = await self.results.render_result(result, name, LANGUAGE.get(), keep)
+        shown = await self.results.render_result(result, name, keep)
         text = f"{answer.text}\n\n{shown.text}".strip()
         return replace(answer, text=text, files=(*answer.files, *shown.files))
 
@@ -413,7 +413,7 @@ class CommandService:
         lines = [
             say(
                 "`{id}` {title}: requested by {name}, expires in {left}.",
-                id=change.id, title=escape_markdown(cards.build_title(change, LANGUAGE.get())),
+                id=change.id, title=escape_markdown(cards.build_title(change)),
                 name=escape_markdown(cards.clip_line(change.proposal.asker.name or "?")),
                 left=cards.format_time_left(change.proposal.expires - now),
             )
@@ -437,7 +437,7 @@ class CommandService:
 
         message = turn.message
         decision = DecisionRequest(
-            command.id, turn.seq, message.author, message.address, LANGUAGE.get(),
+            command.id, turn.seq, message.author, message.address,
             message.clicked, doing,
         )  # fmt: skip
         answer = await self.services.changes.decide(_ACTIONS[command.name], decision)

@@ -13,7 +13,6 @@ from core.domain.records import Remote, Thread, ToolCall, ToolContext, Turn
 from core.ports.conversations import FetchAttachment, Files, Journal, ThreadMap
 from core.runtime.tasks import run_together
 from core.text import text
-from core.text.i18n import LANGUAGE
 
 Show = Callable[[Progress], Awaitable[None]]
 FETCH_TIMEOUT_SECONDS = 10.0
@@ -41,7 +40,6 @@ class ToolContexts:
         turn: Turn,
         thread: Thread,
         call: ToolCall,
-        locale: str,
         doing: Callable[[str], Awaitable[None]],
     ) -> ToolContext:
         """Return the context of one call. Handles and remote objects that the tool reports are
@@ -61,7 +59,6 @@ class ToolContexts:
             seq=turn.seq,
             call_id=call.call_id,
             thread=thread,
-            locale=locale,
             show_progress=doing,
             tool=call.name,
             zone=zone_of(message, self.zone),
@@ -82,7 +79,7 @@ class ToolContexts:
             await show(Progress(doing=words))
 
         thread = await self.load_thread(turn)
-        ctx = self.make_context(turn, thread, call, LANGUAGE.get(), show_words)
+        ctx = self.make_context(turn, thread, call, show_words)
 
         async def record_remote(remote: Remote) -> None:
             await self.journal.record_remote(thread.id, remote)

@@ -58,7 +58,7 @@ from core.rights.allowances import (
 from core.rights.policy import TURN_RIGHTS
 from core.runtime.tasks import BackgroundTasks, BoundedDict, run_together
 from core.text import text
-from core.text.i18n import LANGUAGE, say
+from core.text.i18n import say
 from core.text.markdown import Trust, find_addresses
 from core.text.text import make_storable
 
@@ -219,7 +219,7 @@ class ConversationManager:
             if undelivered := run.turn.undelivered_reason:
                 is_back = undelivered == RESTORED_REASON
                 error = Restored() if is_back else Undeliverable(reason=undelivered)
-                answer = replace(answer, text=f"_{error.words(LANGUAGE.get())}_\n\n{answer.text}")
+                answer = replace(answer, text=f"_{error.words()}_\n\n{answer.text}")
             answer = await self._prepare_answer(run, answer)
             key = run.reply.first_key if answer.parts else ""
             last = run.rounds.last if run.rounds else None
@@ -408,7 +408,7 @@ class ConversationManager:
             metrics.limits.labels(error.limit).inc()
         elif isinstance(error, TooManyRounds):
             metrics.limits.labels("rounds").inc()
-        words = f"{run.visible_text}\n\n{error.words(LANGUAGE.get())}".strip()
+        words = f"{run.visible_text}\n\n{error.words()}".strip()
         return Answer(
             words, status="failed", code=error.code, private=isinstance(error, PRIVATE_ERRORS)
         )
@@ -433,7 +433,7 @@ class ConversationManager:
         model = chosen or services.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
-        preface = prompt.build_preface(message, time.time(), self._profile.zone, LANGUAGE.get())
+        preface = prompt.build_preface(message, time.time(), self._profile.zone)
         instructions = "\n\n".join(
             filter(None, [self._profile.instructions, settings.instructions])
         )
@@ -453,7 +453,7 @@ class ConversationManager:
             async def read(file: File) -> bytes:
                 return (await services.files.get(file.id))[1]
 
-            unread_notes = await describe_unread(message, files, missing, read, LANGUAGE.get())
+            unread_notes = await describe_unread(message, files, missing, read)
             call = services.budget.model_call(1, model, most_told) if pays else None
             reserve = await services.budget.make_reservation(run.turn, call)
             said = prompt.build_items(heard, files, missing)
@@ -586,7 +586,7 @@ class ConversationManager:
 def _plain_apology(error: PonteError) -> Answer:
     """Return an answer of one post that contains only the error's translated sentence, so that
     preparing or storing it cannot fail."""
-    words = error.words(LANGUAGE.get())
+    words = error.words()
     return Answer(words, status="failed", code=error.code, parts=(words,))
 
 

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.domain.messages import CONTEXT_NAME, File, Item, Message
 from core.domain.quotes import render_quote
+from core.text.i18n import LANGUAGE
 from core.text.text import to_one_line
 
 INSTRUCTIONS = """\
@@ -38,7 +39,7 @@ UNREADABLE = "[The file {name} could not be fetched from the platform.]"
 """The note in the message's text for a file that could not be downloaded."""
 
 
-def build_preface(message: Message, now: float, zone: str, locale: str) -> str:
+def build_preface(message: Message, now: float, zone: str) -> str:
     """Return the date and time at the asker's place, their name and their language, as sentences.
     `now` is in seconds since the epoch; `zone` applies if the message has no time zone."""
     place = message.time_zone or zone
@@ -49,7 +50,7 @@ def build_preface(message: Message, now: float, zone: str, locale: str) -> str:
     name = message.author.name or "a person without a name"
     return (
         f"It is {here:%A, %Y-%m-%d, %H:%M} ({place}). "
-        f"The asker is {name!r}; their language setting is {locale}."
+        f"The asker is {name!r}; their language setting is {LANGUAGE.get()}."
     )
 
 

@@ -56,7 +56,7 @@ from core.ports.tools import Tool
 from core.rights.usage import PaidRun
 from core.runtime.tasks import run_together
 from core.text import markdown, text
-from core.text.i18n import LANGUAGE, say
+from core.text.i18n import say, use_locale
 from core.tools.tool import cap_text, outcome_of_error, price_of_call
 
 log = structlog.get_logger("turn")
@@ -258,11 +258,11 @@ class ToolCalls:
             ("tool", call.name),
         ):  # checked at each call, because rights may change during a turn
             verdict = await self._services.policy.may(message.author, message.address, *asked)
-            if verdict.is_unknown:
-                return Outcome("error", f"error: {verdict.words('en')}")
-            if not verdict.allowed:
-                self._audit("refused", right=verdict.right, rule=verdict.rule)
-                return Outcome("error", f"error: {verdict.words('en')}")
+            if verdict.is_unknown or not verdict.allowed:
+                if not verdict.is_unknown:
+                    self._audit("refused", right=verdict.right, rule=verdict.rule)
+                with use_locale("en"):
+                    return Outcome("error", f"error: {verdict.words()}")
             rule = rule or verdict.rule
         if call.effect not in COSTLY_EFFECTS:
             return await self._attempt(tool, call)
@@ -287,7 +287,7 @@ class ToolCalls:
             metrics.refusals.labels("tool").inc()
             metrics.limits.labels(error.limit).inc()
             self._audit("refused", right=error.code, tool=call.name)
-            return Outcome("error", _OVER_BUDGET.format(why=error.words("en")))
+            return Outcome("error", _OVER_BUDGET.format(why=error))
         return None
 
     def _with_cost(self, call: ToolCall, outcome: Outcome, paid: PaidRun) -> Outcome:
@@ -452,26 +452,23 @@ class Rounds:
         """Return the cards of this turn's proposals in their current state, in the order of its
         calls."""
         ids = [outcome.proposal for outcome in self._outcomes_in_order() if outcome.proposal]
-        return tuple(await self._services.changes.cards(ids, LANGUAGE.get())) if ids else ()
+        return tuple(await self._services.changes.cards(ids)) if ids else ()
 
     async def _build_answer(self) -> Answer:
         """Return the answer. If proposals wait for a person, it consists of their cards, and the
         model's text is left out."""
-        locale = LANGUAGE.get()
         cards, files = await self.cards(), tuple(self._files)
         waiting = [card for card in cards if card.id in self._waiting_proposals()]
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting:
-            told = "\n\n".join(
-                [self._services.changes.describe_proposals(waiting, locale), *used_up]
-            )
+            told = "\n\n".join([self._services.changes.describe_proposals(waiting), *used_up])
             return Answer(text=told, cards=cards, files=files)
         said = self._text
         paying = self._briefing.paying
         short = CUT_BY_ALLOWANCE_NOTE if paying and paying.is_lowered else CUT_NOTE
         cut = [f"_{say(short)}_"] if self._cut else []
         if self._over is not None:
-            cut = [f"_{say(ENDED_BY_ALLOWANCE_NOTE, why=self._over.words(locale))}_"]
+            cut = [f"_{say(ENDED_BY_ALLOWANCE_NOTE, why=self._over.words())}_"]
         told = "\n\n".join([said, *cut, *used_up, *self._source_lines()]) if said or used_up else ""
         return Answer(text=told, cards=cards, files=files)
 
@@ -633,7 +630,6 @@ class Rounds:
             asker=run.message.author,
             tools=tuple(tool.spec for tool in briefing.tools),
             response=began.get(number, ""),
-            locale=LANGUAGE.get(),
             seq=run.turn.seq,
             previous_seq=briefing.since,
             model=briefing.model,
@@ -683,9 +679,7 @@ class Rounds:
     def _tool_context(self, call: ToolCall) -> ToolContext:
         """Return the context of a call, able to propose changes and to record remote objects."""
         turn = self._run.turn
-        ctx = self._tool_contexts.make_context(
-            turn, self.thread, call, LANGUAGE.get(), self._show_progress
-        )
+        ctx = self._tool_contexts.make_context(turn, self.thread, call, self._show_progress)
         ctx = replace(ctx, record_remote=self._record_remote)
         return replace(ctx, propose=lambda draft: self._services.changes.propose(ctx, draft))
 

@@ -10,7 +10,7 @@ from core.domain.changes import Change, DecisionRequest
 from core.domain.errors import NotFound, ToolError
 from core.domain.records import RIGHT_OF_EFFECT, Turn
 from core.rights.policy import explain, is_right
-from core.text.i18n import LANGUAGE, say
+from core.text.i18n import say
 
 _NOTHING = (
     "Not found. Give the ID of a change, the name of a tool, or a permission such as `read`, "
@@ -57,7 +57,7 @@ class Why:
             change = await self.services.changes.ledger.get(id)
         except NotFound:
             raise NotFound(_NOTHING) from None
-        decision = DecisionRequest(id, turn.seq, message.author, message.address, LANGUAGE.get())
+        decision = DecisionRequest(id, turn.seq, message.author, message.address)
         reached = await self.services.changes.reached(change.id, message.author.key)
         if not await self.services.changes.approval.may_see(decision, change, reached):
             raise NotFound(_NOTHING)

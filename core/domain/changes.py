@@ -292,7 +292,6 @@ class DecisionRequest:
     seq: int
     person: Person
     address: Address
-    locale: str
     clicked: bool = False
     show_progress: Callable[[str], Awaitable[None]] | None = None
 

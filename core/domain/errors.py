@@ -32,7 +32,7 @@ PonteError
 └── Draining               this process stops and puts the turn back into the queue (never shown)
 
 Each error is raised once, by the code that understands the failure. `sentence` is the
-English source text with `{placeholders}`. `words(locale)` is the text for the person: what
+English source text with `{placeholders}`. `words()` is the text for the person: what
 happened, what was stored, what to do.
 """
 
@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.text.i18n import say, translate_word
+from core.text.i18n import say, translate_word, use_locale
 
 RESTORED_REASON = "restored"
 """The reason recorded for a turn that was under way in a backup and ended without a post."""
@@ -65,17 +65,18 @@ class PonteError(Exception):
         self.values = values
         super().__init__(self.sentence)
 
-    def words(self, locale: str | None = None) -> str:
-        """Return the translated sentence, in `locale` or else in the asker's language."""
+    def words(self) -> str:
+        """Return the sentence in the current language."""
         told = {
-            name: translate_word(str(self.values[name]), locale)
+            name: translate_word(str(self.values[name]))
             for name in _TRANSLATED_VALUES & self.values.keys()
         }
-        return say(self.sentence, locale, **{**self.values, **told})
+        return say(self.sentence, **{**self.values, **told})
 
     def __str__(self) -> str:
         try:
-            return self.words("en")
+            with use_locale("en"):
+                return self.words()
         except (KeyError, IndexError):
             return self.sentence
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from core.domain.changes import Draft
 from core.domain.errors import NotAllowed, StatusUnknown, ToolError
 from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
-from core.text.i18n import say
+from core.text.i18n import LANGUAGE, say
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
 """States of a turn that has ended."""
@@ -256,7 +256,6 @@ class RoundRequest:
     asker: Person
     tools: tuple[ToolSpec, ...] = ()
     response: str = ""
-    locale: str = "en"
     seq: int = 0
     previous_seq: int = 0
     model: str = ""
@@ -375,7 +374,6 @@ class ToolContext:
     seq: int
     call_id: str
     thread: Thread
-    locale: str
     show_progress: Callable[[str], Awaitable[None]]
     propose: Callable[[Draft], Awaitable[Outcome]] = _reject_proposal
     """Called by a write tool with its draft. Raises ToolError."""
@@ -471,9 +469,9 @@ class Verdict:
     right: str = ""
     is_unknown: bool = False
 
-    def words(self, locale: str | None = None) -> str:
-        """Return the reason in the person's language."""
-        return say(self.reason, locale, right=self.right)
+    def words(self) -> str:
+        """Return the reason in the current language."""
+        return say(self.reason, right=self.right)
 
     def raise_if_denied(self) -> None:
         """Raise NotAllowed if the right is denied, StatusUnknown if that is not known yet."""
@@ -510,9 +508,9 @@ class QuickCommand:
     translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     effect: Literal["read", "spend", "write"] = "spend"
 
-    def title_and_description(self, locale: str) -> tuple[str, str]:
-        """Return title and description in `locale`, one of `core.text.i18n.LOCALES`."""
-        return self.translations.get(locale, (self.title, self.description))
+    def title_and_description(self) -> tuple[str, str]:
+        """Return title and description in the current language, else in the default one."""
+        return self.translations.get(LANGUAGE.get(), (self.title, self.description))
 
 
 @dataclass(frozen=True, slots=True)

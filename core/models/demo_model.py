@@ -330,46 +330,42 @@ def split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
     return thread
 
 
-def list_tables(exchange: DemoExchange, offered: frozenset[str], locale: str) -> Decision:
+def list_tables(exchange: DemoExchange, offered: frozenset[str]) -> Decision:
     """Return the list of tables, or the calls that find them."""
     if TABLES_TOOL in offered:
         # `nocodb_tables` describes them in its own compact text.
         asked = exchange.calls_of(TABLES_TOOL)
-        return (
-            format_reply("NocoDB", asked[-1].reply, locale)
-            if asked
-            else [PlannedCall(TABLES_TOOL, {})]
-        )
+        return format_reply("NocoDB", asked[-1].reply) if asked else [PlannedCall(TABLES_TOOL, {})]
     if BRIDGE_TOOL not in offered:
-        return say(_NO_TABLES, locale)
-    found = _search_tables(exchange, locale)
+        return say(_NO_TABLES)
+    found = _search_tables(exchange)
     if not isinstance(found, _TableSearch):
         return found
     several = len({each.base for each in found.tables}) > 1
-    lines = [say(_LISTED, locale, count=len(found.tables)), ""] if found.tables else []
+    lines = [say(_LISTED, count=len(found.tables)), ""] if found.tables else []
     for each in found.tables:
         base = f", {escape_inline(each.base)}" if several else ""
         lines.append(f"- **{escape_inline(each.title)}** (`{each.id}`{base})")
     parts = ["\n".join(lines), *found.problems] if lines else found.problems
-    return "\n\n".join(parts) or say(_LISTED, locale, count=0)
+    return "\n\n".join(parts) or say(_LISTED, count=0)
 
 
-def show_table(name: str, exchange: DemoExchange, offered: frozenset[str], locale: str) -> Decision:
+def show_table(name: str, exchange: DemoExchange, offered: frozenset[str]) -> Decision:
     """Return the rows of a table, or the calls that read them."""
     wanted = parse_table_request(name)
     if wanted.filters is None:
-        return say(_NO_FILTER, locale)
+        return say(_NO_FILTER)
     if QUERY_TOOL in offered:
-        return _query_table(wanted, exchange, locale)
+        return _query_table(wanted, exchange)
     if BRIDGE_TOOL not in offered:
-        return say(_NO_TABLES, locale)
+        return say(_NO_TABLES)
     if wanted.filters:
-        return say(_NO_FILTERS_HERE, locale)
+        return say(_NO_FILTERS_HERE)
     if read := exchange.calls_of(f"{BRIDGE_TOOL}:list_records"):
-        return _format_rows(_table_name(read[-1], exchange, name), read[-1].reply, locale)
+        return _format_rows(_table_name(read[-1], exchange, name), read[-1].reply)
     if _TABLE_ID.fullmatch(name) and any(char.isdigit() for char in name):
         return [_bridge_call("list_records", table_id=name, limit=MAX_DEMO_ROWS)]
-    found = _search_tables(exchange, locale)
+    found = _search_tables(exchange)
     if not isinstance(found, _TableSearch):
         return found
     plain = name.casefold()
@@ -377,11 +373,11 @@ def show_table(name: str, exchange: DemoExchange, offered: frozenset[str], local
         if plain in (each.title.casefold(), each.id.casefold()):
             return [_bridge_call("list_records", table_id=each.id, limit=MAX_DEMO_ROWS)]
     names = ", ".join(escape_inline(each.title) for each in found.tables[:MAX_DEMO_ROWS]) or "–"
-    missing = say(_NO_TABLE, locale, name=escape_inline(name), names=names)
+    missing = say(_NO_TABLE, name=escape_inline(name), names=names)
     return "\n\n".join([missing, *found.problems])
 
 
-def describe_count(exchange: DemoExchange, locale: str) -> str:
+def describe_count(exchange: DemoExchange) -> str:
     """Say how many rows or tables an earlier exchange found; "" if it read none."""
     for used in reversed(exchange.calls):
         if used.reply.error:
@@ -392,25 +388,25 @@ def describe_count(exchange: DemoExchange, locale: str) -> str:
             if total is None and seen == 0:
                 continue
             if total is None:
-                return plural(*_ROWS_SEEN, seen, locale, name=escape_inline(name))
-            return plural(*_ROWS_WERE, total, locale, name=escape_inline(name))
+                return plural(*_ROWS_SEEN, seen, name=escape_inline(name))
+            return plural(*_ROWS_WERE, total, name=escape_inline(name))
         if used.tool in (TABLES_TOOL, f"{BRIDGE_TOOL}:list_tables"):
-            return plural(*_TABLES_WERE, _count_tables(exchange), locale)
+            return plural(*_TABLES_WERE, _count_tables(exchange))
     return ""
 
 
-def describe_failure(read: ToolReply, locale: str) -> str:
+def describe_failure(read: ToolReply) -> str:
     """Return a tool's failure in words for a person."""
     if read.error.startswith(INTERRUPTED_TEXT):
-        return say(_INTERRUPTED, locale)
-    return say(_FAILED, locale, problem=escape_inline(read.error, 500))
+        return say(_INTERRUPTED)
+    return say(_FAILED, problem=escape_inline(read.error, 500))
 
 
-def format_reply(name: str, read: ToolReply, locale: str) -> str:
+def format_reply(name: str, read: ToolReply) -> str:
     """Return a tool's outcome for a person: rows as a table, other values as a code block."""
     if read.error:
-        return describe_failure(read, locale)
-    return _format_rows(name, read, locale) if read.rows else format_code_block(read.value)
+        return describe_failure(read)
+    return _format_rows(name, read) if read.rows else format_code_block(read.value)
 
 
 class DemoParser:
@@ -422,7 +418,6 @@ class DemoParser:
         self._earlier = earlier
         self._now = now
         self._asker = ask.asker
-        self._locale = ask.locale
         self._offered = frozenset(tool.name for tool in ask.tools)
 
     def decide(self) -> Decision:
@@ -439,9 +434,9 @@ class DemoParser:
     def _decide_intent(self, intent: Intent) -> Decision:
         match intent.kind:
             case "tables":
-                return list_tables(self._now, self._offered, self._locale)
+                return list_tables(self._now, self._offered)
             case "show":
-                return show_table(intent.rest, self._now, self._offered, self._locale)
+                return show_table(intent.rest, self._now, self._offered)
             case "python":
                 return self._run_python(intent.rest)
             case "nocodb":
@@ -466,11 +461,7 @@ class DemoParser:
         if not (ran := self._now.calls_of(PYTHON_TOOL)):
             return [PlannedCall(PYTHON_TOOL, {"code": code})]
         read = ran[-1].reply
-        return (
-            format_reply(PYTHON_TOOL, read, self._locale)
-            if read.error
-            else format_code_block(read.value)
-        )
+        return format_reply(PYTHON_TOOL, read) if read.error else format_code_block(read.value)
 
     def _call_nocodb(self, rest: str) -> Decision:
         """Call a NocoDB tool, named with or without `nocodb_`, or one of the bridge's tools."""
@@ -489,7 +480,7 @@ class DemoParser:
         else:
             used = self._now.calls_of(f"{BRIDGE_TOOL}:{tool}")
             use = PlannedCall(BRIDGE_TOOL, {"tool": tool, "args": args})
-        return format_reply(tool, used[-1].reply, self._locale) if used else [use]
+        return format_reply(tool, used[-1].reply) if used else [use]
 
     def _no_nocodb(self) -> str:
         tools = [f"`{name.removeprefix(NOCODB_PREFIX)}`" for name in sorted(self._offered)
@@ -520,7 +511,7 @@ class DemoParser:
         return "\n\n".join(told) or self._say(_NOTHING_BEFORE)
 
     def _describe_last_count(self) -> str:
-        counts = (describe_count(exchange, self._locale) for exchange in reversed(self._earlier))
+        counts = (describe_count(exchange) for exchange in reversed(self._earlier))
         return next((count for count in counts if count), self._say(_NO_COUNT))
 
     def _introduce(self) -> str:
@@ -534,7 +525,7 @@ class DemoParser:
         return "\n\n".join(parts)
 
     def _say(self, sentence: str, **values: object) -> str:
-        return say(sentence, self._locale, **values)
+        return say(sentence, **values)
 
 
 class DemoModel:
@@ -656,18 +647,18 @@ def _parse_json(text: str) -> Any:
         return text
 
 
-def _query_table(wanted: TableRequest, exchange: DemoExchange, locale: str) -> Decision:
+def _query_table(wanted: TableRequest, exchange: DemoExchange) -> Decision:
     if not (used := exchange.calls_of(QUERY_TOOL)):
         args = {"table": wanted.table, "filters": list(wanted.filters or ()), "match": "all",
                 "fields": [], "sort": [], "limit": MAX_DEMO_ROWS, "page": 1}  # fmt: skip
         return [PlannedCall(QUERY_TOOL, args)]
     name, read = _table_name(used[-1], exchange, wanted.table), used[-1].reply
     if wanted.filters and read.total == 0:
-        return say(_NONE_FIT, locale, name=escape_inline(name))
-    return _format_rows(name, read, locale)
+        return say(_NONE_FIT, name=escape_inline(name))
+    return _format_rows(name, read)
 
 
-def _search_tables(exchange: DemoExchange, locale: str) -> _TableSearch | Decision:
+def _search_tables(exchange: DemoExchange) -> _TableSearch | Decision:
     """Return the tables, or the calls that are still needed, or the text of a failure.
 
     The bridge lists tables by base, so the bases are listed first.
@@ -677,10 +668,10 @@ def _search_tables(exchange: DemoExchange, locale: str) -> _TableSearch | Decisi
         return [_bridge_call("list_bases")]
     read = asked[-1].reply
     if read.error:
-        return describe_failure(read, locale)
+        return describe_failure(read)
     bases = {_row_id(row): _table_title(row) for row in read.rows if _row_id(row)}
     if not bases:
-        return say(_NO_BASE, locale)
+        return say(_NO_BASE)
     looked = {
         str(used.args.get("base_id")): used.reply
         for used in exchange.calls_of(f"{BRIDGE_TOOL}:list_tables")
@@ -688,10 +679,10 @@ def _search_tables(exchange: DemoExchange, locale: str) -> _TableSearch | Decisi
     first = list(bases)[:_MAX_BASES]
     if missing := [base for base in first if base not in looked]:
         return [_bridge_call("list_tables", base_id=base) for base in missing]
-    return _collect_tables({bases[base]: looked[base] for base in first}, len(bases), locale)
+    return _collect_tables({bases[base]: looked[base] for base in first}, len(bases))
 
 
-def _collect_tables(looked: Mapping[str, ToolReply], bases: int, locale: str) -> _TableSearch:
+def _collect_tables(looked: Mapping[str, ToolReply], bases: int) -> _TableSearch:
     """Return the tables in `looked`, by base. `bases` is the number of all bases."""
     tables = tuple(
         _BridgeTable(_row_id(row), _table_title(row), base)
@@ -700,32 +691,28 @@ def _collect_tables(looked: Mapping[str, ToolReply], bases: int, locale: str) ->
         if _row_id(row)
     )
     problems = [
-        say(_IN_BASE, locale, base=escape_inline(base), problem=escape_inline(read.error, 500))
+        say(_IN_BASE, base=escape_inline(base), problem=escape_inline(read.error, 500))
         for base, read in looked.items()
         if read.error
     ]
     if bases > len(looked):
-        problems.append(say(_TOO_MANY, locale, count=len(looked)))
+        problems.append(say(_TOO_MANY, count=len(looked)))
     return _TableSearch(tables, tuple(problems))
 
 
-def _format_rows(name: str, read: ToolReply, locale: str) -> str:
+def _format_rows(name: str, read: ToolReply) -> str:
     if read.error:
-        return describe_failure(read, locale)
+        return describe_failure(read)
     rows, total, title = read.rows, read.total, escape_inline(name)
     if not rows:
-        return (
-            say(_NO_ROWS, locale, name=title)
-            if total in (None, 0)
-            else format_code_block(read.value)
-        )
+        return say(_NO_ROWS, name=title) if total in (None, 0) else format_code_block(read.value)
     shown = min(len(rows), MAX_DEMO_ROWS)
     if total is None:
-        head = plural(*_SHOWN_SOME, shown, locale, name=title)
+        head = plural(*_SHOWN_SOME, shown, name=title)
     else:
-        head = plural(*_SHOWN, total, locale, name=title, shown=shown)
+        head = plural(*_SHOWN, total, name=title, shown=shown)
     if len({key for row in rows for key in row} - {"fields"}) > MAX_DEMO_COLUMNS:
-        head += " " + say(_MORE_COLUMNS, locale, columns=MAX_DEMO_COLUMNS)
+        head += " " + say(_MORE_COLUMNS, columns=MAX_DEMO_COLUMNS)
     return f"{head}\n\n{format_table(rows)}"
 
 

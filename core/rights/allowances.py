@@ -16,7 +16,7 @@ from typing import Literal
 
 from core.domain.errors import OverBudget
 from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price
-from core.text.i18n import LANGUAGE, format_moment, format_money, plural, say
+from core.text.i18n import format_moment, format_money, plural, say
 
 CountedBy = Literal["each person", "each channel", "each workspace", "together", "everybody"]
 """Which usage an allowance adds up: one counter for each person, channel, workspace or group.
@@ -153,10 +153,10 @@ class Allowance:
                 return unit
         return None
 
-    def describe_limit(self, unit: Unit, locale: str | None = None) -> str:
+    def describe_limit(self, unit: Unit) -> str:
         """Return the limit with its period, as in `$5.00 a day`."""
         sentence = A_DAY if self.per == "day" else A_MONTH
-        return say(sentence, locale, what=format_amount(unit, getattr(self, unit), locale))
+        return say(sentence, what=format_amount(unit, getattr(self, unit)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,25 +273,25 @@ class OverAllowance(OverBudget):
         self.left = left
         self.resets = period_end(count.period, operators).astimezone(zone)
 
-    def words(self, locale: str | None = None) -> str:
+    def words(self) -> str:
         """Return the message for the person, with the time at which the next period begins."""
         allowance = self.allowance
-        anew = say(ANEW, locale, when=format_moment(self.resets, locale), where=allowance.source)
+        anew = say(ANEW, when=format_moment(self.resets), where=allowance.source)
         if allowance.source == DAILY_TURNS_SETTING:
             capped = OverBudget.sentence if allowance.of == "each person" else ALL_CAPPED
-            return say(capped, locale, limit=allowance.turns) + anew
-        left = format_amount(self.unit, max(0, self.left), locale)
-        limit = allowance.describe_limit(self.unit, locale)
-        return say(LEFT[allowance.of], locale, limit=limit, left=left) + anew
+            return say(capped, limit=allowance.turns) + anew
+        left = format_amount(self.unit, max(0, self.left))
+        limit = allowance.describe_limit(self.unit)
+        return say(LEFT[allowance.of], limit=limit, left=left) + anew
 
 
-def format_amount(unit: Unit, count: int, locale: str | None = None) -> str:
+def format_amount(unit: Unit, count: int) -> str:
     """Return an amount in words, as in `$0.25`, `1,200 tokens` or `3 turns`."""
     if unit == "money":
-        return format_money(math.floor(count / NANODOLLARS_PER_DOLLAR * 10_000) / 10_000, locale)
+        return format_money(math.floor(count / NANODOLLARS_PER_DOLLAR * 10_000) / 10_000)
     if unit == "tokens":
-        return plural("{count} token", "{count} tokens", count, locale)
-    return plural("{count} message", "{count} messages", count, locale)
+        return plural("{count} token", "{count} tokens", count)
+    return plural("{count} message", "{count} messages", count)
 
 
 def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
@@ -300,15 +300,13 @@ def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operat
     when = period_end(count.period, operators).astimezone(zone)
     used = format_amount(unit, getattr(count.spent, unit))
     limit = allowance.describe_limit(unit)
-    return say(
-        NEARLY[allowance.of], used=used, limit=limit, when=format_moment(when, LANGUAGE.get())
-    )
+    return say(NEARLY[allowance.of], used=used, limit=limit, when=format_moment(when))
 
 
 def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
     """Return a phrase for the person that says how much of one limit is left."""
     allowance = count.scope.allowance
-    when = format_moment(period_end(count.period, operators).astimezone(zone), LANGUAGE.get())
+    when = format_moment(period_end(count.period, operators).astimezone(zone))
     left = max(0, getattr(allowance, unit) - getattr(count.spent, unit))
     limit = allowance.describe_limit(unit)
     return say(STANDING[allowance.of], limit=limit, left=format_amount(unit, left), when=when)

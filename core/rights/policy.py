@@ -853,14 +853,14 @@ class DailyCaps:
         return cap if capped else DailyTurns()
 
 
-def explain(verdict: Verdict, locale: str | None = None) -> str:
+def explain(verdict: Verdict) -> str:
     """Return a sentence that says which rule decided, for the reply to `why`."""
     if verdict.allowed:
         words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
     else:
         words = "`{right}`: denied by the rule `{rule}`." if verdict.rule else _DENIED_SENTENCE
-    reason = "" if verdict.allowed else verdict.words(locale)
-    return say(words, locale, right=verdict.right, rule=verdict.rule, reason=reason)
+    reason = "" if verdict.allowed else verdict.words()
+    return say(words, right=verdict.right, rule=verdict.rule, reason=reason)
 
 
 def is_right(text: str) -> bool:

@@ -516,7 +516,7 @@ class SqlInbox:
     async def accept(self, message: Message) -> Receipt:
         """Store the message and queue it. It is durable on return. Raise NotStored if nothing was
         stored."""
-        decides = grammar.is_decision(message.text, message.locale)
+        decides = grammar.is_decision(message.text)
         waiting = 0
         address = message.address
         sender = Sender(address.conversation, address.channel_key, message.author.key)
@@ -777,7 +777,7 @@ def _rewrite_message(connection: SqlConnection, seq: int, message: Message) -> N
     connection.execute(
         "UPDATE inbox SET message = ?, updated = ?,"
         " decision = CASE state WHEN 'new' THEN ? ELSE decision END WHERE seq = ?",
-        (encode_json(message), time.time(), grammar.is_decision(message.text, message.locale), seq),
+        (encode_json(message), time.time(), grammar.is_decision(message.text), seq),
     )
 
 

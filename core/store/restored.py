@@ -19,6 +19,7 @@ from core.domain.messages import Answer
 from core.store.changes import SqlLedger
 from core.store.database import Database, SqlConnection
 from core.store.turns import SqlJournal
+from core.text.i18n import use_locale
 
 _RESTORED = (
     "The proposal {id} does not count any more: this system was set back to a backup in which "
@@ -64,7 +65,8 @@ async def _close_turn(database: Database, journal: SqlJournal, seq: int) -> None
     try:
         if turn := await journal.begin(seq):
             if turn.answer is None:
-                words = Restored().words(turn.message.locale or None)
+                with use_locale(turn.message.locale):
+                    words = Restored().words()
                 answer = Answer(words, status="failed", code=RESTORED_REASON)
                 await journal.record_answer(turn, answer, None, "")
             await journal.end_turn(turn, "undeliverable", RESTORED_REASON)

@@ -1,9 +1,10 @@
 """Translations. Every text that Ponte shows to people goes through `say` or `plural`.
 
 The English text is both the source and the key. Catalogues are gettext `.po` files under
-`core/locale`, which are read directly. `make languages` updates them from the code. Within a turn,
-`LANGUAGE` is the asker's language. Text for other people, or text that is rendered later, passes
-its locale explicitly. Babel formats numbers, dates and money by CLDR.
+`core/locale`, which are read directly. `make languages` updates them from the code. `LANGUAGE` is
+the language of the current task: a turn, a request or an interaction sets it to that of its person.
+Text for other people, or text that is rendered later, is made within `use_locale`. Babel formats
+numbers, dates and money by CLDR.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import functools
 import gettext
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
@@ -19,12 +21,25 @@ from pathlib import Path
 LOCALES = ("en", "pt-BR", "fr")
 """The supported locales."""
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
-"""The locale of the current turn."""
+"""The locale of the current task. Tasks that it starts inherit it."""
 COUNT_PLACEHOLDERS = frozenset(
     {"columns", "count", "days", "done", "rounds", "rows", "shown", "total"}
 )
 """Placeholders for integers that get the thousands separators of the language."""
 _FOLDER = Path(__file__).parents[1] / "locale"
+
+
+@contextmanager
+def use_locale(locale: str) -> Iterator[None]:
+    """Set `LANGUAGE` within the block to the supported locale nearest to `locale` ("": no change).
+
+    An asynchronous generator must not yield within the block.
+    """
+    token = LANGUAGE.set(nearest_locale(locale) if locale else LANGUAGE.get())
+    try:
+        yield
+    finally:
+        LANGUAGE.reset(token)
 
 
 def say(text: str, locale: str | None = None, /, **values: object) -> str:
@@ -44,9 +59,7 @@ def _fill(text: str, locale: str, values: Mapping[str, object]) -> str:
     if not values:
         return text
     written = {
-        key: format_number(value, locale)
-        if key in COUNT_PLACEHOLDERS and isinstance(value, int)
-        else value
+        key: format_number(value) if key in COUNT_PLACEHOLDERS and isinstance(value, int) else value
         for key, value in values.items()
     }
     return text.format(**written)
@@ -64,9 +77,9 @@ def format_number(value: float, locale: str | None = None) -> str:
 def format_size(count: int, locale: str | None = None) -> str:
     """Return the size of a file or text, as in `20 MiB`. Sizes under 100,000 bytes are in bytes."""
     if count < 100_000:
-        return f"{format_number(count, locale)} B"
+        return f"{format_number(count)} B"
     mebibytes = round(count / 1024 / 1024, 1)
-    return f"{format_number(int(mebibytes) if mebibytes.is_integer() else mebibytes, locale)} MiB"
+    return f"{format_number(int(mebibytes) if mebibytes.is_integer() else mebibytes)} MiB"
 
 
 def format_money(dollars: float, locale: str | None = None) -> str:

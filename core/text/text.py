@@ -400,9 +400,9 @@ def truncate_with_note(
     total = len(text)
     if total <= limit:
         return text
-    longest = len(say(note, locale, shown=total, total=total)) + 1
+    longest = len(say(note, shown=total, total=total)) + 1
     shown = find_character_boundary(text, max(0, limit - longest))
-    line = say(note, locale, shown=shown, total=total)
+    line = say(note, shown=shown, total=total)
     return f"{text[:shown]}\n{line}" if shown else line[:limit]
 
 

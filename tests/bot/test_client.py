@@ -35,7 +35,7 @@ class Server:
 def run_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> client.QuickCommandRun:
     monkeypatch.setattr(client, "turn_stream", server.stream)
     monkeypatch.setattr(client, "RECONNECT_PAUSES_SECONDS", (0.0, 0.0, 0.0))
-    return client.QuickCommandRun(None, Screen(io.StringIO(), "en"), "en")  # type: ignore[arg-type]
+    return client.QuickCommandRun(None, Screen(io.StringIO()))  # type: ignore[arg-type]
 
 
 async def test_a_restart_is_waited_out_with_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:

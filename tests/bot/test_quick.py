@@ -12,6 +12,7 @@ from bot.quick_registry import QuickCommandRegistry
 from core.domain.errors import NotAllowed, ToolError, UnknownCommand
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, QuickCommand, ToolContext
+from core.text.i18n import use_locale
 from tests.core.tools.scene import ctx
 from tests.fakes.choices import allow_list, supplier
 
@@ -58,8 +59,10 @@ async def test_what_a_person_may_run_here() -> None:
 async def test_what_surfaces_show_of_it() -> None:
     found = await registry().find(ANA, C1, "resumo")
     assert (found.title, found.description) == ("Summary", "What happened")
-    assert found.title_and_description("pt-BR") == ("Resumo", "What happened")
-    assert found.title_and_description("fr") == ("Summary", "What happened")
+    with use_locale("pt-BR"):
+        assert found.title_and_description() == ("Resumo", "What happened")
+    with use_locale("fr"):
+        assert found.title_and_description() == ("Summary", "What happened")
     assert found.inputs["tone"]["choices"] == ("dry", "warm")
     assert (await registry().find(ANA, C1, "payroll")).effect == "write"
     assert (await registry().find(ANA, C1, "secret")).title == "Secret"
@@ -68,8 +71,10 @@ async def test_what_surfaces_show_of_it() -> None:
 async def test_one_without_a_title_is_called_by_its_slug() -> None:
     only = registry(bare=QuickCommandConfig(description={"pt-BR": "Sem título"}))
     (found,) = await only.list_commands(ANA, C1)
-    assert found.title_and_description("en") == ("bare", "Sem título")
-    assert found.title_and_description("pt-BR") == ("bare", "Sem título")
+    with use_locale("en"):
+        assert found.title_and_description() == ("bare", "Sem título")
+    with use_locale("pt-BR"):
+        assert found.title_and_description() == ("bare", "Sem título")
 
 
 @pytest.mark.parametrize("slug", ["../../oidc/x", "Sum Up", "", "a" * 101, "x\n"])

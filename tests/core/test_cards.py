@@ -35,7 +35,7 @@ UPDATE = [RowWrite(str(n), {"Name": "A"}, {"Name": "B"}) for n in range(1, 4)]
 
 
 def test_an_update_names_its_rows_on_both_sides() -> None:
-    card = cards.build_card(change("update", UPDATE[0]), "en")
+    card = cards.build_card(change("update", UPDATE[0]))
     assert card.rows == ({"before": {"Id": "1", "Name": "A"}, "after": {"Id": "1", "Name": "B"}},)
     assert (card.title, card.expires_at) == ("Change a row in People", 9.0)
     assert card.text == "Requested by Ana. Rows: 1."
@@ -43,7 +43,7 @@ def test_an_update_names_its_rows_on_both_sides() -> None:
 
 def test_many_rows_are_counted_and_the_first_are_shown() -> None:
     rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
-    card = cards.build_card(change("delete", *rows), "en")
+    card = cards.build_card(change("delete", *rows))
     assert (card.title, len(card.rows)) == ("Delete 30 rows in People", cards.MAX_CHANGE_ROWS_SHOWN)
     assert "Rows: 0, 1, 2" in card.text
     assert "(+10)" in card.text
@@ -56,7 +56,7 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
         "Linked": {"Id": 3, "Name": "Other"}, "Files": [{"title": "a.pdf"}, "b"], "Deep": [[1]],
         **{f"F{n}": n for n in range(20)},
     }  # fmt: skip
-    (shown,) = cards.build_card(change("create", RowWrite(after=row)), "en").rows
+    (shown,) = cards.build_card(change("create", RowWrite(after=row))).rows
     after = shown["after"]
     assert (after["Password"], len(after["Long"])) == (
         "[withheld]",
@@ -80,7 +80,7 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
 )
 def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
     one = end_change(change("update", *UPDATE), "done", state, state, words="Because.")
-    text = cards.build_card(one, "en").text
+    text = cards.build_card(one).text
     done = 3 if state == "differs" else 1
     assert text.startswith(f"Approved by Bea. Partly done: {done} of 3 rows.")
     assert told in text
@@ -89,17 +89,17 @@ def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
 def test_done_without_having_been_seen_is_told_as_that() -> None:
     one = replace(end_change(change("update", UPDATE[0]), "done", words="Unread."), state="done")
     told = "Done. Written, but could not be read back: 1."
-    assert told in cards.build_card(one, "en").text
+    assert told in cards.build_card(one).text
     one = replace(end_change(change("update", UPDATE[0]), "done"), state="done")
-    assert "read back" not in cards.build_card(one, "en").text
+    assert "read back" not in cards.build_card(one).text
 
 
 def test_what_a_table_is_called_cannot_pretend_to_be_anything() -> None:
     named = change("create", RowWrite(after={"a": 1}), title="x`](http://evil)\n# Approved\u202e")
-    card = cards.build_card(named, "en")
+    card = cards.build_card(named)
     assert "\n" not in card.title
     assert "\u202e" not in card.title
-    assert r"x\`\](`http://evil`) \# Approved" in cards.describe_proposals([card], "en")
+    assert r"x\`\](`http://evil`) \# Approved" in cards.describe_proposals([card])
     assert "evil" in cards.build_model_note(named)
     assert "\n" not in cards.build_model_note(named)
 
@@ -125,7 +125,7 @@ def test_links_read_as_what_comes_and_what_goes() -> None:
     one = change("update", *rows)
     target = {"key": "Id", "links": {"Orders": "c1"}}
     draft = replace(one.draft, target=target)
-    card = cards.build_card(replace(one, proposal=replace(one.proposal, draft=draft)), "en")
+    card = cards.build_card(replace(one, proposal=replace(one.proposal, draft=draft)))
     assert card.title == "Change a row in People", "two writes of one row"
     assert card.rows == (
         {
@@ -140,7 +140,7 @@ def test_what_nobody_may_know_of_stands_on_no_card() -> None:
     one = change("delete", RowWrite("7", before={"Name": "Ada", "Salaries": link_entries("9,000")}))
     target = {"key": "Id", "links": ["Salaries"], "concealed": ["Salaries"]}
     draft = replace(one.draft, target=target)
-    card = cards.build_card(replace(one, proposal=replace(one.proposal, draft=draft)), "en")
+    card = cards.build_card(replace(one, proposal=replace(one.proposal, draft=draft)))
     assert card.rows == ({"before": {"Id": "7", "Name": "Ada"}, "after": None},)
 
 
@@ -149,18 +149,18 @@ def test_what_an_undo_could_not_bring_back_is_told() -> None:
     draft = replace(one.draft, target={"anew": ["Id", "Made\x1b[0m at"]}, note="Anew: {names}.")
     undo = replace(one.proposal, draft=draft, undoes="xyz234")
     done = replace(end_change(replace(one, proposal=undo), "done"), state="done")
-    assert cards.build_card(done, "en").text.endswith("New rows: 7. Anew: Id, Made at.")
+    assert cards.build_card(done).text.endswith("New rows: 7. Anew: Id, Made at.")
 
 
 def test_a_row_is_done_when_all_of_it_is() -> None:
     rows = [RowWrite(id, {"Name": "A"}, {"Name": "B"}) for id in ("1", "1", "2")]
     one = end_change(change("update", *rows), "done", "changed", "done")
-    assert "Partly done: 1 of 2 rows." in cards.build_card(one, "en").text
+    assert "Partly done: 1 of 2 rows." in cards.build_card(one).text
 
 
 def test_only_writes_that_have_ended_can_be_undone() -> None:
     written = end_change(change("update", *UPDATE), "done", "done", "writing")
-    assert cards.build_card(written, "en").actions == ("undo",)
-    assert cards.build_card(replace(written, state="applying"), "en").actions == ()
+    assert cards.build_card(written).actions == ("undo",)
+    assert cards.build_card(replace(written, state="applying")).actions == ()
     run = end_change(change("run", UPDATE[0]), "done")
-    assert cards.build_card(replace(run, state="done"), "en").actions == ()
+    assert cards.build_card(replace(run, state="done")).actions == ()

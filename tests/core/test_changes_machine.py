@@ -199,9 +199,7 @@ class Machine(RuleBasedStateMachine):
         self.table.plan = list(plan)
         while True:
             try:
-                self.run(
-                    self.changes.decide(action, DecisionRequest(id, event.seq, ANA, HERE, "en"))
-                )
+                self.run(self.changes.decide(action, DecisionRequest(id, event.seq, ANA, HERE)))
                 break
             except Crash:
                 self.start()

@@ -119,7 +119,7 @@ def test_a_typed_command_is_parsed(text: str, command: TypedCommand) -> None:
 )
 def test_a_message_for_the_model(text: str) -> None:
     assert parse_command(text) is None
-    assert not is_decision(text, "en")
+    assert not is_decision(text)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_message_for_the_model(text: str) -> None:
     ],
 )
 def test_decisions_never_wait(text: str, at_once: bool) -> None:
-    assert is_decision(text, "en") is at_once
+    assert is_decision(text) is at_once
 
 
 @pytest.mark.parametrize(
@@ -182,10 +182,10 @@ def test_any_text_is_read_or_told(head: str, rest: str) -> None:
 
 
 def test_a_decision_has_at_most_64_characters() -> None:
-    assert is_decision(f"{'approve':58}abc234", "en")
-    assert not is_decision(f"{'approve':59}abc234", "en")
+    assert is_decision(f"{'approve':58}abc234")
+    assert not is_decision(f"{'approve':59}abc234")
 
 
 def test_two_megabytes_are_no_decision() -> None:
-    assert not is_decision("stop " * 400_000, "en")
+    assert not is_decision("stop " * 400_000)
     assert parse_command("stop " * 400_000) is None

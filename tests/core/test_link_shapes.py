@@ -93,7 +93,7 @@ async def find_links(text: str) -> list[str]:
     for part in TRUST.split_sanitized(text, lambda whole: parts(whole, LinkRules()))[1]:
         for body in (content(part, LinkRules()), plainly(part)):
             found += [("slack", link) for link in linkers.slack_post(body["text"], body["blocks"])]
-    for part in TRUST.split_sanitized(text, lambda whole: pages(whole, "en").parts)[1]:
+    for part in TRUST.split_sanitized(text, lambda whole: pages(whole).parts)[1]:
         found += [("discord", link) for link in linkers.discord(part)]
     plain = Trust(TRUST.hosts, TRUST.written, coded=False).sanitize(text)
     found += [("terminal", link) for link in linkers.terminal(plain)]
@@ -117,7 +117,7 @@ async def test_every_shape_is_linked_where_nothing_checks_it() -> None:
     """Else the shapes prove nothing."""
 
     async def is_linked(text: str) -> bool:
-        parts = pages(text, "en").parts
+        parts = pages(text).parts
         return bool(
             linkers.piece(text)
             or linkers.page(await render(text))
@@ -155,7 +155,7 @@ def _find_links_while_it_grows(shape: str) -> list[str]:
             *linkers.piece(shown),
             *linkers.slack(markdown(part[: settled_length(part)], LinkRules())),
         ]
-        for part in TRUST.split_sanitized(shown, lambda whole: pages(whole, "en").parts)[1]:
+        for part in TRUST.split_sanitized(shown, lambda whole: pages(whole).parts)[1]:
             links += linkers.discord(part)
     return [link for link in links if not fine(link)]
 

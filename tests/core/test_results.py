@@ -20,7 +20,7 @@ class Kept:
 
 
 async def shown_text(result: str) -> str:
-    shown = await QuickCommandResults().render_result(result, "x", "en", Kept().keep)
+    shown = await QuickCommandResults().render_result(result, "x", Kept().keep)
     assert shown.files == ()
     return shown.text
 
@@ -47,12 +47,12 @@ async def test_words_stay_as_they_are_until_their_surface_is_known() -> None:
 async def test_a_long_one_is_a_file_with_its_beginning_shown() -> None:
     kept = Kept()
     words = "word " * MAX_RESULT_CHARACTERS
-    shown = await QuickCommandResults().render_result(words, "Report: 1/2", "en", kept.keep)
+    shown = await QuickCommandResults().render_result(words, "Report: 1/2", kept.keep)
     (file,) = shown.files
     assert kept.data[file.name] == words.encode()
     assert f"{len(words):,} characters" in shown.text
     assert len(shown.text) < 2000
     many = json.dumps({"rows": list(range(4000))})
-    shown = await QuickCommandResults().render_result(many, "x", "en", kept.keep)
+    shown = await QuickCommandResults().render_result(many, "x", kept.keep)
     assert json.loads(kept.data["x.json"]) == {"rows": list(range(4000))}
     assert shown.text.count("```") == 2

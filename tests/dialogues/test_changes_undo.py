@@ -58,7 +58,7 @@ async def test_a_change_can_be_undone_for_seven_days(theatre: BotHome) -> None:
         assert (await stage.ask(f"undo {id}")).text == words
         await stage.engine.changes.ledger.erase_old_rows(theatre.clock.now + 1)
         assert (await stage.ask(f"undo {id}")).text == words
-        (card,) = await stage.engine.changes.cards([id], "en")
+        (card,) = await stage.engine.changes.cards([id])
         assert (card.actions, card.rows) == ((), ())
         assert card.text == f"Approved by Ana. Done. {words}"
     assert table.rows["1"]["Name"] == "X"

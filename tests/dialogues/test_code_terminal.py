@@ -23,7 +23,7 @@ async def fake(tmp_path: Path) -> AsyncIterator[FakeOpenAI]:
 async def run_terminal(home: Path, text: str, code: int = 0) -> str:
     out = io.StringIO()
     stdin = io.StringIO(text)
-    assert await chat.chat(home / "ponte.sock", "en", stdin, out, home.parent / "saved") == code
+    assert await chat.chat(home / "ponte.sock", stdin, out, home.parent / "saved") == code
     return out.getvalue()
 
 

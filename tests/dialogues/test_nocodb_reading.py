@@ -70,9 +70,7 @@ async def test_the_same_answer_is_a_table_on_every_platform(theatre: BotHome) ->
     assert re.search(r"<td[^>]*>r0002</td>", page)
     assert re.search(r"<a [^>]*href=\"http://127[^>]+/dashboard/#/nc/[^>]+>NocoDB</a>", page)
     written = io.StringIO()
-    Screen(written, "en").show_answer(
-        {"response": text, "status": "done", "cards": [], "files": []}
-    )
+    Screen(written).show_answer({"response": text, "status": "done", "cards": [], "files": []})
     assert "| 2 | r0002 | 2 |" in written.getvalue()
 
 

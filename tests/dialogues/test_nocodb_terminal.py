@@ -36,7 +36,7 @@ class TerminalSession:
         written = io.StringIO()
         socket = self.team.home / "ponte.sock"
         typed = io.StringIO("".join(f"{line}\n" for line in lines))
-        assert await chat.chat(socket, "en", typed, written) == 0
+        assert await chat.chat(socket, typed, written) == 0
         return written.getvalue()
 
     async def proposes(self, text: str) -> tuple[str, str]:

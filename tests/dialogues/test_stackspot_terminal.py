@@ -175,12 +175,12 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         typed = f"quick-command explain a bridge\n{asks('translate-all', 'it')}\n"
         said = io.StringIO()
         with _pipe(typed) as stdin:
-            await chat(tmp_path / "s", "en", stdin, said)
+            await chat(tmp_path / "s", stdin, said)
         assert "explain: a bridge\n" in said.getvalue()
         assert "# Run Translate everything (open)" in said.getvalue()
         (card,) = await engine.changes.find_latest("")
         with _pipe(f"approve {card.id}\n") as stdin:
-            await chat(tmp_path / "s", "en", stdin, said)
+            await chat(tmp_path / "s", stdin, said)
         assert "Done.\n\ntranslate-all: it\n" in said.getvalue()
         await auth.stop_intake()
         await engine.drain(1)

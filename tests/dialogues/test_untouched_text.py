@@ -35,7 +35,7 @@ class Tty(io.StringIO):
 
 async def run_terminal(home: Path, text: str, out: io.StringIO, code: int = 0) -> str:
     asked = io.StringIO(text)
-    assert await chat.chat(home / "ponte.sock", "en", asked, out, home.parent / "saved") == code
+    assert await chat.chat(home / "ponte.sock", asked, out, home.parent / "saved") == code
     return out.getvalue()
 
 

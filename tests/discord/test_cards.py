@@ -118,7 +118,7 @@ async def test_a_long_value_is_cut_to_200_characters(
 
 
 async def test_an_answer_is_drawn_once() -> None:
-    renderer, answer = Renderer("en", 5), Answer("hello", parts=("hello",))
+    renderer, answer = Renderer(5), Answer("hello", parts=("hello",))
     assert await renderer.rendering(answer) is await renderer.rendering(answer)
 
 

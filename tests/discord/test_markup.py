@@ -90,14 +90,14 @@ def test_a_table_inside_a_code_block_stays() -> None:
 
 def test_an_answer_that_does_not_fit_ends_in_a_file() -> None:
     markdown = "\n\n".join("x" * 1500 for _ in range(9))
-    made = pages(markdown, "en")
+    made = pages(markdown)
     assert len(made.parts) == MAX_POSTS_OF_ANSWER
     assert made.parts[-1].endswith("*The full answer is in `answer.md`.*")
     assert made.sheets[-1].data.decode() == markdown
 
 
 def test_nothing_is_one_empty_part() -> None:
-    assert pages("", "en").parts == ("",)
+    assert pages("").parts == ("",)
 
 
 @given(st.text(alphabet="ab @<>!&#|-`*_[]()\n123456789:/.hps", max_size=400))
@@ -109,7 +109,7 @@ def test_no_text_mentions_anybody(markdown: str) -> None:
 
 @given(st.text(max_size=9000), st.integers(1, MAX_POSTS_OF_ANSWER))
 def test_each_page_fits_into_a_message(markdown: str, most: int) -> None:
-    made = pages(markdown, "en", most)
+    made = pages(markdown, most)
     assert 1 <= len(made.parts) <= most
     assert all(len(part) <= LIMIT for part in made.parts)
 

@@ -22,16 +22,13 @@ _ROUNDS = 6
 class Chat:
     """`asks` and `calls` are those of the last turn, `deltas` the pieces of its last round."""
 
-    def __init__(
-        self, model: Callable[[], Model], tools: Sequence[Tool] = (), locale: str = "en"
-    ) -> None:
+    def __init__(self, model: Callable[[], Model], tools: Sequence[Tool] = ()) -> None:
         self.thread: list[Item] = []
         self.asks: list[RoundRequest] = []
         self.calls: list[Item] = []
         self.deltas: list[str] = []
         self._model = model
         self._tools = {tool.spec.name: tool for tool in tools}
-        self._locale = locale
         self._turns = 0
 
     async def says(self, text: str, person: Person = ANA) -> str:
@@ -77,7 +74,6 @@ class Chat:
             preface="",
             asker=person,
             tools=tuple(tool.spec for tool in self._tools.values()),
-            locale=self._locale,
         )
 
     async def _run(self, call: Item) -> Item:

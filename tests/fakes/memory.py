@@ -50,7 +50,7 @@ class InboxRow:
 
     @property
     def decision(self) -> bool:
-        return grammar.is_decision(self.message.text, self.message.locale)
+        return grammar.is_decision(self.message.text)
 
     @property
     def history_entry(self) -> HistoryEntry:

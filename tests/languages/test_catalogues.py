@@ -143,7 +143,7 @@ def test_its_commands_stand_in_help_and_mean_something(locale: str) -> None:
     told = catalogue(locale).gettext(str(english))
     for word in re.findall(r"`([^`]+)`", told):
         typed = word.replace("ID", "abc234").replace("SLUG …", "explain")
-        assert parse_command(typed, locale) is not None, word
+        assert parse_command(typed) is not None, word
 
 
 @pytest.mark.parametrize("locale", LOCALES)
@@ -156,11 +156,11 @@ def test_what_platforms_cap_fits_in_each_language(locale: str) -> None:
                     commands.SLUG_DESCRIPTION, commands.INPUT_DESCRIPTION,
                     commands.UNDO_DESCRIPTION, commands.CHANGE_DESCRIPTION,
                     *commands.WORD_DESCRIPTIONS.values()]  # fmt: skip
-    assert [text for text in descriptions if len(say(text, locale)) > 100] == []
-    short = ("Ask Ponte", "Ask", "Quick command", "Run", "Cancel")
-    assert [text for text in short if len(say(text, locale)) > 24] == []
-    assert len(say("Ask about this message", locale)) <= 45
     LANGUAGE.set(locale)
+    assert [text for text in descriptions if len(say(text)) > 100] == []
+    short = ("Ask Ponte", "Ask", "Quick command", "Run", "Cancel")
+    assert [text for text in short if len(say(text)) > 24] == []
+    assert len(say("Ask about this message")) <= 45
     made = manifest()
     assert len(made["display_information"]["description"]) <= 140
     assert [

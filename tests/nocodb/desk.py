@@ -46,7 +46,7 @@ class WriteTools:
         """What the model reads of its call."""
         thread = Thread(HERE.conversation, "t1")
         ctx = ToolContext(
-            ANA, HERE, "turn1", 1, "call1", thread, "en", self._doing, self._propose, zone=ZONE
+            ANA, HERE, "turn1", 1, "call1", thread, self._doing, self._propose, zone=ZONE
         )
         return (await self._tools[tool].run(ctx, json.dumps(arguments))).text
 

@@ -211,12 +211,12 @@ def test_a_link_cell_that_may_be_cut_is_not_guessed_from(count: int) -> None:
     ],
 )  # fmt: skip
 def test_filters_are_described_in_words(filters: list[tuple[str, Op, Value]], told: str) -> None:
-    assert describe_selection(make_selection(*filters), "en") == told
+    assert describe_selection(make_selection(*filters)) == told
 
 
 def test_alternatives_are_told_as_such() -> None:
     either = make_selection(("Paid", "eq", True), ("Name", "notblank", None), match="any")
-    assert describe_selection(either, "en") == "Paid is checked or Name is not empty"
+    assert describe_selection(either) == "Paid is checked or Name is not empty"
 
 
 @given(

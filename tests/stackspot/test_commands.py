@@ -109,7 +109,7 @@ async def test_the_person_sees_how_far_it_is(fake: FakeStackSpot, stackspot: Sta
     ],
 )
 def test_progress_says_what_is_known(status: RunStatus, words: str) -> None:
-    assert describe_progress(status, "en") == words
+    assert describe_progress(status) == words
 
 
 async def test_a_thread_has_one_conversation(fake: FakeStackSpot, stackspot: StackSpot) -> None:

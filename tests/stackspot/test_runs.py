@@ -10,6 +10,7 @@ from core.changes.ports import WatchedBatch
 from core.domain.changes import Change, Draft, Proposal
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import QuickCommand
+from core.text.i18n import use_locale
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import RUN_MARGIN_SECONDS, StackSpotRuns, draft_run
 from tests.fakes.choices import ANA
@@ -24,7 +25,8 @@ def draft(given: str | dict[str, object] = "a bridge") -> Draft:
 
 
 async def test_a_draft_names_the_command_in_the_askers_language() -> None:
-    made = draft_run(replace(CommandScene().ctx(), locale="fr"), SUMMARY, {"day": "May"})
+    with use_locale("fr"):
+        made = draft_run(CommandScene().ctx(), SUMMARY, {"day": "May"})
     assert (made.kind, made.title, made.applier) == ("run", "Résumé", "stackspot")
     assert made.rows[0].after == {"day": "May"}
     assert (made.target["slug"], made.target["effect"]) == ("summary", "spend")
@@ -94,11 +96,11 @@ async def test_who_watches_sees_how_far_it_is(stackspot: StackSpot, fake: FakeSt
         told.append(words)
 
     (row,) = await runs.open(one).write(one.rows)
-    (seen,) = await runs.open(one).watch([row], doing, "en")
+    (seen,) = await runs.open(one).watch([row], doing)
     assert seen.state == "after"
     assert told == [
         "is waiting for StackSpot to start…",
         "is running the quick command… 42 % · Summarise",
     ]
-    (before,) = await runs.open(one).watch(one.rows, doing, "en")
+    (before,) = await runs.open(one).watch(one.rows, doing)
     assert before.state == "before"

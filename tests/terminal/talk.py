@@ -14,4 +14,4 @@ from adapters.terminal import chat
 if __name__ == "__main__":
     path, *slow = sys.argv[1:]
     chat.SHOW_TIME_AFTER_SECONDS = int(slow[0]) if slow else chat.SHOW_TIME_AFTER_SECONDS
-    sys.exit(asyncio.run(chat.chat(Path(path), "en", sys.stdin, sys.stdout)))
+    sys.exit(asyncio.run(chat.chat(Path(path), sys.stdin, sys.stdout)))

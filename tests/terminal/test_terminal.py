@@ -15,6 +15,7 @@ import pytest
 
 from adapters.terminal import chat
 from core.domain.messages import Answer, Card, File
+from core.text.i18n import use_locale
 from tests.web.house import Turn, WebPonte
 
 
@@ -63,14 +64,15 @@ async def house(tmp_path: Path) -> AsyncIterator[WebPonte]:
 async def run_piped(house: WebPonte, text: str, locale: str = "en") -> tuple[int, str]:
     assert house.home is not None
     out = io.StringIO()
-    code = await chat.chat(house.home / "ponte.sock", locale, io.StringIO(text), out)
+    with use_locale(locale):
+        code = await chat.chat(house.home / "ponte.sock", io.StringIO(text), out)
     return code, out.getvalue()
 
 
 def talking(house: WebPonte, hands: Hands, screen: Tty) -> asyncio.Task[int]:
     assert house.home is not None
     path = house.home / "ponte.sock"
-    return asyncio.create_task(chat.chat(path, "en", hands.stdin, screen))
+    return asyncio.create_task(chat.chat(path, hands.stdin, screen))
 
 
 async def test_a_pipe_asks_line_by_line(house: WebPonte) -> None:
@@ -112,7 +114,7 @@ async def test_a_file_can_be_read(house: WebPonte, tmp_path: Path) -> None:
     (tmp_path / "asked.txt").write_bytes("é\nb\r\n".encode())
     out = io.StringIO()
     with (tmp_path / "asked.txt").open() as asked:
-        assert await chat.chat(tmp_path / "ponte.sock", "en", asked, out) == 0
+        assert await chat.chat(tmp_path / "ponte.sock", asked, out) == 0
     assert out.getvalue() == "You said: é\nYou said: b\n"
 
 
@@ -255,7 +257,7 @@ async def test_what_is_refused_is_told_and_the_talk_goes_on(house: WebPonte) -> 
 async def test_without_a_ponte_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat, "RECONNECT_PAUSES_SECONDS", (0.0, 0.0))
     out = io.StringIO()
-    code = await chat.chat(tmp_path / "no.sock", "en", io.StringIO("hello\n"), out)
+    code = await chat.chat(tmp_path / "no.sock", io.StringIO("hello\n"), out)
     assert (code, out.getvalue()) == (1, f"{chat.Unreachable.sentence}\n")
 
 
@@ -266,7 +268,7 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
     monkeypatch.setenv("LINES", "24")
     text = "Some **bold** words.\n\nSecond, plain.\n\n- one\n- two\n\n```\ncode\n```\n\nThe end."
     tty = Tty()
-    screen = chat.Screen(tty, "en")
+    screen = chat.Screen(tty)
     for end in range(step, len(text), step):
         screen.show_text(text[:end])
     screen.show_answer({"response": text, "cards": [], "files": []})

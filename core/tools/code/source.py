@@ -14,7 +14,7 @@ from core.domain.messages import File
 from core.domain.records import Health, Outcome, ToolContext
 from core.ports.tools import Tool
 from core.text import text
-from core.text.i18n import say
+from core.text.i18n import say, use_locale
 from core.text.text import make_code_block
 from core.tools.code.port import (
     CODE_TYPE,
@@ -55,9 +55,11 @@ NO_CODE_GIVEN = "There is no code to run. Write Python code, or put it in a code
 
 def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
     """Return a result as plain text. Output is cut in its middle, so that everything else fits."""
+    with use_locale("en"):
+        limits = _describe_limits(ran)
     parts = [f"[{STATE_RESET.format(why=ran.why_reset)}]" if ran.reset else ""]
     parts.append(f"[Not your code ran, but this:]\n{ran.changed_code}" if ran.changed_code else "")
-    after = [ran.value, ran.error, *(f"[{note}]" for note in _describe_limits(ran, "en"))]
+    after = [ran.value, ran.error, *(f"[{note}]" for note in limits)]
     if files:
         after.append(f"[The person has: {', '.join(file.name for file in files)}]")
     room = (
@@ -67,7 +69,7 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
     return _join_parts(told) or NOTHING_PRINTED
 
 
-def format_for_person(ran: RunResult, files: Sequence[File], locale: str) -> str:
+def format_for_person(ran: RunResult, files: Sequence[File]) -> str:
     """Return a result as Markdown. All untrusted text is in code blocks."""
     printed = text.clean_text(ran.printed).strip("\n")
     blocks = [
@@ -75,15 +77,15 @@ def format_for_person(ran: RunResult, files: Sequence[File], locale: str) -> str
         text.truncate_with_note(text.clean_text(ran.value), MAX_SHOWN_CHARACTERS),
     ]
     blocks.append(text.truncate_with_note(text.clean_text(ran.error), MAX_SHOWN_CHARACTERS))
-    parts = [*notices(ran, locale), *(make_code_block(block) for block in blocks if block.strip())]
-    parts += [f"_{note}_" for note in _describe_limits(ran, locale)]
-    return _join_parts(parts) or ("" if files else say(NOTHING_PRINTED, locale))
+    parts = [*notices(ran), *(make_code_block(block) for block in blocks if block.strip())]
+    parts += [f"_{note}_" for note in _describe_limits(ran)]
+    return _join_parts(parts) or ("" if files else say(NOTHING_PRINTED))
 
 
-def notices(ran: RunResult, locale: str) -> tuple[str, ...]:
+def notices(ran: RunResult) -> tuple[str, ...]:
     """Return what a person must know about a run even if a model describes it."""
-    told = [say(STATE_RESET, locale, why=say(ran.why_reset, locale))] if ran.reset else []
-    told += [say(CODE_CHANGED, locale)] if ran.changed_code else []
+    told = [say(STATE_RESET, why=say(ran.why_reset))] if ran.reset else []
+    told += [say(CODE_CHANGED)] if ran.changed_code else []
     return tuple(f"_{each}_" for each in told)
 
 
@@ -177,14 +179,14 @@ class CodeSource:
             "error" if failed else "ok",
             told,
             files=files,
-            sources=notices(ran, ctx.locale),
+            sources=notices(ran),
             usage=ran.usage,
         )
 
 
-def _describe_limits(ran: RunResult, locale: str) -> list[str]:
-    notes = [say(STOPPED_BY[ran.fault], locale)] if ran.fault else []
-    notes += [say(VARIABLES_LOST, locale)] if ran.is_state_lost else []
+def _describe_limits(ran: RunResult) -> list[str]:
+    notes = [say(STOPPED_BY[ran.fault])] if ran.fault else []
+    notes += [say(VARIABLES_LOST)] if ran.is_state_lost else []
     return [*notes, *(text.clean_text(note) for note in ran.left_out)]
 
 

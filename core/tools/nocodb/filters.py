@@ -412,13 +412,13 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
     return text_condition(field, _check_operator(field, op, _WORD_OPS), given)
 
 
-def describe_selection(selection: RowSelection, locale: str) -> str:
+def describe_selection(selection: RowSelection) -> str:
     """Return the filters in words on one line, or "" if every row matches."""
     joined = _AND if selection.match == "all" else _OR
     told = ""
     for each in selection.conditions:
-        one = _describe_condition(each, locale)
-        told = say(joined, locale, one=told, other=one) if told else one
+        one = _describe_condition(each)
+        told = say(joined, one=told, other=one) if told else one
     return told
 
 
@@ -626,19 +626,19 @@ def _compares_numbers(field: Field, op: Op, given: Sequence[object]) -> bool:
     return not field.field_type.may_hold_numbers or op in _ORDER_OPS[2:] or not texts
 
 
-def _describe_condition(condition: FilterCondition, locale: str) -> str:
+def _describe_condition(condition: FilterCondition) -> str:
     field, operands = to_one_line(condition.field.title, MAX_PHRASE_CHARACTERS), condition.operands
     if not operands:
-        return say(_SENTENCES[condition.op], locale, field=field)
+        return say(_SENTENCES[condition.op], field=field)
     if isinstance(operands[0], bool):
-        return say(_CHECKED if operands[0] else _NOT_CHECKED, locale, field=field)
+        return say(_CHECKED if operands[0] else _NOT_CHECKED, field=field)
     dates = isinstance(operands[0], TimeSpan) and condition.op in _DATE_SENTENCES
     sentence = (_DATE_SENTENCES if dates else _SENTENCES)[condition.op]
     shown = [_describe_operand(each) for each in operands[:_MAX_VALUES_NAMED]]
     if condition.op == "between":
-        return say(sentence, locale, field=field, value=shown[0], last=shown[1])
+        return say(sentence, field=field, value=shown[0], last=shown[1])
     more = ["…"] if len(operands) > _MAX_VALUES_NAMED else []
-    return say(sentence, locale, field=field, value=", ".join([*shown, *more]))
+    return say(sentence, field=field, value=", ".join([*shown, *more]))
 
 
 def _describe_operand(operand: Operand) -> str:

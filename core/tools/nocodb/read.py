@@ -21,7 +21,7 @@ from core.domain.errors import ToolError
 from core.domain.messages import File
 from core.domain.records import Outcome, ToolContext
 from core.runtime.tasks import run_together
-from core.text.i18n import format_moment, nearest_locale, plural, say
+from core.text.i18n import LANGUAGE, format_moment, plural, say
 from core.text.markdown import escape_markdown
 from core.text.text import CSV_TYPE, encode_csv, redact, safe_file_name
 from core.tools.nocodb.api import (
@@ -194,12 +194,10 @@ class RowReader:
         return page
 
 
-def describe_row_source(
-    origin: str, table: TableDescription, id: str, now: datetime, locale: str
-) -> str:
+def describe_row_source(origin: str, table: TableDescription, id: str, now: datetime) -> str:
     """Return the line that names a row as the source of an answer."""
-    what, when = escape_markdown(table.title), _describe_time(now, locale)
-    said = say(_SOURCE_OF_ROW, locale, what=what, id=escape_markdown(id), **when)
+    what, when = escape_markdown(table.title), _describe_time(now)
+    said = say(_SOURCE_OF_ROW, what=what, id=escape_markdown(id), **when)
     return f"{said} {_nocodb_link(origin, table, id)}"
 
 
@@ -209,7 +207,6 @@ class TableQuestion:
 
     selection: RowSelection
     now: datetime
-    locale: str
     origin: str
 
     @property
@@ -227,11 +224,11 @@ class TableQuestion:
 
         `shown` is the number of rows that the answer is based on.
         """
-        told = describe_selection(self.selection, self.locale)
+        told = describe_selection(self.selection)
         what = f"{self.table.title}, {told}" if told else self.table.title
         said = plural(
-            *(_SOURCE if rows.is_counted else _SOURCE_AT_LEAST), rows.total, self.locale,
-            what=escape_markdown(what), shown=shown, **_describe_time(self.now, self.locale),
+            *(_SOURCE if rows.is_counted else _SOURCE_AT_LEAST), rows.total,
+            what=escape_markdown(what), shown=shown, **_describe_time(self.now),
         )  # fmt: skip
         return f"{said} {_nocodb_link(self.origin, self.table)}"
 
@@ -272,7 +269,7 @@ class QueryTools:
         for each in wanted:
             check_not_withheld(known.field(each))
         selection = RowSelection.of(known, filters, match, now)
-        return TableQuestion(selection, now, ctx.locale, self.api.url)
+        return TableQuestion(selection, now, self.api.url)
 
     def current_time(self, ctx: ToolContext) -> datetime:
         """Return the time in the asker's zone."""
@@ -346,7 +343,7 @@ class QueryTools:
             "note": UNTRUSTED_CELLS_NOTE,
             "row": row,
         }
-        sources = (describe_row_source(api.url, known, record.id, now, ctx.locale),)
+        sources = (describe_row_source(api.url, known, record.id, now),)
         return Outcome("ok", compact_json(told), sources=sources)
 
     async def _export(
@@ -354,7 +351,7 @@ class QueryTools:
     ) -> tuple[SelectedRows, File | None]:
         if ctx.files is None:
             raise ToolError("Files can't be sent here.", code="no_files", hint="leave export out")
-        await ctx.show_progress(say("is reading rows for a file…", ctx.locale))
+        await ctx.show_progress(say("is reading rows for a file…"))
         rows = await self.reading.fetch_all(asked.selection, wish)
         if not rows.records:
             return rows, None
@@ -378,12 +375,11 @@ class QueryTools:
         return replace(record, fields={**record.fields, **cells})
 
 
-def _describe_time(now: datetime, locale: str) -> dict[str, str]:
+def _describe_time(now: datetime) -> dict[str, str]:
     """Return the time and the zone's name. Its underscores are no markup within a word."""
-    english = (
-        nearest_locale(locale) == "en"
-    )  # which is written in two ways, and so as ISO 8601 has it
-    time = now.strftime("%Y-%m-%d %H:%M") if english else format_moment(now, locale)
+    # English dates are written in two orders, day first and month first, so ISO 8601 is used.
+    is_english = LANGUAGE.get() == "en"
+    time = now.strftime("%Y-%m-%d %H:%M") if is_english else format_moment(now)
     return {"time": time, "zone": str(now.tzinfo)}
 
 

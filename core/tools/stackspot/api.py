@@ -225,8 +225,8 @@ class StillRunning(StackSpotError):
         )  # fmt: skip
         self.execution = execution
 
-    def words(self, locale: str | None = None) -> str:
-        return f"{super().words(locale)} {say(_STILL_RUNNING, locale)}"
+    def words(self) -> str:
+        return f"{super().words()} {say(_STILL_RUNNING)}"
 
 
 def is_daily_limit(answer: HttpAnswer) -> bool:

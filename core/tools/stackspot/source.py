@@ -123,11 +123,11 @@ class StackSpotCommands:
         execution = ctx.handle or await self._start_run(ctx, slug, input)
 
         async def on_progress(status: RunStatus) -> None:
-            await ctx.show_progress(describe_progress(status, ctx.locale))
+            await ctx.show_progress(describe_progress(status))
 
         result = await self._stackspot.wait(execution, on_progress=on_progress)
         bare = await run_off_loop(lambda _: result.without_fence, result.text)
-        return Outcome("ok", bare if bare.strip() else say(_NOTHING, ctx.locale, slug=slug))
+        return Outcome("ok", bare if bare.strip() else say(_NOTHING, slug=slug))
 
     async def _start_run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> str:
         """Start a run and return its id.
@@ -157,10 +157,10 @@ def conversation_ulid(ctx: ToolContext, agent: str = "") -> str:
     return derive_ulid("stackspot", ctx.thread.id, agent)
 
 
-def describe_progress(status: RunStatus, locale: str) -> str:
+def describe_progress(status: RunStatus) -> str:
     """Return a run's progress in words: "is running the quick command… 42 % · Summarise"."""
     share = "" if status.share is None else f"{status.share * 100:.0f} %"
-    doing = say(_WAITING if status.state == "CREATED" else _RUNNING, locale)
+    doing = say(_WAITING if status.state == "CREATED" else _RUNNING)
     told = " · ".join(each for each in (share, status.step) if each)
     return f"{doing} {told}".strip()
 
@@ -220,13 +220,11 @@ class RunBatch:
         """Wait for the end of a started run. Without an id there is nothing to look for."""
         return [await self._read_outcome(row) for row in rows]
 
-    async def watch(
-        self, rows: Sequence[RowWrite], doing: Doing, locale: str
-    ) -> Sequence[RowCheck]:
+    async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
         """Like `check`, and report each step and percentage to `doing`."""
 
         async def on_progress(status: RunStatus) -> None:
-            await doing(describe_progress(status, locale))
+            await doing(describe_progress(status))
 
         return [await self._read_outcome(row, on_progress) for row in rows]
 
@@ -266,7 +264,7 @@ def draft_run(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
     target = {"slug": command.slug, "effect": command.effect, "plain": plain,
               "conversation": conversation_ulid(ctx), "key": "execution"}  # fmt: skip
     row: Mapping[str, Any] = {_FREE_TEXT_INPUT: given} if isinstance(given, str) else given
-    title, _ = command.title_and_description(ctx.locale)
+    title, _ = command.title_and_description()
     return Draft(
         STACKSPOT_NAME, "run", target, title or command.slug, (RowWrite(after=row),), NO_WAY_BACK
     )

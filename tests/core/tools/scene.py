@@ -21,4 +21,4 @@ class Seen:
 def ctx(seen: Seen | None = None) -> ToolContext:
     address = Address("terminal", "c1")
     thread = Thread(address.conversation, "t1")
-    return ToolContext(ADA, address, "turn1", 1, "call1", thread, "en", (seen or Seen()).doing)
+    return ToolContext(ADA, address, "turn1", 1, "call1", thread, (seen or Seen()).doing)
