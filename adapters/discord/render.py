@@ -6,7 +6,6 @@ cut into parts that fit into one message. Cards become embeds with buttons.
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 import discord
 
 from adapters.discord.client import Interaction
+from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
 from core.chat.cards import LABELS
 from core.domain.messages import Card
 from core.domain.records import QuickCommand
@@ -28,6 +28,7 @@ from core.text.text import (
     find_code_spans,
     is_number,
     split_text,
+    to_one_line,
 )
 
 LIMIT = 2000
@@ -64,8 +65,6 @@ MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS, MAX_EMBEDS_CHARACT
 )
 DISCORD_CARD_ROWS = 10
 """Changed rows that a card shows. The others are counted."""
-NAMED_BY = 2
-"""Number of unchanged cells that are shown to identify a changed row: its id and its name."""
 DISCORD_CELL_CHARACTERS = 200
 """Characters of one cell on a card. A longer value is cut."""
 
@@ -274,7 +273,7 @@ def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """Return a card as an embed of at most `room` characters. The caller divides the limit of a
     message between its cards."""
     lines = [_make_safe(card.text)] if card.text else []
-    lines += [_change(row) for row in card.rows[:DISCORD_CARD_ROWS]]
+    lines += _card_rows(read_rows(card.rows[:DISCORD_CARD_ROWS]))
     if len(card.rows) > DISCORD_CARD_ROWS:
         more = len(card.rows) - DISCORD_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
@@ -528,35 +527,43 @@ def _card_of(embed: discord.Embed) -> str:
     return (embed.footer.text or "").split(" ")[0]
 
 
-def _change(row: Mapping[str, Any]) -> str:
-    """Return a line about one changed row. Its values are other people's data, so Markdown in them
-    is escaped."""
-    before, after = row.get("before"), row.get("after")
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-        same = [key for key in before if key in after and key not in changed][:NAMED_BY]
-        return "• " + ", ".join(
-            [f"{_safe_cell(key)}: {_safe_cell(before[key])}" for key in same]
-            + [
-                f"{_safe_cell(key)}: ~~{_safe_cell(before.get(key))}~~"
-                f" → {_safe_cell(after.get(key))}"
-                for key in changed
-            ]
+def _card_rows(rows: Sequence[CardRow]) -> list[str]:
+    """Return the lines about a card's rows: a narrow table, or each row's name and its changes.
+    The values are other people's data, so Markdown in them is escaped."""
+    table = tabulate(rows)
+    if table is not None:
+        cells = tuple(
+            (_plain_cell(name), *(_plain_cell(cell.value if cell else "") for cell in changes))
+            for name, changes in table.rows
         )
-    values, sign = (after, "+") if after is not None else (before, "−")
-    if isinstance(values, Mapping):
-        return f"{sign} " + ", ".join(
-            f"{_safe_cell(k)}: {_safe_cell(v)}" for k, v in values.items()
-        )
-    return f"{sign} {_safe_cell(values)}"
+        drawn = TextTable(tuple(map(_plain_cell, table.header)), cells)
+        if drawn.is_narrow:
+            return [drawn.code_block()]
+    lines = []
+    for row in rows:
+        lines += [f"**{_safe_cell(row.name)}**"] if row.name else []
+        lines.append(" · ".join(map(_field_change, row.changes)))
+    return lines
+
+
+def _field_change(change: FieldChange) -> str:
+    """Return one field of a row: the old value crossed out, then the new one."""
+    field = _safe_cell(change.field)
+    if change.before is None or change.after is None or change.before == NO_VALUE:
+        return f"{field}: {' → '.join(_safe_cell(v) for v in (change.before, change.after) if v)}"
+    return f"{field}: ~~{_safe_cell(change.before)}~~ → {_safe_cell(change.after)}"
+
+
+def _plain_cell(text: str) -> str:
+    """Return a value for a table in a code block, where Markdown has no effect."""
+    return defang_for_discord(to_one_line(text, DISCORD_CELL_CHARACTERS))
 
 
 def _make_safe(words: str) -> str:
     return inert(defang_for_discord(words))
 
 
-def _safe_cell(value: object) -> str:
-    text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+def _safe_cell(text: str) -> str:
     if len(text) > DISCORD_CELL_CHARACTERS:
         text = text[: DISCORD_CELL_CHARACTERS - 1] + "…"
     return inert(discord.utils.escape_markdown(defang_for_discord(text.replace("\n", " ")))) or "∅"

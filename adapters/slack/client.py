@@ -65,6 +65,7 @@ SHAPE_REFUSED = frozenset({
     "invalid_blocks_format",  # chat.postMessage, .postEphemeral, .update, .startStream
     "invalid_chunks",  # chat.startStream, .appendStream, .stopStream
     "block_mismatch",  # chat.update
+    "only_one_table_allowed",  # chat.postMessage, .update
 })  # fmt: skip
 """Errors for blocks that Slack rejects. The same text may be accepted without these blocks."""
 
@@ -184,7 +185,7 @@ _FORMS = frozenset({
 """Methods that accept form data only, no JSON bodies (docs.slack.dev/apis/web-api, "POST
 bodies")."""
 
-Feature = Literal["streams", "status", "sessions", "reactions"]
+Feature = Literal["streams", "status", "sessions", "reactions", "tables"]
 """An optional feature of Slack: streamed messages, the status line, agent sessions, reactions."""
 
 WAITING_REACTION = "hourglass_flowing_sand"

@@ -33,6 +33,7 @@ from adapters.slack.render import (
     smaller,
     weight,
 )
+from adapters.slack.row_blocks import has_table, without_tables
 from adapters.slack.workspace import Workspace
 from core.domain.messages import Card, ReplyTo
 
@@ -307,6 +308,8 @@ class SlackPosts:
         Raises SlackRefused if Slack accepts no form.
         """
         most = self._workspace.part
+        if not self._workspace.flags.is_on("tables"):
+            body = body | {"blocks": without_tables(body["blocks"])}
         attempts: list[tuple[Json, int, tuple[str, ...]]] = []
         if grows or size(part) <= most or not part.strip():
             attempts = [(variant, most, ()) for variant in _variants(body, part, cards)]
@@ -324,6 +327,8 @@ class SlackPosts:
                 return rest
             except SlackRefused as error:
                 refused = error
+                if error.error in SHAPE_REFUSED and has_table(variant["blocks"]):
+                    self._workspace.flags.note_refusal("tables", error.error)
                 if error.error not in MESSAGE_TOO_LONG | SHAPE_REFUSED:
                     raise
         raise refused or ValueError("nothing to post")
@@ -387,9 +392,12 @@ async def card_in_place(api: SlackApi, channel: str, ts: str, thread: str, card:
     if blocks is None:
         return False
     text = str(post.get("text") or render.card_text(card))
-    for limit in (MESSAGE_TEXT_BYTES, SHORT_TEXT_BYTES):
+    plain = without_tables(blocks)
+    variants = [(blocks, MESSAGE_TEXT_BYTES), (blocks, SHORT_TEXT_BYTES)]
+    variants += [(plain, SHORT_TEXT_BYTES)] if plain != blocks else []
+    for shown, limit in variants:
         try:
-            await api.call("chat.update", channel=channel, ts=ts, blocks=blocks,
+            await api.call("chat.update", channel=channel, ts=ts, blocks=shown,
                            text=cut(text, limit))  # fmt: skip
             return True
         except SlackRefused as refused:
@@ -412,9 +420,11 @@ def _chunks(text: str) -> list[Json] | None:
 
 
 def _variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
-    """Yield forms of one message: complete, with a shorter `text`, and as plain sections. A message
-    with cards has no plain form, because it would lose them."""
+    """Yield forms of one message: complete, with a shorter `text`, without tables, and as plain
+    sections. A message with cards has no plain form, because it would lose them."""
     yield body
     yield shorter(body)
+    if (blocks := without_tables(body["blocks"])) != body["blocks"]:
+        yield body | {"blocks": blocks}
     if part.strip() and not cards:
         yield plainly(part)

@@ -11,6 +11,8 @@ from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 
+from adapters.slack.row_blocks import build_rows_block, with_one_table
+from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, read_rows
 from core.chat.cards import LABELS
 from core.domain.messages import Address, Card, CardAction, Person
 from core.domain.records import Action, Health, QuickCommand
@@ -96,10 +98,10 @@ STOP_ACTION = "ponte_stop"
 """The action id and block id of the Stop button."""
 _CARD_BLOCK = "ponte_card:"
 """The prefix of the block ids of a card."""
-_CARDS, _ROWS, _CELLS = 10, 5, 8
-"""The maximum number of cards in a message, of rows in a card, and of cells in a row."""
-_TITLE, _TEXT, _CELL = 300, 1500, 80
-"""The maximum characters of a card's title, of its text, and of one cell."""
+_CARDS = 10
+"""The maximum number of cards in a message."""
+_TITLE, _TEXT = 300, 1500
+"""The maximum characters of a card's title and of its text."""
 _ROOM, _LEAST = 2 * SECTION_BYTES + 800, 850
 """The bytes of a complete card, and of the shortest card that still shows its request."""
 _NOTE, _FEW = 200, 60
@@ -311,7 +313,8 @@ def card_blocks(card: Card, room: int = _ROOM) -> list[Json]:
     """Return the blocks of a card, at most four, in `room` bytes.
 
     Each `block_id` begins with the card's id, so that the card can be found and replaced. Content
-    that does not fit is cut: rows first, down to half of the bytes for text and rows.
+    that does not fit is cut: rows first, down to half of the bytes for text and rows; at least one
+    row is shown.
     """
     under: list[Json] = []
     if note := _note(card):
@@ -320,12 +323,11 @@ def card_blocks(card: Card, room: int = _ROOM) -> list[Json]:
     if card.actions:
         under.append(_buttons(card))
     words = _card_words(card)
-    left = room - weight([*under, _card_section(card, "text", ""), _card_section(card, "rows", "")])
-    least = max(_FEW, left // 2, left - len(words.encode()))
-    rows = _rows(card.rows, min(SECTION_BYTES, least)) if card.rows else ""
-    text = cut(words, max(_FEW, min(SECTION_BYTES, left - len(rows.encode()))))
-    shown = [_card_section(card, "text", text)]
-    return [*shown, *([_card_section(card, "rows", rows)] if rows else []), *under]
+    left = room - weight([*under, _card_section(card, "text", "")])
+    rows, hidden = _rows(card, max(_FEW, left // 2, left - len(words.encode())))
+    words += f"\n{hidden}" if hidden else ""
+    text = cut(words, max(_FEW, min(SECTION_BYTES, left - weight(rows))))
+    return [_card_section(card, "text", text), *rows, *under]
 
 
 def all_blocks(shown: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Json]:
@@ -336,7 +338,7 @@ def all_blocks(shown: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Json
     """
     most = min(_CARDS, max(1, room // _LEAST))
     level = _level([weight(card_blocks(card)) for card in shown[:most]], room)
-    told = [block for card in shown[:most] for block in card_blocks(card, level)]
+    told = with_one_table([b for card in shown[:most] for b in card_blocks(card, level)])
     if len(shown) > most:
         hidden = say(_HIDDEN, count=len(shown) - most)
         told.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
@@ -352,7 +354,7 @@ def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
         return None
     kept = [block for n, block in enumerate(message) if n not in places]
     room = max(_LEAST, min(_ROOM, ALL_BLOCKS_BYTES - weight(kept)))
-    return [*kept[: places[0]], *card_blocks(card, room), *kept[places[0] :]]
+    return with_one_table([*kept[: places[0]], *card_blocks(card, room), *kept[places[0] :]])
 
 
 def card_text(card: Card) -> str:
@@ -608,44 +610,15 @@ def _card_words(card: Card) -> str:
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
 
 
-def _rows(rows: Sequence[Mapping[str, Any]], limit: int) -> str:
-    """Return the first rows that fit into `limit` bytes, and the number of the others."""
-    told = ["• " + _change(row.get("before"), row.get("after")) for row in rows[:_ROWS]]
-    for shown in range(len(told), 0, -1):
-        text = "\n".join([*told[:shown], *_more(len(rows) - shown)])
-        if len(text.encode()) <= limit:
-            return text
-    return "\n".join([cut(told[0], limit - _FEW // 2), *_more(len(rows) - 1)])
-
-
-def _more(count: int) -> list[str]:
-    return [f"… +{count}"] if count else []
-
-
-def _change(before: Any, after: Any) -> str:
-    """Return a row as it is, and those of its fields that the change sets to another value."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        other = {name: after[name] for name in after if name not in before
-                 or before[name] != after[name]}  # fmt: skip
-        after = other or after
-    return " → ".join(side for side in (_cells(before), _cells(after)) if side)
-
-
-def _cells(row: Any) -> str:
-    """Return a row as `name: value` pairs, at most 8 of them."""
-    if not isinstance(row, Mapping):
-        return "" if row is None else _code(row)
-    return ", ".join(
-        f"{escape_text(defang(str(name)[:_CELL]))}: {_code(row[name])}"
-        for name in list(row)[:_CELLS]
-    )
-
-
-def _code(value: Any) -> str:
-    """Return a value as inline code of at most 80 characters."""
-    value = "–" if value is None else value
-    words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return f"`{escape_text(words[:_CELL].replace('`', 'ˋ').replace(chr(10), ' ')) or ' '}`"
+def _rows(card: Card, room: int) -> tuple[list[Json], str]:
+    """Return the block with as many of the card's rows as fit into `room` bytes, and a note with
+    the number of the others ("" if there are none). The first row is always shown."""
+    rows = read_rows(card.rows)
+    for shown in range(min(len(rows), MAX_CHANGE_ROWS_SHOWN), 0, -1):
+        block = build_rows_block(rows[:shown]) | {"block_id": f"{_CARD_BLOCK}{card.id}:rows"}
+        if shown == 1 or weight([block]) <= room:
+            return [block], f"… +{len(rows) - shown}" if shown < len(rows) else ""
+    return [], ""
 
 
 def _note(card: Card) -> str:

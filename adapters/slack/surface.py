@@ -38,6 +38,7 @@ from adapters.slack.render import (
     settled_length,
     size,
 )
+from adapters.slack.row_blocks import without_tables
 from adapters.slack.workspace import Workspace
 from core.chat.platform import AnswerPart
 from core.chat.reply import FILES_NUMBER
@@ -266,7 +267,7 @@ class SlackSurface:
             self._stream = None
             answer, text = part.answer, self._to_markdown(part.text)
             room = STREAM_BYTES - size(text)
-            cards = all_blocks(answer.cards, room) if answer else []
+            cards = without_tables(all_blocks(answer.cards, room)) if answer else []
             if answer and answer.cards and room < _BYTES_FOR_CARDS:
                 await self._stop_stream(stream, stream.sent, [], goes_on=False)
                 return False
@@ -379,10 +380,6 @@ class SlackSurface:
             await self._stop_stream(stream, stream.sent, [], goes_on=True)
         except StoppedByUser:
             await self._stop_turn(stream.ts)
-
-    @property
-    def _locale(self) -> str:
-        return self._workspace.directory.locale(self._to.asker.id)
 
     def _may_stream(self) -> bool:
         """Return whether the answer may be streamed: only in a thread of a direct message."""

@@ -26,7 +26,7 @@ from typing import Any, Protocol, TextIO, TypeVar
 
 from rich.cells import cell_len
 
-from core.changes.cards import describe_differences
+from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
 from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError, TooLarge
 from core.runtime.private_files import create_file, has_content, open_folder
@@ -344,9 +344,10 @@ class Screen:
         self.write_line(self._without_links(f"  # {card['title']} ({say(card['state'])})"))
         if card["text"]:
             self.write_line(self._without_links(f"    {card['text']}"))
-        for row in card["rows"]:
-            for change in describe_differences(row):
-                self.write_line(self._without_links(f"    {change}"))
+        rows = read_rows(card["rows"])
+        table = tabulate(rows)
+        for line in _table_lines(table) if table else _row_lines(rows):
+            self.write_line(self._without_links(f"    {line}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the time zone of this machine, which is the reader's.
             when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone())
@@ -368,6 +369,24 @@ class Screen:
     def _write(self, text: str) -> None:
         self._stdout.write(text)
         self._stdout.flush()
+
+
+def _row_lines(rows: Sequence[CardRow]) -> list[str]:
+    """Return a line for each row: its name, then what changes."""
+    return [": ".join(filter(None, [row.name, row.text])) for row in rows]
+
+
+def _table_lines(table: CardTable) -> list[str]:
+    """Return the lines of a table, with columns of equal width."""
+    lines = [table.header] + [
+        (name, *(cell.value if cell else "" for cell in cells)) for name, cells in table.rows
+    ]
+    widths = [max(cell_len(line[n]) for line in lines) for n in range(len(table.header))]
+    padded = (
+        [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
+        for line in lines
+    )
+    return ["  ".join(cells).rstrip() for cells in padded]
 
 
 def render_markdown(text: str) -> str:

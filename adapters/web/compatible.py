@@ -58,7 +58,7 @@ from adapters.web.http_io import (
     visitor_of,
 )
 from adapters.web.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_events
-from core.changes.cards import describe_differences
+from core.changes.card_rows import read_rows
 from core.commands import grammar
 from core.domain.errors import BadInput, Empty, NotFound, PonteError, TooLarge
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, Message, Person, Progress, Quote
@@ -589,7 +589,10 @@ def text_with_links(answer: Answer, taken: AcceptedTurn) -> str:
 
 def card_text(card: Card, page: str) -> str:
     """Return a card as text: what would be done, and the page on which a person decides."""
-    rows = [f"- {each}" for row in card.rows for each in describe_differences(row)]
+    rows = [
+        "- " + ": ".join(filter(None, [row.name and f"**{row.name}**", row.text]))
+        for row in read_rows(card.rows)
+    ]
     head = f"**{to_one_line(card.title)}** ({say(card.state)})"
     body = defang_for_discord(
         "\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows]))

@@ -72,7 +72,8 @@ class StoredFile(ResponseBody):
 
 
 class CardState(ResponseBody):
-    """A card. `expires_at` is in seconds since the epoch."""
+    """A card. `expires_at` is in seconds since the epoch. Each of `rows` has the raw values
+    `before` and `after`, and its `name`, `name_field` and `changes` in words."""
 
     id: str
     kind: Literal["proposal", "change"]

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from adapters.web.adapter import Follower, Json, LiveTurn, Site
 from adapters.web.render import GrowingHtml, render
+from core.changes.card_rows import read_rows
 from core.commands import grammar
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Progress
@@ -398,7 +399,13 @@ def attachment_json(attachment: Attachment) -> Json:
 
 
 def card_json(card: Card) -> Json:
-    return asdict(card) | {"rows": list(card.rows), "actions": list(card.actions)}
+    """Return the body of a card. Each row has `before` and `after` as raw values, and its `name`,
+    `name_field` and `changes` (`field`, `before`, `after`) in words."""
+    rows = [
+        dict(row) | asdict(words)
+        for row, words in zip(card.rows, read_rows(card.rows), strict=True)
+    ]
+    return asdict(card) | {"rows": rows, "actions": list(card.actions)}
 
 
 def answer_json(answer: Answer, conversation: str, turn: str, html: str | None = None) -> Json:

@@ -268,7 +268,7 @@ class ChangeService:
 
     def describe_proposals(self, shown: Sequence[Card]) -> str:
         """Return the text above the cards of new proposals."""
-        return cards.describe_proposals(shown)
+        return cards.describe_proposals(len(shown))
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
         """Return the cards of the latest changes, newest first. The
@@ -483,10 +483,10 @@ class ChangeService:
         change = await self.ledger.get(change.id)
         sentence = _NOT_UNDONE if undo.state == "failed" else _UNDONE
         id = change.id if undo.state == "failed" else undo.id
-        words = [
-            say(sentence, id=id),
-            cards.describe_outcome(undo),
-        ]
+        words = [say(sentence, id=id)]
+        if undo.state == "done":  # the card of `change` says the rest
+            return await self._build_answer([*words, unaudited], [change], decision)
+        words.append(cards.describe_outcome(undo))
         return await self._build_answer([*words, unaudited], [undo, change], decision)
 
     async def _begin_undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Change:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from core.domain.messages import Address, CardKind, Person, ReplyTo
@@ -78,6 +78,9 @@ class TargetView:
     - `link_fields`: fields that hold links; the card of an update shows added and removed links.
     - `hidden_fields`: fields that nobody here may know of.
     - `system_fields`: fields that the system fills in by itself, with a new value for each row.
+    - `display_field`: the field whose value names a row; "" if not known.
+    - `formats`: how values are shown by field: `date`, `moment`, `number`, `percent`; "" as they
+      are. A field without an entry is not known.
     - `effect` of a run: "spend" changes no data.
     - `slug`: the command that runs.
     """
@@ -87,6 +90,8 @@ class TargetView:
     link_fields: frozenset[str] = frozenset()
     hidden_fields: frozenset[str] = frozenset()
     system_fields: tuple[str, ...] = ()
+    display_field: str = ""
+    formats: Mapping[str, str] = field(default_factory=dict)
     effect: str = "write"
     slug: str = ""
 
@@ -99,6 +104,8 @@ class TargetView:
             link_fields=frozenset(target.get("links", ())),
             hidden_fields=frozenset(target.get("concealed", ())),
             system_fields=tuple(map(str, target.get("anew", ()))),
+            display_field=str(target.get("display_field", "")),
+            formats=dict(target.get("formats", {})),
             effect=str(target.get("effect", "write")), slug=str(target.get("slug", "")),
         )  # fmt: skip
 

@@ -15,7 +15,7 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 LOCALES = ("en", "pt-BR", "fr")
@@ -98,6 +98,19 @@ def format_moment(when: datetime, locale: str | None = None) -> str:
 
     cldr = _babel_locale(locale)
     return f"{format_date(when, 'medium', cldr)}, {format_time(when, 'short', locale=cldr)}"
+
+
+def format_date(day: date, locale: str | None = None) -> str:
+    """Return a date, as in `Nov 18, 2026`."""
+    from babel.dates import format_date as format_by_cldr
+
+    return format_by_cldr(day, "medium", _babel_locale(locale))
+
+
+def format_percent(percent: float, locale: str | None = None) -> str:
+    """Return a percentage with its sign, as in `12.5%`."""
+    sign = "\u202f%" if _babel_locale(locale) == "fr" else "%"
+    return f"{format_number(percent, locale)}{sign}"
 
 
 def nearest_locale(locale: str) -> str:

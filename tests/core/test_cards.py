@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.changes import cards
+from core.changes import card_rows, cards
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite, StepState, WriteKind
 from core.domain.messages import Address, Person
 
@@ -44,7 +44,7 @@ def test_an_update_names_its_rows_on_both_sides() -> None:
 def test_many_rows_are_counted_and_the_first_are_shown() -> None:
     rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
     card = cards.build_card(change("delete", *rows))
-    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", cards.MAX_CHANGE_ROWS_SHOWN)
+    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", card_rows.MAX_CHANGE_ROWS_SHOWN)
     assert "Rows: 0, 1, 2" in card.text
     assert "(+10)" in card.text
     assert "Showing the first 5." in card.text
@@ -60,11 +60,11 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
     after = shown["after"]
     assert (after["Password"], len(after["Long"])) == (
         "[withheld]",
-        cards.MAX_CHANGE_CELL_CHARACTERS,
+        card_rows.MAX_CHANGE_CELL_CHARACTERS,
     )
     assert "\x1b" not in after["Line"]
     assert (after["Linked"], after["Files"]) == ("Other", "a.pdf, b")
-    assert len(after) == cards.MAX_CARD_FIELDS
+    assert len(after) == card_rows.MAX_CARD_FIELDS
     assert "Empty" not in after, "what is filled comes first"
 
 

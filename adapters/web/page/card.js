@@ -64,37 +64,34 @@ function expiry(card) {
   return ` · ${say("expires", { when })}`;
 }
 
-/** One row stands field by field; several share a table, a line each, where that is not too wide. */
+/** Draw the rows of a card: few of them as lines, more of them as one table. */
 function rows(all) {
-  const names = [...new Set(all.flatMap(fields))];
-  return all.length > 1 && names.length <= WIDE ? [lines(all, names)] : all.map(row);
+  const fields = [...new Set(all.flatMap((row) => row.changes.map((change) => change.field)))];
+  const deletion = all.every((row) => row.changes.every((change) => change.after === null));
+  const shown = deletion ? fields.slice(0, WIDE - 1) : fields;
+  if (all.length < (deletion ? 2 : 3) || shown.length >= WIDE) return all.map(row);
+  const head = [all[0].name_field || say("row"), ...shown];
+  return [table(head, all.map((each) => [
+    heading(each.name, "row"),
+    ...shown.map((field) => cell(...values(each.changes.find((change) => change.field === field)))),
+  ]))];
 }
 
-/** What differs, and two fields that do not: they say which row this is. */
-function fields({ before, after }) {
-  const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
-  const same = names.filter((name) => words(before?.[name]) === words(after?.[name]));
-  const beside = new Set(same.slice(0, 2));
-  return names.filter((name) => beside.has(name) || !same.includes(name));
+/** Draw one row: its name, then each field that changes. */
+function row({ name, changes }) {
+  const fields = changes.flatMap((change, number) =>
+    [number ? " · " : "", `${change.field}: `, ...values(change)]);
+  return make("div", { class: "row", dir: "auto" },
+    ...(name ? [make("strong", { dir: "auto", text: name })] : []), make("p", { dir: "auto" }, ...fields));
 }
 
-function row({ before, after }) {
-  const head = ["field", "before", "after"].map(say);
-  return table(head, fields({ before, after }).map((name) => {
-    const stays = words(before?.[name]) === words(after?.[name]);
-    return [heading(name, "row"), ...[[before, "del"], [after, "ins"]].map(([side, tag]) =>
-      cell(isEmpty(side?.[name]) ? "–" : make(stays ? "span" : tag, { text: words(side[name]) })))];
-  }));
-}
-
-function lines(all, names) {
-  return table(names, all.map(({ before, after }) => names.map((name) => {
-    const [old, now] = [before?.[name], after?.[name]];
-    if (words(old) === words(now)) return cell(isEmpty(old) ? "–" : words(old));
-    const sides = [[old, "del"], [now, "ins"]].filter(([value]) => !isEmpty(value));
-    const shown = sides.map(([value, tag]) => make(tag, { text: words(value) }));
-    return cell(...(shown.length > 1 ? [shown[0], " → ", shown[1]] : shown));
-  })));
+/** The old value crossed out and the new one, or the only value. */
+function values(change) {
+  if (!change) return ["–"];
+  const sides = [["del", change.before], ["ins", change.after]].filter(([, text]) => text !== null);
+  if (sides.length < 2) return [sides[0]?.[1] ?? "–"];
+  const [[, before], [, after]] = sides;
+  return [before === "–" ? before : make("del", { text: before }), " → ", make("ins", { text: after })];
 }
 
 function table(head, body) {
@@ -111,14 +108,6 @@ function cell(...content) {
   const made = make("td", { dir: "auto" }, ...content);
   if (made.textContent.length > LONG) made.classList.add("long");
   return made;
-}
-
-function isEmpty(value) {
-  return value === undefined || value === null;
-}
-
-function words(value) {
-  return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? "");
 }
 
 /** Shows at once what was decided; the event stream then brings the card as it stands. */

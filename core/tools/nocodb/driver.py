@@ -23,6 +23,11 @@ MAX_NEWEST_ROWS = 100
 """The newest rows, among which a created row is looked for."""
 EXCLUSIVE_RELATIONS = frozenset({"hm", "om", "oo"})
 """Relations in which a linked row has one owner. Linking it to another row removes it there."""
+CARD_FORMATS = {
+    "Number": "number", "Decimal": "number", "Currency": "number", "Percent": "percent",
+    "Date": "date", "DateTime": "moment", "CreatedTime": "moment", "LastModifiedTime": "moment",
+}  # fmt: skip
+"""How a card shows the values of a field by its type; all others as they are."""
 CONCEALED_LINK = "a link that is not shown here"
 """Replaces the name of a link to a hidden table."""
 
@@ -60,6 +65,8 @@ class TableSchema:
             "links": sorted(links),
             "concealed": sorted(each.title for each in table.concealed),
             "anew": [each.title for each in table.fields if each.field_type.differs_by_row],
+            "display_field": shown.title if shown else "",
+            "formats": {each.title: CARD_FORMATS.get(each.type, "") for each in table.fields},
         }
         name = shown if shown and shown.title in own else None
         return cls(table.at, table.title, own, links, key, name, target)

@@ -36,8 +36,10 @@ BUTTON, BUTTON_VALUE, NAME = 75, 2000, 255
 OPTIONS, OPTION, OPTION_VALUE, INITIAL = 100, 75, 150, 3000
 """reference/block-kit/block-elements/select-menu-element, composition-objects/option-object,
 block-elements/plain-text-input-element."""
+TABLE_ROWS, TABLE_CELLS = 100, 20
+"""reference/block-kit/blocks/table-block; a message has one table at most."""
 _MESSAGE_BLOCKS = {"markdown", "section", "context", "divider", "actions", "header",
-                   "context_actions", "rich_text"}  # fmt: skip
+                   "context_actions", "rich_text", "table"}  # fmt: skip
 _VIEW_BLOCKS = {"section", "context", "divider", "actions", "header", "input"}
 TOO_LONG = {"chat.update": "msg_too_long", "chat.postEphemeral": "msg_too_long"}
 """What a method says of too many bytes in blocks; the others say `msg_blocks_too_long`."""
@@ -57,6 +59,8 @@ def check_message(blocks: list[Json], method: str) -> None:
     if len(blocks) > BLOCKS and method in TOO_MANY:
         raise SlackErrorResponse("msg_blocks_too_many")
     _check(blocks, _MESSAGE_BLOCKS, BLOCKS, "invalid_blocks")
+    if sum(block["type"] == "table" for block in blocks) > 1:
+        raise SlackErrorResponse("only_one_table_allowed")
     markdown = sum(size(block["text"]) for block in blocks if block["type"] == "markdown")
     if markdown > MARKDOWN or weight(blocks) > MESSAGE:
         raise SlackErrorResponse(TOO_LONG.get(method, "msg_blocks_too_long"))
@@ -119,6 +123,32 @@ def _section(block: Json) -> None:
         raise SlackErrorResponse("invalid_blocks")
 
 
+def _rich_text(block: Json) -> None:
+    if not block.get("elements"):
+        raise SlackErrorResponse("invalid_blocks")
+    for section in block["elements"]:
+        for element in section["elements"]:
+            if element["type"] == "text" and not element.get("text"):
+                raise SlackErrorResponse("invalid_blocks")
+            if set(element.get("style", {})) - {"bold", "italic", "strike", "code"}:
+                raise SlackErrorResponse("invalid_blocks")
+
+
+def _table(block: Json) -> None:
+    if not 1 <= len(block["rows"]) <= TABLE_ROWS:
+        raise SlackErrorResponse("invalid_blocks")
+    if len(block.get("column_settings", [])) > TABLE_CELLS:
+        raise SlackErrorResponse("invalid_blocks")
+    for row in block["rows"]:
+        if not 1 <= len(row) <= TABLE_CELLS:
+            raise SlackErrorResponse("invalid_blocks")
+        for cell in row:
+            if cell["type"] == "rich_text":
+                _rich_text(cell)
+            elif cell["type"] != "raw_text" or not cell.get("text"):
+                raise SlackErrorResponse("invalid_blocks")
+
+
 def _markdown(block: Json) -> None:
     if not isinstance(block.get("text"), str) or not block["text"]:
         raise SlackErrorResponse("invalid_blocks")
@@ -165,7 +195,7 @@ def _header(block: Json) -> None:
 
 
 _CHECKS = {"section": _section, "markdown": _markdown, "context": _context, "actions": _actions,
-           "input": _input, "header": _header}  # fmt: skip
+           "input": _input, "header": _header, "rich_text": _rich_text, "table": _table}  # fmt: skip
 
 
 def _check_text(text: Json, limit: int, kind: str = "") -> None:

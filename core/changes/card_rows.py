@@ -1,0 +1,285 @@
+"""Builds the rows of a card: the name of each row, and its fields before and after the change.
+
+`build_rows` makes the rows that a card stores. `read_rows` returns them to the platforms, which
+only draw: each row as its name and its changed fields, or all rows as one table (`tabulate`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from core.domain.changes import Change, ChangeStep, Row, TargetView
+from core.text.i18n import format_date, format_moment, format_number, format_percent, say
+from core.text.text import clean_text, redact, to_one_line, truncate
+
+MAX_CHANGE_ROWS_SHOWN = 10
+"""Rows shown on a card; the ledger has all of them."""
+MAX_CARD_FIELDS = 12
+"""Fields of one row shown on a card."""
+MAX_CHANGE_CELL_CHARACTERS = 200
+"""Characters of one value shown on a card."""
+MIN_TABLE_ROWS = 3
+"""From this number of rows on, a card shows a table; deleted rows from two on."""
+MAX_TABLE_COLUMNS = 6
+"""Columns of a card's table, with the column of the names. Wider rows are shown one by one."""
+MAX_NAME_CHARACTERS = 80
+"""Characters of a row's name and of a field's title on a card."""
+NO_VALUE = "–"
+"""Stands for an empty cell."""
+_NAMES = ("title", "Title", "Name", "name", "display_name", "email")
+"""Fields that may hold the name of a row, a file or a user, in order of preference."""
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})")
+
+Cells = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field of a row, in words. `before` or `after` is None if the row does not exist then."""
+
+    field: str
+    before: str | None
+    after: str | None
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether there are two values, an old and a new one."""
+        return self.before is not None and self.after is not None
+
+    @property
+    def value(self) -> str:
+        """The only value, or both: `Overdue → Paid`."""
+        return " → ".join(side for side in (self.before, self.after) if side is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class CardRow:
+    """One row of a card. `name` is its display value ("" if it has none), `name_field` the title of
+    the field that holds it."""
+
+    name: str
+    name_field: str
+    changes: tuple[FieldChange, ...]
+
+    @property
+    def text(self) -> str:
+        """The changed fields as plain text: `Status: Overdue → Paid · Paid on: – → 18 Nov 2026`."""
+        return " · ".join(f"{change.field}: {change.value}" for change in self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class CardTable:
+    """The rows of a card as one table. The first column has the names; None is an empty cell."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[FieldChange | None, ...]], ...]
+
+
+def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
+    """Return the rows of the card as stored: `name`, `name_field`, `before`, `after`, and `changes`
+    with the formatted values of the fields that differ."""
+    view = change.draft.view
+    return tuple(_build_row(steps, view) for steps in group_steps(change)[:MAX_CHANGE_ROWS_SHOWN])
+
+
+def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
+    """Return the rows of a card. Rows that an older version stored have no formatted values; these
+    are made here."""
+    return [_read_row(row) for row in rows]
+
+
+def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
+    """Return the rows as a table; None if they are few, or if the table would be too wide."""
+    is_deletion = all(change.after is None for row in rows for change in row.changes)
+    if len(rows) < (2 if is_deletion else MIN_TABLE_ROWS):
+        return None
+    fields = list(dict.fromkeys(change.field for row in rows for change in row.changes))
+    if is_deletion:  # the name identifies the row, so a few of its fields are enough
+        fields = fields[: MAX_TABLE_COLUMNS - 1]
+    if len(fields) >= MAX_TABLE_COLUMNS:
+        return None
+    found = [{change.field: change for change in row.changes} for row in rows]
+    return CardTable(
+        (rows[0].name_field or say("Row"), *fields),
+        tuple(
+            (row.name or str(number), tuple(by_field.get(field) for field in fields))
+            for number, (row, by_field) in enumerate(zip(rows, found, strict=True), 1)
+        ),
+    )
+
+
+def name_rows(change: Change, steps: Sequence[ChangeStep]) -> list[str]:
+    """Return the names of the rows that these steps write, without duplicates."""
+    names = []
+    for group in group_steps(change):
+        if any(step in steps for step in group):
+            row = _build_row(group, change.draft.view)
+            names.append(row["name"])
+    return list(dict.fromkeys(name for name in names if name))
+
+
+def group_steps(change: Change) -> Sequence[Sequence[ChangeStep]]:
+    """Return the steps of each row, in their order. Several steps may write one row."""
+    rows: dict[str, list[ChangeStep]] = {}
+    for step in change.steps:
+        key = step.write.id if change.draft.kind != "create" else ""
+        rows.setdefault(key or f"step {step.number}", []).append(step)
+    return list(rows.values())
+
+
+def _build_row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
+    """Return one row of the card. `steps` are all writes to this row."""
+    id, links = steps[0].write.id, view.link_fields
+    before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
+    if before is not None and after is not None:
+        changed = {
+            name: _describe_link_changes(before, after, name)
+            for name in links & (before.keys() | after)
+        }
+        before = {name: value for name, value in before.items() if name not in links}
+        after = {**before, **after, **changed}
+    before, after = (None if side is None else _cells(side) for side in (before, after))
+    field = _name_field(before, after, view)
+    name = _format((before or after or {}).get(field), view.formats.get(field)) if field else ""
+    if not name or name == NO_VALUE:
+        field, name = (view.key, id) if id else ("", "")
+    return {
+        "name": to_one_line(name, MAX_NAME_CHARACTERS),
+        "name_field": field,
+        "before": before,
+        "after": after,
+        "changes": [
+            {"field": change.field, "before": change.before, "after": change.after}
+            for change in _compare(before, after, field, view.formats)
+        ],
+    }
+
+
+def _read_row(row: Mapping[str, Any]) -> CardRow:
+    if "changes" in row:
+        changes = tuple(
+            FieldChange(each["field"], each["before"], each["after"]) for each in row["changes"]
+        )
+        return CardRow(str(row["name"]), str(row["name_field"]), changes)
+    before, after = row.get("before"), row.get("after")
+    field = _name_field(before, after, TargetView())
+    name = _format((before or after or {}).get(field), "") if field else ""
+    return CardRow(name, field, tuple(_compare(before, after, field, {})))
+
+
+def _name_field(before: Cells | None, after: Cells | None, view: TargetView) -> str:
+    """Return the field that names the row: the table's display field, else a field with a usual
+    name, else the first field that stays as it is."""
+    row = before or after or {}
+    if view.display_field in row:
+        return view.display_field
+    same = [name for name in row if before and after and before.get(name) == after.get(name)]
+    return next((name for name in (*_NAMES, *same) if row.get(name) not in (None, "")), "")
+
+
+def _compare(
+    before: Cells | None, after: Cells | None, name_field: str, formats: Mapping[str, str]
+) -> list[FieldChange]:
+    """Return the fields that differ. Of a row that exists only before or only after, all fields
+    with a value except the one that names it."""
+    if before is None or after is None:
+        row, is_new = (after, True) if before is None else (before, False)
+        changes = []
+        for field, value in (row or {}).items():
+            if field == name_field or value in (None, "", []):
+                continue
+            words = _format(value, formats.get(field))
+            changes.append(FieldChange(field, None if is_new else words, words if is_new else None))
+        return changes
+    return [
+        FieldChange(
+            field,
+            _format(before.get(field), formats.get(field)),
+            _format(after.get(field), formats.get(field)),
+        )
+        for field in dict.fromkeys([*before, *after])
+        if before.get(field) != after.get(field)
+    ]
+
+
+def _format(value: Any, format: str | None) -> str:
+    """Return a value in words, in the date and number format of the current language.
+
+    `format` is one of `date`, `moment`, `number` and `percent`, or "" for values that are shown as
+    they are. None means that the table's fields are not known: dates are then recognised by their
+    form, and numbers stay as they are.
+    """
+    if value is None or value in ("", []):
+        return NO_VALUE
+    if isinstance(value, bool):
+        return say("Yes") if value else say("No")
+    if isinstance(value, int | float):
+        if format == "percent":
+            return format_percent(value)
+        return format_number(value) if format == "number" else str(value)
+    words = str(value)
+    if format in (None, "date", "moment"):
+        try:
+            if _DATE.fullmatch(words):
+                return format_date(date.fromisoformat(words))
+            if _MOMENT.fullmatch(words):
+                moment = datetime.fromisoformat(words)
+                return f"{format_moment(moment)} {moment.tzname()}"
+        except ValueError:
+            return words
+    return words
+
+
+def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str]) -> Cells | None:
+    """Return one side ("before" or "after") of all steps of a row. Lists of links are
+    concatenated."""
+    joined: Cells = {}
+    sides: list[Row | None] = [getattr(step.write, side) for step in steps]
+    for values in sides:
+        for name, value in (values or {}).items():
+            if name in concealed:
+                continue
+            lists = isinstance(value, list) and isinstance(joined.get(name), list)
+            joined[name] = [*joined[name], *value] if lists else value
+    return None if all(values is None for values in sides) else joined
+
+
+def _describe_link_changes(before: Cells, after: Cells, name: str) -> str:
+    """Return the added links (`+`) and the removed links (`-`) of a field."""
+    old, new = ({_id(one): _cell(one) for one in row.get(name) or ()} for row in (before, after))
+    lines = [f"+ {words}" for id, words in new.items() if id not in old]
+    return truncate(
+        ", ".join(lines + [f"- {old[id]}" for id in old if id not in new]),
+        MAX_CHANGE_CELL_CHARACTERS,
+    )
+
+
+def _id(linked: Any) -> str:
+    return str(linked.get("id") if isinstance(linked, dict) else linked)
+
+
+def _cells(row: Mapping[str, Any]) -> Cells:
+    """Return a row's values as a card shows them: without secrets, empty fields last, long texts
+    clipped."""
+    filled = sorted(redact(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
+    return {
+        to_one_line(name, MAX_NAME_CHARACTERS): _cell(value)
+        for name, value in filled[:MAX_CARD_FIELDS]
+    }
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as a card shows it: plain, shortened, lists and objects as text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list):
+        return truncate(", ".join(str(_cell(each)) for each in value), MAX_CHANGE_CELL_CHARACTERS)
+    if isinstance(value, dict):
+        named = (value[key] for key in _NAMES if value.get(key) is not None)
+        return _cell(next(named, ", ".join(f"{k}: {v}" for k, v in value.items())))
+    return truncate(clean_text(str(value)), MAX_CHANGE_CELL_CHARACTERS)
