@@ -101,7 +101,7 @@ async def test_forget_ends_the_kernel(ponte: Whole) -> None:
     assert sandboxed.kernels() == set()
     answer = await ponte.ask("```python\nx\n```")
     assert "NameError" in answer["response"]
-    assert "began anew" not in answer["response"]
+    assert "Python was restarted" not in answer["response"]
 
 
 async def test_conversations_are_apart(ponte: Whole) -> None:
