@@ -373,7 +373,7 @@ def threads_forget(conversation: str, person: str) -> int:
     whom = {"person": person} if person else {"conversation": conversation}
     done = _ask_holder(lambda one: one.forget(whom))
     _print_all(
-        [f"Forgotten: {done.get('messages', 0)} messages. {done.get('remains', '')}".strip()]
+        [f"Deleted: {done.get('messages', 0)} messages. {done.get('remains', '')}".strip()]
     )
     return 0
 

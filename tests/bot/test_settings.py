@@ -50,7 +50,7 @@ def test_what_can_mean_one_thing_only_is_put_right_and_told(
         (tmp_path / ".env").write_text(f"{name}={typed}\n", encoding="utf-8")
     settings = load()
     assert getattr(settings, name.lower()) == meant
-    assert settings.notes == (f"{name} was put right, and is read as {meant}",)
+    assert settings.notes == (f"{name} was corrected to {meant}",)
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_a_name_that_is_nearly_ours_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slip: str, likely: str
 ) -> None:
     monkeypatch.setenv(slip, "hunter2")
-    assert load().notes == (f"{slip} is no setting; {likely} is probably meant",)
+    assert load().notes == (f"{slip} is not a setting. Did you mean {likely}?",)
     monkeypatch.delenv(slip)
     path = tmp_path / ".env"
     path.write_text(f"{slip}=hunter2\nPOSTGRES_PASSWORD=x\nOPENAI_ORG_ID=o\nPATH_X=1\n")
-    assert load().notes == (f"{slip} in {path} is no setting; {likely} is probably meant",)
+    assert load().notes == (f"{slip} in {path} is not a setting. Did you mean {likely}?",)
 
 
 def test_a_line_that_cannot_be_read_is_told_with_its_number(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_line_that_cannot_be_read_is_told_with_its_number(tmp_path: Path) -> N
     path.write_text("# mine\nPONTE_MODEL=m\n\n= nothing\nexport PONTE_LOCALE=fr\n")
     settings = load()
     assert (settings.ponte_model, settings.ponte_locale) == ("m", "fr")
-    assert settings.notes == (f"line 4 of {path} is not read: write NAME=value",)
+    assert settings.notes == (f"line 4 of {path} is ignored; write NAME=value",)
 
 
 def test_nothing_set_is_a_demo_on_loopback(tmp_path: Path) -> None:
