@@ -130,7 +130,9 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     team.house.engine.changes.on_change()
     await team.discord.wait_until(lambda: are_decided(card, copy))
     await team.discord.wait_until(
-        lambda: any("has expired" in m["content"] for m in team.own(team.channel))
+        lambda: any(
+            "` expired because no one approved it" in m["content"] for m in team.own(team.channel)
+        )
     )
     assert len(team.own(team.cleo.dm)) == 2
 

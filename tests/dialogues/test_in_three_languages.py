@@ -61,4 +61,6 @@ async def test_a_conversation_in_each_language(theatre: BotHome, locale: str) ->
         assert (await ask_in_language(stage, f"{approve} zzzzz2")).text == missing
         assert (await ask_in_language(stage, forget)).text.startswith(forgotten)
         again = await stage.ask_message(replace(make_message("forget yes", "k-again"), locale="en"))
-        assert again.text.startswith("Deleted this conversation (1 message)."), "the first forget"
+        assert again.text.startswith("Deleted this conversation (1 message)."), (
+            "the first one deleted the rest"
+        )

@@ -149,7 +149,7 @@ async def test_forget_in_a_shared_place_asks_first(theatre: BotHome) -> None:
         await stage.ask("hello", shared=True)
         assert "forget yes" in (await stage.ask("forget", shared=True)).text
         assert (await stage.ask("forget yes", shared=True)).text.startswith(
-            "Deleted this conversation (1 message)."
+            "Deleted this conversation (2 messages)."
         )
 
 

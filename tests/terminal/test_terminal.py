@@ -247,7 +247,8 @@ async def test_what_is_refused_is_told_and_the_talk_goes_on(house: WebPonte) -> 
     code, out = await run_piped(house, f"{'x' * 2_000_000}\nnext\n")
     assert code == 1, "one message was refused"
     assert out.splitlines() == [
-        "That is too large: 1.9 MiB. The limit is 1.9 MiB. Shorten it, or send it as a file.",
+        "That is too large: 1.9 MiB. The limit is 1.9 MiB. "
+        "Send a smaller file, or send long text as a file.",
         "You said: next",
     ]
 
