@@ -152,7 +152,7 @@ async def test_a_full_disk_refuses_and_leaves_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(NotStored, match="did not take it"):
+        with pytest.raises(NotStored, match="couldn't save your message"):
             await folder.put()
     assert await folder.stored_bytes() == []
     assert await folder.files.list_of_event("e1") == []

@@ -71,10 +71,10 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
 @pytest.mark.parametrize(
     ("state", "told"),
     [
-        ("changed", "no longer as they were proposed on: 2, 3."),
+        ("changed", "Skipped because they changed after the request: 2, 3."),
         ("failed", "Rejected: 2, 3. Because."),
-        ("unknown", "Not known whether it happened: 2, 3. Please look before you ask again."),
-        ("differs", "what was written to Because. does not stand there: 2, 3."),
+        ("unknown", "Result unknown: 2, 3. Check the data before you ask again."),
+        ("differs", "the table shows other values for Because.: 2, 3."),
         ("waiting", "Not started: 2, 3."),
     ],
 )
@@ -88,10 +88,10 @@ def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
 
 def test_done_without_having_been_seen_is_told_as_that() -> None:
     one = replace(end_change(change("update", UPDATE[0]), "done", words="Unread."), state="done")
-    told = "Done. Written, but could not be read back: 1."
+    told = "Done. Saved, but could not be verified: 1."
     assert told in cards.build_card(one, "en").text
     one = replace(end_change(change("update", UPDATE[0]), "done"), state="done")
-    assert "read back" not in cards.build_card(one, "en").text
+    assert "could not be verified" not in cards.build_card(one, "en").text
 
 
 def test_what_a_table_is_called_cannot_pretend_to_be_anything() -> None:
