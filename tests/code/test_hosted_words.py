@@ -22,7 +22,7 @@ async def test_without_code_nothing_is_asked(bench: Bench, code: str) -> None:
 
 
 async def test_code_that_no_model_can_write_again_is_refused(bench: Bench) -> None:
-    with pytest.raises(ToolError, match="60,001 characters. The limit is 60,000"):
+    with pytest.raises(ToolError, match=r"60,001 characters\. The limit is 60,000"):
         await bench.run("#" * (MAX_CODE_CHARACTERS + 1))
     assert bench.fake.requests == []
 

@@ -126,7 +126,7 @@ async def test_endless_comments_count_as_silence(
     ("answer", "error", "words"),
     [
         (hostile.error_body(32 * MB), ModelError, "rejected the request"),
-        (hostile.headers(300_000), ModelDown, "does not answer"),
+        (hostile.headers(300_000), ModelDown, "is not responding"),
     ],
 )
 async def test_an_error_is_read_to_its_cap_alone(
