@@ -42,7 +42,7 @@ MAX_NOTED_CHARACTERS = 6_000
 _RUN_OUTCOMES = {
     "applying": "In progress.",
     "done": "Done.",
-    "failed": "Failed; nothing was changed. {words}",
+    "failed": "No result. {words}",
     "partial": "The result is unknown. Check the data before you ask again. {words}",
 }
 _RUN_NOTE = (

@@ -68,7 +68,7 @@ async def test_lost_variables_are_told_and_files_put_back(tmp_path: Path, fake: 
             "Still 42.\n\n_Python was restarted because it was idle for 20 minutes. Earlier "
             "variables are lost. The files of this conversation were restored._"
         )
-        assert ". Earlier variables are lost" in last_input(fake)
+        assert "Earlier variables are lost" in last_input(fake)
         assert fake.containers.created == 2
 
 

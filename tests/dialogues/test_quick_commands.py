@@ -38,7 +38,7 @@ async def test_what_is_wrong_is_told_before_anything_runs(theatre: BotHome) -> N
             ("quick-command daily-summary day=x size=3", "has no input 'size'"),
             ('quick-command daily-summary day="x', "not closed"),
             ("quick-command", "Name a quick command"),
-            ("quick-command close-day", "` can't be run here"),
+            ("quick-command close-day", "can't be run here"),
         ):
             answer = await stage.ask(said)
             assert (answer.status, told in answer.text) == ("failed", True), answer.text

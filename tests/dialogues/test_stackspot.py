@@ -181,7 +181,7 @@ async def test_a_failed_quick_command_is_reported(bot: Bot) -> None:
         (card,) = (await stage.ask(asks("translate-all"))).cards
         done = await stage.ask(f"approve {card.id}")
         assert done.text.startswith(
-            "Approved by Ana. Failed; nothing was changed. StackSpot reports a failure"
+            "Approved by Ana. No result. StackSpot reports a failure (FAILED)"
         )
         assert "undo" not in done.text
         near = await stage.ask("quick-command daily-sumary x")
@@ -207,7 +207,10 @@ async def test_stop_stops_waiting_and_says_what_goes_on(bot: Bot) -> None:
         assert (await stage.ask("stop")).text == "Stopped."
         answer = await stage.wait_for_answer(typed)
         assert answer.status == "stopped"
-        assert "`. StackSpot started it and may still finish it._" in answer.text
+        assert (
+            "Stopped waiting for `explain`. StackSpot started it and may still finish it."
+            in answer.text
+        )
         _, asked = await stage.send(asks("explain", "y"))
         await bot.stackspot.wait_for_requests("create", 2)
         await bot.stackspot.wait_for_requests("status", 2 + bot.stackspot.count("status"))

@@ -106,9 +106,7 @@ async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
         await stage.ask("stop")
         assert LEFT in (await answer(stage, first)).text
         told = (await answer(stage, second.seq)).text
-        assert told == (
-            "Approved by Ana. Failed; nothing was changed. It was stopped before it started."
-        )
+        assert told == ("Approved by Ana. No result. It was stopped before it started.")
     assert bot.stackspot.count("create") == 1
 
 

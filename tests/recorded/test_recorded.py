@@ -274,7 +274,7 @@ async def test_the_page_by_the_cookie_that_a_browser_kept(here: Found) -> None:
     assert {cards[names[f"page {name}"]]["state"] for name in ("approve", "deny")} == {"open"}
     late = {"action": "approve", "conversation": "work"}
     told = (await page.post(f"/cards/{names['page expired']}", json=late)).json()
-    assert "has expired" in told["text"]
+    assert "expired because no one approved it" in told["text"]
     for name, action, state in (
         ("approve", "approve", "done"), ("deny", "deny", "denied"), ("undo", "undo", "undone"),
     ):  # fmt: skip
