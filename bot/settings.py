@@ -298,7 +298,7 @@ def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
             opened = f"/proc/self/fd/{file}"
             yield replace(_read_env_file(opened), path=path), opened
         else:
-            why = f"it belongs to another user (uid {owner}); make it yours, or start elsewhere"
+            why = f"it belongs to another user (uid {owner}); change its owner"
             yield EnvFile(path, why), None
     finally:
         os.close(file)

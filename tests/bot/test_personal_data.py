@@ -82,7 +82,7 @@ def test_everybody_of_a_recorded_home_can_be_forgotten(recorded_ponte: Shell) ->
     for person in sorted(people):
         id = person.rpartition(":")[2]
         assert ponte("person", "forget", person, "--yes").code == 0, ponte.err
-        assert ponte.out.startswith(f"Forgotten: {person}.")
+        assert ponte.out.startswith(f"Deleted: {person}.")
         if person not in ("web:owner", "terminal:owner"):
             assert holding(ponte.home, id) == []
             assert holding(ponte.home, person) == []

@@ -118,7 +118,7 @@ def test_commands_after_a_kill_find_what_was_kept(machine: Machine, running: Pro
     assert json.loads(machine.ponte("threads", "list", "--json")[1]) == before
     (kept,) = before
     code, out, err = machine.ponte("threads", "forget", kept["conversation"], "--yes")
-    assert (code, out[:10], err) == (0, "Forgotten:", "")
+    assert (code, out[:8], err) == (0, "Deleted:", "")
     code, _, err = machine.ponte("threads", "show", "terminal:nobody")
     assert (code, err) == (1, "Not found: conversation.\n")
 

@@ -240,7 +240,7 @@ async def test_a_long_answer_to_a_command_comes_with_a_file(
     open_house.model.script = {"tell me": [long]}
     exchange = await ana.slash("ask", prompt="tell me")
     await exchange.wait_until(lambda e: e.original and e.original["attachments"])
-    assert "The whole answer is in `answer.md`" in exchange.text
+    assert "The full answer is in `answer.md`" in exchange.text
     assert len(exchange.text) <= 2000
     assert not exchange.followups
 

@@ -84,13 +84,13 @@ async def test_a_pipe_whose_message_failed_exits_1(house: WebPonte, tmp_path: Pa
 
     async def script(turn: Turn) -> Answer:
         if "down" in turn.message.text:
-            return Answer("The model's server is not responding", "failed", code="model_down")
+            return Answer("The model's server is not responding.", "failed", code="model_down")
         if "stop" in turn.message.text:
             return Answer("_Stopped._", "stopped")
         return Answer("Yes.")
 
     house.script = script
-    down = "The model's server is not responding"
+    down = "The model's server is not responding.\n"
     assert await run_piped(house, "down\n") == (1, down)
     assert await run_piped(house, "down\nup\n") == (1, f"{down}Yes.\n"), (
         "the rest is asked all the same"
