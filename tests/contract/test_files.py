@@ -95,7 +95,7 @@ async def test_a_deleted_file_is_gone(drawer: FileStore) -> None:
     await drawer.files.delete(file.id)
     assert await drawer.stored_bytes() == []
     for look in (drawer.files.get, drawer.files.conversation_of):
-        with pytest.raises(NotFound, match="There is no file here"):
+        with pytest.raises(NotFound, match="Not found: file"):
             await look(file.id)
     assert await drawer.files.list_of_event("e1") == []
 

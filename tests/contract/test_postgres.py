@@ -216,7 +216,7 @@ async def test_doctor_looks_and_changes_nothing(empty_url: str) -> None:
     told, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
     assert (int(told.split(".")[0]) >= 14, schema) == (True, len(MIGRATIONS))
     assert found
-    assert "run turns: 0" in found.words
+    assert "that answer messages: 0" in found.words
 
 
 async def test_a_database_as_the_document_makes_it_lets_no_other_role_in(
