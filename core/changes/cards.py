@@ -352,9 +352,7 @@ def _sentences(
 def _approvals(change: Change, locale: str, needed: int) -> str:
     """Return the sentence about the approvals so far."""
     given = {"done": len(change.consents), "total": max(needed, len(change.consents))}
-    return say(
-        "{done} of {total} approvals, the last by {name}.", locale, name=_approvers(change), **given
-    )
+    return say("{done} of {total} approvals, by {name}.", locale, name=_approvers(change), **given)
 
 
 def _approvers(change: Change) -> str:
