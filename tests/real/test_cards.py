@@ -97,7 +97,7 @@ async def test_the_operator_sees_and_undoes_it_on_the_command_line(tmp_path: Pat
             assert row["Status"] == "Active"
             listed = await command(bridge, tmp_path, "changes", "list")
             assert listed == f"- `{card['id']}` Change a row in Customers (done)\n"
-            assert "Taken back" in await command(bridge, tmp_path, "changes", "undo", card["id"])
+            assert "Undone" in await command(bridge, tmp_path, "changes", "undo", card["id"])
             assert row["Status"] == "Lead"
             listed = await command(bridge, tmp_path, "changes", "list")
             assert "(undone)" in listed
