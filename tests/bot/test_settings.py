@@ -123,7 +123,7 @@ WRONG = [
     ("PONTE_WEB_TOKEN", "hunter2 with blanks in it", "write at least 20 random letters and digits"),
     ("PONTE_WEB_TOKEN", "hunter2-é-é-é-é-é-é-é-é", "write at least 20 random letters and digits"),
     ("PONTE_WEB_TOKEN", "hunter2" * 100, "write at least 20 random letters and digits"),
-    ("PONTE_WEB_HOST", "ponte.example.com", "PONTE_WEB_HOST=ponte.example.com listens beyond"),
+    ("PONTE_WEB_HOST", "ponte.example.com", "PONTE_WEB_HOST=ponte.example.com accepts connections"),
     ("PONTE_WEB_URL", "https://h/path", "write an origin without a path"),
     ("PONTE_WEB_URL", "ponte.example.com", "write a URL that begins with https://"),
     ("PONTE_DAILY_TURNS", "50", "write two whole numbers"),
@@ -135,10 +135,10 @@ WRONG = [
     ("PONTE_GRACE", "-0.1", "write seconds, 0 or more"),
     ("PONTE_GRACE", "nan", "write seconds, 0 or more"),
     ("PONTE_INSTRUCTIONS", "@nowhere.md", "the file 'nowhere.md' cannot be read (No such file"),
-    ("PONTE_ALLOW", "slack:U1,bob", "'bob' names nobody; write slack:ID, discord:ID or *"),
-    ("PONTE_ADMINS", "web:Ana", "'web:Ana' names nobody; write slack:ID"),
-    ("PONTE_ADMINS", "terminal:ana", "'terminal:ana' names nobody; write slack:ID"),
-    ("PONTE_ADMINS", "*", "'*' names nobody; write slack:ID, discord:ID, web or terminal"),
+    ("PONTE_ALLOW", "slack:U1,bob", "'bob' is not valid; write slack:ID, discord:ID or *"),
+    ("PONTE_ADMINS", "web:Ana", "'web:Ana' is not valid; write slack:ID"),
+    ("PONTE_ADMINS", "terminal:ana", "'terminal:ana' is not valid; write slack:ID"),
+    ("PONTE_ADMINS", "*", "'*' is not valid; write slack:ID, discord:ID, web or terminal"),
     ("PONTE_CODE", "yes", "write one of 'auto', 'hosted', 'local' or 'off'"),
     ("NOCODB_URL", "https://h/tables", "write an origin (https://host), or a bridge's URL"),
     ("OPENAI_BASE_URL", "models.example.com/v1", "write https://models.example.com/v1, or http://"),
@@ -280,7 +280,7 @@ def test_an_address_of_the_file_gets_no_secret_of_the_environment(
     monkeypatch.setenv(name, secret)
     told = refusal()
     assert told == (
-        f"{address} stands in {tmp_path / '.env'}, but {name} is set in the environment, and "
+        f"{address} is in {tmp_path / '.env'}, but {name} is set in the environment and "
         "would be sent there. Put both in one place."
     )
     (tmp_path / ".env").write_text(f"{address}={url}\n{name}={secret}\n")
