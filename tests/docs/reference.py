@@ -285,7 +285,7 @@ def _chat() -> Iterator[str]:
         rows.append((f"`{name}`", *words, what, who))
     yield from _table(("English", *TRANSLATED, "what it does", "who can use it"), rows)
     yield ""
-    yield "A message that is only a fenced Python block runs it, for anyone with the permission `code`."
+    yield "A message that is only a fenced Python block runs it. This needs the permission `code`."
 
 
 def _in_language(name: str, locale: str) -> str:
