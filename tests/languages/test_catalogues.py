@@ -29,7 +29,7 @@ TERMS = {
         "guest": "invité", "limit": "limite", "permission": "autoris",
         "person who runs ponte": "responsable de Ponte", "quick command": "commande",
         "row": "ligne", "save": "enregistr", "scope": "portée", "table": "table", "thread": "fil",
-        "undo": "annul", "workspace": "espace de travail",
+        "undo": "annul", "workspace": "espaces? de travail",
     },
 }  # fmt: skip
 """One word for one thing: where the English says it, the translation has the term's stem."""
