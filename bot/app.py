@@ -44,7 +44,7 @@ def start(*, quiet: bool = False, faces: Faces = FACES) -> Start:
     LANGUAGE.set(settings.ponte_locale)
     set_up_logging(settings, quiet=quiet)
     if settings.env_file.why and quiet:  # `run` says it on its start screen
-        sys.stderr.write(f"{settings.env_file.path} is not read: {settings.env_file.why}.\n")
+        sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
     asked_for = "ponte_config" in settings.model_fields_set
     config = read_config(settings.ponte_config, required=asked_for, faces=faces)
     return Start(settings, config, Home(settings.ponte_home))

@@ -371,9 +371,7 @@ def threads_show(conversation: str, *, as_json: bool = False) -> int:
 def threads_forget(conversation: str, person: str) -> int:
     whom = {"person": person} if person else {"conversation": conversation}
     done = _ask_holder(lambda one: one.forget(whom))
-    _print_all(
-        [f"Forgotten: {done.get('messages', 0)} messages. {done.get('remains', '')}".strip()]
-    )
+    _print_all([f"Deleted: {done.get('messages', 0)} messages. {done.get('remains', '')}".strip()])
     return 0
 
 

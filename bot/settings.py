@@ -174,7 +174,7 @@ class _SharedSettings(SettingsPart):
         for name in names:
             if name not in bare and not re.fullmatch("|".join(forms), name):
                 told = f"{', '.join(write[:-1])} or {write[-1]}"
-                raise ValueError(f"{name!r} names nobody; write {told}, comma-separated")
+                raise ValueError(f"{name!r} is not valid; write {told}, comma-separated")
         return frozenset(names)
 
 
@@ -298,7 +298,7 @@ def _open_env_file() -> Iterator[tuple[EnvFile, str | None]]:
             opened = f"/proc/self/fd/{file}"
             yield replace(_read_env_file(opened), path=path), opened
         else:
-            why = f"it belongs to another user (uid {owner}); make it yours, or start elsewhere"
+            why = f"it belongs to another user (uid {owner}); change its owner"
             yield EnvFile(path, why), None
     finally:
         os.close(file)
@@ -373,8 +373,8 @@ def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
             for secret in secrets:
                 if secret in settings.model_fields_set - filed:
                     yield (
-                        f"{lead.upper()} stands in {settings.env_file.path}, but {secret.upper()} "
-                        "is set in the environment, and would be sent there. Put both in one place."
+                        f"{lead.upper()} is in {settings.env_file.path}, but {secret.upper()} is "
+                        "set in the environment and would be sent there. Put both in one place."
                     )
 
 

@@ -63,7 +63,11 @@ class WebSettings(SettingsPart):
             raise ValueError(wrong)
         if info.data.get("ponte_web") != "on" or value is not None:
             return value
-        why = "" if is_loopback(host) else f"PONTE_WEB_HOST={host} listens beyond this machine"
+        why = (
+            ""
+            if is_loopback(host)
+            else f"PONTE_WEB_HOST={host} accepts connections from other machines"
+        )
         if url and not is_loopback(urlsplit(url).hostname or ""):
             why = f"PONTE_WEB_URL={url} opens the page to others"
         if why:

@@ -65,7 +65,7 @@ _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 )
-_WORDS = b'{"error":{"code":"too_slow","message":"Your request did not come in time."}}'
+_WORDS = b'{"error":{"code":"too_slow","message":"The request took too long to arrive."}}'
 
 
 class HttpConnection(H11Protocol):

@@ -29,7 +29,7 @@ MAX_NOTED_CHARACTERS = 6_000
 _RUN_OUTCOMES = {
     "applying": "In progress.",
     "done": "Done.",
-    "failed": "Failed; nothing was changed. {words}",
+    "failed": "No result. {words}",
     "partial": "The result is unknown. Check the data before you ask again. {words}",
 }
 _RUN_NOTE = (
@@ -152,7 +152,8 @@ def build_model_note(change: Change) -> str:
         outcome = describe_outcome(change)
     if change.draft.kind == "run":
         return _run_note(change, outcome)
-    what = f"{change.draft.kind} {len(group_steps(change))} row(s) in {clip_line(change.draft.title)!r}"
+    count, table = len(group_steps(change)), clip_line(change.draft.title)
+    what = f"{change.draft.kind} {count} row(s) in {table!r}"
     ids = _ids(change.written_steps) if change.draft.kind == "create" else ""
     lines = [f"Proposal {change.id} ({what}): {outcome}"]
     lines += [f"Row ids: {ids}."] if ids else []
@@ -226,7 +227,7 @@ def _sentences(change: Change, deciders: str, needs_admin: bool, needed: int) ->
 def _approvals(change: Change, needed: int) -> str:
     """Return the sentence about the approvals so far."""
     given = {"done": len(change.consents), "total": max(needed, len(change.consents))}
-    return say("{done} of {total} approvals, the last by {name}.", name=_approvers(change), **given)
+    return say("{done} of {total} approvals, by {name}.", name=_approvers(change), **given)
 
 
 def _approvers(change: Change) -> str:

@@ -135,7 +135,10 @@ class TooLarge(BadInput):
     """A file or text exceeds its limit."""
 
     code = "too_large"
-    sentence = "That is too large: {size}. The limit is {limit}. Shorten it, or send it as a file."
+    sentence = (
+        "That is too large: {size}. The limit is {limit}. Send a smaller file, or send long text "
+        "as a file."
+    )
 
 
 class UnknownCommand(BadInput):
@@ -242,7 +245,7 @@ class TooLong(ModelError):
 
 
 class ModelRefused(ModelError):
-    """The model declined to answer."""
+    """The model or its server refused the request because of its content."""
 
     code = "refused"
     sentence = "The model declined to answer."

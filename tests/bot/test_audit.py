@@ -66,7 +66,7 @@ def test_days_are_those_of_the_operator(
 def test_what_is_no_day_is_told(ponte: Shell, fake_holder: FakeHolder, written: str) -> None:
     ponte("audit", "--since", written)
     assert (ponte.code, ponte.out, fake_holder.asked) == (1, "", [])
-    assert ponte.err.startswith(f"{written!r} is no day. Write it as in 2026-11-01")
+    assert ponte.err.startswith(f"{written!r} is not a date. Write it as 2026-11-01")
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> 
     ]
     assert unknown == [], "a new file of the home is in the backup, or is said not to be"
     assert ponte_with_home("backup", str(path)).code == 0
-    assert f"It was read back and checked, and is {path}." in ponte_with_home.err
+    assert f"The backup was verified: {path}." in ponte_with_home.err
     assert path.stat().st_mode & 0o777 == 0o600
     assert names(ponte_with_home.home) - {"ponte.lock"} == {*before}, "nothing is left in the home"
     manifest, held = read_backup(path)
@@ -142,8 +142,8 @@ def test_what_was_under_way_is_closed_and_told_with_the_next_message(
     assert len(proposed) > 5
     ponte_with_home("backup", path)
     assert ponte_with_home("restore", "--replace", path).code == 0, ponte_with_home.err
-    assert f"without an answer: {len(under_way)}. Proposals that" in ponte_with_home.out
-    assert f"decided on: {len(proposed)}." in ponte_with_home.out
+    assert f"Messages without an answer: {len(under_way)}." in ponte_with_home.out
+    assert f"Undecided requests: {len(proposed)}." in ponte_with_home.out
     home = ponte_with_home.home
     assert rows(home, f"SELECT seq FROM inbox WHERE state IN {OPEN}") == []
     closed = rows(home, f"SELECT seq FROM inbox WHERE reason = '{RESTORED_REASON}' ORDER BY seq")
@@ -175,7 +175,7 @@ def test_what_was_under_way_goes_on_where_nothing_ran_since(
     with Home(ponte_with_home.home).take():
         assert ponte_with_home("backup", path).code == 0, "also while it runs"
     assert ponte_with_home("restore", "--replace", "--resume", path).code == 1
-    assert "was made while Ponte was running, so some of its unfinished" in ponte_with_home.err
+    assert "was made while Ponte was running" in ponte_with_home.err
 
 
 def test_discord_is_not_asked_for_what_was_said_meanwhile(
@@ -207,14 +207,14 @@ def test_a_home_that_keeps_something_is_laid_aside_and_not_lost(
     assert ponte_with_home("restore", path).code == 1
     assert ponte_with_home.err.endswith(
         "already has data. To replace it with the backup, add --replace. The current data is "
-        "moved aside, not deleted."
+        "moved aside, not deleted.\n"
     )
     assert {
         name: (ponte_with_home.home / name).read_bytes() for name in names(ponte_with_home.home)
     } == before
     assert ponte_with_home("restore", "--replace", path).code == 0
     (aside,) = ponte_with_home.home.glob("replaced-*")
-    assert f"The former home lies in {aside}" in ponte_with_home.out
+    assert f"The previous data folder is in {aside}." in ponte_with_home.out
     assert aside.stat().st_mode & 0o777 == 0o700
     del before["ponte.lock"]
     assert {name: (aside / name).read_bytes() for name in names(aside)} == before
@@ -228,7 +228,7 @@ def test_never_while_ponte_runs_on_it(ponte_with_home: Shell, tmp_path: Path) ->
     with Home(ponte_with_home.home).take():
         assert ponte_with_home("restore", "--replace", path).code == 1
     assert ponte_with_home.err.startswith(
-        f"Another Ponte (process {os.getpid()}) already uses {ponte_with_home.home}."
+        f"Another Ponte (process {os.getpid()}) is using {ponte_with_home.home}."
     )
 
 
@@ -299,7 +299,7 @@ def _empty_database(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Man
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        *((_add_member(name), ", which does not belong in a backup") for name in (
+        *((_add_member(name), "which does not belong in a backup") for name in (
             "../evil", "/tmp/evil", "files/../../evil", "ponte.lock", "ponte.sock", "threads.db",
             "python/bin/python", "files/aa/../../ponte.lock", "audit.log/x", "evil",
         )),
@@ -308,7 +308,7 @@ def _empty_database(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Man
         )),
         (_other, "has changed"),
         (_without, "ponte.db is missing"),
-        (_twice, ", which does not belong in a backup"),
+        (_twice, "which does not belong in a backup"),
         (_empty_database, "its parts come from different backups"),
     ],
 )  # fmt: skip
@@ -318,7 +318,7 @@ def test_a_hostile_or_damaged_archive_changes_nothing(
     rewritten(archive, change)
     outside = {path for path in archive.parent.rglob("*") if ponte.home not in path.parents}
     assert ponte("restore", str(archive)).code == 1
-    assert ponte.err.startswith(f"{archive} is damaged, or no backup of Ponte's: ")
+    assert ponte.err.startswith(f"{archive} is damaged or is not a Ponte backup: ")
     assert why in ponte.err
     assert names(ponte.home) == {"ponte.lock"}
     assert {p for p in archive.parent.rglob("*") if ponte.home not in p.parents} <= {
@@ -331,7 +331,7 @@ def test_a_truncated_archive_changes_nothing(ponte: Shell, archive: Path) -> Non
     for length in (0, 1, 20, 500, len(whole) // 2, len(whole) - 9, len(whole) - 1):
         archive.write_bytes(whole[:length])
         assert ponte("restore", str(archive)).code == 1, length
-        assert ". Nothing was changed. Use another backup." in ponte.err
+        assert "is damaged or is not a Ponte backup" in ponte.err
         assert names(ponte.home) == {"ponte.lock"}
     flipped = bytearray(whole)
     flipped[-5] ^= 1
@@ -340,7 +340,7 @@ def test_a_truncated_archive_changes_nothing(ponte: Shell, archive: Path) -> Non
     archive.write_bytes(b"no archive at all" * 100)
     assert ponte("restore", str(archive)).code == 1
     assert ponte("restore", str(archive.with_name("none"))).code == 1
-    assert "cannot be read" in ponte.err
+    assert ponte.err.startswith("Cannot read the file ")
 
 
 @pytest.mark.parametrize("what", ["schema", "format"])
@@ -355,7 +355,7 @@ def test_a_newer_one_is_refused(ponte: Shell, archive: Path, what: str) -> None:
     rewritten(archive, change)
     assert ponte("restore", str(archive)).code == 1
     assert "was made by a newer Ponte" in ponte.err
-    assert "). Install that version or later, then restore." in ponte.err
+    assert "Install that version or later" in ponte.err
     assert names(ponte.home) == {"ponte.lock"}
 
 
@@ -427,7 +427,7 @@ def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
         patch.setattr(work, "write_archive", fails)
         assert ponte_with_home("backup", str(path)).code == 1
     assert ponte_with_home.err == (
-        f"{path} cannot be written (No space left on device). There is no backup of that name.\n"
+        f"Cannot write {path} (No space left on device). No backup was made.\n"
     )
     assert list(tmp_path.glob("kept*")) == []
     assert names(ponte_with_home.home) - {"ponte.lock"} == before
@@ -485,11 +485,11 @@ def test_without_room_nothing_is_begun(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert ponte_with_home("backup", str(path)).code == 1
     assert ponte_with_home.err.startswith(
-        f"There is no room for a backup in {ponte_with_home.home}: it takes "
+        f"Not enough disk space for a backup in {ponte_with_home.home}: "
     )
     assert ponte_with_home("restore", "--replace", str(path)).code == 1
     assert ponte_with_home.err.startswith(
-        f"There is no room for a restored home in {ponte_with_home.home}: it takes "
+        f"Not enough disk space for a restored data folder in {ponte_with_home.home}: "
     )
     assert path.read_bytes() == whole
     assert names(ponte_with_home.home) - {"ponte.lock"} == before
@@ -519,10 +519,11 @@ def test_what_cannot_be_backed_up_is_told(
     assert ponte_with_home("backup", str(ponte_with_home.home / "in-itself.tar.gz")).code == 1
     assert "is inside the data folder" in ponte_with_home.err
     assert ponte_with_home("backup", str(tmp_path / "none" / "x.tar.gz")).code == 1
-    assert "cannot be written (No such file or directory)" in ponte_with_home.err
+    assert "Cannot write " in ponte_with_home.err
+    assert "(No such file or directory)" in ponte_with_home.err
     monkeypatch.setenv("PONTE_HOME", str(tmp_path / "nothing"))
     assert ponte_with_home("backup", str(tmp_path / "x.tar.gz")).code == 1
-    assert ponte_with_home.err == f"{tmp_path / 'nothing'} keeps nothing yet.\n"
+    assert ponte_with_home.err == f"{tmp_path / 'nothing'} has no data yet.\n"
     assert not (tmp_path / "nothing").exists()
 
 

@@ -123,6 +123,7 @@ def test_a_config_file_that_was_asked_for_must_be_there(
     monkeypatch.setenv("PONTE_CONFIG", "other.toml")
     assert ponte("usage").code == 2
     assert ponte.err.startswith("PONTE_CONFIG: file ")
+    assert ponte.err.endswith("other.toml not found.\n")
 
 
 def test_a_held_home_is_1(ponte: Shell, fake_holder: FakeHolder) -> None:
@@ -130,8 +131,8 @@ def test_a_held_home_is_1(ponte: Shell, fake_holder: FakeHolder) -> None:
         ponte("run")
     assert ponte.code == 1
     assert ponte.err == (
-        f"Another Ponte (process {os.getpid()}) already uses {ponte.home}. "
-        "Stop it, or set PONTE_HOME.\n"
+        f"Another Ponte (process {os.getpid()}) is using {ponte.home}. "
+        "Stop it, or set PONTE_HOME to another folder.\n"
     )
     assert ponte("run").code == 0
     assert fake_holder.asked == [("run", "gpt-6-luna")]
@@ -209,7 +210,7 @@ def test_a_slug_that_is_none_is_told_before_anything_is_asked(
     ponte: Shell, fake_holder: FakeHolder, slug: str
 ) -> None:
     assert ponte("quick-command", slug).code == 1
-    assert "is no name of a quick command" in ponte.err
+    assert "is not a quick command's name" in ponte.err
     assert ponte.err.count("\n") == 1
     assert fake_holder.asked == []
 
@@ -225,7 +226,7 @@ def test_what_is_no_change_is_never_said_to_the_model(
     ponte: Shell, fake_holder: FakeHolder, id: str
 ) -> None:
     assert ponte("changes", "undo", id).code == 1
-    assert "not found. `ponte changes list` shows the IDs." in ponte.err
+    assert "`ponte changes list` shows the IDs" in ponte.err
     assert fake_holder.asked == []
 
 
@@ -272,8 +273,8 @@ def test_a_holder_that_does_not_answer_is_told(ponte: Shell, fake_holder: FakeHo
     fake_holder.silent = True
     assert ponte("usage").code == 1
     assert ponte.err == (
-        f"Ponte (process {os.getpid()}) holds {ponte.home}, but does not answer on its socket. "
-        "It may be starting or stopping: try again in a moment.\n"
+        f"Ponte (process {os.getpid()}) is using {ponte.home} but does not respond. "
+        "It may be starting or stopping. Try again in a moment.\n"
     )
 
 

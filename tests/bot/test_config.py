@@ -82,15 +82,15 @@ def test_a_text_is_told_in_the_nearest_language(tmp_path: Path) -> None:
 
 def test_no_file_is_an_empty_one_unless_it_was_asked_for(tmp_path: Path) -> None:
     assert read_config(tmp_path / "ponte.toml") == Config()
-    with pytest.raises(SettingsError, match=r"PONTE_CONFIG: there is no file .*/other\.toml\."):
+    with pytest.raises(SettingsError, match=r"PONTE_CONFIG: file .*/other\.toml not found\."):
         read_config(tmp_path / "other.toml", required=True)
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match=r"cannot read .*ponte\.toml"):
         read_config(tmp_path / "ponte.toml")
-    with pytest.raises(SettingsError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(SettingsError, match=r"cannot read .* \(Is a directory\)"):
         read_config(tmp_path)
 
 

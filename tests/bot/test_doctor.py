@@ -74,7 +74,7 @@ def test_doctor_passes_without_any_settings(ponte: Shell, monkeypatch: pytest.Mo
     monkeypatch.setenv("PONTE_WEB_PORT", "0")
     ponte("doctor")
     assert (ponte.code, ponte.err) == (0, "")
-    assert f"ok    home: {ponte.home} (will be made)\n" in ponte.out
+    assert f"ok    home: {ponte.home} (will be created)\n" in ponte.out
     assert "ok    model: the demo model; set OPENAI_API_KEY to use a real one\n" in ponte.out
     assert "off   nocodb: set NOCODB_URL\n" in ponte.out
     assert not ponte.home.exists()
@@ -82,7 +82,8 @@ def test_doctor_passes_without_any_settings(ponte: Shell, monkeypatch: pytest.Mo
 
 async def test_the_model_is_asked_for(tmp_path: Path, server: ModelServer) -> None:
     given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
-    assert (await doctor(tmp_path, **given)).parts["model"] == "ok    model: gpt-6-luna is there"
+    found = await doctor(tmp_path, **given)
+    assert found.parts["model"] == "ok    model: gpt-6-luna is available"
     assert (await doctor(tmp_path, **given, ponte_model="llama3")).code == 0
 
 
@@ -111,9 +112,9 @@ async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer)
     given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
     server.status = 404
     told = (await doctor(tmp_path, **given)).parts["model"]
-    assert "has no OpenAI API there (HTTP 404): check OPENAI_BASE_URL" in told
+    assert "has no OpenAI API at this URL (HTTP 404). Check OPENAI_BASE_URL" in told
     server.status = 503
-    assert (await doctor(tmp_path, **given)).parts["model"].endswith("answers with HTTP 503")
+    assert (await doctor(tmp_path, **given)).parts["model"].endswith("responded with HTTP 503")
     server.status, server.listed = 200, ["not", "a", "list of models"]
     assert (await doctor(tmp_path, **given)).code == 0
 
@@ -121,7 +122,7 @@ async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer)
 async def test_the_bridge_is_asked_and_its_url_is_not_shown(tmp_path: Path) -> None:
     async with FakeBridge() as bridge:
         told = await doctor(tmp_path, nocodb_url=bridge.url)
-        assert told.parts["nocodb"].startswith("ok    nocodb: the bridge answers; tools: ")
+        assert told.parts["nocodb"].startswith("ok    nocodb: the bridge responds; tools: ")
         bridge_url = bridge.url
     told = await doctor(tmp_path, nocodb_url=bridge_url)
     assert told.code == 1
@@ -154,7 +155,7 @@ async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -
         assert told.parts["nocodb"].endswith("base CRM: 3 tables; role owner")
         given["nocodb_token"] = "wrong-token"
         told = await doctor(tmp_path, **given)
-        assert "The operator must check NOCODB_TOKEN" in told.parts["nocodb"]
+        assert "Check the setting NOCODB_TOKEN" in told.parts["nocodb"]
     told = await doctor(tmp_path, **given)
     assert "Cannot reach NocoDB" in told.parts["nocodb"]
     assert "wrong-token" not in told.parts["nocodb"]
@@ -167,7 +168,7 @@ async def test_a_rule_for_a_table_that_is_not_there_is_told(tmp_path: Path) -> N
         )
         told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
     assert told.code == 1
-    assert told.parts["nocodb"].endswith("which protect nothing: Salaries")
+    assert told.parts["nocodb"].endswith("do not exist and so protect nothing: Salaries")
 
 
 async def test_a_misspelt_table_is_told_with_the_nearest(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ async def test_a_misspelt_table_is_told_with_the_nearest(tmp_path: Path) -> None
         )
         told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
     assert told.parts["nocodb"].endswith(
-        "which protect nothing: Custmers (did you mean Customers?), Salaries"
+        "do not exist and so protect nothing: Custmers (did you mean Customers?), Salaries"
     )
 
 
@@ -189,7 +190,7 @@ async def test_over_a_bridge_a_misspelt_table_is_told_too(tmp_path: Path, base: 
         told = await doctor(tmp_path, config, **given)
         assert told.code == 1
         assert told.parts["nocodb"].endswith(
-            "which protect nothing: Custmers (did you mean Customers?)"
+            "do not exist and so protect nothing: Custmers (did you mean Customers?)"
         )
         told = await doctor(tmp_path, Config(tables={"customers": TableConfig("hidden")}), **given)
         assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
@@ -205,7 +206,7 @@ async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) ->
             "misspelled name protects nothing"
         )
         told = await doctor(tmp_path, Config(), nocodb_url=bridge.url)
-        assert "not checked" not in told.parts["nocodb"]
+        assert "cannot be checked" not in told.parts["nocodb"]
 
 
 async def test_the_page_needs_its_port(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ async def test_the_page_needs_its_port(tmp_path: Path) -> None:
         page: dict[str, object] = {"ponte_web": "on", "ponte_web_port": port}
         told = await doctor(tmp_path, **page)
         assert told.code == 1
-        assert f"port {port} is in use by another program" in told.parts["web"]
+        assert f"another program uses port {port}" in told.parts["web"]
         home = Home(tmp_path)
         with home.take(), home.listen():
             told = await doctor(tmp_path, **page)
@@ -232,7 +233,8 @@ async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     told = await doctor(tmp_path / "home")
     assert told.code == 1
-    assert "; set PONTE_HOME to another folder" in told.parts["home"]
+    words = f"cannot write to {tmp_path / 'home'}; set PONTE_HOME to another folder"
+    assert words in told.parts["home"]
 
 
 @pytest.mark.parametrize(
@@ -245,8 +247,8 @@ async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
         ),
         ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
         ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
-        ({"stackspot_client_id": "id"}, "stackspot", "half set; STACKSPOT_CLIENT_SECRET is"),
-        ({"stackspot_client_secret": "s"}, "stackspot", "half set; STACKSPOT_CLIENT_ID is"),
+        ({"stackspot_client_id": "id"}, "stackspot", "incomplete: STACKSPOT_CLIENT_SECRET is"),
+        ({"stackspot_client_secret": "s"}, "stackspot", "incomplete: STACKSPOT_CLIENT_ID is"),
         ({"nocodb_url": "https://tables.example.com"}, "nocodb", "NOCODB_TOKEN is missing"),
         ({"ponte_code": "off"}, "code", "PONTE_CODE is off"),
         ({"ponte_web": "off"}, "web", "PONTE_WEB is off"),
@@ -276,7 +278,7 @@ async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
     async with sandboxed.local(tmp_path):
         told = await doctor(tmp_path, ponte_code="auto")
     assert told.parts["code"].startswith("ok    code: local: ")
-    assert "every check held" in told.parts["code"]
+    assert "all checks passed" in told.parts["code"]
 
 
 def test_the_file_of_settings_is_named(ponte: Shell) -> None:
@@ -285,7 +287,7 @@ def test_the_file_of_settings_is_named(ponte: Shell) -> None:
     (Path.cwd() / ".env").write_text("PONTE_WEB=off\n")
     (Path.cwd() / ".env").chmod(0o600)
     ponte("doctor")
-    assert f"ok    settings: the environment and {Path.cwd() / '.env'}\n" in ponte.out
+    assert f"ok    settings: environment and {Path.cwd() / '.env'}\n" in ponte.out
     assert "off   web: PONTE_WEB is off\n" in ponte.out
 
 

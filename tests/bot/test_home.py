@@ -133,8 +133,8 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
         with pytest.raises(HomeTaken) as told, Home(tmp_path).take():
             pass
         assert str(told.value) == (
-            f"Another Ponte (process {process.pid}) already uses {tmp_path}. "
-            "Stop it, or set PONTE_HOME."
+            f"Another Ponte (process {process.pid}) is using {tmp_path}. "
+            "Stop it, or set PONTE_HOME to another folder."
         )
         process.communicate("")
     with Home(tmp_path).take():
@@ -184,7 +184,7 @@ def test_the_socket_is_private_and_reached_however_long_its_path(
 def test_a_home_that_cannot_be_written_is_told(tmp_path: Path, cause: str) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "home" if cause.startswith("Not") else Path("/sys/ponte")
-    with pytest.raises(HomeUnusable, match=rf"The folder .* cannot be used \(({cause})\)"):
+    with pytest.raises(HomeUnusable, match=rf"Cannot use the folder .* \(({cause})\)"):
         Home(path).take().__enter__()
 
 

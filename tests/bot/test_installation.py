@@ -58,7 +58,7 @@ def needs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_doctor_names_the_folder_of_a_complete_installation(ponte: Shell) -> None:
     found = inspect_installation({"postgres"})
     assert found.is_complete
-    told = f"Ponte {__version__} in {INSTALL_FOLDER}, with all {found.count} packages that it needs"
+    told = f"Ponte {__version__} in {INSTALL_FOLDER}, with all {found.count} required packages"
     assert describe(found, say) == told
     ponte("doctor")
     assert f"ok    packages: Ponte {__version__} in {INSTALL_FOLDER}, with all " in ponte.out
@@ -76,7 +76,7 @@ def test_missing_and_old_packages_are_named(environment: Environment) -> None:
     environment.install("httpx", "0.27.2")
     found = inspect_installation()
     assert found == Installation(3, {"ponte-dreams": ">=4"}, {"httpx": ("0.27.2", "<0.29,>=0.28")}, {})  # fmt: skip  # noqa: E501
-    told = "ponte-dreams>=4 is missing, httpx 0.27.2 is not <0.29,>=0.28"
+    told = "ponte-dreams>=4 is missing, httpx 0.27.2 does not match <0.29,>=0.28"
     assert describe(found, say) == told + ANEW
     environment.install("ponte-dreams", "4.0")
     assert inspect_installation().missing == {}

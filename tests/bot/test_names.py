@@ -83,9 +83,9 @@ def test_where_any_command_may_run_none_is_misspelt(tmp_path: Path) -> None:
     ("url", "tool", "words"),
     [
         ("https://n.test", "nocodb_update", []),
-        ("https://n.test", "nocodb_execute", ["no tool nocodb_execute"]),
+        ("https://n.test", "nocodb_execute", ["tool nocodb_execute not found"]),
         ("https://n.test/execute", "nocodb_execute", []),
-        ("https://n.test/execute", "nocodb_update", ["no tool nocodb_update"]),
+        ("https://n.test/execute", "nocodb_update", ["tool nocodb_update not found"]),
         ("", "nocodb_update", []),
         ("", "nocodb_execute", []),
     ],

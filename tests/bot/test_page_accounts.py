@@ -40,7 +40,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
     """Nobody serves the home: the command takes it for a moment."""
     assert (ponte("people", "list").code, ponte.out) == (0, "")
     first = token_of(ponte("people", "add", "ana").out)
-    assert "Pass it on to ana where nobody else reads along" in ponte.err
+    assert "Send this link to ana privately" in ponte.err
     assert first not in ponte.err
     assert stored_tokens(ponte.home) == {"web:ana": hash_token(first)}
     assert first.encode() not in b"".join(
@@ -97,7 +97,9 @@ def test_the_address_is_the_one_that_others_use(
     monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text-2")
     assert ponte("people", "add", "ana").out == f"https://ponte.example/#token={'t' * 43}\n"
     assert json.loads(fake_holder.asked[-1][1]) == {"arguments": {"person": "ana"}}
-    assert "`ponte threads forget --person web:ana` first" in ponte.err, "somebody was Ana before"
+    assert "To delete them first, run `ponte threads forget --person web:ana`" in ponte.err, (
+        "somebody was Ana before"
+    )
     monkeypatch.delenv("PONTE_WEB_URL")
     monkeypatch.setenv("PONTE_WEB_PORT", "0")
     assert ponte("people", "add", "ana").out == f"{'t' * 43}\n", "where it will be is not known"

@@ -82,7 +82,7 @@ def test_everybody_of_a_recorded_home_can_be_forgotten(recorded_ponte: Shell) ->
     for person in sorted(people):
         id = person.rpartition(":")[2]
         assert ponte("person", "forget", person, "--yes").code == 0, ponte.err
-        assert ponte.out.startswith(f"Forgotten: {person}.")
+        assert ponte.out.startswith(f"Deleted: {person}.")
         if person not in ("web:owner", "terminal:owner"):
             assert holding(ponte.home, id) == []
             assert holding(ponte.home, person) == []
@@ -120,7 +120,7 @@ def test_of_a_recorded_home_all_of_one_person_is_exported(
     readonly = tmp_path / "file"
     readonly.write_text("")
     assert ponte("person", "export", person, "--files", str(readonly / "in")).code == 1
-    assert ponte.err.startswith(f"The folder {readonly}/in cannot be written")
+    assert ponte.err.startswith(f"Cannot write to the folder {readonly}/in (")
 
 
 def test_a_wrong_key_is_told(ponte: Shell) -> None:
@@ -158,15 +158,14 @@ def test_before_it_forgets_it_shows_what_goes_and_asks(
     assert ponte.out.splitlines()[3:] == [
         "Deleted: slack:T1:U1.", "      12  messages", "       1  files",
         "2 deleted items are still on the model's server. Ponte tries to delete them every hour.",
-        "Other people also took part in these conversations. Their messages and answers are "
-            "kept and may mention this person. To delete a whole conversation, run `ponte "
-            "threads forget`:",
+        "Other people also took part in these conversations. Their messages and answers are kept "
+        "and may mention this person. To delete a whole conversation, run `ponte threads forget`:",
         "    slack:T1:C1:1.1",
         "Not deleted: posts on the platforms, rows in your tables, and earlier backups.",
     ]  # fmt: skip
     fake_holder.answers["POST /operator/person/forget"] = (200, done | {"left": {"messages": 1}})
     assert ponte("person", "forget", "slack:T1/U1", "--yes").code == 1
-    assert "is left: messages 1. Forget them again." in ponte.err
+    assert "arrived during the deletion: messages 1. Delete it again." in ponte.err
 
 
 KILLED = """

@@ -99,8 +99,8 @@ def test_it_runs_answers_commands_and_drains(machine: Machine, running: Process)
     code, _, err = machine.ponte("run")
     assert (code, err) == (
         1,
-        f"Another Ponte (process {running.pid}) already uses {machine.home}. "
-        "Stop it, or set PONTE_HOME.\n",
+        f"Another Ponte (process {running.pid}) is using {machine.home}. "
+        "Stop it, or set PONTE_HOME to another folder.\n",
     )
     running.send_signal(signal.SIGTERM)
     _, err = running.communicate()
@@ -118,7 +118,7 @@ def test_commands_after_a_kill_find_what_was_kept(machine: Machine, running: Pro
     assert json.loads(machine.ponte("threads", "list", "--json")[1]) == before
     (kept,) = before
     code, out, err = machine.ponte("threads", "forget", kept["conversation"], "--yes")
-    assert (code, out[:10], err) == (0, "Forgotten:", "")
+    assert (code, out[:8], err) == (0, "Deleted:", "")
     code, _, err = machine.ponte("threads", "show", "terminal:nobody")
     assert (code, err) == (1, "Not found: conversation.\n")
 
@@ -176,7 +176,7 @@ def test_the_start_screen_names_the_file_that_settings_are_read_from(
     (tmp_path / ".env").write_text("PONTE_MODEL_API=demo\n")
     with machine.at_a_terminal() as lines:
         first = next(line for line in lines if line.startswith("Settings: "))
-        assert first == f"Settings: the environment and {tmp_path / '.env'}\n"
+        assert first == f"Settings: environment and {tmp_path / '.env'}\n"
         assert any(line.startswith("Ponte is ready") for line in lines)
 
 
@@ -190,11 +190,11 @@ def test_another_users_settings_are_not_read_by_the_real_process(
     os.chown(env, 12_345, -1)
     with machine.at_a_terminal() as lines:
         seen = list(itertools.takewhile(lambda line: not line.startswith("Ponte is ready"), lines))
-    assert any(f"{env} is not read: it belongs to another user (uid 12345)" in one for one in seen)
+    assert any(f"{env} is not used (it belongs to another user (uid 12345)" in one for one in seen)
     assert any("http://127.0.0.1:" in one for one in seen), "the page is on, whatever it says"
     code, out, err = machine.ponte("usage")
-    assert (code, out[:10], err.count("\n")) == (0, "Used today", 1)
-    assert err.startswith(f"{env} is not read: it belongs to another user (uid 12345)")
+    assert (code, out[:10], err.count("\n")) == (0, "Usage toda", 1)
+    assert err.startswith(f"{env} is not used (it belongs to another user (uid 12345)")
 
 
 def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wanted(
@@ -264,13 +264,13 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
             taken = "Reloaded ponte.toml.\nRestart Ponte to apply: [discord].\n"
             assert machine.ponte("reload") == (0, taken, "")
             _, out, _ = machine.ponte("usage")
-            assert "- the allowance of everybody together, 7 turns a day: 7 turns left" in out
+            assert "- everyone together, 7 messages a day: 7 messages left" in out
             code, out, err = machine.ponte("usage", "--by", "person", "--csv")
             assert (code, out) == (
                 0, "name,turns,calls,input,cached,output,reasoning,cost,estimated\n"
             ), err  # fmt: skip
             code, out, err = machine.ponte("usage", "--by", "week")
             assert (code, out) == (1, "")
-            assert err.startswith("There are no rows by week; there are by person, channel, ")
+            assert err.startswith("Cannot group by week. Choose one of: person, channel, ")
         finally:
             process.kill()

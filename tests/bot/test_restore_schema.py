@@ -81,7 +81,7 @@ def test_a_database_with_another_schema_is_refused(
 ) -> None:
     change_database(archive, tmp_path, script)
     assert ponte("restore", str(archive)).code == 1
-    assert ponte.err.startswith(f"{archive} is damaged, or no backup of Ponte's: ")
+    assert ponte.err.startswith(f"{archive} is damaged or is not a Ponte backup: ")
     assert names(ponte.home) == {"ponte.lock"}
 
 
@@ -103,7 +103,7 @@ def test_a_table_with_other_constraints_is_refused(
         " WHERE name IN ('inbox', 'people') AND type = 'table'",
     )  # fmt: skip
     assert ponte("restore", str(archive)).code == 1
-    assert "its database has a different schema (" in ponte.err
+    assert "its database has a different schema" in ponte.err
     assert names(ponte.home) == {"ponte.lock"}
 
 
@@ -118,7 +118,7 @@ def test_a_view_that_never_ends_is_not_read(ponte: Shell, archive: Path, tmp_pat
         patch.setattr(snapshot, "count_rows", lambda database: {})  # it would not end here either
         change_database(archive, tmp_path, endless)
     assert ponte("restore", str(archive)).code == 1
-    assert "its database has a different schema (" in ponte.err
+    assert "its database has a different schema" in ponte.err
 
 
 @pytest.mark.parametrize("schema", [-1, 0, 6])
@@ -128,7 +128,7 @@ def test_a_database_of_another_version_than_it_says_is_refused(
     change_database(archive, tmp_path, f"PRAGMA user_version={schema}")
     rewritten(archive, lambda manifest, entries: replace(manifest, schema=schema))
     assert ponte("restore", str(archive)).code == 1
-    assert "its database has a different schema (" in ponte.err
+    assert "its database has a different schema" in ponte.err
 
 
 def test_columns_that_came_late_may_stand_last(ponte: Shell, archive: Path, tmp_path: Path) -> None:
@@ -173,6 +173,6 @@ def test_a_backup_that_could_not_be_restored_is_not_written(
     file = tmp_path / "new.tar.gz"
     assert ponte("backup", str(file)).code == 1
     assert ponte.err.startswith(
-        f"The schema of {ponte.home / 'ponte.db'} differs from what Ponte made: evil. A backup of"
+        f"The schema of {ponte.home / 'ponte.db'} differs from the one Ponte created: evil."
     )
     assert not file.exists()

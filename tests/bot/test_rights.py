@@ -169,7 +169,7 @@ def test_whoever_a_table_names_may_approve_there(ponte: Shell) -> None:
 def test_what_is_not_understood_is_told_with_its_form(ponte: Shell, words: list[str]) -> None:
     told = ponte("policy", "check", *words)
     assert (told.code, told.out) == (1, "")
-    assert "Write --person as platform:ID (slack:U1 or slack:T1:U1) and" in told.err
+    assert "Write --person as platform:ID (slack:U1 or slack:T1:U1)" in told.err
 
 
 def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
     found = list_findings(settings, read_config(path), Home(tmp_path / "home"))
     notes = [one.words for one in found if one.topic == "rights" and one.level == "note"]
-    assert notes == ["guests may read:Menu (ponte.toml:1)", "everybody may code (ponte.toml:4)"]
+    assert notes == ["guests can: read:Menu (ponte.toml:1)", "everybody can: code (ponte.toml:4)"]
 
 
 def test_a_right_to_a_table_that_is_not_there_protects_nothing(tmp_path: Path) -> None:

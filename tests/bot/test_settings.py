@@ -50,7 +50,7 @@ def test_what_can_mean_one_thing_only_is_put_right_and_told(
         (tmp_path / ".env").write_text(f"{name}={typed}\n", encoding="utf-8")
     settings = load()
     assert getattr(settings, name.lower()) == meant
-    assert settings.notes == (f"{name} was put right, and is read as {meant}",)
+    assert settings.notes == (f"{name} was corrected to {meant}",)
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,11 @@ def test_a_name_that_is_nearly_ours_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slip: str, likely: str
 ) -> None:
     monkeypatch.setenv(slip, "hunter2")
-    assert load().notes == (f"{slip} is no setting; {likely} is probably meant",)
+    assert load().notes == (f"{slip} is not a setting. Did you mean {likely}?",)
     monkeypatch.delenv(slip)
     path = tmp_path / ".env"
     path.write_text(f"{slip}=hunter2\nPOSTGRES_PASSWORD=x\nOPENAI_ORG_ID=o\nPATH_X=1\n")
-    assert load().notes == (f"{slip} in {path} is no setting; {likely} is probably meant",)
+    assert load().notes == (f"{slip} in {path} is not a setting. Did you mean {likely}?",)
 
 
 def test_a_line_that_cannot_be_read_is_told_with_its_number(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_line_that_cannot_be_read_is_told_with_its_number(tmp_path: Path) -> N
     path.write_text("# mine\nPONTE_MODEL=m\n\n= nothing\nexport PONTE_LOCALE=fr\n")
     settings = load()
     assert (settings.ponte_model, settings.ponte_locale) == ("m", "fr")
-    assert settings.notes == (f"line 4 of {path} is not read: write NAME=value",)
+    assert settings.notes == (f"line 4 of {path} is ignored; write NAME=value",)
 
 
 def test_nothing_set_is_a_demo_on_loopback(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ WRONG = [
     ("PONTE_WEB_TOKEN", "hunter2 with blanks in it", "write at least 20 random letters and digits"),
     ("PONTE_WEB_TOKEN", "hunter2-é-é-é-é-é-é-é-é", "write at least 20 random letters and digits"),
     ("PONTE_WEB_TOKEN", "hunter2" * 100, "write at least 20 random letters and digits"),
-    ("PONTE_WEB_HOST", "ponte.example.com", "PONTE_WEB_HOST=ponte.example.com listens beyond"),
+    ("PONTE_WEB_HOST", "ponte.example.com", "PONTE_WEB_HOST=ponte.example.com accepts connections"),
     ("PONTE_WEB_URL", "https://h/path", "write an origin without a path"),
     ("PONTE_WEB_URL", "ponte.example.com", "write a URL that begins with https://"),
     ("PONTE_DAILY_TURNS", "50", "write two whole numbers"),
@@ -135,10 +135,10 @@ WRONG = [
     ("PONTE_GRACE", "-0.1", "write seconds, 0 or more"),
     ("PONTE_GRACE", "nan", "write seconds, 0 or more"),
     ("PONTE_INSTRUCTIONS", "@nowhere.md", "the file 'nowhere.md' cannot be read (No such file"),
-    ("PONTE_ALLOW", "slack:U1,bob", "'bob' names nobody; write slack:ID, discord:ID or *"),
-    ("PONTE_ADMINS", "web:Ana", "'web:Ana' names nobody; write slack:ID"),
-    ("PONTE_ADMINS", "terminal:ana", "'terminal:ana' names nobody; write slack:ID"),
-    ("PONTE_ADMINS", "*", "'*' names nobody; write slack:ID, discord:ID, web or terminal"),
+    ("PONTE_ALLOW", "slack:U1,bob", "'bob' is not valid; write slack:ID, discord:ID or *"),
+    ("PONTE_ADMINS", "web:Ana", "'web:Ana' is not valid; write slack:ID"),
+    ("PONTE_ADMINS", "terminal:ana", "'terminal:ana' is not valid; write slack:ID"),
+    ("PONTE_ADMINS", "*", "'*' is not valid; write slack:ID, discord:ID, web or terminal"),
     ("PONTE_CODE", "yes", "write one of 'auto', 'hosted', 'local' or 'off'"),
     ("NOCODB_URL", "https://h/tables", "write an origin (https://host), or a bridge's URL"),
     ("OPENAI_BASE_URL", "models.example.com/v1", "write https://models.example.com/v1, or http://"),
@@ -280,7 +280,7 @@ def test_an_address_of_the_file_gets_no_secret_of_the_environment(
     monkeypatch.setenv(name, secret)
     told = refusal()
     assert told == (
-        f"{address} stands in {tmp_path / '.env'}, but {name} is set in the environment, and "
+        f"{address} is in {tmp_path / '.env'}, but {name} is set in the environment and "
         "would be sent there. Put both in one place."
     )
     (tmp_path / ".env").write_text(f"{address}={url}\n{name}={secret}\n")

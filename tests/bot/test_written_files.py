@@ -71,9 +71,8 @@ def test_a_backup_is_not_written_into_a_file_that_others_can_read(
     done = run_in_shell(home, "ponte backup - > kept.tar.gz")
     assert done.returncode == 1
     assert done.stderr == (
-        "Other users can read the file that standard output goes to, and a backup contains "
-        "the page's token. Give a file name instead, for example `ponte backup "
-        "ponte.tar.gz`.\n"
+        "Other users can read the file that standard output goes to, and a backup contains the "
+        "page's token. Give a file name instead, for example `ponte backup ponte.tar.gz`.\n"
     )
     assert (tmp_path / "kept.tar.gz").read_bytes() == b""
 
@@ -152,7 +151,7 @@ def test_a_backup_writes_into_nothing_that_was_there(
     file = tmp_path / "kept.tar.gz"
     plant(tmp_path / "kept.tar.gz.part", target)
     assert home("backup", str(file)).code == 1
-    assert "). No backup was made." in home.err
+    assert "No backup was made." in home.err
     assert not file.exists()
     assert is_untouched(target)
 
@@ -190,8 +189,8 @@ def test_an_export_writes_into_nothing_that_was_there(
     plant(folder / "person.json", target)
     assert home("person", "export", PERSON, "--files", str(folder)).code == 1
     assert home.err == (
-        f"{folder}/person.json is there already, and an export replaces nothing. Choose another "
-        "folder.\n"
+        f"{folder}/person.json already exists, and an export does not overwrite files. "
+        "Choose another folder.\n"
     )
     assert is_untouched(target)
     assert os.listdir(folder) == ["person.json"]
@@ -221,4 +220,4 @@ def test_an_export_is_for_this_user_alone(home: Shell, tmp_path: Path) -> None:
     assert len(files) > 1
     assert {mode(path) for path in files} == {0o600}
     assert home("person", "export", PERSON, "--files", str(folder)).code == 1
-    assert "replaces nothing" in home.err
+    assert "does not overwrite files" in home.err

@@ -22,7 +22,7 @@ async def test_without_code_nothing_is_asked(bench: Bench, code: str) -> None:
 
 
 async def test_code_that_no_model_can_write_again_is_refused(bench: Bench) -> None:
-    with pytest.raises(ToolError, match="60,001 characters, and at most 60,000"):
+    with pytest.raises(ToolError, match=r"60,001 characters\. The limit is 60,000"):
         await bench.run("#" * (MAX_CODE_CHARACTERS + 1))
     assert bench.fake.requests == []
 
@@ -88,29 +88,21 @@ async def test_a_run_that_the_server_broke_off_is_told(bench: Bench) -> None:
 REFUSALS = [
     (Script(refusal="I cannot help with that."), "refused", "The model declined to run this code."),
     (Script(text="I would rather not.", runs=()), "not_run", "The model did not run the code."),
-    (
-        Script(incomplete="content_filter"),
-        "refused",
-        "OpenAI rejected this code because it violates its usage policies.",
-    ),
+    (Script(incomplete="content_filter"), "refused", "violates its usage policies"),
     (Script(incomplete="max_output_tokens"), "too_long", "The code is too long to run at once"),
-    (
-        Script(status=400, code="invalid_prompt"),
-        "refused",
-        "OpenAI rejected this code because it violates its usage policies.",
-    ),
+    (Script(status=400, code="invalid_prompt"), "refused", "violates its usage policies"),
     (Script(status=401, code="invalid_api_key"), "wrong_key", "OPENAI_API_KEY"),
     (Script(status=429, code="insufficient_quota"), "no_quota", "no credit left"),
-    (Script(status=429, headers={"retry-after": "99"}), "rate_limited", "try again in 99 s"),
+    (Script(status=429, headers={"retry-after": "99"}), "rate_limited", "Try again in 99 s"),
     (Script(status=404, code="model_not_found"), "unknown_model", "PONTE_CODE_MODEL"),
-    (Script(status=400, param="tools[0]", message="Not supported."), "unfit_model", "cannot run"),
-    (Script(status=418, code="teapot"), "refused", "refused to run the code (teapot)"),
-    (Script(status=500, times=0), "model_down", "OpenAI can't run code right now"),
     (
-        Script(fail="lost"),
-        "unknown",
-        "OpenAI's response was cut off, so I don't know whether the code ran.",
+        Script(status=400, param="tools[0]", message="Not supported."),
+        "unfit_model",
+        "can't run code",
     ),
+    (Script(status=418, code="teapot"), "refused", "rejected the code (teapot)"),
+    (Script(status=500, times=0), "model_down", "Nothing was run. Try again"),
+    (Script(fail="lost"), "unknown", "don't know whether the code ran"),
     (Script(fail="failed", code="server_error"), "model_down", "OpenAI can't run code right now"),
     (Script(fail="failed", code="rate_limit_exceeded"), "rate_limited", "is busy"),
     (Script(text="half", fail="error_event"), "model_down", "OpenAI can't run code right now"),
@@ -184,7 +176,5 @@ async def test_more_than_we_take_says_nothing_of_whether_it_ran(
 ) -> None:
     monkeypatch.setattr("core.models.model_server.MAX_ANSWER_CHARACTERS", 20_000)
     bench.fake.hostile = hostile.streams(hostile.endless_words)
-    with pytest.raises(
-        ToolError, match=("OpenAI's response was cut off, so I don't know whether the code ran.")
-    ):
+    with pytest.raises(ToolError, match="don't know whether the code ran"):
         await bench.run("print(1)")

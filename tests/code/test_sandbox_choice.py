@@ -76,11 +76,11 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
 async def test_no_sandbox_is_chosen_if_each_proof_fails(
     proof_results: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proof_results |= {"bubblewrap": "not installed", "landlock": "a check failed: the test code"}
+    proof_results |= {"bubblewrap": "not installed", "landlock": "a check failed"}
     chosen = await choose_sandbox(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
     assert chosen.words == (
-        "no sandbox is available. bubblewrap: not installed. Landlock: it did not hold"
+        "no sandbox is available. bubblewrap: not installed. Landlock: a check failed"
     )
     monkeypatch.setattr(ruleset, "version", lambda: 0)
     assert "this Linux has no Landlock" in (await choose_sandbox(PYTHON, RuntimeFolder())).words
@@ -143,7 +143,7 @@ class Broken:
         ("bwrap: Unknown option --disable-userns", "0.8 or later"),
         (
             "bwrap: Can't find source path /root/env: Permission denied",
-            "read by others: bwrap: Can't",
+            "other users cannot read the sandbox's Python: bwrap: Can't",
         ),
         (
             "Traceback …\nPermissionError: [Errno 1] Operation not permitted",

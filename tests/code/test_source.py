@@ -75,7 +75,12 @@ async def test_the_model_reads_the_value_the_error_and_what_was_left_out() -> No
 
 @pytest.mark.parametrize(
     ("fault", "word"),
-    [("timeout", "too long"), ("memory", "memory"), ("flooded", "without end"), ("died", "ended")],
+    [
+        ("timeout", "too long"),
+        ("memory", "memory"),
+        ("flooded", "printed too much"),
+        ("died", "ended"),
+    ],
 )
 async def test_a_run_that_was_ended_says_so(fault: str, word: str) -> None:
     ran = RunResult(fault=fault, is_state_lost=True)  # type: ignore[arg-type]  # each of them is a Fault
@@ -88,9 +93,9 @@ async def test_a_run_that_was_ended_says_so(fault: str, word: str) -> None:
 async def test_a_lost_state_is_told_to_the_model_and_to_the_person() -> None:
     ran = RunResult(value="1", reset=True, why_reset="it was idle for 20 minutes")
     outcome = await call(FakeBackend(lambda code: ran), "1")
-    assert outcome.text.startswith("[Python began anew, because it was idle for 20 minutes")
+    assert outcome.text.startswith("[Python was restarted because it was idle for 20 minutes")
     (notice,) = outcome.sources
-    assert ". Earlier variables are lost" in notice
+    assert "Earlier variables are lost" in notice
 
 
 async def test_other_code_than_asked_for_is_told_and_attached() -> None:

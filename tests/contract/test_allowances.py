@@ -163,7 +163,7 @@ async def test_what_a_tools_run_costs_is_held_once_and_settled(database_engine: 
     for _ in range(2):
         await budget.reserve_run(turn, "c1", PaidRun("quick_commands", "fix"))
     await budget.reserve_run(turn, "c2", PaidRun("quick_commands", "fix"))
-    with pytest.raises(OverAllowance, match=r"what is left of it, \$0.00, is not enough"):
+    with pytest.raises(OverAllowance, match=r"What is left \(\$0\.00\) is not enough"):
         await budget.reserve_run(turn, "c3", PaidRun("quick_commands", "fix"))
     await budget.release(turn, "call:c2")
     await database_engine.journal.record_call_start(

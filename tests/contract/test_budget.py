@@ -61,7 +61,7 @@ async def test_a_person_who_used_up_theirs_is_refused_alone(database_engine: Emb
     counting = make_budget(database_engine, own=2)
     for _ in range(2):
         await counting.reserve(await begin_turn(database_engine))
-    with pytest.raises(OverBudget, match="the cap of turns a day for each person is 2"):
+    with pytest.raises(OverBudget, match="limit of 2 messages per person is reached"):
         await counting.reserve(await begin_turn(database_engine))
     await counting.reserve(await begin_turn(database_engine, BOB))
     assert (await counting.usage_today(ANA.key)).turns == 2
@@ -72,7 +72,7 @@ async def test_all_together_have_a_cap_too(database_engine: Embedded) -> None:
     counting = make_budget(database_engine, everybody=2)
     for person in (ANA, BOB):
         await counting.reserve(await begin_turn(database_engine, person))
-    with pytest.raises(OverBudget, match="messages for everyone together is reached."):
+    with pytest.raises(OverBudget, match="messages for everyone together is reached"):
         await counting.reserve(await begin_turn(database_engine, BOB))
 
 

@@ -95,7 +95,7 @@ async def test_a_deleted_file_is_gone(drawer: FileStore) -> None:
     await drawer.files.delete(file.id)
     assert await drawer.stored_bytes() == []
     for look in (drawer.files.get, drawer.files.conversation_of):
-        with pytest.raises(NotFound, match="There is no file here"):
+        with pytest.raises(NotFound, match="Not found: file"):
             await look(file.id)
     assert await drawer.files.list_of_event("e1") == []
 
@@ -152,7 +152,7 @@ async def test_a_full_disk_refuses_and_leaves_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(NotStored, match="did not take it"):
+        with pytest.raises(NotStored, match="couldn't save your message"):
             await folder.put()
     assert await folder.stored_bytes() == []
     assert await folder.files.list_of_event("e1") == []

@@ -69,7 +69,7 @@ async def test_an_older_version_goes_on_beside_a_newer_one(url: str) -> None:
 async def test_one_that_is_too_old_for_the_schema_refuses(url: str) -> None:
     known = len(MIGRATIONS)
     await (await open_database(url, replace(NEXT, oldest=known + 1))).close()
-    words = rf"The database was written by a newer Ponte \(schema {known + 1}, this one knows"
+    words = rf"The database was written by a newer Ponte \(schema {known + 1}; this one supports"
     with pytest.raises(NewerDatabase, match=words):
         await open_database(url)
 
@@ -216,7 +216,7 @@ async def test_doctor_looks_and_changes_nothing(empty_url: str) -> None:
     told, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
     assert (int(told.split(".")[0]) >= 14, schema) == (True, len(MIGRATIONS))
     assert found
-    assert "run turns: 0" in found.words
+    assert "that answer messages: 0" in found.words
 
 
 async def test_a_database_as_the_document_makes_it_lets_no_other_role_in(

@@ -44,7 +44,10 @@ def test_an_update_names_its_rows_on_both_sides() -> None:
 def test_many_rows_are_counted_and_the_first_are_shown() -> None:
     rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
     card = cards.build_card(change("delete", *rows))
-    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", card_rows.MAX_CHANGE_ROWS_SHOWN)
+    assert (card.title, len(card.rows)) == (
+        "Delete 30 rows in People",
+        card_rows.MAX_CHANGE_ROWS_SHOWN,
+    )
     assert "Rows: 0, 1, 2" in card.text
     assert "(+10)" in card.text
     assert "Showing the first 5." in card.text
@@ -71,10 +74,10 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
 @pytest.mark.parametrize(
     ("state", "told"),
     [
-        ("changed", "no longer as they were proposed on: 2, 3."),
+        ("changed", "Skipped because they changed after the request: 2, 3."),
         ("failed", "Rejected: 2, 3. Because."),
-        ("unknown", "Not known whether it happened: 2, 3. Please look before you ask again."),
-        ("differs", "what was written to Because. does not stand there: 2, 3."),
+        ("unknown", "Result unknown: 2, 3. Check the data before you ask again."),
+        ("differs", "the table shows other values for Because.: 2, 3."),
         ("waiting", "Not started: 2, 3."),
     ],
 )
@@ -88,10 +91,10 @@ def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
 
 def test_done_without_having_been_seen_is_told_as_that() -> None:
     one = replace(end_change(change("update", UPDATE[0]), "done", words="Unread."), state="done")
-    told = "Done. Written, but could not be read back: 1."
+    told = "Done. Saved, but could not be verified: 1."
     assert told in cards.build_card(one).text
     one = replace(end_change(change("update", UPDATE[0]), "done"), state="done")
-    assert "read back" not in cards.build_card(one).text
+    assert "could not be verified" not in cards.build_card(one).text
 
 
 def test_what_a_table_is_called_cannot_pretend_to_be_anything() -> None:

@@ -151,10 +151,10 @@ def test_decisions_never_wait(text: str, at_once: bool) -> None:
     ("text", "words"),
     [
         ("quick-command", "Name a quick command"),
-        ("/quick-command Explain x", "'Explain' is no name of a quick command"),
-        ("quick-command ../../etc x", "'../../etc' is no name"),
-        ("quick-command -x", "'-x' is no name"),
-        ("quick-command " + "a" * 101, "up to 100 lower-case letters"),
+        ("/quick-command Explain x", "'Explain' is not a quick command's name"),
+        ("quick-command ../../etc x", "'../../etc' is not a quick command's name"),
+        ("quick-command -x", "'-x' is not a quick command's name"),
+        ("quick-command " + "a" * 101, "up to 100 lowercase letters"),
     ],
 )
 def test_a_wrong_slug_is_told(text: str, words: str) -> None:

@@ -72,13 +72,11 @@ async def test_where_none_fit_and_where_a_name_is_wrong(chat: Chat) -> None:
     )
     wrong = await chat.says("show Customers where Status is Leed")
     assert wrong.endswith("Status has no option 'Leed'. (did you mean 'Lead'?)")
-    assert "Use filters such as `Status is Lead`, `Amount > 10`, `Name" in await chat.says(
-        "show Orders where it rains"
-    )
+    assert "Use filters such as `Status is Lead`" in await chat.says("show Orders where it rains")
 
 
 async def test_the_bridge_cannot_filter() -> None:
     async with FakeBridge() as bridge, HttpClient() as http:
         chat = Chat(DemoModel, await BridgeSource(bridge.url, "", http, pauses=()).tools())
         told = await chat.says("show Customers where Name is Ana")
-        assert told.startswith("I can filter rows only when NocoDB is connected directly,")
+        assert told.startswith("I can filter rows only when NocoDB is connected directly")

@@ -56,14 +56,14 @@ async def test_json_is_inputs_where_their_names_are_the_commands(named: dict[str
 async def test_the_one_that_is_missing_is_the_file() -> None:
     assert await fill_inputs(TWO, {"b": "1"}, b"text") == {"b": "1", "a": "text"}
     for typed in ({"c": "3"}, {"a": "1", "b": "2"}, "words"):
-        with pytest.raises(BadInput, match=r"I do not know what `f0\.txt` is for"):
+        with pytest.raises(BadInput, match=r"file `f0\.txt`, so I can't tell which is the input"):
             await fill_inputs(TWO, typed, b"text")
 
 
 async def test_two_files_and_one_that_could_not_be_fetched() -> None:
     with pytest.raises(BadInput, match="you sent 2"):
         await fill_inputs(PLAIN, "", b"a", b"b")
-    with pytest.raises(BadInput, match=r"`gone\.txt` could not be fetched"):
+    with pytest.raises(BadInput, match=r"couldn't download the file `gone\.txt`"):
         await quick_commands.collect_inputs(PLAIN, "", SAID, ((), ("gone.txt",)), nothing)
 
 

@@ -31,7 +31,7 @@ async def test_json_is_laid_out_as_code_and_words_are_words() -> None:
     assert await shown_text('"a"') == '"a"'
     assert await shown_text("{not json") == "{not json"
     assert await shown_text("```python\nprint()\n```") == "```python\nprint()\n```"
-    assert "gave nothing" in await shown_text(" \n")
+    assert "without a result" in await shown_text(" \n")
 
 
 async def test_fences_within_json_stay_within() -> None:

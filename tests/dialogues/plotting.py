@@ -32,5 +32,5 @@ def calls(code: str) -> Script:
 async def sandboxed_ponte(folder: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[Whole]:
     """The whole bot with Python in the sandbox of this machine, proved."""
     async with whole(await sandboxed.home(folder), fake, ponte_code="local", **settings) as ponte:
-        assert "every check held" in (await ponte.ask("status"))["response"]
+        assert "all checks passed" in (await ponte.ask("status"))["response"]
         yield ponte

@@ -114,9 +114,9 @@ async def test_what_does_not_fit_is_refused_before_it_is_asked(
         assert (answer.status, answer.code) == ("failed", "too_many")
         assert answer.text.startswith(
             "This channel's limit is 1,000 tokens a month. What is left (1,000 tokens) is "
-            "not enough. It begins anew on "
+            "not enough. It resets on "
         )
-        assert answer.text.endswith("The operator can raise it (ponte.toml:4).")
+        assert answer.text.endswith("The limit is set in ponte.toml:4.")
         assert await read_counters(stage) == [], "all of a refusal is undone"
         assert fake.request_bodies("/responses") == []
         stage.engine.records.budget.allowances = tuple  # ponte.toml was changed
@@ -150,10 +150,7 @@ async def test_a_model_that_never_ends_spends_no_more_than_there_is(
         answer = await stage.ask("look again, for ever")
         assert answer.status == "done"
         assert "I look." in answer.text
-        assert (
-            "_I stopped here. Your allowance is $0.0500 a day; what is left of it, $0.0"
-            in answer.text
-        )
+        assert "_I stopped here. Your limit is $0.0500 a day. What is left ($0.0" in answer.text
         refused = await stage.ask("once more")
         while refused.status == "done":
             refused = await stage.ask("once more")
@@ -179,7 +176,7 @@ async def test_a_hundred_at_once_spend_no_more_than_there_is(
     assert sorted(answer.status for answer in answers) == ["done"] * 10 + ["failed"] * 90
     assert len(fake.used) == 10
     words = next(answer.text for answer in answers if answer.status == "failed")
-    assert words.startswith("The allowance that your group shares is 10 turns a day; ")
+    assert words.startswith("Your group's limit is 10 messages a day. ")
     assert sorted(tokens for tokens, _ in counted) == [0, sum(map(sum, fake.used))]
 
 
@@ -211,7 +208,7 @@ async def test_another_ones_allowance_is_their_own(theatre: BotHome, fake: FakeO
         assert (await stage.ask("hello")).status == "done"
         refused = await stage.ask("hello")
         assert refused.text.startswith(
-            "Your allowance is 1 turn a day; what is left of it, 0 turns, is not enough."
+            "Your limit is 1 message a day. What is left (0 messages) is not enough."
         )
         assert (await stage.ask("hello", person=BOB)).status == "done"
 
@@ -224,9 +221,9 @@ async def test_most_of_an_allowance_is_told_once(theatre: BotHome, fake: FakeOpe
             for number in range(3):
                 answer = await stage.ask(f"hello {number}")
                 told.append(answer.text)
-    words = "_You have used 4 turns of your allowance of 5 turns a day; it begins anew on "
+    words = "_You have used 4 messages of your limit of 5 messages a day. It resets on "
     assert [words in text for text in told] == [False] * 3 + [True] + [False] * 2
-    assert "Your allowance is 5 turns a day" in told[-1]
+    assert "Your limit is 5 messages a day" in told[-1]
 
 
 async def test_most_of_what_all_share_is_told_to_an_admin(
@@ -237,9 +234,9 @@ async def test_most_of_what_all_share_is_told_to_an_admin(
     async with open_served_stage(theatre, fake, allowed=allowed) as stage:
         said = [(await stage.ask("hello", person=person)).text for person in people]
         refused = await stage.ask("hello", person=OWNER)
-    words = "_Of the allowance of everybody together, 5 turns a day, 5 turns used so far; "
+    words = "_Everyone together has used 5 messages of the limit of 5 messages a day. "
     assert [words in text for text in said] == [False] * 4 + [True]
-    assert refused.text.startswith("The allowance of everybody together is 5 turns a day; ")
+    assert refused.text.startswith("The limit for everyone together is 5 messages a day. ")
 
 
 async def test_usage_shows_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:
@@ -253,15 +250,15 @@ async def test_usage_shows_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> N
         all_ = (await stage.ask("usage", person=OWNER)).text
         channel = await stage.ask("usage channel", person=OWNER)
         refused = await stage.ask("usage channel", person=BOB)
-    assert "everybody" not in own.split("Remaining:")[0]
-    assert "- your allowance of 1,000,000 tokens a day: 1,000,000 tokens left until " in own
-    assert "- your allowance of $1.00 a day: $1.00 left until " in own
-    assert "- the allowance of everybody together, 100 turns a month: 99 turns left" in own
-    assert "- everyone: 1 turn, " in all_
+    assert "everyone" not in own.split("Remaining:")[0]
+    assert "- you, 1,000,000 tokens a day: 1,000,000 tokens left until " in own
+    assert "- you, $1.00 a day: $1.00 left until " in own
+    assert "- everyone together, 100 messages a month: 99 messages left" in own
+    assert "- everyone: 1 message, " in all_
     assert "The price of this model is unknown, so its cost is not counted" in all_
     assert channel.private
-    assert channel.text.startswith("Today in this channel: 1 turn, ")
-    assert "- `web:owner`: 1 turn, " in channel.text
+    assert channel.text.startswith("Today in this channel: 1 message, ")
+    assert "- `web:owner`: 1 message, " in channel.text
     assert refused.code == "forbidden"
 
 
@@ -272,7 +269,7 @@ async def test_too_many_messages_a_minute_are_not_taken_up(theatre: BotHome) -> 
     ) as stage:
         receipts = [(await stage.send(f"m{n}", channel=f"C{n}"))[1] for n in range(3)]
         refused = await stage.wait_for_answer(receipts[2])
-        assert refused.text.startswith("You may write 2 messages a minute, and this was one more")
+        assert refused.text.startswith("You can send 2 messages a minute, so I didn't process this")
         assert (await stage.ask("usage")).status == "done", "a decision is always taken"
         assert (await stage.send("hello", person=BOB))[1].is_new
         gate.release()
@@ -289,7 +286,7 @@ async def test_what_one_person_may_have_waiting(theatre: BotHome) -> None:
         receipts = [(await stage.send(f"m{n}"))[1] for n in (1, 2, 3)]
         assert [receipt.refusal for receipt in receipts] == ["", "", "waiting:2"]
         refused = await stage.wait_for_answer(receipts[2])
-        assert refused.text.startswith("2 messages of yours wait for their answers already")
+        assert refused.text.startswith("2 of your messages are already queued, so I didn't process")
         gate.release()
         for receipt in (first, *receipts[:2]):
             assert (await stage.wait_for_answer(receipt)).status == "done"

@@ -24,7 +24,7 @@ async def test_a_row_that_was_changed_since_is_left_alone(theatre: BotHome) -> N
         table.rows["1"]["Name"] = "somebody's own"
         told = (await stage.ask(f"approve {card.id}")).text
     assert "Partly done: 1 of 2 rows." in told
-    assert "no longer as they were proposed on: 1." in told
+    assert "Skipped because they changed after the request: 1." in told
     assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("somebody's own", "Y")
 
 
@@ -54,7 +54,7 @@ async def test_a_field_that_the_table_ignores_without_a_word(theatre: BotHome) -
         told = await propose_and_approve(
             stage, "table_create", rows=[{"Name": "Ada", "Colour": "red"}]
         )
-    assert "what was written to Colour does not stand there: 1." in told
+    assert "Saved, but the table shows other values for Colour: 1." in told
     assert table.rows == {"1": {"Name": "Ada"}}
 
 
@@ -81,7 +81,7 @@ async def test_a_create_whose_answer_was_lost_is_never_repeated(theatre: BotHome
     table.faults.lose = ["before"]
     async with bot(theatre, table) as stage:
         told = await propose_and_approve(stage, "table_create", rows=[ADA])
-    assert "Not known whether it happened: 1 of the new rows. Please look" in told
+    assert "Result unknown: 1 of the new rows. Check the data" in told
     assert table.rows == {"1": ADA}
     assert table.applied == [("create", 1)]
 
@@ -101,7 +101,7 @@ async def test_any_other_is_repeated_once_when_it_has_not_happened(
         table.faults.lose = ["before", "before"]
         table.rows["2"] = dict(ADA)
         told = await propose_and_approve(stage, "table_update", rows={"2": {"Name": "X"}})
-        assert "Not known whether it happened: 2." in told
+        assert "Result unknown: 2." in told
     assert len(table.applied) == 4
 
 

@@ -68,7 +68,7 @@ async def test_another_person_decides_nothing_for_you(theatre: BotHome) -> None:
         for word in ("approve", "deny"):
             beside = on_slack(f"{word} {card.id}", f"k-{word}", OTHER, thread="tU1")
             refused = await stage.ask_message(beside)
-            assert (refused.code, "somebody else's" in refused.text) == ("forbidden", True)
+            assert (refused.code, "Someone else requested" in refused.text) == ("forbidden", True)
         assert (await says(stage, f"deny {card.id}", "k3")).text == "Denied by Mia."
         told = await stage.ask_message(on_slack(f"approve {card.id}", "k4", OTHER, thread="tU1"))
         assert told.text == "Denied by Mia.", "it stands there for all to read"
@@ -130,7 +130,7 @@ async def test_who_clicks_where_the_card_stands_is_told_why_not(theatre: BotHome
         asked = on_slack('call table_create {"rows": [{"Name": "A"}]}', "k1", thread="")
         (card,) = (await stage.ask_message(asked)).cards
         clicked = on_slack(f"approve {card.id}", "k2", OTHER, thread="", clicked=True)
-        assert "somebody else's" in (await stage.ask_message(clicked)).text
+        assert "Someone else requested" in (await stage.ask_message(clicked)).text
 
 
 async def test_the_asker_may_always_think_better_of_it(theatre: BotHome) -> None:
@@ -152,7 +152,7 @@ async def test_from_another_workspace_or_surface_only_an_admin(theatre: BotHome)
     async with bot(theatre, table, policy=rights) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         away = on_slack(f"approve {card.id}", "k2", workspace="T2")
-        assert "somewhere else" in (await stage.ask_message(away)).text
+        assert "was requested in another place" in (await stage.ask_message(away)).text
         assert (await stage.ask(f"approve {card.id}", person=ANA)).code == "not_found"
         assert table.applied == []
         boss = on_slack(f"approve {card.id}", "k3", BOSS, workspace="T2")
@@ -188,7 +188,7 @@ async def test_who_could_approve_it_may_undo_it(theatre: BotHome) -> None:
         await says(stage, f"approve {card.id}", "k2")
         beside = on_slack(f"undo {card.id}", "k3", OTHER, thread="tU1")
         assert (await stage.ask_message(beside)).code == "forbidden"
-        assert "Taken back" in (await says(stage, f"undo {card.id}", "k4")).text
+        assert "Undone (`" in (await says(stage, f"undo {card.id}", "k4")).text
         assert table.rows == {}
 
 

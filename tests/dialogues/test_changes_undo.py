@@ -83,7 +83,7 @@ async def test_a_second_undo_says_what_the_first_one_did(theatre: BotHome) -> No
         undo = undo_of(await stage.ask(f"undo {id}"))
         calls = list(table.applied)
         again = await stage.ask(f"undo {id}")
-        assert again.text.startswith(f"`{id}` was taken back already, as `{undo}`.")
+        assert again.text.startswith(f"`{id}` was already undone (`{undo}`).")
         assert table.applied == calls
 
 
@@ -96,7 +96,7 @@ async def test_what_was_changed_since_is_left_alone(theatre: BotHome) -> None:
         table.rows["2"]["Name"] = "somebody's own"
         undone = await stage.ask(f"undo {id}")
         assert "Partly done: 1 of 2 rows." in undone.text
-        assert "no longer as they were proposed on: 2" in undone.text
+        assert "Skipped because they changed after the request: 2." in undone.text
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("Ada", "somebody's own")
         (undo, change) = await stage.engine.changes.find_latest("web:C1")
         assert (undo.state, change.state, change.actions) == ("partial", "done", ())
@@ -109,7 +109,7 @@ async def test_an_undo_that_did_nothing_may_be_tried_again(theatre: BotHome) -> 
         id = await propose_and_approve(stage, "table_create", rows=[ADA])
         table.faults.refuse = 1
         failed = await stage.ask(f"undo {id}")
-        assert f"Nothing was taken back: `{id}` is as it was." in failed.text
+        assert f"Not undone: `{id}` is unchanged." in failed.text
         assert "The table refuses." in failed.text
         undo_of(await stage.ask(f"undo {id}"))
         assert table.rows == {}

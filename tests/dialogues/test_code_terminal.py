@@ -59,5 +59,5 @@ async def test_a_file_that_cannot_be_sent_is_told(fake: FakeOpenAI, tmp_path: Pa
     with large.open("wb") as file:
         file.truncate(21 << 20)
     shown = await run_terminal(tmp_path / "home", f"look at @{large}\nhello @ana\n", 1)
-    assert shown.startswith("That is too large: 21 MiB, and at most 20 MiB fit.")
+    assert shown.startswith("That is too large: 21 MiB. The limit is 20 MiB. Send a smaller file")
     assert "You said: hello @ana" in shown

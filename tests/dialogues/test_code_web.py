@@ -75,7 +75,9 @@ async def test_after_a_restart_the_loss_is_told_and_the_files_are_back(
     async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
         fake.say(calls("print(open('sales.csv').readline())\nsales"), "It is gone.")
         answer = await ponte.ask("What was it?")
-        assert answer["response"].startswith("It is gone.\n\n_Python began anew, because I was")
+        assert answer["response"].startswith(
+            "It is gone.\n\n_Python was restarted because Ponte was restarted."
+        )
         assert "month,total" in last_input(fake)
         assert "NameError: name" in last_input(fake)
         assert answer["files"] == []
@@ -101,7 +103,7 @@ async def test_forget_ends_the_kernel(ponte: Whole) -> None:
     assert sandboxed.kernels() == set()
     answer = await ponte.ask("```python\nx\n```")
     assert "NameError" in answer["response"]
-    assert "began anew" not in answer["response"]
+    assert "Python was restarted" not in answer["response"]
 
 
 async def test_conversations_are_apart(ponte: Whole) -> None:
@@ -176,4 +178,7 @@ async def test_a_run_that_a_restart_cut_off_is_not_run_again_by_itself(
     async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
         answer = (await ponte.web.post("/chat", json=asked)).json()
         assert answer["status"] == "failed"
-        assert "I was interrupted while this ran" in answer["response"]
+        assert (
+            "I was interrupted while this code ran, so its effects are unknown"
+            in answer["response"]
+        )

@@ -85,7 +85,7 @@ def are_decided(*cards: Payload) -> bool:
 
 async def test_who_is_named_is_asked_in_a_direct_message(team: Team) -> None:
     card, copy = await team.asks(), await team.copy()
-    assert "Ana asked for this in" in copy["content"]
+    assert "Ana requested this in" in copy["content"]
     assert "general (Bolts)" in copy["content"]
     assert copy["embeds"][0]["title"] == card["embeds"][0]["title"]
     await team.restart()
@@ -123,14 +123,16 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     team.house.engine.changes.on_change()
     await team.discord.wait_until(lambda: len(team.own(team.cleo.dm)) == 2)
     reminder = team.own(team.cleo.dm)[1]
-    assert "still waits" in reminder["content"]
+    assert "` is waiting for approval:" in reminder["content"]
     assert reminder["message_reference"]["message_id"] == copy["id"]
     await team.restart()
     team.clock.now += PROPOSAL_LIFETIME_SECONDS
     team.house.engine.changes.on_change()
     await team.discord.wait_until(lambda: are_decided(card, copy))
     await team.discord.wait_until(
-        lambda: any("has expired" in m["content"] for m in team.own(team.channel))
+        lambda: any(
+            "` expired because no one approved it" in m["content"] for m in team.own(team.channel)
+        )
     )
     assert len(team.own(team.cleo.dm)) == 2
 

@@ -14,22 +14,25 @@ from tests.fakes.memory_table import MemoryTable
 
 EXPECTED = {
     "en": (
-        "Ask me anything", "Connections:", "Create a row in People", "Asked by Ana.",
-        "Approved by Ana. Done. New rows: 1.", "Used today:\n- you: 1 turn, ",
+        "Ask me anything. You can also type one of these commands:\n- `help`: show this help",
+        "Connections:", "Create a row in People", "Requested by Ana.",
+        "Approved by Ana. Done. New rows: 1.", "Usage today:\n- you: 1 message, ",
         "Request zzzzz2 not found.", "Deleted this conversation (6 messages).",
     ),
     "pt-BR": (
-        "Pergunte o que quiser", "Conexões:", "Criar uma linha em People",
-        "Pedido de Ana.", "Aprovada por Ana. Feito. Linhas novas: 1.",
-        "Usado hoje:\n- você: 1 pedido, ", "Não encontrei a solicitação zzzzz2.",
-        "Conversa excluída (6 mensagens).",
+        "Pergunte o que quiser. Você também pode digitar um destes comandos (em inglês também "
+        "funcionam):\n- `ajuda`: mostrar esta ajuda",
+        "Conexões:", "Criar uma linha em People", "Solicitação de Ana.",
+        "Aprovada por Ana. Concluída. Linhas novas: 1.", "Uso de hoje:\n- você: 1 mensagem, ",
+        "Não encontrei a solicitação zzzzz2.", "Conversa excluída (6 mensagens).",
     ),
     "fr": (
-        "Demandez ce que vous voulez", "Connexions :", "Créer une ligne dans People",
-        "Demande faite par Ana.", "Approuvée par Ana. Fait. Nouvelles lignes\u00a0: 1.",
-        "Utilisation du jour :\n- vous : 1 demande, ",
-        "Demande zzzzz2 introuvable.",
-        "Conversation supprimée (6 messages).",
+        "Demandez-moi ce que vous voulez. Vous pouvez aussi taper une de ces commandes (l’anglais "
+        "fonctionne aussi)\u00a0:\n- `aide`\u00a0: afficher cette aide",
+        "Connexions\u00a0:", "Créer une ligne dans People", "Demande faite par Ana.",
+        "Approuvée par Ana. Effectuée. Nouvelles lignes\u00a0: 1.",
+        "Utilisation du jour\u00a0:\n- vous\u00a0: 1 message, ",
+        "Demande zzzzz2 introuvable.", "Conversation supprimée (6 messages).",
     ),
 }  # fmt: skip
 COMMANDS = {
@@ -58,4 +61,6 @@ async def test_a_conversation_in_each_language(theatre: BotHome, locale: str) ->
         assert (await ask_in_language(stage, f"{approve} zzzzz2")).text == missing
         assert (await ask_in_language(stage, forget)).text.startswith(forgotten)
         again = await stage.ask_message(replace(make_message("forget yes", "k-again"), locale="en"))
-        assert again.text.startswith("Forgotten: 1 message of"), "what was not forgotten before"
+        assert again.text.startswith("Deleted this conversation (1 message)."), (
+            "the first one deleted the rest"
+        )

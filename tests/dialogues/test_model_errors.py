@@ -55,7 +55,7 @@ async def test_a_wrong_key_and_an_unknown_model_start_and_are_told(theatre: BotH
             assert "OPENAI_API_KEY" in answer.text
         async with open_served_stage(theatre, fake, key="sk-right", model="gpt-6-lunar") as stage:
             answer = await stage.ask("hello")
-            assert "PONTE_MODEL, perhaps to 'gpt-6-luna'" in answer.text
+            assert "PONTE_MODEL; the nearest name is 'gpt-6-luna'" in answer.text
 
 
 async def test_a_person_whom_openai_refuses_reads_it_alone(theatre: BotHome) -> None:

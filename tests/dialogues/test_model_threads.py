@@ -137,7 +137,7 @@ async def test_a_cut_answer_says_so(theatre: BotHome) -> None:
     async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
         fake.say(Script(text="The first half", incomplete="max_output_tokens"))
         answer = await stage.ask("Tell me all.")
-        assert answer.text.startswith("The first half\n\n_The answer ends here")
+        assert answer.text.startswith("The first half\n\n_The answer stops here")
 
 
 async def test_a_broken_stream_leaves_no_half_sentence(theatre: BotHome) -> None:

@@ -57,7 +57,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
     async with desk(tmp_path) as here:
         shown = await here.types(LEADS, SALES)
         assert shown.startswith(LEADS_FOUND)
-        filtered = f'Customers, Status is "Lead" and Lead since is within {this_month()}'
+        filtered = f'Customers, Status is "Lead" and Lead since is in {this_month()}'
         assert f"\n\nSource: {filtered}: 1 of 1 row, " in shown
         assert "(America/Sao_Paulo)" in shown, "as PONTE_TIMEZONE says"
         assert f"\n{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, " in shown
@@ -75,7 +75,7 @@ async def test_a_change_waits_for_a_word_and_can_be_taken_back(tmp_path: Path) -
         assert " Done. " in first
         assert first == second
         assert (orders[12]["Paid"], here.team.writes()) == (True, ["PATCH"])
-        assert f"`undo {id}` takes it back." in first
+        assert f"To undo it, type `undo {id}`." in first
         assert "Undone (`" in await here.types(f"undo {id}")
         assert orders[12]["Paid"] is False
 

@@ -74,7 +74,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
     async with page(tmp_path) as here:
         html = (await here.asks(LEADS))["html"]
         assert "Customer 03</td>" in html
-        filtered = f'Status is "Lead" and Lead since is within {this_month()}'
+        filtered = f'Status is "Lead" and Lead since is in {this_month()}'
         assert f">Source: Customers, {filtered}: 1 of 1 row, " in html
         assert "(America/Sao_Paulo)." in html
         assert "/dashboard/#/nc/pcrmfake/m" in html
@@ -106,7 +106,7 @@ async def test_whoever_is_at_the_page_may_delete_and_deny(tmp_path: Path) -> Non
     async with page(tmp_path) as here:
         card = await here.card(DUPLICATES)
         assert [row["after"] for row in card["rows"]] == [None, None]
-        assert "the rows come back with new ids" in card["text"]
+        assert "the rows get new IDs" in card["text"]
         assert (await here.clicks("deny", card["id"]))["state"] == "denied"
         assert {29, 30} <= here.team.rows("Customers").keys()
         card = await here.card(DUPLICATES)

@@ -183,10 +183,13 @@ async def test_rights_that_were_taken_away_meanwhile_count(
         chosen.rule_book = supplier(book(PROPOSES, tmp_path))
         refused = await stage.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
         assert refused.code == "forbidden"
-        assert "who asked for it may not do that there now (`propose:People`)" in refused.text
+        assert (
+            "the person who requested it has lost the permission there (`propose:People`)"
+            in refused.text
+        )
         again = await calls(stage, "k3", "table_update", MEMBER, rows={"1": {"Name": "B"}})
         assert again.cards == ()
-        assert "The right that is missing is `propose:People`" in again.text
+        assert "(`propose:People`). Permissions are set in `ponte.toml`." in again.text
         assert table.applied == []
 
 
@@ -214,14 +217,14 @@ async def test_a_group_decides_for_others_and_one_not_even_their_own(
         card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
         own = await stage.ask_message(on_slack(f"approve {card.id}", "k2", MEMBER))
         assert (own.code, own.private) == ("forbidden", True)
-        assert "The right that is missing is `approve:People`" in own.text
+        assert "permission to decide on that here (`approve:People`)" in own.text
         other = await stage.ask_message(on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1"))
         assert other.code == "forbidden"
         done = await stage.ask_message(on_slack(f"approve {card.id}", "k4", CLERK))
         assert "Approved by Cleo" in done.text
         why = await stage.ask_message(on_slack(f"why {card.id}", "k5", MEMBER))
         assert why.private
-        assert "`propose:People`: yes, PONTE_ALLOW names" in why.text
+        assert "`propose:People`: allowed, because PONTE_ALLOW names" in why.text
         assert "`approve:People`: allowed by the rule `ponte.toml:5`." in why.text
 
 
@@ -244,7 +247,7 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
             asked = on_slack(f"approve {card.id}", f"a{number}", person, thread="tU1")
             refused = await stage.ask_message(asked)
             assert refused.code == "forbidden"
-            assert "The right that is missing is `approve:People`" in refused.text
+            assert "permission to decide on that here (`approve:People`)" in refused.text
         assert table.applied == []
         direct = on_slack(f"approve {card.id}", "k2", BOSS, channel="D9", shared=False)
         assert "Done." in (await stage.ask_message(direct)).text
@@ -283,10 +286,10 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
     ("asked", "words"),
     [
         ("approve", "`approve`: denied by the rule `ponte.toml:9`."),
-        ("read", "`read`: yes, PONTE_ALLOW names"),
+        ("read", "`read`: allowed, because PONTE_ALLOW names"),
         ("administer", "`administer`: denied. Only an admin"),
         ("tool:table_find", "`tool:table_find`: allowed by default here."),
-        ("table_update", "- `propose`: yes, PONTE_ALLOW names"),
+        ("table_update", "- `propose`: allowed, because PONTE_ALLOW names"),
         ("nothing_such", "Not found. Give the ID of a change, the name of a tool, or"),
         ("abcde2", "Not found. Give the ID of a change, the name of a tool, or"),
     ],

@@ -98,5 +98,6 @@ async def test_a_right_is_checked_again_when_a_tool_is_called(
             make_platform_message(person, FIND if right in READING else UPDATE, "k1")
         )
         assert answer.cards == ()
-        assert "The right that is missing is" in answer.text
+        assert "You don't have permission to " in answer.text
+        assert "Permissions are set in `ponte.toml`." in answer.text
         assert "Ada" not in answer.text

@@ -98,7 +98,7 @@ async def test_who_does_not_read_along_is_asked_in_a_direct_message(tmp_path: Pa
     async with team(tmp_path) as t:
         card = await t.asks()
         carol, dora = await t.copies("Carol", "Dora")
-        assert "Alice asked for this in \\#general" in carol.visible_text
+        assert "Alice requested this in \\#general" in carol.visible_text
         assert list(carol.buttons) == list(card.buttons) == ["Approve", "Deny"]
         await t.w.slack.click(t.people["Carol"], carol, "Approve").acked.wait()
         await t.until(lambda: are_decided(card, carol, dora))
@@ -126,7 +126,7 @@ async def test_two_approve_from_their_direct_messages(tmp_path: Path) -> None:
         carol, dora = await t.copies("Carol", "Dora")
         await t.w.slack.click(t.people["Carol"], carol, "Approve").acked.wait()
         await t.until(
-            lambda: all("1 of 2: approved by Carol" in p.visible_text for p in (card, dora))
+            lambda: all("1 of 2 approvals, by Carol" in p.visible_text for p in (card, dora))
         )
         assert t.table.applied == []
         await t.w.restart()
@@ -188,14 +188,14 @@ async def test_without_the_scopes_everybody_is_asked_who_may_be(tmp_path: Path) 
         t.w.slack.api.without = {"channels:read"}
         await t.asks()
         (bob,) = await t.copies("Bob")
-        assert "Alice pediu isto em outro lugar" in bob.visible_text, "in his language"
+        assert "Alice solicitou isto em outro lugar" in bob.visible_text, "in his language"
 
 
 async def test_a_copy_of_a_card_does_not_reveal_a_direct_message(tmp_path: Path) -> None:
     async with team(tmp_path) as t:
         await t.asks(place=t.w.dm)
         bob, carol = await t.copies("Bob", "Carol")
-        assert "Alice asked for this in a direct message with me" in carol.visible_text
+        assert "Alice requested this in a direct message with me" in carol.visible_text
         assert "Ada" in bob.visible_text, "the card is the same"
 
 
@@ -228,7 +228,7 @@ async def test_where_nobody_is_written_to_the_reminder_stands_where_it_was_asked
         await t.until(lambda: len(there.by_bot(card.channel)) == 2)
         reminder = there.by_bot(card.channel)[1]
         assert reminder.thread_ts == card.thread_ts
-        assert "still waits" in reminder.visible_text
+        assert "` is waiting for approval:" in reminder.visible_text
 
 
 async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> None:
@@ -239,13 +239,16 @@ async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> Non
         there = t.w.slack.workspace
         await t.until(lambda: len(there.by_bot(card.channel)) == 2)
         line = there.by_bot(card.channel)[1]
-        assert (line.thread_ts, "has expired" in line.visible_text) == (card.thread_ts, True)
+        assert (line.thread_ts, "` expired because no one approved it" in line.visible_text) == (
+            card.thread_ts,
+            True,
+        )
         await t.until(lambda: are_decided(card, carol, dora))
         await t.w.restart()
         await t.passes(60)
         said = t.w.slack.say(t.w.alice, t.w.general, f"{t.w.slack.bot} hello")
         await t.w.slack.wait_for_answer(said)
-        assert [p.visible_text.count("has expired") for p in there.by_bot(card.channel)].count(
-            1
-        ) == 1
+        assert [
+            p.visible_text.count("` expired because") for p in there.by_bot(card.channel)
+        ].count(1) == 1
         assert len(t.posts_to("Carol")) == 1

@@ -73,7 +73,7 @@ async def test_a_click_that_cannot_be_stored_is_not_acknowledged_and_told(tmp_pa
         clicked = w.slack.click(w.bob, post, "Approve")
         await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
         told = w.slack.ephemeral_posts(w.general.id)[0].visible_text
-        assert "Não consegui guardar" in told, "Bob's language is known from the list"
+        assert "Não consegui salvar sua mensagem" in told, "Bob's language is known from the list"
         assert not clicked.acked.is_set()
 
 

@@ -90,8 +90,8 @@ async def test_no_more_files_than_ten_and_none_too_large(
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} which?", thread=root)
         answer = await w.slack.wait_for_answer(said)
         assert files(model.asks[0]) == [f"{n}.txt" for n in range(2, 11)]
-        assert "only at the newest 10 files" in answer.visible_text
-        assert "`11.txt` (200 B) is more than I take" in answer.visible_text
+        assert "only the newest 10 files" in answer.visible_text
+        assert "`11.txt` (200 B) is too large" in answer.visible_text
 
 
 async def test_a_forwarded_message_is_read_with_its_files(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ async def test_the_result_is_text_code_or_a_file(bot: Bot) -> None:
         assert [file.name for file in long.files] == ["explain.md"]
         _, data = await stage.engine.records.files.get(long.files[0].id)
         assert data == (b"word " * 4000)
-        assert "no result" in (await stage.ask("quick-command explain c")).text
+        assert "without a result" in (await stage.ask("quick-command explain c")).text
 
 
 async def test_what_it_says_is_only_text(bot: Bot) -> None:
@@ -96,9 +96,9 @@ async def test_a_file_that_cannot_be_an_input_is_told(bot: Bot) -> None:
                 "big.txt",
                 b"x" * 256_001,
                 "",
-                "`big.txt` is too large to be an input: it has 256,001",
+                "`big.txt` is too large: it has 256,001",
             ),
-            ("a.txt", b"x", " and this", "I do not know what `a.txt` is for"),
+            ("a.txt", b"x", " and this", "both text and the file `a.txt`"),
         ):
             answer = await with_file(stage, f"quick-command explain{text}", name, data, f"k-{name}")
             assert (answer.status, words in answer.text) == ("failed", True), answer.text
@@ -120,7 +120,7 @@ async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None
         assert done.text == 'Approved by Ana. Done.\n\ntranslate-all: {"to": "pt"}'
         again = await stage.ask(f"approve {card.id}")
         assert again.text == "Approved by Ana. Done."
-        assert "cannot be taken back" in (await stage.ask(f"undo {card.id}")).text
+        assert "Quick commands can't be undone" in (await stage.ask(f"undo {card.id}")).text
         assert bot.stackspot.count_executions({"to": "pt"}) == 1
         await stage.ask("well?")
     heard = [item.text for item in model.asks[-1].input if item.name == "note"]
@@ -142,9 +142,9 @@ async def test_a_name_that_cannot_be_is_refused_before_any_card(bot: Bot) -> Non
         bot.config = config
         async with bot.open() as stage:
             asked = await stage.ask(asks("../../oidc/x", "y"))
-            assert (asked.cards, "is no name of a quick command" in asked.text) == ((), True)
+            assert (asked.cards, "is not a quick command's name" in asked.text) == ((), True)
             typed = await stage.ask("quick-command ../../oidc/x y")
-            assert (typed.status, "is no name" in typed.text) == ("failed", True)
+            assert (typed.status, "is not a quick command's name" in typed.text) == ("failed", True)
     assert bot.stackspot.requests == []
 
 
@@ -152,7 +152,7 @@ async def test_who_may_approve(bot: Bot) -> None:
     async with bot.open(policy=RIGHTS) as stage:
         (spend,) = (await stage.ask_message(on_slack(asks("translate-all"), "k1", STRANGER))).cards
         other = await stage.ask_message(on_slack(f"approve {spend.id}", "k2", MEMBER, thread="tU3"))
-        assert "somebody else's" in other.text
+        assert "Someone else requested" in other.text
         own = await stage.ask_message(on_slack(f"approve {spend.id}", "k3", STRANGER))
         assert own.text.startswith("Approved by Stan. Done.")
         refused = await stage.ask_message(on_slack(asks("close-month"), "k4", STRANGER))
@@ -177,11 +177,11 @@ async def test_a_failed_quick_command_is_reported(bot: Bot) -> None:
     async with bot.open() as stage:
         bot.stackspot.go(Run.of("RUNNING", "FAILURE"), Run.of("RUNNING", "FAILED"))
         failed = await stage.ask("quick-command explain x")
-        assert failed.text.startswith("StackSpot reports that it failed (FAILURE)")
+        assert failed.text.startswith("StackSpot reports a failure (FAILURE)")
         (card,) = (await stage.ask(asks("translate-all"))).cards
         done = await stage.ask(f"approve {card.id}")
         assert done.text.startswith(
-            "Approved by Ana. Failed; nothing was changed. StackSpot reports that it"
+            "Approved by Ana. No result. StackSpot reports a failure (FAILED)"
         )
         assert "undo" not in done.text
         near = await stage.ask("quick-command daily-sumary x")
@@ -195,7 +195,7 @@ async def test_an_answer_that_was_lost_is_never_asked_for_twice(bot: Bot) -> Non
         done = await stage.ask(f"approve {card.id}")
         assert "The result is unknown" in done.text
         typed = await stage.ask("quick-command explain two")
-        assert "not known whether `explain` was started" in typed.text
+        assert "I don't know whether `explain` started" in typed.text
     assert [bot.stackspot.count_executions(each) for each in ("one", "two")] == [1, 1]
 
 
@@ -207,7 +207,10 @@ async def test_stop_stops_waiting_and_says_what_goes_on(bot: Bot) -> None:
         assert (await stage.ask("stop")).text == "Stopped."
         answer = await stage.wait_for_answer(typed)
         assert answer.status == "stopped"
-        assert "`. StackSpot started it and may still finish it._" in answer.text
+        assert (
+            "Stopped waiting for `explain`. StackSpot started it and may still finish it."
+            in answer.text
+        )
         _, asked = await stage.send(asks("explain", "y"))
         await bot.stackspot.wait_for_requests("create", 2)
         await bot.stackspot.wait_for_requests("status", 2 + bot.stackspot.count("status"))
@@ -283,11 +286,11 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
         (card,) = (await stage.wait_for_answer(receipt)).cards
         refused = await stage.click(f"approve {card.id}", said)
         assert refused.code == "too_many"
-        assert "Your allowance is $0.50 a day; what is left of it, $0.10, is not" in refused.text
+        assert "Your limit is $0.50 a day. What is left ($0.10) is not" in refused.text
         (last, *_) = await stage.engine.changes.find_latest("web:C3")
         assert last.state == "open"
         told = await stage.ask(asks("explain", "four"))
-        assert told.text.startswith("You said: error: not run. Your allowance is $0.50 a day; ")
+        assert told.text.startswith("You said: error: not run. Your limit is $0.50 a day. ")
         rows = await budget.report("tool")
     assert {row["name"]: row["calls"] for row in rows} == {
         "quick-command explain": 1, "quick-command translate-all": 1,

@@ -66,8 +66,7 @@ async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:
         seq = await approve_run(stage, bot)
         assert (await stage.ask("stop")).text == "Stopped."
         assert (await answer(stage, seq)).text == (
-            "Approved by Ana. It is not known what came of it. "
-            f"Please look before you ask again. {LEFT}"
+            f"Approved by Ana. The result is unknown. Check the data before you ask again. {LEFT}"
         )
         assert (await stage.ask("stop")).text == "Nothing is running here."
         (card,) = await stage.engine.changes.find_latest("")
@@ -107,9 +106,7 @@ async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
         await stage.ask("stop")
         assert LEFT in (await answer(stage, first)).text
         told = (await answer(stage, second.seq)).text
-        assert told == (
-            "Approved by Ana. Failed; nothing was changed. It was stopped before it started."
-        )
+        assert told == ("Approved by Ana. No result. It was stopped before it started.")
     assert bot.stackspot.count("create") == 1
 
 

@@ -104,6 +104,6 @@ async def test_an_approved_run_can_be_stopped_and_leaves_its_card_whole(
     assert "is running" not in running["content"]
     await ana.say("stop")
     (left, *_) = await ana.wait_for_messages(
-        lambda seen: "no longer wait" in str(seen[0]["embeds"])
+        lambda seen: "I stopped waiting because" in str(seen[0]["embeds"])
     )
     assert left["embeds"][0]["title"] == "Run Translate everything"

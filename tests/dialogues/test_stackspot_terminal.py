@@ -149,8 +149,8 @@ async def ready(ponte: forker.Process) -> None:
 
 async def test_the_doctor_gets_a_token_and_shows_no_secret(ponte: Shell) -> None:
     _, out, err = await ponte("doctor")
-    assert f"ok    stackspot: it gives a token for the realm {REALM}" in out
-    assert "in ponte.toml: quick commands 1, agents 0" in out
+    assert f"ok    stackspot: it returns a token for the realm {REALM}" in out
+    assert "quick commands in ponte.toml: 1, agents: 0" in out
     ponte.stackspot.realms.clear()
     code, out, _ = await ponte("doctor")
     assert code == 1

@@ -148,7 +148,9 @@ async def test_forget_in_a_shared_place_asks_first(theatre: BotHome) -> None:
     async with theatre.open() as stage:
         await stage.ask("hello", shared=True)
         assert "forget yes" in (await stage.ask("forget", shared=True)).text
-        assert (await stage.ask("forget yes", shared=True)).text.startswith("Forgotten")
+        assert (await stage.ask("forget yes", shared=True)).text.startswith(
+            "Deleted this conversation (2 messages)."
+        )
 
 
 async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(

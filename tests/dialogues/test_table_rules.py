@@ -75,7 +75,7 @@ async def test_a_named_group_approves_instead_of_who_asked(theatre: BotHome) -> 
         assert "Approved by Cleo" in (await says(stage, f"approve {card.id}", "k3", CLERK)).text
         refused = await says(stage, f"undo {card.id}", "k4", MEMBER)
         assert refused.code == "forbidden"
-        assert "Taken back" in (await says(stage, f"undo {card.id}", "k5", CLERK)).text
+        assert "Undone (`" in (await says(stage, f"undo {card.id}", "k5", CLERK)).text
         await proposed_on_slack(stage, "k6", "table_create", rows=[ADA])
 
 

@@ -136,16 +136,16 @@ async def test_the_days_turns_are_counted_across_a_restart(theatre: BotHome) -> 
             assert answer.status == expected
             assert (await stage.ask("hello", person=BO)).status == expected
             assert (await stage.ask("help")).status == "done", "commands cost nothing"
-    assert "a day for each person is 2" in answer.text
+    assert "daily limit of 2 messages per person" in answer.text
 
 
 async def test_usage_tells_ones_own_and_all(theatre: BotHome) -> None:
     async with theatre.open(policy=allow_list()) as stage:
         await stage.ask("hello")
         await stage.ask("hello", person=BO)
-        assert "you: 1 turn, " in (text := (await stage.ask("usage", person=BO)).text)
-        assert "everybody" not in text
-        assert "everyone: 2 turns" in (await stage.ask("usage", person=OWNER)).text
+        assert "you: 1 message, " in (text := (await stage.ask("usage", person=BO)).text)
+        assert "everyone" not in text
+        assert "everyone: 2 messages" in (await stage.ask("usage", person=OWNER)).text
 
 
 async def test_what_is_not_set_up_is_told_as_a_failure(theatre: BotHome) -> None:

@@ -67,7 +67,7 @@ async def test_a_turn_is_charged_what_was_reserved(
     assert [answer.status for answer in answers] == ["done"] + ["failed"] * 11
     assert MAX_OUTPUT_TOKENS < tokens <= 20_000
     assert len(fake.used) == 1
-    assert "The amounts of 1 call are an estimate, the most that it can have cost" in told
+    assert "The cost of 1 call is an upper estimate" in told
 
 
 @every_level

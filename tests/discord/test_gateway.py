@@ -135,7 +135,9 @@ async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
         await house.close()
         discord.gateway.forget()
     told = [m["content"] for m in seen if "older messages" in m["content"]]
-    assert [words.split(" here")[0] for words in told] == ["I was away, and left 2 older messages"]
+    assert [words.split(" here")[0] for words in told] == [
+        "I was offline and didn't answer 2 older messages"
+    ]
 
 
 async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(

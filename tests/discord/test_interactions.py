@@ -141,7 +141,7 @@ async def test_a_file_may_be_as_large_as_the_interaction_says(
     discord.interactions.largest = 20 * 1024 * 1024
     large = await ana.slash("ask", prompt="call draw {}")
     await large.wait_until(lambda e: e.original and e.original["attachments"])
-    assert "does not fit" not in large.text
+    assert "is too large" not in large.text
 
 
 async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
@@ -240,7 +240,7 @@ async def test_a_long_answer_to_a_command_comes_with_a_file(
     open_house.model.script = {"tell me": [long]}
     exchange = await ana.slash("ask", prompt="tell me")
     await exchange.wait_until(lambda e: e.original and e.original["attachments"])
-    assert "The whole answer is in `answer.md`" in exchange.text
+    assert "The full answer is in `answer.md`" in exchange.text
     assert len(exchange.text) <= 2000
     assert not exchange.followups
 

@@ -199,7 +199,7 @@ async def test_a_closed_dm_is_given_up_and_told_of_later(
     await discord.wait_until(lambda: len(posts(discord)) == 1)
     ana.user.refuses_dms = False
     await ana.say("again")
-    answer = await ana.wait_for_text("I couldn't post my last answer here (")
+    answer = await ana.wait_for_text("couldn't post my last answer")
     assert "You said: again" in answer["content"]
     assert len(posts(discord)) == 2, "a refusal for good is not tried again"
 

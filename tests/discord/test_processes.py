@@ -42,7 +42,10 @@ async def test_ponte_run_with_discord_on(tmp_path: Path) -> None:
             while b"Ponte is ready" not in told:
                 assert not bot.at_eof(), told.decode()
                 told += await bot.readline()
-            assert b"only mentions are heard, since DISCORD_MESSAGE_CONTENT is off" in told
+            assert (
+                b"only sees messages that mention it, because DISCORD_MESSAGE_CONTENT is off"
+                in told
+            )
             assert b"voice" not in told, "its libraries are nothing that Ponte misses"
             await session.post(f"{control}/dm", json={"person": "Ana", "text": "help"})
             asked = {"person": "Ana", "until": "quick-command"}

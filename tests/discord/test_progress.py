@@ -222,7 +222,7 @@ async def test_a_very_long_answer_ends_in_a_file(house: DiscordPonte, ana: Disco
     house.model.script = {"tell me": [long]}
     await house.open()
     await ana.say("tell me")
-    last = await ana.wait_for_text("The whole answer is in `answer.md`")
+    last = await ana.wait_for_text("The full answer is in `answer.md`")
     await ana.discord.wait_until(lambda: last["attachments"])
     seen = ana.discord.world.messages_by(ana.discord.world.me.id)
     assert len(seen) == 4
@@ -239,7 +239,7 @@ async def test_a_wide_table_comes_as_records_and_a_long_one_as_a_file(
     house.model.script = {"show": [f"Your customers:\n\n{table}"]}
     await house.open()
     await ana.say("show")
-    answer = await ana.wait_for_text("57 more rows in `table-1.csv`")
+    answer = await ana.wait_for_text("57 more rows are in `table-1.csv`")
     await ana.discord.wait_until(lambda: answer["attachments"])
     assert "**id: 0**\nname: Ana 0\ncity: Lisboa" in answer["content"]
     assert "|" not in answer["content"]

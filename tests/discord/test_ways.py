@@ -142,7 +142,7 @@ async def test_what_came_while_it_was_away_is_answered_too(scene: Scene) -> None
     await scene.house.open()
     await scene.bob.wait_for_text("You said: two", scene.general)
     await scene.bob.wait_for_text(
-        "I was away, and left 1 older message here unanswered.", scene.general
+        "I was offline and didn't answer 1 older message here.", scene.general
     )
 
 

@@ -33,10 +33,10 @@ _WORDED = re.compile(r"[^{].*[^{}](\.|\)|: .+)", re.DOTALL)
 _NEVER = {"PlatformBusy", "PostRemoved", "Superseded", "TakenOver", "Draining", "RefusedForNow"}
 """Errors that nobody is shown (core/domain/errors.py)."""
 _FAILING = ("failing", "unsafe", "note")
-_NAMES = {"Health": 2, "Finding": 1}
+_NAMES = {"Health": 2, "SafetyFinding": 1}
 """How many arguments stand before the words."""
 NO_FAILURES = (
-    "Connects your team with", "What do you want to know?", "When this is undone", "note", "off",
+    "Connects your team with", "What do you want to know?", "If you undo this", "note", "off",
     "failing", "discord: everyone can chat", "the message content intent is granted",
     "only this machine can open the page, and it asks for a token", "no answer",
     "sends replies; other processes receive messages",

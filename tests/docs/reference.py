@@ -38,26 +38,28 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference.md"
 GROUP = re.compile(r"^# --- (.*)$|^#([A-Z_]+)=(.*)$", re.MULTILINE)
 TYPED: Mapping[str, tuple[str, str]] = {
-    "help": ("what can be typed", "everybody"),
-    "status": ("what is connected, and how it is", "everybody"),
-    "usage": ("what you used today and what is left; `usage channel`: each person of it",
-              "everybody; all of it, and `usage channel`: admins"),
-    "new": ("a fresh conversation; the old one stays readable",
-            "everybody; in shared places who began it, and admins"),
-    "forget": ("erase this conversation everywhere; in shared places `forget yes`",
-               "everybody; in shared places who began it, and admins"),
-    "stop": ("stop what is being done here",
-             "everybody; in shared places who asked for it, and admins"),
-    "changes": ("what was changed here", "everybody; at the terminal those of everywhere"),
-    "approvals": ("what waiting for you", "everybody"),
-    "approve": ("`approve ID`: have a proposal done", "Some approvals are no longer valid"),
-    "deny": ("`deny ID`: close a proposal", "Some approvals are no longer valid"),
-    "undo": ("`undo ID`: take a change back, for 7 days", "Some approvals are no longer valid"),
-    "why": ("`why ID`, `why TOOL`, `why RIGHT`: which rule decides", "everybody, of themselves"),
+    "help": ("show what you can type", "everyone"),
+    "status": ("show what is connected and its state", "everyone"),
+    "usage": ("show your usage today and what is left; `usage channel`: usage by person here",
+              "everyone; the usage of others: admins"),
+    "new": ("start a new conversation; the old one can still be read",
+            "everyone; in shared places the person who started it, and admins"),
+    "forget": ("delete this conversation everywhere; in shared places `forget yes`",
+               "everyone; in shared places the person who started it, and admins"),
+    "stop": ("stop what Ponte is doing here",
+             "everyone; in shared places the person who asked, and admins"),
+    "changes": ("list the changes made here; at the terminal, the changes of all places",
+                "everyone"),
+    "approvals": ("list the requests that wait for you", "everyone"),
+    "approve": ("`approve ID`: approve a request", "anyone who can approve it"),
+    "deny": ("`deny ID`: deny a request", "anyone who can approve it"),
+    "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),
+    "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule decides",
+            "everyone, about themselves"),
     "quick-command": ("`quick-command SLUG …`: run a quick command",
-                      "who has `spend`; one with `effect = \"write\"`: `propose` too"),
+                      "anyone with `spend`; for `effect = \"write\"`, `propose` too"),
 }  # fmt: skip
-"""What is typed in a chat → what it does, and who may."""
+"""For each command in a chat: what it does, and who can use it."""
 Row = Sequence[str]
 
 
@@ -84,8 +86,9 @@ def _table(head: Row, rows: Iterator[Row] | Sequence[Row]) -> list[str]:
 
 def _settings() -> Iterator[str]:
     yield (
-        "From the environment or the file `.env` of the folder that Ponte is started in; the "
-        "environment wins. [.env.example](../.env.example) is that file to copy, in this order."
+        "Ponte reads settings from the environment and from the file `.env` in the folder it is "
+        "started in. The environment wins. [.env.example](../.env.example) is a file to copy, with "
+        "the settings in this order."
     )
     rows: list[Row] = []
     known = dict(Settings.model_fields)
@@ -111,10 +114,10 @@ def _inside(annotation: object) -> Iterator[object]:
 
 def _file() -> Iterator[str]:
     yield (
-        "Every key may be left out but those without a default. Unknown keys and wrong values are "
-        "refused, with the line. `ponte reload` and SIGHUP take it over without dropping an "
-        "answer; what belongs to an integration (`[slack]`, `[discord]`) and `[links]` counts from "
-        "the next start. A file with all of it: [ponte.toml.example](../ponte.toml.example)."
+        "Keys with a default are optional. Ponte rejects unknown keys and wrong values, and names "
+        "the line. `ponte reload` and SIGHUP apply the file without interrupting any answer. "
+        "Changes to integrations (`[slack]`, `[discord]`) and `[links]` need a restart. "
+        "[ponte.toml.example](../ponte.toml.example) shows every key."
     )
     for path, kind in sections():
         yield from ("", f"### `{path}`", "", _first(kind.__doc__ or ""), "")
@@ -238,8 +241,8 @@ def _first(docstring: str) -> str:
 
 def _shell() -> Iterator[str]:
     yield (
-        "Exit codes: 0 done, 1 a worded failure, 2 wrong usage or settings. `--help` after each "
-        "says the same in the language of `PONTE_LOCALE`."
+        "Exit codes: 0 success, 1 a failure with a message, 2 wrong usage or settings. Add "
+        "`--help` to a command to read this in the language of `PONTE_LOCALE`."
     )
     yield ""
     yield from _table(("command", "what it does"), list(_commands(typer.main.get_command(cli))))
@@ -270,8 +273,9 @@ def _option(parameter: Any) -> tuple[str, str]:
 
 def _chat() -> Iterator[str]:
     yield (
-        "Alone in a message, bare or after `/` or `!`. The English word holds for everybody; the "
-        "others for who has that language, with or without their accents."
+        "Type a command alone in a message, with or without `/` or `!` before it. Everyone can "
+        "use the English words. People whose language is Portuguese or French can also use the "
+        "translated words, with or without accents."
     )
     yield ""
     rows: list[Row] = []
@@ -279,9 +283,9 @@ def _chat() -> Iterator[str]:
         what, who = TYPED[name]
         words = [_in_language(name, locale) for locale in TRANSLATED]
         rows.append((f"`{name}`", *words, what, who))
-    yield from _table(("English", *TRANSLATED, "what it does", "who may"), rows)
+    yield from _table(("English", *TRANSLATED, "what it does", "who can use it"), rows)
     yield ""
-    yield "A message that is one fenced Python block alone runs it: who has the right `code`."
+    yield "A message that is only a fenced Python block runs it. This needs the permission `code`."
 
 
 def _in_language(name: str, locale: str) -> str:
@@ -301,8 +305,8 @@ def routes() -> list[Route]:
 
 def _http() -> Iterator[str]:
     yield (
-        "Who asks shows a token, but where it says so; bodies and errors stand in "
-        "[http-api.md](http-api.md)."
+        "Requests need a token unless the table says otherwise. [http-api.md](http-api.md) "
+        "describes bodies and errors."
     )
     yield ""
     rows: list[Row] = []
@@ -310,20 +314,22 @@ def _http() -> Iterator[str]:
         for method in sorted((route.methods or set()) - {"HEAD"}):
             who = "token"
             if route.path in OPEN_PATHS | HEALTH_PATHS or route.path.startswith(ASSETS_PREFIX):
-                who = "anybody"
+                who = "anyone"
             elif route.path.startswith("/operator/"):
-                who = "terminal: anyone who can open the socket in the data folder"
+                who = "the socket in the data folder"
             words = _first(route.endpoint.__doc__ or "")
             if not words:
                 words = f"{OPERATIONS[method, route.path].summary}."
             rows.append((f"`{method} {route.path.replace(':path', '')}`", who, words))
-    rows.append(("`POST /slack/events`", "Slack's signature", "Slack over HTTP, where it is on."))
+    rows.append(
+        ("`POST /slack/events`", "Slack's signature", "Slack over HTTP, if it is turned on.")
+    )
     yield from _table(("request", "who", "answer"), rows)
 
 
 def _metrics() -> Iterator[str]:
-    yield "At `/metrics`, each process's own unless it says otherwise; beside them those of the"
-    yield "process itself (`process_…`, `python_info`)."
+    yield "Each process shows its own metrics at `/metrics`, unless the table says otherwise. The"
+    yield "metrics of the Python process (`process_…`, `python_info`) are there too."
     yield ""
     rows: list[Row] = [
         (

@@ -13,8 +13,8 @@ QUOTED = [" ".join(one.split()) for one in re.findall(r"“([^”]+)”", TEXT)]
 GENERAL = {
     "NAME: write …", "ponte.toml:12: …", "The file .env cannot be read (…)",
     "Ponte answered with HTTP …",
-    "… stands in …/.env, but … is set in the environment",
-    "Your request did not come in time.", "operation_timeout", "This interaction failed",
+    "… is in …/.env, but … is set in the environment",
+    "The request took too long to arrive.", "operation_timeout", "This interaction failed",
     "The application did not respond",
 }  # fmt: skip
 """Words that are made without a catalogue, or are a platform's own."""

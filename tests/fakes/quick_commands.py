@@ -44,7 +44,9 @@ class RegisteredCommands:
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         known = {one.slug: one for one in self.commands}
         if slug in self.elsewhere:
-            raise NotAllowed("` can't be run here", slug=slug)
+            raise NotAllowed(
+                "`{slug}` can't be run here. Its places are set in ponte.toml (`where`).", slug=slug
+            )
         if slug in known:
             return known[slug]
         near = difflib.get_close_matches(slug, known, 1) or list(known)

@@ -112,9 +112,7 @@ async def test_a_blocked_person_is_told_alone(make: Make, fake: FakeOpenAI, leve
     )
     fake.say(blocked)
     model = await make(level, official=True)
-    with pytest.raises(
-        PersonRefused, match=("The model's server won't answer you because of earlier")
-    ):
+    with pytest.raises(PersonRefused, match="won't answer you"):
         await Talk(model).say("hello")
     assert refusals(fake) == 1
     assert await Talk(model).say("hello")

@@ -174,7 +174,7 @@ async def test_a_conversation_that_cannot_be_mended_ends(make: Make, fake: FakeO
         status=400, message="No tool output found for function call call_1.", times=0
     )  # fmt: skip
     fake.say(refusal)
-    with pytest.raises(Exception, match="The model's server rejected the request ("):
+    with pytest.raises(Exception, match="rejected the request"):
         await talk.say("hello")
     assert count_conversations(fake) <= 12
 

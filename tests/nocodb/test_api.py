@@ -273,7 +273,7 @@ async def test_a_viewer_reads_and_writes_nothing(place: Place) -> None:
         )
     assert await api.count_rows(at) == 30
     other = await refusal(api.list_tables(place.other))
-    assert (other.code, "invite" in str(other)) == ("nocodb_forbidden", True)
+    assert (other.code, "Invite that user" in str(other)) == ("nocodb_forbidden", True)
 
 
 async def test_unknown_tokens_bases_and_tables_are_reported(place: Place) -> None:

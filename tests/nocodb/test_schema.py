@@ -170,7 +170,9 @@ async def test_an_unknown_name_gets_a_suggestion(schemas: Schemas) -> None:
     )  # fmt: skip
     assert (await refusal(schemas.describe_table("xyz"))).hint == "Customers, Orders, Readings"
     table = await schemas.describe_table("Customers")
-    with pytest.raises(NocoError, match="The table Customers has no field 'Statos'") as caught:
+    with pytest.raises(
+        NocoError, match="Field 'Statos' not found in the table Customers"
+    ) as caught:
         table.field("Statos")
     assert caught.value.hint.startswith("did you mean 'Status'")
 
@@ -282,7 +284,7 @@ async def test_tables_of_a_database_that_nocodb_did_not_make_have_no_times(
         (filled.OWNER, "", "several_bases", "NOCODB_BASE_ID to one of: pcrmfake (CRM), parchive"),
         (filled.NOBODY, "", "no_base", "NocoDB shows no base"),
         (filled.OWNER, "pnope", "wrong_base", "NOCODB_BASE_ID"),
-        (filled.VIEWER, filled.ARCHIVE, "nocodb_forbidden", "invite"),
+        (filled.VIEWER, filled.ARCHIVE, "nocodb_forbidden", "Invite that user"),
         ("wrong", "", "nocodb_token", "NOCODB_TOKEN"),
     ],
 )

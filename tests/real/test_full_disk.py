@@ -62,4 +62,4 @@ async def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path) -> No
 
 
 async def test_the_refusal_tells_that_it_was_not_taken() -> None:
-    assert "did not take it" in NotStored().words()
+    assert "I couldn't save your message" in NotStored().words()

@@ -107,7 +107,7 @@ async def test_a_restart_between_proposal_and_approval(tmp_path: Path, real_noco
         assert (await here.clicks("approve", card["id"]))["state"] == "done"
         assert order(real_nocodb, base, 12)["Paid"] is False
     async with page(given) as here:
-        assert "Taken back" in (await here.clicks("undo", card["id"]))["text"]
+        assert "Undone" in (await here.clicks("undo", card["id"]))["text"]
         assert order(real_nocodb, base, 12)["Paid"] is True
 
 
@@ -119,14 +119,14 @@ async def test_the_operators_file(tmp_path: Path, real_nocodb: Seeded) -> None:
     async with page(given) as here:
         assert "Order" not in (await here.says("list tables"))["response"]
         assert "Order" not in (await here.says("show customers where Id is 1"))["response"]
-        assert "There is no table 'orders' here" in (await here.says("show orders"))["response"]
+        assert "Table 'orders' not found." in (await here.says("show orders"))["response"]
         row = '{"table": "Customers", "rows": [{"Name": "Ada"}]}'
         (card,) = (await here.says(f"/nocodb nocodb_create {row}"))["cards"]
         assert (card["state"], "New rows: 31." in card["text"]) == ("done", True)
     file.write_text('[tables.Ordres]\naccess = "hidden"\n')
     code, told = await doctor(given)
     assert code == 1
-    assert "rules for tables that are not there, which protect nothing: Ordres" in told
+    assert "do not exist and so protect nothing: Ordres" in told
 
 
 async def test_doctor(tmp_path: Path, real_nocodb: Seeded) -> None:

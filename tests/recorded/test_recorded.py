@@ -163,7 +163,9 @@ async def test_the_cards_on_slack(here: Found) -> None:
     slack, alice, bob, bea = here.slack, *map(here.person, ("Alice", "Bob", "Bea"))
     card, denied, undo = map(here.post, ("approve", "deny", "undo"))
     slack.click(bob, card, "Approve")
-    await slack.wait_until(lambda: any("somebody else's" in p.visible_text for p in _private(here)))
+    await slack.wait_until(
+        lambda: any("Someone else requested" in p.visible_text for p in _private(here))
+    )
     slack.click(alice, card, "Approve")
     slack.click(alice, denied, "Deny")
     slack.click(alice, undo, "Undo")
@@ -214,7 +216,7 @@ async def test_the_cards_on_discord(here: Found) -> None:
     card, denied, undo = map(here.message, ("approve", "deny", "undo"))
     refused = await bo.click(card, "Approve")
     await refused.wait_until(
-        lambda e: e.followups and "somebody else's" in e.followups[0]["content"]
+        lambda e: e.followups and "Someone else requested" in e.followups[0]["content"]
     )
     for pressed, label in ((card, "Approve"), (denied, "Deny"), (undo, "Undo")):
         await (await ana.click(pressed, label)).wait_for_ack()
@@ -272,7 +274,7 @@ async def test_the_page_by_the_cookie_that_a_browser_kept(here: Found) -> None:
     assert {cards[names[f"page {name}"]]["state"] for name in ("approve", "deny")} == {"open"}
     late = {"action": "approve", "conversation": "work"}
     told = (await page.post(f"/cards/{names['page expired']}", json=late)).json()
-    assert "has expired" in told["text"]
+    assert "expired because no one approved it" in told["text"]
     for name, action, state in (
         ("approve", "approve", "done"), ("deny", "deny", "denied"), ("undo", "undo", "undone"),
     ):  # fmt: skip

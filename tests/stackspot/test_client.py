@@ -93,7 +93,7 @@ async def test_a_failed_execution_raises_an_error(
     error = await error_of(stackspot.run("echo", "a"))
     assert error.code == "failed"
     assert str(error) == (
-        f'StackSpot reports that it failed ({state}) at the step "Read", and gives no reason.'
+        f'StackSpot reports a failure ({state}) in the step "Read", without a reason.'
     )
 
 
@@ -141,7 +141,7 @@ async def test_what_is_no_json_is_told_and_not_sent(
     stackspot: StackSpot, fake: FakeStackSpot, input: str | dict[str, object]
 ) -> None:
     error = await error_of(stackspot.run("echo", input))
-    assert (error.code, "no JSON" in str(error)) == ("bad_input", True)
+    assert (error.code, "can't be sent as JSON" in str(error)) == ("bad_input", True)
     error = await error_of(stackspot.ask_agent("01AGENT", "\ud800"))
     assert error.code == "bad_input"
     assert fake.requests == []

@@ -40,8 +40,8 @@ async def test_no_such_command_and_no_such_agent(fake: FakeStackSpot, stackspot:
     command = await error_of(stackspot.run("ecko", "a"))
     agent = await error_of(stackspot.ask_agent("01NOBODY", "a"))
     assert (command.code, agent.code) == ("unknown_command", "unknown_agent")
-    assert str(command).startswith("StackSpot knows no quick command `ecko` for our account.")
-    assert str(agent).startswith("StackSpot knows no agent 01NOBODY for our account.")
+    assert str(command).startswith("StackSpot found no quick command `ecko` for this account.")
+    assert str(agent).startswith("StackSpot found no agent 01NOBODY for this account.")
 
 
 async def test_an_execution_that_is_gone(fake: FakeStackSpot, stackspot: StackSpot) -> None:

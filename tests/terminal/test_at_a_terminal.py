@@ -181,9 +181,9 @@ async def test_a_person_who_has_read_of_a_failure_leaves_with_0(
     house: WebPonte, tmp_path: Path
 ) -> None:
     async def script(turn: Turn) -> Answer:
-        return Answer("The model's server is not responding", "failed", code="model_down")
+        return Answer("The model's server is not responding.", "failed", code="model_down")
 
     house.script = script
     async with at_a_terminal(house, tmp_path) as terminal:  # looks at the exit code
         terminal.type("hello\r")
-        await terminal.until("does not answer")
+        await terminal.until("is not responding")

@@ -86,13 +86,13 @@ async def test_a_pipe_whose_message_failed_exits_1(house: WebPonte, tmp_path: Pa
 
     async def script(turn: Turn) -> Answer:
         if "down" in turn.message.text:
-            return Answer("The model's server is not responding", "failed", code="model_down")
+            return Answer("The model's server is not responding.", "failed", code="model_down")
         if "stop" in turn.message.text:
             return Answer("_Stopped._", "stopped")
         return Answer("Yes.")
 
     house.script = script
-    down = "The model's server is not responding"
+    down = "The model's server is not responding.\n"
     assert await run_piped(house, "down\n") == (1, down)
     assert await run_piped(house, "down\nup\n") == (1, f"{down}Yes.\n"), (
         "the rest is asked all the same"
@@ -249,7 +249,8 @@ async def test_what_is_refused_is_told_and_the_talk_goes_on(house: WebPonte) -> 
     code, out = await run_piped(house, f"{'x' * 2_000_000}\nnext\n")
     assert code == 1, "one message was refused"
     assert out.splitlines() == [
-        "That is too large: 1.9 MiB. The limit is 1.9 MiB. Shorten it, or send it as a file.",
+        "That is too large: 1.9 MiB. The limit is 1.9 MiB. "
+        "Send a smaller file, or send long text as a file.",
         "You said: next",
     ]
 

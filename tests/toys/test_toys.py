@@ -160,7 +160,7 @@ def test_their_settings_are_refused_as_all_are(
     monkeypatch.setenv("SHELF", "perhaps")
     with pytest.raises(SettingsError) as caught:
         load(hall.faces)
-    assert "'cork:7' names nobody; write slack:ID, discord:ID, cork:ID or *" in str(caught.value)
+    assert "'cork:7' is not valid; write slack:ID, discord:ID, cork:ID or *" in str(caught.value)
     assert "SHELF: write one of 'on' or 'off'." in str(caught.value)
     (tmp_path / "ponte.toml").write_text("[cork]\nlimits = 3\n")
     with pytest.raises(SettingsError, match=r"2: 'limits' is not known here; known are limit\."):

@@ -154,12 +154,12 @@ async def test_text_that_does_not_go_on_is_told_whole_at_the_end(
     async def changes_its_mind(turn: Turn) -> Answer:
         await show(house, turn, "I will change that row.")
         await show(house, turn, "Let me")
-        return Answer("One change waiting for you.")
+        return Answer("One change waits for you.")
 
     house.script = changes_its_mind
     async with ai.responses.stream(model="ponte", input="Hello") as stream:
         got = await stream.get_final_response()
-    assert got.output_text == "I will change that row.\n\nOne change waiting for you."
+    assert got.output_text == "I will change that row.\n\nOne change waits for you."
 
 
 async def test_a_response_goes_on_from_the_one_before(
@@ -171,10 +171,7 @@ async def test_a_response_goes_on_from_the_one_before(
     one, two = (row.message for row in house.rows.values())
     assert one.address == two.address
     assert ([quote.text for quote in one.brought], two.brought) == (["Be brief."], ())
-    with pytest.raises(
-        openai.BadRequestError,
-        match=("You can only continue from the last answer of a conversation."),
-    ):
+    with pytest.raises(openai.BadRequestError, match="only continue from the last answer"):
         await ai.responses.create(input="Three", previous_response_id=first.id)
 
 
@@ -255,9 +252,7 @@ async def test_files_come_in_as_data_and_are_never_fetched(
     assert kept == [b"\x89PNG one pixel", b"%PDF-1.7"]
     for url in ("http://127.0.0.1/x.png", "https://example.com/x.png", "file:///etc/passwd"):
         part: ChatCompletionContentPartImageParam = {"type": "image_url", "image_url": {"url": url}}
-        with pytest.raises(
-            openai.BadRequestError, match=("Ponte does not download files from links")
-        ):
+        with pytest.raises(openai.BadRequestError, match="does not download files"):
             await ai.chat.completions.create(
                 model="ponte",
                 messages=[{"role": "user", "content": [part]}],
@@ -493,7 +488,7 @@ async def test_cards_and_files_come_as_text_with_their_address(
     assert got.output_text == (
         "One change waits.\n\n**Change a row in Leads** (open)\n\nIn Leads.\n"
         "- Name: Ada\n- Status: Lead → Won\n\n"
-        f"Decide on it on the page: {page}\n\nreport.csv: {house.web.address}/files/f1"
+        f"Decide on the page: {page}\n\nreport.csv: {house.web.address}/files/f1"
     )
 
 
@@ -530,7 +525,7 @@ async def test_nobody_comes_into_another_s_conversation(
 
 async def test_a_message_cannot_name_two_conversations(ai: openai.AsyncOpenAI) -> None:
     first = await ai.responses.create(input="One", extra_headers={"X-Ponte-Conversation": "a"})
-    with pytest.raises(openai.BadRequestError, match="two conversations"):
+    with pytest.raises(openai.BadRequestError, match="different conversations"):
         await ai.responses.create(
             input="Two", previous_response_id=first.id,
             extra_headers={"X-Ponte-Conversation": "b"},

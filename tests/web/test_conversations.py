@@ -111,8 +111,8 @@ async def test_only_the_last_answered_message_is_asked_again(
 async def test_words_are_in_the_language_that_is_asked_for(house: WebPonte) -> None:
     house.script = lambda turn: _answer(turn.message.locale)
     for language, words in (
-        ("pt-BR", "Não há conversa aqui"),
-        ("fr", "Il n'y a pas de conversation"),
+        ("pt-BR", "Não encontrei: conversa."),
+        ("fr", "Introuvable\N{NO-BREAK SPACE}: conversation."),
     ):
         async with house.client(**{"Accept-Language": language}) as client:
             refused = await client.get("/conversations/none/export")

@@ -47,7 +47,7 @@ def test_without_tokens_the_bars_are_turns() -> None:
     today = datetime.now(UTC).date()
     drawn = render_page([(today, {"turns": 4, "input": 0, "output": 0, "cost": None})])
     assert 'height="142.0"' in drawn
-    assert "<figcaption>turns (≤ 4)</figcaption>" in drawn
+    assert "<figcaption>messages (≤ 4)</figcaption>" in drawn
 
 
 def test_amounts_that_are_estimates_are_told_under_the_table() -> None:
@@ -55,4 +55,4 @@ def test_amounts_that_are_estimates_are_told_under_the_table() -> None:
     row = {"turns": 4, "input": 5, "output": 5, "cost": 0.5}
     assert "estimate" not in render_page([(today, {**row, "estimated": 0})])
     drawn = render_page([(today, {**row, "estimated": 2}), (today, {**row, "estimated": 1})])
-    assert "<p>The amounts of 3 calls are an estimate, the most that they can have cost" in drawn
+    assert "<p>The costs of 3 calls are upper estimates" in drawn

@@ -146,8 +146,8 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         finally:
             await client.close()
         words = say(
-            "it returns a token for the realm {realm}; in ponte.toml: {count} quick commands, "
-            "{total} agents", realm=deps.own.stackspot_realm, count=len(config.quick_commands),
+            "it returns a token for the realm {realm}; quick commands in ponte.toml: {count}, "
+            "agents: {total}", realm=deps.own.stackspot_realm, count=len(config.quick_commands),
             total=len(config.known_agents),
         )  # fmt: skip
         return [Health("stackspot", "on", words)]

@@ -195,7 +195,8 @@ def _header(block: Json) -> None:
 
 
 _CHECKS = {"section": _section, "markdown": _markdown, "context": _context, "actions": _actions,
-           "input": _input, "header": _header, "rich_text": _rich_text, "table": _table}  # fmt: skip
+           "input": _input, "header": _header, "rich_text": _rich_text,
+           "table": _table}  # fmt: skip
 
 
 def _check_text(text: Json, limit: int, kind: str = "") -> None:

@@ -110,4 +110,4 @@ async def test_several_rows_share_a_table_and_nothing_is_said_twice(
     await expect(third.locator("ins")).to_have_text(["Ada", "new"] * 2)
     await first.get_by_role("button", name="Approve").click()
     await expect(first.locator(".words")).to_have_text("Done.")
-    await expect(first.locator(".note")).to_have_text("undo abc234 takes it back.")
+    await expect(first.locator(".note")).to_have_text("To undo it, type undo abc234.")

@@ -37,7 +37,7 @@ async def test_the_button_is_hidden_without_quick_commands(house: WebPonte, page
 
 async def test_inputs_are_fields_of_their_kind(house: WebPonte, page: Page) -> None:
     await open_commands(house, page, ECHO, REPORT)
-    await page.get_by_label("Quick command").select_option("Report")
+    await page.get_by_label("Quick command", exact=True).select_option("Report")
     await page.get_by_role("button", name="Run").click()
     await expect(page.locator("#quick-form")).to_be_visible()  # the title is required
     await page.get_by_label("title (required)").fill('A "big" one\\\nwith two lines')
