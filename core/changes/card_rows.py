@@ -7,6 +7,7 @@ only draw: each row as its name and its changed fields, or all rows as one table
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -81,10 +82,10 @@ class CardTable:
 
 
 def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
-    """Return the rows of the card as stored: `name`, `name_field`, `before`, `after`, and `changes`
-    with the formatted values of the fields that differ."""
-    view = change.draft.view
-    return tuple(_build_row(steps, view) for steps in group_steps(change)[:MAX_CHANGE_ROWS_SHOWN])
+    """Return the rows of the card as stored: `id`, `name`, `name_field`, the raw values `before`
+    and `after`, and `changes` with the formatted values of the fields that differ."""
+    groups = group_steps(change)[:MAX_CHANGE_ROWS_SHOWN]
+    return tuple(_build_named_rows(groups, change.draft.view))
 
 
 def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
@@ -115,11 +116,9 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
 
 def name_rows(change: Change, steps: Sequence[ChangeStep]) -> list[str]:
     """Return the names of the rows that these steps write, without duplicates."""
-    names = []
-    for group in group_steps(change):
-        if any(step in steps for step in group):
-            row = _build_row(group, change.draft.view)
-            names.append(row["name"])
+    groups = group_steps(change)
+    rows = zip(groups, _build_named_rows(groups, change.draft.view), strict=True)
+    names = [row["name"] for group, row in rows if any(step in steps for step in group)]
     return list(dict.fromkeys(name for name in names if name))
 
 
@@ -130,6 +129,18 @@ def group_steps(change: Change) -> Sequence[Sequence[ChangeStep]]:
         key = step.write.id if change.draft.kind != "create" else ""
         rows.setdefault(key or f"step {step.number}", []).append(step)
     return list(rows.values())
+
+
+def _build_named_rows(
+    groups: Sequence[Sequence[ChangeStep]], view: TargetView
+) -> list[dict[str, Any]]:
+    """Return the rows. Where several have one name, their ids follow it."""
+    rows = [_build_row(steps, view) for steps in groups]
+    count = Counter(row["name"] for row in rows)
+    for row in rows:
+        if count[row["name"]] > 1 and row["id"]:
+            row["name"] = f"{row['name']} ({row['id']})"
+    return rows
 
 
 def _build_row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
@@ -149,13 +160,14 @@ def _build_row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
     if not name or name == NO_VALUE:
         field, name = (view.key, id) if id else ("", "")
     return {
+        "id": to_one_line(id, MAX_NAME_CHARACTERS),
         "name": to_one_line(name, MAX_NAME_CHARACTERS),
         "name_field": field,
         "before": before,
         "after": after,
         "changes": [
             {"field": change.field, "before": change.before, "after": change.after}
-            for change in _compare(before, after, field, view.formats)
+            for change in _compare(before, after, field, view)
         ],
     }
 
@@ -169,7 +181,7 @@ def _read_row(row: Mapping[str, Any]) -> CardRow:
     before, after = row.get("before"), row.get("after")
     field = _name_field(before, after, TargetView())
     name = _format((before or after or {}).get(field), "") if field else ""
-    return CardRow(name, field, tuple(_compare(before, after, field, {})))
+    return CardRow(name, field, tuple(_compare(before, after, field, TargetView())))
 
 
 def _name_field(before: Cells | None, after: Cells | None, view: TargetView) -> str:
@@ -183,10 +195,11 @@ def _name_field(before: Cells | None, after: Cells | None, view: TargetView) -> 
 
 
 def _compare(
-    before: Cells | None, after: Cells | None, name_field: str, formats: Mapping[str, str]
+    before: Cells | None, after: Cells | None, name_field: str, view: TargetView
 ) -> list[FieldChange]:
     """Return the fields that differ. Of a row that exists only before or only after, all fields
-    with a value except the one that names it."""
+    with a value except the one that names it. Of a link field, the added and removed links."""
+    formats = view.formats
     if before is None or after is None:
         row, is_new = (after, True) if before is None else (before, False)
         changes = []
@@ -199,7 +212,7 @@ def _compare(
     return [
         FieldChange(
             field,
-            _format(before.get(field), formats.get(field)),
+            None if field in view.link_fields else _format(before.get(field), formats.get(field)),
             _format(after.get(field), formats.get(field)),
         )
         for field in dict.fromkeys([*before, *after])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, build_rows, group_steps, name_rows
@@ -128,11 +128,11 @@ def build_title(change: Change) -> str:
 
 
 def describe_outcome(change: Change, count: int = 1) -> str:
-    """Return sentences about the decision and its result. `count`: how many people must approve
-    it."""
+    """Return sentences about the decision and its result, without values of the rows. `count`: how
+    many people must approve it."""
     if change.state == "open" and change.consents:
         return _approvals(change, count)
-    return " ".join(_outcome(change))
+    return " ".join(_outcome(change, shows_names=False))
 
 
 def describe_proposals(count: int) -> str:
@@ -154,7 +154,7 @@ def build_model_note(change: Change) -> str:
         return _run_note(change, outcome)
     count, table = len(group_steps(change)), clip_line(change.draft.title)
     what = f"{change.draft.kind} {count} row(s) in {table!r}"
-    ids = _ids(change.written_steps) if change.draft.kind == "create" else ""
+    ids = _ids(change, change.written_steps) if change.draft.kind == "create" else ""
     lines = [f"Proposal {change.id} ({what}): {outcome}"]
     lines += [f"Row ids: {ids}."] if ids else []
     return NOTE_TEMPLATE.format(words=" ".join(lines))
@@ -205,7 +205,7 @@ def _run_note(change: Change, told: str) -> str:
 def _sentences(change: Change, deciders: str, needs_admin: bool, needed: int) -> list[str]:
     """Return the sentences on the card."""
     if change.state != "open":
-        return _outcome(change)
+        return _outcome(change, shows_names=True)
     asker = change.proposal.asker
     said = [say("Requested by {name}.", name=clip_line(asker.name or asker.id))]
     if len(group_steps(change)) > MAX_CHANGE_ROWS_SHOWN:
@@ -238,8 +238,9 @@ def _approvers(change: Change) -> str:
     return ", ".join(clip_line(person.name or person.id) for person in given) or "?"
 
 
-def _outcome(change: Change) -> list[str]:
-    """Return the sentences about the decision and its result."""
+def _outcome(change: Change, *, shows_names: bool) -> list[str]:
+    """Return the sentences about the decision and its result. Rows are given by their names or by
+    their ids: names are values of the table, which not everybody may see."""
     values: dict[str, Any] = {
         "name": _decider(change), "done": count_written_rows(change),
         "count": len(group_steps(change)), "undo": change.undone_by,
@@ -256,7 +257,7 @@ def _outcome(change: Change) -> list[str]:
     said.append(say(_DONE[change.state], **values))
     if change.state == "applying":
         return said
-    said += _faults(change)
+    said += _faults(change, _names if shows_names else _ids)
     if change.proposal.undoes and change.written_steps:
         said += _note(change)
     if change.undone_by and change.state != "undone":
@@ -280,7 +281,7 @@ def _explain_no_undo(change: Change) -> list[str]:
     return []
 
 
-def _faults(change: Change) -> list[str]:
+def _faults(change: Change, list_rows: Callable[[Change, Sequence[ChangeStep]], str]) -> list[str]:
     """Return one sentence for each kind of failure among the rows, with the first explanation of
     it."""
     said = []
@@ -289,7 +290,7 @@ def _faults(change: Change) -> list[str]:
         if state == "done":
             steps = [step for step in steps if step.words]
         if steps:
-            rows = _names(change, steps) or plural(
+            rows = list_rows(change, steps) or plural(
                 "{count} of the new rows", "{count} of the new rows", len(steps)
             )
             words = next((step.words for step in steps if step.words), "")
@@ -314,7 +315,7 @@ def _names(change: Change, steps: Sequence[ChangeStep]) -> str:
     return _join(name_rows(change, steps))
 
 
-def _ids(steps: Sequence[ChangeStep]) -> str:
+def _ids(change: Change, steps: Sequence[ChangeStep]) -> str:
     """Return the ids of these rows as text, at most `MAX_LISTED_ROWS` of them."""
     return _join(list(dict.fromkeys(clip_line(s.write.id, 40) for s in steps if s.write.id)))
 
