@@ -337,7 +337,7 @@ def _sentences(
         said.append(say("Showing the first {count}.", locale, count=MAX_CHANGE_ROWS_SHOWN))
     said += _note(change, locale)
     if deciders:
-        said.append(say("Can decide: {names}.", locale, names=deciders))
+        said.append(say("Who can decide: {names}.", locale, names=deciders))
     elif change.proposal.has_named_approvers:
         said.append(say("A designated approver must approve it.", locale))
     elif needs_admin:
