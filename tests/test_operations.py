@@ -103,8 +103,9 @@ def test_each_command_does_what_is_said(machine: Path) -> None:
 
 
 def test_what_is_said_of_postgres_is_what_ponte_says() -> None:
-    dump, restore = re.findall(r"`(pg_[^`]+)`", str(StoredInPostgres()))
-    assert dump in TEXT
+    backup, restore = re.findall(r"`((?:umask|pg_)[^`]+)`", str(StoredInPostgres()))
+    umask, dump = backup.split("; ")
+    assert re.search(rf"^{umask} .*\n{re.escape(dump)}$", TEXT, re.MULTILINE)
     assert restore.replace("DATABASE_URL", "RESTORED_URL") in TEXT
 
 

@@ -212,7 +212,7 @@ def _sentences(change: Change, deciders: str, needs_admin: bool, needed: int) ->
         said.append(say("Showing the first {count}.", count=MAX_CHANGE_ROWS_SHOWN))
     said += _note(change)
     if deciders:
-        said.append(say("Can decide: {names}.", names=deciders))
+        said.append(say("Who can decide: {names}.", names=deciders))
     elif change.proposal.has_named_approvers:
         said.append(say("A designated approver must approve it."))
     elif needs_admin:

@@ -92,7 +92,7 @@ async def test_a_shared_post_keeps_its_buttons_and_names_who_can_decide(theatre:
     async with bot(theatre, table, policy=rights()) as stage:
         own = await in_slack(stage, UPDATE, "k1", shared=True)
         assert own.actions == BOTH
-        assert own.text.endswith("Can decide: Mia, an admin.")
+        assert own.text.endswith("Who can decide: Mia, an admin.")
         admins = await in_slack(stage, DELETE, "k2", shared=True)
         assert admins.actions == BOTH
         assert admins.text.endswith("An admin must approve it.")
@@ -102,7 +102,7 @@ async def test_a_direct_message_shows_only_what_may_be_used_there(theatre: BotHo
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=rights()) as stage:
         own = await in_slack(stage, UPDATE, "k1", shared=False)
-        assert (own.actions, "Can decide:" in own.text) == (BOTH, False)
+        assert (own.actions, "Who can decide:" in own.text) == (BOTH, False)
         admins = await in_slack(stage, DELETE, "k2", shared=False)
         assert admins.actions == ("deny",)
         boss = await in_slack(stage, DELETE, "k3", shared=False, who=BOSS)
@@ -121,10 +121,10 @@ async def test_a_card_names_the_approvers_of_its_table(theatre: BotHome, shared:
         unnamed = await in_slack(stage, UPDATE, "k1", shared)
         knows_names(stage)
         named = await in_slack(stage, UPDATE, "k2", shared, OTHER)
-    who = "Can decide: clerks, {}Otto, an admin."
+    who = "Who can decide: clerks, {}Otto, an admin."
     assert who.format("finance-team, Cleo, ") in named.text
     assert named.actions == unnamed.actions == BOTH
-    assert "Can decide: clerks, Mia, other designated approvers, an admin." in unnamed.text
+    assert "Who can decide: clerks, Mia, other designated approvers, an admin." in unnamed.text
 
 
 async def test_where_nobody_s_name_is_known_it_says_who_names_them(theatre: BotHome) -> None:
