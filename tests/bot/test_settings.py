@@ -310,7 +310,7 @@ def test_a_proxy_of_the_file_reads_no_secret_of_the_environment(
     monkeypatch.setenv("NOCODB_URL", "https://tables.example.com")
     assert load().nocodb == "rest"
     monkeypatch.setenv("NOCODB_URL", "http://tables.example.com")
-    assert refusal().startswith("HTTP_PROXY stands in ")
+    assert refusal().startswith("HTTP_PROXY is in ")
 
 
 def test_another_users_file_is_not_read_and_that_is_told(

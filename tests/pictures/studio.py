@@ -105,7 +105,7 @@ CUSTOMERS = (
 
 OVERDUE = "Which invoices over 1,000 are overdue?"
 OVERDUE_FOUND = """\
-Four invoices over 1,000 are overdue, **€9,410.75** in all. The oldest is of 5 October.
+Four invoices over 1,000 are overdue, **€9,410.75** in all. The oldest was due on 5 October.
 
 | Invoice | Customer | Due | Amount |
 | --- | --- | --- | ---: |
@@ -130,7 +130,7 @@ Deux clients sont encore des prospects :
 | --- | --- |
 | Studio Brisa | Recife |
 | Café Miragem | Recife |"""
-TO_ACTIVE = "Studio Brisa a signé. Passe-le en actif."
+TO_ACTIVE = "Studio Brisa a signé. Passez-le en actif."
 LATE_ORDERS_QUESTION = "What is overdue, and more than 1,000?"
 NARROW_FOUND = """\
 Four invoices over 1,000 are overdue:
