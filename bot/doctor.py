@@ -8,12 +8,16 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from bot import installation
 from bot.app import Start
 from bot.compose import dependencies, model_client
 from bot.logs import Redaction
 from bot.safety import list_findings
+from bot.settings import Settings
 from core.clients.http import HttpClient, HttpError
 from core.domain.errors import PonteError
 from core.domain.records import Health
@@ -23,6 +27,7 @@ from core.store.database import inspect_file
 from core.text.i18n import say, translate_word
 
 NO_ANSWER_SENTENCE = "the server did not respond ({why})"
+NO_ANSWER_AT_SENTENCE = "{address} did not respond ({why}). Check {setting} and the network."
 CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
 USAGE_DAYS = 30
 ESTIMATES_SENTENCE = (
@@ -37,6 +42,7 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
     """Write a line for each part. Return 1 if one fails or is unsafe, else 0."""
     settings, failing = start.settings, False
     redaction = Redaction(settings.secrets)
+    addresses = _addresses(settings)
 
     async def tell(name: str, check: Awaitable[Sequence[Health]]) -> None:
         nonlocal failing
@@ -45,7 +51,10 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
         except PonteError as error:
             told = [Health(name, "failing", error.words())]
         except HttpError as error:
-            told = [Health(name, "failing", say(NO_ANSWER_SENTENCE, why=error.reason))]
+            address, setting = addresses.get(name, ("", ""))
+            sentence = NO_ANSWER_AT_SENTENCE if address else NO_ANSWER_SENTENCE
+            words = say(sentence, why=error.reason, address=address, setting=setting)
+            told = [Health(name, "failing", words)]
         except OSError as error:
             told = [Health(name, "failing", error.strerror or type(error).__name__)]
         except Exception as error:
@@ -75,6 +84,21 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
         failing = failing or found.level == "unsafe"
         write(redaction.of(f"{_LEVELS[found.level]:<4}  safety {found.topic}: {found.words}"))
     return int(failing)
+
+
+def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Return the server of each integration whose address is set, and the setting that holds it.
+    Only scheme, host and port: the rest of an address may be secret."""
+    found = {}
+    for face in settings.faces:
+        for setting in face.sent_to:
+            value = getattr(settings, setting, None)
+            parts = urlsplit(plain_value(value) if isinstance(value, str | SecretStr) else "")
+            if parts.hostname and face.name not in found:
+                port = f":{parts.port}" if parts.port else ""
+                address = f"{parts.scheme}://{parts.hostname}{port}"
+                found[face.name] = (address, setting.upper())
+    return found
 
 
 async def _check_packages(start: Start) -> Sequence[Health]:

@@ -50,7 +50,7 @@ from core.integrations.settings import (
 )
 from core.models import ModelSettings
 from core.rights.policy import EVERYBODY_NAME, DailyCaps, DailyTurns
-from core.text.i18n import say
+from core.text.i18n import nearest_locale, say
 from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings
@@ -111,6 +111,14 @@ class EnvFile:
     """The numbers of lines that cannot be parsed."""
 
 
+def _parse_locale(value: object) -> object:
+    """Return the supported locale of a language that is written in another way (`pt`, `pt_BR`,
+    `fr-FR`, `en_US.UTF-8`); any other value unchanged."""
+    if isinstance(value, str) and nearest_locale(value)[:2] == value.strip()[:2].lower():
+        return nearest_locale(value.strip())
+    return value
+
+
 class _SharedSettings(SettingsPart):
     """Settings that no integration has."""
 
@@ -129,7 +137,7 @@ class _SharedSettings(SettingsPart):
     ponte_timezone: Annotated[str, AfterValidator(_check_time_zone)] = setting(
         "UTC", "the time zone where the platform does not tell"
     )
-    ponte_locale: Literal["en", "pt-BR", "fr"] = setting(
+    ponte_locale: Annotated[Literal["en", "pt-BR", "fr"], BeforeValidator(_parse_locale)] = setting(
         "en", "the language where the platform does not tell: en, pt-BR, fr"
     )
     ponte_retention_days: int = setting(

@@ -147,7 +147,11 @@ def _check_http_url(value: str) -> str:
 
 
 def _add_v1_path(value: str) -> str:
-    """Add `/v1` to an address without a path: servers with OpenAI's API have it there."""
+    """Return the base of an address that ends in a route of OpenAI's API, such as
+    `/chat/completions`. Add `/v1` to an address without a path: servers have the API there."""
+    value = value.rstrip("/")
+    for route in ("/chat/completions", "/completions", "/responses", "/models"):
+        value = value.removesuffix(route)
     return f"{value.rstrip('/')}/v1" if not urlsplit(value).path.strip("/") else value
 
 

@@ -97,7 +97,8 @@ async def test_the_model_is_asked_for(tmp_path: Path, server: ModelServer) -> No
         ),
         (
             {"openai_base_url": "http://127.0.0.1:1/v1"},
-            "the server did not respond (ConnectError)",
+            "http://127.0.0.1:1 did not respond (ConnectError). Check OPENAI_BASE_URL and the "
+            "network.",
         ),
     ],
 )
@@ -240,16 +241,8 @@ async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "part", "words"),
     [
-        (
-            {"slack_bot_token": "xoxb-1"},
-            "slack",
-            "SLACK_BOT_TOKEN is set, but SLACK_APP_TOKEN is missing",
-        ),
-        ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
-        ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
         ({"stackspot_client_id": "id"}, "stackspot", "incomplete: STACKSPOT_CLIENT_SECRET is"),
         ({"stackspot_client_secret": "s"}, "stackspot", "incomplete: STACKSPOT_CLIENT_ID is"),
-        ({"nocodb_url": "https://tables.example.com"}, "nocodb", "NOCODB_TOKEN is missing"),
         ({"ponte_code": "off"}, "code", "PONTE_CODE is off"),
         ({"ponte_web": "off"}, "web", "PONTE_WEB is off"),
     ],
@@ -260,6 +253,27 @@ async def test_what_is_half_set_is_off_and_says_why(
     told = await doctor(tmp_path, **given)
     assert told.code == 0
     assert told.parts[part].startswith(f"off   {part}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("given", "part", "words"),
+    [
+        (
+            {"slack_bot_token": "xoxb-1"},
+            "slack",
+            "SLACK_BOT_TOKEN is set, but SLACK_APP_TOKEN is missing",
+        ),
+        ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
+        ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing. Set it too."),
+        ({"nocodb_url": "https://tables.example.com"}, "nocodb", "NOCODB_TOKEN is missing"),
+    ],
+)
+async def test_a_half_set_service_is_a_failure(
+    tmp_path: Path, given: dict[str, str], part: str, words: str
+) -> None:
+    told = await doctor(tmp_path, **given)
+    assert told.code == 1
+    assert told.parts[part].startswith(f"FAIL  {part}: {words}")
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,10 @@ PUT_RIGHT = [
     ("OPENAI_BASE_URL", "localhost:11434", "http://localhost:11434/v1"),
     ("OPENAI_BASE_URL", "https://models.example.com/", "https://models.example.com/v1"),
     ("OPENAI_BASE_URL", "127.0.0.1:8000/api/v1", "http://127.0.0.1:8000/api/v1"),
+    ("OPENAI_BASE_URL", "https://models.example.com/v1/chat/completions",
+     "https://models.example.com/v1"),
+    ("PONTE_LOCALE", "pt", "pt-BR"), ("PONTE_LOCALE", "pt_BR", "pt-BR"),
+    ("PONTE_LOCALE", "fr-FR", "fr"), ("PONTE_LOCALE", "en_US.UTF-8", "en"),
     ("PONTE_MODEL", "“gpt-6-luna”", "gpt-6-luna"),
     ("PONTE_MODEL", "\N{NO-BREAK SPACE}«gpt-6-luna»\N{ZERO WIDTH SPACE}", "gpt-6-luna"),
 ]
@@ -66,6 +70,13 @@ def test_nocodbs_address_may_be_copied_from_the_browser(
     assert plain_value(settings.nocodb_url) == "https://nocodb.example.com"
     (told,) = settings.notes
     assert told == "NOCODB_URL was corrected: extra characters were removed"
+
+
+def test_the_base_in_a_copied_address_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOCODB_URL", "https://nc.example.com/dashboard/#/nc/pabcdefghij1234/m2")
+    assert load().nocodb_base_id == "pabcdefghij1234"
+    monkeypatch.setenv("NOCODB_BASE_ID", "pother")
+    assert load().nocodb_base_id == "pother"
 
 
 def test_a_key_in_quotes_is_the_key_and_no_note_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:

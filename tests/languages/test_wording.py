@@ -41,7 +41,11 @@ def sentences_of(language: str) -> list[str]:
     texts = [
         message.id if language == "en" else message.string for message in catalog if message.id
     ]
-    return [text for each in texts for text in ((each,) if isinstance(each, str) else each)]
+    return [
+        str(text)
+        for each in texts
+        for text in (each if isinstance(each, list | tuple) else (each,))
+    ]
 
 
 @pytest.mark.parametrize("language", ["en", *LANGUAGES])

@@ -283,7 +283,7 @@ async def test_tables_of_a_database_that_nocodb_did_not_make_have_no_times(
     [
         (filled.OWNER, "", "several_bases", "NOCODB_BASE_ID to one of: pcrmfake (CRM), parchive"),
         (filled.NOBODY, "", "no_base", "NocoDB shows no base"),
-        (filled.OWNER, "pnope", "wrong_base", "NOCODB_BASE_ID"),
+        (filled.OWNER, "pnope", "wrong_base", "NOCODB_BASE_ID to one of: CRM (pcrmfake)"),
         (filled.VIEWER, filled.ARCHIVE, "nocodb_forbidden", "Invite that user"),
         ("wrong", "", "nocodb_token", "NOCODB_TOKEN"),
     ],
@@ -293,6 +293,11 @@ async def test_a_token_without_one_clear_base_is_refused(
 ) -> None:
     error = await refusal(Schemas(NocoApi(fake.origin, token, http), base).visible_tables())
     assert (error.code, words in str(error)) == (code, True)
+
+
+async def test_a_base_may_be_given_by_its_title(fake: FakeNocoDB, http: HttpClient) -> None:
+    schemas = Schemas(NocoApi(fake.origin, filled.OWNER, http), "crm")
+    assert (await schemas.find_base()).id == filled.CRM
 
 
 async def test_the_only_base_that_the_token_sees_needs_no_setting(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, SecretStr, model_validator
 
 from core.domain.errors import PonteError
 from core.domain.records import Health
@@ -41,6 +42,10 @@ def _origin_or_bridge(value: SecretStr) -> SecretStr:
     return value
 
 
+_BASE_IN_ADDRESS = re.compile(r"/(p[a-z0-9]{14,})(?=/|$)")
+"""The id of a base in the fragment of NocoDB's own addresses: `/#/nc/BASE/TABLE`."""
+
+
 class NocodbSettings(SettingsPart):
     """The settings of NocoDB, read from the environment."""
 
@@ -49,6 +54,18 @@ class NocodbSettings(SettingsPart):
     )
     nocodb_token: SecretStr | None = setting(None, "NocoDB's API token (a bridge: its bearer)")
     nocodb_base_id: str | None = setting(None, "the base; needed where the token sees several")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _use_base_of_address(cls, values: Any) -> Any:
+        """Use the base in an address that was copied from a browser, unless NOCODB_BASE_ID is
+        set."""
+        if not isinstance(values, Mapping) or values.get("nocodb_base_id"):
+            return values
+        address = values.get("nocodb_url")
+        address = plain_value(address) if isinstance(address, str | SecretStr) else ""
+        found = _BASE_IN_ADDRESS.search(address.partition("#")[2])
+        return {**values, "nocodb_base_id": found[1]} if found else values
 
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
@@ -84,7 +101,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         if own.nocodb == "rest":
             return Health("nocodb", "on", "through its REST API")
         if own.nocodb_url:
-            return Health("nocodb", "off", "NOCODB_TOKEN is missing. Set it too.")
+            return Health("nocodb", "failing", "NOCODB_TOKEN is missing. Set it too.")
         return Health("nocodb", "off", "set NOCODB_URL")
 
     def build(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import functools
+import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +42,8 @@ CUT_MARK = "…"
 """Ends a name that was cut."""
 UNKNOWN_TABLES = "{sight}; some table rules in ponte.toml protect nothing, see `ponte doctor`"
 """Shown if rules name tables that do not exist."""
+BASE_ID_PATTERN = re.compile(r"p[a-z0-9]{9,}")
+"""The form of a base's id in NocoDB."""
 _MAX_SUGGESTED_NAMES = 30
 """Titles in a hint."""
 _TIME_FIELDS = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
@@ -326,7 +329,15 @@ class Schemas:
     async def _fetch_base(self) -> NocoBase:
         bases = await self._api.list_bases()
         if self._base_id:
-            found = next((each for each in bases if each.id == self._base_id), None)
+            name = self._base_id.casefold()
+            found = next((base for base in bases if base.id == self._base_id), None)
+            found = found or next((base for base in bases if base.title.casefold() == name), None)
+            if found is None and bases and not BASE_ID_PATTERN.fullmatch(self._base_id):
+                raise NocoError(
+                    "NocoDB has no base named {name}. Set NOCODB_BASE_ID to one of: {bases}.",
+                    code="wrong_base", name=self._base_id[:60],
+                    bases=", ".join(f"{base.title} ({base.id})" for base in bases[:10]),
+                )  # fmt: skip
             # A base can be open to a token without being in its list (shared, or by another role).
             return found or NocoBase(self._base_id, self._base_id)
         if not bases:
