@@ -135,7 +135,7 @@ class TextTable:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether the table fits on a phone as a code block."""
+        """Return True if the table fits on a phone as a code block."""
         return len(self.header) <= MAX_CODE_BLOCK_COLUMNS and self.width <= PHONE_LINE_CHARACTERS
 
     def needs_file(self) -> bool:

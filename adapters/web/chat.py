@@ -60,6 +60,7 @@ class ChatRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
         return [
             Route("/chat", self.chat, methods=["POST"]),
             Route("/cards/{id}", self.decide, methods=["POST"]),

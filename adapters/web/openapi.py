@@ -170,7 +170,7 @@ class Transcript(ResponseBody):
 
 
 class StatusAnswer(ResponseBody):
-    """What was done."""
+    """The result of an action: `status` is a fixed English word, `text` a sentence for the reader."""
 
     status: str
     text: str = ""
@@ -184,7 +184,7 @@ class Reason(ResponseBody):
 
 
 class Readiness(ResponseBody):
-    """Whether Ponte can answer."""
+    """The readiness of the process. Only the owner and admins get `reasons`."""
 
     status: Literal["ready", "not ready"]
     reasons: list[Reason] | None = None
@@ -205,7 +205,8 @@ class PartList(ResponseBody):
 
 
 class Welcome(ResponseBody):
-    """What can be asked here."""
+    """Suggestions for the first message, the tables and quick commands that the visitor may use,
+    and the state of the parts, which only admins get."""
 
     tries: list[str]
     tables: list[str]
@@ -215,7 +216,7 @@ class Welcome(ResponseBody):
 
 
 class Me(ResponseBody):
-    """The person who asks."""
+    """The visitor. `person` is their key, `operates` is true for the owner and admins."""
 
     person: str
     name: str
@@ -253,7 +254,7 @@ class Link(ResponseBody):
 
 
 class AnyJson(BaseModel):
-    """JSON as the command that asks for it prints it, or as OpenAI's documentation describes it."""
+    """JSON without a schema. The documentation of the command or of OpenAI's API describes it."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -119,6 +119,7 @@ class ConversationRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
         return [
             Route("/conversations", self.list_all, methods=["GET"]),
             Route("/conversations/{id}", self.show, methods=["GET"]),
@@ -200,8 +201,8 @@ class ConversationRoutes:
         )
 
     async def events(self, request: Request) -> Response:
-        """What happens there, as an event stream: from `Last-Event-ID`, or from `?after=` where a
-        browser cannot send that header."""
+        """Stream the events of the conversation after `Last-Event-ID`. Browsers that cannot send
+        that header use `?after=`."""
         address = self._address(request)
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
@@ -254,6 +255,7 @@ class PageRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
         return [
             Route("/", self.page, methods=["GET"]),
             Route("/page/words.json", self.words, methods=["GET"]),
@@ -279,8 +281,10 @@ class PageRoutes:
             return JSONResponse({"locale": LANGUAGE.get(), "words": translate_page()})
 
     async def welcome(self, request: Request) -> Response:
-        """What can be asked here, in the reader's words. The state of the parts is for the operator
-        only."""
+        """Return suggestions for the first message, in the visitor's language.
+
+        The state of the parts is included for the owner and admins only.
+        """
         person = visitor_of(request).person
         here = self._site.address_of(person, "main")
         may_read = await self._site.may(person, "read")
@@ -328,8 +332,11 @@ class PageRoutes:
         return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
 
     async def me(self, request: Request) -> Response:
-        """Who asks. `person` is their key, as in ponte.toml and `ponte usage`. Whoever `operates`
-        sees the state of all parts, and everybody's usage."""
+        """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
+
+        `operates` is true for the owner and admins, who see the state of all parts and everybody's
+        usage.
+        """
         person = visitor_of(request).person
         owner = person.id == OWNER_ID
         operates = owner or await self._site.may(person, "administer")
@@ -381,6 +388,7 @@ class OperatorRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
         return [
             Route("/operator/link", self.link, methods=["GET"]),
             Route("/operator/threads", self.threads, methods=["GET"]),

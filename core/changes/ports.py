@@ -92,7 +92,8 @@ class Ledger(Protocol):
         forgotten meanwhile.
         """
 
-    async def get(self, id: str) -> Change: ...
+    async def get(self, id: str) -> Change:
+        """Return the change with this id."""
 
     async def claim(self, id: str, seq: int, decider: Person, now: float) -> Change:
         """Claim an open proposal in order to apply it. If another event claimed it first, return it

@@ -94,9 +94,14 @@ class RunPayments(Protocol):
 
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
-    ) -> None: ...
+    ) -> None:
+        """Reserve the cost of an approved quick command under `seq` and `call_id`.
 
-    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None: ...
+        Raises an error if a limit is reached.
+        """
+
+    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
+        """Replace the reservation of a run by what it used. `begun` is False if it never started."""
 
 
 @dataclass(frozen=True, slots=True)
