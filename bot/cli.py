@@ -72,8 +72,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Connect people in Slack, Discord, a browser or a terminal with a language model and your
-    tools."""
+    """Accept the options that come before a command."""
 
 
 @cli.command()

@@ -124,10 +124,10 @@ class ClosableThreadMap(ThreadMap, Protocol):
     """A thread map that can be scrubbed and closed."""
 
     async def scrub(self) -> None:
-        """Overwrite deleted rows, so that their content cannot be recovered from the file."""
+        """Remove deleted and overwritten records from the file. Raises NotStored."""
 
     async def close(self) -> None:
-        """Close the storage of the map."""
+        """Close the storage of the map. Raises NotStored."""
 
 
 @dataclass(frozen=True, slots=True)

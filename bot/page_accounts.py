@@ -83,7 +83,7 @@ class PageAccountService:
         await self._store.record_visit(person, day)
 
     async def end_session(self, session: str, until: float) -> None:
-        """End a browser's session in every process. `until` is when it would expire (Unix seconds)."""
+        """End a browser's session in every process. It would expire at `until` (Unix seconds)."""
         await self._store.end_session(session, until)
         await self._notify_all()
 

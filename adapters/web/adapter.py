@@ -543,7 +543,7 @@ class Transcripts(Protocol):
     async def list_conversations(
         self, platform: str, person: str = ""
     ) -> Sequence[ConversationSummary]:
-        """Return the conversations of a platform, the pinned ones first, then the last used first."""
+        """Return the conversations of a platform: pinned ones first, then the last used ones."""
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
         """Return, by conversation, its newest turn that contains these words, ignoring case."""

@@ -89,7 +89,8 @@ class HttpConnection(H11Protocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timer for the first request, and close an old connection if there are too many."""
+        """Start the timer for the first request. If there are too many connections, close an old
+        one."""
         super().connection_made(transport)
         self._enter("head", HEAD_TIMEOUT_SECONDS)
         self._make_room()

@@ -95,13 +95,13 @@ class RunPayments(Protocol):
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
     ) -> None:
-        """Reserve the cost of an approved quick command under `seq` and `call_id`.
+        """Reserve the cost of an approved quick command. `person` asked for it and pays for it.
 
-        Raises an error if a limit is reached.
+        `seq` is the event of the approval. Raises OverBudget.
         """
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
-        """Replace the reservation of a run by what it used. `begun` is False if it never started."""
+        """Record the price of a run. If it was not begun, release its reservation instead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class SharedSettings(Protocol):
 
     @property
     def ponte_allow(self) -> frozenset[str]:
-        """Return the people who may change data everywhere. `*` is everybody."""
+        """Return the people who have all rights of members everywhere. `*` means everybody."""
 
     @property
     def ponte_daily_turns(self) -> DailyTurns | None:
@@ -254,7 +254,7 @@ class KernelPlaces(Protocol):
         """Record that the kernel of the thread ended."""
 
     async def forget(self, thread: str) -> None:
-        """Delete the record of the thread."""
+        """Delete the record of the thread, and end its kernel in every process."""
 
 
 class Pace(Protocol):
@@ -493,10 +493,10 @@ class QuickRegistry(QuickCommands, Protocol):
 
     @property
     def everybodys(self) -> Sequence[Any]:
-        """Return the quick commands that everybody may run everywhere."""
+        """Return the quick commands that are limited to no place and no person."""
 
     def asks_first(self, slug: str) -> bool:
-        """Return True if the command must be approved before each run."""
+        """Return True if a model's call needs a person's approval before it runs."""
 
     def connect(
         self,

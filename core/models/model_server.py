@@ -311,7 +311,7 @@ def parse_items(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ..
 
 
 class ModelServer:
-    """The base of all API levels: the client, the options, and the input that this server accepts."""
+    """The base of all API levels: client, options, and the input that this server accepts."""
 
     def __init__(
         self,

@@ -462,11 +462,12 @@ class TurnDispatch(Protocol):
     ) -> int:
         """Register a new turn in the transaction that stores its message.
 
-        Return the number of turns before it.
+        Return how many turns of its conversation come first.
         """
 
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
-        """Queue a stored turn after its transaction. Return the number of turns before it."""
+        """Queue a stored turn after its transaction. Return how many turns of its conversation come
+        first."""
 
     def leave_place(self, seq: int) -> None:
         """Give the turn's place to another turn, because it only waits from now on."""
@@ -475,8 +476,10 @@ class TurnDispatch(Protocol):
         """Wait for a place again after `leave_place`."""
 
     def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
-        """Record in this transaction that the turn must stop. Return True if its process must be
-        told."""
+        """Tell another process that may run the turn to stop it. Return whether there can be one.
+
+        Runs in a transaction.
+        """
 
     def cancel(self, seq: int) -> bool:
         """Cancel the turn's handler, if it runs in this process. Return whether it does."""
@@ -495,7 +498,7 @@ class TurnDispatch(Protocol):
         is woken."""
 
     async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
-        """Run `handler` for the turns of these platforms until the task is cancelled."""
+        """Run the turns of these platforms with `handler`, until `drain`."""
 
     async def running_turn(self, conversation: str) -> int | None:
         """Return the `seq` of the turn that runs in the conversation, or None."""
