@@ -269,8 +269,7 @@ def people_add(name: PersonName, as_json: AsJson = False) -> int:
 
 @people.command("list")
 def people_list(as_json: AsJson = False) -> int:
-    """List the people who can sign in to the page: when they were added, when they were last seen,
-    and their name."""
+    """List the people who can sign in to the page, with date added, last visit and name."""
     from bot import cli_commands
 
     return cli_commands.people_list(as_json=as_json)
@@ -356,8 +355,7 @@ def policy_check(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show the permissions of a person in a channel, and the rule that decides each. No service is
-    contacted."""
+    """Show a person's permissions in a channel, and which rule decides. Contacts no service."""
     from bot import cli_commands
 
     return cli_commands.policy_check(

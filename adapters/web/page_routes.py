@@ -149,7 +149,7 @@ class ConversationRoutes:
         )
 
     async def mark(self, request: Request) -> Response:
-        """Name or pin it."""
+        """Rename, pin or unpin a conversation."""
         marks = await read_json(request, ConversationMarks)
         title = None if marks.title is None else to_one_line(marks.title, MAX_TITLE_CHARS)
         key = self._address(request).conversation
@@ -157,8 +157,7 @@ class ConversationRoutes:
         return JSONResponse({"status": "marked"})
 
     async def forget(self, request: Request) -> Response:
-        """Erase it. The command `forget` is sent for the person, so that it is stored before it
-        runs."""
+        """Delete a conversation. The deletion is stored as a `forget` command before it runs."""
         address = self._address(request)
         if not await self._site.journal.list_entries(address.conversation):
             raise NotFound(what="conversation")
@@ -166,7 +165,7 @@ class ConversationRoutes:
         return JSONResponse({"status": "forgotten", "text": answer.text})
 
     async def export(self, request: Request) -> Response:
-        """All of it as a Markdown file."""
+        """Export a conversation as a Markdown file."""
         shown = await self._site.journal.list_entries(self._address(request).conversation)
         if not shown:
             raise NotFound(what="conversation")
@@ -215,7 +214,7 @@ class ConversationRoutes:
             return EventStream(stream_events(follower, events), stack.pop_all())
 
     async def file(self, request: Request) -> Response:
-        """A file's bytes."""
+        """Return the bytes of a file."""
         id = str(request.path_params["id"])
         if not ID_PATTERN.fullmatch(id) or not await self._is_own_file(request, id):
             raise NotFound(what="file")
@@ -410,7 +409,7 @@ class OperatorRoutes:
         return JSONResponse(dict(await self._operator.thread(request.path_params["conversation"])))
 
     async def forget(self, request: Request) -> Response:
-        """Erase a conversation, or all of one person's."""
+        """Delete a conversation, or all messages of a person."""
         asked = await read_json(request, ForgetRequest)
         if bool(asked.conversation) == bool(asked.person):
             raise BadRequest(why="specify a conversation or a person")

@@ -289,7 +289,7 @@ class HealthRoutes:
         ]
 
     async def alive(self, request: Request) -> Response:
-        """200 while the process lives."""
+        """Return 200 while the process runs."""
         return JSONResponse({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
