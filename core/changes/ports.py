@@ -18,8 +18,8 @@ from core.domain.changes import (
     RowCheck,
     RowWrite,
 )
-from core.domain.messages import Card, Person
-from core.domain.records import ALL_CONVERSATIONS, ConversationArea, Outcome, ToolContext
+from core.domain.messages import Person
+from core.domain.records import ALL_CONVERSATIONS, ConversationArea
 
 Doing = Callable[[str], Awaitable[None]]
 """Shows the person a few words of progress, in their language."""
@@ -193,14 +193,3 @@ class Outbox(Protocol):
 
     async def put(self, outgoing: ApprovalNotice) -> None:
         """Store the new state of a notice."""
-
-
-class Proposals(Protocol):
-    """The part of the change service that a turn uses."""
-
-    async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome: ...
-
-    async def cards(self, ids: Sequence[str]) -> Sequence[Card]: ...
-
-    def words(self, cards: Sequence[Card]) -> str:
-        """Return the text of an answer that consists of these cards."""
