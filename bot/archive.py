@@ -47,6 +47,8 @@ fast."""
 
 
 class DamagedBackup(PonteError):
+    """The file is no readable backup."""
+
     code = "damaged"
     sentence = (
         "{file} is damaged or is not a Ponte backup: {why}. Nothing was changed. Use another "
@@ -55,6 +57,8 @@ class DamagedBackup(PonteError):
 
 
 class NewerBackup(PonteError):
+    """The backup has a newer schema than this version of Ponte supports."""
+
     code = "newer_backup"
     sentence = (
         "{file} was made by a newer Ponte ({version}, schema {found}; this one supports "

@@ -60,6 +60,8 @@ _SMALL_FILES = ("discord.json", "slack-people.json", "pseudonyms.key", "web-toke
 
 
 class StoredInPostgres(PonteError):
+    """`ponte backup` cannot back up a Postgres database."""
+
     sentence = (
         "DATABASE_URL is set, so all data is in Postgres. Back it up with `umask 077; "
         'pg_dump --format=custom --file=ponte.dump "$DATABASE_URL"`. Restore into an empty '
@@ -69,6 +71,8 @@ class StoredInPostgres(PonteError):
 
 
 class OpenToOthers(PonteError):
+    """Standard output goes to a file that other users can read."""
+
     sentence = (
         "Other users can read the file that standard output goes to, and a backup contains "
         "the page's token. Give a file name instead, for example `ponte backup ponte.tar.gz`."
@@ -76,18 +80,26 @@ class OpenToOthers(PonteError):
 
 
 class HomeOfAnotherUser(PonteError):
+    """The data folder belongs to another user."""
+
     sentence = "The folder {home} belongs to another user. Run this command as that user."
 
 
 class HomeIsEmpty(PonteError):
+    """There is nothing to back up."""
+
     sentence = "{home} has no data yet."
 
 
 class NotWritten(PonteError):
+    """The backup file could not be written."""
+
     sentence = "Cannot write {file} ({cause}). No backup was made."
 
 
 class ForeignSchema(PonteError):
+    """The database has tables or columns that Ponte did not create."""
+
     code = "foreign_schema"
     sentence = (
         "The schema of {path} differs from the one Ponte created: {name}. A backup of it "
@@ -97,6 +109,8 @@ class ForeignSchema(PonteError):
 
 
 class HomeNotEmpty(PonteError):
+    """A restore would replace existing data, and `--replace` is not given."""
+
     code = "not_empty"
     sentence = (
         "{home} already has data. To replace it with the backup, add --replace. The current "
@@ -105,6 +119,8 @@ class HomeNotEmpty(PonteError):
 
 
 class NotStopped(PonteError):
+    """`--resume` is given, but the backup was made while Ponte was running."""
+
     code = "not_stopped"
     sentence = (
         "{file} was made while Ponte was running, so some of its unfinished work may be done "

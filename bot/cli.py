@@ -72,7 +72,7 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """What stands before a command."""
+    """Accept the options that come before a command."""
 
 
 @cli.command()
@@ -233,7 +233,7 @@ def threads_list(as_json: AsJson = False) -> int:
 
 @threads.command("show")
 def threads_show(conversation: str, as_json: AsJson = False) -> int:
-    """Show the messages of one conversation."""
+    """Show the messages of one conversation, given by its key as `threads list` shows it."""
     from bot import cli_commands
 
     return cli_commands.threads_show(conversation, as_json=as_json)
@@ -269,7 +269,7 @@ def people_add(name: PersonName, as_json: AsJson = False) -> int:
 
 @people.command("list")
 def people_list(as_json: AsJson = False) -> int:
-    """List these people: since when, last seen, name."""
+    """List the people who can sign in to the page, with date added, last visit and name."""
     from bot import cli_commands
 
     return cli_commands.people_list(as_json=as_json)
@@ -355,7 +355,7 @@ def policy_check(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show what a person can do in a place and which rule decides. No service is contacted."""
+    """Show a person's permissions in a channel, and which rule decides. Contacts no service."""
     from bot import cli_commands
 
     return cli_commands.policy_check(

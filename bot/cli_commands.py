@@ -98,18 +98,21 @@ def migrate() -> int:
 
 
 def backup(file: str, keep: int) -> int:
+    """Run `ponte backup`. Return the exit code."""
     from bot.backup import backup as keep_home
 
     return keep_home(start(quiet=True), file, keep)
 
 
 def restore(file: str, *, replace: bool, resume: bool) -> int:
+    """Run `ponte restore`. Return the exit code."""
     from bot.backup import restore as put_back
 
     return put_back(start(quiet=True), file, replace=replace, resume=resume)
 
 
 def chat() -> int:
+    """Run `ponte chat`. Return the exit code."""
     begun = start(quiet=True)
     from adapters.terminal.chat import chat as converse
     from bot import app
@@ -122,6 +125,7 @@ def chat() -> int:
 
 
 def link() -> int:
+    """Run `ponte link`. Return the exit code."""
     begun = start(quiet=True)
     settings, home = begun.settings, begun.home
     if settings.ponte_web == "off":
@@ -138,6 +142,7 @@ def link() -> int:
 
 
 def doctor() -> int:
+    """Run `ponte doctor`. Return the exit code."""
     from bot.doctor import examine
 
     begun = start(quiet=True)
@@ -155,6 +160,10 @@ def sandbox() -> int:
 
 
 def slack_manifest(*, link: bool) -> int:
+    """Run `ponte slack-manifest`. Return the exit code.
+
+    `link`: print a URL that creates the app instead of the manifest.
+    """
     from adapters.slack import setup
 
     settings = start(quiet=True).settings
@@ -194,6 +203,7 @@ def undo(id: str) -> int:
 def quick_command(
     slug: str, words: Sequence[str], file: Path | None, *, as_json: bool = False
 ) -> int:
+    """Run `ponte quick-command` with its input as `words`. Return the exit code."""
     typed = _format_command(slug, words)
     attached = _read_attachment(file) if file else None
 
@@ -212,6 +222,7 @@ def quick_command(
 
 
 def reload() -> int:
+    """Run `ponte reload`. Return the exit code."""
     done = _ask_holder(lambda one: one.act("reload"))
     told = [i18n.say("Reloaded {file}.", file=done.get("file", ""))]
     if later := done.get("later"):
@@ -281,20 +292,24 @@ def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
 
 
 def people_add(name: str, *, as_json: bool = False) -> int:
+    """Run `ponte people add`. Return the exit code."""
     return _print_sign_in_link("people/add", name, as_json=as_json)
 
 
 def people_renew(name: str, *, as_json: bool = False) -> int:
+    """Run `ponte people renew`. Return the exit code."""
     return _print_sign_in_link("people/renew", name, as_json=as_json)
 
 
 def people_list(*, as_json: bool = False) -> int:
+    """Run `ponte people list`. Return the exit code."""
     people = list(_ask_holder(lambda one: one.act("people")).get("people", ()))
     _print_all([json.dumps(people, ensure_ascii=False)] if as_json else format_people(people))
     return 0
 
 
 def people_remove(name: str) -> int:
+    """Run `ponte people remove`. Return the exit code."""
     person = _ask_holder(lambda one: one.act("people/remove", person=name)).get("person", "")
     words = (
         "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "
@@ -336,6 +351,7 @@ def policy_check(
     person: str, channel: str, groups: Sequence[str], rights: Sequence[str], *,
     guest: bool, as_json: bool = False,
 ) -> int:  # fmt: skip
+    """Run `ponte policy check`. Return the exit code."""
     from bot.names import misspelt_names
     from bot.policy_check import check_rights
 
@@ -356,12 +372,14 @@ def policy_check(
 
 
 def threads_list(*, as_json: bool = False) -> int:
+    """Run `ponte threads list`. Return the exit code."""
     threads = _ask_holder(lambda one: one.threads())
     _print_all([json.dumps(threads, ensure_ascii=False)] if as_json else format_threads(threads))
     return 0
 
 
 def threads_show(conversation: str, *, as_json: bool = False) -> int:
+    """Run `ponte threads show`. Return the exit code."""
     thread = _ask_holder(lambda one: one.thread(conversation))
     whole = json.dumps(thread, ensure_ascii=False)
     _print_all([whole] if as_json else format_thread(thread))
@@ -369,6 +387,7 @@ def threads_show(conversation: str, *, as_json: bool = False) -> int:
 
 
 def threads_forget(conversation: str, person: str) -> int:
+    """Run `ponte threads forget` for a conversation or a person. Return the exit code."""
     whom = {"person": person} if person else {"conversation": conversation}
     done = _ask_holder(lambda one: one.forget(whom))
     _print_all([f"Deleted: {done.get('messages', 0)} messages. {done.get('remains', '')}".strip()])

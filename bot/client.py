@@ -175,10 +175,13 @@ class LocalClient:
         return list((await self._request("GET", "/status"))["parts"])
 
     async def threads(self) -> list[Json]:
+        """Return the current thread of every conversation, as `ponte threads list --json` prints
+        them."""
         body = await self._request("GET", "/operator/threads")
         return list(body["threads"])
 
     async def thread(self, conversation: str) -> Json:
+        """Return one conversation with its messages, as `ponte threads show --json` prints it."""
         path = f"/operator/threads/{quote(conversation, safe=':')}"
         return await self._request("GET", path)
 

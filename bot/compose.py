@@ -238,6 +238,7 @@ class PlatformPeople:
     departures: dict[str, DepartureLookup] = field(default_factory=dict)
 
     def add(self, chat: ChatPlatform) -> None:
+        """Register the lookups of a chat platform under its name."""
         self.memberships[chat.name] = chat.membership
         self.guests[chat.name] = chat.guest
         self.departures[chat.name] = chat.has_left

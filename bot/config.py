@@ -412,6 +412,7 @@ class AllowanceRule:
             raise ValueError('write who shares it, or of = "everybody"')
 
     def allowance(self, told: str) -> Allowance:
+        """Return the rule as an `Allowance`. `told` is its name in the file."""
         money = None if self.money is None else round(self.money * NANODOLLARS_PER_DOLLAR)
         who, where = frozenset(self.who), frozenset(self.where)
         return Allowance(self.of, self.per, money, self.tokens, self.turns, who, where, told)
@@ -433,6 +434,7 @@ class ModelPrice:
 
     @property
     def price(self) -> Price:
+        """Return the price for `core.rights`. Missing cache prices equal the input price."""
         cached = self.input if self.cached is None else self.cached
         written = self.input if self.written is None else self.written
         return Price(self.input, cached, written, self.output)

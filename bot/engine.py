@@ -83,7 +83,7 @@ def _hash_without_key(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What people may use. The callables return what ponte.toml says now.
+    """The limits of what people may use. The callables return the present values of ponte.toml.
 
     `canonical_person` returns the key under which all use of a person is counted, so that nobody
     has two budgets. `is_meant`: see `CountingBudget`.
@@ -123,8 +123,11 @@ class Choices:
 class ClosableThreadMap(ThreadMap, Protocol):
     """A thread map that can be scrubbed and closed."""
 
-    async def scrub(self) -> None: ...
-    async def close(self) -> None: ...
+    async def scrub(self) -> None:
+        """Remove deleted and overwritten records from the file. Raises NotStored."""
+
+    async def close(self) -> None:
+        """Close the storage of the map. Raises NotStored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,7 @@ class Stores:
         return await self.database.write(write)
 
     async def close(self) -> None:
+        """Close all stores."""
         await self.audit.close()
         await self.threads.close()
         await self.database.close()
@@ -372,6 +376,7 @@ class Engine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
+        """Close the stores."""
         await self.stores.close()
 
     def audit_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:

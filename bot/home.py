@@ -45,6 +45,8 @@ _BACKLOG = 128
 
 
 class HomeUnusable(PonteError):
+    """The data folder cannot be created, read or written."""
+
     code = "home_unusable"
     sentence = (
         "Cannot use the folder {home} ({cause}). Make it writable, or set PONTE_HOME to "
@@ -53,6 +55,8 @@ class HomeUnusable(PonteError):
 
 
 class HomeNotOurs(HomeUnusable):
+    """The data folder belongs to others or is open to others."""
+
     sentence = (
         "The folder {home} {cause}, so it is not safe for Ponte's secrets. Set PONTE_HOME to "
         "a folder that only Ponte uses."

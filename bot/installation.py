@@ -47,6 +47,7 @@ class Installation:
 
     @property
     def is_complete(self) -> bool:
+        """Return True if every package has a wanted version and nothing else replaces it."""
         return not (self.missing or self.wrong or self.foreign)
 
 

@@ -77,6 +77,7 @@ class Redaction:
         self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
     def of(self, text: str) -> str:
+        """Return `text` with secrets and tokens masked."""
         return _TOKENS.sub(MASK, self._secrets.sub(MASK, text))
 
 

@@ -40,6 +40,8 @@ _FORMER_FILES = tuple(
 
 
 class NotTheSame(PonteError):
+    """The database has other row counts than the data folder after the copy."""
+
     code = "not_the_same"
     sentence = (
         "After copying, {table} has {there} rows, but the data folder has {here}. Something "

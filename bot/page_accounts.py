@@ -26,6 +26,8 @@ Json = Mapping[str, Any]
 
 
 class WrongName(BadInput):
+    """The name of a page account contains characters that are not allowed, or is too long."""
+
     sentence = (
         "{name} is not a valid name. Use up to 32 lowercase letters, digits, dots, hyphens "
         "and underscores, starting with a letter or digit."
@@ -33,6 +35,8 @@ class WrongName(BadInput):
 
 
 class OwnersName(BadInput):
+    """The name `owner` cannot be given to another person."""
+
     sentence = "`owner` is the person with the page's own token, which `ponte link` prints."
 
 
@@ -57,9 +61,11 @@ class PageAccountService:
         peers.on(ACCOUNTS_CHANGED_TOPIC, self._notify_listeners)
 
     async def list_all(self) -> Sequence[PageAccount]:
+        """Return all accounts."""
         return await self._store.list_all()
 
     async def find(self, person: str) -> PageAccount | None:
+        """Return the account of a person (a key), or None."""
         return await self._store.find(person)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
@@ -73,13 +79,16 @@ class PageAccountService:
         return account is None or account.added_at > since
 
     async def record_visit(self, person: str, day: str) -> None:
+        """Store `day` (YYYY-MM-DD) as the last day on which the person used the page."""
         await self._store.record_visit(person, day)
 
     async def end_session(self, session: str, until: float) -> None:
+        """End a browser's session in every process. It would expire at `until` (Unix seconds)."""
         await self._store.end_session(session, until)
         await self._notify_all()
 
     async def is_session_ended(self, session: str) -> bool:
+        """Return True if the session was ended by its user."""
         return await self._store.is_session_ended(session)
 
     async def remove(self, person: str) -> None:
@@ -92,6 +101,7 @@ class PageAccountService:
         await self._on_left(person)
 
     def on_change(self, heard: Callable[[], None]) -> None:
+        """Call `heard` after each change of an account or session, also by another process."""
         self._listeners.append(heard)
 
     def acts(self, page: Callable[[], str]) -> Mapping[str, OperatorAction]:

@@ -30,16 +30,22 @@ FORGET_TIMEOUT_SECONDS = 900.0
 
 
 class NoFolder(PonteError):
+    """The folder of an export cannot be written."""
+
     sentence = "Cannot write to the folder {folder} ({cause})."
 
 
 class AlreadyThere(PonteError):
+    """An export would overwrite a file."""
+
     sentence = (
         "{path} already exists, and an export does not overwrite files. Choose another folder."
     )
 
 
 def person_list(*, as_json: bool = False) -> int:
+    """Run `ponte person list`. Return the exit code."""
+
     async def ask(one: LocalClient) -> Sequence[Json]:
         people: Sequence[Json] = (await one.act_within(FORGET_TIMEOUT_SECONDS, "person"))["people"]
         return people

@@ -59,6 +59,7 @@ class PersonalDataService:
         self._chats = chats
 
     def acts(self) -> Mapping[str, OperatorAction]:
+        """Return the actions of `ponte person`, by their path under /operator/."""
         return {
             "person": self._list_people, "person/counts": self._count_rows,
             "person/rows": self._read_rows, "person/file": self._read_file,

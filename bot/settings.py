@@ -246,6 +246,7 @@ class Settings(
 
     @property
     def daily_caps(self) -> DailyCaps:
+        """Return the daily caps of PONTE_DAILY_TURNS."""
         return DailyCaps(self.ponte_daily_turns)
 
     @property

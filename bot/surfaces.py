@@ -27,6 +27,7 @@ class Surfaces:
 
     @property
     def all(self) -> Sequence[Platform]:
+        """Return all platforms, the owner's first."""
         return [*(platform for _, platform in self.owned), *self.chats]
 
     async def start(self) -> None:
@@ -41,10 +42,12 @@ class Surfaces:
             await platform.start(listens=False)
 
     async def stop_intake(self) -> None:
+        """Stop accepting messages on every platform."""
         for platform in self.all:
             await platform.stop_intake()
 
     async def close(self) -> None:
+        """Close every platform, in reverse order."""
         for platform in reversed(self.all):
             await platform.close()
 

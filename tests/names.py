@@ -166,6 +166,131 @@ def find_repeated(definitions: Iterable[Definition], kind: str) -> Mapping[str, 
     }
 
 
+BAD_BEGINNING = re.compile(r"(What|Whether|How|Who|Whose|Where|When|Which|The same)\b")
+"""The beginning of a docstring that cannot be understood without the name above it."""
+EXEMPT_DECORATORS = ("override", "overload", "setter", "deleter")
+
+
+@dataclass(frozen=True)
+class ProductClass:
+    """A class of the product. `methods` maps the name of each method to its docstring. `attributes`
+    are the names of class variables, dataclass fields and of what methods set on `self`."""
+
+    bases: tuple[str, ...]
+    is_protocol: bool
+    methods: Mapping[str, str]
+    attributes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class DocstringFinding:
+    """A public class or function of the product whose docstring is missing or begins badly."""
+
+    path: str
+    line: int
+    name: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.name}: {self.problem}"
+
+
+def find_docstring_problems(folders: Iterable[str] = PRODUCT) -> list[DocstringFinding]:
+    """Return the docstrings that are missing or begin badly.
+
+    A method needs none of its own if a base class, or a protocol that the class implements,
+    documents it. Dunder methods and nested functions need none either.
+    """
+    trees = {
+        str(path.relative_to(ROOT)): ast.parse(path.read_text())
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+    classes = {
+        node.name: _read_class(node)
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    return [
+        finding
+        for path, tree in trees.items()
+        for finding in _find_in_scope(path, tree, "", classes)
+    ]
+
+
+def _read_class(node: ast.ClassDef) -> ProductClass:
+    bases = tuple(ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases)
+    methods = {
+        each.name: ast.get_docstring(each) or ""
+        for each in node.body
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    attributes = {target for each in node.body for target in _assigned_names(each)}
+    attributes |= {
+        each.attr
+        for each in ast.walk(node)
+        if isinstance(each, ast.Attribute)
+        and isinstance(each.ctx, ast.Store)
+        and ast.unparse(each.value) == "self"
+    }
+    return ProductClass(bases, "Protocol" in bases, methods, frozenset(attributes))
+
+
+def _find_in_scope(
+    path: str, scope: ast.AST, prefix: str, classes: Mapping[str, ProductClass]
+) -> Iterator[DocstringFinding]:
+    for node in ast.iter_child_nodes(scope):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if not isinstance(node, ast.expr):  # an `if` or `try` around definitions
+                yield from _find_in_scope(path, node, prefix, classes)
+            continue
+        if node.name.startswith("_"):
+            continue
+        docstring = ast.get_docstring(node) or ""
+        name = f"{prefix}{node.name}"
+        if BAD_BEGINNING.match(docstring):
+            problem = f"begins with {docstring.split()[0]!r}"
+            yield DocstringFinding(path, node.lineno, name, problem)
+        elif not docstring and not _is_exempt(node, prefix.rstrip("."), classes):
+            yield DocstringFinding(path, node.lineno, name, "no docstring")
+        if isinstance(node, ast.ClassDef):
+            yield from _find_in_scope(path, node, f"{name}.", classes)
+
+
+def _is_exempt(
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef,
+    owner: str,
+    classes: Mapping[str, ProductClass],
+) -> bool:
+    decorators = {ast.unparse(each).split("(")[0].split(".")[-1] for each in node.decorator_list}
+    if decorators.intersection(EXEMPT_DECORATORS):
+        return True
+    own = classes.get(owner.split(".")[-1])
+    if own is None or isinstance(node, ast.ClassDef):
+        return False
+    ancestors = list(_ancestors(own, classes))
+    inherited = {name for each in (own, *ancestors) for name in (*each.methods, *each.attributes)}
+    implemented = [
+        each
+        for each in classes.values()
+        if each.is_protocol
+        and each is not own
+        and each.methods
+        and each.methods.keys() <= inherited
+    ]
+    bases = [*ancestors, *implemented]
+    bases += [base for each in implemented for base in _ancestors(each, classes)]
+    return any(each.methods.get(node.name) for each in bases)
+
+
+def _ancestors(own: ProductClass, classes: Mapping[str, ProductClass]) -> Iterator[ProductClass]:
+    for base in own.bases:
+        if base in classes:
+            yield classes[base]
+            yield from _ancestors(classes[base], classes)
+
+
 def main(folders: Iterable[str]) -> None:
     """Print what `folders` hold; a repeated name is printed where one of its places is there."""
     chosen = tuple(folders) or ("",)
@@ -179,6 +304,9 @@ def main(folders: Iterable[str]) -> None:
             if any(each.path.startswith(chosen) for each in places):
                 where = ", ".join(f"{each.path}:{each.line}" for each in places)
                 print(f"{kind} {name} in {len(places)} modules: {where}")
+    for finding in find_docstring_problems():
+        if finding.path.startswith(chosen):
+            print(finding)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from tests.names import (
     EVERYTHING,
     PRODUCT,
     Definition,
+    find_docstring_problems,
     find_participles,
     find_repeated,
     is_participle,
@@ -59,6 +60,10 @@ def test_each_public_class_of_the_product_has_a_name_of_its_own() -> None:
 def test_each_public_constant_of_the_product_is_defined_in_one_module() -> None:
     repeated = repeated_in_product("constant")
     assert {name: repeated[name] for name in repeated.keys() - CONSTANT_EXCEPTIONS.keys()} == {}
+
+
+def test_each_public_class_and_function_of_the_product_has_a_docstring_that_stands_alone() -> None:
+    assert [str(each) for each in find_docstring_problems()] == []
 
 
 def test_each_exception_is_still_needed() -> None:

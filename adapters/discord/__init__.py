@@ -60,7 +60,7 @@ class DiscordSettings(SettingsPart):
 
 @dataclass(frozen=True, slots=True)
 class DiscordSection:
-    """Of Discord alone."""
+    """Settings of the Discord servers, in `[discord]` of ponte.toml."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     threads: StrictBool = True

@@ -111,19 +111,24 @@ class FilesTooLarge(PonteError):
 class DiscordEvents(Protocol):
     """Receives the events of a `DiscordClient`."""
 
-    async def on_login(self, client: DiscordClient) -> None: ...
+    async def on_login(self, client: DiscordClient) -> None:
+        """Handle the login of `client`, before it receives events."""
 
     async def on_connect(self) -> None:
         """Handle the start of a new session. Discord does not send the events that happened before
         it."""
 
-    async def on_message(self, message: discord.Message) -> None: ...
+    async def on_message(self, message: discord.Message) -> None:
+        """Handle a new message."""
 
-    async def on_edit(self, event: discord.RawMessageUpdateEvent) -> None: ...
+    async def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
+        """Handle the edit of a message, which need not be in the cache."""
 
-    async def on_delete(self, channel: int, messages: set[int]) -> None: ...
+    async def on_delete(self, channel: int, messages: set[int]) -> None:
+        """Handle the deletion of messages, by their ids and the id of their channel."""
 
-    async def on_interaction(self, interaction: Interaction) -> None: ...
+    async def on_interaction(self, interaction: Interaction) -> None:
+        """Handle a slash command, a button, a menu or a form."""
 
 
 async def attempt(

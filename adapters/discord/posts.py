@@ -34,7 +34,7 @@ class Rendering:
 
     @property
     def plain(self) -> bool:
-        """Whether the post contains only text."""
+        """Return True if the post contains only text."""
         return not (self.embeds or self.view or self.sheets)
 
 

@@ -43,7 +43,7 @@ _NOTE_ROOM = 120
 
 PHONE_LINE_CHARACTERS = 38
 """Characters of a code block's line that a phone shows without wrapping."""
-MAX_TABLE_COLUMNS = 100
+MAX_TEXT_TABLE_COLUMNS = 100
 """Lines with more columns are not read as a table. The limit is needed because each short row is
 filled up to the number of columns."""
 MAX_CODE_BLOCK_COLUMNS, MAX_CODE_BLOCK_ROWS = 3, 40
@@ -135,7 +135,7 @@ class TextTable:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether the table fits on a phone as a code block."""
+        """Return True if the table fits on a phone as a code block."""
         return len(self.header) <= MAX_CODE_BLOCK_COLUMNS and self.width <= PHONE_LINE_CHARACTERS
 
     def needs_file(self) -> bool:
@@ -248,7 +248,7 @@ def read_table(lines: list[str]) -> TextTable | None:
     if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
         return None
     header = _cells(lines[0])
-    if len(_cells(lines[1])) != len(header) or len(header) > MAX_TABLE_COLUMNS:
+    if len(_cells(lines[1])) != len(header) or len(header) > MAX_TEXT_TABLE_COLUMNS:
         return None
     rows = tuple(_fit_row(_cells(line), len(header)) for line in lines[2:])
     return TextTable(header, rows)

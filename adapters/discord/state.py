@@ -35,7 +35,7 @@ after that."""
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a message was written, by Discord's ids.
+    """The place where a message was written, by Discord's ids.
 
     `channel` is the parent channel if `thread` is set. `guild` is the server, 0 in a direct message
     or a group DM. `shared`: several people can read there.
@@ -78,7 +78,7 @@ class SeenChannel:
 
 @dataclass(slots=True)
 class ThreadState(Participants):
-    """Who takes part in a thread, and up to which message the conversation knows it.
+    """The participants of a thread, and the last message of it that the conversation knows.
 
     `heard` is the id of that message. `before` is the previous value of `heard`.
     """

@@ -66,8 +66,10 @@ class Token:
 
 
 class Acks:
-    """Whether the interaction of each turn was acknowledged. The answer waits for that, because
-    before it there is nothing to edit."""
+    """A record of whether each turn's interaction was acknowledged.
+
+    The answer waits for the acknowledgement, because before it there is nothing to edit.
+    """
 
     def __init__(self) -> None:
         self._acked: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()

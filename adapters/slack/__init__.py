@@ -66,7 +66,7 @@ class SlackSettings(SettingsPart):
 
     @property
     def slack(self) -> Literal["off", "socket", "http"]:
-        """How Slack's events arrive."""
+        """Return how Slack delivers events, or "off" if the credentials are incomplete."""
         if self.slack_bot_token is None:
             return "off"
         return "socket" if self.slack_app_token else "http" if self.slack_signing_secret else "off"
@@ -78,7 +78,7 @@ BotId = Annotated[str, must_match(r"B[A-Z0-9]+", "a bot's id, as in B0123456789"
 
 @dataclass(frozen=True, slots=True)
 class SlackSection:
-    """Of Slack alone."""
+    """Settings of the Slack workspace, in `[slack]` of ponte.toml."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     bots: tuple[BotId, ...] = ()

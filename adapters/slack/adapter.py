@@ -131,7 +131,7 @@ class SlackAdapter:
 
     @property
     def is_open(self) -> bool:
-        """Whether events are accepted."""
+        """Return True if the adapter accepts events."""
         return self._open
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:

@@ -49,7 +49,8 @@ StoreEvent = Callable[[Payload], Awaitable[None]]
 class Listeners(Protocol):
     """Registers the handlers of commands, shortcuts, forms and buttons with Bolt."""
 
-    def register(self, app: AsyncApp) -> None: ...
+    def register(self, app: AsyncApp) -> None:
+        """Register the handlers with `app`."""
 
 
 class KnownAuthorization(AsyncAuthorize):
@@ -134,7 +135,7 @@ class SlackSocket(AsyncSocketModeHandler):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the socket is open."""
+        """Return True if the WebSocket is open."""
         session = self.client.current_session
         return session is not None and not session.closed
 

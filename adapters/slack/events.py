@@ -106,7 +106,7 @@ class ParsedMessage:
 
     @property
     def names_somebody(self) -> bool:
-        """Whether the message mentions a person or a user group."""
+        """Return True if the message mentions a person or a user group."""
         return bool(mentioned_ids(self.text)) or _GROUP in self.text
 
 

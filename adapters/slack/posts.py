@@ -83,7 +83,7 @@ class SlackStream:
 
     @property
     def old(self) -> bool:
-        """Whether the stream is open for longer than STREAM_SECONDS."""
+        """Return True if the stream has been open for longer than STREAM_SECONDS."""
         return time.monotonic() - self.began > STREAM_SECONDS
 
     async def append(self, text: str) -> bool:

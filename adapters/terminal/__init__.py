@@ -30,7 +30,8 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
     always = True
 
     def summary(self, own: SettingsPart, shared: SharedSettings) -> None:
-        return None
+        """Return None: the terminal has no state to show."""
+        return
 
     async def build(
         self, deps: IntegrationDependencies[SettingsPart], ports: ChatPorts, page: PagePorts

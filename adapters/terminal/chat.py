@@ -183,7 +183,8 @@ class LineSource(Protocol):
 
     shows_prompt: bool
 
-    async def read_line(self) -> str | None: ...
+    async def read_line(self) -> str | None:
+        """Return the next message without its line break, or None at the end of the input."""
 
 
 class DownloadFolder:

@@ -210,6 +210,7 @@ class LiveTurn:
 
     @property
     def is_ended(self) -> bool:
+        """Return True if the turn has an answer or an error."""
         return self.answer is not None or self.error is not None or bool(self.cards)
 
 
@@ -238,11 +239,13 @@ class Follower:
             self._has_changed.set()
 
     def wake(self, urgent: bool) -> None:
+        """Tell the stream that something changed. `urgent` ends its pause between two frames."""
         self._has_changed.set()
         if urgent:
             self._urgent.set()
 
     def close(self) -> None:
+        """End the stream at its next step."""
         self.closed = True
         self.wake(urgent=True)
 
@@ -377,12 +380,14 @@ class Hub:
         task.add_done_callback(lambda _: self._watches.pop(seq, None))
 
     def show_progress(self, conversation: str, turn: str, progress: Progress) -> None:
+        """Store the progress of a turn and wake the streams of its conversation."""
         channel = self._channels.setdefault(conversation, LiveConversation())
         live = channel.turns.setdefault(turn, LiveTurn(turn))
         live.progress = progress
         self._publish(channel, live)
 
     async def notify_peers(self, word: str, turn: str) -> None:
+        """Send the event `word` about a turn to the other processes. Failures are ignored."""
         with suppress(PonteError):
             await self._peers.notify(word, turn)
 
@@ -424,6 +429,10 @@ class Hub:
             return None
 
     def finish_turn(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
+        """Store the outcome of a turn and wake the streams of its conversation.
+
+        A later outcome of that turn changes nothing.
+        """
         channel = self._channels.get(conversation)
         if channel is None:
             return
@@ -522,21 +531,26 @@ class WebReply:
 class Transcripts(Protocol):
     """The part of the journal that the web adapter reads."""
 
-    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]: ...
+    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
+        """Return the messages and answers of the current thread (or of `thread`), oldest first."""
 
-    async def history_entry(self, turn: str) -> HistoryEntry: ...
+    async def history_entry(self, turn: str) -> HistoryEntry:
+        """Return the message and answer of a turn, by its id. Raises NotFound."""
 
-    async def usage_of(self, seq: int) -> Usage: ...
+    async def usage_of(self, seq: int) -> Usage:
+        """Return the usage of the turn's model calls so far."""
 
     async def list_conversations(
         self, platform: str, person: str = ""
-    ) -> Sequence[ConversationSummary]: ...
+    ) -> Sequence[ConversationSummary]:
+        """Return the conversations of a platform: pinned ones first, then the last used ones."""
 
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]: ...
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+        """Return, by conversation, its newest turn that contains these words, ignoring case."""
 
-    async def set_listing(
-        self, conversation: str, title: str | None, pinned: bool | None
-    ) -> None: ...
+    async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
+        """Set the title of a conversation, and pin or unpin it. None keeps a value. Raises
+        NotFound."""
 
 
 @dataclass(slots=True)

@@ -79,6 +79,7 @@ class BrowserSession:
 
     @property
     def id(self) -> str:
+        """Return the id of the session."""
         return self.visitor.session
 
 
@@ -86,7 +87,8 @@ class Authentication(Protocol):
     """A way to find out who sends a request."""
 
     @property
-    def platform(self) -> str: ...
+    def platform(self) -> str:
+        """Return the name of the platform to which the visitors belong."""
 
     @property
     def secure(self) -> bool:
@@ -213,6 +215,7 @@ class TokenLogin:
         return found
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
+        """Return True if the visitor's session has not ended and their token is still valid."""
         if await self._is_ended(visitor):
             return False
         account = await self._find_account(visitor.person.id) if visitor.token else None

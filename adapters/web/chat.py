@@ -60,6 +60,7 @@ class ChatRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
         return [
             Route("/chat", self.chat, methods=["POST"]),
             Route("/cards/{id}", self.decide, methods=["POST"]),
@@ -86,7 +87,7 @@ class ChatRoutes:
         return await self._whole_answer(request, answer, said)
 
     async def decide(self, request: Request) -> Response:
-        """Approve, deny or undo."""
+        """Approve or deny a card, or undo a change."""
         id = str(request.path_params["id"])
         decision = await read_json(request, CardDecision)
         if not _CARD.fullmatch(id):

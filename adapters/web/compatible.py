@@ -224,6 +224,7 @@ class AcceptedTurn:
 
     @property
     def head(self) -> AnswerHead:
+        """Return the fields that every JSON object about this answer has."""
         return AnswerHead(self.message.turn, int(self.message.sent_at), self.model, self.previous)
 
 
@@ -306,6 +307,7 @@ class CompatibleRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
         return [
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/v1/models/{model:path}", self.model, methods=["GET"]),
@@ -314,6 +316,7 @@ class CompatibleRoutes:
         ]
 
     async def models(self, request: Request) -> Response:
+        """List the models that the visitor may use."""
         names = await self._model_names(visitor_of(request).person)
         return JSONResponse({"object": "list", "data": [_model_json(name) for name in names]})
 
@@ -324,9 +327,11 @@ class CompatibleRoutes:
         return JSONResponse(_model_json(name))
 
     async def complete(self, request: Request) -> Response:
+        """Answer a request in the format of Chat Completions, streamed or whole."""
         return await self._answer(request, self._read_completion, _completion)
 
     async def respond(self, request: Request) -> Response:
+        """Answer a request in the format of Responses, streamed or whole."""
         return await self._answer(request, self._read_response, _response)
 
     async def _read_completion(self, request: Request) -> ModelRequest:

@@ -38,11 +38,20 @@ class ApiDialect(Protocol):
     complete text. Each yields whole events. `whole_answer` returns an answer that is not streamed.
     """
 
-    def begin(self) -> Iterator[bytes]: ...
-    def add_text(self, piece: str) -> Iterator[bytes]: ...
-    def end(self, text: str, usage: Usage, stopped: bool) -> Iterator[bytes]: ...
-    def fail(self, error: Mapping[str, Any]) -> Iterator[bytes]: ...
-    def whole_answer(self, text: str, usage: Usage, stopped: bool) -> Json: ...
+    def begin(self) -> Iterator[bytes]:
+        """Yield the events that come before the text."""
+
+    def add_text(self, piece: str) -> Iterator[bytes]:
+        """Yield the events for a new piece of the text."""
+
+    def end(self, text: str, usage: Usage, stopped: bool) -> Iterator[bytes]:
+        """Yield the events that end a successful answer. `text` is the complete text."""
+
+    def fail(self, error: Mapping[str, Any]) -> Iterator[bytes]:
+        """Yield the events that end the answer with an error in the format of OpenAI's API."""
+
+    def whole_answer(self, text: str, usage: Usage, stopped: bool) -> Json:
+        """Return the JSON of an answer that is not streamed. `stopped`: a person stopped it."""
 
 
 @dataclass(slots=True)

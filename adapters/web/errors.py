@@ -141,6 +141,8 @@ PAGE_SENTENCES = {
 
 
 class Unauthorized(Refusal):
+    """The request has no valid token or session (401)."""
+
     code = "unauthorized"
     sentence = (
         "Sign in first. Open the link that `ponte link` prints on Ponte's machine, or send "
@@ -149,10 +151,14 @@ class Unauthorized(Refusal):
 
 
 class WrongToken(Unauthorized):
+    """The token of a sign-in or an Authorization header is unknown (401)."""
+
     sentence = "Invalid token."
 
 
 class ForeignHost(Refusal):
+    """The Host header names another site. This prevents DNS rebinding."""
+
     code = "foreign_origin"
     sentence = (
         "This Ponte does not answer requests for {host}. If that is its public name, set "
@@ -161,30 +167,42 @@ class ForeignHost(Refusal):
 
 
 class ForeignOrigin(Refusal):
+    """The Origin header names another site. This prevents cross-site requests."""
+
     code = "foreign_origin"
     sentence = "Request rejected: it came from another site ({origin})."
 
 
 class TooManyTries(Refusal):
+    """Too many invalid tokens came from this client in the last minute (429)."""
+
     code = "too_many"
     sentence = "Too many invalid tokens. Wait a minute and try again."
 
 
 class TooManyRequests(Refusal):
+    """More requests are in progress than the server allows (429)."""
+
     code = "too_many"
     sentence = "Too many requests are in progress. Try again in a moment."
 
 
 class TooManyStreams(Refusal):
+    """The visitor has more event streams open than the server allows (429)."""
+
     code = "too_many"
     sentence = "Too many pages are open. Close one and try again."
 
 
 class BadRequest(BadInput):
+    """The body or a parameter of the request is invalid. `why` names the problem."""
+
     sentence = "Invalid request: {why}."
 
 
 class UnsupportedParameter(BadRequest):
+    """A request to the OpenAI-compatible API has a parameter that Ponte cannot honor."""
+
     code = "unsupported_parameter"
     sentence = (
         "`{param}` is not supported. Ponte gives one text answer and uses its own tools. "
@@ -193,32 +211,46 @@ class UnsupportedParameter(BadRequest):
 
 
 class RemoteFile(BadRequest):
+    """A message of the OpenAI-compatible API refers to a file by a URL."""
+
     sentence = (
         "Ponte does not download files from links. Send the file itself as a base64 data: URL."
     )
 
 
 class InvalidDataUrl(BadRequest):
+    """A file of the OpenAI-compatible API is not a base64 `data:` URL."""
+
     sentence = "`{param}` is not a base64 data: URL."
 
 
 class TooManyFiles(BadRequest):
+    """A request has more files than Ponte accepts."""
+
     sentence = "A request can have at most {limit} files."
 
 
 class LastMessageNotUsers(BadRequest):
+    """The messages of a completion request end with a message of another role."""
+
     sentence = "The last message must have the role `user`."
 
 
 class NotLastResponse(BadRequest):
+    """`previous_response_id` names an answer that is not the newest of its conversation."""
+
     sentence = "You can only continue from the last answer of a conversation."
 
 
 class ConflictingConversations(BadRequest):
+    """A request names two conversations."""
+
     sentence = "`previous_response_id` and `X-Ponte-Conversation` refer to different conversations."
 
 
 class DecisionOnPageOnly(BadRequest):
+    """A message of the OpenAI-compatible API tries to decide on a card."""
+
     code = "decided_elsewhere"
     sentence = (
         "You can't approve or deny by typing here. Open the page and decide on the card: {url}"
@@ -226,26 +258,36 @@ class DecisionOnPageOnly(BadRequest):
 
 
 class NoSuchModel(BadInput):
+    """The model is unknown, or the visitor may not use it."""
+
     code = "model_not_found"
     sentence = "Model {model!r} not found. `GET /v1/models` lists the models you can use."
 
 
 class UnknownPath(BadInput):
+    """No route has this path (404)."""
+
     code = "not_found"
     sentence = "Page not found."
 
 
 class WrongMethod(BadInput):
+    """The route exists but does not accept the request's method (405)."""
+
     code = "method_not_allowed"
     sentence = "This URL does not accept that method."
 
 
 class WrongMediaType(BadInput):
+    """The route does not accept the Content-Type of the request (415)."""
+
     code = "unsupported_media_type"
     sentence = "Send application/json, or multipart/form-data for files."
 
 
 class UnexpectedError(PonteError):
+    """The handler failed with an error that is not a PonteError (500)."""
+
     sentence = (
         "Something went wrong. Try again. If it keeps failing, contact the person who runs "
         "Ponte; the cause is in the log."
@@ -253,6 +295,8 @@ class UnexpectedError(PonteError):
 
 
 class ServerStopping(NotStored):
+    """The server is shutting down and does not accept messages (503)."""
+
     sentence = "I'm restarting, so your message wasn't saved. Send it again in a moment."
 
 

@@ -170,7 +170,7 @@ class Transcript(ResponseBody):
 
 
 class StatusAnswer(ResponseBody):
-    """What was done."""
+    """The result of an action. `status` is a fixed English word, `text` a sentence to show."""
 
     status: str
     text: str = ""
@@ -184,7 +184,7 @@ class Reason(ResponseBody):
 
 
 class Readiness(ResponseBody):
-    """Whether Ponte can answer."""
+    """The readiness of the process. Only the owner and admins get `reasons`."""
 
     status: Literal["ready", "not ready"]
     reasons: list[Reason] | None = None
@@ -205,7 +205,8 @@ class PartList(ResponseBody):
 
 
 class Welcome(ResponseBody):
-    """What can be asked here."""
+    """Suggestions for the first message, the tables and quick commands that the visitor may use,
+    and the state of the parts, which only admins get."""
 
     tries: list[str]
     tables: list[str]
@@ -215,7 +216,7 @@ class Welcome(ResponseBody):
 
 
 class Me(ResponseBody):
-    """The person who asks."""
+    """The visitor. `person` is their key, `operates` is true for the owner and admins."""
 
     person: str
     name: str
@@ -253,7 +254,7 @@ class Link(ResponseBody):
 
 
 class AnyJson(BaseModel):
-    """JSON as the command that asks for it prints it, or as OpenAI's documentation describes it."""
+    """JSON without a schema. The documentation of the command or of OpenAI's API describes it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -273,97 +274,136 @@ class Operation:
     headers: Mapping[str, str] = field(default_factory=dict)
     also: Sequence[str] = ()
     files: bool = False
-    """Whether the body may be a form with files."""
+    """True if the body may be a form with files."""
     refuses: Sequence[int] = ()
     """HTTP statuses besides those that any request may get."""
 
 
-_HTML = {"html": "1: the rendered, cleaned HTML next to each text"}
+_HTML = {"html": "1: add sanitized HTML to each text"}
 _CONVERSATION = {
-    "X-Ponte-Conversation": "a conversation of yours to say it in, by its name; without it and "
-    "without previous_response_id the request is one of its own, gone after a day",
-    "Idempotency-Key": "a repeat with the same key gets the first turn and its answer",
+    "X-Ponte-Conversation": "the id of one of your conversations. Without it and "
+    "previous_response_id, the request starts a conversation that is deleted after a day",
+    "Idempotency-Key": "a repeated request with this key returns the answer of the first one",
 }
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("GET", "/"): Operation("The page", "text/html"),
+    ("GET", "/"): Operation("Get the page", "text/html"),
     ("GET", "/page/words.json"): Operation(
-        "The page's sentences", PageWords, query={"locale": "en, pt-BR or fr"}
+        "Get the page's sentences", PageWords, query={"locale": "en, pt-BR or fr"}
     ),
-    ("GET", "/page/{name}"): Operation("A file of the page", "application/octet-stream",
-                                       refuses=(404,)),
-    ("GET", "/welcome"): Operation("What can be asked here", Welcome),
-    ("POST", "/login"): Operation("Sign a browser in", StatusAnswer, LoginRequest,
-                                   refuses=(413, 429)),
+    ("GET", "/page/{name}"): Operation(
+        "Get a file of the page", "application/octet-stream", refuses=(404,)
+    ),
+    ("GET", "/welcome"): Operation("Get suggestions for the first message", Welcome),
+    ("POST", "/login"): Operation(
+        "Sign a browser in", StatusAnswer, LoginRequest, refuses=(413, 429)
+    ),
     ("POST", "/logout"): Operation("Sign a browser out", StatusAnswer),
-    ("GET", "/me"): Operation("Who asks", Me),
-    ("GET", "/healthz"): Operation("Whether the process lives", StatusAnswer),
-    ("GET", "/readyz"): Operation("Whether all that is configured is well", Readiness,
-                                  refuses=(503,)),
-    ("GET", "/metrics"): Operation("Metrics, for who operates Ponte", "text/plain",
-                                   refuses=(404,)),
-    ("GET", "/status"): Operation("What is connected, for who operates Ponte", PartList),
-    ("GET", "/usage"): Operation("What was used in the last 30 days, for who operates Ponte",
-                                 "text/html", refuses=(404,)),
-    ("GET", "/openapi.json"): Operation("This description"),
+    ("GET", "/me"): Operation("Get the visitor's name and permissions", Me),
+    ("GET", "/healthz"): Operation("Check that the process is running", StatusAnswer),
+    ("GET", "/readyz"): Operation(
+        "Check that every configured part works", Readiness, refuses=(503,)
+    ),
+    ("GET", "/metrics"): Operation(
+        "Get Prometheus metrics (admins only)", "text/plain", refuses=(404,)
+    ),
+    ("GET", "/status"): Operation("Get the state of each part (admins only)", PartList),
+    ("GET", "/usage"): Operation(
+        "Get the usage of the last 30 days (admins only)", "text/html", refuses=(404,)
+    ),
+    ("GET", "/openapi.json"): Operation("Get this document"),
     ("POST", "/chat"): Operation(
-        "Say something, and read the answer", ChatAnswer, JsonChatRequest, files=True,
-        also=(EVENT_STREAM_TYPE,), query=_HTML, headers={
-            "Prefer": "respond-async: 202 with the turn's id at once, 429 for one message too many"
+        "Send a message and get the answer",
+        ChatAnswer,
+        JsonChatRequest,
+        files=True,
+        also=(EVENT_STREAM_TYPE,),
+        query=_HTML,
+        headers={
+            "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit"
         },
         refuses=(404, 410, 413, 415, 422, 429, 503),
     ),
-    ("POST", "/cards/{id}"): Operation("Decide on a card, or undo a change", DecisionResult,
-                                       CardDecision, refuses=(404, 410, 503)),
+    ("POST", "/cards/{id}"): Operation(
+        "Approve or deny a card, or undo a change",
+        DecisionResult,
+        CardDecision,
+        refuses=(404, 410, 503),
+    ),
     ("POST", "/turns/{turn}/stop"): Operation("Stop a turn", StopResult, refuses=(404, 410, 503)),
     ("GET", "/quick-commands"): Operation(
-        "The quick commands that may be run there", QuickCommandList,
-        query={"conversation": "its name"}, refuses=(404,),
+        "List the quick commands that you can run",
+        QuickCommandList,
+        query={"conversation": "the id of a conversation"},
+        refuses=(404,),
     ),
     ("GET", "/conversations"): Operation(
-        "Your conversations, the pinned ones and then the last used first", ConversationList,
-        query={"search": "words that are said in them"},
+        "List your conversations: pinned ones first, then the last used ones",
+        ConversationList,
+        query={"search": "only conversations that contain these words"},
     ),
-    ("GET", "/conversations/{id}"): Operation("What was said in it", Transcript, query=_HTML,
-                                              refuses=(404,)),
-    ("PATCH", "/conversations/{id}"): Operation("Name it, pin it", StatusAnswer, ConversationMarks,
-                                                refuses=(404,)),
-    ("DELETE", "/conversations/{id}"): Operation("Forget it", StatusAnswer, refuses=(404, 503)),
-    ("GET", "/conversations/{id}/export"): Operation("All of it as Markdown", "text/markdown",
-                                                     refuses=(404,)),
+    ("GET", "/conversations/{id}"): Operation(
+        "Get the messages of a conversation", Transcript, query=_HTML, refuses=(404,)
+    ),
+    ("PATCH", "/conversations/{id}"): Operation(
+        "Rename or pin a conversation", StatusAnswer, ConversationMarks, refuses=(404,)
+    ),
+    ("DELETE", "/conversations/{id}"): Operation(
+        "Delete a conversation", StatusAnswer, refuses=(404, 503)
+    ),
+    ("GET", "/conversations/{id}/export"): Operation(
+        "Export a conversation as Markdown", "text/markdown", refuses=(404,)
+    ),
     ("GET", "/conversations/{id}/events"): Operation(
-        "What happens in it, from now on or from a cursor", EVENT_STREAM_TYPE,
-        query={"after": "a cursor", **_HTML}, headers={"Last-Event-ID": "a cursor"},
+        "Stream the events of a conversation",
+        EVENT_STREAM_TYPE,
+        query={"after": "a cursor; default: now", **_HTML},
+        headers={"Last-Event-ID": "a cursor; default: now"},
         refuses=(404, 429, 503),
     ),
-    ("GET", "/files/{id}"): Operation("A file", "application/octet-stream", refuses=(404,)),
-    ("GET", "/v1/models"): Operation("The names that `model` takes (OpenAI's API)", ModelList),
-    ("GET", "/v1/models/{model:path}"): Operation("One of them (OpenAI's API)", ModelEntry,
-                                                  refuses=(404,)),
+    ("GET", "/files/{id}"): Operation(
+        "Download a file", "application/octet-stream", refuses=(404,)
+    ),
+    ("GET", "/v1/models"): Operation("List the models (OpenAI's API)", ModelList),
+    ("GET", "/v1/models/{model:path}"): Operation(
+        "Get a model (OpenAI's API)", ModelEntry, refuses=(404,)
+    ),
     ("POST", "/v1/chat/completions"): Operation(
-        "Ask, as OpenAI's Chat Completions", AnyJson, CompletionRequest, headers=_CONVERSATION,
-        also=(EVENT_STREAM_TYPE,), refuses=(404, 413, 415, 422, 429, 500, 503),
+        "Send a message (OpenAI's Chat Completions API)",
+        AnyJson,
+        CompletionRequest,
+        headers=_CONVERSATION,
+        also=(EVENT_STREAM_TYPE,),
+        refuses=(404, 413, 415, 422, 429, 500, 503),
     ),
     ("POST", "/v1/responses"): Operation(
-        "Ask, as OpenAI's Responses", AnyJson, ResponseRequest, headers=_CONVERSATION,
-        also=(EVENT_STREAM_TYPE,), refuses=(404, 413, 415, 422, 429, 500, 503),
+        "Send a message (OpenAI's Responses API)",
+        AnyJson,
+        ResponseRequest,
+        headers=_CONVERSATION,
+        also=(EVENT_STREAM_TYPE,),
+        refuses=(404, 413, 415, 422, 429, 500, 503),
     ),
-    ("GET", "/operator/link"): Operation("The page's address with its token", Link),
-    ("GET", "/operator/threads"): Operation("Every conversation"),
-    ("GET", "/operator/threads/{conversation:path}"): Operation("One of them", refuses=(404,)),
-    ("POST", "/operator/forget"): Operation("Forget a conversation or a person",
-                                            body=ForgetRequest, refuses=(404,)),
-    ("POST", "/operator/{act:path}"): Operation("What an operator's command asks",
-                                                body=OperatorRequest, refuses=(404,)),
-}  # fmt: skip
+    ("GET", "/operator/link"): Operation("Get the page's link with its token", Link),
+    ("GET", "/operator/threads"): Operation("List all conversations"),
+    ("GET", "/operator/threads/{conversation:path}"): Operation(
+        "Get the messages of a conversation", refuses=(404,)
+    ),
+    ("POST", "/operator/forget"): Operation(
+        "Delete a conversation, or all messages of a person", body=ForgetRequest, refuses=(404,)
+    ),
+    ("POST", "/operator/{act:path}"): Operation(
+        "Run an operator's command", body=OperatorRequest, refuses=(404,)
+    ),
+}
 """The routes by method and path. Those under /operator/ are served on the home's Unix socket only.
 """
 STATUS_MEANINGS = {
-    400: "the request is not understood", 401: "no token, a wrong one",
-    403: "another site's page, a name that is not ours; not yours to do",
-    404: "no such thing, or none of yours", 410: "erased, or decided too late",
-    413: "too large", 415: "a content type that is not taken", 422: "nothing was said",
-    429: "too many: turns, wrong tokens, open streams", 500: "the turn failed",
-    503: "nothing was taken: stopping, the disk or the model refuses",
+    400: "invalid request", 401: "missing or invalid token",
+    403: "request from another site, unknown host name, or missing permission",
+    404: "not found, or not yours", 410: "deleted or expired",
+    413: "too large", 415: "unsupported content type", 422: "empty message",
+    429: "too many messages, invalid tokens or open streams", 500: "the turn failed",
+    503: "not saved: Ponte is stopping, or the disk or the model fails",
 }  # fmt: skip
 
 
@@ -376,7 +416,7 @@ def build_document(routes: Iterable[BaseRoute], extra: Iterable[str] = ()) -> Js
         paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = described
     for path in sorted(extra):
         paths[path] = {"post": _describe_signed_path(path)}
-    whose = "the owner's token, or that of a person who has a name here"
+    whose = "the token of the owner, or of a person with an account"
     return {
         "openapi": "3.1.0",
         "info": {"title": "Ponte", "version": API_VERSION},
@@ -457,10 +497,13 @@ def _form(body: type[BaseModel]) -> Json:
 def _describe_signed_path(path: str) -> Json:
     return {
         "operationId": re.sub(r"\W+", "_", f"post{path}"),
-        "summary": "Events of another platform, which signs them",
+        "summary": "Receive the signed events of a chat platform",
         "security": [],
         "requestBody": {"content": {"*/*": {"schema": {}}}},
-        "responses": {"200": {"description": "taken"}, "401": {"description": "not signed"}},
+        "responses": {
+            "200": {"description": "accepted"},
+            "401": {"description": "invalid signature"},
+        },
     }
 
 

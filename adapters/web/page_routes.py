@@ -119,6 +119,7 @@ class ConversationRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
         return [
             Route("/conversations", self.list_all, methods=["GET"]),
             Route("/conversations/{id}", self.show, methods=["GET"]),
@@ -148,7 +149,7 @@ class ConversationRoutes:
         )
 
     async def mark(self, request: Request) -> Response:
-        """Name or pin it."""
+        """Rename, pin or unpin a conversation."""
         marks = await read_json(request, ConversationMarks)
         title = None if marks.title is None else to_one_line(marks.title, MAX_TITLE_CHARS)
         key = self._address(request).conversation
@@ -156,8 +157,7 @@ class ConversationRoutes:
         return JSONResponse({"status": "marked"})
 
     async def forget(self, request: Request) -> Response:
-        """Erase it. The command `forget` is sent for the person, so that it is stored before it
-        runs."""
+        """Delete a conversation. The deletion is stored as a `forget` command before it runs."""
         address = self._address(request)
         if not await self._site.journal.list_entries(address.conversation):
             raise NotFound(what="conversation")
@@ -165,7 +165,7 @@ class ConversationRoutes:
         return JSONResponse({"status": "forgotten", "text": answer.text})
 
     async def export(self, request: Request) -> Response:
-        """All of it as a Markdown file."""
+        """Export a conversation as a Markdown file."""
         shown = await self._site.journal.list_entries(self._address(request).conversation)
         if not shown:
             raise NotFound(what="conversation")
@@ -200,8 +200,8 @@ class ConversationRoutes:
         )
 
     async def events(self, request: Request) -> Response:
-        """What happens there, as an event stream: from `Last-Event-ID`, or from `?after=` where a
-        browser cannot send that header."""
+        """Stream the events of the conversation after `Last-Event-ID`. Browsers that cannot send
+        that header use `?after=`."""
         address = self._address(request)
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
@@ -214,7 +214,7 @@ class ConversationRoutes:
             return EventStream(stream_events(follower, events), stack.pop_all())
 
     async def file(self, request: Request) -> Response:
-        """A file's bytes."""
+        """Return the bytes of a file."""
         id = str(request.path_params["id"])
         if not ID_PATTERN.fullmatch(id) or not await self._is_own_file(request, id):
             raise NotFound(what="file")
@@ -254,6 +254,7 @@ class PageRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
         return [
             Route("/", self.page, methods=["GET"]),
             Route("/page/words.json", self.words, methods=["GET"]),
@@ -279,8 +280,10 @@ class PageRoutes:
             return JSONResponse({"locale": LANGUAGE.get(), "words": translate_page()})
 
     async def welcome(self, request: Request) -> Response:
-        """What can be asked here, in the reader's words. The state of the parts is for the operator
-        only."""
+        """Return suggestions for the first message, in the visitor's language.
+
+        The state of the parts is included for the owner and admins only.
+        """
         person = visitor_of(request).person
         here = self._site.address_of(person, "main")
         may_read = await self._site.may(person, "read")
@@ -328,8 +331,11 @@ class PageRoutes:
         return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
 
     async def me(self, request: Request) -> Response:
-        """Who asks. `person` is their key, as in ponte.toml and `ponte usage`. Whoever `operates`
-        sees the state of all parts, and everybody's usage."""
+        """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
+
+        `operates` is true for the owner and admins, who see the state of all parts and everybody's
+        usage.
+        """
         person = visitor_of(request).person
         owner = person.id == OWNER_ID
         operates = owner or await self._site.may(person, "administer")
@@ -381,6 +387,7 @@ class OperatorRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
         return [
             Route("/operator/link", self.link, methods=["GET"]),
             Route("/operator/threads", self.threads, methods=["GET"]),
@@ -402,7 +409,7 @@ class OperatorRoutes:
         return JSONResponse(dict(await self._operator.thread(request.path_params["conversation"])))
 
     async def forget(self, request: Request) -> Response:
-        """Erase a conversation, or all of one person's."""
+        """Delete a conversation, or all messages of a person."""
         asked = await read_json(request, ForgetRequest)
         if bool(asked.conversation) == bool(asked.person):
             raise BadRequest(why="specify a conversation or a person")

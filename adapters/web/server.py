@@ -89,31 +89,38 @@ class HttpConnection(H11Protocol):
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the timer for the first request. If there are too many connections, close an old
+        one."""
         super().connection_made(transport)
         self._enter("head", HEAD_TIMEOUT_SECONDS)
         self._make_room()
 
     def data_received(self, data: bytes) -> None:
+        """Parse received bytes and restart the timers of the request."""
         super().data_received(data)
         self._taken += len(data)
         self._update_phase()
 
     def on_response_complete(self) -> None:
+        """Start the timer for the next request."""
         super().on_response_complete()
         self._update_phase()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timers of the connection."""
         for timer in (self._deadline, self._unread):
             if timer is not None:
                 timer.cancel()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
+        """Start the timer after which a client that does not read is disconnected."""
         super().pause_writing()
         if self._unread is None:
             self._unread = self.loop.call_later(UNREAD_TIMEOUT_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
+        """Stop the timer of a client that does not read."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()
@@ -232,10 +239,12 @@ class HttpServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        """Begin to serve requests."""
         await asyncio.to_thread(self._server.config.load)
         self._task = asyncio.create_task(self._server.serve([self._listener]), name="uvicorn")
 
     async def stop(self) -> None:
+        """Stop accepting requests and wait until the last connection is closed."""
         self._server.should_exit = True
         self._server.leaving.set()
         if self._task is not None:
@@ -271,6 +280,7 @@ class HealthRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
         return [
             Route("/healthz", self.alive, methods=["GET"]),
             Route("/readyz", self.ready, methods=["GET"]),
@@ -279,12 +289,14 @@ class HealthRoutes:
         ]
 
     async def alive(self, request: Request) -> Response:
-        """200 while the process lives."""
+        """Return 200 while the process runs."""
         return JSONResponse({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        """Whether Ponte can answer: 503 while a configured platform or the model fails. The reasons
-        are for the owner and admins only."""
+        """Return 200 if Ponte can answer, 503 while a configured platform or the model fails.
+
+        Only the owner and admins get the reasons.
+        """
         parts = await self._site.readiness()
         failing = [part for part in parts if part.state == "failing"]
         ready = self._site.is_accepting and not failing

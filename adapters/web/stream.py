@@ -125,17 +125,21 @@ class TurnEvents:
 
     @property
     def interval_seconds(self) -> float:
+        """Return the minimum time between two events."""
         return self._writer.interval_seconds
 
     @property
     def has_ended(self) -> bool:
+        """Return True if the outcome of the turn is known."""
         return self.outcome is not None
 
     async def begin(self) -> AsyncIterator[bytes]:
+        """Yield the first events of the stream."""
         async for event in self._writer.begin():
             yield event
 
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
+        """Yield the events for changes of the turn. `missed`: changes may have been lost."""
         changed = (live for live in turns if live.turn == self._turn and not live.cards)
         live = next(changed, None)
         self.outcome = (live.answer or live.error) if live else None
@@ -169,12 +173,14 @@ class PageWriter:
         self.interval_seconds = FRAME_INTERVAL_SECONDS
 
     async def begin(self) -> AsyncIterator[bytes]:
+        """Yield a `progress` event with the number of queued messages before this one."""
         count, text = self._turns_before, ""
         if count:
             text = say("Queued messages before this one: {count}.", count=count)
         yield format_event("progress", {"turn": self._turn, "text": text})
 
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
+        """Yield the events for the difference to the progress that was written last."""
         if progress.doing != self._activity:
             self._activity = progress.doing
             yield format_event("progress", {"turn": self._turn, "text": progress.doing})
@@ -182,6 +188,7 @@ class PageWriter:
             yield format_event("delta", await self._text_change(progress.text))
 
     async def write_outcome(self, outcome: Answer | PonteError) -> AsyncIterator[bytes]:
+        """Yield the rest of the text, the cards and files, and the end of the turn."""
         # A script puts the pieces together, so the last one completes the text of the answer.
         if isinstance(outcome, Answer) and outcome.text != self._text:
             yield format_event("delta", await self._text_change(outcome.text))
@@ -256,10 +263,12 @@ class ReadCursor:
         return seq in self._ended or (seq <= self._base and seq not in self._open)
 
     def mark_running(self, seq: int) -> None:
+        """Note that the tab has seen the beginning of the turn `seq`."""
         if not self.has_seen(seq):
             self._open.add(seq)
 
     def mark_ended(self, seq: int) -> None:
+        """Note that the tab has seen the end of the turn `seq`."""
         self._open.discard(seq)
         self._ended.add(seq)
 
@@ -291,6 +300,7 @@ class ConversationEvents:
         self._writers: dict[str, PageWriter] = {}
 
     async def begin(self) -> AsyncIterator[bytes]:
+        """Yield the missed turns, then a `ready` event."""
         yield RECONNECT_FRAME
         async for event in self._catch_up():
             yield event
@@ -298,6 +308,8 @@ class ConversationEvents:
         yield format_event("ready", ready, str(self._cursor))
 
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
+        """Yield the events for changed turns. `missed`: changes may have been lost, so the journal
+        is read again."""
         if missed:
             async for event in self._catch_up():
                 yield event
@@ -389,6 +401,7 @@ def format_event(event: str, data: Json, id: str = "") -> bytes:
 
 
 def file_json(file: File) -> Json:
+    """Return a file of an answer as JSON. `size` is in bytes."""
     return {"name": file.name, "url": f"/files/{file.id}", "type": file.type, "size": file.size}
 
 
@@ -445,6 +458,7 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
 
 
 def error_json(error: PonteError, turn: str) -> Json:
+    """Return an error of a turn as JSON, with its sentence in the reader's language."""
     return {"code": error.code, "message": error.words(), "turn": turn}
 
 

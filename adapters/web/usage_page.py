@@ -35,10 +35,12 @@ class UsageRoutes:
 
     @property
     def routes(self) -> list[Route]:
+        """Return the route with its handler."""
         return [Route("/usage", self.chart, methods=["GET"])]
 
     async def chart(self, request: Request) -> Response:
-        """What was used in each of the last 30 days, as HTML. Raises NotAllowed, NotFound."""
+        """Return an HTML page with the usage of each of the last 30 days. Raises NotAllowed,
+        NotFound."""
         await self._site.check_is_operator(visitor_of(request).person)
         if self._site.usage is None:
             raise NotFound(what="metrics")
@@ -100,14 +102,17 @@ def draw_chart(days: Sequence[date], values: Sequence[float], title: str) -> str
 
 
 def cost_of(row: Row) -> float:
+    """Return the cost of a report's row in US dollars, 0 if it is unknown."""
     return float(row.get("cost") or 0)
 
 
 def turns_of(row: Row) -> int:
+    """Return the number of turns of a report's row."""
     return int(row.get("turns") or 0)
 
 
 def tokens_of(row: Row) -> int:
+    """Return the number of input and output tokens of a report's row."""
     return int(row.get("input") or 0) + int(row.get("output") or 0)
 
 

@@ -49,7 +49,7 @@ class FieldChange:
 
     @property
     def is_changed(self) -> bool:
-        """Whether there are two values, an old and a new one."""
+        """Return True if the field has two values, an old and a new one."""
         return self.before is not None and self.after is not None
 
     @property

@@ -18,8 +18,8 @@ from core.domain.changes import (
     RowCheck,
     RowWrite,
 )
-from core.domain.messages import Card, Person
-from core.domain.records import ALL_CONVERSATIONS, ConversationArea, Outcome, ToolContext
+from core.domain.messages import Person
+from core.domain.records import ALL_CONVERSATIONS, ConversationArea
 
 Doing = Callable[[str], Awaitable[None]]
 """Shows the person a few words of progress, in their language."""
@@ -92,7 +92,8 @@ class Ledger(Protocol):
         forgotten meanwhile.
         """
 
-    async def get(self, id: str) -> Change: ...
+    async def get(self, id: str) -> Change:
+        """Return the change with this id."""
 
     async def claim(self, id: str, seq: int, decider: Person, now: float) -> Change:
         """Claim an open proposal in order to apply it. If another event claimed it first, return it
@@ -192,14 +193,3 @@ class Outbox(Protocol):
 
     async def put(self, outgoing: ApprovalNotice) -> None:
         """Store the new state of a notice."""
-
-
-class Proposals(Protocol):
-    """The part of the change service that a turn uses."""
-
-    async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome: ...
-
-    async def cards(self, ids: Sequence[str]) -> Sequence[Card]: ...
-
-    def words(self, cards: Sequence[Card]) -> str:
-        """Return the text of an answer that consists of these cards."""

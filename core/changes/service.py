@@ -94,9 +94,14 @@ class RunPayments(Protocol):
 
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
-    ) -> None: ...
+    ) -> None:
+        """Reserve the cost of an approved quick command. `person` asked for it and pays for it.
 
-    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None: ...
+        `seq` is the event of the approval. Raises OverBudget.
+        """
+
+    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
+        """Record the price of a run. If it was not begun, release its reservation instead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,13 +60,16 @@ class ChatInteraction(Protocol):
     """One interaction of a person, and the ways in which its platform lets Ponte respond to it."""
 
     @property
-    def limits(self) -> InteractionLimits: ...
+    def limits(self) -> InteractionLimits:
+        """Return the platform's limits for responses to interactions."""
 
     @property
-    def person(self) -> Person: ...
+    def person(self) -> Person:
+        """Return the person who used the command, button or form."""
 
     @property
-    def address(self) -> Address: ...
+    def address(self) -> Address:
+        """Return the place of the interaction."""
 
     @property
     def locale(self) -> str:

@@ -15,18 +15,23 @@ class Platform(Protocol):
     """A platform: it connects, turns events into messages, and builds replies."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the name of the platform, for example "slack"."""
 
-    def reply(self, to: ReplyTo, posts: PostJournal) -> Reply: ...
+    def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
+        """Build the reply of one turn from stored data. `posts` records its posts."""
 
     async def start(self) -> None:
         """Connect. Return when events can arrive. Raise SettingsError for a rejected token."""
 
-    async def health(self) -> Health: ...
+    async def health(self) -> Health:
+        """Return the present state of the platform."""
 
-    async def stop_intake(self) -> None: ...
+    async def stop_intake(self) -> None:
+        """Stop accepting events. Running turns can still post."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Disconnect and release all resources."""
 
 
 class Messenger(Protocol):

@@ -124,15 +124,15 @@ class HttpDown(HttpError):
 
 
 class HttpTimeout(HttpError):
-    pass  # the server did not respond in time
+    """The server did not respond in time."""
 
 
 class HttpUnreadable(HttpError):
-    pass  # the body of the response does not have the expected format
+    """The body of the response does not have the expected format."""
 
 
 class HttpTooLarge(HttpError):
-    pass  # the body of the response exceeds the size limit
+    """The body of the response exceeds the size limit."""
 
 
 class HttpAnswer(HttpError):

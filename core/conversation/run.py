@@ -29,13 +29,20 @@ class ChannelSettings(Protocol):
     None."""
 
     @property
-    def instructions(self) -> str: ...
+    def instructions(self) -> str:
+        """Return the additional instructions for the model in this channel."""
+
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """Return the name of the model that answers in this channel."""
+
     @property
-    def effort(self) -> str: ...
+    def effort(self) -> str:
+        """Return the reasoning effort of the model in this channel."""
+
     @property
-    def language(self) -> str | None: ...
+    def language(self) -> str | None:
+        """Return the language of replies in this channel, as a locale."""
 
 
 @dataclass(frozen=True, slots=True)

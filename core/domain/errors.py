@@ -142,7 +142,7 @@ class TooLarge(BadInput):
 
 
 class UnknownCommand(BadInput):
-    pass
+    """No quick command that the person may run has this slug."""
 
 
 class NotFound(BadInput):

@@ -72,38 +72,65 @@ class SharedSettings(Protocol):
     """The settings that several integrations read."""
 
     @property
-    def openai_base_url(self) -> str | None: ...
+    def openai_base_url(self) -> str | None:
+        """Return the base URL of the model's server. None means OpenAI's."""
+
     @property
-    def openai_api_key(self) -> SecretStr | None: ...
+    def openai_api_key(self) -> SecretStr | None:
+        """Return the API key of the model's server."""
+
     @property
-    def ponte_model(self) -> str: ...
+    def ponte_model(self) -> str:
+        """Return the name of the default model."""
+
     @property
-    def ponte_model_effort(self) -> str | None: ...
+    def ponte_model_effort(self) -> str | None:
+        """Return the default reasoning effort. None means the model's default."""
+
     @property
-    def ponte_model_api(self) -> str: ...
+    def ponte_model_api(self) -> str:
+        """Return the configured level of the model's API."""
+
     @property
-    def ponte_allow(self) -> frozenset[str]: ...
+    def ponte_allow(self) -> frozenset[str]:
+        """Return the people who have all rights of members everywhere. `*` means everybody."""
+
     @property
-    def ponte_daily_turns(self) -> DailyTurns | None: ...
+    def ponte_daily_turns(self) -> DailyTurns | None:
+        """Return the limits of turns for a person and day. None means no limit."""
+
     @property
-    def ponte_timezone(self) -> str: ...
+    def ponte_timezone(self) -> str:
+        """Return the time zone of the installation, by its IANA name."""
+
     @property
-    def ponte_locale(self) -> str: ...
+    def ponte_locale(self) -> str:
+        """Return the default language of sentences."""
+
     @property
-    def ponte_config(self) -> Path: ...
+    def ponte_config(self) -> Path:
+        """Return the path of ponte.toml."""
+
     @property
-    def ponte_web(self) -> Switch: ...
+    def ponte_web(self) -> Switch:
+        """Return whether the page is turned on."""
+
     @property
-    def proxies(self) -> Proxies: ...
+    def proxies(self) -> Proxies:
+        """Return the proxies of the environment."""
 
 
 class OperatorConfig(Protocol):
     """The contents of `ponte.toml`."""
 
     @property
-    def table_rules(self) -> TableRules: ...
+    def table_rules(self) -> TableRules:
+        """Return the rules about which tables may be read and changed."""
+
     @property
-    def quick_commands(self) -> Mapping[str, Any]: ...
+    def quick_commands(self) -> Mapping[str, Any]:
+        """Return the quick commands by their slugs."""
+
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
         """Id, title and description by name."""
@@ -130,12 +157,23 @@ class HomeFolder(Protocol):
     """
 
     @property
-    def path(self) -> Path: ...
-    def is_served(self) -> bool: ...
-    def pseudonyms(self) -> bytes: ...
-    def web_token(self) -> str: ...
-    def kept_web_token(self) -> str: ...
-    def listen(self) -> socket.socket: ...
+    def path(self) -> Path:
+        """Return the path of the folder."""
+
+    def is_served(self) -> bool:
+        """Return True if a process accepts connections on the folder's socket."""
+
+    def pseudonyms(self) -> bytes:
+        """Return the key for pseudonyms: 32 random bytes, created once."""
+
+    def web_token(self) -> str:
+        """Return the page's stored token; create it if there is none."""
+
+    def kept_web_token(self) -> str:
+        """Return the page's stored token, "" if there is none. It is not created."""
+
+    def listen(self) -> socket.socket:
+        """Return a listening Unix socket that only our user can open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +250,11 @@ class KernelPlaces(Protocol):
     async def record_start(self, thread: str) -> bool:
         """Record a new kernel in this process. Return True if the thread ever had one before."""
 
-    async def record_end(self, thread: str) -> None: ...
+    async def record_end(self, thread: str) -> None:
+        """Record that the kernel of the thread ended."""
 
-    async def forget(self, thread: str) -> None: ...
+    async def forget(self, thread: str) -> None:
+        """Delete the record of the thread, and end its kernel in every process."""
 
 
 class Pace(Protocol):
@@ -261,7 +301,8 @@ class Peers(Protocol):
     async def save_progress(self, turn: str, progress: Progress) -> None:
         """Store the progress of a turn, and send a "progress" event to the other processes."""
 
-    async def read_progress(self, turn: str) -> Progress | None: ...
+    async def read_progress(self, turn: str) -> Progress | None:
+        """Return the newest stored progress of a turn, or None."""
 
     def kernel_places(self) -> KernelPlaces:
         """Return the record of kernels."""
@@ -293,13 +334,16 @@ class Alone:
         await work()
 
     async def notify(self, word: str, id: str) -> None:
-        return None
+        """Do nothing: there is no other process."""
+        return
 
     def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
-        return None
+        """Do nothing: no other process sends events."""
+        return
 
     async def save_progress(self, turn: str, progress: Progress) -> None:
-        return None
+        """Do nothing: no other process reads it."""
+        return
 
     async def read_progress(self, turn: str) -> Progress | None:
         """Return None: nothing is stored."""
@@ -384,10 +428,17 @@ class Operator(Protocol):
     def acts(self) -> Mapping[str, OperatorAction]:
         """Actions by their path under /operator/."""
 
-    async def threads(self) -> Sequence[Mapping[str, Any]]: ...
-    async def thread(self, conversation: str) -> Mapping[str, Any]: ...
-    def link(self) -> str: ...
-    async def forget(self, *, conversation: str = "", person: str = "") -> Mapping[str, Any]: ...
+    async def threads(self) -> Sequence[Mapping[str, Any]]:
+        """Return the current thread of every conversation."""
+
+    async def thread(self, conversation: str) -> Mapping[str, Any]:
+        """Return one conversation with its messages. Raises NotFound."""
+
+    def link(self) -> str:
+        """Return the page's link with its token."""
+
+    async def forget(self, *, conversation: str = "", person: str = "") -> Mapping[str, Any]:
+        """Delete one conversation, or all messages of a person (a key)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -441,8 +492,12 @@ class QuickRegistry(QuickCommands, Protocol):
     """The quick commands of ponte.toml, for the integration that runs them."""
 
     @property
-    def everybodys(self) -> Sequence[Any]: ...
-    def asks_first(self, slug: str) -> bool: ...
+    def everybodys(self) -> Sequence[Any]:
+        """Return the quick commands that are limited to no place and no person."""
+
+    def asks_first(self, slug: str) -> bool:
+        """Return True if a model's call needs a person's approval before it runs."""
+
     def connect(
         self,
         run: Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None,
@@ -468,7 +523,7 @@ async def close_nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ToolBundle:
-    """What a tool integration provides. `runner` runs the code blocks that people type."""
+    """The parts of a tool integration. `runner` runs the code blocks that people type."""
 
     source: ToolSource
     appliers: Sequence[Applier] = ()

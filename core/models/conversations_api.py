@@ -86,7 +86,7 @@ UNKNOWN_POSITION = -1
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """How a conversation differs from the transcript.
+    """The difference between a conversation on the server and the transcript.
 
     `missing_items` must still be sent. If `answer_items` is set instead, the conversation already
     holds the answer.

@@ -171,7 +171,8 @@ class TableRequest:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a message asks for. `rest` is the table, the code, or the tool with its arguments."""
+    """The request that a message contains. `rest` is the table, the code, or the tool with its
+    arguments."""
 
     kind: Kind
     rest: str = ""

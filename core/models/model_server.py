@@ -164,7 +164,7 @@ class ModelAnswer:
 
     @property
     def has_calls(self) -> bool:
-        """Whether the model wants to call tools."""
+        """Return True if the model wants to call tools."""
         return any(item.kind == "call" for item in self.items)
 
 
@@ -311,7 +311,7 @@ def parse_items(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ..
 
 
 class ModelServer:
-    """What all levels share: the client, the options, and the input that this server accepts."""
+    """The base of all API levels: client, options, and the input that this server accepts."""
 
     def __init__(
         self,

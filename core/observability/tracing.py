@@ -33,9 +33,14 @@ CONVERSATION_ATTRIBUTE = "gen_ai.conversation.id"
 class Recording(Protocol):
     """An open span of the exporter. A span that is not ended is not exported."""
 
-    def note(self, name: str, value: SpanValue) -> None: ...
-    def fail(self, code: str) -> None: ...
-    def end(self) -> None: ...
+    def note(self, name: str, value: SpanValue) -> None:
+        """Set an attribute of the span."""
+
+    def fail(self, code: str) -> None:
+        """Mark the span as failed, with the code of the error."""
+
+    def end(self) -> None:
+        """End the span now, so that it is exported."""
 
 
 class Recorder(Protocol):

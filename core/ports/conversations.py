@@ -176,12 +176,14 @@ class Journal(Protocol):
         `reserve` runs in the same transaction; if it raises, nothing is added.
         """
 
-    async def record_call_start(self, turn: Turn, call: ToolCall) -> None: ...
+    async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
+        """Record that a tool call begins. After a crash, its outcome is unknown without an end."""
 
     async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
         """Record the handle of the call in another system, to look up its state after a crash."""
 
-    async def record_call_end(self, turn: Turn, call_id: str, outcome: Outcome) -> None: ...
+    async def record_call_end(self, turn: Turn, call_id: str, outcome: Outcome) -> None:
+        """Record the outcome of a tool call."""
 
     async def record_answer(
         self, turn: Turn, answer: Answer, last: RoundOutput | None = None, key: str = ""
@@ -193,7 +195,9 @@ class Journal(Protocol):
         transaction instead of by `record_round` and `record_posting`.
         """
 
-    async def record_posting(self, turn: Turn, number: int, key: str) -> None: ...
+    async def record_posting(self, turn: Turn, number: int, key: str) -> None:
+        """Record, before the platform is called, that post `number` is about to be sent under
+        `key`."""
 
     async def record_posted(self, turn: Turn, number: int, post: str) -> None:
         """Record the id of a post.
@@ -224,7 +228,8 @@ class Journal(Protocol):
     async def list_threads(self) -> Sequence[Thread]:
         """Return the current thread of every conversation, the last used first."""
 
-    async def new_thread(self, conversation: str) -> Thread: ...
+    async def new_thread(self, conversation: str) -> Thread:
+        """Begin a new thread of the conversation and return it. The old one stays readable."""
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[TranscriptEntry]:
         """Return the items of a thread, oldest first.
@@ -309,19 +314,24 @@ class Journal(Protocol):
     async def list_unerasable_remotes(self) -> Sequence[Remote]:
         """Return the objects that could not be erased after many attempts, for the operator."""
 
-    async def record_erasure(self, remote: Remote, done: bool) -> None: ...
+    async def record_erasure(self, remote: Remote, done: bool) -> None:
+        """Record an attempt to erase an object on the model's server. `done`: it succeeded."""
 
 
 class ThreadMap(Protocol):
     """A map from conversation key to Thread. It is a cache that can be rebuilt from the journal."""
 
-    async def get(self, conversation: str) -> Thread | None: ...
+    async def get(self, conversation: str) -> Thread | None:
+        """Return the thread of a conversation, or None."""
 
-    async def put(self, thread: Thread) -> None: ...
+    async def put(self, thread: Thread) -> None:
+        """Store the thread under its conversation."""
 
-    async def delete(self, conversation: str) -> None: ...
+    async def delete(self, conversation: str) -> None:
+        """Remove the conversation. A missing one is ignored."""
 
-    async def items(self) -> Sequence[Thread]: ...
+    async def items(self) -> Sequence[Thread]:
+        """Return all stored threads."""
 
 
 class Files(Protocol):
@@ -335,12 +345,14 @@ class Files(Protocol):
     async def get(self, file: str) -> tuple[File, bytes]:
         """Return a file and its bytes. Raises NotFound."""
 
-    async def delete(self, file: str) -> None: ...
+    async def delete(self, file: str) -> None:
+        """Delete a file with its record. A missing one is ignored."""
 
     async def conversation_of(self, file: str) -> str:
         """Return the key of the file's conversation. Raise NotFound."""
 
-    async def list_of_event(self, event_key: str) -> Sequence[File]: ...
+    async def list_of_event(self, event_key: str) -> Sequence[File]:
+        """Return the files that were stored for an event."""
 
     async def discard(self, file: str) -> None:
         """Remove the bytes only. The record has already been deleted."""
@@ -365,9 +377,11 @@ class PostJournal(Protocol):
         Raises TakenOver.
         """
 
-    async def list_posts(self) -> Sequence[Post]: ...
+    async def list_posts(self) -> Sequence[Post]:
+        """Return the recorded posts of the turn, in order."""
 
-    async def record_posting(self, number: int, key: str) -> None: ...
+    async def record_posting(self, number: int, key: str) -> None:
+        """Record that post `number` is about to be sent under `key`."""
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
         """Record the id of a post.
@@ -375,7 +389,8 @@ class PostJournal(Protocol):
         `last`: it is the last post of the answer, so it may be stored together with the turn's end.
         """
 
-    async def record_removed(self, number: int) -> None: ...
+    async def record_removed(self, number: int) -> None:
+        """Record that a person deleted the post."""
 
 
 class Reply(Protocol):
@@ -442,9 +457,11 @@ own short deadlines.
 class StatusBoard(Protocol):
     """Status information that adapters show."""
 
-    async def health(self) -> Sequence[Health]: ...
+    async def health(self) -> Sequence[Health]:
+        """Return the state of each part."""
 
-    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
+    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        """Return the quick commands that the person may run at the address."""
 
     async def tables(self, person: Person, address: Address) -> Sequence[str]:
         """Return the names of the known tables that the person may read at the address."""

@@ -33,7 +33,8 @@ from core.rights.usage import PaidRun
 class PageAccounts(Protocol):
     """The named accounts of a surface that belongs to the owner, in addition to the owner."""
 
-    async def list_all(self) -> Sequence[PageAccount]: ...
+    async def list_all(self) -> Sequence[PageAccount]:
+        """Return all accounts."""
 
     async def find(self, person: str) -> PageAccount | None:
         """Return the account by the person's key."""
@@ -85,9 +86,12 @@ class MemberStore(Protocol):
 class Policy(Protocol):
     """Decides rights. See `core.rights.policy`."""
 
-    async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict: ...
+    async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
+        """Decide whether the person has a right at the address. `names` are tables, models or
+        commands."""
 
-    async def rights(self, person: Person, address: Address) -> PlaceRights: ...
+    async def rights(self, person: Person, address: Address) -> PlaceRights:
+        """Return all rights of the person at the address."""
 
     async def prepare(
         self, person: Person, address: Address, *, confirmed: bool, seconds: float
@@ -125,7 +129,9 @@ class Reservation(Protocol):
     """
 
     @property
-    def grant(self) -> Grant | None: ...
+    def grant(self) -> Grant | None:
+        """Return the reservation, or None before the step has run."""
+
     @property
     def counts(self) -> Sequence[AllowanceCount]:
         """The counter of each allowance that includes this turn.

@@ -35,27 +35,32 @@ class Model(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the name of the model, as its server calls it."""
 
     @property
     def level(self) -> str:
         """The API level: `conversations`, `responses`, `chat` or `demo`."""
 
-    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]: ...
+    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
+        """Send one request and yield its events."""
 
-    async def health(self) -> Health: ...
+    async def health(self) -> Health:
+        """Return the present state of the model's server."""
 
     async def erase(self, remote: Remote) -> bool:
         """Erase the object on the server. False: it failed, and must be tried again."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the connections to the server."""
 
 
 class Tool(Protocol):
     """A function that the model can call."""
 
     @property
-    def spec(self) -> ToolSpec: ...
+    def spec(self) -> ToolSpec:
+        """Return the name, description and parameters that the model sees."""
 
     @property
     def effect(self) -> Effect:
@@ -92,13 +97,17 @@ class ToolSource(Protocol):
     """A system that provides tools. Its tools may change while Ponte runs."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the name of the system, for example "nocodb"."""
 
-    async def tools(self) -> Sequence[Tool]: ...
+    async def tools(self) -> Sequence[Tool]:
+        """Return the tools that can be offered now."""
 
-    async def health(self) -> Health: ...
+    async def health(self) -> Health:
+        """Return the present state of the system."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the connections to the system."""
 
 
 class QuickCommands(Protocol):
@@ -114,4 +123,5 @@ class QuickCommands(Protocol):
         right to it.
         """
 
-    async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome: ...
+    async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+        """Run the command with this slug and return its outcome. Raises ToolError."""

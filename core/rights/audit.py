@@ -67,7 +67,8 @@ class AuditLines(Protocol):
     async def purge(self, is_old: Callable[[str], bool]) -> int:
         """Delete the old lines at the beginning. Return how many. Raises OSError, NotStored."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Write the remaining lines and release the storage."""
 
 
 class Pseudonyms(Protocol):

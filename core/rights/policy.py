@@ -137,7 +137,7 @@ _CONFIRM_TIMEOUT_SECONDS = 0.3
 """
 _MAX_CACHED_PEOPLE = 10_000
 """Maximum number of people in the cache of groups."""
-MAX_NAME_CHARACTERS = 1_000
+MAX_RIGHT_NAME_CHARACTERS = 1_000
 """Maximum length of the name of a table, tool, command, agent or model in a request for a right.
 
 Titles in NocoDB have at most 255 characters, but people and models can send any text.
@@ -624,7 +624,7 @@ class AccessPolicy:
         return decision
 
     def _decide_by_rules(self, rights: Rights, right: str, names: Sequence[str]) -> _Decision:
-        if any(len(name) > MAX_NAME_CHARACTERS for name in names):
+        if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):
             return _Decision(Verdict(False, NAME_TOO_LONG, right=right))
         asked = f"{right}:{names[0]}" if names else right
         channels = self.rule_book().channels

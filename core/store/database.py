@@ -84,19 +84,29 @@ class SqlCursor(Protocol):
     """The result of a statement, as far as the stores use it."""
 
     @property
-    def rowcount(self) -> int: ...
-    def fetchone(self) -> Any: ...
-    def fetchall(self) -> list[Any]: ...
+    def rowcount(self) -> int:
+        """Return the number of rows that the statement changed."""
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None at the end."""
+
+    def fetchall(self) -> list[Any]:
+        """Return the remaining rows."""
+
     def __iter__(self) -> Iterator[Any]: ...
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the cursor."""
 
 
 class SqlConnection(Protocol):
     """A connection inside a transaction. Its SQL must work on every engine, with `?` or `:name` for
     values. Rows are read by column name."""
 
-    def execute(self, sql: str, parameters: Any = ..., /) -> SqlCursor: ...
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> object: ...
+    def execute(self, sql: str, parameters: Any = ..., /) -> SqlCursor:
+        """Run a statement and return its result."""
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> object:
+        """Run a statement once for each of `parameters`."""
 
 
 class Database(Protocol):

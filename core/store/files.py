@@ -37,7 +37,8 @@ class FileBytes(Protocol):
     async def get(self, file: str) -> bytes:
         """Return the bytes of a file. Raise NotFound."""
 
-    async def discard(self, file: str) -> None: ...
+    async def discard(self, file: str) -> None:
+        """Delete the bytes of the file. Missing ones are ignored."""
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
         """Remove bytes that are older than `before` (seconds since 1970) and that belong to no

@@ -459,19 +459,52 @@ class TurnDispatch(Protocol):
 
     def on_stored(
         self, connection: SqlConnection, seq: int, message: Message, decision: bool
-    ) -> int: ...
-    def enqueue(self, seq: int, sender: Sender, decision: bool) -> int: ...
-    def leave_place(self, seq: int) -> None: ...
-    async def take_place(self, seq: int) -> None: ...
-    def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool: ...
-    def cancel(self, seq: int) -> bool: ...
-    def is_stopped(self, seq: int) -> bool: ...
-    def is_taken_over(self, seq: int) -> bool: ...
-    def wake(self, seq: int) -> None: ...
-    async def wait_until_ended(self, seq: int, look: Callable[[], Awaitable[T | None]]) -> T: ...
-    async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None: ...
-    async def running_turn(self, conversation: str) -> int | None: ...
-    async def drain(self, grace: float) -> None: ...
+    ) -> int:
+        """Register a new turn in the transaction that stores its message.
+
+        Return how many turns of its conversation come first.
+        """
+
+    def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
+        """Queue a stored turn after its transaction. Return how many turns of its conversation come
+        first."""
+
+    def leave_place(self, seq: int) -> None:
+        """Give the turn's place to another turn, because it only waits from now on."""
+
+    async def take_place(self, seq: int) -> None:
+        """Wait for a place again after `leave_place`."""
+
+    def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
+        """Tell another process that may run the turn to stop it. Return whether there can be one.
+
+        Runs in a transaction.
+        """
+
+    def cancel(self, seq: int) -> bool:
+        """Cancel the turn's handler, if it runs in this process. Return whether it does."""
+
+    def is_stopped(self, seq: int) -> bool:
+        """Return True if `cancel`, not a drain, cancelled the turn's handler."""
+
+    def is_taken_over(self, seq: int) -> bool:
+        """Return True if another process has the turn now."""
+
+    def wake(self, seq: int) -> None:
+        """Wake all callers that wait for the turn's end."""
+
+    async def wait_until_ended(self, seq: int, look: Callable[[], Awaitable[T | None]]) -> T:
+        """Return the first result of `look` that is not None. `look` is called each time the turn
+        is woken."""
+
+    async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
+        """Run the turns of these platforms with `handler`, until `drain`."""
+
+    async def running_turn(self, conversation: str) -> int | None:
+        """Return the `seq` of the turn that runs in the conversation, or None."""
+
+    async def drain(self, grace: float) -> None:
+        """Start no more turns, wait `grace` seconds for the running ones, then cancel them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from core.rights.policy import (
     GUEST_DECISION_REASON,
     GUEST_REASON,
     MAX_CONFIRMED_AGE_SECONDS,
-    MAX_NAME_CHARACTERS,
+    MAX_RIGHT_NAME_CHARACTERS,
     NAME_TOO_LONG,
     UNKNOWN_STATUS_REASON,
     AccessPolicy,
@@ -323,9 +323,9 @@ def test_a_star_stands_for_any_text(pattern: str, name: str, fits: bool) -> None
 async def test_a_name_that_is_too_long_is_refused_before_it_is_matched(rule: Rule) -> None:
     policy = allow_list()
     policy.rule_book = lambda: RuleBook((rule,))
-    longest = await policy.may(ANA, CHANNEL, "read", "x" * MAX_NAME_CHARACTERS)
+    longest = await policy.may(ANA, CHANNEL, "read", "x" * MAX_RIGHT_NAME_CHARACTERS)
     assert longest.allowed
-    longer = await policy.may(ANA, CHANNEL, "read", "Orders", "x" * (MAX_NAME_CHARACTERS + 1))
+    longer = await policy.may(ANA, CHANNEL, "read", "Orders", "x" * (MAX_RIGHT_NAME_CHARACTERS + 1))
     assert (longer.allowed, longer.reason, longer.right) == (False, NAME_TOO_LONG, "read")
 
 

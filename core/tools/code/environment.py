@@ -74,6 +74,8 @@ Tell = Callable[[str], Awaitable[None]]
 
 
 class NoPython(PonteError):
+    """No Python that the sandbox could run is installed."""
+
     code = "no_python"
     sentence = (
         "No Python 3.11 or newer is readable by other users, and code must not run as root. "
@@ -82,6 +84,8 @@ class NoPython(PonteError):
 
 
 class InstallationFailed(PonteError):
+    """The packages of the sandbox could not be installed. `cause` is the error of the installer."""
+
     code = "installation_failed"
     sentence = "the packages could not be installed: {cause}"
 

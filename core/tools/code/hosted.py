@@ -138,7 +138,7 @@ class CodeInterpreter:
 
     @property
     def busy(self) -> bool:
-        """Whether a run is under way."""
+        """Return True if code is running."""
         return self._lock.locked()
 
     async def execute_code(self, prompt: str, given: Sequence[InputFile] = ()) -> Executed:

@@ -111,7 +111,8 @@ class CodeBackend(Protocol):
 
     @property
     def description(self) -> str:
-        """What the model reads about `run_python`, in English. A setting can replace it."""
+        """Return the description of `run_python` for the model, in English. A setting can replace
+        it."""
 
     def start(self) -> None:
         """Start slow preparations in the background."""

@@ -158,7 +158,7 @@ class PrintedOutput:
 
     @property
     def is_flooded(self) -> bool:
-        """Whether the code printed too much."""
+        """Return True if the code printed more than MAX_PRINTED_BYTES."""
         return self.total > MAX_PRINTED_BYTES
 
     @property
@@ -298,7 +298,7 @@ class KernelSession:
 
     @property
     def alive(self) -> bool:
-        """Whether the kernel runs."""
+        """Return True if the kernel runs."""
         return self._process.returncode is None
 
     async def kill(self) -> None:

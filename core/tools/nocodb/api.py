@@ -380,7 +380,7 @@ class NocoApi:
 
     @property
     def drift_count(self) -> int:
-        """How often NocoDB said that a table or field in our request does not exist."""
+        """Return the number of requests that named a table or field that no longer exists."""
         return self._drifts.total()
 
     def record_drift(self, reason: str = "") -> None:

@@ -51,6 +51,7 @@ class TableSchema:
 
     @classmethod
     def of(cls, table: TableDescription) -> TableSchema:
+        """Return the schema for writes to a described table."""
         own = {
             each.title: each for each in table.fields if not each.is_computed and not each.is_link
         }

@@ -79,22 +79,22 @@ class Field:
 
     @property
     def kind(self) -> Kind:
-        """How cells of this field are compared."""
+        """Return how cells of this field are compared."""
         return self.field_type.kind
 
     @property
     def is_link(self) -> bool:
-        """Whether the field links to rows."""
+        """Return True if the field links to rows."""
         return self.field_type.link
 
     @property
     def is_time(self) -> bool:
-        """Whether the field holds days or moments."""
+        """Return True if the field holds dates or times."""
         return self.kind in ("day", "moment")
 
     @property
     def is_computed(self) -> bool:
-        """Whether NocoDB fills the field itself, so that it cannot be written. A link is not
+        """Return True if NocoDB computes the field, so that it cannot be written. A link is not
         computed."""
         return self.field_type.is_computed
 

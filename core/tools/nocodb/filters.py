@@ -267,7 +267,7 @@ class RowSelection:
 
     @property
     def is_exact(self) -> bool:
-        """Whether NocoDB returns exactly the matching rows."""
+        """Return True if NocoDB itself returns exactly the matching rows."""
         return all(each.is_exact for each in self.conditions) and self._full_where.is_sendable
 
     @property

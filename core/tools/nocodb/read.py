@@ -79,7 +79,7 @@ class SelectedRows:
 
 @dataclass(frozen=True, slots=True)
 class ColumnChoice:
-    """Which fields to read (none means all described fields), and in which order of rows."""
+    """The fields to read (none means all described fields), and the order of the rows."""
 
     fields: tuple[Field, ...] = ()
     sort: tuple[SortField, ...] = ()

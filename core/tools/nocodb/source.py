@@ -58,7 +58,7 @@ class VisibleBase:
 
     @property
     def is_read_only(self) -> bool:
-        """Whether the token's user may change nothing."""
+        """Return True if the token's user may change nothing."""
         return self.role in _ONLY_READ
 
     def describe(self) -> str:

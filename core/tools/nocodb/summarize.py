@@ -234,7 +234,7 @@ class SummarizeTool:
         group_by: str | None = None,
         bucket: Bucket | None = None,
     ) -> Outcome:
-        """How many rows of a table fit filters, with sums and the like, whole or by group.
+        """Count the rows of a table that match filters; sums and the like, in total or by group.
 
         Args:
             table: its name, as nocodb_tables tells it

@@ -59,7 +59,7 @@ class StackSpotSettings(SettingsPart):
 
     @property
     def stackspot(self) -> bool:
-        """Whether the credentials are set."""
+        """Return True if the credentials are set."""
         return bool(self.stackspot_client_id and self.stackspot_client_secret)
 
     def client(self, http: HttpClient, clock: Clock | None = None) -> StackSpot:

@@ -226,6 +226,7 @@ class StillRunning(StackSpotError):
         self.execution = execution
 
     def words(self) -> str:
+        """Return the sentence of the cause, and that StackSpot may still finish the run."""
         return f"{super().words()} {say(_STILL_RUNNING)}"
 
 

@@ -99,12 +99,12 @@ class RunStatus:
 
     @property
     def is_completed(self) -> bool:
-        """Whether the run ended with a result."""
+        """Return True if the run ended with a result."""
         return self.state == "COMPLETED"
 
     @property
     def has_failed(self) -> bool:
-        """Whether the run failed. StackSpot gives no reason."""
+        """Return True if the run failed. StackSpot gives no reason."""
         return self.state in ("FAILURE", "FAILED")
 
     @property

@@ -81,6 +81,7 @@ class Frames:
         self._restore = os.dup2
 
     def send(self, frame: Frame) -> None:
+        """Write one frame as a line of JSON."""
         plain = {key: _replace_surrogates(each) for key, each in frame.items()}
         self._write_all(self._pipe, json.dumps(plain).encode() + b"\n")
 
@@ -157,12 +158,17 @@ class OutputSender:
         self._total = 0
 
     def send_file(self, name: str, data: bytes) -> None:
+        """Send a file, or the reason why it exceeds a limit."""
         if not self._is_refused(name, len(data)):
             self._count += 1
             self._total += len(data)
             self._frames.send({"file": name, "data": base64.b64encode(data).decode()})
 
     def send_file_at(self, name: str, path: str) -> None:
+        """Send the regular file at `path`, or the reason why it exceeds a limit.
+
+        A file that cannot be opened is skipped.
+        """
         # Not through a link, and not waiting for whoever opens the other end of a fifo.
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -28,6 +28,7 @@ class Outside(TypedDict):
 
 
 def files(outside: Outside) -> str:
+    """Try to read files outside the sandbox. Return what succeeded, or ""."""
     for path in (outside["file"], "/etc/passwd", "/etc/hostname"):
         if _opens(path, "rb"):
             return f"read {path}"
@@ -35,6 +36,7 @@ def files(outside: Outside) -> str:
 
 
 def environment(outside: Outside) -> str:
+    """Try to read the environment of processes outside. Return what succeeded, or ""."""
     for pid in {1, outside["bot"], os.getppid()} - {0, os.getpid()}:
         path = f"/proc/{pid}/environ"
         try:
@@ -47,6 +49,7 @@ def environment(outside: Outside) -> str:
 
 
 def network(_: Outside) -> str:
+    """Try to create sockets. Return what succeeded, or ""."""
     for name in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET"):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW):
             if _succeeds(partial(socket.socket, getattr(socket, name), kind)):
@@ -55,6 +58,7 @@ def network(_: Outside) -> str:
 
 
 def processes(outside: Outside) -> str:
+    """Try to start processes and to signal others. Return what succeeded, or ""."""
     if _succeeds(_fork):
         return "made a process"
     if _succeeds(lambda: os.posix_spawn("/bin/true", ["true"], {})):
@@ -65,6 +69,7 @@ def processes(outside: Outside) -> str:
 
 
 def writing(outside: Outside) -> str:
+    """Try to write outside the work folder. Return what succeeded, or ""."""
     for folder in (outside["folder"], os.path.dirname(sys.executable), "/usr", "/dev", "/"):
         path = os.path.join(folder, "ponte-probe")
         if _opens(path, "w"):
@@ -74,6 +79,7 @@ def writing(outside: Outside) -> str:
 
 
 def memory(outside: Outside) -> str:
+    """Try to allocate more memory than the limit. Return what succeeded, or ""."""
     size = outside["memory"] + (64 << 20)
     try:
         bytearray(size)
@@ -83,6 +89,7 @@ def memory(outside: Outside) -> str:
 
 
 def user(_: Outside) -> str:
+    """Return "is root" if the process runs as root or with root's group, or ""."""
     return "" if os.getuid() and os.geteuid() and os.getgid() else "is root"
 
 
@@ -110,6 +117,7 @@ def _succeeds(attempt: Callable[[], object]) -> bool:
 
 
 def main() -> None:
+    """Run all checks and write their results as one line of JSON to the pipe in `sys.argv[1]`."""
     outside: Outside = json.loads(sys.stdin.readline())
     sys.stdout.write(f"{ANSWER}\n")
     sys.stdout.flush()

@@ -53,7 +53,7 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether every check passed."""
+        """Return True if every check passed."""
         return not self.reason
 
 

@@ -100,7 +100,7 @@ def explain_start_failure(cause: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """What one kernel may use in its whole life. Sizes in bytes, `cpu` in seconds.
+    """The limits of one kernel for its whole life. Sizes are in bytes, `cpu` is in seconds.
 
     `memory` is the total: a kernel cannot start a second process or get memory elsewhere.
     """
@@ -128,11 +128,12 @@ class Process(Protocol):
     """A kernel program that was started. It lives until it ends or is killed."""
 
     @property
-    def stdin(self) -> asyncio.StreamWriter: ...
+    def stdin(self) -> asyncio.StreamWriter:
+        """Return the stream to the program's standard input."""
 
     @property
     def frames(self) -> asyncio.StreamReader:
-        """What the program writes to its own pipe; ends when it has ended."""
+        """Return the stream from the program's own pipe. It ends when the program has ended."""
 
     @property
     def output(self) -> asyncio.StreamReader:
@@ -146,7 +147,8 @@ class Process(Protocol):
     def overran(self) -> str:
         """Why the sandbox itself ended it, in English ("it wrote more than 192 MiB"), or ""."""
 
-    async def wait(self) -> int: ...
+    async def wait(self) -> int:
+        """Wait until the program has ended. Return its exit code."""
 
     async def kill(self) -> None:
         """End it and all that it made. On return no process of it is left, and no file.
