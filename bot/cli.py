@@ -13,12 +13,40 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from bot import __version__
 
+_TALK_COMMANDS = ("chat", "quick-command", "link", "changes", "threads", "usage")
+_SETUP_COMMANDS = (
+    "run", "doctor", "slack-manifest", "sandbox", "people", "policy", "version",
+)  # fmt: skip
+_OPERATE_COMMANDS = (
+    "status", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
+)  # fmt: skip
+
+
+class _GroupedCommands(TyperGroup):
+    """The command `ponte`. Its help lists the commands in sections and cuts no text."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the name and the whole description of each command."""
+        sections = (
+            (_say("Talk"), _TALK_COMMANDS),
+            (_say("Set up"), _SETUP_COMMANDS),
+            (_say("Operate"), _OPERATE_COMMANDS),
+        )
+        for title, names in sections:
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name, (self.commands[name].help or "").split("\n\n")[0]) for name in names]
+                )
+
+
 cli = typer.Typer(
     name="ponte",
+    cls=_GroupedCommands,
     help=(
         "Ponte: a chat bot that connects people with a language model, their tables, quick "
         "commands and a Python sandbox."
@@ -390,7 +418,10 @@ def usage(
         str,
         typer.Option(
             "--since",
-            help=("First day, for example 2026-11-01. Default: the first day of this month."),
+            help=(
+                "First day, for example 2026-11-01 or yesterday. Default: the first day of this "
+                "month."
+            ),
         ),
     ] = "",
     as_json: AsJson = False,
@@ -407,7 +438,7 @@ def usage(
 @cli.command()
 def audit(
     since: Annotated[
-        str, typer.Option(help="From this date or time on, for example 2026-11-01.")
+        str, typer.Option(help="From this date or time on, for example 2026-11-01 or yesterday.")
     ] = "",
     until: Annotated[
         str, typer.Option(help="Up to the end of this date, or up to this time.")

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from adapters.web import add_token
 from bot.app import Start, start
 from bot.client import Json, LocalClient, local_client
+from bot.day_words import parse_day_word
 from core.commands.grammar import TypedCommand, check_slug, parse_command, render_command
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input
 from core.domain.errors import BadInput, PonteError, SettingsError
@@ -417,6 +418,8 @@ def _parse_moment(written: str, zone: datetime.tzinfo, *, end: bool = False) -> 
     if not written:
         return ""
     try:
+        day = parse_day_word(written, datetime.datetime.now(zone).date())
+        written = day.isoformat() if day else written
         moment = datetime.datetime.fromisoformat(written)
         if end and len(written) <= len("2026-11-01"):
             moment += datetime.timedelta(days=1)
@@ -424,7 +427,7 @@ def _parse_moment(written: str, zone: datetime.tzinfo, *, end: bool = False) -> 
         return known.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError):
         raise BadInput(
-            "{word} is not a date. Write it as 2026-11-01 or 2026-11-01T14:30.",
+            "{word} is not a date. Write it as 2026-11-01 or 2026-11-01T14:30, or write yesterday.",
             word=repr(written[:40]),
         ) from None
 

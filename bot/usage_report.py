@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, cast, get_args
 
+from bot.day_words import parse_day_word
 from core.domain.errors import BadInput
 from core.ports.rights import ReportRow
 from core.store.budget import CountingBudget
@@ -22,8 +23,11 @@ async def report_usage(budget: CountingBudget, arguments: Mapping[str, Any]) -> 
         raise BadInput("Cannot group by {by}. Choose one of: {known}.", by=by, known=known)
     try:
         today = datetime.now(budget.zone).date()
-        first = date.fromisoformat(since) if since else today.replace(day=1)
+        first = parse_day_word(since, today) if since else today.replace(day=1)
+        first = first or date.fromisoformat(since)
     except ValueError:
-        raise BadInput("{since} is not a date. Write it as 2026-11-01.", since=since) from None
+        raise BadInput(
+            "{since} is not a date. Write it as 2026-11-01, or write yesterday.", since=since
+        ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
     return {"by": by, "since": first.isoformat(), "rows": rows}

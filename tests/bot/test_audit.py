@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -62,7 +64,22 @@ def test_days_are_those_of_the_operator(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("written", ["yesterday", "2026-13-01", "0001-01-01T00:00+14:00"])
+@pytest.mark.parametrize("word", ["yesterday", "Ontem", "hier"])
+def test_yesterday_is_a_day(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    fake_holder.answers["POST /operator/audit"] = (200, {"lines": [], "next": ""})
+    monkeypatch.setenv("PONTE_TIMEZONE", "America/Sao_Paulo")
+    ponte("audit", "--since", word)
+    since = json.loads(fake_holder.asked[0][1])["arguments"]["since"]
+    zone = ZoneInfo("America/Sao_Paulo")
+    today = datetime.now(zone).date()
+    first = datetime.fromisoformat(since).astimezone(zone).date()
+    days = {first + timedelta(days=n) for n in (1, 2)}
+    assert today in days, "midnight may pass while the test runs"
+
+
+@pytest.mark.parametrize("written", ["tomorrow", "2026-13-01", "0001-01-01T00:00+14:00"])
 def test_what_is_no_day_is_told(ponte: Shell, fake_holder: FakeHolder, written: str) -> None:
     ponte("audit", "--since", written)
     assert (ponte.code, ponte.out, fake_holder.asked) == (1, "", [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
-from bot import __version__
+from bot import __version__, cli
 from bot.home import Home
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder, chat_answer
@@ -402,3 +404,16 @@ def serving(home: Path, answer: Any) -> Iterator[list[str]]:
         thread.start()
         yield asked
         thread.join()
+
+
+def test_help_has_sections_with_every_command_and_cuts_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert re.findall(r"^(\w[\w ]*):$", told, re.M) == ["Options", "Talk", "Set up", "Operate"]
+    assert "..." not in told.replace("[ARGS]...", "")
+    listed = set(re.findall(r"^  ([a-z][a-z-]*)  ", told, re.M))
+    group = typer.main.get_command(cli.cli)
+    assert listed == set(getattr(group, "commands", {}))
