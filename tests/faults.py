@@ -41,7 +41,8 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 }  # fmt: skip
 FAULT_TIMEOUT_SECONDS = 900
 TEST_TIMEOUT_SECONDS = 120
-"""A fault often makes a test wait for ever. Tests with a limit of their own keep it."""
+"""A fault often makes a test wait for ever. Tests with a limit of their own keep it. The whole
+process ends then: a task of the test may swallow the exception that a signal raises."""
 FIRST_TESTS = 25
 """How many of a fault's tests run before all the others."""
 MARKER = "__import__('builtins').__dict__.get('_ponte_fault_hit', int)({number})"
@@ -250,7 +251,8 @@ def run(tests: list[str], workers: int) -> str:
         return ""
     side = ["-n", str(workers)] if workers and len(tests) > 100 else []
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no",
-               "-p", "no:cacheprovider", f"--timeout={TEST_TIMEOUT_SECONDS}", *side]  # fmt: skip
+               "-p", "no:cacheprovider", f"--timeout={TEST_TIMEOUT_SECONDS}",
+               "-o", "timeout_method=thread", *side]  # fmt: skip
     listed = ROOT / ".faults-tests"
     listed.write_text("\n".join(tests))
     try:
