@@ -28,6 +28,12 @@ def test_a_run_without_a_failed_test_finds_nothing(code: int) -> None:
         faults.failure_of(code, "no tests ran in 2.09s")
 
 
+def test_an_id_with_its_parameters_in_another_order_stands_for_its_function() -> None:
+    there = {"a.py::test_a[x-y]", "a.py::test_a[x-z]", "a.py::test_b"}
+    asked = ["a.py::test_a[y-x]", "a.py::test_a[z-x]", "a.py::test_b", "a.py::test_of_before"]
+    assert faults.find_tests(asked, there) == ["a.py::test_a", "a.py::test_b"]
+
+
 def test_a_fault_whose_tests_did_not_run_is_not_found_and_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
