@@ -27,9 +27,10 @@ REQUEST_MAX_BYTES = 1 << 17
 NUMBER = struct.Struct("i")
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LATE_IMPORTS = (
-    "adapters.web.server", "bot.app", "core.models.demo_model", "core.tools.code.local",
-    "core.tools.nocodb.source", "core.tools.stackspot.source", "httpx", "sqlitedict",
-    "uvicorn.lifespan.off", "uvicorn.protocols.http.h11_impl",
+    "adapters.terminal.chat", "adapters.web.server", "anyio._backends._asyncio", "bot.app",
+    "bot.cli_commands", "bot.client", "core.models.demo_model", "core.tools.code.local",
+    "core.tools.nocodb.source", "core.tools.stackspot.source", "httpcore", "httpx", "sqlitedict",
+    "typer._adapters", "uvicorn.lifespan.off", "uvicorn.protocols.http.h11_impl",
 )  # fmt: skip
 """Modules that the product imports when it needs them; here, before it forks."""
 

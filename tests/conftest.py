@@ -175,15 +175,22 @@ def _certificates() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def real_nocodb() -> Iterator[Seeded]:
-    """One for all tests: who writes does so in a base of its own (`seed.base_with_rows`)."""
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def real_nocodb(run_folder: Path) -> Iterator[Seeded]:
+    """One server for all tests. A test that writes makes its own base (`seed.base_with_rows`)."""
     from tests.real.nocodb import server
-    from tests.real.nocodb.seed import seed_server
+    from tests.real.nocodb.shared import shared_nocodb
 
     if why := server.missing():
         pytest.skip(why)
-    with server.folder_in_memory() as folder, server.nocodb(folder) as url:
-        yield seed_server(url, folder)
+    with shared_nocodb(run_folder) as seeded:
+        yield seeded
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ import argparse
 import ast
 import copy
 import json
-import os
 import random
 import subprocess
 import sys
@@ -27,6 +26,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("adapters", "bot", "core")
@@ -39,6 +40,9 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
 }  # fmt: skip
 FAULT_TIMEOUT_SECONDS = 900
+TEST_TIMEOUT_SECONDS = 120
+"""A fault often makes a test wait for ever. Tests with a limit of their own keep it. The whole
+process ends then: a task of the test may swallow the exception that a signal raises."""
 FIRST_TESTS = 25
 """How many of a fault's tests run before all the others."""
 MARKER = "__import__('builtins').__dict__.get('_ponte_fault_hit', int)({number})"
@@ -193,57 +197,101 @@ def tests_of(hits: Path) -> dict[int, list[str]]:
     return {n: sorted(filter(None, t), key=lambda x: (common[x], x)) for n, t in reached.items()}
 
 
+class NotRun(Exception):
+    """The tests of a fault did not run to an end, so nothing is known about it."""
+
+
 def check(faults: list[Fault], hits: Path, results: Path, workers: int) -> None:
-    """Apply each fault and write whether its tests failed; a checked fault is not repeated."""
+    """Apply each fault, run its tests and write what happened.
+
+    Start again to go on: only a fault whose tests did not run is repeated.
+    """
     known = tests_of(hits)
+    there = collect_tests({test.partition("::")[0] for tests in known.values() for test in tests})
     done = json.loads(results.read_text()) if results.exists() else {}
     for number, fault in enumerate(faults):
-        if str(number) in done:
+        if done.get(str(number), {"not_run": "yet"})["not_run"] == "":
             continue
         original = (ROOT / fault.path).read_bytes()
         started = time.monotonic()
+        tests = find_tests(known.get(number, []), there)
+        found_by = not_run = ""
         splice(fault, fault.after)
         try:
-            tests = known.get(number, [])
-            by = run(tests[:FIRST_TESTS], 0) or run(tests[FIRST_TESTS:], workers)
+            found_by = run(tests[:FIRST_TESTS], 0) or run(tests[FIRST_TESTS:], workers)
+        except NotRun as error:
+            not_run = str(error)
         finally:
             (ROOT / fault.path).write_bytes(original)
-        verdict = {"found_by": by, "tests": len(tests), **asdict(fault)}
+        verdict = {"found_by": found_by, "not_run": not_run, "tests": len(tests), **asdict(fault)}
         done[str(number)] = verdict
         results.write_text(json.dumps(done, indent=1))
         took = time.monotonic() - started
         what = f"{fault.before!r} -> {fault.after!r}"
-        state = f"found by {by}" if by else "NOT FOUND"
+        state = f"found by {found_by}" if found_by else f"NOT FOUND {not_run}"
         print(
             f"{number} {fault.path}:{fault.line} {what}: {state} ({len(tests)} tests, {took:.0f} s)"
         )
         sys.stdout.flush()
     found = sum(bool(one["found_by"]) for one in done.values())
-    print(f"{found} of {len(done)} faults found")
+    unknown = sum(bool(one["not_run"]) for one in done.values())
+    print(f"{found} of {len(done)} faults found; the tests of {unknown} did not run to an end")
+
+
+def collect_tests(files: set[str]) -> set[str]:
+    """Return the ids of all tests in these files."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    there = sorted(file for file in files if (ROOT / file).is_file())
+    done = subprocess.run([*command, *there], cwd=ROOT, capture_output=True, text=True, check=True)
+    return {line for line in done.stdout.splitlines() if "::" in line}
+
+
+def find_tests(tests: list[str], there: set[str]) -> list[str]:
+    """Return the tests to run. pytest runs none at all if it does not know one of them.
+
+    pytest orders the parameters in an id by the order in which it loaded the conftest.py files.
+    That depends on its arguments, so an unknown id stands for all tests of its function.
+    """
+    functions = {test.partition("[")[0] for test in there}
+    known = [test if test in there else test.partition("[")[0] for test in tests]
+    return [test for test in dict.fromkeys(known) if test in there or test in functions]
 
 
 def run(tests: list[str], workers: int) -> str:
-    """The first test that fails; "" if all pass."""
+    """Return the first test that fails, or "" if all pass; raise NotRun if they do not all run."""
     if not tests:
         return ""
     side = ["-n", str(workers)] if workers and len(tests) > 100 else []
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no",
-               "-p", "no:cacheprovider", *side]  # fmt: skip
+               "-p", "no:cacheprovider", f"--timeout={TEST_TIMEOUT_SECONDS}",
+               "-o", "timeout_method=thread", *side]  # fmt: skip
     listed = ROOT / ".faults-tests"
     listed.write_text("\n".join(tests))
     try:
         done = subprocess.run(
-            [*command, f"@{listed}"], cwd=ROOT, env={**os.environ, "PONTE_FAULTS": "1"},
-            capture_output=True, text=True, timeout=FAULT_TIMEOUT_SECONDS, check=False,
+            [*command, f"@{listed}"], cwd=ROOT, capture_output=True, text=True,
+            timeout=FAULT_TIMEOUT_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return "timeout"
+        raise NotRun(f"within {FAULT_TIMEOUT_SECONDS} seconds") from None
     finally:
         listed.unlink()
-    if done.returncode == 0:
+    return failure_of(done.returncode, done.stdout)
+
+
+def failure_of(code: int, output: str) -> str:
+    """Return the test that failed, or "" if all passed, from pytest's exit code and its output.
+
+    pytest ends with 5 if it ran no test, and with 4 if it does not know one of them.
+    """
+    if code == pytest.ExitCode.OK:
         return ""
-    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return failed[0] if failed else f"exit {done.returncode}: {done.stdout[-300:]}"
+    failed = [line for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    if failed:
+        return failed[0]
+    if code == pytest.ExitCode.TESTS_FAILED:  # also the exit code of a test that hangs
+        return f"exit {code}: {output[-300:]}"
+    raise NotRun(f"exit {code}: {output[-300:]}")
 
 
 def main() -> None:

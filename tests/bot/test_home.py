@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -126,6 +127,14 @@ def test_a_token_that_a_person_wrote_is_taken_unless_it_is_short(tmp_path: Path)
         (tmp_path / "elsewhere").write_text("x" * 30)
         with pytest.raises(HomeUnusable):
             home.web_token()
+
+
+def test_a_home_that_has_gone_is_reported_when_a_backup_begins(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with home.take():
+        shutil.rmtree(home.path)
+        with pytest.raises(HomeUnusable, match="No such file"), home.staging("backup"):
+            pass
 
 
 def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:

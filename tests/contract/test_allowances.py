@@ -156,6 +156,20 @@ async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine
     assert counters[PERSON_AND_CHANNEL_ALLOWANCES[2].key] == usage
 
 
+async def test_a_lost_call_is_charged_when_its_round_is_recorded(database_engine: Embedded) -> None:
+    """The turn goes on, so nothing else settles the call yet."""
+    budget = budget_of(database_engine, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turn = await begin_turn(database_engine)
+    lost = await record_question(database_engine, budget, turn)
+    assert lost
+    assert await budget.reserve_model_call(turn, budget.model_call(1, "m", 100))
+    priced = replace(Usage(100, 0, 10), cost=PRICES.cost("m", Usage(100, 0, 10)))
+    await database_engine.journal.record_round(turn, RoundOutput(1, (SAID,), priced, "m"))
+    _, held, usage, spendings = await books(database_engine)
+    assert (held, usage) == (0, spendings)
+    assert usage[0] == lost.bound.tokens + 110
+
+
 async def test_what_a_tools_run_costs_is_held_once_and_settled(database_engine: Embedded) -> None:
     budget = budget_of(database_engine, Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 2))
     turn = await begin_turn(database_engine)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from core.conversation.services import TurnServices
 from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
@@ -120,7 +121,10 @@ async def test_what_nobody_used_for_long_is_forgotten(house: UpkeepSetup) -> Non
     house.clock.now += 20 * DAY_SECONDS
     await talk(house.engine, "new", "C2")
     house.clock.now += 15 * DAY_SECONDS
-    await house.upkeep(days=30).once()
+    with capture_logs() as logs:
+        await house.upkeep(days=30).once()
+    forgotten = [log["messages"] for log in logs if log["event"] == "forgotten, idle for long"]
+    assert forgotten == [1], "only where something was forgotten"
     assert (await stored_texts(house, "C1"), await stored_texts(house, "C2")) == ([], ["new"])
     house.clock.now += 400 * DAY_SECONDS
     await house.upkeep(days=0).once()

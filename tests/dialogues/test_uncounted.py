@@ -13,7 +13,7 @@ import pytest
 from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Answer
 from core.models.served_model import Level
-from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
+from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance, describe_estimates
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.tools.code.hosted import (
     RESERVED_INPUT_TOKENS,
@@ -106,6 +106,11 @@ async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_le
         assert spent.usage.cost
         await stage.ask("hello", channel="C2")
         assert (await stage.engine.records.budget.usage_today()).estimates == 1
+        channels = [
+            (await stage.ask("usage channel", person=OWNER, channel=channel)).text
+            for channel in ("C1", "C2")
+        ]
+        assert [describe_estimates(1) in text for text in channels] == [True, False]
         rows = {
             by: await stage.engine.records.budget.report(by) for by in ("person", "model", "day")
         }

@@ -32,18 +32,33 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 MAX_REQUEST_BYTES = 200_000
-_PROGRAM = ("bot.app", "bot.cli", "discord", "httpx", "openai.resources", "openai.types",
-            "slack_bolt.async_app", "sqlitedict")  # fmt: skip
+_HTTP = ("anyio._backends._asyncio", "httpcore", "httpcore2", "httpx", "truststore")
+_WEB_SERVER = ("uvicorn.lifespan.off", "uvicorn.protocols.http.h11_impl")
+_OPENAI = ("openai.resources", "openai.types")
+_PROGRAM = (
+    *_HTTP, *_OPENAI, *_WEB_SERVER, "adapters.discord.adapter", "adapters.slack.adapter",
+    "adapters.terminal.chat", "adapters.web.adapter", "adapters.web.server", "bot.app", "bot.cli",
+    "bot.cli_commands", "bot.doctor", "core.models.chat_completions_api",
+    "core.models.conversations_api", "core.models.demo_model", "core.models.responses_api",
+    "core.models.served_model", "core.tools.code.local", "core.tools.nocodb.bridge",
+    "core.tools.nocodb.source", "core.tools.stackspot.source", "discord", "markdown_it",
+    "procrastinate", "psycopg_pool", "slack_bolt.adapter.socket_mode.aiohttp",
+    "slack_bolt.async_app", "slack_bolt.listener_matcher.async_builtins", "sqlitedict",
+    "typer._adapters",
+)  # fmt: skip
 LATE_IMPORTS = {
     "bot": _PROGRAM,
     "tests.discord.victim": ("sqlitedict",),
-    "tests.fakes.victim": ("httpx", "openai.resources", "openai.types", "sqlitedict"),
-    "tests.model.victim": ("openai.resources", "openai.types"),
+    "tests.fakes.victim": (*_HTTP, *_OPENAI, *_WEB_SERVER, "nh3", "sqlitedict"),
+    "tests.model.victim": (*_HTTP, *_OPENAI),
     "tests.real.machine": _PROGRAM,
-    "tests.slack.victim": ("slack_bolt.async_app", "sqlitedict"),
-    "tests.terminal.talk": ("adapters.terminal.line_editor", "httpx", "rich.markdown"),
-}
-"""Modules that a program imports when it first needs them."""
+    "tests.slack.victim": ("slack_bolt.async_app", "slack_bolt.listener_matcher.async_builtins",
+                           "sqlitedict"),
+    "tests.terminal.talk": (*_HTTP, "adapters.terminal.line_editor", "concurrent.futures.thread",
+                            "prompt_toolkit.input.vt100", "rich.markdown"),
+}  # fmt: skip
+"""Modules that a program imports when it first needs them. Importing them takes longer than the
+rest of its start."""
 
 
 class Process:

@@ -234,6 +234,7 @@ class Cluster:
     rows: list[str] = field(default_factory=list)
     """The names of those that somebody was asked to approve."""
     _clicked: dict[str, float] = field(default_factory=dict)
+    _connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def of(self, role: str) -> list[Machine]:
         return [machine for machine in self.machines if machine.role == role]
@@ -280,9 +281,20 @@ class Cluster:
         return Counter(str(args["record_data"]["Name"]) for args in made)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        url = self.postgres.url(self.database)
-        with psycopg.connect(url, options="-c search_path=ponte") as connection:
-            return connection.execute(sql.encode()).fetchall()
+        """Return the rows. Raise psycopg.Error; the next query connects again then."""
+        if self._connection is None or self._connection.closed:
+            url = self.postgres.url(self.database)
+            options = "-c search_path=ponte"
+            self._connection = psycopg.connect(url, options=options, autocommit=True)
+        try:
+            return self._connection.execute(sql.encode()).fetchall()
+        except psycopg.Error:
+            self._connection.close()
+            raise
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
 
     def count_refusals(self) -> int:
         """Times that a process was told that nothing could be stored."""
@@ -375,6 +387,7 @@ async def cluster(
         try:
             yield made
         finally:
+            made.close()
             for machine in machines:
                 if machine.alive:
                     machine.wake()

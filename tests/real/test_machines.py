@@ -22,7 +22,7 @@ import pytest
 from tests.fakes.slack import Post
 from tests.real.machine import LEASE
 from tests.real.machines import BOOKS, CLICK_REPEAT_SECONDS, Cluster, Machine, Storm, cluster
-from tests.real.postgres import SPEED, Postgres, missing, postgres
+from tests.real.postgres import SPEED, Postgres, memory_folder, missing, postgres
 from tests.real.test_whole import bearer_of
 
 KILLS = int(os.environ.get("PONTE_STORM", "5"))
@@ -36,7 +36,7 @@ def own_postgres() -> Iterator[Postgres]:
     """One that may be stopped and started again."""
     if why := missing():
         pytest.skip(why)
-    with postgres(SPEED) as running:
+    with postgres(SPEED, memory_folder()) as running:
         yield running
 
 

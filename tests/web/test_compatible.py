@@ -142,6 +142,7 @@ async def test_a_response_tells_each_step_in_order(house: WebPonte, ai: openai.A
         "response.content_part.added", "response.output_text.done", "response.content_part.done",
         "response.output_item.done", "response.completed",
     ]  # fmt: skip
+    assert {getattr(event, "output_index", 0) for event in events} == {0}, "there is one message"
     last = events[-1]
     assert last.type == "response.completed"
     assert last.response.output_text == "".join(event.delta for event in deltas)

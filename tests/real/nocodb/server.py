@@ -25,15 +25,31 @@ def missing() -> str:
     return "" if _node() else "needs Node.js 22 or newer (tests/real/nocodb/install)"
 
 
-@contextmanager
-def folder_in_memory() -> Iterator[Path]:
-    """A folder for its data that goes with it. NocoDB waits for the disk at each commit, and most
-    tests write: it lies in memory where the machine has enough of it."""
+def make_folder_in_memory() -> Path:
+    """Create a folder for its data. NocoDB waits for the disk at each commit, and most tests write:
+    the folder is in memory where the machine has enough of it."""
     has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_NEEDED_BYTES
-    with tempfile.TemporaryDirectory(
-        prefix="ponte-nocodb-", dir=MEMORY if has_room else None
-    ) as folder:
-        yield Path(folder)
+    return Path(tempfile.mkdtemp(prefix="ponte-nocodb-", dir=MEMORY if has_room else None))
+
+
+def start_detached(folder: Path, stdin: int) -> str:
+    """Start it with its data in `folder`, as a process that outlives this one; return its origin.
+
+    It ends at the end of `stdin`, and then deletes `folder`.
+    """
+    ready, tells = os.pipe()
+    log = folder / "server.log"
+    # The shell ends at once, so that no process of the tests is the server's parent. It would
+    # replace the standard input of a background command that does not redirect it.
+    command = ["sh", "-c", 'exec 3<&0; "$@" <&3 3<&- &', "sh", _node(), str(HERE / "server.mjs"),
+               str(tells), "delete"]  # fmt: skip
+    with log.open("wb") as output:
+        subprocess.run(
+            command, pass_fds=(tells,), cwd=folder, stdin=stdin, stdout=output, stderr=output,
+            env=_environment(folder), check=True,
+        )  # fmt: skip
+    os.close(tells)
+    return _read_origin(ready, log)
 
 
 @contextmanager
@@ -48,10 +64,7 @@ def nocodb(folder: Path) -> Iterator[str]:
         )  # fmt: skip
     os.close(tells)
     try:
-        with os.fdopen(ready) as pipe:
-            port = pipe.readline().strip()
-        assert port, log.read_text(errors="replace")[-3000:]
-        yield f"http://127.0.0.1:{port}"
+        yield _read_origin(ready, log)
     finally:
         process.terminate()
         try:
@@ -59,6 +72,13 @@ def nocodb(folder: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
         process.communicate()
+
+
+def _read_origin(ready: int, log: Path) -> str:
+    with os.fdopen(ready) as pipe:
+        port = pipe.readline().strip()
+    assert port, log.read_text(errors="replace")[-3000:]
+    return f"http://127.0.0.1:{port}"
 
 
 def _node() -> str:

@@ -1,0 +1,65 @@
+"""The measurement of which faults the tests find counts a fault as found only if a test failed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests import faults
+
+
+@pytest.mark.parametrize("code", [1, 2, 4])
+def test_a_failed_test_finds_the_fault(code: int) -> None:
+    output = "F\nFAILED tests/test_a.py::test_b - assert\n1 failed"
+    assert faults.failure_of(code, output) == "FAILED tests/test_a.py::test_b - assert"
+
+
+def test_a_test_that_hangs_finds_the_fault() -> None:
+    """pytest-timeout ends the process without a summary."""
+    assert faults.failure_of(1, "++++ Timeout ++++").startswith("exit 1")
+
+
+@pytest.mark.parametrize("code", [2, 3, 4, 5, -9])
+def test_a_run_without_a_failed_test_finds_nothing(code: int) -> None:
+    with pytest.raises(faults.NotRun, match=f"exit {code}"):
+        faults.failure_of(code, "no tests ran in 2.09s")
+
+
+def test_an_id_with_its_parameters_in_another_order_stands_for_its_function() -> None:
+    there = {"a.py::test_a[x-y]", "a.py::test_a[x-z]", "a.py::test_b"}
+    asked = ["a.py::test_a[y-x]", "a.py::test_a[z-x]", "a.py::test_b", "a.py::test_of_before"]
+    assert faults.find_tests(asked, there) == ["a.py::test_a", "a.py::test_b"]
+
+
+def test_a_fault_whose_tests_did_not_run_is_not_found_and_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    product, hits, results = (tmp_path / name for name in ("product.py", "hits", "results.json"))
+    product.write_text("a = 1\nb = 2\n")
+    made = [faults.Fault("product.py", line, 4, 5, str(line), "(9)", "constant") for line in (1, 2)]
+    hits.write_text("0 test_a.py::test_a\n0 test_a.py::test_of_before\n1 test_a.py::test_a\n")
+    codes = iter((0, 5, 1))
+    seen: list[tuple[str, str]] = []
+
+    def fake_pytest(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if "--collect-only" in command:
+            return subprocess.CompletedProcess(command, 0, "test_a.py::test_a\n")
+        seen.append((product.read_text(), (tmp_path / ".faults-tests").read_text()))
+        code = next(codes)
+        return subprocess.CompletedProcess(command, code, "FAILED test_a\n" if code == 1 else "")
+
+    monkeypatch.setattr(faults, "ROOT", tmp_path)
+    monkeypatch.setattr(subprocess, "run", fake_pytest)
+    faults.check(made, hits, results, workers=0)
+    assert "0 of 2 faults found; the tests of 1 did not run to an end" in capsys.readouterr().out
+    faults.check(made, hits, results, workers=0)
+    assert "1 of 2 faults found; the tests of 0 did not run to an end" in capsys.readouterr().out
+    first, second = ("a = (9)\nb = 2\n", "a = 1\nb = (9)\n")
+    assert seen == [(text, "test_a.py::test_a") for text in (first, second, second)]
+    assert [one["found_by"] for one in json.loads(results.read_text()).values()] == [
+        "", "FAILED test_a",
+    ]  # fmt: skip
+    assert product.read_text() == "a = 1\nb = 2\n"
