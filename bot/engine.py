@@ -17,9 +17,9 @@ from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.ports import Applier
 from core.changes.service import ChangeService
-from core.chat.cards import Redraw
+from core.chat.approval_notices import ApprovalNotices
+from core.chat.card_redraw import CardRedraw
 from core.chat.platform import ChatPlatform, Messenger
-from core.chat.requests import Requests
 from core.conversation.admission import Admission
 from core.conversation.commands import CodeCommand, CommandService, QuickCommandHandler
 from core.conversation.context import ToolContexts
@@ -282,10 +282,10 @@ class Engine:
             clock=choices.clock, purse=records.budget, reached=records.outbox.has_reached,
             labels=platforms.labels,
         )  # fmt: skip
-        requests = Requests(
+        requests = ApprovalNotices(
             records.outbox, self.changes, records.journal, platforms.replies, platforms.messengers
         )
-        self.redraw = Redraw(
+        self.redraw = CardRedraw(
             self._redraw_due, self.changes, records.journal, platforms.replies, requests
         )
         services = TurnServices(

@@ -64,8 +64,8 @@ class DiscordSection:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     threads: StrictBool = True
-    """make a thread of each mention in a server's channel, where that is permitted and the
-    channel's own way says nothing else"""
+    """create a thread for each mention in a channel of a server, if Ponte has the permission
+    and the settings of the channel do not say otherwise"""
 
 
 class Discord(ChatIntegration[DiscordSettings]):
@@ -116,7 +116,7 @@ class Discord(ChatIntegration[DiscordSettings]):
             threads=deps.config.section("discord").threads,
             message_content=own.discord_message_content == "on",
             locale=deps.shared.ponte_locale,
-            ways=deps.config.channel,
+            find_settings=deps.config.channel,
             everything=lambda: list_answer_all_places(deps.config, "discord"),
         )
         return adapter

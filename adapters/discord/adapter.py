@@ -62,8 +62,8 @@ class DiscordAdapter:
 
     `answer_age`: seconds; older missed messages are counted in a notice and not answered.
     `threads`: create a thread for each mention in a server's channel, unless the settings of that
-    channel (`ways`) say otherwise. `everything`: returns the places where every message is for
-    Ponte, as in ponte.toml.
+    channel (`find_settings`) say otherwise. `everything`: returns the places where every message is
+    for Ponte, as in ponte.toml.
     """
 
     name = PLATFORM
@@ -73,7 +73,7 @@ class DiscordAdapter:
         gateway_url: str = DISCORD_GATEWAY_URL, proxies: Proxies | None = None,
         message_content: bool = False, threads: bool = True, locale: str = "en",
         answer_age: float = MAX_ANSWER_AGE_SECONDS, identify_wait: float = 5.0,
-        ways: FindAddressingSettings = find_no_settings,
+        find_settings: FindAddressingSettings = find_no_settings,
         everything: Callable[[], Sequence[str]] = tuple,
     ) -> None:  # fmt: skip
         self._urls = (api_url, gateway_url)
@@ -91,7 +91,7 @@ class DiscordAdapter:
         shared = not isinstance(ports.peers, Alone)
         roles = self.roles = Roles(client, ports.directory, shared=shared)
         deps = self._deps = SurfaceParts(
-            client, DiscordThreads(client, state, threads, ways), TypingSign(),
+            client, DiscordThreads(client, state, threads, find_settings), TypingSign(),
             waiting_marks(client, state, queues.tasks), Acks(), ports.files,
         )  # fmt: skip
         fetch = self._fetch = FileDownloads(
@@ -99,7 +99,7 @@ class DiscordAdapter:
             lambda error: type(error).__name__,
         )  # fmt: skip
         self._context = DiscordContext(client, state, message_content)
-        locations = Locations(state, locale, ways)
+        locations = Locations(state, locale, find_settings)
         notices = Notices(state, locations)
         self._intake = DiscordIntake(
             inbox=ports.inbox, state=state, locations=locations, roles=roles,

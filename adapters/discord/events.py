@@ -38,19 +38,19 @@ _EMOJI = re.compile(r"<a?(:\w+:)\d+>")
 class Locations:
     """Finds the `Location` and the language of a message or interaction.
 
-    `ways` returns the addressing settings of a place; `locale` is the default language. Discord is
-    called only for a channel that the SDK's cache lacks.
+    `find_settings` returns the addressing settings of a place; `locale` is the default language.
+    Discord is called only for a channel that the SDK's cache lacks.
     """
 
     def __init__(
         self,
         state: DiscordState,
         locale: str = "en",
-        ways: FindAddressingSettings = find_no_settings,
+        find_settings: FindAddressingSettings = find_no_settings,
     ) -> None:
         self._state = state
         self._locale = locale
-        self._ways = ways
+        self._find_settings = find_settings
 
     def language_of(self, message: discord.Message) -> str:
         """Return the locale of a message's author, of their community server, or the default."""
@@ -86,7 +86,7 @@ class Locations:
     def settings_of(self, location: Location) -> AddressingSettings:
         """Return the addressing settings of the channel. A thread has those of its parent
         channel."""
-        return self._ways(location.address())
+        return self._find_settings(location.address())
 
     def conversation_address(self, location: Location, person: int) -> Address:
         """Return the Address of the conversation that `person` has at a location.
@@ -171,11 +171,11 @@ def names_others(message: discord.Message, me: int) -> bool:
     return bool(written or people or {r.id for r in message.role_mentions} - own_roles(message, me))
 
 
-def is_ours(message: discord.Message, me: int, way: AddressingSettings) -> bool:
+def is_ours(message: discord.Message, me: int, settings: AddressingSettings) -> bool:
     """Return whether the message is for us, however many people take part: it mentions us, or the
     channel's settings say that everything is for us and it names nobody else."""
     return mentions_us(message, me) or (
-        bool(way.answer_everything) and not names_others(message, me)
+        bool(settings.answer_everything) and not names_others(message, me)
     )
 
 

@@ -157,8 +157,8 @@ class DiscordIntake:
         content, post a hint and return False."""
         if not location.guild:
             return True
-        told, way = not is_withheld(message), self._locations.settings_of(location)
-        if is_ours(message, me, way):
+        told, settings = not is_withheld(message), self._locations.settings_of(location)
+        if is_ours(message, me, settings):
             if told and location.thread:
                 self._join_thread(message, location)
             elif not told and mentions_us(message, me):
@@ -166,7 +166,7 @@ class DiscordIntake:
             elif not told:
                 await self._notices.ask_for_mention(message)
             return told
-        if way.answer_everything or way.strict_mention:
+        if settings.answer_everything or settings.strict_mention:
             return False
         if answers_us(message, me):
             if not told:
@@ -186,7 +186,7 @@ class DiscordIntake:
             return False
         if there.note_notice_due():
             self._state.note_change()
-            await self._notices.say_that_it_waits(message)
+            await self._notices.announce_mentions_only(message)
         return not there.several
 
     def _join_thread(self, message: discord.Message, location: Location) -> ThreadState:
@@ -351,7 +351,7 @@ class Notices:
         without it the person would get no answer at all."""
         await self.post(message, say(ROLE_MENTIONED, self._language(message)), "role")
 
-    async def say_that_it_waits(self, message: discord.Message) -> None:
+    async def announce_mentions_only(self, message: discord.Message) -> None:
         """Say that Ponte now waits to be mentioned, because several people write in this thread."""
         await self.post(message, say(DISCORD_WAITS_FOR_MENTION, self._language(message)), "waits")
 

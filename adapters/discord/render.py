@@ -16,7 +16,7 @@ import discord
 
 from adapters.discord.client import Interaction
 from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
-from core.chat.cards import LABELS
+from core.chat.card_redraw import LABELS
 from core.domain.messages import Card
 from core.domain.records import QuickCommand
 from core.text.i18n import plural, say
@@ -303,14 +303,14 @@ def in_words(cards: Sequence[Card]) -> list[str]:
 def view(cards: Sequence[Card]) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card."""
     rows = enumerate(cards[:MAX_CARDS])
-    return _unkept(button for row, card in rows for button in _buttons(card, row))
+    return _build_view(button for row, card in rows for button in _buttons(card, row))
 
 
 def stop_view(asker: str) -> discord.ui.View:
     """Return the button that stops the turn of the conversation that the user `asker` (an id) owns
     here."""
     label = say("Stop")
-    return _unkept([discord.ui.Button(label=label, custom_id=f"ponte:stop:{asker}")])
+    return _build_view([discord.ui.Button(label=label, custom_id=f"ponte:stop:{asker}")])
 
 
 def redrawn(message: discord.Message, card: Card) -> tuple[list[discord.Embed], discord.ui.View]:
@@ -328,7 +328,7 @@ def redrawn(message: discord.Message, card: Card) -> tuple[list[discord.Embed], 
 
 def without_stop(message: discord.Message) -> discord.ui.View:
     """Return the buttons of `message` without the stop button."""
-    return _unkept(
+    return _build_view(
         _copy(button, number)
         for number, row in enumerate(_button_rows(message))
         for button in row
@@ -491,10 +491,10 @@ def _view_with(message: discord.Message, card: Card) -> discord.ui.View:
     rows = [row for row in _button_rows(message) if card.id not in {_button_card(b) for b in row}]
     rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
     kept = [_copy(button, number) for number, row in enumerate(rows) for button in row]
-    return _unkept([*kept, *_buttons(card, len(rows))])
+    return _build_view([*kept, *_buttons(card, len(rows))])
 
 
-def _unkept(buttons: Iterable[discord.ui.Button[Any]]) -> discord.ui.View:
+def _build_view(buttons: Iterable[discord.ui.Button[Any]]) -> discord.ui.View:
     """Return a view that the SDK does not track: clicks are handled by the ids of their buttons, so
     that they work after a restart."""
     view = discord.ui.View(timeout=None)

@@ -35,20 +35,20 @@ class DiscordThreads:
         client: Callable[[], Awaitable[discord.Client]],
         state: DiscordState,
         enabled: bool,
-        ways: FindAddressingSettings = find_no_settings,
+        find_settings: FindAddressingSettings = find_no_settings,
     ) -> None:
-        """`enabled` is the default for channels that have no setting of their own in `ways`."""
+        """`enabled` is the default for channels without settings of their own."""
         self._client = client
         self._state = state
         self._enabled = enabled
-        self._ways = ways
+        self._find_settings = find_settings
         self._opening: dict[int, asyncio.Task[bool]] = {}
 
     def should_open(self, message: discord.Message, place: Location) -> bool:
         """Return whether a message in a channel gets a thread. It does not if the settings or
         permissions forbid it, or if a thread for this person could not be created there
         recently."""
-        channel, own = message.channel, self._ways(place.address()).threads
+        channel, own = message.channel, self._find_settings(place.address()).threads
         enabled = self._enabled if own is None else own
         if not enabled or place.thread or not isinstance(channel, discord.TextChannel):
             return False

@@ -162,7 +162,7 @@ class Slack(ChatIntegration[SlackSettings]):
             api_url=own.slack_api_url,
             proxies=deps.shared.proxies,
             options=slack.SlackOptions(
-                way=config.channel,
+                find_settings=config.channel,
                 bots=frozenset(config.section("slack").bots),
                 everything=lambda: list_answer_all_places(config, "slack"),
             ),

@@ -99,7 +99,7 @@ class SlackAdapter:
         )
         direct_threads = DirectThreads(workspace, ports.journal)
         taking_part = ThreadParticipants(
-            workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)
+            workspace, ports.threads, lambda *said: self._intake.announce_mentions_only(*said)
         )
         options = self._options = options or SlackOptions()
         self._context_of = SlackContext(workspace, taking_part, ports.journal, options)

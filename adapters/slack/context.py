@@ -131,7 +131,7 @@ class SlackContext:
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == meant]
         if not reply:
             return ReadMessages(before, meant)
-        everything = bool(self._options.way(where).answer_everything)
+        everything = bool(self._options.find_settings(where).answer_everything)
         self._participants.learn(where, message.author.id, before, everything)
         heard = await self._find_in_conversation(where, before) if everything else frozenset[str]()
         return ReadMessages(before, meant, heard)

@@ -56,19 +56,19 @@ Removed = Callable[[str], Awaitable[None]]
 class SlackOptions:
     """Settings of the operator for Slack.
 
-    - `way` returns the settings of a channel.
+    - `find_settings` returns the settings of a channel.
     - `bots` are the ids (B…) of other bots that may talk with Ponte.
     - `everything` returns the places in which every message is for Ponte, as ponte.toml names them.
     """
 
-    way: FindAddressingSettings = find_no_settings
+    find_settings: FindAddressingSettings = find_no_settings
     bots: frozenset[str] = frozenset()
     everything: Callable[[], Sequence[str]] = tuple
 
     def is_whole(self, team: str, channel: str) -> bool:
         """Return whether a channel's top level is one single conversation (`threads = false`)."""
         where = Address("slack", channel, team, shared=True)
-        return not is_direct(channel, {}) and self.way(where).threads is False
+        return not is_direct(channel, {}) and self.find_settings(where).threads is False
 
 
 class SlackIntake:
@@ -141,13 +141,13 @@ class SlackIntake:
         """Return whether a message is for Ponte. Other messages are neither stored nor logged."""
         if said.direct:
             return True
-        way, mentions = self._options.way(where), said.mentions(self._workspace.user)
-        if way.answer_everything:
+        settings, mentions = self._options.find_settings(where), said.mentions(self._workspace.user)
+        if settings.answer_everything:
             return await self._participants.is_ours(said, where, mentions)
         if mentions:
             self._participants.note_mention(said, where)
             return True
-        if not said.thread or way.strict_mention:
+        if not said.thread or settings.strict_mention:
             return False
         return await self._participants.is_follow_up(said, where.conversation)
 
@@ -242,7 +242,7 @@ class SlackIntake:
                 "agents.sessions.setStatus", channel_id=channel, thread_ts=thread, status="active"
             ))  # fmt: skip
 
-    def say_that_we_wait(self, channel: str, thread: str, user: str) -> None:
+    def announce_mentions_only(self, channel: str, thread: str, user: str) -> None:
         """Announce in a thread that Ponte now answers only mentions, because a second person
         joined."""
         self._workspace.tasks.start(self._notice(channel, thread, user))

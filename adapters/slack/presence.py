@@ -91,7 +91,7 @@ class Presence:
         itself."""
         self._workspace.working[self._where] = self._to.turn
 
-    def hush(self) -> None:
+    def clear_waiting_signs(self) -> None:
         """Stop the status line and remove the reaction, because an answer is posted. The session
         and its Stop button stay."""
         if self._timer is not None:
@@ -103,7 +103,7 @@ class Presence:
     async def end(self, released: bool = False) -> None:
         """Remove all signs at the end of the turn. `released` means that its stream ended, which
         also ended the session."""
-        self.hush()
+        self.clear_waiting_signs()
         self._workspace.pending.end(self._to.turn)
         if self._ended:
             return
@@ -164,7 +164,7 @@ class Presence:
         if not self._workspace.flags.is_on("sessions"):
             self._line = self._workspace.tasks.start(self._keep_line())
             return
-        self._session = self._workspace.tasks.start(self._stand())
+        self._session = self._workspace.tasks.start(self._start_session())
 
     async def _mark(self) -> None:
         """Add the waiting reaction if the rate limit leaves a call to remove it."""
@@ -172,7 +172,7 @@ class Presence:
         if spare and not self._ended:  # without a spare call, it could not be removed again
             self._workspace.marks.put(self._to.turn, self._place)
 
-    async def _stand(self) -> None:
+    async def _start_session(self) -> None:
         """Set the session to "processing". If Slack refuses, show the status line instead."""
         if not await self._workspace.api.limiter.reserve(_SESSION, 2):
             return  # a second place is needed to end the session

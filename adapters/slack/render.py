@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from adapters.slack.row_blocks import build_rows_block, with_one_table
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, read_rows
-from core.chat.cards import LABELS
+from core.chat.card_redraw import LABELS
 from core.domain.messages import Address, Card, CardAction, Person
 from core.domain.records import Action, Health, QuickCommand
 from core.ports.conversations import StatusBoard

@@ -129,7 +129,7 @@ class SlackSurface:
     async def post(self, key: str, part: AnswerPart) -> str:
         """Post a part of the answer, and return the id of the post. If the bot is not a member of
         the channel, a command's `response_url` is used."""
-        self._presence.hush()
+        self._presence.clear_waiting_signs()
         await self._close_stream()
         try:
             id = await self._make_post(key, part)

@@ -128,12 +128,14 @@ def translate_word(text: str, locale: str | None = None) -> str:
 
     Used for text that an error quotes.
     """
-    return _catalogue(nearest_locale(LANGUAGE.get() if locale is None else locale)).gettext(text)
+    return _load_catalogue(nearest_locale(LANGUAGE.get() if locale is None else locale)).gettext(
+        text
+    )
 
 
 @functools.cache
-def _catalogue(locale: str) -> gettext.NullTranslations:
-    """Return the translations of one of `LOCALES`."""
+def _load_catalogue(locale: str) -> gettext.NullTranslations:
+    """Read the catalogue of one of `LOCALES`, once."""
     if locale == "en":
         return gettext.NullTranslations()
     from babel.messages import mofile, pofile
@@ -146,4 +148,6 @@ def _catalogue(locale: str) -> gettext.NullTranslations:
     return gettext.GNUTranslations(compiled)
 
 
-catalogue = _catalogue
+def catalogue(locale: str) -> gettext.NullTranslations:
+    """Return the translations of one of `LOCALES`. Tests replace it to record sentences."""
+    return _load_catalogue(locale)

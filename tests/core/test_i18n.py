@@ -45,5 +45,5 @@ async def test_a_turn_s_language_is_its_own_and_goes_with_what_it_awaits() -> No
 
 async def test_a_named_locale_comes_first() -> None:
     LANGUAGE.set("fr")
-    assert say("Done.") == "en: Done."
+    assert say("Done.", "en") == "en: Done."
     assert say("Done.", "") == "en: Done.", "a platform that does not tell is no turn"

@@ -71,7 +71,7 @@ async def main(
         gateway_url=gateway,
         identify_wait=0.0,
         message_content=flat,
-        ways=lambda address: own,
+        find_settings=lambda address: own,
     )
     engine.platforms.replies["discord"] = adapter.reply
     engine.platforms.look_up["discord"] = adapter.look_up

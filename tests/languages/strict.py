@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable
 from gettext import NullTranslations
 from pathlib import Path
+from typing import cast
 
 from core.text import i18n
 from tests.languages.sentences import NO_WORDS
@@ -46,7 +47,7 @@ class Strict:
 def install() -> None:
     """Replace the product's catalogues by recording ones."""
     find: Callable[[str], NullTranslations] = i18n.catalogue
-    i18n.catalogue = lambda locale: Strict(find(locale))  # type: ignore[assignment]
+    i18n.catalogue = lambda locale: cast(NullTranslations, Strict(find(locale)))
 
 
 def take_unknown() -> list[str]:

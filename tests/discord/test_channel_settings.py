@@ -1,4 +1,4 @@
-"""A channel's own way on Discord: everything answered there, threads or none, strict mentions."""
+"""Settings of a channel on Discord: everything answered there, threads or none, strict mentions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BOTH = FixedAddressingSettings(answer_everything=True, threads=False)
 
 
 @dataclass
-class Ways:
+class SettingsByChannel:
     """By channel; a test may change them while the bot runs."""
 
     of: dict[int, FixedAddressingSettings] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Ways:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        return {"ways": self, "everything": lambda: [f"discord:1:{id}" for id in self.of]}
+        return {"find_settings": self, "everything": lambda: [f"discord:1:{id}" for id in self.of]}
 
 
 @dataclass
@@ -53,11 +53,11 @@ class Scene:
     bob: DiscordPerson
     guild: Guild
     general: Channel
-    ways: Ways
+    settings: SettingsByChannel
 
-    async def open(self, way: FixedAddressingSettings, **options: Any) -> None:
-        self.ways.of[self.general.id] = way
-        await self.house.open(**self.ways.options, **{"message_content": True, **options})
+    async def open(self, own: FixedAddressingSettings, **options: Any) -> None:
+        self.settings.of[self.general.id] = own
+        await self.house.open(**self.settings.options, **{"message_content": True, **options})
 
     @property
     def model_inputs(self) -> list[str]:
@@ -73,7 +73,9 @@ def scene(discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson) -> Scen
     bob = discord.user("Bob")
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})
-    return Scene(discord, house, ana, bob, guild, discord.text_channel(guild, "general"), Ways())
+    return Scene(
+        discord, house, ana, bob, guild, discord.text_channel(guild, "general"), SettingsByChannel()
+    )
 
 
 async def test_everything_that_people_say_is_answered_and_nobody_is_told_to_mention(
@@ -190,8 +192,8 @@ async def test_the_channels_word_on_threads_is_narrower_than_the_sections(scene:
     await scene.ana.mention("two", plain)
     await scene.ana.wait_for_text("You said: two", plain)
     own = f"discord:{scene.guild.id}:{plain.id}:@{scene.ana.id}"
-    assert scene.conversations[-1] == own, "as it was before channels had a way"
-    scene.ways.of[plain.id] = FLAT
+    assert scene.conversations[-1] == own, "as it was before channels had settings"
+    scene.settings.of[plain.id] = FLAT
     await scene.ana.mention("three", plain)
     await scene.ana.wait_for_text("You said: three", plain)
     assert scene.conversations[-1] == f"discord:{scene.guild.id}:{plain.id}"

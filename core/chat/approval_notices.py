@@ -97,7 +97,7 @@ class OutgoingPosts:
         await self._outbox.put(self.outgoing)
 
 
-class Requests:
+class ApprovalNotices:
     """Sends and redraws the notices. `replies` and `messengers` are by platform."""
 
     def __init__(

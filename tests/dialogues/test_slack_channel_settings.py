@@ -1,4 +1,4 @@
-"""A channel's own way on Slack: everything answered there, answers without threads."""
+"""Settings of a channel on Slack: everything answered there, answers without threads."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ BOTH = FixedAddressingSettings(answer_everything=True, threads=False)
 
 
 @dataclass
-class Ways:
-    """Those of #general, which a test may change while the bot runs, and of nowhere else."""
+class SettingsByChannel:
+    """The settings of #general, which a test may change while the bot runs."""
 
     now: FixedAddressingSettings
     places: set[str] = field(default_factory=set)
@@ -53,9 +53,9 @@ async def reads(w: Workplace, *texts: str) -> None:
 
 
 async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Path) -> None:
-    ways = Ways(EVERYTHING)
-    async with workplace(tmp_path, Setting(options=ways.options)) as w:
-        ways.of(w)
+    settings = SettingsByChannel(EVERYTHING)
+    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+        settings.of(w)
         one = w.slack.say(w.alice, w.general, "how many bolts?")
         await w.slack.wait_for_answers(one, "You said: how many bolts?")
         w.slack.say(w.bob, w.general, "and nuts?", thread=one)
@@ -73,9 +73,9 @@ async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Pa
 
 
 async def test_what_is_said_to_others_is_not_for_it_and_is_kept_nowhere(tmp_path: Path) -> None:
-    ways, model = Ways(EVERYTHING), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
-        ways.of(w)
+    settings, model = SettingsByChannel(EVERYTHING), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+        settings.of(w)
         told = w.slack.say(w.alice, w.general, f"{w.bob.mention} the swordfish is ready")
         w.slack.say(w.alice, w.general, "<!subteam^S1> have a look at the swordfish")
         w.slack.say(w.bob, w.general, "swordfish? I see", thread=told)
@@ -92,9 +92,9 @@ async def test_what_is_said_to_others_is_not_for_it_and_is_kept_nowhere(tmp_path
 
 
 async def test_after_a_restart_a_thread_among_others_is_still_theirs(tmp_path: Path) -> None:
-    ways = Ways(EVERYTHING)
-    async with workplace(tmp_path, Setting(options=ways.options)) as w:
-        ways.of(w)
+    settings = SettingsByChannel(EVERYTHING)
+    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+        settings.of(w)
         theirs = w.slack.say(w.alice, w.general, f"{w.bob.mention} can you?")
         ours = w.slack.say(w.alice, w.general, "can you?")
         await w.slack.wait_for_answer(ours)
@@ -106,9 +106,9 @@ async def test_after_a_restart_a_thread_among_others_is_still_theirs(tmp_path: P
 
 
 async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Path) -> None:
-    ways, model = Ways(EVERYTHING), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
-        ways.of(w)
+    settings, model = SettingsByChannel(EVERYTHING), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+        settings.of(w)
         alert = w.slack.alert(w.general, attachments=[{"title": "Disk is full"}])
         first = w.slack.say(w.alice, w.general, "what is this?", thread=alert)
         await w.slack.wait_for_answer(first)
@@ -122,9 +122,9 @@ async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Pa
 
 
 async def test_bots_joins_and_its_own_posts_are_never_for_it(tmp_path: Path) -> None:
-    ways = Ways(BOTH)
-    async with workplace(tmp_path, Setting(options=ways.options)) as w:
-        ways.of(w)
+    settings = SettingsByChannel(BOTH)
+    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+        settings.of(w)
         robot = w.slack.person("Robot", is_bot=True)
         w.slack.say(robot, w.general, "beep")
         w.slack.alert(w.general, text="the disk is full")
@@ -136,41 +136,41 @@ async def test_bots_joins_and_its_own_posts_are_never_for_it(tmp_path: Path) -> 
 
 
 async def test_a_bot_that_is_named_is_answered(tmp_path: Path) -> None:
-    ways = Ways(BOTH)
+    settings = SettingsByChannel(BOTH)
     async with workplace(tmp_path) as w:
-        ways.of(w)
+        settings.of(w)
         robot = w.slack.person("Robot", is_bot=True)
-        options = SlackOptions(ways, bots=frozenset({"B" + robot.id[1:]}))
+        options = SlackOptions(settings, bots=frozenset({"B" + robot.id[1:]}))
         await w.restart(Setting(options=options))
         w.slack.say(robot, w.general, "beep")
         await reads(w, "You said: beep")
 
 
 async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
-    ways = Ways(FixedAddressingSettings())
-    async with workplace(tmp_path, Setting(options=ways.options)) as w:
-        ways.of(w)
+    settings = SettingsByChannel(FixedAddressingSettings())
+    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+        settings.of(w)
         w.slack.say(w.alice, w.general, "nobody?")
         await w.slack.deliveries.wait_for_deliveries()
-        ways.now = EVERYTHING
+        settings.now = EVERYTHING
         said = w.slack.say(w.alice, w.general, "somebody?")
         await w.slack.wait_for_answer(said)
         w.slack.say(w.bob, w.general, "indeed", thread=said)
         await w.slack.wait_for_answer(said, 2)
-        ways.now = FixedAddressingSettings()
+        settings.now = FixedAddressingSettings()
         w.slack.say(w.alice, w.general, "just to Bob", thread=said)
         w.slack.say(w.alice, w.general, "and to all")
         await w.slack.deliveries.wait_for_deliveries()
         assert len(w.slack.workspace.by_bot(w.general.id)) == 2
-        ways.now = BOTH
+        settings.now = BOTH
         w.slack.say(w.alice, w.general, "here?")
         await reads(w, "You said: here?")
 
 
 async def test_without_threads_the_channel_is_one_conversation(tmp_path: Path) -> None:
-    ways, model = Ways(FLAT), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
-        ways.of(w)
+    settings, model = SettingsByChannel(FLAT), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+        settings.of(w)
         one = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
         await reads(w, "You said: one")
         w.slack.say(w.bob, w.general, f"{w.slack.bot} two")
@@ -190,9 +190,9 @@ async def test_without_threads_the_channel_is_one_conversation(tmp_path: Path) -
 
 async def test_a_reply_under_its_answer_brings_that_along(tmp_path: Path) -> None:
     """The answer was said in the channel's conversation, which the thread's does not know."""
-    ways, model = Ways(FLAT), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
-        ways.of(w)
+    settings, model = SettingsByChannel(FLAT), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+        settings.of(w)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} 42 bolts")
         await reads(w, "You said: 42 bolts")
         (answer,) = w.slack.workspace.by_bot(w.general.id)
@@ -202,9 +202,9 @@ async def test_a_reply_under_its_answer_brings_that_along(tmp_path: Path) -> Non
 
 
 async def test_messages_of_the_channel_are_answered_in_order(tmp_path: Path) -> None:
-    ways = Ways(BOTH)
-    async with workplace(tmp_path, Setting(EchoModel(delay=0.02), options=ways.options)) as w:
-        ways.of(w)
+    settings = SettingsByChannel(BOTH)
+    async with workplace(tmp_path, Setting(EchoModel(delay=0.02), options=settings.options)) as w:
+        settings.of(w)
         for number in range(5):
             w.slack.say((w.alice, w.bob)[number % 2], w.general, str(number))
         await reads(w, *(f"You said: {number}" for number in range(5)))
@@ -214,9 +214,9 @@ async def test_messages_of_the_channel_are_answered_in_order(tmp_path: Path) -> 
 async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
     tmp_path: Path,
 ) -> None:
-    ways, (model, go_on) = Ways(BOTH), waiting()
-    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
-        ways.of(w)
+    settings, (model, go_on) = SettingsByChannel(BOTH), waiting()
+    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+        settings.of(w)
         w.slack.say(w.alice, w.general, "first")
         edited = w.slack.say(w.alice, w.general, "secnd")
         gone = w.slack.say(w.alice, w.general, "third")
@@ -231,9 +231,9 @@ async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
 
 async def test_while_it_works_the_message_wears_a_mark(tmp_path: Path) -> None:
     """Slack's signs need a thread."""
-    ways, (model, go_on) = Ways(FLAT), waiting()
-    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
-        ways.of(w)
+    settings, (model, go_on) = SettingsByChannel(FLAT), waiting()
+    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+        settings.of(w)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_until(lambda: said.reactions)
         go_on.set()
@@ -252,9 +252,9 @@ def waiting() -> tuple[EchoModel, asyncio.Event]:
 
 
 async def test_a_person_stops_it_with_a_word(tmp_path: Path) -> None:
-    ways, (model, _) = Ways(FLAT), waiting()
-    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
-        ways.of(w)
+    settings, (model, _) = SettingsByChannel(FLAT), waiting()
+    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+        settings.of(w)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_until(lambda: said.reactions)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} stop")
@@ -263,9 +263,9 @@ async def test_a_person_stops_it_with_a_word(tmp_path: Path) -> None:
 
 
 async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) -> None:
-    ways, model = Ways(FLAT), EchoModel()
-    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
-        ways.of(w)
+    settings, model = SettingsByChannel(FLAT), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+        settings.of(w)
         w.slack.command(w.alice, w.general, "/quick-command", "sum-up these words")
         await w.slack.wait_until(lambda: top(w) or w.slack.ephemeral_posts(w.general.id))
         shown = await w.bot.engine.records.journal.list_entries(f"slack:T0PONTE:{w.general.id}")
@@ -273,9 +273,9 @@ async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) ->
 
 
 async def test_a_card_in_the_channel_is_decided_where_it_stands(tmp_path: Path) -> None:
-    ways, inbox = Ways(FLAT), WatchedInbox()
-    async with workplace(tmp_path, Setting(options=ways.options, inbox=inbox.over)) as w:
-        ways.of(w)
+    settings, inbox = SettingsByChannel(FLAT), WatchedInbox()
+    async with workplace(tmp_path, Setting(options=settings.options, inbox=inbox.over)) as w:
+        settings.of(w)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
         await reads(w, "You said: pay order 1")
         await w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts()).finish(ASKED)
@@ -298,9 +298,9 @@ async def test_the_files_of_another_turn_are_not_taken_for_its_own(
 ) -> None:
     """Both stand in the channel. The second was asked before the first one's came, and it is not
     known whether its own did."""
-    ways, inbox = Ways(FLAT), WatchedInbox()
-    async with workplace(tmp_path, Setting(options=ways.options, inbox=inbox.over)) as w:
-        ways.of(w)
+    settings, inbox = SettingsByChannel(FLAT), WatchedInbox()
+    async with workplace(tmp_path, Setting(options=settings.options, inbox=inbox.over)) as w:
+        settings.of(w)
         for words in ("one", "two"):
             w.slack.say(w.alice, w.general, f"{w.slack.bot} {words}")
         await reads(w, "You said: one", "You said: two")

@@ -11,7 +11,7 @@ import structlog
 
 from core.changes.ports import Ledger
 from core.changes.service import ChangeService
-from core.chat.requests import Requests
+from core.chat.approval_notices import ApprovalNotices
 from core.chat.turn_posts import TurnPosts
 from core.domain.changes import Change
 from core.domain.errors import PlatformBusy, PonteError, Undeliverable
@@ -33,11 +33,11 @@ REDRAW_PERIOD_SECONDS = 60.0
 """Seconds between two checks for expired proposals."""
 MAX_REDRAW_TRIES = 20
 """The number of failed redraws of a card after which Ponte gives up."""
-_STANDS = ("done", "stopped", "failed")
+_POSTED_STATES = ("done", "stopped", "failed")
 """States of a turn that has ended with a posted answer. Only then can its cards be edited."""
 
 
-class Redraw:
+class CardRedraw:
     """Redraws outdated cards. `due` is set when a change has a new state. `replies` are by
     platform. `requests` sends the notices about proposals."""
 
@@ -47,7 +47,7 @@ class Redraw:
         changes: ChangeService,
         journal: Journal,
         replies: Mapping[str, ReplyFactory],
-        requests: Requests | None = None,
+        requests: ApprovalNotices | None = None,
     ) -> None:
         self._due = due
         self._changes = changes
@@ -90,7 +90,7 @@ class Redraw:
         turn = await self._journal.replace_cards(change.proposal.seq, [card])
         if turn is not None and turn.state not in FINAL_STATES:
             return True  # the end of the turn posts the card
-        if turn is None or turn.answer is None or turn.state not in _STANDS:
+        if turn is None or turn.answer is None or turn.state not in _POSTED_STATES:
             await self._ledger.record_drawn(change)
             return True
         if any(shown.id == change.id for shown in turn.answer.cards):
