@@ -14,7 +14,7 @@ import typer.main
 
 from bot.cli import cli
 from bot.settings import Settings
-from core.store.inbox import CANCELLED_TURN_SECONDS
+from core.store.turn_runner import CANCELLED_TURN_SECONDS
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 UNITS = sorted(path.name for path in DEPLOY.iterdir() if path.suffix in (".service", ".timer"))

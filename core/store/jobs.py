@@ -28,7 +28,6 @@ from core.ports.conversations import TurnHandler
 from core.runtime.tasks import RECANCEL_SECONDS, BackgroundTasks, cancel_all
 from core.store import processes
 from core.store.database import SqlConnection, SqlRow
-from core.store.inbox import TurnExecutor
 from core.store.kernels import SharedKernelRows
 from core.store.notifications import Notifications, notify
 from core.store.pace import SharedPace
@@ -48,6 +47,7 @@ from core.store.stalled_turns import (
     take_over,
 )
 from core.store.tables import OPEN_STATE_LIST
+from core.store.turn_runner import TurnExecutor
 from core.text.i18n import say
 
 log = structlog.get_logger("jobs")

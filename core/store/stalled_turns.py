@@ -18,10 +18,10 @@ import structlog
 from core.domain.records import FINAL_STATES
 from core.store import processes
 from core.store.database import SqlConnection, lock_key
-from core.store.inbox import get_locked_row
 from core.store.places import CRASHES_BEFORE_ALONE
 from core.store.rolling_upgrade import WAITING_JOB
 from core.store.tables import OPEN_STATE_LIST
+from core.store.turn_runner import get_locked_row
 
 log = structlog.get_logger("jobs")
 ALONE_PRIORITY, FIRST_PRIORITY, REFUSED_PRIORITY = 2, 1, -1

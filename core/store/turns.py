@@ -36,7 +36,7 @@ from core.ports.conversations import TransactionStep
 from core.store import budget, changes, threads
 from core.store.database import Database, SqlConnection, lock_key
 from core.store.database import SqlRow as SqlRow
-from core.store.inbox import get_locked_row
+from core.store.turn_runner import get_locked_row
 
 T = TypeVar("T")
 LOST_CALL_TEXT = "error: interrupted, result unknown"

@@ -56,4 +56,4 @@ async def memory() -> AsyncIterator[Engine]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was put off is taken up again without a wait."""
-    monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.0))
+    monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(0.0))

@@ -11,7 +11,7 @@ import pytest
 from core.conversation import admission
 from core.conversation.admission import Admission
 from core.domain.messages import Address, Message, Person
-from core.store import inbox, jobs, stalled_turns
+from core.store import jobs, stalled_turns, turn_runner
 from tests.contract.engines import Embedded, Worker
 from tests.fakes.choices import make_message
 
@@ -125,7 +125,7 @@ async def test_a_decision_that_a_former_process_left_and_that_waits_holds_up_no_
     database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
-    monkeypatch.setattr(inbox, "DECISIONS_FIRST_SECONDS", 3600.0)
+    monkeypatch.setattr(turn_runner, "DECISIONS_FIRST_SECONDS", 3600.0)
     await registrar.tell("ana", confirmed=False)
     await database_engine.inbox.accept(says("approve abc234", "ana"))
     await database_engine.inbox.accept(says("hello", "ana"))

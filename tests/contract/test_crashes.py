@@ -10,9 +10,9 @@ import pytest
 
 from core.domain.messages import Answer
 from core.domain.records import CRASHED_REASON
-from core.store import inbox
-from core.store.inbox import MAX_CRASHES_ALONE, TurnExecutor
+from core.store import turn_runner
 from core.store.places import CRASHES_BEFORE_ALONE
+from core.store.turn_runner import MAX_CRASHES_ALONE, TurnExecutor
 from tests.contract.engines import Embedded, Worker
 from tests.contract.test_inbox import says
 
@@ -209,7 +209,7 @@ async def test_others_wait_for_a_long_turn_only_so_long(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, suspect = await crashed_often(database_engine, "long")
-    monkeypatch.setattr(inbox, "RUN_ALONE_SECONDS", 0.2)
+    monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 0.2)
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
     other = await engine.inbox.accept(says("hello", "C2"))
@@ -222,7 +222,7 @@ async def test_a_suspect_waits_for_the_others_only_so_long(
     database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, suspect = await crashed_often(database_engine, "unlucky")
-    monkeypatch.setattr(inbox, "RUN_ALONE_SECONDS", 0.0)
+    monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 0.0)
     keep_busy(engine)
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)

@@ -11,7 +11,6 @@ import pytest
 
 from core.domain.messages import Address, Message, Person
 from core.store import places
-from core.store.inbox import LocalRunner, TurnExecutor
 from core.store.places import (
     MAX_OVERTAKING_MESSAGES,
     MAX_PERSON_TURNS_IN_CHANNEL,
@@ -20,6 +19,7 @@ from core.store.places import (
     TurnQueue,
 )
 from core.store.rolling_upgrade import WAITING_JOB
+from core.store.turn_runner import LocalRunner, TurnExecutor
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says as asks
 from tests.fakes.choices import make_message

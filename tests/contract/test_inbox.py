@@ -114,7 +114,7 @@ async def test_a_person_is_told_how_many_wait_before_them(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "core.store.inbox.DECISIONS_FIRST_SECONDS", 0.0
+        "core.store.turn_runner.DECISIONS_FIRST_SECONDS", 0.0
     )  # of decisions found at the start
     worker = Worker(engine, held=True).start()
     assert [(await engine.inbox.accept(says("hello"))).turns_ahead for _ in range(3)] == [0, 1, 2]

@@ -12,7 +12,7 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from core.domain.errors import Forgotten
 from core.domain.messages import Message
 from core.runtime.retry import Backoff
-from core.store import inbox
+from core.store import turn_runner
 from tests.contract.engines import Worker
 from tests.contract.test_inbox import says
 from tests.core.machine import MACHINE_SETTINGS, EngineMachine
@@ -158,7 +158,7 @@ class InboxMachine(EngineMachine):
 
 
 def test_random_operations_on_the_inbox_keep_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox, "TURN_BACKOFF", Backoff(0.0))
+    monkeypatch.setattr(turn_runner, "TURN_BACKOFF", Backoff(0.0))
     # turns that run alone are for tests/contract/test_crashes.py; here the next ones begin at once
-    monkeypatch.setattr(inbox, "CRASHES_BEFORE_ALONE", 10**6)
+    monkeypatch.setattr(turn_runner, "CRASHES_BEFORE_ALONE", 10**6)
     run_state_machine_as_test(InboxMachine, settings=MACHINE_SETTINGS)

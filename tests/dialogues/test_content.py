@@ -309,7 +309,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its failures count as attempts, and the model is asked once."""
-    monkeypatch.setattr("core.store.inbox.TURN_BACKOFF", Backoff(0.0))
+    monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(0.0))
     prepare, tried = ConversationManager._disarm_and_split, 0
 
     async def breaks(self: Any, run: TurnRun, answer: Answer) -> Answer:

@@ -9,7 +9,7 @@ import pytest
 from core.conversation import manager
 from core.domain.messages import Address, Person
 from core.rights.policy import AccessPolicy, Rights
-from core.store.inbox import TurnExecutor
+from core.store.turn_runner import TurnExecutor
 from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.recorder import Recorder
