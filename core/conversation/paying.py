@@ -44,7 +44,7 @@ class TurnPayment:
         """True if the last answer had to be shorter, because little of an allowance was left."""
         return self._grant is not None and self._grant.is_lowered
 
-    async def begin(self, number: int, asked: bool = False) -> None:
+    async def begin(self, number: int, *, asked: bool) -> None:
         """Prepare the first request of a round. Raise OverBudget.
 
         `asked`: the round was requested before a crash. Its response may still exist, so a new

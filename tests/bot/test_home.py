@@ -39,6 +39,20 @@ def holder(path: Path) -> subprocess.Popen[str]:
     return process
 
 
+def test_a_new_secret_is_kept_by_its_folder_when_the_power_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder's entry is written to the disk after the file is renamed."""
+    synced: list[tuple[Path, bool]] = []
+    monkeypatch.setattr(
+        "bot.home.sync_folder",
+        lambda folder: synced.append((folder, (folder / "web-token").exists())),
+    )
+    with Home(tmp_path).take():
+        Home(tmp_path).web_token()
+    assert synced[-1:] == [(tmp_path, True)]
+
+
 def test_a_new_home_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
     home = Home(tmp_path / "deep" / "home")
     with home.take():

@@ -15,6 +15,8 @@ from core.domain.messages import File
 from core.domain.records import Remote
 from core.models import MODEL_INTEGRATION
 from core.models.demo_model import DemoModel
+from tests.fakes.openai import FakeOpenAI
+from tests.model.talk import Talk
 
 
 async def _read(file: str) -> tuple[File, bytes]:
@@ -45,6 +47,23 @@ async def test_the_model_is_chosen_by_settings(
     assert model.level == level
     assert isinstance(model, DemoModel) == (level == "demo")
     await model.close()
+
+
+@pytest.mark.parametrize(("effort", "sent"), [("high", {"effort": "high"}), (None, None)])
+async def test_the_effort_of_the_settings_is_sent(
+    tmp_path: Path, effort: str | None, sent: dict[str, str] | None
+) -> None:
+    async with FakeOpenAI() as fake, HttpClient() as http:
+        chosen = Settings.model_validate({
+            "openai_api_key": "sk-test", "openai_base_url": fake.base_url,
+            "ponte_model_api": "responses", "ponte_model_effort": effort,
+        })  # fmt: skip
+        with Home(tmp_path).take():
+            made = dependencies(chosen, Config(), Home(tmp_path), http, model_client(chosen))
+            model, _ = MODEL_INTEGRATION.build(made, _read, _late)
+        await Talk(model).say("hello")
+        assert fake.request_bodies("/responses")[-1].get("reasoning") == sent
+        await model.close()
 
 
 async def test_the_pseudonyms_key_stays_and_is_for_this_user_alone(tmp_path: Path) -> None:

@@ -31,6 +31,12 @@ while True:
         for each in above:
             os.rename(old, new, src_dir_fd=each, dst_dir_fd=each)
 """
+OPENED = """
+import os
+opened = open("file", "wb")
+opened.write(bytes(2 << 20)); opened.flush()
+ends = os.pipe()
+"""
 MAPPING = """
 import ctypes, os
 with open("mapped", "wb+") as file:
@@ -66,6 +72,11 @@ def program(folder: Path, code: str = "") -> Iterator[DiskMeter]:
 def test_deleted_files_that_are_still_open_count(tmp_path: Path) -> None:
     with program(tmp_path, REMOVED) as disk:
         assert disk.too_much() == TOO_MUCH
+
+
+def test_an_open_file_is_counted_once_and_a_pipe_is_no_disk(tmp_path: Path) -> None:
+    with program(tmp_path, OPENED) as disk:
+        assert disk.too_much() == ""
 
 
 def test_what_has_no_name_and_is_only_mapped_counts_as_the_largest(tmp_path: Path) -> None:

@@ -146,6 +146,13 @@ def test_no_link_shape_becomes_a_link_on_discord(around: str) -> None:
     assert alive == []
 
 
+def test_the_last_check_allows_a_written_address_and_no_other() -> None:
+    """It finds what the rules for single lines miss; no known shape of a link gets that far."""
+    trust = Trust(written=frozenset({"https://mine.test/a"}))
+    assert trust._has_only_allowed_targets("[a](https://mine.test/a)")
+    assert not trust._has_only_allowed_targets(f"[a]({EVIL})")
+
+
 def test_a_card_s_values_are_changed_only_where_they_would_be_links() -> None:
     value = f"c01@evil.test, report.csv, see {EVIL}"
     assert (
