@@ -47,9 +47,9 @@ from bot.config import Config
 from core.commands import grammar
 from core.rights import policy
 from core.text import i18n
+from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import on_slack
 from tests.dialogues.office import PAID, ZONE, Office, office
-from tests.dialogues.stage import BotHome
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
 from tests.fakes.slack import FakeSlack, Post, SlackChannel, SlackPerson
@@ -209,7 +209,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(home: Path, *, tools: bool) -> AsyncIterator[Stage]:
+async def running_bot(home: Path, *, tools: bool) -> AsyncIterator[Stage]:
     """`tools`: with NocoDB and code."""
     async with office(home) as team, FakeSlack() as slack:
         alice = slack.person("Alice", tz=ZONE.key)
@@ -235,10 +235,10 @@ async def measure() -> dict[str, Trace]:
             for key in ("first", "second"):
                 asked = bot.ask_message(on_slack("hello", key))
                 traces["turn"] = await recorder.measure(asked)
-        async with stage(Path(folder) / "plain", tools=False) as here:
+        async with running_bot(Path(folder) / "plain", tools=False) as here:
             for _ in range(2):
                 traces["mention"] = await recorder.measure(here.mention("hello"))
-        async with stage(Path(folder) / "tools", tools=True) as here:
+        async with running_bot(Path(folder) / "tools", tools=True) as here:
             calls = here.team.nocodb.calls
             for _ in range(2):
                 here.team.table("Orders").update(12, {"Paid": False})

@@ -17,7 +17,7 @@ from bot.integrations import FACES
 from bot.settings import load
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
 from core.store.page_accounts import hash_token
-from tests.discord.house import Speaker
+from tests.discord.discord_ponte import Speaker
 from tests.toys.shelf import Shelf, ShelfSource
 from tests.toys.test_toys import Scripted
 

@@ -39,7 +39,7 @@ from core.domain.messages import decode_json, encode_json
 from core.store import snapshot
 from core.store.schema import MIGRATIONS
 from tests.bot.conftest import Shell
-from tests.recorded.house import put_home, read
+from tests.recorded.recorded_ponte import put_home, read
 
 OPEN = "('new', 'running', 'answered', 'posting')"
 

@@ -21,7 +21,7 @@ import typer
 
 from tests.bot.conftest import Shell
 from tests.bot.test_process import ROOT, Machine
-from tests.recorded.house import put_home, read
+from tests.recorded.recorded_ponte import put_home, read
 
 SCHEMA = 6
 

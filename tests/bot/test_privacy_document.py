@@ -14,7 +14,7 @@ from tests.bot.conftest import Shell
 from tests.bot.test_personal_data import SCHEMA
 from tests.bot.test_process import ROOT
 from tests.docs.privacy import with_tables
-from tests.recorded.house import put_home, read
+from tests.recorded.recorded_ponte import put_home, read
 
 TEXT = (ROOT / "docs" / "privacy.md").read_text("utf-8")
 

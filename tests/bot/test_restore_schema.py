@@ -18,7 +18,7 @@ from core.store import snapshot
 from core.store.schema import MIGRATIONS
 from tests.bot.conftest import Shell
 from tests.bot.test_backup import names, rewritten
-from tests.recorded.house import FOLDER
+from tests.recorded.recorded_ponte import FOLDER
 
 FOREIGN = {
     "trigger": (

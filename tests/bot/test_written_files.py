@@ -19,7 +19,7 @@ import pytest
 from bot.engine import Stores
 from bot.settings import Settings
 from tests.bot.conftest import Shell
-from tests.recorded.house import put_home, read
+from tests.recorded.recorded_ponte import put_home, read
 
 ROOT = Path(__file__).parents[2]
 SOMEBODY_ELSE = 65534

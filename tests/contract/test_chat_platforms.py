@@ -14,7 +14,7 @@ from adapters.discord.adapter import DiscordAdapter
 from adapters.slack.adapter import SlackAdapter
 from core.domain.messages import Address, Person
 from core.domain.records import RoundRequest
-from tests.discord.house import DiscordPonte, Speaker
+from tests.discord.discord_ponte import DiscordPonte, Speaker
 from tests.fakes.choices import make_message
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -76,8 +76,8 @@ class SlackRoom:
 
 
 class DiscordRoom:
-    def __init__(self, discord: FakeDiscord, house: DiscordPonte) -> None:
-        self._house, self.model = house, house.model
+    def __init__(self, discord: FakeDiscord, ponte: DiscordPonte) -> None:
+        self._ponte, self.model = ponte, ponte.model
         self._ana, self._bob = discord.user("Ana"), discord.user("Bob")
         self._robot = discord.user("Alerts")
         self._robot.user.bot = True
@@ -87,7 +87,7 @@ class DiscordRoom:
 
     @property
     def adapter(self) -> DiscordAdapter:
-        return self._house.adapter
+        return self._ponte.adapter
 
     async def bob_says(self, text: str, files: Files = ()) -> None:
         named = [(name, data) for name, _, data in files]
@@ -124,10 +124,10 @@ async def room(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         stack.enter_context(sdk_addresses())
         discord = await stack.enter_async_context(FakeDiscord())
         discord.grant_message_content()
-        house = DiscordPonte(discord, tmp_path)
-        made = DiscordRoom(discord, house)
-        stack.push_async_callback(house.close)
-        await house.open(message_content=True, threads=False)
+        ponte = DiscordPonte(discord, tmp_path)
+        made = DiscordRoom(discord, ponte)
+        stack.push_async_callback(ponte.close)
+        await ponte.open(message_content=True, threads=False)
         yield made
 
 

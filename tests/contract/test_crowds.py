@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from core.rights.policy import Rule, RuleBook
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -91,8 +91,8 @@ class SlackCrowd:
 class DiscordCrowd:
     """Who may chat is said by a role, so that each person's roles must be known."""
 
-    def __init__(self, discord: FakeDiscord, house: DiscordPonte) -> None:
-        self._discord, self._house = discord, house
+    def __init__(self, discord: FakeDiscord, ponte: DiscordPonte) -> None:
+        self._discord, self._ponte = discord, ponte
         self._guild = discord.guild("Bolts", roles={ROLE: "staff"})
         self._said: list[Channel] = []
 
@@ -138,10 +138,10 @@ class DiscordCrowd:
     async def restart(self) -> None:
         """Once all is stored: Discord tells nobody again of a first direct message."""
         await self._discord.wait_until(
-            lambda: len(self._house.taken) == len(self._said), CROWD_TIMEOUT_SECONDS
+            lambda: len(self._ponte.taken) == len(self._said), CROWD_TIMEOUT_SECONDS
         )
-        await self._house.close()
-        await self._house.open()
+        await self._ponte.close()
+        await self._ponte.open()
         await self._discord.wait_until(
             lambda: self._discord.gateway.is_connected, CROWD_TIMEOUT_SECONDS
         )
@@ -179,14 +179,14 @@ async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
         stack.enter_context(sdk_addresses())
         discord = await stack.enter_async_context(FakeDiscord())
         discord.faults.limit_members(30, 1.0)
-        house = DiscordPonte(discord, home)
-        house.postgres = database
-        house.policy.rule_book = lambda: RuleBook((
+        ponte = DiscordPonte(discord, home)
+        ponte.postgres = database
+        ponte.policy.rule_book = lambda: RuleBook((
             Rule("1", frozenset({f"discord:{ROLE}"}), allow=("chat",)), Rule("2", deny=("chat",)),
         ))  # fmt: skip
-        made = DiscordCrowd(discord, house)
-        stack.push_async_callback(house.close)
-        await house.open(threads=False)
+        made = DiscordCrowd(discord, ponte)
+        stack.push_async_callback(ponte.close)
+        await ponte.open(threads=False)
         await discord.wait_until(lambda: discord.gateway.is_connected, CROWD_TIMEOUT_SECONDS)
         yield made
 

@@ -32,7 +32,7 @@ from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.quick_commands import RegisteredCommands
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import client
+from tests.stackspot.command_scene import client
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from core.store import snapshot
 from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS
 from core.store.snapshot import NoRoom
-from tests.recorded.house import put_home, read
+from tests.recorded.recorded_ponte import put_home, read
 
 DAY = 86_400
 

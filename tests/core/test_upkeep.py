@@ -91,7 +91,7 @@ class UpkeepSetup:
 
 
 @pytest.fixture
-async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[UpkeepSetup]:
+async def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[UpkeepSetup]:
     clock = Clock()
     for module in STAMPED:
         monkeypatch.setattr(f"core.{module}.time", clock)
@@ -100,101 +100,101 @@ async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     await engine.close()
 
 
-async def stored_texts(house: UpkeepSetup, channel: str) -> list[str]:
-    return [s.message.text for s in await house.engine.journal.list_entries(f"web:{channel}")]
+async def stored_texts(setup: UpkeepSetup, channel: str) -> list[str]:
+    return [s.message.text for s in await setup.engine.journal.list_entries(f"web:{channel}")]
 
 
 async def test_people_whom_their_platform_no_longer_confirms_are_deleted(
-    house: UpkeepSetup,
+    setup: UpkeepSetup,
 ) -> None:
     for id, days in (("U1", 31), ("U2", 29)):
-        member = PlatformMember(id, confirmed_at=house.clock.now - days * DAY_SECONDS)
-        await house.directory.put("chat", [member])
-    await house.upkeep().once()
-    left = await house.directory.find("chat", {("", "U1"), ("", "U2")})
+        member = PlatformMember(id, confirmed_at=setup.clock.now - days * DAY_SECONDS)
+        await setup.directory.put("chat", [member])
+    await setup.upkeep().once()
+    left = await setup.directory.find("chat", {("", "U1"), ("", "U2")})
     assert [member.id for member in left] == ["U2"]
 
 
-async def test_what_nobody_used_for_long_is_forgotten(house: UpkeepSetup) -> None:
-    await talk(house.engine, "old", "C1")
-    await talk(house.engine, "old", "C2")
-    house.clock.now += 20 * DAY_SECONDS
-    await talk(house.engine, "new", "C2")
-    house.clock.now += 15 * DAY_SECONDS
+async def test_what_nobody_used_for_long_is_forgotten(setup: UpkeepSetup) -> None:
+    await talk(setup.engine, "old", "C1")
+    await talk(setup.engine, "old", "C2")
+    setup.clock.now += 20 * DAY_SECONDS
+    await talk(setup.engine, "new", "C2")
+    setup.clock.now += 15 * DAY_SECONDS
     with capture_logs() as logs:
-        await house.upkeep(days=30).once()
+        await setup.upkeep(days=30).once()
     forgotten = [log["messages"] for log in logs if log["event"] == "forgotten, idle for long"]
     assert forgotten == [1], "only where something was forgotten"
-    assert (await stored_texts(house, "C1"), await stored_texts(house, "C2")) == ([], ["new"])
-    house.clock.now += 400 * DAY_SECONDS
-    await house.upkeep(days=0).once()
-    assert await stored_texts(house, "C2") == ["new"]
+    assert (await stored_texts(setup, "C1"), await stored_texts(setup, "C2")) == ([], ["new"])
+    setup.clock.now += 400 * DAY_SECONDS
+    await setup.upkeep(days=0).once()
+    assert await stored_texts(setup, "C2") == ["new"]
 
 
-async def test_what_was_changed_can_be_undone_for_seven_days(house: UpkeepSetup) -> None:
-    ledger = SqlLedger(house.engine.database)
+async def test_what_was_changed_can_be_undone_for_seven_days(setup: UpkeepSetup) -> None:
+    ledger = SqlLedger(setup.engine.database)
     change = await finish_change(ledger)
-    house.clock.now = 160.0 + UNDO_LIFETIME_SECONDS
-    await house.upkeep().once()
+    setup.clock.now = 160.0 + UNDO_LIFETIME_SECONDS
+    await setup.upkeep().once()
     assert (await ledger.get(change.id)).steps == change.steps
-    house.clock.now += 1
-    await house.upkeep().once()
+    setup.clock.now += 1
+    await setup.upkeep().once()
     assert (await ledger.get(change.id)).lapsed
 
 
-async def test_a_question_that_waits_is_not_forgotten(house: UpkeepSetup) -> None:
-    await talk(house.engine, "old", "C1")
-    house.clock.now += 40 * DAY_SECONDS
-    await house.engine.inbox.accept(says("are you there?", "C1"))
-    await house.upkeep(days=30).once()
-    assert await stored_texts(house, "C1") == ["are you there?"]
+async def test_a_question_that_waits_is_not_forgotten(setup: UpkeepSetup) -> None:
+    await talk(setup.engine, "old", "C1")
+    setup.clock.now += 40 * DAY_SECONDS
+    await setup.engine.inbox.accept(says("are you there?", "C1"))
+    await setup.upkeep(days=30).once()
+    assert await stored_texts(setup, "C1") == ["are you there?"]
 
 
-async def test_what_a_server_keeps_is_erased_when_it_can_be(house: UpkeepSetup) -> None:
-    turn = await talk(house.engine, "old")
+async def test_what_a_server_keeps_is_erased_when_it_can_be(setup: UpkeepSetup) -> None:
+    turn = await talk(setup.engine, "old")
     for id in ("conv_1", "conv_2", "conv_3"):
-        await house.engine.journal.record_remote(turn.thread, Remote("conversation", id))
-    await house.engine.journal.forget("web:C1")
-    house.model.down = {"conv_1": ModelDown(), "conv_2": RuntimeError("a fault of ours")}
-    await house.upkeep().once()
-    assert house.model.erased == ["conv_3"]
-    house.model.down = {}
-    await house.upkeep().once()
-    assert sorted(house.model.erased) == ["conv_1", "conv_2", "conv_3"]
-    assert await house.engine.journal.list_remotes_to_erase() == []
+        await setup.engine.journal.record_remote(turn.thread, Remote("conversation", id))
+    await setup.engine.journal.forget("web:C1")
+    setup.model.down = {"conv_1": ModelDown(), "conv_2": RuntimeError("a fault of ours")}
+    await setup.upkeep().once()
+    assert setup.model.erased == ["conv_3"]
+    setup.model.down = {}
+    await setup.upkeep().once()
+    assert sorted(setup.model.erased) == ["conv_1", "conv_2", "conv_3"]
+    assert await setup.engine.journal.list_remotes_to_erase() == []
 
 
-async def test_one_duty_that_fails_does_not_keep_the_others(house: UpkeepSetup) -> None:
-    turn = await talk(house.engine, "old")
-    await house.engine.journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
-    await house.engine.journal.forget("web:C1")
-    await talk(house.engine, "old", "C2")
-    await house.files.put("never accepted", "a.txt", "text/plain", b"a", ANA, "web:C1")
-    house.clock.now += 4e9
-    house.forgets = False
-    await house.upkeep(days=30).once()
-    assert await stored_texts(house, "C2") == ["old"]
-    assert house.model.erased == ["conv_1"]
-    assert await house.files.list_of_event("never accepted") == []
+async def test_one_duty_that_fails_does_not_keep_the_others(setup: UpkeepSetup) -> None:
+    turn = await talk(setup.engine, "old")
+    await setup.engine.journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
+    await setup.engine.journal.forget("web:C1")
+    await talk(setup.engine, "old", "C2")
+    await setup.files.put("never accepted", "a.txt", "text/plain", b"a", ANA, "web:C1")
+    setup.clock.now += 4e9
+    setup.forgets = False
+    await setup.upkeep(days=30).once()
+    assert await stored_texts(setup, "C2") == ["old"]
+    assert setup.model.erased == ["conv_1"]
+    assert await setup.files.list_of_event("never accepted") == []
 
 
-async def test_what_is_forgotten_now_is_erased_now(house: UpkeepSetup) -> None:
-    keeper = house.upkeep()
+async def test_what_is_forgotten_now_is_erased_now(setup: UpkeepSetup) -> None:
+    keeper = setup.upkeep()
     running = asyncio.create_task(keeper.run())
-    turn = await talk(house.engine, "secret")
-    await house.engine.journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
-    await house.engine.journal.forget("web:C1")
+    turn = await talk(setup.engine, "secret")
+    await setup.engine.journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
+    await setup.engine.journal.forget("web:C1")
     await keeper.request_round()
-    await house.model.tried.wait()
+    await setup.model.tried.wait()
     running.cancel()
     await asyncio.wait({running})
-    assert house.model.erased == ["conv_1"]
+    assert setup.model.erased == ["conv_1"]
 
 
 async def test_what_is_asked_for_during_a_round_is_done_after_it(
-    house: UpkeepSetup, monkeypatch: pytest.MonkeyPatch
+    setup: UpkeepSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keeper, rounds, third = house.upkeep(), [0], asyncio.Event()
+    keeper, rounds, third = setup.upkeep(), [0], asyncio.Event()
 
     async def once() -> None:
         rounds[0] += 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from core.runtime.retry import Backoff
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
 from tests.fakes import uvicorn_pauses
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
@@ -23,13 +23,13 @@ ON_POSTGRES = (
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     name = metafunc.module.__name__.rpartition(".")[2]
     given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
-    if "theatre" in metafunc.fixturenames and "theatre" not in given:
+    if "bot_home" in metafunc.fixturenames and "bot_home" not in given:
         places = ["home", "postgres"] if name in ON_POSTGRES else ["home"]
-        metafunc.parametrize("theatre", places, indirect=True)
+        metafunc.parametrize("bot_home", places, indirect=True)
 
 
 @pytest.fixture
-def theatre(request: pytest.FixtureRequest, tmp_path: Path) -> BotHome:
+def bot_home(request: pytest.FixtureRequest, tmp_path: Path) -> BotHome:
     if request.param == "home":
         return BotHome(tmp_path / "home")
     return BotHome(tmp_path / "home", request.getfixturevalue("migrated_postgres"))

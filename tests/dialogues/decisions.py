@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from core.domain.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.choices import ANA, allow_list
 from tests.fakes.memory_table import MemoryTable
 
@@ -23,22 +23,24 @@ RIGHTS = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9", 
 
 
 @asynccontextmanager
-async def bot(theatre: BotHome, table: MemoryTable, **more: Any) -> AsyncIterator[RunningBot]:
-    async with theatre.open(sources=[table], appliers=[table], **more) as stage:
-        yield stage
+async def bot(bot_home: BotHome, table: MemoryTable, **more: Any) -> AsyncIterator[RunningBot]:
+    async with bot_home.open(sources=[table], appliers=[table], **more) as running_bot:
+        yield running_bot
 
 
-async def propose(stage: RunningBot, tool: str, person: Person = ANA, **arguments: Any) -> Card:
+async def propose(
+    running_bot: RunningBot, tool: str, person: Person = ANA, **arguments: Any
+) -> Card:
     """The card of a proposal that the model made."""
-    answer = await stage.ask(_call(tool, arguments), person=person)
+    answer = await running_bot.ask(_call(tool, arguments), person=person)
     assert [card.state for card in answer.cards] == ["open"], answer.text
     return answer.cards[0]
 
 
 async def proposed_on_slack(
-    stage: RunningBot, key: str, tool: str, person: Person = MEMBER, **arguments: Any
+    running_bot: RunningBot, key: str, tool: str, person: Person = MEMBER, **arguments: Any
 ) -> Card:
-    answer = await stage.ask_message(on_slack(_call(tool, arguments), key, person))
+    answer = await running_bot.ask_message(on_slack(_call(tool, arguments), key, person))
     assert [card.state for card in answer.cards] == ["open"], answer.text
     return answer.cards[0]
 

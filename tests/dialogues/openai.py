@@ -1,4 +1,4 @@
-"""A stage on which a real model speaks, served by the strict fake OpenAI."""
+"""Bots with a real model client, served by the strict fake OpenAI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.models.served_model import Level, ServedModel
 from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
 from core.rights.usage import Prices
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.choices import supplier
 from tests.fakes.openai import FakeOpenAI
 
@@ -27,8 +27,8 @@ WITHOUT: dict[Level, set[str]] = {
 
 
 @asynccontextmanager
-async def open_served_stage(
-    theatre: BotHome,
+async def open_served_bot(
+    bot_home: BotHome,
     fake: FakeOpenAI,
     sources: Sequence[ToolSource] = (),
     *,
@@ -41,13 +41,13 @@ async def open_served_stage(
     level: Level | None = None,
 ) -> AsyncIterator[RunningBot]:
     """Wired as the composition root does it: the stores come to be after the model."""
-    stages: list[RunningBot] = []
+    bots: list[RunningBot] = []
 
     async def read(file: str) -> tuple[File, bytes]:
-        return await stages[0].engine.records.files.get(file)
+        return await bots[0].engine.records.files.get(file)
 
     async def late(thread: str, remote: Remote) -> None:
-        await stages[0].engine.records.journal.record_remote(thread, remote)
+        await bots[0].engine.records.journal.record_remote(thread, remote)
 
     async def no_pause(_: float) -> None:
         return None
@@ -65,11 +65,11 @@ async def open_served_stage(
         read=read,
         record_remote=late,
     )
-    async with theatre.open(
+    async with bot_home.open(
         made, sources, appliers=appliers, allowed=allowed, prices=priced
-    ) as stage:
-        stages.append(stage)
+    ) as running_bot:
+        bots.append(running_bot)
         try:
-            yield stage
+            yield running_bot
         finally:
             await made.close()

@@ -11,16 +11,16 @@ from typing import Any
 from bot.config import Config
 from core.ports.rights import Policy
 from core.ports.tools import Model
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot_parts import CONFIG, stackspot_choices
 
 
 @dataclass
 class Bot:
-    """Opens a stage on the theatre's home: a restart in between."""
+    """Opens a bot on its home again, after a restart."""
 
-    theatre: BotHome
+    bot_home: BotHome
     stackspot: FakeStackSpot
     config: Config = CONFIG
 
@@ -30,9 +30,9 @@ class Bot:
     ) -> AsyncIterator[RunningBot]:
         async with (
             stackspot_choices(self.stackspot.url, self.config, model, policy) as chosen,
-            self.theatre.play(replace(chosen, **more)) as stage,
+            self.bot_home.play(replace(chosen, **more)) as running_bot,
         ):
-            yield stage
+            yield running_bot
 
 
 def asks(slug: str, input: str | dict[str, Any] = "") -> str:

@@ -16,8 +16,8 @@ from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.store.database import SqlConnection
 from core.store.inbox import SenderLimits
 from core.tools.tool import tool
-from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.openai import open_served_bot
 from tests.fakes.gate import Gate
 from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
@@ -51,7 +51,7 @@ async def look() -> str:
     return "nothing yet " * 20
 
 
-async def read_counters(stage: RunningBot) -> list[tuple[int, int]]:
+async def read_counters(running_bot: RunningBot) -> list[tuple[int, int]]:
     """Tokens and money of each allowance's counter; nothing is held any more."""
 
     def read(connection: SqlConnection) -> list[tuple[int, int]]:
@@ -59,7 +59,7 @@ async def read_counters(stage: RunningBot) -> list[tuple[int, int]]:
         rows = connection.execute("SELECT * FROM counters ORDER BY scope").fetchall()
         return [(r["tokens"], r["money"]) for r in rows if not r["scope"].startswith("cap")]
 
-    return await stage.engine.records.budget._database.read(read)
+    return await running_bot.engine.records.budget._database.read(read)
 
 
 def cost(fake: FakeOpenAI) -> int:
@@ -70,20 +70,20 @@ def cost(fake: FakeOpenAI) -> int:
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_what_was_used_takes_the_place_of_what_was_held(
-    theatre: BotHome, fake: FakeOpenAI, level: Level
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     allowed = [
         Allowance(
             "each person", tokens=200_000, money=NANODOLLARS_PER_DOLLAR, source="ponte.toml:3"
         )
     ]
-    async with open_served_stage(
-        theatre, fake, allowed=allowed, prices=PRICES, level=level
-    ) as stage:
+    async with open_served_bot(
+        bot_home, fake, allowed=allowed, prices=PRICES, level=level
+    ) as running_bot:
         for text in ("hello", "again"):
-            assert (await stage.ask(text)).text.endswith(text)
-        ((tokens, money),) = await read_counters(stage)
-        spent = (await stage.engine.records.budget.usage_today()).usage
+            assert (await running_bot.ask(text)).text.endswith(text)
+        ((tokens, money),) = await read_counters(running_bot)
+        spent = (await running_bot.engine.records.budget.usage_today()).usage
     assert tokens == sum(input + output for input, output in fake.used)
     assert tokens == spent.input + spent.output
     assert spent.cost is not None
@@ -93,42 +93,42 @@ async def test_what_was_used_takes_the_place_of_what_was_held(
 
 
 async def test_without_an_allowance_nothing_bounds_an_answer(
-    theatre: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
-    async with open_served_stage(
-        theatre, fake, allowed=[Allowance("each person", turns=9)]
-    ) as stage:
-        await stage.ask("hello")
+    async with open_served_bot(
+        bot_home, fake, allowed=[Allowance("each person", turns=9)]
+    ) as running_bot:
+        await running_bot.ask("hello")
     assert "max_output_tokens" not in fake.request_bodies("/responses")[-1]
 
 
 async def test_what_does_not_fit_is_refused_before_it_is_asked(
-    theatre: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [
         Allowance("each channel", tokens=MIN_OUTPUT_TOKENS, source="ponte.toml:4", per="month"),
         Allowance("everybody", tokens=10**6),
     ]
-    async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
-        answer = await stage.ask("hello")
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
+        answer = await running_bot.ask("hello")
         assert (answer.status, answer.code) == ("failed", "too_many")
         assert answer.text.startswith(
             "This channel's limit is 1,000 tokens a month. What is left (1,000 tokens) is "
             "not enough. It resets on "
         )
         assert answer.text.endswith("The limit is set in ponte.toml:4.")
-        assert await read_counters(stage) == [], "all of a refusal is undone"
+        assert await read_counters(running_bot) == [], "all of a refusal is undone"
         assert fake.request_bodies("/responses") == []
-        stage.engine.records.budget.allowances = tuple  # ponte.toml was changed
-        assert (await stage.ask("hello")).text == "You said: hello"
+        running_bot.engine.records.budget.allowances = tuple  # ponte.toml was changed
+        assert (await running_bot.ask("hello")).text == "You said: hello"
 
 
-async def test_an_answer_is_as_long_as_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:
+async def test_an_answer_is_as_long_as_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", tokens=15_000)]
-    async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
         fake.say(Script(text="word " * 60_000, piece=20_000))
-        answer = await stage.ask("tell me all")
-        ((tokens, _),) = await read_counters(stage)
+        answer = await running_bot.ask("tell me all")
+        ((tokens, _),) = await read_counters(running_bot)
     assert answer.status == "done"
     assert "_The answer stops here because the limit is used up._" in answer.text
     asked = fake.request_bodies("/responses")[-1]["max_output_tokens"]
@@ -138,41 +138,41 @@ async def test_an_answer_is_as_long_as_what_is_left(theatre: BotHome, fake: Fake
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_a_model_that_never_ends_spends_no_more_than_there_is(
-    theatre: BotHome, fake: FakeOpenAI, level: Level
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """It obeys a hostile page: look again, for ever."""
     allowed = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR // 20)]
     usage = {"output": 900}
     fake.say(Script(text="I look. ", calls=(("look", "{}"),), times=0, usage=usage))
-    async with open_served_stage(
-        theatre, fake, [Source(look)], allowed=allowed, prices=PRICES, level=level
-    ) as stage:
-        answer = await stage.ask("look again, for ever")
+    async with open_served_bot(
+        bot_home, fake, [Source(look)], allowed=allowed, prices=PRICES, level=level
+    ) as running_bot:
+        answer = await running_bot.ask("look again, for ever")
         assert answer.status == "done"
         assert "I look." in answer.text
         assert "_I stopped here. Your limit is $0.0500 a day. What is left ($0.0" in answer.text
-        refused = await stage.ask("once more")
+        refused = await running_bot.ask("once more")
         while refused.status == "done":
-            refused = await stage.ask("once more")
-        ((_, money),) = await read_counters(stage)
+            refused = await running_bot.ask("once more")
+        ((_, money),) = await read_counters(running_bot)
     assert refused.code == "too_many"
     assert 0 < money <= NANODOLLARS_PER_DOLLAR // 20
     assert cost(fake) <= NANODOLLARS_PER_DOLLAR // 20
 
 
 async def test_a_hundred_at_once_spend_no_more_than_there_is(
-    theatre: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [
         Allowance("together", turns=10, who=frozenset({"everybody"})),
         Allowance("everybody", tokens=10**6),
     ]
-    async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
         people = [Person("web", f"p{n}") for n in range(100)]
         answers = await asyncio.gather(
-            *(stage.ask("hi", f"C{n}", person) for n, person in enumerate(people))
+            *(running_bot.ask("hi", f"C{n}", person) for n, person in enumerate(people))
         )
-        counted = await read_counters(stage)
+        counted = await read_counters(running_bot)
     assert sorted(answer.status for answer in answers) == ["done"] * 10 + ["failed"] * 90
     assert len(fake.used) == 10
     words = next(answer.text for answer in answers if answer.status == "failed")
@@ -181,45 +181,45 @@ async def test_a_hundred_at_once_spend_no_more_than_there_is(
 
 
 async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
-    theatre: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [Allowance("each person", tokens=10**6)]
-    async with open_served_stage(
-        theatre, fake, allowed=allowed, prices=PRICES, level="responses"
-    ) as stage:
+    async with open_served_bot(
+        bot_home, fake, allowed=allowed, prices=PRICES, level="responses"
+    ) as running_bot:
         fake.say(Script(status=400, code="content_policy_violation"))
-        assert (await stage.ask("hello")).code == "refused"
-        assert await read_counters(stage) == [(0, 0)]
+        assert (await running_bot.ask("hello")).code == "refused"
+        assert await read_counters(running_bot) == [(0, 0)]
         fake.say(Script(status=429, code="rate_limit_exceeded"))
-        assert (await stage.ask("one")).text == "You said: one"
-        ((tokens, _),) = await read_counters(stage)
+        assert (await running_bot.ask("one")).text == "You said: one"
+        ((tokens, _),) = await read_counters(running_bot)
         assert tokens == sum(map(sum, fake.used))
         fake.say(Script(text="Hm, let me see", fail="drop", on_disconnect="nothing"))
-        assert (await stage.ask("two")).text == "You said: two"
-        ((after, _),) = await read_counters(stage)
+        assert (await running_bot.ask("two")).text == "You said: two"
+        ((after, _),) = await read_counters(running_bot)
         assert after > tokens + MAX_OUTPUT_TOKENS, "the lost one counts as its bound"
-        spent = (await stage.engine.records.budget.usage_today()).usage
+        spent = (await running_bot.engine.records.budget.usage_today()).usage
         assert spent.input + spent.output == after
 
 
-async def test_another_ones_allowance_is_their_own(theatre: BotHome, fake: FakeOpenAI) -> None:
+async def test_another_ones_allowance_is_their_own(bot_home: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", turns=1, source="ponte.toml:9")]
-    async with open_served_stage(theatre, fake, allowed=allowed) as stage:
-        assert (await stage.ask("hello")).status == "done"
-        refused = await stage.ask("hello")
+    async with open_served_bot(bot_home, fake, allowed=allowed) as running_bot:
+        assert (await running_bot.ask("hello")).status == "done"
+        refused = await running_bot.ask("hello")
         assert refused.text.startswith(
             "Your limit is 1 message a day. What is left (0 messages) is not enough."
         )
-        assert (await stage.ask("hello", person=BOB)).status == "done"
+        assert (await running_bot.ask("hello", person=BOB)).status == "done"
 
 
-async def test_most_of_an_allowance_is_told_once(theatre: BotHome, fake: FakeOpenAI) -> None:
+async def test_most_of_an_allowance_is_told_once(bot_home: BotHome, fake: FakeOpenAI) -> None:
     allowed = [Allowance("each person", turns=5), Allowance("each channel", tokens=10**6)]
     told = []
     for _ in range(2):  # over a restart, too
-        async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
+        async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
             for number in range(3):
-                answer = await stage.ask(f"hello {number}")
+                answer = await running_bot.ask(f"hello {number}")
                 told.append(answer.text)
     words = "_You have used 4 messages of your limit of 5 messages a day. It resets on "
     assert [words in text for text in told] == [False] * 3 + [True] + [False] * 2
@@ -227,29 +227,29 @@ async def test_most_of_an_allowance_is_told_once(theatre: BotHome, fake: FakeOpe
 
 
 async def test_most_of_what_all_share_is_told_to_an_admin(
-    theatre: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     allowed = [Allowance("everybody", turns=5)]
     people = (BOB, BOB, BOB, BOB, OWNER)
-    async with open_served_stage(theatre, fake, allowed=allowed) as stage:
-        said = [(await stage.ask("hello", person=person)).text for person in people]
-        refused = await stage.ask("hello", person=OWNER)
+    async with open_served_bot(bot_home, fake, allowed=allowed) as running_bot:
+        said = [(await running_bot.ask("hello", person=person)).text for person in people]
+        refused = await running_bot.ask("hello", person=OWNER)
     words = "_Everyone together has used 5 messages of the limit of 5 messages a day. "
     assert [words in text for text in said] == [False] * 4 + [True]
     assert refused.text.startswith("The limit for everyone together is 5 messages a day. ")
 
 
-async def test_usage_shows_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> None:
+async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> None:
     allowed = [
         Allowance("each person", money=NANODOLLARS_PER_DOLLAR, tokens=10**6),
         Allowance("everybody", "month", turns=100),
     ]
-    async with open_served_stage(theatre, fake, allowed=allowed) as stage:
-        await stage.ask("hello", person=OWNER)
-        own = (await stage.ask("usage", person=BOB)).text
-        all_ = (await stage.ask("usage", person=OWNER)).text
-        channel = await stage.ask("usage channel", person=OWNER)
-        refused = await stage.ask("usage channel", person=BOB)
+    async with open_served_bot(bot_home, fake, allowed=allowed) as running_bot:
+        await running_bot.ask("hello", person=OWNER)
+        own = (await running_bot.ask("usage", person=BOB)).text
+        all_ = (await running_bot.ask("usage", person=OWNER)).text
+        channel = await running_bot.ask("usage channel", person=OWNER)
+        refused = await running_bot.ask("usage channel", person=BOB)
     assert "everyone" not in own.split("Remaining:")[0]
     assert "- you, 1,000,000 tokens a day: 1,000,000 tokens left until " in own
     assert "- you, $1.00 a day: $1.00 left until " in own
@@ -262,48 +262,48 @@ async def test_usage_shows_what_is_left(theatre: BotHome, fake: FakeOpenAI) -> N
     assert refused.code == "forbidden"
 
 
-async def test_too_many_messages_a_minute_are_not_taken_up(theatre: BotHome) -> None:
+async def test_too_many_messages_a_minute_are_not_taken_up(bot_home: BotHome) -> None:
     gate = Gate()
-    async with theatre.open(
+    async with bot_home.open(
         EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(per_minute=2)
-    ) as stage:
-        receipts = [(await stage.send(f"m{n}", channel=f"C{n}"))[1] for n in range(3)]
-        refused = await stage.wait_for_answer(receipts[2])
+    ) as running_bot:
+        receipts = [(await running_bot.send(f"m{n}", channel=f"C{n}"))[1] for n in range(3)]
+        refused = await running_bot.wait_for_answer(receipts[2])
         assert refused.text.startswith("You can send 2 messages a minute, so I didn't process this")
-        assert (await stage.ask("usage")).status == "done", "a decision is always taken"
-        assert (await stage.send("hello", person=BOB))[1].is_new
+        assert (await running_bot.ask("usage")).status == "done", "a decision is always taken"
+        assert (await running_bot.send("hello", person=BOB))[1].is_new
         gate.release()
-        assert (await stage.wait_for_answer(receipts[1])).text == "You said: m1"
+        assert (await running_bot.wait_for_answer(receipts[1])).text == "You said: m1"
 
 
-async def test_what_one_person_may_have_waiting(theatre: BotHome) -> None:
+async def test_what_one_person_may_have_waiting(bot_home: BotHome) -> None:
     gate = Gate()
-    async with theatre.open(
+    async with bot_home.open(
         EchoModel(gate=lambda _: gate.wait()), intake=SenderLimits(waiting=2)
-    ) as stage:
-        first = (await stage.send("m0"))[1]
+    ) as running_bot:
+        first = (await running_bot.send("m0"))[1]
         await gate.wait_until_reached()
-        receipts = [(await stage.send(f"m{n}"))[1] for n in (1, 2, 3)]
+        receipts = [(await running_bot.send(f"m{n}"))[1] for n in (1, 2, 3)]
         assert [receipt.refusal for receipt in receipts] == ["", "", "waiting:2"]
-        refused = await stage.wait_for_answer(receipts[2])
+        refused = await running_bot.wait_for_answer(receipts[2])
         assert refused.text.startswith("2 of your messages are already queued, so I didn't process")
         gate.release()
         for receipt in (first, *receipts[:2]):
-            assert (await stage.wait_for_answer(receipt)).status == "done"
-        assert (await stage.ask("m4")).status == "done"
+            assert (await running_bot.wait_for_answer(receipt)).status == "done"
+        assert (await running_bot.ask("m4")).status == "done"
 
 
 async def test_what_a_restart_finds_again_is_paid_for_once(
-    theatre: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     """The answer was under way when the process ended; the server has it whole."""
     allowed = [Allowance("each person", tokens=10**6)]
     fake.say(Script(text="It is forty-two.", fail="hang", on_disconnect="commit"))
-    async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
-        _, receipt = await stage.send("hello")
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
+        _, receipt = await running_bot.send("hello")
         await fake.wait_for_failures()
-        await stage.engine.drain(0)
-    async with open_served_stage(theatre, fake, allowed=allowed, prices=PRICES) as stage:
-        assert (await stage.wait_for_answer(receipt)).text == "It is forty-two."
-        ((tokens, _),) = await read_counters(stage)
+        await running_bot.engine.drain(0)
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
+        assert (await running_bot.wait_for_answer(receipt)).text == "It is forty-two."
+        ((tokens, _),) = await read_counters(running_bot)
     assert [tokens] == [sum(used) for used in fake.used]

@@ -14,8 +14,8 @@ from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change
 from core.domain.errors import Draining
 from core.domain.messages import Address, Answer, Person
 from core.rights.policy import AccessPolicy
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list, make_choices, supplier
 from tests.fakes.memory_table import MemoryTable
 
@@ -44,37 +44,37 @@ def two(*approvers: str) -> TableRules:
     return TableRules({"people": TableRule("ask", frozenset(approvers), approvals=2)})
 
 
-async def says(stage: RunningBot, text: str, key: str, person: Person) -> Answer:
-    return await stage.ask_message(on_slack(text, key, person))
+async def says(running_bot: RunningBot, text: str, key: str, person: Person) -> Answer:
+    return await running_bot.ask_message(on_slack(text, key, person))
 
 
-async def test_two_different_people_approve(theatre: BotHome) -> None:
+async def test_two_different_people_approve(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         assert "2 different people must approve it." in card.text
         for number in (2, 3):
-            first = await says(stage, f"approve {card.id}", f"k{number}", CLERK)
+            first = await says(running_bot, f"approve {card.id}", f"k{number}", CLERK)
             assert first.text.startswith("1 of 2 approvals, by Cleo.")
         assert "Your approval is counted" in first.text
         assert table.applied == []
-    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
         click = on_slack(f"approve {card.id}", "k4", CLERK, clicked=True, thread="tU1")
-        (shown,) = (await stage.ask_message(click)).cards
+        (shown,) = (await running_bot.ask_message(click)).cards
         assert "1 of 2 approvals, by Cleo." in shown.text, "a restart forgets none"
-        done = await says(stage, f"approve {card.id}", "k5", CHIEF)
+        done = await says(running_bot, f"approve {card.id}", "k5", CHIEF)
         assert done.text.startswith("Approved by Cleo, Carl *C*. Done.")
         assert table.rows["1"]["Name"] == "A"
-        assert "Undone (`" in (await says(stage, f"undo {card.id}", "k6", CLERK)).text
+        assert "Undone (`" in (await says(running_bot, f"undo {card.id}", "k6", CLERK)).text
 
 
-async def test_each_approval_stands_in_the_audit_log(theatre: BotHome) -> None:
+async def test_each_approval_stands_in_the_audit_log(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
         for number, who in enumerate((CLERK, CLERK, CHIEF), 2):
-            await says(stage, f"approve {card.id}", f"k{number}", who)
-    told = [json.loads(line) for line in (theatre.home / "audit.log").read_text().splitlines()]
+            await says(running_bot, f"approve {card.id}", f"k{number}", who)
+    told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
     events = ["proposed", "consented", "consented", "approved", "done"]
     assert [one["event"] for one in told] == events
     cleo, carl, *rest = (one["decider"] for one in told[1:])
@@ -82,96 +82,99 @@ async def test_each_approval_stands_in_the_audit_log(theatre: BotHome) -> None:
     assert rest == [carl, carl], "by keys of their own"
 
 
-async def test_two_at_once_apply_it_once(theatre: BotHome) -> None:
+async def test_two_at_once_apply_it_once(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         await asyncio.gather(
-            *(says(stage, f"approve {card.id}", f"k-{who.id}", who) for who in (CLERK, CHIEF))
+            *(says(running_bot, f"approve {card.id}", f"k-{who.id}", who) for who in (CLERK, CHIEF))
         )
         assert table.rows["1"]["Name"] == "A"
         assert len(table.applied) == 1
 
 
 @pytest.mark.parametrize("word", ["approve", "undo"])
-async def test_the_asker_counts_as_none_of_two_approvers(theatre: BotHome, word: str) -> None:
+async def test_the_asker_counts_as_none_of_two_approvers(bot_home: BotHome, word: str) -> None:
     """Nor as an admin: that is what two people are for."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
         call = {"rows": {"1": {"Name": "A"}}}
-        card = await proposed_on_slack(stage, "k1", "table_update", BOSS, **call)
+        card = await proposed_on_slack(running_bot, "k1", "table_update", BOSS, **call)
         if word == "undo":
             for who in (CLERK, CHIEF):
-                await says(stage, f"approve {card.id}", f"k-{who.id}", who)
-        refused = await says(stage, f"{word} {card.id}", "k2", BOSS)
+                await says(running_bot, f"approve {card.id}", f"k-{who.id}", who)
+        refused = await says(running_bot, f"{word} {card.id}", "k2", BOSS)
         assert refused.code == "forbidden"
         assert "The person who requested it can't be one of them." in refused.text
 
 
-async def test_who_asked_is_one_where_the_file_says_so(theatre: BotHome) -> None:
+async def test_who_asked_is_one_where_the_file_says_so(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights(), rules=two("asker", "slack:S1")) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
-        told = await says(stage, f"approve {card.id}", "k2", MEMBER)
+    async with bot(bot_home, table, policy=rights(), rules=two("asker", "slack:S1")) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+        told = await says(running_bot, f"approve {card.id}", "k2", MEMBER)
         assert told.text.startswith("1 of 2 approvals, by Mia.")
         beside = on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1")
-        assert (await stage.ask_message(beside)).code == "forbidden"
+        assert (await running_bot.ask_message(beside)).code == "forbidden"
         assert (
-            "Approved by Mia, Cleo" in (await says(stage, f"approve {card.id}", "k4", CLERK)).text
+            "Approved by Mia, Cleo"
+            in (await says(running_bot, f"approve {card.id}", "k4", CLERK)).text
         )
     assert table.rows == {}
 
 
-async def test_a_denial_by_one_closes_it(theatre: BotHome) -> None:
+async def test_a_denial_by_one_closes_it(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
-        await says(stage, f"approve {card.id}", "k2", CLERK)
-        assert (await says(stage, f"deny {card.id}", "k3", CHIEF)).text == "Denied by Carl *C*."
-        assert "Denied by" in (await says(stage, f"approve {card.id}", "k4", CHIEF)).text
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+        await says(running_bot, f"approve {card.id}", "k2", CLERK)
+        assert (
+            await says(running_bot, f"deny {card.id}", "k3", CHIEF)
+        ).text == "Denied by Carl *C*."
+        assert "Denied by" in (await says(running_bot, f"approve {card.id}", "k4", CHIEF)).text
     assert table.applied == []
 
 
-async def test_a_right_that_was_taken_away_meanwhile_does_not_count(theatre: BotHome) -> None:
+async def test_a_right_that_was_taken_away_meanwhile_does_not_count(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
-        await says(stage, f"approve {card.id}", "k2", CLERK)
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+        await says(running_bot, f"approve {card.id}", "k2", CLERK)
     only = two("slack:U6", "slack:U2")
-    async with bot(theatre, table, policy=rights(), rules=only) as stage:
-        told = await says(stage, f"approve {card.id}", "k3", CHIEF)
+    async with bot(bot_home, table, policy=rights(), rules=only) as running_bot:
+        told = await says(running_bot, f"approve {card.id}", "k3", CHIEF)
         assert "Some approvals are no longer valid" in told.text
         assert table.applied == []
-        await says(stage, f"approve {card.id}", "k4", OTHER)
+        await says(running_bot, f"approve {card.id}", "k4", OTHER)
     assert table.rows == {}
 
 
-async def test_a_card_lists_only_approvals_that_count(theatre: BotHome) -> None:
+async def test_a_card_lists_only_approvals_that_count(bot_home: BotHome) -> None:
     """While it waits, and once it was done: whose right was taken away did not approve it."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
-        id = (await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])).id
-        await says(stage, f"approve {id}", "k2", CLERK)
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
+        id = (await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])).id
+        await says(running_bot, f"approve {id}", "k2", CLERK)
     only = two("slack:U6", "slack:U2")
-    async with bot(theatre, table, policy=rights(), rules=only) as stage:
-        ledger = stage.engine.changes.ledger
-        (still,) = await stage.engine.changes.find_latest("")
+    async with bot(bot_home, table, policy=rights(), rules=only) as running_bot:
+        ledger = running_bot.engine.changes.ledger
+        (still,) = await running_bot.engine.changes.find_latest("")
         assert "2 different people must approve it." in still.text
-        told = await says(stage, f"approve {id}", "k3", CHIEF)
+        told = await says(running_bot, f"approve {id}", "k3", CHIEF)
         assert told.text.startswith(
             "1 of 2 approvals, by Carl *C*. Some approvals are no longer valid"
         )
         click = on_slack(f"approve {id}", "k4", CHIEF, clicked=True, thread="tU1")
-        (card,) = (await stage.ask_message(click)).cards
+        (card,) = (await running_bot.ask_message(click)).cards
         assert card.text.endswith("1 of 2 approvals, by Carl *C*.")
-        theatre.clock.now += 60
-        done = await says(stage, f"approve {id}", "k5", OTHER)
+        bot_home.clock.now += 60
+        done = await says(running_bot, f"approve {id}", "k5", OTHER)
         assert done.text.startswith("Approved by Carl *C*, Otto. Done.")
-        assert "Cleo" not in (await stage.engine.changes.card(await ledger.get(id))).text
+        assert "Cleo" not in (await running_bot.engine.changes.card(await ledger.get(id))).text
         assert [one.person for one in (await ledger.get(id)).consents] == [CHIEF, OTHER]
 
 
-async def test_somebody_who_came_back_approves_anew(theatre: BotHome) -> None:
+async def test_somebody_who_came_back_approves_anew(bot_home: BotHome) -> None:
     table, policy, gone = MemoryTable({"1": dict(ADA)}), rights(), list[float]()
 
     async def has_left(person: Person, address: Address, since: float) -> bool | None:
@@ -179,22 +182,22 @@ async def test_somebody_who_came_back_approves_anew(theatre: BotHome) -> None:
 
     policy.departures = {"slack": has_left}
     rules = two("slack:U5", "slack:U6", "slack:U2")
-    async with bot(theatre, table, policy=policy, rules=rules) as stage:
-        id = (await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])).id
-        await says(stage, f"approve {id}", "k2", CLERK)
-        theatre.clock.now += 60
-        gone.append(theatre.clock.now)
-        waits = await stage.ask_message(on_slack("approvals", "k3", CLERK))
+    async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
+        id = (await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])).id
+        await says(running_bot, f"approve {id}", "k2", CLERK)
+        bot_home.clock.now += 60
+        gone.append(bot_home.clock.now)
+        waits = await running_bot.ask_message(on_slack("approvals", "k3", CLERK))
         assert id in waits.text
-        again = await says(stage, f"approve {id}", "k4", CLERK)
+        again = await says(running_bot, f"approve {id}", "k4", CLERK)
         assert again.text.startswith("1 of 2 approvals, by Cleo.")
         assert "Your approval is counted" not in again.text
-        assert "Done." in (await says(stage, f"approve {id}", "k5", CHIEF)).text
+        assert "Done." in (await says(running_bot, f"approve {id}", "k5", CHIEF)).text
 
 
 @pytest.mark.parametrize("left", [True, None], ids=["left", "not told"])
 async def test_the_approval_of_somebody_who_has_left_does_not_count(
-    theatre: BotHome, left: bool | None
+    bot_home: BotHome, left: bool | None
 ) -> None:
     """Their name still stands in the file."""
     table, gone, policy = MemoryTable({"1": dict(ADA)}), dict[Person, bool | None](), rights()
@@ -206,26 +209,26 @@ async def test_the_approval_of_somebody_who_has_left_does_not_count(
 
     policy.departures = {"slack": has_left}
     rules = two("slack:U5", "slack:U6", "slack:U2")
-    async with bot(theatre, table, policy=policy, rules=rules) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
-        theatre.clock.now += 60
-        await says(stage, f"approve {card.id}", "k2", CLERK)
+    async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+        bot_home.clock.now += 60
+        await says(running_bot, f"approve {card.id}", "k2", CLERK)
         gone[CLERK] = left
-        theatre.clock.now += 60
-        told = await says(stage, f"approve {card.id}", "k3", CHIEF)
+        bot_home.clock.now += 60
+        told = await says(running_bot, f"approve {card.id}", "k3", CHIEF)
         assert "Some approvals are no longer valid" in told.text
-        assert theatre.clock.now - 60 in given, "since they approved it"
+        assert bot_home.clock.now - 60 in given, "since they approved it"
         assert table.applied == []
-        assert "Done." in (await says(stage, f"approve {card.id}", "k4", OTHER)).text
+        assert "Done." in (await says(running_bot, f"approve {card.id}", "k4", OTHER)).text
         gone[MEMBER] = True
-        assert "Undone (`" in (await says(stage, f"undo {card.id}", "k5", OTHER)).text
+        assert "Undone (`" in (await says(running_bot, f"undo {card.id}", "k5", OTHER)).text
 
 
 @pytest.mark.parametrize(
     ("left", "words"), [(True, "is no longer a member"), (None, "couldn't check in time")]
 )
 async def test_what_somebody_asked_for_who_has_left_is_not_done(
-    theatre: BotHome, left: bool | None, words: str
+    bot_home: BotHome, left: bool | None, words: str
 ) -> None:
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
 
@@ -233,20 +236,20 @@ async def test_what_somebody_asked_for_who_has_left_is_not_done(
         return left if person == MEMBER else False
 
     policy.departures = {"slack": has_left}
-    async with bot(theatre, table, policy=policy) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
-        refused = await says(stage, f"approve {card.id}", "k2", BOSS)
+    async with bot(bot_home, table, policy=policy) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+        refused = await says(running_bot, f"approve {card.id}", "k2", BOSS)
         assert (refused.code, words in refused.text) == ("forbidden", True)
-        assert (await says(stage, "approvals", "k3", BOSS)).text == (
+        assert (await says(running_bot, "approvals", "k3", BOSS)).text == (
             "No requests are waiting for you."
         )
-        assert (await says(stage, f"deny {card.id}", "k4", BOSS)).text == "Denied by Bea."
+        assert (await says(running_bot, f"deny {card.id}", "k4", BOSS)).text == "Denied by Bea."
     assert table.applied == []
 
 
 @pytest.mark.parametrize("approvals", [1, 2])
 async def test_who_approved_is_checked_again_after_a_restart(
-    theatre: BotHome, monkeypatch: pytest.MonkeyPatch, approvals: int
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch, approvals: int
 ) -> None:
     """The process was killed after the last approval, before anything was written."""
     table, begun = MemoryTable({"1": dict(ADA)}), asyncio.Event()
@@ -258,87 +261,93 @@ async def test_who_approved_is_checked_again_after_a_restart(
     def approver_rules(*approvers: str) -> TableRules:
         return TableRules({"people": TableRule("ask", frozenset(approvers), approvals)})
 
-    async with bot(theatre, table, policy=rights(), rules=approver_rules("slack:S1")) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+    async with bot(
+        bot_home, table, policy=rights(), rules=approver_rules("slack:S1")
+    ) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
         if approvals > 1:
-            await says(stage, f"approve {card.id}", "k2", CLERK)
+            await says(running_bot, f"approve {card.id}", "k2", CLERK)
         with monkeypatch.context() as patch:
-            patch.setattr(stage.engine.changes.applying, "run", drain_at_once)
-            receipt = await stage.engine.records.inbox.accept(
+            patch.setattr(running_bot.engine.changes.applying, "run", drain_at_once)
+            receipt = await running_bot.engine.records.inbox.accept(
                 on_slack(f"approve {card.id}", "k3", CHIEF)
             )
             await begun.wait()
-        assert (await stage.engine.changes.ledger.get(card.id)).state == "applying"
+        assert (await running_bot.engine.changes.ledger.get(card.id)).state == "applying"
     left = ("slack:U6", "slack:U2") if approvals > 1 else ("slack:U2",)
-    async with bot(theatre, table, policy=rights(), rules=approver_rules(*left)) as stage:
-        refused = await stage.wait_for_answer(receipt)
+    async with bot(bot_home, table, policy=rights(), rules=approver_rules(*left)) as running_bot:
+        refused = await running_bot.wait_for_answer(receipt)
         assert refused.code == "forbidden"
-        assert (await stage.engine.changes.ledger.get(card.id)).state == "open"
+        assert (await running_bot.engine.changes.ledger.get(card.id)).state == "open"
         assert table.applied == []
-        assert "Done." in (await says(stage, f"approve {card.id}", "k4", OTHER)).text
+        assert "Done." in (await says(running_bot, f"approve {card.id}", "k4", OTHER)).text
 
 
-async def test_the_owner_on_page_and_terminal_counts_as_one_approver(theatre: BotHome) -> None:
+async def test_the_owner_on_page_and_terminal_counts_as_one_approver(bot_home: BotHome) -> None:
     """Who owns the page owns the terminal as well."""
     table = MemoryTable({"1": dict(ADA)})
     rules = two("web:owner", "terminal:owner")
     admins = frozenset({"web", "terminal"})
-    async with bot(theatre, table, policy=allow_list(admins=admins), rules=rules) as stage:
-        asked = await stage.ask('call table_delete {"ids": ["1"]}')
+    async with bot(bot_home, table, policy=allow_list(admins=admins), rules=rules) as running_bot:
+        asked = await running_bot.ask('call table_delete {"ids": ["1"]}')
         (card,) = asked.cards
         owner, same = Person("web", "owner"), Person("terminal", "owner")
         for person in (owner, same):
             address = Address(person.platform, f"C-{person.platform}")
-            told = await stage.ask(f"approve {card.id}", person=person, channel=address.channel)
+            told = await running_bot.ask(
+                f"approve {card.id}", person=person, channel=address.channel
+            )
             assert told.status == "done"
             assert told.text.startswith("1 of 2 approvals, by ")
     assert table.applied == []
 
 
 @pytest.mark.parametrize("approvals", [1, 2])
-async def test_a_guest_never_approves(theatre: BotHome, approvals: int) -> None:
+async def test_a_guest_never_approves(bot_home: BotHome, approvals: int) -> None:
     table = MemoryTable({"1": dict(ADA)})
     rules = TableRules({"people": TableRule("ask", FINANCE, approvals)})
-    async with bot(theatre, table, policy=rights(), rules=rules) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+    async with bot(bot_home, table, policy=rights(), rules=rules) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
         for word in ("approve", "deny"):
-            refused = await stage.ask_message(
+            refused = await running_bot.ask_message(
                 on_slack(f"{word} {card.id}", word, GUEST, thread="tU1")
             )
             assert (refused.code, "Guests can't decide on" in refused.text) == ("forbidden", True)
     assert table.applied == []
 
 
-async def test_a_bot_never_approves(theatre: BotHome) -> None:
+async def test_a_bot_never_approves(bot_home: BotHome) -> None:
     robot = Person("slack", "U9", "T1", "Robo", robot=True)
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights()) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
-        refused = await says(stage, f"approve {card.id}", "k2", robot)
+    async with bot(bot_home, table, policy=rights()) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+        refused = await says(running_bot, f"approve {card.id}", "k2", robot)
         assert (refused.code, "Bots can't decide on changes" in refused.text) == ("forbidden", True)
     assert table.applied == []
 
 
-async def test_approvers_of_a_tool(theatre: BotHome) -> None:
+async def test_approvers_of_a_tool(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     rules = TableRules(tools={"table_delete": Approvers(FINANCE, 1)})
-    async with bot(theatre, table, policy=rights(), rules=rules) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+    async with bot(bot_home, table, policy=rights(), rules=rules) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
         assert card.text.endswith("A designated approver must approve it.")
-        assert (await says(stage, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
-        card = await proposed_on_slack(stage, "k3", "table_update", rows={"1": {"Name": "A"}})
-        assert (await says(stage, f"approve {card.id}", "k4", MEMBER)).status == "done"
+        assert (await says(running_bot, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
+        card = await proposed_on_slack(running_bot, "k3", "table_update", rows={"1": {"Name": "A"}})
+        assert (await says(running_bot, f"approve {card.id}", "k4", MEMBER)).status == "done"
 
 
-async def test_approvals_lists_what_waits_for_me(theatre: BotHome) -> None:
+async def test_approvals_lists_what_waits_for_me(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
-        first = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
-        theatre.clock.now += 3600
-        second = await proposed_on_slack(stage, "k2", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
+        first = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+        bot_home.clock.now += 3600
+        second = await proposed_on_slack(
+            running_bot, "k2", "table_update", rows={"1": {"Name": "A"}}
+        )
 
         async def waits(key: str, person: Person, **more: Any) -> Answer:
-            return await stage.ask_message(on_slack("approvals", key, person, **more))
+            return await running_bot.ask_message(on_slack("approvals", key, person, **more))
 
         told = await waits("a1", CLERK)
         assert told.private, "others read along"
@@ -354,17 +363,17 @@ async def test_approvals_lists_what_waits_for_me(theatre: BotHome) -> None:
         assert elsewhere.text == (
             "2 more requests are waiting for you. Ask me in a direct message."
         )
-        await says(stage, f"approve {first.id}", "k3", CLERK)
+        await says(running_bot, f"approve {first.id}", "k3", CLERK)
         direct = await waits("a3", CLERK, channel="D1", shared=False)
         assert (direct.private, first.id in direct.text, second.id in direct.text) == (
             False, False, True,
         )  # fmt: skip
         assert first.id in (await waits("a4", CHIEF)).text
-        theatre.clock.now += PROPOSAL_LIFETIME_SECONDS
+        bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS
         assert (await waits("a5", CHIEF)).text == "No requests are waiting for you."
 
 
-async def test_approvers_of_a_channel(theatre: BotHome) -> None:
+async def test_approvers_of_a_channel(bot_home: BotHome) -> None:
     """A table's own stand before them."""
     table, policy = MemoryTable({"1": dict(ADA)}), rights()
 
@@ -373,19 +382,19 @@ async def test_approvers_of_a_channel(theatre: BotHome) -> None:
 
     made = make_choices(None, [table], policy, [table], is_named=policy.is_named)
     made = replace(made, approval=replace(made.approval, channel_approvers=of_place))
-    async with theatre.play(made) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot_home.play(made) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         assert card.text.endswith("A designated approver must approve it.")
-        assert (await says(stage, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
-        assert (await says(stage, f"approve {card.id}", "k3", CLERK)).status == "done"
+        assert (await says(running_bot, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
+        assert (await says(running_bot, f"approve {card.id}", "k3", CLERK)).status == "done"
         asked = on_slack('call table_create {"rows": [{"Name": "B"}]}', "k4", channel="C2")
-        (card,) = (await stage.ask_message(asked)).cards
-        told = await stage.ask_message(on_slack(f"approve {card.id}", "k5", channel="C2"))
+        (card,) = (await running_bot.ask_message(asked)).cards
+        told = await running_bot.ask_message(on_slack(f"approve {card.id}", "k5", channel="C2"))
         assert "Approved by Mia" in told.text
     named = TableRules({"people": TableRule("ask", frozenset({"slack:U2"}))})
     made = replace(made, approval=replace(made.approval, rules=supplier(named)))
-    async with theatre.play(made) as stage:
-        card = await proposed_on_slack(stage, "k6", "table_update", rows={"1": {"Name": "C"}})
-        refused = await says(stage, f"approve {card.id}", "k7", CLERK)
+    async with bot_home.play(made) as running_bot:
+        card = await proposed_on_slack(running_bot, "k6", "table_update", rows={"1": {"Name": "C"}})
+        refused = await says(running_bot, f"approve {card.id}", "k7", CLERK)
         assert refused.code == "not_found", "no card of theirs any more"
-        assert (await says(stage, f"approve {card.id}", "k8", OTHER)).status == "done"
+        assert (await says(running_bot, f"approve {card.id}", "k8", OTHER)).status == "done"

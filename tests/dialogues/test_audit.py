@@ -15,9 +15,9 @@ from core.domain.records import Effect, Health, ModelEvent, Outcome, RoundReques
 from core.ports.tools import Tool
 from core.rights.policy import Rule, RuleBook
 from core.tools.tool import FunctionTool
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.decisions import RIGHTS as ALLOWED
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list, fixed_caps
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -60,8 +60,8 @@ class Machine:
 WORK = 'call work {"secret": "hunter2"}'
 
 
-async def lines(stage: RunningBot, **wanted: str) -> list[Mapping[str, Any]]:
-    found, after = await stage.engine.records.audit.read(**wanted)
+async def lines(running_bot: RunningBot, **wanted: str) -> list[Mapping[str, Any]]:
+    found, after = await running_bot.engine.records.audit.read(**wanted)
     assert not after
     assert not [line for line in found if "hunter2" in str(line)], "nothing that was said"
     return list(found)
@@ -71,75 +71,75 @@ def audit_values(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
     return tuple(line.get(name, "") for name in ("event", "asker", *names))
 
 
-def operators(stage: RunningBot) -> OperatorService:
-    engine = stage.engine
+def operators(running_bot: RunningBot) -> OperatorService:
+    engine = running_bot.engine
     return OperatorService(
         engine.records.journal, engine.commands, lambda: "", {}, engine.records.audit
     )
 
 
 @pytest.mark.parametrize(("effect", "runs"), [("spend", 1), ("code", 1), ("read", 0)])
-async def test_a_tool_that_costs_is_a_run(theatre: BotHome, effect: Effect, runs: int) -> None:
-    async with theatre.open(sources=[Machine(effect)], policy=ALLOWED) as stage:
-        await stage.ask_message(on_slack(WORK, "k1"))
-        found = await lines(stage)
+async def test_a_tool_that_costs_is_a_run(bot_home: BotHome, effect: Effect, runs: int) -> None:
+    async with bot_home.open(sources=[Machine(effect)], policy=ALLOWED) as running_bot:
+        await running_bot.ask_message(on_slack(WORK, "k1"))
+        found = await lines(running_bot)
         assert [audit_values(line, "tool", "outcome", "rule", "place") for line in found] == [
             ("run", MEMBER.key, "work", "ok", "PONTE_ALLOW", "slack:T1:C1:tU1")
         ] * runs
 
 
-async def test_a_run_that_was_stopped_is_told(theatre: BotHome) -> None:
+async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
     machine = Machine("code", holds=True)
-    async with theatre.open(sources=[machine], policy=ALLOWED) as stage:
-        receipt = await stage.engine.records.inbox.accept(on_slack(WORK, "k1"))
+    async with bot_home.open(sources=[machine], policy=ALLOWED) as running_bot:
+        receipt = await running_bot.engine.records.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
-        await stage.ask_message(on_slack("stop", "k2"))
-        await stage.wait_for_answer(receipt)
-        (line,) = await lines(stage)
+        await running_bot.ask_message(on_slack("stop", "k2"))
+        await running_bot.wait_for_answer(receipt)
+        (line,) = await lines(running_bot)
         assert audit_values(line, "tool", "outcome") == ("run", MEMBER.key, "work", "interrupted")
 
 
-async def test_what_was_cut_off_is_told_when_it_is_known(theatre: BotHome) -> None:
+async def test_what_was_cut_off_is_told_when_it_is_known(bot_home: BotHome) -> None:
     machine = Machine("spend", holds=True)
-    async with theatre.open(sources=[machine], policy=ALLOWED) as stage:
-        receipt = await stage.engine.records.inbox.accept(on_slack(WORK, "k1"))
+    async with bot_home.open(sources=[machine], policy=ALLOWED) as running_bot:
+        receipt = await running_bot.engine.records.inbox.accept(on_slack(WORK, "k1"))
         await machine.begun.wait()
-        stage.engine.records.audit.note = lambda *_, **__: None  # type: ignore[method-assign]  # kill -9
+        running_bot.engine.records.audit.note = lambda *_, **__: None  # type: ignore[method-assign]  # kill -9
         for task in asyncio.all_tasks():
             if getattr(task.get_coro(), "__name__", "") == "_recorded":
                 task.cancel()
-    async with theatre.open(sources=[Machine("spend")], policy=ALLOWED) as stage:
-        await stage.wait_for_answer(receipt)
-        (line,) = await lines(stage)
+    async with bot_home.open(sources=[Machine("spend")], policy=ALLOWED) as running_bot:
+        await running_bot.wait_for_answer(receipt)
+        (line,) = await lines(running_bot)
         assert audit_values(line, "tool", "outcome") == ("run", MEMBER.key, "work", "unknown")
 
 
-async def test_a_typed_command_is_a_run(theatre: BotHome) -> None:
+async def test_a_typed_command_is_a_run(bot_home: BotHome) -> None:
     quick = RegisteredCommands()
-    async with theatre.open(quick=quick, policy=ALLOWED) as stage:
-        await stage.ask_message(on_slack("quick-command echo hunter2", "k1"))
+    async with bot_home.open(quick=quick, policy=ALLOWED) as running_bot:
+        await running_bot.ask_message(on_slack("quick-command echo hunter2", "k1"))
         quick.outcome = Outcome("error", "no, hunter2")
-        await stage.ask_message(on_slack("quick-command echo hunter2", "k2"))
-        await stage.ask_message(on_slack("quick-command nothing-such", "k3"))
-        found = await lines(stage)
+        await running_bot.ask_message(on_slack("quick-command echo hunter2", "k2"))
+        await running_bot.ask_message(on_slack("quick-command nothing-such", "k3"))
+        found = await lines(running_bot)
         assert [audit_values(line, "tool", "outcome", "rule") for line in found] == [
             ("run", MEMBER.key, "command:echo", "ok", "PONTE_ALLOW"),
             ("run", MEMBER.key, "command:echo", "error", "PONTE_ALLOW"),
         ]
 
 
-async def test_each_refusal_says_which_right_and_which_rule(theatre: BotHome) -> None:
+async def test_each_refusal_says_which_right_and_which_rule(bot_home: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}))
     no_spending = Rule("ponte.toml:7", frozenset({"slack:U1"}), deny=("spend",))
     silent = Rule("ponte.toml:9", frozenset({"slack:U2"}), deny=("chat",))
     policy.rule_book = lambda: RuleBook((no_spending, silent))
     table = MemoryTable()
-    async with bot(theatre, table, policy=policy, quick=RegisteredCommands()) as stage:
-        await stage.ask_message(on_slack("quick-command echo hi", "k1"))
-        await stage.ask_message(on_slack("hello", "k2", OTHER))
-        card = await proposed_on_slack(stage, "k3", "table_create", rows=[ADA])
-        await stage.ask_message(on_slack(f"approve {card.id}", "k4", STAN, thread="tU1"))
-        found = await lines(stage, event="refused")
+    async with bot(bot_home, table, policy=policy, quick=RegisteredCommands()) as running_bot:
+        await running_bot.ask_message(on_slack("quick-command echo hi", "k1"))
+        await running_bot.ask_message(on_slack("hello", "k2", OTHER))
+        card = await proposed_on_slack(running_bot, "k3", "table_create", rows=[ADA])
+        await running_bot.ask_message(on_slack(f"approve {card.id}", "k4", STAN, thread="tU1"))
+        found = await lines(running_bot, event="refused")
     assert [audit_values(line, "right", "rule", "id") for line in found] == [
         ("refused", MEMBER.key, "spend", "ponte.toml:7", ""),
         ("refused", OTHER.key, "chat", "ponte.toml:9", ""),
@@ -147,12 +147,12 @@ async def test_each_refusal_says_which_right_and_which_rule(theatre: BotHome) ->
     ]
 
 
-async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(theatre: BotHome) -> None:
-    async with bot(theatre, MemoryTable(), policy=ALLOWED) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
-        await stage.ask_message(on_slack(f"approve {card.id}", "k2", OTHER, thread="tU1"))
-        await stage.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
-        found = await lines(stage)
+async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(bot_home: BotHome) -> None:
+    async with bot(bot_home, MemoryTable(), policy=ALLOWED) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
+        await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", OTHER, thread="tU1"))
+        await running_bot.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
+        found = await lines(running_bot)
         assert [audit_values(line, "right", "rule", "id", "decider") for line in found] == [
             ("proposed", MEMBER.key, "", "PONTE_ALLOW", card.id, ""),
             ("refused", OTHER.key, "approve", "", card.id, ""),
@@ -162,7 +162,7 @@ async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(theatre: B
 
 
 async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
-    theatre: BotHome,
+    bot_home: BotHome,
 ) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
 
@@ -173,47 +173,49 @@ async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
             async for event in super().ask(ask):
                 yield event
 
-    async with theatre.open(Slow(), [Machine("spend")], policy=policy) as stage:
-        await stage.ask_message(on_slack(WORK, "k1"))
-        (line,) = await lines(stage)
+    async with bot_home.open(Slow(), [Machine("spend")], policy=policy) as running_bot:
+        await running_bot.ask_message(on_slack(WORK, "k1"))
+        (line,) = await lines(running_bot)
         assert audit_values(line, "right", "rule") == (
             "refused", MEMBER.key, "tool:work", "ponte.toml:3"
         )  # fmt: skip
 
 
-async def test_a_model_that_may_not_propose_leaves_a_line(theatre: BotHome) -> None:
+async def test_a_model_that_may_not_propose_leaves_a_line(bot_home: BotHome) -> None:
     policy = allow_list(frozenset({"slack:U1"}))
     denied = Rule("ponte.toml:3", frozenset({"slack:U1"}), deny=("propose:People",))
     policy.rule_book = lambda: RuleBook((denied,))
-    async with bot(theatre, MemoryTable(), policy=policy) as stage:
-        await stage.ask_message(on_slack('call table_create {"rows": [{"Name": "hunter2"}]}', "k1"))
-        (line,) = await lines(stage)
+    async with bot(bot_home, MemoryTable(), policy=policy) as running_bot:
+        await running_bot.ask_message(
+            on_slack('call table_create {"rows": [{"Name": "hunter2"}]}', "k1")
+        )
+        (line,) = await lines(running_bot)
         assert audit_values(line, "right", "rule") == (
             "refused", MEMBER.key, "propose:People", "ponte.toml:3"
         )  # fmt: skip
 
 
-async def test_who_is_over_an_allowance_is_refused(theatre: BotHome) -> None:
-    async with theatre.open(policy=ALLOWED, caps=fixed_caps(1)) as stage:
+async def test_who_is_over_an_allowance_is_refused(bot_home: BotHome) -> None:
+    async with bot_home.open(policy=ALLOWED, caps=fixed_caps(1)) as running_bot:
         for key in ("k1", "k2"):
-            await stage.ask_message(on_slack("hello", key))
-        (line,) = await lines(stage)
+            await running_bot.ask_message(on_slack("hello", key))
+        (line,) = await lines(running_bot)
         assert audit_values(line, "right") == ("refused", MEMBER.key, "too_many")
 
 
-async def test_the_operator_forgets_a_conversation_and_then_a_person(theatre: BotHome) -> None:
-    async with bot(theatre, MemoryTable(), policy=ALLOWED) as stage:
-        operator = operators(stage)
-        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
-        await stage.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
+async def test_the_operator_forgets_a_conversation_and_then_a_person(bot_home: BotHome) -> None:
+    async with bot(bot_home, MemoryTable(), policy=ALLOWED) as running_bot:
+        operator = operators(running_bot)
+        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
+        await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
         await operator.forget(conversation="slack:T1:C1:tU1")
-        last = (await lines(stage))[-1]
+        last = (await lines(running_bot))[-1]
         assert audit_values(last, "place") == ("forgotten", "operator", "slack:T1:C1:tU1")
-        assert (await lines(stage, person="slack:U1"))[0]["asker"] == MEMBER.key
-        await stage.ask_message(on_slack("hello", "k3"))
+        assert (await lines(running_bot, person="slack:U1"))[0]["asker"] == MEMBER.key
+        await running_bot.ask_message(on_slack("hello", "k3"))
         await operator.forget(person=MEMBER.key)
-        assert await lines(stage, person="slack:U1") == []
-        found = await lines(stage)
+        assert await lines(running_bot, person="slack:U1") == []
+        found = await lines(running_bot)
         assert MEMBER.id not in str([{**line, "place": ""} for line in found])
         assert [line["event"] for line in found] == [
             "proposed", "approved", "done", "forgotten", "person-forgotten"
@@ -224,26 +226,26 @@ async def test_the_operator_forgets_a_conversation_and_then_a_person(theatre: Bo
             await operator.forget(person=MEMBER.key)
 
 
-async def test_who_only_stands_in_the_log_can_be_forgotten(theatre: BotHome) -> None:
-    async with theatre.open(quick=RegisteredCommands(), policy=ALLOWED) as stage:
-        operator = operators(stage)
-        await stage.ask_message(on_slack("quick-command echo hi", "k1"))
+async def test_who_only_stands_in_the_log_can_be_forgotten(bot_home: BotHome) -> None:
+    async with bot_home.open(quick=RegisteredCommands(), policy=ALLOWED) as running_bot:
+        operator = operators(running_bot)
+        await running_bot.ask_message(on_slack("quick-command echo hi", "k1"))
         await operator.forget(conversation="slack:T1:C1:tU1")
         assert (await operator.forget(person=MEMBER.key))["messages"] == 0
-        assert await lines(stage, person=MEMBER.key) == []
+        assert await lines(running_bot, person=MEMBER.key) == []
 
 
-async def test_what_is_forgotten_by_a_person_is_told(theatre: BotHome) -> None:
-    async with theatre.open(policy=ALLOWED) as stage:
-        await stage.ask_message(on_slack("hello", "k1"))
-        await stage.ask_message(on_slack("forget yes", "k2"))
-        (line,) = await lines(stage)
+async def test_what_is_forgotten_by_a_person_is_told(bot_home: BotHome) -> None:
+    async with bot_home.open(policy=ALLOWED) as running_bot:
+        await running_bot.ask_message(on_slack("hello", "k1"))
+        await running_bot.ask_message(on_slack("forget yes", "k2"))
+        (line,) = await lines(running_bot)
         assert audit_values(line, "place") == ("forgotten", MEMBER.key, "slack:T1:C1:tU1")
 
 
-async def test_what_was_noted_last_is_there_after_a_stop(theatre: BotHome) -> None:
-    async with theatre.open(policy=ALLOWED) as stage:
+async def test_what_was_noted_last_is_there_after_a_stop(bot_home: BotHome) -> None:
+    async with bot_home.open(policy=ALLOWED) as running_bot:
         for number in range(20):
-            stage.engine.records.audit.note("run", MEMBER, tool=f"t{number}")
-    async with theatre.open(policy=ALLOWED) as stage:
-        assert [line["tool"] for line in await lines(stage)] == [f"t{n}" for n in range(20)]
+            running_bot.engine.records.audit.note("run", MEMBER, tool=f"t{number}")
+    async with bot_home.open(policy=ALLOWED) as running_bot:
+        assert [line["tool"] for line in await lines(running_bot)] == [f"t{n}" for n in range(20)]

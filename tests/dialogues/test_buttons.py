@@ -14,9 +14,9 @@ from core.chat.platform import Messenger
 from core.domain.changes import Consent
 from core.domain.messages import Address, Card, Person
 from core.rights.policy import AccessPolicy, Rule, RuleBook
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack
 from tests.dialogues.decisions import _call as call
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.test_page_people import ANA, OWNER, on_page
 from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
@@ -39,106 +39,116 @@ def rights() -> AccessPolicy:
     )
 
 
-def knows_names(stage: RunningBot) -> None:
+def knows_names(running_bot: RunningBot) -> None:
     """As a platform that can tell what people and groups are called."""
 
     async def labels(names: Collection[str]) -> Mapping[str, str]:
         return {name: NAMES[name] for name in names if name in NAMES}
 
-    stage.engine.platforms.messengers["slack"] = cast(Messenger, SimpleNamespace(labels=labels))
+    running_bot.engine.platforms.messengers["slack"] = cast(
+        Messenger, SimpleNamespace(labels=labels)
+    )
 
 
-async def on_the_page(stage: RunningBot, text: str, person: Person) -> Card:
-    (card,) = (await stage.ask_message(on_page(text, person))).cards
+async def on_the_page(running_bot: RunningBot, text: str, person: Person) -> Card:
+    (card,) = (await running_bot.ask_message(on_page(text, person))).cards
     return card
 
 
 async def in_slack(
-    stage: RunningBot, text: str, key: str, shared: bool, who: Person = MEMBER
+    running_bot: RunningBot, text: str, key: str, shared: bool, who: Person = MEMBER
 ) -> Card:
     channel = "C1" if shared else "D1"
     (card,) = (
-        await stage.ask_message(on_slack(text, key, who, channel=channel, shared=shared))
+        await running_bot.ask_message(on_slack(text, key, who, channel=channel, shared=shared))
     ).cards
     return card
 
 
-async def test_on_the_page_only_who_may_approve_has_the_button(theatre: BotHome) -> None:
+async def test_on_the_page_only_who_may_approve_has_the_button(bot_home: BotHome) -> None:
     """Whoever asked may still deny it."""
-    async with bot(theatre, MemoryTable({"1": dict(ADA)})) as stage:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
         for person, text, actions in (
             (ANA, UPDATE, BOTH), (ANA, DELETE, ("deny",)), (OWNER, DELETE, BOTH)
         ):  # fmt: skip
-            card = await on_the_page(stage, text, person)
+            card = await on_the_page(running_bot, text, person)
             assert card.actions == actions, (person.id, text)
-            shown = await stage.engine.changes.find_latest(on_page("", person).address.conversation)
+            shown = await running_bot.engine.changes.find_latest(
+                on_page("", person).address.conversation
+            )
             assert next(one for one in shown if one.id == card.id) == card, "after a reload, too"
             if actions != BOTH:
                 assert card.text.endswith("An admin must approve it.")
 
 
-async def test_only_who_may_undo_has_the_button(theatre: BotHome) -> None:
-    async with bot(theatre, MemoryTable({"1": dict(ADA)})) as stage:
-        card = await on_the_page(stage, DELETE, ANA)
-        decided = await stage.ask_message(on_page(f"approve {card.id}", OWNER))
+async def test_only_who_may_undo_has_the_button(bot_home: BotHome) -> None:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
+        card = await on_the_page(running_bot, DELETE, ANA)
+        decided = await running_bot.ask_message(on_page(f"approve {card.id}", OWNER))
         assert [one.actions for one in decided.cards] == [("undo",)]
-        await stage.engine.redraw.once()
-        (anas,) = await stage.engine.changes.find_latest(on_page("", ANA).address.conversation)
+        await running_bot.engine.redraw.once()
+        (anas,) = await running_bot.engine.changes.find_latest(
+            on_page("", ANA).address.conversation
+        )
         assert (anas.state, anas.actions) == ("done", ())
 
 
-async def test_a_shared_post_keeps_its_buttons_and_names_who_can_decide(theatre: BotHome) -> None:
+async def test_a_shared_post_keeps_its_buttons_and_names_who_can_decide(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights()) as stage:
-        own = await in_slack(stage, UPDATE, "k1", shared=True)
+    async with bot(bot_home, table, policy=rights()) as running_bot:
+        own = await in_slack(running_bot, UPDATE, "k1", shared=True)
         assert own.actions == BOTH
         assert own.text.endswith("Who can decide: Mia, an admin.")
-        admins = await in_slack(stage, DELETE, "k2", shared=True)
+        admins = await in_slack(running_bot, DELETE, "k2", shared=True)
         assert admins.actions == BOTH
         assert admins.text.endswith("An admin must approve it.")
 
 
-async def test_a_direct_message_shows_only_what_may_be_used_there(theatre: BotHome) -> None:
+async def test_a_direct_message_shows_only_what_may_be_used_there(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=rights()) as stage:
-        own = await in_slack(stage, UPDATE, "k1", shared=False)
+    async with bot(bot_home, table, policy=rights()) as running_bot:
+        own = await in_slack(running_bot, UPDATE, "k1", shared=False)
         assert (own.actions, "Who can decide:" in own.text) == (BOTH, False)
-        admins = await in_slack(stage, DELETE, "k2", shared=False)
+        admins = await in_slack(running_bot, DELETE, "k2", shared=False)
         assert admins.actions == ("deny",)
-        boss = await in_slack(stage, DELETE, "k3", shared=False, who=BOSS)
+        boss = await in_slack(running_bot, DELETE, "k3", shared=False, who=BOSS)
         assert boss.actions == BOTH
 
 
 @pytest.mark.parametrize("shared", [True, False])
-async def test_a_card_names_the_approvers_of_its_table(theatre: BotHome, shared: bool) -> None:
+async def test_a_card_names_the_approvers_of_its_table(bot_home: BotHome, shared: bool) -> None:
     """Sets of ponte.toml by their names there, people and groups as their platform calls them."""
     policy = rights()
     clerks = Rule("1", frozenset({"clerks"}), allow=("approve:people",))
     policy.rule_book = lambda: RuleBook((clerks,), groups={"clerks": frozenset({"slack:U5"})})
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1", "slack:U5", "asker"}))})
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=policy, rules=rules) as stage:
-        unnamed = await in_slack(stage, UPDATE, "k1", shared)
-        knows_names(stage)
-        named = await in_slack(stage, UPDATE, "k2", shared, OTHER)
+    async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
+        unnamed = await in_slack(running_bot, UPDATE, "k1", shared)
+        knows_names(running_bot)
+        named = await in_slack(running_bot, UPDATE, "k2", shared, OTHER)
     who = "Who can decide: clerks, {}Otto, an admin."
     assert who.format("finance-team, Cleo, ") in named.text
     assert named.actions == unnamed.actions == BOTH
     assert "Who can decide: clerks, Mia, other designated approvers, an admin." in unnamed.text
 
 
-async def test_where_nobody_s_name_is_known_it_says_who_names_them(theatre: BotHome) -> None:
+async def test_where_nobody_s_name_is_known_it_says_who_names_them(bot_home: BotHome) -> None:
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}))})
-    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules) as stage:
-        card = await in_slack(stage, UPDATE, "k1", shared=True)
+    async with bot(
+        bot_home, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules
+    ) as running_bot:
+        card = await in_slack(running_bot, UPDATE, "k1", shared=True)
         assert card.text.endswith("A designated approver must approve it.")
 
 
-async def test_a_copy_is_drawn_for_whom_it_was_brought_to(theatre: BotHome) -> None:
+async def test_a_copy_is_drawn_for_whom_it_was_brought_to(bot_home: BotHome) -> None:
     rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals=2)})
-    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules) as stage:
-        id = (await in_slack(stage, UPDATE, "k1", shared=True)).id
-        changes, direct = stage.engine.changes, Address("slack", "D5", "T1")
+    async with bot(
+        bot_home, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules
+    ) as running_bot:
+        id = (await in_slack(running_bot, UPDATE, "k1", shared=True)).id
+        changes, direct = running_bot.engine.changes, Address("slack", "D5", "T1")
 
         async def actions(viewer: Person, **more: Any) -> tuple[str, ...]:
             change = await changes.ledger.get(id)
@@ -146,12 +156,12 @@ async def test_a_copy_is_drawn_for_whom_it_was_brought_to(theatre: BotHome) -> N
 
         assert await actions(CLERK) == BOTH
         assert await actions(OTHER) == ()
-        await changes.ledger.consent(id, Consent(CLERK, direct, theatre.clock.now))
+        await changes.ledger.consent(id, Consent(CLERK, direct, bot_home.clock.now))
         assert await actions(CLERK) == ("deny",), "they have approved it"
         assert await actions(BOSS) == BOTH
 
 
-async def test_where_it_is_not_known_who_may_the_buttons_stay(theatre: BotHome) -> None:
+async def test_where_it_is_not_known_who_may_the_buttons_stay(bot_home: BotHome) -> None:
     """The click is checked again; a card is not drawn again only because Slack answers later."""
     policy, told = rights(), [True]
 
@@ -159,8 +169,8 @@ async def test_where_it_is_not_known_who_may_the_buttons_stay(theatre: BotHome) 
         return False if told[0] else None
 
     policy.guests = {"slack": is_guest}
-    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=policy) as stage:
-        id = (await in_slack(stage, DELETE, "k1", shared=False)).id
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as running_bot:
+        id = (await in_slack(running_bot, DELETE, "k1", shared=False)).id
         told[0] = False
-        change = await stage.engine.changes.ledger.get(id)
-        assert (await stage.engine.changes.card(change)).actions == BOTH
+        change = await running_bot.engine.changes.ledger.get(id)
+        assert (await running_bot.engine.changes.card(change)).actions == BOTH

@@ -7,52 +7,54 @@ from typing import Any
 
 import pytest
 
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BRUNO, bot, propose, summary
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.memory_table import MemoryTable
 
 
-async def propose_and_approve(stage: RunningBot, tool: str, **arguments: Any) -> str:
-    card = await propose(stage, tool, **arguments)
-    return summary(await stage.ask(f"approve {card.id}"))
+async def propose_and_approve(running_bot: RunningBot, tool: str, **arguments: Any) -> str:
+    card = await propose(running_bot, tool, **arguments)
+    return summary(await running_bot.ask(f"approve {card.id}"))
 
 
-async def test_a_row_that_was_changed_since_is_left_alone(theatre: BotHome) -> None:
+async def test_a_row_that_was_changed_since_is_left_alone(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
-    async with bot(theatre, table) as stage:
-        card = await propose(stage, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}})
+    async with bot(bot_home, table) as running_bot:
+        card = await propose(
+            running_bot, "table_update", rows={"1": {"Name": "X"}, "2": {"Name": "Y"}}
+        )
         table.rows["1"]["Name"] = "somebody's own"
-        told = (await stage.ask(f"approve {card.id}")).text
+        told = (await running_bot.ask(f"approve {card.id}")).text
     assert "Partly done: 1 of 2 rows." in told
     assert "Skipped because they changed after the request: 1." in told
     assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("somebody's own", "Y")
 
 
-async def test_a_row_that_is_gone(theatre: BotHome) -> None:
+async def test_a_row_that_is_gone(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table) as stage:
-        card = await propose(stage, "table_update", rows={"1": {"Name": "X"}})
+    async with bot(bot_home, table) as running_bot:
+        card = await propose(running_bot, "table_update", rows={"1": {"Name": "X"}})
         del table.rows["1"]
-        assert "Nothing was changed." in (await stage.ask(f"approve {card.id}")).text
+        assert "Nothing was changed." in (await running_bot.ask(f"approve {card.id}")).text
     assert table.applied == []
 
 
-async def test_one_batch_of_several_is_refused(theatre: BotHome) -> None:
+async def test_one_batch_of_several_is_refused(bot_home: BotHome) -> None:
     table = MemoryTable(batch=2)
-    async with bot(theatre, table) as stage:
-        card = await propose(stage, "table_create", rows=[ADA, BRUNO, ADA])
+    async with bot(bot_home, table) as running_bot:
+        card = await propose(running_bot, "table_create", rows=[ADA, BRUNO, ADA])
         table.faults.refuse = 1
-        told = (await stage.ask(f"approve {card.id}")).text
+        told = (await running_bot.ask(f"approve {card.id}")).text
     assert "Partly done: 1 of 3 rows." in told
     assert "Rejected: 2 of the new rows. The table refuses." in told
     assert list(table.rows.values()) == [ADA]
 
 
-async def test_a_field_that_the_table_ignores_without_a_word(theatre: BotHome) -> None:
+async def test_a_field_that_the_table_ignores_without_a_word(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(theatre, table) as stage:
+    async with bot(bot_home, table) as running_bot:
         told = await propose_and_approve(
-            stage, "table_create", rows=[{"Name": "Ada", "Colour": "red"}]
+            running_bot, "table_create", rows=[{"Name": "Ada", "Colour": "red"}]
         )
     assert "Saved, but the table shows other values for Colour: 1." in told
     assert table.rows == {"1": {"Name": "Ada"}}
@@ -67,20 +69,20 @@ async def test_a_field_that_the_table_ignores_without_a_word(theatre: BotHome) -
     ],
 )
 async def test_an_answer_that_was_lost_after_the_write_is_looked_for(
-    theatre: BotHome, tool: str, arguments: dict[str, Any]
+    bot_home: BotHome, tool: str, arguments: dict[str, Any]
 ) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
     table.faults.lose = ["after"]
-    async with bot(theatre, table) as stage:
-        assert "Done." in await propose_and_approve(stage, tool, **arguments)
+    async with bot(bot_home, table) as running_bot:
+        assert "Done." in await propose_and_approve(running_bot, tool, **arguments)
     assert len(table.applied) == 1, "and not repeated"
 
 
-async def test_a_create_whose_answer_was_lost_is_never_repeated(theatre: BotHome) -> None:
+async def test_a_create_whose_answer_was_lost_is_never_repeated(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     table.faults.lose = ["before"]
-    async with bot(theatre, table) as stage:
-        told = await propose_and_approve(stage, "table_create", rows=[ADA])
+    async with bot(bot_home, table) as running_bot:
+        told = await propose_and_approve(running_bot, "table_create", rows=[ADA])
     assert "Result unknown: 1 of the new rows. Check the data" in told
     assert table.rows == {"1": ADA}
     assert table.applied == [("create", 1)]
@@ -91,71 +93,73 @@ async def test_a_create_whose_answer_was_lost_is_never_repeated(theatre: BotHome
     [("table_update", {"rows": {"1": {"Name": "X"}}}), ("table_delete", {"ids": ["1"]})],
 )
 async def test_any_other_is_repeated_once_when_it_has_not_happened(
-    theatre: BotHome, tool: str, arguments: dict[str, Any]
+    bot_home: BotHome, tool: str, arguments: dict[str, Any]
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})
     table.faults.lose = ["before"]
-    async with bot(theatre, table) as stage:
-        assert "Done." in await propose_and_approve(stage, tool, **arguments)
+    async with bot(bot_home, table) as running_bot:
+        assert "Done." in await propose_and_approve(running_bot, tool, **arguments)
         assert len(table.applied) == 2
         table.faults.lose = ["before", "before"]
         table.rows["2"] = dict(ADA)
-        told = await propose_and_approve(stage, "table_update", rows={"2": {"Name": "X"}})
+        told = await propose_and_approve(running_bot, "table_update", rows={"2": {"Name": "X"}})
         assert "Result unknown: 2." in told
     assert len(table.applied) == 4
 
 
-async def test_a_table_that_cannot_be_read_is_not_written(theatre: BotHome) -> None:
+async def test_a_table_that_cannot_be_read_is_not_written(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table) as stage:
+    async with bot(bot_home, table) as running_bot:
         table.faults.unread = 1
-        told = await propose_and_approve(stage, "table_update", rows={"1": {"Name": "X"}})
+        told = await propose_and_approve(running_bot, "table_update", rows={"1": {"Name": "X"}})
     assert "could not be read again, so nothing was written. The table does not answer." in told
     assert table.applied == []
 
 
-async def test_a_tool_that_breaks_in_the_middle(theatre: BotHome) -> None:
+async def test_a_tool_that_breaks_in_the_middle(bot_home: BotHome) -> None:
     table = MemoryTable()
     table.faults.breaks = 1
-    async with bot(theatre, table) as stage:
-        assert "Result unknown:" in await propose_and_approve(stage, "table_create", rows=[ADA])
+    async with bot(bot_home, table) as running_bot:
+        assert "Result unknown:" in await propose_and_approve(
+            running_bot, "table_create", rows=[ADA]
+        )
 
 
-async def test_two_changes_of_one_row_come_one_after_the_other(theatre: BotHome) -> None:
+async def test_two_changes_of_one_row_come_one_after_the_other(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     table.gate = asyncio.Event()
-    async with bot(theatre, table) as stage:
-        first = await propose(stage, "table_update", rows={"1": {"Name": "first"}})
-        second = await propose(stage, "table_update", rows={"1": {"Name": "second"}})
-        _, one = await stage.send(f"approve {first.id}")
+    async with bot(bot_home, table) as running_bot:
+        first = await propose(running_bot, "table_update", rows={"1": {"Name": "first"}})
+        second = await propose(running_bot, "table_update", rows={"1": {"Name": "second"}})
+        _, one = await running_bot.send(f"approve {first.id}")
         await table.reached.wait()
-        _, two = await stage.send(f"approve {second.id}")
+        _, two = await running_bot.send(f"approve {second.id}")
         table.gate.set()
-        assert "Done." in (await stage.wait_for_answer(one)).text
-        assert "Nothing was changed." in (await stage.wait_for_answer(two)).text
+        assert "Done." in (await running_bot.wait_for_answer(one)).text
+        assert "Nothing was changed." in (await running_bot.wait_for_answer(two)).text
     assert table.rows["1"]["Name"] == "first"
 
 
-async def test_a_system_that_is_no_longer_connected(theatre: BotHome) -> None:
+async def test_a_system_that_is_no_longer_connected(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(theatre, table) as stage:
-        card = await propose(stage, "table_create", rows=[ADA])
-    async with theatre.open() as stage:
-        told = (await stage.ask(f"approve {card.id}")).text
+    async with bot(bot_home, table) as running_bot:
+        card = await propose(running_bot, "table_create", rows=[ADA])
+    async with bot_home.open() as running_bot:
+        told = (await running_bot.ask(f"approve {card.id}")).text
         assert "Nothing was changed." in told
         assert "no longer connected" in told
 
 
-async def test_without_an_audit_log_nothing_is_changed(theatre: BotHome) -> None:
+async def test_without_an_audit_log_nothing_is_changed(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(theatre, table) as stage:
-        card = await propose(stage, "table_create", rows=[ADA])
-        log = theatre.home / "audit.log"
+    async with bot(bot_home, table) as running_bot:
+        card = await propose(running_bot, "table_create", rows=[ADA])
+        log = bot_home.home / "audit.log"
         log.unlink()
         log.mkdir()
-        refused = await stage.ask(f"approve {card.id}")
+        refused = await running_bot.ask(f"approve {card.id}")
         assert (refused.status, refused.code) == ("failed", "audit")
         assert "Is a directory" in refused.text
         assert table.applied == []
         log.rmdir()
-        assert "Done." in (await stage.ask(f"approve {card.id}")).text
+        assert "Done." in (await running_bot.ask(f"approve {card.id}")).text

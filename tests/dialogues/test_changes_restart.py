@@ -10,8 +10,8 @@ import pytest
 from core.domain.messages import turn_id
 from core.domain.records import RoundRequest
 from core.runtime.tasks import cancel_all
+from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import ADA, bot, propose
-from tests.dialogues.stage import BotHome
 from tests.fakes.choices import ANA
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -19,72 +19,72 @@ from tests.fakes.models import EchoModel
 THREE = [{"Name": "one"}, {"Name": "two"}, {"Name": "three"}]
 
 
-async def test_the_card_is_redrawn_where_it_stands(theatre: BotHome) -> None:
+async def test_the_card_is_redrawn_where_it_stands(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(theatre, table) as stage:
-        card = await propose(stage, "table_create", rows=[ADA])
-        post = stage.recorder.posts[0]
+    async with bot(bot_home, table) as running_bot:
+        card = await propose(running_bot, "table_create", rows=[ADA])
+        post = running_bot.recorder.posts[0]
         assert post.text.endswith(f"⟦{card.id} open approve/deny⟧")
-        await stage.ask(f"approve {card.id}")
-        await stage.engine.redraw.once()
+        await running_bot.ask(f"approve {card.id}")
+        await running_bot.engine.redraw.once()
         assert post.text.endswith(f"⟦{card.id} done undo⟧")
-        await stage.ask(f"undo {card.id}")
-        await stage.engine.redraw.once()
+        await running_bot.ask(f"undo {card.id}")
+        await running_bot.engine.redraw.once()
         assert post.text.endswith(f"⟦{card.id} undone ⟧")
-        shown = await stage.engine.records.journal.history_entry(turn_id("k1"))
+        shown = await running_bot.engine.records.journal.history_entry(turn_id("k1"))
         assert shown.answer
         assert [one.state for one in shown.answer.cards] == ["undone"], "the stored one too"
         edits = len(post.texts)
-        await stage.engine.redraw.once()
+        await running_bot.engine.redraw.once()
         assert len(post.texts) == edits, "drawn once"
 
 
-async def test_a_failed_redraw_is_repeated_after_a_restart(theatre: BotHome) -> None:
+async def test_a_failed_redraw_is_repeated_after_a_restart(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(theatre, table) as stage:
-        card = await propose(stage, "table_create", rows=[ADA])
-    theatre.recorder.faults.lose_before = 1
-    async with bot(theatre, table) as stage:
-        await stage.ask(f"deny {card.id}", channel="C2")
-        theatre.recorder.faults.lose_before = 1
-        await stage.engine.redraw.once()
-    async with bot(theatre, table) as stage:
-        await stage.engine.redraw.once()
-        assert stage.recorder.posts[0].text.endswith(f"⟦{card.id} denied ⟧")
-        assert len(stage.recorder.visible("k1")) == 1
+    async with bot(bot_home, table) as running_bot:
+        card = await propose(running_bot, "table_create", rows=[ADA])
+    bot_home.recorder.faults.lose_before = 1
+    async with bot(bot_home, table) as running_bot:
+        await running_bot.ask(f"deny {card.id}", channel="C2")
+        bot_home.recorder.faults.lose_before = 1
+        await running_bot.engine.redraw.once()
+    async with bot(bot_home, table) as running_bot:
+        await running_bot.engine.redraw.once()
+        assert running_bot.recorder.posts[0].text.endswith(f"⟦{card.id} denied ⟧")
+        assert len(running_bot.recorder.visible("k1")) == 1
 
 
-async def test_a_post_that_a_person_removed_stays_away(theatre: BotHome) -> None:
-    async with bot(theatre, MemoryTable()) as stage:
-        card = await propose(stage, "table_create", rows=[ADA])
-        stage.recorder.remove(stage.recorder.posts[0].id)
-        assert "Done." in (await stage.ask(f"approve {card.id}")).text
-        assert await stage.engine.redraw.once() == 0
-        assert stage.recorder.visible("k1") == []
-        assert await stage.engine.changes.ledger.list_undrawn() == []
+async def test_a_post_that_a_person_removed_stays_away(bot_home: BotHome) -> None:
+    async with bot(bot_home, MemoryTable()) as running_bot:
+        card = await propose(running_bot, "table_create", rows=[ADA])
+        running_bot.recorder.remove(running_bot.recorder.posts[0].id)
+        assert "Done." in (await running_bot.ask(f"approve {card.id}")).text
+        assert await running_bot.engine.redraw.once() == 0
+        assert running_bot.recorder.visible("k1") == []
+        assert await running_bot.engine.changes.ledger.list_undrawn() == []
 
 
-async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: BotHome) -> None:
+async def test_sigterm_ends_the_call_under_way_and_begins_no_other(bot_home: BotHome) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
-    async with bot(theatre, table) as stage:
-        card = await propose(stage, "table_create", rows=THREE)
-        _, receipt = await stage.send(f"approve {card.id}")
+    async with bot(bot_home, table) as running_bot:
+        card = await propose(running_bot, "table_create", rows=THREE)
+        _, receipt = await running_bot.send(f"approve {card.id}")
         await table.reached.wait()
-        draining = asyncio.create_task(stage.engine.drain(0))
+        draining = asyncio.create_task(running_bot.engine.drain(0))
         await asyncio.sleep(0)
         table.gate.set()
         await draining
-        steps = (await stage.engine.changes.ledger.get(card.id)).steps
+        steps = (await running_bot.engine.changes.ledger.get(card.id)).steps
         assert [step.state for step in steps] == ["done", "waiting", "waiting"]
     assert table.applied == [("create", 1)]
-    async with bot(theatre, table) as stage:
-        assert "New rows: 1, 2, 3." in (await stage.wait_for_answer(receipt)).text
+    async with bot(bot_home, table) as running_bot:
+        assert "New rows: 1, 2, 3." in (await running_bot.wait_for_answer(receipt)).text
     assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]
 
 
-@pytest.mark.parametrize("theatre", ["home"], indirect=True)
-async def test_what_was_decided_comes_before_any_turn(theatre: BotHome) -> None:
+@pytest.mark.parametrize("bot_home", ["home"], indirect=True)
+async def test_what_was_decided_comes_before_any_turn(bot_home: BotHome) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
     blocked = asyncio.Event()
@@ -94,13 +94,13 @@ async def test_what_was_decided_comes_before_any_turn(theatre: BotHome) -> None:
             blocked.set()
             await asyncio.Event().wait()
 
-    async with bot(theatre, table, model=EchoModel(gate=block)) as stage:
-        card = await propose(stage, "table_create", rows=THREE)
-        _, waiting = await stage.send("and now?")
+    async with bot(bot_home, table, model=EchoModel(gate=block)) as running_bot:
+        card = await propose(running_bot, "table_create", rows=THREE)
+        _, waiting = await running_bot.send("and now?")
         await blocked.wait()
-        _, receipt = await stage.send(f"approve {card.id}")
+        _, receipt = await running_bot.send(f"approve {card.id}")
         await table.reached.wait()
-        draining = asyncio.create_task(stage.engine.drain(0))
+        draining = asyncio.create_task(running_bot.engine.drain(0))
         await asyncio.sleep(0)
         table.gate.set()
         await draining
@@ -109,24 +109,26 @@ async def test_what_was_decided_comes_before_any_turn(theatre: BotHome) -> None:
     async def count(ask: RoundRequest) -> None:
         rows_when_asked.append(len(table.rows))
 
-    async with bot(theatre, table, model=EchoModel(gate=count)) as stage:
-        assert "Done." in (await stage.wait_for_answer(receipt)).text
-        assert (await stage.wait_for_answer(waiting)).text == "You said: and now?"
+    async with bot(bot_home, table, model=EchoModel(gate=count)) as running_bot:
+        assert "Done." in (await running_bot.wait_for_answer(receipt)).text
+        assert (await running_bot.wait_for_answer(waiting)).text == "You said: and now?"
     assert rows_when_asked == [3]
 
 
-@pytest.mark.parametrize("theatre", ["home"], indirect=True)
-async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(theatre: BotHome) -> None:
+@pytest.mark.parametrize("bot_home", ["home"], indirect=True)
+async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(bot_home: BotHome) -> None:
     table = MemoryTable(batch=1)
-    async with bot(theatre, table) as stage:
-        card = await propose(stage, "table_create", rows=THREE)
-        ledger = stage.engine.changes.ledger
+    async with bot(bot_home, table) as running_bot:
+        card = await propose(running_bot, "table_create", rows=THREE)
+        ledger = running_bot.engine.changes.ledger
         # its tidying would end the change between the two records below
-        await cancel_all([task for task in stage.engine._tasks if task.get_name() == "redraw"])
+        await cancel_all(
+            [task for task in running_bot.engine._tasks if task.get_name() == "redraw"]
+        )
         one, two, _ = (await ledger.claim(card.id, 4711, ANA, 1.0)).steps
         steps = [replace(one, state="done"), replace(two, state="writing")]
         await ledger.record(card.id, 4711, steps)
-        told = await stage.ask(f"approve {card.id}")
+        told = await running_bot.ask(f"approve {card.id}")
         assert "Partly done: 1 of 3 rows." in told.text
         assert "Result unknown: 1 of the new rows." in told.text
         assert "Not started: 1 of the new rows." in told.text

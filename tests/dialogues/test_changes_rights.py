@@ -9,6 +9,7 @@ import pytest
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.domain.messages import Answer, Person
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import (
     ADA,
     BOSS,
@@ -20,22 +21,21 @@ from tests.dialogues.decisions import (
     on_slack,
     proposed_on_slack,
 )
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import ANA, allow_list
 from tests.fakes.memory_table import MemoryTable
 
 ELEVEN = [{"Name": f"N{n}"} for n in range(11)]
 
 
-async def says(stage: RunningBot, text: str, key: str, person: Person = MEMBER) -> Answer:
-    return await stage.ask_message(on_slack(text, key, person))
+async def says(running_bot: RunningBot, text: str, key: str, person: Person = MEMBER) -> Answer:
+    return await running_bot.ask_message(on_slack(text, key, person))
 
 
-async def test_the_asker_approves_their_own_small_change(theatre: BotHome) -> None:
+async def test_the_asker_approves_their_own_small_change(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=RIGHTS) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
-        assert (await says(stage, f"approve {card.id}", "k2")).status == "done"
+    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+        assert (await says(running_bot, f"approve {card.id}", "k2")).status == "done"
         assert table.rows["1"]["Name"] == "A"
 
 
@@ -47,43 +47,45 @@ async def test_the_asker_approves_their_own_small_change(theatre: BotHome) -> No
     ],
 )
 async def test_deletes_and_many_rows_need_an_admin(
-    theatre: BotHome, tool: str, arguments: dict[str, Any], why: str
+    bot_home: BotHome, tool: str, arguments: dict[str, Any], why: str
 ) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=RIGHTS) as stage:
-        card = await proposed_on_slack(stage, "k1", tool, **arguments)
+    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", tool, **arguments)
         assert card.text.endswith("An admin must approve it.")
-        refused = await says(stage, f"approve {card.id}", "k2")
+        refused = await says(running_bot, f"approve {card.id}", "k2")
         assert (refused.code, refused.private) == ("forbidden", True)
         assert why in refused.text
         assert table.applied == []
-        assert "Approved by Bea" in (await says(stage, f"approve {card.id}", "k3", BOSS)).text
+        assert "Approved by Bea" in (await says(running_bot, f"approve {card.id}", "k3", BOSS)).text
         assert table.applied
 
 
-async def test_another_person_decides_nothing_for_you(theatre: BotHome) -> None:
+async def test_another_person_decides_nothing_for_you(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(theatre, table, policy=RIGHTS) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
+    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
         for word in ("approve", "deny"):
             beside = on_slack(f"{word} {card.id}", f"k-{word}", OTHER, thread="tU1")
-            refused = await stage.ask_message(beside)
+            refused = await running_bot.ask_message(beside)
             assert (refused.code, "Someone else requested" in refused.text) == ("forbidden", True)
-        assert (await says(stage, f"deny {card.id}", "k3")).text == "Denied by Mia."
-        told = await stage.ask_message(on_slack(f"approve {card.id}", "k4", OTHER, thread="tU1"))
+        assert (await says(running_bot, f"deny {card.id}", "k3")).text == "Denied by Mia."
+        told = await running_bot.ask_message(
+            on_slack(f"approve {card.id}", "k4", OTHER, thread="tU1")
+        )
         assert told.text == "Denied by Mia.", "it stands there for all to read"
 
 
 @pytest.mark.parametrize("clicked", [False, True])
 @pytest.mark.parametrize("state", ["open", "done", "undone", "denied", "expired"])
 async def test_a_card_that_is_not_yours_to_see_is_unknown(
-    theatre: BotHome, state: str, clicked: bool
+    bot_home: BotHome, state: str, clicked: bool
 ) -> None:
     """Elsewhere its id opens nothing: not its values, not that there is such a card."""
     table = MemoryTable()
-    async with bot(theatre, table, policy=RIGHTS) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
-        await _brought_to(stage, theatre, card.id, state)
+    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
+        await _brought_to(running_bot, bot_home, card.id, state)
         before = dict(table.rows)
         for word in ("approve", "deny", "undo"):
             for number, (who, channel) in enumerate([(OTHER, "C1"), (STRANGER, "C9")]):
@@ -91,80 +93,82 @@ async def test_a_card_that_is_not_yours_to_see_is_unknown(
                 asked = on_slack(
                     f"{word} {card.id}", key, who, clicked=clicked, channel=channel, thread="t9"
                 )
-                told = await stage.ask_message(asked)
+                told = await running_bot.ask_message(asked)
                 no_such = on_slack(f"{word} aaaaa2", f"{key}n", who, clicked=clicked)
-                unknown = (await stage.ask_message(no_such)).text.replace("aaaaa2", card.id)
+                unknown = (await running_bot.ask_message(no_such)).text.replace("aaaaa2", card.id)
                 assert (told.code, told.text, told.cards) == ("not_found", unknown, ())
         assert table.rows == before
 
 
-async def _brought_to(stage: RunningBot, theatre: BotHome, id: str, state: str) -> None:
+async def _brought_to(running_bot: RunningBot, bot_home: BotHome, id: str, state: str) -> None:
     if state in ("done", "undone"):
-        await says(stage, f"approve {id}", "b1")
+        await says(running_bot, f"approve {id}", "b1")
     if state == "undone":
-        await says(stage, f"undo {id}", "b2")
+        await says(running_bot, f"undo {id}", "b2")
     if state == "denied":
-        await says(stage, f"deny {id}", "b3")
+        await says(running_bot, f"deny {id}", "b3")
     if state == "expired":
-        theatre.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
+        bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS + 1
 
 
-async def test_asker_approvers_and_admins_see_a_card_from_anywhere(theatre: BotHome) -> None:
+async def test_asker_approvers_and_admins_see_a_card_from_anywhere(bot_home: BotHome) -> None:
     named = TableRules({"People": TableRule("ask", frozenset({"slack:U2"}))})
-    async with bot(theatre, MemoryTable(), policy=RIGHTS, rules=named) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
-        assert (await says(stage, f"approve {card.id}", "k2", OTHER)).status == "done"
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS, rules=named) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
+        assert (await says(running_bot, f"approve {card.id}", "k2", OTHER)).status == "done"
         for number, who in enumerate((MEMBER, OTHER, BOSS)):
             direct = on_slack(f"approve {card.id}", f"d{number}", who, channel="D1", shared=False)
-            told = await stage.ask_message(direct)
+            told = await running_bot.ask_message(direct)
             assert (told.code, [c.id for c in told.cards]) == ("", [card.id])
             asked = on_slack(f"approve {card.id}", f"c{number}", who, channel="C9")
-            told = await stage.ask_message(asked)
+            told = await running_bot.ask_message(asked)
             assert (told.private, told.cards) == (True, ()), "others read along there"
             assert "Approved by Otto" in told.text
 
 
-async def test_who_clicks_where_the_card_stands_is_told_why_not(theatre: BotHome) -> None:
+async def test_who_clicks_where_the_card_stands_is_told_why_not(bot_home: BotHome) -> None:
     """In a channel without threads each person has a conversation of their own."""
-    async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as running_bot:
         asked = on_slack('call table_create {"rows": [{"Name": "A"}]}', "k1", thread="")
-        (card,) = (await stage.ask_message(asked)).cards
+        (card,) = (await running_bot.ask_message(asked)).cards
         clicked = on_slack(f"approve {card.id}", "k2", OTHER, thread="", clicked=True)
-        assert "Someone else requested" in (await stage.ask_message(clicked)).text
+        assert "Someone else requested" in (await running_bot.ask_message(clicked)).text
 
 
-async def test_the_asker_may_always_think_better_of_it(theatre: BotHome) -> None:
-    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
-        assert (await says(stage, f"deny {card.id}", "k2")).text == "Denied by Mia."
+async def test_the_asker_may_always_think_better_of_it(bot_home: BotHome) -> None:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+        assert (await says(running_bot, f"deny {card.id}", "k2")).text == "Denied by Mia."
 
 
-async def test_who_may_not_write_is_not_even_offered_to_propose(theatre: BotHome) -> None:
-    async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
-        answer = await says(stage, 'call table_create {"rows": [{"Name": "S"}]}', "k1", STRANGER)
+async def test_who_may_not_write_is_not_even_offered_to_propose(bot_home: BotHome) -> None:
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as running_bot:
+        answer = await says(
+            running_bot, 'call table_create {"rows": [{"Name": "S"}]}', "k1", STRANGER
+        )
         assert "there is no tool 'table_create'" in answer.text
         assert answer.cards == ()
 
 
-async def test_from_another_workspace_or_surface_only_an_admin(theatre: BotHome) -> None:
+async def test_from_another_workspace_or_surface_only_an_admin(bot_home: BotHome) -> None:
     table = MemoryTable()
     rights = allow_list(frozenset("*"), frozenset({"slack:U9", "terminal"}))
-    async with bot(theatre, table, policy=rights) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
+    async with bot(bot_home, table, policy=rights) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
         away = on_slack(f"approve {card.id}", "k2", workspace="T2")
-        assert "was requested in another place" in (await stage.ask_message(away)).text
-        assert (await stage.ask(f"approve {card.id}", person=ANA)).code == "not_found"
+        assert "was requested in another place" in (await running_bot.ask_message(away)).text
+        assert (await running_bot.ask(f"approve {card.id}", person=ANA)).code == "not_found"
         assert table.applied == []
         boss = on_slack(f"approve {card.id}", "k3", BOSS, workspace="T2")
-        assert "Approved by Bea" in (await stage.ask_message(boss)).text
+        assert "Approved by Bea" in (await running_bot.ask_message(boss)).text
 
 
-async def test_a_right_that_was_taken_away_meanwhile(theatre: BotHome) -> None:
+async def test_a_right_that_was_taken_away_meanwhile(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(theatre, table, policy=RIGHTS) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
-    async with bot(theatre, table, policy=allow_list()) as stage:
-        refused = await says(stage, f"approve {card.id}", "k2")
+    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
+    async with bot(bot_home, table, policy=allow_list()) as running_bot:
+        refused = await says(running_bot, f"approve {card.id}", "k2")
         assert (refused.code, "You don't have permission to change data here" in refused.text) == (
             "forbidden",
             True,
@@ -172,36 +176,38 @@ async def test_a_right_that_was_taken_away_meanwhile(theatre: BotHome) -> None:
     assert table.applied == []
 
 
-async def test_the_owner_of_the_page_may_decide_on_the_web(theatre: BotHome) -> None:
+async def test_the_owner_of_the_page_may_decide_on_the_web(bot_home: BotHome) -> None:
     """Also where PONTE_ADMINS names somebody else."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=allow_list(admins=frozenset({"slack:U9"}))) as stage:
-        answer = await stage.ask('call table_delete {"ids": ["1"]}')
-        await stage.ask(f"approve {answer.cards[0].id}")
+    async with bot(
+        bot_home, table, policy=allow_list(admins=frozenset({"slack:U9"}))
+    ) as running_bot:
+        answer = await running_bot.ask('call table_delete {"ids": ["1"]}')
+        await running_bot.ask(f"approve {answer.cards[0].id}")
     assert table.rows == {}
 
 
-async def test_who_could_approve_it_may_undo_it(theatre: BotHome) -> None:
+async def test_who_could_approve_it_may_undo_it(bot_home: BotHome) -> None:
     table = MemoryTable()
-    async with bot(theatre, table, policy=RIGHTS) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
-        await says(stage, f"approve {card.id}", "k2")
+    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
+        await says(running_bot, f"approve {card.id}", "k2")
         beside = on_slack(f"undo {card.id}", "k3", OTHER, thread="tU1")
-        assert (await stage.ask_message(beside)).code == "forbidden"
-        assert "Undone (`" in (await says(stage, f"undo {card.id}", "k4")).text
+        assert (await running_bot.ask_message(beside)).code == "forbidden"
+        assert "Undone (`" in (await says(running_bot, f"undo {card.id}", "k4")).text
         assert table.rows == {}
 
 
-async def test_a_click_is_answered_with_the_card(theatre: BotHome) -> None:
-    async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
+async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
+    async with bot(bot_home, MemoryTable(), policy=RIGHTS) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_create", rows=[ADA])
         click = on_slack(f"approve {card.id}", "k2", clicked=True)
-        clicked = await stage.ask_message(click)
+        clicked = await running_bot.ask_message(click)
         assert [(c.id, c.kind, c.state) for c in clicked.cards] == [(card.id, "change", "done")]
-        typed = await says(stage, f"approve {card.id}", "k3")
+        typed = await says(running_bot, f"approve {card.id}", "k3")
         assert (typed.text, typed.cards) == (clicked.text, ())
-        assert await stage.ask_message(click) == clicked, "the same event again"
-        undone = await stage.ask_message(on_slack(f"undo {card.id}", "k4", clicked=True))
+        assert await running_bot.ask_message(click) == clicked, "the same event again"
+        undone = await running_bot.ask_message(on_slack(f"undo {card.id}", "k4", clicked=True))
         new, old = undone.cards
         assert (new.title, new.state) == (f"Undo {card.id}: Delete a row in People", "done")
         assert (old.id, old.state, old.actions) == (card.id, "undone", ())

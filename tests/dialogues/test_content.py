@@ -23,8 +23,8 @@ from core.store import turns
 from core.store.database import SqlConnection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
-from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.openai import open_served_bot
 from tests.dialogues.test_allowances import PRICES, Source
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.openai import FakeOpenAI, Script, events, hostile
@@ -52,7 +52,7 @@ def calls_of_model(fake: FakeOpenAI) -> int:
     return len(fake.request_bodies("/responses")) + len(fake.request_bodies("/chat/completions"))
 
 
-async def read_budget(stage: RunningBot) -> tuple[int, int, int]:
+async def read_budget(running_bot: RunningBot) -> tuple[int, int, int]:
     """Tokens and money of the one counter, and how many reservations are open."""
 
     def read(connection: SqlConnection) -> tuple[int, int, int]:
@@ -60,54 +60,54 @@ async def read_budget(stage: RunningBot) -> tuple[int, int, int]:
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
         return int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)
 
-    return await stage.engine.records.budget._database.read(read)
+    return await running_bot.engine.records.budget._database.read(read)
 
 
 @every_level
 async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
-    theatre: BotHome, fake: FakeOpenAI, level: Level
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    async with open_served_stage(theatre, fake, level=level) as stage:
+    async with open_served_bot(bot_home, fake, level=level) as running_bot:
         fake.say(Script(text=f"Hello {HALF}", piece=3), "And again.")
-        assert (await stage.ask("hello")).text == f"Hello {REPLACEMENT}"
-        assert (await stage.ask("again")).text == "And again."
+        assert (await running_bot.ask("hello")).text == f"Hello {REPLACEMENT}"
+        assert (await running_bot.ask("again")).text == "And again."
     assert calls_of_model(fake) == 2
 
 
 @every_level
 async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
-    theatre: BotHome, fake: FakeOpenAI, level: Level
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """Also in what is shown while the answer grows."""
     said = f"{HALF}{OTHER_HALF} one {HALF}{OTHER_HALF}"
-    async with open_served_stage(theatre, fake, level=level) as stage:
+    async with open_served_bot(bot_home, fake, level=level) as running_bot:
         fake.say(Script(text=said, piece=1))
-        one, receipt = await stage.send("hello")
-        assert (await stage.wait_for_answer(receipt)).text == f"{WHOLE} one {WHOLE}"
-    assert theatre.recorder.visible(one.event_key) == [f"{WHOLE} one {WHOLE}"]
-    shown = [text for post in theatre.recorder.posts for text in post.texts]
+        one, receipt = await running_bot.send("hello")
+        assert (await running_bot.wait_for_answer(receipt)).text == f"{WHOLE} one {WHOLE}"
+    assert bot_home.recorder.visible(one.event_key) == [f"{WHOLE} one {WHOLE}"]
+    shown = [text for post in bot_home.recorder.posts for text in post.texts]
     assert not any(REPLACEMENT in text or HALF in text for text in shown)
     assert calls_of_model(fake) == 1
 
 
 @every_level
 async def test_half_an_emoji_anywhere_else_in_a_response(
-    theatre: BotHome, fake: FakeOpenAI, level: Level
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """In a call's name and arguments, in the id of the response, in a refusal."""
     asked = (f"lo{HALF}ok", json.dumps({"a": 1}) + HALF)
     fake.say(
         Script(calls=(asked, ("look", "{}")), id=f"id{HALF}"), Script(refusal=f"No {HALF}"), "Yes."
     )
-    async with open_served_stage(theatre, fake, [Source(look)], level=level) as stage:
-        answer = await stage.ask("look")
+    async with open_served_bot(bot_home, fake, [Source(look)], level=level) as running_bot:
+        answer = await running_bot.ask("look")
         assert answer.text == f"No {REPLACEMENT}"
-        assert (await stage.ask("hello")).text == "Yes."
+        assert (await running_bot.ask("hello")).text == "Yes."
     assert calls_of_model(fake) == 3
 
 
 async def test_half_an_emoji_in_encrypted_reasoning(
-    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = events.output_of
 
@@ -120,34 +120,34 @@ async def test_half_an_emoji_in_encrypted_reasoning(
 
     monkeypatch.setattr("tests.fakes.openai.responses.output_of", break_reasoning)
     fake.say(Script(text="Hello", reasoning=True))
-    async with open_served_stage(theatre, fake, level="responses") as stage:
-        assert (await stage.ask("hello")).text == "Hello"
-        assert (await stage.ask("again")).text == "You said: again"
+    async with open_served_bot(bot_home, fake, level="responses") as running_bot:
+        assert (await running_bot.ask("hello")).text == "Hello"
+        assert (await running_bot.ask("again")).text == "You said: again"
     assert calls_of_model(fake) == 2
 
 
 @every_level
 @pytest.mark.parametrize("output", [10**17, 10**400, -(10**30), 2**63, "many", None, 1.5, [1]])
 async def test_absurd_counts_are_settled_at_the_reservation(
-    theatre: BotHome, fake: FakeOpenAI, level: Level, output: object
+    bot_home: BotHome, fake: FakeOpenAI, level: Level, output: object
 ) -> None:
     fake.say(Script(text="Hello", usage={"output": output}), "Yes.")
-    async with open_served_stage(
-        theatre, fake, allowed=ALLOWED, prices=PRICES, level=level
-    ) as stage:
-        assert (await stage.ask("hello")).text == "Hello"
-        tokens, money, held = await read_budget(stage)
-        assert (await stage.ask("again")).text == "Yes."
+    async with open_served_bot(
+        bot_home, fake, allowed=ALLOWED, prices=PRICES, level=level
+    ) as running_bot:
+        assert (await running_bot.ask("hello")).text == "Hello"
+        tokens, money, held = await read_budget(running_bot)
+        assert (await running_bot.ask("again")).text == "Yes."
     assert MAX_OUTPUT_TOKENS < tokens < 100_000
     assert 0 < money < NANODOLLARS_PER_DOLLAR
     assert held == 0
     assert calls_of_model(fake) == 2
 
 
-async def test_what_a_tool_says_is_stored(theatre: BotHome, fake: FakeOpenAI) -> None:
+async def test_what_a_tool_says_is_stored(bot_home: BotHome, fake: FakeOpenAI) -> None:
     fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
-    async with open_served_stage(theatre, fake, [Source(look, rows)], level="chat") as stage:
-        assert (await stage.ask("look")).text == "Done."
+    async with open_served_bot(bot_home, fake, [Source(look, rows)], level="chat") as running_bot:
+        assert (await running_bot.ask("look")).text == "Done."
     outputs = [m["content"] for m in fake.request_bodies("/chat/completions")[-1]["messages"]
                if m["role"] == "tool"]  # fmt: skip
     assert f"no {REPLACEMENT}" in outputs[0]
@@ -156,15 +156,15 @@ async def test_what_a_tool_says_is_stored(theatre: BotHome, fake: FakeOpenAI) ->
 
 
 async def test_what_a_bridge_says_of_its_failure_is_stored(
-    theatre: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     called = ("nocodb_execute", json.dumps({"tool": "list_tables", "args": {"base_id": "b"}}))
     async with FakeBridge() as bridge, HttpClient() as http:
         source = BridgeSource(bridge.url, "", http)
-        async with open_served_stage(theatre, fake, [source], level="chat") as stage:
+        async with open_served_bot(bot_home, fake, [source], level="chat") as running_bot:
             bridge.fail(9, 500, f"no such thing {HALF}")
             fake.say(Script(calls=(called,)), "It failed.")
-            assert (await stage.ask("list them")).text == "It failed."
+            assert (await running_bot.ask("list them")).text == "It failed."
     told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
     assert f"no such thing {REPLACEMENT}" in told
     assert calls_of_model(fake) == 2
@@ -173,7 +173,7 @@ async def test_what_a_bridge_says_of_its_failure_is_stored(
 @every_level
 @pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
 async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_once(
-    theatre: BotHome,
+    bot_home: BotHome,
     fake: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
     level: Level,
@@ -192,23 +192,28 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     fake.say(
         Script(text="poison", calls=asked, usage={"input": 1000, "cached": 0, "output": 10}), "Yes."
     )
-    async with open_served_stage(
-        theatre, fake, [Source(look)], allowed=ALLOWED, prices=PRICES, level=level
-    ) as stage:
-        one, receipt = await stage.send("hello")
-        answer = await stage.wait_for_answer(receipt)
+    async with open_served_bot(
+        bot_home, fake, [Source(look)], allowed=ALLOWED, prices=PRICES, level=level
+    ) as running_bot:
+        one, receipt = await running_bot.send("hello")
+        answer = await running_bot.wait_for_answer(receipt)
         assert (answer.status, answer.code) == ("failed", "unstorable")
         assert answer.text.endswith(Unstorable().words())
-        assert await read_budget(stage) == (1010, 1_040_000, 0), "it was paid for, and is counted"
-        assert (await stage.ask("again")).text == "Yes."
-    assert theatre.recorder.visible(one.event_key) == list(answer.parts)
+        assert await read_budget(running_bot) == (1010, 1_040_000, 0), (
+            "it was paid for, and is counted"
+        )
+        assert (await running_bot.ask("again")).text == "Yes."
+    assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
-    async with open_served_stage(theatre, fake, level=level) as stage:
-        assert await stage.wait_for_answer(await stage.engine.records.inbox.accept(one)) == answer
+    async with open_served_bot(bot_home, fake, level=level) as running_bot:
+        assert (
+            await running_bot.wait_for_answer(await running_bot.engine.records.inbox.accept(one))
+            == answer
+        )
 
 
 async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
-    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @tool(effect="spend", doing="is buying…")
     async def buy() -> str:
@@ -219,8 +224,8 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     bought: list[int] = []
     monkeypatch.setattr(turns, "encode_json", _refusing)
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
-    async with open_served_stage(theatre, fake, [Source(buy)], level="chat") as stage:
-        assert (await stage.ask("buy it")).text == "It is not known."
+    async with open_served_bot(bot_home, fake, [Source(buy)], level="chat") as running_bot:
+        assert (await running_bot.ask("buy it")).text == "It is not known."
     told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
     assert "could not be stored" in told
     assert (bought, calls_of_model(fake)) == ([1], 2)
@@ -235,7 +240,7 @@ def _refusing(value: object) -> str:
 @every_level
 @pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
 async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing_twice(
-    theatre: BotHome,
+    bot_home: BotHome,
     fake: FakeOpenAI,
     monkeypatch: pytest.MonkeyPatch,
     level: Level,
@@ -245,8 +250,8 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     monkeypatch.setattr("core.conversation.storing.STORE_BACKOFF", Backoff(0.0))
     refused, enough = 0, asyncio.Event()
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
-    async with open_served_stage(theatre, fake, [Source(look)], level=level) as stage:
-        journal = stage.engine.records.journal
+    async with open_served_bot(bot_home, fake, [Source(look)], level=level) as running_bot:
+        journal = running_bot.engine.records.journal
         name = "record_round" if calls else "record_answer"
         write = getattr(journal, name)
 
@@ -260,7 +265,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
             await write(*given)
 
         monkeypatch.setattr(journal, name, away)
-        answer = await stage.ask("hello")
+        answer = await running_bot.ask("hello")
         assert answer.status == "done"
     assert refused == 20
     assert calls_of_model(fake) == (2 if calls else 1)
@@ -269,25 +274,25 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
 @every_level
 @pytest.mark.parametrize("what", ["long_ids", "deep_event", "many_parts"])
 async def test_what_no_index_or_reader_takes_ends_the_turn(
-    theatre: BotHome, fake: FakeOpenAI, level: Level, what: str
+    bot_home: BotHome, fake: FakeOpenAI, level: Level, what: str
 ) -> None:
     fake.hostile = hostile.streams(getattr(hostile, what))
-    async with open_served_stage(
-        theatre, fake, allowed=ALLOWED, prices=PRICES, level=level
-    ) as stage:
-        answer = await stage.ask("hello")
+    async with open_served_bot(
+        bot_home, fake, allowed=ALLOWED, prices=PRICES, level=level
+    ) as running_bot:
+        answer = await running_bot.ask("hello")
         assert "The model's server sent more than the limit (" in answer.text
-        tokens, _, held = await read_budget(stage)
+        tokens, _, held = await read_budget(running_bot)
         assert (tokens > MAX_OUTPUT_TOKENS, held) == (True, 0), "it counts as what was reserved"
         assert calls_of_model(fake) == 1
         fake.hostile = None
         fake.say("Well again.")
-        assert (await stage.ask("again")).text == "Well again."
+        assert (await running_bot.ask("again")).text == "Well again."
 
 
 @pytest.mark.parametrize("levels", [90, 150, 210, 300, 900])
 async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
-    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, levels: int
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, levels: int
 ) -> None:
     """Some of it could be written and never be read again."""
     whole, deep = events.output_of, json.loads("[" * levels + "]" * levels)
@@ -298,15 +303,15 @@ async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
 
     monkeypatch.setattr("tests.fakes.openai.responses.output_of", deepen_reasoning)
     fake.say(Script(text="Hello", reasoning=True), "Well again.")
-    async with open_served_stage(theatre, fake, level="responses") as stage:
-        answer = await stage.ask("hello")
+    async with open_served_bot(bot_home, fake, level="responses") as running_bot:
+        answer = await running_bot.ask("hello")
         assert (answer.text == "Hello") == (levels < 100)
-        assert (await stage.ask("again")).text == "Well again."
+        assert (await running_bot.ask("again")).text == "Well again."
     assert calls_of_model(fake) == 2
 
 
 async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
-    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its failures count as attempts, and the model is asked once."""
     monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(0.0))
@@ -320,21 +325,21 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
         return await prepare(self, run, answer)
 
     monkeypatch.setattr(ConversationManager, "_disarm_and_split", breaks)
-    async with open_served_stage(theatre, fake, level="chat") as stage:
-        one, receipt = await stage.send("poison")
-        answer = await stage.wait_for_answer(receipt)
+    async with open_served_bot(bot_home, fake, level="chat") as running_bot:
+        one, receipt = await running_bot.send("poison")
+        answer = await running_bot.wait_for_answer(receipt)
         assert (answer.status, answer.code, tried) == ("failed", "internal", MAX_PREPARE_ATTEMPTS)
         fake.say("Well again.")
-        assert (await stage.ask("again")).text == "Well again."
-    assert theatre.recorder.visible(one.event_key) == list(answer.parts)
+        assert (await running_bot.ask("again")).text == "Well again."
+    assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
     assert calls_of_model(fake) == 2
 
 
 async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
-    theatre: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_served_stage(theatre, fake, level="chat") as stage:
-        journal = stage.engine.records.journal
+    async with open_served_bot(bot_home, fake, level="chat") as running_bot:
+        journal = running_bot.engine.records.journal
         answered = journal.record_answer
 
         async def refuse(turn: Turn, *given: Any) -> None:
@@ -343,8 +348,8 @@ async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
             await answered(turn, *given)
 
         monkeypatch.setattr(journal, "record_answer", refuse)
-        _, receipt = await stage.send("poison")
-        await stage.wait_for_answer(receipt)
+        _, receipt = await running_bot.send("poison")
+        await running_bot.wait_for_answer(receipt)
         fake.say("Well again.")
-        assert (await stage.ask("again")).text == "Well again."
+        assert (await running_bot.ask("again")).text == "Well again."
     assert calls_of_model(fake) == 2

@@ -82,11 +82,11 @@ class SimcordSetup:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[SimcordSetup]:
+async def setup(tmp_path: Path) -> AsyncIterator[SimcordSetup]:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
-    stage = SimcordSetup(database)
-    running = asyncio.create_task(stage.inbox.run(stage.turn))
-    yield stage
+    setup = SimcordSetup(database)
+    running = asyncio.create_task(setup.inbox.run(setup.turn))
+    yield setup
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await database.close()
@@ -96,42 +96,42 @@ def bot_messages(env: simcord.Env, channel: Any) -> list[str]:
     return [message.content for message in channel.history() if message.author == env.bot.user]
 
 
-async def test_a_direct_message_is_answered(stage: SimcordSetup) -> None:
-    async with simcord.run(await stage.client()) as env:
+async def test_a_direct_message_is_answered(setup: SimcordSetup) -> None:
+    async with simcord.run(await setup.client()) as env:
         ana = env.create_user("ana")
         await ana.send_dm("hello")
         assert bot_messages(env, ana.dm_channel) == ["You said: hello"]
 
 
 async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(
-    stage: SimcordSetup,
+    setup: SimcordSetup,
 ) -> None:
-    async with simcord.run(await stage.client()) as env:
+    async with simcord.run(await setup.client()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
         ana = guild.add_member(env.create_user("ana"))
         await ana.send(channel, "just among us")
         await ana.send(channel, f"{at(env)} how many bolts?")
-        assert stage.heard == ["how many bolts?"]
+        assert setup.heard == ["how many bolts?"]
         (thread,) = guild_threads(env)
         assert thread.name == "how many bolts?"
 
 
-async def test_a_reply_that_mentions_ponte_is_answered(stage: SimcordSetup) -> None:
-    async with simcord.run(await stage.client(threads=False)) as env:
+async def test_a_reply_that_mentions_ponte_is_answered(setup: SimcordSetup) -> None:
+    async with simcord.run(await setup.client(threads=False)) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
         ana = guild.add_member(env.create_user("ana"))
         await ana.send(channel, f"{at(env)} bolts?")
         answer = channel.last_message
         await ana.send(channel, f"{at(env)} and nuts?", reply_to=answer)
-        assert stage.heard == ["bolts?", "and nuts?"]
+        assert setup.heard == ["bolts?", "and nuts?"]
 
 
 async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(
-    stage: SimcordSetup,
+    setup: SimcordSetup,
 ) -> None:
-    client = await stage.client(threads=False)
+    client = await setup.client(threads=False)
     async with simcord.run(client, approved_intents=discord.Intents.default()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
@@ -139,16 +139,16 @@ async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(
         bob = guild.add_member(env.create_user("bob"))
         late = await bob.send(channel, "the bolts are late", attachments=[("plot.png", b"png")])
         await ana.send(channel, f"{at(env)} is that so?", reply_to=late)
-        assert stage.around == []
+        assert setup.around == []
         assert "Apps → Ask Ponte" in bot_messages(env, channel)[-1]
         opened = await ana.context_menu(channel, "Ask Ponte", late)
         quoted = "the bolts are late\n[with the files plot.png]"
         await ana.submit_modal(opened, {"prompt": "why?", "quote": quoted})
-        assert (stage.around, stage.files) == ([quoted], ["plot.png"])
+        assert (setup.around, setup.files) == ([quoted], ["plot.png"])
 
 
-async def test_with_the_intent_a_reply_and_a_thread_are_read(stage: SimcordSetup) -> None:
-    client = await stage.client(threads=False, message_content=True)
+async def test_with_the_intent_a_reply_and_a_thread_are_read(setup: SimcordSetup) -> None:
+    client = await setup.client(threads=False, message_content=True)
     async with simcord.run(client) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
@@ -156,13 +156,13 @@ async def test_with_the_intent_a_reply_and_a_thread_are_read(stage: SimcordSetup
         bob = guild.add_member(env.create_user("bob"))
         late = await bob.send(channel, "the bolts are late", attachments=[("plot.png", b"png")])
         await ana.send(channel, f"{at(env)} is that so?", reply_to=late)
-        assert stage.around == ["the bolts are late\n[with the files plot.png]"]
-        assert stage.files == ["plot.png"]
+        assert setup.around == ["the bolts are late\n[with the files plot.png]"]
+        assert setup.files == ["plot.png"]
         assert bot_messages(env, channel) == ["You said: is that so?"]
 
 
-async def test_the_slash_command_ask_is_answered(stage: SimcordSetup) -> None:
-    async with simcord.run(await stage.client()) as env:
+async def test_the_slash_command_ask_is_answered(setup: SimcordSetup) -> None:
+    async with simcord.run(await setup.client()) as env:
         ana = env.create_user("ana")
         result = await ana.slash("ask", prompt="hello")
         assert result.acknowledged
@@ -170,33 +170,33 @@ async def test_the_slash_command_ask_is_answered(stage: SimcordSetup) -> None:
         assert result.response.content == "You said: hello"
 
 
-async def test_a_card_is_decided_after_a_restart(stage: SimcordSetup) -> None:
-    async with simcord.run(await stage.client()) as env:
+async def test_a_card_is_decided_after_a_restart(setup: SimcordSetup) -> None:
+    async with simcord.run(await setup.client()) as env:
         ana = env.create_user("ana")
         await ana.send_dm("change them")
         message = ana.dm_channel.last_message
-        await env.restart_bot(await stage.client())
+        await env.restart_bot(await setup.client())
         result = await ana.click(message, label="Approve")
         assert result.acknowledged
-        assert stage.heard == ["change them", "approve abcde2"]
+        assert setup.heard == ["change them", "approve abcde2"]
         redrawn = ana.dm_channel.last_message
         assert redrawn is not None
         assert redrawn.embeds[0].title == "Changed 2 customers"
 
 
-async def test_a_long_answer_comes_in_parts_that_discord_takes(stage: SimcordSetup) -> None:
-    async with simcord.run(await stage.client()) as env:
+async def test_a_long_answer_comes_in_parts_that_discord_takes(setup: SimcordSetup) -> None:
+    async with simcord.run(await setup.client()) as env:
         ana = env.create_user("ana")
         await ana.send_dm("\n\n".join("x" * 640 for _ in range(3)))
         parts = bot_messages(env, ana.dm_channel)
         assert [len(part) <= 2000 for part in parts] == [True]
-        stage.long = "\n\n".join("y" * 1500 for _ in range(3))
+        setup.long = "\n\n".join("y" * 1500 for _ in range(3))
         await ana.send_dm("tell me")
         assert [part[:2] for part in bot_messages(env, ana.dm_channel)[1:]] == ["yy", "yy", "yy"]
 
 
-async def test_a_modal_is_filled_in(stage: SimcordSetup) -> None:
-    async with simcord.run(await stage.client()) as env:
+async def test_a_modal_is_filled_in(setup: SimcordSetup) -> None:
+    async with simcord.run(await setup.client()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
         ana = guild.add_member(env.create_user("ana"))
@@ -207,8 +207,8 @@ async def test_a_modal_is_filled_in(stage: SimcordSetup) -> None:
         assert result.response.content == "You said: several\nlines"
 
 
-async def test_the_message_menu(stage: SimcordSetup) -> None:
-    async with simcord.run(await stage.client()) as env:
+async def test_the_message_menu(setup: SimcordSetup) -> None:
+    async with simcord.run(await setup.client()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
         ana = guild.add_member(env.create_user("ana"))
@@ -216,25 +216,25 @@ async def test_the_message_menu(stage: SimcordSetup) -> None:
         late = await bob.send(channel, "the bolts are late")
         opened = await ana.context_menu(channel, "Ask Ponte", late)
         await ana.submit_modal(opened, {"prompt": "why?", "quote": "the bolts are late"})
-        (row,) = stage.inbox.rows.values()
+        (row,) = setup.inbox.rows.values()
         assert [quote.text for quote in row.message.context] == ["the bolts are late"]
 
 
-async def test_autocomplete_is_answered(stage: SimcordSetup) -> None:
-    async with simcord.run(await stage.client()) as env:
+async def test_autocomplete_is_answered(setup: SimcordSetup) -> None:
+    async with simcord.run(await setup.client()) as env:
         ana = env.create_user("ana")
         assert await ana.autocomplete("quick-command", "slug", "su") == []
 
 
-async def test_an_edit_and_a_deletion(stage: SimcordSetup) -> None:
-    async with simcord.run(await stage.client()) as env:
+async def test_an_edit_and_a_deletion(setup: SimcordSetup) -> None:
+    async with simcord.run(await setup.client()) as env:
         ana = env.create_user("ana")
         message = await ana.send_dm("hello")
         await ana.edit(message, "hello again")
-        (row,) = stage.inbox.rows.values()
+        (row,) = setup.inbox.rows.values()
         assert row.message.text == "hello again"
         await ana.delete(message)
-        assert not stage.inbox.rows[row.seq].message.text
+        assert not setup.inbox.rows[row.seq].message.text
 
 
 def at(env: simcord.Env) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -27,7 +27,7 @@ class Team:
     """Ana asks on a server; Cleo, who approves, is elsewhere on it. A role approves as well."""
 
     discord: FakeDiscord
-    house: DiscordPonte
+    ponte: DiscordPonte
     table: MemoryTable
     clock: Clock
     ana: DiscordPerson
@@ -50,13 +50,13 @@ class Team:
         return self.cards(self.cleo.dm)[0]
 
     async def restart(self) -> None:
-        await self.house.close()
-        await self.house.open()
+        await self.ponte.close()
+        await self.ponte.open()
 
 
 @pytest.fixture
 async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
-    house = DiscordPonte(discord, tmp_path)
+    ponte = DiscordPonte(discord, tmp_path)
     table, clock = MemoryTable({"1": {"Name": "Ada"}}), Clock(time.time())
     ana, cleo = discord.user("Ana"), discord.user("Cleo")
     guild = discord.guild("Bolts", ana)
@@ -64,15 +64,15 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
     guild.roles[role] = "finance"
     channel = discord.text_channel(guild, "general")
     names = frozenset({f"discord:{cleo.id}", f"discord:{role}"})
-    house.policy = allow_list(frozenset({"*"}), frozenset())
+    ponte.policy = allow_list(frozenset({"*"}), frozenset())
     rules = TableRules({"people": TableRule("ask", names)})
     chosen = make_choices(
-        house.model, [table], house.policy, [table], rules=rules, is_named=house.policy.is_named
+        ponte.model, [table], ponte.policy, [table], rules=rules, is_named=ponte.policy.is_named
     )
-    house.choices = replace(chosen, clock=clock)
-    await house.open(threads=False)
-    yield Team(discord, house, table, clock, ana, cleo, channel)
-    await house.close()
+    ponte.choices = replace(chosen, clock=clock)
+    await ponte.open(threads=False)
+    yield Team(discord, ponte, table, clock, ana, cleo, channel)
+    await ponte.close()
 
 
 def are_decided(*cards: Payload) -> bool:
@@ -120,14 +120,14 @@ async def test_who_takes_no_direct_messages_keeps_nobody_waiting(team: Team) -> 
 async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     card, copy = await team.asks(), await team.copy()
     team.clock.now += 4 * 3600 + 1
-    team.house.engine.changes.on_change()
+    team.ponte.engine.changes.on_change()
     await team.discord.wait_until(lambda: len(team.own(team.cleo.dm)) == 2)
     reminder = team.own(team.cleo.dm)[1]
     assert "` is waiting for approval:" in reminder["content"]
     assert reminder["message_reference"]["message_id"] == copy["id"]
     await team.restart()
     team.clock.now += PROPOSAL_LIFETIME_SECONDS
-    team.house.engine.changes.on_change()
+    team.ponte.engine.changes.on_change()
     await team.discord.wait_until(lambda: are_decided(card, copy))
     await team.discord.wait_until(
         lambda: any(

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from core.domain.messages import Answer
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import bot
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import make_message
 from tests.fakes.memory_table import MemoryTable
 
@@ -43,24 +43,30 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("locale", EXPECTED)
-async def test_a_conversation_in_each_language(theatre: BotHome, locale: str) -> None:
+async def test_a_conversation_in_each_language(bot_home: BotHome, locale: str) -> None:
     help, status, usage, approve, forget = COMMANDS[locale]
     hello, connected, title, asked, done, used, missing, forgotten = EXPECTED[locale]
 
-    async def ask_in_language(stage: RunningBot, text: str) -> Answer:
-        return await stage.ask_message(replace(make_message(text, f"k-{text[:40]}"), locale=locale))
+    async def ask_in_language(running_bot: RunningBot, text: str) -> Answer:
+        return await running_bot.ask_message(
+            replace(make_message(text, f"k-{text[:40]}"), locale=locale)
+        )
 
-    async with bot(theatre, MemoryTable()) as stage:
-        assert (await ask_in_language(stage, help)).text.startswith(hello)
-        assert (await ask_in_language(stage, status)).text.startswith(connected)
-        proposed = await ask_in_language(stage, 'call table_create {"rows": [{"Name": "Ada"}]}')
+    async with bot(bot_home, MemoryTable()) as running_bot:
+        assert (await ask_in_language(running_bot, help)).text.startswith(hello)
+        assert (await ask_in_language(running_bot, status)).text.startswith(connected)
+        proposed = await ask_in_language(
+            running_bot, 'call table_create {"rows": [{"Name": "Ada"}]}'
+        )
         card = proposed.cards[0]
         assert (card.title, card.text.startswith(asked)) == (title, True)
-        assert (await ask_in_language(stage, f"{approve} {card.id}")).text.startswith(done)
-        assert (await ask_in_language(stage, usage)).text.startswith(used)
-        assert (await ask_in_language(stage, f"{approve} zzzzz2")).text == missing
-        assert (await ask_in_language(stage, forget)).text.startswith(forgotten)
-        again = await stage.ask_message(replace(make_message("forget yes", "k-again"), locale="en"))
+        assert (await ask_in_language(running_bot, f"{approve} {card.id}")).text.startswith(done)
+        assert (await ask_in_language(running_bot, usage)).text.startswith(used)
+        assert (await ask_in_language(running_bot, f"{approve} zzzzz2")).text == missing
+        assert (await ask_in_language(running_bot, forget)).text.startswith(forgotten)
+        again = await running_bot.ask_message(
+            replace(make_message("forget yes", "k-again"), locale="en")
+        )
         assert again.text.startswith("Deleted this conversation (1 message)."), (
             "the first one deleted the rest"
         )

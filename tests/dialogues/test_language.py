@@ -11,7 +11,7 @@ import pytest
 from core.conversation.manager import Profile
 from core.domain.messages import Message
 from core.text import i18n
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
 
 
 class Tagged(gettext.NullTranslations):
@@ -31,20 +31,20 @@ def _tag_translations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(i18n, "catalogue", Tagged)
 
 
-async def test_commands_errors_and_stops_are_in_the_asker_s_language(theatre: BotHome) -> None:
+async def test_commands_errors_and_stops_are_in_the_asker_s_language(bot_home: BotHome) -> None:
     """The platform tells it when the turn starts; where it does not, the operator's setting is."""
 
     async def look_up(message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         told = "pt_BR" if message.author.id == "owner" else ""
         return replace(message, locale=told), ()
 
-    async with theatre.open(profile=Profile(locale="fr")) as stage:
-        assert (await stage.ask("help")).text.startswith("[fr] Ask me anything")
-        stage.engine.platforms.look_up["web"] = look_up
+    async with bot_home.open(profile=Profile(locale="fr")) as running_bot:
+        assert (await running_bot.ask("help")).text.startswith("[fr] Ask me anything")
+        running_bot.engine.platforms.look_up["web"] = look_up
         for text in ("help", "status", "usage", "new", "stop", "changes", "forget"):
-            said = (await stage.ask(text)).text
+            said = (await running_bot.ask(text)).text
             assert said.startswith("[pt-BR] "), text
             assert "[fr]" not in said
-        assert (await stage.ask("quick-command none")).text.startswith("[pt-BR] ")
-        assert (await stage.ask("approve abcde2")).text.startswith("[pt-BR] ")
-        assert (await stage.ask("```python\n1\n```")).text.startswith("[pt-BR] ")
+        assert (await running_bot.ask("quick-command none")).text.startswith("[pt-BR] ")
+        assert (await running_bot.ask("approve abcde2")).text.startswith("[pt-BR] ")
+        assert (await running_bot.ask("```python\n1\n```")).text.startswith("[pt-BR] ")

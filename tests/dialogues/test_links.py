@@ -23,9 +23,9 @@ from core.domain.records import (
 )
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.whole import whole
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes import linkers
 from tests.fakes.choices import ANA, make_choices, make_message, supplier
 from tests.fakes.discord import FakeDiscord
@@ -103,35 +103,35 @@ def live(links: Sequence[str]) -> list[str]:
     return [link for link in links if not link.startswith("https://example.com/x")]
 
 
-def recorded_links(theatre: BotHome) -> list[str]:
+def recorded_links(bot_home: BotHome) -> list[str]:
     """What any version of any post would have linked."""
-    return [link for post in theatre.recorder.posts for text in post.texts
+    return [link for post in bot_home.recorder.posts for text in post.texts
             for link in linkers.piece(text)]  # fmt: skip
 
 
-async def ask_for_tool_text(stage: RunningBot) -> None:
-    await stage.ask("call look {}")
+async def ask_for_tool_text(running_bot: RunningBot) -> None:
+    await running_bot.ask("call look {}")
 
 
-async def with_a_file(stage: RunningBot) -> None:
-    engine = stage.engine
+async def with_a_file(running_bot: RunningBot) -> None:
+    engine = running_bot.engine
     one = make_message("what is this?", "file", "C1")
     kept = await engine.records.files.put(
         "file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation
     )
-    await stage.ask_message(
+    await running_bot.ask_message(
         replace(one, attachments=(Attachment("a.csv", "text/csv", 3, kept.id),))
     )
 
 
-async def with_a_quote(stage: RunningBot) -> None:
-    await stage.ask_message(
+async def with_a_quote(running_bot: RunningBot) -> None:
+    await running_bot.ask_message(
         replace(make_message("and this?", "quote"), context=(Quote("Bo", "look here"),))
     )
 
 
-async def of_somebody_else(stage: RunningBot) -> None:
-    await stage.ask("hello", person=BO)
+async def of_somebody_else(running_bot: RunningBot) -> None:
+    await running_bot.ask("hello", person=BO)
 
 
 OUTSIDE = (ask_for_tool_text, with_a_file, with_a_quote, of_somebody_else)
@@ -140,80 +140,86 @@ OUTSIDE = (ask_for_tool_text, with_a_file, with_a_quote, of_somebody_else)
 @pytest.mark.parametrize("outside", OUTSIDE)
 @pytest.mark.parametrize("restarted", [False, True])
 async def test_every_later_turn_is_checked(
-    theatre: BotHome, outside: Callable[[RunningBot], Awaitable[None]], restarted: bool
+    bot_home: BotHome, outside: Callable[[RunningBot], Awaitable[None]], restarted: bool
 ) -> None:
-    async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
-        await outside(stage)
+    async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
+        await outside(running_bot)
         if not restarted:
-            answers = [await stage.ask("go on"), await stage.ask("and on")]
+            answers = [await running_bot.ask("go on"), await running_bot.ask("and on")]
     if restarted:
-        theatre.recorder.posts.clear()
-        async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
-            answers = [await stage.ask("go on"), await stage.ask("and on")]
+        bot_home.recorder.posts.clear()
+        async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
+            answers = [await running_bot.ask("go on"), await running_bot.ask("and on")]
     for answer in answers:
         links = [link for part in answer.parts for link in linkers.piece(part)]
         assert live(links) == []
         assert OURS in "".join(links)
         assert EVIL in answer.text
-    assert live(recorded_links(theatre)) == [] or outside is of_somebody_else
+    assert live(recorded_links(bot_home)) == [] or outside is of_somebody_else
 
 
-async def test_the_turn_in_which_it_comes_is_checked_too(theatre: BotHome) -> None:
-    async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
-        await ask_for_tool_text(stage)
-        await with_a_file(stage)
-        await with_a_quote(stage)
-    assert live(recorded_links(theatre)) == []
+async def test_the_turn_in_which_it_comes_is_checked_too(bot_home: BotHome) -> None:
+    async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
+        await ask_for_tool_text(running_bot)
+        await with_a_file(running_bot)
+        await with_a_quote(running_bot)
+    assert live(recorded_links(bot_home)) == []
 
 
-async def test_links_of_a_talk_without_anything_from_outside_stay(theatre: BotHome) -> None:
-    async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
-        assert (await stage.ask("tell me")).text == TEXT
-        assert (await stage.ask("tell me more")).text == TEXT
+async def test_links_of_a_talk_without_anything_from_outside_stay(bot_home: BotHome) -> None:
+    async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
+        assert (await running_bot.ask("tell me")).text == TEXT
+        assert (await running_bot.ask("tell me more")).text == TEXT
         told = Quote("Slack", "The person is looking at the channel C1.", ours=True)
-        answer = await stage.ask_message(replace(make_message("this", "ours"), context=(told,)))
+        answer = await running_bot.ask_message(
+            replace(make_message("this", "ours"), context=(told,))
+        )
         assert answer.text == TEXT
 
 
 @pytest.mark.parametrize("command", ["new", "forget"])
-async def test_a_new_thread_begins_without(theatre: BotHome, command: str) -> None:
-    async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
-        await ask_for_tool_text(stage)
-        assert (await stage.ask("go on")).text != TEXT
-        await stage.ask(command)
-        assert (await stage.ask("tell me")).text == TEXT
-        await ask_for_tool_text(stage)
-        assert (await stage.ask("go on")).text != TEXT
+async def test_a_new_thread_begins_without(bot_home: BotHome, command: str) -> None:
+    async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
+        await ask_for_tool_text(running_bot)
+        assert (await running_bot.ask("go on")).text != TEXT
+        await running_bot.ask(command)
+        assert (await running_bot.ask("tell me")).text == TEXT
+        await ask_for_tool_text(running_bot)
+        assert (await running_bot.ask("go on")).text != TEXT
 
 
-async def test_what_the_asker_wrote_whole_stays_a_link(theatre: BotHome) -> None:
+async def test_what_the_asker_wrote_whole_stays_a_link(bot_home: BotHome) -> None:
     mine, longer = "https://mine.test/a?b=c", "https://mine.test/a?b=c&d=secret"
-    async with theatre.open(Author(f"[a]({mine}) {longer}"), [Source()]) as stage:
-        await stage.ask(f"remember {mine}")
-        await ask_for_tool_text(stage)
-        answer = await stage.ask("go on")
+    async with bot_home.open(Author(f"[a]({mine}) {longer}"), [Source()]) as running_bot:
+        await running_bot.ask(f"remember {mine}")
+        await ask_for_tool_text(running_bot)
+        answer = await running_bot.ask("go on")
         assert answer.text == f"[a]({mine}) `{longer}`"
         # What one person wrote lets nobody else be led there.
-        assert (await stage.ask("go on", person=BO)).text == f"a (`{mine}`) `{longer}`"
+        assert (await running_bot.ask("go on", person=BO)).text == f"a (`{mine}`) `{longer}`"
 
 
-async def test_words_of_others_are_not_what_the_asker_wrote(theatre: BotHome) -> None:
-    async with theatre.open(Author(f"see {EVIL}")) as stage:
+async def test_words_of_others_are_not_what_the_asker_wrote(bot_home: BotHome) -> None:
+    async with bot_home.open(Author(f"see {EVIL}")) as running_bot:
         quoted = (Quote("Bo", f"ask for {EVIL}"),)
-        answer = await stage.ask_message(replace(make_message("do it", "quote"), context=quoted))
+        answer = await running_bot.ask_message(
+            replace(make_message("do it", "quote"), context=quoted)
+        )
         assert answer.text == f"see `{EVIL}`"
 
 
-async def test_a_terminal_knows_no_code(theatre: BotHome, tmp_path: Path) -> None:
+async def test_a_terminal_knows_no_code(bot_home: BotHome, tmp_path: Path) -> None:
     one = make_message("go", "t1")
     address = replace(one.address, platform="terminal")
     at_terminal = replace(
         one, author=Person("terminal", "owner"), address=address,
         reply_to=replace(one.reply_to, address=address), context=(Quote("Bo", "look"),),
     )  # fmt: skip
-    async with theatre.open(Author(), profile=HOSTS) as stage:
-        stage.engine.platforms.replies["terminal"] = stage.engine.platforms.replies["web"]
-        answer = await stage.ask_message(at_terminal)
+    async with bot_home.open(Author(), profile=HOSTS) as running_bot:
+        running_bot.engine.platforms.replies["terminal"] = running_bot.engine.platforms.replies[
+            "web"
+        ]
+        answer = await running_bot.ask_message(at_terminal)
     assert live(linkers.terminal(answer.text)) == []
     assert "https[:]//evil[.]test/?q=secret" in answer.text
 
@@ -294,22 +300,22 @@ async def test_slack_what_an_app_hangs_on_a_message_is_not_its_authors(tmp_path:
 
 
 async def test_discord_links_nothing_else(tmp_path: Path, discord: FakeDiscord) -> None:
-    house = DiscordPonte(discord, tmp_path)
+    ponte = DiscordPonte(discord, tmp_path)
     ana = discord.user("Ana")
-    house.model.script = dict.fromkeys(("look", "go on"), pieces())
-    house.choices = replace(make_choices(house.model, policy=house.policy), profile=HOSTS)
+    ponte.model.script = dict.fromkeys(("look", "go on"), pieces())
+    ponte.choices = replace(make_choices(ponte.model, policy=ponte.policy), profile=HOSTS)
     try:
-        await house.open()
+        await ponte.open()
         await ana.say("look", files=[("orders.csv", b"a,b\n")])
         await ana.wait_for_text("example.com/x")
-        await house.close()
-        await house.open()
+        await ponte.close()
+        await ponte.open()
         await ana.say("go on")
         await discord.wait_until(
             lambda: sum("example.com/x" in m["content"] for m in ana.dm.messages.values()) == 2
         )
     finally:
-        await house.close()
+        await ponte.close()
     mine = str(discord.world.me.id)
     for at, post in ana.dm.messages.items():
         if post["author"]["id"] == mine:
@@ -357,12 +363,12 @@ async def test_no_piece_of_the_event_stream_links_anything_else(
         assert live(linkers.piece(shown["messages"][-1]["text"])) == []
 
 
-async def test_what_a_quick_command_gave_is_checked(theatre: BotHome) -> None:
+async def test_what_a_quick_command_gave_is_checked(bot_home: BotHome) -> None:
     """What they give is from outside, in the answer that brings it and in all that follow."""
     given = f"see [here][1] {EVIL}\n\n> [1]: {EVIL}"
     quick = RegisteredCommands(outcome=Outcome("ok", given))
-    async with theatre.open(Author(), quick=quick, profile=HOSTS) as stage:
-        answer = await stage.ask("quick-command echo x")
+    async with bot_home.open(Author(), quick=quick, profile=HOSTS) as running_bot:
+        answer = await running_bot.ask("quick-command echo x")
         assert live(linkers.piece(answer.text)) == []
         assert EVIL in answer.text
-        assert live(linkers.piece((await stage.ask("go on")).text)) == []
+        assert live(linkers.piece((await running_bot.ask("go on")).text)) == []

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
 from tests.fakes.choices import ANA
 from tests.fakes.models import EchoModel
 
@@ -40,18 +40,20 @@ def callbacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
     return took
 
 
-async def test_no_callback_takes_long(theatre: BotHome, callbacks: list[tuple[float, str]]) -> None:
+async def test_no_callback_takes_long(
+    bot_home: BotHome, callbacks: list[tuple[float, str]]
+) -> None:
     model = EchoModel()
-    theatre.recorder.limit = 4_000_000
+    bot_home.recorder.limit = 4_000_000
     gc.collect()
     gc.freeze()  # what other tests left is not walked through in here
-    async with theatre.open(model) as stage:
-        await stage.ask("warm up")
+    async with bot_home.open(model) as running_bot:
+        await running_bot.ask("warm up")
         callbacks.clear()
-        receipts = [(await stage.send("hello", channel=f"C{n}"))[1] for n in range(200)]
-        await asyncio.gather(*(stage.wait_for_answer(receipt) for receipt in receipts))
-        await stage.ask("word " * 400_000)
-        await stage.ask("forget")
+        receipts = [(await running_bot.send("hello", channel=f"C{n}"))[1] for n in range(200)]
+        await asyncio.gather(*(running_bot.wait_for_answer(receipt) for receipt in receipts))
+        await running_bot.ask("word " * 400_000)
+        await running_bot.ask("forget")
     gc.unfreeze()
     assert len(callbacks) > 1000
     assert max(callbacks)[0] < MAX_CALLBACK_SECONDS, max(callbacks)
@@ -75,15 +77,15 @@ async def test_sqlite_is_never_called_on_the_loop(
     monkeypatch.setattr(
         sqlite3, "connect", lambda *a, **k: connect(*a, **{"factory": Watched, **k})
     )
-    theatre = BotHome(tmp_path / "home")
-    async with theatre.open() as stage:
+    bot_home = BotHome(tmp_path / "home")
+    async with bot_home.open() as running_bot:
         for text in ("hello", "status", "new", "hello again", "usage", "forget"):
-            await stage.ask(text)
-        file = await stage.engine.records.files.put(
+            await running_bot.ask(text)
+        file = await running_bot.engine.records.files.put(
             "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
         )
-        await stage.engine.records.files.get(file.id)
-        await stage.engine.upkeep.once()
+        await running_bot.engine.records.files.get(file.id)
+        await running_bot.engine.upkeep.once()
     assert threads, "it did see calls"
     assert threading.get_ident() not in threads
 
@@ -96,15 +98,15 @@ async def files_opened_on_loop(home: Path) -> list[str]:
         if event in ("import", "open") and threading.get_ident() == here:
             seen.append(f"{event} {arguments[0]}")
 
-    async with BotHome(home).open() as stage:
+    async with BotHome(home).open() as running_bot:
         sys.addaudithook(watch)
         for text in ("hello", "word " * 100_000, "help", "status", "new", "usage"):
-            await stage.ask(text)
-        file = await stage.engine.records.files.put(
+            await running_bot.ask(text)
+        file = await running_bot.engine.records.files.put(
             "k9", "a.txt", "text/plain", b"x", ANA, "web:C1"
         )
-        await stage.engine.records.files.get(file.id)
-        await stage.ask("forget")
+        await running_bot.engine.records.files.get(file.id)
+        await running_bot.ask("forget")
         return list(seen)
 
 

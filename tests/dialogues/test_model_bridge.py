@@ -12,8 +12,8 @@ import pytest
 from core.clients.http import HttpClient
 from core.models.served_model import Level
 from core.tools.nocodb.bridge import BridgeSource
-from tests.dialogues.openai import WITHOUT, open_served_stage
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
+from tests.dialogues.openai import WITHOUT, open_served_bot
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS
 from tests.fakes.openai import FakeOpenAI, Script
@@ -26,7 +26,7 @@ def execute(tool: str, **args: object) -> tuple[tuple[str, str], ...]:
 
 
 @levels
-async def test_the_tables_are_asked_by_function_calls(theatre: BotHome, level: Level) -> None:
+async def test_the_tables_are_asked_by_function_calls(bot_home: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
         fake.say(
             Script(calls=execute("list_bases"), match="How many customers"),
@@ -40,18 +40,18 @@ async def test_the_tables_are_asked_by_function_calls(theatre: BotHome, level: L
         )
         async with HttpClient() as http:
             source = BridgeSource(bridge.url, "", http)
-            async with open_served_stage(theatre, fake, [source]) as stage:
-                answer = await stage.ask("How many customers do we have?")
-                spent = await stage.engine.records.budget.usage_today()
+            async with open_served_bot(bot_home, fake, [source]) as running_bot:
+                answer = await running_bot.ask("How many customers do we have?")
+                spent = await running_bot.engine.records.budget.usage_today()
         assert answer.status == "done"
         assert answer.text == "Let me count them.\n\nYou have **30** customers."
         assert bridge.executed_tools == ["list_bases", "list_tables", "list_records"]
         assert spent.usage.input > 0
-        assert theatre.recorder.visible("k1") == [answer.text]
+        assert bot_home.recorder.visible("k1") == [answer.text]
 
 
 @levels
-async def test_a_bridge_that_is_down_is_told_to_the_model(theatre: BotHome, level: Level) -> None:
+async def test_a_bridge_that_is_down_is_told_to_the_model(bot_home: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
         bridge.fail(50, 500, "boom")
         fake.say(
@@ -60,20 +60,20 @@ async def test_a_bridge_that_is_down_is_told_to_the_model(theatre: BotHome, leve
         )
         async with HttpClient() as http:
             source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
-            async with open_served_stage(theatre, fake, [source]) as stage:
-                answer = await stage.ask("Which bases are there?")
+            async with open_served_bot(bot_home, fake, [source]) as running_bot:
+                answer = await running_bot.ask("Which bases are there?")
         assert answer.text == "I could not reach your tables."
 
 
 @levels
-async def test_several_calls_at_once(theatre: BotHome, level: Level) -> None:
+async def test_several_calls_at_once(bot_home: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
         both = execute("list_bases") + execute("list_tables", base_id=BASE)
         fake.say(Script(calls=both, match="Look"), Script(text="Two tables.", match='"Customers"'))
         async with (
             HttpClient() as http,
-            open_served_stage(theatre, fake, [BridgeSource(bridge.url, "", http)]) as stage,
+            open_served_bot(bot_home, fake, [BridgeSource(bridge.url, "", http)]) as running_bot,
         ):
-            assert (await stage.ask("Look around")).text == "Two tables."
-            assert (await stage.ask("thanks")).text.endswith("thanks")
+            assert (await running_bot.ask("Look around")).text == "Two tables."
+            assert (await running_bot.ask("thanks")).text.endswith("thanks")
         assert sorted(bridge.executed_tools) == ["list_bases", "list_tables"]

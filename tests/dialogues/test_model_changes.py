@@ -9,8 +9,8 @@ import pytest
 from core.domain.messages import NOTE_NAME, Item
 from core.models.model_input import drop_unanswered_turns, find_turn_starts
 from core.models.served_model import Level
-from tests.dialogues.openai import WITHOUT, open_served_stage
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
+from tests.dialogues.openai import WITHOUT, open_served_bot
 from tests.dialogues.test_model_threads import last_heard
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.openai import FakeOpenAI, Script
@@ -21,18 +21,18 @@ CALL = ("table_create", json.dumps({"rows": [{"Name": "Ada"}]}))
 
 @levels
 async def test_the_model_reads_the_decision_in_its_next_turn(
-    theatre: BotHome, level: Level
+    bot_home: BotHome, level: Level
 ) -> None:
     table = MemoryTable()
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         fake.say(Script(text="I have added her.", calls=(CALL,), match="add ada"))
-        async with open_served_stage(theatre, fake, [table], appliers=[table]) as stage:
-            asked = await stage.ask("Please add Ada")
+        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as running_bot:
+            asked = await running_bot.ask("Please add Ada")
             (card,) = asked.cards
             assert "I have added her" not in asked.text, "the card speaks, not the model"
             assert table.rows == {}
-            await stage.ask(f"approve {card.id}")
-            told = await stage.ask("Is it done?")
+            await running_bot.ask(f"approve {card.id}")
+            told = await running_bot.ask("Is it done?")
             assert told.text.endswith("Is it done?")
             heard = last_heard(fake)
             assert f"Proposed as {card.id}: nothing is changed yet." in heard
@@ -43,16 +43,18 @@ async def test_the_model_reads_the_decision_in_its_next_turn(
 
 
 @levels
-async def test_the_model_reads_the_decision_after_a_restart(theatre: BotHome, level: Level) -> None:
+async def test_the_model_reads_the_decision_after_a_restart(
+    bot_home: BotHome, level: Level
+) -> None:
     table = MemoryTable()
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         fake.say(Script(calls=(CALL,), match="add ada"))
-        async with open_served_stage(theatre, fake, [table], appliers=[table]) as stage:
-            (card,) = (await stage.ask("Please add Ada")).cards
-        async with open_served_stage(theatre, fake, [table], appliers=[table]) as stage:
-            await stage.ask(f"deny {card.id}")
-        async with open_served_stage(theatre, fake, [table], appliers=[table]) as stage:
-            await stage.ask("Is it done?")
+        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as running_bot:
+            (card,) = (await running_bot.ask("Please add Ada")).cards
+        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as running_bot:
+            await running_bot.ask(f"deny {card.id}")
+        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as running_bot:
+            await running_bot.ask("Is it done?")
             assert "Denied by Ana." in last_heard(fake)
     assert table.rows == {}
 

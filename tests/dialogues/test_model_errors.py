@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
+from tests.dialogues.openai import open_served_bot
 from tests.fakes.choices import ANA
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
@@ -27,41 +27,45 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("script", "code", "words"), REFUSALS)
-async def test_refusals_are_worded(theatre: BotHome, script: Script, code: str, words: str) -> None:
-    async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
+async def test_refusals_are_worded(
+    bot_home: BotHome, script: Script, code: str, words: str
+) -> None:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
         fake.say(script)
-        answer = await stage.ask("hello")
+        answer = await running_bot.ask("hello")
         assert (answer.status, answer.code, answer.text) == ("failed", code, words)
-        assert (await stage.ask("again")).text == "You said: again"
+        assert (await running_bot.ask("again")).text == "You said: again"
 
 
-async def test_a_silent_model_ends_the_turn_with_an_error(theatre: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_stage(theatre, fake, silence=60.0) as stage:
+async def test_a_silent_model_ends_the_turn_with_an_error(bot_home: BotHome) -> None:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake, silence=60.0) as running_bot:
         fake.say(Script(text="Hm, let me", fail="hang", on_disconnect="nothing"))
-        _, receipt = await stage.send("hello")
+        _, receipt = await running_bot.send("hello")
         await fake.wait_for_failures()
-        answering = asyncio.create_task(stage.wait_for_answer(receipt))
+        answering = asyncio.create_task(running_bot.wait_for_answer(receipt))
         await LoopClock().skip_until_done(answering, 60.0)
         answer = await answering
         assert answer.code == "model_silent"
-        assert (await stage.ask("again")).text == "You said: again"
+        assert (await running_bot.ask("again")).text == "You said: again"
 
 
-async def test_a_wrong_key_and_an_unknown_model_start_and_are_told(theatre: BotHome) -> None:
+async def test_a_wrong_key_and_an_unknown_model_start_and_are_told(bot_home: BotHome) -> None:
     async with FakeOpenAI(key="sk-right") as fake:
-        async with open_served_stage(theatre, fake, key="sk-wrong") as stage:
-            answer = await stage.ask("hello")
+        async with open_served_bot(bot_home, fake, key="sk-wrong") as running_bot:
+            answer = await running_bot.ask("hello")
             assert answer.code == "wrong_key"
             assert "OPENAI_API_KEY" in answer.text
-        async with open_served_stage(theatre, fake, key="sk-right", model="gpt-6-lunar") as stage:
-            answer = await stage.ask("hello")
+        async with open_served_bot(
+            bot_home, fake, key="sk-right", model="gpt-6-lunar"
+        ) as running_bot:
+            answer = await running_bot.ask("hello")
             assert "PONTE_MODEL; the nearest name is 'gpt-6-luna'" in answer.text
 
 
-async def test_a_person_whom_openai_refuses_reads_it_alone(theatre: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
+async def test_a_person_whom_openai_refuses_reads_it_alone(bot_home: BotHome) -> None:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
         fake.say(
             Script(status=400, code="identifier_blocked", message="This identifier is blocked.")
         )
-        answer = await stage.ask("hello", person=ANA, shared=True)
+        answer = await running_bot.ask("hello", person=ANA, shared=True)
         assert (answer.code, answer.private) == ("person_refused", True)

@@ -9,8 +9,8 @@ import pytest
 from core.domain.messages import Person
 from core.domain.records import Remote
 from core.models.served_model import Level
-from tests.dialogues.openai import WITHOUT, open_served_stage
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
+from tests.dialogues.openai import WITHOUT, open_served_bot
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import LONG_ANSWER
 
@@ -25,96 +25,96 @@ def last_heard(fake: FakeOpenAI) -> str:
 
 
 @levels
-async def test_it_remembers_also_after_a_restart(theatre: BotHome, level: Level) -> None:
+async def test_it_remembers_also_after_a_restart(bot_home: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
-        async with open_served_stage(theatre, fake) as stage:
-            await stage.ask("My name is Ana and my cat is Tobi.")
-        async with open_served_stage(theatre, fake) as stage:
-            await stage.ask("What is my cat called?")
+        async with open_served_bot(bot_home, fake) as running_bot:
+            await running_bot.ask("My name is Ana and my cat is Tobi.")
+        async with open_served_bot(bot_home, fake) as running_bot:
+            await running_bot.ask("What is my cat called?")
             assert "Tobi" in last_heard(fake)
-            record = (await stage.engine.records.journal.list_threads())[0]
-            kept = await stage.engine.records.threads.get(record.conversation)
+            record = (await running_bot.engine.records.journal.list_threads())[0]
+            kept = await running_bot.engine.records.threads.get(record.conversation)
             assert kept is not None
             assert kept.level == level
         assert len(fake.conversations) == (level == "conversations")
 
 
 @levels
-async def test_two_messages_at_once_are_answered_in_order(theatre: BotHome, level: Level) -> None:
+async def test_two_messages_at_once_are_answered_in_order(bot_home: BotHome, level: Level) -> None:
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
-        async with open_served_stage(theatre, fake) as stage:
-            _, first = await stage.send("one")
-            _, second = await stage.send("two")
+        async with open_served_bot(bot_home, fake) as running_bot:
+            _, first = await running_bot.send("one")
+            _, second = await running_bot.send("two")
             answers = await asyncio.gather(
-                stage.wait_for_answer(second), stage.wait_for_answer(first)
+                running_bot.wait_for_answer(second), running_bot.wait_for_answer(first)
             )
         assert [answer.text.split()[-1] for answer in answers] == ["two", "one"]
         assert fake.most == 1, "never two answers at once in one conversation"
         assert not [error for kind, error in fake.emitted if kind == "error" and error["code"]]
 
 
-async def test_a_conversation_deleted_by_hand(theatre: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
-        await stage.ask("My cat is Tobi.")
+async def test_a_conversation_deleted_by_hand(bot_home: BotHome) -> None:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
+        await running_bot.ask("My cat is Tobi.")
         fake.conversations.clear()
-        answer = await stage.ask("What is my cat called?")
+        answer = await running_bot.ask("What is my cat called?")
         assert answer.text == "You said: What is my cat called?"
         assert "Tobi" in last_heard(fake)
 
 
-async def test_stop_in_mid_stream_and_the_next_message_at_once(theatre: BotHome) -> None:
+async def test_stop_in_mid_stream_and_the_next_message_at_once(bot_home: BotHome) -> None:
     """The next answer does not wait for the old stream; its conversation is a new one."""
-    async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
         fake.say(Script(text=LONG_ANSWER, fail="hang", after=4, match="long"))
-        _, receipt = await stage.send("Tell me something long.")
+        _, receipt = await running_bot.send("Tell me something long.")
         await fake.wait_for_failures()
-        await stage.ask("stop")
-        stopped = await stage.wait_for_answer(receipt)
+        await running_bot.ask("stop")
+        stopped = await running_bot.wait_for_answer(receipt)
         assert stopped.status == "stopped"
-        assert (await stage.ask("thanks")).text == "You said: thanks"
+        assert (await running_bot.ask("thanks")).text == "You said: thanks"
         assert fake.running == 1
         assert len(fake.conversations) == 2
         fake.release.set()
         await fake.wait_until(lambda: fake.running == 0)
-        assert (await stage.ask("and now?")).text == "You said: and now?"
+        assert (await running_bot.ask("and now?")).text == "You said: and now?"
         assert len(fake.conversations) == 2
 
 
-async def test_forget_erases_what_the_server_has(theatre: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
-        await stage.ask("My cat is Tobi.")
+async def test_forget_erases_what_the_server_has(bot_home: BotHome) -> None:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
+        await running_bot.ask("My cat is Tobi.")
         fake.locked[next(iter(fake.conversations))] = 5
-        await stage.ask("What is my cat called?")
+        await running_bot.ask("What is my cat called?")
         assert len(fake.conversations) == 2, "the first was given up"
-        await stage.ask("forget")
-        await stage.engine.upkeep.once()
+        await running_bot.ask("forget")
+        await running_bot.engine.upkeep.once()
         assert fake.conversations == {}
         assert fake.orphans == []
         assert fake.responses == {}
 
 
-async def test_forget_in_mid_stream_erases_what_comes_late(theatre: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
+async def test_forget_in_mid_stream_erases_what_comes_late(bot_home: BotHome) -> None:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
         fake.say(Script(text=LONG_ANSWER, fail="hang", match="cat"))
-        await stage.send("My cat is Tobi.")
+        await running_bot.send("My cat is Tobi.")
         await fake.wait_for_failures()
-        await stage.ask("forget")
-        erasing = asyncio.create_task(stage.engine.upkeep.once())
+        await running_bot.ask("forget")
+        erasing = asyncio.create_task(running_bot.engine.upkeep.once())
         fake.release.set()
         await erasing
-        await stage.engine.upkeep.once()
+        await running_bot.engine.upkeep.once()
         assert fake.conversations == {}
         assert fake.orphans == []
         assert fake.responses == {}
 
 
-async def test_each_person_is_a_pseudonym_and_named_in_company(theatre: BotHome) -> None:
+async def test_each_person_is_a_pseudonym_and_named_in_company(bot_home: BotHome) -> None:
     async with (
         FakeOpenAI(without={"conversations"}) as fake,
-        open_served_stage(theatre, fake) as stage,
+        open_served_bot(bot_home, fake) as running_bot,
     ):
-        await stage.ask("hello", shared=True)
-        await stage.ask("hello too", shared=True, person=BO)
+        await running_bot.ask("hello", shared=True)
+        await running_bot.ask("hello too", shared=True, person=BO)
         heard = str(fake.request_bodies("/responses")[-1]["input"])
         assert "Bo: hello too" in heard
         assert "The asker is 'Bo'" in heard
@@ -123,43 +123,43 @@ async def test_each_person_is_a_pseudonym_and_named_in_company(theatre: BotHome)
 
 
 @levels
-async def test_a_server_that_loses_its_apis_in_mid_thread(theatre: BotHome, level: Level) -> None:
+async def test_a_server_that_loses_its_apis_in_mid_thread(bot_home: BotHome, level: Level) -> None:
     """First without conversations, then without responses: the thread goes on."""
-    async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
-        await stage.ask("My cat is Tobi.")
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
+        await running_bot.ask("My cat is Tobi.")
         fake.without = WITHOUT[level]
-        answer = await stage.ask("What is my cat called?")
+        answer = await running_bot.ask("What is my cat called?")
         assert answer.text.endswith("What is my cat called?")
         assert "Tobi" in last_heard(fake)
 
 
-async def test_a_cut_answer_says_so(theatre: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
+async def test_a_cut_answer_says_so(bot_home: BotHome) -> None:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
         fake.say(Script(text="The first half", incomplete="max_output_tokens"))
-        answer = await stage.ask("Tell me all.")
+        answer = await running_bot.ask("Tell me all.")
         assert answer.text.startswith("The first half\n\n_The answer stops here")
 
 
-async def test_a_broken_stream_leaves_no_half_sentence(theatre: BotHome) -> None:
+async def test_a_broken_stream_leaves_no_half_sentence(bot_home: BotHome) -> None:
     async with (
         FakeOpenAI(without={"conversations"}) as fake,
-        open_served_stage(theatre, fake) as stage,
+        open_served_bot(bot_home, fake) as running_bot,
     ):
         fake.say(Script(text="Half of an ans", fail="drop"), LONG_ANSWER)
-        await stage.ask("Tell me.")
-        assert theatre.recorder.visible("k1") == [LONG_ANSWER]
+        await running_bot.ask("Tell me.")
+        assert bot_home.recorder.visible("k1") == [LONG_ANSWER]
 
 
-async def test_the_response_and_the_conversation_are_on_the_list(theatre: BotHome) -> None:
-    async with FakeOpenAI() as fake, open_served_stage(theatre, fake) as stage:
-        await stage.ask("hello")
+async def test_the_response_and_the_conversation_are_on_the_list(bot_home: BotHome) -> None:
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
+        await running_bot.ask("hello")
         kept = {
             *(Remote("conversation", id) for id in fake.conversations),
             *(Remote("response", id) for id in fake.responses),
         }
         fake.ill = 503
-        await stage.ask("forget")
-        assert set(await stage.engine.records.journal.list_remotes_to_erase()) == kept
+        await running_bot.ask("forget")
+        assert set(await running_bot.engine.records.journal.list_remotes_to_erase()) == kept
         fake.ill = 0
-        await stage.engine.upkeep.once()
-        assert await stage.engine.records.journal.list_remotes_to_erase() == []
+        await running_bot.engine.upkeep.once()
+        assert await running_bot.engine.records.journal.list_remotes_to_erase() == []

@@ -8,7 +8,7 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 
@@ -22,15 +22,15 @@ from tests.fakes.nocodb.server import FakeNocoDB
     ],
 )
 async def test_an_approved_one_row_write_makes_four_calls(
-    theatre: BotHome, tool: str, arguments: dict[str, object], method: str
+    bot_home: BotHome, tool: str, arguments: dict[str, object], method: str
 ) -> None:
     """The description, the rows, the write, the rows again. It made six: three descriptions."""
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        async with theatre.open(sources=[source], appliers=[source.rows]) as stage:
+        async with bot_home.open(sources=[source], appliers=[source.rows]) as running_bot:
             asked = json.dumps({"table": "Readings", **arguments})
-            (card,) = (await stage.ask(f"call nocodb_{tool} {asked}")).cards
+            (card,) = (await running_bot.ask(f"call nocodb_{tool} {asked}")).cards
             nocodb.calls.clear()
-            assert "Done." in (await stage.ask(f"approve {card.id}")).text
+            assert "Done." in (await running_bot.ask(f"approve {card.id}")).text
             calls = [(call.method, "/meta/" in call.path) for call in nocodb.calls]
     assert calls == [("GET", True), ("GET", False), (method, False), ("GET", False)]

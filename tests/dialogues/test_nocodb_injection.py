@@ -17,8 +17,8 @@ from core.clients.http import HttpClient
 from core.domain.messages import Answer
 from core.models.served_model import Level
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.openai import WITHOUT, open_served_stage
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.openai import WITHOUT, open_served_bot
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeTable, Json
@@ -35,7 +35,7 @@ ALL = list(range(1, 31))
 
 @dataclass
 class ToolContext:
-    stage: RunningBot
+    running_bot: RunningBot
     nocodb: FakeNocoDB
     openai: FakeOpenAI
 
@@ -61,24 +61,26 @@ class ToolContext:
         )
 
     async def ask_for_rows(self) -> Answer:
-        return await self.stage.ask("Who is new?")
+        return await self.running_bot.ask("Who is new?")
 
 
 @asynccontextmanager
-async def ctx(theatre: BotHome, level: Level) -> AsyncIterator[ToolContext]:
+async def ctx(bot_home: BotHome, level: Level) -> AsyncIterator[ToolContext]:
     async with (
         FakeOpenAI(without=WITHOUT[level]) as openai, FakeNocoDB() as nocodb, HttpClient() as http,
     ):  # fmt: skip
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        async with open_served_stage(theatre, openai, [source], appliers=[source.rows]) as stage:
-            made = ToolContext(stage, nocodb, openai)
+        async with open_served_bot(
+            bot_home, openai, [source], appliers=[source.rows]
+        ) as running_bot:
+            made = ToolContext(running_bot, nocodb, openai)
             made.customers.update(7, {"Name": ORDER})
             yield made
 
 
 @levels
-async def test_what_a_row_says_changes_nothing(theatre: BotHome, level: Level) -> None:
-    async with ctx(theatre, level) as one:
+async def test_what_a_row_says_changes_nothing(bot_home: BotHome, level: Level) -> None:
+    async with ctx(bot_home, level) as one:
         before = one.rows
         one.obeys(("nocodb_delete", {"table": "Customers", "ids": ALL, "filters": [],
                                      "match": "all"}))  # fmt: skip
@@ -93,15 +95,15 @@ async def test_what_a_row_says_changes_nothing(theatre: BotHome, level: Level) -
         assert [row["after"] for row in card.rows] == [None] * 5
         assert "cat" not in answer.text
         assert answer.text.endswith(f"- `{card.id}` Delete 30 rows in Customers")
-        told = await one.stage.ask(f"deny {card.id}")
+        told = await one.running_bot.ask(f"deny {card.id}")
         assert told.text == "Denied by Ana."
         assert (one.rows, one.nocodb.write_calls) == (before, [])
 
 
 @levels
-async def test_orders_in_a_cell_stay_cell_text_on_a_card(theatre: BotHome, level: Level) -> None:
+async def test_orders_in_a_cell_stay_cell_text_on_a_card(bot_home: BotHome, level: Level) -> None:
     """Its words stand there as a cell's, and nowhere else."""
-    async with ctx(theatre, level) as one:
+    async with ctx(bot_home, level) as one:
         one.obeys(("nocodb_update", {"table": "Customers",
                                      "changes": [{"id": 7, "fields": {"Value": 0}}]}))  # fmt: skip
         answer = await one.ask_for_rows()
@@ -126,9 +128,9 @@ async def test_orders_in_a_cell_stay_cell_text_on_a_card(theatre: BotHome, level
     ],
 )  # fmt: skip
 async def test_everything_at_once_is_not_even_proposed(
-    theatre: BotHome, call: tuple[str, dict[str, Any]]
+    bot_home: BotHome, call: tuple[str, dict[str, Any]]
 ) -> None:
-    async with ctx(theatre, "responses") as one:
+    async with ctx(bot_home, "responses") as one:
         before = one.rows
         one.obeys(call)
         one.openai.say(Script(text="I could not.", match="error"))

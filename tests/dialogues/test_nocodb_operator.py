@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from core.clients.http import HttpClient
 from core.domain.messages import Answer
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -29,22 +29,24 @@ class Revoking(FakeNocoDB):
 
 
 @asynccontextmanager
-async def open_stage(theatre: BotHome, nocodb: FakeNocoDB) -> AsyncIterator[RunningBot]:
+async def open_bot(bot_home: BotHome, nocodb: FakeNocoDB) -> AsyncIterator[RunningBot]:
     async with nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        async with theatre.open(EchoModel(), [source], appliers=[source.rows]) as stage:
-            yield stage
+        async with bot_home.open(EchoModel(), [source], appliers=[source.rows]) as running_bot:
+            yield running_bot
 
 
-async def calls(stage: RunningBot, tool: str, **arguments: Any) -> Answer:
-    return await stage.ask(f"call nocodb_{tool} {json.dumps({'table': 'Customers', **arguments})}")
+async def calls(running_bot: RunningBot, tool: str, **arguments: Any) -> Answer:
+    return await running_bot.ask(
+        f"call nocodb_{tool} {json.dumps({'table': 'Customers', **arguments})}"
+    )
 
 
-async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: BotHome) -> None:
+async def test_a_token_that_is_taken_away_while_a_change_is_applied(bot_home: BotHome) -> None:
     changes = [{"id": n, "fields": {"Name": "New"}} for n in range(1, 13)]
-    async with open_stage(theatre, Revoking()) as stage:
-        (card,) = (await calls(stage, "update", changes=changes)).cards
-        told = (await stage.ask(f"approve {card.id}")).text
+    async with open_bot(bot_home, Revoking()) as running_bot:
+        (card,) = (await calls(running_bot, "update", changes=changes)).cards
+        told = (await running_bot.ask(f"approve {card.id}")).text
         assert "Partly done: 10 of 12 rows." in told
         assert "Saved, but could not be verified: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in told
         assert (
@@ -53,17 +55,19 @@ async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: Bot
         )
 
 
-async def test_the_log_tells_what_happened_and_nothing_of_the_rows(theatre: BotHome) -> None:
+async def test_the_log_tells_what_happened_and_nothing_of_the_rows(bot_home: BotHome) -> None:
     with capture_logs() as lines:
-        async with open_stage(theatre, nocodb := FakeNocoDB()) as stage:
-            await calls(stage, "query", filters=[{"field": "Nmae", "op": "eq", "value": "Bea X"}])
-            (card,) = (await calls(stage, "update", filters=[
+        async with open_bot(bot_home, nocodb := FakeNocoDB()) as running_bot:
+            await calls(
+                running_bot, "query", filters=[{"field": "Nmae", "op": "eq", "value": "Bea X"}]
+            )
+            (card,) = (await calls(running_bot, "update", filters=[
                 {"field": "Name", "op": "contains", "value": "omer 0"}], set={"Name": "Ann Y"},
             )).cards  # fmt: skip
             nocodb.drop("after", 1)
-            await stage.ask(f"approve {card.id}")
-            await stage.ask(f"undo {card.id}")
-            await calls(stage, "wish")
+            await running_bot.ask(f"approve {card.id}")
+            await running_bot.ask(f"undo {card.id}")
+            await calls(running_bot, "wish")
     log = [json.dumps(line, default=str) for line in lines]
     for secret in ("Bea X", "Ann Y", "Customer 0", "c01@example", filled.EDITOR, "nocodb_wish"):
         assert not [line for line in log if secret in line]

@@ -19,7 +19,7 @@ from core.domain.messages import Answer
 from core.models.demo_model import DemoModel
 from core.ports.tools import Model
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.choices import make_message
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
@@ -33,11 +33,11 @@ SOURCE = re.compile(
 
 
 @asynccontextmanager
-async def open_stage(theatre: BotHome, model: Model) -> AsyncIterator[RunningBot]:
+async def open_bot(bot_home: BotHome, model: Model) -> AsyncIterator[RunningBot]:
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        async with theatre.open(model, [source]) as stage:
-            yield stage
+        async with bot_home.open(model, [source]) as running_bot:
+            yield running_bot
 
 
 def source(answer: Answer) -> tuple[str, str, str]:
@@ -46,18 +46,18 @@ def source(answer: Answer) -> tuple[str, str, str]:
     return found["what"], found["shown"], found["total"]
 
 
-async def test_some_of_a_table_and_where_it_is_from(theatre: BotHome) -> None:
-    async with open_stage(theatre, DemoModel()) as stage:
-        answer = await stage.ask("show orders where Paid is true and Amount > 80")
+async def test_some_of_a_table_and_where_it_is_from(bot_home: BotHome) -> None:
+    async with open_bot(bot_home, DemoModel()) as running_bot:
+        answer = await running_bot.ask("show orders where Paid is true and Amount > 80")
         assert answer.text.startswith("**Orders**: 4 of 4 rows.\n\n| id | Title | Amount |")
         assert source(answer) == ("Orders, Paid is checked and Amount is more than 80", "4", "4")
-        all_of_it = await stage.ask("show Customers")
+        all_of_it = await running_bot.ask("show Customers")
         assert source(all_of_it) == ("Customers", "20", "30")
 
 
-async def test_the_same_answer_is_a_table_on_every_platform(theatre: BotHome) -> None:
-    async with open_stage(theatre, DemoModel()) as stage:
-        text = (await stage.ask("show Readings where Value < 3")).text
+async def test_the_same_answer_is_a_table_on_every_platform(bot_home: BotHome) -> None:
+    async with open_bot(bot_home, DemoModel()) as running_bot:
+        text = (await running_bot.ask("show Readings where Value < 3")).text
     (block,) = content(text, LinkRules())["blocks"]
     assert block["type"] == "markdown", "Slack renders tables there itself"
     assert "| 2 | r0002 | 2 |" in block["text"]
@@ -74,9 +74,9 @@ async def test_the_same_answer_is_a_table_on_every_platform(theatre: BotHome) ->
     assert "| 2 | r0002 | 2 |" in written.getvalue()
 
 
-async def test_figures_by_group(theatre: BotHome) -> None:
-    async with open_stage(theatre, EchoModel()) as stage:
-        answer = await stage.ask(
+async def test_figures_by_group(bot_home: BotHome) -> None:
+    async with open_bot(bot_home, EchoModel()) as running_bot:
+        answer = await running_bot.ask(
             'call nocodb_summarize {"table": "Orders", "group_by": "Paid", '
             '"aggregates": [{"field": "Amount", "fn": "sum"}]}'
         )
@@ -85,41 +85,41 @@ async def test_figures_by_group(theatre: BotHome) -> None:
         assert source(answer) == ("Orders", "60", "60")
 
 
-async def test_two_questions_in_a_turn_have_two_sources(theatre: BotHome) -> None:
-    async with open_stage(theatre, EchoModel()) as stage:
+async def test_two_questions_in_a_turn_have_two_sources(bot_home: BotHome) -> None:
+    async with open_bot(bot_home, EchoModel()) as running_bot:
         call = 'call nocodb_summarize {{"table": "{}"}}'
         asked = "\n".join(call.format(table) for table in ("Orders", "Customers", "Orders"))
-        answer = await stage.ask(asked)
+        answer = await running_bot.ask(asked)
         lines = [line for line in answer.text.splitlines() if line.startswith("Source: ")]
         assert [line.split(":")[1] for line in lines] == [" Orders", " Customers"]
 
 
-async def test_all_rows_as_a_file(theatre: BotHome) -> None:
-    async with open_stage(theatre, EchoModel()) as stage:
-        answer = await stage.ask('call nocodb_query {"table": "Readings", "export": true}')
+async def test_all_rows_as_a_file(bot_home: BotHome) -> None:
+    async with open_bot(bot_home, EchoModel()) as running_bot:
+        answer = await running_bot.ask('call nocodb_query {"table": "Readings", "export": true}')
         (file,) = answer.files
-        _, data = await stage.engine.records.files.get(file.id)
+        _, data = await running_bot.engine.records.files.get(file.id)
         assert file.name == "Readings.csv"
         assert data.decode("utf-8-sig").splitlines()[-1] == "1200,r1200,1200"
         assert source(answer) == ("Readings", "1,200", "1,200")
 
 
 @pytest.mark.parametrize(("zone", "rows"), [("Pacific/Kiritimati", "1"), ("UTC", "3")])
-async def test_a_day_is_the_askers(theatre: BotHome, zone: str, rows: str) -> None:
+async def test_a_day_is_the_askers(bot_home: BotHome, zone: str, rows: str) -> None:
     """Everybody was seen at 12:30 in London, which is half past two the next day out there."""
-    async with open_stage(theatre, EchoModel()) as stage:
+    async with open_bot(bot_home, EchoModel()) as running_bot:
         asked = make_message(
             'call nocodb_summarize {"table": "Customers", "filters": '
             '[{"field": "Seen", "op": "lte", "value": "2026-11-02"}]}', "k-zone",
         )  # fmt: skip
-        answer = await stage.ask_message(replace(asked, time_zone=zone))
+        answer = await running_bot.ask_message(replace(asked, time_zone=zone))
         found = SOURCE.search(answer.text)
         assert found is not None
         assert (found["zone"], found["total"]) == (zone, rows)
 
 
-async def test_a_name_that_is_nearly_right(theatre: BotHome) -> None:
-    async with open_stage(theatre, DemoModel()) as stage:
-        answer = await stage.ask("show Custmers")
+async def test_a_name_that_is_nearly_right(bot_home: BotHome) -> None:
+    async with open_bot(bot_home, DemoModel()) as running_bot:
+        answer = await running_bot.ask("show Custmers")
         assert "did you mean 'Customers'?" in answer.text
         assert "Source:" not in answer.text

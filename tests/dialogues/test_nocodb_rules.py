@@ -12,8 +12,8 @@ from core.clients.http import HttpClient
 from core.domain.messages import Answer
 from core.rights.policy import AccessPolicy
 from core.tools.nocodb.source import NocoSource
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import supplier
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -23,57 +23,57 @@ from tests.fakes.nocodb.tables import FakeTable
 class Team:
     """A bot over the fake NocoDB; Mia and Otto are on Slack, Ana on the web page."""
 
-    def __init__(self, stage: RunningBot, nocodb: FakeNocoDB) -> None:
-        self.stage = stage
+    def __init__(self, running_bot: RunningBot, nocodb: FakeNocoDB) -> None:
+        self.running_bot = running_bot
         self._tables = nocodb.world.bases[filled.CRM].tables.values()
 
     def table(self, title: str) -> FakeTable:
         return next(table for table in self._tables if table.title == title)
 
     async def calls(self, tool: str, **arguments: object) -> Answer:
-        return await self.stage.ask(f"call nocodb_{tool} {json.dumps(arguments)}")
+        return await self.running_bot.ask(f"call nocodb_{tool} {json.dumps(arguments)}")
 
     async def mia_calls(self, key: str, tool: str, **arguments: object) -> Answer:
-        return await self.stage.ask_message(
+        return await self.running_bot.ask_message(
             on_slack(f"call nocodb_{tool} {json.dumps(arguments)}", key)
         )
 
 
 @asynccontextmanager
 async def team(
-    theatre: BotHome, table: str, access: Access, *approvers: str, policy: AccessPolicy = RIGHTS
+    bot_home: BotHome, table: str, access: Access, *approvers: str, policy: AccessPolicy = RIGHTS
 ) -> AsyncIterator[Team]:
     rules = TableRules({table: TableRule(access, frozenset(approvers))})
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=supplier(rules), pauses=())
-        opened = theatre.open(sources=[source], appliers=[source.rows], rules=rules, policy=policy)
-        async with opened as stage:
-            yield Team(stage, nocodb)
+        opened = bot_home.open(sources=[source], appliers=[source.rows], rules=rules, policy=policy)
+        async with opened as running_bot:
+            yield Team(running_bot, nocodb)
 
 
 async def test_rows_of_a_hidden_table_stay_unseen_while_rows_that_link_to_them_go_and_come_back(
-    theatre: BotHome,
+    bot_home: BotHome,
 ) -> None:
-    async with team(theatre, "Orders", "hidden") as crm:
+    async with team(bot_home, "Orders", "hidden") as crm:
         read = await crm.calls("get", table="Customers", id="1")
         assert "Customer 01" in read.text
         (card,) = (await crm.calls("delete", table="Customers", ids=["1"])).cards
-        told = [str(card), (await crm.stage.ask(f"approve {card.id}")).text, read.text]
+        told = [str(card), (await crm.running_bot.ask(f"approve {card.id}")).text, read.text]
         customers = crm.table("Customers")
         assert 1 not in customers.rows
         (relation,) = customers.relations.values()
         relation.add(customers, 2, 1)
-        told.append((await crm.stage.ask(f"undo {card.id}")).text)
+        told.append((await crm.running_bot.ask(f"undo {card.id}")).text)
         assert "the table shows other values for a link that is not shown here: 31." in told[-1]
-        told.extend(str(each) for each in await crm.stage.engine.changes.find_latest(""))
+        told.extend(str(each) for each in await crm.running_bot.engine.changes.find_latest(""))
         assert relation.of(customers, 31) == [2], "of the two orders one has found another owner"
     assert not [words for words in told if "Order" in words]
 
 
 async def test_a_table_that_is_read_only_is_read_and_neither_changed_nor_linked(
-    theatre: BotHome,
+    bot_home: BotHome,
 ) -> None:
-    async with team(theatre, "orders", "read") as crm:
+    async with team(bot_home, "orders", "read") as crm:
         assert "Order 12" in (await crm.calls("get", table="Orders", id="12")).text
         tries = (
             ("update", {"table": "Orders", "changes": [{"id": "12", "fields": {"Paid": True}}]}),
@@ -86,36 +86,38 @@ async def test_a_table_that_is_read_only_is_read_and_neither_changed_nor_linked(
             assert "The table Orders is read-only here." in refused.text
 
 
-async def test_the_people_named_for_a_table_approve_by_its_id_too(theatre: BotHome) -> None:
-    async with team(theatre, "Customers", "ask", "slack:U2") as crm:
+async def test_the_people_named_for_a_table_approve_by_its_id_too(bot_home: BotHome) -> None:
+    async with team(bot_home, "Customers", "ask", "slack:U2") as crm:
         row = {"Name": "Ada", "Status": "Lead"}
         asked = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
         (card,) = asked.cards
         assert card.text.endswith("A designated approver must approve it.")
-        refused = await crm.stage.ask_message(
+        refused = await crm.running_bot.ask_message(
             on_slack(f"approve {card.id}", "k2", MEMBER, clicked=True)
         )
         assert (refused.private, refused.code) == (True, "forbidden")
-        done = await crm.stage.ask_message(on_slack(f"approve {card.id}", "k3", OTHER))
+        done = await crm.running_bot.ask_message(on_slack(f"approve {card.id}", "k3", OTHER))
         assert "Approved by Otto. Done. New rows: 31." in done.text
         assert crm.table("Customers").rows[31]["Name"] == "Ada"
 
 
-async def test_a_rule_by_id_holds_after_the_table_was_renamed(theatre: BotHome) -> None:
-    async with team(theatre, "-", "ask") as crm:
+async def test_a_rule_by_id_holds_after_the_table_was_renamed(bot_home: BotHome) -> None:
+    async with team(bot_home, "-", "ask") as crm:
         orders = crm.table("Orders")
     rules = TableRules({orders.id: TableRule("read")})
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         nocodb.world.bases[filled.CRM].tables[orders.id] = replace(orders, title="Bookings")
         source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=supplier(rules), pauses=())
-        async with theatre.open(sources=[source], appliers=[source.rows], rules=rules) as stage:
+        async with bot_home.open(
+            sources=[source], appliers=[source.rows], rules=rules
+        ) as running_bot:
             call = {"table": "Bookings", "ids": ["1"]}
-            refused = await stage.ask(f"call nocodb_delete {json.dumps(call)}")
+            refused = await running_bot.ask(f"call nocodb_delete {json.dumps(call)}")
     assert "The table Bookings is read-only here." in refused.text
 
 
-async def test_one_new_row_at_a_time_needs_nobody_where_the_file_says_so(theatre: BotHome) -> None:
-    async with team(theatre, "Customers", "auto") as crm:
+async def test_one_new_row_at_a_time_needs_nobody_where_the_file_says_so(bot_home: BotHome) -> None:
+    async with team(bot_home, "Customers", "auto") as crm:
         row = {"Name": "Ada", "Status": "Lead"}
         answer = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
         assert [card.state for card in answer.cards] == ["done"]

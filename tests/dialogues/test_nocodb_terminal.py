@@ -48,13 +48,13 @@ class TerminalSession:
 
 
 @asynccontextmanager
-async def desk(home: Path) -> AsyncIterator[TerminalSession]:
+async def write_tools(home: Path) -> AsyncIterator[TerminalSession]:
     async with office(home) as team, team.open(ponte_web="off"):
         yield TerminalSession(team)
 
 
 async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:
-    async with desk(tmp_path) as here:
+    async with write_tools(tmp_path) as here:
         shown = await here.types(LEADS, SALES)
         assert shown.startswith(LEADS_FOUND)
         filtered = f'Customers, Status is "Lead" and Lead since is in {this_month()}'
@@ -64,7 +64,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
 
 
 async def test_a_change_waits_for_a_word_and_can_be_taken_back(tmp_path: Path) -> None:
-    async with desk(tmp_path) as here:
+    async with write_tools(tmp_path) as here:
         orders = here.team.rows("Orders")
         shown, id = await here.proposes(PAID)
         assert "  # Change a row in Orders (open)\n" in shown
@@ -81,7 +81,7 @@ async def test_a_change_waits_for_a_word_and_can_be_taken_back(tmp_path: Path) -
 
 
 async def test_duplicates_go_and_new_rows_come(tmp_path: Path) -> None:
-    async with desk(tmp_path) as here:
+    async with write_tools(tmp_path) as here:
         shown, id = await here.proposes(DUPLICATES)
         assert "  # Delete 2 rows in Customers (open)\n" in shown
         assert "    Name: Customer 28 → –\n" in shown
@@ -94,7 +94,7 @@ async def test_duplicates_go_and_new_rows_come(tmp_path: Path) -> None:
 
 async def test_rows_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    async with desk(tmp_path) as here:
+    async with write_tools(tmp_path) as here:
         shown = await here.types(EVERYTHING)
         assert shown.startswith(f"{EXPORTED}\n\nSource: Readings: 1,200 of 1,200 rows, ")
         found = re.search(r"\n  \[Readings\.csv, \d+ kB\] (\S+)\n$", shown)

@@ -14,8 +14,8 @@ from core.domain.records import Effect, Health, ModelEvent, RoundCompleted, Roun
 from core.ports.tools import Tool
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
+from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import MEMBER, on_slack
-from tests.dialogues.stage import BotHome
 from tests.dialogues.test_rights import book, policy
 from tests.fakes.choices import supplier
 from tests.fakes.models import EchoModel
@@ -86,7 +86,7 @@ class Bought:
 
 
 async def test_an_obedient_model_has_only_the_rights_of_the_asker(
-    theatre: BotHome, tmp_path: Path
+    bot_home: BotHome, tmp_path: Path
 ) -> None:
     chosen, model, bought = policy(), Obedient(), Bought()
     chosen.rule_book = supplier(book(RULES, tmp_path))
@@ -95,13 +95,13 @@ async def test_an_obedient_model_has_only_the_rights_of_the_asker(
         customers = next(table for table in tables if table.title == "Customers")
         customers.rows[1]["Name"] = EVIL
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        opened = theatre.open(
+        opened = bot_home.open(
             model, sources=[source, bought], appliers=[source.rows], policy=chosen
         )
-        async with opened as stage:
+        async with opened as running_bot:
             asked = replace(on_slack("who is customer 1?", "k1", MEMBER),
                             context=(Quote("Eve", EVIL),))  # fmt: skip
-            answer = await stage.ask_message(asked)
+            answer = await running_bot.ask_message(asked)
     heard = json.dumps([[item.text for item in ask.input] for ask in model.asks])
     assert EVIL in heard, "what the asker may read was read"
     assert "Order 12" not in heard

@@ -12,8 +12,8 @@ from aiohttp import web
 from core.models.served_model import Level
 from core.rights.allowances import MAX_OUTPUT_TOKENS
 from core.tools.tool import tool
-from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
+from tests.dialogues.openai import open_served_bot
 from tests.dialogues.test_allowances import PRICES, Source
 from tests.dialogues.test_content import (
     ALLOWED,
@@ -63,31 +63,31 @@ ODD_RESPONSES = {
 
 @every_level
 async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
-    theatre: BotHome, fake: FakeOpenAI, level: Level
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """It is asked once more at most, where the stream seems to have broken off."""
     odd = ODD_CHAT if level == "chat" else ODD_RESPONSES
     charged = 0
-    async with open_served_stage(
-        theatre, fake, allowed=ALLOWED, prices=PRICES, level=level
-    ) as stage:
+    async with open_served_bot(
+        bot_home, fake, allowed=ALLOWED, prices=PRICES, level=level
+    ) as running_bot:
         for number, what in enumerate(odd):
             fake.hostile = hostile.streams(partial(_pieces, odd[what]))
             before = calls_of_model(fake)
-            answer = await stage.ask("hello", channel=f"C{number}")
+            answer = await running_bot.ask("hello", channel=f"C{number}")
             times = calls_of_model(fake) - before
             assert (answer.status, times in (1, 2)) == ("failed", True), what
-            tokens, _, held = await read_budget(stage)
+            tokens, _, held = await read_budget(running_bot)
             assert (tokens - charged > times * MAX_OUTPUT_TOKENS, held) == (True, 0), what
             charged = tokens
             fake.hostile = None
             fake.say("Well again.")
-            again = await stage.ask("again", channel=f"C{number}")
+            again = await running_bot.ask("again", channel=f"C{number}")
             assert again.text == "Well again.", what
-            charged, _, _ = await read_budget(stage)
+            charged, _, _ = await read_budget(running_bot)
 
 
-async def test_a_call_whose_number_is_null_is_run(theatre: BotHome, fake: FakeOpenAI) -> None:
+async def test_a_call_whose_number_is_null_is_run(bot_home: BotHome, fake: FakeOpenAI) -> None:
     function = {"name": "look", "arguments": "{}"}
     odd = _chat(tool_calls=[{"index": None, "id": "a", "function": function}])
     fake.hostile = hostile.streams(partial(_pieces, odd))
@@ -99,35 +99,35 @@ async def test_a_call_whose_number_is_null_is_run(theatre: BotHome, fake: FakeOp
         fake.say("Seen.")
         return "a row"
 
-    async with open_served_stage(theatre, fake, [Source(look)], level="chat") as stage:
-        assert (await stage.ask("look")).text == "Seen."
+    async with open_served_bot(bot_home, fake, [Source(look)], level="chat") as running_bot:
+        assert (await running_bot.ask("look")).text == "Seen."
 
 
 @every_level
 async def test_half_an_emoji_in_a_refusal_of_the_server(
-    theatre: BotHome, fake: FakeOpenAI, level: Level
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     """Its code stands in the answer and in the log."""
     fake.say(Script(status=400, code=f"bad{HALF}"), "Well again.")
-    async with open_served_stage(theatre, fake, level=level) as stage:
-        one, receipt = await stage.send("hello")
-        answer = await stage.wait_for_answer(receipt)
+    async with open_served_bot(bot_home, fake, level=level) as running_bot:
+        one, receipt = await running_bot.send("hello")
+        answer = await running_bot.wait_for_answer(receipt)
         assert f"bad{REPLACEMENT}" in answer.text
-        assert (await stage.ask("again")).text == "Well again."
-    assert theatre.recorder.visible(one.event_key) == list(answer.parts)
+        assert (await running_bot.ask("again")).text == "Well again."
+    assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
     assert all(HALF not in part for part in answer.parts)
 
 
 @pytest.mark.parametrize("wait", ["inf", "nan", "1e400", "-5", "soon"])
 async def test_a_wait_that_is_no_number_breaks_nothing(
-    theatre: BotHome, fake: FakeOpenAI, wait: str
+    bot_home: BotHome, fake: FakeOpenAI, wait: str
 ) -> None:
     async def busy(_: web.Request) -> web.StreamResponse:
         return web.Response(status=429, headers={"Retry-After-Ms": wait})
 
     fake.hostile = busy
-    async with open_served_stage(theatre, fake, level="chat") as stage:
-        assert (await stage.ask("hello")).code == "rate_limited"
+    async with open_served_bot(bot_home, fake, level="chat") as running_bot:
+        assert (await running_bot.ask("hello")).code == "rate_limited"
 
 
 async def _pieces(odd: Any, chat: bool) -> AsyncIterator[bytes]:

@@ -8,9 +8,9 @@ import pytest
 
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
 from core.rights.policy import Rule, RuleBook
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, bot
 from tests.dialogues.decisions import _call as call
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
 
@@ -30,59 +30,65 @@ def on_page(text: str, person: Person, clicked: bool = False) -> Message:
     )
 
 
-async def says(stage: RunningBot, text: str, person: Person, clicked: bool = False) -> Answer:
-    return await stage.ask_message(on_page(text, person, clicked))
+async def says(running_bot: RunningBot, text: str, person: Person, clicked: bool = False) -> Answer:
+    return await running_bot.ask_message(on_page(text, person, clicked))
 
 
-async def propose(stage: RunningBot, text: str, person: Person) -> str:
-    (card,) = (await says(stage, text, person)).cards
+async def propose(running_bot: RunningBot, text: str, person: Person) -> str:
+    (card,) = (await says(running_bot, text, person)).cards
     return card.id
 
 
 @pytest.mark.parametrize("clicked", [False, True], ids=["typed", "clicked"])
-async def test_a_card_of_one_is_unknown_to_another(theatre: BotHome, clicked: bool) -> None:
+async def test_a_card_of_one_is_unknown_to_another(bot_home: BotHome, clicked: bool) -> None:
     """Also by a click from the conversation that goes by the same name."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table) as stage:
-        id = await propose(stage, UPDATE, ANA)
-        unknown = (await says(stage, "approve zzz222", BIA, clicked)).text
+    async with bot(bot_home, table) as running_bot:
+        id = await propose(running_bot, UPDATE, ANA)
+        unknown = (await says(running_bot, "approve zzz222", BIA, clicked)).text
         for word in ("approve", "deny", "undo"):
-            told = await says(stage, f"{word} {id}", BIA, clicked)
+            told = await says(running_bot, f"{word} {id}", BIA, clicked)
             assert (told.status, told.text) == ("failed", unknown.replace("zzz222", id))
         assert table.applied == []
-        assert (await says(stage, "changes", BIA)).text == "No changes yet."
-        assert id in (await says(stage, "changes", ANA)).text
-        assert (await says(stage, f"approve {id}", ANA, clicked)).status == "done"
+        assert (await says(running_bot, "changes", BIA)).text == "No changes yet."
+        assert id in (await says(running_bot, "changes", ANA)).text
+        assert (await says(running_bot, f"approve {id}", ANA, clicked)).status == "done"
         assert table.rows["1"]["Name"] == "A"
-        assert (await says(stage, f"undo {id}", BIA, clicked)).text == unknown.replace("zzz222", id)
-        assert (await says(stage, f"undo {id}", ANA, clicked)).status == "done"
+        assert (await says(running_bot, f"undo {id}", BIA, clicked)).text == unknown.replace(
+            "zzz222", id
+        )
+        assert (await says(running_bot, f"undo {id}", ANA, clicked)).status == "done"
 
 
-async def test_what_needs_an_admin_is_the_owner_s_to_decide(theatre: BotHome) -> None:
+async def test_what_needs_an_admin_is_the_owner_s_to_decide(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table) as stage:
-        id = await propose(stage, DELETE, ANA)
-        refused = await says(stage, f"approve {id}", ANA)
+    async with bot(bot_home, table) as running_bot:
+        id = await propose(running_bot, DELETE, ANA)
+        refused = await says(running_bot, f"approve {id}", ANA)
         assert (refused.code, "an admin must approve it" in refused.text) == ("forbidden", True)
-        assert "approved" in (await says(stage, f"approve {id}", OWNER)).text.casefold()
+        assert "approved" in (await says(running_bot, f"approve {id}", OWNER)).text.casefold()
         assert table.rows == {}
 
 
-async def test_an_owner_who_is_no_admin_decides_on_their_own_alone(theatre: BotHome) -> None:
+async def test_an_owner_who_is_no_admin_decides_on_their_own_alone(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
-    async with bot(theatre, table, policy=allow_list(admins=frozenset({"slack:U9"}))) as stage:
-        id = await propose(stage, DELETE, ANA)
-        assert (await says(stage, f"approve {id}", OWNER)).text == f"Request {id} not found."
-        own = await propose(stage, call("table_delete", {"ids": ["2"]}), OWNER)
-        assert (await says(stage, f"approve {own}", OWNER)).status == "done"
+    async with bot(
+        bot_home, table, policy=allow_list(admins=frozenset({"slack:U9"}))
+    ) as running_bot:
+        id = await propose(running_bot, DELETE, ANA)
+        assert (await says(running_bot, f"approve {id}", OWNER)).text == f"Request {id} not found."
+        own = await propose(running_bot, call("table_delete", {"ids": ["2"]}), OWNER)
+        assert (await says(running_bot, f"approve {own}", OWNER)).status == "done"
         assert table.rows.keys() == {"1"}
 
 
-async def test_who_is_named_an_admin_decides_for_others(theatre: BotHome) -> None:
+async def test_who_is_named_an_admin_decides_for_others(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=allow_list(admins=frozenset({"web:bia"}))) as stage:
-        id = await propose(stage, DELETE, ANA)
-        assert (await says(stage, f"approve {id}", BIA)).status == "done"
+    async with bot(
+        bot_home, table, policy=allow_list(admins=frozenset({"web:bia"}))
+    ) as running_bot:
+        id = await propose(running_bot, DELETE, ANA)
+        assert (await says(running_bot, f"approve {id}", BIA)).status == "done"
         assert table.rows == {}
 
 

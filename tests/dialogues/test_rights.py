@@ -16,8 +16,8 @@ from core.domain.records import ToolSpec
 from core.rights.policy import AccessPolicy, RuleBook
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS
 from tests.fakes.choices import allow_list, supplier
@@ -48,20 +48,20 @@ def book(text: str, folder: Path) -> RuleBook:
 
 @asynccontextmanager
 async def office(
-    theatre: BotHome, folder: Path, text: str
+    bot_home: BotHome, folder: Path, text: str
 ) -> AsyncIterator[tuple[RunningBot, AccessPolicy, EchoModel]]:
     """A bot over the fake NocoDB."""
     chosen, model = policy(), EchoModel()
     chosen.rule_book = supplier(book(text, folder))
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        opened = theatre.open(model, sources=[source], appliers=[source.rows], policy=chosen)
-        async with opened as stage:
-            yield stage, chosen, model
+        opened = bot_home.open(model, sources=[source], appliers=[source.rows], policy=chosen)
+        async with opened as running_bot:
+            yield running_bot, chosen, model
 
 
 async def calls(
-    stage: RunningBot,
+    running_bot: RunningBot,
     key: str,
     tool: str,
     person: Person = BOSS,
@@ -69,7 +69,7 @@ async def calls(
     **asked: object,
 ) -> Answer:
     text = f"call {tool} {json.dumps(asked)}"
-    return await stage.ask_message(on_slack(text, key, person, channel=channel))
+    return await running_bot.ask_message(on_slack(text, key, person, channel=channel))
 
 
 def tool_descriptions(tools: tuple[ToolSpec, ...]) -> str:
@@ -83,29 +83,31 @@ deny = ["read:Orders"]
 
 
 async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
-    theatre: BotHome, tmp_path: Path
+    bot_home: BotHome, tmp_path: Path
 ) -> None:
-    async with office(theatre, tmp_path, CLOSED) as (stage, _, model):
-        refused = await calls(stage, "k1", "nocodb_get", table="Orders", id="12")
+    async with office(bot_home, tmp_path, CLOSED) as (running_bot, _, model):
+        refused = await calls(running_bot, "k1", "nocodb_get", table="Orders", id="12")
         assert "Table 'Orders' not found." in refused.text
-        linked = await calls(stage, "k2", "nocodb_get", table="Customers", id="1")
+        linked = await calls(running_bot, "k2", "nocodb_get", table="Customers", id="1")
         assert "Customer 01" in linked.text
         assert "Order" not in linked.text
         assert "Tables: Customers, Readings." in tool_descriptions(model.asks[-1].tools)
-        elsewhere = await calls(stage, "k3", "nocodb_get", channel="C2", table="Orders", id="12")
+        elsewhere = await calls(
+            running_bot, "k3", "nocodb_get", channel="C2", table="Orders", id="12"
+        )
         assert "Order 12" in elsewhere.text
         assert "Tables: Customers, Orders, Readings." in tool_descriptions(model.asks[-1].tools)
 
 
-async def test_the_bridge_hides_it_too(theatre: BotHome, tmp_path: Path) -> None:
+async def test_the_bridge_hides_it_too(bot_home: BotHome, tmp_path: Path) -> None:
     chosen = policy()
     async with FakeBridge() as bridge, HttpClient() as http:
         source = BridgeSource(bridge.url, "", http, pauses=())
-        async with theatre.open(EchoModel(), sources=[source], policy=chosen) as stage:
+        async with bot_home.open(EchoModel(), sources=[source], policy=chosen) as running_bot:
 
             async def executes(key: str, tool: str, **args: object) -> str:
                 asked = f"call nocodb_execute {json.dumps({'tool': tool, 'args': args})}"
-                return (await stage.ask_message(on_slack(asked, key, BOSS))).text
+                return (await running_bot.ask_message(on_slack(asked, key, BOSS))).text
 
             assert "Orders" in await executes("k1", "list_tables", base_id=BASE)
             assert "pageInfo" in await executes("k2", "list_records", table_id=ORDERS)
@@ -131,15 +133,17 @@ deny = ["read", "propose"]
 """
 
 
-async def test_who_may_see_one_table_sees_no_other(theatre: BotHome, tmp_path: Path) -> None:
-    async with office(theatre, tmp_path, ONE_TABLE) as (stage, _, model):
-        seen = await calls(stage, "k1", "nocodb_tables", MEMBER)
+async def test_who_may_see_one_table_sees_no_other(bot_home: BotHome, tmp_path: Path) -> None:
+    async with office(bot_home, tmp_path, ONE_TABLE) as (running_bot, _, model):
+        seen = await calls(running_bot, "k1", "nocodb_tables", MEMBER)
         assert "Customers" in seen.text
         assert "Orders" not in seen.text
         row = {"Name": "Ada", "Status": "Lead"}
-        made = await calls(stage, "k2", "nocodb_create", MEMBER, table="Customers", rows=[row])
+        made = await calls(
+            running_bot, "k2", "nocodb_create", MEMBER, table="Customers", rows=[row]
+        )
         assert [card.state for card in made.cards] == ["open"]
-        no = await calls(stage, "k3", "nocodb_create", MEMBER, table="Orders", rows=[row])
+        no = await calls(running_bot, "k3", "nocodb_create", MEMBER, table="Orders", rows=[row])
         assert "Table 'Orders' not found." in no.text
         assert "Tables: Customers." in tool_descriptions(model.asks[-1].tools)
 
@@ -153,16 +157,16 @@ deny = ["tool:table_d*"]
 
 
 async def test_the_model_is_offered_only_the_tools_that_the_asker_may_use(
-    theatre: BotHome, tmp_path: Path
+    bot_home: BotHome, tmp_path: Path
 ) -> None:
     chosen, model = policy(), EchoModel()
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, model=model, policy=chosen) as stage:
+    async with bot(bot_home, table, model=model, policy=chosen) as running_bot:
         chosen.rule_book = supplier(book(TOOLS, tmp_path))
-        await stage.ask_message(on_slack("hello", "k1"))
+        await running_bot.ask_message(on_slack("hello", "k1"))
         assert "table_delete" not in {tool.name for tool in model.asks[-1].tools}
         assert "table_update" in {tool.name for tool in model.asks[-1].tools}
-        refused = await calls(stage, "k2", "table_delete", MEMBER, ids=["1"])
+        refused = await calls(running_bot, "k2", "table_delete", MEMBER, ids=["1"])
         assert "there is no tool 'table_delete' here" in refused.text
 
 
@@ -174,20 +178,20 @@ deny = ["propose:people"]
 
 
 async def test_rights_that_were_taken_away_meanwhile_count(
-    theatre: BotHome, tmp_path: Path
+    bot_home: BotHome, tmp_path: Path
 ) -> None:
     chosen = policy()
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=chosen) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(bot_home, table, policy=chosen) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         chosen.rule_book = supplier(book(PROPOSES, tmp_path))
-        refused = await stage.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
+        refused = await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
         assert refused.code == "forbidden"
         assert (
             "the person who requested it has lost the permission there (`propose:People`)"
             in refused.text
         )
-        again = await calls(stage, "k3", "table_update", MEMBER, rows={"1": {"Name": "B"}})
+        again = await calls(running_bot, "k3", "table_update", MEMBER, rows={"1": {"Name": "B"}})
         assert again.cards == ()
         assert "(`propose:People`). Permissions are set in `ponte.toml`." in again.text
         assert table.applied == []
@@ -208,21 +212,23 @@ deny = ["approve"]
 
 
 async def test_a_group_decides_for_others_and_one_not_even_their_own(
-    theatre: BotHome, tmp_path: Path
+    bot_home: BotHome, tmp_path: Path
 ) -> None:
     chosen = policy()
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=chosen) as stage:
+    async with bot(bot_home, table, policy=chosen) as running_bot:
         chosen.rule_book = supplier(book(APPROVES, tmp_path))
-        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
-        own = await stage.ask_message(on_slack(f"approve {card.id}", "k2", MEMBER))
+        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+        own = await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", MEMBER))
         assert (own.code, own.private) == ("forbidden", True)
         assert "permission to decide on that here (`approve:People`)" in own.text
-        other = await stage.ask_message(on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1"))
+        other = await running_bot.ask_message(
+            on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1")
+        )
         assert other.code == "forbidden"
-        done = await stage.ask_message(on_slack(f"approve {card.id}", "k4", CLERK))
+        done = await running_bot.ask_message(on_slack(f"approve {card.id}", "k4", CLERK))
         assert "Approved by Cleo" in done.text
-        why = await stage.ask_message(on_slack(f"why {card.id}", "k5", MEMBER))
+        why = await running_bot.ask_message(on_slack(f"why {card.id}", "k5", MEMBER))
         assert why.private
         assert "`propose:People`: allowed, because PONTE_ALLOW names" in why.text
         assert "`approve:People`: allowed by the rule `ponte.toml:5`." in why.text
@@ -235,28 +241,30 @@ allow = ["chat", "propose", "read"]
 
 
 async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
-    theatre: BotHome, tmp_path: Path
+    bot_home: BotHome, tmp_path: Path
 ) -> None:
     """Not even an admin, or who asked on their own small change."""
     chosen = policy()
     table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
-    async with bot(theatre, table, policy=chosen) as stage:
+    async with bot(bot_home, table, policy=chosen) as running_bot:
         chosen.rule_book = supplier(book(NO_DECISIONS, tmp_path))
-        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         for number, person in enumerate((MEMBER, BOSS)):
             asked = on_slack(f"approve {card.id}", f"a{number}", person, thread="tU1")
-            refused = await stage.ask_message(asked)
+            refused = await running_bot.ask_message(asked)
             assert refused.code == "forbidden"
             assert "permission to decide on that here (`approve:People`)" in refused.text
         assert table.applied == []
         direct = on_slack(f"approve {card.id}", "k2", BOSS, channel="D9", shared=False)
-        assert "Done." in (await stage.ask_message(direct)).text
-        own = await proposed_on_slack(stage, "k3", "table_update", rows={"2": {"Name": "B"}})
-        assert (await stage.ask_message(on_slack(f"deny {own.id}", "k4"))).text == "Denied by Mia."
-        own = await proposed_on_slack(stage, "k5", "table_update", rows={"2": {"Name": "C"}})
+        assert "Done." in (await running_bot.ask_message(direct)).text
+        own = await proposed_on_slack(running_bot, "k3", "table_update", rows={"2": {"Name": "B"}})
+        assert (
+            await running_bot.ask_message(on_slack(f"deny {own.id}", "k4"))
+        ).text == "Denied by Mia."
+        own = await proposed_on_slack(running_bot, "k5", "table_update", rows={"2": {"Name": "C"}})
         allowed = NO_DECISIONS.replace('"read"', '"read", "approve:People"')
         chosen.rule_book = supplier(book(allowed, tmp_path))
-        assert "Done." in (await stage.ask_message(on_slack(f"approve {own.id}", "k6"))).text
+        assert "Done." in (await running_bot.ask_message(on_slack(f"approve {own.id}", "k6"))).text
 
 
 PLATFORM = """
@@ -268,17 +276,17 @@ allow = ["chat", "read:Orders"]
 
 @pytest.mark.parametrize("workspace", ["T1", "T9"], ids=["a guest", "of another workspace"])
 async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
-    theatre: BotHome, tmp_path: Path, workspace: str
+    bot_home: BotHome, tmp_path: Path, workspace: str
 ) -> None:
     async def is_guest(person: Person, max_age: float) -> bool | None:
         return person.id == "U7" and person.workspace == "T1"
 
     visitor = Person("slack", "U7", workspace, "Gus")
-    async with office(theatre, tmp_path, PLATFORM) as (stage, chosen, model):
+    async with office(bot_home, tmp_path, PLATFORM) as (running_bot, chosen, model):
         chosen.guests = {"slack": is_guest}
-        refused = await calls(stage, "k1", "nocodb_get", visitor, table="Orders", id="12")
+        refused = await calls(running_bot, "k1", "nocodb_get", visitor, table="Orders", id="12")
         assert (refused.code, "Order 12" in refused.text, model.asks) == ("forbidden", False, [])
-        member = await calls(stage, "k2", "nocodb_get", MEMBER, table="Orders", id="12")
+        member = await calls(running_bot, "k2", "nocodb_get", MEMBER, table="Orders", id="12")
         assert "Order 12" in member.text
 
 
@@ -295,50 +303,51 @@ async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
     ],
 )
 async def test_the_command_why_names_the_rule(
-    theatre: BotHome, tmp_path: Path, asked: str, words: str
+    bot_home: BotHome, tmp_path: Path, asked: str, words: str
 ) -> None:
     chosen = policy()
-    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=chosen) as stage:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=chosen) as running_bot:
         chosen.rule_book = supplier(book(APPROVES, tmp_path))
-        assert words in (await stage.ask_message(on_slack(f"why {asked}", "k1"))).text
+        assert words in (await running_bot.ask_message(on_slack(f"why {asked}", "k1"))).text
 
 
-async def test_why_of_a_name_that_is_too_long(theatre: BotHome, tmp_path: Path) -> None:
+async def test_why_of_a_name_that_is_too_long(bot_home: BotHome, tmp_path: Path) -> None:
     """It used to hold up every other conversation for seconds, and came back whole."""
     chosen = policy()
     chosen.rule_book = supplier(book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path))
-    async with theatre.open(policy=chosen) as stage:
-        told = await stage.ask_message(on_slack(f"why read:{'hr' * 60_000}", "k1"))
+    async with bot_home.open(policy=chosen) as running_bot:
+        told = await running_bot.ask_message(on_slack(f"why read:{'hr' * 60_000}", "k1"))
         assert told.text.startswith("`read`: denied. That name is too long")
         assert len(told.text) < 100
 
 
-async def test_a_question_that_begins_with_why_is_for_the_model(theatre: BotHome) -> None:
-    async with theatre.open() as stage:
+async def test_a_question_that_begins_with_why_is_for_the_model(bot_home: BotHome) -> None:
+    async with bot_home.open() as running_bot:
         for text in ("why is that so", "why me", "why?"):
-            assert (await stage.ask(text)).text == f"You said: {text}"
+            assert (await running_bot.ask(text)).text == f"You said: {text}"
 
 
-async def test_the_model_of_a_place_may_be_denied(theatre: BotHome, tmp_path: Path) -> None:
+async def test_the_model_of_a_place_may_be_denied(bot_home: BotHome, tmp_path: Path) -> None:
     chosen, model = policy(), EchoModel()
     chosen.rule_book = supplier(book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
-    async with theatre.open(model, policy=chosen) as stage:
-        refused = await stage.ask_message(on_slack("hello", "k1"))
+    async with bot_home.open(model, policy=chosen) as running_bot:
+        refused = await running_bot.ask_message(on_slack("hello", "k1"))
         assert (refused.private, model.asks) == (True, [])
         assert "`model:" in refused.text
 
 
-async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(theatre: BotHome) -> None:
+async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=policy()) as stage:
-        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(bot_home, table, policy=policy()) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         other = await proposed_on_slack(
-            stage, "k2", "table_update", OTHER, rows={"1": {"Name": "B"}}
+            running_bot, "k2", "table_update", OTHER, rows={"1": {"Name": "B"}}
         )
-        await stage.engine.changes.withdraw_of(MEMBER.key)
-        told = await stage.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
+        await running_bot.engine.changes.withdraw_of(MEMBER.key)
+        told = await running_bot.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
         assert "Denied by Ponte." in told.text
         assert (
-            "Done." in (await stage.ask_message(on_slack(f"approve {other.id}", "k4", BOSS))).text
+            "Done."
+            in (await running_bot.ask_message(on_slack(f"approve {other.id}", "k4", BOSS))).text
         )
     assert table.rows["1"]["Name"] == "B"

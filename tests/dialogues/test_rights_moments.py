@@ -12,8 +12,8 @@ import pytest
 from core.domain.messages import Address, Message, Person, ReplyTo, turn_id
 from core.domain.records import RoundRequest
 from core.rights.policy import AccessPolicy, Rule, RuleBook
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.fakes.choices import allow_list, supplier
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
@@ -55,19 +55,19 @@ def make_platform_message(person: Person, text: str, key: str) -> Message:
 
 @asynccontextmanager
 async def bot(
-    theatre: BotHome, table: MemoryTable, policy: AccessPolicy, model: EchoModel | None = None
+    bot_home: BotHome, table: MemoryTable, policy: AccessPolicy, model: EchoModel | None = None
 ) -> AsyncIterator[RunningBot]:
-    opened = theatre.open(model or EchoModel(), sources=[table], appliers=[table], policy=policy)
-    async with opened as stage:
-        yield stage
+    opened = bot_home.open(model or EchoModel(), sources=[table], appliers=[table], policy=policy)
+    async with opened as running_bot:
+        yield running_bot
 
 
-async def test_only_permitted_tools_are_offered(theatre: BotHome, person: Person) -> None:
+async def test_only_permitted_tools_are_offered(bot_home: BotHome, person: Person) -> None:
     policy, model = open_to_all(), EchoModel()
-    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy, model) as stage:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy, model) as running_bot:
 
         async def offered_tools(key: str) -> set[str]:
-            await stage.ask_message(make_platform_message(person, "hello", key))
+            await running_bot.ask_message(make_platform_message(person, "hello", key))
             return {tool.name for tool in model.asks[-1].tools}
 
         everything = await offered_tools("k0")
@@ -84,7 +84,7 @@ async def test_only_permitted_tools_are_offered(theatre: BotHome, person: Person
 
 @pytest.mark.parametrize("right", [*READING, *WRITING])
 async def test_a_right_is_checked_again_when_a_tool_is_called(
-    theatre: BotHome, person: Person, right: str
+    bot_home: BotHome, person: Person, right: str
 ) -> None:
     """It is taken away between the offer and the call."""
     policy = open_to_all()
@@ -93,8 +93,8 @@ async def test_a_right_is_checked_again_when_a_tool_is_called(
         policy.rule_book = supplier(without(person, right))
 
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy, EchoModel(gate=taken_away)) as stage:
-        answer = await stage.ask_message(
+    async with bot(bot_home, table, policy, EchoModel(gate=taken_away)) as running_bot:
+        answer = await running_bot.ask_message(
             make_platform_message(person, FIND if right in READING else UPDATE, "k1")
         )
         assert answer.cards == ()

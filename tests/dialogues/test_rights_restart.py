@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from core.rights.policy import RuleBook
+from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import ADA, BOSS, on_slack
-from tests.dialogues.stage import BotHome
 from tests.dialogues.test_rights_moments import (
     PEOPLE,
     UPDATE,
@@ -21,22 +21,22 @@ from tests.fakes.memory_table import MemoryTable
 
 @pytest.mark.parametrize("name", PEOPLE)
 async def test_a_right_is_checked_again_when_a_change_is_applied(
-    theatre: BotHome, name: str
+    bot_home: BotHome, name: str
 ) -> None:
     """It is taken away while the proposal waits, and counts after a restart too."""
     person, right = PEOPLE[name], "propose:People"
     policy, table = open_to_all(), MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy) as stage:
-        (card,) = (await stage.ask_message(make_platform_message(person, UPDATE, "k1"))).cards
+    async with bot(bot_home, table, policy) as running_bot:
+        (card,) = (await running_bot.ask_message(make_platform_message(person, UPDATE, "k1"))).cards
         policy.rule_book = supplier(without(person, right))
-        refused = await stage.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
+        refused = await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
         assert (refused.code, table.applied) == ("forbidden", [])
     anew = open_to_all()
     anew.rule_book = supplier(without(person, right))
-    async with bot(theatre, table, anew) as stage:
-        refused = await stage.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
+    async with bot(bot_home, table, anew) as running_bot:
+        refused = await running_bot.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
         assert (refused.code, table.applied) == ("forbidden", [])
         anew.rule_book = lambda: RuleBook()
-        done = await stage.ask_message(on_slack(f"approve {card.id}", "k4", BOSS))
+        done = await running_bot.ask_message(on_slack(f"approve {card.id}", "k4", BOSS))
         assert "Done." in done.text, "it was given back"
     assert table.rows["1"]["Name"] == "A"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.dialogues.stackspot import asks
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
@@ -22,23 +22,23 @@ def ana(discord: FakeDiscord) -> DiscordPerson:
 
 
 @pytest.fixture
-async def house(
+async def ponte(
     discord: FakeDiscord, stackspot: FakeStackSpot, tmp_path: Path
 ) -> AsyncIterator[DiscordPonte]:
     async with AsyncExitStack() as stack:
-        house = DiscordPonte(discord, tmp_path)
-        house.policy = allow_list(frozenset({"*"}))
-        house.choices = await stack.enter_async_context(
-            stackspot_choices(stackspot.url, model=house.model, policy=house.policy)
+        ponte = DiscordPonte(discord, tmp_path)
+        ponte.policy = allow_list(frozenset({"*"}))
+        ponte.choices = await stack.enter_async_context(
+            stackspot_choices(stackspot.url, model=ponte.model, policy=ponte.policy)
         )
-        await house.open()
-        await house.ready()
-        yield house
-        await house.close()
+        await ponte.open()
+        await ponte.ready()
+        yield ponte
+        await ponte.close()
 
 
 async def test_progress_and_result_stand_in_the_commands_answer(
-    house: DiscordPonte, ana: DiscordPerson, stackspot: FakeStackSpot
+    ponte: DiscordPonte, ana: DiscordPerson, stackspot: FakeStackSpot
 ) -> None:
     stackspot.held = True
     stackspot.go(Run((Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
@@ -49,7 +49,7 @@ async def test_progress_and_result_stand_in_the_commands_answer(
 
 
 async def test_autocomplete_and_modal_are_of_the_registry(
-    house: DiscordPonte, ana: DiscordPerson, stackspot: FakeStackSpot
+    ponte: DiscordPonte, ana: DiscordPerson, stackspot: FakeStackSpot
 ) -> None:
     found = await ana.autocomplete("quick-command", "slug", slug="da")
     assert found == [{"name": "daily-summary – Daily summary", "value": "daily-summary"}]
@@ -62,7 +62,7 @@ async def test_autocomplete_and_modal_are_of_the_registry(
 
 
 async def test_a_file_or_the_message_replied_to_is_the_input(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     exchange = await ana.slash("quick-command", slug="explain", file=("a.csv", b"a;b"))
     await exchange.wait_until(lambda e: e.text == "explain: a;b")
@@ -73,7 +73,7 @@ async def test_a_file_or_the_message_replied_to_is_the_input(
 
 
 async def test_what_the_model_wants_to_spend_is_approved_by_a_click(
-    house: DiscordPonte, ana: DiscordPerson, stackspot: FakeStackSpot
+    ponte: DiscordPonte, ana: DiscordPerson, stackspot: FakeStackSpot
 ) -> None:
     stackspot.go(Run(result="@everyone " + "long " * 900))
     await ana.say(asks("translate-all", "it"))
@@ -92,7 +92,7 @@ async def test_what_the_model_wants_to_spend_is_approved_by_a_click(
 
 
 async def test_an_approved_run_can_be_stopped_and_leaves_its_card_whole(
-    house: DiscordPonte, ana: DiscordPerson, stackspot: FakeStackSpot
+    ponte: DiscordPonte, ana: DiscordPerson, stackspot: FakeStackSpot
 ) -> None:
     stackspot.held = True
     await ana.say(asks("translate-all", "it"))

@@ -23,7 +23,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def house(home: Path) -> AsyncIterator[tuple[Workplace, FakeStackSpot]]:
+async def workplace_with_stackspot(home: Path) -> AsyncIterator[tuple[Workplace, FakeStackSpot]]:
     async with FakeStackSpot() as fake, stackspot_choices(fake.url) as chosen:
         async with workplace(home, Setting(chosen=chosen, board=chosen.board)) as w:
             yield w, fake
@@ -37,7 +37,7 @@ def mention_bot(w: Workplace, text: str, thread: Post | None = None, **more: Any
 
 async def test_progress_shows_as_a_status_and_then_the_result(tmp_path: Path) -> None:
     """Where the app is no agent: a session has no words of its own."""
-    async with house(tmp_path) as (w, fake):
+    async with workplace_with_stackspot(tmp_path) as (w, fake):
         w.slack.workspace.agent = False
         fake.held = True
         fake.go(Run((Look("COMPLETED"),), '{"a": 1}'))
@@ -52,7 +52,7 @@ async def test_progress_shows_as_a_status_and_then_the_result(tmp_path: Path) ->
 
 
 async def test_a_file_and_the_threads_root_are_inputs(tmp_path: Path) -> None:
-    async with house(tmp_path) as (w, _):
+    async with workplace_with_stackspot(tmp_path) as (w, _):
         csv = ("a.csv", "text/csv", b"a;b")
         assert (
             await w.slack.wait_for_answer(mention_bot(w, "quick-command explain", files=[csv]))
@@ -69,7 +69,7 @@ async def test_a_file_and_the_threads_root_are_inputs(tmp_path: Path) -> None:
 
 
 async def test_the_modal_speaks_the_persons_language(tmp_path: Path) -> None:
-    async with house(tmp_path) as (w, fake):
+    async with workplace_with_stackspot(tmp_path) as (w, fake):
         await w.slack.command(w.bob, w.general, "/quick-command", "").acked.wait()
         (modal,) = w.slack.workspace.views
         options = modal["blocks"][0]["element"]["options"]
@@ -84,7 +84,7 @@ async def test_the_modal_speaks_the_persons_language(tmp_path: Path) -> None:
 
 
 async def test_what_the_model_wants_to_spend_is_approved_by_a_click(tmp_path: Path) -> None:
-    async with house(tmp_path) as (w, fake):
+    async with workplace_with_stackspot(tmp_path) as (w, fake):
         asked = mention_bot(w, asks("translate-all", "all of it"))
         card = await w.slack.wait_for_answer(asked)
         assert list(card.buttons) == ["Approve", "Deny"]
@@ -98,7 +98,7 @@ async def test_what_the_model_wants_to_spend_is_approved_by_a_click(tmp_path: Pa
 
 
 async def test_a_long_result_is_a_file_in_the_thread(tmp_path: Path) -> None:
-    async with house(tmp_path) as (w, fake):
+    async with workplace_with_stackspot(tmp_path) as (w, fake):
         fake.go(Run(result="word " * 4000))
         asked = mention_bot(w, "quick-command explain x")
         await w.slack.wait_for_answer(asked)
@@ -110,7 +110,7 @@ async def test_a_long_result_is_a_file_in_the_thread(tmp_path: Path) -> None:
 
 
 async def test_stop_says_what_goes_on(tmp_path: Path) -> None:
-    async with house(tmp_path) as (w, fake):
+    async with workplace_with_stackspot(tmp_path) as (w, fake):
         fake.held = True
         asked = mention_bot(w, "quick-command explain x")
         await fake.wait_for_requests("status")
@@ -123,7 +123,7 @@ async def test_stop_says_what_goes_on(tmp_path: Path) -> None:
 
 
 async def test_an_approved_run_shows_how_far_it_is_and_can_be_stopped(tmp_path: Path) -> None:
-    async with house(tmp_path) as (w, fake):
+    async with workplace_with_stackspot(tmp_path) as (w, fake):
         w.slack.workspace.agent = False
         fake.held = True
         asked = mention_bot(w, asks("translate-all", "all of it"))

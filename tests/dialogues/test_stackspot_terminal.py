@@ -23,7 +23,7 @@ from tests.fakes import forker
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 from tests.fakes.stackspot_parts import stackspot_choices
-from tests.web.house import unix_socket
+from tests.web.web_ponte import unix_socket
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,7 @@ from bot.engine import Choices, Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot_parts import stackspot_choices
-from tests.web.house import TOKEN, events
+from tests.web.web_ponte import TOKEN, events
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 
 from core.domain.errors import Forgotten
 from core.domain.messages import Answer
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, propose
 from tests.dialogues.stackspot import Bot, asks
-from tests.dialogues.stage import BotHome, RunningBot
 from tests.dialogues.test_stop import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel

@@ -22,8 +22,8 @@ from core.tools.code.hosted import (
     HostedOptions,
 )
 from core.tools.code.source import CodeSource
-from tests.dialogues.openai import open_served_stage
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.openai import open_served_bot
 from tests.dialogues.test_allowances import LEVELS, OWNER, PRICES, read_counters
 from tests.fakes.choices import supplier
 from tests.fakes.loop_clock import LoopClock
@@ -48,22 +48,22 @@ UNCOUNTED: Mapping[str, dict[str, Any]] = {
 }
 
 
-async def turns(stage: RunningBot, count: int) -> list[Answer]:
-    return [await stage.ask("hello", channel=f"C{n}") for n in range(count)]
+async def turns(running_bot: RunningBot, count: int) -> list[Answer]:
+    return [await running_bot.ask("hello", channel=f"C{n}") for n in range(count)]
 
 
 @every_level
 @pytest.mark.parametrize("what", UNCOUNTED)
 async def test_a_turn_is_charged_what_was_reserved(
-    theatre: BotHome, fake: FakeOpenAI, level: Level, what: str
+    bot_home: BotHome, fake: FakeOpenAI, level: Level, what: str
 ) -> None:
     fake.say(Script(text="Hi.", times=0, **UNCOUNTED[what]))
-    async with open_served_stage(
-        theatre, fake, allowed=ROOM_FOR_ONE, prices=PRICES, level=level
-    ) as stage:
-        answers = await turns(stage, 12)
-        ((tokens, _),) = await read_counters(stage)
-        told = (await stage.ask("usage", person=OWNER)).text
+    async with open_served_bot(
+        bot_home, fake, allowed=ROOM_FOR_ONE, prices=PRICES, level=level
+    ) as running_bot:
+        answers = await turns(running_bot, 12)
+        ((tokens, _),) = await read_counters(running_bot)
+        told = (await running_bot.ask("usage", person=OWNER)).text
     assert [answer.status for answer in answers] == ["done"] + ["failed"] * 11
     assert MAX_OUTPUT_TOKENS < tokens <= 20_000
     assert len(fake.used) == 1
@@ -71,19 +71,19 @@ async def test_a_turn_is_charged_what_was_reserved(
 
 
 @every_level
-async def test_money_only_ever_goes_down(theatre: BotHome, fake: FakeOpenAI, level: Level) -> None:
+async def test_money_only_ever_goes_down(bot_home: BotHome, fake: FakeOpenAI, level: Level) -> None:
     """Whatever the server says, turn after turn."""
     rule = Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)
     fake.say(*(Script(text="Hi.", **said) for said in UNCOUNTED.values()))
     spent = [0]
-    async with open_served_stage(
-        theatre, fake, allowed=[rule], prices=PRICES, level=level
-    ) as stage:
+    async with open_served_bot(
+        bot_home, fake, allowed=[rule], prices=PRICES, level=level
+    ) as running_bot:
         for n in range(len(UNCOUNTED)):
-            assert (await stage.ask("hello", channel=f"C{n}")).status == "done"
-            ((_, money),) = await read_counters(stage)
+            assert (await running_bot.ask("hello", channel=f"C{n}")).status == "done"
+            ((_, money),) = await read_counters(running_bot)
             spent.append(money)
-        used = (await stage.engine.records.budget.usage_today()).usage
+        used = (await running_bot.engine.records.budget.usage_today()).usage
     output = round(
         MAX_OUTPUT_TOKENS * PRICES.models["gpt-6-luna"].output * NANODOLLARS_PER_DOLLAR / 10**6
     )
@@ -94,25 +94,26 @@ async def test_money_only_ever_goes_down(theatre: BotHome, fake: FakeOpenAI, lev
 
 @every_level
 async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_length(
-    theatre: BotHome, fake: FakeOpenAI, level: Level
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     fake.say(Script(text="Hi. " * 100, counted="no"), Script(text="Hi."))
-    async with open_served_stage(theatre, fake, prices=PRICES, level=level) as stage:
-        await stage.ask("hello")
-        spent = await stage.engine.records.budget.usage_today()
+    async with open_served_bot(bot_home, fake, prices=PRICES, level=level) as running_bot:
+        await running_bot.ask("hello")
+        spent = await running_bot.engine.records.budget.usage_today()
         assert spent.estimates == 1
         assert spent.usage.output == 400
         assert fake.used[0][0] < spent.usage.input < 100_000
         assert spent.usage.cost
-        await stage.ask("hello", channel="C2")
-        assert (await stage.engine.records.budget.usage_today()).estimates == 1
+        await running_bot.ask("hello", channel="C2")
+        assert (await running_bot.engine.records.budget.usage_today()).estimates == 1
         channels = [
-            (await stage.ask("usage channel", person=OWNER, channel=channel)).text
+            (await running_bot.ask("usage channel", person=OWNER, channel=channel)).text
             for channel in ("C1", "C2")
         ]
         assert [describe_estimates(1) in text for text in channels] == [True, False]
         rows = {
-            by: await stage.engine.records.budget.report(by) for by in ("person", "model", "day")
+            by: await running_bot.engine.records.budget.report(by)
+            for by in ("person", "model", "day")
         }
     assert [row["estimated"] for found in rows.values() for row in found] == [1, 1, 1]
 
@@ -134,7 +135,7 @@ COST = {1: 14_000_000, 10: 140_000_000}
     ids=["requested known", "reported known", "reported dearer", "requested dearer"],
 )
 async def test_another_models_name_is_charged_at_the_higher_price(
-    theatre: BotHome,
+    bot_home: BotHome,
     fake: FakeOpenAI,
     level: Level,
     models: Mapping[str, Price],
@@ -142,11 +143,11 @@ async def test_another_models_name_is_charged_at_the_higher_price(
 ) -> None:
     fake.say(Script(text="Hi.", model="other", usage=COUNTED))
     allowed = [Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)]
-    async with open_served_stage(
-        theatre, fake, allowed=allowed, prices=Prices(models, official=False), level=level
-    ) as stage:
-        assert (await stage.ask("hello")).text == "Hi."
-        ((_, money),) = await read_counters(stage)
+    async with open_served_bot(
+        bot_home, fake, allowed=allowed, prices=Prices(models, official=False), level=level
+    ) as running_bot:
+        assert (await running_bot.ask("hello")).text == "Hi."
+        ((_, money),) = await read_counters(running_bot)
     assert money == COST[times]
 
 
@@ -154,8 +155,8 @@ HOSTED_RUN_SECONDS = 20.0
 
 
 @asynccontextmanager
-async def hosted_stage(
-    theatre: BotHome, fake: FakeOpenAI, prices: Prices
+async def hosted_bot(
+    bot_home: BotHome, fake: FakeOpenAI, prices: Prices
 ) -> AsyncIterator[RunningBot]:
     """With Python in containers of a server that is not OpenAI's."""
 
@@ -166,8 +167,10 @@ async def hosted_stage(
     source = CodeSource(
         HostedBackend(client, HostedOptions(prices=supplier(prices), seconds=HOSTED_RUN_SECONDS))
     )
-    async with open_served_stage(theatre, fake, [source], allowed=ROOM, prices=prices) as stage:
-        yield stage
+    async with open_served_bot(
+        bot_home, fake, [source], allowed=ROOM, prices=prices
+    ) as running_bot:
+        yield running_bot
     await client.close()
 
 
@@ -178,17 +181,17 @@ ROOM = [Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)]
 
 
 async def test_a_containers_price_is_counted_on_every_server(
-    theatre: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS, ASKS, SAYS)
     fake.runs(Script(text="done", runs=(Run(logs="1"),), usage=COUNTED, times=2))
-    async with hosted_stage(theatre, fake, prices) as stage:
-        assert (await stage.ask("one?")).text == "One."
-        ((_, first),) = await read_counters(stage)
-        assert (await stage.ask("again?")).text == "One."
-        ((_, second),) = await read_counters(stage)
-        (row,) = await stage.engine.records.budget.report("tool")
+    async with hosted_bot(bot_home, fake, prices) as running_bot:
+        assert (await running_bot.ask("one?")).text == "One."
+        ((_, first),) = await read_counters(running_bot)
+        assert (await running_bot.ask("again?")).text == "One."
+        ((_, second),) = await read_counters(running_bot)
+        (row,) = await running_bot.engine.records.budget.report("tool")
     assert first == TWO_ROUNDS + COST[1] + NANODOLLARS_PER_DOLLAR // 4
     assert second == 2 * (TWO_ROUNDS + COST[1]) + NANODOLLARS_PER_DOLLAR // 4, "the session goes on"
     assert (row["name"], row["cost"]) == (
@@ -198,14 +201,14 @@ async def test_a_containers_price_is_counted_on_every_server(
 
 
 async def test_without_a_price_of_the_operators_a_container_elsewhere_costs_nothing(
-    theatre: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     prices = Prices({"gpt-6-luna": CHEAP}, official=False)
     fake.say(ASKS, SAYS)
     fake.runs(Script(text="done", runs=(Run(logs="1"),), usage=COUNTED))
-    async with hosted_stage(theatre, fake, prices) as stage:
-        await stage.ask("one?")
-        ((_, money),) = await read_counters(stage)
+    async with hosted_bot(bot_home, fake, prices) as running_bot:
+        await running_bot.ask("one?")
+        ((_, money),) = await read_counters(running_bot)
     assert money == TWO_ROUNDS + COST[1]
 
 
@@ -222,19 +225,19 @@ async def test_without_a_price_of_the_operators_a_container_elsewhere_costs_noth
     ids=["no usage", "declined", "lost", "broken", "timeout", "negative"],
 )
 async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
-    theatre: BotHome, fake: FakeOpenAI, outcome: Script
+    bot_home: BotHome, fake: FakeOpenAI, outcome: Script
 ) -> None:
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS)
     fake.runs(outcome)
-    async with hosted_stage(theatre, fake, prices) as stage:
-        _, receipt = await stage.send("one?")
+    async with hosted_bot(bot_home, fake, prices) as running_bot:
+        _, receipt = await running_bot.send("one?")
         if outcome.fail == "hang":
             await fake.wait_for_failures()
             LoopClock().skip(HOSTED_RUN_SECONDS)
-        await stage.wait_for_answer(receipt)
-        ((_, money),) = await read_counters(stage)
-        assert (await stage.engine.records.budget.usage_today()).estimates == 1
+        await running_bot.wait_for_answer(receipt)
+        ((_, money),) = await read_counters(running_bot)
+        assert (await running_bot.engine.records.budget.usage_today()).estimates == 1
     held = (
         CHEAP.max_cost(RESERVED_INPUT_TOKENS, RESERVED_OUTPUT_TOKENS) + NANODOLLARS_PER_DOLLAR // 4
     )
@@ -242,12 +245,12 @@ async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
 
 
 async def test_a_run_that_the_server_refused_costs_nothing(
-    theatre: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
     prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
     fake.say(ASKS, SAYS)
     fake.runs(Script(status=400, code="invalid_prompt"))
-    async with hosted_stage(theatre, fake, prices) as stage:
-        await stage.ask("one?")
-        ((_, money),) = await read_counters(stage)
+    async with hosted_bot(bot_home, fake, prices) as running_bot:
+        await running_bot.ask("one?")
+        ((_, money),) = await read_counters(running_bot)
     assert money == TWO_ROUNDS

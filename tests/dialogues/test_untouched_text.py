@@ -14,7 +14,7 @@ import pytest
 from adapters.terminal import chat
 from core.conversation.manager import Profile
 from core.text import text as text_module
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
 from tests.dialogues.test_links import Author, Source, ask_for_tool_text
 from tests.dialogues.whole import whole
 from tests.fakes.choices import supplier
@@ -88,32 +88,32 @@ async def test_ponte_s_own_address_and_file_stay_in_status_and_errors(
         assert f"`{page}`" not in told, "it stays a link"
 
 
-async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(theatre: BotHome) -> None:
+async def test_ponte_s_own_file_is_named_in_errors_of_every_surface(bot_home: BotHome) -> None:
     """`No price …, write it into ponte.toml` is said as it is, also to who read a table."""
     profile = Profile(own_addresses=supplier(frozenset({"ponte.toml", "http://127.0.0.1:8080"})))
     text = "ponte.toml (see http://127.0.0.1:8080), not toml.evil.test or http://127.0.0.1:8080/x"
-    async with theatre.open(Author(text), [Source()], profile=profile) as stage:
-        await ask_for_tool_text(stage)
-        answer = await stage.ask("go on")
+    async with bot_home.open(Author(text), [Source()], profile=profile) as running_bot:
+        await ask_for_tool_text(running_bot)
+        answer = await running_bot.ask("go on")
     assert answer.text == (
         "ponte.toml (see http://127.0.0.1:8080), not `toml.evil.test` or `http://127.0.0.1:8080/x`"
     )
 
 
 @pytest.mark.parametrize("surface", ["slack", "discord"])
-async def test_each_surface_changes_what_it_links(theatre: BotHome, surface: str) -> None:
+async def test_each_surface_changes_what_it_links(bot_home: BotHome, surface: str) -> None:
     text = f"c01@evil.test, report.csv, `[x]({EVIL})` and {EVIL}"
     schemes = frozenset({"web"}) if surface == "discord" else frozenset[str]()
-    profile = Profile(links_schemes=schemes)  # the theatre's platform is the page
-    async with theatre.open(Author(text), [Source()], profile=profile) as stage:
-        await ask_for_tool_text(stage)
-        answer = await stage.ask("go on")
+    profile = Profile(links_schemes=schemes)  # the platform of `bot_home` is the page
+    async with bot_home.open(Author(text), [Source()], profile=profile) as running_bot:
+        await ask_for_tool_text(running_bot)
+        answer = await running_bot.ask("go on")
     names = "c01@evil.test, report.csv" if surface == "discord" else "`c01@evil.test`, `report.csv`"
     assert answer.text == f"{names}, `[x]({EVIL})` and `{EVIL}`"
 
 
 async def test_a_long_answer_is_cleaned_once_as_it_grows(
-    theatre: BotHome, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counted on the way that an answer takes: characters handed to `clean` while it streams."""
     read = 0
@@ -127,11 +127,11 @@ async def test_a_long_answer_is_cleaned_once_as_it_grows(
     monkeypatch.setattr(text_module, "clean_text", clean_and_count)
     reads = []
     author = Author()
-    async with theatre.open(author, [Source()]) as stage:
-        await ask_for_tool_text(stage)
+    async with bot_home.open(author, [Source()]) as running_bot:
+        await ask_for_tool_text(running_bot)
         for lines in (100, 200):
             author.text, read = "Ça va, né? Aussi là.\n\n" * lines, 0
-            await stage.ask("go on")
+            await running_bot.ask("go on")
             reads.append(read)
     assert reads[1] < 2.4 * reads[0]
     assert reads[1] < 10 * len(author.text)

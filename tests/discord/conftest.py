@@ -8,7 +8,7 @@ import pytest
 from discord.state import ConnectionState
 
 from core.runtime.retry import Backoff
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 
@@ -63,10 +63,10 @@ def ana(discord: FakeDiscord) -> DiscordPerson:
 
 
 @pytest.fixture
-async def house(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[DiscordPonte]:
+async def ponte(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[DiscordPonte]:
     """Closed: a test opens it, with its options."""
-    house = DiscordPonte(discord, tmp_path / "home")
-    house.home.mkdir()
-    yield house
-    await house.close()
+    ponte = DiscordPonte(discord, tmp_path / "home")
+    ponte.home.mkdir()
+    yield ponte
+    await ponte.close()
     assert not discord.world.unguarded, "each request says that its message mentions nobody"

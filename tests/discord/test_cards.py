@@ -12,7 +12,7 @@ from adapters.discord.posts import Renderer
 from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox, Reply
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, Exchange, FakeDiscord
 from tests.fakes.discord.interactions import DEFER_UPDATE, EPHEMERAL
 from tests.fakes.discord.world import Payload
@@ -34,8 +34,8 @@ class Deciding:
     """Stands before the inbox: catches the Messages that clicks become, and answers each as the
     desk would."""
 
-    def __init__(self, house: DiscordPonte) -> None:
-        self.house = house
+    def __init__(self, ponte: DiscordPonte) -> None:
+        self.ponte = ponte
         self.taken: list[Message] = []
         self.came = asyncio.Condition()
 
@@ -58,33 +58,33 @@ class Deciding:
         async with self.came:
             await self.came.wait_for(lambda: self.taken)
             message = self.taken.pop()
-        reply = self.house.adapter.reply(message.reply_to, KeptPosts())
+        reply = self.ponte.adapter.reply(message.reply_to, KeptPosts())
         await reply.finish(answer)
 
     async def work(self) -> Reply:
         """Begin with the newest click."""
         async with self.came:
             await self.came.wait_for(lambda: self.taken)
-        reply = self.house.adapter.reply(self.taken[-1].reply_to, KeptPosts())
+        reply = self.ponte.adapter.reply(self.taken[-1].reply_to, KeptPosts())
         await reply.show(Progress())
         return reply
 
 
 @pytest.fixture
-async def deciding(house: DiscordPonte) -> Deciding:
-    deciding = Deciding(house)
-    house.inbox = deciding.before
-    await house.open()
+async def deciding(ponte: DiscordPonte) -> Deciding:
+    deciding = Deciding(ponte)
+    ponte.inbox = deciding.before
+    await ponte.open()
     return deciding
 
 
-async def post_cards(house: DiscordPonte, ana: DiscordPerson, *cards: Card) -> Payload:
+async def post_cards(ponte: DiscordPonte, ana: DiscordPerson, *cards: Card) -> Payload:
     """An answer that ends in cards, under a message that Ana sent."""
     question = await ana.say("change them")
     await ana.wait_for_text("You said: change them")
     address = Address("discord", str(ana.dm.id))
     to = ReplyTo(address, Person("discord", str(ana.id)), question["id"], turn_id("other"))
-    reply = house.adapter.reply(to, KeptPosts())
+    reply = ponte.adapter.reply(to, KeptPosts())
     await reply.finish(Answer("", parts=reply.split(""), cards=cards))
     seen = await ana.wait_for_messages(lambda seen: any(m["embeds"] for m in seen))
     return next(m for m in seen if m["embeds"])
@@ -94,9 +94,9 @@ def labels(message: Payload) -> list[list[str]]:
     return [[b["label"] for b in row["components"]] for row in message["components"]]
 
 
-async def test_a_card_shows_what_would_change(house: DiscordPonte, ana: DiscordPerson) -> None:
-    await house.open()
-    message = await post_cards(house, ana, OPEN)
+async def test_a_card_shows_what_would_change(ponte: DiscordPonte, ana: DiscordPerson) -> None:
+    await ponte.open()
+    message = await post_cards(ponte, ana, OPEN)
     (embed,) = message["embeds"]
     assert embed["title"] == "Change 2 customers"
     assert "• Id: 4, city: ~~Porto~~ → Lisboa" in embed["description"]
@@ -107,11 +107,11 @@ async def test_a_card_shows_what_would_change(house: DiscordPonte, ana: DiscordP
 
 
 async def test_a_long_value_is_cut_to_200_characters(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     rows = ({"after": {"whole": "v" * 200}}, {"after": {"cut": "v" * 201}})
-    message = await post_cards(house, ana, replace(OPEN, rows=rows))
+    message = await post_cards(ponte, ana, replace(OPEN, rows=rows))
     description = message["embeds"][0]["description"]
     assert f"whole: {'v' * 200}\n" in description
     assert f"cut: {'v' * 199}…\n" in description
@@ -123,9 +123,9 @@ async def test_an_answer_is_drawn_once() -> None:
 
 
 async def test_a_decided_card_is_redrawn_and_the_others_stay(
-    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(house, ana, OPEN, OTHER)
+    message = await post_cards(ponte, ana, OPEN, OTHER)
     click = await (await ana.click(message, "Approve")).wait_for_ack()
     assert click.kind == DEFER_UPDATE
     taken = deciding.taken[0]
@@ -138,20 +138,20 @@ async def test_a_decided_card_is_redrawn_and_the_others_stay(
 
 
 async def test_a_click_after_a_restart_is_taken(
-    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(house, ana, OPEN)
-    await house.close()
-    await house.open()
+    message = await post_cards(ponte, ana, OPEN)
+    await ponte.close()
+    await ponte.open()
     click = await (await ana.click(message, "Deny")).wait_for_ack()
     assert click.kind == DEFER_UPDATE
     assert deciding.taken[0].text == "deny abcde2"
 
 
 async def test_who_may_not_decide_is_told_alone(
-    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(house, ana, OPEN)
+    message = await post_cards(ponte, ana, OPEN)
     click = await (await ana.click(message, "Approve")).wait_for_ack()
     await deciding.answer(
         Answer("You may not.", status="failed", parts=("You may not.",), private=True)
@@ -161,9 +161,9 @@ async def test_who_may_not_decide_is_told_alone(
 
 
 async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
-    discord: FakeDiscord, house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(house, ana, OPEN)
+    message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
     discord.clock.advance(3600)
     await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
@@ -171,9 +171,9 @@ async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
 
 
 async def test_a_card_that_was_deleted_meanwhile_is_let_go(
-    discord: FakeDiscord, house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(house, ana, OPEN)
+    message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
     await ana.delete(message)
     discord.clock.advance(3600)
@@ -181,9 +181,9 @@ async def test_a_card_that_was_deleted_meanwhile_is_let_go(
 
 
 async def test_two_clicks_at_once_do_not_undo_each_other(
-    house: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(house, ana, OPEN, OTHER)
+    message = await post_cards(ponte, ana, OPEN, OTHER)
     await (await ana.click(message, "Approve")).wait_for_ack()
     await (await ana.click(message, "Approve")).wait_for_ack()
     second = Card("ghijk2", "change", "Deleted 1 order", "", (), (), "done")
@@ -198,7 +198,7 @@ async def test_two_clicks_at_once_do_not_undo_each_other(
 async def test_a_click_whose_work_takes_long_shows_it(
     discord: FakeDiscord, deciding: Deciding, ana: DiscordPerson
 ) -> None:
-    message = await post_cards(deciding.house, ana, OPEN)
+    message = await post_cards(deciding.ponte, ana, OPEN)
     before = len(ana.dm.typing)
     await (await ana.click(message, "Approve")).wait_for_ack()
     reply = await deciding.work()
@@ -208,10 +208,10 @@ async def test_a_click_whose_work_takes_long_shows_it(
     assert message["embeds"][0]["title"] == "Changed 2 customers"
 
 
-async def test_more_cards_than_fit_come_as_words(house: DiscordPonte, ana: DiscordPerson) -> None:
-    await house.open()
+async def test_more_cards_than_fit_come_as_words(ponte: DiscordPonte, ana: DiscordPerson) -> None:
+    await ponte.open()
     many = [Card(f"aaaaa{n}", "proposal", f"Card {n}", "", (), ("approve",)) for n in "234567"]
-    message = await post_cards(house, ana, *many)
+    message = await post_cards(ponte, ana, *many)
     assert len(message["embeds"]) == 5
     assert "`approve aaaaa7`" in message["content"]
 

@@ -17,7 +17,7 @@ from adapters.discord.setup import check
 from core.chat.participants import FixedAddressingSettings
 from core.clients.http import Proxies
 from core.domain.messages import Address, Person
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.discord.process import Process
 from tests.discord.test_company import count, thread_of
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -48,7 +48,7 @@ class Scene:
     """Ana and Bob in #general of a server, with Ponte."""
 
     discord: FakeDiscord
-    house: DiscordPonte
+    ponte: DiscordPonte
     ana: DiscordPerson
     bob: DiscordPerson
     guild: Guild
@@ -57,24 +57,24 @@ class Scene:
 
     async def open(self, own: FixedAddressingSettings, **options: Any) -> None:
         self.settings.of[self.general.id] = own
-        await self.house.open(**self.settings.options, **{"message_content": True, **options})
+        await self.ponte.open(**self.settings.options, **{"message_content": True, **options})
 
     @property
     def model_inputs(self) -> list[str]:
-        return [ask.input[-1].text for ask in self.house.model.asks]
+        return [ask.input[-1].text for ask in self.ponte.model.asks]
 
     @property
     def conversations(self) -> list[str]:
-        return [ask.thread.conversation for ask in self.house.model.asks]
+        return [ask.thread.conversation for ask in self.ponte.model.asks]
 
 
 @pytest.fixture
-def scene(discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson) -> Scene:
+def scene(discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson) -> Scene:
     bob = discord.user("Bob")
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})
     return Scene(
-        discord, house, ana, bob, guild, discord.text_channel(guild, "general"), SettingsByChannel()
+        discord, ponte, ana, bob, guild, discord.text_channel(guild, "general"), SettingsByChannel()
     )
 
 
@@ -111,13 +111,13 @@ async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Sce
     await scene.ana.mention(f"<@{scene.bob.id}> and you?", scene.general)
     await scene.discord.wait_until(lambda: len(scene.model_inputs) == 3)
     assert scene.model_inputs == ["the bolts are late", "why is it?", "@Bob and you?"]
-    kept = await asyncio.to_thread(everything_in, scene.house.home)
+    kept = await asyncio.to_thread(everything_in, scene.ponte.home)
     assert b"are they?" not in kept
 
 
 async def test_without_the_intent_it_hears_mentions_alone_and_says_so(scene: Scene) -> None:
     await scene.open(EVERYTHING, message_content=False)
-    assert "DISCORD_MESSAGE_CONTENT is off" in (await scene.house.adapter.health()).words
+    assert "DISCORD_MESSAGE_CONTENT is off" in (await scene.ponte.adapter.health()).words
     for _ in range(2):
         await scene.ana.say("how many bolts?", scene.general)
     await scene.ana.wait_for_text(intake.MENTION_NEEDED, scene.general)
@@ -137,11 +137,11 @@ async def test_what_came_while_it_was_away_is_answered_too(scene: Scene) -> None
     await scene.open(BOTH)
     await scene.ana.say("one", scene.general, ago=9000.0)
     await scene.ana.wait_for_text("You said: one", scene.general)
-    await scene.house.close()
+    await scene.ponte.close()
     scene.discord.gateway.forget()
     await scene.bob.say("much too old", scene.general, ago=7200.0)
     await scene.bob.say("two", scene.general)
-    await scene.house.open()
+    await scene.ponte.open()
     await scene.bob.wait_for_text("You said: two", scene.general)
     await scene.bob.wait_for_text(
         "I was offline and didn't answer 1 older message here.", scene.general
@@ -168,14 +168,14 @@ async def test_a_channel_without_threads_is_one_conversation(scene: Scene) -> No
 async def test_a_command_and_the_stop_button_belong_to_the_channels_conversation(
     scene: Scene,
 ) -> None:
-    scene.house.model.pauses = asyncio.Queue()
-    scene.house.model.script["tell me"] = ["Once ", "upon ", "a time"]
+    scene.ponte.model.pauses = asyncio.Queue()
+    scene.ponte.model.script["tell me"] = ["Once ", "upon ", "a time"]
     await scene.open(FLAT)
-    await scene.house.ready()
+    await scene.ponte.ready()
     await scene.ana.slash("ask", scene.general, prompt="hello")
     await scene.ana.wait_for_text("You said: hello", scene.general)
     await scene.ana.mention("tell me", scene.general)
-    scene.house.model.go_on()
+    scene.ponte.model.go_on()
     seen = await scene.ana.wait_for_messages(
         lambda seen: seen and seen[-1]["components"], scene.general
     )
@@ -212,7 +212,7 @@ async def test_strict_mention_wants_one_each_time(scene: Scene) -> None:
 
 async def test_a_thread_has_its_channels_address_also_in_commands(scene: Scene) -> None:
     await scene.open(FixedAddressingSettings())
-    await scene.house.ready()
+    await scene.ponte.ready()
     old = scene.discord.world.channel(
         type=11, name="old", guild=scene.guild, parent=scene.general.id, owner=scene.ana.id
     )  # archived when the session began
@@ -228,18 +228,18 @@ async def test_roles_that_discord_does_not_tell_are_not_the_same_as_none(
     scene.ana.user.roles.add(77)
     await scene.open(FixedAddressingSettings())
     ana, eve = (Person("discord", str(id)) for id in (scene.ana.id, 4711))
-    assert await scene.house.adapter.membership(eve, DAY) == frozenset()
+    assert await scene.ponte.adapter.membership(eve, DAY) == frozenset()
     scene.discord.refuse("GET", "/guilds/*/members/*", 403, 50001)
-    assert await scene.house.adapter.membership(ana, DAY) is None
+    assert await scene.ponte.adapter.membership(ana, DAY) is None
     monkeypatch.setattr("core.chat.directory.ASK_AGAIN_SECONDS", 0.0)
     scene.discord.refuse("GET", "/guilds/*/members/*", 503, times=20)  # discord.py retries a 500
-    assert await scene.house.adapter.membership(ana, DAY) == frozenset({"77"}), "asked again"
+    assert await scene.ponte.adapter.membership(ana, DAY) == frozenset({"77"}), "asked again"
 
 
 async def test_people_and_roles_have_names_for_cards(scene: Scene) -> None:
     await scene.open(FixedAddressingSettings())
     ana = f"discord:{scene.ana.id}"
-    labels = scene.house.adapter.labels
+    labels = scene.ponte.adapter.labels
     named = {ana: scene.ana.user.name, "discord:77": "buyers"}
     assert await labels([ana, "discord:77", "discord:4711"]) == named
     scene.discord.refuse("GET", "/users/*", 403, 40333)
@@ -248,7 +248,7 @@ async def test_people_and_roles_have_names_for_cards(scene: Scene) -> None:
 
 async def test_a_channel_has_a_title_for_those_who_are_elsewhere(scene: Scene) -> None:
     await scene.open(FixedAddressingSettings())
-    title = scene.house.adapter.title
+    title = scene.ponte.adapter.title
     here = Address("discord", str(scene.general.id), str(scene.guild.id), shared=True)
     assert await title(here) == f"#{scene.general.name} ({scene.guild.name})"
     assert await title(Address("discord", str(scene.general.id))) == ""
@@ -259,13 +259,13 @@ async def test_who_left_the_server_has_left(scene: Scene) -> None:
     await scene.open(FixedAddressingSettings())
     ana = Person("discord", str(scene.ana.id))
     here = Address("discord", str(scene.general.id), str(scene.guild.id), shared=True)
-    assert await scene.house.adapter.has_left(ana, here, 0.0) is False
+    assert await scene.ponte.adapter.has_left(ana, here, 0.0) is False
     scene.guild.members.discard(scene.ana.id)
-    assert await scene.house.adapter.has_left(ana, here, 0.0) is True
+    assert await scene.ponte.adapter.has_left(ana, here, 0.0) is True
     for elsewhere in (Address("discord", "77"), Address("discord", "1", "2", shared=True)):
-        assert await scene.house.adapter.has_left(ana, elsewhere, 0.0) is False, "no server of ours"
+        assert await scene.ponte.adapter.has_left(ana, elsewhere, 0.0) is False, "no server of ours"
     scene.discord.refuse("GET", "/guilds/*/members/*", 403, 40333)
-    assert await scene.house.adapter.has_left(ana, here, 0.0) is None
+    assert await scene.ponte.adapter.has_left(ana, here, 0.0) is None
 
 
 async def test_roles_that_came_with_a_message_are_not_asked_for_and_stay_over_a_restart(
@@ -276,11 +276,11 @@ async def test_roles_that_came_with_a_message_are_not_asked_for_and_stay_over_a_
     ana = Person("discord", str(scene.ana.id))
     await scene.ana.mention("hello", scene.general)
     await scene.ana.wait_for_text("You said: hello", scene.general)
-    assert await scene.house.adapter.membership(ana, 240.0) == frozenset({"77"})
-    await scene.house.close()
-    await scene.house.open()
+    assert await scene.ponte.adapter.membership(ana, 240.0) == frozenset({"77"})
+    await scene.ponte.close()
+    await scene.ponte.open()
     scene.discord.refuse("GET", "/guilds/*/members/*", 500, times=1000)
-    assert await scene.house.adapter.membership(ana, DAY) == frozenset({"77"})
+    assert await scene.ponte.adapter.membership(ana, DAY) == frozenset({"77"})
     assert not [path for _, path in scene.discord.calls if "/members/" in path]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.discord.setup import PERMISSIONS, check, invite_url
 from core.clients.http import Proxies
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import FakeDiscord
 
 
@@ -18,10 +18,10 @@ async def check_discord(
 
 
 async def test_a_correct_setup_passes_every_check(
-    discord: FakeDiscord, house: DiscordPonte
+    discord: FakeDiscord, ponte: DiscordPonte
 ) -> None:
-    await house.open()
-    await house.ready()
+    await ponte.open()
+    await ponte.ready()
     found = await check_discord(discord)
     assert found["discord token"] == ("on", f"ponte ({discord.world.me.id})")
     assert found["discord intents"][0] == "on"

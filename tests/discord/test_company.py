@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.discord import intake
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Payload
 
@@ -19,11 +19,11 @@ def count(discord: FakeDiscord, words: str) -> int:
 
 
 async def test_with_message_content_a_follow_up_needs_no_mention(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await house.open(message_content=True)
+    await ponte.open(message_content=True)
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
     await ana.wait_for_text("You said: bolts?", thread)
     await ana.say("and nuts?", thread)
@@ -31,25 +31,25 @@ async def test_with_message_content_a_follow_up_needs_no_mention(
 
 
 async def test_our_own_role_is_a_mention_and_another_is_none(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana, roles={77: "buyers"})
     channel = discord.text_channel(guild, "general")
-    await house.open(message_content=True, threads=False)
+    await ponte.open(message_content=True, threads=False)
     await ana.say("<@&77> how many?", channel)
     await ana.mention_role("how many bolts?", channel)
     await ana.wait_for_text("You said: how many bolts?", channel)
     await ana.mention_role("quick-command sum-up", channel)
     await ana.wait_for_text("not run quick commands", channel)
-    assert [ask.input[-1].text for ask in house.model.asks] == ["how many bolts?"]
+    assert [ask.input[-1].text for ask in ponte.model.asks] == ["how many bolts?"]
 
 
 async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await house.open(threads=False)
+    await ponte.open(threads=False)
     for times in range(1, 3):
         await ana.mention_role("how many bolts?", channel)
         await discord.wait_until(lambda: count(discord, intake.ROLE_MENTIONED) == times)  # noqa: B023
@@ -58,12 +58,12 @@ async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
 
 
 async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_so_once(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     discord.grant_message_content()
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
-    await house.open(message_content=True)
+    await ponte.open(message_content=True)
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
     await ana.wait_for_text("You said: bolts?", thread)
     await bob.say("I know that", thread)
@@ -72,9 +72,9 @@ async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_s
     await bob.mention("what do you say?", thread)
     await bob.wait_for_text("You said: what do you say?", thread)
     assert count(discord, intake.DISCORD_WAITS_FOR_MENTION) == 1
-    assert len(house.model.asks) == 2
-    await house.close()
-    await house.open()
+    assert len(ponte.model.asks) == 2
+    await ponte.close()
+    await ponte.open()
     await ana.say("still there?", thread)
     await ana.mention("hello?", thread)
     await ana.wait_for_text("You said: hello?", thread)
@@ -82,10 +82,10 @@ async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_s
 
 
 async def test_without_message_content_a_follow_up_gets_one_hint(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await house.open()
+    await ponte.open()
     thread = await thread_of(discord, await ana.mention("bolts?", channel))
     await ana.wait_for_text("You said: bolts?", thread)
     await ana.say("and nuts?", thread)
@@ -97,21 +97,21 @@ async def test_without_message_content_a_follow_up_gets_one_hint(
 
 
 async def test_a_reply_with_the_mention_on_is_answered_and_one_without_gets_the_hint(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await house.open(threads=False)
+    await ponte.open(threads=False)
     await ana.mention("bolts?", channel)
     answer = await ana.wait_for_text("You said: bolts?", channel)
     await ana.say("and nuts?", channel, reply_to=answer)
     await ana.wait_for_text("You said: and nuts?", channel)
     await ana.say("and washers?", channel, reply_to=answer, ping=False)
     await ana.wait_for_text(intake.MENTION_NEEDED, channel)
-    assert len(house.model.asks) == 2
+    assert len(ponte.model.asks) == 2
 
 
 async def test_talk_in_a_thread_that_is_none_of_ours_is_left_alone(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     guild = discord.guild("Bolts", ana)
@@ -119,26 +119,26 @@ async def test_talk_in_a_thread_that_is_none_of_ours_is_left_alone(
     other = discord.world.channel(
         type=11, name="lunch", guild=guild, parent=channel.id, owner=ana.id
     )
-    await house.open(message_content=True)
+    await ponte.open(message_content=True)
     await ana.say("who comes along?", other)
     await ana.mention("hello", channel)
-    await discord.wait_until(lambda: len(house.model.asks) == 1)
-    assert house.model.asks[0].input[-1].text == "hello"
+    await discord.wait_until(lambda: len(ponte.model.asks) == 1)
+    assert ponte.model.asks[0].input[-1].text == "hello"
 
 
 async def test_a_mention_in_a_thread_that_the_cache_lacks(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     """It was archived when Ponte started: the session does not name it."""
     guild = discord.guild("Bolts", ana)
     channel = discord.text_channel(guild, "general")
-    await house.open()
+    await ponte.open()
     thread = discord.world.channel(
         type=11, name="old", guild=guild, parent=channel.id, owner=discord.world.me.id
     )
     await ana.mention("still here?", thread)
     await ana.wait_for_text("You said: still here?", thread)
-    conversation = house.model.asks[0].thread.conversation
+    conversation = ponte.model.asks[0].thread.conversation
     assert conversation == f"discord:{guild.id}:{channel.id}:{thread.id}"
 
 
@@ -154,34 +154,34 @@ async def test_a_mention_in_a_channel_that_the_cache_lacks(
 
 
 async def test_a_reply_to_somebody_else_brings_their_words_as_context(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     discord.grant_message_content()
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
-    await house.open(message_content=True, threads=False)
+    await ponte.open(message_content=True, threads=False)
     said = await bob.say("the bolts are late", channel)
     await ana.mention("is that so?", channel, reply_to=said)
     await ana.wait_for_text("You said: is that so?", channel)
-    context, question = house.model.asks[0].input
+    context, question = ponte.model.asks[0].input
     assert "> 'Bob': the bolts are late" in context.text
     assert question.text == "is that so?"
 
 
 async def test_a_role_named_in_the_allow_list_opens_tables_to_its_members(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})
     ana.user.roles.add(77)
     channel = discord.text_channel(guild, "general")
-    house.give("plot.png", b"png", allow="discord:77")
-    await house.open(threads=False)
+    ponte.give("plot.png", b"png", allow="discord:77")
+    await ponte.open(threads=False)
     await ana.mention("call draw {}", channel)
     await ana.wait_for_messages(lambda seen: seen and seen[0]["attachments"], channel)
     await bob.mention("call draw {}", channel)
     await bob.wait_for_messages(lambda seen: len(seen) == 2, channel)
-    assert [len(ask.tools) for ask in house.model.asks] == [1, 1, 0, 0]
+    assert [len(ask.tools) for ask in ponte.model.asks] == [1, 1, 0, 0]
     await ana.say("call draw {}")
     await ana.wait_for_messages(lambda seen: seen)
-    assert len(house.model.asks[-1].tools) == 1, "a role holds in DMs too"
+    assert len(ponte.model.asks[-1].tools) == 1, "a role holds in DMs too"

@@ -6,7 +6,7 @@ import pytest
 
 from core.chat import participants
 from core.domain.messages import Item
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild, Payload
 from tests.fakes.loop_clock import LoopClock
@@ -30,15 +30,15 @@ def channel(discord: FakeDiscord, guild: Guild) -> Channel:
 
 
 @pytest.fixture
-async def house_with_content(discord: FakeDiscord, house: DiscordPonte) -> DiscordPonte:
+async def ponte_with_content(discord: FakeDiscord, ponte: DiscordPonte) -> DiscordPonte:
     """With the message content intent, and no threads of its own."""
     discord.grant_message_content()
-    return await house.open(message_content=True, threads=False)
+    return await ponte.open(message_content=True, threads=False)
 
 
-def newest_input(house: DiscordPonte) -> tuple[str, Item]:
+def newest_input(ponte: DiscordPonte) -> tuple[str, Item]:
     """What stood around the newest message, and the message."""
-    *before, said = house.model.asks[-1].input
+    *before, said = ponte.model.asks[-1].input
     return "\n".join(item.text for item in before), said
 
 
@@ -47,42 +47,42 @@ def names(item: Item) -> list[str]:
 
 
 async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
-    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
     await ana.mention("is that so?", channel, reply_to=said)
     await ana.wait_for_text("You said: is that so?", channel)
-    around, question = newest_input(house_with_content)
+    around, question = newest_input(ponte_with_content)
     assert "> 'Bob': the bolts are late\n> [with the files plot.png, sales.csv]" in around
     assert names(question) == ["plot.png", "sales.csv"]
-    assert (await house_with_content.engine.records.files.get(question.files[1].id))[1] == CSV[1]
+    assert (await ponte_with_content.engine.records.files.get(question.files[1].id))[1] == CSV[1]
 
 
 async def test_a_picture_that_is_replied_to_comes_though_it_has_no_words(
-    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("", channel, files=[PNG])
     await ana.mention("what is this?", channel, reply_to=said)
     answer = await ana.wait_for_text("You said: what is this?", channel)
-    assert names(newest_input(house_with_content)[1]) == ["plot.png"]
+    assert names(newest_input(ponte_with_content)[1]) == ["plot.png"]
     assert answer["content"] == "You said: what is this?", "nothing was missing"
 
 
 async def test_a_reply_to_a_forwarded_message_brings_what_was_forwarded(
-    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", files=[PNG])
     await bob.wait_for_text("You said: the bolts are late")  # a turn of its own
     forward = await bob.forward(said, channel)
     await ana.mention("is that so?", channel, reply_to=forward)
     await ana.wait_for_text("You said: is that so?", channel)
-    around, question = newest_input(house_with_content)
+    around, question = newest_input(ponte_with_content)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png"]
 
 
 async def test_an_alert_of_another_app_is_read(
-    discord: FakeDiscord, house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
+    discord: FakeDiscord, ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
 ) -> None:
     robot = discord.user("Grafana")
     robot.user.bot = True
@@ -91,104 +91,104 @@ async def test_an_alert_of_another_app_is_read(
     alert = await robot.say("", channel, embeds=[embed])
     await ana.mention("what now?", channel, reply_to=alert)
     await ana.wait_for_text("You said: what now?", channel)
-    assert "> 'Grafana': Disk full\n> on db-1\n> used: 99 %" in newest_input(house_with_content)[0]
+    assert "> 'Grafana': Disk full\n> on db-1\n> used: 99 %" in newest_input(ponte_with_content)[0]
 
 
 async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
-    discord: FakeDiscord, house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
+    discord: FakeDiscord, ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson
 ) -> None:
     text = {"type": 10, "id": 2, "content": "Disk full"}
     box = {"type": 17, "id": 1, "components": [text], "spoiler": False, "accent_color": None}
     alert = await ana.say("", channel, components=[box])
     await ana.mention("what now?", channel, reply_to=alert)
     await ana.wait_for_text("You said: what now?", channel)
-    assert "> 'Ana': Disk full" in newest_input(house_with_content)[0]
+    assert "> 'Ana': Disk full" in newest_input(ponte_with_content)[0]
     answers = [{"answer_id": n, "poll_media": {"text": f"M{n}"}} for n in (6, 8)]
     poll = {"question": {"text": "Which?"}, "answers": answers, "allow_multiselect": False,
             "layout_type": 1, "expiry": "2099-01-01T00:00:00+00:00"}  # fmt: skip
     asked = await ana.say("", channel, poll=poll)
     await ana.mention("which one?", channel, reply_to=asked)
     await ana.wait_for_text("You said: which one?", channel)
-    assert "> 'Ana': Which?: M6 / M8" in newest_input(house_with_content)[0]
+    assert "> 'Ana': Which?: M6 / M8" in newest_input(ponte_with_content)[0]
 
 
 async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_its_own(
-    house: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     said = await bob.say("the bolts are late", files=[PNG])
     await bob.wait_for_text("You said: the bolts are late")  # a turn of its own
     await ana.forward(said)
     await ana.wait_for_messages(lambda seen: seen)
-    everything = house.model.asks[-1].input
+    everything = ponte.model.asks[-1].input
     assert "the bolts are late" in everything[0].text
     assert names(everything[-1]) == ["plot.png"]
 
 
 async def test_a_reply_in_a_direct_message_brings_a_file_again(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     said = await ana.say("my sales", files=[CSV])
     await ana.wait_for_text("You said: my sales")
     await ana.say("sum them up", reply_to=said)
     await ana.wait_for_text("You said: sum them up")
-    assert names(newest_input(house)[1]) == ["sales.csv"]
+    assert names(newest_input(ponte)[1]) == ["sales.csv"]
 
 
 async def test_a_reply_to_a_plot_of_ours_shows_it_and_one_to_a_text_of_ours_brings_nothing(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    house.give("plot.png", b"png")
-    await house.open()
+    ponte.give("plot.png", b"png")
+    await ponte.open()
     await ana.say("call draw {}")
     plot = (await ana.wait_for_messages(lambda seen: seen and seen[0]["attachments"]))[0]
     plot["attachments"][0]["content_type"] = "image/png"
     await ana.say("what is the peak?", reply_to=plot)
     await ana.wait_for_text("You said: what is the peak?")
-    assert names(newest_input(house)[1]) == ["plot.png"]
+    assert names(newest_input(ponte)[1]) == ["plot.png"]
     plot["attachments"][0] |= {"content_type": "text/markdown", "filename": "answer.md"}
     await ana.say("and the low?", reply_to=plot)
     await ana.wait_for_text("You said: and the low?")
-    assert names(newest_input(house)[1]) == []
+    assert names(newest_input(ponte)[1]) == []
 
 
 @pytest.mark.parametrize("withholds_files", [True, False])
 async def test_a_text_that_is_withheld_is_said_to_be_and_how_to_show_it(
-    discord: FakeDiscord, house: DiscordPonte, channel: Channel, ana: DiscordPerson,
+    discord: FakeDiscord, ponte: DiscordPonte, channel: Channel, ana: DiscordPerson,
     bob: DiscordPerson, withholds_files: bool,
 ) -> None:  # fmt: skip
     discord.world.withholds_files = withholds_files
-    await house.open(threads=False)
+    await ponte.open(threads=False)
     said = await bob.say("the bolts are late", channel, files=[PNG])
     await ana.mention("is that so?", channel, reply_to=said)
     answer = await ana.wait_for_text("Apps → Ask Ponte", channel)
     assert answer["content"].count("Apps → Ask Ponte") == 1
-    around, question = newest_input(house)
+    around, question = newest_input(ponte)
     assert "Bob" not in around
     assert names(question) == ([] if withholds_files else ["plot.png"])
 
 
 async def test_what_the_portal_lets_us_read_is_read_though_no_event_tells_it(
     discord: FakeDiscord,
-    house: DiscordPonte,
+    ponte: DiscordPonte,
     channel: Channel,
     ana: DiscordPerson,
     bob: DiscordPerson,
 ) -> None:
     discord.grant_message_content()
-    await house.open(threads=False)
+    await ponte.open(threads=False)
     said = await bob.say("the bolts are late", channel, files=[PNG])
     await ana.mention("is that so?", channel, reply_to=said)
     answer = await ana.wait_for_text("You said: is that so?", channel)
     assert "Ask Ponte" not in answer["content"]
-    around, question = newest_input(house)
+    around, question = newest_input(ponte)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png"]
 
 
 async def test_a_quick_command_takes_the_words_before_the_files(
-    house_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     said = await bob.say("the bolts are late", channel, files=[PNG])
     await ana.mention("quick-command sum-up", channel, reply_to=said)
@@ -200,48 +200,48 @@ async def test_a_quick_command_takes_the_words_before_the_files(
 
 
 async def test_ask_ponte_takes_the_files_of_the_message(
-    house: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    ponte: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    await house.open()
-    await house.ready()
+    await ponte.open()
+    await ponte.ready()
     said = await bob.say("the bolts are late", channel, files=[PNG, CSV])
     opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
     described = [item.get("description") for item in opened.data["components"]]
     assert described[1] == "Files included: plot.png, sales.csv"
-    await house.close()
-    await house.open()
+    await ponte.close()
+    await ponte.open()
     sent = await ana.submit(opened, prompt="why?")
     await sent.wait_for_answer()
-    around, question = newest_input(house)
+    around, question = newest_input(ponte)
     assert "the bolts are late" in around
     assert names(question) == ["plot.png", "sales.csv"]
 
 
 async def test_ask_ponte_about_what_is_forwarded(
-    house: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    ponte: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    await house.open()
-    await house.ready()
+    await ponte.open()
+    await ponte.ready()
     said = await bob.say("", files=[PNG])
     await bob.wait_for_messages(lambda seen: seen)  # a turn of its own
     forward = await bob.forward(said, channel)
     opened = await (await ana.context_menu("Ask Ponte", forward)).wait_for_ack()
     sent = await ana.submit(opened, prompt="what is this?")
     await sent.wait_for_answer()
-    assert names(newest_input(house)[1]) == ["plot.png"]
+    assert names(newest_input(ponte)[1]) == ["plot.png"]
 
 
 async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
-    house: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
+    ponte: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
-    await house.open()
-    await house.ready()
+    await ponte.open()
+    await ponte.ready()
     said = await bob.say("the bolts are late", channel, files=[PNG])
     opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
-    house.adapter.state.asked.clear()
+    ponte.adapter.state.asked.clear()
     sent = await ana.submit(opened, prompt="why?")
     await sent.wait_until(lambda e: "couldn't get the files" in e.text)
-    assert "the bolts are late" in newest_input(house)[0]
+    assert "the bolts are late" in newest_input(ponte)[0]
 
 
 # A thread that Ponte is called into.
@@ -260,7 +260,7 @@ async def thread(
 
 
 async def test_what_was_said_before_in_the_thread_is_read(
-    house_with_content: DiscordPonte,
+    ponte_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
     bob: DiscordPerson,
@@ -271,7 +271,7 @@ async def test_what_was_said_before_in_the_thread_is_read(
     await ana.say("a pin", location, type=6)
     await ana.mention("what do you think?", location)
     answer = await ana.wait_for_text("You said: what do you think?", location)
-    around, question = newest_input(house_with_content)
+    around, question = newest_input(ponte_with_content)
     asked = ("'Bob': Which bolts do we buy?", "'Bob': M6 or M8?", "'Ana': here is what we use")
     assert [around.index(each) for each in asked] == sorted(around.index(each) for each in asked)
     assert "a pin" not in around
@@ -280,7 +280,7 @@ async def test_what_was_said_before_in_the_thread_is_read(
 
 
 async def test_a_file_that_is_replied_to_in_a_thread_comes_once(
-    house_with_content: DiscordPonte,
+    ponte_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
     bob: DiscordPerson,
@@ -289,11 +289,11 @@ async def test_a_file_that_is_replied_to_in_a_thread_comes_once(
     plot = await bob.say("look", location, files=[PNG])
     await ana.mention("what is this?", location, reply_to=plot)
     await ana.wait_for_text("You said: what is this?", location)
-    assert names(newest_input(house_with_content)[1]) == ["plot.png", "sales.csv"]
+    assert names(newest_input(ponte_with_content)[1]) == ["plot.png", "sales.csv"]
 
 
 async def test_only_what_is_new_is_read_again(
-    house_with_content: DiscordPonte,
+    ponte_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
     bob: DiscordPerson,
@@ -305,19 +305,19 @@ async def test_only_what_is_new_is_read_again(
     await bob.say("I am for M8", location)
     await ana.mention("and now?", location)
     await ana.wait_for_text("You said: and now?", location)
-    around, _ = newest_input(house_with_content)
+    around, _ = newest_input(ponte_with_content)
     assert "I am for M8" in around
     assert "M6 or M8?" not in around
     assert "what do you think?" not in around
-    await house_with_content.close()
-    await house_with_content.open()
+    await ponte_with_content.close()
+    await ponte_with_content.open()
     await ana.mention("sure?", location)
     await ana.wait_for_text("You said: sure?", location)
-    assert "M8" not in newest_input(house_with_content)[0]
+    assert "M8" not in newest_input(ponte_with_content)[0]
 
 
 async def test_where_others_talk_ponte_waits_to_be_mentioned(
-    house_with_content: DiscordPonte,
+    ponte_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
     bob: DiscordPerson,
@@ -328,11 +328,11 @@ async def test_where_others_talk_ponte_waits_to_be_mentioned(
     await ana.wait_for_text("You said: what do you think?", location)
     await ana.say("thank you", location)
     await ana.wait_for_text("I only answer when you mention me", location)
-    assert len(house_with_content.model.asks) == 1
+    assert len(ponte_with_content.model.asks) == 1
 
 
 async def test_a_long_thread_is_read_as_far_as_quotes_go(
-    house_with_content: DiscordPonte,
+    ponte_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     bob: DiscordPerson,
     ana: DiscordPerson,
@@ -344,7 +344,7 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
         await bob.say(f"file {number}", location, files=[(f"f{number}.csv", b"%d" % number)])
     await ana.mention("well?", location)
     await ana.wait_for_text("You said: well?", location)
-    around, question = newest_input(house_with_content)
+    around, question = newest_input(ponte_with_content)
     assert around.count("'Bob':") == participants.MAX_EARLIER_MESSAGES + 1
     assert "Which bolts do we buy?" in around
     assert "x" * (participants.EARLIER_MESSAGE_CHARACTERS + 1) not in around
@@ -352,22 +352,22 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
 
 
 async def test_without_the_intent_the_model_is_told_that_there_is_more(
-    house: DiscordPonte, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
+    ponte: DiscordPonte, thread: tuple[Channel, Payload], ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
     location, _ = thread
-    await house.open()
+    await ponte.open()
     await bob.say("M6 or M8?", location)
     for question in ("what do you think?", "and now?"):
         await ana.mention(question, location)
         await ana.wait_for_text(f"You said: {question}", location)
-    first, second = (ask.input for ask in house.model.asks)
+    first, second = (ask.input for ask in ponte.model.asks)
     assert "Discord does not show what was said before" in first[0].text
     assert [item.text for item in second] == ["and now?"]
 
 
 async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said(
     discord: FakeDiscord,
-    house_with_content: DiscordPonte,
+    ponte_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
 ) -> None:
@@ -379,7 +379,7 @@ async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said
 
 async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
     discord: FakeDiscord,
-    house_with_content: DiscordPonte,
+    ponte_with_content: DiscordPonte,
     thread: tuple[Channel, Payload],
     ana: DiscordPerson,
 ) -> None:
@@ -397,22 +397,22 @@ async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
 
 
 async def test_a_file_that_is_too_large_is_refused_in_words_that_name_the_limit(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     await ana.say("look", files=[("film.mp4", b"x" * (21 * 1024 * 1024)), CSV])
     answer = await ana.wait_for_text("`film.mp4` (21 MiB) is too large")
     assert "files of up to 20 MiB" in answer["content"]
-    assert names(newest_input(house)[1]) == ["sales.csv"]
+    assert names(newest_input(ponte)[1]) == ["sales.csv"]
     await ana.say("quick-command sum-up", files=[("film.mp4", b"x" * (21 * 1024 * 1024))])
     await ana.wait_for_messages(lambda seen: len(seen) == 2)
 
 
 @pytest.mark.parametrize(("size", "cut"), [(99_000, False), (100_001, True), (500_000, True)])
 async def test_a_long_text_file_is_said_to_be_read_in_part(
-    house: DiscordPonte, ana: DiscordPerson, size: int, cut: bool
+    ponte: DiscordPonte, ana: DiscordPerson, size: int, cut: bool
 ) -> None:
-    await house.open()
+    await ponte.open()
     await ana.say("look", files=[("log.txt", b"x" * size)])
     answer = await ana.wait_for_text("You said: look")
     words = "`log.txt` is long. I read its first 100,000 characters."
@@ -420,9 +420,9 @@ async def test_a_long_text_file_is_said_to_be_read_in_part(
 
 
 async def test_a_text_of_wide_characters_is_counted_as_the_model_reads_it(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     await ana.say("look", files=[("log.txt", ("é" * 90_000).encode())])
     answer = await ana.wait_for_text("You said: look")
     assert answer["content"] == "You said: look"

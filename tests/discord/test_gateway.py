@@ -10,7 +10,7 @@ import pytest
 
 from core.domain.errors import SettingsError
 from core.runtime.retry import Backoff
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 
 HOUR = 3600.0
@@ -22,9 +22,9 @@ def bot_messages(discord: FakeDiscord) -> list[str]:
 
 @pytest.mark.parametrize("fault", ["abort", "close", "reconnect"])
 async def test_what_was_said_while_the_socket_was_down_is_replayed(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, fault: str
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, fault: str
 ) -> None:
-    await house.open()
+    await ponte.open()
     await ana.say("before")
     await ana.wait_for_text("You said: before")
     if fault == "abort":
@@ -40,9 +40,9 @@ async def test_what_was_said_while_the_socket_was_down_is_replayed(
 
 
 async def test_a_dm_that_a_forgotten_session_never_told_is_read_back(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     await ana.say("before")
     await ana.wait_for_text("You said: before")
     discord.gateway.forget()
@@ -53,17 +53,17 @@ async def test_a_dm_that_a_forgotten_session_never_told_is_read_back(
 
 
 async def test_after_a_restart_missed_messages_are_answered_in_order_before_new_ones(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     await ana.say("before")
     await ana.wait_for_text("You said: before")
-    await house.close()
+    await ponte.close()
     discord.gateway.forget()
     await ana.say("missed one")
     await ana.say("missed two")
     gate = discord.hold("GET", "/channels/*/messages")
-    opening = asyncio.create_task(house.open())
+    opening = asyncio.create_task(ponte.open())
     await gate.wait_until_reached()
     await ana.say("live")
     gate.release()
@@ -75,33 +75,33 @@ async def test_after_a_restart_missed_messages_are_answered_in_order_before_new_
 
 
 async def test_a_mention_that_was_missed_is_answered_and_other_talk_is_not(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await house.open(threads=False)
+    await ponte.open(threads=False)
     await ana.mention("before", channel)
     await ana.wait_for_text("You said: before", channel)
-    await house.close()
+    await ponte.close()
     discord.gateway.forget()
     await ana.say("among us", channel)
     await ana.mention("missed", channel)
-    await house.open()
+    await ponte.open()
     await ana.wait_for_text("You said: missed", channel)
-    assert len(house.model.asks) == 2
+    assert len(ponte.model.asks) == 2
 
 
 async def test_what_is_too_old_is_told_of_and_not_answered(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open(answer_age=3600.0)
+    await ponte.open(answer_age=3600.0)
     await ana.say("before", ago=3 * HOUR)
     await ana.wait_for_text("You said: before")
-    await house.close()
+    await ponte.close()
     discord.gateway.forget()
     await ana.say("old one", ago=2 * HOUR)
     await ana.say("old two", ago=1.5 * HOUR)
     await ana.say("young")
-    await house.open()
+    await ponte.open()
     await ana.wait_for_text("You said: young")
     seen = await ana.wait_for_messages(
         lambda seen: any("2 older messages" in m["content"] for m in seen)
@@ -113,13 +113,13 @@ async def test_what_is_too_old_is_told_of_and_not_answered(
 
 
 async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await house.open(threads=False, answer_age=3600.0)
+    await ponte.open(threads=False, answer_age=3600.0)
     await ana.mention("before", channel, ago=4 * HOUR)
     await ana.wait_for_text("You said: before", channel)
-    await house.close()
+    await ponte.close()
     discord.gateway.forget()
     await ana.say("among us", channel, ago=3 * HOUR)
     await ana.mention("old one", channel, ago=2.5 * HOUR)
@@ -127,12 +127,12 @@ async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
     await ana.say("among us again", channel, ago=1.5 * HOUR)
     for text in ("young", "younger"):
         await ana.mention(text, channel)
-        await house.open(threads=False, answer_age=3600.0)
+        await ponte.open(threads=False, answer_age=3600.0)
         await ana.wait_for_text(f"You said: {text}", channel)
         seen = await ana.wait_for_messages(
             lambda seen: any("older messages" in m["content"] for m in seen), channel
         )
-        await house.close()
+        await ponte.close()
         discord.gateway.forget()
     told = [m["content"] for m in seen if "older messages" in m["content"]]
     assert [words.split(" here")[0] for words in told] == [
@@ -141,99 +141,99 @@ async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
 
 
 async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     """A kill can take the last second of notes with it."""
-    await house.open(answer_age=3600.0)
+    await ponte.open(answer_age=3600.0)
     await ana.say("one", ago=3 * HOUR)
     await ana.wait_for_text("You said: one")
-    await house.adapter.state.flush()
-    with closing(sqlite3.connect(house.home / "ponte.db")) as connection:
+    await ponte.adapter.state.flush()
+    with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
         ((before,),) = connection.execute("SELECT data FROM remembered").fetchall()
     await ana.say("two", ago=2 * HOUR)
     await ana.wait_for_text("You said: two")
-    await house.close()
-    with closing(sqlite3.connect(house.home / "ponte.db")) as connection:
+    await ponte.close()
+    with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
         connection.execute("UPDATE remembered SET data = ?", (before,))
         connection.commit()
     discord.gateway.forget()
-    await house.open()
+    await ponte.open()
     await ana.say("three")
     await ana.wait_for_text("You said: three")
     assert bot_messages(discord) == ["You said: one", "You said: two", "You said: three"]
 
 
-async def test_a_wrong_token_is_refused_in_words(discord: FakeDiscord, house: DiscordPonte) -> None:
+async def test_a_wrong_token_is_refused_in_words(discord: FakeDiscord, ponte: DiscordPonte) -> None:
     discord.refuse("GET", "/users/@me", 401)
     with pytest.raises(SettingsError, match="DISCORD_TOKEN"):
-        await house.open()
-    assert (await house.adapter.health()).state == "failing"
+        await ponte.open()
+    assert (await ponte.adapter.health()).state == "failing"
 
 
 async def test_a_privileged_intent_that_was_not_granted_is_refused_in_words(
-    house: DiscordPonte,
+    ponte: DiscordPonte,
 ) -> None:
     with pytest.raises(SettingsError, match="DISCORD_MESSAGE_CONTENT"):
-        await house.open(message_content=True)
-    health = await house.adapter.health()
+        await ponte.open(message_content=True)
+    health = await ponte.adapter.health()
     assert health.state == "failing"
     assert "Developer Portal" in health.words
 
 
-async def test_a_fatal_close_stops_the_adapter_and_not_the_house(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+async def test_a_fatal_close_stops_the_adapter_and_not_ponte(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
-    assert (await house.adapter.health()).state == "on"
+    await ponte.open()
+    assert (await ponte.adapter.health()).state == "on"
     await discord.gateway.close(4004)
-    await house.adapter.connection.wait_until_ended()
-    assert "DISCORD_TOKEN" in (await house.adapter.health()).words
+    await ponte.adapter.connection.wait_until_ended()
+    assert "DISCORD_TOKEN" in (await ponte.adapter.health()).words
 
 
 async def test_a_connection_without_frames_is_failing(
-    discord: FakeDiscord, house: DiscordPonte, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await house.open()
+    await ponte.open()
     monkeypatch.setattr("adapters.discord.connection.DISCORD_SILENCE_SECONDS", -1.0)
-    health = await house.adapter.health()
+    health = await ponte.adapter.health()
     assert health.state == "failing"
     assert "connected, but nothing received for" in health.words
 
 
 async def test_discord_down_at_the_start_is_tried_again(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
     discord.lose("GET", "/users/@me", times=2)
-    await house.open()
+    await ponte.open()
     await ana.say("hello")
     await ana.wait_for_text("You said: hello")
 
 
 async def test_close_drains_what_was_taken_in(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    house.model.script = {"tell me": ["one", " two"]}
-    house.model.pauses = asyncio.Queue()
-    await house.open()
+    ponte.model.script = {"tell me": ["one", " two"]}
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
     await ana.say("tell me")
     await ana.wait_for_text("one")
-    closing = asyncio.create_task(house.close())
+    closing = asyncio.create_task(ponte.close())
     await asyncio.sleep(0)
-    house.model.go_on()
+    ponte.model.go_on()
     await closing
     assert bot_messages(discord) == ["one two"]
 
 
 async def test_notes_that_cannot_be_read_are_begun_anew(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
-    await house.close()
-    with closing(sqlite3.connect(house.home / "ponte.db")) as connection:
+    await ponte.open()
+    await ponte.close()
+    with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
         connection.execute("INSERT INTO remembered VALUES ('discord.json', '{broken')"
                            " ON CONFLICT (name) DO UPDATE SET data = excluded.data")  # fmt: skip
         connection.commit()
-    await house.open()
+    await ponte.open()
     await ana.say("hello")
     await ana.wait_for_text("You said: hello")

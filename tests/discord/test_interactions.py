@@ -13,7 +13,7 @@ from adapters.discord import interactions
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
 from core.domain.messages import Address, Card, Message, Person
 from core.domain.records import QuickCommand, Receipt, RoundRequest
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.interactions import DEFER, DEFER_UPDATE, EPHEMERAL, MODAL
@@ -38,17 +38,17 @@ class Board(EmptyStatusBoard):
 
 
 @pytest.fixture
-async def open_house(house: DiscordPonte) -> DiscordPonte:
-    house.policy = allow_list(frozenset({"*"}))
-    given = make_choices(house.model, policy=house.policy)
-    house.choices = replace(given, board=Board())
-    await house.open()
-    await house.ready()
-    return house
+async def open_ponte(ponte: DiscordPonte) -> DiscordPonte:
+    ponte.policy = allow_list(frozenset({"*"}))
+    given = make_choices(ponte.model, policy=ponte.policy)
+    ponte.choices = replace(given, board=Board())
+    await ponte.open()
+    await ponte.ready()
+    return ponte
 
 
 async def test_ask_is_acked_first_and_answered_in_place(
-    open_house: DiscordPonte, ana: DiscordPerson
+    open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_until(lambda e: e.text == "You said: hello" and not e.buttons)
@@ -57,7 +57,7 @@ async def test_ask_is_acked_first_and_answered_in_place(
 
 
 async def test_the_registered_commands_are_those_of_ponte(
-    discord: FakeDiscord, open_house: DiscordPonte
+    discord: FakeDiscord, open_ponte: DiscordPonte
 ) -> None:
     names = {command["name"]: command for command in discord.rest.commands}
     words = {"ask", "quick-command", "new", "status", "stop", "undo", "usage", "Ask Ponte"}
@@ -67,16 +67,16 @@ async def test_the_registered_commands_are_those_of_ponte(
 
 
 async def test_commands_are_registered_only_when_they_changed(
-    discord: FakeDiscord, open_house: DiscordPonte
+    discord: FakeDiscord, open_ponte: DiscordPonte
 ) -> None:
-    await open_house.close()
+    await open_ponte.close()
     for _ in range(3):
-        await open_house.open()
-        await open_house.close()
+        await open_ponte.open()
+        await open_ponte.close()
     assert discord.rest.syncs == 1
 
 
-async def test_status_is_for_the_asker_alone(open_house: DiscordPonte, ana: DiscordPerson) -> None:
+async def test_status_is_for_the_asker_alone(open_ponte: DiscordPonte, ana: DiscordPerson) -> None:
     exchange = await ana.slash("status")
     await exchange.wait_for_answer()
     assert exchange.ephemeral
@@ -84,27 +84,27 @@ async def test_status_is_for_the_asker_alone(open_house: DiscordPonte, ana: Disc
 
 
 async def test_a_stranger_is_refused_in_words_and_alone(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
-    await house.ready()
+    await ponte.open()
+    await ponte.ready()
     exchange = await ana.slash("quick-command", slug="summary", input="hi", locale="en-US")
     await exchange.wait_for_answer()
     assert (exchange.kind, exchange.ephemeral) == (SAID, True)
     assert "not run quick commands" in exchange.text
-    ((line,), _) = await house.engine.records.audit.read()
+    ((line,), _) = await ponte.engine.records.audit.read()
     assert (line["event"], line["right"]) == ("refused", "spend")
     assert line["asker"] == f"discord:{ana.id}"
 
 
 async def test_what_cannot_be_stored_is_said_at_once(
-    open_house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    open_ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def stuck(message: Message) -> Receipt:
         await asyncio.Event().wait()
         raise AssertionError
 
-    monkeypatch.setattr(open_house.engine.records.inbox, "accept", stuck)
+    monkeypatch.setattr(open_ponte.engine.records.inbox, "accept", stuck)
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
@@ -114,11 +114,11 @@ async def test_what_cannot_be_stored_is_said_at_once(
 
 
 async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_answered(
-    open_house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    open_ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
     full = threading.Event()
-    disk = asyncio.create_task(open_house.engine.stores.database.write(lambda _: full.wait()))
+    disk = asyncio.create_task(open_ponte.engine.stores.database.write(lambda _: full.wait()))
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
     assert "I couldn't save your message" in exchange.text
@@ -127,15 +127,15 @@ async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_an
     monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 60.0)
     later = await ana.slash("ask", prompt="next")
     await later.wait_for_answer()
-    assert [ask.input[-1].text for ask in open_house.model.asks] == ["next"]
+    assert [ask.input[-1].text for ask in open_ponte.model.asks] == ["next"]
 
 
 async def test_a_file_may_be_as_large_as_the_interaction_says(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    house.give("plot.png", b"p" * 12 * 1024 * 1024)
-    await house.open()
-    await house.ready()
+    ponte.give("plot.png", b"p" * 12 * 1024 * 1024)
+    await ponte.open()
+    await ponte.ready()
     small = await ana.slash("ask", prompt="call draw {}")
     await small.wait_until(lambda e: "up to 10 MiB" in e.text)
     discord.interactions.largest = 20 * 1024 * 1024
@@ -145,10 +145,10 @@ async def test_a_file_may_be_as_large_as_the_interaction_says(
 
 
 async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
-    open_house: DiscordPonte, ana: DiscordPerson
+    open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    assert open_house.choices is not None
-    board = open_house.choices.board
+    assert open_ponte.choices is not None
+    board = open_ponte.choices.board
     assert isinstance(board, Board)
     choices = await ana.autocomplete("quick-command", "slug", slug="SUMM")
     assert [choice["value"] for choice in choices] == ["summary-0", "summary-1"]
@@ -159,7 +159,7 @@ async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
 
 
 async def test_ask_without_a_prompt_opens_a_modal(
-    open_house: DiscordPonte, ana: DiscordPerson
+    open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     opened = await (await ana.slash("ask")).wait_for_ack()
     assert opened.kind == MODAL
@@ -169,18 +169,18 @@ async def test_ask_without_a_prompt_opens_a_modal(
 
 
 async def test_a_modal_that_was_opened_before_a_restart_is_taken(
-    open_house: DiscordPonte, ana: DiscordPerson
+    open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     opened = await (await ana.slash("ask")).wait_for_ack()
-    await open_house.close()
-    await open_house.open()
+    await open_ponte.close()
+    await open_ponte.open()
     sent = await ana.submit(opened, prompt="still here")
     await sent.wait_for_answer()
     assert sent.text == "You said: still here"
 
 
 async def test_a_quick_command_without_its_input_asks_for_it(
-    open_house: DiscordPonte, ana: DiscordPerson
+    open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     opened = await (await ana.slash("quick-command", slug="summary-1")).wait_for_ack()
     assert opened.kind == MODAL
@@ -190,13 +190,13 @@ async def test_a_quick_command_without_its_input_asks_for_it(
 
 
 async def test_a_command_that_breaks_is_answered_too(
-    open_house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    open_ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def raise_error(*_: object) -> None:
         raise RuntimeError("the registry")
 
-    assert open_house.choices is not None
-    monkeypatch.setattr(open_house.choices.board, "commands", raise_error)
+    assert open_ponte.choices is not None
+    monkeypatch.setattr(open_ponte.choices.board, "commands", raise_error)
     assert await ana.autocomplete("quick-command", "slug", slug="a") == []
     exchange = await ana.slash("quick-command", slug="summary")
     await exchange.wait_for_answer()
@@ -205,7 +205,7 @@ async def test_a_command_that_breaks_is_answered_too(
 
 
 async def test_the_message_menu_asks_about_a_message(
-    discord: FakeDiscord, open_house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
@@ -214,13 +214,13 @@ async def test_the_message_menu_asks_about_a_message(
     sent = await ana.submit(opened, prompt="why?")
     await sent.wait_for_answer()
     assert sent.text == "You said: why?"
-    (context, question) = open_house.model.asks[-1].input
+    (context, question) = open_ponte.model.asks[-1].input
     assert "the bolts are late" in context.text
     assert question.text == "why?"
 
 
 async def test_where_only_the_person_installed_the_app_all_goes_by_the_token(
-    discord: FakeDiscord, open_house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     elsewhere = discord.text_channel(discord.guild("Nuts", ana, with_bot=False), "general")
     exchange = await ana.slash("ask", elsewhere, prompt="hello")
@@ -234,10 +234,10 @@ async def test_where_only_the_person_installed_the_app_all_goes_by_the_token(
 
 
 async def test_a_long_answer_to_a_command_comes_with_a_file(
-    open_house: DiscordPonte, ana: DiscordPerson
+    open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     long = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
-    open_house.model.script = {"tell me": [long]}
+    open_ponte.model.script = {"tell me": [long]}
     exchange = await ana.slash("ask", prompt="tell me")
     await exchange.wait_until(lambda e: e.original and e.original["attachments"])
     assert "The full answer is in `answer.md`" in exchange.text
@@ -246,18 +246,18 @@ async def test_a_long_answer_to_a_command_comes_with_a_file(
 
 
 async def test_what_is_being_done_is_shown_where_the_answer_will_stand(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    house.give("plot.png", b"png")
+    ponte.give("plot.png", b"png")
     gate = asyncio.Event()
 
     async def wait(ask: RoundRequest) -> None:
         if ask.number == 2:
             await gate.wait()
 
-    house.model.gate = wait
-    await house.open()
-    await house.ready()
+    ponte.model.gate = wait
+    await ponte.open()
+    await ponte.ready()
     exchange = await ana.slash("ask", prompt="call draw {}")
     await exchange.wait_until(lambda e: e.text == "*is drawing…*")
     gate.set()
@@ -266,15 +266,15 @@ async def test_what_is_being_done_is_shown_where_the_answer_will_stand(
     assert not exchange.followups
 
 
-async def test_a_file_comes_with_a_command(open_house: DiscordPonte, ana: DiscordPerson) -> None:
+async def test_a_file_comes_with_a_command(open_ponte: DiscordPonte, ana: DiscordPerson) -> None:
     exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
     await exchange.wait_until(lambda e: e.text == "You said: look")
-    (file,) = open_house.model.asks[0].input[-1].files
-    assert await open_house.engine.records.files.get(file.id) == (file, b"a,b")
+    (file,) = open_ponte.model.asks[0].input[-1].files
+    assert await open_ponte.engine.records.files.get(file.id) == (file, b"a,b")
 
 
 async def test_an_ack_that_came_too_late_is_answered_in_the_channel(
-    discord: FakeDiscord, open_house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.interactions.deadline = -1.0
     await ana.slash("ask", prompt="hello")
@@ -283,20 +283,20 @@ async def test_an_ack_that_came_too_late_is_answered_in_the_channel(
 
 
 async def test_a_token_that_ends_before_the_answer_leaves_one_answer(
-    discord: FakeDiscord, open_house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    open_house.model.script = {"take your time": ["one", " two"]}
-    open_house.model.pauses = asyncio.Queue()
+    open_ponte.model.script = {"take your time": ["one", " two"]}
+    open_ponte.model.pauses = asyncio.Queue()
     exchange = await ana.slash("ask", prompt="take your time")
     await exchange.wait_until(lambda e: e.text == "one")
     discord.clock.advance(3600)
-    open_house.model.go_on()
+    open_ponte.model.go_on()
     await ana.wait_for_text("one two")
     assert len(discord.world.messages_by(discord.world.me.id)) == 1
 
 
 async def test_a_replayed_interaction_is_taken_once(
-    discord: FakeDiscord, open_house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
@@ -307,12 +307,12 @@ async def test_a_replayed_interaction_is_taken_once(
     await session.socket.send_str(event)
     again = await ana.slash("ask", prompt="next")
     await again.wait_for_answer()
-    assert [ask.input[-1].text for ask in open_house.model.asks] == ["hello", "next"]
+    assert [ask.input[-1].text for ask in open_ponte.model.asks] == ["hello", "next"]
 
 
-async def test_the_stop_button_stops_and_goes(open_house: DiscordPonte, ana: DiscordPerson) -> None:
-    open_house.model.script = {"tell me": ["one", " two"]}
-    open_house.model.pauses = asyncio.Queue()
+async def test_the_stop_button_stops_and_goes(open_ponte: DiscordPonte, ana: DiscordPerson) -> None:
+    open_ponte.model.script = {"tell me": ["one", " two"]}
+    open_ponte.model.pauses = asyncio.Queue()
     await ana.say("tell me")
     begun = await ana.wait_for_text("one")
     await ana.discord.wait_until(lambda: begun["components"])
@@ -325,13 +325,13 @@ async def test_the_stop_button_stops_and_goes(open_house: DiscordPonte, ana: Dis
 
 
 async def test_someone_else_may_not_stop_it(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
-    await house.open()
-    house.model.script = {"tell me": ["one", " two"]}
-    house.model.pauses = asyncio.Queue()
+    await ponte.open()
+    ponte.model.script = {"tell me": ["one", " two"]}
+    ponte.model.pauses = asyncio.Queue()
     question = await ana.mention("tell me", channel)
     await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
     thread = discord.world.channels[int(question["id"])]
@@ -340,14 +340,14 @@ async def test_someone_else_may_not_stop_it(
     click = await bob.click(begun, "Stop")
     await click.wait_until(lambda e: e.followups)
     assert "Only the person who asked" in click.followups[0]["content"]
-    house.model.go_on()
+    ponte.model.go_on()
     await ana.wait_for_text("one two", thread)
 
 
 async def test_while_restarting_commands_are_told_to_wait(
-    open_house: DiscordPonte, ana: DiscordPerson
+    open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await open_house.adapter.stop_intake()
+    await open_ponte.adapter.stop_intake()
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
     assert exchange.ephemeral
@@ -355,8 +355,8 @@ async def test_while_restarting_commands_are_told_to_wait(
 
 
 async def test_words_come_in_the_persons_language(
-    open_house: DiscordPonte, ana: DiscordPerson
+    open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     exchange = await ana.slash("ask", prompt="olá", locale="pt-BR")
     await exchange.wait_for_answer()
-    assert open_house.model.asks[-1].preface.endswith("their language setting is pt-BR.")
+    assert open_ponte.model.asks[-1].preface.endswith("their language setting is pt-BR.")

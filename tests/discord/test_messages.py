@@ -9,7 +9,7 @@ import pytest
 from core.domain.errors import NotStored
 from core.domain.messages import Message
 from core.domain.records import Receipt
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import PUBLIC_THREADS, Payload
 
@@ -18,8 +18,8 @@ def texts(messages: list[Payload]) -> list[str]:
     return [message["content"] for message in messages]
 
 
-async def test_a_dm_is_answered(house: DiscordPonte, ana: DiscordPerson) -> None:
-    await house.open()
+async def test_a_dm_is_answered(ponte: DiscordPonte, ana: DiscordPerson) -> None:
+    await ponte.open()
     question = await ana.say("hello")
     answer = await ana.wait_for_text("You said: hello")
     assert answer["message_reference"]["message_id"] == question["id"]
@@ -27,9 +27,9 @@ async def test_a_dm_is_answered(house: DiscordPonte, ana: DiscordPerson) -> None
 
 
 async def test_messages_of_one_dm_are_answered_in_order(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     for number in range(5):
         await ana.say(f"number {number}")
     seen = await ana.wait_for_messages(lambda said: len(said) == 5)
@@ -37,10 +37,10 @@ async def test_messages_of_one_dm_are_answered_in_order(
 
 
 async def test_a_mention_gets_a_thread_and_the_talk_goes_on_there(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await house.open()
+    await ponte.open()
     question = await ana.mention("how many bolts?", channel)
     await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
     thread = discord.world.channels[int(question["id"])]
@@ -50,86 +50,86 @@ async def test_a_mention_gets_a_thread_and_the_talk_goes_on_there(
     await ana.mention("and nuts?", thread)
     await ana.wait_for_text("You said: and nuts?", thread)
     assert not discord.world.messages_by(discord.world.me.id, channel.id)
-    assert len({ask.thread.conversation for ask in house.model.asks}) == 1
+    assert len({ask.thread.conversation for ask in ponte.model.asks}) == 1
 
 
 async def test_where_no_thread_may_be_made_each_person_has_their_own_conversation(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     bob = discord.user("Bob")
     guild = discord.guild("Bolts", ana, bob)
     guild.permissions &= ~PUBLIC_THREADS
     channel = discord.text_channel(guild, "general")
-    await house.open()
+    await ponte.open()
     await ana.mention("I am Ana", channel)
     await ana.wait_for_text("You said: I am Ana", channel)
     await bob.mention("I am Bob", channel)
     await bob.wait_for_text("You said: I am Bob", channel)
-    conversations = {ask.thread.conversation for ask in house.model.asks}
+    conversations = {ask.thread.conversation for ask in ponte.model.asks}
     assert len(conversations) == 2
 
 
 async def test_a_thread_that_cannot_be_made_leaves_the_conversation_in_the_channel(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await house.open()
+    await ponte.open()
     discord.refuse("POST", "/channels/*/threads", 403, 50013, times=9)
     first = await ana.mention("how many bolts?", channel)
     answer = await ana.wait_for_text("You said: how many bolts?", channel)
     assert answer["message_reference"]["message_id"] == first["id"]
     await ana.mention("and nuts?", channel)
     await ana.wait_for_text("You said: and nuts?", channel)
-    assert len({ask.thread.conversation for ask in house.model.asks}) == 1
+    assert len({ask.thread.conversation for ask in ponte.model.asks}) == 1
 
 
 async def test_what_is_not_addressed_to_ponte_is_not_stored(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.grant_message_content()
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await house.open(message_content=True)
+    await ponte.open(message_content=True)
     await ana.say("between us: the word is hippopotamus", channel)
     await ana.mention("hello", channel)
-    await discord.wait_until(lambda: len(house.model.asks) == 1)
-    await house.close()
-    stored = b"".join(f.read_bytes() for f in house.home.glob("**/*") if f.is_file())
+    await discord.wait_until(lambda: len(ponte.model.asks) == 1)
+    await ponte.close()
+    stored = b"".join(f.read_bytes() for f in ponte.home.glob("**/*") if f.is_file())
     assert b"hello" in stored
     assert b"hippopotamus" not in stored
 
 
 async def test_bots_webhooks_and_system_messages_are_ignored(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     robot = discord.user("Robot")
     robot.user.bot = True
-    await house.open()
+    await ponte.open()
     await robot.say("hello from a robot")
     await ana.say("a pin", type=6)
     await ana.say("by webhook", webhook_id="1")
     await ana.say("hello")
     await ana.wait_for_text("You said: hello")
-    assert [ask.input[-1].text for ask in house.model.asks] == ["hello"]
+    assert [ask.input[-1].text for ask in ponte.model.asks] == ["hello"]
 
 
-async def test_an_edit_before_the_answer_counts(house: DiscordPonte, ana: DiscordPerson) -> None:
-    house.model.script = {"first": ["one", " done"]}
+async def test_an_edit_before_the_answer_counts(ponte: DiscordPonte, ana: DiscordPerson) -> None:
+    ponte.model.script = {"first": ["one", " done"]}
 
-    house.model.pauses = asyncio.Queue()
-    await house.open()
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
     await ana.say("first")
     waiting = await ana.say("secnod")
     await ana.edit(waiting, "second")
     await ana.wait_for_text("one")
-    house.model.go_on()
+    ponte.model.go_on()
     await ana.wait_for_text("You said: second")
     assert "secnod" not in str(texts(ana.discord.world.messages_by(ana.discord.world.me.id)))
 
 
 async def test_an_edit_after_the_answer_buys_no_second_one(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     said = await ana.say("hello")
     await ana.wait_for_text("You said: hello")
     await ana.edit(said, "hello again")
@@ -139,61 +139,61 @@ async def test_an_edit_after_the_answer_buys_no_second_one(
 
 
 async def test_a_preview_that_discord_adds_is_no_edit(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    house.model.script = {"wait": ["one", " two"]}
+    ponte.model.script = {"wait": ["one", " two"]}
 
-    house.model.pauses = asyncio.Queue()
-    await house.open()
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
     await ana.say("wait")
     queued = await ana.say("see https://example.com")
     await discord.rest.send_event(
         "MESSAGE_UPDATE", {**queued, "content": "changed without an edit"}
     )
     await ana.wait_for_text("one")
-    house.model.go_on()
+    ponte.model.go_on()
     await ana.wait_for_text("You said: see")
 
 
 async def test_a_queued_message_that_is_deleted_is_dropped(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
 
-    house.model.script = {"first": ["one", " done"]}
-    house.model.pauses = asyncio.Queue()
-    await house.open()
+    ponte.model.script = {"first": ["one", " done"]}
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
     await ana.say("first")
     dropped = await ana.say("second")
     await ana.wait_for_text("one")
     await ana.delete(dropped)
     await ana.say("third")
-    await house.wait_until_stored("third")
-    house.model.go_on()
+    await ponte.wait_until_stored("third")
+    ponte.model.go_on()
     await ana.wait_for_text("You said: third")
-    assert [ask.input[-1].text for ask in house.model.asks] == ["first", "third"]
+    assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "third"]
 
 
 async def test_an_answer_that_someone_deletes_is_never_posted_again(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
 
-    house.model.script = {"tell me": ["one", " two", " three"]}
-    house.model.pauses = asyncio.Queue()
-    await house.open()
+    ponte.model.script = {"tell me": ["one", " two", " three"]}
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
     await ana.say("tell me")
     begun = await ana.wait_for_text("one")
     await ana.delete(begun)
-    house.model.go_on()
-    house.model.go_on()
+    ponte.model.go_on()
+    ponte.model.go_on()
     await ana.say("next")
     await ana.wait_for_text("You said: next")
     assert texts(ana.discord.world.messages_by(ana.discord.world.me.id)) == ["You said: next"]
 
 
 async def test_a_closed_dm_is_given_up_and_told_of_later(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     ana.user.refuses_dms = True
     await ana.say("hello")
     await discord.wait_until(lambda: len(posts(discord)) == 1)
@@ -205,16 +205,16 @@ async def test_a_closed_dm_is_given_up_and_told_of_later(
 
 
 async def test_what_cannot_be_stored_is_said_and_not_answered(
-    house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await house.open()
+    await ponte.open()
     with monkeypatch.context() as full:
-        full.setattr(house.engine.records.inbox, "accept", refuse)
+        full.setattr(ponte.engine.records.inbox, "accept", refuse)
         await ana.say("hello")
         await ana.wait_for_text("I couldn't save your message")
     await ana.say("again")
     await ana.wait_for_text("You said: again")
-    assert len(house.model.asks) == 1
+    assert len(ponte.model.asks) == 1
 
 
 async def refuse(message: Message) -> Receipt:
@@ -222,46 +222,46 @@ async def refuse(message: Message) -> Receipt:
 
 
 async def test_a_mention_that_is_edited_away_is_taken_back(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    house.model.script = {"first": ["one", " done"]}
-    house.model.pauses = asyncio.Queue()
-    await house.open(threads=False)
+    ponte.model.script = {"first": ["one", " done"]}
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open(threads=False)
     await ana.mention("first", channel)
     await ana.wait_for_text("one", channel)
     queued = await ana.mention("second", channel)
     queued["mentions"] = []
     await ana.edit(queued, "never mind")
     await ana.mention("third", channel)
-    await house.wait_until_stored("third")
-    house.model.go_on()
+    await ponte.wait_until_stored("third")
+    ponte.model.go_on()
     await ana.wait_for_text("You said: third", channel)
-    assert [ask.input[-1].text for ask in house.model.asks] == ["first", "third"]
+    assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "third"]
 
 
 async def test_messages_that_a_moderator_removes_in_bulk_are_dropped(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    house.model.script = {"first": ["one", " done"]}
-    house.model.pauses = asyncio.Queue()
-    await house.open()
+    ponte.model.script = {"first": ["one", " done"]}
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
     await ana.say("first")
     await ana.wait_for_text("one")
     gone = [await ana.say(text) for text in ("second", "third")]
     data = {"ids": [m["id"] for m in gone], "channel_id": str(ana.dm.id)}
     await discord.gateway.send("MESSAGE_DELETE_BULK", lambda _: data)
     await ana.say("fourth")
-    await house.wait_until_stored("fourth")
-    house.model.go_on()
+    await ponte.wait_until_stored("fourth")
+    ponte.model.go_on()
     await ana.wait_for_text("You said: fourth")
-    assert [ask.input[-1].text for ask in house.model.asks] == ["first", "fourth"]
+    assert [ask.input[-1].text for ask in ponte.model.asks] == ["first", "fourth"]
 
 
 async def test_a_forwarded_message_comes_as_context(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     snapshot = {
         "message": {
             "type": 0,
@@ -277,7 +277,7 @@ async def test_a_forwarded_message_comes_as_context(
     }
     await ana.say("why?", message_snapshots=[snapshot])
     await ana.wait_for_text("You said: why?")
-    context, _ = house.model.asks[0].input
+    context, _ = ponte.model.asks[0].input
     assert "the bolts are late" in context.text
 
 

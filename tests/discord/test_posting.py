@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from adapters.discord import client
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import ATTACH, Payload
 
@@ -23,9 +23,9 @@ def bot_messages(discord: FakeDiscord) -> list[str]:
 
 
 async def test_an_answer_whose_http_answer_was_lost_stands_once(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     discord.lose("POST", MESSAGES, times=2)
     await ana.say("hello")
     await ana.say("next")
@@ -34,9 +34,9 @@ async def test_an_answer_whose_http_answer_was_lost_stands_once(
 
 
 async def test_an_answer_after_a_502_stands_once(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     discord.break_after("POST", MESSAGES)
     await ana.say("hello")
     await ana.say("next")
@@ -45,9 +45,9 @@ async def test_an_answer_after_a_502_stands_once(
 
 
 async def test_a_lost_edit_is_made_again(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     discord.lose("PATCH", f"{MESSAGES}/*")
     await ana.say("hello")
     await ana.say("next")
@@ -56,10 +56,10 @@ async def test_a_lost_edit_is_made_again(
 
 
 async def test_limits_are_met_without_one_refused_call(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.faults.rate = (5, 0.3)
-    await house.open()
+    await ponte.open()
     for number in range(12):
         await ana.say(f"number {number}")
     await ana.wait_for_text("number 11")
@@ -68,12 +68,12 @@ async def test_limits_are_met_without_one_refused_call(
 
 
 async def test_a_rate_limit_that_was_not_announced_is_waited_out(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     """Other programs with the same token used the bucket up."""
     discord.faults.rate = (1, 0.3)
     discord.faults.announced = False
-    await house.open()
+    await ponte.open()
     await ana.say("one")
     await ana.say("two")
     await ana.wait_for_text("You said: two")
@@ -82,10 +82,10 @@ async def test_a_rate_limit_that_was_not_announced_is_waited_out(
 
 
 async def test_a_file_that_is_too_large_does_not_take_the_text_with_it(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    house.give("plot.png", b"p" * 12 * 1024 * 1024)
-    await house.open()
+    ponte.give("plot.png", b"p" * 12 * 1024 * 1024)
+    await ponte.open()
     await ana.say("call draw {}")
     answer = await ana.wait_for_text("`plot.png` (12 MiB) is too large for Discord")
     assert answer["content"].startswith("You said: ")
@@ -95,11 +95,11 @@ async def test_a_file_that_is_too_large_does_not_take_the_text_with_it(
 
 @pytest.mark.parametrize(("tier", "size", "fits"), [(2, 12, True), (3, 25, False)])
 async def test_a_boosted_server_takes_larger_files_as_far_as_a_request_goes(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, tier: int, size: int, fits: bool
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, tier: int, size: int, fits: bool
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana, tier=tier), "general")
-    house.give("plot.png", b"p" * size * 1024 * 1024)
-    await house.open(threads=False)
+    ponte.give("plot.png", b"p" * size * 1024 * 1024)
+    await ponte.open(threads=False)
     await ana.mention("call draw {}", channel)
     if fits:
         await ana.wait_for_messages(lambda seen: seen and seen[0]["attachments"], channel)
@@ -109,10 +109,10 @@ async def test_a_boosted_server_takes_larger_files_as_far_as_a_request_goes(
 
 
 async def test_files_come_with_the_answer_and_a_surprising_limit_leaves_the_text(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    house.give("plot.png", b"png")
-    await house.open()
+    ponte.give("plot.png", b"png")
+    await ponte.open()
     # The progress was posted; the final edit comes before the one that brings the files.
     await ana.say("call draw {}")
     answer = await ana.wait_for_text("You said: ")
@@ -125,9 +125,9 @@ async def test_files_come_with_the_answer_and_a_surprising_limit_leaves_the_text
 
 
 async def test_where_history_may_not_be_read_the_answer_refers_to_nothing(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     discord.refuse("POST", MESSAGES, 403, 160002)
     await ana.say("hello")
     answer = await ana.wait_for_text("You said: hello")
@@ -135,15 +135,15 @@ async def test_where_history_may_not_be_read_the_answer_refers_to_nothing(
 
 
 async def test_files_that_are_refused_leave_the_text_and_their_names(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     guild = discord.guild("Bolts", ana)
     guild.permissions &= ~ATTACH
     channel = discord.text_channel(guild, "general")
-    house.give("plot.png", b"png")
+    ponte.give("plot.png", b"png")
     long = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(20))
-    house.model.script = {"tell me": [long]}
-    await house.open(threads=False)
+    ponte.model.script = {"tell me": [long]}
+    await ponte.open(threads=False)
     await ana.mention("call draw {}", channel)
     answer = await ana.wait_for_text("couldn't post `plot.png` (Discord 403/50013", channel)
     assert answer["content"].startswith("You said: ")
@@ -152,9 +152,9 @@ async def test_files_that_are_refused_leave_the_text_and_their_names(
 
 
 async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     discord.refuse("POST", MESSAGES, 418, 987654, times=9)
     posts = ("POST", f"/channels/{ana.dm.id}/messages")
     for number in range(1, 4):
@@ -171,9 +171,9 @@ async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
     [(403, 987654), (400, 0), (404, 0), (403, 50013), (400, 200000), (400, 240000), (403, 50278)],
 )
 async def test_a_refusal_for_good_is_told_with_the_next_message(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, status: int, code: int
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, status: int, code: int
 ) -> None:
-    await house.open()
+    await ponte.open()
     discord.refuse("POST", MESSAGES, status, code)
     await ana.say("hello")
     await discord.wait_until(lambda: not discord.faults.waiting)
@@ -186,44 +186,44 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
 @pytest.mark.parametrize("code", sorted(client.PASSING))
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 async def test_a_refusal_that_passes_is_waited_for(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
     code: int, method: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
-    house.model.script = {"tell me": ["one", " two"]}
-    house.model.pauses = asyncio.Queue()
-    await house.open()
+    ponte.model.script = {"tell me": ["one", " two"]}
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
     if method == "POST":
         discord.refuse("POST", MESSAGES, 403, code)
-        house.model.go_on()
+        ponte.model.go_on()
     await ana.say("tell me")
     if method == "PATCH":
         await ana.wait_for_text("one")
         discord.refuse("PATCH", f"{MESSAGES}/*", 403, code)
-        house.model.go_on()
+        ponte.model.go_on()
     await ana.wait_for_text("one two")
     assert bot_messages(discord) == ["one two"]
 
 
 async def test_what_does_not_pass_within_the_hour_is_given_up(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
     monkeypatch.setattr("core.chat.reply.MAX_DELIVERY_SECONDS", 0.2)
-    await house.open()
+    await ponte.open()
     discord.refuse("POST", MESSAGES, 401, times=1000)
     await ana.say("hello")
     await ana.say("again")
-    await discord.wait_until(lambda: len(house.model.asks) == 2)
+    await discord.wait_until(lambda: len(ponte.model.asks) == 2)
     discord.faults.clear()
     await ana.wait_for_text("couldn't post my last answer here (Discord 401/0")
 
 
 async def test_a_token_that_was_reset_loses_no_answer(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
-    await house.open()
+    await ponte.open()
     discord.refuse("POST", MESSAGES, 401, times=2)
     await ana.say("hello")
     await ana.wait_for_text("You said: hello")

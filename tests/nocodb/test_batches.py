@@ -15,11 +15,11 @@ from core.domain.errors import ToolError, WriteUnsure
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.null_ledger import NullLedger
-from tests.nocodb.desk import ANA, HERE, WriteTools
+from tests.nocodb.write_tools import ANA, HERE, WriteTools
 
 
 @pytest.fixture
-def desk(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
+def write_tools(fake: FakeNocoDB, http: HttpClient) -> WriteTools:
     return WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
 
 
@@ -32,25 +32,27 @@ def changes(*ids: int) -> list[dict[str, Any]]:
     return [{"id": id, "fields": {"Value": 1000 + id}} for id in ids]
 
 
-async def apply_draft(desk: WriteTools, draft: Draft) -> Sequence[ChangeStep]:
+async def apply_draft(write_tools: WriteTools, draft: Draft) -> Sequence[ChangeStep]:
     """As an approval applies it: each time that it is asked, the change makes its draft anew."""
     proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
     steps = tuple(ChangeStep(number, row) for number, row in enumerate(draft.rows, 1))
     change = Change(proposal, "applying", steps, ANA)
     assert change.draft is not change.draft
-    applying = ChangeRunner(cast(Ledger, NullLedger(change)), {desk.rows.name: desk.rows})
+    applying = ChangeRunner(
+        cast(Ledger, NullLedger(change)), {write_tools.rows.name: write_tools.rows}
+    )
     return (await applying.run(change)).steps
 
 
 @pytest.mark.parametrize(("rows", "batches"), [(1, 1), (10, 1), (30, 3)])
 async def test_an_approved_change_reads_the_description_once_for_each_batch(
-    desk: WriteTools, fake: FakeNocoDB, rows: int, batches: int
+    write_tools: WriteTools, fake: FakeNocoDB, rows: int, batches: int
 ) -> None:
     """Four calls: the description, the rows, the write, the rows again. It made six."""
     asked = changes(*range(1, rows + 1))
-    draft = await desk.draft("nocodb_update", table="Customers", changes=asked)
+    draft = await write_tools.draft("nocodb_update", table="Customers", changes=asked)
     fake.calls.clear()
-    steps = await apply_draft(desk, draft)
+    steps = await apply_draft(write_tools, draft)
     assert [step.state for step in steps] == ["done"] * rows
     methods = [call.method for call in fake.calls if call.path.endswith("/records")]
     assert methods == ["GET", "PATCH", "GET"] * batches
@@ -59,36 +61,40 @@ async def test_an_approved_change_reads_the_description_once_for_each_batch(
 
 
 async def test_a_batch_that_is_opened_again_reads_the_description_again(
-    desk: WriteTools, fake: FakeNocoDB
+    write_tools: WriteTools, fake: FakeNocoDB
 ) -> None:
-    draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1, 2))
+    draft = await write_tools.draft("nocodb_update", table="Customers", changes=changes(1, 2))
     before = count_descriptions(fake)
-    batch = desk.rows.open(draft)
+    batch = write_tools.rows.open(draft)
     assert count_descriptions(fake) == before, "nothing is asked before it is needed"
     for _ in range(2):
         await batch.check(draft.rows)
     await batch.write(draft.rows)
     await batch.check(draft.rows)
     assert count_descriptions(fake) == before + 1
-    await desk.rows.open(draft).check(draft.rows)
+    await write_tools.rows.open(draft).check(draft.rows)
     assert count_descriptions(fake) == before + 2
 
 
 async def test_a_description_that_could_not_be_read_is_asked_for_again(
-    desk: WriteTools, fake: FakeNocoDB
+    write_tools: WriteTools, fake: FakeNocoDB
 ) -> None:
-    draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1))
-    batch = desk.rows.open(draft)
+    draft = await write_tools.draft("nocodb_update", table="Customers", changes=changes(1))
+    batch = write_tools.rows.open(draft)
     fake.drop("before")
     with pytest.raises(ToolError):
         await batch.check(draft.rows)
     assert [one.state for one in await batch.check(draft.rows)] == ["before"]
 
 
-async def test_a_table_that_changed_between_two_batches(desk: WriteTools, fake: FakeNocoDB) -> None:
-    draft = await desk.draft("nocodb_update", table="Customers", changes=changes(*range(1, 21)))
+async def test_a_table_that_changed_between_two_batches(
+    write_tools: WriteTools, fake: FakeNocoDB
+) -> None:
+    draft = await write_tools.draft(
+        "nocodb_update", table="Customers", changes=changes(*range(1, 21))
+    )
     first, second = draft.rows[:10], draft.rows[10:]
-    batch = desk.rows.open(draft)
+    batch = write_tools.rows.open(draft)
     await batch.check(first)
     await batch.write(first)
     await batch.check(first)
@@ -97,15 +103,15 @@ async def test_a_table_that_changed_between_two_batches(desk: WriteTools, fake: 
     value = next(field for field in table.fields if field.title == "Value")
     value.title = "Worth"
     with pytest.raises(ToolError) as caught:
-        await desk.rows.open(draft).check(second)
+        await write_tools.rows.open(draft).check(second)
     assert caught.value.code == "drift"
 
 
 async def test_a_lost_answer_is_looked_for_on_the_same_description(
-    desk: WriteTools, fake: FakeNocoDB
+    write_tools: WriteTools, fake: FakeNocoDB
 ) -> None:
-    draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1))
-    batch = desk.rows.open(draft)
+    draft = await write_tools.draft("nocodb_update", table="Customers", changes=changes(1))
+    batch = write_tools.rows.open(draft)
     await batch.check(draft.rows)
     before = count_descriptions(fake)
     fake.drop("after")
@@ -115,10 +121,10 @@ async def test_a_lost_answer_is_looked_for_on_the_same_description(
     assert count_descriptions(fake) == before
 
 
-async def test_an_empty_cell_that_has_been_filled_keeps_its_row(desk: WriteTools) -> None:
-    draft = await desk.draft("nocodb_delete", table="Customers", ids=[1])
+async def test_an_empty_cell_that_has_been_filled_keeps_its_row(write_tools: WriteTools) -> None:
+    draft = await write_tools.draft("nocodb_delete", table="Customers", ids=[1])
     (row,) = draft.rows
     known = {name: value for name, value in (row.before or {}).items() if name != "Value"}
-    assert await desk.standing(draft, [RowWrite("1", before=known)]) == ["other"]
+    assert await write_tools.standing(draft, [RowWrite("1", before=known)]) == ["other"]
     more = {**(row.before or {}), "Gone": "x"}
-    assert await desk.standing(draft, [RowWrite("1", before=more)]) == ["other"]
+    assert await write_tools.standing(draft, [RowWrite("1", before=more)]) == ["other"]

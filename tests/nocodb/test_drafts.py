@@ -13,18 +13,18 @@ from core.domain.changes import Draft
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField
-from tests.nocodb.desk import WriteTools
 from tests.nocodb.places import Place
+from tests.nocodb.write_tools import WriteTools
 
 
 @pytest.fixture
-def desk(place: Place) -> WriteTools:
+def write_tools(place: Place) -> WriteTools:
     """Nothing is written there."""
     return WriteTools(place.url, place.token, place.base, place.http)
 
 
 @pytest.fixture
-def own_desk(own_place: Place) -> WriteTools:
+def own_write_tools(own_place: Place) -> WriteTools:
     return WriteTools(own_place.url, own_place.token, own_place.base, own_place.http)
 
 
@@ -36,8 +36,8 @@ def link_labels(linked: Any) -> list[str]:
     return [f"{one['id']} {one['title']}" for one in linked]
 
 
-async def test_new_values_stand_beside_the_old_with_the_rows_name(desk: WriteTools) -> None:
-    draft = await desk.draft(
+async def test_new_values_stand_beside_the_old_with_the_rows_name(write_tools: WriteTools) -> None:
+    draft = await write_tools.draft(
         "nocodb_update", table="customers",
         changes=[{"id": 4, "fields": {"status": "Lead", "Value": "12.5"}}],
     )  # fmt: skip
@@ -47,8 +47,8 @@ async def test_new_values_stand_beside_the_old_with_the_rows_name(desk: WriteToo
     assert draft.target["key"] == "Id"
 
 
-async def test_moments_are_the_askers(desk: WriteTools) -> None:
-    draft = await desk.draft(
+async def test_moments_are_the_askers(write_tools: WriteTools) -> None:
+    draft = await write_tools.draft(
         "nocodb_update", table="Customers",
         changes=[{"id": 1, "fields": {"Seen": "2026-11-20 14:30"}}],
     )  # fmt: skip
@@ -57,35 +57,39 @@ async def test_moments_are_the_askers(desk: WriteTools) -> None:
     assert after == {"Seen": "2026-11-20 14:30:00-03:00"}
 
 
-async def test_rows_that_hold_it_already_are_left_out(desk: WriteTools) -> None:
+async def test_rows_that_hold_it_already_are_left_out(write_tools: WriteTools) -> None:
     changes = [{"id": n, "fields": {"Status": "Active"}} for n in (1, 2, 3, 4)]
-    said = await desk.call_tool("nocodb_update", table="Customers", changes=changes)
+    said = await write_tools.call_tool("nocodb_update", table="Customers", changes=changes)
     assert said == "Proposed. 2 more rows hold these values already and are left out."
-    assert [row.id for row in desk.drafts[-1].rows] == ["2", "3"]
-    refused = await desk.error_of_call("nocodb_update", table="Customers", changes=changes[:1])
+    assert [row.id for row in write_tools.drafts[-1].rows] == ["2", "3"]
+    refused = await write_tools.error_of_call(
+        "nocodb_update", table="Customers", changes=changes[:1]
+    )
     assert refused.code == "no_change"
 
 
-async def test_filters_become_ids_now(desk: WriteTools) -> None:
+async def test_filters_become_ids_now(write_tools: WriteTools) -> None:
     lead = [{"field": "Status", "op": "eq", "value": "Lead"}]
-    draft = await desk.draft("nocodb_update", table="Customers", filters=lead, set={"Value": 0})
+    draft = await write_tools.draft(
+        "nocodb_update", table="Customers", filters=lead, set={"Value": 0}
+    )
     assert [row.id for row in draft.rows] == [str(n) for n in range(3, 31, 3)]
-    draft = await desk.draft("nocodb_delete", table="Customers", filters=lead)
+    draft = await write_tools.draft("nocodb_delete", table="Customers", filters=lead)
     assert len(draft.rows) == 10
     none = [{"field": "Name", "op": "eq", "value": "nobody"}]
-    refused = await desk.error_of_call("nocodb_delete", table="Customers", filters=none)
+    refused = await write_tools.error_of_call("nocodb_delete", table="Customers", filters=none)
     assert refused.code == "no_rows"
 
 
-async def test_any_quote_names_one_row(own_desk: WriteTools) -> None:
+async def test_any_quote_names_one_row(own_write_tools: WriteTools) -> None:
     names = ["it's", 'say "x"', "both \" and '", "a, b) ~or (c", "100%", "null"]
     rows = [{"Name": name} for name in names]
-    steps = (await own_desk.all_done(
-        await own_desk.draft("nocodb_create", table="Customers", rows=rows)
+    steps = (await own_write_tools.all_done(
+        await own_write_tools.draft("nocodb_create", table="Customers", rows=rows)
     )).steps  # fmt: skip
     for name, step in zip(names, steps, strict=True):
         mine = [{"field": "Name", "op": "eq", "value": name}]
-        draft = await own_desk.draft("nocodb_delete", table="Customers", filters=mine)
+        draft = await own_write_tools.draft("nocodb_delete", table="Customers", filters=mine)
         assert sides(draft)[0][0] == step.write.id
         assert [(row.before or {})["Name"] for row in draft.rows] == [name]
 
@@ -109,9 +113,11 @@ async def test_any_quote_names_one_row(own_desk: WriteTools) -> None:
     ],
 )
 async def test_a_write_without_filters_or_ids_is_refused(
-    desk: WriteTools, tool: str, arguments: dict[str, Any]
+    write_tools: WriteTools, tool: str, arguments: dict[str, Any]
 ) -> None:
-    assert (await desk.error_of_call(tool, table="Customers", **arguments)).code == "bad_arguments"
+    assert (
+        await write_tools.error_of_call(tool, table="Customers", **arguments)
+    ).code == "bad_arguments"
 
 
 @pytest.mark.parametrize(
@@ -139,33 +145,36 @@ async def test_a_write_without_filters_or_ids_is_refused(
     ],
 )
 async def test_what_nocodb_would_ignore_guess_or_refuse(
-    desk: WriteTools, fields: dict[str, Any], code: str, hint: str
+    write_tools: WriteTools, fields: dict[str, Any], code: str, hint: str
 ) -> None:
     for tool, arguments in (
         ("nocodb_update", {"changes": [{"id": 3, "fields": fields}]}),
         ("nocodb_create", {"rows": [fields]}),
     ):
-        refused = await desk.error_of_call(tool, table="Customers", **arguments)
+        refused = await write_tools.error_of_call(tool, table="Customers", **arguments)
         assert (refused.code, hint in refused.hint) == (code, True), refused.hint
 
 
-async def test_rows_that_are_not_there_and_rows_that_come_twice(desk: WriteTools) -> None:
-    refused = await desk.error_of_call("nocodb_delete", table="Customers", ids=[1, 999, 998])
+async def test_rows_that_are_not_there_and_rows_that_come_twice(write_tools: WriteTools) -> None:
+    refused = await write_tools.error_of_call("nocodb_delete", table="Customers", ids=[1, 999, 998])
     assert str(refused) == "Row 999, 998 not found in Customers."
     twice = [{"id": 3, "fields": {"Value": 1}}, {"id": "3", "fields": {"Value": 2}}]
-    refused = await desk.error_of_call("nocodb_update", table="Customers", changes=twice)
+    refused = await write_tools.error_of_call("nocodb_update", table="Customers", changes=twice)
     assert str(refused) == "These rows appear twice: 3."
 
 
-async def test_a_hundred_rows_at_most(desk: WriteTools) -> None:
+async def test_a_hundred_rows_at_most(write_tools: WriteTools) -> None:
     rows = [{"Name": f"n{n}"} for n in range(101)]
-    refused = await desk.error_of_call("nocodb_create", table="Customers", rows=rows)
+    refused = await write_tools.error_of_call("nocodb_create", table="Customers", rows=rows)
     assert (refused.code, refused.values["count"]) == ("too_many_rows", 101)
-    assert len((await desk.draft("nocodb_create", table="Customers", rows=rows[1:])).rows) == 100
+    assert (
+        len((await write_tools.draft("nocodb_create", table="Customers", rows=rows[1:])).rows)
+        == 100
+    )
 
 
-async def test_links_come_and_go_by_writes_of_their_own(desk: WriteTools) -> None:
-    draft = await desk.draft(
+async def test_links_come_and_go_by_writes_of_their_own(write_tools: WriteTools) -> None:
+    draft = await write_tools.draft(
         "nocodb_link", table="Customers", id=1, link_field="orders", add=[7], remove=[2, 40]
     )
     going, coming = draft.rows
@@ -174,55 +183,55 @@ async def test_links_come_and_go_by_writes_of_their_own(desk: WriteTools) -> Non
     assert coming.before == {"Name": "Customer 01", "Orders": []}
     assert link_labels((coming.after or {})["Orders"]) == ["7 Order 07"]
     assert draft.row_count == 1
-    refused = await desk.error_of_call(
+    refused = await write_tools.error_of_call(
         "nocodb_link", table="Customers", id=1, link_field="Orders", add=[1, 2]
     )
     assert refused.code == "no_change"
-    assert (await desk.error_of_call(
+    assert (await write_tools.error_of_call(
         "nocodb_link", table="Customers", id=1, link_field="Name", add=[1]
     )).code == "bad_field"  # fmt: skip
 
 
-async def test_a_row_that_changes_its_owner_is_shown_with_both(desk: WriteTools) -> None:
-    draft = await desk.draft(
+async def test_a_row_that_changes_its_owner_is_shown_with_both(write_tools: WriteTools) -> None:
+    draft = await write_tools.draft(
         "nocodb_link", table="Customers", id=2, link_field="Orders", add=[1, 9]
     )
     given, taken = draft.rows
     assert (given.id, given.after) == ("1", {"Orders": []})
     assert link_labels((given.before or {})["Orders"]) == ["1 Order 01"]
     assert link_labels((taken.after or {})["Orders"]) == ["1 Order 01", "9 Order 09"]
-    refused = await desk.error_of_call(
+    refused = await write_tools.error_of_call(
         "nocodb_create", table="Customers", rows=[{"Name": "C", "Orders": [1]}]
     )
     assert str(refused) == "Order 01 already belongs to Customer 01 (row 1)."
 
 
-async def test_a_link_among_the_fields_is_set_whole(desk: WriteTools) -> None:
-    draft = await desk.draft(
+async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> None:
+    draft = await write_tools.draft(
         "nocodb_update", table="Customers",
         changes=[{"id": 1, "fields": {"Value": 1, "Orders": [2, 3]}}],
     )  # fmt: skip
     assert [dict(row.after or {}) for row in draft.rows] == [
         {"Value": 1}, {"Orders": []}, {"Orders": [{"id": "3", "title": "Order 03"}]},
     ]  # fmt: skip
-    draft = await desk.draft(
+    draft = await write_tools.draft(
         "nocodb_update", table="Orders", changes=[{"id": 1, "fields": {"Customers": 2}}]
     )
     ((_, before, after),) = sides(draft)
     assert link_labels((before or {})["Customers"]) == ["1 Customer 01"]
     assert link_labels((after or {})["Customers"]) == ["2 Customer 02"]
-    refused = await desk.error_of_call(
+    refused = await write_tools.error_of_call(
         "nocodb_update", table="Orders", changes=[{"id": 1, "fields": {"Customers": [2, 3]}}]
     )
     assert str(refused) == "The link Customers can have only one row."
 
 
-async def test_a_row_to_be_deleted_is_kept_whole(own_desk: WriteTools) -> None:
+async def test_a_row_to_be_deleted_is_kept_whole(own_write_tools: WriteTools) -> None:
     orders = list(range(3, 43))
-    await own_desk.all_done(await own_desk.draft(
+    await own_write_tools.all_done(await own_write_tools.draft(
         "nocodb_link", table="Customers", id=1, link_field="Orders", add=orders
     ))  # fmt: skip
-    draft = await own_desk.draft("nocodb_delete", table="Customers", ids=[1])
+    draft = await own_write_tools.draft("nocodb_delete", table="Customers", ids=[1])
     (row,) = draft.rows
     assert row.before
     assert len(row.before["Orders"]) == 42, "NocoDB's own cell is cut at 25"
@@ -234,14 +243,14 @@ async def test_a_row_to_be_deleted_is_kept_whole(own_desk: WriteTools) -> None:
 
 
 async def test_a_table_that_may_only_be_read(place: Place) -> None:
-    desk = WriteTools(
+    write_tools = WriteTools(
         place.url, place.token, place.base, place.http,
         rules=TableRules({"Orders": TableRule("read")}),
     )  # fmt: skip
-    refused = await desk.error_of_call("nocodb_delete", table="Orders", ids=[1])
+    refused = await write_tools.error_of_call("nocodb_delete", table="Orders", ids=[1])
     assert str(refused) == "The table Orders is read-only here. This is set in ponte.toml."
-    await desk.draft("nocodb_delete", table="Customers", ids=[2])
-    refused = await desk.error_of_call(
+    await write_tools.draft("nocodb_delete", table="Customers", ids=[2])
+    refused = await write_tools.error_of_call(
         "nocodb_link", table="Customers", id=2, link_field="Orders", add=[9]
     )
     assert refused.code == "read_only", "a link is written there too"
@@ -255,9 +264,9 @@ async def test_a_withheld_column_cannot_be_guessed_at_by_proposing(
     orders = next(t for t in fake.world.bases[filled.CRM].tables.values() if t.title == "Orders")
     orders.fields.append(FakeField("csecret", "Senha", "SingleLineText"))
     orders.rows[1]["Senha"] = "abc123"
-    desk = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
+    write_tools = WriteTools(fake.origin, filled.OWNER, filled.CRM, http)
     change = {"set": {"Title": "x"}} if tool == "nocodb_update" else {}
     for guess in ("abc", "abd"):
         secret = {"field": "senha", "op": "contains", "value": guess}
-        refused = await desk.error_of_call(tool, table="Orders", filters=[secret], **change)
+        refused = await write_tools.error_of_call(tool, table="Orders", filters=[secret], **change)
         assert refused.code == "withheld"

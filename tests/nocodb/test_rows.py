@@ -10,8 +10,8 @@ import pytest
 from core.domain.changes import RowWrite
 from core.domain.errors import ToolError
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE
-from tests.nocodb.desk import WriteTools
 from tests.nocodb.places import Place
+from tests.nocodb.write_tools import WriteTools
 
 WHOLE = {
     "Name": "Chloé", "Email": "chloe@example.com", "Status": "Lead", "Tags": ["vip", "new"],
@@ -21,7 +21,7 @@ WHOLE = {
 
 
 @pytest.fixture
-def desk(own_place: Place) -> WriteTools:
+def write_tools(own_place: Place) -> WriteTools:
     return WriteTools(own_place.url, own_place.token, own_place.base, own_place.http)
 
 
@@ -29,37 +29,41 @@ def change(id: int, **fields: Any) -> dict[str, Any]:
     return {"id": id, "fields": fields}
 
 
-async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(desk: WriteTools) -> None:
-    created = await desk.all_done(
-        await desk.draft("nocodb_create", table="Customers", rows=[WHOLE])
+async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
+    write_tools: WriteTools,
+) -> None:
+    created = await write_tools.all_done(
+        await write_tools.draft("nocodb_create", table="Customers", rows=[WHOLE])
     )
     (step,) = created.steps
     assert (step.write.id, (step.now or {})["Tags"]) == ("31", ["vip", "new"])
     other = {"Name": "C", "Email": None, "Status": "Lost", "Tags": ["late payer"], "Value": None,
              "Active": False, "Since": None, "Seen": "2026-11-21 00:00", "Notes": None}  # fmt: skip
-    updated = await desk.all_done(
-        await desk.draft("nocodb_update", table="Customers", changes=[change(31, **other)])
+    updated = await write_tools.all_done(
+        await write_tools.draft("nocodb_update", table="Customers", changes=[change(31, **other)])
     )
-    image = await desk.image("Customers", "31")
+    image = await write_tools.image("Customers", "31")
     assert image
     assert (image["Status"], image["Email"], image["Active"]) == ("Lost", None, False)
-    await desk.undone(updated)
-    assert await desk.image("Customers", "31") == step.now
-    await desk.undone(created)
-    assert await desk.image("Customers", "31") is None
+    await write_tools.undone(updated)
+    assert await write_tools.image("Customers", "31") == step.now
+    await write_tools.undone(created)
+    assert await write_tools.image("Customers", "31") is None
 
 
-async def test_only_cells_that_still_hold_it_are_given_back(desk: WriteTools) -> None:
+async def test_only_cells_that_still_hold_it_are_given_back(write_tools: WriteTools) -> None:
     changes = [change(1, Name="X", Value=1), change(2, Name="X", Value=2)]
-    done = await desk.all_done(
-        await desk.draft("nocodb_update", table="Customers", changes=changes)
+    done = await write_tools.all_done(
+        await write_tools.draft("nocodb_update", table="Customers", changes=changes)
     )
-    await desk.all_done(
-        await desk.draft("nocodb_update", table="Customers", changes=[change(1, Name="Bob's own")])
+    await write_tools.all_done(
+        await write_tools.draft(
+            "nocodb_update", table="Customers", changes=[change(1, Name="Bob's own")]
+        )
     )
-    undone = await desk.undone(done)
+    undone = await write_tools.undone(done)
     assert sorted(step.state for step in undone.steps) == ["changed", "done", "done", "done"]
-    one, two = await desk.image("Customers", "1"), await desk.image("Customers", "2")
+    one, two = await write_tools.image("Customers", "1"), await write_tools.image("Customers", "2")
     assert one
     assert two
     assert [one["Name"], one["Value"], two["Name"], two["Value"]] == [
@@ -67,159 +71,195 @@ async def test_only_cells_that_still_hold_it_are_given_back(desk: WriteTools) ->
     ]  # fmt: skip
 
 
-async def test_rows_that_changed_or_went_meanwhile(desk: WriteTools) -> None:
+async def test_rows_that_changed_or_went_meanwhile(write_tools: WriteTools) -> None:
     rows = [change(n, Status="Lost") for n in (1, 3, 4)]
-    update = await desk.draft("nocodb_update", table="Customers", changes=rows)
-    delete = await desk.draft("nocodb_delete", table="Customers", ids=[1, 3, 4])
+    update = await write_tools.draft("nocodb_update", table="Customers", changes=rows)
+    delete = await write_tools.draft("nocodb_delete", table="Customers", ids=[1, 3, 4])
     renamed = [change(3, Name="Another")]
-    await desk.apply_draft(await desk.draft("nocodb_update", table="Customers", changes=renamed))
-    await desk.apply_draft(await desk.draft("nocodb_delete", table="Customers", ids=[4]))
-    assert await desk.standing(update) == ["before", "other", "other"]
-    assert await desk.standing(delete) == ["before", "other", "after"]
-    linked = await desk.draft("nocodb_link", table="Orders", id=3, link_field="Customers", add=[1])
-    await desk.all_done(linked)
-    assert (await desk.standing(delete))[0] == "other", "a link is part of the row"
+    await write_tools.apply_draft(
+        await write_tools.draft("nocodb_update", table="Customers", changes=renamed)
+    )
+    await write_tools.apply_draft(
+        await write_tools.draft("nocodb_delete", table="Customers", ids=[4])
+    )
+    assert await write_tools.standing(update) == ["before", "other", "other"]
+    assert await write_tools.standing(delete) == ["before", "other", "after"]
+    linked = await write_tools.draft(
+        "nocodb_link", table="Orders", id=3, link_field="Customers", add=[1]
+    )
+    await write_tools.all_done(linked)
+    assert (await write_tools.standing(delete))[0] == "other", "a link is part of the row"
 
 
-async def test_what_was_created_is_taken_back_where_nobody_touched_it(desk: WriteTools) -> None:
+async def test_what_was_created_is_taken_back_where_nobody_touched_it(
+    write_tools: WriteTools,
+) -> None:
     rows = [{"Name": "C", "Orders": [8]}, {"Name": "D"}, {"Name": "E"}]
-    draft = await desk.draft("nocodb_create", table="Customers", rows=rows)
-    assert desk.rows.batch(draft) == 1, "links are calls of their own"
-    created = await desk.all_done(draft)
-    assert await desk.links("Customers", "31", "Orders") == ["8"]
-    await desk.apply_draft(
-        await desk.draft("nocodb_link", table="Customers", id=32, link_field="Orders", add=[9])
+    draft = await write_tools.draft("nocodb_create", table="Customers", rows=rows)
+    assert write_tools.rows.batch(draft) == 1, "links are calls of their own"
+    created = await write_tools.all_done(draft)
+    assert await write_tools.links("Customers", "31", "Orders") == ["8"]
+    await write_tools.apply_draft(
+        await write_tools.draft(
+            "nocodb_link", table="Customers", id=32, link_field="Orders", add=[9]
+        )
     )
-    undone = await desk.undone(created)
+    undone = await write_tools.undone(created)
     assert sorted(step.state for step in undone.steps) == ["changed", "done", "done"]
-    assert await desk.image("Customers", "32")
-    assert await desk.image("Customers", "33") is None
+    assert await write_tools.image("Customers", "32")
+    assert await write_tools.image("Customers", "33") is None
 
 
-async def test_deleted_rows_come_back_with_all_their_links_and_files(desk: WriteTools) -> None:
+async def test_deleted_rows_come_back_with_all_their_links_and_files(
+    write_tools: WriteTools,
+) -> None:
     more = list(range(3, 43))
-    await desk.all_done(
-        await desk.draft("nocodb_link", table="Customers", id=1, link_field="Orders", add=more)
+    await write_tools.all_done(
+        await write_tools.draft(
+            "nocodb_link", table="Customers", id=1, link_field="Orders", add=more
+        )
     )
-    before = await desk.image("Customers", "1")
+    before = await write_tools.image("Customers", "1")
     assert before
-    deleted = await desk.all_done(await desk.draft("nocodb_delete", table="Customers", ids=[1, 2]))
-    assert await desk.links("Orders", "42", "Customers") == []
-    undone = await desk.undone(deleted)
+    deleted = await write_tools.all_done(
+        await write_tools.draft("nocodb_delete", table="Customers", ids=[1, 2])
+    )
+    assert await write_tools.links("Orders", "42", "Customers") == []
+    undone = await write_tools.undone(deleted)
     new, _ = undone.steps
     assert (new.state, new.write.id) == ("done", "31")
-    assert await desk.image("Customers", "31") == before
-    assert len(await desk.links("Customers", "31", "Orders")) == 42
+    assert await write_tools.image("Customers", "31") == before
+    assert len(await write_tools.links("Customers", "31", "Orders")) == 42
     assert "Comments and history of the old rows were not restored" in undone.draft.note
 
 
-async def test_links_that_cannot_come_back_are_named(desk: WriteTools) -> None:
-    deleted = await desk.all_done(await desk.draft("nocodb_delete", table="Customers", ids=[1]))
-    await desk.apply_draft(await desk.draft("nocodb_delete", table="Orders", ids=[1]))
-    await desk.apply_draft(
-        await desk.draft("nocodb_link", table="Customers", id=5, link_field="Orders", add=[2])
+async def test_links_that_cannot_come_back_are_named(write_tools: WriteTools) -> None:
+    deleted = await write_tools.all_done(
+        await write_tools.draft("nocodb_delete", table="Customers", ids=[1])
     )
-    (step,) = (await desk.undone(deleted)).steps
+    await write_tools.apply_draft(await write_tools.draft("nocodb_delete", table="Orders", ids=[1]))
+    await write_tools.apply_draft(
+        await write_tools.draft(
+            "nocodb_link", table="Customers", id=5, link_field="Orders", add=[2]
+        )
+    )
+    (step,) = (await write_tools.undone(deleted)).steps
     assert step.state == "differs"
     assert step.words == "Orders (without Order 01, Order 02)"
-    assert await desk.links("Customers", "5", "Orders") == ["2"], "nobody's link is taken"
-    assert await desk.links("Customers", step.write.id, "Orders") == []
+    assert await write_tools.links("Customers", "5", "Orders") == ["2"], "nobody's link is taken"
+    assert await write_tools.links("Customers", step.write.id, "Orders") == []
 
 
-async def test_links_are_changed_and_given_back(desk: WriteTools) -> None:
-    draft = await desk.draft(
+async def test_links_are_changed_and_given_back(write_tools: WriteTools) -> None:
+    draft = await write_tools.draft(
         "nocodb_link", table="Customers", id=2, link_field="Orders", add=[1, 9], remove=[]
     )
-    done = await desk.all_done(draft)
-    assert await desk.links("Customers", "2", "Orders") == ["1", "9"]
-    assert await desk.links("Customers", "1", "Orders") == ["2"], "it was the first one's"
-    undone = await desk.undone(done)
+    done = await write_tools.all_done(draft)
+    assert await write_tools.links("Customers", "2", "Orders") == ["1", "9"]
+    assert await write_tools.links("Customers", "1", "Orders") == ["2"], "it was the first one's"
+    undone = await write_tools.undone(done)
     assert [step.state for step in undone.steps] == ["done", "done"]
-    assert await desk.links("Customers", "2", "Orders") == []
-    assert await desk.links("Customers", "1", "Orders") == ["1", "2"]
+    assert await write_tools.links("Customers", "2", "Orders") == []
+    assert await write_tools.links("Customers", "1", "Orders") == ["1", "2"]
 
 
-async def test_a_link_to_one_row_is_replaced_and_given_back(desk: WriteTools) -> None:
-    draft = await desk.draft(
+async def test_a_link_to_one_row_is_replaced_and_given_back(write_tools: WriteTools) -> None:
+    draft = await write_tools.draft(
         "nocodb_update", table="Orders", changes=[change(1, Customers=[7]), change(3, Customers=5)]
     )
-    done = await desk.all_done(draft)
-    assert await desk.links("Orders", "1", "Customers") == ["7"]
-    await desk.undone(done)
-    assert await desk.links("Orders", "1", "Customers") == ["1"]
-    assert await desk.links("Orders", "3", "Customers") == []
+    done = await write_tools.all_done(draft)
+    assert await write_tools.links("Orders", "1", "Customers") == ["7"]
+    await write_tools.undone(done)
+    assert await write_tools.links("Orders", "1", "Customers") == ["1"]
+    assert await write_tools.links("Orders", "3", "Customers") == []
 
 
-async def test_a_row_that_found_another_owner_is_not_taken_from_it(desk: WriteTools) -> None:
-    draft = await desk.draft("nocodb_link", table="Customers", id=2, link_field="Orders", add=[9])
-    await desk.all_done(
-        await desk.draft("nocodb_link", table="Customers", id=3, link_field="Orders", add=[9])
+async def test_a_row_that_found_another_owner_is_not_taken_from_it(write_tools: WriteTools) -> None:
+    draft = await write_tools.draft(
+        "nocodb_link", table="Customers", id=2, link_field="Orders", add=[9]
     )
-    assert await desk.standing(draft) == ["other"]
-
-
-async def test_a_file_that_was_removed_is_given_back(desk: WriteTools) -> None:
-    before = await desk.image("Customers", "1")
-    cleared = await desk.all_done(
-        await desk.draft("nocodb_update", table="Customers", changes=[change(1, Contract=None)])
+    await write_tools.all_done(
+        await write_tools.draft(
+            "nocodb_link", table="Customers", id=3, link_field="Orders", add=[9]
+        )
     )
-    image = await desk.image("Customers", "1")
+    assert await write_tools.standing(draft) == ["other"]
+
+
+async def test_a_file_that_was_removed_is_given_back(write_tools: WriteTools) -> None:
+    before = await write_tools.image("Customers", "1")
+    cleared = await write_tools.all_done(
+        await write_tools.draft(
+            "nocodb_update", table="Customers", changes=[change(1, Contract=None)]
+        )
+    )
+    image = await write_tools.image("Customers", "1")
     assert image
     assert image["Contract"] is None
-    undone = await desk.undone(cleared)
+    undone = await write_tools.undone(cleared)
     assert [step.state for step in undone.steps] == ["done"]
-    assert await desk.image("Customers", "1") == before
+    assert await write_tools.image("Customers", "1") == before
 
 
-async def test_an_undo_can_be_undone(desk: WriteTools) -> None:
-    deleted = await desk.all_done(await desk.draft("nocodb_delete", table="Customers", ids=[1]))
-    undone = await desk.undone(deleted)
-    again = await desk.undone(undone)
+async def test_an_undo_can_be_undone(write_tools: WriteTools) -> None:
+    deleted = await write_tools.all_done(
+        await write_tools.draft("nocodb_delete", table="Customers", ids=[1])
+    )
+    undone = await write_tools.undone(deleted)
+    again = await write_tools.undone(undone)
     assert [step.state for step in again.steps] == ["done"]
-    assert await desk.image("Customers", undone.steps[0].write.id) is None
+    assert await write_tools.image("Customers", undone.steps[0].write.id) is None
 
 
 async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(
-    desk: WriteTools,
+    write_tools: WriteTools,
 ) -> None:
     rows = [{"Name": "Same"}, {"Name": "Same"}]
-    first = await desk.all_done(await desk.draft("nocodb_create", table="Customers", rows=rows))
-    draft = await desk.draft("nocodb_create", table="Customers", rows=rows)
-    ready = [one.write for one in await desk.rows.open(draft).check(draft.rows)]
-    assert await desk.standing(draft, ready) == ["before", "before"], "those were there before"
-    await desk.rows.open(draft).write(ready)
-    seen = await desk.rows.open(draft).check(ready)
+    first = await write_tools.all_done(
+        await write_tools.draft("nocodb_create", table="Customers", rows=rows)
+    )
+    draft = await write_tools.draft("nocodb_create", table="Customers", rows=rows)
+    ready = [one.write for one in await write_tools.rows.open(draft).check(draft.rows)]
+    assert await write_tools.standing(draft, ready) == ["before", "before"], (
+        "those were there before"
+    )
+    await write_tools.rows.open(draft).write(ready)
+    seen = await write_tools.rows.open(draft).check(ready)
     assert [one.state for one in seen] == ["after", "after"]
     assert {one.write.id for one in seen} == {"33", "34"}
     assert {step.write.id for step in first.steps} == {"31", "32"}
 
 
-async def test_ten_rows_in_a_call(desk: WriteTools) -> None:
+async def test_ten_rows_in_a_call(write_tools: WriteTools) -> None:
     rows = [change(n, Value=1000 + n) for n in range(1, 31)]
-    draft = await desk.draft("nocodb_update", table="Customers", changes=rows)
-    assert desk.rows.batch(draft) == MAX_ROWS_PER_WRITE == 10
-    done = await desk.all_done(draft)
+    draft = await write_tools.draft("nocodb_update", table="Customers", changes=rows)
+    assert write_tools.rows.batch(draft) == MAX_ROWS_PER_WRITE == 10
+    done = await write_tools.all_done(draft)
     assert all((step.now or {})["Value"] == 1000 + int(step.write.id) for step in done.steps)
-    await desk.undone(done)
-    image = await desk.image("Customers", "30")
+    await write_tools.undone(done)
+    image = await write_tools.image("Customers", "30")
     assert image
     assert image["Value"] == 315
 
 
-async def test_a_row_that_went_in_the_last_moment_refuses_its_batch_whole(desk: WriteTools) -> None:
+async def test_a_row_that_went_in_the_last_moment_refuses_its_batch_whole(
+    write_tools: WriteTools,
+) -> None:
     rows = [change(n, Value=1) for n in (1, 2)]
-    draft = await desk.draft("nocodb_update", table="Customers", changes=rows)
+    draft = await write_tools.draft("nocodb_update", table="Customers", changes=rows)
     gone = [draft.rows[0], replace(draft.rows[1], id="999")]
     with pytest.raises(ToolError, match=r"^Row 999 not found in this table\.$"):
-        await desk.rows.open(draft).write(gone)
-    image = await desk.image("Customers", "1")
+        await write_tools.rows.open(draft).write(gone)
+    image = await write_tools.image("Customers", "1")
     assert image
     assert image["Value"] == 10.5
 
 
-async def test_what_nocodb_ignores_without_a_word_is_seen(desk: WriteTools) -> None:
-    draft = await desk.draft("nocodb_update", table="Customers", changes=[change(1, Value=1)])
+async def test_what_nocodb_ignores_without_a_word_is_seen(write_tools: WriteTools) -> None:
+    draft = await write_tools.draft(
+        "nocodb_update", table="Customers", changes=[change(1, Value=1)]
+    )
     row = RowWrite("1", draft.rows[0].before, {"Value": 1, "value": 2})
-    (written,) = await desk.rows.open(draft).write([row])
-    (seen,) = await desk.rows.open(draft).check([written])
+    (written,) = await write_tools.rows.open(draft).write([row])
+    (seen,) = await write_tools.rows.open(draft).check([written])
     assert (seen.state, seen.differing_fields) == ("other", ("value",))

@@ -18,7 +18,7 @@ from core.domain.errors import RESTORED_REASON, Restored
 from tests.fakes.choices import make_message
 from tests.real.conftest import ToolContext
 from tests.real.victims import ROOT, Victim, turns_of_the_loop
-from tests.recorded.house import put_home, read
+from tests.recorded.recorded_ponte import put_home, read
 
 LANES = 4
 PIPE_HOLDS = 1 << 16

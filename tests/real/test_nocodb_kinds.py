@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.clients.http import HttpClient
-from tests.nocodb.desk import WriteTools
+from tests.nocodb.write_tools import WriteTools
 from tests.real.nocodb.seed import Seeded, call
 
 PLAIN = (
@@ -35,7 +35,7 @@ SECOND: dict[str, Any] = {
 
 
 @pytest.fixture
-async def desk(real_nocodb: Seeded) -> AsyncIterator[WriteTools]:
+async def write_tools(real_nocodb: Seeded) -> AsyncIterator[WriteTools]:
     def ask(path: str, body: object) -> Any:
         return call(f"{real_nocodb.url}{path}", body, xc_token=real_nocodb.token)
 
@@ -60,70 +60,86 @@ async def desk(real_nocodb: Seeded) -> AsyncIterator[WriteTools]:
         yield WriteTools(real_nocodb.url, real_nocodb.token, base, http)
 
 
-async def test_every_kind_of_field(desk: WriteTools) -> None:
-    created = await desk.all_done(await desk.draft("nocodb_create", table="Kinds", rows=[FIRST]))
-    before = await desk.image("Kinds", "1")
+async def test_every_kind_of_field(write_tools: WriteTools) -> None:
+    created = await write_tools.all_done(
+        await write_tools.draft("nocodb_create", table="Kinds", rows=[FIRST])
+    )
+    before = await write_tools.image("Kinds", "1")
     assert before
     assert (before["Percent"], before["Duration"], before["Time"]) == (50, 5400, "14:30:00")
     assert (before["JSON"], before["User"]) == ('{"a": "ü", "b": [1, null]}', ["owner@example.com"])
     again = [{"id": 1, "fields": FIRST}]
     assert (
-        await desk.error_of_call("nocodb_update", table="Kinds", changes=again)
+        await write_tools.error_of_call("nocodb_update", table="Kinds", changes=again)
     ).code == "no_change"
     changes = [{"id": 1, "fields": SECOND}]
-    updated = await desk.all_done(await desk.draft("nocodb_update", table="Kinds", changes=changes))
+    updated = await write_tools.all_done(
+        await write_tools.draft("nocodb_update", table="Kinds", changes=changes)
+    )
     assert len(updated.steps[0].write.after or {}) == len(SECOND)
-    undone = await desk.undone(updated)
+    undone = await write_tools.undone(updated)
     assert {step.state for step in undone.steps} == {"done"}
-    assert await desk.image("Kinds", "1") == before
-    deleted = await desk.all_done(await desk.draft("nocodb_delete", table="Kinds", ids=[1]))
-    back = await desk.undone(deleted)
+    assert await write_tools.image("Kinds", "1") == before
+    deleted = await write_tools.all_done(
+        await write_tools.draft("nocodb_delete", table="Kinds", ids=[1])
+    )
+    back = await write_tools.undone(deleted)
     assert [step.state for step in back.steps] == ["done"]
     assert created.written_steps
 
 
 @pytest.mark.parametrize("field", ["Friends", "Counted", "Owned", "Owned too"])
-async def test_every_kind_of_link_to_many(desk: WriteTools, field: str) -> None:
+async def test_every_kind_of_link_to_many(write_tools: WriteTools, field: str) -> None:
     wanted = [str(n) for n in range(2, 9)]
-    done = await desk.all_done(
-        await desk.draft("nocodb_link", table="One", id=1, link_field=field, add=wanted)
+    done = await write_tools.all_done(
+        await write_tools.draft("nocodb_link", table="One", id=1, link_field=field, add=wanted)
     )
-    assert await desk.links("One", "1", field) == wanted
+    assert await write_tools.links("One", "1", field) == wanted
     shared = field in ("Friends", "Counted")
-    taken = await desk.draft("nocodb_link", table="One", id=3, link_field=field, add=[2])
+    taken = await write_tools.draft("nocodb_link", table="One", id=3, link_field=field, add=[2])
     assert [row.id for row in taken.rows] == (["3"] if shared else ["1", "3"])
-    moved = await desk.all_done(taken)
-    assert await desk.links("One", "3", field) == ["2"]
-    assert ("2" in await desk.links("One", "1", field)) == shared
-    await desk.undone(moved)
-    assert await desk.links("One", "1", field) == wanted
-    deleted = await desk.all_done(await desk.draft("nocodb_delete", table="One", ids=[1]))
-    (step,) = (await desk.undone(deleted)).steps
-    assert (step.state, await desk.links("One", step.write.id, field)) == ("done", wanted)
-    for other in set(done.draft.target["links"]) - {field}:
-        assert await desk.links("One", step.write.id, other) == [], "its neighbours are not meant"
-
-
-async def test_a_link_of_one_to_one(desk: WriteTools) -> None:
-    for target in (2, 3):
-        done = await desk.all_done(
-            await desk.draft("nocodb_link", table="One", id=1, link_field="Only", add=[target])
-        )
-        assert await desk.links("One", "1", "Only") == [str(target)]
-    await desk.undone(done)
-    assert await desk.links("One", "1", "Only") == ["2"]
-    refused = await desk.error_of_call("nocodb_link", table="One", id=3, link_field="Only", add=[2])
-    assert str(refused) == "n2 already belongs to n1 (row 1)."
-    deleted = await desk.all_done(await desk.draft("nocodb_delete", table="One", ids=[1]))
-    (step,) = (await desk.undone(deleted)).steps
-    assert (step.state, await desk.links("One", step.write.id, "Only")) == ("done", ["2"])
-
-
-async def test_what_nocodb_says_it_did_and_did_not(desk: WriteTools) -> None:
-    """0.301.3 answers 200 to the end of a link of one to one, and keeps it."""
-    await desk.all_done(
-        await desk.draft("nocodb_link", table="One", id=1, link_field="Only", add=[2])
+    moved = await write_tools.all_done(taken)
+    assert await write_tools.links("One", "3", field) == ["2"]
+    assert ("2" in await write_tools.links("One", "1", field)) == shared
+    await write_tools.undone(moved)
+    assert await write_tools.links("One", "1", field) == wanted
+    deleted = await write_tools.all_done(
+        await write_tools.draft("nocodb_delete", table="One", ids=[1])
     )
-    draft = await desk.draft("nocodb_link", table="One", id=1, link_field="Only", remove=[2])
-    (step,) = (await desk.apply_draft(draft)).steps
+    (step,) = (await write_tools.undone(deleted)).steps
+    assert (step.state, await write_tools.links("One", step.write.id, field)) == ("done", wanted)
+    for other in set(done.draft.target["links"]) - {field}:
+        assert await write_tools.links("One", step.write.id, other) == [], (
+            "its neighbours are not meant"
+        )
+
+
+async def test_a_link_of_one_to_one(write_tools: WriteTools) -> None:
+    for target in (2, 3):
+        done = await write_tools.all_done(
+            await write_tools.draft(
+                "nocodb_link", table="One", id=1, link_field="Only", add=[target]
+            )
+        )
+        assert await write_tools.links("One", "1", "Only") == [str(target)]
+    await write_tools.undone(done)
+    assert await write_tools.links("One", "1", "Only") == ["2"]
+    refused = await write_tools.error_of_call(
+        "nocodb_link", table="One", id=3, link_field="Only", add=[2]
+    )
+    assert str(refused) == "n2 already belongs to n1 (row 1)."
+    deleted = await write_tools.all_done(
+        await write_tools.draft("nocodb_delete", table="One", ids=[1])
+    )
+    (step,) = (await write_tools.undone(deleted)).steps
+    assert (step.state, await write_tools.links("One", step.write.id, "Only")) == ("done", ["2"])
+
+
+async def test_what_nocodb_says_it_did_and_did_not(write_tools: WriteTools) -> None:
+    """0.301.3 answers 200 to the end of a link of one to one, and keeps it."""
+    await write_tools.all_done(
+        await write_tools.draft("nocodb_link", table="One", id=1, link_field="Only", add=[2])
+    )
+    draft = await write_tools.draft("nocodb_link", table="One", id=1, link_field="Only", remove=[2])
+    (step,) = (await write_tools.apply_draft(draft)).steps
     assert (step.state, step.words) == ("differs", "Only")

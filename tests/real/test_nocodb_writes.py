@@ -14,7 +14,7 @@ import pytest
 from core.clients.http import HttpClient
 from core.domain.messages import Answer, Card
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.stage import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.faulty_proxy import FaultyProxy
 from tests.fakes.models import EchoModel
 from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call, seed_server
@@ -27,14 +27,14 @@ RETRY_PAUSES_SECONDS = (0.1, 0.3, 1.0, 3.0, 6.0)
 class Team:
     """A bot on a base of its own; `proxy` stands between the two."""
 
-    stage: RunningBot
+    running_bot: RunningBot
     proxy: FaultyProxy
     token: str
     base: Base
     model: EchoModel
 
     async def asks(self, tool: str, **arguments: Any) -> Answer:
-        return await self.stage.ask(f"call nocodb_{tool} {json.dumps(arguments)}")
+        return await self.running_bot.ask(f"call nocodb_{tool} {json.dumps(arguments)}")
 
     async def proposes(self, tool: str, **arguments: Any) -> Card:
         answer = await self.asks(tool, **arguments)
@@ -42,7 +42,7 @@ class Team:
         return answer.cards[0]
 
     async def approves(self, card: Card) -> str:
-        return (await self.stage.ask(f"approve {card.id}")).text
+        return (await self.running_bot.ask(f"approve {card.id}")).text
 
     async def does(self, tool: str, **arguments: Any) -> Card:
         card = await self.proposes(tool, **arguments)
@@ -50,7 +50,7 @@ class Team:
         return card
 
     async def undoes(self, card: Card) -> str:
-        return (await self.stage.ask(f"undo {card.id}")).text
+        return (await self.running_bot.ask(f"undo {card.id}")).text
 
     def rows(self, table: str) -> dict[str, dict[str, Any]]:
         """Straight from NocoDB, not by way of what is tested."""
@@ -69,19 +69,19 @@ class Team:
 
 @asynccontextmanager
 async def team(
-    theatre: BotHome, url: str, token: str, base: Base, bot_token: str = ""
+    bot_home: BotHome, url: str, token: str, base: Base, bot_token: str = ""
 ) -> AsyncIterator[Team]:
     async with FaultyProxy(url) as proxy, HttpClient() as http:
         source = NocoSource(
             proxy.origin, bot_token or token, http, base_id=base.id, pauses=RETRY_PAUSES_SECONDS
         )
         model = EchoModel()
-        async with theatre.open(model, [source], appliers=[source.rows]) as stage:
-            yield Team(stage, proxy, token, base, model)
+        async with bot_home.open(model, [source], appliers=[source.rows]) as running_bot:
+            yield Team(running_bot, proxy, token, base, model)
 
 
 @pytest.fixture
-def theatre(tmp_path: Path) -> BotHome:
+def bot_home(tmp_path: Path) -> BotHome:
     return BotHome(tmp_path / "home")
 
 
@@ -91,8 +91,8 @@ def base(real_nocodb: Seeded) -> Base:
 
 
 @pytest.fixture
-async def crm(theatre: BotHome, real_nocodb: Seeded, base: Base) -> AsyncIterator[Team]:
-    async with team(theatre, real_nocodb.url, real_nocodb.token, base) as made:
+async def crm(bot_home: BotHome, real_nocodb: Seeded, base: Base) -> AsyncIterator[Team]:
+    async with team(bot_home, real_nocodb.url, real_nocodb.token, base) as made:
         yield made
 
 
@@ -163,9 +163,9 @@ async def test_a_row_that_changed_is_left_alone(crm: Team) -> None:
 
 
 async def test_a_restart_between_proposal_and_approval(
-    theatre: BotHome, real_nocodb: Seeded, base: Base
+    bot_home: BotHome, real_nocodb: Seeded, base: Base
 ) -> None:
-    where = (theatre, real_nocodb.url, real_nocodb.token, base)
+    where = (bot_home, real_nocodb.url, real_nocodb.token, base)
     async with team(*where) as crm:
         card = await crm.proposes("delete", table="Customers", ids=[5])
     async with team(*where) as crm:
@@ -208,17 +208,17 @@ async def test_a_create_is_undone(crm: Team) -> None:
     assert "31" not in crm.rows("Customers")
 
 
-async def test_a_viewers_token(theatre: BotHome, real_nocodb: Seeded) -> None:
+async def test_a_viewers_token(bot_home: BotHome, real_nocodb: Seeded) -> None:
     """Its tools only read; and what was proposed while it could write is refused in words."""
     crm = real_nocodb.crm
-    async with team(theatre, real_nocodb.url, real_nocodb.token, crm) as one:
+    async with team(bot_home, real_nocodb.url, real_nocodb.token, crm) as one:
         card = await one.proposes("update", table="Customers",
                                   changes=[{"id": 1, "fields": {"Name": "X"}}])  # fmt: skip
-    async with team(theatre, real_nocodb.url, real_nocodb.token, crm, real_nocodb.viewer) as one:
+    async with team(bot_home, real_nocodb.url, real_nocodb.token, crm, real_nocodb.viewer) as one:
         told = await one.approves(card)
         assert "Rejected: 1. Ponte's NocoDB user has the role Viewer" in told
         assert one.rows("Customers")["1"]["Name"] == "Customer 01"
-        await one.stage.ask("what can you do?")
+        await one.running_bot.ask("what can you do?")
         offered = {tool.name for tool in one.model.asks[-1].tools}
         assert {"nocodb_query", "nocodb_get"} <= offered
         assert not {"nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"} & offered
@@ -278,7 +278,7 @@ async def test_invalid_writes_are_refused_before_a_card(crm: Team) -> None:
 
 
 async def test_nocodb_is_restarted_while_a_change_is_applied(
-    theatre: BotHome, tmp_path: Path
+    bot_home: BotHome, tmp_path: Path
 ) -> None:
     """One batch's answer is lost with it; it is looked for when NocoDB is back, and all is done."""
     if why := missing():
@@ -287,15 +287,15 @@ async def test_nocodb_is_restarted_while_a_change_is_applied(
     folder.mkdir()
     with ExitStack() as first:
         real = seed_server(first.enter_context(nocodb(folder)), folder)
-        async with team(theatre, real.url, real.token, real.crm) as crm:
+        async with team(bot_home, real.url, real.token, real.crm) as crm:
             card = await crm.proposes("update", table="Orders", filters=CHEAP, set={"Title": "x"})
             crm.proxy.hang("PATCH records")
-            _, receipt = await crm.stage.send(f"approve {card.id}")
+            _, receipt = await crm.running_bot.send(f"approve {card.id}")
             await crm.proxy.wait_for_held_call()
             first.close()
             crm.proxy.release()
             with nocodb(folder) as crm.proxy.upstream:
-                told = (await crm.stage.wait_for_answer(receipt)).text
+                told = (await crm.running_bot.wait_for_answer(receipt)).text
                 titles = [row["Title"] for row in crm.rows("Orders").values()]
     assert told.startswith("Approved by Ana. Done.")
     assert titles.count("x") == 57

@@ -24,12 +24,12 @@ from tests.fakes.discord.world import Payload
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run as Plot
 from tests.fakes.slack import Post
-from tests.recorded.house import (
+from tests.recorded.recorded_ponte import (
     TOKEN,
     Json,
     RecordedPonte,
     home_path,
-    house,
+    open_recorded_ponte,
     record_model_server,
     record_state,
 )
@@ -304,7 +304,7 @@ async def _undeliverable(day: Day) -> None:
 
 async def record(folder: Path) -> Json:
     with time_machine.travel(BEGIN) as clock:
-        async with house(folder) as here:
+        async with open_recorded_ponte(folder) as here:
             here.invent()
             scripts(here.team.openai.say)
             day = Day(here)

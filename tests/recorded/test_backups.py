@@ -14,7 +14,7 @@ import pytest
 from core.store import snapshot
 from core.store.schema import MIGRATIONS
 from tests.bot.conftest import Shell, logging_as_it_was, nothing_set, ponte
-from tests.recorded.house import FOLDER
+from tests.recorded.recorded_ponte import FOLDER
 from tests.recorded.test_early import talks_on
 
 __all__ = ["logging_as_it_was", "nothing_set", "ponte"]

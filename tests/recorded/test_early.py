@@ -18,7 +18,7 @@ import pytest
 from core.store import snapshot
 from core.store.schema import MIGRATIONS
 from tests.bot.conftest import Shell, logging_as_it_was, nothing_set, ponte
-from tests.recorded.house import FOLDER, put_home
+from tests.recorded.recorded_ponte import FOLDER, put_home
 
 __all__ = ["logging_as_it_was", "nothing_set", "ponte"]
 SCHEMAS = (1, 2, 3, 4, 5)

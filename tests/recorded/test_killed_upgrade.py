@@ -17,7 +17,7 @@ import pytest
 
 from core.store.schema import MIGRATIONS
 from tests.bot.test_process import ROOT
-from tests.recorded.house import put_home, read
+from tests.recorded.recorded_ponte import put_home, read
 
 KILLED = """
 import asyncio, os, shutil, signal, sys, threading

@@ -20,17 +20,17 @@ from tests.fakes.openai import Script
 from tests.fakes.slack import Post
 from tests.fakes.stackspot import Look, Run
 from tests.real.postgres import Postgres
-from tests.recorded.house import (
+from tests.recorded.record import CHANGES, HANGS, HELD, PNG, TRICKLES, TURNS, states
+from tests.recorded.recorded_ponte import (
     NUMBERED,
     Json,
     RecordedPonte,
     home_path,
-    house,
     new_numbers,
+    open_recorded_ponte,
     put,
     read,
 )
-from tests.recorded.record import CHANGES, HANGS, HELD, PNG, TRICKLES, TURNS, states
 
 SCHEMAS = (3, 4, 5, 6, 8, 9)
 """Those whose home is recorded; each test runs on each. `home-8` is `home-6` as the last version
@@ -42,7 +42,7 @@ OPEN = {"new", "running", "answered", "posting"}
 
 @dataclass(repr=False)
 class Found(RecordedPonte):
-    """The house with its record, and what stands in it under the names of the recorder."""
+    """The recorded installation with its record, and its objects by the names of the recorder."""
 
     record: Json = field(default_factory=dict)
 
@@ -106,7 +106,7 @@ async def reopen_home(
     record: Json, home: Path, *scripts: Script, database: str = ""
 ) -> AsyncIterator[Found]:
     """Opened again; two wrote meanwhile. `scripts` are what the model does now."""
-    async with house(home) as made:
+    async with open_recorded_ponte(home) as made:
         here = Found(made.team, made.slack, made.discord, made.stackspot, made.page, database)
         here.record = record
         put(record, here)

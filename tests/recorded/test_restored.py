@@ -19,8 +19,16 @@ from bot.settings import Settings
 from core.domain.errors import RESTORED_REASON, Restored
 from core.store.schema import MIGRATIONS
 from tests.fakes.slack.records import BOT_USER
-from tests.recorded.house import NUMBERED, Json, RecordedPonte, house, new_numbers, put, read
 from tests.recorded.record import HANGS
+from tests.recorded.recorded_ponte import (
+    NUMBERED,
+    Json,
+    RecordedPonte,
+    new_numbers,
+    open_recorded_ponte,
+    put,
+    read,
+)
 
 SCHEMAS = (3, 6)
 
@@ -40,7 +48,7 @@ def record(request: pytest.FixtureRequest) -> Iterator[Json]:
 
 @pytest.fixture
 async def here(record: Json, tmp_path: Path) -> AsyncIterator[RecordedPonte]:
-    async with house(tmp_path / "home") as made:
+    async with open_recorded_ponte(tmp_path / "home") as made:
         put(record, made)
         home = Home(made.team.home)
         begun = Start(Settings(ponte_home=home.path), Config(), home)

@@ -9,7 +9,7 @@ import pytest
 from core.tools.stackspot import StackSpot
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import client
+from tests.stackspot.command_scene import client
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from core.tools.stackspot.source import AgentConversations
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import CommandScene, client, error_of
+from tests.stackspot.command_scene import CommandScene, client, error_of
 
 AGENT = "01AGENT"
 
@@ -29,8 +29,8 @@ async def test_each_thread_has_its_own_conversation_with_each_agent(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.agents.add("02OTHER")
-    stage, talks = CommandScene(), AgentConversations(stackspot)
-    here, there = stage.ctx(thread="here"), stage.ctx(thread="there")
+    scene, talks = CommandScene(), AgentConversations(stackspot)
+    here, there = scene.ctx(thread="here"), scene.ctx(thread="there")
     assert (await talks.ask(here, AGENT, "a")).startswith("(1)")
     assert (await talks.ask(here, AGENT, "b")).startswith("(2)")
     assert (await talks.ask(there, AGENT, "c")).startswith("(1)")

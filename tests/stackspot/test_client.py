@@ -13,7 +13,7 @@ from core.tools.stackspot.client import RunStatus
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import REALM
-from tests.stackspot.house import client, error_of
+from tests.stackspot.command_scene import client, error_of
 
 
 async def test_a_command_runs_to_its_end(fake: FakeStackSpot, clock: SteppedClock) -> None:

@@ -15,18 +15,18 @@ from core.tools.stackspot.source import StackSpotCommands, conversation_ulid, de
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.ids import is_ulid
-from tests.stackspot.house import CommandScene, client, error_of
+from tests.stackspot.command_scene import CommandScene, client, error_of
 
 
 async def test_the_execution_id_is_journalled_before_the_first_poll(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
-    stage, looks = CommandScene(), []
+    scene, looks = CommandScene(), []
 
     async def known_as(handle: str) -> None:
         looks.append((handle, fake.count("status")))
 
-    ctx = stage.ctx(known_as=known_as)
+    ctx = scene.ctx(known_as=known_as)
     outcome = await StackSpotCommands(stackspot).run(ctx, "echo", "a")
     assert (outcome.status, outcome.text) == ("ok", "echo: a")
     assert looks == [(next(iter(fake.executions)), 0)]
@@ -36,32 +36,32 @@ async def test_a_run_that_has_a_name_goes_on_and_is_not_begun_again(
     fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
 ) -> None:
     fake.held = True
-    stage, commands = CommandScene(), StackSpotCommands(stackspot)
-    running = asyncio.create_task(commands.run(stage.ctx(), "echo", "a"))
+    scene, commands = CommandScene(), StackSpotCommands(stackspot)
+    running = asyncio.create_task(commands.run(scene.ctx(), "echo", "a"))
     await fake.wait_for_requests("status")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     fake.held = False
-    (handle,) = stage.handles
+    (handle,) = scene.handles
     async with client(fake.url, clock) as next_process:
-        outcome = await StackSpotCommands(next_process).run(stage.ctx(handle), "echo", "a")
+        outcome = await StackSpotCommands(next_process).run(scene.ctx(handle), "echo", "a")
     assert outcome.text == "echo: a"
-    assert (fake.count_executions("a"), stage.handles) == (1, [handle])
+    assert (fake.count_executions("a"), scene.handles) == (1, [handle])
 
 
 async def test_a_stop_while_it_begins_waits_until_it_is_named(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.fail("create", Trouble("hang", after=True))
-    stage = CommandScene()
-    running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
+    scene = CommandScene()
+    running = asyncio.create_task(StackSpotCommands(stackspot).run(scene.ctx(), "echo", "a"))
     await fake.wait_for_requests("create")
     running.cancel()
     fake.release.set()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert stage.handles == list(fake.executions)
+    assert scene.handles == list(fake.executions)
     assert fake.count("status") == 0
 
 
@@ -70,13 +70,13 @@ async def test_a_stop_does_not_wait_for_ever(
 ) -> None:
     monkeypatch.setattr("core.tools.stackspot.source.NAMING_TIMEOUT_SECONDS", 0.01)
     fake.fail("create", Trouble("hang"))
-    stage = CommandScene()
-    running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
+    scene = CommandScene()
+    running = asyncio.create_task(StackSpotCommands(stackspot).run(scene.ctx(), "echo", "a"))
     await fake.wait_for_requests("create")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert (stage.handles, fake.executions) == ([], {})
+    assert (scene.handles, fake.executions) == ([], {})
 
 
 async def test_a_name_that_could_not_be_kept_is_an_end(
@@ -91,10 +91,10 @@ async def test_a_name_that_could_not_be_kept_is_an_end(
 
 
 async def test_the_person_sees_how_far_it_is(fake: FakeStackSpot, stackspot: StackSpot) -> None:
-    stage = CommandScene()
+    scene = CommandScene()
     fake.go(Run((Look("CREATED"), Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
-    await StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a")
-    assert stage.seen.texts == [
+    await StackSpotCommands(stackspot).run(scene.ctx(), "echo", "a")
+    assert scene.seen.texts == [
         "is waiting for StackSpot to start…",
         "is running the quick command… 42 % · Summarise",
     ]
@@ -113,11 +113,11 @@ def test_progress_says_what_is_known(status: RunStatus, words: str) -> None:
 
 
 async def test_a_thread_has_one_conversation(fake: FakeStackSpot, stackspot: StackSpot) -> None:
-    commands, stage = StackSpotCommands(stackspot), CommandScene()
+    commands, scene = StackSpotCommands(stackspot), CommandScene()
     for thread in ("here", "here", "there"):
-        await commands.run(stage.ctx(thread=thread), "echo", "a")
+        await commands.run(scene.ctx(thread=thread), "echo", "a")
     first, second, third = (made.conversation for made in fake.executions.values())
-    assert first == second == conversation_ulid(stage.ctx(thread="here"))
+    assert first == second == conversation_ulid(scene.ctx(thread="here"))
     assert third != first
 
 
@@ -136,9 +136,9 @@ async def test_a_lost_beginning_is_an_error_that_is_not_sure(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.fail("create", Trouble("reset", after=True))
-    stage = CommandScene()
-    error = await error_of(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
-    assert (error.unsure, stage.handles, fake.count_executions("a")) == (True, [], 1)
+    scene = CommandScene()
+    error = await error_of(StackSpotCommands(stackspot).run(scene.ctx(), "echo", "a"))
+    assert (error.unsure, scene.handles, fake.count_executions("a")) == (True, [], 1)
 
 
 KEYS = st.lists(

@@ -14,7 +14,7 @@ from core.tools.stackspot.api import StackSpotAccount, error_details
 from tests.fakes.stackspot import SECRET, FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import CLIENT
-from tests.stackspot.house import client, error_of
+from tests.stackspot.command_scene import client, error_of
 
 
 async def test_wrong_credentials(fake: FakeStackSpot, clock: SteppedClock) -> None:

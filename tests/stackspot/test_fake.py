@@ -14,7 +14,7 @@ from core.clients.http import HttpAnswer, HttpClient
 from tests.fakes.stackspot import SECRET, FakeStackSpot
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import CLIENT
-from tests.stackspot.house import client
+from tests.stackspot.command_scene import client
 
 CREATE = "/v1/quick-commands/create-execution"
 FORM = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": SECRET}

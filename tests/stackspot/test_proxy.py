@@ -8,7 +8,7 @@ from core.tools.stackspot import Proxies
 from tests.fakes.proxy import ForwardProxy
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import client, error_of
+from tests.stackspot.command_scene import client, error_of
 
 
 async def test_everything_goes_through_the_proxy(fake: FakeStackSpot, clock: SteppedClock) -> None:

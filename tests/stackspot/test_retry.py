@@ -25,7 +25,7 @@ from tests.fakes.loop_clock import LoopClock
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import DAILY, How
-from tests.stackspot.house import error_of
+from tests.stackspot.command_scene import error_of
 
 MINUTE = {**DAILY, "details": "Your limit is 20 requests in the last 1 minutes"}
 

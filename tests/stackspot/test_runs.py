@@ -15,7 +15,7 @@ from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import RUN_MARGIN_SECONDS, StackSpotRuns, draft_run
 from tests.fakes.choices import ANA
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
-from tests.stackspot.house import CommandScene
+from tests.stackspot.command_scene import CommandScene
 
 SUMMARY = QuickCommand("summary", "Summary", effect="spend", translations={"fr": ("Résumé", "")})
 

@@ -19,7 +19,7 @@ from tests.core.tools.strict import breaches
 from tests.fakes.quick_commands import CLOSE, ECHO, SUMMARY, RegisteredCommands
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import CommandScene, client
+from tests.stackspot.command_scene import CommandScene, client
 
 LEDGER = QuickCommand("ledger", "Ledger", effect="spend")
 AGENTS = {"legal": StackSpotAgent("01AGENT", "Legal", "Knows contracts")}
@@ -104,10 +104,10 @@ async def test_without_a_registry_only_a_named_command_is_run(stackspot: StackSp
 async def test_a_command_is_run_with_checked_inputs(
     fake: FakeStackSpot, source: StackSpotSource
 ) -> None:
-    stage = CommandScene()
-    outcome = await command(source, stage.ctx(), "daily-summary", "Friday")
+    scene = CommandScene()
+    outcome = await command(source, scene.ctx(), "daily-summary", "Friday")
     assert (outcome.status, outcome.text) == ("ok", 'daily-summary: {"day": "Friday"}')
-    assert stage.handles == list(fake.executions)
+    assert scene.handles == list(fake.executions)
     assert fake.refused == []
 
 
@@ -186,10 +186,10 @@ async def test_of_a_long_result_the_person_gets_a_file(
 ) -> None:
     long = json.dumps([{"row": number} for number in range(FILE_FROM_CHARACTERS)])
     fake.go(Run.of("COMPLETED", result=f"```json\n{long}\n```"))
-    stage = CommandScene()
-    outcome = await command(source, stage.ctx(), "echo", "a")
+    scene = CommandScene()
+    outcome = await command(source, scene.ctx(), "echo", "a")
     assert [file.name for file in outcome.files] == ["echo.json"]
-    assert json.loads(stage.files.made["echo.json"]) == json.loads(long)
+    assert json.loads(scene.files.made["echo.json"]) == json.loads(long)
     assert outcome.text.startswith('[The person gets all of it as the file echo.json.]\n[{"row": 0')
     assert len(outcome.text) <= 16_000
 

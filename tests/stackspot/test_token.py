@@ -9,7 +9,7 @@ import pytest
 from core.tools.stackspot import StackSpot
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
-from tests.stackspot.house import client, error_of
+from tests.stackspot.command_scene import client, error_of
 
 
 async def test_it_is_asked_for_once_by_any_number_of_waiters(

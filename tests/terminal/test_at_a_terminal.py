@@ -17,7 +17,7 @@ import pytest
 
 from core.domain.messages import Answer
 from tests.fakes import forker
-from tests.web.house import Turn, WebPonte
+from tests.web.web_ponte import Turn, WebPonte
 
 UP, LEFT = "\x1b[A", "\x1b[D"
 
@@ -57,12 +57,12 @@ class Terminal:
 
 
 @asynccontextmanager
-async def at_a_terminal(house: WebPonte, folder: Path, *more: str) -> AsyncIterator[Terminal]:
-    assert house.home is not None
+async def at_a_terminal(ponte: WebPonte, folder: Path, *more: str) -> AsyncIterator[Terminal]:
+    assert ponte.home is not None
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     process = await forker.start(
-        "tests.terminal.talk", str(house.home / "ponte.sock"), *more, cwd=folder,
+        "tests.terminal.talk", str(ponte.home / "ponte.sock"), *more, cwd=folder,
         env={**os.environ, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
@@ -81,28 +81,28 @@ async def at_a_terminal(house: WebPonte, folder: Path, *more: str) -> AsyncItera
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[WebPonte]:
-    house = WebPonte(home=tmp_path)
-    await house.open()
-    yield house
-    await house.close()
+async def ponte(tmp_path: Path) -> AsyncIterator[WebPonte]:
+    ponte = WebPonte(home=tmp_path)
+    await ponte.open()
+    yield ponte
+    await ponte.close()
 
 
-async def test_a_line_can_be_edited_and_brought_back(house: WebPonte, tmp_path: Path) -> None:
-    async with at_a_terminal(house, tmp_path) as terminal:
+async def test_a_line_can_be_edited_and_brought_back(ponte: WebPonte, tmp_path: Path) -> None:
+    async with at_a_terminal(ponte, tmp_path) as terminal:
         terminal.type(f"helo{LEFT}l\r")
         await terminal.until("You said: hello")
         terminal.type(f"{UP} again\r")
         await terminal.until("You said: hello again")
-    async with at_a_terminal(house, tmp_path) as terminal:
+    async with at_a_terminal(ponte, tmp_path) as terminal:
         terminal.type(f"{UP}{UP}\r")
         await terminal.until("You said: hello\n")
-    assert [row.message.text for row in house.rows.values()] == ["hello", "hello again", "hello"]
+    assert [row.message.text for row in ponte.rows.values()] == ["hello", "hello again", "hello"]
 
 
-async def test_commands_and_files_are_completed(house: WebPonte, tmp_path: Path) -> None:
+async def test_commands_and_files_are_completed(ponte: WebPonte, tmp_path: Path) -> None:
     (tmp_path / "sales-of-may.csv").write_text("a,b\n1,2\n")
-    async with at_a_terminal(house, tmp_path) as terminal:
+    async with at_a_terminal(ponte, tmp_path) as terminal:
         terminal.type("usa\t\r")
         await terminal.until("You said: usage")
         terminal.type("look at @sal\t\r")
@@ -110,11 +110,11 @@ async def test_commands_and_files_are_completed(house: WebPonte, tmp_path: Path)
         terminal.type("and @nothing-here.csv\r")
         await terminal.until("File nothing-here.csv not found. Your message was sent without it.")
         await terminal.until("You said: and")
-    files = [one.message.attachments for one in house.rows.values()]
+    files = [one.message.attachments for one in ponte.rows.values()]
     assert [len(one) for one in files] == [0, 1, 0]
 
 
-async def test_markdown_is_drawn_when_its_block_has_ended(house: WebPonte, tmp_path: Path) -> None:
+async def test_markdown_is_drawn_when_its_block_has_ended(ponte: WebPonte, tmp_path: Path) -> None:
     half = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -123,8 +123,8 @@ async def test_markdown_is_drawn_when_its_block_has_ended(house: WebPonte, tmp_p
         await half.wait()
         return Answer(whole)
 
-    house.script = script
-    async with at_a_terminal(house, tmp_path) as terminal:
+    ponte.script = script
+    async with at_a_terminal(ponte, tmp_path) as terminal:
         terminal.type("tell me\r")
         await terminal.until("Some **bo")
         half.set()
@@ -135,7 +135,7 @@ async def test_markdown_is_drawn_when_its_block_has_ended(house: WebPonte, tmp_p
 
 
 async def test_what_is_typed_meanwhile_comes_with_the_next_prompt(
-    house: WebPonte, tmp_path: Path
+    ponte: WebPonte, tmp_path: Path
 ) -> None:
     asked, go_on = asyncio.Event(), asyncio.Event()
 
@@ -147,8 +147,8 @@ async def test_what_is_typed_meanwhile_comes_with_the_next_prompt(
             return Answer("I am done.")
         return Answer(f"You said: {turn.message.text}")
 
-    house.script = script
-    async with at_a_terminal(house, tmp_path) as terminal:
+    ponte.script = script
+    async with at_a_terminal(ponte, tmp_path) as terminal:
         terminal.type("first\r")
         await asked.wait()
         await terminal.until("I am")
@@ -161,7 +161,7 @@ async def test_what_is_typed_meanwhile_comes_with_the_next_prompt(
         await terminal.until("You said: second")
 
 
-async def test_it_says_for_how_long_it_works(house: WebPonte, tmp_path: Path) -> None:
+async def test_it_says_for_how_long_it_works(ponte: WebPonte, tmp_path: Path) -> None:
     seen = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -169,8 +169,8 @@ async def test_it_says_for_how_long_it_works(house: WebPonte, tmp_path: Path) ->
         await seen.wait()
         return Answer("There.")
 
-    house.script = script
-    async with at_a_terminal(house, tmp_path, "1") as terminal:
+    ponte.script = script
+    async with at_a_terminal(ponte, tmp_path, "1") as terminal:
         terminal.type("tables?\r")
         await terminal.until(" s · is reading the tables…")
         seen.set()
@@ -178,12 +178,12 @@ async def test_it_says_for_how_long_it_works(house: WebPonte, tmp_path: Path) ->
 
 
 async def test_a_person_who_has_read_of_a_failure_leaves_with_0(
-    house: WebPonte, tmp_path: Path
+    ponte: WebPonte, tmp_path: Path
 ) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("The model's server is not responding.", "failed", code="model_down")
 
-    house.script = script
-    async with at_a_terminal(house, tmp_path) as terminal:  # looks at the exit code
+    ponte.script = script
+    async with at_a_terminal(ponte, tmp_path) as terminal:  # looks at the exit code
         terminal.type("hello\r")
         await terminal.until("is not responding")

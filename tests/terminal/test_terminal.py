@@ -16,7 +16,7 @@ import pytest
 from adapters.terminal import chat
 from core.domain.messages import Answer, Card, File
 from core.text.i18n import use_locale
-from tests.web.house import Turn, WebPonte
+from tests.web.web_ponte import Turn, WebPonte
 
 
 class Tty(io.StringIO):
@@ -54,34 +54,34 @@ class Hands:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[WebPonte]:
-    house = WebPonte(home=tmp_path)
-    await house.open()
-    yield house
-    await house.close()
+async def ponte(tmp_path: Path) -> AsyncIterator[WebPonte]:
+    ponte = WebPonte(home=tmp_path)
+    await ponte.open()
+    yield ponte
+    await ponte.close()
 
 
-async def run_piped(house: WebPonte, text: str, locale: str = "en") -> tuple[int, str]:
-    assert house.home is not None
+async def run_piped(ponte: WebPonte, text: str, locale: str = "en") -> tuple[int, str]:
+    assert ponte.home is not None
     out = io.StringIO()
     with use_locale(locale):
-        code = await chat.chat(house.home / "ponte.sock", io.StringIO(text), out)
+        code = await chat.chat(ponte.home / "ponte.sock", io.StringIO(text), out)
     return code, out.getvalue()
 
 
-def talking(house: WebPonte, hands: Hands, screen: Tty) -> asyncio.Task[int]:
-    assert house.home is not None
-    path = house.home / "ponte.sock"
+def talking(ponte: WebPonte, hands: Hands, screen: Tty) -> asyncio.Task[int]:
+    assert ponte.home is not None
+    path = ponte.home / "ponte.sock"
     return asyncio.create_task(chat.chat(path, hands.stdin, screen))
 
 
-async def test_a_pipe_asks_line_by_line(house: WebPonte) -> None:
-    code, out = await run_piped(house, "one\n\n  two  \nlast without end")
+async def test_a_pipe_asks_line_by_line(ponte: WebPonte) -> None:
+    code, out = await run_piped(ponte, "one\n\n  two  \nlast without end")
     assert (code, out) == (0, "You said: one\nYou said: two\nYou said: last without end\n")
-    assert [row.message.author.key for row in house.rows.values()] == ["terminal:owner"] * 3
+    assert [row.message.author.key for row in ponte.rows.values()] == ["terminal:owner"] * 3
 
 
-async def test_a_pipe_whose_message_failed_exits_1(house: WebPonte, tmp_path: Path) -> None:
+async def test_a_pipe_whose_message_failed_exits_1(ponte: WebPonte, tmp_path: Path) -> None:
     """The model is down: a script must not take its apology for an answer."""
 
     async def script(turn: Turn) -> Answer:
@@ -91,26 +91,26 @@ async def test_a_pipe_whose_message_failed_exits_1(house: WebPonte, tmp_path: Pa
             return Answer("_Stopped._", "stopped")
         return Answer("Yes.")
 
-    house.script = script
+    ponte.script = script
     down = "The model's server is not responding.\n"
-    assert await run_piped(house, "down\n") == (1, down)
-    assert await run_piped(house, "down\nup\n") == (1, f"{down}Yes.\n"), (
+    assert await run_piped(ponte, "down\n") == (1, down)
+    assert await run_piped(ponte, "down\nup\n") == (1, f"{down}Yes.\n"), (
         "the rest is asked all the same"
     )
-    assert await run_piped(house, "up\ndown\nexit\n") == (1, f"Yes.\n{down}")
-    assert await run_piped(house, "up\nstop it\n") == (0, "Yes.\n_Stopped._\n")
+    assert await run_piped(ponte, "up\ndown\nexit\n") == (1, f"Yes.\n{down}")
+    assert await run_piped(ponte, "up\nstop it\n") == (0, "Yes.\n_Stopped._\n")
     (tmp_path / "large.csv").write_bytes(b"x" * (chat.MAX_UPLOAD_BYTES + 1))
-    code, out = await run_piped(house, f"read @{tmp_path}/large.csv\n")
+    code, out = await run_piped(ponte, f"read @{tmp_path}/large.csv\n")
     assert (code, "too large" in out) == (1, True), "what was not sent was not answered"
 
 
 @pytest.mark.parametrize("word", ["sair", "exit", "quit", "EXIT", "/exit", "/quit", "quitter"])
-async def test_these_words_end_the_session(house: WebPonte, word: str) -> None:
-    code, out = await run_piped(house, f"one\n{word}\nnever asked\n")
+async def test_these_words_end_the_session(ponte: WebPonte, word: str) -> None:
+    code, out = await run_piped(ponte, f"one\n{word}\nnever asked\n")
     assert (code, out) == (0, "You said: one\n")
 
 
-async def test_a_file_can_be_read(house: WebPonte, tmp_path: Path) -> None:
+async def test_a_file_can_be_read(ponte: WebPonte, tmp_path: Path) -> None:
     (tmp_path / "asked.txt").write_bytes("é\nb\r\n".encode())
     out = io.StringIO()
     with (tmp_path / "asked.txt").open() as asked:
@@ -118,7 +118,7 @@ async def test_a_file_can_be_read(house: WebPonte, tmp_path: Path) -> None:
     assert out.getvalue() == "You said: é\nYou said: b\n"
 
 
-async def test_a_person_sees_the_answer_grow(house: WebPonte) -> None:
+async def test_a_person_sees_the_answer_grow(ponte: WebPonte) -> None:
     looked, half = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -128,9 +128,9 @@ async def test_a_person_sees_the_answer_grow(house: WebPonte) -> None:
         await half.wait()
         return Answer("There are 3 tables.")
 
-    house.script = script
+    ponte.script = script
     hands, screen = Hands(), Tty()
-    task = talking(house, hands, screen)
+    task = talking(ponte, hands, screen)
     await screen.until("You: ")
     hands.type("tables?\n")
     await screen.until("is reading the tables…")
@@ -144,7 +144,7 @@ async def test_a_person_sees_the_answer_grow(house: WebPonte) -> None:
     hands.stdin.close()
 
 
-async def test_cards_say_what_to_type(house: WebPonte) -> None:
+async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
     card = Card(
         "abc234", "proposal", "Update 1 row", "In Customers", actions=("approve", "deny"),
         rows=({"before": {"Name": "Ann", "Age": 3}, "after": {"Name": "Bob", "Age": 3}},),
@@ -154,8 +154,8 @@ async def test_cards_say_what_to_type(house: WebPonte) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("Shall I?", cards=(card,), files=(File("f", "plot.png", "image/png", 5_000),))
 
-    house.script = script
-    _, out = await run_piped(house, "rename\n")
+    ponte.script = script
+    _, out = await run_piped(ponte, "rename\n")
     assert out.splitlines() == [
         "Shall I?",
         "  # Update 1 row (open)",
@@ -168,17 +168,17 @@ async def test_cards_say_what_to_type(house: WebPonte) -> None:
     ]
 
 
-async def test_an_answer_cannot_drive_the_terminal(house: WebPonte) -> None:
+async def test_an_answer_cannot_drive_the_terminal(ponte: WebPonte) -> None:
     async def script(turn: Turn) -> Answer:
         await turn.show("\x1b[2Jgone\x1b]0;title\x07")
         return Answer("\x1b[2Jgone\x1b]0;title\x07 \x9b31m\u202eback")
 
-    house.script = script
-    _, out = await run_piped(house, "x\n")
+    ponte.script = script
+    _, out = await run_piped(ponte, "x\n")
     assert out == "gone back\n"
 
 
-async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(house: WebPonte) -> None:
+async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(ponte: WebPonte) -> None:
     stopped, again = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -189,9 +189,9 @@ async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(house: WebPonte) 
         await (stopped if turn.message.text == "work" else asyncio.Event()).wait()
         return Answer("Working", "stopped")
 
-    house.script = script
+    ponte.script = script
     hands, screen = Hands(), Tty()
-    task = talking(house, hands, screen)
+    task = talking(ponte, hands, screen)
     await screen.until("You: ")
     hands.type("work\n")
     await screen.until("Working")
@@ -207,9 +207,9 @@ async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(house: WebPonte) 
     hands.stdin.close()
 
 
-async def test_ctrl_c_at_the_prompt_leaves(house: WebPonte) -> None:
+async def test_ctrl_c_at_the_prompt_leaves(ponte: WebPonte) -> None:
     hands, screen = Hands(), Tty()
-    task = talking(house, hands, screen)
+    task = talking(ponte, hands, screen)
     await screen.until("You: ")
     os.kill(os.getpid(), signal.SIGINT)
     assert await task == 0
@@ -217,7 +217,7 @@ async def test_ctrl_c_at_the_prompt_leaves(house: WebPonte) -> None:
     hands.stdin.close()
 
 
-async def test_a_restart_in_mid_answer_asks_nothing_twice(house: WebPonte) -> None:
+async def test_a_restart_in_mid_answer_asks_nothing_twice(ponte: WebPonte) -> None:
     begun = asyncio.Event()
 
     async def cut_off(turn: Turn) -> Answer:
@@ -229,24 +229,24 @@ async def test_a_restart_in_mid_answer_asks_nothing_twice(house: WebPonte) -> No
     async def whole(turn: Turn) -> Answer:
         return Answer("Half of it, and the rest.")
 
-    house.script = cut_off
+    ponte.script = cut_off
     hands, screen = Hands(), Tty()
-    task = talking(house, hands, screen)
+    task = talking(ponte, hands, screen)
     hands.type("work\n")
     await begun.wait()
     await screen.until("Half of it")
-    house.script = whole
-    await house.restart()
+    ponte.script = whole
+    await ponte.restart()
     await screen.until("Half of it, and the rest.\n")
     hands.end()
     assert await task == 0
     hands.stdin.close()
-    assert len(house.rows) == 1
+    assert len(ponte.rows) == 1
     assert screen.getvalue().count("Half of it") == 1
 
 
-async def test_what_is_refused_is_told_and_the_talk_goes_on(house: WebPonte) -> None:
-    code, out = await run_piped(house, f"{'x' * 2_000_000}\nnext\n")
+async def test_what_is_refused_is_told_and_the_talk_goes_on(ponte: WebPonte) -> None:
+    code, out = await run_piped(ponte, f"{'x' * 2_000_000}\nnext\n")
     assert code == 1, "one message was refused"
     assert out.splitlines() == [
         "That is too large: 1.9 MiB. The limit is 1.9 MiB. "

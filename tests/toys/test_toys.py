@@ -35,7 +35,7 @@ from core.ports.tools import Model
 from tests.contract import test_applier, test_chat_platforms, test_tool
 from tests.contract.applier_case import ADA, BRUNO
 from tests.contract.applier_case import Case as ApplierCase
-from tests.discord.house import Speaker
+from tests.discord.discord_ponte import Speaker
 from tests.toys.cork import BoardFile, Cork, CorkAdapter, CorkBoard, Note
 from tests.toys.shelf import Shelf, ShelfSource
 

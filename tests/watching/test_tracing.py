@@ -14,7 +14,7 @@ from core.domain.errors import ModelDown
 from core.domain.messages import Usage
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.observability import tracing
-from tests.dialogues.stage import BotHome
+from tests.dialogues.bot_home import BotHome
 from tests.fakes.models import EchoModel
 
 trace = pytest.importorskip(
@@ -40,7 +40,7 @@ def span_exporter() -> Iterator[InMemorySpanExporter]:
 
 
 @pytest.fixture
-def theatre(tmp_path: Path) -> BotHome:
+def bot_home(tmp_path: Path) -> BotHome:
     return BotHome(tmp_path / "home")
 
 
@@ -86,11 +86,11 @@ def facts(span: ReadableSpan) -> dict[str, Any]:
 
 
 async def test_queue_model_tool_and_posting_are_told_apart(
-    theatre: BotHome, span_exporter: InMemorySpanExporter
+    bot_home: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
-    async with theatre.open(PricedModel()) as stage:
-        one, receipt = await stage.send(f'call nope {{"what": "{SECRET}"}}')
-        await stage.wait_for_answer(receipt)
+    async with bot_home.open(PricedModel()) as running_bot:
+        one, receipt = await running_bot.send(f'call nope {{"what": "{SECRET}"}}')
+        await running_bot.wait_for_answer(receipt)
     spans = span_exporter.get_finished_spans()
     names = [span.name for span in spans]
     asked = [span for span in spans if span.name == "chat echo"]
@@ -125,20 +125,22 @@ async def test_queue_model_tool_and_posting_are_told_apart(
 
 
 async def test_nobody_s_words_or_names_stand_in_it(
-    theatre: BotHome, span_exporter: InMemorySpanExporter
+    bot_home: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
-    async with theatre.open(EchoModel()) as stage:
-        await stage.ask(SECRET)
-        await stage.ask(f'call {SECRET.replace(" ", "_")} {{"what": "{SECRET}"}}')
+    async with bot_home.open(EchoModel()) as running_bot:
+        await running_bot.ask(SECRET)
+        await running_bot.ask(f'call {SECRET.replace(" ", "_")} {{"what": "{SECRET}"}}')
     told = json.dumps([json.loads(span.to_json()) for span in span_exporter.get_finished_spans()])
     assert told.count("invoke_agent Ponte") == 2
     for word in ("Aldeia", "margin", "Ana", "owner", "C1", "k1"):
         assert word not in told, word
 
 
-async def test_a_failure_is_its_code(theatre: BotHome, span_exporter: InMemorySpanExporter) -> None:
-    async with theatre.open(BrokenModel()) as stage:
-        await stage.ask("hello")
+async def test_a_failure_is_its_code(
+    bot_home: BotHome, span_exporter: InMemorySpanExporter
+) -> None:
+    async with bot_home.open(BrokenModel()) as running_bot:
+        await running_bot.ask("hello")
     for name in ("chat echo", "invoke_agent Ponte"):
         span = by_name(span_exporter)[name]
         assert facts(span)["error.type"] == "model_down"
@@ -150,7 +152,7 @@ async def test_a_failure_is_its_code(theatre: BotHome, span_exporter: InMemorySp
 
 
 async def test_what_goes_on_in_another_process_is_the_same_trace(
-    theatre: BotHome, span_exporter: InMemorySpanExporter
+    bot_home: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
     """The first process is asked to end while the model thinks; the next one answers."""
 
@@ -158,13 +160,13 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
         await asyncio.Event().wait()
 
     slow = EchoModel(gate=never)
-    async with theatre.open(slow) as stage:
-        one, receipt = await stage.send("hello")
+    async with bot_home.open(slow) as running_bot:
+        one, receipt = await running_bot.send("hello")
         await slow.until(1)
     first = [span.name for span in span_exporter.get_finished_spans()]
     assert sorted(first) == ["chat echo", "queue"]  # its root is for whoever ends it
-    async with theatre.open(EchoModel()) as stage:
-        assert (await stage.wait_for_answer(receipt)).status == "done"
+    async with bot_home.open(EchoModel()) as running_bot:
+        assert (await running_bot.wait_for_answer(receipt)).status == "done"
     spans = span_exporter.get_finished_spans()
     assert [span.name for span in spans].count("invoke_agent Ponte") == 1
     assert [span.name for span in spans].count("queue") == 1
@@ -178,12 +180,12 @@ async def test_what_goes_on_in_another_process_is_the_same_trace(
 
 
 async def test_turns_beside_each_other_do_not_mix(
-    theatre: BotHome, span_exporter: InMemorySpanExporter
+    bot_home: BotHome, span_exporter: InMemorySpanExporter
 ) -> None:
-    async with theatre.open(EchoModel(delay=0.01)) as stage:
-        said = [await stage.send("hello", channel=f"C{n}") for n in range(5)]
+    async with bot_home.open(EchoModel(delay=0.01)) as running_bot:
+        said = [await running_bot.send("hello", channel=f"C{n}") for n in range(5)]
         for _, receipt in said:
-            await stage.wait_for_answer(receipt)
+            await running_bot.wait_for_answer(receipt)
     for one, _ in said:
         all = span_exporter.get_finished_spans()
         own = [span for span in all if trace_of(span) == tracing.trace_id_of(one.turn)]
@@ -192,9 +194,9 @@ async def test_turns_beside_each_other_do_not_mix(
         ]  # fmt: skip
 
 
-async def test_without_a_recorder_there_is_nothing(theatre: BotHome) -> None:
-    async with theatre.open(EchoModel()) as stage:
-        assert (await stage.ask("hello")).status == "done"
+async def test_without_a_recorder_there_is_nothing(bot_home: BotHome) -> None:
+    async with bot_home.open(EchoModel()) as running_bot:
+        assert (await running_bot.ask("hello")).status == "done"
     with tracing.TraceSpan("queue") as span:
         span.note("a", 1)
         span.fail("b")

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from tests.fakes import uvicorn_pauses
-from tests.web.house import WebPonte
+from tests.web.web_ponte import WebPonte
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,14 +17,14 @@ def _uvicorn_ends_at_once() -> Iterator[None]:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[WebPonte]:
-    house = WebPonte(home=tmp_path)
-    await house.open()
-    yield house
-    await house.close()
+async def ponte(tmp_path: Path) -> AsyncIterator[WebPonte]:
+    ponte = WebPonte(home=tmp_path)
+    await ponte.open()
+    yield ponte
+    await ponte.close()
 
 
 @pytest.fixture
-async def client(house: WebPonte) -> AsyncIterator[httpx.AsyncClient]:
-    async with house.client() as client:
+async def client(ponte: WebPonte) -> AsyncIterator[httpx.AsyncClient]:
+    async with ponte.client() as client:
         yield client

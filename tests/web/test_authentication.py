@@ -19,7 +19,7 @@ from adapters.web.authentication import (
 )
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
 from core.domain.errors import Refusal
-from tests.web.house import TOKEN, WebPonte
+from tests.web.web_ponte import TOKEN, WebPonte
 
 URL = "https://ponte.example"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -27,13 +27,13 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-async def public_house() -> AsyncIterator[WebPonte]:
+async def public_ponte() -> AsyncIterator[WebPonte]:
     """It listens beyond this machine, under a public name."""
-    house = WebPonte()
-    house.host, house.url = "0.0.0.0", URL
-    await house.open()
-    yield house
-    await house.close()
+    ponte = WebPonte()
+    ponte.host, ponte.url = "0.0.0.0", URL
+    await ponte.open()
+    yield ponte
+    await ponte.close()
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ async def test_health_answers_under_any_name(client: httpx.AsyncClient, path: st
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost", "http://x"])
 async def test_another_site_cannot_ask(
-    house: WebPonte, client: httpx.AsyncClient, origin: str
+    ponte: WebPonte, client: httpx.AsyncClient, origin: str
 ) -> None:
     said = await client.post("/chat", json={"message": "x"}, headers={"Origin": origin})
     assert (said.status_code, said.json()["error"]["code"]) == (403, "foreign_origin")
-    assert not house.rows
+    assert not ponte.rows
 
 
-async def test_our_own_page_may_ask(house: WebPonte, client: httpx.AsyncClient) -> None:
-    said = await client.post("/chat", json={"message": "x"}, headers={"Origin": house.web.address})
+async def test_our_own_page_may_ask(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+    said = await client.post("/chat", json={"message": "x"}, headers={"Origin": ponte.web.address})
     assert said.status_code == 200
 
 
@@ -99,17 +99,17 @@ async def test_a_picture_in_another_site_is_not_served(client: httpx.AsyncClient
 
 
 async def test_a_form_of_another_site_is_refused(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     """It navigates too; a browser that sends no Origin with it is told by the fetch metadata."""
     for site in ("cross-site", "same-site"):
         walking_in = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
         for path in ("/chat", "/login"):
-            body = {"message": "x"} if path == "/chat" else {"token": house.token}
+            body = {"message": "x"} if path == "/chat" else {"token": ponte.token}
             said = await client.post(path, json=body, headers=walking_in)
             assert (said.status_code, said.json()["error"]["code"]) == (403, "foreign_origin")
             assert "set-cookie" not in said.headers
-    assert not house.rows
+    assert not ponte.rows
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ async def test_a_form_of_another_site_is_refused(
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["loopback", "beyond"])
 async def test_without_the_token_nothing_is_told(
-    house: WebPonte, public_house: WebPonte, path: str, where: str
+    ponte: WebPonte, public_ponte: WebPonte, path: str, where: str
 ) -> None:
-    async with (house if where == "loopback" else public_house).stranger() as client:
+    async with (ponte if where == "loopback" else public_ponte).stranger() as client:
         said = await client.get(path)
         assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized")
         for wrong in ("Bearer nope", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN[:-1]}"):
@@ -128,16 +128,16 @@ async def test_without_the_token_nothing_is_told(
             assert said.status_code == 401
 
 
-async def test_on_loopback_a_stranger_says_stops_and_decides_nothing(house: WebPonte) -> None:
-    async with house.stranger() as client:
+async def test_on_loopback_a_stranger_says_stops_and_decides_nothing(ponte: WebPonte) -> None:
+    async with ponte.stranger() as client:
         for path, body in (("/chat", {"message": "x"}), ("/cards/abcde2", {"action": "approve"})):
             assert (await client.post(path, json=body)).status_code == 401
         assert (await client.post("/turns/x/stop")).status_code == 401
-    assert not house.rows
+    assert not ponte.rows
 
 
-async def test_the_page_itself_and_health_need_no_token(public_house: WebPonte) -> None:
-    async with public_house.stranger() as client:
+async def test_the_page_itself_and_health_need_no_token(public_ponte: WebPonte) -> None:
+    async with public_ponte.stranger() as client:
         for path in ("/", "/healthz", "/readyz", "/page/words.json"):
             assert (await client.get(path)).status_code == 200
         assert "reasons" not in (await client.get("/readyz")).json()
@@ -147,13 +147,13 @@ async def test_the_page_itself_and_health_need_no_token(public_house: WebPonte) 
         assert trusted.json()["reasons"] == []
 
 
-async def test_a_script_comes_in_with_the_bearer(public_house: WebPonte) -> None:
-    async with public_house.client() as client:
+async def test_a_script_comes_in_with_the_bearer(public_ponte: WebPonte) -> None:
+    async with public_ponte.client() as client:
         assert (await client.post("/chat", json={"message": "x"})).status_code == 200
 
 
-async def test_a_person_signs_in_and_keeps_a_session(public_house: WebPonte) -> None:
-    async with public_house.stranger() as client:
+async def test_a_person_signs_in_and_keeps_a_session(public_ponte: WebPonte) -> None:
+    async with public_ponte.stranger() as client:
         wrong = await client.post("/login", json={"token": "nope"})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (401, "unauthorized")
         said = await client.post("/login", json={"token": TOKEN})
@@ -167,15 +167,15 @@ async def test_a_person_signs_in_and_keeps_a_session(public_house: WebPonte) -> 
         assert (await client.get("/conversations/main", headers=forged)).status_code == 401
 
 
-async def test_signing_in_from_another_site_is_refused(public_house: WebPonte) -> None:
-    async with public_house.stranger(Origin="https://evil.example") as client:
+async def test_signing_in_from_another_site_is_refused(public_ponte: WebPonte) -> None:
+    async with public_ponte.stranger(Origin="https://evil.example") as client:
         said = await client.post("/login", json={"token": TOKEN})
     assert said.status_code == 403
     assert "set-cookie" not in said.headers
 
 
-async def test_who_signs_in_sends_four_kilobytes_at_most(house: WebPonte) -> None:
-    async with house.stranger() as client:
+async def test_who_signs_in_sends_four_kilobytes_at_most(ponte: WebPonte) -> None:
+    async with ponte.stranger() as client:
         said = await client.post("/login", json={"token": "x" * 5000})
         assert (said.status_code, said.json()["error"]["code"]) == (413, "too_large")
         padded = f'{{"token": "{TOKEN}"{" " * 4000}}}'
@@ -244,17 +244,17 @@ async def test_guesses_never_lock_out_who_is_signed_in() -> None:
     await auth.login.admit(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
 
 
-async def test_two_pontes_of_one_machine_keep_a_session_each(house: WebPonte) -> None:
+async def test_two_pontes_of_one_machine_keep_a_session_each(ponte: WebPonte) -> None:
     other = WebPonte(token="another-token-that-is-long")
     await other.open()
     try:
         async with httpx.AsyncClient() as browser:
-            for each in (house, other):
+            for each in (ponte, other):
                 entered = await browser.post(
                     f"{each.web.address}/login", json={"token": each.token}
                 )
                 assert entered.status_code == 200
-            for each in (house, other):
+            for each in (ponte, other):
                 assert (await browser.get(f"{each.web.address}/status")).status_code == 200
     finally:
         await other.close()
@@ -305,14 +305,14 @@ async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address
 
 
 async def test_the_socket_asks_for_nothing(tmp_path: Path) -> None:
-    house = WebPonte(home=tmp_path)
-    await house.open()
+    ponte = WebPonte(home=tmp_path)
+    await ponte.open()
     try:
-        async with house.terminal_client() as client:
+        async with ponte.terminal_client() as client:
             headers = {"Host": "evil.example", "Origin": "https://evil.example"}
             said = await client.post("/chat", json={"message": "x"}, headers=headers)
             assert (await client.get("/metrics")).status_code == 200
         assert said.status_code == 200
-        assert house.rows[1].message.author.key == "terminal:owner"
+        assert ponte.rows[1].message.author.key == "terminal:owner"
     finally:
-        await house.close()
+        await ponte.close()

@@ -7,7 +7,7 @@ import asyncio
 import httpx
 
 from core.domain.messages import Answer, Card, File
-from tests.web.house import Event, Turn, WebPonte, events, until
+from tests.web.web_ponte import Event, Turn, WebPonte, events, until
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -27,14 +27,14 @@ async def test_a_script_asks_and_is_answered(client: httpx.AsyncClient) -> None:
 
 
 async def test_the_person_is_the_owner_of_the_page(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     await client.post(
         "/chat",
         json={"message": "hi", "conversation": "work-1", "time_zone": "Europe/Lisbon"},
         headers={"Accept-Language": "pt-BR,pt;q=0.9"},
     )
-    message = house.rows[1].message
+    message = ponte.rows[1].message
     assert message.author.key == "web:owner"
     assert message.address.conversation == "web:work-1"
     assert (message.locale, message.time_zone) == ("pt-BR", "Europe/Lisbon")
@@ -42,14 +42,14 @@ async def test_the_person_is_the_owner_of_the_page(
 
 
 async def test_control_characters_do_not_come_in(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     body = r'{"message": "a\u0000b\u001b[31mc\ud800\r\nd"}'
     await client.post("/chat", content=body, headers={"Content-Type": "application/json"})
-    assert house.rows[1].message.text == "abc\ufffd\nd"
+    assert ponte.rows[1].message.text == "abc\ufffd\nd"
 
 
-async def test_the_same_turn_as_events(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_the_same_turn_as_events(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     card = Card("abc234", "proposal", "Create", "1 row", ({"before": {}, "after": {"a": 1}},))
     begun, shown = asyncio.Event(), asyncio.Event()
 
@@ -61,7 +61,7 @@ async def test_the_same_turn_as_events(house: WebPonte, client: httpx.AsyncClien
         await turn.show("Hello")
         return Answer("Hello you", cards=(card,), files=(File("f1", "p.png", "image/png", 3),))
 
-    house.script = script
+    ponte.script = script
     async with client.stream("POST", "/chat", json={"message": "x"}, headers=STREAM) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         stream = events(response)
@@ -82,7 +82,7 @@ async def test_the_same_turn_as_events(house: WebPonte, client: httpx.AsyncClien
     assert seen[-2].data["url"] == "/files/f1"
 
 
-async def test_text_that_starts_over_says_so(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_text_that_starts_over_says_so(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     told, told_again = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -92,7 +92,7 @@ async def test_text_that_starts_over_says_so(house: WebPonte, client: httpx.Asyn
         await told_again.wait()
         return Answer("Two")
 
-    house.script = script
+    ponte.script = script
     async with client.stream("POST", "/chat", json={"message": "x"}, headers=STREAM) as response:
         stream = events(response)
         await until(stream, "delta")
@@ -108,31 +108,31 @@ async def test_html_is_given_to_whom_asks_for_it(client: httpx.AsyncClient) -> N
     assert said.json()["html"].startswith('<p dir="auto">You said: <strong>x</strong> &lt;b&gt;')
 
 
-async def test_an_answer_can_be_left_for_later(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_an_answer_can_be_left_for_later(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     free = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         await free.wait()
         return Answer("late")
 
-    house.script = script
+    ponte.script = script
     said = await client.post("/chat", json={"message": "x"}, headers={"Prefer": "respond-async"})
     assert said.status_code == 202
     assert said.json() == {
-        "conversation": "main", "turn": house.rows[1].message.turn, "status": "accepted"
+        "conversation": "main", "turn": ponte.rows[1].message.turn, "status": "accepted"
     }  # fmt: skip
     free.set()
 
 
 async def test_a_failed_turn_says_so_and_a_refused_one_is_its_status(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     codes = {"break": "model_down", "too much": "too_many"}
 
     async def script(turn: Turn) -> Answer:
         return Answer("No.", "failed", code=codes[turn.message.text])
 
-    house.script = script
+    ponte.script = script
     failed = await client.post("/chat", json={"message": "break"})
     assert (failed.status_code, failed.json()["status"]) == (200, "failed")
     assert failed.json()["code"] == "model_down"
@@ -141,14 +141,14 @@ async def test_a_failed_turn_says_so_and_a_refused_one_is_its_status(
     assert refused.json()["error"] == {"code": "too_many", "message": "No."}
 
 
-async def test_what_waits_its_turn_is_told_so(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_what_waits_its_turn_is_told_so(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     free = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         await free.wait()
         return Answer(f"did {turn.message.text}")
 
-    house.script = script
+    ponte.script = script
     await client.post("/chat", json={"message": "one"}, headers={"Prefer": "respond-async"})
     async with client.stream("POST", "/chat", json={"message": "two"}, headers=STREAM) as response:
         stream = events(response)

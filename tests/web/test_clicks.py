@@ -8,33 +8,33 @@ import httpx
 import pytest
 
 from core.domain.messages import Answer, Card
-from tests.web.house import NoPosts, Turn, WebPonte, events, following, until
+from tests.web.web_ponte import NoPosts, Turn, WebPonte, events, following, until
 
 RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 OPEN = Card("abc234", "proposal", "Create a row", "1 row", actions=("approve", "deny"))
 MADE = Card("abc234", "change", "Created a row", "by the owner", actions=("undo",), state="done")
 
 
-async def test_a_click_is_a_message_of_its_own(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_click_is_a_message_of_its_own(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("Created 1 row.", cards=(MADE,))
 
-    house.script = script
+    ponte.script = script
     said = await client.post("/cards/abc234", json={"action": "approve", "conversation": "work"})
     assert said.status_code == 200
     assert said.json() == {
         "id": "abc234", "state": "done", "text": "Created 1 row.", "change": "abc234"
     }  # fmt: skip
-    message = house.rows[1].message
+    message = ponte.rows[1].message
     assert (message.text, message.clicked) == ("approve abc234", True)
     assert message.address.conversation == "web:work"
 
 
-async def test_every_tab_sees_what_was_decided(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_every_tab_sees_what_was_decided(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("Created 1 row.", cards=(MADE,))
 
-    house.script = script
+    ponte.script = script
     async with following(client) as tab:
         await until(tab, "ready")
         await client.post("/cards/abc234", json={"action": "approve"})
@@ -43,20 +43,20 @@ async def test_every_tab_sees_what_was_decided(house: WebPonte, client: httpx.As
 
 
 async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     """In words, on another surface, by the clock: no click of this page tells of it."""
 
     async def script(turn: Turn) -> Answer:
         return Answer("Shall I?", cards=(OPEN,))
 
-    house.script = script
+    ponte.script = script
     async with following(client) as one, following(client) as two:
         await until(one, "ready"), await until(two, "ready")
         turn = (await client.post("/chat", json={"message": "go"})).json()["turn"]
         for tab in (one, two):
             await until(tab, "done")
-        reply = house.web.reply(house.rows[1].message.reply_to, NoPosts())
+        reply = ponte.web.reply(ponte.rows[1].message.reply_to, NoPosts())
         await reply.refresh(Answer("Shall I?", cards=(MADE,)))
         for tab in (one, two):
             (card,) = await until(tab, "card")
@@ -64,26 +64,26 @@ async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
 
 
 async def test_two_clicks_are_two_events_but_one_key_is_one(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     for _ in range(2):
         await client.post("/cards/abc234", json={"action": "deny"})
-    assert len(house.rows) == 2
+    assert len(ponte.rows) == 2
     for _ in range(2):
         await client.post("/cards/abc234", json={"action": "deny", "event_key": "click-1"})
-    assert len(house.rows) == 3
+    assert len(ponte.rows) == 3
 
 
 @pytest.mark.parametrize(
     ("code", "status"), [("forbidden", 403), ("not_found", 404), ("expired", 410)]
 )
 async def test_a_decision_that_was_refused(
-    house: WebPonte, client: httpx.AsyncClient, code: str, status: int
+    ponte: WebPonte, client: httpx.AsyncClient, code: str, status: int
 ) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("No.", "failed", code=code)
 
-    house.script = script
+    ponte.script = script
     said = await client.post("/cards/abc234", json={"action": "undo"})
     assert (said.status_code, said.json()["error"]) == (status, {"code": code, "message": "No."})
 
@@ -99,29 +99,29 @@ async def test_a_decision_that_was_refused(
     ],
 )
 async def test_a_click_that_means_nothing(
-    house: WebPonte, client: httpx.AsyncClient, id: str, body: dict[str, str], status: int
+    ponte: WebPonte, client: httpx.AsyncClient, id: str, body: dict[str, str], status: int
 ) -> None:
     assert (await client.post(f"/cards/{id}", json=body)).status_code == status
-    assert not house.rows
+    assert not ponte.rows
 
 
 async def test_cards_are_shown_as_they_stand_now(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("Shall I?", cards=(OPEN,))
 
-    house.script = script
+    ponte.script = script
     await client.post("/chat", json={"message": "create"})
     assert (await client.get("/conversations/main")).json()["cards"][0]["state"] == "open"
-    house.board.cards["web:main"] = [MADE]
+    ponte.board.cards["web:main"] = [MADE]
     said = (await client.get("/conversations/main")).json()
     assert [card["state"] for card in said["cards"]] == ["done"]
     assert said["messages"][-1]["cards"][0]["actions"] == ["undo"]
 
 
 async def test_stop_goes_to_the_turn_s_own_conversation(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     begun, stopped = asyncio.Event(), asyncio.Event()
 
@@ -133,7 +133,7 @@ async def test_stop_goes_to_the_turn_s_own_conversation(
         await stopped.wait()
         return Answer("Half", "stopped")
 
-    house.script = script
+    ponte.script = script
     said = await client.post(
         "/chat", json={"message": "work", "conversation": "work"}, headers=RESPOND_LATER_HEADERS
     )
@@ -142,15 +142,15 @@ async def test_stop_goes_to_the_turn_s_own_conversation(
     ended = await client.post(f"/turns/{turn}/stop")
     assert ended.status_code == 200
     assert ended.json() == {"turn": turn, "status": "stopped", "text": "Stopped."}
-    stop = house.rows[2].message
+    stop = ponte.rows[2].message
     assert (stop.text, stop.clicked, stop.address.conversation) == ("stop", True, "web:work")
     once_more = await client.post(f"/turns/{turn}/stop")
     assert (once_more.status_code, once_more.json()["status"]) == (200, "stopped")
-    assert len(house.rows) == 2
+    assert len(ponte.rows) == 2
 
 
 async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     free = asyncio.Event()
 
@@ -158,7 +158,7 @@ async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
         await free.wait()
         return Answer(f"did {turn.message.text}")
 
-    house.script = script
+    ponte.script = script
     await client.post(
         "/chat", json={"message": "one", "event_key": "1"}, headers=RESPOND_LATER_HEADERS
     )
@@ -174,9 +174,9 @@ async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
 
 
 async def test_turns_of_others_cannot_be_stopped(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
-    async with house.terminal_client() as terminal:
+    async with ponte.terminal_client() as terminal:
         turn = (await terminal.post("/chat", json={"message": "x"})).json()["turn"]
     for unknown in (turn, "nothing"):
         said = await client.post(f"/turns/{unknown}/stop")

@@ -10,7 +10,7 @@ import pytest
 from adapters.web.page_routes import conversation_title
 from core.domain.messages import Answer, Attachment
 from tests.fakes.choices import make_message
-from tests.web.house import WebPonte
+from tests.web.web_ponte import WebPonte
 
 
 async def post_message(client: httpx.AsyncClient, text: str, conversation: str = "main") -> None:
@@ -39,7 +39,7 @@ def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -
 
 
 async def test_conversations_are_listed_newest_first(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     assert (await client.get("/conversations")).json() == {"conversations": []}
     await post_message(client, "about apples", "a")
@@ -55,7 +55,7 @@ async def test_conversations_are_listed_newest_first(
     await client.patch("/conversations/a", json={"title": ""})
     body = (await client.get("/conversations", params={"search": "APPLES"})).json()
     assert [(one["title"], one["turn"]) for one in body["conversations"]] == [
-        ("about apples", house.rows[1].message.turn)
+        ("about apples", ponte.rows[1].message.turn)
     ]
 
 
@@ -80,8 +80,8 @@ async def test_an_export_is_a_file(client: httpx.AsyncClient) -> None:
     assert "You said: Où est *São Paulo*?" in exported.text
 
 
-async def test_strangers_read_no_list(house: WebPonte) -> None:
-    async with house.stranger() as stranger:
+async def test_strangers_read_no_list(ponte: WebPonte) -> None:
+    async with ponte.stranger() as stranger:
         for path in ("/conversations", "/conversations/main/export", "/welcome"):
             assert (await stranger.get(path)).status_code == 401
         for method in ("PATCH", "DELETE"):
@@ -89,11 +89,11 @@ async def test_strangers_read_no_list(house: WebPonte) -> None:
 
 
 async def test_only_the_last_answered_message_is_asked_again(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     await post_message(client, "one")
     await post_message(client, "two")
-    first, last = (house.rows[seq].message.turn for seq in (1, 2))
+    first, last = (ponte.rows[seq].message.turn for seq in (1, 2))
 
     async def again(turn: str) -> httpx.Response:
         return await client.post("/chat", json={"message": "three", "replaces": turn})
@@ -108,13 +108,13 @@ async def test_only_the_last_answered_message_is_asked_again(
     assert [one["text"] for one in told if one["role"] == "user"] == ["one", "three"]
 
 
-async def test_words_are_in_the_language_that_is_asked_for(house: WebPonte) -> None:
-    house.script = lambda turn: _answer(turn.message.locale)
+async def test_words_are_in_the_language_that_is_asked_for(ponte: WebPonte) -> None:
+    ponte.script = lambda turn: _answer(turn.message.locale)
     for language, words in (
         ("pt-BR", "Não encontrei: conversa."),
         ("fr", "Introuvable\N{NO-BREAK SPACE}: conversation."),
     ):
-        async with house.client(**{"Accept-Language": language}) as client:
+        async with ponte.client(**{"Accept-Language": language}) as client:
             refused = await client.get("/conversations/none/export")
             assert refused.json()["error"]["message"].startswith(words)
             assert (await client.get("/page/words.json")).json()["locale"] == language

@@ -7,32 +7,32 @@ import pytest
 
 from adapters.web import http_io
 from core.domain.messages import Answer, File, Person
-from tests.web.house import Turn, WebPonte
+from tests.web.web_ponte import Turn, WebPonte
 
 OWNER = Person("web", "owner")
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-async def test_a_file_comes_with_its_message(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_file_comes_with_its_message(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     said = await client.post(
         "/chat",
         data={"message": "what is this?", "conversation": "work"},
         files=[("file", ("plot.png", PNG, "image/png")), ("file", ("a.csv", b"1,2", "text/csv"))],
     )
     assert said.status_code == 200
-    message = house.rows[1].message
+    message = ponte.rows[1].message
     assert message.text == "what is this?"
     assert [(a.name, a.type, a.size) for a in message.attachments] == [
         ("plot.png", "image/png", 8),
         ("a.csv", "text/csv", 3),
     ]
-    assert house.files.kept[message.attachments[0].file][2] == "web:work"
+    assert ponte.files.kept[message.attachments[0].file][2] == "web:work"
 
 
-async def test_a_file_may_come_without_words(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_file_may_come_without_words(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     said = await client.post("/chat", files={"file": ("a.txt", b"x")})
     assert said.status_code == 200
-    assert len(house.rows[1].message.attachments) == 1
+    assert len(ponte.rows[1].message.attachments) == 1
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ async def test_a_file_may_come_without_words(house: WebPonte, client: httpx.Asyn
     [("../../etc/passwd", "passwd"), ("a\u202egnp.exe", "agnp.exe"), ("<b>.txt", "_b_.txt")],
 )
 async def test_names_of_files_are_made_safe(
-    house: WebPonte, client: httpx.AsyncClient, name: str, kept: str
+    ponte: WebPonte, client: httpx.AsyncClient, name: str, kept: str
 ) -> None:
     await client.post("/chat", files={"file": (name, b"x")})
-    assert house.rows[1].message.attachments[0].name == kept
+    assert ponte.rows[1].message.attachments[0].name == kept
 
 
-async def test_what_is_too_large_or_not_a_form(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_what_is_too_large_or_not_a_form(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     large = await client.post("/chat", files={"file": ("a", b"x" * (http_io.MAX_FILE_BYTES + 1))})
     assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
     text = await client.post(
@@ -64,29 +64,29 @@ async def test_what_is_too_large_or_not_a_form(house: WebPonte, client: httpx.As
     assert broken.status_code == 400
     unknown = await client.post("/chat", data={"admin": "1"}, files={"file": ("a", b"x")})
     assert unknown.status_code == 400
-    assert not house.rows
+    assert not ponte.rows
 
 
-async def test_a_full_disk_refuses_the_file(house: WebPonte, client: httpx.AsyncClient) -> None:
-    house.files.refusing = True
+async def test_a_full_disk_refuses_the_file(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+    ponte.files.refusing = True
     said = await client.post("/chat", files={"file": ("a", b"x")})
     assert (said.status_code, said.json()["error"]["code"]) == (503, "not_stored")
-    assert not house.rows
+    assert not ponte.rows
 
 
 async def store_file(
-    house: WebPonte, name: str, kind: str, data: bytes, where: str = "web:main"
+    ponte: WebPonte, name: str, kind: str, data: bytes, where: str = "web:main"
 ) -> File:
-    return await house.files.put("e", name, kind, data, OWNER, where)
+    return await ponte.files.put("e", name, kind, data, OWNER, where)
 
 
-async def test_a_picture_is_shown(house: WebPonte, client: httpx.AsyncClient) -> None:
-    file = await store_file(house, "plot.png", "image/png", PNG)
+async def test_a_picture_is_shown(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+    file = await store_file(ponte, "plot.png", "image/png", PNG)
 
     async def script(turn: Turn) -> Answer:
         return Answer("Here.", files=(file,))
 
-    house.script = script
+    ponte.script = script
     shown = (await client.post("/chat", json={"message": "draw"})).json()["files"][0]
     assert shown == {"name": "plot.png", "url": f"/files/{file.id}", "type": "image/png", "size": 8}
     said = await client.get(shown["url"])
@@ -99,9 +99,9 @@ async def test_a_picture_is_shown(house: WebPonte, client: httpx.AsyncClient) ->
 
 @pytest.mark.parametrize("kind", ["image/svg+xml", "text/html", "application/pdf", "x/y"])
 async def test_active_file_types_are_downloads(
-    house: WebPonte, client: httpx.AsyncClient, kind: str
+    ponte: WebPonte, client: httpx.AsyncClient, kind: str
 ) -> None:
-    file = await store_file(house, 'rés"umé\r\n.html', kind, b"<script>alert(1)</script>")
+    file = await store_file(ponte, 'rés"umé\r\n.html', kind, b"<script>alert(1)</script>")
     said = await client.get(f"/files/{file.id}")
     assert said.headers["content-type"] == "application/octet-stream"
     assert said.headers["x-content-type-options"] == "nosniff"
@@ -112,9 +112,9 @@ async def test_active_file_types_are_downloads(
 
 
 async def test_files_of_other_platforms_are_not_served(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
-    file = await store_file(house, "x", "text/plain", b"slack's", "slack:T1:C1:1.2")
+    file = await store_file(ponte, "x", "text/plain", b"slack's", "slack:T1:C1:1.2")
     for id in (file.id, "nothing", "a" * 65, "%2e%2e"):
         said = await client.get(f"/files/{id}")
         assert (said.status_code, said.json()["error"]["code"]) == (404, "not_found")

@@ -10,12 +10,12 @@ import pytest
 from adapters.web import server
 from core.domain.messages import Answer
 from tests.fakes.link import parse_page_link
-from tests.web.house import Event, Turn, WebPonte, following, until
+from tests.web.web_ponte import Event, Turn, WebPonte, following, until
 
 RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 
 
-async def test_two_tabs_see_the_same(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_two_tabs_see_the_same(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     begun = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -23,7 +23,7 @@ async def test_two_tabs_see_the_same(house: WebPonte, client: httpx.AsyncClient)
         await begun.wait()
         return Answer("Done.")
 
-    house.script = script
+    ponte.script = script
     async with following(client) as one, following(client) as two:
         await until(one, "ready"), await until(two, "ready")
         await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
@@ -47,7 +47,7 @@ async def test_another_conversation_hears_nothing(client: httpx.AsyncClient) -> 
 
 
 async def test_a_tab_that_comes_late_sees_the_text_so_far(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     shown, free = asyncio.Event(), asyncio.Event()
 
@@ -57,7 +57,7 @@ async def test_a_tab_that_comes_late_sees_the_text_so_far(
         await free.wait()
         return Answer("So far, so good.")
 
-    house.script = script
+    ponte.script = script
     await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
     await shown.wait()
     async with following(client) as tab:
@@ -67,14 +67,14 @@ async def test_a_tab_that_comes_late_sees_the_text_so_far(
     assert [e.data["text"] for e in seen if e.name in {"message", "delta"}] == ["go", "So far"]
 
 
-async def test_a_restart_in_mid_answer_shows_the_answer_once(house: WebPonte) -> None:
+async def test_a_restart_in_mid_answer_shows_the_answer_once(ponte: WebPonte) -> None:
     async def stuck(turn: Turn) -> Answer:
         await turn.show("Half of")
         await asyncio.Event().wait()
         raise AssertionError
 
-    house.script = stuck
-    async with house.client() as client, following(client) as tab:
+    ponte.script = stuck
+    async with ponte.client() as client, following(client) as tab:
         last = (await until(tab, "ready"))[-1].id
         await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
         await until(tab, "delta")
@@ -82,9 +82,9 @@ async def test_a_restart_in_mid_answer_shows_the_answer_once(house: WebPonte) ->
         async def whole(turn: Turn) -> Answer:
             return Answer("Half of it, and the rest.")
 
-        house.script = whole
-        await house.restart()
-    async with house.client() as client:
+        ponte.script = whole
+        await ponte.restart()
+    async with ponte.client() as client:
         async with following(client, last=last) as tab:
             done = (await until(tab, "done"))[-1]
         assert done.data["response"] == "Half of it, and the rest."
@@ -95,7 +95,7 @@ async def test_a_restart_in_mid_answer_shows_the_answer_once(house: WebPonte) ->
 
 
 async def test_a_tab_that_opens_after_a_restart_sees_what_waits_and_how_it_ends(
-    house: WebPonte,
+    ponte: WebPonte,
 ) -> None:
     begun, free = asyncio.Event(), asyncio.Event()
 
@@ -104,13 +104,13 @@ async def test_a_tab_that_opens_after_a_restart_sees_what_waits_and_how_it_ends(
         await free.wait()
         return Answer("Done.")
 
-    house.script = script
-    async with house.client() as client:
+    ponte.script = script
+    async with ponte.client() as client:
         for text in ("go", "and then"):
             await client.post("/chat", json={"message": text}, headers=RESPOND_LATER_HEADERS)
         await begun.wait()
-        await house.restart()
-    async with house.client() as client, following(client) as tab:
+        await ponte.restart()
+    async with ponte.client() as client, following(client) as tab:
         seen = await until(tab, "message")
         seen += await until(tab, "message")
         free.set()
@@ -138,7 +138,7 @@ async def test_a_cursor_that_is_none_starts_now(client: httpx.AsyncClient) -> No
 
 
 async def test_a_decision_overtakes_and_nothing_is_told_twice(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     free = asyncio.Event()
 
@@ -148,7 +148,7 @@ async def test_a_decision_overtakes_and_nothing_is_told_twice(
         await free.wait()
         return Answer("slow")
 
-    house.script = script
+    ponte.script = script
     async with following(client) as tab:
         await until(tab, "ready")
         await client.post("/chat", json={"message": "work"}, headers=RESPOND_LATER_HEADERS)
@@ -164,7 +164,7 @@ async def test_a_decision_overtakes_and_nothing_is_told_twice(
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
 
 
-async def test_a_slow_tab_holds_nobody_up(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_slow_tab_holds_nobody_up(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     """It reads nothing while 20 MB of text go by, and then gets the end alone."""
 
     async def script(turn: Turn) -> Answer:
@@ -173,7 +173,7 @@ async def test_a_slow_tab_holds_nobody_up(house: WebPonte, client: httpx.AsyncCl
             await asyncio.sleep(0)
         return Answer("all 200")
 
-    house.script = script
+    ponte.script = script
     async with following(client) as slow:
         await until(slow, "ready")
         for text in ("one", "two", "three"):  # each ends before the slow tab reads anything
@@ -185,11 +185,11 @@ async def test_a_slow_tab_holds_nobody_up(house: WebPonte, client: httpx.AsyncCl
 
 
 async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     async with following(client) as slow:
         await until(slow, "ready")
-        follower = next(iter(house.web._hub._channels["web:main"].followers))
+        follower = next(iter(ponte.web._hub._channels["web:main"].followers))
         follower.pause = lambda seconds: asyncio.sleep(0)  # type: ignore[method-assign]
         follower.wake = lambda urgent: None  # type: ignore[method-assign]
         for number in range(70):
@@ -200,7 +200,7 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
 
 
 async def test_new_and_forget_tell_tabs_to_read_again(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     async with following(client) as tab:
         await until(tab, "ready")
@@ -208,14 +208,14 @@ async def test_new_and_forget_tell_tabs_to_read_again(
         assert [e.name for e in await until(tab, "reset")][-2:] == ["done", "reset"]
 
 
-async def test_a_hundred_tabs_at_once(house: WebPonte) -> None:
+async def test_a_hundred_tabs_at_once(ponte: WebPonte) -> None:
     limits = httpx.Limits(max_connections=None)
     async with (
         httpx.AsyncClient(
-            base_url=house.web.address,
+            base_url=ponte.web.address,
             limits=limits,
             timeout=30,
-            headers=parse_page_link(house.link)[1],
+            headers=parse_page_link(ponte.link)[1],
         ) as client,
         asyncio.TaskGroup() as group,
     ):
@@ -234,20 +234,20 @@ async def test_a_hundred_tabs_at_once(house: WebPonte) -> None:
 
 
 async def test_a_stream_ends_when_the_server_stops(
-    house: WebPonte, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         server, "SHUTDOWN_GRACE_SECONDS", 600
     )  # the server would wait as long for a stream
-    await house.restart()
-    async with house.client() as client, following(client) as tab:
+    await ponte.restart()
+    async with ponte.client() as client, following(client) as tab:
         await until(tab, "ready")
-        await house.close()
+        await ponte.close()
         assert [event async for event in tab] == []
-        await house.open()
+        await ponte.open()
 
 
-async def test_the_conversation_so_far(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_the_conversation_so_far(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     await client.post("/chat", json={"message": "**one**"})
     await client.post("/chat", json={"message": "elsewhere", "conversation": "other"})
     said = (await client.get("/conversations/main?html=1")).json()

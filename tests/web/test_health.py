@@ -11,7 +11,7 @@ import httpx
 from core.domain.errors import NotFound
 from core.domain.records import Health
 from core.integrations.integration import OperatorAction
-from tests.web.house import WebPonte
+from tests.web.web_ponte import WebPonte
 
 
 async def test_alive_and_ready(client: httpx.AsyncClient) -> None:
@@ -21,9 +21,9 @@ async def test_alive_and_ready(client: httpx.AsyncClient) -> None:
 
 
 async def test_not_ready_says_why_to_whom_it_trusts(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
-    house.board.parts = [
+    ponte.board.parts = [
         Health("slack", "failing", "no frame for 95 s"),
         Health("discord", "off"),
         Health("model", "on"),
@@ -31,7 +31,7 @@ async def test_not_ready_says_why_to_whom_it_trusts(
     said = await client.get("/readyz")
     assert said.status_code == 503
     assert said.json()["reasons"] == [{"name": "slack", "words": "no frame for 95 s"}]
-    async with house.stranger() as somebody:
+    async with ponte.stranger() as somebody:
         stranger = await somebody.get("/readyz")
     assert (stranger.status_code, stranger.json()) == (503, {"status": "not ready"})
 
@@ -42,8 +42,8 @@ async def test_metrics_are_prometheus_text(client: httpx.AsyncClient) -> None:
     assert said.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
-async def test_the_page_reads_what_is_connected(house: WebPonte, client: httpx.AsyncClient) -> None:
-    house.board.parts = [Health("model", "on", "demo model")]
+async def test_the_page_reads_what_is_connected(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+    ponte.board.parts = [Health("model", "on", "demo model")]
     said = await client.get("/status")
     assert said.json() == {"parts": [{"name": "model", "state": "on", "words": "demo model"}]}
 
@@ -73,11 +73,11 @@ class Threads:
 
 
 async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> None:
-    house, threads = WebPonte(home=tmp_path), Threads()
-    house.operator = threads
-    await house.open()
+    ponte, threads = WebPonte(home=tmp_path), Threads()
+    ponte.operator = threads
+    await ponte.open()
     try:
-        async with house.client() as web, house.terminal_client() as socket:
+        async with ponte.client() as web, ponte.terminal_client() as socket:
             assert (await web.get("/operator/threads")).status_code == 404
             assert (await web.get("/operator/link")).status_code == 404
             assert (await socket.get("/operator/link")).json() == {"link": threads.link()}
@@ -95,22 +95,22 @@ async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> 
             assert (await socket.post("/operator/echo", json=word)).json() == {"said": "so"}
             assert (await socket.post("/operator/other", json=word)).status_code == 404
     finally:
-        await house.close()
+        await ponte.close()
     assert threads.forgotten == [("", "slack:T1:U1")]
 
 
 async def test_routes_of_other_adapters_check_their_callers_themselves() -> None:
-    house = WebPonte()
+    ponte = WebPonte()
 
     async def slack(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": scope["method"].encode()})
 
-    house.extra["/slack/events"] = slack
-    await house.open()
+    ponte.extra["/slack/events"] = slack
+    await ponte.open()
     try:
-        async with house.stranger(Host="ponte.example", Origin="https://slack.com") as client:
+        async with ponte.stranger(Host="ponte.example", Origin="https://slack.com") as client:
             assert (await client.post("/slack/events")).text == "POST"
             assert (await client.post("/slack/other")).status_code == 403
     finally:
-        await house.close()
+        await ponte.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from adapters.web.openapi import OPERATIONS
 from core.domain.messages import Answer
-from tests.web.house import Turn, WebPonte
+from tests.web.web_ponte import Turn, WebPonte
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text("utf-8")
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -22,9 +22,9 @@ def examples() -> list[tuple[str, str]]:
     return [(found[1], found[2]) for found in _BLOCK.finditer(chapter)]
 
 
-async def ran(house: WebPonte, *command: str) -> str:
-    address = f"{house.web.address}/v1"
-    known = {"OPENAI_BASE_URL": address, "OPENAI_API_KEY": house.token, "PATH": os.environ["PATH"]}
+async def ran(ponte: WebPonte, *command: str) -> str:
+    address = f"{ponte.web.address}/v1"
+    known = {"OPENAI_BASE_URL": address, "OPENAI_API_KEY": ponte.token, "PATH": os.environ["PATH"]}
     process = await asyncio.create_subprocess_exec(
         *command, env=known, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -38,22 +38,22 @@ async def test_the_examples_do_what_they_say() -> None:
         await turn.show("You ")
         return Answer(f"You said: {turn.message.text}")
 
-    house = WebPonte(speaks)
-    await house.open()
+    ponte = WebPonte(speaks)
+    await ponte.open()
     try:
         (_, exported), (_, package), (_, curl) = examples()
         assert exported.startswith("export OPENAI_BASE_URL=http://127.0.0.1:8080/v1 ")
-        told = await ran(house, sys.executable, "-c", package)
+        told = await ran(ponte, sys.executable, "-c", package)
         assert told == "You said: list tablesYou said: What is my cat called? 0\n"
-        told = await ran(house, "sh", "-ec", curl)
+        told = await ran(ponte, "sh", "-ec", curl)
         assert '"object":"list"' in told
         assert '"content":"You said: list tables"' in told
         assert "event: response.completed" in told
-        said = [row.message for row in house.rows.values()]
+        said = [row.message for row in ponte.rows.values()]
         assert [one.text for one in said].count("list tables") == 3
         assert [one.address.channel for one in said].count("work") == 1
     finally:
-        await house.close()
+        await ponte.close()
 
 
 def test_every_path_is_named() -> None:

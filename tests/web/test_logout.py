@@ -12,44 +12,44 @@ import pytest
 
 from adapters.web import adapter
 from tests.bot.test_process import Machine
-from tests.web.house import WebPonte, following, until
 from tests.web.test_page_accounts import signed_in
+from tests.web.web_ponte import WebPonte, following, until
 
 
-def copy_of(house: WebPonte, browser: httpx.AsyncClient) -> httpx.AsyncClient:
+def copy_of(ponte: WebPonte, browser: httpx.AsyncClient) -> httpx.AsyncClient:
     """Return another browser with the same cookies."""
     (cookie,) = [f"{each.name}={each.value}" for each in browser.cookies.jar]
-    return house.stranger(Cookie=cookie)
+    return ponte.stranger(Cookie=cookie)
 
 
 @pytest.fixture(params=["owner", "ana"])
-async def token(house: WebPonte, request: pytest.FixtureRequest) -> str:
-    return house.token if request.param == "owner" else house.people.add("ana")
+async def token(ponte: WebPonte, request: pytest.FixtureRequest) -> str:
+    return ponte.token if request.param == "owner" else ponte.people.add("ana")
 
 
 @pytest.fixture
-async def browser(house: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with signed_in(house, token) as browser:
+async def browser(ponte: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with signed_in(ponte, token) as browser:
         yield browser
 
 
 async def test_a_copied_cookie_ends_with_its_session(
-    house: WebPonte, browser: httpx.AsyncClient
+    ponte: WebPonte, browser: httpx.AsyncClient
 ) -> None:
-    async with copy_of(house, browser) as thief:
+    async with copy_of(ponte, browser) as thief:
         assert (await thief.get("/me")).status_code == 200
         out = await browser.post("/logout")
         assert (out.status_code, out.json()) == (200, {"status": "signed out"})
         assert not list(browser.cookies.jar)
         assert (await thief.get("/me")).status_code == 401
-        await house.restart()
+        await ponte.restart()
         assert (await thief.get("/me")).status_code == 401, "also for the next process"
 
 
 async def test_other_sessions_of_the_same_person_stay(
-    house: WebPonte, browser: httpx.AsyncClient, token: str
+    ponte: WebPonte, browser: httpx.AsyncClient, token: str
 ) -> None:
-    async with signed_in(house, token) as other:
+    async with signed_in(ponte, token) as other:
         await browser.post("/logout")
         assert (await other.get("/me")).status_code == 200
         assert (await browser.post("/login", json={"token": token})).status_code == 200
@@ -58,7 +58,7 @@ async def test_other_sessions_of_the_same_person_stay(
 
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
 async def test_its_event_streams_end(
-    house: WebPonte,
+    ponte: WebPonte,
     browser: httpx.AsyncClient,
     token: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -66,10 +66,10 @@ async def test_its_event_streams_end(
 ) -> None:
     """Where no notice comes, as from another process, it is found out."""
     monkeypatch.setattr(adapter, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
-    house.people.quiet = not told
+    ponte.people.quiet = not told
     async with (
-        signed_in(house, token) as other, following(other) as stays,
-        copy_of(house, browser) as thief, following(thief) as stream,
+        signed_in(ponte, token) as other, following(other) as stays,
+        copy_of(ponte, browser) as thief, following(thief) as stream,
     ):  # fmt: skip
         for each in (stays, stream):
             await until(each, "ready")
@@ -81,45 +81,45 @@ async def test_its_event_streams_end(
 
 
 async def test_a_forged_or_ended_session_ends_nothing(
-    house: WebPonte, browser: httpx.AsyncClient
+    ponte: WebPonte, browser: httpx.AsyncClient
 ) -> None:
     (cookie,) = browser.cookies.jar
     assert cookie.value
     for value in (cookie.value[:-1] + "x", "", "-", "a-b-c"):
-        async with house.stranger(Cookie=f"{cookie.name}={value}") as other:
+        async with ponte.stranger(Cookie=f"{cookie.name}={value}") as other:
             assert (await other.post("/logout")).status_code == 200
-    async with house.stranger() as nobody:
+    async with ponte.stranger() as nobody:
         assert (await nobody.post("/logout")).status_code == 200
-    assert house.people.ended == {}, "nothing is kept of a session that is none"
+    assert ponte.people.ended == {}, "nothing is kept of a session that is none"
     assert (await browser.get("/me")).status_code == 200
     await browser.post("/logout")
-    ended = dict(house.people.ended)
-    async with house.stranger(Cookie=f"{cookie.name}={cookie.value}") as again:
+    ended = dict(ponte.people.ended)
+    async with ponte.stranger(Cookie=f"{cookie.name}={cookie.value}") as again:
         assert (await again.post("/logout")).status_code == 200
-    assert house.people.ended == ended
+    assert ponte.people.ended == ended
     assert len(ended) == 1
     assert cookie.value not in str(ended), "who reads the table can use nothing of it"
 
 
 async def test_who_cannot_be_signed_out_is_told(
-    house: WebPonte, browser: httpx.AsyncClient
+    ponte: WebPonte, browser: httpx.AsyncClient
 ) -> None:
-    house.people.away = True
+    ponte.people.away = True
     out = await browser.post("/logout")
     assert out.status_code == 503
-    house.people.away = False
+    ponte.people.away = False
     assert (await browser.get("/me")).status_code == 200, "and is signed in still"
     assert (await browser.post("/logout")).status_code == 200
 
 
-async def test_another_site_signs_nobody_out(house: WebPonte, browser: httpx.AsyncClient) -> None:
+async def test_another_site_signs_nobody_out(ponte: WebPonte, browser: httpx.AsyncClient) -> None:
     said = await browser.post("/logout", headers={"Origin": "https://evil.example"})
     assert said.status_code == 403
     assert (await browser.get("/me")).status_code == 200
 
 
-async def test_a_script_s_token_is_no_session(house: WebPonte) -> None:
-    async with house.client() as script:
+async def test_a_script_s_token_is_no_session(ponte: WebPonte) -> None:
+    async with ponte.client() as script:
         assert (await script.post("/logout")).status_code == 200
         assert (await script.get("/me")).status_code == 200
 

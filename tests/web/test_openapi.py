@@ -18,7 +18,7 @@ from adapters.web.http_io import Guard
 from adapters.web.openapi import OPERATIONS
 from adapters.web.server import make_application
 from core.domain.messages import Answer, Card
-from tests.web.house import Turn, WebPonte
+from tests.web.web_ponte import Turn, WebPonte
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 
@@ -42,21 +42,21 @@ class Silent:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> Any:
-    house = WebPonte(home=tmp_path)
-    house.operator = Silent()
+async def ponte(tmp_path: Path) -> Any:
+    ponte = WebPonte(home=tmp_path)
+    ponte.operator = Silent()
 
     async def proposes(turn: Turn) -> Answer:
         return Answer("One change waits.", cards=(CARD,))
 
-    house.script = proposes
-    await house.open()
-    yield house
-    await house.close()
+    ponte.script = proposes
+    await ponte.open()
+    yield ponte
+    await ponte.close()
 
 
-async def openapi_document(house: WebPonte) -> Any:
-    async with house.client() as client:
+async def openapi_document(ponte: WebPonte) -> Any:
+    async with ponte.client() as client:
         return (await client.get("/openapi.json")).json()
 
 
@@ -72,9 +72,9 @@ def references(value: object) -> Iterator[str]:
             yield from references(each)
 
 
-async def test_every_route_is_in_the_table_and_nothing_else(house: WebPonte) -> None:
-    assert house.terminal is not None
-    guarded = make_application(house.terminal._site)
+async def test_every_route_is_in_the_table_and_nothing_else(ponte: WebPonte) -> None:
+    assert ponte.terminal is not None
+    guarded = make_application(ponte.terminal._site)
     assert isinstance(guarded, Guard)
     assert isinstance(guarded._app, Starlette)
     served = openapi.operations(guarded._app.routes)
@@ -82,27 +82,27 @@ async def test_every_route_is_in_the_table_and_nothing_else(house: WebPonte) -> 
     assert set(served) == set(OPERATIONS)
 
 
-async def test_the_page_s_server_tells_what_it_serves(house: WebPonte) -> None:
+async def test_the_page_s_server_tells_what_it_serves(ponte: WebPonte) -> None:
     async def answer_empty(
         headers: Mapping[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
         return 200, {}, b""
 
-    house.extra["/slack/events"] = MountedHandler(answer_empty)
-    await house.restart()
-    told = await openapi_document(house)
+    ponte.extra["/slack/events"] = MountedHandler(answer_empty)
+    await ponte.restart()
+    told = await openapi_document(ponte)
     assert "/operator/link" not in told["paths"]
     assert told["paths"]["/slack/events"]["post"]["security"] == []
     assert told["paths"]["/conversations/{id}"].keys() == {"get", "patch", "delete"}
-    async with house.terminal_client() as client:
+    async with ponte.terminal_client() as client:
         by_socket = (await client.get("/openapi.json")).json()["paths"]
     assert "/operator/threads/{conversation}" in by_socket
 
 
-async def test_it_holds_together_as_openapi_has_it(house: WebPonte) -> None:
+async def test_it_holds_together_as_openapi_has_it(ponte: WebPonte) -> None:
     """https://spec.openapis.org/oas/v3.1.0: what must be there, ids that are one's own, references
     that lead somewhere, a parameter for each piece of a path."""
-    told = await openapi_document(house)
+    told = await openapi_document(ponte)
     assert told["openapi"] == "3.1.0"
     assert {"title", "version"} <= told["info"].keys()
     for reference in references(told):
@@ -121,10 +121,10 @@ async def test_it_holds_together_as_openapi_has_it(house: WebPonte) -> None:
     assert len(ids) == len(set(ids))
 
 
-async def test_it_is_for_who_may_come_in(house: WebPonte) -> None:
-    async with house.stranger() as client:
+async def test_it_is_for_who_may_come_in(ponte: WebPonte) -> None:
+    async with ponte.stranger() as client:
         assert (await client.get("/openapi.json")).status_code == 401
-        for path, methods in (await openapi_document(house))["paths"].items():
+        for path, methods in (await openapi_document(ponte))["paths"].items():
             for method, each in methods.items():
                 if "{" in path or path in ("/logout", "/login"):
                     continue
@@ -133,7 +133,7 @@ async def test_it_is_for_who_may_come_in(house: WebPonte) -> None:
                 assert (told.status_code == 401) is not is_open, path
 
 
-async def test_answers_have_the_forms_that_are_promised(house: WebPonte) -> None:
+async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None:
     async def holds(client: httpx.AsyncClient, method: str, path: str, **body: Any) -> None:
         template = path.partition("?")[0].replace("/work", "/{id}").replace("abc234", "{id}")
         template = template.replace("/models/ponte", "/models/{model:path}")
@@ -145,7 +145,7 @@ async def test_answers_have_the_forms_that_are_promised(house: WebPonte) -> None
         form.model_validate_json(answer.content)
 
     asked = {"message": "Hello", "conversation": "work"}
-    async with house.client() as client:
+    async with ponte.client() as client:
         await holds(client, "POST", "/chat?html=1", json=asked)
         await holds(client, "POST", "/cards/abc234", json={"action": "deny"})
         await holds(client, "PATCH", "/conversations/work", json={"title": "Work"})

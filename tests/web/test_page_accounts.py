@@ -22,7 +22,7 @@ from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryPageAccounts
-from tests.web.house import TOKEN, Turn, WebPonte, events, following, until
+from tests.web.web_ponte import TOKEN, Turn, WebPonte, events, following, until
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
 ABSENT = {"conversation": "nowhere", "turn": "a" * 16, "file": "f" * 32}
@@ -30,24 +30,24 @@ ABSENT = {"conversation": "nowhere", "turn": "a" * 16, "file": "f" * 32}
 
 @dataclass(frozen=True)
 class Inhabited:
-    """A house where each of `clients` has said something in a conversation called `work`, with a
+    """A Ponte where each of `clients` has said something in a conversation called `work`, with a
     file. `theirs`: the ids of what is Ana's."""
 
-    house: WebPonte
+    ponte: WebPonte
     clients: Mapping[str, httpx.AsyncClient]
     theirs: Mapping[str, str]
 
 
 @pytest.fixture
-async def inhabited_house() -> AsyncIterator[Inhabited]:
-    house = WebPonte()
-    house.policy = allow_list()
-    await house.open()
-    house.board.parts = [Health("model", "failing", "no answer")]
-    tokens = {name: house.people.add(name) for name in ("ana", "bia", "gone")}
+async def ponte_with_people() -> AsyncIterator[Inhabited]:
+    ponte = WebPonte()
+    ponte.policy = allow_list()
+    await ponte.open()
+    ponte.board.parts = [Health("model", "failing", "no answer")]
+    tokens = {name: ponte.people.add(name) for name in ("ana", "bia", "gone")}
     async with AsyncExitStack() as stack:
-        clients = {name: house.person(token) for name, token in tokens.items()}
-        clients |= {"owner": house.client(), "stranger": house.stranger()}
+        clients = {name: ponte.person(token) for name, token in tokens.items()}
+        clients |= {"owner": ponte.client(), "stranger": ponte.stranger()}
         for client in clients.values():
             await stack.enter_async_context(client)
         for name in ("owner", "ana", "bia", "gone"):
@@ -56,11 +56,11 @@ async def inhabited_house() -> AsyncIterator[Inhabited]:
                 files={"file": ("note.txt", name.encode())},
             )  # fmt: skip
             assert said.json()["response"] == f"You said: of {name}"
-        house.people.remove("gone")
-        (anas,) = [row.message for row in house.rows.values() if row.message.author.id == "ana"]
+        ponte.people.remove("gone")
+        (anas,) = [row.message for row in ponte.rows.values() if row.message.author.id == "ana"]
         theirs = {"conversation": "work", "turn": anas.turn, "file": anas.attachments[0].file}
-        yield Inhabited(house, clients, theirs)
-    await house.close()
+        yield Inhabited(ponte, clients, theirs)
+    await ponte.close()
 
 
 Ask = Callable[[httpx.AsyncClient, Mapping[str, str]], Any]
@@ -142,37 +142,37 @@ def test_every_route_of_the_page_is_looked_at() -> None:
 
 
 def bare_site() -> Any:
-    house = WebPonte()
+    ponte = WebPonte()
 
     class Nothing:
         platform, cookie, secure = "web", "", False
 
     return adapter.Site(
-        auth=Nothing(), hub=None, inbox=None, journal=None, files=house.files,  # type: ignore[arg-type]
-        board=house.board, readiness=house.board.health,
+        auth=Nothing(), hub=None, inbox=None, journal=None, files=ponte.files,  # type: ignore[arg-type]
+        board=ponte.board, readiness=ponte.board.health,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("who", ["stranger", "gone"])
 async def test_strangers_and_who_was_removed_get_nothing(
-    inhabited_house: Inhabited, who: str
+    ponte_with_people: Inhabited, who: str
 ) -> None:
-    rows = len(inhabited_house.house.rows)
+    rows = len(ponte_with_people.ponte.rows)
     for route, ask in ROUTES.items():
-        said = await ask(inhabited_house.clients[who], inhabited_house.theirs)
+        said = await ask(ponte_with_people.clients[who], ponte_with_people.theirs)
         if route == ("GET", "/readyz"):
             assert (said.status_code, said.json()) == (503, {"status": "not ready"})
         elif route in NEEDS_NOBODY - {("POST", "/login")}:
             assert said.status_code == 200, route
         else:
             assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), route
-        inhabited_house.house.web._site.auth._login._tries.clear()  # type: ignore[attr-defined]
-    assert len(inhabited_house.house.rows) == rows
+        ponte_with_people.ponte.web._site.auth._login._tries.clear()  # type: ignore[attr-defined]
+    assert len(ponte_with_people.ponte.rows) == rows
 
 
-async def test_a_person_reaches_only_their_own_data(inhabited_house: Inhabited) -> None:
+async def test_a_person_reaches_only_their_own_data(ponte_with_people: Inhabited) -> None:
     for route, ask in ROUTES.items():
-        said = await ask(inhabited_house.clients["ana"], inhabited_house.theirs)
+        said = await ask(ponte_with_people.clients["ana"], ponte_with_people.theirs)
         if route == ("GET", "/readyz"):
             assert (said.status_code, said.json()) == (503, {"status": "not ready"})
         elif route in OPERATORS:
@@ -184,11 +184,11 @@ async def test_a_person_reaches_only_their_own_data(inhabited_house: Inhabited) 
 
 @pytest.mark.parametrize("admins", [ADMINS, frozenset({"slack:U1"})], ids=["admin", "not admin"])
 async def test_the_owner_reaches_the_operators_routes(
-    inhabited_house: Inhabited, admins: frozenset[str]
+    ponte_with_people: Inhabited, admins: frozenset[str]
 ) -> None:
-    inhabited_house.house.web._site.policy = allow_list(admins=admins)
+    ponte_with_people.ponte.web._site.policy = allow_list(admins=admins)
     for route, ask in ROUTES.items():
-        said = await ask(inhabited_house.clients["owner"], inhabited_house.theirs)
+        said = await ask(ponte_with_people.clients["owner"], ponte_with_people.theirs)
         if route == ("GET", "/readyz"):
             assert said.json()["reasons"] == [{"name": "model", "words": "no answer"}]
         elif route in OPERATORS:
@@ -196,27 +196,29 @@ async def test_the_owner_reaches_the_operators_routes(
         assert not any(f"of {other}" in said.text for other in ("ana", "bia", "gone")), route
 
 
-async def test_an_admin_reads_what_is_wrong(inhabited_house: Inhabited) -> None:
-    inhabited_house.house.web._site.policy = allow_list(admins=frozenset({"web:bia"}))
-    bia = inhabited_house.clients["bia"]
+async def test_an_admin_reads_what_is_wrong(ponte_with_people: Inhabited) -> None:
+    ponte_with_people.ponte.web._site.policy = allow_list(admins=frozenset({"web:bia"}))
+    bia = ponte_with_people.clients["bia"]
     for path in ("/metrics", "/status"):
         assert (await bia.get(path)).status_code == 200
     assert (await bia.get("/readyz")).json()["reasons"]
 
 
 @pytest.mark.parametrize("who", ["bia", "owner"])
-async def test_what_is_another_s_is_as_if_it_were_not(inhabited_house: Inhabited, who: str) -> None:
+async def test_what_is_another_s_is_as_if_it_were_not(
+    ponte_with_people: Inhabited, who: str
+) -> None:
     for route, kind in OF_SOMEBODY.items():
-        client, ask = inhabited_house.clients[who], ROUTES[route]
-        theirs = await ask(client, inhabited_house.theirs)
-        absent = await ask(client, {**inhabited_house.theirs, kind: ABSENT[kind]})
+        client, ask = ponte_with_people.clients[who], ROUTES[route]
+        theirs = await ask(client, ponte_with_people.theirs)
+        absent = await ask(client, {**ponte_with_people.theirs, kind: ABSENT[kind]})
         assert (theirs.status_code, theirs.json()) == (404, absent.json()), route
         assert absent.status_code == 404
 
 
-async def test_a_conversation_of_that_name_is_each_one_s_own(inhabited_house: Inhabited) -> None:
+async def test_a_conversation_of_that_name_is_each_one_s_own(ponte_with_people: Inhabited) -> None:
     """Bia asks for one that Ana has and she has not: as for one that nobody has."""
-    ana, bia = inhabited_house.clients["ana"], inhabited_house.clients["bia"]
+    ana, bia = ponte_with_people.clients["ana"], ponte_with_people.clients["bia"]
     await ana.post("/chat", json={"message": "a secret", "conversation": "private"})
     for route, ask in ROUTES.items():
         if not route[1].startswith("/conversations/{id}"):
@@ -230,12 +232,12 @@ async def test_a_conversation_of_that_name_is_each_one_s_own(inhabited_house: In
 
 
 async def test_lists_searches_names_and_forgetting_are_one_s_own(
-    inhabited_house: Inhabited,
+    ponte_with_people: Inhabited,
 ) -> None:
-    ana, bia = inhabited_house.clients["ana"], inhabited_house.clients["bia"]
+    ana, bia = ponte_with_people.clients["ana"], ponte_with_people.clients["bia"]
     await ana.patch("/conversations/work", json={"title": "Ana's", "pinned": True})
     for name, title in (("ana", "Ana's"), ("bia", "of bia"), ("owner", "of owner")):
-        client = inhabited_house.clients[name]
+        client = ponte_with_people.clients[name]
         (one,) = (await client.get("/conversations")).json()["conversations"]
         assert (one["id"], one["title"]) == ("work", title)
         (hit,) = (await client.get("/conversations?search=of")).json()["conversations"]
@@ -243,20 +245,20 @@ async def test_lists_searches_names_and_forgetting_are_one_s_own(
     assert "of ana" in (await ana.get("/conversations/work/export")).text
 
     async def forgets(turn: Turn) -> Answer:
-        await inhabited_house.house.inbox.forget(turn.message.address.conversation)
+        await ponte_with_people.ponte.inbox.forget(turn.message.address.conversation)
         return Answer("Forgotten.")
 
-    inhabited_house.house.script = forgets
+    ponte_with_people.ponte.script = forgets
     erased = asyncio.create_task(bia.delete("/conversations/work"))
     await erased
     assert (await bia.get("/conversations")).json() == {"conversations": []}
     assert len((await ana.get("/conversations")).json()["conversations"]) == 1
 
 
-async def test_each_one_s_words_are_theirs(inhabited_house: Inhabited) -> None:
+async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None:
     told = {
         row.message.author.id: (row.message.author.key, row.message.address.conversation)
-        for row in inhabited_house.house.rows.values()
+        for row in ponte_with_people.ponte.rows.values()
     }
     assert told == {
         "owner": ("web:owner", "web:work"),
@@ -264,32 +266,32 @@ async def test_each_one_s_words_are_theirs(inhabited_house: Inhabited) -> None:
         "bia": ("web:bia", "web:work:@bia"),
         "gone": ("web:gone", "web:work:@gone"),
     }
-    assert (await inhabited_house.clients["ana"].get("/me")).json() == {
+    assert (await ponte_with_people.clients["ana"].get("/me")).json() == {
         "person": "web:ana", "name": "ana", "owner": False, "operates": False,
     }  # fmt: skip
-    own = (await inhabited_house.clients["owner"].get("/me")).json()
+    own = (await ponte_with_people.clients["owner"].get("/me")).json()
     assert (own["owner"], own["operates"]) == (True, True)
 
 
-async def test_one_key_is_one_turn_for_each_person(inhabited_house: Inhabited) -> None:
+async def test_one_key_is_one_turn_for_each_person(ponte_with_people: Inhabited) -> None:
     """Also where the owner's key looks like somebody's."""
     asked = [("ana", "k"), ("bia", "k"), ("owner", "k"), ("owner", "ana:k"), ("owner", "@ana:k")]
     for name, key in asked:
-        said = await inhabited_house.clients[name].post(
+        said = await ponte_with_people.clients[name].post(
             "/chat", json={"message": f"{name} {key}", "event_key": key}
         )
         assert said.json()["response"] == f"You said: {name} {key}"
     for name, key in asked:
-        again = await inhabited_house.clients[name].post(
+        again = await ponte_with_people.clients[name].post(
             "/chat", json={"message": "?", "event_key": key}
         )
         assert again.json()["response"] == f"You said: {name} {key}"
-    shown = (await inhabited_house.clients["ana"].get("/conversations/main")).json()["messages"]
+    shown = (await ponte_with_people.clients["ana"].get("/conversations/main")).json()["messages"]
     assert [one["event_key"] for one in shown if one["role"] == "user"] == ["k"], "as Ana named it"
 
 
-async def test_a_stream_tells_of_one_s_own_alone(inhabited_house: Inhabited) -> None:
-    ana, bia = inhabited_house.clients["ana"], inhabited_house.clients["bia"]
+async def test_a_stream_tells_of_one_s_own_alone(ponte_with_people: Inhabited) -> None:
+    ana, bia = ponte_with_people.clients["ana"], ponte_with_people.clients["bia"]
     async with following(ana, "work") as stream:
         await until(stream, "ready")
         await bia.post("/chat", json={"message": "bia's", "conversation": "work"})
@@ -299,51 +301,53 @@ async def test_a_stream_tells_of_one_s_own_alone(inhabited_house: Inhabited) -> 
     assert seen[-1].data["response"] == "You said: ana's"
 
 
-async def test_a_card_is_decided_as_oneself_in_one_s_own_place(inhabited_house: Inhabited) -> None:
+async def test_a_card_is_decided_as_oneself_in_one_s_own_place(
+    ponte_with_people: Inhabited,
+) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer(f"{turn.message.author.key} at {turn.message.address.conversation}")
 
-    inhabited_house.house.script = script
+    ponte_with_people.ponte.script = script
     for name, place in (("bia", "web:work:@bia"), ("owner", "web:work")):
         body = {"action": "approve", "conversation": "work", "event_key": "k"}
-        said = await inhabited_house.clients[name].post(f"/cards/{CARD.id}", json=body)
+        said = await ponte_with_people.clients[name].post(f"/cards/{CARD.id}", json=body)
         assert said.json()["text"] == f"web:{name} at {place}"
 
 
 @asynccontextmanager
-async def signed_in(house: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with house.stranger() as browser:
+async def signed_in(ponte: WebPonte, token: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with ponte.stranger() as browser:
         assert (await browser.post("/login", json={"token": token})).status_code == 200
         yield browser
 
 
-async def test_a_person_signs_in_and_out(house: WebPonte) -> None:
-    token = house.people.add("ana")
-    async with signed_in(house, token) as ana:
+async def test_a_person_signs_in_and_out(ponte: WebPonte) -> None:
+    token = ponte.people.add("ana")
+    async with signed_in(ponte, token) as ana:
         assert (await ana.get("/me")).json()["name"] == "ana"
         (cookie,) = ana.cookies.jar
         assert token not in str(cookie)
         out = await ana.post("/logout")
         assert (out.status_code, "Max-Age=0" in out.headers["set-cookie"]) == (200, True)
         assert (await ana.get("/me")).status_code == 401
-    async with signed_in(house, house.token) as owner:
+    async with signed_in(ponte, ponte.token) as owner:
         assert (await owner.get("/me")).json()["person"] == "web:owner"
 
 
 @pytest.mark.parametrize("how", ["renewed", "removed"])
-async def test_sessions_end_with_the_token(house: WebPonte, how: str) -> None:
-    old, other = house.people.add("ana"), house.people.add("bia")
+async def test_sessions_end_with_the_token(ponte: WebPonte, how: str) -> None:
+    old, other = ponte.people.add("ana"), ponte.people.add("bia")
     async with (
-        signed_in(house, old) as ana,
-        signed_in(house, other) as bia,
-        house.client() as owner,
+        signed_in(ponte, old) as ana,
+        signed_in(ponte, other) as bia,
+        ponte.client() as owner,
     ):
         if how == "renewed":
-            new = house.people.add("ana")
-            async with signed_in(house, new) as again:
+            new = ponte.people.add("ana")
+            async with signed_in(ponte, new) as again:
                 assert (await again.get("/me")).json()["name"] == "ana"
         else:
-            house.people.remove("ana")
+            ponte.people.remove("ana")
         assert (await ana.get("/me")).status_code == 401
         assert (await ana.post("/login", json={"token": old})).status_code == 401
         assert (await bia.get("/me")).status_code == 200
@@ -353,12 +357,12 @@ async def test_sessions_end_with_the_token(house: WebPonte, how: str) -> None:
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
 @pytest.mark.parametrize("how", ["renewed", "removed"])
 async def test_streams_end_with_the_token(
-    house: WebPonte, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
+    ponte: WebPonte, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
 ) -> None:
     """Where no notice comes, it is found out."""
     monkeypatch.setattr(adapter, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
-    house.people.quiet = not told
-    tokens = {name: house.people.add(name) for name in ("ana", "bia")}
+    ponte.people.quiet = not told
+    tokens = {name: ponte.people.add(name) for name in ("ana", "bia")}
     running = asyncio.Event()
 
     async def never(turn: Turn) -> Answer:
@@ -366,10 +370,10 @@ async def test_streams_end_with_the_token(
         await asyncio.Event().wait()
         raise AssertionError
 
-    house.script = never
+    ponte.script = never
     async with (
-        house.person(tokens["ana"]) as ana, house.person(tokens["bia"]) as bia,
-        house.client() as owner,
+        ponte.person(tokens["ana"]) as ana, ponte.person(tokens["bia"]) as bia,
+        ponte.client() as owner,
         following(ana) as hers, following(bia) as others, following(owner) as ours,
     ):  # fmt: skip
         for stream in (hers, others, ours):
@@ -380,12 +384,12 @@ async def test_streams_end_with_the_token(
         async with asked as answering:
             await running.wait()
             if how == "renewed":
-                house.people.add("ana")
+                ponte.people.add("ana")
             else:
-                house.people.remove("ana")
+                ponte.people.remove("ana")
             assert "done" not in [event.name async for event in hers]
             assert "done" not in [event.name async for event in events(answering)]
-        house.script = said_so
+        ponte.script = said_so
         for client, stream in ((bia, others), (owner, ours)):
             await client.post("/chat", json={"message": "hello"})
             assert (await until(stream, "done"))[-1].data["response"] == "So."
@@ -395,18 +399,18 @@ async def said_so(turn: Turn) -> Answer:
     return Answer("So.")
 
 
-async def test_who_is_let_in_while_they_are_removed_follows_nothing(house: WebPonte) -> None:
+async def test_who_is_let_in_while_they_are_removed_follows_nothing(ponte: WebPonte) -> None:
     """The stream begins between the two."""
-    token = house.people.add("ana")
-    find = house.people.find
+    token = ponte.people.add("ana")
+    find = ponte.people.find
 
     async def removed_meanwhile(person: str) -> Any:
         return None
 
-    house.people.find = removed_meanwhile  # type: ignore[method-assign]
-    async with house.person(token) as ana, following(ana) as stream:
+    ponte.people.find = removed_meanwhile  # type: ignore[method-assign]
+    async with ponte.person(token) as ana, following(ana) as stream:
         seen = [event.name async for event in stream]
-    house.people.find = find  # type: ignore[method-assign]
+    ponte.people.find = find  # type: ignore[method-assign]
     assert set(seen) <= {"ready"}
 
 

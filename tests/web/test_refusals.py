@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from adapters.web import http_io
-from tests.web.house import Turn, WebPonte, events
+from tests.web.web_ponte import Turn, WebPonte, events
 
 
 def error_of(response: httpx.Response) -> tuple[int, str]:
@@ -44,11 +44,11 @@ JSON = {"Content-Type": "application/json"}
     ],
 )
 async def test_a_body_that_cannot_be_taken(
-    house: WebPonte, client: httpx.AsyncClient, body: Any, status: int, code: str
+    ponte: WebPonte, client: httpx.AsyncClient, body: Any, status: int, code: str
 ) -> None:
     said = await client.post("/chat", content=body, headers=JSON)
     assert error_of(said) == (status, code)
-    assert not house.rows
+    assert not ponte.rows
 
 
 async def test_nearly_two_megabytes_are_taken(client: httpx.AsyncClient) -> None:
@@ -56,23 +56,23 @@ async def test_nearly_two_megabytes_are_taken(client: httpx.AsyncClient) -> None
     assert said.status_code == 200
 
 
-async def raw(house: WebPonte, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(house.web.address).port)
-    bearer = f"Authorization: Bearer {house.token}"
+async def raw(ponte: WebPonte, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(ponte.web.address).port)
+    bearer = f"Authorization: Bearer {ponte.token}"
     kind = "Content-Type: application/json"
     lines = ["POST /chat HTTP/1.1", "Host: localhost", kind, bearer, *headers]
     writer.write("\r\n".join([*lines, "", ""]).encode())
     return reader, writer
 
 
-async def test_a_body_is_not_read_beyond_its_limit(house: WebPonte) -> None:
-    reader, writer = await raw(house, f"Content-Length: {http_io.MAX_JSON_BODY_BYTES + 1}")
+async def test_a_body_is_not_read_beyond_its_limit(ponte: WebPonte) -> None:
+    reader, writer = await raw(ponte, f"Content-Length: {http_io.MAX_JSON_BODY_BYTES + 1}")
     assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
     writer.close()
 
 
-async def test_a_body_without_a_length_is_cut_off_too(house: WebPonte) -> None:
-    reader, writer = await raw(house, "Transfer-Encoding: chunked")
+async def test_a_body_without_a_length_is_cut_off_too(ponte: WebPonte) -> None:
+    reader, writer = await raw(ponte, "Transfer-Encoding: chunked")
     sent, chunk = 0, b"%x\r\n%s\r\n" % (100_000, b" " * 100_000)
     with suppress(ConnectionError):  # it answers and hangs up while we still write
         while sent < 3 * http_io.MAX_JSON_BODY_BYTES:
@@ -102,32 +102,32 @@ async def test_another_method_is_not_allowed(client: httpx.AsyncClient) -> None:
     assert said.headers["allow"] == "POST"
 
 
-async def test_a_full_disk_takes_nothing(house: WebPonte, client: httpx.AsyncClient) -> None:
-    house.inbox.refusing = True
+async def test_a_full_disk_takes_nothing(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+    ponte.inbox.refusing = True
     said = await client.post("/chat", json={"message": "x", "event_key": "k"})
     assert error_of(said) == (503, "not_stored")
     assert said.headers["retry-after"]
-    house.inbox.refusing = False
+    ponte.inbox.refusing = False
     again = await client.post("/chat", json={"message": "x", "event_key": "k"})
     assert again.json()["response"] == "You said: x"
 
 
 async def test_a_full_disk_is_told_to_who_wants_a_stream_too(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
-    house.inbox.refusing = True
+    ponte.inbox.refusing = True
     said = await client.post(
         "/chat", json={"message": "x"}, headers={"Accept": "text/event-stream"}
     )
     assert error_of(said) == (503, "not_stored")
 
 
-async def test_a_ponte_that_stops_takes_nothing(house: WebPonte, client: httpx.AsyncClient) -> None:
-    await house.web.stop_intake()
+async def test_a_ponte_that_stops_takes_nothing(ponte: WebPonte, client: httpx.AsyncClient) -> None:
+    await ponte.web.stop_intake()
     said = await client.post("/chat", json={"message": "x"})
     assert error_of(said) == (503, "not_stored")
     assert (await client.get("/readyz")).status_code == 503
-    assert not house.rows
+    assert not ponte.rows
 
 
 async def test_refusals_are_worded_in_the_language_of_the_browser(
@@ -140,33 +140,33 @@ async def test_refusals_are_worded_in_the_language_of_the_browser(
 
 
 async def test_a_broken_part_is_an_error_without_details(
-    house: WebPonte, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def raise_error(turn: str) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(house.inbox, "history_entry", raise_error)
+    monkeypatch.setattr(ponte.inbox, "history_entry", raise_error)
     said = await client.post("/chat", json={"message": "x", "event_key": "k"})
     assert error_of(said) == (500, "internal")
     assert "secret" not in said.text
     assert said.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_forgotten_turn_is_gone(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_forgotten_turn_is_gone(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     async def script(turn: Turn) -> Any:
-        await house.inbox.amend(turn.message.event_key, None)
-        await house.inbox.forget("web:main")
+        await ponte.inbox.amend(turn.message.event_key, None)
+        await ponte.inbox.forget("web:main")
 
-    house.script = script
+    ponte.script = script
     said = await client.post("/chat", json={"message": "x"}, headers={"Prefer": "wait=1"})
     assert error_of(said) == (410, "forgotten")
 
 
-async def test_a_forgotten_turn_ends_its_stream(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_forgotten_turn_ends_its_stream(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     async def script(turn: Turn) -> Any:
-        await house.inbox.forget("web:main")
+        await ponte.inbox.forget("web:main")
 
-    house.script = script
+    ponte.script = script
     headers = {"Accept": "text/event-stream"}
     async with client.stream("POST", "/chat", json={"message": "x"}, headers=headers) as said:
         last = [event async for event in events(said)][-1]

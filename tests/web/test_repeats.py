@@ -7,10 +7,10 @@ import asyncio
 import httpx
 
 from core.domain.messages import Answer
-from tests.web.house import Turn, WebPonte, events
+from tests.web.web_ponte import Turn, WebPonte, events
 
 
-async def test_a_repeat_gets_the_first_answer(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_repeat_gets_the_first_answer(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     first = await client.post(
         "/chat", json={"message": "one", "event_key": "k", "conversation": "a"}
     )
@@ -19,20 +19,20 @@ async def test_a_repeat_gets_the_first_answer(house: WebPonte, client: httpx.Asy
     )
     assert again.json() == first.json()
     assert again.json()["conversation"] == "a"
-    assert [row.message.event_key for row in house.rows.values()] == ["web:k"]
+    assert [row.message.event_key for row in ponte.rows.values()] == ["web:k"]
 
 
-async def test_a_repeat_may_carry_nothing(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_repeat_may_carry_nothing(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     first = await client.post("/chat", json={"message": "one", "event_key": "k"})
     again = await client.post("/chat", json={"message": "", "event_key": "k"})
     assert again.json() == first.json()
 
 
-async def test_two_at_once_are_one_turn(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_two_at_once_are_one_turn(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     said = {"message": "one", "event_key": "k"}
     both = await asyncio.gather(client.post("/chat", json=said), client.post("/chat", json=said))
     assert both[0].json() == both[1].json()
-    assert len(house.rows) == 1
+    assert len(ponte.rows) == 1
 
 
 async def test_a_repeat_as_a_stream(client: httpx.AsyncClient) -> None:
@@ -46,7 +46,7 @@ async def test_a_repeat_as_a_stream(client: httpx.AsyncClient) -> None:
     assert seen[-1].data == first.json()
 
 
-async def test_a_repeat_after_a_restart_waits_for_the_same_turn(house: WebPonte) -> None:
+async def test_a_repeat_after_a_restart_waits_for_the_same_turn(ponte: WebPonte) -> None:
     begun = asyncio.Event()
 
     async def cut_off(turn: Turn) -> Answer:
@@ -57,27 +57,27 @@ async def test_a_repeat_after_a_restart_waits_for_the_same_turn(house: WebPonte)
     async def goes_on(turn: Turn) -> Answer:
         return Answer("at last")
 
-    house.script = cut_off
+    ponte.script = cut_off
     said = {"message": "one", "event_key": "k"}
-    async with house.client(Prefer="respond-async") as client:
+    async with ponte.client(Prefer="respond-async") as client:
         turn = (await client.post("/chat", json=said)).json()["turn"]
     await begun.wait()
-    house.script = goes_on
-    await house.restart()
-    async with house.client() as client:
+    ponte.script = goes_on
+    await ponte.restart()
+    async with ponte.client() as client:
         again = (await client.post("/chat", json=said)).json()
     assert (again["turn"], again["response"]) == (turn, "at last")
 
 
-async def test_a_repeated_upload_adds_no_file(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_a_repeated_upload_adds_no_file(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     form = {"message": "see", "event_key": "k"}
     await client.post("/chat", data=form, files={"file": ("a.txt", b"one")})
     await client.post("/chat", data=form, files={"file": ("b.txt", b"two")})
-    assert [file.name for file, _, _ in house.files.kept.values()] == ["a.txt"]
+    assert [file.name for file, _, _ in ponte.files.kept.values()] == ["a.txt"]
 
 
-async def test_the_terminal_has_keys_of_its_own(house: WebPonte, client: httpx.AsyncClient) -> None:
+async def test_the_terminal_has_keys_of_its_own(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     await client.post("/chat", json={"message": "one", "event_key": "k"})
-    async with house.terminal_client() as terminal:
+    async with ponte.terminal_client() as terminal:
         said = await terminal.post("/chat", json={"message": "two", "event_key": "k"})
     assert said.json()["response"] == "You said: two"

@@ -25,7 +25,7 @@ from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
 from core.domain.messages import Answer
 from core.text.text import check_json
 from tests.fakes.choices import allow_list
-from tests.web.house import Turn, WebPonte
+from tests.web.web_ponte import Turn, WebPonte
 
 HELLO = {"role": "user", "content": "Hello"}
 PATH = "/v1/chat/completions"
@@ -33,12 +33,12 @@ MiB = 2**20
 
 
 @pytest.fixture
-async def house() -> AsyncIterator[WebPonte]:
-    house = WebPonte()
-    house.policy = allow_list()
-    await house.open()
-    yield house
-    await house.close()
+async def ponte() -> AsyncIterator[WebPonte]:
+    ponte = WebPonte()
+    ponte.policy = allow_list()
+    await ponte.open()
+    yield ponte
+    await ponte.close()
 
 
 def asking(**more: object) -> bytes:
@@ -129,15 +129,15 @@ def test_values_cannot_be_hidden_in_another_encoding(encoding: str) -> None:
     assert _parse_json(CompletionRequest, bytearray(marked)).messages
 
 
-async def post_and_read_error(house: WebPonte, body: bytes) -> tuple[int, str]:
-    async with house.client() as web:
+async def post_and_read_error(ponte: WebPonte, body: bytes) -> tuple[int, str]:
+    async with ponte.client() as web:
         got = await web.post(PATH, content=body, headers={"Content-Type": "application/json"})
     return got.status_code, got.json().get("error", {}).get("message", "")
 
 
 @pytest.mark.parametrize("path", [PATH, "/v1/responses", "/chat"])
-async def test_every_route_refuses_it(house: WebPonte, path: str) -> None:
-    async with house.client() as web:
+async def test_every_route_refuses_it(ponte: WebPonte, path: str) -> None:
+    async with ponte.client() as web:
         for body, why in (
             (request_with_field(b"{},", MAX_JSON_VALUES), "it contains too many values"),
             (b"[" * 200, "it is nested too deeply"),
@@ -145,33 +145,33 @@ async def test_every_route_refuses_it(house: WebPonte, path: str) -> None:
         ):
             got = await web.post(path, content=body, headers={"Content-Type": "application/json"})
             assert (got.status_code, why in got.text) == (400, True), got.text
-    assert not house.rows
+    assert not ponte.rows
 
 
-async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: WebPonte) -> None:
+async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(ponte: WebPonte) -> None:
     many = {f"x{n}": 0 for n in range(MAX_OBJECT_FIELDS)}
-    assert (await post_and_read_error(house, asking(**many)))[0] == 400
+    assert (await post_and_read_error(ponte, asking(**many)))[0] == 400
     line = {**HELLO, **many}
     assert (
         f"more than {MAX_OBJECT_FIELDS} fields"
-        in (await post_and_read_error(house, asking(messages=[line])))[1]
+        in (await post_and_read_error(ponte, asking(messages=[line])))[1]
     )
-    told = (await post_and_read_error(house, asking(messages=[HELLO] * (MAX_MESSAGES + 1))))[1]
+    told = (await post_and_read_error(ponte, asking(messages=[HELLO] * (MAX_MESSAGES + 1))))[1]
     assert f"a list of more than {MAX_MESSAGES} entries" in told
     parts = [{"type": "text", "text": "a"}] * (MAX_MESSAGES + 1)
     line = {"role": "user", "content": parts}
-    assert (await post_and_read_error(house, asking(messages=[line])))[0] == 400
-    async with house.client() as web:
+    assert (await post_and_read_error(ponte, asking(messages=[line])))[0] == 400
+    async with ponte.client() as web:
         got = await web.post("/v1/responses", json={"input": [HELLO] * (MAX_MESSAGES + 1)})
         assert got.status_code == 400
-    assert not house.rows
+    assert not ponte.rows
     fields = {f"x{n}": 0 for n in range(MAX_OBJECT_FIELDS - 1)}
-    assert (await post_and_read_error(house, asking(**fields)))[0] == 200
+    assert (await post_and_read_error(ponte, asking(**fields)))[0] == 200
 
 
-async def test_honest_requests_are_as_large_as_before(house: WebPonte) -> None:
+async def test_honest_requests_are_as_large_as_before(ponte: WebPonte) -> None:
     """Text with more commas and brackets than there may be values, and a large file."""
-    async with house.client() as web:
+    async with ponte.client() as web:
         said = "a,b;[{" * 200_000
         got = await web.post(PATH, json={"messages": [{"role": "user", "content": said}]})
         assert got.status_code == 200
@@ -182,7 +182,7 @@ async def test_honest_requests_are_as_large_as_before(house: WebPonte) -> None:
         history = [HELLO, {"role": "assistant", "content": "Hi"}] * 400 + [HELLO]
         got = await web.post(PATH, json={"messages": history})
         assert got.status_code == 200
-    assert len(next(iter(house.files.kept.values()))[1]) == 12_000_000
+    assert len(next(iter(ponte.files.kept.values()))[1]) == 12_000_000
 
 
 class Held:
@@ -205,21 +205,21 @@ class Held:
 
 
 @pytest.fixture
-def held_model(house: WebPonte) -> Held:
+def held_model(ponte: WebPonte) -> Held:
     held = Held()
-    house.script = held.script
+    ponte.script = held.script
     return held
 
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_so_many_requests_of_one_person_are_under_way(
-    house: WebPonte, held_model: Held, stream: bool
+    ponte: WebPonte, held_model: Held, stream: bool
 ) -> None:
     """Until the last byte of a stream; others are let in."""
-    gate = routes_of(house)._requests
+    gate = routes_of(ponte)._requests
     gate._limit_of_person = 2
     body = {"messages": [HELLO], "stream": stream}
-    async with house.client() as web, house.person(house.people.add("ana")) as ana:
+    async with ponte.client() as web, ponte.person(ponte.people.add("ana")) as ana:
         asked = [asyncio.create_task(web.post(PATH, json=body)) for _ in range(2)]
         await held_model.wait_for_begun(2)
         third = await web.post(PATH, json=body)
@@ -234,10 +234,10 @@ async def test_so_many_requests_of_one_person_are_under_way(
 
 
 async def test_so_many_bytes_are_read_at_once(
-    house: WebPonte, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that comes slowly keeps others' large ones out, and nobody's small ones."""
-    routes = routes_of(house)
+    routes = routes_of(ponte)
     read, gate = routes._read_completion, routes._bytes
     gate._limit_of_person, gate._limit = 3 * MiB, 4 * MiB
     begun, go = asyncio.Event(), asyncio.Event()
@@ -260,7 +260,7 @@ async def test_so_many_bytes_are_read_at_once(
             kind["Content-Length"] = str(len(body))
         return (await web.post(PATH, content=body, headers=kind)).status_code  # type: ignore[arg-type]
 
-    async with house.client() as web, house.person(house.people.add("ana")) as ana:
+    async with ponte.client() as web, ponte.person(ponte.people.add("ana")) as ana:
         first = asyncio.create_task(post(web, slow()))
         await begun.wait()
         assert await post(web, large) == 429
@@ -273,23 +273,23 @@ async def test_so_many_bytes_are_read_at_once(
         assert gate._count == {}
 
 
-async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: WebPonte) -> None:
-    gate = routes_of(house)._bytes
+async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(ponte: WebPonte) -> None:
+    gate = routes_of(ponte)._bytes
     gate._limit_of_person = 3 * MiB
 
     async def body() -> AsyncIterator[bytes]:
         yield asking()
 
-    async with house.client() as web:
+    async with ponte.client() as web:
         got = await web.post(PATH, content=body(), headers={"Content-Type": "application/json"})
         assert got.status_code == 429
     assert gate._count == {}
 
 
 async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
-    house: WebPonte, held_model: Held
+    ponte: WebPonte, held_model: Held
 ) -> None:
-    async with house.client() as web:
+    async with ponte.client() as web:
         body = asking(x="x" * 40 * MiB)
         tracemalloc.start()
         try:
@@ -318,9 +318,9 @@ def test_what_is_in_flight_is_given_back_whatever_happens() -> None:
     assert gate._count == {}
 
 
-def routes_of(house: WebPonte) -> compatible.CompatibleRoutes:
+def routes_of(ponte: WebPonte) -> compatible.CompatibleRoutes:
     """The routes of OpenAI's API that are served."""
-    app: Any = house.web._server._server.config.app
+    app: Any = ponte.web._server._server.config.app
     while not hasattr(app, "routes"):
         app = app._app
     (route,) = [route for route in app.routes if route.path == PATH]

@@ -13,11 +13,11 @@ import pytest
 from adapters.web import server
 from core.domain.messages import Answer
 from tests.fakes.loop_clock import LoopClock, run_ready
-from tests.web.house import Turn, WebPonte, following, until
+from tests.web.web_ponte import Turn, WebPonte, following, until
 
 
 @pytest.fixture
-async def clock(house: WebPonte) -> LoopClock:
+async def clock(ponte: WebPonte) -> LoopClock:
     """Time passes where a test says so: the deadlines are those of users."""
     return LoopClock()
 
@@ -56,28 +56,28 @@ class Client:
 
 
 @asynccontextmanager
-async def connect(house: WebPonte) -> AsyncIterator[Client]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(house.web.address).port)
+async def connect(ponte: WebPonte) -> AsyncIterator[Client]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(ponte.web.address).port)
     try:
         yield Client(reader, writer)
     finally:
         writer.close()
 
 
-def post(house: WebPonte, length: int) -> str:
+def post(ponte: WebPonte, length: int) -> str:
     lines = ["POST /chat HTTP/1.1", "Host: localhost", "Content-Type: application/json",
-             f"Authorization: Bearer {house.token}", f"Content-Length: {length}"]  # fmt: skip
+             f"Authorization: Bearer {ponte.token}", f"Content-Length: {length}"]  # fmt: skip
     return "\r\n".join([*lines, "", ""])
 
 
 async def final_answer(
-    house: WebPonte, clock: LoopClock, seconds: float, first: str, drops: str
+    ponte: WebPonte, clock: LoopClock, seconds: float, first: str, drops: str
 ) -> str:
     """What who sends `first` at once, and then `drops`, is told in the end; a deadline of `seconds`
     passes in 20 steps. A byte on its way to a socket that is closed resets the connection, and may
     take the answer with it: then once more."""
     for _ in range(5):
-        async with connect(house) as client:
+        async with connect(ponte) as client:
             if first:
                 await client.sends(first)
             if first.startswith("GET"):
@@ -88,57 +88,57 @@ async def final_answer(
     return ""
 
 
-async def test_a_head_that_does_not_come(house: WebPonte, clock: LoopClock) -> None:
+async def test_a_head_that_does_not_come(ponte: WebPonte, clock: LoopClock) -> None:
     for drops in ("", "GET / HTTP/1.1\r\nX: " + "x" * 1_000):
-        said = await final_answer(house, clock, server.HEAD_TIMEOUT_SECONDS, "", drops)
+        said = await final_answer(ponte, clock, server.HEAD_TIMEOUT_SECONDS, "", drops)
         assert said.startswith("HTTP/1.1 408 ")
         assert '"code":"too_slow"' in said
 
 
-async def test_a_second_head_that_does_not_come(house: WebPonte, clock: LoopClock) -> None:
+async def test_a_second_head_that_does_not_come(ponte: WebPonte, clock: LoopClock) -> None:
     first = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     said = await final_answer(
-        house, clock, server.HEAD_TIMEOUT_SECONDS, first, "GET / HTTP/1.1\r\nX: " + "x" * 1_000
+        ponte, clock, server.HEAD_TIMEOUT_SECONDS, first, "GET / HTTP/1.1\r\nX: " + "x" * 1_000
     )
     assert said.startswith("HTTP/1.1 408 ")
 
 
-async def test_a_connection_that_asks_for_nothing_more(house: WebPonte, clock: LoopClock) -> None:
-    async with connect(house) as client:
+async def test_a_connection_that_asks_for_nothing_more(ponte: WebPonte, clock: LoopClock) -> None:
+    async with connect(ponte) as client:
         await client.sends("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         told = await client.reader.readuntil(b'"alive"}')
         clock.skip(server.IDLE_TIMEOUT_SECONDS)
         assert (told.startswith(b"HTTP/1.1 200 "), await client.reads()) == (True, "")
 
 
-async def test_a_body_that_does_not_come(house: WebPonte, clock: LoopClock) -> None:
+async def test_a_body_that_does_not_come(ponte: WebPonte, clock: LoopClock) -> None:
     for body in ("", '{"message": "' + "x" * 1_000):
         said = await final_answer(
-            house, clock, server.BODY_TIMEOUT_SECONDS, post(house, 100_000), body
+            ponte, clock, server.BODY_TIMEOUT_SECONDS, post(ponte, 100_000), body
         )
         assert said.startswith("HTTP/1.1 408 ")
-    assert not house.rows
+    assert not ponte.rows
 
 
 async def test_a_body_that_comes_slowly_but_comes(
-    house: WebPonte, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upload over a thin line has longer than one deadline."""
     monkeypatch.setattr(server, "MIN_BODY_BYTES_PER_SECOND", 1)
     body = '{"message": "' + "x" * 200 + '"}'
-    async with connect(house) as client:
-        await client.sends(post(house, len(body)))
+    async with connect(ponte) as client:
+        await client.sends(post(ponte, len(body)))
         said = await client.drips(body, clock, 3 * server.BODY_TIMEOUT_SECONDS / len(body))
         assert said.startswith("HTTP/1.1 200 ")
 
 
 async def test_the_rest_of_a_refused_body_is_not_waited_for(
-    house: WebPonte, clock: LoopClock
+    ponte: WebPonte, clock: LoopClock
 ) -> None:
-    async with connect(house) as client:
+    async with connect(ponte) as client:
         await client.sends("POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n")
         assert (await client.drips("", clock, 1.0)).startswith("HTTP/1.1 401 ")
-    async with connect(house) as client:
+    async with connect(ponte) as client:
         await client.sends("POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
         await client.reader.readuntil(b"401")
         await client.sends("123456789")
@@ -146,7 +146,7 @@ async def test_the_rest_of_a_refused_body_is_not_waited_for(
 
 
 async def test_who_does_not_read_the_answer_is_let_go(
-    house: WebPonte, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("x" * 30_000_000)
@@ -164,10 +164,10 @@ async def test_who_does_not_read_the_answer_is_let_go(
 
     monkeypatch.setattr(server.HttpConnection, "pause_writing", pause_and_note)
     monkeypatch.setattr(server.HttpConnection, "connection_lost", lose_and_note)
-    house.script = script
-    async with connect(house) as client:
+    ponte.script = script
+    async with connect(ponte) as client:
         body = '{"message": "x"}'
-        await client.sends(post(house, len(body)) + body)
+        await client.sends(post(ponte, len(body)) + body)
         await full.wait()
         assert not gone.is_set()
         clock.skip(server.UNREAD_TIMEOUT_SECONDS)
@@ -175,17 +175,17 @@ async def test_who_does_not_read_the_answer_is_let_go(
 
 
 async def test_many_slow_ones_leave_room_for_honest_ones(
-    house: WebPonte, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest of those that have not shown the token make room; who is signed in stays."""
     monkeypatch.setattr(server, "MAX_UNAUTHENTICATED_CONNECTIONS", 20)
     for name in ("HEAD_TIMEOUT_SECONDS", "BODY_TIMEOUT_SECONDS"):
         monkeypatch.setattr(server, name, 60.0)
-    async with house.client() as owner, following(owner) as tab, house.stranger() as stranger:
+    async with ponte.client() as owner, following(owner) as tab, ponte.stranger() as stranger:
         await until(tab, "ready")
         slow = []
         for number in range(100):
-            client = connect(house)
+            client = connect(ponte)
             slow.append(client)
             one = await client.__aenter__()
             with suppress(ConnectionError):
@@ -195,7 +195,7 @@ async def test_many_slow_ones_leave_room_for_honest_ones(
                 assert (await stranger.get("/healthz")).status_code == 200
                 said = await owner.post("/chat", json={"message": str(number)})
                 assert said.json()["response"] == f"You said: {number}"
-        assert len(house.connections) <= 20 + 5
+        assert len(ponte.connections) <= 20 + 5
         await until(tab, "done")
         for client in slow:
             await client.__aexit__(None, None, None)

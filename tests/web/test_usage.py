@@ -7,15 +7,15 @@ from datetime import UTC, date, datetime, timedelta
 import httpx
 
 from adapters.web.usage_page import CHART_DAYS, render_page
-from tests.web.house import WebPonte
+from tests.web.web_ponte import WebPonte
 
 
 async def test_a_bar_for_each_day_and_the_numbers_beside_it(
-    house: WebPonte, client: httpx.AsyncClient
+    ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
     today = datetime.now(UTC).date()
     days = [today - timedelta(days=back) for back in (0, 1, CHART_DAYS + 5)]
-    house.usage = [
+    ponte.usage = [
         {"name": day.isoformat(), "turns": 3, "input": 1500, "output": 20, "cost": 0.25}
         for day in days
     ]
@@ -30,8 +30,8 @@ async def test_a_bar_for_each_day_and_the_numbers_beside_it(
     assert "style=" not in said.text, "the policy takes none"
 
 
-async def test_the_usage_page_needs_a_session(house: WebPonte) -> None:
-    async with house.stranger() as somebody:
+async def test_the_usage_page_needs_a_session(ponte: WebPonte) -> None:
+    async with ponte.stranger() as somebody:
         assert (await somebody.get("/usage")).status_code == 401
 
 

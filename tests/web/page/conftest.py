@@ -1,4 +1,4 @@
-"""One browser for all tests of the page, and one tab for most of them; a house for each."""
+"""One browser for all tests of the page, and one tab for most of them; each test has its own Ponte."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, expect
 
-from tests.web.house import WebPonte
 from tests.web.page.browser import chromium, resize, visit
+from tests.web.web_ponte import WebPonte
 
 PAGE_TIMEOUT_MILLISECONDS = 20_000
 """Milliseconds that a busy machine may take to show something."""
@@ -34,11 +34,11 @@ async def shared_axe_tab(browser: Browser) -> AsyncIterator[Page]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> AsyncIterator[WebPonte]:
-    house = WebPonte()
-    await house.open()
-    yield house
-    await house.close()
+async def ponte() -> AsyncIterator[WebPonte]:
+    ponte = WebPonte()
+    await ponte.open()
+    yield ponte
+    await ponte.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -60,9 +60,9 @@ async def axe_tab(shared_axe_tab: Page) -> AsyncIterator[Page]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def page(house: WebPonte, tab: Page) -> Page:
-    """The tab, signed in at the house."""
-    await visit(tab, house.link)
+async def page(ponte: WebPonte, tab: Page) -> Page:
+    """The tab, signed in to Ponte."""
+    await visit(tab, ponte.link)
     return tab
 
 

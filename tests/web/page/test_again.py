@@ -8,27 +8,27 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer
-from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_what_failed_is_tried_again_in_its_place(house: WebPonte, page: Page) -> None:
+async def test_what_failed_is_tried_again_in_its_place(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         if turn.message.replaces:
             return Answer("Now it works.")
         return Answer("The model is away.", "failed", code="model_down")
 
-    house.script = script
+    ponte.script = script
     await say(page, "hello")
     await page.get_by_role("button", name="Try again").click()
     await expect(page.locator(".body")).to_have_text(["Now it works."])
     await expect(page.locator(".said .words")).to_have_text(["hello"])
-    assert [row.message.replaces for row in house.rows.values()] == ["", house.rows[1].message.turn]
+    assert [row.message.replaces for row in ponte.rows.values()] == ["", ponte.rows[1].message.turn]
 
 
-async def test_the_last_answer_alone_can_be_asked_again(house: WebPonte, page: Page) -> None:
+async def test_the_last_answer_alone_can_be_asked_again(ponte: WebPonte, page: Page) -> None:
     for text in ("one", "two"):
         await say(page, text)
         await expect(page.locator(".body").last).to_have_text(f"You said: {text}")
@@ -36,10 +36,10 @@ async def test_the_last_answer_alone_can_be_asked_again(house: WebPonte, page: P
     await page.get_by_role("button", name="Ask again").click()
     await expect(page.locator(".said .words")).to_have_text(["one", "two"])
     await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
-    assert len(house.rows) == 3
+    assert len(ponte.rows) == 3
 
 
-async def test_ones_last_message_is_changed(house: WebPonte, page: Page) -> None:
+async def test_ones_last_message_is_changed(ponte: WebPonte, page: Page) -> None:
     await say(page, "helo")
     await expect(page.locator(".body")).to_have_text(["You said: helo"])
     await page.press("#text", "ArrowUp")
@@ -54,9 +54,9 @@ async def test_ones_last_message_is_changed(house: WebPonte, page: Page) -> None
     await expect(page.locator("#editing")).to_be_hidden()
 
 
-async def test_code_is_coloured_and_ones_own_is_shown_as_code(house: WebPonte, page: Page) -> None:
+async def test_code_is_coloured_and_ones_own_is_shown_as_code(ponte: WebPonte, page: Page) -> None:
     code = '```python\nfor n in range(3):  # all\n    print("n", n)\n```'
-    house.script = lambda turn: asyncio.sleep(0, Answer(code))
+    ponte.script = lambda turn: asyncio.sleep(0, Answer(code))
     await say(page, f"what is this?\n{code}\nthanks")
     for place in (".body", ".said .words"):
         await expect(page.locator(f"{place} pre .keyword")).to_have_text(["for", "in"])
@@ -65,7 +65,7 @@ async def test_code_is_coloured_and_ones_own_is_shown_as_code(house: WebPonte, p
     await expect(page.locator(".said .words")).to_contain_text("thanks")
 
 
-async def test_a_selection_outlives_what_is_said_after_it(house: WebPonte, page: Page) -> None:
+async def test_a_selection_outlives_what_is_said_after_it(ponte: WebPonte, page: Page) -> None:
     go_on = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -74,7 +74,7 @@ async def test_a_selection_outlives_what_is_said_after_it(house: WebPonte, page:
         await turn.show("First **words** of an answer.\n\nAnd more.")
         return Answer("First **words** of an answer.\n\nAnd more.")
 
-    house.script = script
+    ponte.script = script
     await say(page, "tell me")
     await expect(page.locator(".body strong")).to_have_text("words")
     await page.evaluate("getSelection().selectAllChildren(document.querySelector('.body strong'))")

@@ -8,8 +8,8 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from core.domain.messages import Answer
-from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say, visit
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -26,11 +26,11 @@ async def clipboard(page: Page) -> str:
     return str(await page.evaluate("navigator.clipboard.readText()"))
 
 
-async def test_an_answer_and_its_tables_can_be_copied(house: WebPonte, page: Page) -> None:
+async def test_an_answer_and_its_tables_can_be_copied(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer(TABLE)
 
-    house.script = script
+    ponte.script = script
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await say(page, "rows?")
     await page.get_by_role("button", name="Copy answer").click()
@@ -53,7 +53,7 @@ async def test_an_answer_and_its_tables_can_be_copied(house: WebPonte, page: Pag
 
 
 async def test_a_draft_survives_a_reload_in_its_own_conversation(
-    house: WebPonte, page: Page
+    ponte: WebPonte, page: Page
 ) -> None:
     await page.fill("#text", "not sent\nyet")
     await page.reload()
@@ -69,7 +69,7 @@ async def test_a_draft_survives_a_reload_in_its_own_conversation(
     await expect(page.locator("#text")).to_have_value("")
 
 
-async def test_for_how_long_it_works_is_shown(house: WebPonte, browser: Browser) -> None:
+async def test_for_how_long_it_works_is_shown(ponte: WebPonte, browser: Browser) -> None:
     done = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -77,10 +77,10 @@ async def test_for_how_long_it_works_is_shown(house: WebPonte, browser: Browser)
         await done.wait()
         return Answer("There.")
 
-    house.script = script
+    ponte.script = script
     page = await browser.new_page()
     await page.clock.install()
-    await visit(page, house.link)
+    await visit(page, ponte.link)
     await say(page, "tables?")
     progress = page.locator(".progress").last
     await expect(progress).to_have_text("is reading the tables…")
@@ -98,12 +98,12 @@ async def test_for_how_long_it_works_is_shown(house: WebPonte, browser: Browser)
     await page.close()
 
 
-async def test_on_a_phone_enter_is_a_new_line(house: WebPonte, browser: Browser) -> None:
+async def test_on_a_phone_enter_is_a_new_line(ponte: WebPonte, browser: Browser) -> None:
     context = await browser.new_context(
         viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True
     )
     page = await context.new_page()
-    await visit(page, house.link)
+    await visit(page, ponte.link)
     await page.fill("#text", "one")
     await page.press("#text", "End")
     await page.press("#text", "Enter")
@@ -116,7 +116,7 @@ async def test_on_a_phone_enter_is_a_new_line(house: WebPonte, browser: Browser)
 
 
 async def test_what_is_typed_before_the_page_is_ready_is_not_lost(
-    house: WebPonte, tab: Page
+    ponte: WebPonte, tab: Page
 ) -> None:
     ready = asyncio.Event()
 
@@ -126,7 +126,7 @@ async def test_what_is_typed_before_the_page_is_ready_is_not_lost(
 
     await tab.route("**/login", late)
     async with tab.expect_request("**/login"):
-        await tab.goto(house.link)
+        await tab.goto(ponte.link)
     await say(tab, "early")
     await expect(tab.locator("#text")).to_have_value("early")
     ready.set()

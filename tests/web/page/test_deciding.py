@@ -8,8 +8,8 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
-from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -21,15 +21,15 @@ DONE = Card("abc234", "change", "Update 1 row", "Approved by the owner.",
             ({"before": BEFORE, "after": AFTER},), ("undo",), "done")  # fmt: skip
 
 
-async def test_a_card_is_decided_and_every_tab_sees_by_whom(house: WebPonte, page: Page) -> None:
+async def test_a_card_is_decided_and_every_tab_sees_by_whom(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "approve abc234":
             return Answer("Updated 1 row.", cards=(DONE,))
         return Answer("Shall I?", cards=(OPEN,))
 
-    house.script = script
+    ponte.script = script
     other = await page.context.new_page()
-    await other.goto(f"{house.web.address}/#main")
+    await other.goto(f"{ponte.web.address}/#main")
     await say(page, "rename Ann")
     card = page.locator(".card")
     await expect(card.locator("tbody tr")).to_have_text(["NameAnnAnn Lee", "CityLisbonLisbon"])
@@ -46,28 +46,28 @@ async def test_a_card_is_decided_and_every_tab_sees_by_whom(house: WebPonte, pag
 
 
 async def test_a_refused_decision_says_why_and_can_be_tried_again(
-    house: WebPonte, page: Page
+    ponte: WebPonte, page: Page
 ) -> None:
     async def script(turn: Turn) -> Answer:
         if turn.message.clicked:
             return Answer("An admin must decide this.", "failed", code="forbidden")
         return Answer("Shall I?", cards=(OPEN,))
 
-    house.script = script
+    ponte.script = script
     await say(page, "rename")
     await page.get_by_role("button", name="Deny").click()
     await expect(page.locator(".card .note")).to_have_text("An admin must decide this.")
     await expect(page.get_by_role("button", name="Deny")).to_be_enabled()
 
 
-async def test_a_card_says_for_whom_it_waits(house: WebPonte, page: Page) -> None:
+async def test_a_card_says_for_whom_it_waits(ponte: WebPonte, page: Page) -> None:
     """Whoever may not approve it has no button for that, and is not told that it waits for them."""
 
     async def script(turn: Turn) -> Answer:
         theirs = replace(OPEN, id="def567", actions=("deny",))
         return Answer("Shall I?", cards=(theirs if turn.message.text == "theirs" else OPEN,))
 
-    house.script = script
+    ponte.script = script
     await say(page, "mine")
     card = page.locator("section.card:has(#card-abc234)")
     await expect(card.locator(".state strong")).to_have_text("waiting for you")
@@ -79,7 +79,7 @@ async def test_a_card_says_for_whom_it_waits(house: WebPonte, page: Page) -> Non
 
 
 async def test_several_rows_share_a_table_and_nothing_is_said_twice(
-    house: WebPonte, page: Page
+    ponte: WebPonte, page: Page
 ) -> None:
     paid = tuple(
         {"before": {"Id": id, "Paid": False}, "after": {"Id": id, "Paid": True}} for id in "123"
@@ -97,7 +97,7 @@ async def test_several_rows_share_a_table_and_nothing_is_said_twice(
             return Answer("Done. To undo it, type `undo abc234`.", cards=(done,))
         return Answer("Shall I?", cards=asked)
 
-    house.script = script
+    ponte.script = script
     await say(page, "pay")
     first, second, third = (page.locator(".card").nth(number) for number in range(3))
     await expect(first.locator("table")).to_have_count(1)

@@ -6,13 +6,13 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 
 from core.domain.messages import Answer
-from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say, visit
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_side_list_deep_links_and_new(house: WebPonte, page: Page) -> None:
+async def test_the_side_list_deep_links_and_new(ponte: WebPonte, page: Page) -> None:
     await say(page, "first talk")
     await expect(page.locator(".body")).to_have_text("You said: first talk")
     await page.get_by_role("button", name="New conversation").click()
@@ -24,31 +24,31 @@ async def test_the_side_list_deep_links_and_new(house: WebPonte, page: Page) -> 
     await expect(page.locator(".body")).to_have_text(["You said: first talk"])
     link = await page.locator(".at").get_attribute("href")
     other = await page.context.new_page()
-    await other.goto(f"{house.web.address}/{link}")
+    await other.goto(f"{ponte.web.address}/{link}")
     await expect(other.locator(".at")).to_be_focused()
 
 
-async def test_forget_asks_first_and_then_is_gone(house: WebPonte, page: Page) -> None:
+async def test_forget_asks_first_and_then_is_gone(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "forget yes":
-            house.rows.pop(1)
+            ponte.rows.pop(1)
             return Answer("Forgotten.")
         return Answer("noted")
 
-    house.script = script
+    ponte.script = script
     await say(page, "my secret")
     await expect(page.locator(".body")).to_have_text("noted")
     await page.get_by_role("button", name="Delete").click()
     await page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
-    assert len(house.rows) == 1
+    assert len(ponte.rows) == 1
     await page.get_by_role("button", name="Delete").click()
     await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     await expect(page.locator("#welcome")).to_be_visible()
     await expect(page.locator("nav")).not_to_contain_text("my secret")
-    assert house.rows[2].message.text == "forget yes"
+    assert ponte.rows[2].message.text == "forget yes"
 
 
-async def test_search_filters_the_messages(house: WebPonte, page: Page) -> None:
+async def test_search_filters_the_messages(ponte: WebPonte, page: Page) -> None:
     for text in ("apples", "pears"):
         await say(page, text)
     await expect(page.locator(".body")).to_have_count(2)
@@ -60,7 +60,7 @@ async def test_search_filters_the_messages(house: WebPonte, page: Page) -> None:
 
 
 async def test_the_list_is_the_same_in_another_browser(
-    house: WebPonte, page: Page, browser: Browser
+    ponte: WebPonte, page: Page, browser: Browser
 ) -> None:
     await say(page, "**apples** and `pears` of [ours](https://example.com)")
     await expect(page.locator(".body")).to_have_count(1)
@@ -69,7 +69,7 @@ async def test_the_list_is_the_same_in_another_browser(
     await expect(page.locator(".body")).to_have_text("You said: plums")
     context = await browser.new_context()
     other = await context.new_page()
-    await visit(other, house.link)
+    await visit(other, ponte.link)
     links = other.locator("nav li a")
     await expect(links).to_have_text(["plums", "apples and pears of ours"])
     await other.get_by_role("button", name="More actions for apples").click()
@@ -89,7 +89,7 @@ async def test_the_list_is_the_same_in_another_browser(
     await context.close()
 
 
-async def test_one_search_looks_into_all_of_them(house: WebPonte, page: Page) -> None:
+async def test_one_search_looks_into_all_of_them(ponte: WebPonte, page: Page) -> None:
     await say(page, "about apples")
     await expect(page.locator(".body")).to_have_count(1)
     await page.get_by_role("button", name="New conversation").click()

@@ -10,8 +10,8 @@ from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
-from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import axe_source, findings, resize, visit
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -33,7 +33,7 @@ ROWS = ({"before": {"Name": "Ann"}, "after": {"Name": "Ann Lee"}},)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> AsyncIterator[WebPonte]:
+async def ponte() -> AsyncIterator[WebPonte]:
     async def script(turn: Turn) -> Answer:
         card = Card(
             "abc234", "proposal", "Update 1 row", "In Customers.", ROWS, ("approve", "deny")
@@ -41,21 +41,21 @@ async def house() -> AsyncIterator[WebPonte]:
         failed = turn.message.text == "fail"
         return Answer(TEXT, "failed" if failed else "done", cards=() if failed else (card,))
 
-    house = WebPonte(script)
-    house.board.parts = [Health("model", "on", "the demo model"), Health("slack", "off", "no")]
-    await house.open()
-    yield house
-    await house.close()
+    ponte = WebPonte(script)
+    ponte.board.parts = [Health("model", "on", "the demo model"), Health("slack", "off", "no")]
+    await ponte.open()
+    yield ponte
+    await ponte.close()
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_serious_and_nothing_overflows(
-    house: WebPonte, axe_tab: Page, width: int, scheme: str
+    ponte: WebPonte, axe_tab: Page, width: int, scheme: str
 ) -> None:
     source = axe_source()
     await resize(axe_tab, width, dark=scheme == "dark")
-    await visit(axe_tab, house.link)
+    await visit(axe_tab, ponte.link)
     await expect(axe_tab.locator("#tries button")).to_have_count(3)
     assert await findings(axe_tab, source) == []
     for text in ("show", "fail"):
@@ -78,9 +78,9 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
         assert [one for one in found if not one.startswith("empty-heading")] == [], dialog
 
 
-async def test_the_side_list_on_a_phone(house: WebPonte, tab: Page) -> None:
+async def test_the_side_list_on_a_phone(ponte: WebPonte, tab: Page) -> None:
     await resize(tab, 390)
-    await visit(tab, house.link)
+    await visit(tab, ponte.link)
     await expect(tab.locator("nav")).to_be_hidden()
     await tab.get_by_role("button", name="Show conversations").click()
     await expect(tab.get_by_role("button", name="New conversation")).to_be_visible()

@@ -6,13 +6,13 @@ import pytest
 from playwright.async_api import FilePayload, Page, Request, expect
 
 from core.domain.messages import Answer, Card, File
-from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_files_by_button_drop_and_paste(house: WebPonte, page: Page) -> None:
+async def test_files_by_button_drop_and_paste(ponte: WebPonte, page: Page) -> None:
     await page.set_input_files(
         "#files", FilePayload(name="a.csv", mimeType="text/csv", buffer=b"1")
     )
@@ -35,7 +35,7 @@ async def test_files_by_button_drop_and_paste(house: WebPonte, page: Page) -> No
     await expect(page.locator(".body")).to_have_text("You said: see")
     await expect(page.locator(".said .files a")).to_have_text(["a.csv", "paste.txt"])
     await expect(names).to_have_count(0)
-    assert [a.name for a in house.rows[1].message.attachments] == ["a.csv", "paste.txt"]
+    assert [a.name for a in ponte.rows[1].message.attachments] == ["a.csv", "paste.txt"]
 
 
 PNG = bytes.fromhex(
@@ -44,14 +44,14 @@ PNG = bytes.fromhex(
 )
 
 
-async def test_plots_are_shown_and_other_files_are_links(house: WebPonte, page: Page) -> None:
+async def test_plots_are_shown_and_other_files_are_links(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         where, owner = turn.message.address.conversation, turn.message.author
-        plot = await house.files.put("e", "plot.png", "image/png", PNG, owner, where)
-        page_ = await house.files.put("e", "x.html", "text/html", b"<script>", owner, where)
+        plot = await ponte.files.put("e", "plot.png", "image/png", PNG, owner, where)
+        page_ = await ponte.files.put("e", "x.html", "text/html", b"<script>", owner, where)
         return Answer("Here.", files=(plot, page_))
 
-    house.script = script
+    ponte.script = script
     await say(page, "draw")
     image = page.get_by_role("img", name="plot.png")
     await expect(image).to_be_visible()
@@ -61,16 +61,16 @@ async def test_plots_are_shown_and_other_files_are_links(house: WebPonte, page: 
     assert (await download.value).suggested_filename == "x.html"
 
 
-async def test_the_code_that_ran_unfolds_as_text(house: WebPonte, page: Page) -> None:
+async def test_the_code_that_ran_unfolds_as_text(ponte: WebPonte, page: Page) -> None:
     code = "print('<b>6</b>')  # <script>document.title='owned'</script>\nx = 7"
 
     async def script(turn: Turn) -> Answer:
         where, owner = turn.message.address.conversation, turn.message.author
-        plot = await house.files.put("e", "plot.png", "image/png", PNG, owner, where)
-        ran = await house.files.put("e", "code.py", "text/x-python", code.encode(), owner, where)
+        plot = await ponte.files.put("e", "plot.png", "image/png", PNG, owner, where)
+        ran = await ponte.files.put("e", "code.py", "text/x-python", code.encode(), owner, where)
         return Answer("Here.", files=(plot, ran))
 
-    house.script = script
+    ponte.script = script
     await say(page, "draw")
     await expect(page.get_by_role("img", name="plot.png")).to_be_visible()
     shown = page.locator(".ran pre")
@@ -91,7 +91,7 @@ HOSTILE = """<img src=x onerror="document.title='owned'"> <script>document.title
 """
 
 
-async def test_hostile_markdown_and_file_names_do_nothing(house: WebPonte, page: Page) -> None:
+async def test_hostile_markdown_and_file_names_do_nothing(ponte: WebPonte, page: Page) -> None:
     name = "<img src=x onerror=\"document.title='owned'\">.txt"
 
     async def script(turn: Turn) -> Answer:
@@ -101,7 +101,7 @@ async def test_hostile_markdown_and_file_names_do_nothing(house: WebPonte, page:
         )
         return Answer(HOSTILE, cards=cards, files=(File("f", name, "image/svg+xml", 1),))
 
-    house.script = script
+    ponte.script = script
     asked: list[str] = []
 
     def on_request(request: Request) -> None:
@@ -117,17 +117,17 @@ async def test_hostile_markdown_and_file_names_do_nothing(house: WebPonte, page:
     assert await page.locator("main button.approve, main script, main style, main svg").count() == 0
     assert await page.locator("main img").count() == 0
     page.remove_listener("request", on_request)
-    assert all(url.startswith(house.web.address) for url in asked)
+    assert all(url.startswith(ponte.web.address) for url in asked)
 
 
-async def test_a_picture_opens_large_over_the_page(house: WebPonte, page: Page) -> None:
+async def test_a_picture_opens_large_over_the_page(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         where, owner = turn.message.address.conversation, turn.message.author
         return Answer("There.", files=(
-            await house.files.put("e", "plot.png", "image/png", PNG, owner, where),
+            await ponte.files.put("e", "plot.png", "image/png", PNG, owner, where),
         ))  # fmt: skip
 
-    house.script = script
+    ponte.script = script
     await say(page, "plot")
     await page.get_by_role("img", name="plot.png").click()
     await expect(page.locator("#picture")).to_be_visible()

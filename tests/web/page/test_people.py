@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.web.house import WebPonte
 from tests.web.page.browser import say, visit
+from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_two_people_see_different_lists(
-    house: WebPonte, page: Page, browser: Browser
+    ponte: WebPonte, page: Page, browser: Browser
 ) -> None:
     await expect(page.locator("#who")).to_have_text("Signed in as owner")
     await say(page, "of the owner")
     await expect(page.locator(".body")).to_have_text("You said: of the owner")
-    tokens = {name: house.people.add(name) for name in ("ana", "bia")}
+    tokens = {name: ponte.people.add(name) for name in ("ana", "bia")}
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
     other = await context.new_page()
-    await visit(other, f"{house.web.address}/#token={tokens['ana']}")
+    await visit(other, f"{ponte.web.address}/#token={tokens['ana']}")
     await expect(other.locator("#who")).to_have_text("Signed in as ana")
     await say(other, "of ana")
     await expect(other.locator("nav li a")).to_have_text(["of ana"])
@@ -37,7 +37,7 @@ async def test_two_people_see_different_lists(
     await expect(other.locator("#welcome")).to_be_visible()
     await expect(other.locator("nav")).not_to_contain_text("ana")
     assert await other.input_value("#text") == ""
-    house.people.remove("bia")
+    ponte.people.remove("bia")
     await expect(other.get_by_role("dialog")).to_be_visible()
     await expect(page.get_by_role("dialog")).to_be_hidden()
     await context.close()

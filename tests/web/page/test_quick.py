@@ -9,8 +9,8 @@ from core.commands.grammar import parse_command
 from core.domain.messages import Answer, Card
 from core.domain.records import QuickCommand
 from tests.fakes.quick_commands import ECHO, SUMMARY
-from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import axe_source, findings, resize, say, visit
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -24,19 +24,19 @@ REPORT = QuickCommand(
 )  # fmt: skip
 
 
-async def open_commands(house: WebPonte, page: Page, *commands: QuickCommand) -> None:
-    house.board.known = list(commands)
+async def open_commands(ponte: WebPonte, page: Page, *commands: QuickCommand) -> None:
+    ponte.board.known = list(commands)
     await page.reload()
     await page.get_by_role("button", name="Quick commands").click()
 
 
-async def test_the_button_is_hidden_without_quick_commands(house: WebPonte, page: Page) -> None:
+async def test_the_button_is_hidden_without_quick_commands(ponte: WebPonte, page: Page) -> None:
     await expect(page.locator("#tries button")).to_have_count(3)
     await expect(page.locator("#quick")).to_be_hidden()
 
 
-async def test_inputs_are_fields_of_their_kind(house: WebPonte, page: Page) -> None:
-    await open_commands(house, page, ECHO, REPORT)
+async def test_inputs_are_fields_of_their_kind(ponte: WebPonte, page: Page) -> None:
+    await open_commands(ponte, page, ECHO, REPORT)
     await page.get_by_label("Quick command", exact=True).select_option("Report")
     await page.get_by_role("button", name="Run").click()
     await expect(page.locator("#quick-form")).to_be_visible()  # the title is required
@@ -47,7 +47,7 @@ async def test_inputs_are_fields_of_their_kind(house: WebPonte, page: Page) -> N
     await page.get_by_role("button", name="Run").click()
     await expect(page.locator("#quick-form")).to_be_hidden()
     await expect(page.locator(".body")).to_contain_text("You said: quick-command report")
-    (row,) = house.rows.values()
+    (row,) = ponte.rows.values()
     command = parse_command(row.message.text)
     assert command
     assert (command.slug, command.input) == ("report", {
@@ -57,19 +57,19 @@ async def test_inputs_are_fields_of_their_kind(house: WebPonte, page: Page) -> N
 
 
 @pytest.mark.parametrize("text", ["hello", '{"no": json', "a=b is text", '"quoted', ""])
-async def test_free_text_stays_text(house: WebPonte, page: Page, text: str) -> None:
-    await open_commands(house, page, ECHO)
+async def test_free_text_stays_text(ponte: WebPonte, page: Page, text: str) -> None:
+    await open_commands(ponte, page, ECHO)
     await page.get_by_label("Input").fill(text)
     await page.get_by_role("button", name="Run").click()
     await expect(page.locator(".body")).to_contain_text("You said: quick-command echo")
-    (row,) = house.rows.values()
+    (row,) = ponte.rows.values()
     command = parse_command(row.message.text)
     assert command
     assert command.input == text
 
 
-async def test_a_file_goes_along(house: WebPonte, page: Page) -> None:
-    house.board.known = [ECHO]
+async def test_a_file_goes_along(ponte: WebPonte, page: Page) -> None:
+    ponte.board.known = [ECHO]
     await page.reload()
     file: FilePayload = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"a;b"}
     await page.locator("#files").set_input_files([file])
@@ -78,23 +78,23 @@ async def test_a_file_goes_along(house: WebPonte, page: Page) -> None:
     await expect(page.locator(".said .files")).to_contain_text("a.csv")
 
 
-async def test_escape_and_cancel_send_nothing(house: WebPonte, page: Page) -> None:
-    await open_commands(house, page, SUMMARY)
+async def test_escape_and_cancel_send_nothing(ponte: WebPonte, page: Page) -> None:
+    await open_commands(ponte, page, SUMMARY)
     await page.keyboard.press("Escape")
     await expect(page.locator("#quick-form")).to_be_hidden()
     await page.get_by_role("button", name="Quick commands").click()
     await page.get_by_role("button", name="Cancel").click()
     await expect(page.locator("#quick-form")).to_be_hidden()
-    assert house.rows == {}
+    assert ponte.rows == {}
 
 
 async def test_quick_commands_are_in_the_language_of_the_browser(
-    house: WebPonte, browser: Browser
+    ponte: WebPonte, browser: Browser
 ) -> None:
-    house.board.known = [SUMMARY]
+    ponte.board.known = [SUMMARY]
     context = await browser.new_context(locale="pt-BR")
     page = await context.new_page()
-    await visit(page, house.link)
+    await visit(page, ponte.link)
     await page.locator("#quick").click()
     await expect(page.locator("#quick-slug")).to_have_text("Resumo diário")
     await expect(page.locator("#quick-about")).to_have_text("O que aconteceu hoje")
@@ -102,7 +102,7 @@ async def test_quick_commands_are_in_the_language_of_the_browser(
 
 
 async def test_the_result_of_one_that_was_approved_is_a_message(
-    house: WebPonte, page: Page
+    ponte: WebPonte, page: Page
 ) -> None:
     asked = Card("abc234", "proposal", "Run Echo", "Requested by you.", (), ("approve", "deny"))
 
@@ -111,7 +111,7 @@ async def test_the_result_of_one_that_was_approved_is_a_message(
             return Answer("Done.\n\n```json\n[1]\n```", aloud=True)
         return Answer("Shall I?", cards=(asked,))
 
-    house.script = script
+    ponte.script = script
     await say(page, "echo")
     await page.get_by_role("button", name="Approve").click()
     await expect(page.locator(".answer:visible")).to_have_count(2)
@@ -120,11 +120,11 @@ async def test_the_result_of_one_that_was_approved_is_a_message(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_on_a_phone_and_for_axe(house: WebPonte, axe_tab: Page, scheme: str) -> None:
+async def test_on_a_phone_and_for_axe(ponte: WebPonte, axe_tab: Page, scheme: str) -> None:
     source = axe_source()
-    house.board.known = [REPORT]
+    ponte.board.known = [REPORT]
     await resize(axe_tab, 390, 700, dark=scheme == "dark")
-    await visit(axe_tab, house.link)
+    await visit(axe_tab, ponte.link)
     await axe_tab.get_by_role("button", name="Quick commands").click()
     await expect(axe_tab.get_by_label("pages")).to_be_visible()
     assert await findings(axe_tab, source) == []

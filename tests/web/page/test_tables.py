@@ -12,8 +12,8 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
-from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import chromium, resize, say, visit
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -46,16 +46,16 @@ async def script(turn: Turn) -> Answer:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def house() -> AsyncIterator[WebPonte]:
-    house = WebPonte(script)
-    await house.open()
-    yield house
-    await house.close()
+async def ponte() -> AsyncIterator[WebPonte]:
+    ponte = WebPonte(script)
+    await ponte.open()
+    yield ponte
+    await ponte.close()
 
 
-async def open_page(house: WebPonte, page: Page, width: int, dark: bool = False) -> None:
+async def open_page(ponte: WebPonte, page: Page, width: int, dark: bool = False) -> None:
     await resize(page, width, dark=dark)
-    await visit(page, house.link)
+    await visit(page, ponte.link)
 
 
 LINES = """cells => cells.map(cell => [
@@ -66,9 +66,9 @@ LINES = """cells => cells.map(cell => [
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("columns", COLUMNS)
 async def test_words_and_figures_stay_whole_and_the_first_column_in_sight(
-    house: WebPonte, tab: Page, width: int, columns: int
+    ponte: WebPonte, tab: Page, width: int, columns: int
 ) -> None:
-    await open_page(house, tab, width)
+    await open_page(ponte, tab, width)
     await say(tab, str(columns))
     frame = tab.locator(".body .table")
     await expect(frame).to_be_visible()
@@ -94,8 +94,8 @@ async def test_words_and_figures_stay_whole_and_the_first_column_in_sight(
     assert first["width"] <= 0.5 * width
 
 
-async def test_a_card_with_several_rows_is_as_readable(house: WebPonte, tab: Page) -> None:
-    await open_page(house, tab, 390)
+async def test_a_card_with_several_rows_is_as_readable(ponte: WebPonte, tab: Page) -> None:
+    await open_page(ponte, tab, 390)
     await say(tab, "change them")
     await expect(tab.locator(".card .table").first).to_be_visible()
     assert await tab.evaluate("document.documentElement.scrollWidth") <= 390
@@ -103,13 +103,13 @@ async def test_a_card_with_several_rows_is_as_readable(house: WebPonte, tab: Pag
 
 async def main(folder: Path) -> None:
     """The same as pictures, for who looks: `python -m tests.web.page.test_tables FOLDER`."""
-    house = WebPonte(script)
-    await house.open()
+    ponte = WebPonte(script)
+    await ponte.open()
     async with chromium() as browser:
         for width in WIDTHS:
             for dark in (False, True):
                 page = await browser.new_page()
-                await open_page(house, page, width, dark)
+                await open_page(ponte, page, width, dark)
                 for asked in (*map(str, COLUMNS), "card"):
                     await say(page, asked)
                 await expect(page.locator(".card").first).to_be_visible()
@@ -118,7 +118,7 @@ async def main(folder: Path) -> None:
                     full_page=True,
                 )
                 await page.close()
-    await house.close()
+    await ponte.close()
 
 
 if __name__ == "__main__":

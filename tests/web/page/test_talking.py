@@ -8,13 +8,13 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer
-from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_text_streams_in_and_is_rendered(house: WebPonte, page: Page) -> None:
+async def test_text_streams_in_and_is_rendered(ponte: WebPonte, page: Page) -> None:
     half = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -23,7 +23,7 @@ async def test_text_streams_in_and_is_rendered(house: WebPonte, page: Page) -> N
         await half.wait()
         return Answer("These are **two tables**:\n\n|a|\n|-|\n|1|\n\n```python\nprint(1)\n```")
 
-    house.script = script
+    ponte.script = script
     await say(page, "tables?")
     await expect(page.locator(".said .words")).to_have_text("tables?")
     await expect(page.locator(".body")).to_have_text("These are **two")
@@ -36,9 +36,9 @@ async def test_text_streams_in_and_is_rendered(house: WebPonte, page: Page) -> N
     await expect(page.get_by_role("button", name="Copied")).to_be_visible()
 
 
-async def test_two_tabs_show_the_same(house: WebPonte, page: Page) -> None:
+async def test_two_tabs_show_the_same(ponte: WebPonte, page: Page) -> None:
     other = await page.context.new_page()
-    await other.goto(f"{house.web.address}/#main")
+    await other.goto(f"{ponte.web.address}/#main")
     await expect(other.locator("#welcome")).to_be_visible()
     await say(page, "hello")
     for tab in (page, other):
@@ -46,7 +46,7 @@ async def test_two_tabs_show_the_same(house: WebPonte, page: Page) -> None:
         await expect(tab.locator(".body")).to_have_text(["You said: hello"])
 
 
-async def test_a_restart_in_mid_answer_shows_it_once(house: WebPonte, page: Page) -> None:
+async def test_a_restart_in_mid_answer_shows_it_once(ponte: WebPonte, page: Page) -> None:
     begun = asyncio.Event()
 
     async def cut_off(turn: Turn) -> Answer:
@@ -58,30 +58,30 @@ async def test_a_restart_in_mid_answer_shows_it_once(house: WebPonte, page: Page
     async def whole(turn: Turn) -> Answer:
         return Answer("Half of it, and the rest.")
 
-    house.script = cut_off
+    ponte.script = cut_off
     await say(page, "work")
     await expect(page.locator(".body")).to_have_text("Half of")
     await begun.wait()
-    house.script = whole
-    await house.restart()
+    ponte.script = whole
+    await ponte.restart()
     await expect(page.locator(".body")).to_have_text(["Half of it, and the rest."])
     await expect(page.locator(".said .words")).to_have_text(["work"])
     await expect(page.locator("#notice")).to_be_empty()
 
 
 async def test_a_message_written_while_the_server_is_away_is_one_turn(
-    house: WebPonte, page: Page
+    ponte: WebPonte, page: Page
 ) -> None:
     await expect(page.locator("#welcome")).to_be_visible()
-    await house.close()
+    await ponte.close()
     await say(page, "are you there?")
     await expect(page.locator("#notice")).to_have_text("Connection lost. Reconnecting…")
-    await house.open()
+    await ponte.open()
     await expect(page.locator(".body")).to_have_text(["You said: are you there?"])
-    assert len(house.rows) == 1
+    assert len(ponte.rows) == 1
 
 
-async def test_a_reload_shows_everything_again(house: WebPonte, page: Page) -> None:
+async def test_a_reload_shows_everything_again(ponte: WebPonte, page: Page) -> None:
     await say(page, "one")
     await expect(page.locator(".body")).to_have_text("You said: one")
     await page.reload()
@@ -90,7 +90,7 @@ async def test_a_reload_shows_everything_again(house: WebPonte, page: Page) -> N
     await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
 
 
-async def test_the_stop_button_ends_a_turn(house: WebPonte, page: Page) -> None:
+async def test_the_stop_button_ends_a_turn(ponte: WebPonte, page: Page) -> None:
     stopped = asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
@@ -101,7 +101,7 @@ async def test_the_stop_button_ends_a_turn(house: WebPonte, page: Page) -> None:
         await stopped.wait()
         return Answer("Working on", "stopped")
 
-    house.script = script
+    ponte.script = script
     await say(page, "work")
     await expect(page.locator(".body")).to_have_text("Working on")
     await page.get_by_role("button", name="Stop").click()

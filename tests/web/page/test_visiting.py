@@ -10,18 +10,18 @@ from playwright.async_api import Page, Request, Route, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health, QuickCommand
-from tests.web.house import Turn, WebPonte
 from tests.web.page.browser import say, visit
+from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_the_first_visit(house: WebPonte, tab: Page) -> None:
-    house.board.parts = [
+async def test_the_first_visit(ponte: WebPonte, tab: Page) -> None:
+    ponte.board.parts = [
         Health("model", "on", "the demo model; add OPENAI_API_KEY to .env to use a real one"),
         Health("nocodb", "failing", "it does not answer"),
     ]
-    await visit(tab, house.link)
+    await visit(tab, ponte.link)
     await expect(tab.locator("#parts li")).to_have_text(
         [re.compile("^model · on · the demo model"), "nocodb · failing · it does not answer"]
     )
@@ -31,16 +31,16 @@ async def test_the_first_visit(house: WebPonte, tab: Page) -> None:
     await expect(tab.locator(".body")).to_have_text(re.compile("^You said: "))
 
 
-async def test_the_welcome_names_the_tables_and_what_will_work(house: WebPonte, tab: Page) -> None:
-    house.board.parts = [Health("code", "on"), Health("nocodb", "on")]
-    house.board.titles = ["Customers", "Orders"]
-    house.board.known = [QuickCommand("explain", "Explain code")]
-    await visit(tab, house.link)
+async def test_the_welcome_names_the_tables_and_what_will_work(ponte: WebPonte, tab: Page) -> None:
+    ponte.board.parts = [Health("code", "on"), Health("nocodb", "on")]
+    ponte.board.titles = ["Customers", "Orders"]
+    ponte.board.known = [QuickCommand("explain", "Explain code")]
+    await visit(tab, ponte.link)
     await expect(tab.locator("#tables")).to_have_text("Tables you can ask about: Customers, Orders")
     await expect(tab.locator("#commands")).to_contain_text("Explain code")
     tries = tab.locator("#tries button")
     await expect(tries).to_have_text(["show Customers", "list tables", "run python print(2**100)"])
-    house.board.is_demo = False
+    ponte.board.is_demo = False
     await tab.reload()
     await expect(tries.first).to_have_text("Show me the newest rows of Customers.")
 
@@ -48,11 +48,11 @@ async def test_the_welcome_names_the_tables_and_what_will_work(house: WebPonte, 
 OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", (), ("approve", "deny"))
 
 
-async def test_everything_can_be_reached_by_keyboard(house: WebPonte, page: Page) -> None:
+async def test_everything_can_be_reached_by_keyboard(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("Denied." if turn.message.clicked else "Shall I?", cards=(OPEN,))
 
-    house.script = script
+    ponte.script = script
     await page.locator("#text").focus()
     await page.keyboard.type("one\n")
     await expect(page.locator(".card")).to_be_visible()
@@ -69,46 +69,46 @@ async def test_everything_can_be_reached_by_keyboard(house: WebPonte, page: Page
     assert {"search", "forget", "new", "approve", "deny", "text", "attach", "send", "at"} <= reached
 
 
-async def test_one_click_opens_it_and_the_token_stays_nowhere(house: WebPonte, tab: Page) -> None:
+async def test_one_click_opens_it_and_the_token_stays_nowhere(ponte: WebPonte, tab: Page) -> None:
     asked: list[str] = []
 
     def on_request(request: Request) -> None:
         asked.append(request.url)
 
     tab.on("request", on_request)
-    await visit(tab, house.link)
+    await visit(tab, ponte.link)
     await say(tab, "in")
     await expect(tab.locator(".body")).to_have_text("You said: in")
     await expect(tab.get_by_role("dialog")).to_be_hidden()
-    assert house.token not in tab.url
+    assert ponte.token not in tab.url
     tab.remove_listener("request", on_request)
-    assert not any(house.token in url for url in asked)
+    assert not any(ponte.token in url for url in asked)
     (cookie,) = await tab.context.cookies()
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-    assert house.token not in str(cookie)
+    assert ponte.token not in str(cookie)
     kept = "JSON.stringify([history.state, {...localStorage}, {...sessionStorage}])"
-    assert house.token not in await tab.evaluate(kept)
-    await tab.goto(house.web.address)
+    assert ponte.token not in await tab.evaluate(kept)
+    await tab.goto(ponte.web.address)
     await expect(tab.locator(".body")).to_have_text("You said: in")
 
 
-async def test_a_link_pasted_into_an_open_page_signs_in(house: WebPonte, tab: Page) -> None:
+async def test_a_link_pasted_into_an_open_page_signs_in(ponte: WebPonte, tab: Page) -> None:
     """One that is old says so, and the next one opens the page as it stands."""
-    await tab.goto(f"{house.web.address}/#token=an-older-token-of-this-ponte")
+    await tab.goto(f"{ponte.web.address}/#token=an-older-token-of-this-ponte")
     await expect(tab.get_by_role("dialog")).to_be_visible()
     await expect(tab.get_by_role("alert")).to_have_text("Invalid token.")
     assert "token" not in tab.url
-    await tab.evaluate(f"location.href = {house.link!r}")
+    await tab.evaluate(f"location.href = {ponte.link!r}")
     await expect(tab.get_by_role("dialog")).to_be_hidden()
     await say(tab, "in")
     await expect(tab.locator(".body")).to_have_text("You said: in")
 
 
 async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
-    house = WebPonte(token="s3cret-and-long-enough")
-    await house.open()
+    ponte = WebPonte(token="s3cret-and-long-enough")
+    await ponte.open()
     try:
-        await tab.goto(house.web.address)
+        await tab.goto(ponte.web.address)
         await tab.get_by_label("Token").fill("wrong")
         await tab.get_by_role("dialog").get_by_role("button", name="Sign in").click()
         await expect(tab.get_by_role("alert")).to_have_text("Invalid token.")
@@ -117,15 +117,15 @@ async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
         await expect(tab.get_by_role("dialog")).to_be_hidden()
         await say(tab, "in")
         await expect(tab.locator(".body")).to_have_text("You said: in")
-        assert house.token not in str(await tab.context.cookies())
+        assert ponte.token not in str(await tab.context.cookies())
     finally:
         await tab.goto("about:blank")
-        await house.close()
+        await ponte.close()
 
 
 async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> None:
-    house = WebPonte(token="s3cret-and-long-enough")
-    await house.open()
+    ponte = WebPonte(token="s3cret-and-long-enough")
+    await ponte.open()
     came, go_on = asyncio.Event(), asyncio.Event()
 
     async def late(route: Route) -> None:
@@ -135,7 +135,7 @@ async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> Non
         await route.fulfill(response=answer)
 
     try:
-        await tab.goto(house.web.address)
+        await tab.goto(ponte.web.address)
         await expect(tab.get_by_role("dialog")).to_be_visible()
         await tab.route("**/quick-commands", late, times=1)
         asked = "import('/page/server.js').then(server => server.request('/quick-commands'))"
@@ -149,13 +149,13 @@ async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> Non
         await expect(tab.get_by_role("dialog")).to_be_hidden()
     finally:
         await tab.goto("about:blank")
-        await house.close()
+        await ponte.close()
 
 
-async def test_right_to_left_text_is_unharmed(house: WebPonte, page: Page) -> None:
+async def test_right_to_left_text_is_unharmed(ponte: WebPonte, page: Page) -> None:
     await say(page, "مرحبا بالعالم")
     await expect(page.locator(".said .words")).to_have_css("direction", "rtl")
-    house.script = lambda turn: asyncio.sleep(0, Answer("שלום עולם"))
+    ponte.script = lambda turn: asyncio.sleep(0, Answer("שלום עולם"))
     await say(page, "again")
     await expect(page.locator(".body p").last).to_have_css("direction", "rtl")
     await expect(page.locator("body")).to_have_css("direction", "ltr")

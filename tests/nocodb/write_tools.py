@@ -1,4 +1,4 @@
-"""A desk where a model's calls become drafts, and drafts are done as `core.changes.apply` does."""
+"""Drafts from tool calls, applied as `core.changes.apply` does."""
 
 from __future__ import annotations
 

@@ -61,13 +61,13 @@ class Drawer:
 
     name = "drawer"
 
-    def __init__(self, house: DiscordPonte, name: str, data: bytes) -> None:
-        self._house, self._name, self._data = house, name, data
+    def __init__(self, ponte: DiscordPonte, name: str, data: bytes) -> None:
+        self._ponte, self._name, self._data = ponte, name, data
 
     async def tools(self) -> Sequence[Tool]:
         async def draw(ctx: ToolContext) -> Outcome:
             """Draw a plot."""
-            files = self._house.engine.records.files
+            files = self._ponte.engine.records.files
             kept = await files.put(
                 ctx.turn, self._name, "image/png", self._data, ctx.asker, ctx.thread.id
             )

@@ -109,8 +109,8 @@ class BotHome:
         made = replace(
             made, profile=profile or made.profile, quick=quick or made.quick, approval=approval
         )
-        async with self.play(made) as stage:
-            yield stage
+        async with self.play(made) as running_bot:
+            yield running_bot
 
     @asynccontextmanager
     async def play(self, made: Choices) -> AsyncIterator[RunningBot]:

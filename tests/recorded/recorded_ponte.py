@@ -155,7 +155,7 @@ class RecordedPonte:
 
 
 @asynccontextmanager
-async def house(home: Path) -> AsyncIterator[RecordedPonte]:
+async def open_recorded_ponte(home: Path) -> AsyncIterator[RecordedPonte]:
     with sdk_addresses():
         async with (
             office(home) as team, FakeSlack() as slack, FakeDiscord() as discord,
@@ -164,37 +164,37 @@ async def house(home: Path) -> AsyncIterator[RecordedPonte]:
             yield RecordedPonte(team, slack, discord, stackspot, page)
 
 
-def record_state(house: RecordedPonte, at: float) -> Json:
+def record_state(ponte: RecordedPonte, at: float) -> Json:
     """All of it but the model's side, at this moment; nothing moves meanwhile."""
     found: Json = {
-        "at": at, "home": home_of(house.team.home), "origins": house.origins,
-        "slack": _slack(house.slack), "discord": _discord(house.discord),
-        "nocodb": _nocodb(house.team),
-        "stackspot": [asdict(each) for each in house.stackspot.executions.values()],
-        "cookies": dict(house.page.cookies),
+        "at": at, "home": home_of(ponte.team.home), "origins": ponte.origins,
+        "slack": _slack(ponte.slack), "discord": _discord(ponte.discord),
+        "nocodb": _nocodb(ponte.team),
+        "stackspot": [asdict(each) for each in ponte.stackspot.executions.values()],
+        "cookies": dict(ponte.page.cookies),
     }  # fmt: skip
     copied: Json = json.loads(json.dumps(found))
     return copied
 
 
-def put(record: Json, house: RecordedPonte) -> None:
+def put(record: Json, ponte: RecordedPonte) -> None:
     """The same again, where these doubles listen; the home is written before Ponte opens it."""
     text = json.dumps(record)
-    for name, origin in house.origins.items():
+    for name, origin in ponte.origins.items():
         was = record["origins"][name]
         text = text.replace(was.partition("//")[2], origin.partition("//")[2])
     record = json.loads(text)
-    put_home(record["home"], house.team.home)
-    _put_slack(record["slack"], house.slack)
-    _put_discord(record["discord"], house.discord)
-    _put_nocodb(record["nocodb"], house.team)
-    _put_openai(record["openai"], house.team)
+    put_home(record["home"], ponte.team.home)
+    _put_slack(record["slack"], ponte.slack)
+    _put_discord(record["discord"], ponte.discord)
+    _put_nocodb(record["nocodb"], ponte.team)
+    _put_openai(record["openai"], ponte.team)
     for row in record["stackspot"]:
         run = row.pop("run")
         looks = tuple(Look(**look) for look in run["looks"])
         made = Execution(**row, run=Run(looks, run["result"]))
-        house.stackspot.executions[made.id] = made
-    house.page.cookies.update(record["cookies"])
+        ponte.stackspot.executions[made.id] = made
+    ponte.page.cookies.update(record["cookies"])
 
 
 def home_of(home: Path) -> Json:

@@ -71,7 +71,7 @@ def unix_socket(path: Path) -> socket.socket:
     return listener
 
 
-TOKEN = "the-token-of-a-house-in-tests"
+TOKEN = "the-token-of-a-ponte-in-tests"
 
 
 class WebPonte:
