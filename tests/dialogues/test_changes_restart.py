@@ -79,7 +79,8 @@ async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: BotH
         assert [step.state for step in steps] == ["done", "waiting", "waiting"]
     assert table.applied == [("create", 1)]
     async with bot(theatre, table) as stage:
-        assert "New rows: 1, 2, 3." in (await stage.wait_for_answer(receipt)).text
+        done = f"Approved by Ana. Done. To undo it, type `undo {card.id}`."
+        assert (await stage.wait_for_answer(receipt)).text == done
     assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]
 
 

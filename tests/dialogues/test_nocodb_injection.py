@@ -86,7 +86,8 @@ async def test_what_a_row_says_changes_nothing(theatre: BotHome, level: Level) -
         assert (one.rows, one.nocodb.write_calls) == (before, [])
         (card,) = answer.cards
         assert (card.state, card.title) == ("open", "Delete 30 rows in Customers")
-        assert card.text.startswith("Requested by Ana. Rows: 1, 2, 3")
+        assert card.text.startswith("Requested by Ana. Showing the first 10. ")
+        assert [row["id"] for row in card.rows] == [str(id) for id in range(1, 11)]
         assert [row["before"]["Name"] for row in card.rows] == [
             f"Customer {n:02d}" for n in range(1, 6)
         ]

@@ -39,7 +39,7 @@ ASKED = Answer("Shall I?", parts=("Shall I?",), cards=(CARD,))
 async def test_a_card_shows_what_would_change_and_asks(tmp_path: Path) -> None:
     async with answered_workplace(tmp_path, ASKED) as (_, _, post):
         assert "Shall I?" in post.visible_text
-        assert "paid: `no` → paid: `" in post.visible_text
+        assert "paid: no → <\u2060@U1>`yes`" in post.visible_text, "it mentions nobody"
         assert list(post.buttons) == ["Approve", "Deny"]
 
 

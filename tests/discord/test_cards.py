@@ -99,7 +99,7 @@ async def test_a_card_shows_what_would_change(house: DiscordPonte, ana: DiscordP
     message = await post_cards(house, ana, OPEN)
     (embed,) = message["embeds"]
     assert embed["title"] == "Change 2 customers"
-    assert "• Id: 4, city: ~~Porto~~ → Lisboa" in embed["description"]
+    assert "**4**\ncity: ~~Porto~~ → Lisboa" in embed["description"]
     assert "@everyone" not in embed["description"]
     assert "\\*" in embed["description"], "a value is no markup"
     assert embed["footer"]["text"] == "abcde2 · open"
