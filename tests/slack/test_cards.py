@@ -17,6 +17,7 @@ from adapters.slack.render import (
     parts,
     replace_card,
 )
+from adapters.slack.row_blocks import without_tables
 from core.domain.messages import Card
 from tests.fakes.slack.blocks import check_message
 from tests.fakes.slack.records import block_text
@@ -47,7 +48,9 @@ def test_slack_takes_every_card(
 def test_slack_takes_as_many_as_there_are_beside_any_text(shown: list[Card], text: str) -> None:
     for part in (text, (text or "漢字 <b>& ") * (20_000 // (len(text) or 9))):
         for piece in parts(part, LinkRules())[-1:] or ("",):
-            check_message(content(piece, LinkRules(), shown)["blocks"] or [], "chat.postMessage")
+            body = content(piece, LinkRules(), shown)["blocks"] or []
+            check_message(body, "chat.postMessage")
+            check_message(without_tables(body), "chat.postMessage")
 
 
 def test_the_longest_answer_with_cards_fits_one_post() -> None:

@@ -167,6 +167,26 @@ async def test_cards_say_what_to_type(house: WebPonte) -> None:
     ]
 
 
+async def test_three_rows_are_a_table(house: WebPonte) -> None:
+    names = ("Ann", "Bo\x1b", "Cléo")
+    rows = tuple({"before": {"Name": name, "Age": 3, "Due": None},
+                  "after": {"Name": name, "Age": 4, "Due": "2026-11-18"}}
+                 for name in names)  # fmt: skip
+    card = Card("abc234", "change", "Update 3 rows", "Done.", rows, state="done")
+
+    async def script(turn: Turn) -> Answer:
+        return Answer("Look.", cards=(card,))
+
+    house.script = script
+    _, out = await run_piped(house, "rename\n")
+    assert out.splitlines()[3:7] == [
+        "    Name  Age    Due",
+        "    Ann   3 → 4  – → Nov 18, 2026",
+        "    Bo    3 → 4  – → Nov 18, 2026",
+        "    Cléo  3 → 4  – → Nov 18, 2026",
+    ]
+
+
 async def test_an_answer_cannot_drive_the_terminal(house: WebPonte) -> None:
     async def script(turn: Turn) -> Answer:
         await turn.show("\x1b[2Jgone\x1b]0;title\x07")

@@ -64,7 +64,7 @@ def check_message(blocks: list[Json], method: str) -> None:
     if not TAKES_TABLES and any(block["type"] == "table" for block in blocks):
         raise SlackErrorResponse("invalid_blocks")
     if sum(block["type"] == "table" for block in blocks) > 1:
-        raise SlackErrorResponse("only_one_table_allowed")
+        raise SlackErrorResponse("invalid_attachments")
     markdown = sum(size(block["text"]) for block in blocks if block["type"] == "markdown")
     if markdown > MARKDOWN or weight(blocks) > MESSAGE:
         raise SlackErrorResponse(TOO_LONG.get(method, "msg_blocks_too_long"))
