@@ -278,7 +278,8 @@ def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     lines = [_make_safe(card.text)] if card.text else []
     # A cut code block would show the rest of the card as code.
     left = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
-    lines += _card_rows(read_rows(card.rows[:DISCORD_CARD_ROWS]), left)
+    rows = _card_rows(read_rows(card.rows[:DISCORD_CARD_ROWS]), left)
+    lines += ["", *rows, ""] if lines and rows else rows  # blank lines set the rows off
     if len(card.rows) > DISCORD_CARD_ROWS:
         more = len(card.rows) - DISCORD_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
@@ -288,7 +289,7 @@ def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         lines.append(say("Expires {when}.", when=when))
     made = discord.Embed(
         title=_make_safe(card.title)[:MAX_EMBED_TITLE_CHARACTERS],
-        description="\n".join(lines)[:most],
+        description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
     return made.set_footer(text=f"{card.id} · {say(card.state)}")

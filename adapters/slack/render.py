@@ -634,9 +634,9 @@ def _weight_in_any_form(blocks: Sequence[Json]) -> int:
 
 
 def _note(card: Card) -> str:
-    """Return the note under a card: its outcome, or its id and the end of its validity."""
+    """Return the note under a card: its id, and its state or the end of its validity."""
     if card.state != "open":
-        return cut(escape_text(say(card.state)), _NOTE)
+        return cut(f"`{card.id}` · {escape_text(say(card.state))}", _NOTE)
     if card.expires_at is None:
         return f"`{card.id}`"
     # Slack shows the time in the reader's time zone

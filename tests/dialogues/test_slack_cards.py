@@ -111,7 +111,7 @@ def with_rows(*counts: int) -> Answer:
 
 def kinds(post: Post) -> list[str]:
     """The blocks that hold rows."""
-    return [block["type"] for block in post.blocks if block["type"] in ("table", "rich_text")]
+    return [block["type"] for block in post.blocks if block.get("block_id", "").endswith(":rows")]
 
 
 def check_inert(post: Post) -> None:
