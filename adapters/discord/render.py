@@ -65,6 +65,8 @@ MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS, MAX_EMBEDS_CHARACT
 )
 DISCORD_CARD_ROWS = 10
 """Changed rows that a card shows. The others are counted."""
+_AFTER_ROWS = 120
+"""Characters of a card kept for the lines after its rows: the rows not shown, and the expiry."""
 DISCORD_CELL_CHARACTERS = 200
 """Characters of one cell on a card. A longer value is cut."""
 
@@ -272,8 +274,12 @@ def embeds(cards: Sequence[Card]) -> list[discord.Embed]:
 def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """Return a card as an embed of at most `room` characters. The caller divides the limit of a
     message between its cards."""
+    most = min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
     lines = [_make_safe(card.text)] if card.text else []
-    lines += _card_rows(read_rows(card.rows[:DISCORD_CARD_ROWS]))
+    # A cut code block would show the rest of the card as code.
+    left = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
+    rows = _card_rows(read_rows(card.rows[:DISCORD_CARD_ROWS]), left)
+    lines += ["", *rows, ""] if lines and rows else rows  # blank lines set the rows off
     if len(card.rows) > DISCORD_CARD_ROWS:
         more = len(card.rows) - DISCORD_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
@@ -281,10 +287,9 @@ def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         # Discord shows the moment in the reader's own language and time zone.
         when = f"<t:{int(card.expires_at)}:R>"
         lines.append(say("Expires {when}.", when=when))
-    most = min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
     made = discord.Embed(
         title=_make_safe(card.title)[:MAX_EMBED_TITLE_CHARACTERS],
-        description="\n".join(lines)[:most],
+        description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
     return made.set_footer(text=f"{card.id} · {say(card.state)}")
@@ -527,9 +532,10 @@ def _card_of(embed: discord.Embed) -> str:
     return (embed.footer.text or "").split(" ")[0]
 
 
-def _card_rows(rows: Sequence[CardRow]) -> list[str]:
-    """Return the lines about a card's rows: a narrow table, or each row's name and its changes.
-    The values are other people's data, so Markdown in them is escaped."""
+def _card_rows(rows: Sequence[CardRow], room: int) -> list[str]:
+    """Return the lines about a card's rows: a narrow table of at most `room` characters, or each
+    row's name and its changes. The values are other people's data, so Markdown in them is
+    escaped."""
     table = tabulate(rows)
     if table is not None:
         cells = tuple(
@@ -537,12 +543,12 @@ def _card_rows(rows: Sequence[CardRow]) -> list[str]:
             for name, changes in table.rows
         )
         drawn = TextTable(tuple(map(_plain_cell, table.header)), cells)
-        if drawn.is_narrow:
-            return [drawn.code_block()]
+        if drawn.is_narrow and len(block := drawn.code_block()) <= room:
+            return [block]
     lines = []
     for row in rows:
         lines += [f"**{_safe_cell(row.name)}**"] if row.name else []
-        lines.append(" · ".join(map(_field_change, row.changes)))
+        lines += [" · ".join(map(_field_change, row.changes))] if row.changes else []
     return lines
 
 
@@ -556,7 +562,7 @@ def _field_change(change: FieldChange) -> str:
 
 def _plain_cell(text: str) -> str:
     """Return a value for a table in a code block, where Markdown has no effect."""
-    return defang_for_discord(to_one_line(text, DISCORD_CELL_CHARACTERS))
+    return defang_for_discord(to_one_line(text, DISCORD_CELL_CHARACTERS)).replace("`", "'")
 
 
 def _make_safe(words: str) -> str:

@@ -65,7 +65,9 @@ SHAPE_REFUSED = frozenset({
     "invalid_blocks_format",  # chat.postMessage, .postEphemeral, .update, .startStream
     "invalid_chunks",  # chat.startStream, .appendStream, .stopStream
     "block_mismatch",  # chat.update
-    "only_one_table_allowed",  # chat.postMessage, .update
+    # More than one table in a message, counting those of Markdown: "invalid_attachments error with
+    # an only_one_table_allowed message" (docs.slack.dev/reference/block-kit/blocks/table-block)
+    "invalid_attachments", "only_one_table_allowed",
 })  # fmt: skip
 """Errors for blocks that Slack rejects. The same text may be accepted without these blocks."""
 
@@ -86,6 +88,7 @@ OF_THE_MESSAGE = frozenset({
     "channel_not_found",  # all of these methods
     "invalid_thread_ts",  # assistant.threads.setStatus
     "thread_ts_required", "thread_ts_not_allowed",  # agents.sessions.setStatus
+    "invalid_attachments", "only_one_table_allowed",  # see SHAPE_REFUSED
 })  # fmt: skip
 """Errors that concern one message or channel. They do not count as refusals of a feature."""
 
@@ -186,7 +189,8 @@ _FORMS = frozenset({
 bodies")."""
 
 Feature = Literal["streams", "status", "sessions", "reactions", "tables"]
-"""An optional feature of Slack: streamed messages, the status line, agent sessions, reactions."""
+"""An optional feature of Slack: streamed messages, the status line, agent sessions, reactions,
+table blocks."""
 
 WAITING_REACTION = "hourglass_flowing_sand"
 """The emoji reaction that marks a message waiting for its turn."""

@@ -323,6 +323,8 @@ class SlackPosts:
                 continue
             try:
                 await send(variant)
+                if has_table(variant["blocks"]):
+                    self._workspace.flags.note_success("tables")
                 self._workspace.part = min(most, limit)
                 return rest
             except SlackRefused as error:
@@ -379,30 +381,36 @@ def key_of(post: Json) -> str:
     return str(metadata.get("event_payload", {}).get("key", ""))
 
 
-async def card_in_place(api: SlackApi, channel: str, ts: str, thread: str, card: Card) -> bool:
+async def card_in_place(
+    workspace: Workspace, channel: str, ts: str, thread: str, card: Card
+) -> bool:
     """Replace a decided card in the post `ts` (in `thread`, "" at the top level). Return False if
     the card is not in that post.
 
     Raises the errors of `SlackApi.call`. Repeating it has no further effect.
     """
-    post = await _post_at(api, channel, ts, thread)
+    post = await _post_at(workspace.api, channel, ts, thread)
     if post is None:
         return False
     blocks = render.replace_card(post.get("blocks") or [], card)
     if blocks is None:
         return False
+    if not workspace.flags.is_on("tables"):
+        blocks = without_tables(blocks)
     text = str(post.get("text") or render.card_text(card))
     plain = without_tables(blocks)
     variants = [(blocks, MESSAGE_TEXT_BYTES), (blocks, SHORT_TEXT_BYTES)]
     variants += [(plain, SHORT_TEXT_BYTES)] if plain != blocks else []
     for shown, limit in variants:
         try:
-            await api.call("chat.update", channel=channel, ts=ts, blocks=shown,
-                           text=cut(text, limit))  # fmt: skip
+            await workspace.api.call("chat.update", channel=channel, ts=ts, blocks=shown,
+                                     text=cut(text, limit))  # fmt: skip
             return True
         except SlackRefused as refused:
             if refused.error not in MESSAGE_TOO_LONG | SHAPE_REFUSED:
                 raise
+            if refused.error in SHAPE_REFUSED and has_table(shown) and limit != SHORT_TEXT_BYTES:
+                workspace.flags.note_refusal("tables", refused.error)
     return False  # the caller then posts the outcome as a message
 
 

@@ -11,7 +11,13 @@ from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 
-from adapters.slack.row_blocks import build_rows_block, with_one_table
+from adapters.slack.mentions import neutral
+from adapters.slack.row_blocks import (
+    MAX_ROW_CELL_CHARACTERS,
+    build_rows_block,
+    with_one_table,
+    without_tables,
+)
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, read_rows
 from core.chat.card_redraw import LABELS
 from core.domain.messages import Address, Card, CardAction, Person
@@ -68,9 +74,6 @@ use."""
 _SCHEMES = ("http", "https", "mailto")
 """The URL schemes that a link may have."""
 
-_JOINER = "\u2060"  # word joiner: invisible, allows no line break; it disables control sequences
-_CONTROL = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[A-Z]|#[A-Z])", re.I)
-_AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.I)
 _LINK = re.compile(
     r"(?P<image>!?)\[(?P<label>[^\[\]\n]*)\]"
     r"\((?P<url>[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?P<title>\s+\"[^\"\n]*\")?\)"
@@ -107,6 +110,9 @@ _ROOM, _LEAST = 2 * SECTION_BYTES + 800, 850
 _NOTE, _FEW = 200, 60
 """The maximum bytes of the note under a decided card, and the minimum bytes of its text and its
 rows."""
+_SHORT_ROWS = ((1, 30, None), (1, 30, 5), (1, 20, 2), (1, 12, 1))
+"""Ever smaller forms of a card's first row: number of rows, maximum characters of a value, and
+number of fields (None for all)."""
 _HIDDEN = "…and {count} more. Type `changes` to list them."
 _STYLES: Mapping[CardAction, str] = {"approve": "primary", "deny": "danger"}
 
@@ -183,12 +189,6 @@ def markdown(text: str, links: LinkRules) -> str:
                            for start, end, code in _pieces(text)))  # fmt: skip
 
 
-def neutral(text: str) -> str:
-    """Return the text with Slack's control sequences disabled, so that it notifies no person, group
-    or channel."""
-    return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
-
-
 def settled_length(text: str) -> int:
     """Return the length of the part of a growing text that later text cannot change: whole words
     and whole links."""
@@ -227,7 +227,7 @@ def escape_text(text: str) -> str:
     """Escape text for mrkdwn and plain text, where `&`, `<` and `>` have a meaning. Mentions of
     everybody are disabled too."""
     literal = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _AT_ALL.sub("@" + _JOINER, literal)
+    return neutral(literal)
 
 
 def mentioned_ids(text: str) -> frozenset[str]:
@@ -314,7 +314,7 @@ def card_blocks(card: Card, room: int = _ROOM) -> list[Json]:
 
     Each `block_id` begins with the card's id, so that the card can be found and replaced. Content
     that does not fit is cut: rows first, down to half of the bytes for text and rows; at least one
-    row is shown.
+    row is shown. The blocks fit with their table and with lines in its place.
     """
     under: list[Json] = []
     if note := _note(card):
@@ -326,7 +326,7 @@ def card_blocks(card: Card, room: int = _ROOM) -> list[Json]:
     left = room - weight([*under, _card_section(card, "text", "")])
     rows, hidden = _rows(card, max(_FEW, left // 2, left - len(words.encode())))
     words += f"\n{hidden}" if hidden else ""
-    text = cut(words, max(_FEW, min(SECTION_BYTES, left - weight(rows))))
+    text = cut(words, max(_FEW, min(SECTION_BYTES, left - _weight_in_any_form(rows))))
     return [_card_section(card, "text", text), *rows, *under]
 
 
@@ -337,7 +337,7 @@ def all_blocks(shown: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Json
     person.
     """
     most = min(_CARDS, max(1, room // _LEAST))
-    level = _level([weight(card_blocks(card)) for card in shown[:most]], room)
+    level = _level([_weight_in_any_form(card_blocks(card)) for card in shown[:most]], room)
     told = with_one_table([b for card in shown[:most] for b in card_blocks(card, level)])
     if len(shown) > most:
         hidden = say(_HIDDEN, count=len(shown) - most)
@@ -612,19 +612,31 @@ def _card_words(card: Card) -> str:
 
 def _rows(card: Card, room: int) -> tuple[list[Json], str]:
     """Return the block with as many of the card's rows as fit into `room` bytes, and a note with
-    the number of the others ("" if there are none). The first row is always shown."""
+    the number of the others ("" if there are none). The first row is always shown, if necessary
+    with shorter values and fewer fields."""
     rows = read_rows(card.rows)
-    for shown in range(min(len(rows), MAX_CHANGE_ROWS_SHOWN), 0, -1):
-        block = build_rows_block(rows[:shown]) | {"block_id": f"{_CARD_BLOCK}{card.id}:rows"}
-        if shown == 1 or weight([block]) <= room:
-            return [block], f"… +{len(rows) - shown}" if shown < len(rows) else ""
-    return [], ""
+    if not rows:
+        return [], ""
+    most = min(len(rows), MAX_CHANGE_ROWS_SHOWN)
+    forms = [(shown, MAX_ROW_CELL_CHARACTERS, None) for shown in range(most, 0, -1)]
+    for shown, characters, fields in [*forms, *_SHORT_ROWS]:
+        block = build_rows_block(rows[:shown], characters, fields)
+        block |= {"block_id": f"{_CARD_BLOCK}{card.id}:rows"}
+        if _weight_in_any_form([block]) <= room:
+            break
+    return [block], f"… +{len(rows) - shown}" if shown < len(rows) else ""
+
+
+def _weight_in_any_form(blocks: Sequence[Json]) -> int:
+    """Return the bytes of these blocks with their table or without it, whichever is more. Slack
+    may refuse the table later, and then lines take its place."""
+    return max(weight(blocks), weight(without_tables(blocks)))
 
 
 def _note(card: Card) -> str:
-    """Return the note under a card: its outcome, or its id and the end of its validity."""
+    """Return the note under a card: its id, and its state or the end of its validity."""
     if card.state != "open":
-        return cut(escape_text(card.state), _NOTE)
+        return cut(f"`{card.id}` · {escape_text(say(card.state))}", _NOTE)
     if card.expires_at is None:
         return f"`{card.id}`"
     # Slack shows the time in the reader's time zone

@@ -1,8 +1,8 @@
 """Builds the block with a card's rows: a table, or lines of rich text with each row's name.
 
-The texts of both blocks are shown as they are. They contain no markup, so that a value cannot
-mention anybody or become a link (docs.slack.dev/reference/block-kit/blocks/rich-text-block and
-table-block).
+Slack shows the texts of both blocks as they are, without reading markup in them
+(docs.slack.dev/reference/block-kit/blocks/rich-text-block and table-block). Addresses and mentions
+in values are disabled all the same: the blocks may be quoted where markup is read.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapters.slack.mentions import neutral
 from core.changes.card_rows import NO_VALUE, CardRow, CardTable, FieldChange, tabulate
 from core.text.markdown import defang
 from core.text.text import to_one_line
@@ -23,10 +24,16 @@ TABLE_BLOCK = "table"
 _BOLD, _STRUCK = {"bold": True}, {"strike": True}
 
 
-def build_rows_block(rows: Sequence[CardRow]) -> Json:
-    """Return the block with these rows, without its `block_id`."""
-    table = tabulate(rows)
-    return _table_block(table) if table else _lines_block(rows)
+def build_rows_block(
+    rows: Sequence[CardRow], characters: int = MAX_ROW_CELL_CHARACTERS, fields: int | None = None
+) -> Json:
+    """Return the block with these rows, without its `block_id`.
+
+    - `characters`: the maximum characters of a value.
+    - `fields`: the number of changed fields shown of each row; None for all.
+    """
+    table = tabulate(rows) if fields is None else None
+    return _table_block(table, characters) if table else _lines_block(rows, characters, fields)
 
 
 def has_table(blocks: Sequence[Json]) -> bool:
@@ -49,22 +56,26 @@ def with_one_table(blocks: Sequence[Json]) -> list[Json]:
     return [*blocks[: first + 1], *without_tables(blocks[first + 1 :])]
 
 
-def _lines_block(rows: Sequence[CardRow]) -> Json:
-    elements: list[Json] = []
+def _lines_block(rows: Sequence[CardRow], characters: int, fields: int | None) -> Json:
+    lines: list[tuple[list[Json], list[list[Json]]]] = []
     for row in rows:
-        if row.name:
-            elements += [_text(row.name, _BOLD), _raw("\n")]
-        for number, change in enumerate(row.changes):
-            elements += [_raw(" · ")] if number else []
-            elements += [_raw(f"{_clean(change.field)}: "), *_values(change)]
-        elements.append(_raw("\n"))
-    return _rich_text(elements[:-1])
+        values = [
+            [_raw(f"{_clean(change.field, characters)}: "), *_values(change, characters)]
+            for change in row.changes[:fields]
+        ]
+        if hidden := len(row.changes) - len(values):
+            values.append([_raw(f"… +{hidden}")])
+        lines.append(([_text(row.name, _BOLD, characters)] if row.name else [], values))
+    return _rich_text(_join_lines(lines))
 
 
-def _table_block(table: CardTable) -> Json:
-    header = [_rich_text([_text(title, _BOLD)]) for title in table.header]
+def _table_block(table: CardTable, characters: int) -> Json:
+    header = [_rich_text([_text(title, _BOLD, characters)]) for title in table.header]
     rows = [
-        [_rich_text([_text(name, {})]), *(_rich_text(_values(cell)) for cell in cells)]
+        [
+            _rich_text([_text(name, {}, characters)]),
+            *(_rich_text(_values(cell, characters)) for cell in cells),
+        ]
         for name, cells in table.rows
     ]
     return {"type": TABLE_BLOCK, "rows": [header, *rows],
@@ -73,25 +84,41 @@ def _table_block(table: CardTable) -> Json:
 
 def _table_as_lines(block: Json) -> Json:
     header, *rows = block["rows"]
-    titles = ["".join(each["text"] for each in _elements(cell)) for cell in header]
+    titles = ["".join(str(each.get("text", "")) for each in _elements(cell)) for cell in header]
+    lines = [
+        (
+            [each | {"style": _BOLD} for each in _elements(name)],
+            [
+                [_raw(f"{title}: "), *_elements(cell)]
+                for title, cell in zip(titles[1:], cells, strict=True)
+            ],
+        )
+        for name, *cells in rows
+    ]
+    return _rich_text(_join_lines(lines)) | {"block_id": block["block_id"]}
+
+
+def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]]]]) -> list[Json]:
+    """Return the elements of all rows: each row's name on one line, its values on the next."""
     elements: list[Json] = []
-    for name, *cells in rows:
-        elements += [each | {"style": _BOLD} for each in _elements(name)] + [_raw("\n")]
-        for number, (title, cell) in enumerate(zip(titles[1:], cells, strict=True)):
-            elements += [_raw(" · ")] if number else []
-            elements += [_raw(f"{title}: "), *_elements(cell)]
-        elements.append(_raw("\n"))
-    return _rich_text(elements[:-1]) | {"block_id": block["block_id"]}
+    for name, values in rows:
+        elements += [_raw("\n")] if elements else []
+        elements += name
+        elements += [_raw("\n")] if name and values else []
+        for number, value in enumerate(values):
+            elements += [_raw(" · "), *value] if number else value
+    return elements
 
 
-def _values(change: FieldChange | None) -> list[Json]:
+def _values(change: FieldChange | None, characters: int) -> list[Json]:
     """Return the old value crossed out and the new one; only one if the row has only one."""
     if change is None:
         return [_raw(NO_VALUE)]
     if change.before is None or change.after is None:
-        return [_text(change.value or NO_VALUE, {})]
+        return [_text(change.value or NO_VALUE, {}, characters)]
     struck = {} if change.before == NO_VALUE else _STRUCK
-    return [_text(change.before, struck), _raw(" → "), _text(change.after, {})]
+    before, after = (_text(change.before, struck, characters), _text(change.after, {}, characters))
+    return [before, _raw(" → "), after]
 
 
 def _elements(cell: Mapping[str, Any]) -> list[Json]:
@@ -103,13 +130,14 @@ def _rich_text(elements: list[Json]) -> Json:
     return {"type": "rich_text", "elements": [section]}
 
 
-def _text(value: str, style: Mapping[str, bool]) -> Json:
-    return _raw(_clean(value) or NO_VALUE) | ({"style": dict(style)} if style else {})
+def _text(value: str, style: Mapping[str, bool], characters: int) -> Json:
+    text = _raw(_clean(value, characters) or NO_VALUE)
+    return text | ({"style": dict(style)} if style else {})
 
 
 def _raw(text: str) -> Json:
     return {"type": "text", "text": text}
 
 
-def _clean(value: str) -> str:
-    return defang(to_one_line(value, MAX_ROW_CELL_CHARACTERS))
+def _clean(value: str, characters: int) -> str:
+    return neutral(defang(to_one_line(value, characters)))

@@ -351,7 +351,7 @@ class SlackSurface:
         """Replace the decided cards in the post that holds them. Return False if they are not
         there."""
         place = self._channel, self._source.ts, self._thread
-        done = [await card_in_place(self._api, *place, c) for c in answer.cards]
+        done = [await card_in_place(self._workspace, *place, c) for c in answer.cards]
         return any(done)
 
     async def _through_hook(self, refused: SlackRefused, part: AnswerPart) -> str:

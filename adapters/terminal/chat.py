@@ -34,7 +34,7 @@ from core.runtime.retry import retry, wait_after_each
 from core.text.commonmark import parser
 from core.text.i18n import LANGUAGE, format_moment, format_size, say
 from core.text.markdown import defang_for_terminal, ended_blocks_length, is_too_complex
-from core.text.text import clean_text, fence_after_line, safe_file_name
+from core.text.text import clean_text, fence_after_line, safe_file_name, to_one_line
 
 STOP_TIMEOUT_SECONDS = 1.0
 """How long the request that stops a turn may take before the terminal gives up."""
@@ -374,13 +374,14 @@ class Screen:
 
 def _row_lines(rows: Sequence[CardRow]) -> list[str]:
     """Return a line for each row: its name, then what changes."""
-    return [": ".join(filter(None, [row.name, row.text])) for row in rows]
+    return [_one_line(": ".join(filter(None, [row.name, row.text]))) for row in rows]
 
 
 def _table_lines(table: CardTable) -> list[str]:
     """Return the lines of a table, with columns of equal width."""
-    lines = [table.header] + [
-        (name, *(cell.value if cell else "" for cell in cells)) for name, cells in table.rows
+    lines = [tuple(map(_one_line, table.header))] + [
+        (_one_line(name), *(_one_line(cell.value) if cell else "" for cell in cells))
+        for name, cells in table.rows
     ]
     widths = [max(cell_len(line[n]) for line in lines) for n in range(len(table.header))]
     padded = (
@@ -388,6 +389,11 @@ def _table_lines(table: CardTable) -> list[str]:
         for line in lines
     )
     return ["  ".join(cells).rstrip() for cells in padded]
+
+
+def _one_line(text: str) -> str:
+    """Return text without control characters and line breaks, which would shift the columns."""
+    return to_one_line(text)
 
 
 def render_markdown(text: str) -> str:

@@ -595,7 +595,7 @@ def text_with_links(answer: Answer, taken: AcceptedTurn) -> str:
 def card_text(card: Card, page: str) -> str:
     """Return a card as text: what would be done, and the page on which a person decides."""
     rows = [
-        "- " + ": ".join(filter(None, [row.name and f"**{row.name}**", row.text]))
+        "- " + to_one_line(": ".join(filter(None, [row.name and f"**{row.name}**", row.text])))
         for row in read_rows(card.rows)
     ]
     head = f"**{to_one_line(card.title)}** ({say(card.state)})"

@@ -24,11 +24,13 @@ async def test_nothing_is_changed_before_a_person_approves(bot_home: BotHome) ->
     async with bot(bot_home, table) as running_bot:
         card = await propose(running_bot, "table_create", rows=[ADA])
         assert (card.title, card.kind) == ("Create a row in People", "proposal")
-        assert card.rows == ({"before": None, "after": ADA},)
+        (row,) = card.rows
+        assert (row["name"], row["before"], row["after"]) == ("Ada", None, ADA)
+        assert row["changes"] == [{"field": "Status", "before": None, "after": "Lead"}]
         assert card.actions == ("approve", "deny")
         assert table.rows == {}
         done = await running_bot.ask(f"approve {card.id}")
-        assert summary(done).startswith("done: Approved by Ana. Done. New rows: 1.")
+        assert summary(done).startswith("done: Approved by Ana. Done.")
         assert f"`undo {card.id}`" in done.text
         assert table.rows == {"1": ADA}
 
@@ -36,8 +38,7 @@ async def test_nothing_is_changed_before_a_person_approves(bot_home: BotHome) ->
 async def test_the_answer_is_the_card_and_not_the_models_words(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable()) as running_bot:
         answer = await running_bot.ask('call table_create {"rows": [{"Name": "Ada"}]}')
-        assert "Waiting for approval" in answer.text
-        assert answer.cards[0].id in answer.text
+        assert answer.text == "I've prepared this change for approval."
         assert len(running_bot.recorder.posts) == 1
         assert f"⟦{answer.cards[0].id} open approve/deny⟧" in running_bot.recorder.posts[0].text
 

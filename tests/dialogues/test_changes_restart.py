@@ -79,7 +79,8 @@ async def test_sigterm_ends_the_call_under_way_and_begins_no_other(bot_home: Bot
         assert [step.state for step in steps] == ["done", "waiting", "waiting"]
     assert table.applied == [("create", 1)]
     async with bot(bot_home, table) as running_bot:
-        assert "New rows: 1, 2, 3." in (await running_bot.wait_for_answer(receipt)).text
+        done = f"Approved by Ana. Done. To undo it, type `undo {card.id}`."
+        assert (await running_bot.wait_for_answer(receipt)).text == done
     assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]
 
 

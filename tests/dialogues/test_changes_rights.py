@@ -208,6 +208,10 @@ async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
         assert (typed.text, typed.cards) == (clicked.text, ())
         assert await running_bot.ask_message(click) == clicked, "the same event again"
         undone = await running_bot.ask_message(on_slack(f"undo {card.id}", "k4", clicked=True))
-        new, old = undone.cards
-        assert (new.title, new.state) == (f"Undo {card.id}: Delete a row in People", "done")
+        (old,) = undone.cards
         assert (old.id, old.state, old.actions) == (card.id, "undone", ())
+        undo = await running_bot.engine.changes.ledger.get(
+            (await running_bot.engine.changes.ledger.get(card.id)).undone_by
+        )
+        assert undone.text == f"Undone (`{undo.id}`).", "one sentence; the card says the rest"
+        assert (undo.state, undo.draft.kind, undo.proposal.undoes) == ("done", "delete", card.id)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
+from core.changes.card_rows import read_rows
 from core.domain.messages import Answer
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import bot
@@ -16,25 +18,36 @@ EXPECTED = {
     "en": (
         "Ask me anything. You can also type one of these commands:\n- `help`: show this help",
         "Connections:", "Create a row in People", "Requested by Ana.",
-        "Approved by Ana. Done. New rows: 1.", "Usage today:\n- you: 1 message, ",
-        "Request zzzzz2 not found.", "Deleted this conversation (6 messages).",
+        "Approved by Ana. Done. To undo it, type `undo ", "Usage today:\n- you: 1 message, ",
+        "Request zzzzz2 not found.", "Deleted this conversation (7 messages).",
     ),
     "pt-BR": (
         "Pergunte o que quiser. Você também pode digitar um destes comandos (em inglês também "
         "funcionam):\n- `ajuda`: mostrar esta ajuda",
         "Conexões:", "Criar uma linha em People", "Solicitação de Ana.",
-        "Aprovada por Ana. Concluída. Linhas novas: 1.", "Uso de hoje:\n- você: 1 mensagem, ",
-        "Não encontrei a solicitação zzzzz2.", "Conversa excluída (6 mensagens).",
+        "Aprovada por Ana. Concluída. Para desfazer, digite `desfazer ",
+        "Uso de hoje:\n- você: 1 mensagem, ",
+        "Não encontrei a solicitação zzzzz2.", "Conversa excluída (7 mensagens).",
     ),
     "fr": (
         "Demandez-moi ce que vous voulez. Vous pouvez aussi taper une de ces commandes (l’anglais "
         "fonctionne aussi)\u00a0:\n- `aide`\u00a0: afficher cette aide",
         "Connexions\u00a0:", "Créer une ligne dans People", "Demande faite par Ana.",
-        "Approuvée par Ana. Effectuée. Nouvelles lignes\u00a0: 1.",
+        "Approuvée par Ana. Effectuée. Pour l’annuler, tapez `annuler ",
         "Utilisation du jour\u00a0:\n- vous\u00a0: 1 message, ",
-        "Demande zzzzz2 introuvable.", "Conversation supprimée (6 messages).",
+        "Demande zzzzz2 introuvable.", "Conversation supprimée (7 messages).",
     ),
 }  # fmt: skip
+UNDO = {
+    "en": ("undo", r"Undone \(`\w{6}`\)\."),
+    "pt-BR": ("desfazer", r"Desfeita \(`\w{6}`\)\."),
+    "fr": ("annuler", r"Annulée \(`\w{6}`\)\."),
+}
+CHANGED = {
+    "en": "Value: – → Nov 18, 2026 · Status: Lead → Won",
+    "pt-BR": "Value: – → 18 de nov. de 2026 · Status: Lead → Won",
+    "fr": "Value: – → 18 nov. 2026 · Status: Lead → Won",
+}
 COMMANDS = {
     "en": ("help", "status", "usage", "approve", "forget yes"),
     "pt-BR": ("ajuda", "estado", "uso", "aprovar", "esquecer sim"),
@@ -62,6 +75,8 @@ async def test_a_conversation_in_each_language(bot_home: BotHome, locale: str) -
         assert (card.title, card.text.startswith(asked)) == (title, True)
         assert (await ask_in_language(running_bot, f"{approve} {card.id}")).text.startswith(done)
         assert (await ask_in_language(running_bot, usage)).text.startswith(used)
+        undone = await ask_in_language(running_bot, f"{UNDO[locale][0]} {card.id}")
+        assert re.fullmatch(UNDO[locale][1], undone.text), "one sentence"
         assert (await ask_in_language(running_bot, f"{approve} zzzzz2")).text == missing
         assert (await ask_in_language(running_bot, forget)).text.startswith(forgotten)
         again = await running_bot.ask_message(
@@ -70,3 +85,19 @@ async def test_a_conversation_in_each_language(bot_home: BotHome, locale: str) -
         assert again.text.startswith("Deleted this conversation (1 message)."), (
             "the first one deleted the rest"
         )
+
+
+@pytest.mark.parametrize("locale", CHANGED)
+async def test_a_card_has_dates_in_the_language_of_its_reader(
+    theatre: BotHome, locale: str
+) -> None:
+    table = MemoryTable({"1": {"Name": "Ada", "Status": "Lead", "Value": None}})
+    after = '{"Name": "Ada", "Status": "Won", "Value": "2026-11-18"}'
+    call = f'call table_update {{"rows": {{"1": {after}}}}}'
+    async with bot(theatre, table) as stage:
+        asked = replace(make_message(call, "k1"), locale=locale)
+        (card,) = (await stage.ask_message(asked)).cards
+        (row,) = read_rows(card.rows)
+        assert (row.name, sorted(row.text.split(" · "))) == (
+            "Ada", sorted(CHANGED[locale].split(" · ")),
+        )  # fmt: skip

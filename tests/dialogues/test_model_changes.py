@@ -37,7 +37,7 @@ async def test_the_model_reads_the_decision_in_its_next_turn(
             heard = last_heard(fake)
             assert f"Proposed as {card.id}: nothing is changed yet." in heard
             assert f"A note from Ponte itself, not from a person. Proposal {card.id}" in heard
-            assert "Approved by Ana. Done. New rows: 1." in heard
+            assert "Approved by Ana. Done. Row ids: 1." in heard
         assert not [error for kind, error in fake.emitted if kind == "error" and error["code"]]
     assert table.rows == {"1": {"Name": "Ada"}}
 

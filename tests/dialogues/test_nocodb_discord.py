@@ -113,8 +113,8 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
     async with server(tmp_path) as here:
         orders = here.team.rows("Orders")
         card = await here.asks(PAID, has_embeds)
-        assert words(card).startswith("Change a row in Orders\nRequested by Ana. Rows: 12.")
-        assert "Paid: ~~false~~ → true" in words(card)
+        assert words(card).startswith("Change a row in Orders\nRequested by Ana. Who can decide: ")
+        assert "\n**Order 12**\nPaid: ~~No~~ → Yes\n" in words(card)
         assert "Expires <t:" in words(card)
         assert "Someone else requested" in await here.refused_click(here.bo, card)
         assert orders[12]["Paid"] is False
@@ -142,7 +142,8 @@ async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
         card = await here.asks(ATTACHED, has_embeds, ("new.csv", CSV))
         assert "Bruno,Lead" in here.team.model_input()
         assert words(card).startswith("Create 3 rows in Customers\n")
-        await here.decides(here.ana, card, "Approve", "New rows: 31, 32, 33.")
+        await here.decides(here.ana, card, "Approve", "Approved by Ana. Done.")
+        assert {31, 32, 33} <= here.team.rows("Customers").keys()
         answer = await here.asks(EVERYTHING, lambda message: message["attachments"])
         source = "Source: Readings: 1,200 of 1,200 rows, "
         assert answer["content"].startswith(f"{EXPORTED}\n\n{source}")

@@ -105,8 +105,8 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
     async with channel(tmp_path) as here:
         orders = here.team.rows("Orders")
         card = await here.asks(PAID)
-        assert "*Change a row in Orders*\nRequested by Alice. Rows: 12." in card.visible_text
-        assert "Id: `12`, Title: `Order 12`, Paid: `false` → " in card.visible_text
+        assert "*Change a row in Orders*\nRequested by Alice. " in card.visible_text
+        assert "\nOrder 12\nPaid: No → Yes\n" in card.visible_text
         assert "can be decided until <!date^" in card.visible_text
         assert "Someone else requested" in await here.refused_click(here.bob, card)
         assert orders[12]["Paid"] is False
@@ -137,7 +137,8 @@ async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
         card = await here.asks(ATTACHED, ("new.csv", "text/csv", CSV))
         assert "Bruno,Lead" in here.team.model_input()
         assert "*Create 3 rows in Customers*" in card.visible_text
-        await here.decides(here.alice, card, "Approve", "New rows: 31, 32, 33.")
+        await here.decides(here.alice, card, "Approve", "Approved by Alice. Done.")
+        assert {31, 32, 33} <= here.team.rows("Customers").keys()
         answer = await here.asks(EVERYTHING)
         assert answer.visible_text.startswith(
             f"{EXPORTED}\n\nSource: Readings: 1,200 of 1,200 rows, "

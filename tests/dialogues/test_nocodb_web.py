@@ -85,10 +85,13 @@ async def test_a_change_waits_for_a_click_and_can_be_taken_back(tmp_path: Path) 
     async with page(tmp_path) as here:
         orders = here.team.rows("Orders")
         card = await here.card(PAID)
-        row = {"Id": "12", "Title": "Order 12", "Paid": False}
+        row = {"Title": "Order 12", "Paid": False}
         assert card["title"] == "Change a row in Orders"
-        assert card["rows"] == [{"before": row, "after": {**row, "Paid": True}}]
-        assert "Rows: 12." in card["text"]
+        assert card["rows"] == [
+            {"id": "12", "name": "Order 12", "name_field": "Title",
+             "before": row, "after": {**row, "Paid": True},
+             "changes": [{"field": "Paid", "before": "No", "after": "Yes"}]}
+        ]  # fmt: skip
         assert orders[12]["Paid"] is False
         first = await here.clicks("approve", card["id"])
         assert (first["state"], orders[12]["Paid"]) == ("done", True)
@@ -119,7 +122,9 @@ async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
         card = await here.card(ATTACHED, ("new.csv", CSV))
         assert "Bruno,Lead" in here.team.model_input()
         assert [row["after"]["Name"] for row in card["rows"]] == ["Ada", "Bruno", "Carla"]
-        assert "New rows: 31, 32, 33." in (await here.clicks("approve", card["id"]))["text"]
+        assert [row["name"] for row in card["rows"]] == ["Ada", "Bruno", "Carla"]
+        assert "Done." in (await here.clicks("approve", card["id"]))["text"]
+        assert {31, 32, 33} <= here.team.rows("Customers").keys()
         answer = await here.asks(EVERYTHING)
         source = "Source: Readings: 1,200 of 1,200 rows, "
         assert answer["response"].startswith(f"{EXPORTED}\n\n{source}")

@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from core.domain.messages import Answer, Card
-from tests.fakes.slack import Post
+from tests.fakes.slack import Post, blocks
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
 
@@ -39,7 +41,7 @@ ASKED = Answer("Shall I?", parts=("Shall I?",), cards=(CARD,))
 async def test_a_card_shows_what_would_change_and_asks(tmp_path: Path) -> None:
     async with answered_workplace(tmp_path, ASKED) as (_, _, post):
         assert "Shall I?" in post.visible_text
-        assert "paid: `no` → paid: `" in post.visible_text
+        assert "paid: no → <\u2060@U1>`yes`" in post.visible_text, "it mentions nobody"
         assert list(post.buttons) == ["Approve", "Deny"]
 
 
@@ -86,3 +88,81 @@ async def test_a_click_on_something_that_is_not_ours_is_acknowledged_and_does_no
         other = {"actions": [{"type": "button", "action_id": "link", "block_id": "b"}]}
         await w.slack.click(w.bob, post, "Approve", lies=other).acked.wait()
         assert len(inbox.messages) == before
+
+
+EVIL = "<!channel> @everyone <@U1> *bold* <https://evil.example|here> evil.example"
+ROWS = tuple(
+    {"id": str(n), "name": f"Invoice {n}", "name_field": "Number", "before": {}, "after": {},
+     "changes": [{"field": "Status", "before": "Overdue", "after": "Paid"},
+                 {"field": "Note", "before": "–", "after": EVIL}]}
+    for n in range(3)
+)  # fmt: skip
+SAFE = (
+    "<\u2060!channel> @\u2060everyone <\u2060@U1> *bold* "
+    "https[:]//evil[.]example|here evil[.]example"
+)
+
+
+def with_rows(*counts: int) -> Answer:
+    cards = tuple(replace(CARD, id=f"abc23{at}", rows=ROWS[:count])
+                  for at, count in enumerate(counts, 2))  # fmt: skip
+    return Answer("Shall I?", parts=("Shall I?",), cards=cards)
+
+
+def kinds(post: Post) -> list[str]:
+    """The blocks that hold rows."""
+    return [block["type"] for block in post.blocks if block.get("block_id", "").endswith(":rows")]
+
+
+def check_inert(post: Post) -> None:
+    assert SAFE in post.visible_text
+    assert post.links == []
+
+
+async def test_three_rows_are_a_table_and_two_are_lines(tmp_path: Path) -> None:
+    async with answered_workplace(tmp_path, with_rows(3)) as (_, _, post):
+        assert kinds(post) == ["table"]
+        assert "Number | Status | Note\nInvoice 0 | Overdue → Paid | – → " in post.visible_text
+        check_inert(post)
+    async with answered_workplace(tmp_path, with_rows(2)) as (_, _, post):
+        assert kinds(post) == ["rich_text"]
+        assert "\nInvoice 0\nStatus: Overdue → Paid · Note: – → " in post.visible_text
+        check_inert(post)
+
+
+async def test_one_message_has_one_table(tmp_path: Path) -> None:
+    async with answered_workplace(tmp_path, with_rows(3, 3, 1)) as (w, inbox, post):
+        assert kinds(post) == ["table", "rich_text", "rich_text"]
+        assert "\nInvoice 0\nStatus: Overdue → Paid · Note: – → " in post.visible_text
+        check_inert(post)
+        value = next(b["elements"][0]["value"] for b in post.blocks if b["type"] == "actions")
+        await w.slack.click(w.bob, post, "Approve").acked.wait()
+        decided = replace(with_rows(3).cards[0], id=value, state="done", actions=())
+        reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
+        await reply.finish(Answer("Done.", parts=("Done.",), cards=(decided,)))
+        assert kinds(post) == ["table", "rich_text", "rich_text"], "still one after the decision"
+        assert len([block for block in post.blocks if block["type"] == "actions"]) == 2
+
+
+async def test_a_workspace_without_tables_gets_lines_and_is_not_asked_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "TAKES_TABLES", False)
+    async with answered_workplace(tmp_path, with_rows(3)) as (w, inbox, post):
+        calls, tried = w.slack.api.calls, []
+        for _ in range(4):
+            assert kinds(post) == ["rich_text"]
+            assert "\nInvoice 0\nStatus: Overdue → Paid · Note: – → " in post.visible_text
+            assert list(post.buttons) == ["Approve", "Deny"]
+            before = calls["chat.postMessage"]
+            said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay again")
+            await w.slack.wait_for_answer(said)
+            answered = calls["chat.postMessage"]
+            reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
+            await reply.finish(with_rows(3))
+            tried.append(calls["chat.postMessage"] - answered)
+            assert answered == before + 1
+            post = w.slack.workspace.by_bot(w.general.id)[-1]
+        assert tried == [2, 2, 1, 1], "after three refusals no table is tried"
+        assert "tables: invalid_blocks" in (await w.bot.slack.health()).words
+        check_inert(post)

@@ -116,7 +116,9 @@ async def test_the_model_runs_what_reads_and_asks_for_the_rest(bot: Bot) -> None
         assert plain.text == "You said: explain: a bridge"
         card = (await running_bot.ask(asks("translate-all", {"to": "pt"}))).cards[0]
         assert (card.title, card.rows) == (
-            "Run Translate everything", ({"before": None, "after": {"to": "pt"}},),
+            "Run Translate everything",
+            ({"id": "", "name": "", "name_field": "", "before": None, "after": {"to": "pt"},
+              "changes": [{"field": "to", "before": None, "after": "pt"}]},),
         )  # fmt: skip
         assert card.text == "Requested by Ana. Quick commands can't be undone."
         assert len(bot.stackspot.executions) == 1

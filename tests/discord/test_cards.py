@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from adapters.discord.posts import Renderer
+from adapters.discord.render import embed
 from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox, Reply
@@ -99,11 +101,48 @@ async def test_a_card_shows_what_would_change(ponte: DiscordPonte, ana: DiscordP
     message = await post_cards(ponte, ana, OPEN)
     (embed,) = message["embeds"]
     assert embed["title"] == "Change 2 customers"
-    assert "• Id: 4, city: ~~Porto~~ → Lisboa" in embed["description"]
+    assert "**4**\ncity: ~~Porto~~ → Lisboa" in embed["description"]
     assert "@everyone" not in embed["description"]
     assert "\\*" in embed["description"], "a value is no markup"
     assert embed["footer"]["text"] == "abcde2 · open"
     assert labels(message) == [["Approve", "Deny"]]
+
+
+NAMED = tuple(
+    {"id": str(n), "name": f"No. {n}", "name_field": "Number", "before": {}, "after": {},
+     "changes": [{"field": "Status", "before": "Late", "after": "Paid"}]}
+    for n in range(3)
+)  # fmt: skip
+
+
+def described(rows: tuple[dict[str, Any], ...]) -> str:
+    return str(embed(replace(OPEN, rows=rows)).description)
+
+
+def test_three_narrow_rows_are_a_table_on_discord() -> None:
+    assert "```\nNumber  Status\n──────  ───────────\nNo. 0   Late → Paid\n" in described(NAMED)
+    assert "**No. 0**\nStatus: ~~Late~~ → Paid\n**No. 1**\n" in described(NAMED[:2])
+
+
+def test_rows_that_are_wide_for_a_phone_are_lines() -> None:
+    change = {"field": "Note", "before": "–", "after": "wide " * 20}
+    text = described(tuple({**row, "changes": [change]} for row in NAMED))
+    assert "```" not in text
+    assert "**No. 2**\nNote: – → wide wide" in text
+
+
+def test_a_table_that_does_not_fit_into_the_embed_is_lines() -> None:
+    """A table that is cut would leave its code block open."""
+    text = str(embed(replace(OPEN, rows=NAMED, text="x" * 430), 900).description)
+    assert "```" not in text
+    assert "**No. 0**" in text
+
+
+def test_values_in_a_table_are_inert() -> None:
+    change = {"field": "Note", "before": "–", "after": "``` @everyone"}
+    text = described(tuple({**row, "changes": [change]} for row in NAMED))
+    assert text.count("```") == 2
+    assert "@everyone" not in text.replace("``` @", "```@") or text.index("@") < text.rindex("```")
 
 
 async def test_a_long_value_is_cut_to_200_characters(

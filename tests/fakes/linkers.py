@@ -88,7 +88,9 @@ def slack_post(text: str, blocks: Sequence[Mapping[str, Any]]) -> list[str]:
 def _words(value: Any) -> Iterator[str]:
     """Every text in a block but a button's."""
     if isinstance(value, Mapping):
-        if value.get("type") in ("mrkdwn", "plain_text") and isinstance(value.get("text"), str):
+        if value.get("type") in ("mrkdwn", "plain_text", "text") and isinstance(
+            value.get("text"), str
+        ):
             yield value["text"]
             return
         for name, each in value.items():

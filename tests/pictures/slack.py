@@ -162,6 +162,14 @@ def _block(block: Json, filled: Mapping[str, str]) -> str:
             return f'<p class="section">{_text(block["text"])}</p>'
         case "header":
             return f"<h2>{_text(block['text'])}</h2>"
+        case "rich_text":
+            return f'<p class="section">{_rich_text(block)}</p>'
+        case "table":
+            rows = (
+                f"<tr>{''.join(f'<td>{_rich_text(cell)}</td>' for cell in row)}</tr>"
+                for row in block["rows"]
+            )
+            return f'<table class="rows">{"".join(rows)}</table>'
         case "context":
             told = " ".join(_text(element) for element in block["elements"])
             return f'<p class="context">{told}</p>'
@@ -177,6 +185,20 @@ def _text(text: Json) -> str:
     if text["type"] == "mrkdwn":
         return _mrkdwn(text["text"])  # Slack's `&`, `<`, `>` stand escaped in it
     return html.escape(html.unescape(text["text"]))
+
+
+def _rich_text(block: Json) -> str:
+    """Sections of plain text in styles; another element is refused."""
+    drawn = ""
+    for section in block["elements"]:
+        for element in section["elements"]:
+            assert (section["type"], element["type"]) == ("rich_text_section", "text")
+            words = html.escape(element["text"]).replace("\n", "<br>")
+            for style in element.get("style", ()):
+                tag = {"bold": "b", "strike": "s"}[style]
+                words = f"<{tag}>{words}</{tag}>"
+            drawn += words
+    return drawn
 
 
 def _mrkdwn(escaped: str) -> str:

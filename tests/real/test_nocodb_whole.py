@@ -122,7 +122,8 @@ async def test_the_operators_file(tmp_path: Path, real_nocodb: Seeded) -> None:
         assert "Table 'orders' not found." in (await here.says("show orders"))["response"]
         row = '{"table": "Customers", "rows": [{"Name": "Ada"}]}'
         (card,) = (await here.says(f"/nocodb nocodb_create {row}"))["cards"]
-        assert (card["state"], "New rows: 31." in card["text"]) == ("done", True)
+        assert (card["state"], card["rows"][0]["name"]) == ("done", "Ada")
+        assert card["text"].endswith(" Done.")
     file.write_text('[tables.Ordres]\naccess = "hidden"\n')
     code, told = await doctor(given)
     assert code == 1

@@ -130,7 +130,7 @@ async def test_an_approved_one_row_write_reads_the_description_once(crm: Team) -
 async def test_a_second_approval_says_what_the_first_did(crm: Team) -> None:
     card = await crm.proposes("create", table="Customers", rows=[{"Name": "Once"}])
     first, second = await crm.approves(card), await crm.approves(card)
-    assert "New rows: 31." in first
+    assert " Done." in first
     assert first == second
     assert sum(row["Name"] == "Once" for row in crm.rows("Customers").values()) == 1
 
@@ -180,8 +180,7 @@ async def test_a_delete_with_42_links_is_undone(crm: Team) -> None:
     card = await crm.does("delete", table="Customers", ids=[1, 2])
     assert crm.orders_of("1") == set()
     told = await crm.undoes(card)
-    assert "New rows: 31, 32." in told
-    assert "NocoDB set new values for Id, CreatedAt, UpdatedAt." in told
+    assert told.startswith("Undone (`"), "one sentence"
     assert crm.orders_of("31") == linked
     restored = crm.rows("Customers")["31"]
     assert (restored["Name"], restored["Contract"][0]["size"]) == ("Customer 01", 23)
@@ -258,7 +257,6 @@ async def test_an_undo_gives_back_what_a_changed_table_still_takes(crm: Team) ->
     assert (row["Name"], row["Email"]) == ("Customer 03", "c03@example.com")
     assert "Done." in await crm.undoes(created)
     told = await crm.undoes(deleted)
-    assert "New rows: 31, 32." in told
     assert "the table shows other values for Notes: 32." in told
     rows = crm.rows("Customers")
     assert (rows["31"]["Name"], rows["32"]["Name"]) == ("Customer 01", "Customer 07")

@@ -147,7 +147,7 @@ async def test_a_person_sees_the_answer_grow(ponte: WebPonte) -> None:
 async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
     card = Card(
         "abc234", "proposal", "Update 1 row", "In Customers", actions=("approve", "deny"),
-        rows=({"before": {"Name": "Ann", "Age": 3}, "after": {"Name": "Bob", "Age": 3}},),
+        rows=({"before": {"Name": "Ann", "Age": 3}, "after": {"Name": "Ann", "Age": 4}},),
         expires_at=datetime.fromisoformat("2026-11-21 14:05").timestamp(),
     )  # fmt: skip
 
@@ -160,11 +160,30 @@ async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
         "Shall I?",
         "  # Update 1 row (open)",
         "    In Customers",
-        "    Age: 3",
-        "    Name: Ann → Bob",
+        "    Ann: Age: 3 → 4",
         "    Expires Nov 21, 2026, 2:05\u202fPM.",
         "    Type: approve abc234 · deny abc234",
         "  [plot.png, 5 kB] it could not be saved",
+    ]
+
+
+async def test_three_rows_are_a_table(ponte: WebPonte) -> None:
+    names = ("Ann", "Bo\x1b", "Cléo")
+    rows = tuple({"before": {"Name": name, "Age": 3, "Due": None},
+                  "after": {"Name": name, "Age": 4, "Due": "2026-11-18"}}
+                 for name in names)  # fmt: skip
+    card = Card("abc234", "change", "Update 3 rows", "Done.", rows, state="done")
+
+    async def script(turn: Turn) -> Answer:
+        return Answer("Look.", cards=(card,))
+
+    ponte.script = script
+    _, out = await run_piped(ponte, "rename\n")
+    assert out.splitlines()[3:7] == [
+        "    Name  Age    Due",
+        "    Ann   3 → 4  – → Nov 18, 2026",
+        "    Bo    3 → 4  – → Nov 18, 2026",
+        "    Cléo  3 → 4  – → Nov 18, 2026",
     ]
 
 

@@ -133,7 +133,9 @@ async def test_a_write_is_proposed_approved_verified_and_undone(hall: Hall) -> N
         assert hall.shelf.rows == {}
         (id,) = re.findall(r"⟦(\w{6}) open", "".join(hall.board.visible_texts))
         await hall.ana_asks(f"approve {id}")
-        await hall.until(lambda: any("New rows: 1" in text for text in hall.board.visible_texts))
+        await hall.until(
+            lambda: any("Approved by Ana. Done." in text for text in hall.board.visible_texts)
+        )
         assert hall.shelf.rows == {"1": {"Name": "Hammer"}}
         await hall.ana_asks(f"undo {id}")
         await hall.until(lambda: not hall.shelf.rows)

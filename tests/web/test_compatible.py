@@ -488,7 +488,7 @@ async def test_cards_and_files_come_as_text_with_their_address(
     page = f"{ponte.web.address}/#{said.address.channel}/{said.turn}"
     assert got.output_text == (
         "One change waits.\n\n**Change a row in Leads** (open)\n\nIn Leads.\n"
-        "- Name: Ada\n- Status: Lead → Won\n\n"
+        "- **Ada**: Status: Lead → Won\n\n"
         f"Decide on the page: {page}\n\nreport.csv: {ponte.web.address}/files/f1"
     )
 

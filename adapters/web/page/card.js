@@ -82,7 +82,8 @@ function row({ name, changes }) {
   const fields = changes.flatMap((change, number) =>
     [number ? " · " : "", `${change.field}: `, ...values(change)]);
   return make("div", { class: "row", dir: "auto" },
-    ...(name ? [make("strong", { dir: "auto", text: name })] : []), make("p", { dir: "auto" }, ...fields));
+    ...(name ? [make("strong", { dir: "auto", text: name })] : []),
+    ...(fields.length ? [make("p", { dir: "auto" }, ...fields)] : []));
 }
 
 /** The old value crossed out and the new one, or the only value. */

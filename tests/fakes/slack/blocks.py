@@ -38,6 +38,8 @@ OPTIONS, OPTION, OPTION_VALUE, INITIAL = 100, 75, 150, 3000
 block-elements/plain-text-input-element."""
 TABLE_ROWS, TABLE_CELLS = 100, 20
 """reference/block-kit/blocks/table-block; a message has one table at most."""
+TAKES_TABLES = True
+"""False: a workspace that does not know the table block."""
 _MESSAGE_BLOCKS = {"markdown", "section", "context", "divider", "actions", "header",
                    "context_actions", "rich_text", "table"}  # fmt: skip
 _VIEW_BLOCKS = {"section", "context", "divider", "actions", "header", "input"}
@@ -59,8 +61,10 @@ def check_message(blocks: list[Json], method: str) -> None:
     if len(blocks) > BLOCKS and method in TOO_MANY:
         raise SlackErrorResponse("msg_blocks_too_many")
     _check(blocks, _MESSAGE_BLOCKS, BLOCKS, "invalid_blocks")
+    if not TAKES_TABLES and any(block["type"] == "table" for block in blocks):
+        raise SlackErrorResponse("invalid_blocks")
     if sum(block["type"] == "table" for block in blocks) > 1:
-        raise SlackErrorResponse("only_one_table_allowed")
+        raise SlackErrorResponse("invalid_attachments")
     markdown = sum(size(block["text"]) for block in blocks if block["type"] == "markdown")
     if markdown > MARKDOWN or weight(blocks) > MESSAGE:
         raise SlackErrorResponse(TOO_LONG.get(method, "msg_blocks_too_long"))

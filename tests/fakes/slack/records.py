@@ -161,6 +161,10 @@ def block_text(block: Json) -> str:
             return "".join(
                 str(part.get("text", "")) for each in block["elements"] for part in each["elements"]
             )
+        case "table":
+            return "\n".join(" | ".join(map(block_text, row)) for row in block["rows"])
+        case "raw_text":
+            return str(block["text"])
         case _:
             return ""
 

@@ -184,6 +184,14 @@ OBSERVED: dict[str, tuple[str, str]] = {
     "invalid_auth": ("", "the example answers on the methods' pages, as on chat.startStream's"),
     "internal_error": ("", "github.com/slackapi/python-slack-sdk/issues/1403, node-slack-sdk/1305"),
     "invalid_arguments": ("", "github.com/NousResearch/hermes-agent/pull/113698"),
+    "invalid_attachments": (
+        "chat.postMessage chat.startStream chat.stopStream",
+        "docs.slack.dev/reference/block-kit/blocks/table-block",
+    ),
+    "only_one_table_allowed": (
+        "chat.postMessage chat.update",
+        "docs.slack.dev/reference/block-kit/blocks/table-block",
+    ),
     "msg_too_long": (
         "chat.postMessage chat.startStream chat.appendStream chat.stopStream",
         "github.com/seratch/ChatGPT-in-Slack/issues/102 (posts), CopilotKit/CopilotKit/pull/6064 "

@@ -39,9 +39,9 @@ async def script(turn: Turn) -> Answer:
     if asked.isdigit():
         return Answer(f"Here they are:\n\n{table(int(asked))}")
     cells = dict(zip(HEADS, CELLS, strict=True))
-    rows = [{"before": cells, "after": {**cells, "City": "Porto"}}] * 2
+    rows = [{"before": cells, "after": {**cells, "City": "Porto"}}] * 3
     return Answer("Please look.", cards=(
-        Card("abc234", "proposal", "Update 2 rows", "In Customers.", tuple(rows), ("approve",)),
+        Card("abc234", "proposal", "Update 3 rows", "In Customers.", tuple(rows), ("approve",)),
     ))  # fmt: skip
 
 
