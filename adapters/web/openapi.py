@@ -18,7 +18,13 @@ from adapters.web.authentication import ASSETS_PREFIX, HEALTH_PATHS, OPEN_PATHS
 from adapters.web.chat import CardDecision
 from adapters.web.compatible import CompletionRequest, ResponseRequest
 from adapters.web.http_io import COMPATIBLE_PREFIX, JsonChatRequest
-from adapters.web.page_routes import ConversationMarks, ForgetRequest, LoginRequest, OperatorRequest
+from adapters.web.page_routes import (
+    ConversationMarks,
+    ForgetRequest,
+    LoginRequest,
+    OperatorRequest,
+    OwnerNameRequest,
+)
 
 API_VERSION = "1"
 """The version of the description. Names in it change only with a line in CHANGELOG.md."""
@@ -282,88 +288,101 @@ _HTML = {"html": "1: the rendered, cleaned HTML next to each text"}
 _CONVERSATION = {
     "X-Ponte-Conversation": "a conversation of yours to say it in, by its name; without it and "
     "without previous_response_id the request is one of its own, gone after a day",
-    "Idempotency-Key": "a repeat with the same key gets the first turn and its answer",
+    "Idempotency-Key": "a repeated request with the same key returns the first turn and its answer",
 }
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("GET", "/"): Operation("The page", "text/html"),
+    ("GET", "/"): Operation("Return the page", "text/html"),
     ("GET", "/page/words.json"): Operation(
-        "The page's sentences", PageWords, query={"locale": "en, pt-BR or fr"}
+        "Return the page's sentences", PageWords, query={"locale": "en, pt-BR or fr"}
     ),
-    ("GET", "/page/{name}"): Operation("A file of the page", "application/octet-stream",
+    ("GET", "/page/{name}"): Operation("Return a file of the page", "application/octet-stream",
                                        refuses=(404,)),
-    ("GET", "/welcome"): Operation("What can be asked here", Welcome),
-    ("POST", "/login"): Operation("Sign a browser in", StatusAnswer, LoginRequest,
+    ("GET", "/welcome"): Operation(
+        "Return suggestions, tables and commands for a new conversation", Welcome
+    ),
+    ("POST", "/login"): Operation("Sign in a browser", StatusAnswer, LoginRequest,
                                    refuses=(413, 429)),
-    ("POST", "/logout"): Operation("Sign a browser out", StatusAnswer),
-    ("GET", "/me"): Operation("Who asks", Me),
-    ("GET", "/healthz"): Operation("Whether the process lives", StatusAnswer),
-    ("GET", "/readyz"): Operation("Whether all that is configured is well", Readiness,
+    ("POST", "/logout"): Operation("Sign out a browser", StatusAnswer),
+    ("GET", "/me"): Operation("Return who is signed in", Me),
+    ("PATCH", "/me"): Operation("Change the owner's name", StatusAnswer, OwnerNameRequest,
+                                refuses=(503,)),
+    ("GET", "/healthz"): Operation("Return whether the process is running", StatusAnswer),
+    ("GET", "/readyz"): Operation("Return whether Ponte is ready to answer", Readiness,
                                   refuses=(503,)),
-    ("GET", "/metrics"): Operation("Metrics, for who operates Ponte", "text/plain",
+    ("GET", "/metrics"): Operation("Return metrics (owner and admins)", "text/plain",
                                    refuses=(404,)),
-    ("GET", "/status"): Operation("What is connected, for who operates Ponte", PartList),
-    ("GET", "/usage"): Operation("What was used in the last 30 days, for who operates Ponte",
+    ("GET", "/status"): Operation("Return the state of each part (owner and admins)", PartList),
+    ("GET", "/usage"): Operation("Return the usage of the last 30 days (owner and admins)",
                                  "text/html", refuses=(404,)),
-    ("GET", "/openapi.json"): Operation("This description"),
+    ("GET", "/openapi.json"): Operation("Return this description"),
     ("POST", "/chat"): Operation(
-        "Say something, and read the answer", ChatAnswer, JsonChatRequest, files=True,
+        "Send a message and return the answer", ChatAnswer, JsonChatRequest, files=True,
         also=(EVENT_STREAM_TYPE,), query=_HTML, headers={
-            "Prefer": "respond-async: 202 with the turn's id at once, 429 for one message too many"
+            "Prefer": "respond-async: return 202 with the turn's ID at once, or 429 over the limit"
         },
         refuses=(404, 410, 413, 415, 422, 429, 503),
     ),
-    ("POST", "/cards/{id}"): Operation("Decide on a card, or undo a change", DecisionResult,
-                                       CardDecision, refuses=(404, 410, 503)),
+    ("POST", "/cards/{id}"): Operation(
+        "Approve or deny a request, or undo a change", DecisionResult, CardDecision,
+        refuses=(404, 410, 503),
+    ),
     ("POST", "/turns/{turn}/stop"): Operation("Stop a turn", StopResult, refuses=(404, 410, 503)),
     ("GET", "/quick-commands"): Operation(
-        "The quick commands that may be run there", QuickCommandList,
-        query={"conversation": "its name"}, refuses=(404,),
+        "Return the quick commands that you can run in a conversation", QuickCommandList,
+        query={"conversation": "the ID of the conversation"}, refuses=(404,),
     ),
     ("GET", "/conversations"): Operation(
-        "Your conversations, the pinned ones and then the last used first", ConversationList,
-        query={"search": "words that are said in them"},
+        "Return your conversations, pinned ones first, then by last use", ConversationList,
+        query={"search": "words to find in the messages"},
     ),
-    ("GET", "/conversations/{id}"): Operation("What was said in it", Transcript, query=_HTML,
-                                              refuses=(404,)),
-    ("PATCH", "/conversations/{id}"): Operation("Name it, pin it", StatusAnswer, ConversationMarks,
-                                                refuses=(404,)),
-    ("DELETE", "/conversations/{id}"): Operation("Forget it", StatusAnswer, refuses=(404, 503)),
-    ("GET", "/conversations/{id}/export"): Operation("All of it as Markdown", "text/markdown",
-                                                     refuses=(404,)),
+    ("GET", "/conversations/{id}"): Operation(
+        "Return the messages and cards of a conversation", Transcript, query=_HTML,
+        refuses=(404,),
+    ),
+    ("PATCH", "/conversations/{id}"): Operation("Rename or pin a conversation", StatusAnswer,
+                                                ConversationMarks, refuses=(404,)),
+    ("DELETE", "/conversations/{id}"): Operation("Delete a conversation", StatusAnswer,
+                                                 refuses=(404, 503)),
+    ("GET", "/conversations/{id}/export"): Operation("Return a conversation as Markdown",
+                                                     "text/markdown", refuses=(404,)),
     ("GET", "/conversations/{id}/events"): Operation(
-        "What happens in it, from now on or from a cursor", EVENT_STREAM_TYPE,
+        "Return the events of a conversation, from now on or after a cursor", EVENT_STREAM_TYPE,
         query={"after": "a cursor", **_HTML}, headers={"Last-Event-ID": "a cursor"},
         refuses=(404, 429, 503),
     ),
-    ("GET", "/files/{id}"): Operation("A file", "application/octet-stream", refuses=(404,)),
-    ("GET", "/v1/models"): Operation("The names that `model` takes (OpenAI's API)", ModelList),
-    ("GET", "/v1/models/{model:path}"): Operation("One of them (OpenAI's API)", ModelEntry,
+    ("GET", "/files/{id}"): Operation("Return a file", "application/octet-stream", refuses=(404,)),
+    ("GET", "/v1/models"): Operation("Return the models you can use (OpenAI's API)", ModelList),
+    ("GET", "/v1/models/{model:path}"): Operation("Return one model (OpenAI's API)", ModelEntry,
                                                   refuses=(404,)),
     ("POST", "/v1/chat/completions"): Operation(
-        "Ask, as OpenAI's Chat Completions", AnyJson, CompletionRequest, headers=_CONVERSATION,
-        also=(EVENT_STREAM_TYPE,), refuses=(404, 413, 415, 422, 429, 500, 503),
+        "Send messages as in OpenAI's Chat Completions", AnyJson, CompletionRequest,
+        headers=_CONVERSATION, also=(EVENT_STREAM_TYPE,),
+        refuses=(404, 413, 415, 422, 429, 500, 503),
     ),
     ("POST", "/v1/responses"): Operation(
-        "Ask, as OpenAI's Responses", AnyJson, ResponseRequest, headers=_CONVERSATION,
+        "Send messages as in OpenAI's Responses", AnyJson, ResponseRequest, headers=_CONVERSATION,
         also=(EVENT_STREAM_TYPE,), refuses=(404, 413, 415, 422, 429, 500, 503),
     ),
-    ("GET", "/operator/link"): Operation("The page's address with its token", Link),
-    ("GET", "/operator/threads"): Operation("Every conversation"),
-    ("GET", "/operator/threads/{conversation:path}"): Operation("One of them", refuses=(404,)),
-    ("POST", "/operator/forget"): Operation("Forget a conversation or a person",
-                                            body=ForgetRequest, refuses=(404,)),
-    ("POST", "/operator/{act:path}"): Operation("What an operator's command asks",
+    ("GET", "/operator/link"): Operation("Return the page's link with its token", Link),
+    ("GET", "/operator/threads"): Operation("Return all conversations"),
+    ("GET", "/operator/threads/{conversation:path}"): Operation("Return one conversation",
+                                                            refuses=(404,)),
+    ("POST", "/operator/forget"): Operation(
+        "Delete a conversation, or all conversations of a person", body=ForgetRequest,
+        refuses=(404,),
+    ),
+    ("POST", "/operator/{act:path}"): Operation("Run an administrative command of `ponte`",
                                                 body=OperatorRequest, refuses=(404,)),
 }  # fmt: skip
 """The routes by method and path. Those under /operator/ are served on the home's Unix socket only.
 """
 STATUS_MEANINGS = {
-    400: "the request is not understood", 401: "no token, a wrong one",
-    403: "another site's page, a name that is not ours; not yours to do",
-    404: "no such thing, or none of yours", 410: "erased, or decided too late",
-    413: "too large", 415: "a content type that is not taken", 422: "nothing was said",
-    429: "too many: turns, wrong tokens, open streams", 500: "the turn failed",
-    503: "nothing was taken: stopping, the disk or the model refuses",
+    400: "the request is not valid", 401: "the token is missing or invalid",
+    403: "you don't have permission, or the Host or Origin header is not allowed",
+    404: "not found among your data", 410: "deleted, or the request has expired",
+    413: "too large", 415: "the content type is not supported", 422: "the message is empty",
+    429: "too many turns, wrong tokens or open streams", 500: "the turn failed",
+    503: "nothing was saved: Ponte is stopping, or the disk or the model failed",
 }  # fmt: skip
 
 
@@ -376,7 +395,7 @@ def build_document(routes: Iterable[BaseRoute], extra: Iterable[str] = ()) -> Js
         paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = described
     for path in sorted(extra):
         paths[path] = {"post": _describe_signed_path(path)}
-    whose = "the owner's token, or that of a person who has a name here"
+    whose = "the owner's token, or that of a page account"
     return {
         "openapi": "3.1.0",
         "info": {"title": "Ponte", "version": API_VERSION},
@@ -457,10 +476,13 @@ def _form(body: type[BaseModel]) -> Json:
 def _describe_signed_path(path: str) -> Json:
     return {
         "operationId": re.sub(r"\W+", "_", f"post{path}"),
-        "summary": "Events of another platform, which signs them",
+        "summary": "Receive signed events of another platform",
         "security": [],
         "requestBody": {"content": {"*/*": {"schema": {}}}},
-        "responses": {"200": {"description": "taken"}, "401": {"description": "not signed"}},
+        "responses": {
+            "200": {"description": "accepted"},
+            "401": {"description": "the signature is missing or invalid"},
+        },
     }
 
 
