@@ -393,9 +393,7 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
     ]
     parts, changes = await board.health(), await board.changes(where.conversation)
     administers = (await policy.may(person, where, "administer")).allowed
-    connected = (
-        _health(parts) if administers else "\n".join(map(escape_text, describe_parts(parts)))
-    )
+    connected = _health(parts) if administers else "\n".join(describe_parts(parts))
     blocks += [
         _paragraph(say(hello)),
         _header(say("Connections")), _paragraph(connected),
