@@ -19,7 +19,7 @@ from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
 from bot.settings import Settings, load
 from core.domain.errors import HomeTaken, SettingsError
-from core.text.i18n import LANGUAGE
+from core.text.i18n import LANGUAGE, READER_IS_OWNER
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ def start(*, quiet: bool = False, faces: Faces = FACES) -> Start:
     if "ponte_locale" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ponte_locale": LANGUAGE.get()})
     LANGUAGE.set(settings.ponte_locale)
+    READER_IS_OWNER.set(True)
     set_up_logging(settings, quiet=quiet)
     if settings.env_file.why and quiet:  # `run` says it on its start screen
         sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")

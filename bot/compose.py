@@ -18,6 +18,7 @@ from bot.engine import Choices, Engine, Spending, Stores, load_parsers
 from bot.health import HealthBoard, OperatorService, summaries
 from bot.home import Home
 from bot.integrations import Faces, canonical_person, collect_rights
+from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
 from bot.quick_registry import QuickCommandRegistry
@@ -61,6 +62,7 @@ from core.rights.policy import (
     PlatformRights,
 )
 from core.store.inbox import SenderLimits
+from core.store.owner_name import SqlOwnerName
 from core.tools.tool import Toolbox
 
 Secrets = Mapping[str, SecretStr]
@@ -100,6 +102,10 @@ async def compose(
         closing.push_async_callback(http.close)
         closing.push_async_callback(client.close)
         deps = dependencies(settings, live, home, http, client, stores.peers)
+        owner_name = OwnerName(
+            settings.ponte_owner_name, SqlOwnerName(stores.database), stores.peers
+        )
+        await owner_name.load()
         people = PlatformPeople()
         platform_rights = collect_rights(settings.faces)
         policy = AccessPolicy(
@@ -165,6 +171,7 @@ async def compose(
                 code=next((each.runner for each in tools if each.runner), None),
                 appliers=[applier for each in tools for applier in each.appliers],
                 pseudonym=deps.pseudonym,
+                owner_name=lambda: owner_name.current,
             ),
         )  # fmt: skip
         board.ledger = engine.changes.find_latest
@@ -183,7 +190,7 @@ async def compose(
                 served.chats.append(chat)
                 people.add(chat)
                 engine.platforms.add(chat)
-        page = _page_ports(settings, home, engine, board, reloader, served, people)
+        page = _page_ports(settings, home, engine, board, reloader, served, people, owner_name)
         for face in settings.faces:
             if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
                 continue
@@ -330,6 +337,7 @@ def _page_ports(
     reloader: Reloader,
     served: Surfaces,
     people: PlatformPeople,
+    owner_name: OwnerName,
 ) -> PagePorts:
     """Return what the page and the home's Unix socket serve besides the chat."""
     records = engine.records
@@ -378,7 +386,7 @@ def _page_ports(
     threads = OperatorService(
         engine.records.journal, engine.commands, link, acts, engine.records.audit
     )
-    return PagePorts(routes, readiness, exposition, threads, accounts, used_by_day)
+    return PagePorts(routes, readiness, exposition, threads, accounts, used_by_day, owner_name)
 
 
 def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:

@@ -118,6 +118,8 @@ class Choices:
     """Returns the keyed hash of a name."""
     clock: Callable[[], float] = time.time
     """The clock by which proposals expire."""
+    owner_name: Callable[[], str] = str
+    """Returns the name of the owner of the page and the terminal."""
 
 
 class ClosableThreadMap(ThreadMap, Protocol):
@@ -280,7 +282,7 @@ class Engine:
             appliers=appliers, approval=choices.approval, audit=records.audit,
             on_change=self._redraw_due.set,
             clock=choices.clock, purse=records.budget, reached=records.outbox.has_reached,
-            labels=platforms.labels,
+            labels=platforms.labels, owner_name=choices.owner_name,
         )  # fmt: skip
         requests = ApprovalNotices(
             records.outbox, self.changes, records.journal, platforms.replies, platforms.messengers

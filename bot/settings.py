@@ -130,6 +130,9 @@ class _SharedSettings(SettingsPart):
     ponte_admins: frozenset[str] = setting(
         ADMINS, "who approves what needs an admin; comma-separated"
     )
+    ponte_owner_name: str = setting(
+        "", "your name, as cards and the model show it; without it, the system user's name"
+    )
     ponte_daily_turns: Annotated[DailyTurns, BeforeValidator(_parse_daily_turns)] | None = setting(
         None,
         "turns a day, per person / in all; 0 = no cap; Discord, who is not in PONTE_ALLOW: 50/1000",

@@ -20,6 +20,7 @@ from adapters.slack.row_blocks import (
 )
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, read_rows
 from core.chat.card_redraw import LABELS
+from core.conversation.parts import describe_parts
 from core.domain.messages import Address, Card, CardAction, Person
 from core.domain.records import Action, Health, QuickCommand
 from core.ports.conversations import StatusBoard
@@ -377,7 +378,7 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
     recent changes.
 
     `where` is the person's direct message with the bot. A person who may not chat sees only the
-    reason.
+    reason. Addresses and causes of failures are shown to admins only.
     """
     blocks = [_header("Ponte")]
     verdict = await policy.may(person, where, "chat")
@@ -390,10 +391,12 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
         f"{'✅' if allowed else '🚫'} {say(words)}"
         for allowed, (_, words) in zip(may, _MAY, strict=True)
     ]
-    health, changes = await board.health(), await board.changes(where.conversation)
+    parts, changes = await board.health(), await board.changes(where.conversation)
+    administers = (await policy.may(person, where, "administer")).allowed
+    connected = _health(parts) if administers else "\n".join(describe_parts(parts))
     blocks += [
         _paragraph(say(hello)),
-        _header(say("Connections")), _paragraph(_health(health)),
+        _header(say("Connections")), _paragraph(connected),
         _header(say("What you can do here")), _paragraph("\n".join(lines)),
         _header(say("Recent changes")), _paragraph(_changes(changes)),
     ]  # fmt: skip

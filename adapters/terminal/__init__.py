@@ -41,7 +41,8 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         from adapters.web.authentication import SocketAuthentication
 
         return WebAdapter(
-            auth=SocketAuthentication(), listener=deps.home.listen(), operator=page.operator,
+            auth=SocketAuthentication(page.owner_name), listener=deps.home.listen(),
+            operator=page.operator,
             inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
             time_zone=deps.shared.ponte_timezone, peers=ports.peers,

@@ -123,7 +123,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return WebAdapter(
             auth=TokenAuthentication(
                 own.ponte_web_host, token, own.ponte_web_url or "", page.people,
-                is_generated=not chosen and has_generated_form(token),
+                is_generated=not chosen and has_generated_form(token), owner_name=page.owner_name,
             ),
             listener=ListenAddress(own.ponte_web_host, own.ponte_web_port),
             extra={path: MountedHandler(handler) for path, handler in page.routes.items()},
@@ -131,7 +131,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
             time_zone=deps.shared.ponte_timezone, peers=ports.peers, policy=ports.policy,
             people=page.people,
-            usage=page.usage,
+            usage=page.usage, owner_name=page.owner_name,
         )  # fmt: skip
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:

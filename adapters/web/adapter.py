@@ -34,7 +34,7 @@ from core.domain.messages import (
 from core.domain.records import Action, ConversationSummary, Health, HistoryEntry
 from core.integrations.integration import Alone, HttpHandler, Operator, Peers, UsageReport
 from core.ports.conversations import Files, Inbox, PostJournal, Reply, StatusBoard
-from core.ports.rights import PageAccounts, Policy
+from core.ports.rights import OwnerNames, PageAccounts, Policy
 from core.rights.policy import OWNER_ID
 
 Event = MutableMapping[str, Any]
@@ -100,6 +100,7 @@ class WebAdapter:
         peers: Peers | None = None,
         policy: Policy | None = None,
         people: PageAccounts | None = None,
+        owner_name: OwnerNames | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener
@@ -112,6 +113,7 @@ class WebAdapter:
             auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             locale=locale, time_zone=time_zone, policy=policy, usage=usage,
+            owner_name=owner_name,
         )  # fmt: skip
 
     @property
@@ -575,6 +577,8 @@ class Site:
     policy: Policy | None = None
     """The access policy. Without one, every visitor may do everything."""
     usage: UsageReport | None = None
+    owner_name: OwnerNames | None = None
+    """The owner's name, which they can change; None if it cannot be changed here."""
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""

@@ -27,7 +27,7 @@ from core.domain.errors import NotStored, Refusal
 from core.domain.messages import Person
 from core.domain.records import PageAccount
 from core.integrations.settings import has_generated_form
-from core.ports.rights import PageAccounts
+from core.ports.rights import OwnerNames, PageAccounts
 from core.rights.policy import OWNER_ID
 from core.store.page_accounts import hash_token
 
@@ -81,6 +81,11 @@ class BrowserSession:
     def id(self) -> str:
         """Return the id of the session."""
         return self.visitor.session
+
+
+def owner_visitor(platform: str, owner_name: OwnerNames | None) -> Visitor:
+    """Return the owner under their current name."""
+    return Visitor(Person(platform, OWNER_ID, name=owner_name.current if owner_name else ""))
 
 
 class Authentication(Protocol):
@@ -154,6 +159,7 @@ class TokenLogin:
         platform: str = "web",
         *,
         is_generated: bool = False,
+        owner_name: OwnerNames | None = None,
     ) -> None:
         """`is_generated` says that Ponte generated the owner's token."""
         if not token:
@@ -166,7 +172,8 @@ class TokenLogin:
         self._clock = clock
         self._now = now
         self._people = people
-        self._owner = Visitor(Person(platform, OWNER_ID))
+        self._platform = platform
+        self._owner_name = owner_name
         self._tries: deque[tuple[float, str]] = deque()
 
     async def admit(self, headers: Mapping[str, str], address: str) -> Visitor:
@@ -203,6 +210,10 @@ class TokenLogin:
             self._tries.append((self._clock(), source))
             raise unread or WrongToken()
         return self._owner
+
+    @property
+    def _owner(self) -> Visitor:
+        return owner_visitor(self._platform, self._owner_name)
 
     def _find_generated(self, offered: str, accounts: Sequence[PageAccount]) -> Visitor | None:
         found = None
@@ -284,7 +295,7 @@ class TokenLogin:
     async def _find_account(self, name: str) -> PageAccount | None:
         if self._people is None:
             return None
-        return await self._people.find(Person(self._owner.person.platform, name).key)
+        return await self._people.find(Person(self._platform, name).key)
 
     def _visitor(self, account: PageAccount) -> Visitor:
         platform, _, name = account.person.partition(":")
@@ -327,13 +338,15 @@ class SocketAuthentication:
     secure = False
     origin = ""
     cookie = ""
-    _visitor = Visitor(Person("terminal", OWNER_ID))
+
+    def __init__(self, owner_name: OwnerNames | None = None) -> None:
+        self._owner_name = owner_name
 
     async def admit(self, visit: Visit) -> Visitor:
-        return self._visitor
+        return owner_visitor(self.platform, self._owner_name)
 
     async def identify(self, visit: Visit) -> Visitor:
-        return self._visitor
+        return owner_visitor(self.platform, self._owner_name)
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         return True
@@ -363,12 +376,14 @@ class TokenAuthentication:
         people: PageAccounts | None = None,
         *,
         is_generated: bool = False,
+        owner_name: OwnerNames | None = None,
     ) -> None:
         """`is_generated` says that Ponte generated the owner's token."""
         public = urlsplit(url)
         self._login = TokenLogin(
-            token, people=people, platform=self.platform, is_generated=is_generated
-        )
+            token, people=people, platform=self.platform, is_generated=is_generated,
+            owner_name=owner_name,
+        )  # fmt: skip
         self.cookie = self._login.cookie
         self.secure = public.scheme == "https"
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}

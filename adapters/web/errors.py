@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.domain.errors import BadInput, NotStored, PonteError, Refusal
+from core.domain.errors import BadInput, NotAllowed, NotStored, PonteError, Refusal
 from core.text.i18n import say
 
 STATUS_BY_CODE = {
@@ -120,7 +120,13 @@ PAGE_SENTENCES = {
     "sign_out": "Sign out",
     "used": "Usage",
     "signed_in": "Signed in as {name}",
-    "owner": "owner",
+    "my_name": "Change name",
+    "my_name_title": "Your name",
+    "my_name_why": (
+        "This name is shown on your requests and given to the model. Leave it empty to use the "
+        "name from the settings."
+    ),
+    "save": "Save",
     "token": "Token",
     "welcome": "Hi, I'm Ponte.",
     "welcome_why": (
@@ -262,6 +268,10 @@ class NoSuchModel(BadInput):
 
     code = "model_not_found"
     sentence = "Model {model!r} not found. `GET /v1/models` lists the models you can use."
+
+
+class OwnerOnly(NotAllowed):
+    sentence = "Only the owner of this Ponte can change that name."
 
 
 class UnknownPath(BadInput):

@@ -42,7 +42,7 @@ from core.domain.errors import NotFound, PonteError, TooLarge
 from core.domain.messages import Attachment, Message, Person, ReplyTo, turn_id
 from core.domain.records import HistoryEntry, Receipt
 from core.rights.policy import OWNER_ID
-from core.text.i18n import LANGUAGE, nearest_locale
+from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.text.i18n import format_size as size_of
 from core.text.text import check_json, clean_text, parse_json, safe_file_name
 
@@ -170,7 +170,9 @@ class Guard:
         visit = read_visit(scope)
         LANGUAGE.set(nearest_locale(requested_locale(visit.headers) or self._site.locale))
         try:
-            scope.setdefault("state", {})[VISITOR_KEY] = await self._site.auth.admit(visit)
+            visitor = await self._site.auth.admit(visit)
+            scope.setdefault("state", {})[VISITOR_KEY] = visitor
+            READER_IS_OWNER.set(visitor is not None and visitor.person.id == OWNER_ID)
         except PonteError as error:
             await error_response(error, visit.path)(scope, receive, safely)
             return

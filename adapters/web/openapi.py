@@ -18,7 +18,13 @@ from adapters.web.authentication import ASSETS_PREFIX, HEALTH_PATHS, OPEN_PATHS
 from adapters.web.chat import CardDecision
 from adapters.web.compatible import CompletionRequest, ResponseRequest
 from adapters.web.http_io import COMPATIBLE_PREFIX, JsonChatRequest
-from adapters.web.page_routes import ConversationMarks, ForgetRequest, LoginRequest, OperatorRequest
+from adapters.web.page_routes import (
+    ConversationMarks,
+    ForgetRequest,
+    LoginRequest,
+    OperatorRequest,
+    OwnerNameRequest,
+)
 
 API_VERSION = "1"
 """The version of the description. Names in it change only with a line in CHANGELOG.md."""
@@ -299,6 +305,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/logout"): Operation("Sign a browser out", StatusAnswer),
     ("GET", "/me"): Operation("Get the visitor's name and permissions", Me),
+    ("PATCH", "/me"): Operation(
+        "Change the owner's name", StatusAnswer, OwnerNameRequest, refuses=(503,)
+    ),
     ("GET", "/healthz"): Operation("Check that the process is running", StatusAnswer),
     ("GET", "/readyz"): Operation(
         "Check that every configured part works", Readiness, refuses=(503,)

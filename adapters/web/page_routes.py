@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from adapters.web.adapter import Json, Site
 from adapters.web.authentication import SESSION_SECONDS
-from adapters.web.errors import BadRequest, UnknownPath, translate_page
+from adapters.web.errors import BadRequest, OwnerOnly, UnknownPath, translate_page
 from adapters.web.http_io import (
     ID_PATTERN,
     EventStream,
@@ -95,6 +95,12 @@ class LoginRequest(RequestBody):
     """The body of `POST /login`."""
 
     token: str = Field(max_length=1000)
+
+
+class OwnerNameRequest(RequestBody):
+    """The body of `PATCH /me`."""
+
+    name: str = Field(max_length=1000)
 
 
 class ForgetRequest(RequestBody):
@@ -263,6 +269,7 @@ class PageRoutes:
             Route("/login", self.login, methods=["POST"]),
             Route("/logout", self.logout, methods=["POST"]),
             Route("/me", self.me, methods=["GET"]),
+            Route("/me", self.rename, methods=["PATCH"]),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -339,9 +346,19 @@ class PageRoutes:
         person = visitor_of(request).person
         owner = person.id == OWNER_ID
         operates = owner or await self._site.may(person, "administer")
+        name = (person.name or person.id) if owner else person.id
         return JSONResponse(
-            {"person": person.key, "name": person.id, "owner": owner, "operates": operates}
+            {"person": person.key, "name": name, "owner": owner, "operates": operates}
         )
+
+    async def rename(self, request: Request) -> Response:
+        """Change the owner's name. "" returns to the setting's or the system's name. Raises
+        OwnerOnly, NotStored."""
+        names = self._site.owner_name
+        if visitor_of(request).person.id != OWNER_ID or names is None:
+            raise OwnerOnly
+        await names.change((await read_json(request, OwnerNameRequest)).name)
+        return JSONResponse({"status": "renamed", "text": names.current})
 
     def _with_session(self, response: Response, session: str, age: int) -> Response:
         auth = self._site.auth

@@ -125,6 +125,8 @@ class ChangeService:
     labels: Callable[[Collection[str]], Awaitable[Mapping[str, str]]] = _no_labels
     """Returns the display names of people and groups, by `platform:ID`. Unknown ones are left
     out."""
+    owner_name: Callable[[], str] = str
+    """Returns the name of the owner of the page and the terminal; "" if it is not known."""
     purse: RunPayments | None = None
     """Reserves the cost of approved runs; None if runs cost nothing."""
 
@@ -269,7 +271,7 @@ class ChangeService:
         platform, _, id = name.partition(":")
         if not self.approval.platforms.get(platform, NO_RIGHTS).has_one_owner:
             return labels.get(name) if id else name
-        return say(_THE_OWNER) if id in ("", OWNER_ID) else id
+        return (self.owner_name() or say(_THE_OWNER)) if id in ("", OWNER_ID) else id
 
     def describe_proposals(self, shown: Sequence[Card]) -> str:
         """Return the text above the cards of new proposals."""

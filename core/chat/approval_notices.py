@@ -299,7 +299,7 @@ class ApprovalNotices:
         where = say(_ELSEWHERE if asked.address.shared else _DIRECT)
         return say(
             _COPY, id=change.id,
-            name=escape_markdown(cards.clip_line(asked.asker.name or "?")),
+            name=escape_markdown(cards.clip_line(asked.asker.name or asked.asker.id)),
             place=escape_markdown(cards.clip_line(place)) or where,
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import QuickCommandResults, check_inputs
 from core.conversation.context import Show, ToolContexts, TurnFiles
+from core.conversation.parts import describe_parts
 from core.conversation.services import TurnServices
 from core.conversation.why import Why
 from core.domain.changes import DecisionRequest
@@ -274,12 +275,16 @@ class CommandService:
 
     async def _describe_status(self, turn: Turn) -> str:
         """Return the state of each connected system, and the days after which conversations are
-        forgotten."""
-        lines = [
-            f"- **{health.name}**: {say(HEALTH_WORDS[health.state])}"
-            + (f" – {health.words}" if health.words else "")
-            for health in await self.board.health()
-        ]
+        forgotten. Only admins see addresses and causes of failures."""
+        parts, message = await self.board.health(), turn.message
+        if (await self.services.policy.may(message.author, message.address, "administer")).allowed:
+            lines = [
+                f"- **{part.name}**: {say(HEALTH_WORDS[part.state])}"
+                + (f" – {part.words}" if part.words else "")
+                for part in parts
+            ]
+        else:
+            lines = [f"- {line}" for line in describe_parts(parts)]
         if days := self.kept_days(turn.message.address):
             kept = plural(
                 "Conversations here are deleted after {count} day without activity.",
@@ -414,10 +419,11 @@ class CommandService:
             say(
                 "`{id}` {title}: requested by {name}, expires in {left}.",
                 id=change.id, title=escape_markdown(cards.build_title(change)),
-                name=escape_markdown(cards.clip_line(change.proposal.asker.name or "?")),
+                name=escape_markdown(cards.clip_line(asker.name or asker.id)),
                 left=cards.format_time_left(change.proposal.expires - now),
             )
             for change in told[:MAX_LISTED_CHANGES]
+            for asker in [change.proposal.asker]
         ]  # fmt: skip
         said = "\n".join(f"- {line}" for line in lines)
         if more := len(found) - len(lines):

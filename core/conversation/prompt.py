@@ -47,10 +47,10 @@ def build_preface(message: Message, now: float, zone: str) -> str:
         here = datetime.fromtimestamp(now, ZoneInfo(place))
     except (ZoneInfoNotFoundError, ValueError):
         place, here = "UTC", datetime.fromtimestamp(now, ZoneInfo("UTC"))
-    name = message.author.name or "a person without a name"
+    name = message.author.name
+    asker = f"The asker is {name!r}; their" if name else "The asker's"
     return (
-        f"It is {here:%A, %Y-%m-%d, %H:%M} ({place}). "
-        f"The asker is {name!r}; their language setting is {LANGUAGE.get()}."
+        f"It is {here:%A, %Y-%m-%d, %H:%M} ({place}). {asker} language setting is {LANGUAGE.get()}."
     )
 
 

@@ -15,9 +15,9 @@ from core.domain.records import RoundOutput, Thread, Turn
 from core.ports.conversations import Reply
 from core.ports.tools import Tool
 from core.rights.allowances import AllowanceCount
-from core.rights.policy import PlaceRights
+from core.rights.policy import OWNER_ID, PlaceRights
 from core.text import text
-from core.text.i18n import LANGUAGE, nearest_locale
+from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.text.markdown import Trust
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ class TurnRun:
             else self.settings.language or self.default_language
         )
         LANGUAGE.set(language)
+        READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.shared)
         if language == self._parsed_in:
             return
         self._parsed_in = language

@@ -32,7 +32,7 @@ from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
 from core.ports.conversations import Files, Inbox, Journal, StatusBoard, ThreadMap
-from core.ports.rights import MemberStore, PageAccounts, Policy
+from core.ports.rights import MemberStore, OwnerNames, PageAccounts, Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.policy import OWNER_ID, DailyTurns, PlatformRights
 from core.rights.usage import Prices
@@ -454,6 +454,7 @@ class PagePorts:
     operator: Operator
     people: PageAccounts | None = None
     usage: UsageReport | None = None
+    owner_name: OwnerNames | None = None
 
 
 class OwnerIntegration(Integration[S]):

@@ -58,6 +58,17 @@ class PageAccounts(Protocol):
         """
 
 
+class OwnerNames(Protocol):
+    """The name of the person who owns this Ponte."""
+
+    @property
+    def current(self) -> str:
+        """The name to show; "" if none is known."""
+
+    async def change(self, name: str) -> None:
+        """Store a name; "" returns to the setting's or the system's name. Raises NotStored."""
+
+
 class MemberStore(Protocol):
     """A durable store of what platforms report about people.
 

@@ -504,8 +504,8 @@ DECLARED_TABLES = (
         name="remembered", whose="person", since=9,
         not_exported="the section `remembered` has it", erased="the person's entries are removed",
         contents="what is remembered of Discord: a person's language, threads that they take part "
-                 "in, direct channels, by ids",
-        kept="the newest 2,000 of each",
+                 "in, direct channels, by ids; the name that the owner wrote on the page",
+        kept="the newest 2,000 of each; the owner's name until they change it",
         columns=(text("name"), text("data")), key=("name",),
     ),
     TableDeclaration(

@@ -18,10 +18,15 @@ from contextvars import ContextVar
 from datetime import date, datetime
 from pathlib import Path
 
+from core.text.owner_sentences import OWNER_SENTENCES
+
 LOCALES = ("en", "pt-BR", "fr")
 """The supported locales."""
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
 """The locale of the current task. Tasks that it starts inherit it."""
+READER_IS_OWNER: ContextVar[bool] = ContextVar("reader_is_owner", default=False)
+"""Whether the owner of this Ponte reads the text of the current task. `say` then uses
+`OWNER_SENTENCES`."""
 COUNT_PLACEHOLDERS = frozenset(
     {"columns", "count", "days", "done", "rounds", "rows", "shown", "total"}
 )
@@ -45,6 +50,7 @@ def use_locale(locale: str) -> Iterator[None]:
 def say(text: str, locale: str | None = None, /, **values: object) -> str:
     """Return `text` in `locale` (None: `LANGUAGE`), with `{name}` replaced by `values["name"]`."""
     locale = LANGUAGE.get() if locale is None else locale
+    text = OWNER_SENTENCES.get(text, text) if READER_IS_OWNER.get() else text
     return _fill(catalogue(nearest_locale(locale)).gettext(text), locale, values)
 
 

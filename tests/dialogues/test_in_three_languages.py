@@ -89,14 +89,14 @@ async def test_a_conversation_in_each_language(bot_home: BotHome, locale: str) -
 
 @pytest.mark.parametrize("locale", CHANGED)
 async def test_a_card_has_dates_in_the_language_of_its_reader(
-    theatre: BotHome, locale: str
+    bot_home: BotHome, locale: str
 ) -> None:
     table = MemoryTable({"1": {"Name": "Ada", "Status": "Lead", "Value": None}})
     after = '{"Name": "Ada", "Status": "Won", "Value": "2026-11-18"}'
     call = f'call table_update {{"rows": {{"1": {after}}}}}'
-    async with bot(theatre, table) as stage:
+    async with bot(bot_home, table) as running_bot:
         asked = replace(make_message(call, "k1"), locale=locale)
-        (card,) = (await stage.ask_message(asked)).cards
+        (card,) = (await running_bot.ask_message(asked)).cards
         (row,) = read_rows(card.rows)
         assert (row.name, sorted(row.text.split(" · "))) == (
             "Ada", sorted(CHANGED[locale].split(" · ")),

@@ -83,7 +83,7 @@ async def test_a_courtesy_is_waited_for_no_longer_than_a_blink(tmp_path: Path) -
         assert not model.asks
         clock.skip(COURTESY_SECONDS)
         await w.slack.wait_for_answer(answering)
-        assert "a person without a name" in model.asks[0].preface
+        assert "The asker's language setting is en." in model.asks[0].preface
         reads.release()
 
 

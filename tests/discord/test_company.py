@@ -143,14 +143,14 @@ async def test_a_mention_in_a_thread_that_the_cache_lacks(
 
 
 async def test_a_mention_in_a_channel_that_the_cache_lacks(
-    discord: FakeDiscord, house: DiscordPonte, ana: DiscordPerson
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     guild = discord.guild("Bolts", ana)
-    await house.open(threads=False)
+    await ponte.open(threads=False)
     channel = discord.text_channel(guild, "new")
     await ana.mention("here?", channel)
     await ana.wait_for_text("You said: here?", channel)
-    assert house.model.asks[0].thread.conversation.startswith(f"discord:{guild.id}:{channel.id}")
+    assert ponte.model.asks[0].thread.conversation.startswith(f"discord:{guild.id}:{channel.id}")
 
 
 async def test_a_reply_to_somebody_else_brings_their_words_as_context(

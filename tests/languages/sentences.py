@@ -44,6 +44,7 @@ LAZY = {
     "core/changes/approval.py": {"_ADMIN_DELETE", "_ADMIN_ROWS", "_GUESTS"},
     "core/chat/approval_notices.py": {"_DIRECT", "_ELSEWHERE"},
     "core/conversation/commands.py": {"_LEFT", "_PERHAPS"},
+    "core/conversation/parts.py": {"PART_NAMES"},
     "core/models/demo_model.py": {"_UNDERSTOOD", "_YOU_NOTED", "_YOU_SAID"},
     "core/tools/code/hosted.py": {"CONTAINER_IDLE", "CONTAINER_STOPPED"},
     "core/tools/code/local.py": {

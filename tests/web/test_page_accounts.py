@@ -92,6 +92,7 @@ ROUTES: dict[tuple[str, str], Ask] = {
     ("GET", "/status"): get("/status"),
     ("GET", "/usage"): get("/usage"),
     ("GET", "/me"): get("/me"),
+    ("PATCH", "/me"): lambda client, ids: client.patch("/me", json={"name": "Maya"}),
     ("GET", "/welcome"): get("/welcome"),
     ("GET", "/page/words.json"): get("/page/words.json"),
     ("GET", "/page/{name}"): get("/page/ponte.js"),
@@ -125,7 +126,7 @@ NEEDS_NOBODY = {
     ("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/page/words.json"),
     ("GET", "/page/{name}"), ("POST", "/login"), ("POST", "/logout"),
 }  # fmt: skip
-OPERATORS = {("GET", "/metrics"), ("GET", "/status"), ("GET", "/usage")}
+OPERATORS = {("GET", "/metrics"), ("GET", "/status"), ("GET", "/usage"), ("PATCH", "/me")}
 OF_SOMEBODY = {
     ("POST", "/turns/{turn}/stop"): "turn",
     ("GET", "/files/{id}"): "file",

@@ -74,6 +74,16 @@ def unix_socket(path: Path) -> socket.socket:
 TOKEN = "the-token-of-a-ponte-in-tests"
 
 
+@dataclass
+class MemoryOwnerName:
+    """The `OwnerNames` port in memory."""
+
+    current: str = ""
+
+    async def change(self, name: str) -> None:
+        self.current = name
+
+
 class WebPonte:
     """`script` answers as the assistant; `restart` begins a new process over the same stores."""
 
@@ -82,6 +92,7 @@ class WebPonte:
         self.files = MemoryFiles()
         self.board = MemoryBoard()
         self.people = MemoryPageAccounts()
+        self.owner_name = MemoryOwnerName()
         self.policy: Policy | None = None
         self.rows: dict[int, InboxRow] = {}
         self.home = home
@@ -93,12 +104,14 @@ class WebPonte:
 
     async def open(self) -> None:
         self.inbox = MemoryInbox(self.rows)
-        auth = TokenAuthentication(self.host, self.token, self.url, self.people)
+        auth = TokenAuthentication(
+            self.host, self.token, self.url, self.people, owner_name=self.owner_name
+        )
         self.web = self._adapter(auth, ListenAddress("127.0.0.1", self._port))
         self.terminal = None
         if self.home is not None:
             self.terminal = self._adapter(
-                SocketAuthentication(), unix_socket(self.home / "ponte.sock")
+                SocketAuthentication(self.owner_name), unix_socket(self.home / "ponte.sock")
             )
         for adapter in self._adapters:
             await adapter.start()
@@ -162,6 +175,7 @@ class WebPonte:
             usage=self.usage_since,
             extra=self.extra if web else None, operator=None if web else self.operator,
             people=self.people if web else None, policy=self.policy,
+            owner_name=self.owner_name if web else None,
         )  # fmt: skip
 
     async def usage_since(self, since: str) -> Sequence[Mapping[str, Any]]:

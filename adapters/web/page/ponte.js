@@ -5,7 +5,7 @@ import * as conversations from "./conversations.js";
 import { $, make, notice, randomKey } from "./element.js";
 import * as log from "./log.js";
 import * as quick from "./quick.js";
-import { post, request } from "./server.js";
+import { patch, post, request } from "./server.js";
 import * as stream from "./stream.js";
 import { say, translate } from "./words.js";
 
@@ -31,9 +31,28 @@ async function introduce() {
   const { person, name, owner, operates } = await request("/me");
   if ((localStorage.getItem("person") ?? "web:owner") !== person) localStorage.clear();
   localStorage.setItem("person", person);
-  $("who").textContent = say("signed_in", { name: owner ? say("owner") : name });
+  $("who").textContent = say("signed_in", { name });
+  $("own-name").value = name;
+  $("my-name").hidden = !owner;
   $("used").hidden = !operates;
   $("me").hidden = false;
+}
+
+/** Save the owner's name, and show it. */
+async function rename(event) {
+  event.preventDefault();
+  try {
+    await patch("/me", { name: $("own-name").value });
+    await introduce();
+    $("naming").close();
+  } catch (error) {
+    $("naming-trouble").textContent = error.message;
+  }
+}
+
+function askName() {
+  $("naming-trouble").textContent = "";
+  $("naming").showModal();
 }
 
 /** Nothing of theirs stays on the screen or in the browser. */
@@ -194,6 +213,9 @@ function start() {
   addEventListener("reread", () => read(current));
   $("new").addEventListener("click", () => go(randomKey()));
   $("leave").addEventListener("click", leave);
+  $("my-name").addEventListener("click", askName);
+  $("naming-cancel").addEventListener("click", () => $("naming").close());
+  $("naming").querySelector("form").addEventListener("submit", rename);
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
   $("search").addEventListener("input", search);
   $("forget").addEventListener("click", () => sure(current));

@@ -26,6 +26,14 @@ export async function request(path, options = {}) {
 }
 
 export function post(path, body, headers = {}) {
+  return send("POST", path, body, headers);
+}
+
+export function patch(path, body) {
+  return send("PATCH", path, body, {});
+}
+
+function send(method, path, body, headers) {
   const type = { "Content-Type": "application/json" };
-  return request(path, { method: "POST", headers: { ...type, ...headers }, body: JSON.stringify(body) });
+  return request(path, { method, headers: { ...type, ...headers }, body: JSON.stringify(body) });
 }

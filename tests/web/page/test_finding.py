@@ -73,7 +73,7 @@ async def test_the_list_is_the_same_in_another_browser(
     links = other.locator("nav li a")
     await expect(links).to_have_text(["plums", "apples and pears of ours"])
     await other.get_by_role("button", name="More actions for apples").click()
-    await other.get_by_label("Name").fill("Fruit")
+    await other.get_by_role("textbox", name="Name").fill("Fruit")
     await other.get_by_role("button", name="Rename").click()
     await expect(links).to_have_text(["plums", "Fruit"])
     await other.get_by_role("button", name="More actions for Fruit").click()

@@ -41,3 +41,24 @@ async def test_two_people_see_different_lists(
     await expect(other.get_by_role("dialog")).to_be_visible()
     await expect(page.get_by_role("dialog")).to_be_hidden()
     await context.close()
+
+
+async def test_the_owner_changes_their_name_on_the_page(ponte: WebPonte, tab: Page) -> None:
+    ponte.owner_name.current = "root"
+    await visit(tab, ponte.link)
+    await expect(tab.locator("#who")).to_have_text("Signed in as root")
+    await tab.get_by_role("button", name="Change name").click()
+    await tab.get_by_role("textbox", name="Name").fill("Maya")
+    await tab.get_by_role("button", name="Save").click()
+    await expect(tab.locator("#who")).to_have_text("Signed in as Maya")
+    await expect(tab.locator("#naming")).not_to_be_visible()
+    assert ponte.owner_name.current == "Maya"
+    await say(tab, "hello")
+    await expect(tab.locator(".body")).to_have_text("You said: hello")
+    assert [row.message.author.name for row in ponte.rows.values()] == ["Maya"]
+
+
+async def test_only_the_owner_is_offered_to_change_their_name(ponte: WebPonte, tab: Page) -> None:
+    await visit(tab, f"{ponte.web.address}/#token={ponte.people.add('ana')}")
+    await expect(tab.locator("#who")).to_have_text("Signed in as ana")
+    await expect(tab.locator("#my-name")).to_be_hidden()

@@ -1,0 +1,84 @@
+"""The owner's name: from the page, from the setting, or from the system user."""
+
+from __future__ import annotations
+
+import pwd
+from pathlib import Path
+
+import pytest
+
+from bot.owner_name import OwnerName, system_user_name
+from core.integrations.integration import Alone
+from core.store.database import SqliteDatabase
+from core.store.owner_name import SqlOwnerName
+from core.store.schema import MIGRATIONS
+from core.text.i18n import READER_IS_OWNER, say, use_locale
+from core.text.owner_sentences import OWNER_SENTENCES
+from tests.languages.sentences import sentences
+
+
+def user(login: str, full: str) -> pwd.struct_passwd:
+    return pwd.struct_passwd((login, "x", 1000, 1000, full, "/home", "/bin/sh"))
+
+
+@pytest.mark.parametrize(
+    ("login", "full", "name"),
+    [
+        ("maya", "Maya Lima,,,", "Maya Lima"), ("maya", "", "maya"), ("maya", ",,,", "maya"),
+        ("maya", "& Lima", "Maya Lima"),
+    ],
+)  # fmt: skip
+def test_the_system_user_has_a_full_name_or_a_login_name(
+    monkeypatch: pytest.MonkeyPatch, login: str, full: str, name: str
+) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda _: user(login, full))
+    assert system_user_name() == name
+
+
+def test_a_container_without_an_entry_for_its_user_gives_no_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unknown(_: int) -> pwd.struct_passwd:
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert system_user_name() == ""
+
+
+async def test_the_page_wins_over_the_setting_and_the_setting_over_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda _: user("maya", "Maya Lima"))
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+    store = SqlOwnerName(database)
+    assert OwnerName("", store, Alone(database)).current == "Maya Lima"
+    name = OwnerName("Maya", store, Alone(database))
+    await name.load()
+    assert name.current == "Maya"
+    await name.change("  May\na ")
+    assert name.current == "May a"
+    again = OwnerName("Maya", store, Alone(database))
+    await again.load()
+    assert again.current == "May a"
+    await again.change("")
+    assert again.current == "Maya"
+    await database.close()
+
+
+def test_the_owner_is_not_sent_to_the_person_who_runs_ponte() -> None:
+    everyones = {
+        key for key in sentences()
+        if isinstance(key, str) and "person who runs Ponte" in key
+    }  # fmt: skip
+    assert everyones
+    for sentence in everyones:
+        assert sentence in OWNER_SENTENCES, sentence
+        assert sentences()[sentence] - {"core/text/owner_sentences.py"}, sentence
+    token = READER_IS_OWNER.set(True)
+    try:
+        for locale, word in (("en", "who runs"), ("pt-BR", "responsável"), ("fr", "responsable")):
+            with use_locale(locale):
+                for sentence in OWNER_SENTENCES:
+                    assert word not in say(sentence), sentence
+    finally:
+        READER_IS_OWNER.reset(token)

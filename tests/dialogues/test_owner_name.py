@@ -1,0 +1,32 @@
+"""The owner's name in cards and in what the model reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.dialogues.office import PAID, office
+from tests.fakes.link import parse_page_link
+
+REQUESTED = {
+    "en": "Requested by Maya.", "pt-BR": "Solicitação de Maya.", "fr": "Demande faite par Maya.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("locale", REQUESTED)
+async def test_the_owner_has_a_name_everywhere(tmp_path: Path, locale: str) -> None:
+    async with office(tmp_path / "home") as made:
+        async with made.open(ponte_owner_name="Root") as app:
+            page, bearer = parse_page_link(app.link())
+            async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
+                await web.patch("/me", json={"name": "Maya"})
+        async with made.open(ponte_owner_name="Root") as app:
+            page, bearer = parse_page_link(app.link())
+            headers = {**bearer, "Accept-Language": locale}
+            async with httpx.AsyncClient(base_url=page, headers=headers, timeout=20) as web:
+                said = (await web.post("/chat", json={"message": PAID})).json()
+        assert REQUESTED[locale] in said["cards"][0]["text"]
+        assert "The asker is 'Maya'" in made.model_input()
+        assert "without a name" not in made.model_input()
