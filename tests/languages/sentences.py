@@ -13,6 +13,7 @@ import ast
 import functools
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -20,6 +21,8 @@ from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "core" / "locale"
+CATALOGUE_DATE = datetime(2026, 11, 22, tzinfo=UTC)
+"""A fixed date in the header of the catalogues, so that two branches do not differ in it."""
 LANGUAGES = ("pt_BR", "fr")
 LAZY = {
     "": {
@@ -293,7 +296,11 @@ def update(language: str) -> Catalog:
     old, fresh = (
         read(language),
         Catalog(
-            locale=language, project="Ponte", fuzzy=False, header_comment="# Ponte's sentences."
+            locale=language,
+            project="Ponte",
+            fuzzy=False,
+            header_comment="# Ponte's sentences.",
+            creation_date=CATALOGUE_DATE,
         ),
     )
     for key, files in sorted(sentences().items(), key=lambda pair: (min(pair[1]), str(pair[0]))):
