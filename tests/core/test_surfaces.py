@@ -11,7 +11,7 @@ from adapters.discord.render import pages
 from adapters.slack.render import LinkRules, content, parts
 from adapters.terminal.chat import render_markdown
 from adapters.web.render import render
-from core.text.markdown import Trust, defang_for_discord, defang_for_terminal
+from core.text.markdown import Trust, _address_end, defang_for_discord, defang_for_terminal
 from core.text.text import clean_text
 from tests.core.test_link_shapes import AROUND, CAUTIOUS, EVIL, SHAPES, TRUST, fine
 from tests.fakes import linkers
@@ -144,6 +144,11 @@ def test_no_link_shape_becomes_a_link_on_discord(around: str) -> None:
         for part in DISCORD.split_sanitized(text, lambda whole: pages(whole).parts)[1]:
             alive += [(shape, link) for link in linkers.discord(part) if not fine(link)]
     assert alive == []
+
+
+def test_a_bracket_that_the_address_opened_belongs_to_it() -> None:
+    address = "https://mine.test/a(b)"
+    assert [_address_end(address + end, 0) for end in ("", ")", "),")] == [len(address)] * 3
 
 
 def test_the_last_check_allows_a_written_address_and_no_other() -> None:
