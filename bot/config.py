@@ -411,11 +411,11 @@ class AllowanceRule:
         if self.of == "together" and not self.who:
             raise ValueError('write who shares it, or of = "everybody"')
 
-    def allowance(self, told: str) -> Allowance:
-        """Return the rule as an `Allowance`. `told` is its name in the file."""
+    def allowance(self, location: str) -> Allowance:
+        """Return the rule as an `Allowance`. `location` is its place in the file."""
         money = None if self.money is None else round(self.money * NANODOLLARS_PER_DOLLAR)
         who, where = frozenset(self.who), frozenset(self.where)
-        return Allowance(self.of, self.per, money, self.tokens, self.turns, who, where, told)
+        return Allowance(self.of, self.per, money, self.tokens, self.turns, who, where, location)
 
 
 @dataclass(frozen=True, slots=True)
@@ -665,8 +665,8 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
 def _settings_error(
     path: Path, lines: TomlLines, found: Sequence[tuple[KeyPath, str]]
 ) -> SettingsError:
-    told = sorted((lines.of(keys), words) for keys, words in found)
-    all = "\n".join(f"{path.name}:{line}: {words}." for line, words in told)
+    located = sorted((lines.of(keys), words) for keys, words in found)
+    all = "\n".join(f"{path.name}:{line}: {words}." for line, words in located)
     return SettingsError("{lines}", lines=all)
 
 

@@ -157,31 +157,33 @@ class DiscordIntake:
         content, post a hint and return False."""
         if not location.guild:
             return True
-        told, settings = not is_withheld(message), self._locations.settings_of(location)
+        has_content, settings = not is_withheld(message), self._locations.settings_of(location)
         if is_ours(message, me, settings):
-            if told and location.thread:
+            if has_content and location.thread:
                 self._join_thread(message, location)
-            elif not told and mentions_us(message, me):
+            elif not has_content and mentions_us(message, me):
                 await self._notices.explain_role_mention(message)
-            elif not told:
+            elif not has_content:
                 await self._notices.ask_for_mention(message)
-            return told
+            return has_content
         if settings.answer_everything or settings.strict_mention:
             return False
         if answers_us(message, me):
-            if not told:
+            if not has_content:
                 await self._notices.ask_for_mention(message)
-            return told
+            return has_content
         if not location.thread or not self._is_our_thread(message, location, me):
             return False
-        return await self._is_follow_up(message, location, told)
+        return await self._is_follow_up(message, location, has_content)
 
-    async def _is_follow_up(self, message: discord.Message, location: Location, told: bool) -> bool:
+    async def _is_follow_up(
+        self, message: discord.Message, location: Location, has_content: bool
+    ) -> bool:
         """Return whether a message without a mention, in a thread of ours, is for Ponte. That is so
         only while one person writes there; when a second one joins, say once that Ponte now waits
         for mentions."""
         there = self._join_thread(message, location)
-        if not told:
+        if not has_content:
             await self._notices.ask_for_mention(message)
             return False
         if there.note_notice_due():

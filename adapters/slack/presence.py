@@ -179,11 +179,11 @@ class Presence:
         self._reserved = True
         self._workspace.working[self._where] = self._to.turn
         title = self._workspace.titles.get(self._to.turn) or None
-        told = await self._try("sessions", _SESSION, status="processing", title=title,
+        response = await self._try("sessions", _SESSION, status="processing", title=title,
                                claimed=True, **self._there)  # fmt: skip
-        if told:
-            self.native_stop = told.get("warning") != NO_STOP_WARNING
-        elif told is None:
+        if response:
+            self.native_stop = response.get("warning") != NO_STOP_WARNING
+        elif response is None:
             self._workspace.working.pop(self._where, None)
             if not self._ended:
                 self._line = self._workspace.tasks.start(self._keep_line())
@@ -238,7 +238,7 @@ class Presence:
         if not flags.is_on(feature):
             return None
         try:
-            told = await self._workspace.api.call(method, patience=_SIGN_PATIENCE, **arguments)
+            response = await self._workspace.api.call(method, patience=_SIGN_PATIENCE, **arguments)
         except SlackRefused as refused:
             # A command can be typed where the app is not a member. A refusal there says nothing
             # about the feature.
@@ -248,4 +248,4 @@ class Presence:
         except (InDoubt, PlatformBusy):
             return {}
         flags.note_success(feature)
-        return told
+        return response

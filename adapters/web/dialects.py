@@ -115,12 +115,12 @@ class ResponseDialect:
         yield self._event("response.content_part.added", **self._place, part=_text_part(""))
 
     def add_text(self, piece: str) -> Iterator[bytes]:
-        told: Json = {"delta": piece, "logprobs": []}
-        yield self._event("response.output_text.delta", **self._place, **told)
+        fields: Json = {"delta": piece, "logprobs": []}
+        yield self._event("response.output_text.delta", **self._place, **fields)
 
     def end(self, text: str, usage: Usage, stopped: bool) -> Iterator[bytes]:
-        told: Json = {"text": text, "logprobs": []}
-        yield self._event("response.output_text.done", **self._place, **told)
+        fields: Json = {"text": text, "logprobs": []}
+        yield self._event("response.output_text.done", **self._place, **fields)
         yield self._event("response.content_part.done", **self._place, part=_text_part(text))
         whole = self.whole_answer(text, usage, stopped)
         item = whole["output"][0]
@@ -128,16 +128,16 @@ class ResponseDialect:
         yield self._event(f"response.{whole['status']}", response=whole)
 
     def fail(self, error: Mapping[str, Any]) -> Iterator[bytes]:
-        told = {name: error[name] for name in ("code", "message", "param")}
-        yield self._event("error", **told)
+        fields = {name: error[name] for name in ("code", "message", "param")}
+        yield self._event("error", **fields)
         code = "rate_limit_exceeded" if error["type"] == "rate_limit_error" else "server_error"
         why = {"code": code, "message": error["message"]}
         yield self._event("response.failed", response=self._body("failed") | {"error": why})
 
     def whole_answer(self, text: str, usage: Usage, stopped: bool) -> Json:
         status = "incomplete" if stopped else "completed"
-        told = {"output": [self._message(text, status)], "usage": _response_usage(usage)}
-        return self._body(status) | told
+        fields = {"output": [self._message(text, status)], "usage": _response_usage(usage)}
+        return self._body(status) | fields
 
     @property
     def _place(self) -> Json:

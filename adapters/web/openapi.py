@@ -456,10 +456,10 @@ def _describe_operation(method: str, path: str, own: Operation) -> Json:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _PARAMETER.findall(path)
     ]
-    for place, told in (("query", own.query), ("header", own.headers)):
+    for place, parameters in (("query", own.query), ("header", own.headers)):
         named += [
             {"name": name, "in": place, "description": words, "schema": {"type": "string"}}
-            for name, words in told.items()
+            for name, words in parameters.items()
         ]
     described: Json = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").rstrip("_"),
@@ -523,8 +523,8 @@ def _ref(form: type[BaseModel]) -> Json:
 def _schemas() -> Json:
     forms: dict[type[BaseModel], None] = {Error: None, CompatibleError: None}
     for own in OPERATIONS.values():
-        told = () if isinstance(own.answer, str) else (own.answer,)
-        forms |= dict.fromkeys([*told, *([own.body] if own.body else [])])
+        answers = () if isinstance(own.answer, str) else (own.answer,)
+        forms |= dict.fromkeys([*answers, *([own.body] if own.body else [])])
     asked = [(form, "validation") for form in forms]
     _, found = models_json_schema(asked, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: Json = found["$defs"]

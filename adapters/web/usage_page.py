@@ -47,8 +47,8 @@ class UsageRoutes:
         today = datetime.now(ZoneInfo(self._site.time_zone)).date()
         days = [today - timedelta(days=back) for back in range(CHART_DAYS - 1, -1, -1)]
         rows = {row["name"]: row for row in await self._site.usage(days[0].isoformat())}
-        told = render_page([(day, rows.get(day.isoformat(), {})) for day in days])
-        return HTMLResponse(told, headers={"Content-Security-Policy": USAGE_SECURITY_POLICY})
+        page = render_page([(day, rows.get(day.isoformat(), {})) for day in days])
+        return HTMLResponse(page, headers={"Content-Security-Policy": USAGE_SECURITY_POLICY})
 
 
 def render_page(days: Sequence[tuple[date, Row]]) -> str:

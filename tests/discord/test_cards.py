@@ -33,8 +33,7 @@ DONE = Card("abcde2", "change", "Changed 2 customers", "Ana approved it.", (), (
 
 
 class Deciding:
-    """Stands before the inbox: catches the Messages that clicks become, and answers each as the
-    desk would."""
+    """Replaces the inbox: records the Messages of clicks, and answers each as Ponte would."""
 
     def __init__(self, ponte: DiscordPonte) -> None:
         self.ponte = ponte

@@ -1,4 +1,4 @@
-"""One browser and usually one tab for the tests of the page; each test has its own Ponte."""
+"""One browser for all tests of the page, and one tab for most. Each test has its own Ponte."""
 
 from __future__ import annotations
 
