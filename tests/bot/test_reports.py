@@ -28,15 +28,15 @@ REPORT = {
     ],
     "pt-BR": [
         "Uso desde 1 de nov. de 2026:",
-        "pessoa       mensagens  tokens  dólares",
-        "Maya             1.200  10.000  $\u00a01,50",
-        "slack:T1:U1          3      12        –",
+        "pessoa       mensagens  tokens   dólares",
+        "Maya             1.200  10.000  US$\u00a01,50",
+        "slack:T1:U1          3      12         –",
     ],
     "fr": [
         "Utilisation depuis le 1 nov. 2026\u00a0:",
-        "personne     messages  tokens  dollars",
-        "Maya           1\u202f200  10\u202f000   1,50\u00a0$",
-        "slack:T1:U1         3      12        –",
+        "personne     messages  tokens   dollars",
+        "Maya            1\u202f200  10\u202f000  1,50\u00a0$US",
+        "slack:T1:U1         3      12         –",
     ],
 }
 
