@@ -18,11 +18,13 @@ from adapters.web import add_token
 from bot.app import Start, start
 from bot.client import Json, LocalClient, local_client
 from bot.day_words import parse_day_word
+from bot.text_table import COLUMN_GAP, format_table
 from core.commands.grammar import TypedCommand, check_slug, parse_command, render_command
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input
 from core.domain.errors import BadInput, PonteError, SettingsError
 from core.integrations.settings import describe_read_error, plain_value
 from core.rights.allowances import describe_estimates
+from core.rights.audit import PERSON_FACTS
 from core.text import i18n
 from core.text.text import clean_text, to_one_line
 
@@ -46,39 +48,66 @@ Row = Mapping[str, Any]
 T = TypeVar("T")
 
 
-def format_threads(threads: Iterable[Row]) -> Iterator[str]:
-    """Yield a line for each conversation: its last use (UTC), its number of messages, its key."""
-    for thread in threads:
-        used = _format_time(thread.get("used_at"))
-        count = thread.get("messages", 0)
-        yield f"{used:<16}  {count:>6}  {to_one_line(str(thread.get('conversation', '')))}"
+def format_threads(threads: Sequence[Row], zone: datetime.tzinfo) -> Iterator[str]:
+    """Yield headings and a line for each conversation: its last use, its number of messages, its
+    key."""
+    if not threads:
+        yield i18n.say("No conversations yet.")
+        return
+    rows = [
+        (
+            _format_time(thread.get("used_at"), zone),
+            i18n.format_number(thread.get("messages", 0)),
+            to_one_line(str(thread.get("conversation", ""))),
+        )
+        for thread in threads
+    ]  # fmt: skip
+    headings = (i18n.say("last used"), i18n.say("messages"), i18n.say("conversation"))
+    yield from format_table(headings, rows, right={1})
 
 
-def format_thread(thread: Row) -> Iterator[str]:
+def format_thread(thread: Row, zone: datetime.tzinfo) -> Iterator[str]:
     """Yield each message: time and author in one line, then its text, indented."""
     for message in thread.get("messages", ()):
         who = message.get("name") or message.get("role", "")
-        yield f"{_format_time(message.get('at'))}  {to_one_line(str(who))}"
+        yield f"{_format_time(message.get('at'), zone)}  {to_one_line(str(who))}"
         for line in clean_text(str(message.get("text", ""))).splitlines():
             yield f"    {line}"
 
 
-def format_audit_lines(lines: Iterable[Row], zone: datetime.tzinfo) -> Iterator[str]:
-    """Yield a line for each entry: its time in `zone`, its event, and the rest as `name=value`."""
+def format_audit_lines(
+    lines: Sequence[Row], zone: datetime.tzinfo, names: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield headings and a line for each entry: its time in `zone`, its event, and the rest as
+    `name=value`. `names` replace the keys of people."""
+    rows = []
     for line in lines:
         at = datetime.datetime.fromisoformat(str(line.get("at", ""))).astimezone(zone)
         rest = {name: value for name, value in line.items() if name not in ("at", "event")}
-        told = (f"{name}={to_one_line(_compact(value))}" for name, value in rest.items())
-        event = to_one_line(str(line.get("event", "")))
-        yield "  ".join([f"{at:%Y-%m-%d %H:%M:%S}", f"{event:<10}", *told])
+        told = []
+        for name, value in rest.items():
+            shown = names.get(str(value), value) if name in PERSON_FACTS else value
+            told.append(f"{name}={to_one_line(_compact(shown))}")
+        moment = i18n.format_moment(at, None, "medium")
+        rows.append((moment, to_one_line(str(line.get("event", ""))), COLUMN_GAP.join(told)))
+    if rows:
+        headings = (i18n.say("time"), i18n.say("event"), i18n.say("details"))
+        yield from format_table(headings, rows)
 
 
-def format_people(people: Iterable[Row]) -> Iterator[str]:
-    """Yield a line for each account: when it was added, the day of the last visit (UTC),
-    its name."""
+def format_people(people: Sequence[Row], zone: datetime.tzinfo) -> Iterator[str]:
+    """Yield headings and a line for each account: its name, when it was added, the day of the last
+    visit."""
+    if not people:
+        yield i18n.say("Nobody was added yet. Run `ponte people add NAME`.")
+        return
+    rows = []
     for one in people:
-        added, seen = _format_time(one.get("added")), one.get("seen") or "-"
-        yield f"{added:<16}  {seen:<10}  {one.get('name', '')}"
+        seen = str(one.get("seen") or "")
+        visited = i18n.format_date(datetime.date.fromisoformat(seen)) if seen else i18n.say("never")
+        rows.append((str(one.get("name", "")), _format_time(one.get("added"), zone), visited))
+    headings = (i18n.say("name"), i18n.say("added"), i18n.say("last visit"))
+    yield from format_table(headings, rows)
 
 
 def run(*, takes: bool = True, works: bool = True) -> int:
@@ -235,7 +264,14 @@ def reload() -> int:
 
 def usage(by: str, since: str, *, as_json: bool = False, as_csv: bool = False) -> int:
     """Print a usage report. Raise BadInput for a malformed day or an unknown kind of rows."""
-    told = _ask_holder(lambda one: one.act("usage", by=by, since=since))
+
+    async def ask(one: LocalClient) -> tuple[Json, Mapping[str, str]]:
+        told = await one.act("usage", by=by, since=since)
+        keys = [str(row.get("name", "")) for row in told.get("rows", ())]
+        plain = by == "person" and not (as_json or as_csv)
+        return told, await _find_names(one, keys) if plain else {}
+
+    told, names = _ask_holder(ask)
     rows: list[Row] = list(told.get("rows", ()))
     if as_json:
         _print_all([json.dumps(told, ensure_ascii=False)])
@@ -246,22 +282,51 @@ def usage(by: str, since: str, *, as_json: bool = False, as_csv: bool = False) -
         writer.writeheader()
         writer.writerows(rows)
     else:
-        _print_all(format_usage(rows))
+        _print_all(format_usage(rows, by, str(told.get("since", "")), names))
     return 0
 
 
-def format_usage(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a heading and a line for each row: turns or calls, tokens, US dollars, name."""
-    yield f"{'turns':>8}  {'tokens':>12}  {'US dollars':>12}  "
-    for row in rows:
+def format_usage(
+    rows: Sequence[Row], by: str, since: str = "", names: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """Yield the first day of the report, headings, and a line for each row: its name, messages or
+    calls, tokens, US dollars. `names` replace the keys of people."""
+    if since:
+        first = i18n.format_date(datetime.date.fromisoformat(since))
+        yield i18n.say("Usage since {day}:", day=first)
+    if not rows:
+        yield i18n.say("Nothing was used yet.")
+        return
+    labels = _label_rows([str(row.get("name", "")) for row in rows], by, names or {})
+    cells = []
+    for row, label in zip(rows, labels, strict=True):
         times = row.get("turns") if row.get("turns") is not None else row.get("calls")
         tokens = int(row.get("input") or 0) + int(row.get("output") or 0)
         cost = row.get("cost")
-        dollars = "-" if cost is None else f"{cost:.4f}"
-        name = to_one_line(str(row.get("name", "")))
-        yield f"{times or 0:>8}  {tokens:>12}  {dollars:>12}  {name}"
+        dollars = "–" if cost is None else i18n.format_money(float(cost))
+        counted = i18n.format_number(int(times or 0))
+        cells.append((label, counted, i18n.format_number(tokens), dollars))
+    counted = i18n.say("calls") if by in ("model", "tool") else i18n.say("messages")
+    kinds = {
+        "person": i18n.say("person"), "channel": i18n.say("channel"), "model": i18n.say("model"),
+        "tool": i18n.say("tool"), "day": i18n.say("day"),
+    }  # fmt: skip
+    headings = (kinds.get(by, by), counted, i18n.say("tokens"), i18n.say("US dollars"))
+    yield from format_table(headings, cells, right={1, 2, 3})
     if estimated := sum(int(row.get("estimated") or 0) for row in rows):
         yield describe_estimates(estimated)
+
+
+def _label_rows(keys: Sequence[str], by: str, names: Mapping[str, str]) -> list[str]:
+    """Return what the rows are called: dates for days, names for people. Two people of one name
+    get their keys too."""
+    if by == "day":
+        return [i18n.format_date(datetime.date.fromisoformat(key)) for key in keys]
+    known = [to_one_line(names.get(key, key)) for key in keys]
+    return [
+        f"{name} ({to_one_line(key)})" if known.count(name) > 1 else name
+        for key, name in zip(keys, known, strict=True)
+    ]
 
 
 def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
@@ -283,8 +348,11 @@ def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
         while more:
             page = await one.act("audit", after=after, **wanted)
             lines = page.get("lines", ())
-            each = (json.dumps(line, ensure_ascii=False) for line in lines)
-            _print_all(each if as_json else format_audit_lines(lines, zone))
+            if as_json:
+                _print_all(json.dumps(line, ensure_ascii=False) for line in lines)
+            else:
+                keys = {str(line[fact]) for line in lines for fact in PERSON_FACTS if fact in line}
+                _print_all(format_audit_lines(lines, zone, await _find_names(one, sorted(keys))))
             after = str(page.get("next", ""))
             more = bool(after)
 
@@ -304,8 +372,10 @@ def people_renew(name: str, *, as_json: bool = False) -> int:
 
 def people_list(*, as_json: bool = False) -> int:
     """Run `ponte people list`. Return the exit code."""
-    people = list(_ask_holder(lambda one: one.act("people")).get("people", ()))
-    _print_all([json.dumps(people, ensure_ascii=False)] if as_json else format_people(people))
+    begun = start(quiet=True)
+    people = list(_ask_holder(lambda one: one.act("people"), begun).get("people", ()))
+    shown = format_people(people, ZoneInfo(begun.settings.ponte_timezone))
+    _print_all([json.dumps(people, ensure_ascii=False)] if as_json else shown)
     return 0
 
 
@@ -374,16 +444,20 @@ def policy_check(
 
 def threads_list(*, as_json: bool = False) -> int:
     """Run `ponte threads list`. Return the exit code."""
-    threads = _ask_holder(lambda one: one.threads())
-    _print_all([json.dumps(threads, ensure_ascii=False)] if as_json else format_threads(threads))
+    begun = start(quiet=True)
+    threads = _ask_holder(lambda one: one.threads(), begun)
+    shown = format_threads(threads, ZoneInfo(begun.settings.ponte_timezone))
+    _print_all([json.dumps(threads, ensure_ascii=False)] if as_json else shown)
     return 0
 
 
 def threads_show(conversation: str, *, as_json: bool = False) -> int:
     """Run `ponte threads show`. Return the exit code."""
-    thread = _ask_holder(lambda one: one.thread(conversation))
+    begun = start(quiet=True)
+    thread = _ask_holder(lambda one: one.thread(conversation), begun)
     whole = json.dumps(thread, ensure_ascii=False)
-    _print_all([whole] if as_json else format_thread(thread))
+    zone = ZoneInfo(begun.settings.ponte_timezone)
+    _print_all([whole] if as_json else format_thread(thread, zone))
     return 0
 
 
@@ -391,7 +465,10 @@ def threads_forget(conversation: str, person: str) -> int:
     """Run `ponte threads forget` for a conversation or a person. Return the exit code."""
     whom = {"person": person} if person else {"conversation": conversation}
     done = _ask_holder(lambda one: one.forget(whom))
-    _print_all([f"Deleted: {done.get('messages', 0)} messages. {done.get('remains', '')}".strip()])
+    count = int(done.get("messages", 0))
+    deleted = i18n.plural("Deleted {count} message.", "Deleted {count} messages.", count)
+    remains = str(done.get("remains", ""))
+    _print_all([f"{deleted} {i18n.say(remains) if remains else ''}".strip()])
     return 0
 
 
@@ -403,11 +480,19 @@ def _ask_holder(work: Callable[[LocalClient], Awaitable[T]], begun: Start | None
     return asyncio.run(ask(begun or start(quiet=True)))
 
 
-def _format_time(at: object) -> str:
+async def _find_names(one: LocalClient, keys: Sequence[str]) -> Mapping[str, str]:
+    """Return the names of people by key, as far as the holder knows them."""
+    try:
+        return dict((await one.act("names", keys=keys)).get("names", {})) if keys else {}
+    except PonteError:  # the report is more important than the names in it
+        return {}
+
+
+def _format_time(at: object, zone: datetime.tzinfo) -> str:
+    """Return a date and time in `zone`; "" for none. `at` is in seconds since the epoch."""
     if not isinstance(at, int | float) or not at:
         return ""
-    moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
-    return f"{moment:%Y-%m-%d %H:%M}"
+    return i18n.format_moment(datetime.datetime.fromtimestamp(at, zone))
 
 
 def _parse_moment(written: str, zone: datetime.tzinfo, *, end: bool = False) -> str:

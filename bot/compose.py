@@ -378,8 +378,11 @@ def _page_ports(
             metrics.set_proposal_counts(await engine.changes.ledger.count_unfinished())
         return metrics.render_metrics()
 
+    async def names(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"names": await engine.find_names([str(key) for key in arguments.get("keys", ())])}
+
     acts = {
-        "reload": reloader.on_command, "usage": usage,
+        "reload": reloader.on_command, "usage": usage, "names": names,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}

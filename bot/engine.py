@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
-from bot.integrations import FACES
+from bot.integrations import ADMINS, FACES
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.ports import Applier
@@ -42,6 +42,7 @@ from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands
 from core.rights.allowances import Allowance
 from core.rights.audit import AuditLog
+from core.rights.policy import OWNER_ID
 from core.rights.usage import Prices
 from core.store import snapshot
 from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
@@ -75,6 +76,8 @@ if TYPE_CHECKING:
 
 
 _LABELS_TIMEOUT_SECONDS = 2.0
+_OWNER_KEYS = frozenset(f"{platform}:{OWNER_ID}" for platform in ADMINS)
+"""The keys of the owner on the page and in the terminal."""
 
 
 def _hash_without_key(name: str) -> str:
@@ -299,6 +302,7 @@ class Engine:
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
             records.inbox.is_stopped,
         )  # fmt: skip
+        self._owner_name = choices.owner_name
         self.commands = CommandService(
             services, choices.board,
             quick=QuickCommandHandler(services, choices.quick, tool_contexts),
@@ -307,6 +311,7 @@ class Engine:
             forgotten=self._on_forgotten,
             kept_days=choices.retention.of,
             remains=lambda: stores.database.remains_notice,
+            names=self.find_names,
         )  # fmt: skip
         self.manager = ConversationManager(
             services, self.commands, tool_contexts, platforms.replies, choices.profile,
@@ -356,6 +361,13 @@ class Engine:
         """The platforms whose turns may be running; None means any, since other processes run turns
         too."""
         return None if self.stores.jobs else frozenset(self.platforms.replies)
+
+    async def find_names(self, keys: Collection[str]) -> Mapping[str, str]:
+        """Return the names of people by key; unknown ones are left out. Raise NotStored."""
+        found = dict(await self.records.personal_data.find_names(keys))
+        if owner := self._owner_name():
+            found |= {key: owner for key in keys if key in _OWNER_KEYS}
+        return found
 
     async def scrub(self, *, whole: bool = False) -> None:
         """Overwrite erased data in the database files. Raise NotStored."""

@@ -18,10 +18,11 @@ from typing import Any, BinaryIO
 from bot import __version__
 from bot.app import start
 from bot.client import LocalClient, local_client
+from bot.text_table import format_table
 from core.domain.errors import PonteError
 from core.integrations.settings import describe_read_error
 from core.runtime.private_files import create_file, make_folder, open_folder
-from core.text.i18n import plural, say
+from core.text.i18n import format_date, format_number, plural, say
 from core.text.text import safe_file_name, to_one_line
 
 Json = Mapping[str, Any]
@@ -60,18 +61,25 @@ def person_list(*, as_json: bool = False) -> int:
 
 
 def format_people(people: Sequence[Json]) -> Iterator[str]:
-    """Yield a heading, and a line for each person: first and last seen (days, UTC), messages,
-    files, changes asked for and decided, key and name."""
-    yield (
-        f"{'first':<10}  {'last':<10}  {'messages':>8}  {'files':>5}  {'changes':>7}"
-        f"  {'decided':>7}  person"
-    )
-    for one in people:
-        yield (
-            f"{_format_day(one['first']):<10}  {_format_day(one['last']):<10}  {one['messages']:>8}"
-            f"  {one['files']:>5}  {one['changes']:>7}  {one['decisions']:>7}"
-            f"  {to_one_line(str(one['person']))}  {to_one_line(str(one['name']))}".rstrip()
+    """Yield headings and a line for each person: name, first and last seen (days, UTC), messages,
+    files, changes requested and decided, key."""
+    if not people:
+        yield say("Nobody has written to Ponte yet.")
+        return
+    rows = [
+        (
+            to_one_line(str(one["name"])) or "–", _format_day(one["first"]),
+            _format_day(one["last"]), format_number(one["messages"]), format_number(one["files"]),
+            format_number(one["changes"]), format_number(one["decisions"]),
+            to_one_line(str(one["person"])),
         )
+        for one in people
+    ]  # fmt: skip
+    headings = (
+        say("name"), say("first seen"), say("last seen"), say("messages"), say("files"),
+        say("requests"), say("decisions"), say("person"),
+    )  # fmt: skip
+    yield from format_table(headings, rows, right={3, 4, 5, 6})
 
 
 def person_export(key: str, folder: Path | None) -> int:
@@ -259,7 +267,7 @@ def _ask_holder(work: Callable[[LocalClient], Any]) -> Any:
 
 
 def _format_day(at: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d}" if at else "-"
+    return format_date(datetime.datetime.fromtimestamp(at, datetime.UTC).date()) if at else "–"
 
 
 def _print(line: str) -> None:

@@ -125,45 +125,48 @@ class _SharedSettings(SettingsPart):
     faces: ClassVar[Faces] = FACES
 
     ponte_allow: frozenset[str] = setting(
-        frozenset(), "who may use everything: slack:ID, discord:ID, *; comma-separated"
+        frozenset(), "people with all permissions: slack:ID, discord:ID or *; comma-separated"
     )
     ponte_admins: frozenset[str] = setting(
-        ADMINS, "who approves what needs an admin; comma-separated"
+        ADMINS, "admins: web, terminal, slack:ID or discord:ID; comma-separated"
     )
     ponte_owner_name: str = setting(
-        "", "your name, as cards and the model show it; without it, the system user's name"
+        "", "your name in cards and for the model; without it, the system user's name is used"
     )
     ponte_daily_turns: Annotated[DailyTurns, BeforeValidator(_parse_daily_turns)] | None = setting(
         None,
-        "turns a day, per person / in all; 0 = no cap; Discord, who is not in PONTE_ALLOW: 50/1000",
+        "daily limit of messages, per person / for everyone, as in 50/1000; 0 is no "
+        "limit. On Discord, people who are not in PONTE_ALLOW have 50/1000 by default.",
     )
     ponte_timezone: Annotated[str, AfterValidator(_check_time_zone)] = setting(
-        "UTC", "the time zone where the platform does not tell"
+        "UTC", "time zone of people whose platform reports none"
     )
     ponte_locale: Annotated[Literal["en", "pt-BR", "fr"], BeforeValidator(_parse_locale)] = setting(
-        "en", "the language where the platform does not tell: en, pt-BR, fr"
+        "en", "language of people whose platform reports none: en, pt-BR, fr"
     )
     ponte_retention_days: int = setting(
         0,
-        "forget threads that are idle for so many days; 0 = keep (of a place: ponte.toml)",
+        "delete conversations after this many days without activity; 0 keeps them. "
+        "ponte.toml can set it per place.",
         "a whole number of days",
         ge=0,
     )
     ponte_audit_days: int = setting(
         0,
-        "drop lines of the audit log after so many days; 0 = keep (in a home: the newest 100 MB)",
+        "delete lines of the audit log after this many days; 0 keeps them (in a data "
+        "folder, the newest 100 MB)",
         "a whole number of days",
         ge=0,
     )
 
-    https_proxy: ProxyUrl | None = setting(None, "the proxy for https:// addresses")
-    http_proxy: ProxyUrl | None = setting(None, "the proxy for http:// addresses")
-    no_proxy: str = setting("", "hosts that are reached without a proxy; comma-separated")
+    https_proxy: ProxyUrl | None = setting(None, "proxy for https:// addresses")
+    http_proxy: ProxyUrl | None = setting(None, "proxy for http:// addresses")
+    no_proxy: str = setting("", "hosts to connect to without a proxy; comma-separated")
     ponte_home: FullPath = setting(
-        user_data_path("ponte"), "where what Ponte keeps is stored", "a folder's path"
+        user_data_path("ponte"), "data folder of Ponte", "a folder's path"
     )
     database_url: Annotated[SecretStr, AfterValidator(_check_postgres_url)] | None = setting(
-        None, "postgresql://…: keep all in Postgres, for any number of processes (docs/scaling.md)"
+        None, "Postgres database for several processes, as in postgresql://… (docs/scaling.md)"
     )
 
     @field_validator("ponte_allow", "ponte_admins", mode="before")
@@ -207,20 +210,28 @@ class Settings(
     _notes: tuple[str, ...] = PrivateAttr(())
 
     ponte_grace: float = setting(
-        20.0, "seconds that SIGTERM leaves to running turns", "seconds, 0 or more", ge=0, le=3600
+        20.0,
+        "seconds that running turns have to finish after SIGTERM",
+        "seconds, 0 or more",
+        ge=0,
+        le=3600,
     )
     ponte_config: FullPath = setting(
-        Path("ponte.toml"), "the file with channels, tables, quick commands", "a file's path"
+        Path("ponte.toml"),
+        "file with the rules for channels, tables and quick commands",
+        "a file's path",
     )
-    ponte_log: Literal["text", "json"] = setting("text", "how logs are written: text, json")
+    ponte_log: Literal["text", "json"] = setting("text", "format of the log: text, json")
     ponte_log_level: Literal["debug", "info", "warning", "error"] = setting(
-        "info", "what is logged: debug, info, warning, error"
+        "info", "lowest level of log messages: debug, info, warning, error"
     )
     otel_exporter_otlp_endpoint: Url | None = setting(
-        None, "where traces go by OTLP over HTTP, as in http://localhost:4318 (docs/watching.md)"
+        None,
+        "URL that receives traces by OTLP over HTTP, as in http://localhost:4318 "
+        "(docs/watching.md)",
     )
     otel_exporter_otlp_headers: SecretStr | None = setting(
-        None, "headers that are sent with them, as in key=value,key=value"
+        None, "headers to send with traces, as in key=value,key=value"
     )
 
     @property

@@ -46,15 +46,19 @@ DISCORD_STRANGER_TURNS = DailyTurns(50, 1000)
 class DiscordSettings(SettingsPart):
     """The settings of the Discord integration, from the environment."""
 
-    discord_token: SecretStr | None = setting(None, "the bot's token: with it, Discord is on")
-    discord_api_url: Url = setting(DISCORD_API_URL, "the base of Discord's API (a proxy, a fake)")
+    discord_token: SecretStr | None = setting(
+        None, "Discord's bot token. With it, Ponte connects to Discord."
+    )
+    discord_api_url: Url = setting(
+        DISCORD_API_URL, "base URL of Discord's API; change it for a proxy or a test server"
+    )
     discord_gateway_url: SocketUrl = setting(
-        DISCORD_GATEWAY_URL, "the base of Discord's gateway (a proxy, a fake)"
+        DISCORD_GATEWAY_URL, "URL of Discord's gateway; change it for a proxy or a test server"
     )
     discord_message_content: Switch = setting(
         "off",
-        "ask Discord for the message content intent "
-        "(follow-ups without a mention, replies, threads): on, off",
+        "request Discord's message content intent, needed for follow-ups without a "
+        "mention, replies and threads: on, off",
     )
 
 

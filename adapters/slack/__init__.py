@@ -55,13 +55,17 @@ class SlackSettings(SettingsPart):
         None, "Slack's bot token (xoxb-…)"
     )
     slack_app_token: Annotated[SecretStr, AfterValidator(_app_token)] | None = setting(
-        None, "Slack's app token (xapp-…): with the bot token, Slack is on by Socket Mode"
+        None,
+        "Slack's app token (xapp-…). With it and the bot token, Ponte connects by Socket Mode.",
     )
     slack_signing_secret: SecretStr | None = setting(
-        None, "with the bot token and no app token: Slack is on over HTTP at /slack/events"
+        None,
+        "Slack's signing secret. With it and the bot token, but no app token, Slack sends "
+        "events to /slack/events.",
     )
     slack_api_url: Url = setting(
-        "https://slack.com/api/", "the base of Slack's Web API (a proxy, a fake)"
+        "https://slack.com/api/",
+        "base URL of Slack's Web API; change it for a proxy or a test server",
     )
 
     @property

@@ -43,16 +43,19 @@ _MIN_DIFFERENT_CHARACTERS = 8
 class WebSettings(SettingsPart):
     """The settings of the page."""
 
-    ponte_web: Switch = setting("on", "the web page and HTTP API: on, off")
-    ponte_web_host: str = setting("127.0.0.1", "the address that the web page listens on")
+    ponte_web: Switch = setting("on", "whether the web page and HTTP API are served: on, off")
+    ponte_web_host: str = setting("127.0.0.1", "address that the web page listens on")
     ponte_web_port: int = setting(
-        8080, "the port that the web page listens on", "a port, 0 to 65535", ge=0, le=65535
+        8080, "port that the web page listens on", "a port, 0 to 65535", ge=0, le=65535
     )
-    ponte_web_url: Origin | None = setting(None, "the public origin, where a proxy stands in front")
+    ponte_web_url: Origin | None = setting(
+        None, "public origin of the page behind a proxy, as in https://ponte.example.com"
+    )
     ponte_web_token: SecretStr | None = setting(
         None,
-        "the page's token, at least 20 characters; not set: made at first start, in the home "
-        "(ponte link shows it); required to listen beyond loopback",
+        "the owner's token for the page, at least 20 characters. Without it, Ponte "
+        "creates one at the first start (`ponte link` shows it). Required if other "
+        "machines can connect.",
     )
 
     @field_validator("ponte_web_token")

@@ -7,8 +7,9 @@ budget.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, tzinfo
 from functools import partial
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from core.conversation.context import Show, ToolContexts, TurnFiles
 from core.conversation.parts import describe_parts
 from core.conversation.services import TurnServices
 from core.conversation.why import Why
-from core.domain.changes import DecisionRequest
+from core.domain.changes import Change, DecisionRequest
 from core.domain.errors import NotAllowed, NotFound, PonteError
 from core.domain.messages import Address, Answer, CardAction, Progress, Usage
 from core.domain.records import (
@@ -41,7 +42,7 @@ from core.rights.allowances import describe_estimates, describe_remaining
 from core.rights.policy import place_names
 from core.rights.usage import PaidRun
 from core.text import text
-from core.text.i18n import format_money, plural, say
+from core.text.i18n import format_moment, format_money, plural, say
 from core.text.markdown import escape_markdown
 from core.tools.code.source import (
     RUN_PYTHON_TOOL,
@@ -224,6 +225,10 @@ async def _tell_nobody() -> None:
     return None
 
 
+async def _find_no_names(keys: Collection[str]) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class CommandService:
     """Runs every kind of typed command."""
@@ -238,6 +243,8 @@ class CommandService:
     kept_days: Callable[[Address], int] = lambda address: 0
     """Returns after how many days without use the conversations of a place are forgotten; 0 for
     never."""
+    names: Callable[[Collection[str]], Awaitable[Mapping[str, str]]] = _find_no_names
+    """Returns the names of people by key. Unknown ones are left out."""
     remains: Callable[[], str] = str
     """Returns a sentence about places where forgotten data may still exist, such as backups; "" for
     none."""
@@ -324,10 +331,14 @@ class CommandService:
         place = place_names(turn.message.address)[-1]
         spent = await self.services.budget.usage_today(place=place)
         lines = [say("Today in this channel: {what}", what=_describe_spending(spent))]
-        for row in await self.services.budget.report("person", place=place):
+        rows = await self.services.budget.report("person", place=place)
+        names = await self.names([str(row["name"]) for row in rows])
+        for row in rows:
+            name = names.get(row["name"])
+            label = escape_markdown(cards.clip_line(name)) if name else f"`{row['name']}`"
             tokens = Usage(row["input"], output=row["output"], cost=row["cost"])
             what = _describe_spending(UsageTotal(row["turns"], tokens))
-            lines.append(f"- `{row['name']}`: {what}")
+            lines.append("- " + say("{name}: {what}", name=label, what=what))
         if spent.estimates:
             lines += ["", describe_estimates(spent.estimates)]
         return "\n".join(lines)
@@ -401,10 +412,22 @@ class CommandService:
         message = turn.message
         all = self.services.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation
-        cards = await self.services.changes.find_latest(where)
-        if not cards:
+        found = await self.services.changes.ledger.list_of_conversation(where, MAX_LISTED_CHANGES)
+        if not found:
             return say("No changes yet.")
-        return "\n".join(f"- `{card.id}` {card.title} ({say(card.state)})" for card in cards)
+        zone = self.services.budget.zone_of(message)
+        return "\n".join([say("Latest changes:"), *[await self._describe(c, zone) for c in found]])
+
+    async def _describe(self, change: Change, zone: tzinfo) -> str:
+        """Return the line of a change in a list. The date and time are in `zone`."""
+        card, asker = await self.services.changes.card(change), change.proposal.asker
+        line = say(
+            "`{id}` {title}: {state}. Requested by {name}, {at}.",
+            id=card.id, title=card.title, state=say(card.state),
+            name=escape_markdown(cards.clip_line(asker.name or asker.id)),
+            at=format_moment(datetime.fromtimestamp(change.proposal.created, zone)),
+        )  # fmt: skip
+        return f"- {line}"
 
     async def _list_approvals(self, turn: Turn) -> Answer:
         """List the changes that the person can approve. In shared places, list only those of the

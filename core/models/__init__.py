@@ -40,18 +40,21 @@ class ModelSettings(SettingsPart):
     """The settings of the model, read from the environment."""
 
     openai_api_key: SecretStr | None = setting(
-        None, "the key of the model's server; without it and a base URL: the demo model"
+        None, "API key of the model's server. Without a key and a base URL, the demo model answers."
     )
     openai_base_url: BaseUrl | None = setting(
-        None, "another server with OpenAI's API (Ollama, llama.cpp, vLLM, OpenRouter, …)"
+        None,
+        "base URL of another server with OpenAI's API (Ollama, llama.cpp, vLLM, OpenRouter, …)",
     )
-    ponte_model: str = setting("gpt-6-luna", "the model's name", "a model's name", min_length=1)
-    ponte_model_effort: str | None = setting(None, "how hard the model thinks: low, medium, high")
+    ponte_model: str = setting("gpt-6-luna", "name of the model", "a model's name", min_length=1)
+    ponte_model_effort: str | None = setting(
+        None, "reasoning effort of the model: low, medium, high"
+    )
     ponte_model_api: Literal["auto", "conversations", "responses", "chat", "demo"] = setting(
-        "auto", "how to speak with it: auto, conversations, responses, chat, demo"
+        "auto", "API of the model's server: auto, conversations, responses, chat, demo"
     )
     ponte_instructions: Instructions | None = setting(
-        None, "the assistant's instructions: a text, or @file", "a text, or @ and a file's name"
+        None, "instructions for the model: a text, or @file", "a text, or @ and a file's name"
     )
 
     @property

@@ -39,7 +39,7 @@ HIDDEN_ROW_ID = "-"
 
 Such an id is made up by people, for example an e-mail address, and is the value of a cell.
 """
-_PERSON_FACTS = ("asker", "decider", "by", "person")
+PERSON_FACTS = ("asker", "decider", "by", "person")
 """Facts that hold the key of a person."""
 
 
@@ -232,7 +232,7 @@ class AuditLog:
     async def _append(self, line: Mapping[str, object]) -> None:
         """Replace people by pseudonyms and store the line. Raises OSError, NotStored."""
         async with self._lock:
-            people = {str(line[name]) for name in _PERSON_FACTS if ":" in str(line.get(name, ""))}
+            people = {str(line[name]) for name in PERSON_FACTS if ":" in str(line.get(name, ""))}
             known = await self._keys.assign(people) if people else {}
             await self._lines.append(json.dumps(_replace_people(line, known)))
 
@@ -345,7 +345,7 @@ def _parse_line(line: str) -> Mapping[str, Any]:
 def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Mapping[str, Any]:
     """Return the line with people replaced by their entry in `known`, and without empty values."""
     return {
-        name: known.get(str(value), value) if name in _PERSON_FACTS else value
+        name: known.get(str(value), value) if name in PERSON_FACTS else value
         for name, value in line.items()
         if value not in ("", 0, [])
     }

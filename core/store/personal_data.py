@@ -150,6 +150,29 @@ class SqlPersonalData:
         """
         return await self._database.read(_list_people)
 
+    async def find_names(self, keys: Collection[str]) -> Mapping[str, str]:
+        """Return the names of people by key, as their latest message or the platform's list of
+        members has them. People without a known name are left out."""
+        wanted = sorted(set(keys))
+
+        def read(connection: SqlConnection) -> Mapping[str, str]:
+            found = {}
+            for key in wanted:
+                row = connection.execute(
+                    "SELECT message FROM inbox WHERE person = ? ORDER BY seq DESC LIMIT 1", (key,)
+                ).fetchone()
+                name = decode_json(Message, row["message"]).author.name if row else ""
+                if not name:
+                    row = connection.execute(
+                        "SELECT name FROM directory WHERE person = ?", (key,)
+                    ).fetchone()
+                    name = str(row["name"]) if row else ""
+                if name:
+                    found[key] = name
+            return found
+
+        return await self._database.read(read)
+
     async def find(self, written: str) -> KnownPerson:
         """Return the person with the key `slack:T1:U1`, also written `slack:T1/U1`.
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import date, datetime
 from pathlib import Path
+from typing import Literal
 
 from core.text.owner_sentences import OWNER_SENTENCES
 
@@ -98,12 +99,15 @@ def format_money(dollars: float, locale: str | None = None) -> str:
     return format_currency(dollars, "USD", whole[cldr], locale=cldr, currency_digits=False)
 
 
-def format_moment(when: datetime, locale: str | None = None) -> str:
-    """Return a date and time in the zone of `when`, as in `Nov 20, 2026, 2:30 PM`."""
+def format_moment(
+    when: datetime, locale: str | None = None, length: Literal["short", "medium"] = "short"
+) -> str:
+    """Return a date and time in the zone of `when`, as in `Nov 20, 2026, 2:30 PM`. With the
+    `length` "medium", the time has seconds."""
     from babel.dates import format_date, format_time
 
     cldr = _babel_locale(locale)
-    return f"{format_date(when, 'medium', cldr)}, {format_time(when, 'short', locale=cldr)}"
+    return f"{format_date(when, 'medium', cldr)}, {format_time(when, length, locale=cldr)}"
 
 
 def format_date(day: date, locale: str | None = None) -> str:

@@ -31,11 +31,13 @@ def test_a_line_is_when_what_and_by_whom(
     ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_holder.answers["POST /operator/audit"] = (200, PAGE)
+    fake_holder.answers["POST /operator/names"] = (200, {"names": {"slack:T1:U1": "Ana Lima"}})
     monkeypatch.setenv("PONTE_TIMEZONE", "Europe/Paris")
     assert ponte("audit").out.splitlines() == [
-        "2026-11-21 00:30:00  done        id=abcde2  asker=slack:T1:U1  decider=p-abc"
+        "time                       event    details",
+        "Nov 21, 2026, 12:30:00\u202fAM  done     id=abcde2  asker=Ana Lima  decider=p-abc"
         '  rule=ponte.toml:3  rows=2  written=["1", "-"]',
-        "2026-11-21 00:31:00  refused     asker=slack:T1:U1  right=read:Pay roll",
+        "Nov 21, 2026, 12:31:00\u202fAM  refused  asker=Ana Lima  right=read:Pay roll",
     ]
     said = ponte("audit", "--json").out.splitlines()
     assert [json.loads(line) for line in said] == PAGE["lines"]

@@ -254,11 +254,16 @@ def test_threads_are_listed_shown_and_forgotten(ponte: Shell, fake_holder: FakeH
         ),
         "POST /operator/forget": (200, {"messages": 4}),
     }
-    assert ponte("threads", "list").out == f"2026-11-18 11:06       4  {key}\n"
-    assert ponte("threads", "show", key).out == "2026-11-18 11:06  Ana\n    Hi\n    you\n"
+    assert ponte("threads", "list").out.split("\n")[:2] == [
+        "last used               messages  conversation",
+        f"Nov 18, 2026, 11:06\u202fAM         4  {key}",
+    ]
+    assert ponte("threads", "show", key).out == (
+        "Nov 18, 2026, 11:06\u202fAM  Ana\n    Hi\n    you\n"
+    )
     assert json.loads(ponte("threads", "list", "--json").out)[0]["conversation"] == key
     assert json.loads(ponte("threads", "show", key, "--json").out)["conversation"] == key
-    assert ponte("threads", "forget", key, "--yes").out == "Deleted: 4 messages.\n"
+    assert ponte("threads", "forget", key, "--yes").out == "Deleted 4 messages.\n"
     assert json.loads(fake_holder.asked[-1][1]) == {"conversation": key}
     ponte("threads", "forget", "--person", "slack:T1:U1", "--yes")
     assert json.loads(fake_holder.asked[-1][1]) == {"person": "slack:T1:U1"}

@@ -147,7 +147,10 @@ async def test_the_command_changes_lists_the_changes_of_the_channel(bot_home: Bo
         assert (await running_bot.ask("changes")).text == "No changes yet."
         card = await propose(running_bot, "table_create", rows=[ADA, BRUNO])
         listed = (await running_bot.ask("changes")).text
-        assert listed == f"- `{card.id}` Create 2 rows in People (open)"
+        heading, line = listed.splitlines()
+        assert heading == "Latest changes:"
+        said = f"- `{card.id}` Create 2 rows in People: open. Requested by Ana, "
+        assert line.startswith(said)
         assert (await running_bot.ask("changes", channel="C2")).text == "No changes yet."
 
 

@@ -73,7 +73,7 @@ async def test_an_undo_is_a_change_and_can_be_undone(bot_home: BotHome) -> None:
         assert table.rows["1"]["Name"] == "Ada"
         undo_of(await running_bot.ask(f"undo {undo}"))
         assert table.rows["1"]["Name"] == "X"
-        assert (await running_bot.ask("changes")).text.count("\n") == 2
+        assert (await running_bot.ask("changes")).text.count("\n- ") == 3
 
 
 async def test_a_second_undo_says_what_the_first_one_did(bot_home: BotHome) -> None:

@@ -31,14 +31,16 @@ class CodeSettings(SettingsPart):
     """The settings of the code tool, read from the environment."""
 
     ponte_code: Literal["auto", "hosted", "local", "off"] = setting(
-        "auto", "where Python runs: auto, hosted (by OpenAI), local (a sandbox here), off"
+        "auto",
+        "where Python code runs: auto, hosted (at OpenAI), local (in a sandbox on this "
+        "machine), off",
     )
     ponte_code_model: str | None = setting(
-        None, "the model that OpenAI runs Python with; not set: the one of PONTE_MODEL"
+        None, "OpenAI's model for running Python; without it, PONTE_MODEL is used"
     )
     ponte_code_description: Instructions | None = setting(
         None,
-        "what the model is told of running Python, in place of our own words: a text, or @file",
+        "replaces the description of the Python tool that the model reads: a text, or @file",
         "a text, or @ and a file's name",
     )
 

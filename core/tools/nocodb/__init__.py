@@ -50,10 +50,14 @@ class NocodbSettings(SettingsPart):
     """The settings of NocoDB, read from the environment."""
 
     nocodb_url: Annotated[SecretStr, AfterValidator(_origin_or_bridge)] | None = setting(
-        None, "NocoDB's origin, or the URL of a bridge, which ends in /execute"
+        None, "NocoDB's origin (https://host), or the URL of a bridge, which ends in /execute"
     )
-    nocodb_token: SecretStr | None = setting(None, "NocoDB's API token (a bridge: its bearer)")
-    nocodb_base_id: str | None = setting(None, "the base; needed where the token sees several")
+    nocodb_token: SecretStr | None = setting(
+        None, "NocoDB's API token, or the bridge's bearer token"
+    )
+    nocodb_base_id: str | None = setting(
+        None, "ID of NocoDB's base; required if the token can read several bases"
+    )
 
     @model_validator(mode="before")
     @classmethod

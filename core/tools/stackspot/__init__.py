@@ -34,27 +34,33 @@ __all__ = ["STACKSPOT", "Proxies", "Result", "StackSpot", "StackSpotError", "Sti
 class StackSpotSettings(SettingsPart):
     """The settings of StackSpot, read from the environment."""
 
-    stackspot_client_id: str | None = setting(None, "StackSpot's client id")
+    stackspot_client_id: str | None = setting(None, "StackSpot's client ID")
     stackspot_client_secret: SecretStr | None = setting(None, "StackSpot's client key")
     stackspot_realm: str = setting(
-        "stackspot-freemium", "the account's realm", "the realm's name", pattern=r"^[\w.-]+$"
+        "stackspot-freemium",
+        "realm of the StackSpot account",
+        "the realm's name",
+        pattern=r"^[\w.-]+$",
     )
-    stackspot_auth_url: Url = setting("https://idm.stackspot.com", "where StackSpot gives tokens")
+    stackspot_auth_url: Url = setting(
+        "https://idm.stackspot.com", "URL of StackSpot's sign-in service"
+    )
     stackspot_api_url: Url = setting(
-        "https://genai-code-buddy-api.stackspot.com", "where StackSpot runs quick commands"
+        "https://genai-code-buddy-api.stackspot.com", "URL of StackSpot's quick commands"
     )
     stackspot_agent_url: Url = setting(
-        "https://genai-inference-app.stackspot.com", "where StackSpot's agents answer"
+        "https://genai-inference-app.stackspot.com", "URL of StackSpot's agents"
     )
     stackspot_files_url: Url = setting(
-        "https://data-integration-api.stackspot.com", "where StackSpot takes files"
+        "https://data-integration-api.stackspot.com", "URL of StackSpot's file uploads"
     )
     stackspot_deadline: float = setting(
-        300.0, "seconds that a run at StackSpot is waited for", "seconds, 10 to 3600",
+        300.0, "maximum seconds to wait for a run at StackSpot", "seconds, 10 to 3600",
         ge=10, le=3600,
     )  # fmt: skip
     stackspot_unknown: Literal["refuse", "allow"] = setting(
-        "refuse", "quick commands and agents that ponte.toml does not name: refuse, allow"
+        "refuse",
+        "whether to run quick commands and agents that are not in ponte.toml: refuse, allow",
     )
 
     @property

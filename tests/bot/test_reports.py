@@ -1,0 +1,93 @@
+"""Lists and reports of `ponte` have headings, names, readable dates and aligned columns."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+
+from bot.cli_commands import format_people, format_threads, format_usage
+from bot.text_table import format_table
+from core.text.i18n import use_locale
+from tests.bot.conftest import Shell
+from tests.fakes.holder import FakeHolder
+
+USAGE = [
+    {"name": "web:owner", "turns": 1200, "calls": None, "input": 9000, "output": 1000, "cost": 1.5},
+    {"name": "slack:T1:U1", "turns": 3, "calls": None, "input": 10, "output": 2, "cost": None},
+]
+NAMES = {"web:owner": "Maya"}
+REPORT = {
+    "en": [
+        "Usage since Nov 1, 2026:",
+        "person       messages  tokens  US dollars",
+        "Maya            1,200  10,000       $1.50",
+        "slack:T1:U1         3      12           –",
+    ],
+    "pt-BR": [
+        "Uso desde 1 de nov. de 2026:",
+        "pessoa       mensagens  tokens   dólares",
+        "Maya             1.200  10.000  US$\u00a01,50",
+        "slack:T1:U1          3      12         –",
+    ],
+    "fr": [
+        "Utilisation depuis le 1 nov. 2026\u00a0:",
+        "personne     messages  tokens   dollars",
+        "Maya            1\u202f200  10\u202f000  1,50\u00a0$US",
+        "slack:T1:U1         3      12         –",
+    ],
+}
+
+
+@pytest.mark.parametrize("locale", REPORT)
+def test_usage_has_headings_and_names_in_each_language(locale: str) -> None:
+    with use_locale(locale):
+        assert list(format_usage(USAGE, "person", "2026-11-01", NAMES)) == REPORT[locale]
+
+
+def test_two_people_of_one_name_are_told_apart() -> None:
+    lines = list(
+        format_usage(USAGE, "person", "", dict.fromkeys(("web:owner", "slack:T1:U1"), "A"))
+    )
+    assert [line.split("  ")[0] for line in lines[1:]] == ["A (web:owner)", "A (slack:T1:U1)"]
+
+
+def test_days_are_written_as_dates() -> None:
+    day = [{"name": "2026-11-18", "turns": 1, "calls": None, "input": 1, "output": 0, "cost": 0}]
+    with use_locale("fr"):
+        assert list(format_usage(day, "day"))[1].startswith("18 nov. 2026  ")
+
+
+@pytest.mark.parametrize(
+    ("locale", "people", "threads"),
+    [
+        ("en", "name  added", "last used"), ("pt-BR", "nome  adicionado em", "último uso"),
+        ("fr", "nom  ajout", "dernière utilisation"),
+    ],
+)  # fmt: skip
+def test_people_and_threads_have_headings(locale: str, people: str, threads: str) -> None:
+    with use_locale(locale):
+        account = {"name": "ana", "added": 1795000000.0, "seen": "2026-11-18"}
+        head, line = format_people([account], UTC)
+        assert head.startswith(people)
+        assert "2026" in line
+        thread = {"conversation": "web:main", "messages": 2, "used_at": 1795000000.0}
+        head, line = format_threads([thread], UTC)
+        assert head.startswith(threads)
+        assert line.endswith("web:main")
+
+
+def test_columns_are_aligned_also_with_wide_and_combining_characters() -> None:
+    lines = list(format_table(("a", "n"), [("日本", "1"), ("e\u0301", "22")], right={1}))
+    assert lines == ["a      n", "日本   1", "e\u0301     22"]
+
+
+def test_json_and_csv_keep_the_keys(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path) -> None:
+    report = {"by": "person", "since": "2026-11-01", "rows": USAGE}
+    fake_holder.answers["POST /operator/usage"] = (200, report)
+    fake_holder.answers["POST /operator/names"] = (200, {"names": NAMES})
+    assert "Maya" in ponte("usage", "--by", "person").out
+    assert json.loads(ponte("usage", "--by", "person", "--json").out) == report
+    assert ponte("usage", "--by", "person", "--csv").out.splitlines()[1].startswith("web:owner,")
