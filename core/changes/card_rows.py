@@ -25,9 +25,9 @@ MAX_CHANGE_CELL_CHARACTERS = 200
 """Characters of one value shown on a card."""
 MIN_TABLE_ROWS = 3
 """From this number of rows on, a card shows a table; deleted rows from two on."""
-MAX_TABLE_COLUMNS = 6
+MAX_CARD_TABLE_COLUMNS = 6
 """Columns of a card's table, with the column of the names. Wider rows are shown one by one."""
-MAX_NAME_CHARACTERS = 80
+MAX_ROW_NAME_CHARACTERS = 80
 """Characters of a row's name and of a field's title on a card."""
 NO_VALUE = "–"
 """Stands for an empty cell."""
@@ -101,8 +101,8 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
         return None
     fields = list(dict.fromkeys(change.field for row in rows for change in row.changes))
     if is_deletion:  # the name identifies the row, so a few of its fields are enough
-        fields = fields[: MAX_TABLE_COLUMNS - 1]
-    if len(fields) >= MAX_TABLE_COLUMNS:
+        fields = fields[: MAX_CARD_TABLE_COLUMNS - 1]
+    if len(fields) >= MAX_CARD_TABLE_COLUMNS:
         return None
     found = [{change.field: change for change in row.changes} for row in rows]
     return CardTable(
@@ -160,8 +160,8 @@ def _build_row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
     if not name or name == NO_VALUE:
         field, name = (view.key, id) if id else ("", "")
     return {
-        "id": to_one_line(id, MAX_NAME_CHARACTERS),
-        "name": to_one_line(name, MAX_NAME_CHARACTERS),
+        "id": to_one_line(id, MAX_ROW_NAME_CHARACTERS),
+        "name": to_one_line(name, MAX_ROW_NAME_CHARACTERS),
         "name_field": field,
         "before": before,
         "after": after,
@@ -281,7 +281,7 @@ def _cells(row: Mapping[str, Any]) -> Cells:
     clipped."""
     filled = sorted(redact(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
     return {
-        to_one_line(name, MAX_NAME_CHARACTERS): _cell(value)
+        to_one_line(name, MAX_ROW_NAME_CHARACTERS): _cell(value)
         for name, value in filled[:MAX_CARD_FIELDS]
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from core.changes.card_rows import MAX_NAME_CHARACTERS
+from core.changes.card_rows import MAX_ROW_NAME_CHARACTERS
 from core.clients.http import HttpClient
 from core.domain.messages import Answer
 from core.models.served_model import Level
@@ -93,7 +93,7 @@ async def test_what_a_row_says_changes_nothing(bot_home: BotHome, level: Level) 
         assert card.text.startswith("Requested by Ana. Showing the first 10. ")
         assert [row["id"] for row in card.rows] == [str(id) for id in range(1, 11)]
         names = [f"Customer {n:02d}" for n in range(1, 11)]
-        names[6] = to_one_line(ORDER, MAX_NAME_CHARACTERS)
+        names[6] = to_one_line(ORDER, MAX_ROW_NAME_CHARACTERS)
         assert [row["name"] for row in card.rows] == names
         assert [row["after"] for row in card.rows] == [None] * 10
         assert answer.text == "I've prepared this change for approval."

@@ -114,18 +114,18 @@ NAMED = tuple(
 )  # fmt: skip
 
 
-def described(rows: tuple[dict[str, Any], ...]) -> str:
+def describe_rows(rows: tuple[dict[str, Any], ...]) -> str:
     return str(embed(replace(OPEN, rows=rows)).description)
 
 
 def test_three_narrow_rows_are_a_table_on_discord() -> None:
-    assert "```\nNumber  Status\n──────  ───────────\nNo. 0   Late → Paid\n" in described(NAMED)
-    assert "**No. 0**\nStatus: ~~Late~~ → Paid\n**No. 1**\n" in described(NAMED[:2])
+    assert "```\nNumber  Status\n──────  ───────────\nNo. 0   Late → Paid\n" in describe_rows(NAMED)
+    assert "**No. 0**\nStatus: ~~Late~~ → Paid\n**No. 1**\n" in describe_rows(NAMED[:2])
 
 
 def test_rows_that_are_wide_for_a_phone_are_lines() -> None:
     change = {"field": "Note", "before": "–", "after": "wide " * 20}
-    text = described(tuple({**row, "changes": [change]} for row in NAMED))
+    text = describe_rows(tuple({**row, "changes": [change]} for row in NAMED))
     assert "```" not in text
     assert "**No. 2**\nNote: – → wide wide" in text
 
@@ -139,7 +139,7 @@ def test_a_table_that_does_not_fit_into_the_embed_is_lines() -> None:
 
 def test_values_in_a_table_are_inert() -> None:
     change = {"field": "Note", "before": "–", "after": "``` @everyone"}
-    text = described(tuple({**row, "changes": [change]} for row in NAMED))
+    text = describe_rows(tuple({**row, "changes": [change]} for row in NAMED))
     assert text.count("```") == 2
     assert "@everyone" not in text.replace("``` @", "```@") or text.index("@") < text.rindex("```")
 
