@@ -98,7 +98,9 @@ def _check_place(value: str, info: ValidationInfo) -> str:
     chats, _, owners = _platform_forms(info)
     if not re.fullmatch(rf"{'|'.join(owners)}|({'|'.join(chats)})(:[A-Za-z0-9]+){{0,2}}", value):
         form = f"{chats[0]}:WORKSPACE or {chats[0]}:WORKSPACE:CHANNEL"
-        raise ValueError(f"write {', '.join(owners)}, {form} (so for {', '.join(chats[1:])})")
+        raise ValueError(
+            f"write {', '.join(owners)}, {form} (the same form for {', '.join(chats[1:])})"
+        )
     return value
 
 
@@ -106,7 +108,7 @@ def _check_person(value: str, info: ValidationInfo) -> str:
     chats, forms, owners = _platform_forms(info)
     if value not in owners and not re.fullmatch("|".join(forms), value):
         ids = " or ".join(f"{chat}:ID" for chat in chats)
-        own = f"{', '.join(owners)}, {owners[0]}:NAME (of `ponte people`)"
+        own = f"{', '.join(owners)}, {owners[0]}:NAME (from `ponte people list`)"
         raise ValueError(f"write {own}, {ids} (a person, user group or role)")
     return value
 
@@ -135,7 +137,7 @@ def _parse_duration(value: object) -> float:
     """Return the seconds of `4h`, `30m` or `0`."""
     found = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
     if found is None:
-        raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" is never')
+        raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" turns it off')
     return float(found[1] or 0) * {"m": 60, "h": 3600}.get(found[2], 0)
 
 
@@ -157,7 +159,10 @@ def _check_group_name(value: str, info: ValidationInfo) -> str:
     if value in (*PEOPLE_SETS, ASKER, *chats, *owners) or not re.fullmatch(
         GROUP_NAME_PATTERN, value
     ):
-        raise ValueError("write a name of small letters, digits and hyphens that means nothing yet")
+        raise ValueError(
+            "choose another name: lowercase letters, digits, hyphens and underscores, and not a "
+            "reserved word"
+        )
     return value
 
 
@@ -170,7 +175,7 @@ owner."""
 Approver = Annotated[str, AfterValidator(_check_approver)]
 """A person, the name of a group, or `asker`."""
 Duration = Annotated[float, BeforeValidator(_parse_duration)]
-"""Minutes or hours, as in `"30m"` or `"4h"`; `"0"` is never."""
+"""Minutes or hours, as in `"30m"` or `"4h"`; `"0"` turns it off."""
 Approvals = Literal[1, 2]
 Who = Annotated[str, AfterValidator(_check_who)]
 """A person, the name of a group, a platform, or one of `everybody`, `members`, `guests`,
@@ -182,19 +187,19 @@ Right = Annotated[str, AfterValidator(_check_right)]
 (`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`; `*` in a name is any
 text."""
 SetName = Annotated[str, AfterValidator(_check_group_name)]
-"""Small letters, digits, hyphens and underscores: a name that means nothing yet."""
+"""Lowercase letters, digits, hyphens and underscores; not a reserved word such as `members`."""
 Slug = Annotated[
     str,
     must_match(
         SLUG_PATTERN,
-        "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
+        "a slug of up to 100 lowercase letters, digits, hyphens and underscores",
     ),
 ]
-"""Up to 100 lower-case letters, digits, hyphens and underscores."""
+"""Up to 100 lowercase letters, digits, hyphens and underscores."""
 AgentId = Annotated[
-    str, must_match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
+    str, must_match(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's ID from the portal")
 ]
-"""As StackSpot's portal shows it."""
+"""The ID that StackSpot's portal shows."""
 PricedName = Annotated[
     str,
     must_match(
@@ -204,8 +209,8 @@ PricedName = Annotated[
 """A slug or an agent's name; `*` is any other."""
 Dollars = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
 """US dollars, a number that is not negative."""
-Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
-"""A host's name in small letters."""
+Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host name in lowercase letters")]
+"""A host name in lowercase letters."""
 Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
 """`en`, `pt-BR` or `fr`."""
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
@@ -409,7 +414,7 @@ class AllowanceRule:
         if self.money is None and self.tokens is None and self.turns is None:
             raise ValueError("write money, tokens or turns")
         if self.of == "together" and not self.who:
-            raise ValueError('write who shares it, or of = "everybody"')
+            raise ValueError('add who shares it, or write of = "everybody"')
 
     def allowance(self, location: str) -> Allowance:
         """Return the rule as an `Allowance`. `location` is its place in the file."""

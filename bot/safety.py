@@ -25,6 +25,8 @@ EVERYBODY_IN_RULES = "everybody"
 """The word for everybody in the rules of ponte.toml."""
 UNKNOWN_PEOPLE = frozenset({EVERYBODY_IN_RULES, "guests", "outsiders"})
 """Words in rules that include people whom the operator does not know one by one."""
+PEOPLE_WORDS = {EVERYBODY_IN_RULES: "everyone", "guests": "guests", "outsiders": "outsiders"}
+"""The names of these people in sentences."""
 NO_ADMINS = "admins: none, so no one can approve deletions"
 
 
@@ -78,8 +80,13 @@ def _check_open_rules(config: Config) -> Iterator[SafetyFinding]:
     for rule in config.rule_book.rules:
         who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
-            words = "{who} can: {rights} ({rule})"
-            told = say(words, who=", ".join(who), rights=", ".join(rights), rule=rule.source)
+            words = "{rule} gives {who} these permissions: {rights}"
+            told = say(
+                words,
+                who=", ".join(say(PEOPLE_WORDS[one]) for one in who),
+                rights=", ".join(rights),
+                rule=rule.source,
+            )
             yield SafetyFinding("rights", told, "note")
 
 

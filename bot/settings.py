@@ -69,7 +69,7 @@ def _parse_daily_turns(value: object) -> object:
         return value
     found = _TURNS.fullmatch(value)
     if not found:
-        raise ValueError("write two whole numbers, per person / in all, as in 50/1000")
+        raise ValueError("write two whole numbers, per person / for everyone, as in 50/1000")
     return DailyTurns(int(found[1]), int(found[2]))
 
 
@@ -77,19 +77,19 @@ def _check_time_zone(value: str) -> str:
     try:
         return value if value == "UTC" else zoneinfo.ZoneInfo(value).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("write a time zone's name, as in America/Sao_Paulo") from None
+        raise ValueError("write the name of a time zone, as in America/Sao_Paulo") from None
 
 
 def _full_path(value: Path) -> Path:
     try:
         return value.expanduser().absolute()
     except RuntimeError:
-        raise ValueError("the home folder that ~ stands for is not known; write it out") from None
+        raise ValueError("the home folder for ~ is unknown; write the full path") from None
 
 
 def _check_postgres_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-        raise ValueError("write postgresql://user:password@host/database, or leave it out")
+        raise ValueError("write postgresql://user:password@host/database, or remove this setting")
     return value
 
 

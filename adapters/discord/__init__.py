@@ -47,7 +47,7 @@ class DiscordSettings(SettingsPart):
     """The settings of the Discord integration, from the environment."""
 
     discord_token: SecretStr | None = setting(
-        None, "Discord's bot token. With it, Ponte connects to Discord."
+        None, "Discord's bot token; with it, Ponte connects to Discord"
     )
     discord_api_url: Url = setting(
         DISCORD_API_URL, "base URL of Discord's API; change it for a proxy or a test server"

@@ -38,13 +38,13 @@ from core.text.i18n import say
 
 def _bot_token(value: SecretStr) -> SecretStr:
     if plain_value(value).startswith("xapp-"):
-        raise ValueError("that is an app token; the bot token begins with xoxb-")
+        raise ValueError("this is an app token; the bot token starts with xoxb-")
     return value
 
 
 def _app_token(value: SecretStr) -> SecretStr:
     if plain_value(value).startswith("xoxb-"):
-        raise ValueError("that is a bot token; the app token begins with xapp-")
+        raise ValueError("this is a bot token; the app token starts with xapp-")
     return value
 
 
@@ -56,12 +56,12 @@ class SlackSettings(SettingsPart):
     )
     slack_app_token: Annotated[SecretStr, AfterValidator(_app_token)] | None = setting(
         None,
-        "Slack's app token (xapp-…). With it and the bot token, Ponte connects by Socket Mode.",
+        "Slack's app token (xapp-…); with it and the bot token, Ponte connects by Socket Mode",
     )
     slack_signing_secret: SecretStr | None = setting(
         None,
-        "Slack's signing secret. With it and the bot token, but no app token, Slack sends "
-        "events to /slack/events.",
+        "Slack's signing secret; with it and the bot token, but no app token, Slack sends "
+        "events to /slack/events",
     )
     slack_api_url: Url = setting(
         "https://slack.com/api/",
@@ -76,7 +76,7 @@ class SlackSettings(SettingsPart):
         return "socket" if self.slack_app_token else "http" if self.slack_signing_secret else "off"
 
 
-BotId = Annotated[str, must_match(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
+BotId = Annotated[str, must_match(r"B[A-Z0-9]+", "a bot's ID, as in B0123456789")]
 """The id of a bot, as in `B0123456789`."""
 
 

@@ -123,7 +123,7 @@ def parse_url(text: str, *schemes: str) -> SplitResult:
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"write a URL that begins with {schemes[0]}:// and names a host")
+        raise ValueError(f"write a URL that starts with {schemes[0]}:// and contains a host")
     return parts
 
 
@@ -136,7 +136,7 @@ def add_scheme(value: str) -> str:
     if _BARE_LOOPBACK.fullmatch(value):
         return f"http://{value}"
     if "://" not in value and re.fullmatch(r"[\w.-]+\.[a-z]{2,}(:\d+)?(/.*)?", value):
-        raise ValueError(f"write https://{value}, or http:// where it has no certificate")
+        raise ValueError(f"write https://{value}, or http:// if the server has no certificate")
     return value
 
 

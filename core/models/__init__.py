@@ -40,7 +40,7 @@ class ModelSettings(SettingsPart):
     """The settings of the model, read from the environment."""
 
     openai_api_key: SecretStr | None = setting(
-        None, "API key of the model's server. Without a key and a base URL, the demo model answers."
+        None, "API key of the model's server; without a key and a base URL, the demo model answers"
     )
     openai_base_url: BaseUrl | None = setting(
         None,

@@ -104,7 +104,7 @@ async def test_other_code_than_asked_for_is_told_and_attached() -> None:
         FakeBackend(lambda code: RunResult("2\n", changed_code="print(2)")), "print(1)", folder
     )
     assert folder.data[outcome.files[-1].id] == b"print(2)\n"
-    assert "[Not your code ran, but this:]\nprint(2)" in outcome.text
+    assert "[Different code ran instead of yours:]\nprint(2)" in outcome.text
     assert "The code that ran differs from the code that was requested" in outcome.sources[0]
 
 

@@ -14,6 +14,7 @@ import pytest
 from core.domain.errors import Forgotten
 from core.domain.messages import Address, Message, turn_id
 from core.domain.records import ConversationArea
+from core.runtime.retry import Backoff
 from core.store.database import SqlConnection
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.fakes.choices import make_message
@@ -176,7 +177,10 @@ async def test_a_handler_that_raises_is_tried_again_in_its_place(database_engine
     assert worker.said == ["first"] * 4 + ["second", "third"]
 
 
-async def test_what_is_put_off_holds_up_nobody_else(database_engine: Embedded) -> None:
+async def test_what_is_put_off_holds_up_nobody_else(
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(3600.0))
     worker = Worker(database_engine, broken=1).start()
     first = await database_engine.inbox.accept(says("first"))
     await worker.until(lambda: first.seq in worker.began)

@@ -37,6 +37,7 @@ LAZY = {
     "adapters/slack/__init__.py": {"RIGHTS_SENTENCES"},
     "adapters/slack/render.py": {"_MAY"},
     "adapters/slack/setup.py": {"SCOPE_PURPOSES", "_DESCRIPTION"},
+    "bot/safety.py": {"PEOPLE_WORDS"},
     "core/changes/cards.py": {"_FAULTS"},
     "core/chat/card_redraw.py": {"CARD_STATES"},
     "core/store/kernels.py": {"why"},
@@ -53,6 +54,7 @@ LAZY = {
     "core/tools/code/local.py": {
         "ENDED", "KERNEL_EVICTED", "KERNEL_STOPPED", "NEW_PYTHON", "WAS_IDLE", "_FAULTS",
     },
+    "core/tools/nocodb/bridge.py": {"_CALL_FAULTS"},
     "core/tools/nocodb/filters.py": {"_AND", "_DATE_SENTENCES", "_OR", "_SENTENCES"},
 }  # fmt: skip
 """File ("" is any) → constants that are said elsewhere."""

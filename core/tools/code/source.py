@@ -58,7 +58,9 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
     with use_locale("en"):
         limits = _describe_limits(ran)
     parts = [f"[{STATE_RESET.format(why=ran.why_reset)}]" if ran.reset else ""]
-    parts.append(f"[Not your code ran, but this:]\n{ran.changed_code}" if ran.changed_code else "")
+    parts.append(
+        f"[Different code ran instead of yours:]\n{ran.changed_code}" if ran.changed_code else ""
+    )
     after = [ran.value, ran.error, *(f"[{note}]" for note in limits)]
     if files:
         after.append(f"[The person has: {', '.join(file.name for file in files)}]")

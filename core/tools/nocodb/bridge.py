@@ -619,9 +619,9 @@ def _parse_write(tool: BridgeTool, kind: WriteKind, args: Data) -> dict[str, Dat
     hint."""
     unknown = args.keys() - set(tool.argument_names)
     if unknown or not all(name in args for name in tool.argument_names):
-        raise _bad_call(tool, "its arguments do not fit")
+        raise _bad_call(tool, "arguments")
     if not BRIDGE_ID_PATTERN.fullmatch(str(args["table_id"])):
-        raise _bad_call(tool, "`table_id` is not an id")
+        raise _bad_call(tool, "table")
     many = tool.name.startswith("bulk_")
     if kind == "create":
         given = args["records"] if many else args["record_data"]
@@ -631,14 +631,14 @@ def _parse_write(tool: BridgeTool, kind: WriteKind, args: Data) -> dict[str, Dat
     if many:
         listed = args["records" if kind == "update" else "record_ids"]
         if not isinstance(listed, list):
-            raise _bad_call(tool, "several rows are a list")
+            raise _bad_call(tool, "list")
         pairs = [_parse_row(tool, kind, one) for one in listed]
     else:
         data = _check_row_data(tool, args["record_data"]) if kind == "update" else {}
         pairs = [(_check_row_id(tool, args["record_id"]), data)]
     _check_count(tool, pairs)
     if len(dict(pairs)) < len(pairs):
-        raise _bad_call(tool, "a row stands in it twice")
+        raise _bad_call(tool, "twice")
     return dict(pairs)
 
 
@@ -656,19 +656,19 @@ def _parse_row(tool: BridgeTool, kind: WriteKind, one: Any) -> tuple[str, Data]:
 def _check_row_id(tool: BridgeTool, value: Any) -> str:
     text = _id_text(value)
     if not BRIDGE_ID_PATTERN.fullmatch(text):
-        raise _bad_call(tool, "a row's id is missing, or is none")
+        raise _bad_call(tool, "row")
     return text
 
 
 def _check_row_data(tool: BridgeTool, value: Any) -> Data:
     if not isinstance(value, dict) or not value:
-        raise _bad_call(tool, "a row's data is an object with at least one field")
+        raise _bad_call(tool, "data")
     return value
 
 
 def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
     if not rows:
-        raise _bad_call(tool, "it names no row")
+        raise _bad_call(tool, "empty")
     if len(rows) > MAX_PROPOSAL_ROWS:
         raise ToolError(
             "That is {count} rows. One request can have at most {most}.",
@@ -702,8 +702,20 @@ def _check_fields(table: BridgeTable, data: Data) -> None:
         )  # fmt: skip
 
 
-def _bad_call(tool: BridgeTool, what: str) -> ToolError:
+_CALL_FAULTS = {
+    "arguments": "an argument is missing or unknown",
+    "table": "`table_id` is not a valid ID",
+    "list": "the rows must be a list",
+    "twice": "a row is listed twice",
+    "row": "a row has no valid ID",
+    "data": "the data of a row must be an object with at least one field",
+    "empty": "no row is given",
+}
+
+
+def _bad_call(tool: BridgeTool, fault: str) -> ToolError:
+    """Return the error for a call with this fault, a key of `_CALL_FAULTS`."""
     return ToolError(
         "Invalid call of {tool}: {what}.", code="bad_arguments", hint=str(tool),
-        tool=tool.name, what=what,
+        tool=tool.name, what=_CALL_FAULTS[fault],
     )  # fmt: skip

@@ -206,8 +206,8 @@ BRIDGE_ERRORS = ErrorTable(
     ),
     on(HttpAnswer, when=_nocodb_answered(404)).raises(
         "not_found", "This bridge can't use {tool}: its NocoDB responds with 404 (not found).",
-        hint="check the ids; if they are right, this copy of the bridge lacks {tool}: "
-        "use another tool, or say that the operator can set NOCODB_URL to NocoDB itself",
+        hint="check the IDs; if they are correct, this bridge does not support {tool}: use "
+        "another tool, or tell the person that NOCODB_URL can be set to NocoDB itself",
     ),
     on(HttpAnswer, when=_nocodb_answered(401, 403)).raises(
         "nocodb_refused",

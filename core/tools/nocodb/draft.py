@@ -80,7 +80,7 @@ class DraftBuilder:
                 values[field.title] = [owned[id].row for id in ids]
             after = without_empty(values) if self._driver.typed else values
             if not after:
-                raise _bad_call("a new row has no value")
+                raise _bad_call("a new row has no values")
             writes.append(RowWrite(after=after))
         return self._build_draft(schema, "create", writes)
 
@@ -222,14 +222,14 @@ def parse_row_id(value: object) -> str:
     told = value.get("id", value.get("Id")) if isinstance(value, Mapping) else value
     text = str(told).strip() if isinstance(told, str | int) and not isinstance(told, bool) else ""
     if not _ID.fullmatch(text):
-        raise _bad_call("a row's id is missing, or is none; find ids with nocodb_query")
+        raise _bad_call("a row has no valid ID; find IDs with nocodb_query")
     return text
 
 
 def check_row_count(count: int) -> None:
     """Raise ToolError for no rows, or for more rows than one proposal may have."""
     if not count:
-        raise _bad_call("it names no row")
+        raise _bad_call("no row is given")
     if count > MAX_PROPOSAL_ROWS:
         raise ToolError(
             "That is {count} rows. One request can have at most {most}.",
@@ -244,9 +244,9 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
     """Return the fields and values of a row. Raise for an unknown, repeated or computed field."""
     fields = [(table.field(name), value) for name, value in values.items()]
     if not fields:
-        raise _bad_call("a row has no field")
+        raise _bad_call("a row has no fields")
     if len({field.id for field, _ in fields}) < len(fields):
-        raise _bad_call("a field comes twice in a row")
+        raise _bad_call("a field is given twice in a row")
     if own := [field.title for field, _ in fields if field.is_computed]:
         raise ToolError(
             "These fields can't be written, because NocoDB fills them: {names}.",
