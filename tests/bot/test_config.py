@@ -193,7 +193,7 @@ WRONG = [
     ),
     ('[[allowances]]\nof = "each"\nturns = 1', "2: 'of' must be one of 'each person', 'each ch"),
     ('[[allowances]]\nof = "everybody"', "1: 'allowances': write money, tokens or turns"),
-    ('[[allowances]]\nof = "together"\nturns = 1', "1: 'allowances': write who shares it"),
+    ('[[allowances]]\nof = "together"\nturns = 1', "1: 'allowances': add who shares it"),
     ('[[allowances]]\nof = "everybody"\nmoney = -1', "3: 'money' must not be negative."),
     ('[[allowances]]\nof = "everybody"\nmoney = inf', "3: 'money' must be a number."),
     ('[[allowances]]\nof = "everybody"\nmoney = "5"', "3: 'money' must be a number."),
@@ -270,7 +270,7 @@ def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:
     text = '[agents.reviewer]\nid = "01JAGENT"\ntitle = { fr = "Relecteur" }\n'
     assert read(tmp_path, text).agents == {"reviewer": AgentConfig("01JAGENT", {"fr": "Relecteur"})}
     assert refusal(tmp_path, '[agents.a]\nid = "../x"')[0].startswith(
-        "ponte.toml:2: 'id': write the agent's id"
+        "ponte.toml:2: 'id': write the agent's ID"
     )
     (line,) = refusal(tmp_path, '[agents.a]\nid = "x"\nslug = "y"')
     assert line == "ponte.toml:3: 'slug' is not known here; known are id, title, description."
@@ -288,7 +288,7 @@ def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:
     assert config.section("discord").threads is False
     assert (Config().links.hosts, Config().section("discord").threads) == ((), True)
     path.write_text('[links]\nhosts = ["https://example.com"]\n')
-    with pytest.raises(SettingsError, match="a host's name"):
+    with pytest.raises(SettingsError, match="a host name"):
         read_config(path)
 
 
