@@ -148,9 +148,10 @@ async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -
         w.slack.open_home(w.alice)
         await w.slack.wait_until(lambda: w.slack.workspace.homes)
         shown = str(w.slack.workspace.homes[w.alice.id])
-        for words in ("echo", "set NOCODB_URL", "🚫 change data", "✅ chat with me",
-                      "3 rows in Customers"):  # fmt: skip
+        for words in ("Answers: available", "Tables: not available", "🚫 change data",
+                      "✅ chat with me", "3 rows in Customers"):  # fmt: skip
             assert words in shown
+        assert "set NOCODB_URL" not in shown, "that is for admins"
 
 
 async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(

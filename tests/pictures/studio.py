@@ -280,6 +280,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 "slack_api_url": slack.base_url, "discord_token": discord.token,
                 "discord_api_url": discord.api_url, "discord_gateway_url": discord.gateway_url,
                 "ponte_home": home, "ponte_web_port": 0, "ponte_timezone": ZONE.key,
+                "ponte_owner_name": "Maya Duarte",
                 "ponte_grace": 1, "ponte_code": "local",
                 "ponte_allow": [f"slack:{one.id}" for one in (ana, rui, lea)]
                 + [f"discord:{maya.id}"],

@@ -98,11 +98,13 @@ async def test_the_operator_sees_and_undoes_it_on_the_command_line(tmp_path: Pat
             await ana.clicks(card["id"], "approve")
             assert row["Status"] == "Active"
             listed = await command(bridge, tmp_path, "changes", "list")
-            assert listed == f"- `{card['id']}` Change a row in Customers (done)\n"
+            heading, line = listed.splitlines()
+            assert heading == "Latest changes:"
+            assert line.startswith(f"- `{card['id']}` Change a row in Customers: done. Requested by ")
             assert "Undone" in await command(bridge, tmp_path, "changes", "undo", card["id"])
             assert row["Status"] == "Lead"
             listed = await command(bridge, tmp_path, "changes", "list")
-            assert "(undone)" in listed
+            assert ": undone. Requested by " in listed
             assert f"Undo {card['id']}" in listed
 
 
