@@ -142,7 +142,7 @@ async def test_an_allowance_holds_over_workers_that_die(
         await two.start()
         await made.slack.wait_until(lambda: not made.open(), 60)
         answers = [answer for talk in talks for answer in talk.answers()]
-        refused = [answer for answer in answers if "allowance" in answer]
+        refused = [answer for answer in answers if "limit" in answer]
         assert len(answers) == 12, made.last_lines()
         assert len(refused) == 6, answers
         assert made.query("SELECT turns FROM counters WHERE scope NOT LIKE 'cap%'") == [(6,)]

@@ -86,7 +86,9 @@ async def test_a_person_reads_changes_and_undoes_on_the_page(
         assert real_nocodb.token not in shown
 
         (card,) = (await here.says(MARK))["cards"]
-        assert card["rows"][0]["before"] == {"Id": "12", "Title": "Order 12", "Paid": True}
+        row = card["rows"][0]
+        assert (row["id"], row["name"]) == ("12", "Order 12")
+        assert row["before"] == {"Title": "Order 12", "Paid": True}
         assert order(real_nocodb, base, 12)["Paid"] is True
         done = await here.clicks("approve", card["id"])
         assert (done["state"], order(real_nocodb, base, 12)["Paid"]) == ("done", False)

@@ -25,7 +25,7 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
     bin = programs()
     if not (bin and (bin / "pg_dump").exists()):
         pytest.skip("needs pg_dump (apt install postgresql-client)")
-    dump, restore = re.findall(r"`(pg_[^`]+)`", str(StoredInPostgres()))
+    dump, restore = re.findall(r"`(?:umask 077; )?(pg_[^`]+)`", str(StoredInPostgres()))
     old, new = (real_postgres.url(real_postgres.database()) for _ in range(2))
     stores = await Stores.open_shared(old, takes=False, works=False)
     inbox = SqlInbox(stores.database, stores.jobs)
