@@ -118,7 +118,7 @@ def test_commands_after_a_kill_find_what_was_kept(machine: Machine, running: Pro
     assert json.loads(machine.ponte("threads", "list", "--json")[1]) == before
     (kept,) = before
     code, out, err = machine.ponte("threads", "forget", kept["conversation"], "--yes")
-    assert (code, out[:8], err) == (0, "Deleted:", "")
+    assert (code, out[:8], err) == (0, "Deleted ", "")
     code, _, err = machine.ponte("threads", "show", "terminal:nobody")
     assert (code, err) == (1, "Not found: conversation.\n")
 
@@ -231,7 +231,7 @@ def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wan
     assert (code, "info" in err) == (0, True)
     machine = Machine(tmp_path, tmp_path / "quick-command", commands)
     code, out, err = machine.ponte("threads", "list")
-    assert (code, out.count("\n"), err) == (0, 1, ""), out
+    assert (code, out.count("\n"), err) == (0, 2, ""), "a heading and one line"
 
 
 def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, commands: str) -> None:

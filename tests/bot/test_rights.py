@@ -181,7 +181,10 @@ def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
     found = list_findings(settings, read_config(path), Home(tmp_path / "home"))
     notes = [one.words for one in found if one.topic == "rights" and one.level == "note"]
-    assert notes == ["guests can: read:Menu (ponte.toml:1)", "everybody can: code (ponte.toml:4)"]
+    assert notes == [
+        "ponte.toml:1 gives guests these permissions: read:Menu",
+        "ponte.toml:4 gives everyone these permissions: code",
+    ]
 
 
 def test_a_right_to_a_table_that_is_not_there_protects_nothing(tmp_path: Path) -> None:

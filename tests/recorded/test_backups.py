@@ -29,4 +29,4 @@ def test_a_recorded_backup_is_restored(
     assert "schema 7, messages: 2" in ponte.out
     assert snapshot.schema_version(ponte.home / "ponte.db") == len(MIGRATIONS)
     talks_on(ponte, monkeypatch)
-    assert " ana" in ponte("people", "list").out
+    assert "\nana " in ponte("people", "list").out

@@ -56,7 +56,7 @@ async def test_ponte_run_answers_over_socket_mode(tmp_path: Path) -> None:
         async with ponte("run", env=env) as process:
             assert "Socket Mode" in await until_ready(process)
             said = slack.say(alice, general, f"{slack.bot} status")
-            assert "**slack**: on" in (await slack.wait_for_answer(said)).visible_text
+            assert "Answers: available" in (await slack.wait_for_answer(said)).visible_text
             direct = slack.say(alice, dm, "hello")
             assert (await slack.wait_for_answer(direct)).thread_ts == direct.ts
             await slack.deliveries.wait_for_deliveries()
