@@ -271,6 +271,8 @@ class NoSuchModel(BadInput):
 
 
 class OwnerOnly(NotAllowed):
+    """A person other than the owner tried to change the owner's name."""
+
     sentence = "Only the owner of this Ponte can change that name."
 
 
