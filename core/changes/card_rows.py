@@ -158,7 +158,8 @@ def _build_row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
     field = _name_field(before, after, view)
     name = _format((before or after or {}).get(field), view.formats.get(field)) if field else ""
     if not name or name == NO_VALUE:
-        field, name = (view.key, id) if id else ("", "")
+        # The id of a quick command's run is no name of a row.
+        field, name = (view.key, id) if id and not view.slug else ("", "")
     return {
         "id": to_one_line(id, MAX_ROW_NAME_CHARACTERS),
         "name": to_one_line(name, MAX_ROW_NAME_CHARACTERS),

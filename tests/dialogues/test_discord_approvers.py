@@ -78,7 +78,7 @@ async def team(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[Team]:
 def are_decided(*cards: Payload) -> bool:
     return all(
         [b["label"] for row in card["components"] for b in row["components"]] in ([], ["Undo"])
-        and "in progress" not in card["embeds"][0]["description"]
+        and "In progress" not in card["embeds"][0]["description"]
         for card in cards
     )
 

@@ -99,7 +99,7 @@ async def test_an_approved_run_can_be_stopped_and_leaves_its_card_whole(
     (card,) = await ana.wait_for_messages(lambda seen: seen and seen[0]["embeds"])
     await ana.click(card, "Approve")
     await stackspot.wait_for_requests("status", 3)
-    (running,) = await ana.wait_for_messages(lambda seen: "in progress" in str(seen[0]["embeds"]))
+    (running,) = await ana.wait_for_messages(lambda seen: "In progress" in str(seen[0]["embeds"]))
     assert running["embeds"][0]["title"] == "Run Translate everything"
     assert "is running" not in running["content"]
     await ana.say("stop")
