@@ -288,7 +288,8 @@ class SlackHandlers:
             )  # fmt: skip
         else:
             known = await self._find_quick_commands(interaction)
-            command, update, field = self._read_quick_form(view, values, known)
+            with use_locale(interaction.locale):
+                command, update, field = self._read_quick_form(view, values, known)
             if update is not None:
                 await ack(**update)
                 return
