@@ -366,12 +366,12 @@ def _page_ports(
         return await engine.records.budget.report("day", since)
 
     async def readiness() -> Sequence[Health]:
-        """What `/readyz` looks at: a tool that fails does not make Ponte unready."""
+        """Return the parts that `/readyz` checks. Ponte is ready without its tools."""
         tools = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         return [part for part in await board.health() if part.name not in tools]
 
     async def exposition() -> str:
-        """What `/metrics` says. What cannot be read now keeps its last value."""
+        """Return the text of `/metrics`. A value that cannot be read now keeps its last state."""
         parts = await board.health()
         metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
         with suppress(NotStored):

@@ -52,7 +52,7 @@ PROBING = "{model} at {host}: checking"
 
 
 class LevelApi(Protocol):
-    """One of the three APIs over which a round can be asked."""
+    """An API that answers a round: Conversations, Responses or Chat Completions."""
 
     def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""

@@ -217,7 +217,7 @@ class Interpreter:
         self._frames.send({"done": name, "value": value, "error": error})
 
     def _run_part(self, name: str, part: Callable[[], str]) -> tuple[str, str]:
-        """What it gives, and how it failed: one of the two is empty."""
+        """Run one part of the code. Return its value and its error as text; one is empty."""
         try:
             self.running = name
             if self.interrupted == name:  # before it began
@@ -348,7 +348,7 @@ def _interrupt(thread: int) -> None:
 
 
 def _prepare_matplotlib() -> None:
-    """Where it keeps its list of fonts: not the work folder, and found there ready made."""
+    """Make matplotlib keep its list of fonts outside the work folder, where one exists already."""
     # This file runs inside the sandbox, where `bot.settings` does not exist. The sandbox itself
     # sets these variables; they are not settings of a person.
     folder = os.path.join(os.environ["TMPDIR"], "matplotlib")
