@@ -24,7 +24,7 @@ from core.store import postgres, procrastinate_adapter
 
 ROOT = Path(__file__).parents[1]
 NAMES = (
-    "compose.yaml", "compose.embedded.yaml", "Dockerfile", ".dockerignore", "docs/scaling.md",
+    "compose.yaml", "compose.embedded.yaml", "Dockerfile", ".dockerignore", "docs/guides/scaling.md",
     "deploy/nginx.conf", "deploy/Caddyfile",
 )  # fmt: skip
 COMPOSE, EMBEDDED, DOCKERFILE, IGNORED, SCALING, NGINX, CADDY = (

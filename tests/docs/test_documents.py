@@ -30,16 +30,16 @@ from bot.cli import cli
 from bot.config import read_config
 from bot.settings import Settings, load
 from tests.docs.conftest import ROOT, Machine
-from tests.docs.site import parser
+from tests.docs.site import documents, parser
 
-DOCUMENTS = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-HISTORY = {"docs/decisions.md"}
+DOCUMENTS = [path for path in documents() if path != "CHANGELOG.md"]
+HISTORY = {"docs/dev/decisions.md"}
 """Names what was there on its day."""
 OWN = {
-    "docs/install.md": "tests/docs/test_install_document.py",
-    "docs/operations.md": "tests/test_operations.py",
-    "docs/privacy.md": "tests/bot/test_privacy_document.py",
-    "docs/watching.md": "tests/watching/test_tables.py",
+    "docs/guides/install.md": "tests/docs/test_install_document.py",
+    "docs/guides/operations.md": "tests/test_operations.py",
+    "docs/explanation/privacy.md": "tests/bot/test_privacy_document.py",
+    "docs/guides/watching.md": "tests/watching/test_tables.py",
 }
 """Document → the test that runs its commands; here they are only looked at."""
 ELSEWHERE = {
