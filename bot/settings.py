@@ -167,8 +167,7 @@ class _SharedSettings(SettingsPart):
     )
     database_url: Annotated[SecretStr, AfterValidator(_check_postgres_url)] | None = setting(
         None,
-        "Postgres database for several processes, as in postgresql://… "
-        "(docs/guides/scaling.md)",,
+        "Postgres database for several processes, as in postgresql://… (docs/guides/scaling.md)",
     )
 
     @field_validator("ponte_allow", "ponte_admins", mode="before")

@@ -1,4 +1,4 @@
-"""What docs/explanation/security.md promises is so: its tests are there, and its tables are the code's."""
+"""docs/explanation/security.md: the tests that it names exist; its tables match the code."""
 
 from __future__ import annotations
 
