@@ -62,7 +62,7 @@ def parser() -> MarkdownIt:
 
 def documents(root: Path = ROOT) -> dict[str, Document]:
     """All there are, by their path in the repository."""
-    paths = [root / HOME, root / "CHANGELOG.md", *sorted((root / "docs").rglob("*.md"))]
+    paths = [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]
     found = {}
     for path in paths:
         name = path.relative_to(root).as_posix()

@@ -265,3 +265,11 @@ def test_what_a_document_names_is_there(document: str) -> None:
             assert is_there(span), span
         for name in _SETTING.findall(span):
             assert name in known or any(one.startswith(f"{name}_") for one in known), span
+
+
+def test_the_workflow_of_ci_runs_the_script_and_cannot_write() -> None:
+    text = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    assert "- run: .ci/run\n" in text
+    assert "permissions:\n  contents: read\n" in text
+    assert all(re.search(r"@[0-9a-f]{40} ", line) for line in text.splitlines() if "uses:" in line)
+    assert (ROOT / ".ci/run").stat().st_mode & 0o100
