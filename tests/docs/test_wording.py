@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import pytest
-
 from tests.docs.site import ROOT, documents
 
 REJECTED = (
@@ -43,7 +41,6 @@ NOT_YET = {
     "docs/guides/stackspot.md",
     "docs/guides/troubleshooting.md",
     "docs/guides/watching.md",
-    "docs/reference/commands.md",
     "docs/reference/http.md",
     "docs/reference/log.md",
     "docs/reference/metrics.md",
@@ -79,9 +76,11 @@ def test_no_document_has_a_rejected_phrase() -> None:
     assert found == {}
 
 
-@pytest.mark.parametrize("name", sorted(NOT_YET))
-def test_each_exception_is_still_needed(name: str) -> None:
-    assert rejected((ROOT / name).read_text("utf-8"))
+def test_each_exception_is_still_needed() -> None:
+    """Take a document off the list once it is rewritten."""
+    assert [
+        name for name in sorted(NOT_YET) if not rejected((ROOT / name).read_text("utf-8"))
+    ] == []
 
 
 def test_a_phrase_is_found_in_prose_and_not_in_code() -> None:
