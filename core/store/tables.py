@@ -356,6 +356,17 @@ DECLARED_TABLES = (
         key=("person",), deleted_by=("person",),
     ),
     TableDeclaration(
+        name="api_tokens", whose="person", section="api_tokens", seen_at="added", since=11,
+        contents="page: name and SHA-256 of each token for programs, when it was made, when it "
+                 "expires, the last day that it was used",
+        kept="until it is revoked, or `ponte people remove`",
+        columns=(
+            text("id"), text("person"), text("token", secret=True, unique=True), text("name"),
+            real("added"), real("expires"), text("seen", default=""),
+        ),
+        key=("id",), indexes=(Index("api_tokens_person", "person"),), deleted_by=("person",),
+    ),
+    TableDeclaration(
         name="directory", whose="person", section="platform_profile",
         contents="what Slack and Discord say of a person: id, name, language, time zone, whether "
                  "they are a guest or a bot, their workspaces, user groups, or roles. Of Slack: of "
