@@ -24,8 +24,8 @@ def write_tools(place: Place) -> WriteTools:
 
 
 @pytest.fixture
-def own_write_tools(own_place: Place) -> WriteTools:
-    return WriteTools(own_place.url, own_place.token, own_place.base, own_place.http)
+def own_write_tools(own_table_place: Place) -> WriteTools:
+    return WriteTools.of(own_table_place)
 
 
 def sides(draft: Draft) -> list[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]]:

@@ -1,4 +1,5 @@
-"""What was approved is done once, seen again, and taken back: over the fake and a real NocoDB."""
+"""What was approved is done once, seen again, and taken back: over the fake, a real NocoDB and
+the sample base."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ WHOLE = {
 
 
 @pytest.fixture
-def write_tools(own_place: Place) -> WriteTools:
-    return WriteTools(own_place.url, own_place.token, own_place.base, own_place.http)
+def write_tools(own_table_place: Place) -> WriteTools:
+    return WriteTools.of(own_table_place)
 
 
 def change(id: int, **fields: Any) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.domain.errors import WriteUnsure
+from core.integrations.settings import describe_read_error
 from core.runtime.private_files import create_file
 from core.text.i18n import say
 from core.tools.nocodb.api import (
@@ -140,6 +141,9 @@ class _Snapshot:
         match column["type"]:
             case "Links":
                 return len(self.children(column).get(id, ()))
+            case "LinkToAnotherRecord" if _leads_to_many(column):
+                linked = self.children(column).get(id, ())
+                return [self.linked_row(_related(column), each) for each in linked]
             case "LinkToAnotherRecord":
                 owner = row.cells.get(column["title"])
                 return (
@@ -311,7 +315,7 @@ class SampleApi:
         def read(state: _Snapshot) -> Sequence[NocoRecord]:
             table, link = _find_link(state, at, field)
             id, other = state.row_id(table.id, row), link["options"]["related_table_id"]
-            if link["type"] == "Links":
+            if _leads_to_many(link):
                 linked = state.children(link).get(id, ())
             else:
                 owner = state.rows[table.id][id].cells.get(link["title"])
@@ -362,7 +366,7 @@ class SampleApi:
         def write(connection: sqlite3.Connection, state: _Snapshot) -> None:
             table = state.table(at)
             for id in [state.row_id(table.id, each) for each in ids]:
-                for link in (each for each in table.fields if each["type"] == "Links"):
+                for link in filter(_leads_to_many, table.fields):
                     _unlink_children(connection, state, link, state.children(link).get(id, ()))
                 del state.rows[table.id][id]
                 connection.execute(
@@ -378,7 +382,7 @@ class SampleApi:
             table, link = _find_link(state, at, field)
             id, other = state.row_id(table.id, row), state.tables[_related(link)]
             linked = [state.row_id(other.id, each) for each in ids]
-            if link["type"] == "Links":
+            if _leads_to_many(link):
                 title = _inverse(state, link)
                 for each in linked:
                     _update_row(connection, state, other, each, {title: id})
@@ -393,7 +397,7 @@ class SampleApi:
         def write(connection: sqlite3.Connection, state: _Snapshot) -> None:
             table, link = _find_link(state, at, field)
             id = state.row_id(table.id, row)
-            if link["type"] == "Links":
+            if _leads_to_many(link):
                 linked = [each for each in state.children(link).get(id, ()) if str(each) in ids]
                 _unlink_children(connection, state, link, linked)
             elif str(state.rows[table.id][id].cells.get(link["title"])) in ids:
@@ -404,8 +408,7 @@ class SampleApi:
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
     ) -> None:
-        """Raise NocoError: these tables have no fields for files."""
-        raise NocoError("Files can't be saved in the sample tables.", code="bad_call")
+        await self.update_rows(at, [NocoRecord(row, files)], by=by)
 
     async def _read(self, work: Callable[[_Snapshot], T]) -> T:
         return await asyncio.to_thread(self._transact, lambda _, state: work(state), writes=False)
@@ -508,6 +511,10 @@ def _check_base(state: _Snapshot, base: str) -> None:
 def _refuse_filter(where: str) -> None:
     if where:
         raise ValueError("the sample base takes no filters")
+
+
+def _leads_to_many(column: Json) -> bool:
+    return bool(column.get("options", {}).get("relation_type") == "hm")
 
 
 def _related(link: Json) -> str:
