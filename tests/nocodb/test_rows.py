@@ -131,7 +131,7 @@ async def test_deleted_rows_come_back_with_all_their_links_and_files(
     assert (new.state, new.write.id) == ("done", "31")
     assert await write_tools.image("Customers", "31") == before
     assert len(await write_tools.links("Customers", "31", "Orders")) == 42
-    assert "Comments and history of the old rows were not restored" in undone.draft.note
+    assert undone.draft.note == write_tools.rows.driver.refilled
 
 
 async def test_links_that_cannot_come_back_are_named(write_tools: WriteTools) -> None:

@@ -162,8 +162,8 @@ def _display_total(total: Decimal | int) -> int | str:
     return int(total) if total == int(total) else str(total)
 
 
-async def test_groups_of_links_that_may_lack_some_say_so(own_table_place: Place) -> None:
-    api, schemas = own_table_place.tables, own_table_place.schemas()
+async def test_groups_of_links_that_may_lack_some_say_so(own_place: Place) -> None:
+    api, schemas = own_place.api(), own_place.schemas()
     table = await schemas.describe_table("Customers")
     reader = Reader(api, schemas)
     assert "links" not in await reader.summary("Customers", group_by="Orders")

@@ -161,7 +161,8 @@ class _Snapshot:
                 other = self.tables[_related(link)]
                 wanted = other.field(options["related_table_rollup_field_id"])
                 cells = (self.cell(other, wanted, each) for each in self.children(link).get(id, ()))
-                return float(sum((parse_number(each) or Decimal() for each in cells), Decimal()))
+                total = sum((parse_number(each) or Decimal() for each in cells), Decimal())
+                return _plain_number(float(total))
             case _:
                 return row.cells.get(column["title"])
 
@@ -555,7 +556,7 @@ def _update_row(
 
 
 def _save_row(connection: sqlite3.Connection, table: str, id: int, row: _StoredRow) -> None:
-    kept = {title: cell for title, cell in row.cells.items() if cell is not None}
+    kept = {title: _plain_number(cell) for title, cell in row.cells.items() if cell is not None}
     connection.execute(
         "INSERT OR REPLACE INTO table_rows VALUES (?, ?, ?, ?, ?)",
         (table, id, json.dumps(kept, ensure_ascii=False), row.created_at, row.updated_at),
@@ -575,6 +576,11 @@ def _stored_cells(table: SampleTable, cells: Json) -> dict[str, Any]:
                 _format_utc(datetime.fromisoformat(value)) if is_moment else value
             )
     return found
+
+
+def _plain_number(cell: Any) -> Any:
+    """Return a whole number as int, as NocoDB does: 39.0 would count as one decimal place."""
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
 
 
 def _format_utc(moment: datetime) -> str:

@@ -65,7 +65,7 @@ _PRODUCTS = (
     ("Plant pot", "Garden", 18.6, 73), ("Watering can", "Garden", 25.3, 28),
     ("Seed box", "Garden", 9.5, 96), ("Garden gloves", "Garden", 11.8, 0),
 )  # fmt: skip
-_NOTES = ("", "", "Prefers deliveries in the morning.", "", "Orders for a school.", "")
+_NOTES = ("", "", "prefers morning deliveries", "", "orders for a school", "")
 
 
 def _field(id: str, title: str, type: str, **options: Any) -> Json:
