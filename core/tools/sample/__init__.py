@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from core.domain.records import Health
 from core.integrations.integration import (
     IntegrationDependencies,
+    OperatorConfig,
     QuickRegistry,
+    RuleNames,
     SharedSettings,
     ToolBundle,
     ToolIntegration,
 )
 from core.text.i18n import plural, say
-from core.tools.nocodb import NocodbSettings
+from core.tools.nocodb import REST_TOOLS, NocodbSettings
 
 if TYPE_CHECKING:
     from core.tools.sample.base import SampleApi
@@ -73,6 +75,10 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
             lambda: deps.config.table_rules,
         )
         return ToolBundle(source, [source.rows])
+
+    def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
+        """Return the names of tools that rules may use, which are those of NocoDB's REST API."""
+        return {"tool": REST_TOOLS if own.nocodb == "off" else ()}
 
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
         """Read the file, if there is one. Raise NocoError if it cannot be used."""

@@ -124,7 +124,7 @@ class _Snapshot:
         inverse, title = link["options"]["inverse_field_id"], _inverse(self, link)
         if inverse not in self._children:
             found: dict[int, list[int]] = {}
-            for id, row in self.rows.get(_related(link), {}).items():
+            for id, row in self.rows.get(_related_table(link), {}).items():
                 if (owner := row.cells.get(title)) is not None:
                     found.setdefault(owner, []).append(id)
             self._children[inverse] = found
@@ -143,7 +143,7 @@ class _Snapshot:
                 return len(self.children(column).get(id, ()))
             case "LinkToAnotherRecord" if _leads_to_many(column):
                 linked = self.children(column).get(id, ())
-                return [self.linked_row(_related(column), each) for each in linked]
+                return [self.linked_row(_related_table(column), each) for each in linked]
             case "LinkToAnotherRecord":
                 owner = row.cells.get(column["title"])
                 return (
@@ -153,12 +153,12 @@ class _Snapshot:
                 link = table.field(options["related_field_id"])
                 if (owner := row.cells.get(link["title"])) is None:
                     return None
-                other = self.tables[_related(link)]
+                other = self.tables[_related_table(link)]
                 wanted = other.field(options["related_table_lookup_field_id"])
                 return self.cell(other, wanted, owner)
             case "Rollup":
                 link = table.field(options["related_field_id"])
-                other = self.tables[_related(link)]
+                other = self.tables[_related_table(link)]
                 wanted = other.field(options["related_table_rollup_field_id"])
                 cells = (self.cell(other, wanted, each) for each in self.children(link).get(id, ()))
                 total = sum((parse_number(each) or Decimal() for each in cells), Decimal())
@@ -381,7 +381,7 @@ class SampleApi:
     ) -> None:
         def write(connection: sqlite3.Connection, state: _Snapshot) -> None:
             table, link = _find_link(state, at, field)
-            id, other = state.row_id(table.id, row), state.tables[_related(link)]
+            id, other = state.row_id(table.id, row), state.tables[_related_table(link)]
             linked = [state.row_id(other.id, each) for each in ids]
             if _leads_to_many(link):
                 title = _inverse(state, link)
@@ -415,11 +415,11 @@ class SampleApi:
         return await asyncio.to_thread(self._transact, lambda _, state: work(state), writes=False)
 
     async def _write(self, at: TableId, work: Callable[[sqlite3.Connection, _Snapshot], T]) -> T:
-        def checked(connection: sqlite3.Connection, state: _Snapshot) -> T:
+        def write_checked(connection: sqlite3.Connection, state: _Snapshot) -> T:
             _check_base(state, at.base)
             return work(connection, state)
 
-        return await asyncio.to_thread(self._transact, checked)
+        return await asyncio.to_thread(self._transact, write_checked)
 
     def _transact(
         self, work: Callable[[sqlite3.Connection, _Snapshot], T], *, writes: bool = True
@@ -518,13 +518,15 @@ def _leads_to_many(column: Json) -> bool:
     return bool(column.get("options", {}).get("relation_type") == "hm")
 
 
-def _related(link: Json) -> str:
+def _related_table(link: Json) -> str:
     return str(link["options"]["related_table_id"])
 
 
 def _inverse(state: _Snapshot, link: Json) -> str:
     """Return the title of the other table's link, in which the relation is stored."""
-    return str(state.tables[_related(link)].field(link["options"]["inverse_field_id"])["title"])
+    return str(
+        state.tables[_related_table(link)].field(link["options"]["inverse_field_id"])["title"]
+    )
 
 
 def _find_link(state: _Snapshot, at: TableId, field: str) -> tuple[SampleTable, Json]:
@@ -541,7 +543,7 @@ def _find_link(state: _Snapshot, at: TableId, field: str) -> tuple[SampleTable, 
 def _unlink_children(
     connection: sqlite3.Connection, state: _Snapshot, link: Json, ids: Sequence[int]
 ) -> None:
-    other, title = state.tables[_related(link)], _inverse(state, link)
+    other, title = state.tables[_related_table(link)], _inverse(state, link)
     for id in ids:
         _update_row(connection, state, other, id, {title: None})
 

@@ -176,7 +176,7 @@ def make_shop(zone: str, now: datetime | None = None) -> Content:
 
 def _make_customer(number: int, now: datetime) -> NewRow:
     name, city = _PEOPLE[number - 1]
-    since = now - timedelta(days=number * 37 % 700 + 8)
+    since = now - timedelta(days=number * 37 % 700 + 160)
     status = "Lead" if number % 5 == 4 else "Inactive" if number % 9 == 7 else "Active"
     cells = {
         "Name": name, "Email": f"{_plain(name)}@example.com", "City": city,
