@@ -14,6 +14,7 @@ from adapters.slack.client import SlackApi
 from adapters.slack.people import GROUPS, SlackPeople
 from core.chat import directory as members
 from core.clients.http import Proxies
+from core.domain.changes import DisplayName
 from core.domain.messages import Person
 from core.domain.records import PlatformMember
 from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
@@ -205,8 +206,8 @@ async def test_people_and_groups_have_names_for_cards(town: DirectorySetup) -> N
     town.slack.workspace.groups["S1"] = {town.alice.id}
     asked = [f"slack:{town.alice.id}", "slack:S1", "slack:S9", "slack:U0NOBODY"]
     assert await town.directory.labels(asked) == {
-        f"slack:{town.alice.id}": "Alice",
-        "slack:S1": "s1",
+        f"slack:{town.alice.id}": DisplayName("Alice"),
+        "slack:S1": DisplayName("s1", is_group=True),
     }
     for method in ("users.info", "usergroups.list"):
         town.slack.api.faults.add(method, "missing_scope", 0)
