@@ -267,7 +267,8 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
         )
     except ModuleNotFoundError as missing:
         raise SettingsError(
-            "DATABASE_URL needs the package {name}: install ponte-bot[postgres].",
+            "DATABASE_URL needs the package {name}. Install requirements-postgres.txt "
+            "(docs/guides/scaling.md).",
             name=missing.name or "psycopg",
         ) from None
     for name, own in home.secrets().items():
