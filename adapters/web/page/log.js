@@ -55,6 +55,8 @@ export function showMessage(message) {
   const edit = make("p", { class: "tools last" }, acting("edit", () => asking(shown, "edit")));
   shown.said.append(words(message.text), filesOf(message.files), ...(message.text ? [edit] : []));
   shown.said.hidden = message.clicked;
+  shown.item.classList.toggle("clicked", message.clicked);
+  quiet(shown);
   if (message.state === "new" || message.state === "running") run(shown, true);
   if (!message.clicked) changed();
 }
@@ -107,9 +109,15 @@ function rename(shown, turn) {
   shown.item.querySelector(".at").href = `#${conversation}/${turn}`;
 }
 
+/** A click whose answer stands on its card takes no room. */
+function quiet(shown) {
+  shown.item.classList.toggle("quiet", shown.said.hidden && shown.answer.hidden);
+}
+
 function run(shown, going) {
   shown.running = going;
   shown.answer.hidden = shown.clicked;
+  quiet(shown);
   shown.answer.setAttribute("aria-busy", String(going));
   const first = running();
   shown.progress.textContent = going ? say(first === shown ? "thinking" : "waiting") : "";
@@ -140,6 +148,7 @@ export function showText({ turn, html }) {
   const shown = place(turn);
   stick(() => {
     shown.answer.hidden = false;
+    quiet(shown);
     grow(shown.body, html);
     shown.progress.textContent = shown.doing || say("writing");
   });
@@ -168,6 +177,7 @@ export function showAnswer(answer) {
     shown.extra.prepend(filesOf(answer.files));
     for (const one of answer.cards) card.place(one, shown.extra, conversation);
     shown.answer.hidden = shown.clicked && settled(shown, answer);
+    quiet(shown);
   });
 }
 
@@ -183,6 +193,7 @@ export function showTrouble({ turn, message }) {
   const shown = place(turn);
   run(shown, false);
   shown.answer.hidden = false;
+  quiet(shown);
   shown.progress.textContent = message;
 }
 
