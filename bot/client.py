@@ -17,10 +17,10 @@ from adapters.terminal.chat import (
     FormFile,
     InterruptHandler,
     Quit,
-    Screen,
     headers_for,
     turn_stream,
 )
+from adapters.terminal.screen import Screen
 from bot.app import Start
 from core.clients.http import HttpAnswer, HttpClient, HttpDown, HttpError
 from core.domain.errors import PonteError

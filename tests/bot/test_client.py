@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.terminal.chat import Screen
+from adapters.terminal.screen import Screen
 from bot import client
 from core.clients.http import HttpAnswer
 

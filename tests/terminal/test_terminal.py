@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from adapters.terminal import chat
+from adapters.terminal.screen import Screen, render_markdown
 from core.domain.messages import Answer, Card, File
 from core.text.i18n import use_locale
 from tests.web.web_ponte import Turn, WebPonte
@@ -288,7 +289,7 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
     monkeypatch.setenv("LINES", "24")
     text = "Some **bold** words.\n\nSecond, plain.\n\n- one\n- two\n\n```\ncode\n```\n\nThe end."
     tty = Tty()
-    screen = chat.Screen(tty)
+    screen = Screen(tty)
     for end in range(step, len(text), step):
         screen.show_text(text[:end])
     screen.show_answer({"response": text, "cards": [], "files": []})
@@ -299,7 +300,7 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("text", ["> " * 4000, "- " * 4000 + "x", "[" * 9000, "x" * 40_000])
 def test_what_is_too_much_for_markdown_stands_as_it_is_written(text: str) -> None:
-    assert chat.render_markdown(text) == text
+    assert render_markdown(text) == text
 
 
 def screen_lines(written: str) -> list[str]:
