@@ -17,8 +17,9 @@ import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
 
 from adapters.terminal.screen import DownloadedFile, Screen
 from core.clients.http import HttpAnswer, HttpClient, HttpError
@@ -39,11 +40,16 @@ SOCKET_ORIGIN = "http://localhost"
 """The origin of every URL on the home's Unix socket."""
 CODE_FILE_TYPE = "text/x-python"
 """Media type of the file that contains the code that ran."""
+PICTURE_TYPE = "image/png"
+"""Media type of the pictures that a terminal may be able to draw."""
 _READ_BYTES = 65_536
 _SUFFIX = re.compile(
     r"\.(csv|docx?|gif|html?|jpe?g|json|md|pdf|png|pptx?|py|tsv|txt|xlsx?|xml|zip)$", re.IGNORECASE
 )
 _WORD = re.compile(r"(?:^|(?<=\s))@(\"[^\"]+\"|[^\s\"]+)")
+if TYPE_CHECKING:
+    from adapters.terminal.pictures import PictureTerminal
+
 T = TypeVar("T")
 StopWork = Callable[[], Coroutine[Any, Any, None] | None]
 """Returns the coroutine that the first Ctrl-C runs, or None if there is nothing to stop."""
@@ -181,10 +187,12 @@ class DownloadFolder:
             return DownloadedFile(
                 name, size, code=clean_text(data.decode(errors="replace")).rstrip()
             )
+        picture = data if file["type"] == PICTURE_TYPE else b""
         try:
-            return DownloadedFile(name, size, str(await asyncio.to_thread(self._save, name, data)))
+            path = str(await asyncio.to_thread(self._save, name, data))
         except OSError:
-            return DownloadedFile(name, size)
+            path = ""
+        return DownloadedFile(name, size, path, picture=picture)
 
     def _save(self, name: str, data: bytes) -> Path:
         """Save the bytes under a free name and return the path. Raise OSError."""
@@ -323,13 +331,17 @@ class TerminalChat:
         """Whether any message so far was not answered. Scripts read it from the exit code."""
         self._turn = ""
         self._doing = ""
+        self._pictures: PictureTerminal | None = None
+        """Draws pictures; None for a pipe."""
 
     async def open_input(self, stdin: TextIO) -> LineSource:
         """Return the source of lines. At a terminal it has editing, history and completion."""
         if not (self._screen.live and stdin.isatty()):
             return PipeInput(stdin)
         from adapters.terminal.line_editor import LineEditor
+        from adapters.terminal.pictures import PictureTerminal
 
+        self._pictures = PictureTerminal(stdin, self._screen.stdout)
         return LineEditor(await self._past_messages(), await self._quick_command_slugs())
 
     async def _past_messages(self) -> list[str]:
@@ -359,12 +371,14 @@ class TerminalChat:
                 )
             )
         while True:
+            if self._screen.live:
+                self._screen.write_line("")
             if not source.shows_prompt:
                 self._screen.show_prompt()
             line = await self.interrupts.run(_read_message(source))
             text = clean_text(line or "").strip()
             if line is None or text.lower().removeprefix("/") in QUIT_WORDS:
-                if line is None and self._screen.live:
+                if line is None and self._screen.live and not source.shows_prompt:
                     self._screen.write_line("")
                 return
             if text:
@@ -446,6 +460,14 @@ class TerminalChat:
     async def _show(self, body: Mapping[str, Any]) -> None:
         self.has_failed = self.has_failed or body["status"] == "failed"
         files = [await self._downloads.fetch(file, self._headers) for file in body["files"]]
+        if self._pictures is not None:
+            draw = self._pictures.encode
+            files = [
+                replace(file, drawing=await asyncio.to_thread(draw, file.picture))
+                if file.picture
+                else file
+                for file in files
+            ]
         self._screen.show_answer(body, files)
 
     def _stop_work(self) -> Coroutine[Any, Any, None] | None:

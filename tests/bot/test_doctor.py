@@ -97,7 +97,7 @@ async def test_the_model_is_asked_for(tmp_path: Path, server: ModelServer) -> No
         ),
         (
             {"openai_base_url": "http://127.0.0.1:1/v1"},
-            "http://127.0.0.1:1 did not respond (ConnectError). Check OPENAI_BASE_URL and the "
+            "127.0.0.1:1 did not respond (ConnectError). Check OPENAI_BASE_URL and the "
             "network.",
         ),
     ],
