@@ -1,4 +1,4 @@
-# Ponte and what it needs, for nobody but Ponte's own user: docs/install.md, compose.yaml,
+# Ponte and what it needs, for nobody but Ponte's own user: docs/guides/install.md, compose.yaml,
 # compose.embedded.yaml. More optional parts: --build-arg REQUIREMENTS="requirements-….txt …".
 # Pinned by the digest of its index of all architectures (Python 3.13.16 of 2026-10-09). To take a
 # newer one: docker buildx imagetools inspect python:3.13-slim, and write its digest twice.

@@ -11,7 +11,7 @@
 # make soak   50,000 turns over 5,000 threads: does anything grow?
 # make pictures  take the pictures of the documents anew (Chromium, and fonts of Debian's)
 # make languages  bring the catalogues of core/locale up to the code, and tell what is missing
-# make reference  write docs/reference.md, and the tables of docs/privacy.md, from the code
+# make reference  write the pages and tables of docs that are made from the code
 # make site   the documents as a site of static pages, in dist/site
 # make lock   pin the dependencies of pyproject.toml anew (needs uv)
 # make clean  remove what these made
@@ -110,6 +110,7 @@ languages: .venv/ready-to-test
 reference: .venv/ready-to-test
 	$(BIN)/python -m tests.docs.reference
 	$(BIN)/python -m tests.docs.privacy
+	$(BIN)/python -m tests.watching.tables
 
 site: .venv/ready-to-test
 	$(BIN)/python -m tests.docs.site

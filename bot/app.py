@@ -63,7 +63,7 @@ async def run(
     if not (takes and works) and settings.database_url is None:
         raise SettingsError(
             "DATABASE_URL is not set, so one process does everything: `ponte run`. To run "
-            "several processes, set it to postgresql://… (docs/scaling.md)."
+            "several processes, set it to postgresql://… (docs/guides/scaling.md)."
         )
     stop, hurry = asyncio.Event(), asyncio.Event()
 

@@ -66,7 +66,7 @@ class StoredInPostgres(PonteError):
         "DATABASE_URL is set, so all data is in Postgres. Back it up with `umask 077; "
         'pg_dump --format=custom --file=ponte.dump "$DATABASE_URL"`. Restore into an empty '
         'database with `pg_restore --exit-on-error --dbname="$DATABASE_URL" ponte.dump` '
-        "(docs/operations.md)."
+        "(docs/guides/operations.md)."
     )
 
 

@@ -341,6 +341,45 @@ def people_renew(name: PersonName, as_json: AsJson = False) -> int:
     return cli_commands.people_renew(name, as_json=as_json)
 
 
+@people.command("token")
+def people_token(
+    name: PersonName,
+    label: Annotated[
+        str, typer.Option("--name", help="What the token is for, as in 'notebook'.")
+    ] = "",
+    days: Annotated[
+        int, typer.Option("--days", help="Days until the token expires; 0 for never.")
+    ] = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Create an API token for a person, or for `owner`. It works only for programs that use /v1,
+    and is printed once."""
+    from bot import cli_commands
+
+    return cli_commands.people_token(name, label, days, as_json=as_json)
+
+
+@people.command("tokens")
+def people_tokens(
+    name: Annotated[str, typer.Argument(help="Only the tokens of this person.")] = "",
+    as_json: AsJson = False,
+) -> int:
+    """List API tokens: id, person, what for, date added, expiry and last use."""
+    from bot import cli_commands
+
+    return cli_commands.people_tokens(name, as_json=as_json)
+
+
+@people.command("revoke")
+def people_revoke(
+    id: Annotated[str, typer.Argument(help="The id that `ponte people tokens` lists.")],
+) -> int:
+    """Revoke an API token. Programs that use it are refused at once."""
+    from bot import cli_commands
+
+    return cli_commands.people_revoke(id)
+
+
 @people.command("remove")
 def people_remove(
     name: PersonName,

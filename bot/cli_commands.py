@@ -113,6 +113,30 @@ def format_people(people: Sequence[Row], zone: datetime.tzinfo) -> Iterator[str]
     yield from format_table(headings, rows)
 
 
+def format_api_tokens(tokens: Sequence[Row], zone: datetime.tzinfo) -> Iterator[str]:
+    """Yield headings and a line for each API token: id, person, name, when it was added, when it
+    expires, the day of its last use."""
+    if not tokens:
+        yield i18n.say("There are no API tokens. Run `ponte people token NAME`.")
+        return
+    rows = []
+    for one in tokens:
+        seen, expires = str(one.get("seen") or ""), one.get("expires")
+        used = i18n.format_date(datetime.date.fromisoformat(seen)) if seen else i18n.say("never")
+        rows.append(
+            (
+                str(one.get("id", "")), str(one.get("person", "")), str(one.get("name", "")) or "–",
+                _format_time(one.get("added"), zone),
+                _format_time(expires, zone) if expires else i18n.say("never"), used,
+            )
+        )  # fmt: skip
+    headings = (
+        i18n.say("id"), i18n.say("person"), i18n.say("name"), i18n.say("added"),
+        i18n.say("expires"), i18n.say("last use"),
+    )  # fmt: skip
+    yield from format_table(headings, rows)
+
+
 def run(*, takes: bool = True, works: bool = True) -> int:
     """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
     begun = start()
@@ -447,6 +471,48 @@ def people_list(*, as_json: bool = False) -> int:
     people = list(_ask_holder(lambda one: one.act("people"), begun).get("people", ()))
     shown = format_people(people, ZoneInfo(begun.settings.ponte_timezone))
     _print_all([json.dumps(people, ensure_ascii=False)] if as_json else shown)
+    return 0
+
+
+def people_token(name: str, label: str, days: int, *, as_json: bool = False) -> int:
+    """Run `ponte people token`. Print the token once to stdout, and what to know about it to
+    stderr. Return the exit code."""
+    settings = start(quiet=True).settings
+    if settings.ponte_web == "off":
+        raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
+    made = _ask_holder(lambda one: one.act("people/token", person=name, label=label, days=days))
+    page = str(made.get("page", "")) or (settings.page_url() if settings.ponte_web_port else "")
+    token, url = str(made.get("token", "")), f"{page}/v1" if page else ""
+    told = {"id": made.get("id"), "name": name, "token": token, "url": url}
+    _print_all([json.dumps(told) if as_json else token])
+    words = [
+        i18n.say(
+            "A program with this token acts for {name} over `/v1`. It cannot sign in, approve or "
+            "administer. It won't be shown again; `ponte people revoke {id}` ends it.",
+            name=name, id=made.get("id", ""),
+        )
+    ]  # fmt: skip
+    if url:
+        words.append(i18n.say("The API's address is {url}.", url=url))
+    sys.stderr.write("".join(f"{line}\n" for line in words))
+    return 0
+
+
+def people_tokens(name: str = "", *, as_json: bool = False) -> int:
+    """Run `ponte people tokens`. Return the exit code."""
+    begun = start(quiet=True)
+    told = _ask_holder(lambda one: one.act("people/tokens", person=name), begun)
+    tokens = list(told.get("tokens", ()))
+    shown = format_api_tokens(tokens, ZoneInfo(begun.settings.ponte_timezone))
+    _print_all([json.dumps(tokens, ensure_ascii=False)] if as_json else shown)
+    return 0
+
+
+def people_revoke(id: str) -> int:
+    """Run `ponte people revoke`. Return the exit code."""
+    told = _ask_holder(lambda one: one.act("people/revoke", id=id))
+    words = "Revoked the API token {id} of {name}."
+    _print_all([i18n.say(words, id=id, name=told.get("person", ""))])
     return 0
 
 

@@ -82,7 +82,7 @@ def describe(found: Installation, say: Say) -> str:
         say("{name} {version} does not match {bounds}", name=name, version=version, bounds=bounds)
         for name, (version, bounds) in found.wrong.items()
     ]
-    told = "{faults}. Reinstall Ponte in its own environment (docs/install.md)"
+    told = "{faults}. Reinstall Ponte in its own environment (docs/guides/install.md)"
     return say(told, faults=", ".join(faults))
 
 

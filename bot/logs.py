@@ -32,6 +32,7 @@ _TOKENS = re.compile(
     xox[a-z](?:\.xox[a-z])?-[\w-]{8,}          # Slack: bot, user, refresh tokens
     | xapp-[\w-]{8,}                           # Slack: app-level token
     | sk-[\w-]{16,}                            # OpenAI and those that speak its API
+    | ponte-api-[\w-]{8,}                      # Ponte's own API tokens
     | [\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}     # Discord: bot token
     | eyJ[\w-]{8,}(?:\.[\w-]+){0,4}              # a JSON web token (StackSpot, NocoDB)
     | (?<=Bearer[ ])[\w.~+/=-]{8,}

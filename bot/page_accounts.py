@@ -1,8 +1,10 @@
-"""Accounts of the page: who may sign in, and the work of `ponte people`."""
+"""Accounts of the page: who may sign in, their API tokens, and the work of `ponte people`."""
 
 from __future__ import annotations
 
 import re
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -10,18 +12,22 @@ from typing import Any
 import structlog
 
 from adapters.web import WEB
-from core.domain.errors import BadInput, PonteError
+from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import Address, Person
-from core.domain.records import PageAccount
+from core.domain.records import ApiToken, PageAccount
 from core.integrations.integration import OperatorAction, Peers
 from core.ports.conversations import Inbox, Journal
 from core.rights.audit import OPERATOR, AuditLog
 from core.rights.policy import OWNER_ID
-from core.store.page_accounts import SqlPageAccounts, hash_token, new_token
+from core.store.page_accounts import SqlPageAccounts, hash_token, new_api_token, new_token
+from core.text.text import to_one_line
 
 log = structlog.get_logger("people")
 ACCOUNTS_CHANGED_TOPIC = "people"
 """The notification between processes that an account or a session has changed."""
+MAX_API_TOKEN_NAME_CHARACTERS = 60
+MAX_API_TOKEN_DAYS = 3660
+"""The longest time for which an API token can be valid: ten years."""
 Json = Mapping[str, Any]
 
 
@@ -32,6 +38,12 @@ class WrongName(BadInput):
         "{name} is not a valid name. Use up to 32 lowercase letters, digits, dots, hyphens "
         "and underscores, starting with a letter or digit."
     )
+
+
+class WrongTokenDays(BadInput):
+    """An API token cannot be valid for this number of days."""
+
+    sentence = "Give a number of days from 1 to {limit}, or 0 for a token that does not expire."
 
 
 class OwnersName(BadInput):
@@ -91,6 +103,54 @@ class PageAccountService:
         """Return True if the session was ended by its user."""
         return await self._store.is_session_ended(session)
 
+    async def find_api_token(self, token_hash: str) -> ApiToken | None:
+        """Return the API token with this hash, or None."""
+        return await self._store.find_api_token(token_hash)
+
+    async def record_api_token_use(self, id: str, day: str) -> None:
+        """Store `day` (YYYY-MM-DD) as the last day on which the API token was used."""
+        await self._store.record_api_token_use(id, day)
+
+    async def list_api_tokens(self, person: str = "") -> Sequence[ApiToken]:
+        """Return the API tokens of a person, or of everybody."""
+        return await self._store.list_api_tokens(person)
+
+    async def create_api_token(
+        self, person: str, name: str, days: int, by: Person | None = None
+    ) -> tuple[ApiToken, str]:
+        """Create an API token for the owner or a person with an account (a key).
+
+        `by` is who does it: the person themselves, or OPERATOR. Return the token's record and its
+        text. Raise NotFound, TooManyApiTokens, WrongTokenDays.
+        """
+        platform, _, id = person.partition(":")
+        if id != OWNER_ID and await self._store.find(person) is None:
+            raise NotFound(what=id)
+        if not 0 <= days <= MAX_API_TOKEN_DAYS:
+            raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
+        text, now = new_api_token(), time.time()
+        name = to_one_line(name, MAX_API_TOKEN_NAME_CHARACTERS)
+        expires = now + 86_400 * days if days else 0.0
+        token = ApiToken(secrets.token_hex(4), person, hash_token(text), name, now, expires)
+        await self._store.add_api_token(token)
+        actor = by or Person(platform, id)
+        await self._audit.write_note("api-token-added", actor, person=person, token=token.id)
+        return token, text
+
+    async def revoke_api_token(
+        self, id: str, person: str = "", by: Person | None = None
+    ) -> ApiToken:
+        """Delete an API token, of that person if one is given. `by` is as in `create_api_token`.
+
+        Requests that it began end. Raise NotFound.
+        """
+        token = await self._store.revoke_api_token(id, person)
+        await self._notify_all()
+        platform, _, name = token.person.partition(":")
+        actor = by or Person(platform, name)
+        await self._audit.write_note("api-token-revoked", actor, person=token.person, token=id)
+        return token
+
     async def remove(self, person: str) -> None:
         """Delete an account, stop its person's turns and withdraw their proposals. Raise
         NotFound."""
@@ -130,9 +190,26 @@ class PageAccountService:
             await self._audit.write_note("person-removed", OPERATOR, person=person.key)
             return {"person": person.key}
 
+        async def list_tokens(arguments: Json) -> Json:
+            person = _named_person(arguments, owner=True).key if arguments.get("person") else ""
+            return {"tokens": [api_token_json(one) for one in await self.list_api_tokens(person)]}
+
+        async def create_token(arguments: Json) -> Json:
+            person = _named_person(arguments, owner=True)
+            name, days = str(arguments.get("label", "")), arguments.get("days", 0)
+            if not isinstance(days, int):
+                raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
+            token, text = await self.create_api_token(person.key, name, days, OPERATOR)
+            return {"token": text, "page": page(), **api_token_json(token)}
+
+        async def revoke_token(arguments: Json) -> Json:
+            id = str(arguments.get("id", ""))
+            return api_token_json(await self.revoke_api_token(id, by=OPERATOR))
+
         return {
             "people": list_people, "people/add": add, "people/renew": renew,
-            "people/remove": remove,
+            "people/remove": remove, "people/tokens": list_tokens, "people/token": create_token,
+            "people/revoke": revoke_token,
         }  # fmt: skip
 
     async def _notify_all(self) -> None:
@@ -145,10 +222,13 @@ class PageAccountService:
             heard()
 
 
-def _named_person(arguments: Json) -> Person:
-    """Return the person that the arguments name. Raise WrongName, OwnersName."""
+def _named_person(arguments: Json, *, owner: bool = False) -> Person:
+    """Return the person that the arguments name. `owner`: that may be the owner. Raise WrongName,
+    OwnersName."""
     name = str(arguments.get("person", ""))
     if name == OWNER_ID:
+        if owner:
+            return Person(WEB.name, name)
         raise OwnersName
     if not re.fullmatch(WEB.ids, name):
         raise WrongName(name=repr(name[:40]))
@@ -158,3 +238,12 @@ def _named_person(arguments: Json) -> Person:
 def _account_json(account: PageAccount) -> Json:
     name = account.person.partition(":")[2]
     return {"name": name, "added": account.added_at, "seen": account.last_visit}
+
+
+def api_token_json(token: ApiToken) -> dict[str, Any]:
+    """Return what people may see of an API token. Times are in seconds since the epoch."""
+    person = token.person.partition(":")[2]
+    return {
+        "id": token.id, "person": person, "name": token.name, "added": token.added_at,
+        "expires": token.expires_at, "seen": token.last_use,
+    }  # fmt: skip

@@ -190,11 +190,11 @@ class PersonalDataService:
             if chat.name == platform:
                 await chat.forget(who.ids)
         if platform not in {chat.name for chat in self._chats}:
-            for name in await self._data.read_remembered(who):
+            for name in await self._data.read_remembered():
                 await self._engine.stores.peers.notify("remembered", name)
 
     async def _read_remembered(self, who: KnownPerson) -> Json:
-        rows = await self._data.read_remembered(who)
+        rows = await self._data.read_remembered()
         found = {name: select_ids(data, who.ids) for name, data in rows.items()}
         return {name: data for name, data in found.items() if data}
 

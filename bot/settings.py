@@ -166,7 +166,8 @@ class _SharedSettings(SettingsPart):
         user_data_path("ponte"), "data folder of Ponte", "a folder's path"
     )
     database_url: Annotated[SecretStr, AfterValidator(_check_postgres_url)] | None = setting(
-        None, "Postgres database for several processes, as in postgresql://… (docs/scaling.md)"
+        None,
+        "Postgres database for several processes, as in postgresql://… (docs/guides/scaling.md)",
     )
 
     @field_validator("ponte_allow", "ponte_admins", mode="before")
@@ -228,7 +229,7 @@ class Settings(
     otel_exporter_otlp_endpoint: Url | None = setting(
         None,
         "URL that receives traces by OTLP over HTTP, as in http://localhost:4318 "
-        "(docs/watching.md)",
+        "(docs/guides/watching.md)",
     )
     otel_exporter_otlp_headers: SecretStr | None = setting(
         None, "headers to send with traces, as in key=value,key=value"

@@ -1,4 +1,4 @@
-"""Find names that break the rules of docs/contributing.md.
+"""Find names that break the rules of docs/dev/contributing.md.
 
 `python -m tests.names [FOLDER …]` prints each finding with its place.
 """

@@ -24,8 +24,8 @@ from core.store import postgres, procrastinate_adapter
 
 ROOT = Path(__file__).parents[1]
 NAMES = (
-    "compose.yaml", "compose.embedded.yaml", "Dockerfile", ".dockerignore", "docs/scaling.md",
-    "deploy/nginx.conf", "deploy/Caddyfile",
+    "compose.yaml", "compose.embedded.yaml", "Dockerfile", ".dockerignore",
+    "docs/guides/scaling.md", "deploy/nginx.conf", "deploy/Caddyfile",
 )  # fmt: skip
 COMPOSE, EMBEDDED, DOCKERFILE, IGNORED, SCALING, NGINX, CADDY = (
     (ROOT / name).read_text() for name in NAMES

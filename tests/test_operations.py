@@ -1,4 +1,4 @@
-"""Every command of docs/operations.md, typed in its order on a machine of our own.
+"""Every command of docs/guides/operations.md, typed in its order on a machine of our own.
 
 Its folders lie under one of the test's; `systemctl` starts and stops the real `ponte run`; the
 program that `pip` installs is the one of this checkout. What installs users, and what leaves the
@@ -22,7 +22,7 @@ from bot.settings import Settings
 from tests.commands import command_server
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "docs" / "operations.md").read_text()
+TEXT = (ROOT / "docs" / "guides" / "operations.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PLACES = ("/opt/ponte", "/etc/ponte", "/etc/s", "/var/lib/ponte", "/tmp/")
 

@@ -1,4 +1,4 @@
-"""What docs/security.md promises is so: its tests are there, and its tables are the code's."""
+"""docs/explanation/security.md: the tests that it names exist; its tables match the code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from core.rights.policy import DailyCaps
 from tests.fakes.choices import allow_list
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "docs" / "security.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "explanation" / "security.md").read_text("utf-8")
 COLUMNS: tuple[Action, ...] = ("chat", "read", "code", "spend", "propose")
 NOBODY: frozenset[str] = frozenset()
 NAMED = frozenset({"slack:U1", "discord:42"})

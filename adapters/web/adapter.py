@@ -113,7 +113,7 @@ class WebAdapter:
             auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             locale=locale, time_zone=time_zone, policy=policy, usage=usage,
-            owner_name=owner_name,
+            owner_name=owner_name, accounts=people,
         )  # fmt: skip
 
     @property
@@ -579,6 +579,8 @@ class Site:
     usage: UsageReport | None = None
     owner_name: OwnerNames | None = None
     """The owner's name, which they can change; None if it cannot be changed here."""
+    accounts: PageAccounts | None = None
+    """The accounts of the page, with their API tokens; None on the home's socket."""
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""

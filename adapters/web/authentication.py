@@ -22,14 +22,23 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized, WrongToken
+from adapters.web.errors import (
+    ApiTokenElsewhere,
+    ApiTokenSignIn,
+    ExpiredApiToken,
+    ForeignHost,
+    ForeignOrigin,
+    TooManyTries,
+    Unauthorized,
+    WrongToken,
+)
 from core.domain.errors import NotStored, Refusal
 from core.domain.messages import Person
 from core.domain.records import PageAccount
 from core.integrations.settings import has_generated_form
 from core.ports.rights import OwnerNames, PageAccounts
 from core.rights.policy import OWNER_ID
-from core.store.page_accounts import hash_token
+from core.store.page_accounts import API_TOKEN_PREFIX, hash_token
 
 SESSION_SECONDS = 30 * 86_400
 """How long a session lasts."""
@@ -40,6 +49,8 @@ OPEN_PATHS = frozenset({"/", "/login", "/logout"})
 """Paths that need no token, besides those under ASSETS_PREFIX. For HEALTH_PATHS the Host is not
 checked either."""
 ASSETS_PREFIX = "/page/"
+COMPATIBLE_PREFIX = "/v1/"
+"""The prefix of the paths that follow OpenAI's API, the only ones that an API token opens."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
 
 
@@ -57,11 +68,16 @@ class Visit:
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """An authenticated person. `token` is the hash of the token that let them in ("" for the
-    owner), `session` the hash of their session ("" with a bearer token)."""
+    owner's), `session` the hash of their session ("" with a bearer token).
+
+    `is_program`: the token is an API token, so the request is by a program that acts for the
+    person.
+    """
 
     person: Person
     token: str = ""
     session: str = ""
+    is_program: bool = False
 
     @property
     def can_expire(self) -> bool:
@@ -191,11 +207,13 @@ class TokenLogin:
     async def check_token(self, offered: str, address: str) -> Visitor:
         """Return the person whose token that is.
 
-        Raise WrongToken; TooManyTries after too many wrong tokens; NotStored if the token is not
-        the owner's and accounts cannot be read.
+        Raise WrongToken; ExpiredApiToken; TooManyTries after too many wrong tokens; NotStored if
+        the token is not the owner's and accounts cannot be read.
         """
         source, unread = _guess_source(address), None
         accounts: Sequence[PageAccount] = ()
+        if is_api_token(offered) and (program := await self._find_program(offered)):
+            return program
         if has_generated_form(offered):
             try:
                 accounts = await self._people.list_all() if self._people else ()
@@ -225,8 +243,31 @@ class TokenLogin:
                 found = self._visitor(account)
         return found
 
+    async def _find_program(self, offered: str) -> Visitor | None:
+        """Return the visitor of an API token. Raise ExpiredApiToken, NotStored.
+
+        The author of its messages is marked as a program, so that no part of Ponte lets it decide
+        or administer (`core.rights.policy`).
+        """
+        digest = hash_token(offered)
+        token = await self._people.find_api_token(digest) if self._people else None
+        if self._people is None or token is None:
+            return None
+        if token.is_expired(self._now()):
+            raise ExpiredApiToken
+        today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
+        if token.last_use < today:
+            with suppress(NotStored):
+                await self._people.record_api_token_use(token.id, today)
+        _, _, id = token.person.partition(":")
+        person = self._owner.person if id == OWNER_ID else Person(self._platform, id, name=id)
+        return Visitor(replace(person, robot=True), digest, is_program=True)
+
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         """Return True if the visitor's session has not ended and their token is still valid."""
+        if visitor.is_program:
+            token = await self._people.find_api_token(visitor.token) if self._people else None
+            return token is not None and not token.is_expired(self._now())
         if await self._is_ended(visitor):
             return False
         account = await self._find_account(visitor.person.id) if visitor.token else None
@@ -396,21 +437,26 @@ class TokenAuthentication:
         self._check_origin(visit)
         if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
             return None
-        return await self._login.admit(visit.headers, self._client_address(visit))
+        visitor = await self._login.admit(visit.headers, self._client_address(visit))
+        if visitor.is_program and not visit.path.startswith(COMPATIBLE_PREFIX):
+            raise ApiTokenElsewhere
+        return visitor
 
     async def identify(self, visit: Visit) -> Visitor | None:
         try:
-            return await self._login.admit(visit.headers, self._client_address(visit))
+            visitor = await self._login.admit(visit.headers, self._client_address(visit))
         except (Refusal, NotStored):
             return None
+        return None if visitor.is_program else visitor
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         return await self._login.is_still_allowed(visitor)
 
     async def sign_in(self, token: str, visit: Visit) -> str:
-        return self._login.new_session(
-            await self._login.check_token(token, self._client_address(visit))
-        )
+        visitor = await self._login.check_token(token, self._client_address(visit))
+        if visitor.is_program:
+            raise ApiTokenSignIn
+        return self._login.new_session(visitor)
 
     async def sign_out(self, visit: Visit) -> None:
         await self._login.sign_out(visit.headers)
@@ -446,6 +492,13 @@ def _seal(key: bytes, said: str) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode(errors="replace")
+
+
+def is_api_token(token: str) -> bool:
+    """Return whether the token has the form of an API token."""
+    return token.startswith(API_TOKEN_PREFIX) and has_generated_form(
+        token.removeprefix(API_TOKEN_PREFIX)
+    )
 
 
 def is_loopback(host: str) -> bool:

@@ -20,8 +20,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 
+import structlog
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -33,6 +36,7 @@ from adapters.web.dialects import RESPONSE_ID_PREFIX, AnswerHead, ApiDialect, Co
 from adapters.web.errors import (
     STATUS_BY_CODE,
     BadRequest,
+    CommandNotForPrograms,
     ConflictingConversations,
     DecisionOnPageOnly,
     InvalidDataUrl,
@@ -77,6 +81,14 @@ EARLY_FAILURE_SECONDS = 2.0
 """How long a stream waits before it answers 200: a turn that fails until then gets a status."""
 DECISION_COMMANDS = ("approve", "deny", "undo")
 """Commands that this API refuses: a program may send words that no person has read."""
+COMMANDS_NOT_FOR_PROGRAMS = (*DECISION_COMMANDS, "forget", "approvals")
+"""Commands that this API refuses where the request comes with an API token."""
+PAGE_TOKENS_DEPRECATED, PAGE_TOKENS_UNTIL = (
+    datetime(2026, 11, 22, tzinfo=UTC),
+    datetime(2027, 6, 1, tzinfo=UTC),
+)
+"""Since when tokens of the page are deprecated for this API, and until when they are accepted:
+versions that are released later refuse them."""
 INSTRUCTION_ROLES = ("system", "developer")
 """Roles of messages that instruct the model."""
 MAX_OBJECT_FIELDS, MAX_MESSAGES = 100, 10_000
@@ -106,6 +118,7 @@ _DATA = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _KEY = re.compile(r"[!-~]{1,190}")
+log = structlog.get_logger("web")
 MessageContent = str | list[dict[str, Any]] | None
 
 
@@ -304,6 +317,8 @@ class CompatibleRoutes:
         self._site = site
         self._requests = ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
         self._bytes = ConcurrencyLimit(MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON)
+        self._with_page_token: set[str] = set()
+        """The keys of people who used this API with a token of the page in this process."""
 
     @property
     def routes(self) -> list[Route]:
@@ -318,13 +333,14 @@ class CompatibleRoutes:
     async def models(self, request: Request) -> Response:
         """List the models that the visitor may use."""
         names = await self._model_names(visitor_of(request).person)
-        return JSONResponse({"object": "list", "data": [_model_json(name) for name in names]})
+        listed = {"object": "list", "data": [_model_json(name) for name in names]}
+        return self._mark_page_token(request, JSONResponse(listed))
 
     async def model(self, request: Request) -> Response:
         """Return one model by name. Raise NoSuchModel."""
         name = str(request.path_params["model"])
         await self._check_model(visitor_of(request).person, name)
-        return JSONResponse(_model_json(name))
+        return self._mark_page_token(request, JSONResponse(_model_json(name)))
 
     async def complete(self, request: Request) -> Response:
         """Answer a request in the format of Chat Completions, streamed or whole."""
@@ -367,7 +383,25 @@ class CompatibleRoutes:
             answer = self._answer_stream if taken.streams else self._answer_whole
             response = await answer(request, taken, speak(taken), held)
             response.headers["X-Ponte-Conversation"] = taken.message.address.channel
+            return self._mark_page_token(request, response)
+
+    def _mark_page_token(self, request: Request, response: Response) -> Response:
+        """Say in headers, and once in the log, that a token of the page is deprecated here.
+
+        The headers are those of RFC 9745 (Deprecation) and RFC 8594 (Sunset).
+        """
+        visitor = visitor_of(request)
+        if visitor.is_program or not self._site.auth.cookie:
             return response
+        response.headers["Deprecation"] = f"@{int(PAGE_TOKENS_DEPRECATED.timestamp())}"
+        response.headers["Sunset"] = format_datetime(PAGE_TOKENS_UNTIL, usegmt=True)
+        if visitor.person.key not in self._with_page_token:
+            self._with_page_token.add(visitor.person.key)
+            log.warning(
+                "page token used for /v1, create an API token", person=visitor.person.key,
+                until=f"{PAGE_TOKENS_UNTIL:%Y-%m-%d}",
+            )  # fmt: skip
+        return response
 
     async def _read_and_accept(
         self, request: Request, read: Callable[[Request], Awaitable[ModelRequest]]
@@ -476,7 +510,7 @@ class CompatibleRoutes:
             said, text=text, brought=tuple(_quote(one) for one in heard[:-1]),
             model="" if asked.model == DEFAULT_MODEL_NAME else asked.model,
         )  # fmt: skip
-        self._check_decides_nothing(request, said)
+        self._check_command(request, said)
         if uploads:
             said = replace(said, attachments=await http_io.store_uploads(site, uploads, said))
         return said
@@ -493,14 +527,18 @@ class CompatibleRoutes:
             or (one.role in INSTRUCTION_ROLES and _quote(one) not in told)
         ]  # fmt: skip
 
-    def _check_decides_nothing(self, request: Request, said: Message) -> None:
-        """Raise DecisionOnPageOnly if the message is a command that decides on a change."""
+    def _check_command(self, request: Request, said: Message) -> None:
+        """Raise DecisionOnPageOnly if the message is a command that decides on a change, and
+        CommandNotForPrograms if it is one that an API token may not give."""
         try:
             command = grammar.parse_command(said.text)
         except BadInput:
             return  # its answer says what is wrong
-        if command is not None and command.name in DECISION_COMMANDS:
+        name = command.name if command else ""
+        if command and name in DECISION_COMMANDS:
             raise DecisionOnPageOnly(url=self._turn_url(request, said) or f"/cards/{command.id}")
+        if name in COMMANDS_NOT_FOR_PROGRAMS and visitor_of(request).is_program:
+            raise CommandNotForPrograms(command=name)
 
     async def _answer_whole(
         self, request: Request, taken: AcceptedTurn, dialect: ApiDialect, held: ExitStack

@@ -162,6 +162,28 @@ class WrongToken(Unauthorized):
     sentence = "Invalid token."
 
 
+class ExpiredApiToken(Unauthorized):
+    """The API token has expired (401)."""
+
+    sentence = "This API token has expired. Create a new one on the page or with `ponte people`."
+
+
+class ApiTokenSignIn(Unauthorized):
+    """Somebody tried to sign in to the page with an API token (401)."""
+
+    sentence = (
+        "This is an API token. It works only in programs that use `/v1`. Sign in with your link "
+        "to the page."
+    )
+
+
+class ApiTokenElsewhere(Refusal):
+    """An API token was sent with a request outside of `/v1` (403)."""
+
+    code = "forbidden"
+    sentence = "API tokens work only for `/v1`. Use the page for this."
+
+
 class ForeignHost(Refusal):
     """The Host header names another site. This prevents DNS rebinding."""
 
@@ -261,6 +283,13 @@ class DecisionOnPageOnly(BadRequest):
     sentence = (
         "You can't approve or deny by typing here. Open the page and decide on the card: {url}"
     )
+
+
+class CommandNotForPrograms(BadRequest):
+    """A request with an API token has a command that only people may give."""
+
+    code = "decided_elsewhere"
+    sentence = "`{command}` can't be used with an API token. Use it on the page."
 
 
 class NoSuchModel(BadInput):

@@ -25,7 +25,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
 from adapters.web.adapter import Site
-from adapters.web.authentication import WRONG_TOKEN_WINDOW_SECONDS, Visit, Visitor
+from adapters.web.authentication import (
+    COMPATIBLE_PREFIX,
+    WRONG_TOKEN_WINDOW_SECONDS,
+    Visit,
+    Visitor,
+)
 from adapters.web.errors import (
     BadRequest,
     ServerStopping,
@@ -60,8 +65,6 @@ MAX_JSON_VALUES, MAX_JSON_DEPTH = 100_000, 32
 """Values in one JSON body, and how deep they may be nested. Each becomes an object in memory. The
 limit for a model's answer is as large (`core.clients.openai.PARTS`)."""
 MAX_FORM_BODY_BYTES = 5 * MAX_FILE_BYTES + MAX_TEXT_BYTES
-COMPATIBLE_PREFIX = "/v1/"
-"""The prefix of the paths that follow OpenAI's API."""
 VISITOR_KEY = "known"
 """The key in a request's state under which `Guard` stores the `Visitor`, or None for a stranger."""
 NO_LINKS_PREFERENCE = "links=none"

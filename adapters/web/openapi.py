@@ -14,10 +14,15 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute, Route
 
-from adapters.web.authentication import ASSETS_PREFIX, HEALTH_PATHS, OPEN_PATHS
+from adapters.web.authentication import (
+    ASSETS_PREFIX,
+    COMPATIBLE_PREFIX,
+    HEALTH_PATHS,
+    OPEN_PATHS,
+)
 from adapters.web.chat import CardDecision
 from adapters.web.compatible import CompletionRequest, ResponseRequest
-from adapters.web.http_io import COMPATIBLE_PREFIX, JsonChatRequest
+from adapters.web.http_io import JsonChatRequest
 from adapters.web.page_routes import (
     ConversationMarks,
     ForgetRequest,
@@ -25,6 +30,7 @@ from adapters.web.page_routes import (
     OperatorRequest,
     OwnerNameRequest,
 )
+from adapters.web.token_routes import ApiTokenRequest
 
 API_VERSION = "1"
 """The version of the description. Names in it change only with a line in CHANGELOG.md."""
@@ -230,6 +236,25 @@ class Me(ResponseBody):
     operates: bool
 
 
+class ApiTokenEntry(ResponseBody):
+    """An API token. Times are in seconds since the epoch; `expires` is 0 for never. `seen` is the
+    day of the last use. Only the answer to its creation contains `token`."""
+
+    id: str
+    name: str
+    added: float
+    expires: float
+    seen: str
+    expired: bool
+    token: str = ""
+
+
+class ApiTokenList(ResponseBody):
+    """The visitor's API tokens."""
+
+    tokens: list[ApiTokenEntry]
+
+
 class PageWords(ResponseBody):
     """The page's sentences by key."""
 
@@ -281,6 +306,8 @@ class Operation:
     also: Sequence[str] = ()
     files: bool = False
     """True if the body may be a form with files."""
+    status: int = 200
+    """The HTTP status of a success."""
     refuses: Sequence[int] = ()
     """HTTP statuses besides those that any request may get."""
 
@@ -307,6 +334,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/me"): Operation("Get the visitor's name and permissions", Me),
     ("PATCH", "/me"): Operation(
         "Change the owner's name", StatusAnswer, OwnerNameRequest, refuses=(503,)
+    ),
+    ("GET", "/me/tokens"): Operation("List your API tokens", ApiTokenList, refuses=(404,)),
+    ("POST", "/me/tokens"): Operation(
+        "Create an API token", ApiTokenEntry, ApiTokenRequest, status=201, refuses=(404, 503)
+    ),
+    ("DELETE", "/me/tokens/{id}"): Operation(
+        "Revoke an API token", StatusAnswer, refuses=(404, 503)
     ),
     ("GET", "/healthz"): Operation("Check that the process is running", StatusAnswer),
     ("GET", "/readyz"): Operation(
@@ -425,7 +459,7 @@ def build_document(routes: Iterable[BaseRoute], extra: Iterable[str] = ()) -> Js
         paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = described
     for path in sorted(extra):
         paths[path] = {"post": _describe_signed_path(path)}
-    whose = "the token of the owner, or of a person with an account"
+    whose = "the token of the owner or of a person with an account; for /v1 an API token"
     return {
         "openapi": "3.1.0",
         "info": {"title": "Ponte", "version": API_VERSION},
@@ -464,7 +498,7 @@ def _describe_operation(method: str, path: str, own: Operation) -> Json:
     described: Json = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").rstrip("_"),
         "summary": own.summary,
-        "responses": {"200": {"description": "done", "content": _content(own)}},
+        "responses": {str(own.status): {"description": "done", "content": _content(own)}},
     }
     if named:
         described["parameters"] = named

@@ -36,6 +36,7 @@ from adapters.web.http_io import (
     visitor_of,
 )
 from adapters.web.page_routes import ConversationRoutes, OperatorRoutes, PageRoutes
+from adapters.web.token_routes import ApiTokenRoutes
 from adapters.web.usage_page import UsageRoutes
 from core.domain.errors import NotFound, PonteError, Refusal, SettingsError
 
@@ -343,7 +344,7 @@ def make_application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> 
     """
     groups = (
         PageRoutes(site), HealthRoutes(site), UsageRoutes(site), ChatRoutes(site),
-        ConversationRoutes(site), CompatibleRoutes(site),
+        ConversationRoutes(site), CompatibleRoutes(site), ApiTokenRoutes(site),
     )  # fmt: skip
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:

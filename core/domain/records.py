@@ -185,6 +185,28 @@ class PageAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiToken:
+    """A token for programs that act for a person over `/v1`. It opens nothing else.
+
+    `person` is their key, `token_hash` the token's SHA-256 in hexadecimal, `name` what its owner
+    calls it. Times are in seconds since the epoch; `expires_at` is 0 for never. `last_use` is the
+    last day on which it was used (UTC; "" for never).
+    """
+
+    id: str
+    person: str
+    token_hash: str
+    name: str
+    added_at: float
+    expires_at: float = 0.0
+    last_use: str = ""
+
+    def is_expired(self, now: float) -> bool:
+        """Return whether the token has expired at `now` (seconds since the epoch)."""
+        return bool(self.expires_at) and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationSummary:
     """One entry of a list of conversations. `first` is the first message of its current thread;
     `title` is the name that a person gave it, "" for none; `used_at` in seconds since the epoch."""

@@ -59,8 +59,8 @@ RecordLateRemote = Callable[[str, Remote], Awaitable[None]]
 class SafetyFinding:
     """A finding of the safety check.
 
-    `unsafe` is a setup that docs/security.md calls unsafe. A `note` is a choice that an operator
-    should know about.
+    `unsafe` is a setup that docs/explanation/security.md calls unsafe. A `note` is a choice that
+    an operator should know about.
     """
 
     topic: Literal["home", "settings", "token", "page", "rights", "caps"]

@@ -1,7 +1,7 @@
 """Prometheus metrics. Labels contain fixed names only, never texts of people.
 
 A tool's name in a label is one that Ponte offers. Calls of any other name count as "unknown".
-docs/watching.md has a row for each metric (`python -m tests.watching.tables`).
+docs/reference/metrics.md has a row for each metric (`python -m tests.watching.tables`).
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ refusals = Counter(
 )
 limits = Counter(
     "ponte_limits_met",
-    "Messages, turns and calls that a limit stopped, by the limit (docs/watching.md lists them)",
+    "Messages, turns and calls that a limit stopped, by the limit (the page on metrics lists them)",
     ["limit"],
     registry=registry,
 )

@@ -18,6 +18,7 @@ from core.domain.messages import (
     Person,
 )
 from core.domain.records import (
+    ApiToken,
     MemberKey,
     PageAccount,
     PlatformMember,
@@ -51,10 +52,31 @@ class PageAccounts(Protocol):
     async def is_session_ended(self, session: str) -> bool:
         """Return True if the session was ended. Raises NotStored."""
 
+    async def find_api_token(self, token_hash: str) -> ApiToken | None:
+        """Return the API token with this SHA-256, None if there is none. Raises NotStored."""
+
+    async def record_api_token_use(self, id: str, day: str) -> None:
+        """Record that an API token was used on that day."""
+
+    async def list_api_tokens(self, person: str = "") -> Sequence[ApiToken]:
+        """Return the API tokens of a person (a key), or of everybody."""
+
+    async def create_api_token(self, person: str, name: str, days: int) -> tuple[ApiToken, str]:
+        """Create an API token for a person. Return it and its text, which is stored nowhere.
+
+        `days` is how long it is valid; 0 means without end. Raises BadInput and NotStored.
+        """
+
+    async def revoke_api_token(self, id: str, person: str = "") -> ApiToken:
+        """Delete an API token, of that person if one is given, and return it.
+
+        Raises NotFound and NotStored.
+        """
+
     def on_change(self, callback: Callable[[], None]) -> None:
         """Register a function to call when somebody's access changes, in any process.
 
-        Access changes when a token is replaced or a session is ended.
+        Access changes when a token is replaced or revoked, or a session is ended.
         """
 
 

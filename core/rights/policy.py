@@ -177,6 +177,10 @@ GUEST_REASON = "You are a guest, and I only answer members here. " + _ALLOW_YOU_
 """The reason for a denial that would not apply to a member."""
 GUEST_DECISION_REASON = "Guests can't decide on changes and can't be admins. Only members can."
 """The reason for a denial of `DECISION_RIGHTS` to a guest."""
+PROGRAM_DECISION_REASON = (
+    "Programs can't decide on changes and can't be admins. A person must do this themselves."
+)
+"""The reason for a denial of `DECISION_RIGHTS` to a bot, or to a request with an API token."""
 UNKNOWN_STATUS_REASON = StatusUnknown.sentence
 NAME_TOO_LONG = "That name is too long. Names can have up to 1,000 characters."
 ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
@@ -607,10 +611,12 @@ class AccessPolicy:
     def decide(self, rights: Rights, right: str, names: Sequence[str]) -> _Decision:
         """Return the decision for the right by known data.
 
-        For `DECISION_RIGHTS`, deny guests. If the guest status is not known, add a denial to
-        `others`.
+        For `DECISION_RIGHTS`, deny programs and guests. If the guest status is not known, add a
+        denial to `others`.
         """
         decision = self._decide_by_rules(rights, right, names)
+        if right in DECISION_RIGHTS and decision.verdict.allowed and rights.person.robot:
+            return _Decision(Verdict(False, PROGRAM_DECISION_REASON, right=decision.verdict.right))
         if (
             right in DECISION_RIGHTS
             and decision.verdict.allowed

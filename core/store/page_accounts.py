@@ -1,4 +1,5 @@
-"""Accounts of the web page, each with its own token, and the sessions that people signed out of.
+"""Accounts of the web page, each with its own token; the sessions that people signed out of; and
+the tokens of programs that act for people over `/v1`.
 
 Only the SHA-256 of a token is stored. That suffices because a token is 256 random bits. Passwords
 need a slow hash because people choose guessable ones; a random token cannot be guessed.
@@ -12,10 +13,16 @@ import time
 from collections.abc import Sequence
 
 from core.domain.errors import BadInput, NotFound
-from core.domain.records import FINAL_STATES, PageAccount
-from core.store.database import Database, SqlConnection, SqlRow
+from core.domain.records import FINAL_STATES, ApiToken, PageAccount
+from core.store.database import Database, SqlConnection, SqlRow, lock_key
 
 _TOKEN_BYTES = 32
+API_TOKEN_PREFIX = "ponte-api-"  # noqa: S105 - no secret
+"""The beginning of every API token. It tells people, and programs that search for leaked secrets,
+what the token is."""
+MAX_API_TOKENS = 20
+"""The largest number of API tokens of one person."""
+_SELECT_API_TOKENS = "SELECT id, person, token, name, added, expires, seen FROM api_tokens"
 _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
 
@@ -23,6 +30,17 @@ class NameTaken(BadInput):
     """An account with this name exists already."""
 
     sentence = "{name} already exists. `ponte people renew {name}` creates a new link."
+
+
+class TooManyApiTokens(BadInput):
+    """The person has as many API tokens as one person may have."""
+
+    sentence = "{name} already has {limit} API tokens. Revoke one first."
+
+
+def new_api_token() -> str:
+    """Return a random API token: API_TOKEN_PREFIX and 43 characters."""
+    return API_TOKEN_PREFIX + new_token()
 
 
 def new_token() -> str:
@@ -66,13 +84,15 @@ class SqlPageAccounts:
             raise NotFound(what=_name_of(person))
 
     async def remove(self, person: str) -> Sequence[int]:
-        """Delete an account and return the `seq` of its unfinished turns, the latest first.
+        """Delete an account with its API tokens. Return the `seq` of its unfinished turns, the
+        latest first.
 
         Raises NotFound.
         """
 
         def write(connection: SqlConnection) -> Sequence[int] | None:
             gone = connection.execute("DELETE FROM people WHERE person = ?", (person,)).rowcount
+            connection.execute("DELETE FROM api_tokens WHERE person = ?", (person,)).close()
             left = connection.execute(
                 "SELECT seq FROM inbox WHERE person = ? AND decision = 0"  # noqa: S608
                 f" AND state NOT IN ({_FINAL}) ORDER BY seq DESC",
@@ -133,6 +153,81 @@ class SqlPageAccounts:
         return await self._database.read(
             lambda c: c.execute(statement, (session,)).fetchone() is not None
         )
+
+    async def add_api_token(self, token: ApiToken) -> None:
+        """Store an API token, and delete those of the person that have expired. Raises
+        TooManyApiTokens."""
+        columns = (
+            token.id, token.person, token.token_hash, token.name, token.added_at, token.expires_at,
+        )  # fmt: skip
+
+        def write(connection: SqlConnection) -> bool:
+            lock_key(connection, token.person)
+            connection.execute(
+                "DELETE FROM api_tokens WHERE person = ? AND expires > 0 AND expires <= ?",
+                (token.person, token.added_at),
+            ).close()
+            row = connection.execute(
+                "SELECT count(*) AS count FROM api_tokens WHERE person = ?", (token.person,)
+            ).fetchone()
+            if row["count"] >= MAX_API_TOKENS:
+                return False
+            connection.execute(
+                "INSERT INTO api_tokens (id, person, token, name, added, expires)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                columns,
+            ).close()
+            return True
+
+        if not await self._database.write(write):
+            raise TooManyApiTokens(name=_name_of(token.person), limit=MAX_API_TOKENS)
+
+    async def list_api_tokens(self, person: str = "") -> Sequence[ApiToken]:
+        """Return the API tokens of a person, or of everybody, sorted by person and age."""
+        statement = f"{_SELECT_API_TOKENS} WHERE ? IN (person, '')"
+
+        def read(connection: SqlConnection) -> Sequence[ApiToken]:
+            return [_api_token_of(row) for row in connection.execute(statement, (person,))]
+
+        found = await self._database.read(read)
+        return sorted(found, key=lambda one: (one.person, one.added_at, one.id))
+
+    async def find_api_token(self, token_hash: str) -> ApiToken | None:
+        """Return the API token with this hash, None if there is none."""
+        statement = f"{_SELECT_API_TOKENS} WHERE token = ?"
+
+        def read(connection: SqlConnection) -> ApiToken | None:
+            row = connection.execute(statement, (token_hash,)).fetchone()
+            return _api_token_of(row) if row else None
+
+        return await self._database.read(read)
+
+    async def revoke_api_token(self, id: str, person: str = "") -> ApiToken:
+        """Delete an API token, of that person if one is given, and return it. Raises NotFound."""
+        statement = f"{_SELECT_API_TOKENS} WHERE id = ? AND ? IN (person, '')"
+
+        def write(connection: SqlConnection) -> ApiToken | None:
+            row = connection.execute(statement, (id, person)).fetchone()
+            connection.execute(
+                "DELETE FROM api_tokens WHERE id = ? AND ? IN (person, '')", (id, person)
+            ).close()
+            return _api_token_of(row) if row else None
+
+        if (revoked := await self._database.write(write)) is None:
+            raise NotFound(what="API token")
+        return revoked
+
+    async def record_api_token_use(self, id: str, day: str) -> None:
+        """Record that an API token was used on `day` (UTC), unless a later day is recorded."""
+        statement = "UPDATE api_tokens SET seen = ? WHERE id = ? AND seen < ?"
+        await self._database.write(lambda c: c.execute(statement, (day, id, day)).close())
+
+
+def _api_token_of(row: SqlRow) -> ApiToken:
+    return ApiToken(
+        row["id"], row["person"], row["token"], row["name"], row["added"], row["expires"],
+        row["seen"],
+    )  # fmt: skip
 
 
 def _account_of(row: SqlRow) -> PageAccount:

@@ -239,7 +239,7 @@ class SqlPersonalData:
 
         return await self._database.read(read)
 
-    async def read_remembered(self, who: KnownPerson) -> Mapping[str, Any]:
+    async def read_remembered(self) -> Mapping[str, Any]:
         """Return the parsed JSON of every row of the table `remembered`, by the row's name. It
         contains entries of all people."""
 

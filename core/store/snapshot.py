@@ -64,11 +64,14 @@ def database_bytes(path: Path) -> int:
 def copy_database(source: Path, target: Path) -> None:
     """Copy a database into the new file `target`, check the copy, and write it to the disk.
 
-    The file has mode 0600 and needs no write-ahead log. Raises NotStored, also if `target` exists;
-    then `target` is removed.
+    The file has mode 0600 and needs no write-ahead log. Raises NotStored, also if `target` exists,
+    which is then left as it is. An unfinished copy is removed.
     """
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise NotStored("Cannot copy {path}: {why}.", path=source, why=error) from error
+    try:
         with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as made:
             live.backup(made)
             made.execute("PRAGMA journal_mode=DELETE")

@@ -6,7 +6,7 @@ Each table is declared once. The declarations generate:
 - the export and erasure of a person (`core/store/personal_data.py`),
 - the deletion of old rows, and the tables that `ponte migrate` copies,
 - the list of tables that Postgres vacuums after an erasure,
-- the table in `docs/privacy.md` (`make reference`).
+- the table in `docs/explanation/privacy.md` (`make reference`).
 
 To add a table, a column or an index, declare it here and set `since` to the number of the next
 migration. That migration consists of everything declared with its number.
@@ -92,8 +92,8 @@ class TableDeclaration:
 
     Privacy:
 
-    - `contents` and `kept` form the table's row in `docs/privacy.md`: the data about a person, and
-      how long Ponte keeps it.
+    - `contents` and `kept` form the table's row in `docs/explanation/privacy.md`: the data about
+      a person, and how long Ponte keeps it.
     - `section` is the table's name in an export. A table without one gives the reason in
       `not_exported`.
     - `rows` is an SQL condition that finds a person's rows where `whose` does not suffice.
@@ -354,6 +354,17 @@ DECLARED_TABLES = (
             text("person"), text("token", secret=True), real("added"), text("seen", default=""),
         ),
         key=("person",), deleted_by=("person",),
+    ),
+    TableDeclaration(
+        name="api_tokens", whose="person", section="api_tokens", seen_at="added", since=11,
+        contents="page: name and SHA-256 of each token for programs, when it was made, when it "
+                 "expires, the last day that it was used",
+        kept="until it is revoked, or `ponte people remove`",
+        columns=(
+            text("id"), text("person"), text("token", secret=True, unique=True), text("name"),
+            real("added"), real("expires"), text("seen", default=""),
+        ),
+        key=("id",), indexes=(Index("api_tokens_person", "person"),), deleted_by=("person",),
     ),
     TableDeclaration(
         name="directory", whose="person", section="platform_profile",

@@ -272,10 +272,11 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
         " FROM threads WHERE id = :thread",
         {"thread": thread, "person": person, "before": before},
     ).fetchone()
-    # The caller only looks for addresses in these texts, so texts without a dot are left out.
+    # The caller only looks for addresses in these texts. Texts that cannot have one are left out.
     written = connection.execute(
         "SELECT item FROM items WHERE thread = ? AND person = ? AND replaced = 0"
-        " AND item LIKE '%.%'",
+        " AND (item LIKE '%.%' OR item LIKE '%://%' OR item LIKE '%mailto:%'"
+        " OR item LIKE '%tel:%')",
         (thread, person),
     )
     items = (decode_json(Item, one["item"]) for one in written)

@@ -22,7 +22,7 @@ from bot.installation import (
 from core.text.i18n import say
 from tests.bot.conftest import Shell
 
-ANEW = ". Reinstall Ponte in its own environment (docs/install.md)"
+ANEW = ". Reinstall Ponte in its own environment (docs/guides/install.md)"
 
 
 class Environment:

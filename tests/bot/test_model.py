@@ -89,3 +89,15 @@ async def test_a_dead_server_starts_all_the_same(
         await app.announce()
         await app.stop()
     assert "Ponte is ready" in capsys.readouterr().out
+
+
+async def test_a_worker_names_the_process_that_serves_the_platforms(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with home.take():
+        settings = Settings(ponte_home=home.path)
+        app = await compose(settings, Config(), home, accepts=False, surfaces=False)
+        await app.start()
+        states = {part.name: part for part in await app.board.health()}
+        await app.stop()
+    assert states["web"].state == "off"
+    assert states["web"].words == "configured; handled by `ponte run`"

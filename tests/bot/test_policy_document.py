@@ -1,4 +1,4 @@
-"""The examples of docs/policy.md are files that are taken, and mean what stands under them."""
+"""Ponte accepts each example of docs/guides/rules.md, and each means what the page says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bot.home import Home
 from bot.policy_check import check_rights
 from bot.settings import Settings
 
-TEXT = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "guides" / "rules.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 ROW = re.compile(r"^\| `([\w:]+)`(?: \((guest|`[\w:]+`)\))? \| (?:`([\w:]+)`)? ?\| `([\w:]+)` \| (yes|no) \|$")  # fmt: skip  # noqa: E501
 HEADS = [*re.finditer(r"^### (.*)$", TEXT, re.MULTILINE)]

@@ -1,4 +1,4 @@
-"""docs/privacy.md: its tables are the code's and the home's, and each command in it runs."""
+"""docs/explanation/privacy.md: its tables match the code and a data folder; its commands run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.bot.test_process import ROOT
 from tests.docs.privacy import with_tables
 from tests.recorded.recorded_ponte import put_home, read
 
-TEXT = (ROOT / "docs" / "privacy.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "explanation" / "privacy.md").read_text("utf-8")
 
 
 def rows(heading: str) -> dict[str, list[str]]:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
 from core.clients.http import Proxies
 from core.tools.code.environment import PythonEnvironment, _read_version, _run_program
-from core.tools.code.sandbox.process import ProgramEnds, launch, start_program
-from core.tools.code.sandbox.sandbox import SandboxFailed
+from core.tools.code.sandbox.landlock import _watch_disk
+from core.tools.code.sandbox.process import ProgramEnds, RunningProgram, launch, start_program
+from core.tools.code.sandbox.sandbox import SandboxFailed, SandboxLimits
 
 T = TypeVar("T")
 
@@ -115,3 +117,24 @@ def test_why_root_has_no_sandbox_on_another_event_loop_is_told(
     with pytest.raises(SandboxFailed) as failed:
         on_another_loop(python())
     assert "cannot start programs as another user" in failed.value.cause
+
+
+async def test_a_program_that_cannot_be_watched_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=PIPE)
+
+    class Program:
+        pid = process.pid
+
+        async def kill(self) -> None:
+            process.kill()
+            await process.wait()
+
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("core.tools.code.sandbox.landlock.os.pidfd_open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        await _watch_disk(cast(RunningProgram, Program()), tmp_path, SandboxLimits())
+    assert process.returncode is not None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from core.tools.code.kernel import kernel
 from core.tools.code.port import InputFile, RunResult
 from core.tools.code.session import RUN_SECONDS, KernelSession
 from tests.code import sandboxed
@@ -173,6 +175,16 @@ async def test_too_much_of_files_is_left_and_told(session: KernelSession) -> Non
     big = input_file("big.csv", b"", "big")
     ran = await run(session, "1", InputFile("big", "big.csv", "", 1 << 30, big.read))
     assert ran.left_out == ("'big.csv' is too large to be put into the work folder",)
+
+
+def test_a_work_folder_of_too_many_files_is_looked_through_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "MAX_FILES_SEEN", 3)
+    for name in "abcde":
+        (tmp_path / name).write_text(name)
+    changed = kernel.WorkFolder(str(tmp_path)).list_changed()
+    assert [name for name, _ in changed] == ["a", "b", "c"]
 
 
 async def test_figures_come_out_without_being_asked_for(session: KernelSession) -> None:

@@ -14,6 +14,7 @@ import pytest
 from core.domain.errors import Forgotten
 from core.domain.messages import Address, Message, turn_id
 from core.domain.records import ConversationArea
+from core.observability import metrics
 from core.runtime.retry import Backoff
 from core.store.database import SqlConnection
 from tests.contract.engines import Embedded, Engine, Worker
@@ -122,6 +123,17 @@ async def test_a_person_is_told_how_many_wait_before_them(
     assert (await engine.inbox.accept(says("hello", "C2"))).turns_ahead == 0
     assert (await engine.inbox.accept(says("help"))).turns_ahead == 0
     await worker.until(lambda: len(worker.now) == 3)
+
+
+async def test_the_age_of_the_queue_is_that_of_who_waits_longest(sqlite: Embedded) -> None:
+    metrics.set_queue_age(float)
+    worker = Worker(sqlite, held=True).start()
+    first = await sqlite.inbox.accept(says("think hard"))
+    await worker.until(lambda: worker.now == {first.seq})
+    assert "ponte_queue_age_seconds 0.0\n" in metrics.render_metrics()
+    await sqlite.inbox.accept(says("and then this"))
+    assert "ponte_queue_age_seconds 0.0\n" not in metrics.render_metrics()
+    metrics.set_queue_age(float)
 
 
 async def test_what_came_before_the_runner_runs_once(engine: Engine) -> None:

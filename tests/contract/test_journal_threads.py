@@ -170,6 +170,13 @@ async def test_what_is_asked_again_is_left_out_from_then_on(database_engine: Emb
     assert [one.turn for one in await heir.journal.list_entries("web:C1")] == [kept.id, new.id]
 
 
+async def test_every_address_that_the_asker_wrote_is_known(database_engine: Embedded) -> None:
+    written = ("see http://localhost/plan", "mailto:ana@intranet", "tel:5550199", "docs.example/a")
+    turns = [await talk(database_engine, text) for text in ("no address", *written)]
+    known = await database_engine.journal.provenance(turns[-1].thread, ANA.key, 1 << 62)
+    assert set(written) <= set(known.asker_texts), known
+
+
 async def test_nobody_replaces_what_is_not_theirs_or_not_there(database_engine: Embedded) -> None:
     journal = database_engine.journal
     old = await talk(database_engine, "one")

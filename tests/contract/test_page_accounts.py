@@ -14,7 +14,14 @@ from core.domain.messages import Address, Answer, Message, Person
 from core.integrations.integration import Alone
 from core.rights.audit import AuditLog
 from core.store.audit import FileAuditLines, SqlPseudonyms
-from core.store.page_accounts import NameTaken, SqlPageAccounts, hash_token, new_token
+from core.store.page_accounts import (
+    MAX_API_TOKENS,
+    NameTaken,
+    SqlPageAccounts,
+    TooManyApiTokens,
+    hash_token,
+    new_token,
+)
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says
 
@@ -191,3 +198,50 @@ async def test_invalid_names_are_refused(sqlite: Embedded, name: object) -> None
 async def test_the_owner_s_name_is_theirs(sqlite: Embedded) -> None:
     with pytest.raises(BadInput, match="ponte link"):
         await make_service(sqlite).acts(lambda: "")["people/add"]({"person": "owner"})
+
+
+async def test_api_tokens_come_and_go(database_engine: Embedded) -> None:
+    service = make_service(database_engine)
+    acts, changes = service.acts(lambda: "http://ponte"), list[str]()
+    service.on_change(lambda: changes.append("told"))
+    await acts["people/add"]({"person": "ana"})
+    hers = await acts["people/token"]({"person": "ana", "label": "a note\nbook", "days": 30})
+    own = await acts["people/token"]({"person": "owner"})
+    found = await service.find_api_token(hash_token(hers["token"]))
+    assert found is not None
+    assert (found.person, found.name, found.last_use) == ("web:ana", "a note book", "")
+    assert found.expires_at - found.added_at == 30 * 86_400
+    for day in ("2026-11-20", "2026-11-21", "2026-11-19"):
+        await service.record_api_token_use(found.id, day)
+    (listed,) = (await acts["people/tokens"]({"person": "ana"}))["tokens"]
+    assert (listed["id"], listed["seen"]) == (found.id, "2026-11-21")
+    assert [one["person"] for one in (await acts["people/tokens"]({}))["tokens"]] == [
+        "ana", "owner",
+    ]  # fmt: skip
+    with pytest.raises(NotFound):
+        await service.revoke_api_token(found.id, "web:owner")
+    assert (await acts["people/revoke"]({"id": own["id"]}))["person"] == "owner"
+    with pytest.raises(NotFound):
+        await acts["people/revoke"]({"id": own["id"]})
+    assert changes
+    await acts["people/remove"]({"person": "ana"})
+    assert await service.find_api_token(hash_token(hers["token"])) is None, "hers go with her"
+    assert not await database_engine.holds(hers["token"]), "only its hash was stored"
+
+
+async def test_api_tokens_are_bounded(database_engine: Embedded) -> None:
+    service = make_service(database_engine)
+    for days in (-1, 4000, "3", None):
+        with pytest.raises(BadInput, match="days"):
+            await service.acts(lambda: "")["people/token"]({"person": "owner", "days": days})
+    with pytest.raises(NotFound, match="ana"):
+        await service.create_api_token("web:ana", "", 0)
+    made = [await service.create_api_token("web:owner", "", 0) for _ in range(MAX_API_TOKENS)]
+    with pytest.raises(TooManyApiTokens):
+        await service.create_api_token("web:owner", "", 0)
+    await service.revoke_api_token(made[0][0].id)
+    store = SqlPageAccounts(database_engine.database)
+    old = replace(made[0][0], id="old", token_hash="x", added_at=1.0, expires_at=2.0)
+    await store.add_api_token(old)
+    await service.create_api_token("web:owner", "", 0)
+    assert "old" not in [one.id for one in await store.list_api_tokens()], "expired ones go"

@@ -222,7 +222,7 @@ async def test_doctor_looks_and_changes_nothing(empty_url: str) -> None:
 async def test_a_database_as_the_document_makes_it_lets_no_other_role_in(
     real_postgres: Postgres,
 ) -> None:
-    text = (Path(__file__).parents[2] / "docs/scaling.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs/guides/scaling.md").read_text("utf-8")
     found = re.search(r"```sql\n(.*?)```", text, re.DOTALL)
     assert found
     statements = [line.strip() for line in found[1].splitlines() if line.strip()]

@@ -243,6 +243,19 @@ async def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> N
         assert await http.get_json(url) == "direct"
 
 
+async def test_requests_are_logged_by_their_callers_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The library logs whole addresses, which can contain secrets."""
+    caplog.set_level(logging.DEBUG)
+    for library in ("httpx", "httpcore"):
+        caplog.set_level(logging.NOTSET, library)
+    serve, _ = says("200 OK", b"{}", "Content-Type: application/json")
+    async with server(serve) as url, HttpClient() as http:
+        await http.get_json(url, params={"token": "secret"})
+    assert "secret" not in caplog.text
+
+
 def test_no_proxy_becomes_routes_without_a_proxy() -> None:
     assert Proxies(https="p:3128", no="*").routes() == {}
     proxies = Proxies(https="p:3128", no=".corp.example,::1, 10.0.0.1:80")

@@ -52,6 +52,14 @@ async def test_an_older_home_is_copied_before_it_is_changed(home: Path) -> None:
     assert len(snapshot.list_snapshots(home)) == 1, "none where nothing is changed"
 
 
+def test_a_copy_never_replaces_a_file(home: Path, tmp_path: Path) -> None:
+    target = tmp_path / "older-copy.db"
+    target.write_bytes(b"someone else's")
+    with pytest.raises(NotStored):
+        snapshot.copy_database(home / "ponte.db", target)
+    assert target.read_bytes() == b"someone else's"
+
+
 async def test_a_new_home_has_no_snapshot(tmp_path: Path) -> None:
     await (await Stores.open_in_home(tmp_path)).close()
     assert not (tmp_path / "snapshots").exists()

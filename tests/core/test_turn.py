@@ -15,19 +15,21 @@ import pytest
 from bot.engine import Engine
 from core.chat.reply import GrowingReply
 from core.conversation.rounds import MAX_ROUNDS
-from core.domain.errors import ModelDown, NotStored, ToolError
+from core.domain.errors import ModelDown, NotStored, PostRemoved, ToolError
 from core.domain.messages import Answer, Item, Post, Progress
 from core.domain.records import (
     Effect,
     Health,
     ModelEvent,
     Outcome,
+    ResponseStarted,
     RoundCompleted,
     RoundOutput,
     RoundRequest,
     TextDelta,
     Thread,
     ToolCall,
+    Turn,
 )
 from core.models.demo_model import DemoModel
 from core.ports.tools import Model, Tool
@@ -458,6 +460,43 @@ async def test_a_plain_turn_is_five_commits(
     with closing(sqlite3.connect(tmp_path / "ponte.db")) as database:
         kept = database.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'")
         assert len(kept.fetchall()) == len(allowed)
+
+
+async def test_a_post_that_was_removed_while_it_grew_is_not_replaced_by_an_apology(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with _bot(tmp_path, EchoModel()) as (engine, reply):
+
+        async def show(progress: Progress) -> None:
+            if progress.text:
+                raise PostRemoved
+
+        monkeypatch.setattr(reply, "show", show)
+        answer = await _answer(engine)
+    assert (answer.status, answer.text) == ("stopped", "")
+
+
+async def test_no_text_is_shown_before_its_response_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`forget` must know of each response that a person may have seen."""
+    script = _then([ResponseStarted("resp_1"), TextDelta("Hello."), _completed_with("Hello.")])
+    at_record, recorded = list[str](), asyncio.Event()
+    async with _bot(tmp_path, Scripted(script)) as (engine, reply):
+        record = engine.records.journal.record_response
+
+        async def record_late(turn: Turn, number: int, response: str) -> None:
+            for _ in range(50):  # everything else that could go on goes on
+                await asyncio.sleep(0)
+            at_record.extend(progress.text for progress in reply.shown)
+            await record(turn, number, response)
+            recorded.set()
+
+        monkeypatch.setattr(engine.records.journal, "record_response", record_late)
+        assert (await _answer(engine)).text == "Hello."
+        await recorded.wait()
+    assert not any(at_record)
+    assert [progress.text for progress in reply.shown][-1] == "Hello."
 
 
 async def test_what_was_said_is_not_asked_for_again_where_it_could_not_be_split(

@@ -226,6 +226,19 @@ async def test_most_of_an_allowance_is_told_once(bot_home: BotHome, fake: FakeOp
     assert "Your limit is 5 messages a day" in told[-1]
 
 
+async def test_what_an_answer_used_decides_and_not_what_was_reserved_for_it(
+    bot_home: BotHome, fake: FakeOpenAI
+) -> None:
+    """The upper bound of a short answer would be most of this allowance."""
+    allowed = [Allowance("each person", tokens=20_000)]
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
+        first = (await running_bot.ask("hello")).text
+        fake.say(Script(text="word " * 20_000, piece=20_000))
+        second = (await running_bot.ask("tell me all")).text
+    words = "of your limit of 20,000 tokens a day."
+    assert (words in first, words in second) == (False, True)
+
+
 async def test_most_of_what_all_share_is_told_to_an_admin(
     bot_home: BotHome, fake: FakeOpenAI
 ) -> None:
@@ -307,3 +320,19 @@ async def test_what_a_restart_finds_again_is_paid_for_once(
         assert (await running_bot.wait_for_answer(receipt)).text == "It is forty-two."
         ((tokens, _),) = await read_counters(running_bot)
     assert [tokens] == [sum(used) for used in fake.used]
+
+
+async def test_a_request_that_is_sent_again_after_a_restart_is_reserved_again(
+    bot_home: BotHome, fake: FakeOpenAI
+) -> None:
+    """The answer was under way when the process ended, and the server lost it."""
+    allowed = [Allowance("each person", tokens=10**6)]
+    fake.say(Script(text="It is forty-two.", fail="hang", on_disconnect="nothing"))
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
+        _, receipt = await running_bot.send("hello")
+        await fake.wait_for_failures()
+        await running_bot.engine.drain(0)
+    async with open_served_bot(bot_home, fake, allowed=allowed, prices=PRICES) as running_bot:
+        assert (await running_bot.wait_for_answer(receipt)).text == "You said: hello"
+    again = fake.request_bodies("/responses")[-1]
+    assert again["max_output_tokens"] == MAX_OUTPUT_TOKENS

@@ -147,7 +147,7 @@ async def test_where_the_bot_is_no_member_the_shortcut_brings_the_text_and_says_
         w.slack.submit(w.alice, w.slack.workspace.views[0], {"question": "Well?"})
         await w.slack.wait_until(lambda: w.slack.workspace.by_bot(elsewhere.id))
         (answer,) = w.slack.workspace.by_bot(elsewhere.id)
-        assert "What do you make of this?" in input_text(model.asks[0])
+        assert "'Bob': What do you make of this?" in input_text(model.asks[0])
         assert "only the text of that message" in answer.visible_text
 
 

@@ -225,6 +225,22 @@ async def test_close_drains_what_was_taken_in(
     assert bot_messages(discord) == ["one two"]
 
 
+async def test_close_waits_for_events_that_are_being_handled(ponte: DiscordPonte) -> None:
+    await ponte.open()
+    begun, handled = asyncio.Event(), list[str]()
+
+    async def handle() -> None:
+        begun.set()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        handled.append("stored")
+
+    ponte.adapter._queues.put(1, handle)
+    await begun.wait()
+    await ponte.adapter.close()
+    assert handled == ["stored"]
+
+
 async def test_notes_that_cannot_be_read_are_begun_anew(
     ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:

@@ -1,4 +1,4 @@
-"""Every sentence of the code that tells of a failure: what docs/troubleshooting.md has to explain.
+"""Find every sentence of the code that reports a failure, for docs/guides/troubleshooting.md.
 
 These are: what errors say, what `ponte doctor` and the board call failing, what doctor notes or
 calls unsafe; and of `TOLD`, modules whose errors are worded by tables and constants, whatever

@@ -1,11 +1,11 @@
-"""`make reference`: the table of tables in docs/privacy.md, made from `core/store/tables.py`."""
+"""`make reference`: the table of tables in docs/explanation/privacy.md."""
 
 from __future__ import annotations
 
 from core.store.tables import DECLARED_TABLES
 from tests.docs.reference import ROOT
 
-PAGE = ROOT / "docs" / "privacy.md"
+PAGE = ROOT / "docs" / "explanation" / "privacy.md"
 BEGIN = "| table | what of a person stands in it | whose rows | how long |\n"
 
 

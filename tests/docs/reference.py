@@ -1,8 +1,8 @@
-"""`make reference`: docs/reference.md, made from the code that it tells of.
+"""`make reference`: the pages of docs/reference that are made from the code.
 
 Settings come from their fields, `ponte.toml` from the classes that read it, `ponte` from its
-command line, chat commands from their grammar, routes from the application, metrics from the
-registry.
+command line, chat commands from their grammar, routes from the application.
+`python -m tests.watching.tables` writes the pages of metrics and of the log.
 What a thing means stands where it is defined; what has no words there stops the making of it.
 """
 
@@ -12,14 +12,13 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
 import typer
-from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from starlette.routing import Route
 
@@ -32,10 +31,11 @@ from bot.cli import cli
 from bot.integrations import FACES
 from bot.settings import Settings
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
-from core.observability import metrics
+from tests.docs.limits import limits
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "reference.md"
+FOLDER = ROOT / "docs" / "reference"
+ROUTES = "routes"
 GROUP = re.compile(r"^# --- (.*)$|^#([A-Z_]+)=(.*)$", re.MULTILINE)
 TYPED: Mapping[str, tuple[str, str]] = {
     "help": ("show what you can type", "everyone"),
@@ -63,20 +63,33 @@ TYPED: Mapping[str, tuple[str, str]] = {
 Row = Sequence[str]
 
 
-def whole() -> str:
-    """The page's Markdown."""
-    made = "This page is made from the code by `make reference`, and a test compares the two."
-    parts: list[str] = ["# Reference", "", made]
-    for title, lines in (
-        ("Settings", _settings()),
-        ("ponte.toml", _file()),
-        ("Commands of the shell", _shell()),
-        ("Commands in a chat", _chat()),
-        ("HTTP", _http()),
-        ("Metrics", _metrics()),
-    ):
-        parts += ["", f"## {title}", "", *lines]
-    return "\n".join(parts) + "\n"
+def pages() -> dict[Path, str]:
+    """Return the Markdown of each generated page, by its path."""
+    http = FOLDER / "http.md"
+    return {
+        FOLDER / "settings.md": _page("Settings", _settings()),
+        FOLDER / "ponte-toml.md": _page("The file ponte.toml", _file()),
+        FOLDER / "commands.md": _page(
+            "Commands", ["## In the shell", "", *_shell(), "", "## In a chat", "", *_chat()]
+        ),
+        FOLDER / "limits.md": _page("Limits", limits()),
+        http: with_section(http.read_text("utf-8"), ROUTES, "\n".join(_http())),
+    }
+
+
+def _page(title: str, lines: Iterable[str]) -> str:
+    made = "`make reference` writes this page from the code, and a test compares the two."
+    return "\n".join([f"# {title}", "", made, "", *lines]) + "\n"
+
+
+def with_section(page: str, name: str, text: str) -> str:
+    """Return that page with `text` between the comments that mark the section `name`."""
+    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise LookupError(f"no section {name} in the page")
+    return f"{before}{begin}\n{text}\n{end}{after}"
 
 
 def _table(head: Row, rows: Iterator[Row] | Sequence[Row]) -> list[str]:
@@ -87,8 +100,8 @@ def _table(head: Row, rows: Iterator[Row] | Sequence[Row]) -> list[str]:
 def _settings() -> Iterator[str]:
     yield (
         "Ponte reads settings from the environment and from the file `.env` in the folder it is "
-        "started in. The environment wins. [.env.example](../.env.example) is a file to copy, with "
-        "the settings in this order."
+        "started in. The environment wins. [.env.example](../../.env.example) is a file to copy; "
+        "it has the settings in this order."
     )
     rows: list[Row] = []
     known = dict(Settings.model_fields)
@@ -96,7 +109,7 @@ def _settings() -> Iterator[str]:
         if group:
             yield from (["", *_table(("setting", "default", "meaning"), rows)] if rows else [])
             rows = []
-            yield from ("", f"### {group.rstrip('.')}")
+            yield from ("", f"## {group.rstrip('.')}")
             continue
         field = known.pop(name.lower())
         secret = " (secret)" if SecretStr in _inside(field.annotation) else ""
@@ -117,14 +130,14 @@ def _file() -> Iterator[str]:
         "Keys with a default are optional. Ponte rejects unknown keys and wrong values, and names "
         "the line. `ponte reload` and SIGHUP apply the file without interrupting any answer. "
         "Changes to integrations (`[slack]`, `[discord]`) and `[links]` need a restart. "
-        "[ponte.toml.example](../ponte.toml.example) shows every key."
+        "[ponte.toml.example](../../ponte.toml.example) shows every key."
     )
     for path, kind in sections():
-        yield from ("", f"### `{path}`", "", _first(kind.__doc__ or ""), "")
+        yield from ("", f"## `{path}`", "", _first(kind.__doc__ or ""), "")
         yield from _table(("key", "type", "default", "meaning"), list(_keys(kind)))
-    yield from ("", "### `[groups]`", "", "Sets of people, for rules and approvers.", "")
+    yield from ("", "## `[groups]`", "", "Sets of people, for rules and approvers.", "")
     yield from _table(("key", "type"), [("a set name", "list of person key")])
-    yield from ("", "### Forms", "", "What the types above mean.", "")
+    yield from ("", "## Types", "", "What the types above mean.", "")
     forms = {name.lower(): words for name, words in _attributes(inspect.getsource(config)).items()}
     used = [_split(name) for name in sorted(_FORMS)]
     yield from _table(
@@ -304,11 +317,6 @@ def routes() -> list[Route]:
 
 
 def _http() -> Iterator[str]:
-    yield (
-        "Requests need a token unless the table says otherwise. [http-api.md](http-api.md) "
-        "describes bodies and errors."
-    )
-    yield ""
     rows: list[Row] = []
     for route in routes():
         for method in sorted((route.methods or set()) - {"HEAD"}):
@@ -327,25 +335,9 @@ def _http() -> Iterator[str]:
     yield from _table(("request", "who", "answer"), rows)
 
 
-def _metrics() -> Iterator[str]:
-    yield "Each process shows its own metrics at `/metrics`, unless the table says otherwise. The"
-    yield "metrics of the Python process (`process_…`, `python_info`) are there too."
-    yield ""
-    rows: list[Row] = [
-        (
-            f"`{one._name}{'_total' if one._type == 'counter' else ''}`",
-            one._type or "",
-            ", ".join(f"`{name}`" for name in one._labelnames) or "–",
-            one._documentation,
-        )
-        for one in vars(metrics).values()
-        if isinstance(one, MetricWrapperBase)
-    ]
-    yield from _table(("metric", "kind", "labels", "what it counts"), rows)
-
-
 def main() -> int:
-    PAGE.write_text(whole(), encoding="utf-8")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -62,11 +62,12 @@ def parser() -> MarkdownIt:
 
 def documents(root: Path = ROOT) -> dict[str, Document]:
     """All there are, by their path in the repository."""
-    paths = [root / HOME, root / "CHANGELOG.md", *sorted((root / "docs").glob("*.md"))]
+    paths = [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]
     found = {}
     for path in paths:
         name = path.relative_to(root).as_posix()
-        page = {HOME: "index.html", CONTENTS: "contents.html"}.get(name, f"{path.stem}.html")
+        flat = name.removeprefix("docs/").removesuffix(".md").replace("/", "-")
+        page = {HOME: "index.html", CONTENTS: "contents.html"}.get(name, f"{flat}.html")
         found[name] = _read(name, page.lower(), path.read_text("utf-8"))
     return found
 

@@ -30,16 +30,16 @@ from bot.cli import cli
 from bot.config import read_config
 from bot.settings import Settings, load
 from tests.docs.conftest import ROOT, Machine
-from tests.docs.site import parser
+from tests.docs.site import documents, parser
 
-DOCUMENTS = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-HISTORY = {"docs/decisions.md"}
+DOCUMENTS = [path for path in documents() if path != "CHANGELOG.md"]
+HISTORY = {"docs/dev/decisions.md"}
 """Names what was there on its day."""
 OWN = {
-    "docs/install.md": "tests/docs/test_install_document.py",
-    "docs/operations.md": "tests/test_operations.py",
-    "docs/privacy.md": "tests/bot/test_privacy_document.py",
-    "docs/watching.md": "tests/watching/test_tables.py",
+    "docs/guides/install.md": "tests/docs/test_install_document.py",
+    "docs/guides/operations.md": "tests/test_operations.py",
+    "docs/explanation/privacy.md": "tests/bot/test_privacy_document.py",
+    "docs/guides/watching.md": "tests/watching/test_tables.py",
 }
 """Document → the test that runs its commands; here they are only looked at."""
 ELSEWHERE = {
@@ -265,3 +265,11 @@ def test_what_a_document_names_is_there(document: str) -> None:
             assert is_there(span), span
         for name in _SETTING.findall(span):
             assert name in known or any(one.startswith(f"{name}_") for one in known), span
+
+
+def test_the_workflow_of_ci_runs_the_script_and_cannot_write() -> None:
+    text = (ROOT / ".github/workflows/ci.yml").read_text("utf-8")
+    assert "- run: .ci/run\n" in text
+    assert "permissions:\n  contents: read\n" in text
+    assert all(re.search(r"@[0-9a-f]{40} ", line) for line in text.splitlines() if "uses:" in line)
+    assert (ROOT / ".ci/run").stat().st_mode & 0o100

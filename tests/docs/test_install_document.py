@@ -1,4 +1,4 @@
-"""docs/install.md, followed: each command is run as it stands, or stands in `ELSEWHERE` with the
+"""docs/guides/install.md, followed: each command is run as written, or is in `ELSEWHERE` with the
 reason why it is not run here; each block of another language is run or read by who takes it.
 """
 
@@ -27,7 +27,7 @@ from bot.settings import Settings
 from tests.docs.conftest import Machine
 from tests.installed import ROOT, build
 
-TEXT = (ROOT / "docs" / "install.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "guides" / "install.md").read_text("utf-8")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
     "apt-get": "changes this machine",

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md explains every failure that the code can tell, and no other."""
+"""docs/guides/troubleshooting.md explains every failure that the code can tell, and no other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from tests.docs.failures import failures, plain
 from tests.languages.sentences import ROOT, sentences
 
-TEXT = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "guides" / "troubleshooting.md").read_text("utf-8")
 QUOTED = [" ".join(one.split()) for one in re.findall(r"“([^”]+)”", TEXT)]
 GENERAL = {
     "NAME: write …", "ponte.toml:12: …", "The file .env cannot be read (…)",

@@ -27,6 +27,7 @@ from core.domain.records import (
     ALL_CONVERSATIONS,
     FINAL_STATES,
     AmendResult,
+    ApiToken,
     ConversationArea,
     ConversationSummary,
     Health,
@@ -37,7 +38,7 @@ from core.domain.records import (
     TurnState,
 )
 from core.ports.conversations import TurnHandler
-from core.store.page_accounts import hash_token, new_token
+from core.store.page_accounts import hash_token, new_api_token, new_token
 
 
 @dataclass(slots=True)
@@ -310,6 +311,7 @@ class MemoryPageAccounts:
 
     def __init__(self) -> None:
         self.accounts: dict[str, PageAccount] = {}
+        self.tokens: dict[str, ApiToken] = {}
         self.ended: dict[str, float] = {}
         """The sessions that were ended, and until when they would have lasted."""
         self.quiet = self.away = False
@@ -325,7 +327,44 @@ class MemoryPageAccounts:
 
     def remove(self, name: str) -> None:
         del self.accounts[f"web:{name}"]
+        self.tokens = {k: one for k, one in self.tokens.items() if one.person != f"web:{name}"}
         self._tell()
+
+    def add_api_token(self, name: str, days: float = 0) -> str:
+        """Of somebody with an account, or of `owner`; negative days for one that has expired."""
+        return self._make_token(f"web:{name}", "", days)[1]
+
+    def _make_token(self, person: str, name: str, days: float) -> tuple[ApiToken, str]:
+        text, id, now = new_api_token(), f"t{len(self.tokens)}", time.time()
+        until = now + 86_400 * days if days else 0.0
+        token = ApiToken(id, person, hash_token(text), name, now, until)
+        self.tokens[id] = token
+        return token, text
+
+    async def find_api_token(self, token_hash: str) -> ApiToken | None:
+        self._look()
+        return next((one for one in self.tokens.values() if one.token_hash == token_hash), None)
+
+    async def record_api_token_use(self, id: str, day: str) -> None:
+        self._look()
+        self.tokens[id] = replace(self.tokens[id], last_use=day)
+
+    async def list_api_tokens(self, person: str = "") -> Sequence[ApiToken]:
+        self._look()
+        return [one for one in self.tokens.values() if person in ("", one.person)]
+
+    async def create_api_token(self, person: str, name: str, days: int) -> tuple[ApiToken, str]:
+        self._look()
+        return self._make_token(person, name, days)
+
+    async def revoke_api_token(self, id: str, person: str = "") -> ApiToken:
+        self._look()
+        token = self.tokens.get(id)
+        if token is None or person not in ("", token.person):
+            raise NotFound(what="API token")
+        del self.tokens[id]
+        self._tell()
+        return token
 
     async def list_all(self) -> Sequence[PageAccount]:
         self._look()

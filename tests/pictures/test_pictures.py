@@ -14,7 +14,7 @@ from tests.pictures.record import FOLDER, ROOT, Json, digest, names, record
 from tests.pictures.scenes import play_scenes
 from tests.pictures.studio import studio
 
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 SHOWN = re.compile(r"!\[(?P<told>[^\]]*)\]\((?P<path>[^)\s]+)\)")
 MAX_PICTURES_BYTES = 2_500_000
 """Bytes of all of them: who clones the repository gets them too."""

@@ -1,8 +1,9 @@
 """A rolling upgrade: an old version of Ponte and this one on one Postgres, killed at random.
 
 `python -m tests.real.rolling OLD` (`make rolling OLD=…`). OLD is a checkout of the old version with
-its environment (`make .venv/ready-to-test` in it). The steps are those of docs/scaling.md: old
-processes run, new ones come and migrate the database while messages wait, both work side by side
+its environment (`make .venv/ready-to-test` in it). The steps are those of
+docs/guides/scaling.md: old processes run, new ones come and migrate the database while messages
+wait, both work side by side
 and are killed, the old ones end, and the new ones answer the rest. The exit code is 0 if each
 message has exactly one answer, in the order of its conversation. A wrong order that the old version
 made alone is printed and does not count.

@@ -61,6 +61,13 @@ def test_the_longest_answer_with_cards_fits_one_post() -> None:
     assert all(f"abc23{n}" in str(body["blocks"]) for n in range(2, 4))
 
 
+def test_one_card_is_shown_however_little_room_is_left() -> None:
+    cards = [replace(CARD, id=f"abc23{n}") for n in range(2, 5)]
+    blocks = all_blocks(cards, room=100)
+    assert [f"abc23{n}" in str(blocks) for n in range(2, 5)] == [True, False, False]
+    assert "2 " in str(blocks[-1]), "the others are counted"
+
+
 def test_an_approver_sees_every_row_that_would_change_and_what_in_it() -> None:
     before = {"Id": 1, "Status": "Overdue", "Paid on": None}
     row = {"before": before, "after": before | {"Status": "Paid", "Paid on": "2026-11-18"}}

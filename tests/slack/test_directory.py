@@ -238,6 +238,19 @@ async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: Directory
     assert {row.id for row in rows} == set(people)
 
 
+async def test_a_long_list_leaves_calls_of_the_minute_to_others(
+    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next list begins only after a time that grows with the pages of the last one."""
+    monkeypatch.setattr(people, "PAGE_SIZES", (10,))
+    for n in range(48):
+        town.slack.person(f"Person {n}")
+    await town.list()
+    pages = town.slack.api.calls["users.list"]
+    assert pages == 5
+    assert town.directory._list_pause == people.LIST_PAGE_SECONDS * (pages - 1)
+
+
 async def test_a_list_goes_on_where_it_was_after_a_limit_and_anew_where_its_place_is_lost(
     town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:

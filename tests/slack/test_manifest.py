@@ -82,7 +82,7 @@ def test_the_link_begins_a_new_app_with_it() -> None:
 
 
 def test_the_document_tells_an_admin_what_the_manifest_asks_for() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "slack.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "guides" / "slack.md").read_text("utf-8")
     table = text.partition("## What each scope is for")[2].partition("\n## ")[0]
     named = set(re.findall(r"`([a-z_]+:[a-z]+)`", table.partition("\n\nWithout")[0]))
     assert "`commands`" in table

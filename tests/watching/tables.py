@@ -1,4 +1,4 @@
-"""`python -m tests.watching.tables` brings the tables of docs/watching.md up to the code: metrics
+"""`python -m tests.watching.tables` brings three tables of the documents up to the code: metrics
 with their labels, alerts with their remedies, and a row for each warning and error that the code
 logs. What the rows of events say is written by hand, and stays; a new one is left empty, which a
 test does not take.
@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.observability import metrics
+from tests.docs.reference import with_section
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "watching.md"
+DOCS = ROOT / "docs"
+PAGE = DOCS / "guides" / "watching.md"
+PAGES = {
+    "metrics": DOCS / "reference" / "metrics.md",
+    "alerts": PAGE,
+    "events": DOCS / "reference" / "log.md",
+}
+"""Section that is made from the code → the page that has it."""
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 LEVELS = {"warning": "warning", "error": "error", "exception": "error", "critical": "error"}
 BY_PLATFORM = "*"
@@ -159,20 +167,20 @@ def alert_words() -> str:
     )
 
 
-def update_tables(page: str) -> str:
-    """The page with its tables as the code has them now."""
+def updated_pages() -> Mapping[Path, str]:
+    """Return each page with its table as the code has it now."""
+    events_page = PAGES["events"].read_text("utf-8")
     made = {
-        "metrics": metric_rows(), "alerts": alert_words(), "events": event_rows(known_events(page)),
-    }  # fmt: skip
-    for name, table in made.items():
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
-        before, _, rest = page.partition(begin)
-        _, _, after = rest.partition(end)
-        assert rest, f"docs/watching.md has no {begin}"
-        assert after, f"docs/watching.md has no {end}"
-        page = f"{before}{begin}\n{table}\n{end}{after}"
-    return page
+        "metrics": metric_rows(),
+        "alerts": alert_words(),
+        "events": event_rows(known_events(events_page)),
+    }
+    return {
+        path: with_section(path.read_text("utf-8"), name, made[name])
+        for name, path in PAGES.items()
+    }
 
 
 if __name__ == "__main__":
-    PAGE.write_text(update_tables(PAGE.read_text()))
+    for path, text in updated_pages().items():
+        path.write_text(text, encoding="utf-8")

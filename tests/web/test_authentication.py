@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from adapters.web.authentication import (
     MAX_WRONG_TOKENS,
@@ -18,6 +19,7 @@ from adapters.web.authentication import (
     Visit,
 )
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
+from adapters.web.http_io import VISITOR_KEY, visitor_of
 from core.domain.errors import Refusal
 from tests.web.web_ponte import TOKEN, WebPonte
 
@@ -145,6 +147,12 @@ async def test_the_page_itself_and_health_need_no_token(public_ponte: WebPonte) 
         assert (wrong.status_code, wrong.json()) == (200, {"status": "ready"})
         trusted = await client.get("/readyz", headers={"Authorization": f"Bearer {TOKEN}"})
         assert trusted.json()["reasons"] == []
+
+
+def test_a_route_that_needs_a_visitor_refuses_a_stranger_on_an_open_path() -> None:
+    request = Request({"type": "http", "state": {VISITOR_KEY: None}})
+    with pytest.raises(Unauthorized):
+        visitor_of(request)
 
 
 async def test_a_script_comes_in_with_the_bearer(public_ponte: WebPonte) -> None:

@@ -1,4 +1,4 @@
-"""The examples of docs/http-api.md for OpenAI's clients are run as they stand there."""
+"""The examples of docs/reference/http.md for OpenAI's clients are run as they stand there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adapters.web.openapi import OPERATIONS
 from core.domain.messages import Answer
 from tests.web.web_ponte import Turn, WebPonte
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text("utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "reference" / "http.md").read_text("utf-8")
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

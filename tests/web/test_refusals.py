@@ -1,4 +1,4 @@
-"""What the HTTP API refuses, and how: each code of docs/http-api.md."""
+"""What the HTTP API refuses, and how: each code of docs/reference/http.md."""
 
 from __future__ import annotations
 

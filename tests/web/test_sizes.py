@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from typing import Any
 
 import httpx
@@ -14,6 +14,7 @@ import pytest
 from starlette.requests import Request
 
 from adapters.web import compatible, http_io
+from adapters.web.adapter import MOUNTED_BODY_LIMIT_BYTES, MountedHandler
 from adapters.web.compatible import (
     MAX_MESSAGES,
     MAX_OBJECT_FIELDS,
@@ -327,3 +328,31 @@ def routes_of(ponte: WebPonte) -> compatible.CompatibleRoutes:
     found = route.endpoint.__self__
     assert isinstance(found, compatible.CompatibleRoutes)
     return found
+
+
+async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large() -> None:
+    received, sent = list[bytes](), list[MutableMapping[str, Any]]()
+
+    async def handler(headers: object, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        received.append(body)
+        return 200, {}, b""
+
+    async def ask(*pieces: bytes) -> int:
+        bodies = iter(pieces)
+        left = len(pieces)
+
+        async def receive() -> MutableMapping[str, Any]:
+            nonlocal left
+            left -= 1
+            return {"type": "http.request", "body": next(bodies), "more_body": left > 0}
+
+        async def send(event: MutableMapping[str, Any]) -> None:
+            sent.append(event)
+
+        sent.clear()
+        await MountedHandler(handler)({"method": "POST", "headers": []}, receive, send)
+        return int(sent[0]["status"])
+
+    assert await ask(b"one ", b"two ", b"three") == 200
+    assert await ask(b"x", b"x" * MOUNTED_BODY_LIMIT_BYTES, b"x") == 413
+    assert received == [b"one two three"]

@@ -1,0 +1,183 @@
+"""Every route with every kind of token: of the owner, of a person, of a program, and none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from adapters.web.authentication import COMPATIBLE_PREFIX
+from core.store.page_accounts import API_TOKEN_PREFIX
+from tests.web.test_page_accounts import ROUTES, Inhabited, ponte_with_people
+from tests.web.web_ponte import WebPonte
+
+__all__ = ["ponte_with_people"]
+
+KINDS = ("none", "revoked", "expired", "program", "owner's program", "person", "owner")
+STRANGERS = (401, 401, 401)
+ANSWERS: Mapping[str, tuple[int, ...]] = {
+    "open": (200,) * 7,
+    "sign in": (401,) * 7,  # `ROUTES` sends a wrong token, which no header makes right
+    "health": (503,) * 7,
+    "page": (*STRANGERS, 403, 403, 200, 200),
+    "operator": (*STRANGERS, 403, 403, 403, 200),
+    "programs too": (*STRANGERS, 200, 200, 200, 200),
+}
+"""The status for each of KINDS, by the decision about a route. 200 stands for 201, too."""
+DECISIONS: Mapping[tuple[str, str], str] = {
+    ("GET", "/"): "open",
+    ("GET", "/healthz"): "open",
+    ("GET", "/readyz"): "health",
+    ("GET", "/metrics"): "operator",
+    ("GET", "/status"): "operator",
+    ("GET", "/usage"): "operator",
+    ("GET", "/me"): "page",
+    ("PATCH", "/me"): "operator",
+    ("GET", "/me/tokens"): "page",
+    ("POST", "/me/tokens"): "page",
+    ("DELETE", "/me/tokens/{id}"): "page",
+    ("GET", "/welcome"): "page",
+    ("GET", "/page/words.json"): "open",
+    ("GET", "/page/{name}"): "open",
+    ("POST", "/login"): "sign in",
+    ("POST", "/logout"): "open",
+    ("POST", "/chat"): "page",
+    ("POST", "/cards/{id}"): "page",
+    ("POST", "/turns/{turn}/stop"): "page",
+    ("GET", "/quick-commands"): "page",
+    ("GET", "/conversations"): "page",
+    ("GET", "/conversations/{id}"): "page",
+    ("PATCH", "/conversations/{id}"): "page",
+    ("DELETE", "/conversations/{id}"): "page",
+    ("GET", "/conversations/{id}/export"): "page",
+    ("GET", "/conversations/{id}/events"): "page",
+    ("GET", "/files/{id}"): "page",
+    ("GET", "/openapi.json"): "page",
+    ("GET", "/v1/models"): "programs too",
+    ("GET", "/v1/models/{model:path}"): "programs too",
+    ("POST", "/v1/chat/completions"): "programs too",
+    ("POST", "/v1/responses"): "programs too",
+}
+"""Who may use each route. A new route fails the test below until it has its line here."""
+
+
+@pytest.fixture
+async def kinds(ponte_with_people: Inhabited) -> AsyncIterator[Mapping[str, httpx.AsyncClient]]:
+    ponte = ponte_with_people.ponte
+    revoked = ponte.people.add_api_token("ana")
+    await ponte.people.revoke_api_token("t1")
+    tokens = {
+        "revoked": revoked, "expired": ponte.people.add_api_token("ana", days=-1),
+        "program": ponte.people.add_api_token("ana"),
+        "owner's program": ponte.people.add_api_token("owner"),
+    }  # fmt: skip
+    clients = {kind: ponte.person(token) for kind, token in tokens.items()}
+    clients |= {"none": ponte.stranger()}
+    yield clients | {
+        "person": ponte_with_people.clients["ana"], "owner": ponte_with_people.clients["owner"]
+    }  # fmt: skip
+    for client in clients.values():
+        await client.aclose()
+
+
+async def test_every_route_with_every_kind_of_token(
+    ponte_with_people: Inhabited, kinds: Mapping[str, httpx.AsyncClient]
+) -> None:
+    assert DECISIONS.keys() == ROUTES.keys(), "a route without a decision"
+    login: Any = ponte_with_people.ponte.web._site.auth
+    for route, ask in ROUTES.items():
+        ids = dict(ponte_with_people.theirs)
+        for kind, expected in zip(KINDS, ANSWERS[DECISIONS[route]], strict=True):
+            if kind == "owner":  # ids are the person's
+                (own,) = [
+                    one.message for one in ponte_with_people.ponte.rows.values()
+                    if one.message.text == "of owner"
+                ]  # fmt: skip
+                await kinds["owner"].post("/me/tokens", json={})
+                owners = [
+                    one.id for one in ponte_with_people.ponte.people.tokens.values()
+                    if one.person == "web:owner"
+                ]  # fmt: skip
+                ids |= {"turn": own.turn, "file": own.attachments[0].file, "token": owners[-1]}
+            said = await ask(kinds[kind], ids)
+            login._login._tries.clear()
+            status = 200 if said.status_code == 201 else said.status_code
+            assert status == expected, (route, kind, said.text)
+            if kind != "owner" and route == ("GET", "/readyz"):
+                assert said.json() == {"status": "not ready"}, kind
+
+
+async def test_an_api_token_does_not_sign_in(ponte: WebPonte) -> None:
+    async with ponte.stranger() as browser:
+        said = await browser.post("/login", json={"token": ponte.people.add_api_token("owner")})
+        assert said.status_code == 401
+        assert "works only in programs" in said.json()["error"]["message"]
+        assert not browser.cookies
+
+
+async def test_what_a_program_may_not_say(ponte: WebPonte) -> None:
+    """Its words are not stored, in no language; those of a person's own token are."""
+    ponte.people.add("ana")
+    program = ponte.people.add_api_token("ana")
+    refused = ("approve abc234", "/undo abc234", "deny abc234", "forget", "forget yes", "approvals")
+    async with ponte.person(program) as client:
+        for words in (*refused, "oublier oui", "APROVAR abc234"):
+            said = await client.post("/v1/responses", json={"model": "ponte", "input": words})
+            error = said.json()["error"]
+            assert (said.status_code, error["code"]) == (400, "decided_elsewhere"), words
+        assert ponte.rows == {}
+        for words in ("help", "status", "reload", "approve my plan"):
+            said = await client.post("/v1/responses", json={"model": "ponte", "input": words})
+            assert said.status_code == 200, words
+    authors = {(one.message.author.key, one.message.author.robot) for one in ponte.rows.values()}
+    assert authors == {("web:ana", True)}, "no right to decide or administer: they are programs"
+
+
+async def test_a_page_token_still_works_and_is_told_that_it_is_old(ponte: WebPonte) -> None:
+    program = ponte.people.add_api_token("owner")
+    body = {"model": "ponte", "input": "hi"}
+    with capture_logs() as logs:
+        async with ponte.client() as client:
+            for said in (
+                await client.get("/v1/models"), await client.get("/v1/models/ponte"),
+                await client.post("/v1/responses", json=body),
+                await client.post("/v1/responses", json={**body, "stream": True}),
+            ):  # fmt: skip
+                assert said.headers["deprecation"] == "@1795305600"
+                assert said.headers["sunset"] == "Tue, 01 Jun 2027 00:00:00 GMT"
+        async with ponte.person(program) as client:
+            said = await client.post("/v1/responses", json=body)
+            assert (said.status_code, "deprecation" in said.headers) == (200, False)
+    told = [one for one in logs if "page token" in one["event"]]
+    assert [(one["person"], one["until"]) for one in told] == [("web:owner", "2027-06-01")]
+
+
+async def test_tokens_are_shown_once_and_end(ponte: WebPonte) -> None:
+    ana = ponte.people.add("ana")
+    async with ponte.person(ana) as page:
+        made = (await page.post("/me/tokens", json={"name": "notebook", "days": 30})).json()
+        assert re.fullmatch(re.escape(API_TOKEN_PREFIX) + r"[\w-]{43}", made["token"])
+        async with ponte.person(made["token"]) as program:
+            assert (await program.get("/v1/models")).status_code == 200
+            listed = (await page.get("/me/tokens")).json()["tokens"]
+            assert [(one["name"], bool(one["seen"])) for one in listed] == [("notebook", True)]
+            assert made["token"] not in str(listed)
+            assert (await page.delete(f"/me/tokens/{made['id']}")).status_code == 200
+            assert (await program.get("/v1/models")).status_code == 401
+        assert (await page.post("/me/tokens", json={"days": 4000})).status_code == 400
+
+
+async def test_only_paths_of_the_api_are_open(ponte: WebPonte) -> None:
+    """However they are written."""
+    program = ponte.people.add_api_token("owner")
+    async with ponte.person(program) as client:
+        for path in ("/v1", "//v1/models", "/v1/../status", "/V1/models", "/%76%31/../status"):
+            request = client.build_request("GET", ponte.web.address)
+            request.url = request.url.copy_with(raw_path=path.encode())
+            said = await client.send(request)
+            assert said.status_code in (403, 404), path
+    assert COMPATIBLE_PREFIX == "/v1/"
