@@ -111,7 +111,7 @@ def query_protocol(stdin: int, stdout: int) -> tuple[PictureProtocol, bytes]:
     kitty's question is only put to a terminal that has told its name, because others print it or
     take it for a title.
     """
-    with _unbuffered(stdin):
+    with _read_each_key(stdin):
         read = _ask(stdin, stdout, _ASK_NAME + _ASK_ATTRIBUTES)
         found = _NAME.search(read)
         name = found[1].decode(errors="replace") if found else ""
@@ -139,7 +139,7 @@ def _ask(stdin: int, stdout: int, question: bytes) -> bytes:
 
 
 @contextmanager
-def _unbuffered(stdin: int) -> Iterator[None]:
+def _read_each_key(stdin: int) -> Iterator[None]:
     """Read each key as it comes while the block runs, and do not show it. Typed keys are kept:
     TCSANOW discards nothing."""
     before = termios.tcgetattr(stdin)

@@ -38,7 +38,7 @@ def ask(ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch) 
     return run
 
 
-def sent(fake_holder: FakeHolder) -> str:
+def read_prompt(fake_holder: FakeHolder) -> str:
     ((route, body),) = fake_holder.asked
     assert route == "POST /chat"
     message = json.loads(body)
@@ -56,7 +56,7 @@ def test_argument_and_standard_input_are_one_prompt(ask: Any, fake_holder: FakeH
     ]:
         for command in ("ask", "chat") if words else ("ask",):
             assert ask(*words, typed=typed, command=command) == (0, "Yes.\n", ""), words
-            assert sent(fake_holder).replace("\r", "") == prompt
+            assert read_prompt(fake_holder).replace("\r", "") == prompt
 
 
 def test_only_the_answer_is_on_stdout(ask: Any, fake_holder: FakeHolder) -> None:

@@ -201,7 +201,7 @@ def on_a_screen(
         screen.show_text(text[:end])
     body = {"response": text, "cards": [card_json(card) for card in cards]}
     screen.show_answer(body)
-    return screen_lines(tty.getvalue())
+    return screen_lines(tty.getvalue(), columns)
 
 
 def card_json(card: Card) -> dict[str, object]:
@@ -373,25 +373,31 @@ def test_what_is_too_much_for_markdown_stands_as_it_is_written(text: str) -> Non
     assert render_markdown(text) == text
 
 
-def screen_lines(written: str) -> list[str]:
-    """A screen that knows what `Screen` writes: lines, colours, going up, wiping."""
-    rows, row, column = [""], 0, 0
-    for piece in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", written):
+def screen_lines(written: str, columns: int = 80) -> list[str]:
+    """A screen that knows what `Screen` writes: lines, colours, going up, wiping. A line that is
+    wider than the screen continues in the next row."""
+    rows: list[list[str]] = [[]]
+    row, column = 0, 0
+    for piece in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]", written):
         if piece == "\n":
             row, column = row + 1, 0
-            rows += [""] * (row + 1 - len(rows))
         elif piece == "\r":
             column = 0
-        elif piece.endswith("A"):
+        elif piece.endswith("A") and piece != "A":
             row -= int(piece[2:-1])
-        elif piece.endswith("K"):
+        elif piece == "\x1b[K":
             rows[row] = rows[row][:column]
-        elif piece.endswith("J"):
+        elif piece == "\x1b[J":
             rows[row:] = [rows[row][:column]]
         elif not piece.startswith("\x1b"):
-            rows[row] = rows[row][:column] + piece
-            column += len(piece)
-    lines = [line.rstrip() for line in rows]
+            if column + cell_len(piece) > columns:
+                row, column = row + 1, 0
+            rows += [[] for _ in range(row + 1 - len(rows))]
+            cells = [piece, *[""] * (cell_len(piece) - 1)]
+            rows[row][column : column + len(cells)] = cells
+            column += len(cells)
+        rows += [[] for _ in range(row + 1 - len(rows))]
+    lines = ["".join(cells).rstrip() for cells in rows]
     while lines and not lines[-1]:
         lines.pop()
     return lines
