@@ -134,7 +134,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
             time_zone=deps.shared.ponte_timezone, peers=ports.peers, policy=ports.policy,
             people=page.people,
-            usage=page.usage, owner_name=page.owner_name,
+            usage=page.usage, owner_name=page.owner_name, requests=page.requests,
         )  # fmt: skip
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:

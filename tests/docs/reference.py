@@ -311,7 +311,7 @@ def _in_language(name: str, locale: str) -> str:
 def routes() -> list[Route]:
     """Of the page's server and of the home's socket."""
     nobody = cast(Any, object())
-    site = Site(nobody, nobody, nobody, nobody, nobody, nobody, nobody, operator=nobody)
+    site = Site(nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, operator=nobody)
     guarded: Any = make_application(site)
     return [one for one in guarded._app.routes if isinstance(one, Route)]
 
