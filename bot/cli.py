@@ -20,7 +20,7 @@ from bot import __version__
 
 _TALK_COMMANDS = ("chat", "quick-command", "link", "changes", "threads", "usage")
 _SETUP_COMMANDS = (
-    "run", "doctor", "slack-manifest", "sandbox", "people", "policy", "version",
+    "run", "doctor", "slack-manifest", "sandbox", "sample", "people", "policy", "version",
 )  # fmt: skip
 _OPERATE_COMMANDS = (
     "status", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
@@ -63,12 +63,14 @@ people = typer.Typer(
 person = typer.Typer(
     help="List, export and delete the data about one person.", no_args_is_help=True
 )
+sample = typer.Typer(help="Restore the sample tables.", no_args_is_help=True)
 policy = typer.Typer(help="Show who can do what, and where.", no_args_is_help=True)
 cli.add_typer(threads, name="threads")
 cli.add_typer(changes, name="changes")
 cli.add_typer(people, name="people")
 cli.add_typer(person, name="person")
 cli.add_typer(policy, name="policy")
+cli.add_typer(sample, name="sample")
 
 PersonName = Annotated[
     str,
@@ -398,6 +400,18 @@ def person_forget(
     from bot import person_commands
 
     return person_commands.person_forget(key, None if yes else _confirm)
+
+
+@sample.command("reset")
+def sample_reset(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+) -> int:
+    """Restore the sample tables to their first rows. This cannot be undone."""
+    if not yes:
+        _confirm(_say("Restore the sample tables? All changes to them are lost."))
+    from bot import cli_commands
+
+    return cli_commands.sample_reset()
 
 
 @policy.command("check")

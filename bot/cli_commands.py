@@ -213,6 +213,30 @@ def sandbox() -> int:
     return 0
 
 
+def sample_reset() -> int:
+    """Run `ponte sample reset`, also while Ponte is running. Return the exit code."""
+    from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
+
+    begun = start(quiet=True)
+    settings, home = begun.settings, begun.home.path
+    if not SAMPLE_INTEGRATION.is_used(settings, settings):
+        raise PonteError(
+            "This Ponte has no sample tables, because NocoDB, a chat platform or Postgres is "
+            "configured."
+        )
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    open_sample_base(home, settings.ponte_timezone).reset()
+    _print_all(
+        [
+            i18n.say(
+                "Restored the sample tables. Earlier changes to them can no longer be approved or "
+                "undone."
+            )
+        ]
+    )
+    return 0
+
+
 def slack_manifest(*, link: bool) -> int:
     """Run `ponte slack-manifest`. Return the exit code.
 

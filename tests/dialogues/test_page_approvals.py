@@ -143,3 +143,16 @@ async def test_the_owner_s_own_request_names_them(bot_home: BotHome, locale: str
         listed = await running_bot.ask_message(replace(on_page("approvals", OWNER), locale=locale))
         for card in (*answer.cards, *listed.cards):
             assert card.text.startswith(words[locale])
+
+
+async def test_forgetting_a_conversation_empties_its_cards_elsewhere(bot_home: BotHome) -> None:
+    """An approver's list of requests keeps the cards, and none of their values."""
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
+        await says(running_bot, "hello", OWNER)
+        id = await propose(running_bot, UPDATE, ANA)
+        (card,) = (await says(running_bot, "approvals", OWNER)).cards
+        assert (card.id, bool(card.rows)) == (id, True)
+        await says(running_bot, "forget", ANA)
+        entries = await running_bot.engine.records.journal.list_entries("web:main")
+        (kept,) = [one.answer.cards for one in entries if one.answer and one.answer.cards]
+        assert [(one.id, one.rows, one.actions) for one in kept] == [(id, (), ())]
