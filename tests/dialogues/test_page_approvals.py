@@ -13,6 +13,7 @@ from adapters.web.adapter import ListenAddress, WebAdapter
 from adapters.web.authentication import TokenAuthentication
 from bot.health import HealthBoard
 from core.changes.approval import TableRule, TableRules
+from core.domain.messages import Answer, decode_json
 from core.rights.policy import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, bot, proposed_on_slack
@@ -148,11 +149,12 @@ async def test_the_owner_s_own_request_names_them(bot_home: BotHome, locale: str
 async def test_forgetting_a_conversation_empties_its_cards_elsewhere(bot_home: BotHome) -> None:
     """An approver's list of requests keeps the cards, and none of their values."""
     async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
-        await says(running_bot, "hello", OWNER)
         id = await propose(running_bot, UPDATE, ANA)
         (card,) = (await says(running_bot, "approvals", OWNER)).cards
         assert (card.id, bool(card.rows)) == (id, True)
         await says(running_bot, "forget", ANA)
-        entries = await running_bot.engine.records.journal.list_entries("web:main")
-        (kept,) = [one.answer.cards for one in entries if one.answer and one.answer.cards]
+        stored = await running_bot.engine.stores.database.read(
+            lambda c: c.execute("SELECT answer FROM inbox WHERE answer LIKE '%cards%'").fetchall()
+        )
+        (kept,) = [decode_json(Answer, row["answer"]).cards for row in stored]
         assert [(one.id, one.rows, one.actions) for one in kept] == [(id, (), ())]
