@@ -29,7 +29,6 @@ NOT_YET = {
     "docs/guides/python.md",
     "docs/guides/rules.md",
     "docs/guides/scaling.md",
-    "docs/guides/slack.md",
     "docs/guides/stackspot.md",
     "docs/guides/troubleshooting.md",
     "docs/guides/watching.md",
