@@ -24,7 +24,6 @@ NOT_YET = {
     "docs/dev/decisions.md",
     "docs/explanation/privacy.md",
     "docs/explanation/security.md",
-    "docs/guides/discord.md",
     "docs/guides/nocodb.md",
     "docs/guides/python.md",
     "docs/guides/rules.md",
