@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import ServerStopping, TooManyStreams
+from adapters.web.file_links import FileLinks
 from core.domain.errors import PonteError
 from core.domain.messages import (
     Address,
@@ -101,6 +102,7 @@ class WebAdapter:
         policy: Policy | None = None,
         people: PageAccounts | None = None,
         owner_name: OwnerNames | None = None,
+        file_links: FileLinks | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener
@@ -113,7 +115,7 @@ class WebAdapter:
             auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             locale=locale, time_zone=time_zone, policy=policy, usage=usage,
-            owner_name=owner_name, accounts=people,
+            owner_name=owner_name, accounts=people, file_links=file_links,
         )  # fmt: skip
 
     @property
@@ -581,6 +583,8 @@ class Site:
     """The owner's name, which they can change; None if it cannot be changed here."""
     accounts: PageAccounts | None = None
     """The accounts of the page, with their API tokens; None on the home's socket."""
+    file_links: FileLinks | None = None
+    """Signs addresses of files; None on the home's socket, where nobody could open them."""
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""
