@@ -175,6 +175,8 @@ async def compose(
             ),
         )  # fmt: skip
         board.ledger = engine.changes.find_latest
+        board.pending = engine.changes.list_requests
+        engine.on_cards_change(board.announce_requests)
         reloader = Reloader(settings, live, engine.records.audit, engine.stores.peers)
 
         records = engine.records
@@ -265,7 +267,8 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
         )
     except ModuleNotFoundError as missing:
         raise SettingsError(
-            "DATABASE_URL needs the package {name}: install ponte-bot[postgres].",
+            "DATABASE_URL needs the package {name}. Install requirements-postgres.txt "
+            "(docs/guides/scaling.md).",
             name=missing.name or "psycopg",
         ) from None
     for name, own in home.secrets().items():
@@ -389,7 +392,9 @@ def _page_ports(
     threads = OperatorService(
         engine.records.journal, engine.commands, link, acts, engine.records.audit
     )
-    return PagePorts(routes, readiness, exposition, threads, accounts, used_by_day, owner_name)
+    return PagePorts(
+        routes, readiness, exposition, threads, accounts, used_by_day, owner_name, board
+    )
 
 
 def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:

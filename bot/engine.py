@@ -27,6 +27,7 @@ from core.conversation.manager import ConversationManager, Profile
 from core.conversation.services import TurnServices
 from core.conversation.upkeep import Maintenance, Retention, Upkeep
 from core.conversation.why import Why
+from core.domain.changes import DisplayName
 from core.domain.errors import PonteError
 from core.domain.messages import Address, Answer, Item, Message, Person, prepare_codecs
 from core.domain.records import Outcome, Thread, Verdict
@@ -258,10 +259,10 @@ class PlatformPorts:
         self.look_up[chat.name] = chat.look_up
         self.messengers[chat.name] = chat
 
-    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+    async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return display names for cards. A platform that does not answer in time delays
         no card."""
-        found: dict[str, str] = {}
+        found: dict[str, DisplayName] = {}
         for platform, messenger in self.messengers.items():
             if own := [name for name in names if name.startswith(f"{platform}:")]:
                 with suppress(TimeoutError, PonteError):
@@ -278,12 +279,13 @@ class Engine:
         self.records = records = Records(stores, choices)
         self.platforms = platforms = PlatformPorts()
         self._redraw_due = asyncio.Event()
+        self._card_listeners: list[Callable[[], None]] = []
         ledger = SqlLedger(stores.database, *stores.claims)
         appliers = {applier.name: applier for applier in choices.appliers}
         self.changes = ChangeService(
             ledger=ledger, applying=ChangeRunner(ledger, appliers, choices.clock),
             appliers=appliers, approval=choices.approval, audit=records.audit,
-            on_change=self._redraw_due.set,
+            on_change=self._note_card_change,
             clock=choices.clock, purse=records.budget, reached=records.outbox.has_reached,
             labels=platforms.labels, owner_name=choices.owner_name,
         )  # fmt: skip
@@ -344,7 +346,7 @@ class Engine:
         """Resume turns that an earlier process left, and run every message from now on."""
 
         async def on_change_moved(_: str) -> None:
-            self._redraw_due.set()
+            self._note_card_change()
 
         self.stores.peers.on("moved", on_change_moved)
         self.stores.peers.on("forgotten", self.upkeep.request_round)
@@ -355,6 +357,15 @@ class Engine:
             asyncio.create_task(self.stores.peers.lead("upkeep", self.upkeep.run)),
             asyncio.create_task(self.stores.peers.lead("redraw", self.redraw.run), name="redraw"),
         ]
+
+    def on_cards_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever a card no longer shows the state of its change."""
+        self._card_listeners.append(listener)
+
+    def _note_card_change(self) -> None:
+        self._redraw_due.set()
+        for listener in self._card_listeners:
+            listener()
 
     @property
     def at_work(self) -> frozenset[str] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from bot.settings import Settings
 from core.conversation.commands import CommandService
+from core.domain.changes import PendingRequest
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Card, Person
 from core.domain.records import Health, HistoryEntry, QuickCommand
@@ -25,6 +26,8 @@ PART_TIMEOUT_SECONDS = 5.0
 ReportHealth = Callable[[], Awaitable[Health]]
 ListCards = Callable[[str], Awaitable[Sequence[Card]]]
 """Returns the cards of a conversation."""
+ListRequests = Callable[[Person, Address], Awaitable[Sequence[PendingRequest]]]
+"""Returns the requests that wait for a person's decision."""
 
 
 def summaries(settings: Settings) -> tuple[Health, ...]:
@@ -46,6 +49,8 @@ class HealthBoard:
         self._policy = policy
         self.live: dict[str, ReportHealth] = {}
         self.ledger: ListCards | None = None
+        self.pending: ListRequests | None = None
+        self._request_listeners: list[Callable[[], None]] = []
         """None until the stores are open."""
         self.titles: Callable[[], Awaitable[Sequence[str]]] | None = None
         self.is_demo = False
@@ -76,6 +81,17 @@ class HealthBoard:
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.ledger(conversation) if self.ledger else ()
+
+    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
+        return await self.pending(person, address) if self.pending else ()
+
+    def on_requests_change(self, listener: Callable[[], None]) -> None:
+        self._request_listeners.append(listener)
+
+    def announce_requests(self) -> None:
+        """Call the listeners: a proposal was made, decided or ended."""
+        for listener in self._request_listeners:
+            listener()
 
     async def _ask_part(self, part: Health, patience: float) -> Health:
         ask = self.live.get(part.name)

@@ -40,6 +40,7 @@ from core.chat.participants import FindAddressingSettings, find_no_settings
 from core.chat.platform import Surface
 from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
+from core.domain.changes import DisplayName
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
 from core.integrations.integration import Alone, ChatPorts
@@ -203,7 +204,7 @@ class DiscordAdapter:
         """Return the people with these names (`discord:ID`); see `find_people`."""
         return await find_people(await self.connection.client(), names)
 
-    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+    async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of people and roles by their names (`discord:ID`)."""
         return await find_labels(await self.connection.client(), names)
 

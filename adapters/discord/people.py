@@ -24,6 +24,7 @@ from core.chat.directory import (
     NoMember,
     NoRows,
 )
+from core.domain.changes import DisplayName
 from core.domain.errors import PonteError, Undeliverable
 from core.domain.messages import Address, Person
 from core.domain.records import MemberKey, PlatformMember
@@ -62,18 +63,20 @@ async def find_people(client: discord.Client, names: Collection[str]) -> Sequenc
     return found
 
 
-async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping[str, str]:
+async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping[str, DisplayName]:
     """Return the display names of people and roles by their names (`discord:ID`). Those that cannot
     be found now are left out. Raise nothing."""
-    found: dict[str, str] = {}
+    found: dict[str, DisplayName] = {}
     for name in names:
         id = name.removeprefix(f"{PLATFORM}:")
         roles = (guild.get_role(int(id)) for guild in client.guilds) if id.isdecimal() else ()
         if role := next(filter(None, roles), None):
-            found[name] = role.name
+            found[name] = DisplayName(role.name, is_group=True)
     try:
         unknown = [name for name in names if name not in found]
-        found |= {one.key: one.name for one in await find_people(client, unknown)}
+        found |= {
+            one.key: DisplayName(one.name) for one in await find_people(client, unknown) if one.name
+        }
     except (PonteError, *IN_DOUBT) as error:
         log.info("what somebody is called is not told", why=type(error).__name__)
     return found

@@ -45,6 +45,7 @@ from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
 from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
+from core.domain.changes import DisplayName
 from core.domain.errors import SettingsError
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
@@ -248,7 +249,7 @@ class SlackAdapter:
         await self._workspace.identify()
         return await self._workspace.directory.people(names)
 
-    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+    async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of people and user groups, as far as Slack returns them soon."""
         return await self._workspace.directory.labels(names)
 

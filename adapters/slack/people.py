@@ -28,6 +28,7 @@ from adapters.slack.client import (
 )
 from adapters.slack.render import Json
 from core.chat.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, NoRows
+from core.domain.changes import DisplayName
 from core.domain.errors import PlatformBusy
 from core.domain.messages import Person
 from core.domain.records import MemberKey, PlatformMember
@@ -221,7 +222,7 @@ class SlackPeople:
             return None
         return frozenset(f"slack:{id}" for id, users in self._groups.items() if person.id in users)
 
-    async def labels(self, names: Iterable[str]) -> Mapping[str, str]:
+    async def labels(self, names: Iterable[str]) -> Mapping[str, DisplayName]:
         """Return the display names of people and user groups (`slack:ID`). Names that Slack does
         not return soon are left out."""
         ids = {name.removeprefix("slack:") for name in names}
@@ -231,9 +232,13 @@ class SlackPeople:
                 self._listing_groups = self._tasks.start(self._list_groups())
             if self._listing_groups is not None:
                 await asyncio.wait({self._listing_groups}, timeout=PEOPLE_SECONDS)
-        known = {id: self._group_names[id] for id in groups if id in self._group_names}
+        known = {
+            id: DisplayName(self._group_names[id], is_group=True)
+            for id in groups
+            if id in self._group_names
+        }
         people = await self.profiles(id for id in ids if id[:1] in ("U", "W"))
-        known |= {id: member.name for id, member in people.items() if member.name}
+        known |= {id: DisplayName(member.name) for id, member in people.items() if member.name}
         return {f"slack:{id}": name for id, name in known.items()}
 
     async def people(self, names: Iterable[str]) -> Sequence[Person]:

@@ -45,7 +45,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
             operator=page.operator,
             inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
-            time_zone=deps.shared.ponte_timezone, peers=ports.peers,
+            time_zone=deps.shared.ponte_timezone, peers=ports.peers, requests=page.requests,
         )  # fmt: skip
 
     def safety(

@@ -135,7 +135,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
             time_zone=deps.shared.ponte_timezone, peers=ports.peers, policy=ports.policy,
             people=page.people,
-            usage=page.usage, owner_name=page.owner_name,
+            usage=page.usage, owner_name=page.owner_name, requests=page.requests,
             file_links=FileLinks(deps.home.pseudonyms()),
         )  # fmt: skip
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import ServerStopping, TooManyStreams
 from adapters.web.file_links import FileLinks
+from core.domain.changes import PendingRequest
 from core.domain.errors import PonteError
 from core.domain.messages import (
     Address,
@@ -34,7 +35,7 @@ from core.domain.messages import (
 )
 from core.domain.records import Action, ConversationSummary, Health, HistoryEntry
 from core.integrations.integration import Alone, HttpHandler, Operator, Peers, UsageReport
-from core.ports.conversations import Files, Inbox, PostJournal, Reply, StatusBoard
+from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
 from core.ports.rights import OwnerNames, PageAccounts, Policy
 from core.rights.policy import OWNER_ID
 
@@ -103,19 +104,21 @@ class WebAdapter:
         people: PageAccounts | None = None,
         owner_name: OwnerNames | None = None,
         file_links: FileLinks | None = None,
+        requests: RequestBoard | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener
         self._extra = extra or {}
         self._server: Any = None
         self._hub = Hub(inbox.wait_for_answer, peers or Alone(), journal, auth.is_still_allowed)
+        self._requests = RequestWatch(requests, auth.platform, self._hub)
         if people is not None:
             people.on_change(self._hub.recheck_visitors)
         self._site = Site(
             auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
             readiness=readiness or board.health, metrics=metrics, operator=operator,
-            locale=locale, time_zone=time_zone, policy=policy, usage=usage,
-            owner_name=owner_name, accounts=people, file_links=file_links,
+            requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
+            usage=usage, owner_name=owner_name, accounts=people, file_links=file_links,
         )  # fmt: skip
 
     @property
@@ -145,6 +148,7 @@ class WebAdapter:
 
     async def close(self) -> None:
         self._site.is_accepting = False
+        await self._requests.close()
         await self._hub.close()
         if self._server is not None:
             await self._server.stop()
@@ -370,6 +374,17 @@ class Hub:
     def _followers(self) -> list[Follower]:
         return [one for channel in self._channels.values() for one in channel.followers]
 
+    @property
+    def visitors(self) -> frozenset[Person]:
+        """The people who have an open stream."""
+        return frozenset(one.visitor.person for one in self._followers if one.visitor)
+
+    def wake(self, person: Person) -> None:
+        """Let the person's streams write what is new beside the turns."""
+        for one in self._followers:
+            if one.visitor and one.visitor.person == person:
+                one.wake(urgent=False)
+
     def watch(self, conversation: str, seq: int, message: Message) -> None:
         """Show this turn to all followers of the conversation until it has an answer."""
         channel = self._channels.get(conversation)
@@ -500,6 +515,65 @@ class Hub:
             self._channels.pop(conversation, None)
 
 
+class RequestWatch:
+    """The number of requests for approval that wait for each person with an open stream.
+
+    It is counted again in a task after each change, because the rights of a person may depend on
+    another platform's answer, and a stream must not wait for that.
+    """
+
+    def __init__(self, board: RequestBoard | None, platform: str, hub: Hub) -> None:
+        self._board = board
+        self._platform = platform
+        self._hub = hub
+        if board is not None:
+            board.on_requests_change(self.refresh_all)
+        self._counts: dict[Person, tuple[str, ...]] = {}
+        self._tasks: dict[Person, asyncio.Task[None]] = {}
+        self._outdated: set[Person] = set()
+
+    async def list_requests(self, person: Person) -> Sequence[PendingRequest]:
+        """Return the requests that wait for the person now, oldest first. Raises NotStored."""
+        if self._board is None:
+            return ()
+        return await self._board.requests(person, address_of(self._platform, person, "main"))
+
+    def waiting_for(self, person: Person) -> tuple[str, ...]:
+        """Return the ids of the requests that wait for the person, as last counted."""
+        return self._counts.get(person, ())
+
+    def refresh(self, person: Person) -> None:
+        """Count the person's requests again, and wake their streams if the number differs."""
+        self._outdated.add(person)
+        if person not in self._tasks:
+            task = asyncio.create_task(self._count(person), name="count requests")
+            self._tasks[person] = task
+            task.add_done_callback(lambda _: self._tasks.pop(person, None))
+
+    def refresh_all(self) -> None:
+        """Count again for everybody who has an open stream."""
+        for person in self._hub.visitors:
+            self.refresh(person)
+
+    async def close(self) -> None:
+        """Cancel the tasks."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _count(self, person: Person) -> None:
+        while person in self._outdated:
+            self._outdated.discard(person)
+            with suppress(PonteError):
+                waiting = tuple(one.change.id for one in await self.list_requests(person))
+                if waiting != self.waiting_for(person):
+                    self._counts[person] = waiting
+                    self._hub.wake(person)
+        for gone in self._counts.keys() - self._hub.visitors:
+            del self._counts[gone]
+
+
 class WebReply:
     """The `Reply` of the page. It notifies the hub and posts nothing, since the stored answer is
     the message. A tab that is not connected reads it from the journal later."""
@@ -570,6 +644,7 @@ class Site:
     journal: Transcripts
     files: Files
     board: StatusBoard
+    requests: RequestWatch
     readiness: Callable[[], Awaitable[Sequence[Health]]]
     metrics: Callable[[], Awaitable[str]] | None = None
     operator: Operator | None = None
@@ -601,11 +676,11 @@ class Site:
     def address_of(self, person: Person, conversation: str) -> Address:
         """Return the address of the person's conversation of this name. Each person has their own
         conversations."""
-        return Address(self.auth.platform, conversation, person=self.address_person(person))
+        return address_of(self.auth.platform, person, conversation)
 
     def address_person(self, person: Person) -> str:
         """Return the `Address.person` of the person's conversations: "" for the owner."""
-        return "" if person.id == OWNER_ID else person.id
+        return address_of("", person, "").person
 
     def conversation_key(self, person: Person, conversation: str) -> str:
         """Return the key of the person's conversation of this name."""
@@ -615,3 +690,10 @@ class Site:
         """Return whether the conversation with this key is the person's."""
         place, _, own = conversation.partition(":@")
         return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)
+
+
+def address_of(platform: str, person: Person, conversation: str) -> Address:
+    """Return the address of the person's conversation of this name. The owner's have no person in
+    it."""
+    own = "" if person.id == OWNER_ID else person.id
+    return Address(platform, conversation, person=own)

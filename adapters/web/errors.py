@@ -128,6 +128,11 @@ PAGE_SENTENCES = {
     ),
     "save": "Save",
     "token": "Token",
+    "approvals": "Approvals",
+    "approvals_count": "Approvals: {count} waiting for you",
+    "approvals_title": "Waiting for your approval",
+    "approvals_none": "No requests are waiting for you.",
+    "approvals_open": "Open the conversation",
     "welcome": "Hi, I'm Ponte.",
     "welcome_why": (
         "Ask me anything. I can answer questions, look things up in your tables, run quick "

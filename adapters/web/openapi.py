@@ -98,6 +98,18 @@ class CardState(ResponseBody):
     expires_at: float | None
 
 
+class WaitingCard(CardState):
+    """A card that waits for the reader. `conversation` is set if the reader can open it."""
+
+    conversation: str = ""
+
+
+class RequestList(ResponseBody):
+    """The requests that wait for the reader's decision, oldest first."""
+
+    approvals: list[WaitingCard]
+
+
 class ChatAnswer(ResponseBody):
     """An answer. `code` is set if the status is `failed`, `html` if it was asked for."""
 
@@ -396,6 +408,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/conversations/{id}/export"): Operation(
         "Export a conversation as Markdown", "text/markdown", refuses=(404,)
+    ),
+    ("GET", "/approvals"): Operation(
+        "List the requests that wait for the reader's decision", RequestList, refuses=(503,)
     ),
     ("GET", "/conversations/{id}/events"): Operation(
         "Stream the events of a conversation",

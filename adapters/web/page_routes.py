@@ -45,6 +45,7 @@ from adapters.web.stream import (
     visible_text,
 )
 from core.commands.grammar import TRANSLATED
+from core.domain.changes import PendingRequest
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Answer, File, Message, Person
 from core.domain.records import ConversationSummary, HistoryEntry
@@ -132,6 +133,7 @@ class ConversationRoutes:
             Route("/conversations/{id}", self.forget, methods=["DELETE"]),
             Route("/conversations/{id}/export", self.export, methods=["GET"]),
             Route("/conversations/{id}/events", self.events, methods=["GET"]),
+            Route("/approvals", self.approvals, methods=["GET"]),
             Route("/files/{id}", self.file, methods=["GET"]),
             Route("/download/{id}", self.download, methods=["GET"]),
         ]
@@ -213,11 +215,21 @@ class ConversationRoutes:
             return Response(media_type="text/event-stream")
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
         options = view_options(request)
-        events = ConversationEvents(self._site, address, ReadCursor.parse(last), options)
+        person = visitor_of(request).person
+        cursor = ReadCursor.parse(last)
+        events = ConversationEvents(self._site, address, cursor, options, person)
         with ExitStack() as stack:
             follow = self._site.hub.follow(address.conversation, visitor_of(request))
             follower = stack.enter_context(follow)
             return EventStream(stream_events(follower, events), stack.pop_all())
+
+    async def approvals(self, request: Request) -> Response:
+        """The requests that wait for the reader's decision, oldest first, from every platform.
+        `conversation` is set if the request was made in a conversation that the reader can open.
+        `POST /cards/{id}` decides on a card."""
+        person = visitor_of(request).person
+        waiting = await self._site.requests.list_requests(person)
+        return JSONResponse({"approvals": [self._request_json(one, person) for one in waiting]})
 
     async def file(self, request: Request) -> Response:
         """Return the bytes of a file."""
@@ -246,6 +258,13 @@ class ConversationRoutes:
         receipt = await self._site.inbox.accept(said)
         self._site.hub.watch(said.address.conversation, receipt.seq, said)
         return await self._site.inbox.wait_for_answer(receipt.seq)
+
+    def _request_json(self, request: PendingRequest, person: Person) -> Json:
+        body = card_json(request.card)
+        address = request.change.proposal.address
+        if self._site.owns(person, address.conversation):
+            body["conversation"] = address.channel
+        return body
 
     async def _is_own_file(self, request: Request, id: str) -> bool:
         """Return whether the file is in a conversation of the reader's. Files of Slack and Discord

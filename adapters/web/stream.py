@@ -20,7 +20,7 @@ from adapters.web.render import GrowingHtml, render
 from core.changes.card_rows import read_rows
 from core.commands import grammar
 from core.domain.errors import BadInput, NotFound, PonteError
-from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Progress
+from core.domain.messages import Address, Answer, Attachment, Card, File, Message, Person, Progress
 from core.domain.records import FINAL_STATES, HistoryEntry
 from core.text.i18n import say
 
@@ -291,7 +291,12 @@ class ConversationEvents:
     has_ended = False
 
     def __init__(
-        self, site: Site, address: Address, cursor: ReadCursor | None, options: ViewOptions
+        self,
+        site: Site,
+        address: Address,
+        cursor: ReadCursor | None,
+        options: ViewOptions,
+        person: Person,
     ) -> None:
         self._site = site
         self._conversation = address.channel
@@ -299,6 +304,8 @@ class ConversationEvents:
         self._skips_ended = cursor is None
         self._cursor = cursor or ReadCursor()
         self._options = options
+        self._person = person
+        self._requests: tuple[str, ...] = ()
         self._writers: dict[str, PageWriter] = {}
 
     async def begin(self) -> AsyncIterator[bytes]:
@@ -308,6 +315,9 @@ class ConversationEvents:
             yield event
         ready = {"conversation": self._conversation}
         yield format_event("ready", ready, str(self._cursor))
+        self._site.requests.refresh(self._person)
+        async for event in self._write_requests():
+            yield event
 
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
         """Yield the events for changed turns. `missed`: changes may have been lost, so the journal
@@ -318,8 +328,17 @@ class ConversationEvents:
         for live in turns:
             async for event in self._write_turn(live):
                 yield event
+        async for event in self._write_requests():
+            yield event
         intervals = (writer.interval_seconds for writer in self._writers.values())
         self.interval_seconds = max(intervals, default=FRAME_INTERVAL_SECONDS)
+
+    async def _write_requests(self) -> AsyncIterator[bytes]:
+        """Yield how many requests wait for the visitor, if other ones wait than before."""
+        waiting = self._site.requests.waiting_for(self._person)
+        if waiting != self._requests:
+            self._requests = waiting
+            yield format_event("requests", {"count": len(waiting)})
 
     async def _catch_up(self) -> AsyncIterator[bytes]:
         """Yield from the journal the turns that ended unseen, and watch those that run."""

@@ -185,7 +185,7 @@ class Approval:
     def sees_all(self, person: Person) -> bool:
         """Return whether the person may see changes from all conversations."""
         operator = self.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
-        return operator and self._is_owner(person)
+        return operator and self.is_owner(person)
 
     async def check_draft(self, person: Person, address: Address, draft: Draft) -> None:
         """Check that the person may propose this draft here and that its table can be changed.
@@ -434,11 +434,11 @@ class Approval:
 
     def needs_admin(self, change: Change) -> bool:
         """Return whether an admin must approve the change, because the asker cannot."""
-        if self.approvers(change.proposal).names or self._is_owner(change.proposal.asker):
+        if self.approvers(change.proposal).names or self.is_owner(change.proposal.asker):
             return False
         return change.draft.kind == "delete" or change.draft.row_count > OWN_ROWS
 
-    def _is_owner(self, person: Person) -> bool:
+    def is_owner(self, person: Person) -> bool:
         """Return whether the person owns a platform that has exactly one owner."""
         held = self.platforms.get(person.platform, NO_RIGHTS).has_one_owner
         return held and person.id == OWNER_ID

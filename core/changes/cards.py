@@ -98,6 +98,7 @@ def build_card(
     deciders: str = "",
     needs_admin: bool = False,
     count: int = 1,
+    asker: str | None = None,
 ) -> Card:
     """Return the card of a change.
 
@@ -105,12 +106,14 @@ def build_card(
     - `deciders`: the names of the people who can decide on it; "" if no name is known.
     - `needs_admin`: the asker cannot approve it.
     - `count`: the number of people who must approve it.
+    - `asker`: the name of the person who asked for it; "" for the reader; None for the one that the
+      proposal stores.
     """
     return Card(
         id=change.id,
         kind=change.kind,
         title=build_title(change),
-        text=" ".join(_sentences(change, deciders, needs_admin, count)),
+        text=" ".join(_sentences(change, deciders, needs_admin, count, asker)),
         rows=() if change.forgotten or change.lapsed else build_rows(change),
         actions=possible_actions(change) if shown is None else shown,
         state=change.state,
@@ -202,17 +205,20 @@ def _run_note(change: Change, told: str) -> str:
     return f"{said}\n{_RESULT}\n{make_code_block(shown)}"
 
 
-def _sentences(change: Change, deciders: str, needs_admin: bool, needed: int) -> list[str]:
+def _sentences(
+    change: Change, deciders: str, needs_admin: bool, needed: int, name: str | None
+) -> list[str]:
     """Return the sentences on the card."""
     if change.state != "open":
         return _outcome(change, shows_names=True)
     asker = change.proposal.asker
-    said = [say("Requested by {name}.", name=clip_line(asker.name or asker.id))]
+    name = clip_line(asker.name or asker.id) if name is None else name
+    said = [say("Requested by {name}.", name=name) if name else say("Requested by you.")]
     if len(group_steps(change)) > MAX_CHANGE_ROWS_SHOWN:
         said.append(say("Showing the first {count}.", count=MAX_CHANGE_ROWS_SHOWN))
     said += _note(change)
     if deciders:
-        said.append(say("Who can decide: {names}.", names=deciders))
+        said.append(say("Waiting for {names}.", names=deciders))
     elif change.proposal.has_named_approvers:
         said.append(say("A designated approver must approve it."))
     elif needs_admin:

@@ -31,7 +31,9 @@ from core.domain.changes import (
     ChangeState,
     Consent,
     DecisionRequest,
+    DisplayName,
     Draft,
+    PendingRequest,
     Proposal,
     new_change_id,
 )
@@ -73,8 +75,14 @@ _UNCOUNTED = (
     "Some approvals are no longer valid. Each must come from a different person who can "
     "approve now."
 )
-_OTHERS, _AN_ADMIN = "other designated approvers", "an admin"
+MAX_NAMED_DECIDERS = 4
+"""The largest number of people and groups that a card names as those who can decide on it."""
+_MAX_NAME_CHARS = 60
+_OTHERS, _AN_ADMIN = "another designated approver", "an admin"
 _THE_OWNER = "the owner of the page"
+_ON_THE_PAGE = "someone on the page"
+_ON_PLATFORM = "someone on {platform}"
+_IN_GROUP = "someone in {group}"
 _UNAUDITED = "The audit log could not be written ({cause}). Contact the person who runs Ponte."
 
 
@@ -83,7 +91,7 @@ async def _not_reached(change: str, person: str) -> bool:
     return False
 
 
-async def _no_labels(names: Collection[str]) -> Mapping[str, str]:
+async def _no_labels(names: Collection[str]) -> Mapping[str, DisplayName]:
     """Return no names: no platform knows any."""
     return {}
 
@@ -122,7 +130,7 @@ class ChangeService:
     reached: Callable[[str, str], Awaitable[bool]] = _not_reached
     """Returns whether a direct message with the person of this key contains the card of this
     change."""
-    labels: Callable[[Collection[str]], Awaitable[Mapping[str, str]]] = _no_labels
+    labels: Callable[[Collection[str]], Awaitable[Mapping[str, DisplayName]]] = _no_labels
     """Returns the display names of people and groups, by `platform:ID`. Unknown ones are left
     out."""
     owner_name: Callable[[], str] = str
@@ -213,10 +221,21 @@ class ChangeService:
         is_named = bool(self.approval.named_deciders(change))
         deciders = ""
         if change.state == "open" and (address.shared or is_named or "approve" not in shown):
-            deciders = await self._deciders(change)
+            deciders = await self._deciders(change, viewer, address)
         needs_admin = self.approval.needs_admin(change)
         count = self.approval.approvers(change.proposal).count
-        return cards.build_card(change, shown, deciders, needs_admin, count)
+        asker = self.name_of_asker(change, viewer, address)
+        return cards.build_card(change, shown, deciders, needs_admin, count, asker)
+
+    def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
+        """Return the display name of the person who asked for the change; "" if it is the viewer,
+        who has no name, in a private place."""
+        asker = change.proposal.asker
+        if asker.name:
+            return cards.clip_line(asker.name)
+        if asker.key == viewer.key and not address.shared:
+            return ""
+        return say(_THE_OWNER) if self.approval.is_owner(asker) else cards.clip_line(asker.id)
 
     async def _may_use(
         self,
@@ -244,14 +263,20 @@ class ChangeService:
             return error.sentence == ASKER_UNKNOWN
         return True
 
-    async def _deciders(self, change: Change) -> str:
-        """Return the names of the people who can decide on the change, as text; "" if no name is
-        known."""
+    async def _deciders(self, change: Change, viewer: Person, address: Address) -> str:
+        """Return who can decide on the change, as text such as "Ana, someone in Finance or an
+        admin"; "" if no name is known.
+
+        It names at most MAX_NAMED_DECIDERS people and groups. Names of another platform than that
+        of `address` are left out, unless the viewer may see all changes.
+        """
         proposal = change.proposal
         named = sorted(self.approval.named_deciders(change))
         labels = await self.labels([name for name in named if ":" in name])
-        known = [self._label(name, labels) for name in named]
-        words = [cards.clip_line(label) for label in known if label]
+        everywhere = self.approval.sees_all(viewer)
+        known = [self._label(name, labels, "" if everywhere else address.platform)
+                 for name in named]  # fmt: skip
+        words = [label for label in known if label]
         if named and not words:
             return ""
         if not self.approval.needs_admin(change):
@@ -259,19 +284,33 @@ class ChangeService:
             if await self._may_use(
                 "approve", replace(change, consents=()), asker, proposal.address
             ):
-                words.append(cards.clip_line(asker.name or asker.id))
+                words.append(self.name_of_asker(change, viewer, address) or say("you"))
         elif not named:
             return ""
-        if None in known:
-            words.append(say(_OTHERS))
-        return ", ".join(dict.fromkeys([*words, say(_AN_ADMIN)]))
+        words = list(dict.fromkeys(words))
+        if None in known or len(words) > MAX_NAMED_DECIDERS:
+            words = [*words[:MAX_NAMED_DECIDERS], say(_OTHERS)]
+        return say("{names} or {last}", names=", ".join(words), last=say(_AN_ADMIN))
 
-    def _label(self, name: str, labels: Mapping[str, str]) -> str | None:
-        """Return the display name of a person, group or set; None if it is not known."""
-        platform, _, id = name.partition(":")
-        if not self.approval.platforms.get(platform, NO_RIGHTS).has_one_owner:
-            return labels.get(name) if id else name
-        return (self.owner_name() or say(_THE_OWNER)) if id in ("", OWNER_ID) else id
+    def _label(self, name: str, labels: Mapping[str, DisplayName], platform: str) -> str | None:
+        """Return how a card names this person, group or set to readers on `platform` ("" for
+        readers who may see the names of every platform); None if the name is not known."""
+        home, _, id = name.partition(":")
+        platforms = self.approval.platforms
+        on_page = platforms.get(home, NO_RIGHTS).has_one_owner
+        reads_page = platforms.get(platform, NO_RIGHTS).has_one_owner or not platform
+        if on_page:
+            if id in ("", OWNER_ID):
+                return (self.owner_name() if reads_page else "") or say(_THE_OWNER)
+            return cards.clip_line(id, _MAX_NAME_CHARS) if reads_page else say(_ON_THE_PAGE)
+        if not id:
+            return say(_IN_GROUP, group=cards.clip_line(name, _MAX_NAME_CHARS))
+        if platform not in ("", home):
+            return say(_ON_PLATFORM, platform=home.capitalize())
+        if (label := labels.get(name)) is None:
+            return None
+        shown = cards.clip_line(label.name, _MAX_NAME_CHARS)
+        return say(_IN_GROUP, group=shown) if label.is_group else shown
 
     def describe_proposals(self, shown: Sequence[Card]) -> str:
         """Return the text above the cards of new proposals."""
@@ -297,6 +336,15 @@ class ChangeService:
                 await self.approval.check_approval(person, address, change, reached)
                 found.append(change)
         return found
+
+    async def list_requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
+        """Return the changes that wait for this person, with the cards as they see them at
+        `address`, oldest first; at most MAX_LISTED_CHANGES."""
+        waiting = await self.waiting_for(person, address)
+        return [
+            PendingRequest(change, await self.card(change, person, address))
+            for change in waiting[:MAX_LISTED_CHANGES]
+        ]
 
     async def decide(self, action: CardAction, decision: DecisionRequest) -> Answer:
         """Approve, deny or undo a change and return the answer for the person.

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from core.domain.changes import DisplayName
 from core.domain.messages import Address, Answer, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
 from core.ports.conversations import PostJournal, Reply
@@ -47,7 +48,7 @@ class Messenger(Protocol):
         """Return whether the person can read the messages of that place; False if that is not
         known."""
 
-    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+    async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of these people, groups and roles (`platform:ID`). Names that
         are not known soon are left out. Raise nothing."""
 

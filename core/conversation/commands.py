@@ -24,7 +24,7 @@ from core.conversation.services import TurnServices
 from core.conversation.why import Why
 from core.domain.changes import Change, DecisionRequest
 from core.domain.errors import NotAllowed, NotFound, PonteError
-from core.domain.messages import Address, Answer, CardAction, Progress, Usage
+from core.domain.messages import Address, Answer, CardAction, Person, Progress, Usage
 from core.domain.records import (
     Action,
     ForgetResult,
@@ -64,6 +64,9 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `quick-command SLUG …`: run a quick command
 - `why ID`: show which rule decides on a change, a tool or a permission"""
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
+MAX_APPROVAL_CARDS = 5
+"""Cards with buttons that `approvals` shows; others are lines. Five fit under one message of
+Discord, which has five rows of buttons."""
 QUICK_COMMAND_TOOL = "quick-command"
 """The name under which journal and metrics count a quick command that a person typed."""
 _ACTIONS: dict[str, CardAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
@@ -430,32 +433,59 @@ class CommandService:
         return f"- {line}"
 
     async def _list_approvals(self, turn: Turn) -> Answer:
-        """List the changes that the person can approve. In shared places, list only those of the
-        same channel and count the others."""
+        """List the changes that the person can approve. Where nobody else reads, the oldest are
+        cards with buttons. In shared places, list only those of the same channel and count the
+        others."""
         person, here = turn.message.author, turn.message.address
-        found = await self.services.changes.waiting_for(person, here)
-        now = self.services.changes.clock()
-        told = [
+        changes = self.services.changes
+        found = await changes.waiting_for(person, here)
+        if not found:
+            return Answer(say("No requests are waiting for you."), private=here.shared)
+        listed = [
             one for one in found if not here.shared or one.proposal.address.is_same_channel(here)
         ]
+        as_cards = () if here.shared else listed[:MAX_APPROVAL_CARDS]
+        drawn = tuple([await changes.card(one, person, here) for one in as_cards])
+        said = [
+            plural(
+                "{count} request is waiting for you.",
+                "{count} requests are waiting for you.",
+                len(found),
+            )
+        ] if drawn else []  # fmt: skip
         lines = [
-            say(
-                "`{id}` {title}: requested by {name}, expires in {left}.",
-                id=change.id, title=escape_markdown(cards.build_title(change)),
-                name=escape_markdown(cards.clip_line(asker.name or asker.id)),
-                left=cards.format_time_left(change.proposal.expires - now),
+            f"- {self._describe_request(change, person, here)}"
+            for change in listed[len(drawn) : MAX_LISTED_CHANGES]
+        ]
+        said += ["\n".join(lines)] if lines else []
+        if more := len(found) - len(drawn) - len(lines):
+            said.append(
+                plural(
+                    "{count} more request is waiting for you.",
+                    "{count} more requests are waiting for you.",
+                    more,
+                )
+                if not here.shared
+                else plural(
+                    "{count} more request is waiting for you. Ask me in a direct message.",
+                    "{count} more requests are waiting for you. Ask me in a direct message.",
+                    more,
+                )
             )
-            for change in told[:MAX_LISTED_CHANGES]
-            for asker in [change.proposal.asker]
-        ]  # fmt: skip
-        said = "\n".join(f"- {line}" for line in lines)
-        if more := len(found) - len(lines):
-            said += "\n" + plural(
-                "{count} more request is waiting for you. Ask me in a direct message.",
-                "{count} more requests are waiting for you. Ask me in a direct message.",
-                more,
-            )
-        return Answer(said.strip() or say("No requests are waiting for you."), private=here.shared)
+        return Answer("\n\n".join(said), cards=drawn, private=here.shared)
+
+    def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
+        """Return the line of a request in a list: id, title, asker, and the time left."""
+        changes = self.services.changes
+        values = {
+            "id": change.id,
+            "title": escape_markdown(cards.build_title(change)),
+            "left": cards.format_time_left(change.proposal.expires - changes.clock()),
+        }
+        if change.proposal.asker.key == reader.key:
+            return say("`{id}` {title}: requested by you, expires in {left}.", **values)
+        name = escape_markdown(changes.name_of_asker(change, reader, here))
+        return say("`{id}` {title}: requested by {name}, expires in {left}.", name=name, **values)
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
         """Approve, deny or undo a change and return the answer, with the result of an approved

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.domain.messages import Address, CardKind, Person, ReplyTo
+from core.domain.messages import Address, Card, CardKind, Person, ReplyTo
 
 Row = Mapping[str, Any]
 """A row's values by field name, as plain JSON."""
@@ -254,6 +254,22 @@ class Change:
     def steps_in(self, *states: StepState) -> tuple[ChangeStep, ...]:
         """Return the steps in one of these states."""
         return tuple(step for step in self.steps if step.state in states)
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayName:
+    """The name by which a platform shows a person, or a group of people (`is_group`)."""
+
+    name: str
+    is_group: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRequest:
+    """An open proposal with its card, drawn for a person who may decide on it."""
+
+    change: Change
+    card: Card
 
 
 NoticeStage = Literal["asked", "reminded", "expired"]

@@ -17,6 +17,7 @@ from collections.abc import (
 )
 from typing import Any, Protocol
 
+from core.domain.changes import PendingRequest
 from core.domain.messages import (
     Address,
     Answer,
@@ -475,3 +476,14 @@ class StatusBoard(Protocol):
 
         `conversation` is a conversation key, or "" for all.
         """
+
+
+class RequestBoard(Protocol):
+    """The requests for approval, as a platform lists them that is not a chat (the page)."""
+
+    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
+        """Return the requests that wait for this person's decision, oldest first, as the person
+        sees them at the address."""
+
+    def on_requests_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever the requests of anybody may have changed."""

@@ -12,6 +12,7 @@ import pytest
 
 from adapters.discord.adapter import DiscordAdapter
 from adapters.slack.adapter import SlackAdapter
+from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
 from core.domain.records import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte, Speaker
@@ -182,7 +183,7 @@ async def test_nobody_is_a_guest_of_whom_the_platform_does_not_say_so(room: Room
 async def test_who_is_not_known_has_no_name(room: Room) -> None:
     """A card then says that the operator named them."""
     unknown = f"{room.adapter.name}:123456"
-    assert (await room.adapter.labels([unknown])).get(unknown) in (None, "123456")
+    assert (await room.adapter.labels([unknown])).get(unknown) in (None, DisplayName("123456"))
 
 
 async def test_nobody_has_left_of_whom_the_platform_does_not_say_so(room: Room) -> None:

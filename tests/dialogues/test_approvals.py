@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from core.changes.approval import Approvers, TableRule, TableRules
-from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change
+from core.changes.service import MAX_NAMED_DECIDERS
+from core.chat.platform import Messenger
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DisplayName
 from core.domain.errors import Draining
 from core.domain.messages import Address, Answer, Person
 from core.rights.policy import AccessPolicy
@@ -365,12 +369,62 @@ async def test_approvals_lists_what_waits_for_me(bot_home: BotHome) -> None:
         )
         await says(running_bot, f"approve {first.id}", "k3", CLERK)
         direct = await waits("a3", CLERK, channel="D1", shared=False)
-        assert (direct.private, first.id in direct.text, second.id in direct.text) == (
-            False, False, True,
-        )  # fmt: skip
+        assert (direct.private, direct.text) == (False, "1 request is waiting for you.")
+        (card,) = direct.cards
+        assert (card.id, card.actions) == (second.id, ("approve", "deny"))
+        assert card.rows, "the person sees what they decide on"
         assert first.id in (await waits("a4", CHIEF)).text
         bot_home.clock.now += PROPOSAL_LIFETIME_SECONDS
         assert (await waits("a5", CHIEF)).text == "No requests are waiting for you."
+
+
+async def test_a_direct_message_lists_five_cards_and_the_rest_as_lines(bot_home: BotHome) -> None:
+    """Five cards with their buttons fit under one message of Discord."""
+    table = MemoryTable({str(n): dict(ADA) for n in range(1, 25)})
+    async with bot(bot_home, table, policy=rights()) as running_bot:
+        ids = []
+        for number in range(1, 24):
+            who = MEMBER if number != 7 else BOSS
+            card = await proposed_on_slack(
+                running_bot, f"k{number}", "table_delete", who, ids=[str(number)]
+            )
+            ids.append(card.id)
+            bot_home.clock.now += 1
+        asked = on_slack("approvals", "a1", BOSS, channel="D9", shared=False)
+        answer = await running_bot.ask_message(asked)
+        assert [card.id for card in answer.cards] == ids[:5]
+        head, lines, more = answer.text.split("\n\n")
+        assert head == "23 requests are waiting for you."
+        assert [line[3:9] for line in lines.splitlines()] == ids[5:20]
+        assert "requested by Mia, expires in" in lines.splitlines()[0]
+        assert ": requested by you, expires in" in lines.splitlines()[1]
+        assert more == "3 more requests are waiting for you."
+        click = on_slack(f"deny {ids[0]}", "a2", BOSS, channel="D9", shared=False, clicked=True)
+        assert (await running_bot.ask_message(click)).cards[0].state == "denied"
+
+
+async def test_a_card_names_few_deciders_and_no_other_platform_s_people(bot_home: BotHome) -> None:
+    """Names come from people; the platforms escape them (tests of their renderers)."""
+    names = [f"slack:U{number}" for number in range(20, 28)]
+    rules = TableRules({"people": TableRule("ask", frozenset({*names, "discord:7", "web:bia"}))})
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table, policy=rights(), rules=rules) as running_bot:
+
+        async def labels(asked: Collection[str]) -> Mapping[str, DisplayName]:
+            return {name: DisplayName(f"{name}\n@everyone {'e' * 500}") for name in asked}
+
+        for platform in ("slack", "discord"):
+            running_bot.engine.platforms.messengers[platform] = cast(
+                Messenger, SimpleNamespace(labels=labels)
+            )
+        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+        who = card.text.partition("Waiting for ")[2]
+        assert who.startswith("someone on Discord, slack:U20 @everyone e"), who
+        assert who.endswith("another designated approver or an admin.")
+        assert who.count(" @everyone ") == MAX_NAMED_DECIDERS - 1
+        assert "bia" not in who, "the accounts of the page are nobody else's to know"
+        assert len(who) < 400
+        assert "\n" not in who
 
 
 async def test_approvers_of_a_channel(bot_home: BotHome) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.chat.platform import Messenger
-from core.domain.changes import Consent
+from core.domain.changes import Consent, DisplayName
 from core.domain.messages import Address, Card, Person
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
@@ -25,7 +25,7 @@ CLERK = Person("slack", "U5", "T1", "Cleo")
 UPDATE = call("table_update", {"rows": {"1": {"Name": "A"}}})
 DELETE = call("table_delete", {"ids": ["1"]})
 BOTH = ("approve", "deny")
-NAMES = {"slack:U5": "Cleo", "slack:S1": "finance-team"}
+NAMES = {"slack:U5": DisplayName("Cleo"), "slack:S1": DisplayName("finance-team", is_group=True)}
 
 
 async def _groups(person: Person, max_age: float) -> frozenset[str]:
@@ -42,7 +42,7 @@ def rights() -> AccessPolicy:
 def knows_names(running_bot: RunningBot) -> None:
     """As a platform that can tell what people and groups are called."""
 
-    async def labels(names: Collection[str]) -> Mapping[str, str]:
+    async def labels(names: Collection[str]) -> Mapping[str, DisplayName]:
         return {name: NAMES[name] for name in names if name in NAMES}
 
     running_bot.engine.platforms.messengers["slack"] = cast(
@@ -98,7 +98,7 @@ async def test_a_shared_post_keeps_its_buttons_and_names_who_can_decide(bot_home
     async with bot(bot_home, table, policy=rights()) as running_bot:
         own = await in_slack(running_bot, UPDATE, "k1", shared=True)
         assert own.actions == BOTH
-        assert own.text.endswith("Who can decide: Mia, an admin.")
+        assert own.text.endswith("Waiting for Mia or an admin.")
         admins = await in_slack(running_bot, DELETE, "k2", shared=True)
         assert admins.actions == BOTH
         assert admins.text.endswith("An admin must approve it.")
@@ -108,7 +108,7 @@ async def test_a_direct_message_shows_only_what_may_be_used_there(bot_home: BotH
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=rights()) as running_bot:
         own = await in_slack(running_bot, UPDATE, "k1", shared=False)
-        assert (own.actions, "Who can decide:" in own.text) == (BOTH, False)
+        assert (own.actions, "Waiting for" in own.text) == (BOTH, False)
         admins = await in_slack(running_bot, DELETE, "k2", shared=False)
         assert admins.actions == ("deny",)
         boss = await in_slack(running_bot, DELETE, "k3", shared=False, who=BOSS)
@@ -127,10 +127,13 @@ async def test_a_card_names_the_approvers_of_its_table(bot_home: BotHome, shared
         unnamed = await in_slack(running_bot, UPDATE, "k1", shared)
         knows_names(running_bot)
         named = await in_slack(running_bot, UPDATE, "k2", shared, OTHER)
-    who = "Who can decide: clerks, {}Otto, an admin."
-    assert who.format("finance-team, Cleo, ") in named.text
+    who = "Waiting for someone in clerks, {}Otto or an admin."
+    assert who.format("someone in finance-team, Cleo, ") in named.text
     assert named.actions == unnamed.actions == BOTH
-    assert "Who can decide: clerks, Mia, other designated approvers, an admin." in unnamed.text
+    assert (
+        "Waiting for someone in clerks, Mia, another designated approver or an admin."
+        in unnamed.text
+    )
 
 
 async def test_where_nobody_s_name_is_known_it_says_who_names_them(bot_home: BotHome) -> None:

@@ -113,7 +113,7 @@ async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path
     async with server(tmp_path) as here:
         orders = here.team.rows("Orders")
         card = await here.asks(PAID, has_embeds)
-        assert words(card).startswith("Change a row in Orders\nRequested by Ana. Who can decide: ")
+        assert words(card).startswith("Change a row in Orders\nRequested by Ana. Waiting for ")
         assert "\n**Order 12**\nPaid: ~~No~~ → Yes\n" in words(card)
         assert "Expires <t:" in words(card)
         assert "Someone else requested" in await here.refused_click(here.bo, card)

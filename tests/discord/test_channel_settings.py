@@ -16,6 +16,7 @@ from adapters.discord.people import Roles
 from adapters.discord.setup import check
 from core.chat.participants import FixedAddressingSettings
 from core.clients.http import Proxies
+from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
 from tests.discord.discord_ponte import DiscordPonte
 from tests.discord.process import Process
@@ -240,10 +241,11 @@ async def test_people_and_roles_have_names_for_cards(scene: Scene) -> None:
     await scene.open(FixedAddressingSettings())
     ana = f"discord:{scene.ana.id}"
     labels = scene.ponte.adapter.labels
-    named = {ana: scene.ana.user.name, "discord:77": "buyers"}
+    buyers = DisplayName("buyers", is_group=True)
+    named = {ana: DisplayName(scene.ana.user.name), "discord:77": buyers}
     assert await labels([ana, "discord:77", "discord:4711"]) == named
     scene.discord.refuse("GET", "/users/*", 403, 40333)
-    assert await labels([ana, "discord:77"]) == {"discord:77": "buyers"}
+    assert await labels([ana, "discord:77"]) == {"discord:77": buyers}
 
 
 async def test_a_channel_has_a_title_for_those_who_are_elsewhere(scene: Scene) -> None:

@@ -31,6 +31,7 @@ from bot.cli import cli
 from bot.integrations import FACES
 from bot.settings import Settings
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
+from tests.docs.limits import limits
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "reference"
@@ -71,6 +72,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "commands.md": _page(
             "Commands", ["## In the shell", "", *_shell(), "", "## In a chat", "", *_chat()]
         ),
+        FOLDER / "limits.md": _page("Limits", limits()),
         http: with_section(http.read_text("utf-8"), ROUTES, "\n".join(_http())),
     }
 
@@ -309,7 +311,7 @@ def _in_language(name: str, locale: str) -> str:
 def routes() -> list[Route]:
     """Of the page's server and of the home's socket."""
     nobody = cast(Any, object())
-    site = Site(nobody, nobody, nobody, nobody, nobody, nobody, nobody, operator=nobody)
+    site = Site(nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, operator=nobody)
     guarded: Any = make_application(site)
     return [one for one in guarded._app.routes if isinstance(one, Route)]
 

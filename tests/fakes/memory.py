@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.commands import grammar
+from core.domain.changes import PendingRequest
 from core.domain.errors import Forgotten, NotFound, NotStored
 from core.domain.messages import (
     ONE_REQUEST_PREFIX,
@@ -407,6 +408,8 @@ class MemoryBoard:
         self.parts: list[Health] = []
         self.known: list[QuickCommand] = []
         self.cards: dict[str, list[Card]] = {}
+        self.pending: dict[str, list[PendingRequest]] = {}
+        self.listeners: list[Callable[[], None]] = []
         self.titles: list[str] = []
         self.is_demo = True
 
@@ -421,3 +424,13 @@ class MemoryBoard:
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return self.cards.get(conversation, [])
+
+    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
+        return self.pending.get(person.key, [])
+
+    def on_requests_change(self, listener: Callable[[], None]) -> None:
+        self.listeners.append(listener)
+
+    def announce_requests(self) -> None:
+        for listener in self.listeners:
+            listener()

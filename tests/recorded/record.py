@@ -230,8 +230,7 @@ async def power_cut(day: Day) -> Json:
     alice, ana, bea = here.person("Alice"), here.somebody("Ana"), here.somebody("Bea")
     await _undeliverable(day)
     await bea.say(SLOWLY)
-    (grown,) = await bea.wait_for_messages(lambda seen: seen)
-    await bea.delete(grown)
+    await bea.delete(await bea.wait_for_text("Slow words."))
     said = slack.say(alice, here.place, f"{slack.bot} {HANGS}")
     day.names["slack hanging"] = [said.channel, said.ts]
     await slack.wait_until(lambda: HANGS in here.team.model_input())
@@ -249,7 +248,7 @@ async def power_cut(day: Day) -> Json:
         lambda: any("Words" in one.text for one in slack.workspace.by_bot(here.direct.id)), 30
     )
     await bea.say(f"{TRICKLES}, Bea")
-    (stoppable,) = await bea.wait_for_messages(lambda seen: seen and seen[0]["components"])
+    stoppable = await bea.wait_for_text("Words for Bea.")
     day.names["discord streaming"] = [stoppable["channel_id"], stoppable["id"]]
     gone = await ana.say(f"{HANGS}, Ana")
     day.names["discord hanging"] = [gone["channel_id"], gone["id"]]

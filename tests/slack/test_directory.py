@@ -14,6 +14,7 @@ from adapters.slack.client import SlackApi
 from adapters.slack.people import GROUPS, SlackPeople
 from core.chat import directory as members
 from core.clients.http import Proxies
+from core.domain.changes import DisplayName
 from core.domain.messages import Person
 from core.domain.records import PlatformMember
 from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
@@ -110,6 +111,21 @@ async def test_who_was_listed_is_not_asked_for(town: DirectorySetup) -> None:
     assert town.directory.is_complete
 
 
+async def test_a_row_that_did_not_change_is_written_again_after_a_minute(
+    town: DirectorySetup,
+) -> None:
+    await town.list()
+    first = await town.row(town.alice)
+    town.now += members.WRITE_AGAIN_SECONDS
+    await town.list()
+    assert await town.row(town.alice) == first
+    town.now += 1
+    await town.list()
+    again = await town.row(town.alice)
+    assert again is not None
+    assert again.confirmed_at == town.now
+
+
 async def test_many_who_ask_at_once_are_one_question(town: DirectorySetup) -> None:
     told = await asyncio.gather(*(town.guest(town.alice) for _ in range(20)))
     assert set(told) == {False}
@@ -190,8 +206,8 @@ async def test_people_and_groups_have_names_for_cards(town: DirectorySetup) -> N
     town.slack.workspace.groups["S1"] = {town.alice.id}
     asked = [f"slack:{town.alice.id}", "slack:S1", "slack:S9", "slack:U0NOBODY"]
     assert await town.directory.labels(asked) == {
-        f"slack:{town.alice.id}": "Alice",
-        "slack:S1": "s1",
+        f"slack:{town.alice.id}": DisplayName("Alice"),
+        "slack:S1": DisplayName("s1", is_group=True),
     }
     for method in ("users.info", "usergroups.list"):
         town.slack.api.faults.add(method, "missing_scope", 0)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, StrictInt
 
 from core.chat.reply import GrowingReply
+from core.domain.changes import DisplayName
 from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.records import Health
@@ -139,8 +140,8 @@ class CorkAdapter:
     async def reads(self, person: Person, address: Address) -> bool:
         return True
 
-    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
-        return {name: name.partition(":")[2].title() for name in names}
+    async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
+        return {name: DisplayName(name.partition(":")[2].title()) for name in names}
 
     async def title(self, address: Address) -> str:
         return "the hall"

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from adapters.web import adapter
+from adapters.web.adapter import Hub, RequestWatch
 from adapters.web.authentication import MAX_WRONG_TOKENS_OF_ADDRESS, SESSION_SECONDS, TokenLogin
 from adapters.web.errors import TooManyTries, Unauthorized, WrongToken
 from adapters.web.server import make_application
@@ -32,6 +33,10 @@ ABSENT = {
     "token": "0" * 8,
     "response": "resp_0",
 }
+
+
+async def _no_answer(seq: int) -> Answer:
+    return Answer("")
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,7 @@ ROUTES: dict[tuple[str, str], Ask] = {
         f"/conversations/{ids['conversation']}"
     ),
     ("GET", "/conversations/{id}/export"): get("/conversations/{conversation}/export"),
+    ("GET", "/approvals"): get("/approvals"),
     ("GET", "/conversations/{id}/events"): head_of_stream,
     ("GET", "/files/{id}"): get("/files/{file}"),
     ("GET", "/openapi.json"): get("/openapi.json"),
@@ -173,7 +179,8 @@ def bare_site() -> Any:
 
     return adapter.Site(
         auth=Nothing(), hub=None, inbox=None, journal=None, files=ponte.files,  # type: ignore[arg-type]
-        board=ponte.board, readiness=ponte.board.health,
+        board=ponte.board, requests=RequestWatch(None, "web", Hub(_no_answer)),
+        readiness=ponte.board.health,
     )  # fmt: skip
 
 

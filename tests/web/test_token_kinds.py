@@ -54,6 +54,7 @@ DECISIONS: Mapping[tuple[str, str], str] = {
     ("PATCH", "/conversations/{id}"): "page",
     ("DELETE", "/conversations/{id}"): "page",
     ("GET", "/conversations/{id}/export"): "page",
+    ("GET", "/approvals"): "page",
     ("GET", "/conversations/{id}/events"): "page",
     ("GET", "/files/{id}"): "page",
     ("GET", "/openapi.json"): "page",

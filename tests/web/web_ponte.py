@@ -177,7 +177,8 @@ class WebPonte:
             usage=self.usage_since,
             extra=self.extra if web else None, operator=None if web else self.operator,
             people=self.people if web else None, policy=self.policy,
-            owner_name=self.owner_name if web else None, file_links=LINKS if web else None,
+            owner_name=self.owner_name if web else None, requests=self.board,
+            file_links=LINKS if web else None,
         )  # fmt: skip
 
     async def usage_since(self, since: str) -> Sequence[Mapping[str, Any]]:

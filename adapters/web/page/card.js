@@ -7,31 +7,39 @@ import { locale, say } from "./words.js";
 
 const LONG = 36; // characters of a cell that is read in several lines
 const WIDE = 6; // columns of a table with several rows
-const shown = new Map(); // id → {card, drawn}, wherever it stands
+const shown = new Map(); // id → {card, copies}: the elements that show it, in the log and in the list of requests
 
 export function clear() {
   shown.clear();
 }
 
-/** Draw a card into `home`, or draw it again where it already stands. */
+/** Draw a card again wherever it stands, and into `home` if it is not yet in that list or log. */
 export function place(card, home, conversation) {
-  const old = shown.get(card.id)?.drawn;
-  const drawn = draw(card, conversation);
-  const said = old?.querySelector(".note").textContent ?? "";
-  drawn.querySelector(".note").textContent = beyond(said, card);
-  if (old?.isConnected) old.replaceWith(drawn);
-  else home.append(drawn);
-  shown.set(card.id, { card, drawn });
+  const old = (shown.get(card.id)?.copies ?? []).filter((copy) => copy.isConnected);
+  const said = old[0]?.querySelector(".note").textContent ?? "";
+  const copies = old.map((copy) => {
+    const drawn = draw(card, copy.dataset.conversation);
+    copy.replaceWith(drawn);
+    return drawn;
+  });
+  const frame = home.closest("dialog, main");
+  if (!copies.some((copy) => copy.closest("dialog, main") === frame)) {
+    copies.push(draw(card, conversation));
+    home.append(copies.at(-1));
+  }
+  for (const copy of copies) copy.querySelector(".note").textContent = beyond(said, card);
+  shown.set(card.id, { card, copies });
 }
 
 export function within(id, home) {
-  return home.contains(shown.get(id)?.drawn ?? null);
+  return Boolean(shown.get(id)?.copies.some((copy) => home.contains(copy)));
 }
 
 /** Say on the card what became of it; false where there is no such card here. */
 export function tell(id, text) {
   const known = shown.get(id);
-  if (known) known.drawn.querySelector(".note").textContent = beyond(text.replaceAll("`", ""), known.card);
+  const words = known && beyond(text.replaceAll("`", ""), known.card);
+  for (const copy of known?.copies ?? []) copy.querySelector(".note").textContent = words;
   return Boolean(known);
 }
 
@@ -45,8 +53,9 @@ function draw(card, conversation) {
   const state = say(`state_${card.state}${forOthers ? "_for_others" : ""}`).replace(/^state_/, "");
   const note = make("p", { class: "note", role: "status", dir: "auto" });
   const buttons = make("div", { class: "actions" });
-  const drawn = make("section", { class: "card", "aria-labelledby": `card-${card.id}`, "data-state": card.state },
-    make("h3", { id: `card-${card.id}`, dir: "auto", text: card.title }),
+  const drawn = make("section", { class: "card", "aria-label": card.title, "data-state": card.state,
+    "data-card": card.id, "data-conversation": conversation },
+    make("h3", { dir: "auto", text: card.title }),
     make("p", { class: "state" }, make("strong", { text: state }), ` ${card.id}`, expiry(card)),
     make("p", { dir: "auto", class: "words", text: card.text }),
     ...rows(card.rows), note, buttons);
@@ -113,17 +122,21 @@ function cell(...content) {
 
 /** Shows at once what was decided; the event stream then brings the card as it stands. */
 async function decide(id, action, conversation) {
-  const { card, drawn } = shown.get(id);
-  const buttons = [...drawn.querySelectorAll(".actions button")];
-  for (const button of buttons) button.disabled = true;
+  const { card } = shown.get(id);
+  const enable = (enabled) => {
+    for (const copy of shown.get(id).copies) {
+      for (const button of copy.querySelectorAll(".actions button")) button.disabled = !enabled;
+    }
+  };
+  enable(false);
   tell(id, say("deciding"));
   try {
     const decided = await post(`/cards/${id}`, { action, conversation });
     tell(id, decided.aloud ? "" : decided.text);
     const newest = shown.get(id);
-    if (newest?.card === card) place({ ...card, state: decided.state, actions: [] }, drawn.parentElement, conversation);
+    if (newest?.card === card) place({ ...card, state: decided.state, actions: [] }, newest.copies[0].parentElement, conversation);
   } catch (error) {
     tell(id, error.message);
-    for (const button of buttons) button.disabled = error.status === 404 || error.status === 410;
+    enable(error.status !== 404 && error.status !== 410);
   }
 }

@@ -1,5 +1,6 @@
 // The page of Ponte: opens conversations, and everything around what was said.
 
+import * as approvals from "./approvals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
 import { $, make, notice, randomKey } from "./element.js";
@@ -103,6 +104,7 @@ async function read(id) {
   stream.leave();
   log.clear(id);
   composer.turnTo(id);
+  approvals.turnTo(id);
   conversations.show(id);
   conversations.changed();
   $("search").value = "";
@@ -207,6 +209,7 @@ async function enter(event) {
 function start() {
   translate();
   composer.start();
+  approvals.start();
   quick.start();
   stream.start(() => read(current));
   addEventListener("hashchange", open);

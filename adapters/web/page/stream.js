@@ -1,6 +1,7 @@
 // One event stream for the conversation that is open. It goes on from its cursor after a lost
 // connection, also after a restart of the server, so every answer is shown once.
 
+import * as approvals from "./approvals.js";
 import { notice } from "./element.js";
 import * as log from "./log.js";
 import { request } from "./server.js";
@@ -33,7 +34,7 @@ function connect(reset) {
   source = mine;
   const handlers = {
     message: log.showMessage, progress: log.showProgress, delta: log.showText, card: log.showCard,
-    done: log.showAnswer, error: log.showTrouble, ready: () => notice(""), reset,
+    done: log.showAnswer, requests: ({ count }) => approvals.count(count), error: log.showTrouble, ready: begin, reset,
   };
   for (const [name, handle] of Object.entries(handlers)) {
     mine.addEventListener(name, (event) => {
@@ -43,6 +44,12 @@ function connect(reset) {
       else lost(mine, reset);
     });
   }
+}
+
+/** A new stream sends the number of waiting requests only if there are some. */
+function begin() {
+  notice("");
+  approvals.count(0);
 }
 
 /** The browser tries again by itself, unless the server answered and refused. */

@@ -1,0 +1,145 @@
+"""The page's list of requests: who finds what in it, and whose decision counts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from adapters.web.adapter import ListenAddress, WebAdapter
+from adapters.web.authentication import TokenAuthentication
+from bot.health import HealthBoard
+from core.changes.approval import TableRule, TableRules
+from core.rights.policy import Rule, RuleBook
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.decisions import ADA, MEMBER, bot, proposed_on_slack
+from tests.dialogues.test_page_people import ANA, DELETE, OWNER, UPDATE, on_page, propose, says
+from tests.fakes.choices import allow_list
+from tests.fakes.memory import MemoryPageAccounts
+from tests.fakes.memory_table import MemoryTable
+from tests.web.web_ponte import TOKEN, following, until
+
+
+@asynccontextmanager
+async def page(running_bot: RunningBot) -> AsyncIterator[tuple[httpx.AsyncClient, ...]]:
+    """Yield HTTP clients of the owner, Ana and Bia, on the page of this bot."""
+    engine, people = running_bot.engine, MemoryPageAccounts()
+    board = HealthBoard([], running_bot.engine.commands.quick.known)
+    board.ledger, board.pending = engine.changes.find_latest, engine.changes.list_requests
+    engine.on_cards_change(board.announce_requests)
+    web = WebAdapter(
+        auth=TokenAuthentication("127.0.0.1", TOKEN, "", people),
+        listener=ListenAddress("127.0.0.1", 0), inbox=engine.records.inbox,
+        journal=engine.records.journal, files=engine.records.files, board=board, requests=board,
+        policy=engine.changes.approval.policy,
+    )  # fmt: skip
+    engine.platforms.replies["web"] = web.reply
+    await web.start()
+    tokens = [TOKEN, people.add("ana"), people.add("bia")]
+    clients = [
+        httpx.AsyncClient(
+            base_url=web.address, headers={"Authorization": f"Bearer {token}"}, timeout=20
+        )
+        for token in tokens
+    ]
+    try:
+        yield tuple(clients)
+    finally:
+        for client in clients:
+            await client.aclose()
+        await web.close()
+
+
+async def waiting(client: httpx.AsyncClient) -> list[tuple[str, str | None, list[str]]]:
+    answer = (await client.get("/approvals")).json()["approvals"]
+    return [(one["id"], one.get("conversation"), one["actions"]) for one in answer]
+
+
+async def test_each_person_finds_what_they_may_decide(bot_home: BotHome) -> None:
+    """Their own small changes, and what an admin must approve; never what is another's."""
+    table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
+    both = ["approve", "deny"]
+    policy = allow_list(frozenset({"slack:U1", "web:ana"}), frozenset({"web:owner"}))
+    async with (
+        bot(bot_home, table, policy=policy) as running_bot,
+        page(running_bot) as (owner, ana, bia),
+    ):
+        small = await propose(running_bot, UPDATE, ANA)
+        large = await propose(running_bot, DELETE, ANA)
+        slack = (await proposed_on_slack(running_bot, "k1", "table_delete", ids=["2"])).id
+        assert await waiting(ana) == [(small, "main", both)]
+        assert await waiting(bia) == []
+        assert await waiting(owner) == [(id, None, both) for id in (small, large, slack)]
+        cases = ((bia, small, 404), (bia, slack, 404), (ana, large, 403), (bia, "zzz222", 404))
+        for client, id, status in cases:
+            for action in ("approve", "deny"):
+                if (client, action) == (ana, "deny"):
+                    continue
+                answer = await client.post(f"/cards/{id}", json={"action": action})
+                assert answer.status_code == status, (id, action, answer.text)
+        assert table.applied == []
+        done = await owner.post(f"/cards/{large}", json={"action": "approve"})
+        assert (done.status_code, done.json()["state"]) == (200, "done")
+        assert [id for id, *_ in await waiting(owner)] == [small, slack]
+
+
+async def test_a_name_alone_links_nobody_to_slack(bot_home: BotHome) -> None:
+    """A person of the page called as an approver in Slack decides nothing there."""
+    policy = allow_list(frozenset({"slack:U1"}), frozenset({"slack:U9"}))
+    named = TableRules({"people": TableRule("ask", frozenset({"slack:ana", "slack:U5"}))})
+    async with (
+        bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy, rules=named) as running_bot,
+        page(running_bot) as (owner, ana, _),
+    ):
+        id = (await proposed_on_slack(running_bot, "k1", "table_delete", MEMBER, ids=["1"])).id
+        for client in (ana, owner):
+            assert await waiting(client) == []
+            answer = await client.post(f"/cards/{id}", json={"action": "approve"})
+            assert answer.status_code == 404
+
+
+async def test_a_rule_gives_somebody_of_the_page_the_requests_of_a_table(bot_home: BotHome) -> None:
+    policy = allow_list(frozenset({"web:ana"}))
+    approves = Rule("1", frozenset({"web:bia"}), allow=("approve:People",))
+    policy.rule_book = lambda: RuleBook((approves,))
+    async with (
+        bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=policy) as running_bot,
+        page(running_bot) as (_, ana, bia),
+    ):
+        id = await propose(running_bot, DELETE, ANA)
+        assert await waiting(bia) == [(id, None, ["approve", "deny"])]
+        assert (await ana.post(f"/cards/{id}", json={"action": "approve"})).status_code == 403
+        assert (await bia.post(f"/cards/{id}", json={"action": "approve"})).status_code == 200
+        assert await waiting(bia) == []
+
+
+async def test_only_the_tabs_of_those_who_may_decide_are_told(bot_home: BotHome) -> None:
+    """A new request, a decision, and nothing at all to anybody else."""
+    async with (
+        bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot,
+        page(running_bot) as (owner, _, bia),
+        following(owner, "desk") as owners, following(bia, "desk") as bias,
+    ):  # fmt: skip
+        await until(owners, "ready"), await until(bias, "ready")
+        id = await propose(running_bot, DELETE, ANA)
+        assert (await until(owners, "requests"))[-1].data == {"count": 1}
+        await says(running_bot, f"deny {id}", ANA)
+        assert (await until(owners, "requests"))[-1].data == {"count": 0}
+        await bia.post("/chat", json={"message": "help", "conversation": "desk"})
+        seen = await until(bias, "done")
+        assert "requests" not in {event.name for event in seen}
+
+
+@pytest.mark.parametrize("locale", ["en", "pt-BR", "fr"])
+async def test_the_owner_s_own_request_names_them(bot_home: BotHome, locale: str) -> None:
+    words = {
+        "en": "Requested by you.", "pt-BR": "Solicitação sua.", "fr": "Demande faite par vous.",
+    }  # fmt: skip
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
+        answer = await running_bot.ask_message(replace(on_page(DELETE, OWNER), locale=locale))
+        listed = await running_bot.ask_message(replace(on_page("approvals", OWNER), locale=locale))
+        for card in (*answer.cards, *listed.cards):
+            assert card.text.startswith(words[locale])

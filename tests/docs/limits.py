@@ -1,0 +1,139 @@
+"""The page docs/reference/limits.md: what each limit means, with its value from the code."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+
+from bot.settings import Settings
+from core.conversation.run import CallLimits
+
+Limit = tuple[str, str]
+"""What is limited, and where the value is: `module:CONSTANT`, or a text as it is shown."""
+LIMITS: dict[str, list[Limit]] = {
+    "Messages and turns": [
+        ("turns that one process runs at once", "core.store.turn_runner:MAX_WORKING_TURNS"),
+        ("turns of one person under way in one channel",
+         "core.store.places:MAX_PERSON_TURNS_IN_CHANNEL"),
+        ("model calls in one turn", "core.conversation.rounds:MAX_ROUNDS"),
+        ("tool calls in one turn (`[limits] tool_calls`)", str(CallLimits().total)),
+        ("tool calls that cost money in one turn (`[limits] costly_calls`)",
+         str(CallLimits().costly)),
+        ("tool calls at once", "core.conversation.rounds:MAX_PARALLEL_TOOL_CALLS"),
+        ("time for one tool call", "core.tools.tool:TOOL_TIMEOUT_SECONDS"),
+        ("text that a tool returns to the model, in characters",
+         "core.tools.tool:MAX_OUTCOME_CHARACTERS"),
+        ("wait for a platform to say who somebody is", "core.conversation.admission:WAIT_SECONDS"),
+        ("time that running turns get when Ponte stops (`PONTE_GRACE`), in seconds",
+         f"{Settings.model_fields['ponte_grace'].default:g}"),
+        ("attempts to deliver a finished answer", "core.chat.reply:MAX_DELIVERY_SECONDS"),
+    ],
+    "Files": [
+        ("one file from a person", "core.chat.files:MAX_ATTACHMENT_BYTES"),
+        ("characters of a text file that the model reads",
+         "core.domain.file_text:MAX_FILE_TEXT_CHARACTERS"),
+    ],
+    "Changes": [
+        ("rows in one request", "core.domain.changes:MAX_PROPOSAL_ROWS"),
+        ("rows that people can approve for themselves", "core.changes.approval:OWN_ROWS"),
+        ("rows shown on a card", "core.changes.card_rows:MAX_CHANGE_ROWS_SHOWN"),
+        ("time to decide on a request", "core.domain.changes:PROPOSAL_LIFETIME_SECONDS"),
+        ("time to undo a change", "core.domain.changes:UNDO_LIFETIME_SECONDS"),
+        ("approvers who get a direct message", "core.chat.approval_notices:MAX_COPIES"),
+        ("first reminder of approvers (`[changes] remind_after`)",
+         "core.changes.approval:REMIND_AFTER"),
+    ],
+    "Tables (NocoDB)": [
+        ("filters in one query", "core.tools.nocodb.filters:MAX_FILTERS"),
+        ("rows that Ponte reads to group, export or filter by itself",
+         "core.tools.nocodb.read:MAX_ROWS_READ"),
+        ("characters of rows in one result for the model",
+         "core.tools.nocodb.read:MAX_ROWS_CHARACTERS"),
+        ("characters of a cell for the model", "core.tools.nocodb.fieldtypes:MAX_CELL_CHARACTERS"),
+        ("tables named in the prompt", "core.tools.nocodb.schema:MAX_OUTLINED_TABLES"),
+        ("age of the remembered tables and fields",
+         "core.tools.nocodb.schema:DESCRIPTION_SECONDS"),
+        ("requests at once", "core.tools.nocodb.api:MAX_PARALLEL_NOCODB_CALLS"),
+        ("rows in one write request", "core.tools.nocodb.api:MAX_ROWS_PER_WRITE"),
+    ],
+    "Python on your machine": [
+        ("time for one run", "core.tools.code.session:RUN_SECONDS"),
+        ("a kernel ends when it is idle for", "core.tools.code.local:KERNEL_IDLE_SECONDS"),
+        ("kernels at once", "core.tools.code.local:MAX_KERNELS"),
+        ("output before the run is ended", "core.tools.code.session:MAX_PRINTED_BYTES"),
+    ],
+    "Quick commands (StackSpot)": [
+        ("file used as the input", "core.commands.quick_commands:MAX_INPUT_FILE_BYTES"),
+        ("characters of a result before it becomes a file",
+         "core.commands.quick_commands:MAX_RESULT_CHARACTERS"),
+        ("wait for one run (`STACKSPOT_DEADLINE`)",
+         "core.tools.stackspot.client:RUN_DEADLINE_SECONDS"),
+    ],
+    "Slack": [
+        ("text in one post", "adapters.slack.render:ANSWER_PART_BYTES"),
+        ("one stream, before Ponte starts another message", "adapters.slack.posts:STREAM_SECONDS"),
+        ("answers to a slash command where Ponte is not a member",
+         "adapters.slack.interactions:RESPONSE_URL_SECONDS"),
+    ],
+    "Discord": [
+        ("characters in one message", "adapters.discord.render:LIMIT"),
+        ("messages of one answer", "adapters.discord.render:MAX_POSTS_OF_ANSWER"),
+        ("cards under one message", "adapters.discord.render:MAX_CARDS"),
+        ("files in one message", "adapters.discord.files:MAX_FILES_IN_POST"),
+        ("age of missed messages that are still answered",
+         "adapters.discord.adapter:MAX_ANSWER_AGE_SECONDS"),
+    ],
+    "The page and the HTTP API": [
+        ("text of one message", "adapters.web.http_io:MAX_TEXT_BYTES"),
+        ("one file", "adapters.web.http_io:MAX_FILE_BYTES"),
+        ("files in one message", "adapters.web.http_io:MAX_FILES"),
+        ("one form with files", "adapters.web.http_io:MAX_FORM_BODY_BYTES"),
+        ("a session on the page", "adapters.web.authentication:SESSION_SECONDS"),
+        ("open event streams", "adapters.web.adapter:MAX_OPEN_STREAMS"),
+        ("connections without a token", "adapters.web.server:MAX_UNAUTHENTICATED_CONNECTIONS"),
+        ("time to send the head of a request", "adapters.web.server:HEAD_TIMEOUT_SECONDS"),
+    ],
+    "Several processes (Postgres)": [
+        ("heartbeat of a process", "core.store.processes:BEAT_SECONDS"),
+        ("another process takes its turns after", "core.store.processes:LEASE_SECONDS"),
+    ],
+    "Records": [
+        ("snapshots before a migration", "core.store.snapshot:MAX_SNAPSHOTS"),
+        ("age of a snapshot", "core.store.snapshot:SNAPSHOT_LIFETIME_SECONDS"),
+        ("one file of the audit log", "core.store.audit:MAX_AUDIT_FILE_BYTES"),
+        ("age of remembered guests, groups and roles for chat and reads",
+         "core.rights.policy:MAX_STALE_SECONDS"),
+    ],
+}  # fmt: skip
+
+
+def limits() -> Iterator[str]:
+    """Yield the lines of the page after its title."""
+    yield "Limits that a setting changes have its name in brackets. Each value comes from the code."
+    for title, rows in LIMITS.items():
+        yield from ("", f"## {title}", "", "| what | limit |", "| --- | --- |")
+        for what, place in rows:
+            yield f"| {what} | {value(place)} |"
+
+
+def value(place: str) -> str:
+    """Return the value at `module:CONSTANT` in words; any other text as it is."""
+    module, colon, name = place.partition(":")
+    if not colon:
+        return place
+    number = getattr(importlib.import_module(module), name)
+    if name.endswith("SECONDS") or name == "REMIND_AFTER":
+        return duration(number)
+    if name.endswith("BYTES"):
+        return f"{number / 2**20:g} MiB" if number % 2**20 == 0 else f"{number:,} bytes"
+    return f"{number:,}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in its largest round unit."""
+    step = 3600 if seconds > 43_200 else 60 if seconds > 600 else 1
+    rounded = round(seconds / step) * step
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if rounded >= 2 * size and rounded % size == 0:
+            return f"{rounded // size:g} {unit}"
+    return f"{rounded:g} s" if rounded < 3600 else f"{rounded / 3600:g} hours"
