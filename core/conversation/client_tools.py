@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
-from core.domain.errors import ToolError
 from core.domain.messages import ClientCall, ClientOptions, ClientResult, ClientTool, Item
 from core.domain.records import Action, Effect, Outcome, ToolContext, ToolSpec
 from core.ports.tools import Tool
@@ -47,7 +46,7 @@ class ProgramTool:
         return self
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
-        raise ToolError("this tool runs in the asker's program")
+        raise NotImplementedError
 
 
 def program_tools(options: ClientOptions | None, own: Sequence[Tool]) -> Sequence[Tool]:
