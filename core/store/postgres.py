@@ -111,6 +111,8 @@ class PostgresStatements:
     It translates placeholders and makes every value storable before the statement runs.
     """
 
+    is_shared = True
+
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.raw = connection
 
