@@ -59,7 +59,8 @@ class Traces:
             )
         except ModuleNotFoundError as missing:
             raise SettingsError(
-                "OTEL_EXPORTER_OTLP_ENDPOINT needs the package {name}: install ponte-bot[otel].",
+                "OTEL_EXPORTER_OTLP_ENDPOINT needs the package {name}. Install "
+                "requirements-otel.txt (docs/guides/watching.md).",
                 name=missing.name or "opentelemetry",
             ) from None
 

@@ -32,7 +32,7 @@ from core.domain.messages import (
     ReplyTo,
     Usage,
 )
-from core.domain.records import Action, ConversationSummary, Health, HistoryEntry
+from core.domain.records import Action, ConversationSummary, Health, HistoryEntry, SearchHit
 from core.integrations.integration import Alone, HttpHandler, Operator, Peers, UsageReport
 from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
 from core.ports.rights import OwnerNames, PageAccounts, Policy
@@ -621,8 +621,9 @@ class Transcripts(Protocol):
     ) -> Sequence[ConversationSummary]:
         """Return the conversations of a platform: pinned ones first, then the last used ones."""
 
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
-        """Return, by conversation, its newest turn that contains these words, ignoring case."""
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
+        """Return, by conversation, its newest turn that contains all these words, ignoring
+        case."""
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
         """Set the title of a conversation, and pin or unpin it. None keeps a value. Raises

@@ -167,6 +167,14 @@ class QuickCommandList(ResponseBody):
     commands: list[QuickCommandEntry]
 
 
+class SearchExcerpt(ResponseBody):
+    """A place that a search found, on one line."""
+
+    before: str
+    match: str
+    after: str
+
+
 class ListedConversation(ResponseBody):
     """A conversation. `at` is its last use in seconds since the epoch, `turn` the newest hit of a
     search."""
@@ -176,6 +184,7 @@ class ListedConversation(ResponseBody):
     pinned: bool
     at: float
     turn: str = ""
+    excerpt: SearchExcerpt | None = None
 
 
 class ConversationList(ResponseBody):

@@ -46,7 +46,7 @@ from core.commands.grammar import TRANSLATED
 from core.domain.changes import PendingRequest
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Answer, File, Message, Person
-from core.domain.records import ConversationSummary, HistoryEntry
+from core.domain.records import ConversationSummary, HistoryEntry, SearchHit
 from core.integrations.integration import Operator
 from core.rights.policy import OWNER_ID
 from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
@@ -140,7 +140,8 @@ class ConversationRoutes:
 
     async def list_all(self, request: Request) -> Response:
         """Conversations that have a message, the pinned ones and then the last used first.
-        `?search=` returns those with these words, each with the newest `turn` that has them."""
+        `?search=` returns those with all these words, each with the newest `turn` that has them and
+        an excerpt of it."""
         platform, journal = self._site.auth.platform, self._site.journal
         own = self._site.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
@@ -149,7 +150,7 @@ class ConversationRoutes:
         return JSONResponse(
             {
                 "conversations": [
-                    _conversation_json(one, hits.get(one.conversation, ""))
+                    _conversation_json(one, hits.get(one.conversation))
                     for one in all
                     if not words or one.conversation in hits
                 ]
@@ -473,14 +474,17 @@ def conversation_title(first: Message) -> str:
     return f"{kept}…" if space else truncate(plain, MAX_TITLE_CHARS)
 
 
-def _conversation_json(one: ConversationSummary, hit: str) -> Json:
+def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> Json:
     body: Json = {
         "id": one.first.address.channel,
         "title": one.title or conversation_title(one.first),
         "pinned": one.pinned,
         "at": one.used_at,
     }
-    return body | {"turn": hit} if hit else body
+    if hit is None:
+        return body
+    excerpt = {"before": hit.before, "match": hit.match, "after": hit.after}
+    return body | {"turn": hit.turn, "excerpt": excerpt}
 
 
 def _export_entry(one: HistoryEntry) -> str:

@@ -229,6 +229,17 @@ class ConversationSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A turn that contains the words of a search, with an excerpt on one line: the first word that
+    was found (`match`), and the text before and after it."""
+
+    turn: str
+    before: str
+    match: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetResult:
     """The result of forgetting a conversation. The turns in `running` must be cancelled now."""
 

@@ -47,6 +47,7 @@ from core.domain.records import (
     RecordedMessage,
     Remote,
     RoundOutput,
+    SearchHit,
     Thread,
     ToolCall,
     TranscriptEntry,
@@ -265,7 +266,7 @@ class Journal(Protocol):
         (`Address.person`) and those that belong to no single person.
         """
 
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
         """Return, by conversation, its newest turn that contains these words, ignoring case."""
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:

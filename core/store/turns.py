@@ -27,6 +27,7 @@ from core.domain.records import (
     Remote,
     Round,
     RoundOutput,
+    SearchHit,
     Thread,
     ToolCall,
     TranscriptEntry,
@@ -348,7 +349,7 @@ class SqlJournal:
         """Return a platform's conversations: those of `person`, or those of no single person."""
         return await self._database.read(lambda c: threads.list_conversations(c, platform, person))
 
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
         """Return conversations that contain `words`, each with its newest matching turn's id."""
         return await self._database.read(lambda c: threads.search(c, platform, words, person))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import builtins
 import os
 import shutil
 from collections.abc import AsyncIterator
@@ -88,7 +89,12 @@ async def one_of(kind: str) -> AsyncIterator[Sandbox]:
 
 async def _prove_once(sandbox: Sandbox) -> str:
     if sandbox.name not in _REASONS:
-        _REASONS[sandbox.name] = (await prove_sandbox(sandbox, await python())).reason
+        reason = (await prove_sandbox(sandbox, await python())).reason
+        # A machine refuses with an OSError or in bubblewrap's words. All else is a fault of ours,
+        # for which no test may skip.
+        error = getattr(builtins, reason.partition(":")[0], OSError)
+        assert issubclass(error, OSError), reason
+        _REASONS[sandbox.name] = reason
     return _REASONS[sandbox.name]
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 from core.changes.apply import ChangeRunner
 from core.changes.ports import Ledger
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowCheck, RowWrite
+from core.domain.errors import WriteUnsure
 from core.domain.messages import Address, Person
 from tests.fakes.null_ledger import NullLedger
 
@@ -25,11 +26,14 @@ class OneRow:
 
     def __init__(self) -> None:
         self.value = "old"
+        self.opened = 0
+        self.is_answer_lost = False
 
     def batch(self, draft: Draft) -> int:
         return 10
 
     def open(self, draft: Draft) -> OneRow:
+        self.opened += 1
         return self
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
@@ -43,6 +47,8 @@ class OneRow:
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         await asyncio.sleep(0)
         self.value = (rows[0].after or {})["Name"]
+        if self.is_answer_lost:
+            raise WriteUnsure("The connection broke.")
         return rows
 
     def revert(self, change: Change) -> Draft:
@@ -65,3 +71,12 @@ async def test_a_row_that_two_changes_want_is_one_ones() -> None:
     first, second = await asyncio.gather(*(applying.run(each) for each in changes))
     assert (first.steps[0].state, second.steps[0].state) == ("done", "changed")
     assert table.value == "A"
+
+
+async def test_a_write_without_an_answer_is_read_back_by_its_own_batch() -> None:
+    """Each batch costs a description of the table."""
+    table = OneRow()
+    table.is_answer_lost = True
+    wanted = change("A", ["Name"])
+    done = await ChangeRunner(cast(Ledger, NullLedger(wanted)), {"one": table}).run(wanted)
+    assert (done.steps[0].state, table.value, table.opened) == ("done", "A", 1)

@@ -149,6 +149,11 @@ async def test_where_the_bot_is_no_member_the_shortcut_brings_the_text_and_says_
         (answer,) = w.slack.workspace.by_bot(elsewhere.id)
         assert "'Bob': What do you make of this?" in input_text(model.asks[0])
         assert "only the text of that message" in answer.visible_text
+        of_an_app = alert(w, elsewhere)
+        await w.slack.shortcut(w.alice, of_an_app, "ponte_ask").acked.wait()
+        w.slack.submit(w.alice, w.slack.workspace.views[-1], {"question": "And this?"})
+        await w.slack.wait_until(lambda: len(model.asks) == 2)
+        assert "'Alerts': Disk is full" in input_text(model.asks[1])
 
 
 async def test_what_the_person_has_open_is_told_as_data(tmp_path: Path) -> None:

@@ -111,6 +111,21 @@ async def test_who_was_listed_is_not_asked_for(town: DirectorySetup) -> None:
     assert town.directory.is_complete
 
 
+async def test_a_row_that_did_not_change_is_written_again_after_a_minute(
+    town: DirectorySetup,
+) -> None:
+    await town.list()
+    first = await town.row(town.alice)
+    town.now += members.WRITE_AGAIN_SECONDS
+    await town.list()
+    assert await town.row(town.alice) == first
+    town.now += 1
+    await town.list()
+    again = await town.row(town.alice)
+    assert again is not None
+    assert again.confirmed_at == town.now
+
+
 async def test_many_who_ask_at_once_are_one_question(town: DirectorySetup) -> None:
     told = await asyncio.gather(*(town.guest(town.alice) for _ in range(20)))
     assert set(told) == {False}

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.slack.render import LinkRules, escape_text, markdown, plain, readable, settled_length
+from adapters.slack.render import (
+    ANSWER_PART_BYTES,
+    LinkRules,
+    escape_text,
+    markdown,
+    parts,
+    plain,
+    readable,
+    settled_length,
+)
 
 ANY, OURS = LinkRules(), LinkRules(frozenset({"ponte.example"}))
 PIECES = st.lists(
@@ -99,6 +108,11 @@ def test_plain_text_has_no_marks_and_fits() -> None:
     assert plain(text) == "Title\n\nbold and it code snake_case docs\n\nx = 1"
     assert len(plain("word " * 5000)) <= 3000
     assert plain("") == "…"
+
+
+def test_a_part_that_grows_a_little_when_it_is_rendered_becomes_two() -> None:
+    text = "@here " * (ANSWER_PART_BYTES // 6)
+    assert len(parts(text, LinkRules())) == 2
 
 
 def test_a_number_of_thousands_of_digits_is_no_entity() -> None:

@@ -155,4 +155,4 @@ def test_without_the_packages_the_setting_says_what_is_missing() -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("SettingsError OTEL_EXPORTER_OTLP_ENDPOINT needs the package")
-    assert "ponte-bot[otel]" in done.stdout
+    assert "requirements-otel.txt" in done.stdout
