@@ -279,6 +279,12 @@ class NotLastResponse(BadRequest):
     sentence = "You can only continue from the last answer of a conversation."
 
 
+class WrongResults(BadRequest):
+    """The results of a request are not one for each call of the turn that waits for them."""
+
+    sentence = "Each of these tool calls needs exactly one result: {ids}."
+
+
 class ConflictingConversations(BadRequest):
     """A request names two conversations."""
 

@@ -132,9 +132,9 @@ class Database(Protocol):
         rejects the values, and whatever `work` raises.
         """
 
-    async def read(self, work: Callable[[SqlConnection], T]) -> T:
+    async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
         """Run `work` and return its result. It sees every write that was awaited before, and one
-        consistent state of all tables.
+        consistent state of all tables. `single`: `work` runs one statement.
 
         Raise NotStored if the database cannot be read, and whatever `work` raises.
         """
@@ -274,7 +274,7 @@ class SqliteDatabase:
         """Run `work` on the writer thread. The `then` functions run in the order of the commits."""
         return await self._enqueue(_Write(work, self._loop.create_future(), then))
 
-    async def read(self, work: Callable[[SqlConnection], T]) -> T:
+    async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
         """Run `work` on the reader thread."""
         if self._closed:
             raise NotStored

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import procrastinate
     from procrastinate import JobContext
     from procrastinate.jobs import Job, Status
+    from psycopg import AsyncConnection
+    from psycopg_pool import AsyncConnectionPool
 
 log = structlog.get_logger("jobs")
 QUEUE_POLL_SECONDS = 0.2
@@ -132,6 +134,21 @@ class QueueWorkers:
         return set(idle)
 
 
+def _create_pool(**options: Any) -> AsyncConnectionPool[Any]:
+    """Return a pool that does not check a connection before each use. `fetch_job` checks them after
+    an error."""
+    from psycopg_pool import AsyncConnectionPool
+
+    del options["check"]
+    return AsyncConnectionPool(**options)
+
+
+async def _end_each_statement(connection: AsyncConnection[Any]) -> None:
+    """Make each statement a transaction of its own. Procrastinate's transactions have only one, so
+    this saves the BEGIN and the COMMIT."""
+    await connection.set_autocommit(True)
+
+
 def _create_app(
     url: str, run_job: RunJob, until_room: WaitForRoom, ids: list[int]
 ) -> procrastinate.App:
@@ -182,6 +199,7 @@ def _create_app(
                 )
             except ConnectorException as error:
                 log.warning("no job fetched", why=repr(error.__cause__))
+                await connector.pool.check()
                 return None
             return None if row["id"] is None else Job.from_row(row)
 
@@ -218,8 +236,9 @@ def _create_app(
     # Procrastinate logs each job twice, with its arguments, and errors that Ponte logs itself.
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
     connector = procrastinate.PsycopgConnector(
-        conninfo=url, min_size=1, max_size=WORKER_POOL_CONNECTIONS, kwargs=CONNECTION_OPTIONS
-    )
+        conninfo=url, min_size=1, max_size=WORKER_POOL_CONNECTIONS, kwargs=CONNECTION_OPTIONS,
+        pool_factory=_create_pool, configure=_end_each_statement,
+    )  # fmt: skip
     app = procrastinate.App(connector=connector)
     app.job_manager = Manager(connector)
     app.task(name="turn", retry=True, pass_context=True)(run)

@@ -51,7 +51,7 @@ class SqlThreadMap:
             ).fetchone()
             return decode_json(Thread, row["record"]) if row else None
 
-        return await self._database.read(read)
+        return await self._database.read(read, single=True)
 
     async def put(self, thread: Thread) -> None:
         """Store the thread of its conversation. Raises NotStored."""

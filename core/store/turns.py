@@ -45,6 +45,10 @@ LOST_CALL_TEXT = "error: interrupted, result unknown"
 """The output that the model reads for a tool call without a result when its turn was answered."""
 
 
+NOT_RETURNED_TEXT = "error: the asker's program returned no result for this call"
+"""The output that the model reads for a call that the asker's program did not run."""
+
+
 class SqlJournal:
     """The `Journal` port over a database (`core/ports/conversations.py`)."""
 
@@ -82,21 +86,27 @@ class SqlJournal:
         """
         message = turn.message
         quoted = any(not quote.ours for quote in message.context)
-        quoted = quoted or any(one.name == "assistant" for one in message.brought)
-        is_outside = bool(message.attachments or quoted)
+        quoted = quoted or any(one.name in ("assistant", "tool") for one in message.brought)
+        is_outside = bool(message.attachments or quoted or message.results)
 
         def write(connection: SqlConnection) -> RecordedMessage:
             stored = _read_items(connection, turn.seq)
             if not stored:
+                person = message.author.key
+                # Outputs come first, because servers want each right after its call.
+                outputs, rest = _pair_outputs(connection, turn, items)
+                stored = _add_items(connection, turn, outputs, person)
+                if message.results and not (outputs or rest):
+                    return RecordedMessage((), Provenance(True))
                 notes = changes.take_notes(connection, turn.thread)
-                stored = _add_items(connection, turn, notes, "")
-                stored += _add_items(connection, turn, items, message.author.key)
+                stored += _add_items(connection, turn, notes, "")
+                stored += _add_items(connection, turn, rest, person)
                 if is_outside:
                     threads.mark_outside_text(connection, turn.thread)
             if reserve is not None:
                 reserve(connection)
-            if turn.is_thread_new:  # nothing else is in it
-                return RecordedMessage(stored, Provenance(is_outside))
+            if turn.is_thread_new and not (is_outside or message.brought):
+                return RecordedMessage(stored, Provenance(False))  # the message is all of it
             return RecordedMessage(
                 stored,
                 threads.read_provenance(connection, turn.thread, message.author.key, turn.seq),
@@ -221,9 +231,7 @@ class SqlJournal:
             items = (
                 _read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
             )
-            open_calls = {i.call_id for i in items if i.kind == "call"} - {
-                i.call_id for i in items if i.kind == "output"
-            }
+            open_calls = _open_calls(items) - {call.call_id for call in answer.calls}
             said = [
                 Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
             ]
@@ -586,6 +594,41 @@ def _add_items(
             [(turn.seq, turn.thread, person, item, now) for item in texts],
         )
     return tuple(decode_json(Item, item) for item in texts)
+
+
+def _pair_outputs(
+    connection: SqlConnection, turn: Turn, items: Sequence[Item]
+) -> tuple[Sequence[Item], Sequence[Item]]:
+    """Return the outputs among the items of a new message, and the other items.
+
+    Only outputs for calls that the thread's last turn left to the asker's program are returned,
+    each once. Those of its calls that got none are answered as not run, so that the model's server
+    accepts the transcript.
+    """
+    rest = [item for item in items if item.kind != "output"]
+    if turn.is_thread_new:
+        return (), rest
+    last = connection.execute(
+        "SELECT seq, item FROM items WHERE thread = ? AND seq < ? AND replaced = 0"
+        " ORDER BY id DESC LIMIT 1",
+        (turn.thread, turn.seq),
+    ).fetchone()
+    if last is None or decode_json(Item, last["item"]).kind == "message":
+        return (), rest
+    open_calls = _open_calls(_read_items(connection, last["seq"]))
+    given = {item.call_id: item for item in reversed(items) if item.kind == "output"}
+    if items and not rest and not open_calls & given.keys():
+        return (), ()
+    return [
+        given.get(id) or Item(kind="output", call_id=id, text=NOT_RETURNED_TEXT)
+        for id in sorted(open_calls)
+    ], rest
+
+
+def _open_calls(items: Sequence[Item]) -> set[str]:
+    """Return the ids of the calls that have no output."""
+    ended = {item.call_id for item in items if item.kind == "output"}
+    return {item.call_id for item in items if item.kind == "call"} - ended
 
 
 def _add_round(connection: SqlConnection, turn: Turn, said: RoundOutput) -> Sequence[SqlRow] | None:
