@@ -21,7 +21,6 @@ REJECTED = (
 NOT_YET = {
     "CHANGELOG.md",
     "README.md",
-    "docs/dev/decisions.md",
     "docs/explanation/privacy.md",
     "docs/explanation/security.md",
     "docs/guides/nocodb.md",
