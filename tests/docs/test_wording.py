@@ -28,7 +28,6 @@ NOT_YET = {
     "docs/guides/install.md",
     "docs/guides/money.md",
     "docs/guides/nocodb.md",
-    "docs/guides/operations.md",
     "docs/guides/page.md",
     "docs/guides/python.md",
     "docs/guides/rules.md",
