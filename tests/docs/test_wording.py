@@ -26,7 +26,6 @@ NOT_YET = {
     "docs/guides/nocodb.md",
     "docs/guides/python.md",
     "docs/guides/rules.md",
-    "docs/guides/scaling.md",
     "docs/guides/stackspot.md",
     "docs/guides/troubleshooting.md",
     "docs/guides/watching.md",
