@@ -98,6 +98,7 @@ PAGE_SENTENCES = {
     "table": "Table",
     "row": "Row",
     "code": "Code",
+    "formula": "Formula",
     "ran": "Code that ran",
     "link": "Link to this message",
     "approve": "Approve",

@@ -417,7 +417,7 @@ class PageRoutes:
 
     @cached_property
     def _files(self) -> dict[str, tuple[bytes, str]]:
-        """Read the page's files once. Return name → (bytes, ETag); about 50 kB in all."""
+        """Read the page's files once. Return name → (bytes, ETag); about 250 kB in all."""
         files = {}
         for path in sorted(PAGE_FOLDER.iterdir()):
             if path.suffix in PAGE_MEDIA_TYPES:

@@ -221,4 +221,5 @@ function decorate(body) {
     colour(code);
     label(code.parentElement, code);
   }
+  if (body.querySelector(".math")) import("./math.js").then(({ typeset }) => typeset(body));
 }
