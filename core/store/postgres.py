@@ -30,7 +30,7 @@ from core.text.text import in_whole_characters
 
 if TYPE_CHECKING:
     import psycopg
-    from psycopg_pool import ConnectionPool
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
@@ -397,6 +397,21 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
             return told, row["version"] if row else 0, look(PostgresStatements(connection))
     except psycopg.Error as error:
         raise _unusable_error(error) from None
+
+
+def create_statement_pool(**options: Any) -> AsyncConnectionPool[Any]:
+    """Return a pool for the job queue that does not check a connection before each use. The caller
+    checks all of them after an error."""
+    from psycopg_pool import AsyncConnectionPool
+
+    del options["check"]
+    return AsyncConnectionPool(**options)
+
+
+async def end_each_statement(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Make each statement a transaction of its own. The job queue's transactions have only one, so
+    this saves the BEGIN and the COMMIT."""
+    await connection.set_autocommit(True)
 
 
 def _queue_schema() -> Any:

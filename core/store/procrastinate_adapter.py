@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from core.store.database import SqlConnection
-from core.store.postgres import CONNECTION_OPTIONS
+from core.store.postgres import CONNECTION_OPTIONS, create_statement_pool, end_each_statement
 
 if TYPE_CHECKING:
     import procrastinate
     from procrastinate import JobContext
     from procrastinate.jobs import Job, Status
-    from psycopg import AsyncConnection
-    from psycopg_pool import AsyncConnectionPool
 
 log = structlog.get_logger("jobs")
 QUEUE_POLL_SECONDS = 0.2
@@ -134,21 +132,6 @@ class QueueWorkers:
         return set(idle)
 
 
-def _create_pool(**options: Any) -> AsyncConnectionPool[Any]:
-    """Return a pool that does not check a connection before each use. `fetch_job` checks them after
-    an error."""
-    from psycopg_pool import AsyncConnectionPool
-
-    del options["check"]
-    return AsyncConnectionPool(**options)
-
-
-async def _end_each_statement(connection: AsyncConnection[Any]) -> None:
-    """Make each statement a transaction of its own. Procrastinate's transactions have only one, so
-    this saves the BEGIN and the COMMIT."""
-    await connection.set_autocommit(True)
-
-
 def _create_app(
     url: str, run_job: RunJob, until_room: WaitForRoom, ids: list[int]
 ) -> procrastinate.App:
@@ -237,7 +220,7 @@ def _create_app(
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
     connector = procrastinate.PsycopgConnector(
         conninfo=url, min_size=1, max_size=WORKER_POOL_CONNECTIONS, kwargs=CONNECTION_OPTIONS,
-        pool_factory=_create_pool, configure=_end_each_statement,
+        pool_factory=create_statement_pool, configure=end_each_statement,
     )  # fmt: skip
     app = procrastinate.App(connector=connector)
     app.job_manager = Manager(connector)

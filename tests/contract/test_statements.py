@@ -24,9 +24,9 @@ from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.openai import FakeOpenAI
 from tests.real.postgres import Postgres
 
-MAX_FIRST_TURN = (67, 11)
+MAX_FIRST_TURN = (56, 11)
 """Statements and transactions of the first turn of a conversation."""
-MAX_LATER_TURN = (67, 11)
+MAX_LATER_TURN = (55, 11)
 LONG_SECONDS = 3600.0
 LINE = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]+): ?(.*)")
 Transaction = list[str]
