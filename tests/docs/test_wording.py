@@ -21,13 +21,11 @@ REJECTED = (
 NOT_YET = {
     "CHANGELOG.md",
     "README.md",
-    "docs/dev/decisions.md",
     "docs/explanation/privacy.md",
     "docs/explanation/security.md",
     "docs/guides/nocodb.md",
     "docs/guides/python.md",
     "docs/guides/rules.md",
-    "docs/guides/scaling.md",
     "docs/guides/stackspot.md",
     "docs/guides/troubleshooting.md",
     "docs/guides/watching.md",
