@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
+import runpy
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -239,14 +238,16 @@ async def test_python_on_a_file_that_was_attached() -> None:
     assert "Next, try: `Run a quick command`" in await chat.says("draw something")
 
 
-def test_the_program_for_a_file_runs(tmp_path: Path) -> None:
+def test_the_program_for_a_file_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "sales.csv").write_text("name;value\nAna;2.5\nBia;4\n;\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
     for name in ("sales.csv", "", "../etc/passwd\n'"):
-        ran = subprocess.run(
-            [sys.executable, "-c", make_file_code(name)],
-            cwd=tmp_path, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert ran.stdout == (
+        program = tmp_path / ".program"
+        program.write_text(make_file_code(name), encoding="utf-8")
+        runpy.run_path(str(program))
+        assert capsys.readouterr().out == (
             "sales.csv: 4 lines\n3 rows\n- name: 2 filled\n- value: 2 filled, sum 6.50\n"
         )
 
