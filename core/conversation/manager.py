@@ -17,6 +17,7 @@ import structlog
 from core.chat.files import describe_unread
 from core.chat.turn_posts import TurnPosts
 from core.conversation import prompt
+from core.conversation.client_tools import program_tools
 from core.conversation.commands import CommandService
 from core.conversation.context import ToolContexts
 from core.conversation.paying import TurnPayment, count_briefing_tokens, find_nearly_used
@@ -26,6 +27,7 @@ from core.conversation.services import TurnServices
 from core.conversation.storing import until_stored
 from core.domain.errors import (
     RESTORED_REASON,
+    BadInput,
     Draining,
     Empty,
     Interrupted,
@@ -85,6 +87,13 @@ class TooFast(OverBudget):
         "You can send {limit} messages a minute, so I didn't process this one. Send it again "
         "in a minute. The limit is set in ponte.toml (limits)."
     )
+
+
+class AlreadyAnswered(BadInput):
+    """A program sent results of calls that have results already, or that do not exist."""
+
+    code = "bad_request"
+    sentence = "These tool calls have results already, or the conversation went on without them."
 
 
 class TooManyWaiting(OverBudget):
@@ -417,7 +426,7 @@ class ConversationManager:
         """Return the answer of a command or of the model. Raise Empty for a message without
         content."""
         message = run.message
-        if not (message.text.strip() or message.attachments or message.context):
+        if not (message.text.strip() or message.attachments or message.context or message.results):
             raise Empty
         if run.command_error:
             raise run.command_error
@@ -428,7 +437,9 @@ class ConversationManager:
     async def _answer_with_model(self, run: TurnRun) -> Answer:
         """Record the message and its files, reserve the cost of the answer, and ask the model."""
         services, message, settings = self._services, run.message, run.settings
-        tools = await services.toolbox.tools(run.rights) if run.rights else ()
+        own_tools = await services.toolbox.tools(run.rights) if run.rights else ()
+        programs = program_tools(message.client, own_tools)
+        tools = [*own_tools, *programs]
         chosen = message.model or settings.model
         model = chosen or services.model.name
         if run.rights and model:
@@ -459,6 +470,8 @@ class ConversationManager:
             said = prompt.build_items(heard, files, missing)
             items = await self._journal.record_user_message(run.turn, said, reserve)
             run.turn = replace(run.turn, items=tuple(items))
+            if not items:  # only results of calls that have results already
+                raise AlreadyAnswered
             first, counts = reserve.grant, reserve.counts
         outside, trust, since = await self._trust(run.turn)
         # For a message that is asked again, a new thread record makes the model's server start
@@ -471,12 +484,16 @@ class ConversationManager:
         briefing = ModelBriefing(
             thread, instructions, preface, tools, chosen, settings.effort, since, trust, outside,
             self._profile.limits(), paying, counts,
+            frozenset(tool.spec.name for tool in programs),
         )  # fmt: skip
         run.rounds = rounds = Rounds(run, briefing, services, self._tool_contexts)
         answer = await rounds.answer()
-        if not (answer.text or answer.cards or answer.files):
+        if not (answer.text or answer.cards or answer.files or answer.calls):
             return Answer(say("The model returned an empty answer. Ask again."))
-        return _with_notes(answer, [*unread_notes, *await self._claim_notices(run, briefing)])
+        notes = [*unread_notes, *await self._claim_notices(run, briefing)]
+        # JSON for a program, and calls that it runs, have no place for sentences.
+        is_for_program = answer.calls or (message.client and message.client.format)
+        return answer if is_for_program else _with_notes(answer, notes)
 
     async def _claim_notices(self, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:
         """Return sentences about allowances that are nearly used up, each of them only once. The

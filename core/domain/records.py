@@ -219,6 +219,17 @@ class ConversationSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A turn that contains the words of a search, with an excerpt on one line: the first word that
+    was found (`match`), and the text before and after it."""
+
+    turn: str
+    before: str
+    match: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetResult:
     """The result of forgetting a conversation. The turns in `running` must be cancelled now."""
 
@@ -283,6 +294,11 @@ class RoundRequest:
     model: str = ""
     effort: str = ""
     payment: RequestPayment | None = None
+    tool_choice: str = ""
+    """"required" or the name of a tool that must be called; "" lets the model decide."""
+    parallel_calls: bool = True
+    format: Mapping[str, Any] | None = None
+    """The format of the answer as in `text.format` of the Responses API; None for text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from core.domain.errors import UnsupportedFormat
 from core.domain.messages import CONTEXT_NAME, NOTE_NAME, Item
 from core.domain.records import (
     INTERRUPTED_TEXT,
@@ -718,7 +719,10 @@ class DemoModel:
     level = "demo"
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Yield the answer, or the calls of this round."""
+        """Yield the answer, or the calls of this round. Raise UnsupportedFormat if an answer in
+        JSON is asked for."""
+        if ask.format:
+            raise UnsupportedFormat
         items = [*await ask.history(), *ask.input]
         *earlier, now = split_exchanges(items) or [DemoExchange("", "")]
         notes = [item.text for item in items if item.name == NOTE_NAME]

@@ -46,6 +46,7 @@ from core.domain.records import (
     Receipt,
     Remote,
     RoundOutput,
+    SearchHit,
     Thread,
     ToolCall,
     TranscriptEntry,
@@ -256,7 +257,7 @@ class Journal(Protocol):
         (`Address.person`) and those that belong to no single person.
         """
 
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
         """Return, by conversation, its newest turn that contains these words, ignoring case."""
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:

@@ -268,6 +268,33 @@ class CountingBudget:
 
         return await self._database.read(read)
 
+    async def list_counters(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
+        """Return all counters of the current periods that an allowance of ponte.toml has, after
+        those that apply to the person at that address."""
+        first, day = await self.list_counts(person, address), self._today()
+        shown, rules = {count.scope.key for count in first}, self.allowances()
+
+        def read(connection: SqlConnection) -> list[AllowanceCount]:
+            found = []
+            for row in connection.execute(
+                "SELECT scope, period, turns, tokens, money, told FROM counters"
+                " WHERE period IN (?, ?) ORDER BY scope",
+                (day, day[:7]),
+            ).fetchall():
+                rule, _, counted = str(row["scope"]).partition(":")
+                for allowance in rules:
+                    person = counted if allowance.of == "each person" else ""
+                    place = "" if person else counted
+                    scope = Scope(row["scope"], allowance, person, place)
+                    if allowance.key != rule or scope.key in shown:
+                        continue
+                    if scope.period_of(day) == row["period"]:
+                        found.append(_count_of(scope, row["period"], row))
+                        break
+            return found
+
+        return [*first, *await self._database.read(read)]
+
     async def report(
         self, by: ReportRow, since: str = "", place: str = ""
     ) -> Sequence[Mapping[str, Any]]:

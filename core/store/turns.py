@@ -26,6 +26,7 @@ from core.domain.records import (
     Remote,
     Round,
     RoundOutput,
+    SearchHit,
     Thread,
     ToolCall,
     TranscriptEntry,
@@ -41,6 +42,10 @@ from core.store.turn_runner import get_locked_row
 T = TypeVar("T")
 LOST_CALL_TEXT = "error: interrupted, result unknown"
 """The output that the model reads for a tool call without a result when its turn was answered."""
+
+
+NOT_RETURNED_TEXT = "error: the asker's program returned no result for this call"
+"""The output that the model reads for a call that the asker's program did not run."""
 
 
 class SqlJournal:
@@ -80,13 +85,18 @@ class SqlJournal:
 
         def write(connection: SqlConnection) -> Sequence[Item]:
             if not _read_items(connection, turn.seq):
+                person, message = turn.message.author.key, turn.message
+                # Outputs come first, because servers want each right after its call.
+                outputs, rest = _pair_outputs(connection, turn, items)
+                _add_items(connection, turn, outputs, person)
+                if message.results and not (outputs or rest):
+                    return ()
                 notes = changes.take_notes(connection, turn.thread)
                 _add_items(connection, turn, notes, "")
-                _add_items(connection, turn, items, turn.message.author.key)
-                message = turn.message
+                _add_items(connection, turn, rest, person)
                 quoted = any(not quote.ours for quote in message.context)
-                quoted = quoted or any(one.name == "assistant" for one in message.brought)
-                if message.attachments or quoted:
+                quoted = quoted or any(one.name in ("assistant", "tool") for one in message.brought)
+                if message.attachments or quoted or message.results:
                     threads.mark_outside_text(connection, turn.thread)
             if reserve is not None:
                 reserve(connection)
@@ -196,9 +206,7 @@ class SqlJournal:
                 _add_round(connection, turn, last)
             budget.settle_holds(connection, turn.seq)
             items = _read_items(connection, turn.seq)
-            open_calls = {i.call_id for i in items if i.kind == "call"} - {
-                i.call_id for i in items if i.kind == "output"
-            }
+            open_calls = _open_calls(items) - {call.call_id for call in answer.calls}
             said = [
                 Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
             ]
@@ -316,7 +324,7 @@ class SqlJournal:
         """Return a platform's conversations: those of `person`, or those of no single person."""
         return await self._database.read(lambda c: threads.list_conversations(c, platform, person))
 
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
         """Return conversations that contain `words`, each with its newest matching turn's id."""
         return await self._database.read(lambda c: threads.search(c, platform, words, person))
 
@@ -535,6 +543,39 @@ def _add_items(connection: SqlConnection, turn: Turn, items: Sequence[Item], per
         "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
         [(turn.seq, turn.thread, person, encode_json(item), now) for item in items],
     )
+
+
+def _pair_outputs(
+    connection: SqlConnection, turn: Turn, items: Sequence[Item]
+) -> tuple[Sequence[Item], Sequence[Item]]:
+    """Return the outputs among the items of a new message, and the other items.
+
+    Only outputs for calls that the thread's last turn left to the asker's program are returned,
+    each once. Those of its calls that got none are answered as not run, so that the model's server
+    accepts the transcript.
+    """
+    rest = [item for item in items if item.kind != "output"]
+    last = connection.execute(
+        "SELECT seq, item FROM items WHERE thread = ? AND seq < ? AND replaced = 0"
+        " ORDER BY id DESC LIMIT 1",
+        (turn.thread, turn.seq),
+    ).fetchone()
+    if last is None or decode_json(Item, last["item"]).kind == "message":
+        return (), rest
+    open_calls = _open_calls(_read_items(connection, last["seq"]))
+    given = {item.call_id: item for item in reversed(items) if item.kind == "output"}
+    if items and not rest and not open_calls & given.keys():
+        return (), ()
+    return [
+        given.get(id) or Item(kind="output", call_id=id, text=NOT_RETURNED_TEXT)
+        for id in sorted(open_calls)
+    ], rest
+
+
+def _open_calls(items: Sequence[Item]) -> set[str]:
+    """Return the ids of the calls that have no output."""
+    ended = {item.call_id for item in items if item.kind == "output"}
+    return {item.call_id for item in items if item.kind == "call"} - ended
 
 
 def _add_round(connection: SqlConnection, turn: Turn, said: RoundOutput) -> None:

@@ -68,7 +68,17 @@ async def test_everything_can_be_reached_by_keyboard(ponte: WebPonte, page: Page
         reached.add(
             await page.evaluate("document.activeElement.id || document.activeElement.className")
         )
-    assert {"search", "forget", "new", "approve", "deny", "text", "attach", "send", "at"} <= reached
+    assert {
+        "search",
+        "options",
+        "new",
+        "approve",
+        "deny",
+        "text",
+        "attach",
+        "send",
+        "at",
+    } <= reached
 
 
 async def test_one_click_opens_it_and_the_token_stays_nowhere(ponte: WebPonte, tab: Page) -> None:
