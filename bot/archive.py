@@ -28,11 +28,13 @@ from core.text.i18n import say
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
 BACKUP_NAMES = re.compile(
-    r"ponte\.db|audit\.log(\.[0-9]{1,3})?|discord\.json|slack-people\.json|pseudonyms\.key"
-    r"|web-token|kernels/[0-9a-f]{32}|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
+    r"ponte\.db|sample\.db|audit\.log(\.[0-9]{1,3})?|discord\.json|slack-people\.json"
+    r"|pseudonyms\.key|web-token|kernels/[0-9a-f]{32}|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
 )
 """The names in a home that a backup contains."""
-EXCLUDED_NAMES = re.compile(r"ponte\.(lock|sock|db-(wal|shm))|threads\.db.*|(python|snapshots)/.*")
+EXCLUDED_NAMES = re.compile(
+    r"ponte\.(lock|sock|db-(wal|shm))|sample\.db-journal|threads\.db.*|(python|snapshots)/.*"
+)
 """The names in a home that a backup does not contain. Locks and sockets belong to the process, and
 the WAL is part of the copied database. The thread map is rebuilt from the journal: the model's
 servers have changed since, so an old map would be wrong. The sandbox's Python and the snapshots are

@@ -39,7 +39,7 @@ from bot.archive import extract_archive as unpacked
 from bot.engine import Stores
 from bot.home import ASIDE_PREFIX, Home, sync_folder
 from bot.integrations import FACES
-from core.domain.errors import BadInput, HomeTaken, PonteError
+from core.domain.errors import BadInput, HomeTaken, NotStored, PonteError
 from core.integrations.integration import ChatIntegration
 from core.integrations.settings import describe_read_error
 from core.rights.audit import OPERATOR
@@ -49,6 +49,7 @@ from core.store.restored import ClosedCounts, close_unfinished
 from core.store.schema import MIGRATIONS
 from core.store.schema_check import find_foreign_entry
 from core.text.i18n import format_size, plural, say
+from core.tools.sample import SAMPLE_FILE
 
 STANDARD_STREAM = "-"
 """The file name that means stdout or stdin."""
@@ -225,6 +226,9 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
         known = set(_list_file_ids(database)) if gone else set()
         if not gone or known.issuperset(gone) or tries == SNAPSHOT_ATTEMPTS:
             break
+    if (sample := home / SAMPLE_FILE).exists():
+        with suppress(NotStored):  # damaged sample tables must not prevent a backup
+            snapshot.copy_database(sample, staged / SAMPLE_FILE)
     try:
         _copy_small_files(home, staged)
     except OSError as error:

@@ -18,9 +18,9 @@ from typer.exceptions import TyperException
 
 from bot import __version__
 
-_TALK_COMMANDS = ("chat", "quick-command", "link", "changes", "threads", "usage")
+_TALK_COMMANDS = ("chat", "ask", "quick-command", "link", "changes", "threads", "usage")
 _SETUP_COMMANDS = (
-    "run", "doctor", "slack-manifest", "sandbox", "people", "policy", "version",
+    "run", "doctor", "slack-manifest", "sandbox", "sample", "people", "policy", "version",
 )  # fmt: skip
 _OPERATE_COMMANDS = (
     "status", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
@@ -56,19 +56,23 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 threads = typer.Typer(help="List, show and delete conversations.", no_args_is_help=True)
-changes = typer.Typer(help="List and undo changes to your data.", no_args_is_help=True)
+changes = typer.Typer(
+    help="List, approve, deny and undo changes to your data.", no_args_is_help=True
+)
 people = typer.Typer(
     help="Manage the people who can use the page besides its owner.", no_args_is_help=True
 )
 person = typer.Typer(
     help="List, export and delete the data about one person.", no_args_is_help=True
 )
+sample = typer.Typer(help="Restore the sample tables.", no_args_is_help=True)
 policy = typer.Typer(help="Show who can do what, and where.", no_args_is_help=True)
 cli.add_typer(threads, name="threads")
 cli.add_typer(changes, name="changes")
 cli.add_typer(people, name="people")
 cli.add_typer(person, name="person")
 cli.add_typer(policy, name="policy")
+cli.add_typer(sample, name="sample")
 
 PersonName = Annotated[
     str,
@@ -82,6 +86,7 @@ PersonKey = Annotated[
         metavar="KEY", help=("For example slack:T1/U1 or web:ana; `person list` shows the keys.")
     ),
 ]
+ChangeId = Annotated[str, typer.Argument(help="The change's ID (six characters).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -111,14 +116,41 @@ def run() -> int:
     return cli_commands.run()
 
 
+PromptWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[TEXT ...]", help="The prompt. Put -- before a prompt that starts with a dash."
+    ),
+]
+PromptFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--file", help="Attach this file. Can be repeated."),
+]
+
+
 @cli.command()
-def chat() -> int:
-    """Chat in this terminal (type exit or press Ctrl-D to quit) or through a pipe. Exit code 1
-    if a message fails.
+def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
+    """Chat in this terminal (type exit or press Ctrl-D to quit) or through a pipe, one message per
+    line. With TEXT, like `ponte ask`. Exit code 1 if a message fails.
     """
+    if words or files:
+        return ask(words, files)
+    _show_start()
     from bot import cli_commands
 
     return cli_commands.chat()
+
+
+@cli.command()
+def ask(words: PromptWords = None, files: PromptFiles = None) -> int:
+    """Ask once and print the answer. TEXT and all of standard input are one prompt. Exit code 1 if
+    there is no answer.
+    """
+    if not words and not files and (sys.stdin is None or sys.stdin.isatty()):
+        raise typer.BadParameter(_say("Give a prompt, as text or on standard input."))
+    from bot import cli_commands
+
+    return cli_commands.ask(" ".join(words or ()), files or ())
 
 
 @cli.command()
@@ -400,6 +432,18 @@ def person_forget(
     return person_commands.person_forget(key, None if yes else _confirm)
 
 
+@sample.command("reset")
+def sample_reset(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+) -> int:
+    """Restore the sample tables to their first rows. This cannot be undone."""
+    if not yes:
+        _confirm(_say("Restore the sample tables? All changes to them are lost."))
+    from bot import cli_commands
+
+    return cli_commands.sample_reset()
+
+
 @policy.command("check")
 def policy_check(
     person: Annotated[str, typer.Option("--person", help="For example slack:U1 or web:ana.")],
@@ -435,17 +479,39 @@ def changes_list() -> int:
     """List the latest changes with their IDs."""
     from bot import cli_commands
 
-    return cli_commands.say("changes")
+    return cli_commands.send_command("changes")
+
+
+@changes.command("pending")
+def changes_pending() -> int:
+    """List the changes that wait for your approval."""
+    from bot import cli_commands
+
+    return cli_commands.send_command("approvals")
+
+
+@changes.command("approve")
+def changes_approve(id: ChangeId) -> int:
+    """Approve one change, which is then made."""
+    from bot import cli_commands
+
+    return cli_commands.decide("approve", id)
+
+
+@changes.command("deny")
+def changes_deny(id: ChangeId) -> int:
+    """Deny one change."""
+    from bot import cli_commands
+
+    return cli_commands.decide("deny", id)
 
 
 @changes.command("undo")
-def changes_undo(
-    id: Annotated[str, typer.Argument(help="The change's ID (six characters).")],
-) -> int:
+def changes_undo(id: ChangeId) -> int:
     """Undo one change."""
     from bot import cli_commands
 
-    return cli_commands.undo(id)
+    return cli_commands.decide("undo", id)
 
 
 @cli.command()
@@ -470,7 +536,7 @@ def usage(
     from bot import cli_commands
 
     if not (by or since or as_json or as_csv):
-        return cli_commands.say("usage")
+        return cli_commands.usage("person", "today", with_limits=True)
     return cli_commands.usage(by or "person", since, as_json=as_json, as_csv=as_csv)
 
 
@@ -580,6 +646,14 @@ def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
         raise typer.BadParameter(_say("Add --yes to confirm."))
     typer.confirm(question, abort=True)
+
+
+def _show_start() -> None:
+    """Tell a person at a terminal that the command has begun. To load it takes about a second. The
+    first line of the chat replaces these words."""
+    if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
+        sys.stdout.write(_say("Starting Ponte…"))
+        sys.stdout.flush()
 
 
 def _close_stdout() -> int:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, Literal, TextIO, TypeVar
 from zoneinfo import ZoneInfo
 
 from adapters.web import add_token
@@ -44,6 +44,9 @@ USAGE_COLUMNS = (
     "estimated",
 )
 """The columns of a usage report."""
+MAX_PROMPT_BYTES = 1_900_000
+"""How much `ponte ask` reads from standard input. The server accepts a message of 2 MB
+(MAX_TEXT_BYTES in `adapters/web/http_io.py`), and the argument needs room too."""
 Row = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -178,6 +181,55 @@ def chat() -> int:
     return asyncio.run(talk())
 
 
+def ask(text: str, files: Sequence[Path] = ()) -> int:
+    """Run `ponte ask`: print the answer to `text` and all of standard input. Return the exit code.
+
+    Stdout gets nothing but the answer. Cards, files, progress and errors go to stderr. `@name` in
+    `text` attaches that file, as in `ponte chat`; on standard input it does not, because that may
+    be somebody else's text.
+    """
+    from adapters.terminal.chat import NO_FILE_SENTENCE, read_attachments
+    from adapters.terminal.screen import Screen
+
+    prompt = "\n\n".join(filter(None, (text.strip(), _read_standard_input(sys.stdin).strip())))
+    if not prompt and not files:
+        raise BadInput("The prompt is empty.")
+    attached, missing = read_attachments(text)
+    attached += [_read_attachment(file) for file in files]
+    for name in missing:
+        sys.stderr.write(f"{i18n.say(NO_FILE_SENTENCE, name=name)}\n")
+    answer, other = Screen(sys.stdout), Screen(sys.stderr, shows_shell_commands=True)
+    body, saved = _ask_holder(lambda one: one.ask(prompt, attached, answer, other))
+    done = body["status"] == "done"
+    (answer if done or answer.live else other).show_answer({**body, "cards": ()})
+    other.show_extras(body["cards"], saved)
+    return 0 if done else 1
+
+
+def _read_standard_input(stdin: TextIO | None) -> str:
+    """Return all of standard input, "" if it is a terminal or closed. Raise BadInput unless it is
+    text of an acceptable size."""
+    if stdin is None or stdin.isatty():
+        return ""
+    source: BinaryIO = stdin.buffer
+    data = source.read(MAX_PROMPT_BYTES + 1)
+    if len(data) > MAX_PROMPT_BYTES:
+        raise BadInput(
+            "Standard input is larger than {limit}. Nothing was sent. Send it as a file with "
+            "--file, or send a part of it.",
+            limit=i18n.format_size(MAX_PROMPT_BYTES),
+        )
+    try:
+        words = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        words = "\0"
+    if "\0" in words:
+        raise BadInput(
+            "Standard input is not UTF-8 text. Nothing was sent. Send it as a file with --file."
+        )
+    return words
+
+
 def link() -> int:
     """Run `ponte link`. Return the exit code."""
     begun = start(quiet=True)
@@ -213,6 +265,30 @@ def sandbox() -> int:
     return 0
 
 
+def sample_reset() -> int:
+    """Run `ponte sample reset`, also while Ponte is running. Return the exit code."""
+    from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
+
+    begun = start(quiet=True)
+    settings, home = begun.settings, begun.home.path
+    if not SAMPLE_INTEGRATION.is_used(settings, settings):
+        raise PonteError(
+            "This Ponte has no sample tables, because NocoDB, a chat platform or Postgres is "
+            "configured."
+        )
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    open_sample_base(home, settings.ponte_timezone).reset()
+    _print_all(
+        [
+            i18n.say(
+                "Restored the sample tables. Earlier changes to them can no longer be approved or "
+                "undone."
+            )
+        ]
+    )
+    return 0
+
+
 def slack_manifest(*, link: bool) -> int:
     """Run `ponte slack-manifest`. Return the exit code.
 
@@ -229,7 +305,7 @@ def slack_manifest(*, link: bool) -> int:
     return 0
 
 
-def say(message: str) -> int:
+def send_command(message: str) -> int:
     """Send a typed command to the process that holds the home, and print the answer."""
     body = _ask_holder(lambda one: one.say(message))
     return _print_answer(body, as_json=False)
@@ -243,15 +319,15 @@ def status(*, as_json: bool = False) -> int:
     return int(any(part["state"] == "failing" for part in parts))
 
 
-def undo(id: str) -> int:
-    """Undo a change. Raise BadInput for a malformed id, which would otherwise be a message for the
-    model."""
-    wanted = parse_command(f"undo {id}")
+def decide(action: Literal["approve", "deny", "undo"], id: str) -> int:
+    """Approve, deny or undo a change. Raise BadInput for a malformed id, which would otherwise be a
+    message for the model."""
+    wanted = parse_command(f"{action} {id}")
     if wanted is None or wanted.id != id.lower():
         raise BadInput(
             "Change {id} not found. `ponte changes list` shows the IDs.", id=repr(id[:40])
         )
-    return say(render_command(wanted))
+    return send_command(render_command(wanted))
 
 
 def quick_command(
@@ -286,16 +362,21 @@ def reload() -> int:
     return 0
 
 
-def usage(by: str, since: str, *, as_json: bool = False, as_csv: bool = False) -> int:
-    """Print a usage report. Raise BadInput for a malformed day or an unknown kind of rows."""
+def usage(
+    by: str, since: str, *, as_json: bool = False, as_csv: bool = False, with_limits: bool = False
+) -> int:
+    """Print a usage report, and what is used of each limit if `with_limits`. Raise BadInput for a
+    malformed day or an unknown kind of rows."""
 
-    async def ask(one: LocalClient) -> tuple[Json, Mapping[str, str]]:
+    async def ask(one: LocalClient) -> tuple[Json, Sequence[Row], Mapping[str, str]]:
         told = await one.act("usage", by=by, since=since)
-        keys = [str(row.get("name", "")) for row in told.get("rows", ())]
+        limits = (await one.act("limits")).get("limits", ()) if with_limits else ()
+        keys = {str(row.get("name", "")) for row in told.get("rows", ())}
+        keys |= {str(limit["person"]) for limit in limits if limit["person"]}
         plain = by == "person" and not (as_json or as_csv)
-        return told, await _find_names(one, keys) if plain else {}
+        return told, limits, await _find_names(one, sorted(keys)) if plain else {}
 
-    told, names = _ask_holder(ask)
+    told, limits, names = _ask_holder(ask)
     rows: list[Row] = list(told.get("rows", ()))
     if as_json:
         _print_all([json.dumps(told, ensure_ascii=False)])
@@ -307,7 +388,21 @@ def usage(by: str, since: str, *, as_json: bool = False, as_csv: bool = False) -
         writer.writerows(rows)
     else:
         _print_all(format_usage(rows, by, str(told.get("since", "")), names))
+        if limits:
+            _print_all(["", *format_limits(limits, names)])
     return 0
+
+
+def format_limits(limits: Sequence[Row], names: Mapping[str, str]) -> Iterator[str]:
+    """Yield headings and a line for each limit: for whom it counts, how much is used, until when.
+    `names` replace the keys of people."""
+    headings = (i18n.say("limit for"), i18n.say("limit"), i18n.say("used"), i18n.say("until"))
+    rows = []
+    for limit in limits:
+        name = names.get(str(limit["name"]), str(limit["name"]))
+        told = (name, *(str(limit[key]) for key in ("limit", "used", "until")))
+        rows.append(tuple(map(to_one_line, told)))
+    yield from format_table(headings, rows)
 
 
 def format_usage(

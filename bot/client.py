@@ -14,13 +14,14 @@ from urllib.parse import quote
 from adapters.terminal.chat import (
     RECONNECT_PAUSES_SECONDS,
     SOCKET_ORIGIN,
+    DownloadFolder,
     FormFile,
     InterruptHandler,
     Quit,
-    Screen,
     headers_for,
     turn_stream,
 )
+from adapters.terminal.screen import DownloadedFile, Screen
 from bot.app import Start
 from core.clients.http import HttpAnswer, HttpClient, HttpDown, HttpError
 from core.domain.errors import PonteError
@@ -59,27 +60,45 @@ class HolderSilent(PonteError):
     )
 
 
-class QuickCommandRun:
-    """One run of a quick command.
+class AnswerLost(HolderLost):
+    """The connection broke before a prompt was answered."""
 
-    Progress is shown on stderr if that is a terminal. Ctrl-C stops the run, whose partial result is
-    then its answer; a second one stops waiting. A restart of the holder is waited for.
+    sentence = (
+        "Ponte stopped responding. Your prompt is saved and is answered when Ponte runs again. "
+        "`ponte threads list` shows the conversation."
+    )
+
+
+class SingleTurn:
+    """One message in a conversation of its own, and its answer: a quick command or a prompt.
+
+    Progress is shown on `screen` if that is a terminal, and the growing answer on `answer`. Ctrl-C
+    stops the turn, whose partial result is then its answer; a second one stops waiting. A restart
+    of the holder is waited for. `lost` is raised if it takes too long.
     """
 
-    def __init__(self, http: HttpClient, screen: Screen) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        screen: Screen,
+        answer: Screen | None = None,
+        lost: type[HolderLost] = HolderLost,
+    ) -> None:
         self._http = http
         self._screen = screen
+        self._answer = answer
+        self._lost = lost
         self._headers = headers_for(is_terminal=sys.stdout.isatty())
         self._interrupts = InterruptHandler()
         self._turn = ""
         self._turn_known = asyncio.Event()
         """The turn is known."""
 
-    async def answer(self, message: str, files: Sequence[FormFile]) -> Json:
-        """Return the body of `POST /chat`. Raise HttpError, TurnRefused, HolderLost,
-        KeyboardInterrupt."""
+    async def run(self, message: str, files: Sequence[FormFile], kind: str) -> Json:
+        """Return the body of `POST /chat`. The conversation's name begins with `kind`. Raise
+        HttpError, TurnRefused, HolderLost, KeyboardInterrupt."""
         key = uuid.uuid4().hex
-        asked = {"message": message, "conversation": f"command-{key[:12]}", "event_key": key}
+        asked = {"message": message, "conversation": f"{kind}-{key[:12]}", "event_key": key}
         try:
             with self._interrupts.catch_interrupts():
                 return await self._interrupts.run(self._ask_with_retries(asked, files), self._stop)
@@ -107,17 +126,20 @@ class QuickCommandRun:
             )  # fmt: skip
         except HttpError as error:
             if is_lost(error):
-                raise HolderLost from None
+                raise self._lost from None
             raise
 
     async def _follow(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
-        stream = turn_stream(self._http, asked, files, self._headers)
+        stream, text = turn_stream(self._http, asked, files, self._headers), ""
         async with aclosing(stream):
             async for name, data in stream:
                 if name == "progress":
                     self._turn = data["turn"]
                     self._turn_known.set()
                     self._screen.show_progress(data["text"])
+                elif name == "delta" and self._answer is not None:
+                    text = data["text"] if data.get("reset") else text + data["text"]
+                    self._answer.show_text(text)
                 elif name == "error":
                     raise TurnRefused(words=data["message"])
                 elif name == "done":
@@ -149,9 +171,25 @@ class LocalClient:
     async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
         """Send a command that may take long, in a conversation of its own. `file` is a name and its
         bytes."""
-        run = QuickCommandRun(self._http, Screen(sys.stderr))
+        turn = SingleTurn(self._http, Screen(sys.stderr))
         with self._explain_errors():
-            return await run.answer(message, [("file", file)] if file else [])
+            return await turn.run(message, [("file", file)] if file else [], "command")
+
+    async def ask(
+        self, prompt: str, files: Sequence[tuple[str, bytes]], answer: Screen, other: Screen
+    ) -> tuple[Json, Sequence[DownloadedFile]]:
+        """Send a prompt in a conversation of its own. Return the body of `POST /chat`, and the
+        files of the answer, which are saved.
+
+        `answer` shows the answer as it grows; progress goes there if it is a terminal, else to
+        `other`.
+        """
+        progress = answer if answer.live else other
+        turn = SingleTurn(self._http, progress, answer, AnswerLost)
+        with self._explain_errors():
+            body = await turn.run(prompt, [("file", file) for file in files], "ask")
+        downloads = DownloadFolder(self._http)
+        return body, [await downloads.fetch(file, self._headers) for file in body["files"]]
 
     async def result(self, body: Json) -> str:
         """Return the result of a run: its text, or the whole file if the result is a file

@@ -26,7 +26,7 @@ from bot.reload import Reloader
 from bot.settings import Settings
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
-from bot.usage_report import report_usage
+from bot.usage_report import report_limits, report_usage
 from core.changes.approval import Approval
 from core.chat.platform import ChatPlatform
 from core.clients.http import HttpClient
@@ -55,6 +55,7 @@ from core.integrations.settings import plain_value
 from core.models.model_server import ModelOptions
 from core.observability import metrics, tracing
 from core.rights.policy import (
+    OWNER_ID,
     AccessPolicy,
     DepartureLookup,
     GroupLookup,
@@ -144,7 +145,7 @@ async def compose(
         model, start_model = model_face.build(deps, read_file, record_remote)
         closing.push_async_callback(model.close)
         board.live[model_face.name] = model.health
-        board.is_demo = model.level == "is_demo"
+        board.is_demo = model.level == "demo"
 
         served = Surfaces(accepts)
         closing.push_async_callback(served.close)
@@ -365,6 +366,10 @@ def _page_ports(
     async def usage(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return await report_usage(engine.records.budget, arguments)
 
+    async def limits(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        owner = Person(WEB.name, OWNER_ID)
+        return await report_limits(engine.records.budget, owner, Address(WEB.name, "main"))
+
     async def used_by_day(since: str) -> Sequence[Mapping[str, Any]]:
         return await engine.records.budget.report("day", since)
 
@@ -385,7 +390,7 @@ def _page_ports(
         return {"names": await engine.find_names([str(key) for key in arguments.get("keys", ())])}
 
     acts = {
-        "reload": reloader.on_command, "usage": usage, "names": names,
+        "reload": reloader.on_command, "usage": usage, "limits": limits, "names": names,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}

@@ -227,7 +227,7 @@ Rows = Annotated[StrictInt, Field(ge=0, le=MAX_PROPOSAL_ROWS)]
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """A rule about people: who may and may not do what, and where (`core.rights.policy`).
+    """A rule that allows or denies permissions to people in places (`core.rights.policy`).
 
     The first rule that covers the person, the place and the right decides.
     """
@@ -308,7 +308,7 @@ class QuickCommandConfig:
     where: tuple[Place, ...] = ()
     """where it may be run; left out: everywhere"""
     by: tuple[PersonKey, ...] = ()
-    """who may run it; left out: everybody who may spend"""
+    """people, user groups and roles that can run it; left out: everyone with `spend`"""
     effect: Literal["read", "spend", "write"] = "spend"
     """its effect: the model runs `read` by itself, and asks a person before the others"""
 

@@ -18,7 +18,7 @@ from bot.compose import dependencies, model_client
 from bot.logs import Redaction
 from bot.safety import list_findings
 from bot.settings import Settings
-from core.clients.http import HttpClient, HttpError
+from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError
 from core.domain.records import Health
 from core.integrations.settings import plain_value
@@ -48,13 +48,8 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
         nonlocal failing
         try:
             told = await check
-        except PonteError as error:
-            told = [Health(name, "failing", error.words())]
-        except HttpError as error:
-            address, setting = addresses.get(name, ("", ""))
-            sentence = NO_ANSWER_AT_SENTENCE if address else NO_ANSWER_SENTENCE
-            words = say(sentence, why=error.reason, address=address, setting=setting)
-            told = [Health(name, "failing", words)]
+        except (HttpError, PonteError) as error:
+            told = [Health(name, "failing", _describe_failure(error, addresses.get(name)))]
         except OSError as error:
             told = [Health(name, "failing", error.strerror or type(error).__name__)]
         except Exception as error:
@@ -86,9 +81,21 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
     return int(failing)
 
 
+def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | None) -> str:
+    """Return what failed. If the server did not respond, name its address and the setting that
+    holds it, if one does; the words for a chat name neither."""
+    lost = error if isinstance(error, HttpError) else error.__cause__ or error.__context__
+    if isinstance(lost, HttpError) and not isinstance(lost, HttpAnswer) and address is not None:
+        server, setting = address
+        return say(NO_ANSWER_AT_SENTENCE, why=lost.reason, address=server, setting=setting)
+    if isinstance(error, HttpError):
+        return say(NO_ANSWER_SENTENCE, why=error.reason)
+    return error.words()
+
+
 def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
     """Return the server of each integration whose address is set, and the setting that holds it.
-    Only scheme, host and port: the rest of an address may be secret."""
+    Only host and port: the rest of an address may be secret, and a whole one would be redacted."""
     found = {}
     for face in settings.faces:
         for setting in face.sent_to:
@@ -96,8 +103,7 @@ def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
             parts = urlsplit(plain_value(value) if isinstance(value, str | SecretStr) else "")
             if parts.hostname and face.name not in found:
                 port = f":{parts.port}" if parts.port else ""
-                address = f"{parts.scheme}://{parts.hostname}{port}"
-                found[face.name] = (address, setting.upper())
+                found[face.name] = (f"{parts.hostname}{port}", setting.upper())
     return found
 
 

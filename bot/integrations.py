@@ -15,6 +15,7 @@ from core.models import MODEL_INTEGRATION
 from core.rights.policy import OWNER_ID, PlatformRights
 from core.tools.code import CODE_INTEGRATION
 from core.tools.nocodb import NOCODB_INTEGRATION
+from core.tools.sample import SAMPLE_INTEGRATION
 from core.tools.stackspot import STACKSPOT
 
 Faces = Sequence[Integration[Any]]
@@ -25,6 +26,7 @@ FACES: Faces = (
     SLACK,
     DISCORD,
     NOCODB_INTEGRATION,
+    SAMPLE_INTEGRATION,
     STACKSPOT,
     CODE_INTEGRATION,
 )

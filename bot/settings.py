@@ -265,6 +265,14 @@ class Settings(
         return DailyCaps(self.ponte_daily_turns)
 
     @property
+    def is_personal(self) -> bool:
+        """Return True if neither a chat platform nor Postgres is configured, not even partly."""
+        chats = [face for face in self.faces if isinstance(face, ChatIntegration)]
+        names = {name for face in chats for name in face.settings.model_fields}
+        given = (getattr(self, name) for name in names & self.model_fields_set)
+        return self.database_url is None and not any(given)
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Every value that must not appear in logs, errors, chats or a model's input."""
         values = (getattr(self, name) for name in type(self).model_fields)

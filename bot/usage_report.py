@@ -1,4 +1,4 @@
-"""The report of `ponte usage`."""
+"""The reports of `ponte usage`: what was used, and what is left of each limit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any, cast, get_args
 
 from bot.day_words import parse_day_word
 from core.domain.errors import BadInput
+from core.domain.messages import Address, Person
 from core.ports.rights import ReportRow
+from core.rights.allowances import COUNTED_WORDS, format_amount, period_end
 from core.store.budget import CountingBudget
+from core.text.i18n import format_moment, say
 
 
 async def report_usage(budget: CountingBudget, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -31,3 +34,27 @@ async def report_usage(budget: CountingBudget, arguments: Mapping[str, Any]) -> 
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
     return {"by": by, "since": first.isoformat(), "rows": rows}
+
+
+async def report_limits(
+    budget: CountingBudget, owner: Person, address: Address
+) -> Mapping[str, Any]:
+    """Return each limit with what is used of it now: first those that apply to the owner, then the
+    counters of other people and places.
+
+    The keys are `name` (a person's or place's key, or words for all), `person`, `limit` and `used`
+    in words, `share` (1.0 is all), `until` in words, and `source`.
+    """
+    limits = []
+    for count in await budget.list_counters(owner, address):
+        scope, allowance = count.scope, count.scope.allowance
+        for unit, limit in allowance.limits():
+            spent = getattr(count.spent, unit)
+            limits.append({
+                "name": scope.person or scope.place or say(COUNTED_WORDS[allowance.of]),
+                "person": scope.person, "limit": allowance.describe_limit(unit),
+                "used": format_amount(unit, spent), "share": spent / limit if limit else 1.0,
+                "until": format_moment(period_end(count.period, budget.zone)),
+                "source": allowance.source,
+            })  # fmt: skip
+    return {"limits": limits}

@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
+from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.utils import get_cwidth
 
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED
 from core.text.i18n import LANGUAGE, say
@@ -33,14 +36,32 @@ class LineEditor:
         self._session: PromptSession[str] = PromptSession(
             history=history, completer=CommandCompleter(slugs), complete_while_typing=False,
             complete_style=CompleteStyle.READLINE_LIKE, reserve_space_for_menu=0,
+            multiline=True, key_bindings=_make_key_bindings(),
+            placeholder=FormattedText([("fg:ansibrightblack", say("Alt-Enter: new line"))]),
+            prompt_continuation=" " * get_cwidth(self._message),
         )  # fmt: skip
 
     async def read_line(self) -> str | None:
-        """Return the next line, or None after Ctrl-C or Ctrl-D."""
+        """Return the next message, or None after Ctrl-C or Ctrl-D. It may have several lines."""
         try:
             return await self._session.prompt_async(self._message, handle_sigint=False)
         except (EOFError, KeyboardInterrupt):
             return None
+
+
+def _make_key_bindings() -> KeyBindings:
+    """Return the keys of a message: Enter sends it, and Alt-Enter makes a new line."""
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def _send(event: KeyPressEvent) -> None:
+        event.current_buffer.validate_and_handle()
+
+    @keys.add("escape", "enter")
+    def _add_line(event: KeyPressEvent) -> None:
+        event.current_buffer.newline(copy_margin=False)
+
+    return keys
 
 
 class CommandCompleter(Completer):

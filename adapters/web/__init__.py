@@ -119,6 +119,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     ) -> Platform:
         from adapters.web.adapter import ListenAddress, MountedHandler, WebAdapter
         from adapters.web.authentication import TokenAuthentication
+        from adapters.web.file_links import FileLinks
 
         own = deps.own
         chosen = plain_value(own.ponte_web_token)
@@ -135,6 +136,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             time_zone=deps.shared.ponte_timezone, peers=ports.peers, policy=ports.policy,
             people=page.people,
             usage=page.usage, owner_name=page.owner_name, requests=page.requests,
+            file_links=FileLinks(deps.home.pseudonyms()),
         )  # fmt: skip
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:

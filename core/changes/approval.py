@@ -392,6 +392,11 @@ class Approval:
             many = _ADMIN_DELETE if change.draft.kind == "delete" else _ADMIN_ROWS
             raise NotAllowed(many, id=change.id, rows=OWN_ROWS)
 
+    def check_no_program(self, decision: DecisionRequest) -> None:
+        """Raise NotAllowed if a bot or a request with an API token decides."""
+        if decision.person.robot:
+            raise NotAllowed(_BOTS, id=decision.id)
+
     async def _check_member(self, person: Person, change: Change) -> None:
         """Check that the person is neither a program nor a guest. Raise NotAllowed or
         StatusUnknown."""

@@ -8,6 +8,7 @@ from typing import Any
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, build_rows, group_steps, name_rows
 from core.domain.changes import (
     POLICY_PERSON,
+    SAMPLE_APPLIER,
     UNDO_LIFETIME_SECONDS,
     WRITTEN_STATES,
     Change,
@@ -125,7 +126,10 @@ def build_title(change: Change) -> str:
     """Return what the change does, as one line."""
     draft = change.draft
     count = len(group_steps(change))
-    what = say(_TITLES[draft.kind, count != 1], count=count, table=clip_line(draft.title))
+    table = clip_line(draft.title)
+    if draft.applier == SAMPLE_APPLIER:
+        table = say("{table} (sample)", table=table)
+    what = say(_TITLES[draft.kind, count != 1], count=count, table=table)
     undoes = change.proposal.undoes
     return say(_UNDO, id=undoes, what=what) if undoes else what
 

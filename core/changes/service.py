@@ -352,6 +352,8 @@ class ChangeService:
         Raise NotFound (also if the person may not see the card), NotAllowed, Expired, AuditRefused,
         ToolError, Draining or NotStored.
         """
+        if action == "approve":  # before the change is read, so that the answer reveals nothing
+            self.approval.check_no_program(decision)
         change = await self.ledger.get(decision.id)
         # An event that continues after a crash passed this check before.
         ours = change.claim == decision.seq

@@ -47,6 +47,8 @@ PONTE_PERSON = Person("ponte", "", name="Ponte")
 """The decider that closes proposals after their asker has left."""
 POLICY_PERSON = Person("policy", "", name="policy")
 """The decider of changes that the operator's policy approves."""
+SAMPLE_APPLIER = "sample"
+"""The applier of changes to the sample tables. Cards say that these rows are no real data."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 """Letters and digits of ids."""
 

@@ -119,6 +119,10 @@ class SharedSettings(Protocol):
     def proxies(self) -> Proxies:
         """Return the proxies of the environment."""
 
+    @property
+    def is_personal(self) -> bool:
+        """Return True if neither a chat platform nor Postgres is configured, not even partly."""
+
 
 class OperatorConfig(Protocol):
     """The contents of `ponte.toml`."""

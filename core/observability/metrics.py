@@ -31,93 +31,95 @@ registry = CollectorRegistry()
 ProcessCollector(registry=registry)
 PlatformCollector(registry=registry)
 
-build = Info("ponte_build", "What runs: version, Python, where it keeps things", registry=registry)
+build = Info(
+    "ponte_build", "Version of Ponte and of Python, and the storage engine", registry=registry
+)
 parts = Gauge(
     "ponte_part_up",
-    "Whether a part that is set up works: platforms, model, tools, database (1, else 0)",
+    "1 if a configured part works, else 0: platforms, model, tools, database",
     ["part"],
     registry=registry,
 )
-turns = Counter("ponte_turns", "Turns that ended", ["platform", "status"], registry=registry)
+turns = Counter("ponte_turns", "Ended turns", ["platform", "status"], registry=registry)
 turn_seconds = Histogram(
     "ponte_turn_seconds",
-    "From a message's acceptance to its answer's last post",
+    "Seconds from accepting a message to the last post of its answer",
     ["platform"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
 queue_seconds = Histogram(
     "ponte_queue_seconds",
-    "From a message's acceptance until its turn is first taken up",
+    "Seconds from accepting a message to the start of its turn",
     ["platform"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
 posting_seconds = Histogram(
     "ponte_posting_seconds",
-    "From the whole answer until it stands where it was asked for",
+    "Seconds from the finished answer until all of it is posted",
     ["platform"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
 accept_seconds = Histogram(
     "ponte_accept_seconds",
-    "To store a message, before it is acknowledged",
+    "Seconds to store a message, before Ponte acknowledges it",
     ["platform"],
     buckets=_ACCEPT_SECONDS,
     registry=registry,
 )
 not_stored = Counter(
-    "ponte_messages_not_stored", "Messages that could not be stored, and were not taken",
+    "ponte_messages_not_stored", "Messages that could not be stored and were not accepted",
     registry=registry,
 )  # fmt: skip
 queued = Gauge(
     "ponte_queued_messages",
-    "Messages that are stored and wait: in this process, or of all on one Postgres",
+    "Stored messages that wait for their turn",
     registry=registry,
 )
 oldest = Gauge(
     "ponte_queue_age_seconds",
-    "How long the longest waiting message waits: in this process, or of all on one Postgres",
+    "Age in seconds of the message that waits longest",
     registry=registry,
 )
 processes = Gauge(
-    "ponte_processes", "Processes seen lately, by what they do (Postgres)", ["does"],
+    "ponte_processes", "Running processes, by what they do (Postgres)", ["does"],
     registry=registry,
 )  # fmt: skip
 leads = Gauge(
-    "ponte_leads", "Whether this process has a role that only one has (Postgres)", ["role"],
+    "ponte_leads", "1 if this process has a role that only one process has (Postgres)", ["role"],
     registry=registry,
 )  # fmt: skip
-running = Gauge("ponte_running_turns", "Turns that run in this process now", registry=registry)
+running = Gauge("ponte_running_turns", "Turns that run in this process", registry=registry)
 tool_calls = Counter(
     "ponte_tool_calls",
-    "Tool calls that ended, by a model or a person",
+    "Ended tool calls of models and people",
     ["tool", "outcome"],
     registry=registry,
 )
 tool_seconds = Histogram(
     "ponte_tool_seconds",
-    "A tool call, from its start to its outcome",
+    "Seconds for one tool call",
     ["tool"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
 first_token_seconds = Histogram(
     "ponte_model_first_token_seconds",
-    "From a call of the model to the first text of its answer",
+    "Seconds from a model call to the first text of its answer",
     ["model"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
 model_seconds = Histogram(
     "ponte_model_seconds",
-    "From a call of the model to its end, or its failure",
+    "Seconds from a model call to its end or failure",
     ["model"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
-model_rounds = Counter("ponte_model_rounds", "Calls of the model", ["outcome"], registry=registry)
+model_rounds = Counter("ponte_model_rounds", "Model calls", ["outcome"], registry=registry)
 model_tokens = Counter(
     "ponte_model_tokens",
     "Tokens as the server counted them (input, cached, output, reasoning)",
@@ -125,70 +127,74 @@ model_tokens = Counter(
     registry=registry,
 )
 _BY_KIND = {kind: model_tokens.labels(kind) for kind in ("input", "cached", "output", "reasoning")}
-model_cost = Counter("ponte_model_cost_dollars", "What they cost, where known", registry=registry)
+model_cost = Counter(
+    "ponte_model_cost_dollars",
+    "US dollars for model calls, if the price is known",
+    registry=registry,
+)
 spent_tokens = Counter(
-    "ponte_spent_tokens", "Tokens in and out, by model", ["model"], registry=registry
+    "ponte_spent_tokens", "Input and output tokens, by model", ["model"], registry=registry
 )
 spent_dollars = Counter(
-    "ponte_spent_dollars", "US dollars, by model, where its price is known", ["model"],
+    "ponte_spent_dollars", "US dollars, by model, if its price is known", ["model"],
     registry=registry,
 )  # fmt: skip
 refusals = Counter(
     "ponte_allowance_refusals",
-    "Turns and calls that no allowance had room for, by whose it is (each person, everybody …)",
+    "Turns and calls refused by an allowance, by its scope (each person, everybody …)",
     ["of"],
     registry=registry,
 )
 limits = Counter(
     "ponte_limits_met",
-    "Messages, turns and calls that a limit stopped, by the limit (the page on metrics lists them)",
+    "Messages, turns and calls stopped by a limit",
     ["limit"],
     registry=registry,
 )
 nearly_used = Counter(
-    "ponte_allowances_nearly_used", "Allowances of everybody of which 80 % was used",
+    "ponte_allowances_nearly_used", "Times that an allowance of everybody reached 80 %",
     registry=registry,
 )  # fmt: skip
 holds = Gauge(
-    "ponte_holds_open", "Calls of the model that are reserved in this process and not settled",
+    "ponte_holds_open", "Model calls of this process whose cost is reserved and not settled",
     registry=registry,
 )  # fmt: skip
 code_runs = Counter(
-    "ponte_code_runs", "Runs of Python that ended", ["backend", "outcome"], registry=registry
+    "ponte_code_runs", "Ended runs of Python", ["backend", "outcome"], registry=registry
 )
 code_seconds = Histogram(
     "ponte_code_seconds",
-    "From a run's request to its last file",
+    "Seconds from the request of a run to its last file",
     ["backend"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
-code_containers = Counter(
-    "ponte_code_containers", "Containers that were paid for", registry=registry
-)
+code_containers = Counter("ponte_code_containers", "Paid containers", registry=registry)
 changes = Counter(
     "ponte_changes",
-    "Proposals and changes, by what became of them (proposed, denied, done, undone …)",
+    "Proposals and changes, by event (proposed, denied, done, undone …)",
     ["event", "kind"],
     registry=registry,
 )
 proposals = Gauge(
     "ponte_proposals",
-    "Proposals that wait for a person (open) or are being written (applying), of all processes",
+    "Proposals that wait for a decision (open) or are being written (applying)",
     ["state"],
     registry=registry,
 )
 stackspot_requests = Counter(
     "ponte_stackspot_requests",
-    "Requests to StackSpot, by kind (token, create, status, agent) and what came of them",
+    "Requests to StackSpot, by kind (token, create, status, agent) and outcome",
     ["kind", "outcome"],
     registry=registry,
 )
-posts = Counter("ponte_posts", "Calls that show an answer", ["kind"], registry=registry)
+posts = Counter(
+    "ponte_posts", "Calls to platforms that show an answer", ["kind"], registry=registry
+)
 posts.labels("taken away")  # exists from the start, because alerts need a first value of 0
-errors = Counter("ponte_errors", "Errors told to people, by code", ["code"], registry=registry)
+errors = Counter("ponte_errors", "Errors shown to people, by code", ["code"], registry=registry)
 spans = Counter(
-    "ponte_spans", "Spans of traces, by what became of them (exported, lost)", ["outcome"],
+    "ponte_spans", "Spans of traces, by outcome (exported, lost)", ["outcome"],
     registry=registry,
 )  # fmt: skip
 spans.labels("lost")

@@ -312,6 +312,13 @@ def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operator
     return say(STANDING[allowance.of], limit=limit, left=format_amount(unit, left), when=when)
 
 
+COUNTED_WORDS = {
+    "each person": "each person", "each channel": "each channel",
+    "each workspace": "each workspace", "together": "a group", "everybody": "everyone together",
+}  # fmt: skip
+"""The name of what an allowance counts, by `CountedBy`."""
+
+
 def max_item_tokens(item: str) -> int:
     """Return an upper bound of the tokens of a transcript item, including its files.
 

@@ -441,6 +441,18 @@ def turn_may(right: str, *names: str) -> bool:
     return rights is None or rights.may(right, *names).allowed
 
 
+def is_turn_of_owner() -> bool:
+    """Return True in a turn of the person who runs this Ponte, on their page or terminal.
+
+    Outside of a turn, return True.
+    """
+    rights = TURN_RIGHTS.get()
+    if not isinstance(rights, Rights):
+        return rights is None
+    own = rights.policy.platforms.get(rights.person.platform)
+    return own is not None and own.has_one_owner and rights.person.id == OWNER_ID
+
+
 @dataclass(slots=True)
 class AccessPolicy:
     """The implementation of the `Policy` port.

@@ -25,7 +25,7 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.errors import NotFound, Superseded, TakenOver
-from core.domain.messages import NOTE_NAME, Address, Item, Person, decode_json, encode_json
+from core.domain.messages import NOTE_NAME, Address, Answer, Item, Person, decode_json, encode_json
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea
 from core.store import outbox
 from core.store.database import Database, SqlConnection, area_condition, lock_key
@@ -55,8 +55,11 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
     A change that is being applied keeps its row images until it has finished.
     """
     rows = connection.execute(
-        "SELECT id, state FROM changes WHERE conversation = ?", (conversation,)
+        "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
     ).fetchall()
+    if rows:
+        ids = {str(row["id"]) for row in rows}
+        _erase_listed_cards(connection, conversation, ids, min(row["seq"] for row in rows))
     for row in rows:
         if row["state"] == "open":
             _set_state(connection, row["id"], "withdrawn", ended=time.time())
@@ -68,6 +71,29 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         "DELETE FROM notes WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
     )
+
+
+def _erase_listed_cards(
+    connection: SqlConnection, conversation: str, ids: set[str], since: int
+) -> None:
+    """Erase the rows of these changes from cards in answers of other conversations, where
+    `approvals` listed them or somebody decided on them. No such answer is older than `since`."""
+    rows = connection.execute(
+        "SELECT seq, answer FROM inbox WHERE seq > ? AND conversation <> ?"
+        " AND answer LIKE '%\"cards\"%'",
+        (since, conversation),
+    ).fetchall()
+    for row in rows:
+        answer = decode_json(Answer, row["answer"])
+        if ids.isdisjoint(card.id for card in answer.cards):
+            continue
+        shown = tuple(
+            replace(card, rows=(), actions=()) if card.id in ids else card for card in answer.cards
+        )
+        connection.execute(
+            "UPDATE inbox SET answer = ? WHERE seq = ?",
+            (encode_json(replace(answer, cards=shown)), row["seq"]),
+        )
 
 
 def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:

@@ -146,11 +146,13 @@ def test_what_is_written_is_for_this_user_alone(ponte: Shell, fake_holder: FakeH
     assert (ponte.home / "file").stat().st_mode & 0o077 == 0
 
 
-def test_usage_and_changes_are_asked_of_the_holder(ponte: Shell, fake_holder: FakeHolder) -> None:
+def test_changes_are_asked_of_the_holder(ponte: Shell, fake_holder: FakeHolder) -> None:
     fake_holder.answers["POST /chat"] = chat_answer("Used today:\n- you: 3\x1b[31m turns")
     for words, message in [
-        (["usage"], "usage"),
         (["changes", "list"], "changes"),
+        (["changes", "pending"], "approvals"),
+        (["changes", "approve", "abcde2"], "approve abcde2"),
+        (["changes", "deny", "ABCDE2"], "deny abcde2"),
         (["changes", "undo", "abcde2"], "undo abcde2"),
     ]:
         ponte(*words)

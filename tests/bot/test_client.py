@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adapters.terminal.chat import Screen
+from adapters.terminal.screen import Screen
 from bot import client
 from core.clients.http import HttpAnswer
 
@@ -32,15 +32,15 @@ class Server:
         yield DONE
 
 
-def run_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> client.QuickCommandRun:
+def run_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> client.SingleTurn:
     monkeypatch.setattr(client, "turn_stream", server.stream)
     monkeypatch.setattr(client, "RECONNECT_PAUSES_SECONDS", (0.0, 0.0, 0.0))
-    return client.QuickCommandRun(None, Screen(io.StringIO()))  # type: ignore[arg-type]
+    return client.SingleTurn(None, Screen(io.StringIO()))  # type: ignore[arg-type]
 
 
 async def test_a_restart_is_waited_out_with_the_same_key(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(503, 503, 200)
-    answer = await run_over(server, monkeypatch).answer("quick-command a", [])
+    answer = await run_over(server, monkeypatch).run("quick-command a", [], "command")
     assert answer["response"] == "Done."
     assert len(server.keys) == 3
     assert len(set(server.keys)) == 1, "it runs once"
@@ -49,12 +49,12 @@ async def test_a_restart_is_waited_out_with_the_same_key(monkeypatch: pytest.Mon
 async def test_a_refusal_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(403)
     with pytest.raises(HttpAnswer):
-        await run_over(server, monkeypatch).answer("quick-command a", [])
+        await run_over(server, monkeypatch).run("quick-command a", [], "command")
     assert len(server.keys) == 1
 
 
 async def test_a_restart_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(503, 503, 503, 503)
     with pytest.raises(client.HolderLost):
-        await run_over(server, monkeypatch).answer("quick-command a", [])
+        await run_over(server, monkeypatch).run("quick-command a", [], "command")
     assert len(server.keys) == 4, "one attempt after each pause"

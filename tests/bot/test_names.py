@@ -20,6 +20,8 @@ from core.ports.tools import ToolSource
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
+from core.tools.sample import open_sample_base
+from core.tools.sample.source import SampleSource
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import StackSpotAgent
 from core.tools.stackspot.source import StackSpotSource
@@ -131,7 +133,7 @@ def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
         assert "names that do not exist" in err
 
 
-async def test_the_names_are_those_of_the_tools_that_are_offered() -> None:
+async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path) -> None:
     async with HttpClient() as http:
         stackspot = StackSpot("id", "secret", http=http)
         agents = {"reviewer": StackSpotAgent("01JAGENT", "", "")}
@@ -140,6 +142,7 @@ async def test_the_names_are_those_of_the_tools_that_are_offered() -> None:
                 NocoSource("http://127.0.0.1:1", "t", http, pauses=()),
                 BridgeSource("http://127.0.0.1:1/execute", "t", http, pauses=()),
             ],
+            "sample": [SampleSource(open_sample_base(tmp_path, "UTC"), "Shop", ())],
             "stackspot": [
                 StackSpotSource(stackspot, RegisteredCommands(), agents=lambda: agents)
             ],

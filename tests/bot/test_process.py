@@ -94,8 +94,8 @@ def running(machine: Machine) -> Iterator[Process]:
 
 @pytest.mark.parametrize("machine", [OWN_PYTHON, TOO_LONG_NAME], indirect=True)
 def test_it_runs_answers_commands_and_drains(machine: Machine, running: Process) -> None:
-    code, out, err = machine.ponte("usage")
-    assert (code, out.splitlines()[0], err) == (0, "Usage today:", "")
+    code, out, err = machine.ponte("changes", "list")
+    assert (code, out, err) == (0, "No changes yet.\n", "")
     code, _, err = machine.ponte("run")
     assert (code, err) == (
         1,
@@ -110,7 +110,7 @@ def test_it_runs_answers_commands_and_drains(machine: Machine, running: Process)
 
 
 def test_commands_after_a_kill_find_what_was_kept(machine: Machine, running: Process) -> None:
-    assert machine.ponte("usage")[0] == 0
+    assert machine.ponte("changes", "list")[0] == 0
     before = json.loads(machine.ponte("threads", "list", "--json")[1])
     running.kill()
     running.wait()
@@ -132,6 +132,23 @@ def test_a_pipe_talks_in_the_terminal_with_who_runs_or_alone(
         assert out.count("I'm Ponte's demo model") == 1
         running.kill()
         running.wait()
+
+
+def test_a_prompt_is_answered_by_who_runs_or_alone(machine: Machine, running: Process) -> None:
+    for _ in range(2):
+        code, out, err = machine.ponte("ask", "hello", typed="and this")
+        assert (code, out.count("I'm Ponte's demo model"), err) == (0, 1, "")
+        running.kill()
+        running.wait()
+
+
+def test_a_reader_of_an_answer_may_leave(machine: Machine, running: Process) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with machine.start("ask", "help", stdout=writing) as process:
+        os.close(writing)
+        _, err = process.communicate("")
+        assert (process.wait(), err) == (1, "")
 
 
 def test_the_address_with_its_token_is_for_who_reads_a_terminal(
@@ -192,8 +209,8 @@ def test_another_users_settings_are_not_read_by_the_real_process(
         seen = list(itertools.takewhile(lambda line: not line.startswith("Ponte is ready"), lines))
     assert any(f"{env} is not used (it belongs to another user (uid 12345)" in one for one in seen)
     assert any("http://127.0.0.1:" in one for one in seen), "the page is on, whatever it says"
-    code, out, err = machine.ponte("usage")
-    assert (code, out[:10], err.count("\n")) == (0, "Usage toda", 1)
+    code, out, err = machine.ponte("changes", "list")
+    assert (code, out[:10], err.count("\n")) == (0, "No changes", 1)
     assert err.startswith(f"{env} is not used (it belongs to another user (uid 12345)")
 
 
@@ -212,7 +229,7 @@ def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wan
 
     started = [
         start(silent, "usage"), start(silent, "quick-command", "sum-up", "two words"),
-        start(silent, "doctor"), start(logging, "usage", home="logging"),
+        start(silent, "doctor"), start(logging, "changes", "list", home="logging"),
     ]  # fmt: skip
     ended = []
     for process in started:
@@ -221,7 +238,7 @@ def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wan
         ended.append((process.returncode, out, err))
     usage, quick, doctor, logged = ended
     code, out, err = usage
-    assert (code, out.startswith("Usage today:"), err) == (0, True, "")
+    assert (code, out.startswith("Usage since "), err) == (0, True, "")
     code, out, err = quick
     assert (code, out, err.count("\n")) == (1, "", 1), err
     assert err.startswith("Quick commands are not set up")
@@ -244,7 +261,7 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
             assert any(line.startswith("Ponte is ready") for line in said)
             file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chat"]\n')
             assert machine.ponte("reload") == (0, "Reloaded ponte.toml.\n", "")
-            code, _, err = machine.ponte("usage")
+            code, _, err = machine.ponte("changes", "list")
             assert (code, "I can't chat with you here" in err) == (1, True)
             file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chatter"]\n')
             code, out, err = machine.ponte("reload")
@@ -257,14 +274,15 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
             file.write_text("")
             process.send_signal(signal.SIGHUP)
             assert any("config reloaded" in line for line in logged)
-            assert machine.ponte("usage")[0] == 0
+            assert machine.ponte("changes", "list")[0] == 0
             file.write_text(
                 '[[allowances]]\nof = "everybody"\nturns = 7\n[discord]\nthreads = false\n'
             )
             taken = "Reloaded ponte.toml.\nRestart Ponte to apply: [discord].\n"
             assert machine.ponte("reload") == (0, taken, "")
             _, out, _ = machine.ponte("usage")
-            assert "- everyone together, 7 messages a day: 7 messages left" in out
+            line = next(one for one in out.splitlines() if one.startswith("everyone together"))
+            assert line.split("  ")[1:3] == ["7 messages a day", "0 messages"]
             code, out, err = machine.ponte("usage", "--by", "person", "--csv")
             assert (code, out) == (
                 0, "name,turns,calls,input,cached,output,reasoning,cost,estimated\n"

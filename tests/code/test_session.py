@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from core.tools.code.kernel import kernel
 from core.tools.code.port import InputFile, RunResult
 from core.tools.code.session import RUN_SECONDS, KernelSession
 from tests.code import sandboxed
@@ -177,14 +178,16 @@ async def test_too_much_of_files_is_left_and_told(session: KernelSession) -> Non
     assert ran.left_out == ("'big.csv' is too large to be put into the work folder",)
 
 
-def test_a_work_folder_of_too_many_files_is_looked_through_in_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(kernel, "MAX_FILES_SEEN", 3)
+def test_a_work_folder_of_too_many_files_is_looked_through_in_part(tmp_path: Path) -> None:
     for name in "abcde":
         (tmp_path / name).write_text(name)
-    changed = kernel.WorkFolder(str(tmp_path)).list_changed()
-    assert [name for name, _ in changed] == ["a", "b", "c"]
+    # In a process of its own: the kernel removes standard modules from `sys.modules`.
+    code = (
+        "import sys\nfrom core.tools.code.kernel import kernel\nkernel.MAX_FILES_SEEN = 3\n"
+        "print(*(name for name, _ in kernel.WorkFolder(sys.argv[1]).list_changed()))"
+    )
+    found = subprocess.check_output([sys.executable, "-c", code, str(tmp_path)], text=True)
+    assert found.split() == ["a", "b", "c"]
 
 
 async def test_figures_come_out_without_being_asked_for(session: KernelSession) -> None:

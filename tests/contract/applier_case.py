@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import sqlite3
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from core.changes.ports import Applier
 from core.clients.http import HttpClient
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite, WriteKind
+from core.domain.errors import WriteUnsure
 from core.domain.messages import Address
 from core.tools.nocodb.api import NocoApi, TableId
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.rest import RestDriver
 from core.tools.nocodb.write import TableWriter
+from core.tools.sample.base import NewRow, SampleApi, SampleTable
+from core.tools.sample.source import SampleDriver
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import ANA
@@ -141,6 +149,73 @@ async def nocodb_in_memory() -> AsyncIterator[Case]:
         lambda id, values: table.update(int(id), values), lambda id: table.delete(int(id)),
     ) as case:  # fmt: skip
         yield case
+
+
+class FailingSampleApi(SampleApi):
+    """A sample base that refuses a write, or whose commit fails before or after it was made."""
+
+    refuses = 0
+    fails: str = ""
+
+    async def _write(self, at: TableId, work: Any) -> Any:
+        if self.refuses:
+            self.refuses -= 1
+            with sqlite3.connect(self.path) as other:  # the disk is full
+                other.execute("BEGIN EXCLUSIVE")
+                return await super()._write(at, work)
+        return await super()._write(at, work)
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        fails = self.fails if connection.total_changes else ""
+        if fails:
+            self.fails = ""
+        if fails != "before":
+            super()._commit(connection)
+        if fails:
+            raise WriteUnsure("disk I/O error")
+
+
+@contextlib.asynccontextmanager
+async def the_sample_base() -> AsyncIterator[Case]:
+    fields = [{"id": "cid", "title": "Id", "type": "ID"}]
+    fields += [{"id": f"c{title}", "title": title, "type": type} for title, type in PEOPLE.items()]
+    table = SampleTable("mpeople", "People", tuple(fields))
+    now = datetime.now(UTC)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sample.db"
+        api = FailingSampleApi(
+            path, "Sample", [table],
+            lambda: {table.id: [NewRow(ADA, now), NewRow(BRUNO, now)]}, lock_timeout=0,
+        )  # fmt: skip
+        (base,) = await api.list_bases()
+        driver = SampleDriver(api)
+        shape = await driver.describe({"base": base.id, "table_id": table.id})
+
+        def execute(sql: str, *values: object) -> list[Any]:
+            with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+                return connection.execute(sql, values).fetchall()
+
+        def rows() -> Rows:
+            found = execute("SELECT id, cells FROM table_rows ORDER BY id")
+            return {
+                str(id): {name: json.loads(cells).get(name) for name in FIELDS}
+                for id, cells in found
+            }
+
+        def change(id: str, values: dict[str, Any]) -> None:
+            cells = json.dumps({**rows()[id], **values})
+            execute("UPDATE table_rows SET cells = ? WHERE id = ?", cells, id)
+
+        def refuse() -> None:
+            api.refuses = 1
+
+        def lose(when: str) -> None:
+            api.fails = when
+
+        yield Case(
+            TableWriter(driver), shape.target, rows, change,
+            lambda id: execute("DELETE FROM table_rows WHERE id = ?", id), refuse, lose,
+        )  # fmt: skip
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,5 @@
-"""What every applier promises: over a table in memory, the bridge, and NocoDB, fake and real."""
+"""What every applier promises: over a table in memory, the bridge, the sample base, and NocoDB,
+fake and real."""
 
 from __future__ import annotations
 
@@ -17,9 +18,10 @@ from tests.contract.applier_case import (
     a_table_in_memory,
     nocodb_in_memory,
     the_bridge,
+    the_sample_base,
 )
 
-CASES = (a_table_in_memory, the_bridge, nocodb_in_memory)
+CASES = (a_table_in_memory, the_bridge, nocodb_in_memory, the_sample_base)
 
 
 @pytest.fixture(params=[*(each.__name__ for each in CASES), a_real_nocodb.__name__])

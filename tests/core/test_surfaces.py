@@ -9,7 +9,7 @@ import pytest
 
 from adapters.discord.render import pages
 from adapters.slack.render import LinkRules, content, parts
-from adapters.terminal.chat import render_markdown
+from adapters.terminal.screen import render_markdown
 from adapters.web.render import render
 from core.text.markdown import Trust, _address_end, defang_for_discord, defang_for_terminal
 from core.text.text import clean_text

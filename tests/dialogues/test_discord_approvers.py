@@ -147,3 +147,30 @@ async def test_an_approver_in_the_channel_gets_no_direct_message(team: Team) -> 
     await (await team.cleo.click(card, "Approve")).wait_for_ack()
     await team.discord.wait_until(lambda: are_decided(card))
     assert team.own(team.cleo.dm) == []
+
+
+async def test_approvals_in_a_direct_message_lists_cards_with_buttons(team: Team) -> None:
+    """At most five under one message, as Discord has it; the rest are lines."""
+    cards = []
+    for number in range(1, 8):
+        team.table.rows[str(number)] = {"Name": "Ada @everyone"}
+        await team.ana.mention(
+            f"call table_delete {json.dumps({'ids': [str(number)]})}", team.channel
+        )
+        await team.discord.wait_until(lambda: len(team.cards(team.channel)) == number)  # noqa: B023
+        await team.discord.wait_until(lambda: len(team.cards(team.cleo.dm)) == number)  # noqa: B023
+        cards = team.cards(team.channel)
+    await team.cleo.say("approvals", team.cleo.dm)
+    await team.discord.wait_until(lambda: len(team.own(team.cleo.dm)) > 7)
+    listed = team.own(team.cleo.dm)[-1]
+    assert listed["content"].startswith("7 requests are waiting for you.")
+    assert listed["content"].count("requested by Ana") == 2
+    assert [[button["label"] for button in row["components"]] for row in listed["components"]] == [
+        ["Approve", "Deny"]
+    ] * 5
+    assert "@everyone" not in json.dumps([listed["content"], listed["embeds"]])
+    await (await team.cleo.click(listed, "Deny")).wait_for_ack()
+    await team.discord.wait_until(lambda: are_decided(cards[0]))
+    await team.discord.wait_until(lambda: "Denied by Cleo" in json.dumps(listed["embeds"][0]))
+    assert len(listed["components"]) == 4
+    assert team.table.applied == []

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.discord.render import render as on_discord
 from adapters.slack.render import LinkRules, content
-from adapters.terminal.chat import Screen
+from adapters.terminal.screen import Screen
 from adapters.web.render import to_html
 from core.clients.http import HttpClient
 from core.domain.messages import Answer

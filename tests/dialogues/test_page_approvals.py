@@ -13,6 +13,7 @@ from adapters.web.adapter import ListenAddress, WebAdapter
 from adapters.web.authentication import TokenAuthentication
 from bot.health import HealthBoard
 from core.changes.approval import TableRule, TableRules
+from core.domain.messages import Answer, decode_json
 from core.rights.policy import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, bot, proposed_on_slack
@@ -143,3 +144,17 @@ async def test_the_owner_s_own_request_names_them(bot_home: BotHome, locale: str
         listed = await running_bot.ask_message(replace(on_page("approvals", OWNER), locale=locale))
         for card in (*answer.cards, *listed.cards):
             assert card.text.startswith(words[locale])
+
+
+async def test_forgetting_a_conversation_empties_its_cards_elsewhere(bot_home: BotHome) -> None:
+    """An approver's list of requests keeps the cards, and none of their values."""
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
+        id = await propose(running_bot, UPDATE, ANA)
+        (card,) = (await says(running_bot, "approvals", OWNER)).cards
+        assert (card.id, bool(card.rows)) == (id, True)
+        await says(running_bot, "forget", ANA)
+        stored = await running_bot.engine.stores.database.read(
+            lambda c: c.execute("SELECT answer FROM inbox WHERE answer LIKE '%cards%'").fetchall()
+        )
+        (kept,) = [decode_json(Answer, row["answer"]).cards for row in stored]
+        assert [(one.id, one.rows, one.actions) for one in kept] == [(id, (), ())]

@@ -252,3 +252,19 @@ async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> Non
             p.visible_text.count("` expired because") for p in there.by_bot(card.channel)
         ].count(1) == 1
         assert len(t.posts_to("Carol")) == 1
+
+
+async def test_approvals_in_a_direct_message_lists_cards_with_buttons(tmp_path: Path) -> None:
+    """Within Slack's limits; a decision there redraws the first card as well."""
+    async with team(tmp_path) as t:
+        card = await t.asks()
+        (copy,) = await t.copies("Carol")
+        slack, carol, dm = t.w.slack, t.people["Carol"], t.dm("Carol")
+        assert dm is not None
+        listed = await slack.wait_for_answer(slack.say(carol, dm, "approvals"))
+        assert "1 request is waiting for you." in listed.visible_text
+        assert list(listed.buttons) == ["Approve", "Deny"]
+        await slack.click(carol, listed, "Deny").acked.wait()
+        await t.until(lambda: are_decided(card, copy, listed))
+        assert "Denied by Carol" in listed.visible_text
+    assert t.table.applied == []

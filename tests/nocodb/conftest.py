@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from core.clients.http import HttpClient
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.nocodb.places import Place
+from tests.nocodb.sample import make_sample_base
 from tests.real.nocodb.seed import Seeded, base_with_rows
 
 
@@ -27,11 +29,32 @@ async def fake() -> AsyncIterator[FakeNocoDB]:
 @pytest.fixture(params=["fake", "real"])
 def place(request: pytest.FixtureRequest, http: HttpClient) -> Place:
     """For reading only. The fake is only worth what it shares with the real one."""
-    if request.param == "fake":
+    return make_place(request, request.param, http)
+
+
+def make_place(request: pytest.FixtureRequest, kind: str, http: HttpClient) -> Place:
+    if kind == "fake":
         server: FakeNocoDB = request.getfixturevalue("fake")
         return Place(server.origin, filled.OWNER, filled.VIEWER, filled.CRM, filled.ARCHIVE, http)
     real: Seeded = request.getfixturevalue("real_nocodb")
     return Place(real.url, real.token, real.viewer, real.crm.id, real.other, http)
+
+
+@pytest.fixture(params=["fake", "real", "sample"])
+def table_place(request: pytest.FixtureRequest, http: HttpClient, tmp_path: Path) -> Place:
+    """For reading and, except in a real one, for writing, through the calls of `Place.tables`."""
+    if request.param == "sample":
+        sample = make_sample_base(tmp_path)
+        return Place("", "", "", "", "", http, sample)
+    return make_place(request, request.param, http)
+
+
+@pytest.fixture
+def own_table_place(table_place: Place) -> Place:
+    """`table_place` to write to: without Readings in a real one."""
+    if table_place.sample or table_place.token == filled.OWNER:
+        return table_place
+    return replace(table_place, base=base_with_rows(table_place.url, table_place.token, "Test").id)
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
-"""Where a test of NocoDB's tools takes place: over the fake, or over a real one."""
+"""Where a test of NocoDB's tools takes place: over the fake, a real one, or the sample
+base."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from core.clients.http import HttpClient
-from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.api import NocoApi, TableApi
 from core.tools.nocodb.schema import Schemas
+from core.tools.sample.base import SampleApi
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,15 @@ class Place:
     base: str
     other: str
     http: HttpClient
+    sample: SampleApi | None = None
+    """The sample base in place of a NocoDB, with the same tables."""
+
+    @property
+    def tables(self) -> TableApi:
+        return self.sample or self.api()
 
     def api(self, token: str = "") -> NocoApi:
         return NocoApi(self.url, token or self.token, self.http, pauses=())
 
     def schemas(self, base: str = "") -> Schemas:
-        return Schemas(self.api(), base or self.base)
+        return Schemas(self.tables, base or self.base)

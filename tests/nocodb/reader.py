@@ -10,7 +10,7 @@ from typing import Any
 
 from core.domain.records import Outcome, ToolContext
 from core.ports.tools import Tool
-from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.api import TableApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.summarize import build_read_tools
 from tests.core.tools.scene import ctx
@@ -21,7 +21,7 @@ from tests.nocodb.tables import NOW
 class Reader:
     """Asks at `now`, in its zone. `last` is the last outcome."""
 
-    def __init__(self, api: NocoApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
+    def __init__(self, api: TableApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
         made = build_read_tools(api, schemas, clock=now.timestamp, most=most)
         self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in made}
         self._ctx: ToolContext = replace(ctx(), zone=str(now.tzinfo), files=MemoryContextFiles())

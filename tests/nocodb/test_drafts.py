@@ -24,8 +24,8 @@ def write_tools(place: Place) -> WriteTools:
 
 
 @pytest.fixture
-def own_write_tools(own_place: Place) -> WriteTools:
-    return WriteTools(own_place.url, own_place.token, own_place.base, own_place.http)
+def own_write_tools(own_table_place: Place) -> WriteTools:
+    return WriteTools.of(own_table_place)
 
 
 def sides(draft: Draft) -> list[tuple[str, Mapping[str, Any] | None, Mapping[str, Any] | None]]:
@@ -238,7 +238,7 @@ async def test_a_row_to_be_deleted_is_kept_whole(own_write_tools: WriteTools) ->
     assert row.before["Contract"][0]["title"].startswith("contract")
     assert "signedPath" not in row.before["Contract"][0]
     assert not {"Id", "Total", "CreatedAt"} & row.before.keys()
-    assert "If you undo this, the rows get new IDs and keep their links and files" in draft.note
+    assert draft.note == own_write_tools.rows.driver.recreated
     assert {"Id", "CreatedAt", "UpdatedAt"} <= set(draft.target["anew"])
 
 

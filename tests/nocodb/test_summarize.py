@@ -1,4 +1,5 @@
-"""Figures over tables: exact, with their total, over the fake and a real NocoDB alike."""
+"""Figures over tables: exact, with their total, over the fake, a real NocoDB and the sample
+base alike."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ ORDERS = [order(number) for number in range(1, 61)]
 
 
 @pytest.fixture
-def reader(place: Place) -> Reader:
-    return Reader(place.api(), place.schemas())
+def reader(table_place: Place) -> Reader:
+    return Reader(table_place.tables, table_place.schemas())
 
 
 async def test_rows_are_counted_by_a_filter(reader: Reader) -> None:
@@ -88,9 +89,11 @@ async def test_by_month_in_the_order_of_time(reader: Reader) -> None:
     assert [(row["Due"], row["rows"]) for row in told["rows"]] == sorted(counts.items())
 
 
-async def test_days_are_those_of_the_asker(place: Place) -> None:
+async def test_days_are_those_of_the_asker(table_place: Place) -> None:
     """12:30 in London is half past ten in the evening in Sydney, and the next day on the line."""
-    far = Reader(place.api(), place.schemas(), NOW.astimezone(ZoneInfo("Pacific/Kiritimati")))
+    far = Reader(
+        table_place.tables, table_place.schemas(), NOW.astimezone(ZoneInfo("Pacific/Kiritimati"))
+    )
     told = await far.summary("Customers", group_by="Seen", where=(("Seen", "lt", "2026-11-03"),))
     assert [(row["Seen"], row["rows"]) for row in told["rows"]] == [("2026-11-02", 1)]
     assert told["zone"] == "Pacific/Kiritimati"
@@ -112,8 +115,8 @@ async def test_a_filter_that_must_be_quoted_is_added_up_here(reader: Reader) -> 
     assert (told["total"], told["all"]) == (2, {"sum of Value": 3})
 
 
-async def test_more_rows_than_are_read(place: Place) -> None:
-    reader = Reader(place.api(), place.schemas(), most=1_000)
+async def test_more_rows_than_are_read(table_place: Place) -> None:
+    reader = Reader(table_place.tables, table_place.schemas(), most=1_000)
     told = await reader.summary("Readings", ("Value", "median"))
     assert told["total"] == 1_200
     assert told["all"] == {"median of Value": "500.5"}

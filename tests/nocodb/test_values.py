@@ -9,9 +9,10 @@ from decimal import Decimal
 
 import pytest
 
+from core.clients.http import HttpClient
 from core.domain.messages import Person
 from core.text.text import redact
-from core.tools.nocodb.api import NocoRecord
+from core.tools.nocodb.api import NocoApi, NocoRecord
 from core.tools.nocodb.fieldtypes import Field, format_row
 from core.tools.nocodb.read import (
     SelectedRows,
@@ -114,7 +115,8 @@ def test_a_file_is_named_after_its_table() -> None:
 
 
 def test_a_source_tells_table_filter_rows_time_and_place() -> None:
-    asked = TableQuestion(make_selection(("Stage", "eq", "Lead")), NOW, "https://noco.example.com")
+    link = NocoApi("https://noco.example.com", "", HttpClient()).format_source_link(DEALS.at)
+    asked = TableQuestion(make_selection(("Stage", "eq", "Lead")), NOW, link)
     line = asked.describe_source(SelectedRows((), 1234), 20)
     assert line == (
         'Source: Deals, Stage is "Lead": 20 of 1,234 rows, 2026-11-20 14:05 (Europe/Paris). '
@@ -124,7 +126,9 @@ def test_a_source_tells_table_filter_rows_time_and_place() -> None:
 
 def test_a_source_cannot_be_forged_from_a_name_or_value() -> None:
     evil = "x](https://evil.example) **bold** <!channel> `code` https://evil.example/?q=1 # h\n- l"
-    asked = TableQuestion(make_selection(("Name", "eq", evil)), NOW, "https://n")
+    api = NocoApi("https://n", "", HttpClient())
+    link = api.format_source_link(DEALS.at)
+    asked = TableQuestion(make_selection(("Name", "eq", evil)), NOW, link)
     line = asked.describe_source(SelectedRows((), 1), 1)
     assert "\n" not in line
     assert "](https://evil" not in line
@@ -133,7 +137,7 @@ def test_a_source_cannot_be_forged_from_a_name_or_value() -> None:
     assert "`https://evil.example`" in line
     assert len(re.findall(r"(?<!\\)\]\(", line)) == 1
     table = TableDescription("m/../1", "[a](b)", "p", ())
-    line = describe_row_source("https://n", table, "7)[x](y", NOW)
+    line = describe_row_source(api, table, "7)[x](y", NOW)
     assert line.startswith("Source: \\[a\\](b): row 7)\\[x\\](y, ")
     assert line.endswith("[NocoDB](https://n/dashboard/#/nc/p/m%2F..%2F1?rowId=7%29%5Bx%5D%28y)")
 

@@ -16,12 +16,15 @@ from core.domain.errors import ToolError
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, Thread, ToolContext
 from core.tools.nocodb import draft
-from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.api import NocoApi, TableApi
 from core.tools.nocodb.driver import TableSchema
 from core.tools.nocodb.rest import RestDriver
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.write import TableWriter
+from core.tools.sample.base import SampleApi
+from core.tools.sample.source import SampleDriver
 from tests.fakes.choices import supplier
+from tests.nocodb.places import Place
 
 ANA = Person("slack", "U1", "T1", "Ana")
 HERE = Address("slack", "C1", "T1")
@@ -32,15 +35,26 @@ class WriteTools:
     """The write tools of a model, over one base. `url` may be a proxy before the NocoDB."""
 
     def __init__(
-        self, url: str, token: str, base: str, http: HttpClient, rules: TableRules | None = None
+        self,
+        url: str,
+        token: str,
+        base: str,
+        http: HttpClient,
+        rules: TableRules | None = None,
+        sample: SampleApi | None = None,
     ) -> None:
-        self.api = NocoApi(url, token, http, pauses=())
+        self.api: TableApi = sample or NocoApi(url, token, http, pauses=())
         self.schemas = Schemas(self.api, base, rules=supplier(rules or TableRules()))
-        self.rows = TableWriter(RestDriver(self.api))
+        self.rows = TableWriter(SampleDriver(sample) if sample else RestDriver(self.api))
         self.drafts: list[Draft] = []
         self._tools = {
-            tool.spec.name: tool for tool in draft.WriteTools(self.api, self.schemas).tools()
+            tool.spec.name: tool
+            for tool in draft.WriteTools(self.api, self.schemas, self.rows.driver).tools()
         }
+
+    @classmethod
+    def of(cls, place: Place) -> WriteTools:
+        return cls(place.url, place.token, place.base, place.http, sample=place.sample)
 
     async def call_tool(self, tool: str, **arguments: Any) -> str:
         """What the model reads of its call."""

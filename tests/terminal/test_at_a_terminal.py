@@ -17,15 +17,18 @@ import pytest
 
 from core.domain.messages import Answer
 from tests.fakes import forker
+from tests.terminal.test_pictures import png
 from tests.web.web_ponte import Turn, WebPonte
 
 UP, LEFT = "\x1b[A", "\x1b[D"
 
 
 class Terminal:
-    """`written`: all that came to it; `plain` without escape sequences."""
+    """`written`: all that came to it; `plain` without escape sequences. `replies`: what it answers
+    to which question."""
 
     def __init__(self, ours: int) -> None:
+        self.replies = {"\x1b[6n": "\x1b[24;1R"}  # where is the cursor?
         self._ours = ours
         self._came = asyncio.Event()
         self.written = ""
@@ -51,8 +54,9 @@ class Terminal:
         if not data:
             asyncio.get_running_loop().remove_reader(self._ours)
         self.written += data.decode(errors="replace")
-        if "\x1b[6n" in data.decode(errors="replace"):  # where is the cursor?
-            os.write(self._ours, b"\x1b[24;1R")
+        for question, reply in self.replies.items():
+            if question in data.decode(errors="replace"):
+                os.write(self._ours, reply.encode())
         self._came.set()
 
 
@@ -98,6 +102,47 @@ async def test_a_line_can_be_edited_and_brought_back(ponte: WebPonte, tmp_path: 
         terminal.type(f"{UP}{UP}\r")
         await terminal.until("You said: hello\n")
     assert [row.message.text for row in ponte.rows.values()] == ["hello", "hello again", "hello"]
+
+
+async def test_alt_enter_makes_a_new_line(ponte: WebPonte, tmp_path: Path) -> None:
+    async with at_a_terminal(ponte, tmp_path) as terminal:
+        assert "Alt-Enter: new line" in terminal.plain
+        terminal.type("first\x1b\rsecond\r")
+        await terminal.until("You said: first")
+        terminal.type("\x1b[200~pasted\nlines\x1b[201~\r")
+        await terminal.until("You said: pasted")
+    texts = [row.message.text for row in ponte.rows.values()]
+    assert texts == ["first\nsecond", "pasted\nlines"]
+
+
+@pytest.mark.parametrize("able", [True, False])
+async def test_a_picture_is_drawn_where_the_terminal_says_that_it_can(
+    ponte: WebPonte, tmp_path: Path, able: bool
+) -> None:
+    picture = png(640, 480)
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.text != "plot":
+            return Answer(f"You said: {turn.message.text}")
+        message = turn.message
+        conversation = message.address.conversation
+        made = await ponte.files.put(
+            message.event_key, "plot.png", "image/png", picture, message.author, conversation
+        )
+        return Answer("A plot.", files=(made,))
+
+    ponte.script = script
+    async with at_a_terminal(ponte, tmp_path) as terminal:
+        terminal.replies["\x1b[>q"] = "\x1bP>|kitty(0.39.1)\x1b\\" if able else "typed"
+        terminal.replies["\x1b_Gi=31"] = "typed\x1b_Gi=31;OK\x1b\\"
+        terminal.replies["\x1b[c"] = "\x1b[?62c"
+        terminal.type("plot\r")
+        await terminal.until("ponte-files/plot.png")
+        await terminal.until("typed")
+        terminal.type(" on\r")
+        await terminal.until("You said: typed on")
+        assert ("\x1b_Ga=T" in terminal.written) is able
+    assert (tmp_path / "ponte-files" / "plot.png").read_bytes() == picture
 
 
 async def test_commands_and_files_are_completed(ponte: WebPonte, tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ import io
 import os
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from adapters.terminal import chat
+from adapters.terminal.screen import Screen, count_rows, render_markdown
 from core.domain.messages import Answer, Card, File
 from core.text.i18n import use_locale
 from tests.web.web_ponte import Turn, WebPonte
@@ -138,7 +140,7 @@ async def test_a_person_sees_the_answer_grow(ponte: WebPonte) -> None:
     await screen.until("There are ")
     assert "tables." not in screen.getvalue()
     half.set()
-    await screen.until("There are 3 tables.\nYou: ")
+    await screen.until("There are 3 tables.\n\nYou: ")
     hands.end()
     assert await task == 0
     hands.stdin.close()
@@ -187,6 +189,75 @@ async def test_three_rows_are_a_table(ponte: WebPonte) -> None:
     ]
 
 
+def on_a_screen(
+    text: str, cards: Sequence[Card], columns: int, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """The lines of an answer that has grown on a screen of that width."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "60")
+    tty = Tty()
+    screen = Screen(tty)
+    for end in range(3, len(text), 7):
+        screen.show_text(text[:end])
+    body = {"response": text, "cards": [card_json(card) for card in cards]}
+    screen.show_answer(body)
+    return screen_lines(tty.getvalue(), columns)
+
+
+def card_json(card: Card) -> dict[str, object]:
+    return {"id": card.id, "title": card.title, "state": card.state, "text": card.text,
+            "rows": list(card.rows), "actions": list(card.actions), "expires_at": None}  # fmt: skip
+
+
+TABLE = """Our **tables**:
+
+| Customer | Status | Amount | Due date | Notes |
+| --- | --- | --: | --- | --- |
+| 株式会社サンプル | Lead 🎉 | 12.00 | Nov 22, 2026 | A long note about this customer that wraps |
+| Cléo Ñandú | Won | 1.00 | Nov 23, 2026 | – |
+
+The end.
+"""
+
+
+def test_tables_and_cards_fit_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = tuple({"before": {"Name": name, "Status": "Lead", "Due": None},
+                  "after": {"Name": name, "Status": "Won by the team", "Due": "2026-11-18"}}
+                 for name in ("株式会社サンプル", "Cléo", "Bo"))  # fmt: skip
+    title = "Update 3 rows in the table of all our customers"
+    card = Card("abc234", "proposal", title, "", rows, actions=("approve", "deny"))
+    for columns in (200, 80, 60, 41, 40, 24):
+        lines = on_a_screen(TABLE, [card], columns, monkeypatch)
+        assert max(map(cell_len, lines)) <= columns, columns
+        together = "".join("".join(lines).split())
+        for character in "株式会社サンプル":  # a long word may continue in the next line
+            assert together.count(character) == 2, "nothing is shown twice, nothing is cut"
+        for words in ("2026", "Theend.", "approveabc234·denyabc234"):
+            assert words in together, (columns, words)
+    lines = on_a_screen(TABLE, [card], 80, monkeypatch)
+    heading, first = (next(n for n, line in enumerate(lines) if line.startswith(f"    {word}"))
+                      for word in ("Name", "株式"))  # fmt: skip
+    at = cell_len(lines[heading][: lines[heading].index("Status")])
+    assert cell_len(lines[first][: lines[first].index("Lead →")]) == at, "columns are aligned"
+    narrow = on_a_screen(TABLE, [card], 40, monkeypatch)
+    assert " Customer" not in narrow
+    assert "Due date: Nov 22, 2026" in narrow
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "rows"),
+    [
+        ("", 80, 1), ("a" * 80, 80, 1), ("a" * 81, 80, 2), ("a\n\nb", 80, 3),
+        ("日" * 40, 81, 1), ("日" * 81, 81, 3), ("e\u0301" * 80, 80, 1), ("👩\u200d👩" * 2, 80, 1),
+        ("👩\u200d👩" * 30, 80, None),
+    ],
+)  # fmt: skip
+def test_rows_of_a_screen_are_counted_as_it_draws_them(
+    text: str, columns: int, rows: int | None
+) -> None:
+    assert count_rows(text, columns) == rows
+
+
 async def test_an_answer_cannot_drive_the_terminal(ponte: WebPonte) -> None:
     async def script(turn: Turn) -> Answer:
         await turn.show("\x1b[2Jgone\x1b]0;title\x07")
@@ -215,7 +286,7 @@ async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(ponte: WebPonte) 
     hands.type("work\n")
     await screen.until("Working")
     os.kill(os.getpid(), signal.SIGINT)
-    await screen.until("Working\nYou: ")
+    await screen.until("Working\n\nYou: ")
     hands.type("for ever\n")
     await screen.until("Working", times=2)
     os.kill(os.getpid(), signal.SIGINT)
@@ -288,7 +359,7 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
     monkeypatch.setenv("LINES", "24")
     text = "Some **bold** words.\n\nSecond, plain.\n\n- one\n- two\n\n```\ncode\n```\n\nThe end."
     tty = Tty()
-    screen = chat.Screen(tty)
+    screen = Screen(tty)
     for end in range(step, len(text), step):
         screen.show_text(text[:end])
     screen.show_answer({"response": text, "cards": [], "files": []})
@@ -299,28 +370,34 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("text", ["> " * 4000, "- " * 4000 + "x", "[" * 9000, "x" * 40_000])
 def test_what_is_too_much_for_markdown_stands_as_it_is_written(text: str) -> None:
-    assert chat.render_markdown(text) == text
+    assert render_markdown(text) == text
 
 
-def screen_lines(written: str) -> list[str]:
-    """A screen that knows what `Screen` writes: lines, colours, going up, wiping."""
-    rows, row, column = [""], 0, 0
-    for piece in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", written):
+def screen_lines(written: str, columns: int = 80) -> list[str]:
+    """A screen that knows what `Screen` writes: lines, colours, going up, wiping. A line that is
+    wider than the screen continues in the next row."""
+    rows: list[list[str]] = [[]]
+    row, column = 0, 0
+    for piece in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]", written):
         if piece == "\n":
             row, column = row + 1, 0
-            rows += [""] * (row + 1 - len(rows))
         elif piece == "\r":
             column = 0
-        elif piece.endswith("A"):
+        elif piece.endswith("A") and piece != "A":
             row -= int(piece[2:-1])
-        elif piece.endswith("K"):
+        elif piece == "\x1b[K":
             rows[row] = rows[row][:column]
-        elif piece.endswith("J"):
+        elif piece == "\x1b[J":
             rows[row:] = [rows[row][:column]]
         elif not piece.startswith("\x1b"):
-            rows[row] = rows[row][:column] + piece
-            column += len(piece)
-    lines = [line.rstrip() for line in rows]
+            if column + cell_len(piece) > columns:
+                row, column = row + 1, 0
+            rows += [[] for _ in range(row + 1 - len(rows))]
+            cells = [piece, *[""] * (cell_len(piece) - 1)]
+            rows[row][column : column + len(cells)] = cells
+            column += len(cells)
+        rows += [[] for _ in range(row + 1 - len(rows))]
+    lines = ["".join(cells).rstrip() for cells in rows]
     while lines and not lines[-1]:
         lines.pop()
     return lines

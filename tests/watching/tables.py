@@ -128,7 +128,7 @@ def _field(block: str, name: str) -> str:
 
 def metric_rows() -> str:
     """Of all that is ours; what a Prometheus client tells of its process is told in words."""
-    lines = ["| metric | kind | labels | what it tells |", "| --- | --- | --- | --- |"]
+    lines = ["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |"]
     for one in sorted(metrics.registry.collect(), key=lambda one: one.name):
         if not one.name.startswith("ponte_"):
             continue

@@ -1,4 +1,4 @@
-"""The examples of docs/reference/http.md for OpenAI's clients are run as they stand there."""
+"""Run the examples in docs/guides/scripts.md; docs/reference/http.md names each path."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from adapters.web.openapi import OPERATIONS
 from core.domain.messages import Answer
 from tests.web.web_ponte import Turn, WebPonte
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "reference" / "http.md").read_text("utf-8")
+_DOCS = Path(__file__).parents[2] / "docs"
+REFERENCE = (_DOCS / "reference" / "http.md").read_text("utf-8")
+GUIDE = (_DOCS / "guides" / "scripts.md").read_text("utf-8")
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def examples() -> list[tuple[str, str]]:
     """Language and text of each that asks what is under /v1/."""
-    chapter = DOCUMENT.partition("## Clients of OpenAI's API")[2]
+    chapter = GUIDE.partition("## Clients of OpenAI's API")[2]
     return [(found[1], found[2]) for found in _BLOCK.finditer(chapter)]
 
 
@@ -59,5 +61,5 @@ async def test_the_examples_do_what_they_say() -> None:
 def test_every_path_is_named() -> None:
     """But for those that only the page and the command line use."""
     named = {path for _, path in OPERATIONS if not path.startswith(("/page/", "/operator/"))}
-    missing = [path for path in named if path.replace(":path", "") not in DOCUMENT]
+    missing = [path for path in named if path.replace(":path", "") not in REFERENCE]
     assert not missing

@@ -80,10 +80,11 @@ class NocodbSettings(SettingsPart):
         return "rest" if self.nocodb_url and self.nocodb_token else "off"
 
 
-_REST_TOOLS = frozenset({
+REST_TOOLS = frozenset({
     "nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get",
     "nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link",
 })  # fmt: skip
+"""The names of the tools over NocoDB's REST API, and of those over the sample tables."""
 _BRIDGE_TOOLS = frozenset({"nocodb_execute"})
 _NOT_CHECKED = (
     "it does not list its tables, so table names in {path} cannot be checked; a misspelled "
@@ -129,11 +130,11 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         """Return the names of tools that rules may use. If NocoDB is off, those of both drivers."""
         match own.nocodb:
             case "rest":
-                return {"tool": _REST_TOOLS}
+                return {"tool": REST_TOOLS}
             case "bridge":
                 return {"tool": _BRIDGE_TOOLS}
             case "off":
-                return {"tool": _REST_TOOLS | _BRIDGE_TOOLS}
+                return {"tool": REST_TOOLS | _BRIDGE_TOOLS}
 
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
         """Ask NocoDB or the bridge. Raise PonteError if it fails or a rule names no table."""

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 from core.clients.error_table import SERVER_ERRORS, ErrorTable, on, was_sent
@@ -347,6 +347,95 @@ def parse_page(answer: object) -> RecordPage:
     )
 
 
+class TableApi(Protocol):
+    """The calls that the tools and the REST driver make: of NocoDB's HTTP API, or of the sample
+    base.
+
+    Reads raise NocoError. Writes raise NocoError if nothing was written, and WriteUnsure if
+    something may have been.
+    """
+
+    @property
+    def filters_rows(self) -> bool:
+        """Return True if the calls accept a `where`. False: Ponte checks each row itself."""
+
+    @property
+    def drift_count(self) -> int:
+        """Return how often a table or field turned out to have changed."""
+
+    def record_drift(self, reason: str = "") -> None:
+        """Count a change of tables or fields, so that cached descriptions are dropped."""
+
+    def format_source_link(self, at: TableId, row: str = "") -> str:
+        """Return what ends the source line of an answer: in Markdown, about a table or a row."""
+
+    async def list_bases(self) -> Sequence[NocoBase]:
+        """Return the bases."""
+
+    async def fetch_role(self, base: str) -> str:
+        """Return the role that the calls have in that base, or ""."""
+
+    async def list_tables(self, base: str) -> Sequence[NamedTable]:
+        """Return the tables of a base."""
+
+    async def describe_table(self, at: TableId) -> Json:
+        """Return a table in NocoDB's form, for `schema.parse_table`."""
+
+    async def fetch_page(
+        self,
+        at: TableId,
+        *,
+        fields: Sequence[str] = (),
+        where: str = "",
+        sort: Sequence[SortField] = (),
+        page: int = 1,
+        size: int = 25,
+    ) -> RecordPage:
+        """Return one page of rows, counted from 1. `fields` are ids or titles; none means all."""
+
+    async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
+        """Return one row. Raise NocoError `not_found`."""
+
+    async def count_rows(self, at: TableId, where: str = "") -> int:
+        """Return how many rows match."""
+
+    async def fetch_aggregates(
+        self, at: TableId, wanted: Sequence[FieldAggregate], where: str = ""
+    ) -> Json:
+        """Return aggregates by the field's title. Called only if `filters_rows`."""
+
+    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Sequence[NocoRecord]:
+        """Return all rows that a link field (by id) of a row links to."""
+
+    async def create_rows(
+        self, at: TableId, rows: Sequence[Json], *, by: str = ""
+    ) -> Sequence[NocoRecord]:
+        """Create up to 10 rows and return them whole, in their order."""
+
+    async def update_rows(
+        self, at: TableId, rows: Sequence[NocoRecord], *, by: str = ""
+    ) -> Sequence[NocoRecord]:
+        """Write the `fields` of up to 10 rows and return the rows whole."""
+
+    async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
+        """Delete up to 10 rows."""
+
+    async def add_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
+    ) -> None:
+        """Add rows to a link field (by id) of a row."""
+
+    async def remove_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
+    ) -> None:
+        """Remove rows from a link field (by id) of a row."""
+
+    async def set_attachments(
+        self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
+    ) -> None:
+        """Set attachment fields of a row to files that are already stored."""
+
+
 class NocoApi:
     """A client of NocoDB's HTTP API. `token` is an API token, which acts as its user.
 
@@ -355,6 +444,8 @@ class NocoApi:
     only after a 429. `by` names who asked, as "slack:U123": NocoDB stores it in its own audit of
     rows.
     """
+
+    filters_rows = True
 
     def __init__(
         self,
@@ -386,6 +477,13 @@ class NocoApi:
     def record_drift(self, reason: str = "") -> None:
         """Count a schema change. `reason` is NocoDB's code, or "" if Ponte noticed it itself."""
         self._drifts[reason] += 1
+
+    def format_source_link(self, at: TableId, row: str = "") -> str:
+        """Return a link to the table or row. "nc" stands for the workspace (NocoDB's router,
+        0.301.3)."""
+        step = "/".join(quote(each, safe="") for each in ("nc", at.base, at.table))
+        opened = f"?rowId={quote(row, safe='')}" if row else ""
+        return f"[NocoDB]({self.url}/dashboard/#/{step}{opened})"
 
     def with_pauses(self, pauses: Sequence[float]) -> NocoApi:
         """Return a client with the same connections that retries reads after these pauses."""

@@ -17,7 +17,7 @@ from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, RowWrite, WriteKind
 from core.domain.errors import ToolError
 from core.domain.records import Outcome, ToolContext
 from core.ports.tools import Tool
-from core.tools.nocodb.api import NocoApi, NocoError
+from core.tools.nocodb.api import NocoError, TableApi
 from core.tools.nocodb.driver import LinkableRow, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, in_time_zone, linked_ids, parse_value, without_empty
 from core.tools.nocodb.filters import FILTER_GUIDE, Filter, Match, RowSelection
@@ -249,7 +249,7 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
         raise _bad_call("a field is given twice in a row")
     if own := [field.title for field, _ in fields if field.is_computed]:
         raise ToolError(
-            "These fields can't be written, because NocoDB fills them: {names}.",
+            "These fields can't be written, because they are filled in automatically: {names}.",
             code="computed_field", hint="leave them out", names=", ".join(own[:5]),
         )  # fmt: skip
     return fields
@@ -258,10 +258,11 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
 class WriteTools:
     """The methods that become the write tools of NocoDB."""
 
-    def __init__(self, api: NocoApi, schemas: Schemas) -> None:
+    def __init__(self, api: TableApi, schemas: Schemas, driver: TableDriver | None = None) -> None:
         self._schemas = schemas
+        self._filters_rows = api.filters_rows
         self._reading = RowReader(api)
-        self._drafts = DraftBuilder(RestDriver(api))
+        self._drafts = DraftBuilder(driver or RestDriver(api))
 
     def tools(self) -> Sequence[Tool]:
         """Return the write tools."""
@@ -423,7 +424,8 @@ class WriteTools:
         ones."""
         for each in filters:
             check_not_withheld(table.field(each.field))
-        selection = RowSelection.of(table, filters, match, datetime.now(_zone(ctx)))
+        now = datetime.now(_zone(ctx))
+        selection = RowSelection.of(table, filters, match, now, self._filters_rows)
         keys = tuple(each for each in table.fields if each.type == "ID")
         found = await self._reading.fetch_all(selection, ColumnChoice(keys))
         if not found.records:

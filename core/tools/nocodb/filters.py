@@ -234,16 +234,22 @@ class RowSelection:
     """The rows of `table` that match all or any conditions.
 
     NocoDB gets `where`. Unless `is_exact`, it returns too many rows, and each must be checked with
-    `matches`.
+    `matches`. `is_sent` is False for a system without filters, whose rows are all checked.
     """
 
     table: TableDescription
     conditions: tuple[FilterCondition, ...] = ()
     match: Match = "all"
+    is_sent: bool = True
 
     @classmethod
     def of(
-        cls, table: TableDescription, filters: Sequence[Filter], match: Match, now: datetime
+        cls,
+        table: TableDescription,
+        filters: Sequence[Filter],
+        match: Match,
+        now: datetime,
+        is_sent: bool = True,
     ) -> RowSelection:
         """Return the selection for a model's filters. Raise ToolError, NocoError `unknown_field`.
 
@@ -257,17 +263,19 @@ class RowSelection:
         made = [
             build_condition(table.field(each.field), each.op, each.value, now) for each in filters
         ]
-        return cls(table, tuple(made), match)
+        return cls(table, tuple(made), match, is_sent)
 
     @property
     def where(self) -> WhereClause:
         """The filter to send. Empty if there are no filters, or if it would be too long."""
         whole = self._full_where
-        return whole if whole.is_sendable else WhereClause()
+        return whole if self.is_sent and whole.is_sendable else WhereClause()
 
     @property
     def is_exact(self) -> bool:
         """Return True if NocoDB itself returns exactly the matching rows."""
+        if not self.is_sent and self.conditions:
+            return False
         return all(each.is_exact for each in self.conditions) and self._full_where.is_sendable
 
     @property

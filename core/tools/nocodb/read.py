@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pydantic
@@ -26,11 +25,11 @@ from core.text.markdown import escape_markdown
 from core.text.text import CSV_TYPE, encode_csv, redact, safe_file_name
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
-    NocoApi,
     NocoError,
     NocoRecord,
     RecordPage,
     SortField,
+    TableApi,
 )
 from core.tools.nocodb.fieldtypes import Field, format_csv_row, format_label, format_row
 from core.tools.nocodb.filters import Filter, Match, RowSelection, describe_selection
@@ -126,7 +125,7 @@ def csv_name(table: TableDescription) -> str:
 class RowReader:
     """Reads the rows of a selection."""
 
-    def __init__(self, api: NocoApi, *, max_rows: int = MAX_ROWS_READ) -> None:
+    def __init__(self, api: TableApi, *, max_rows: int = MAX_ROWS_READ) -> None:
         self._api = api
         self.max_rows = max_rows
         """Rows that one call reads."""
@@ -194,20 +193,20 @@ class RowReader:
         return page
 
 
-def describe_row_source(origin: str, table: TableDescription, id: str, now: datetime) -> str:
+def describe_row_source(api: TableApi, table: TableDescription, id: str, now: datetime) -> str:
     """Return the line that names a row as the source of an answer."""
     what, when = escape_markdown(table.title), _describe_time(now)
     said = say(_SOURCE_OF_ROW, what=what, id=escape_markdown(id), **when)
-    return f"{said} {_nocodb_link(origin, table, id)}"
+    return f"{said} {api.format_source_link(table.at, id)}"
 
 
 @dataclass(frozen=True, slots=True)
 class TableQuestion:
-    """A question about one table. `now` is in the asker's zone, `origin` is NocoDB's address."""
+    """A question about one table. `now` is in the asker's zone, `link` ends the source line."""
 
     selection: RowSelection
     now: datetime
-    origin: str
+    link: str
 
     @property
     def table(self) -> TableDescription:
@@ -230,7 +229,7 @@ class TableQuestion:
             *(_SOURCE if rows.is_counted else _SOURCE_AT_LEAST), rows.total,
             what=escape_markdown(what), shown=shown, **_describe_time(self.now),
         )  # fmt: skip
-        return f"{said} {_nocodb_link(self.origin, self.table)}"
+        return f"{said} {self.link}"
 
 
 def check_not_withheld(field: Field) -> None:
@@ -246,7 +245,7 @@ def check_not_withheld(field: Field) -> None:
 class QueryTools:
     """The methods that become tools; `clock` returns seconds since the epoch."""
 
-    api: NocoApi
+    api: TableApi
     schemas: Schemas
     reading: RowReader
     clock: Callable[[], float] = time.time
@@ -268,8 +267,8 @@ class QueryTools:
         known = await self.schemas.describe_with_fields(table, wanted)
         for each in wanted:
             check_not_withheld(known.field(each))
-        selection = RowSelection.of(known, filters, match, now)
-        return TableQuestion(selection, now, self.api.url)
+        selection = RowSelection.of(known, filters, match, now, self.api.filters_rows)
+        return TableQuestion(selection, now, self.api.format_source_link(known.at))
 
     def current_time(self, ctx: ToolContext) -> datetime:
         """Return the time in the asker's zone."""
@@ -343,7 +342,7 @@ class QueryTools:
             "note": UNTRUSTED_CELLS_NOTE,
             "row": row,
         }
-        sources = (describe_row_source(api.url, known, record.id, now),)
+        sources = (describe_row_source(api, known, record.id, now),)
         return Outcome("ok", compact_json(told), sources=sources)
 
     async def _export(
@@ -381,14 +380,6 @@ def _describe_time(now: datetime) -> dict[str, str]:
     is_english = LANGUAGE.get() == "en"
     time = now.strftime("%Y-%m-%d %H:%M") if is_english else format_moment(now)
     return {"time": time, "zone": str(now.tzinfo)}
-
-
-def _nocodb_link(origin: str, table: TableDescription, row: str = "") -> str:
-    """Return a link to the table or row. "nc" stands for the workspace (NocoDB's router,
-    0.301.3)."""
-    step = "/".join(quote(each, safe="") for each in ("nc", table.base, table.id))
-    opened = f"?rowId={quote(row, safe='')}" if row else ""
-    return f"[NocoDB]({origin}/dashboard/#/{step}{opened})"
 
 
 def _build_outcome(

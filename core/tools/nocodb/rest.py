@@ -14,10 +14,10 @@ from core.runtime.tasks import run_together
 from core.tools.nocodb.api import (
     MAX_LINKS_PER_WRITE,
     MAX_ROWS_PER_WRITE,
-    NocoApi,
     NocoError,
     NocoRecord,
     SortField,
+    TableApi,
     TableId,
 )
 from core.tools.nocodb.driver import (
@@ -63,7 +63,7 @@ class RestDriver(TableDriver):
         "NocoDB set new values for {names}. Comments and history of the old rows were not restored."
     )
 
-    def __init__(self, api: NocoApi) -> None:
+    def __init__(self, api: TableApi) -> None:
         self._api = api
 
     def batch(self, draft: Draft) -> int:
@@ -89,7 +89,7 @@ class RestDriver(TableDriver):
         asked = [each.id for each in (*wanted, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
         records: list[NocoRecord] = []
-        if schema.key is None:
+        if schema.key is None or not self._api.filters_rows:
             found = await run_together(*(self._find_record(schema, id, asked) for id in unique))
             records = [record for record in found if record is not None]
         else:

@@ -20,10 +20,10 @@ from core.runtime.tasks import run_together
 from core.text.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.tools.nocodb.api import (
     NamedTable,
-    NocoApi,
     NocoBase,
     NocoError,
     NocoRecord,
+    TableApi,
     TableId,
     unreadable_answer,
 )
@@ -244,7 +244,7 @@ class Schemas:
 
     def __init__(
         self,
-        api: NocoApi,
+        api: TableApi,
         base_id: str = "",
         *,
         rules: Callable[[], TableRules] = TableRules,
@@ -407,7 +407,7 @@ _EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
 """Types of the fields that every table has."""
 
 _DESCRIPTION = """\
-The tables of the team's NocoDB base {base} with their columns: `Name*:text` stands for the row, \
+{what} with their columns: `Name*:text` stands for the row, \
 `select(a|b)` takes one of these, `Orders->Orders` links to rows of that table. Each has Id, and \
 mostly CreatedAt and UpdatedAt. Tables: {tables}. Other tools take tables and fields by these \
 names, as they are written. {writing}"""
@@ -441,9 +441,12 @@ def format_outline(
 
 
 def build_tables_tool(
-    schemas: Schemas, base: str, titles: Sequence[str], writing: str
+    schemas: Schemas, what: str, titles: Sequence[str], writing: str
 ) -> FunctionTool:
-    """Return `nocodb_tables`. Equal descriptions stay equal, so that prompts can be cached."""
+    """Return `nocodb_tables`. Equal descriptions stay equal, so that prompts can be cached.
+
+    `what` names the tables as a whole, at the beginning of the description.
+    """
 
     def format_table(table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS) -> str:
         return format_outline(
@@ -473,7 +476,7 @@ def build_tables_tool(
     if len(titles) > MAX_OUTLINED_TABLES:
         named.append(f"and {len(titles) - MAX_OUTLINED_TABLES} more")
     description = _DESCRIPTION.format(
-        base=format_title(base), tables=", ".join(named) or _UNKNOWN, writing=writing
+        what=what, tables=", ".join(named) or _UNKNOWN, writing=writing
     )
     return FunctionTool.of(
         nocodb_tables,
@@ -482,7 +485,7 @@ def build_tables_tool(
 
 
 def check_titles(
-    api: NocoApi, table: TableDescription, asked: Iterable[Field], told: Sequence[NocoRecord]
+    api: TableApi, table: TableDescription, asked: Iterable[Field], told: Sequence[NocoRecord]
 ) -> None:
     """Raise NocoError `renamed` and drop the cache if a field was renamed in the meantime.
 

@@ -15,8 +15,15 @@ from core.ports.tools import Tool
 from core.rights.policy import turn_may
 from core.runtime.tasks import run_together
 from core.text.i18n import plural, say
-from core.tools.nocodb.api import READ_PAUSES_SECONDS, NamedTable, NocoApi, NocoError
+from core.tools.nocodb.api import (
+    READ_PAUSES_SECONDS,
+    NamedTable,
+    NocoApi,
+    NocoError,
+    TableApi,
+)
 from core.tools.nocodb.draft import WriteTools
+from core.tools.nocodb.driver import TableDriver
 from core.tools.nocodb.rest import APPLYING_PAUSES_SECONDS, RestDriver
 from core.tools.nocodb.schema import (
     MAX_VISIBLE_SETS,
@@ -91,37 +98,42 @@ class BaseOverview:
         )
 
 
-async def fetch_overview(api: NocoApi, schemas: Schemas) -> BaseOverview:
+async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
     """Return the overview of the base. Raise NocoError."""
     own = await schemas.find_base()
     every, role = await run_together(schemas.all_tables(), _fetch_role(api, own.id))
     return BaseOverview(own.title, tuple(every), role)
 
 
-class NocoSource:
-    """The NocoDB tools. `url` is NocoDB's origin. The caller owns the HTTP client and closes it."""
+class TableSource:
+    """The tools over one base, and the writes that were approved.
 
-    name = "nocodb"
+    `driver` does the approved writes. `drafting` reads the rows of new drafts; None: a `RestDriver`
+    over `api`.
+    """
+
+    name: str
+    description: str
+    """The beginning of the description of `nocodb_tables`, with the base's name as `{base}`."""
 
     def __init__(
         self,
-        url: str,
-        token: str,
-        http: HttpClient,
+        api: TableApi,
+        driver: TableDriver,
         *,
+        drafting: TableDriver | None = None,
         base_id: str = "",
         rules: Callable[[], TableRules] = TableRules,
-        pauses: Sequence[float] = READ_PAUSES_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
-        self.api = NocoApi(url, token, http, pauses=pauses)
-        self.schemas = Schemas(self.api, base_id, rules=rules, clock=clock)
-        self.rows = TableWriter(RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS)))
+        self.schemas = Schemas(api, base_id, rules=rules, clock=clock)
+        self.rows = TableWriter(driver)
         """What does the writes that were approved."""
         self._clock = clock
-        self._reading = build_read_tools(self.api, self.schemas)
-        self._writing = WriteTools(self.api, self.schemas).tools()
+        self._tables_api = api
+        self._reading = build_read_tools(api, self.schemas)
+        self._writing = WriteTools(api, self.schemas, drafting).tools()
         self._overview = BaseOverview()
         self._tables_tools: dict[VisibleBase, Tool] = {}
         self._until = 0.0
@@ -133,7 +145,7 @@ class NocoSource:
             self._until = self._clock() + LOOK_INTERVAL_SECONDS
             with suppress(NocoError, TimeoutError):
                 async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
-                    self._overview = await fetch_overview(self.api, self.schemas)
+                    self._overview = await fetch_overview(self._tables_api, self.schemas)
         sight = self._overview.visible_part(self._rules())
         writing = () if sight.is_read_only else self._writing
         return [self._tables_tool(sight), *self._reading, *writing]
@@ -144,9 +156,9 @@ class NocoSource:
         return self._overview.visible_part(self._rules()).titles
 
     async def health(self) -> Health:
-        """Return NocoDB's state."""
+        """Return the state of the base."""
         try:
-            now = (await fetch_overview(self.api, self.schemas)).visible_part(self._rules())
+            now = (await fetch_overview(self._tables_api, self.schemas)).visible_part(self._rules())
         except NocoError as error:
             return Health(self.name, "failing", error.words())
         if now.unknown_names:
@@ -168,13 +180,34 @@ class NocoSource:
                 writing += _EXCEPT.format(
                     tables=", ".join(format_title(title) for title in sight.read_only_titles)
                 )
-            self._tables_tools[sight] = build_tables_tool(
-                self.schemas, sight.base, sight.titles, writing
-            )
+            what = self.description.format(base=format_title(sight.base))
+            self._tables_tools[sight] = build_tables_tool(self.schemas, what, sight.titles, writing)
         return self._tables_tools[sight]
 
 
-async def _fetch_role(api: NocoApi, base: str) -> str:
+class NocoSource(TableSource):
+    """The NocoDB tools. `url` is NocoDB's origin. The caller owns the HTTP client and closes it."""
+
+    name = "nocodb"
+    description = "The tables of the team's NocoDB base {base}"
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        http: HttpClient,
+        *,
+        base_id: str = "",
+        rules: Callable[[], TableRules] = TableRules,
+        pauses: Sequence[float] = READ_PAUSES_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.api = NocoApi(url, token, http, pauses=pauses)
+        driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS))
+        super().__init__(self.api, driver, base_id=base_id, rules=rules, clock=clock)
+
+
+async def _fetch_role(api: TableApi, base: str) -> str:
     """Return the role, or "" if this NocoDB version does not tell it."""
     try:
         return await api.fetch_role(base)

@@ -18,7 +18,7 @@ from core.domain.errors import ToolError
 from core.domain.records import Outcome, ToolContext
 from core.ports.tools import Tool
 from core.tools.nocodb import fieldtypes
-from core.tools.nocodb.api import FieldAggregate, NocoApi, NocoRecord
+from core.tools.nocodb.api import FieldAggregate, NocoRecord, TableApi
 from core.tools.nocodb.fieldtypes import Field, format_label, format_moment
 from core.tools.nocodb.filters import FILTER_GUIDE, Filter, Match, RowSelection
 from core.tools.nocodb.read import (
@@ -193,7 +193,7 @@ def can_aggregate(selection: RowSelection, wanted: Sequence[Wanted], *, exact: b
 
 
 async def fetch_figures(
-    api: NocoApi, selection: RowSelection, wanted: Sequence[Wanted], zone: tzinfo | None
+    api: TableApi, selection: RowSelection, wanted: Sequence[Wanted], zone: tzinfo | None
 ) -> Sequence[Figure] | None:
     """Return the figures in the order of `wanted`, computed by NocoDB, or None if it returns none.
 
@@ -282,7 +282,7 @@ class SummarizeTool:
 
 
 def build_read_tools(
-    api: NocoApi,
+    api: TableApi,
     schemas: Schemas,
     *,
     clock: Callable[[], float] = time.time,

@@ -1,0 +1,361 @@
+"""Writes answers, cards and files to a terminal or a pipe."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+
+from rich.cells import cell_len
+
+from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
+from core.text.commonmark import parser
+from core.text.i18n import format_moment, say
+from core.text.markdown import defang_for_terminal, ended_blocks_length, is_too_complex
+from core.text.text import clean_text, to_one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.table import Table
+
+_DEEP = re.compile(r"^(?:[ \t]*(?:>|[-*+]|\d{1,9}[.)])){10}", re.MULTILINE)
+"""Matches lists and quotes that are nested 10 levels deep. markdown-it reads 20 levels and leaves
+out deeper ones."""
+MAX_MARKDOWN_COLUMNS = 100
+"""Largest width of rendered prose, in columns. Tables may be as wide as the window."""
+MIN_COLUMN_COLUMNS = 8
+"""Smallest width of a column of a table. If the window is too narrow for that, each row is written
+as a block of lines."""
+MAX_TABLE_COLUMNS = 10_000
+"""Width in which a table is measured, to find out how wide it would like to be."""
+TAB_COLUMNS = 4
+"""Width of a tab. It is written as spaces, because a terminal's tab has no fixed width."""
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadedFile:
+    """A file of an answer.
+
+    `path` is where it was saved ("" if that failed). `code` is its text if it is the code that ran.
+    `size` is in bytes. `picture` holds the bytes of a PNG picture, and `drawing` the escape
+    sequences that draw it ("" if the terminal cannot).
+    """
+
+    name: str
+    size: int
+    path: str = ""
+    code: str = ""
+    picture: bytes = b""
+    drawing: str = ""
+
+
+class Screen:
+    """Writes answers as they grow, a line of progress, cards and files.
+
+    All text from outside is cleaned first, because a terminal obeys escape sequences in it. If the
+    output is not a terminal (a pipe), only the final text is written, without formatting.
+    """
+
+    def __init__(self, stdout: TextIO, *, shows_shell_commands: bool = False) -> None:
+        self.live = stdout.isatty()
+        self._shows_shell_commands = shows_shell_commands
+        """Whether a card names the commands of the shell instead of those of the chat."""
+        self.stdout = stdout
+        self._progress = False
+        self._shown = ""
+        """The answer so far. Its first `_rendered` characters are on the screen in their final
+        form."""
+        self._rendered = 0
+
+    def show_prompt(self) -> None:
+        """Write the prompt for the next message, on a terminal only."""
+        if self.live:
+            self._write(say("You: "))
+
+    def write_line(self, text: str) -> None:
+        """Write text, ours or from outside, and end the line."""
+        self._erase_progress()
+        self._write(f"{clean_text(text)}\n")
+
+    def show_progress(self, words: str) -> None:
+        """Replace the line of progress. Once text of the answer is on the screen, do nothing."""
+        if not self.live or self._shown:
+            return
+        words = clean_text(words).replace("\n", " ")
+        width = shutil.get_terminal_size().columns - 1
+        self._write(f"{_WIPE}{_DIM}{words[:width]}{_PLAIN}" if words else _WIPE)
+        self._progress = bool(words)
+
+    def show_text(self, text: str) -> None:
+        """Write the answer so far.
+
+        Each block of Markdown is rendered once it has ended. Text after the last ended block is
+        written unchanged.
+        """
+        text = clean_text(text).expandtabs(TAB_COLUMNS)
+        if not self.live or self._shown.startswith(text):
+            return
+        self._erase_progress()
+        if not text.startswith(self._shown[: self._rendered]):
+            self._write("\n")
+            self._shown, self._rendered = "", 0
+        if end := ended_blocks_length(text[self._rendered :]):
+            self._render_block(text[: self._rendered + end])
+        tail, written = text[self._rendered :], self._shown[self._rendered :]
+        if not tail.startswith(written):
+            self._erase_lines(written)
+            written = ""
+        self._write(tail[len(written) :])
+        self._shown = text
+
+    def _render_block(self, text: str, last: bool = False) -> None:
+        """Render the part of `text` that is not rendered yet and will not change any more."""
+        raw, written = text[self._rendered :], self._shown[self._rendered :]
+        wanted = render_markdown(raw) + ("\n" if last else "\n\n")
+        if wanted.startswith(written):
+            self._write(wanted[len(written) :])
+        elif self._erase_lines(written):
+            self._write(wanted)
+        elif written.startswith(raw):  # too long to erase: it stays unrendered
+            self._rendered = len(text)
+            return
+        else:
+            self._write(raw[len(written) :])
+        self._shown, self._rendered = text, len(text)
+
+    def _erase_lines(self, written: str) -> bool:
+        """Erase the last lines that hold `written`. Return False if there are more than the screen
+        shows, or if terminals disagree about their number."""
+        columns, height = shutil.get_terminal_size()
+        rows = count_rows(written, columns)
+        if rows is None or rows >= height:
+            return False
+        self._write(f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else _WIPE)
+        return True
+
+    def show_answer(self, body: Mapping[str, Any], files: Sequence[DownloadedFile] = ()) -> None:
+        """Write the complete answer from the event `done`, with its cards and files."""
+        text = clean_text(str(body["response"]))
+        if self.live:
+            self.show_text(text)
+            self._erase_progress()
+            if self._shown[self._rendered :].strip():
+                self._render_block(self._shown, last=True)
+        else:
+            self._write(f"{text}\n")
+        self._shown, self._rendered = "", 0
+        self.show_extras(body["cards"], files)
+
+    def show_extras(
+        self, cards: Sequence[Mapping[str, Any]], files: Sequence[DownloadedFile]
+    ) -> None:
+        """Write the cards of an answer, and where its files were saved."""
+        for card in cards:
+            self._card(card)
+        for file in files:
+            self._file(file)
+
+    def _file(self, file: DownloadedFile) -> None:
+        """Write where a file was saved. The code that ran is written in full, dim on a terminal."""
+        if file.code:
+            dim, plain = (_DIM, _PLAIN) if self.live else ("", "")
+            lines = "\n".join(f"  | {line}" for line in file.code.splitlines())
+            self._write(f"{dim}{lines}{plain}\n")
+            return
+        size = max(1, round(file.size / 1000))
+        where = file.path or say("it could not be saved")
+        self.write_line(f"  [{file.name}, {size} kB] {where}")
+        if self.live and file.drawing:
+            self._write(file.drawing)
+
+    def _card(self, card: Mapping[str, Any]) -> None:
+        """Write a card: its title, text and changes, when it expires, and the commands to type."""
+        rows = read_rows(card["rows"])
+        self._card_line(2, f"# {card['title']} ({say(card['state'])})")
+        if card["text"]:
+            self._card_line(4, card["text"])
+        if (table := tabulate(rows)) is None:
+            for row in rows:
+                self._card_line(4, _row_line(row))
+        elif self.live and (drawn := draw_card_table(table, shutil.get_terminal_size().columns)):
+            for line in drawn:
+                self.write_line(self._without_links(line))
+        else:
+            for line in _table_lines(table):
+                self.write_line(self._without_links(f"    {line}"))
+        if card["state"] == "open" and (expires := card.get("expires_at")):
+            # In the time zone of this machine, which is the reader's.
+            when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone())
+            self._card_line(4, say("Expires {when}.", when=when))
+        if card["actions"]:
+            before = "ponte changes " if self._shows_shell_commands else ""
+            hints = " · ".join(f"{before}{action} {card['id']}" for action in card["actions"])
+            self._card_line(4, say("Type: {hints}", hints=hints))
+
+    def _card_line(self, indent: int, text: str) -> None:
+        """Write text of a card, indented by `indent` columns. A terminal gets more lines if the
+        text is wider than its window."""
+        text, margin = self._without_links(clean_text(text)), " " * indent
+        columns = shutil.get_terminal_size().columns
+        lines = wrap_text(text, columns - indent) if self.live else [text]
+        self.write_line("\n".join(f"{margin}{line}" for line in lines))
+
+    def _without_links(self, text: str) -> str:
+        """Return text of a card in which a terminal recognizes no links. For a pipe the text is
+        unchanged."""
+        return defang_for_terminal(text) if self.live else text
+
+    def _erase_progress(self) -> None:
+        if self._progress:
+            self._write(_WIPE)
+            self._progress = False
+
+    def _write(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()
+
+
+def count_rows(text: str, columns: int) -> int | None:
+    """Return how many rows of a terminal of that width the text takes.
+
+    Return None if terminals disagree. They draw an emoji that is joined from several, or a flag, as
+    one character or as its parts.
+    """
+    counts = set()
+    for graphemes in (True, False):
+        rows = 0
+        for line in text.split("\n"):
+            rows, at = rows + 1, 0
+            for piece in _split_graphemes(line) if graphemes else line:
+                width = cell_len(piece)
+                if at + width > columns:  # a wide character is not split over two rows
+                    rows, at = rows + 1, 0
+                at += width
+        counts.add(rows)
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _split_graphemes(line: str) -> list[str]:
+    from rich.cells import split_graphemes
+
+    return [line[start:end] for start, end, _ in split_graphemes(line)[0]]
+
+
+def _row_line(row: CardRow) -> str:
+    """Return a row of a card: its name, then what changes."""
+    return _one_line(": ".join(filter(None, [row.name, row.text])))
+
+
+def wrap_text(text: str, columns: int) -> list[str]:
+    """Return the text in lines of at most `columns` columns, broken between words."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=io.StringIO(), width=max(columns, MIN_COLUMN_COLUMNS))
+    return [line.plain.rstrip() for line in Text(text).wrap(console, console.width)]
+
+
+def draw_card_table(table: CardTable, columns: int) -> list[str]:
+    """Return the lines of a table of a card, indented. Cells are wrapped to fit `columns`. If that
+    is too narrow for columns, each row becomes lines of its own."""
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in table.header:
+        drawn.add_column(Text(_one_line(name)), header_style="")
+    for name, cells in table.rows:
+        values = [_one_line(cell.value) if cell else "" for cell in cells]
+        drawn.add_row(Text(_one_line(name)), *map(Text, values))
+    lines = _draw(FittingTable(drawn), columns - 4).split("\n")
+    return [f"    {_STYLE.sub('', line)}".rstrip() for line in lines]
+
+
+class FittingTable:
+    """A table for rich that is written as one block for each row if it has too many columns for the
+    window."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table, or its cells with their headings."""
+        from rich.text import Text
+
+        table = self._table
+        for column in table.columns:
+            column.overflow = "fold"  # a long word continues in the next line
+        natural = table.__rich_measure__(console, options.update(width=MAX_TABLE_COLUMNS))
+        needed = len(table.columns) * (MIN_COLUMN_COLUMNS + 2)
+        if natural.maximum <= options.max_width or needed <= options.max_width:
+            yield table
+            return
+        cells = [list(column.cells) for column in table.columns]
+        for row in range(table.row_count):
+            for column, values in zip(table.columns, cells, strict=True):
+                heading, value = column.header, values[row]
+                if isinstance(heading, Text) and isinstance(value, Text) and value.plain:
+                    yield Text.assemble(heading, ": ", value)
+            if row + 1 < table.row_count:
+                yield Text("")
+
+
+def _table_lines(table: CardTable) -> list[str]:
+    """Return the lines of a table, with columns of equal width."""
+    lines = [tuple(map(_one_line, table.header))] + [
+        (_one_line(name), *(_one_line(cell.value) if cell else "" for cell in cells))
+        for name, cells in table.rows
+    ]
+    widths = [max(cell_len(line[n]) for line in lines) for n in range(len(table.header))]
+    padded = (
+        [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
+        for line in lines
+    )
+    return ["  ".join(cells).rstrip() for cells in padded]
+
+
+def _one_line(text: str) -> str:
+    """Return text without control characters and line breaks, which would shift the columns."""
+    return to_one_line(text)
+
+
+def render_markdown(text: str) -> str:
+    """Return Markdown as a terminal shows it: bold, lists, tables, code. Addresses of links are
+    written in full. Text that is too complex or nested too deeply is returned unchanged."""
+    if is_too_complex(text) or _DEEP.search(text):
+        return text.strip("\n")
+    from rich.markdown import Markdown, TableElement
+    from rich.table import Table
+
+    columns = shutil.get_terminal_size().columns
+
+    class WideTable(TableElement):
+        """A table that may be as wide as the window. Lines of prose are shorter."""
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            for table in super().__rich_console__(console, options):
+                if isinstance(table, Table):
+                    yield from console.render(FittingTable(table), options.update(width=columns))
+
+    class WideMarkdown(Markdown):
+        elements: ClassVar = {**Markdown.elements, "table_open": WideTable}
+
+    drawn = WideMarkdown(text, hyperlinks=False)
+    drawn.parsed = parser().parse(text)  # rich's own parser would drop HTML
+    return _draw(drawn, min(columns, MAX_MARKDOWN_COLUMNS))
+
+
+def _draw(drawn: RenderableType, columns: int) -> str:
+    """Return what rich draws in that width, without empty lines around it."""
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, color_system="standard", width=max(columns, 1))
+    console.print(drawn, crop=False)
+    return "\n".join(line.rstrip() for line in out.getvalue().split("\n")).strip("\n")

@@ -1,0 +1,93 @@
+"""The sample base: tables of an invented shop, for trying Ponte before NocoDB is connected.
+
+It is offered to the owner alone, and only while no chat platform, NocoDB or Postgres is configured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.domain.records import Health
+from core.integrations.integration import (
+    IntegrationDependencies,
+    OperatorConfig,
+    QuickRegistry,
+    RuleNames,
+    SharedSettings,
+    ToolBundle,
+    ToolIntegration,
+)
+from core.text.i18n import plural, say
+from core.tools.nocodb import REST_TOOLS, NocodbSettings
+
+if TYPE_CHECKING:
+    from core.tools.sample.base import SampleApi
+
+SAMPLE_FILE = "sample.db"
+"""The file in the home folder."""
+SAMPLE_SENTENCE = "sample tables of a small shop; set NOCODB_URL to use your own"
+"""The state of the sample base, on the start screen and in the list of parts."""
+
+
+def open_sample_base(home: Path, zone: str) -> SampleApi:
+    """Return the sample base of a home folder. Its dates count from today in that time zone."""
+    from core.tools.sample.base import SampleApi
+    from core.tools.sample.shop import BASE_TITLE, SHOP_TABLES, make_shop
+
+    return SampleApi(home / SAMPLE_FILE, BASE_TITLE, SHOP_TABLES, lambda: make_shop(zone))
+
+
+class SampleIntegration(ToolIntegration[NocodbSettings]):
+    """Builds and checks the tools over the sample base. It has no settings of its own."""
+
+    name = "sample"
+    settings = NocodbSettings
+
+    def is_used(self, own: NocodbSettings, shared: SharedSettings) -> bool:
+        """Return True if nothing is configured that other people or real tables come with."""
+        given = (own.nocodb_url, own.nocodb_token, own.nocodb_base_id)
+        return shared.is_personal and not any(given)
+
+    def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health | None:
+        """Return the line about the sample base on the start screen; None if it is off."""
+        if not self.is_used(own, shared):
+            return None
+        return Health(
+            self.name, "on", "sample tables of a small shop; set NOCODB_URL to use your own"
+        )
+
+    def build(
+        self, deps: IntegrationDependencies[NocodbSettings], quick: QuickRegistry
+    ) -> ToolBundle | None:
+        """Return the tools and the applier of approved writes, or None. The file is not opened."""
+        if not self.is_used(deps.own, deps.shared):
+            return None
+        from core.tools.nocodb.api import NamedTable
+        from core.tools.sample.shop import BASE_TITLE, SHOP_TABLES
+        from core.tools.sample.source import SampleSource
+
+        source = SampleSource(
+            open_sample_base(deps.home.path, deps.shared.ponte_timezone),
+            BASE_TITLE,
+            [NamedTable(each.id, each.title) for each in SHOP_TABLES],
+            lambda: deps.config.table_rules,
+        )
+        return ToolBundle(source, [source.rows])
+
+    def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
+        """Return the names of tools that rules may use, which are those of NocoDB's REST API."""
+        return {"tool": REST_TOOLS if own.nocodb == "off" else ()}
+
+    async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
+        """Read the file, if there is one. Raise NocoError if it cannot be used."""
+        base = open_sample_base(deps.home.path, deps.shared.ponte_timezone)
+        count = await base.check()
+        if not count:
+            return [Health(self.name, "on", say("sample tables; created when they are first used"))]
+        words = plural("sample tables: {count} row", "sample tables: {count} rows", count)
+        return [Health(self.name, "on", words)]
+
+
+SAMPLE_INTEGRATION = SampleIntegration()

@@ -1,0 +1,595 @@
+"""Tables in one SQLite file, behind the calls of NocoDB's API that the tools and the driver make.
+
+A call reads all rows, which are a few hundred, in one transaction. Filters and sums are Ponte's
+own, so no text of a model or a person becomes SQL. The file is created at the first call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+from core.domain.errors import WriteUnsure
+from core.integrations.settings import describe_read_error
+from core.runtime.private_files import create_file
+from core.text.i18n import say
+from core.tools.nocodb.api import (
+    FieldAggregate,
+    Json,
+    NamedTable,
+    NocoBase,
+    NocoError,
+    NocoRecord,
+    RecordPage,
+    SortField,
+    TableId,
+)
+from core.tools.nocodb.fieldtypes import parse_number
+
+LOCK_TIMEOUT_SECONDS = 5.0
+"""How long a call waits for another process that writes."""
+_BASE_ID_BYTES = 8
+_SCHEMA = (
+    "CREATE TABLE base (id TEXT NOT NULL)",
+    "CREATE TABLE last_ids (table_id TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE table_rows (table_id TEXT, id INTEGER, cells TEXT NOT NULL,"
+    " created_at TEXT NOT NULL, updated_at TEXT, PRIMARY KEY (table_id, id)) WITHOUT ROWID",
+)
+_FOREIGN_SCHEMA = "the file was not made by Ponte"
+
+T = TypeVar("T")
+Cells = Mapping[str, Any]
+"""Values by the field's title. A link to one row is that row's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTable:
+    """A table. `fields` are in NocoDB's form; the first one after the id names a row.
+
+    A link to many rows has the option `inverse_field_id`: the link of the other table to one row,
+    which is the one that is stored.
+    """
+
+    id: str
+    title: str
+    fields: tuple[Json, ...]
+
+    @property
+    def display(self) -> Json:
+        """The field that names a row."""
+        return next(each for each in self.fields if each["type"] != "ID")
+
+    def field(self, id: str) -> Json:
+        """Return the field of that id."""
+        return next(each for each in self.fields if each["id"] == id)
+
+    def find_field(self, name: str) -> Json | None:
+        """Return a field by id or title, or None."""
+        return next((each for each in self.fields if name in (each["id"], each["title"])), None)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRow:
+    """A row of the first content, and the moment at which it counts as created."""
+
+    cells: Cells
+    created_at: datetime
+
+
+Content = Mapping[str, Sequence[NewRow]]
+"""The rows of a new base by the table's id. Their ids count from 1."""
+
+
+@dataclass(slots=True)
+class _StoredRow:
+    cells: dict[str, Any]
+    created_at: str
+    updated_at: str | None = None
+
+
+@dataclass(slots=True)
+class _Snapshot:
+    """All rows by the table's id and their own, as one transaction reads them."""
+
+    tables: Mapping[str, SampleTable]
+    base: str
+    rows: dict[str, dict[int, _StoredRow]] = field(default_factory=dict)
+    _children: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+
+    def table(self, at: TableId) -> SampleTable:
+        if at.table not in self.tables:
+            raise NocoError("Table {name!r} not found.", code="unknown_table", name=at.table[:64])
+        return self.tables[at.table]
+
+    def row_id(self, table: str, id: object) -> int:
+        """Return the key of an existing row. Raise NocoError `not_found`."""
+        text = str(id)
+        known = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
+        if known not in self.rows.get(table, {}):
+            raise NocoError("Row {id} not found in this table.", code="not_found", id=text[:64])
+        return known
+
+    def children(self, link: Json) -> Mapping[int, Sequence[int]]:
+        """Return the rows that a link to many rows leads to, by the row with the link."""
+        inverse, title = link["options"]["inverse_field_id"], _inverse(self, link)
+        if inverse not in self._children:
+            found: dict[int, list[int]] = {}
+            for id, row in self.rows.get(_related_table(link), {}).items():
+                if (owner := row.cells.get(title)) is not None:
+                    found.setdefault(owner, []).append(id)
+            self._children[inverse] = found
+        return self._children[inverse]
+
+    def linked_row(self, table: str, id: int) -> Json:
+        """Return a linked row with the field that names it."""
+        display = self.tables[table].display["title"]
+        return {"id": id, "fields": {display: self.rows[table][id].cells.get(display)}}
+
+    def cell(self, table: SampleTable, column: Json, id: int) -> Any:
+        """Return a cell in the form of NocoDB's API."""
+        row, options = self.rows[table.id][id], column.get("options", {})
+        match column["type"]:
+            case "Links":
+                return len(self.children(column).get(id, ()))
+            case "LinkToAnotherRecord" if _leads_to_many(column):
+                linked = self.children(column).get(id, ())
+                return [self.linked_row(_related_table(column), each) for each in linked]
+            case "LinkToAnotherRecord":
+                owner = row.cells.get(column["title"])
+                return (
+                    None if owner is None else self.linked_row(options["related_table_id"], owner)
+                )
+            case "Lookup":
+                link = table.field(options["related_field_id"])
+                if (owner := row.cells.get(link["title"])) is None:
+                    return None
+                other = self.tables[_related_table(link)]
+                wanted = other.field(options["related_table_lookup_field_id"])
+                return self.cell(other, wanted, owner)
+            case "Rollup":
+                link = table.field(options["related_field_id"])
+                other = self.tables[_related_table(link)]
+                wanted = other.field(options["related_table_rollup_field_id"])
+                cells = (self.cell(other, wanted, each) for each in self.children(link).get(id, ()))
+                total = sum((parse_number(each) or Decimal() for each in cells), Decimal())
+                return _plain_number(float(total))
+            case _:
+                return row.cells.get(column["title"])
+
+    def record(self, table: SampleTable, id: int, names: Sequence[str] = ()) -> NocoRecord:
+        """Return a row with the fields of these ids or titles; none means all."""
+        row = self.rows[table.id][id]
+        times = {"CreatedAt": row.created_at, "UpdatedAt": row.updated_at}
+        wanted = set(names) or {each["title"] for each in table.fields} | times.keys()
+        told = {
+            each["title"]: self.cell(table, each, id)
+            for each in table.fields
+            if each["type"] != "ID" and wanted & {each["id"], each["title"]}
+        }
+        return NocoRecord(str(id), {**told, **{n: t for n, t in times.items() if n in wanted}})
+
+    def sort_key(self, table: SampleTable, name: str, id: int) -> tuple[bool, float, str]:
+        """Return a key that sorts empty cells first, numbers by value and texts without case."""
+        column = table.find_field(name)
+        if column is None or column["type"] == "ID":
+            cell = id if column else self.record(table, id, [name]).fields.get(name)
+        else:
+            cell = self.cell(table, column, id)
+        if isinstance(cell, Mapping):
+            cell = next(iter(cell["fields"].values()), None)
+        if isinstance(cell, bool | int | float):
+            return (True, float(cell), "")
+        return (cell is not None, 0.0, str(cell or "").casefold())
+
+
+class SampleApi:
+    """The `TableApi` over the file at `path`.
+
+    `make_content` returns the rows of a new or restored base. Each content has an id of its own,
+    the base's id. A draft names it, so a change that was drafted before a reset is refused.
+    """
+
+    filters_rows = False
+
+    def __init__(
+        self,
+        path: Path,
+        title: str,
+        tables: Sequence[SampleTable],
+        make_content: Callable[[], Content],
+        *,
+        lock_timeout: float = LOCK_TIMEOUT_SECONDS,
+    ) -> None:
+        self.path = path
+        self._title = title
+        self._tables = {each.id: each for each in tables}
+        self._make_content = make_content
+        self._lock_timeout = lock_timeout
+        self._drifts: Counter[str] = Counter()
+        self._base = ""
+
+    @property
+    def drift_count(self) -> int:
+        """Return how often the base was found to be another one than before."""
+        return self._drifts.total()
+
+    def record_drift(self, reason: str = "") -> None:
+        """Count a change of tables or fields."""
+        self._drifts[reason] += 1
+
+    def format_source_link(self, at: TableId, row: str = "") -> str:
+        """Return a sentence, because there is no page to link to."""
+        return say("Sample data.")
+
+    def reset(self) -> None:
+        """Restore the first content, also over a damaged file. Raise NocoError, WriteUnsure."""
+        with suppress(NocoError):
+            self._transact(lambda connection, _: self._fill(connection))
+            return
+        try:
+            # A journal of the damaged file would be applied to the new one.
+            for name in (f"{self.path.name}-journal", self.path.name):
+                self.path.with_name(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._failure(error) from None
+        self._transact(lambda connection, _: None)
+
+    async def check(self) -> int:
+        """Return the number of rows, 0 before the first use. Raise NocoError."""
+        if not self.path.exists():
+            return 0
+        return await self._read(lambda state: sum(map(len, state.rows.values())))
+
+    async def list_bases(self) -> Sequence[NocoBase]:
+        return [NocoBase(await self._read(lambda state: state.base), self._title)]
+
+    async def fetch_role(self, base: str) -> str:
+        return ""
+
+    async def list_tables(self, base: str) -> Sequence[NamedTable]:
+        return [NamedTable(each.id, each.title) for each in self._tables.values()]
+
+    async def describe_table(self, at: TableId) -> Json:
+        table = (await self._read(lambda state: state)).table(at)
+        return {
+            "id": table.id, "title": table.title, "base_id": at.base,
+            "display_field_id": table.display["id"], "fields": list(table.fields),
+        }  # fmt: skip
+
+    async def check_base(self, base: str) -> None:
+        """Raise NocoError `sample_reset` if the base was reset since it had this id."""
+        await self._read(lambda state: _check_base(state, base))
+
+    async def fetch_page(
+        self,
+        at: TableId,
+        *,
+        fields: Sequence[str] = (),
+        where: str = "",
+        sort: Sequence[SortField] = (),
+        page: int = 1,
+        size: int = 25,
+    ) -> RecordPage:
+        def read(state: _Snapshot) -> RecordPage:
+            table = state.table(at)
+            ids = sorted(state.rows.get(table.id, {}))
+            for each in reversed(sort):
+                ids.sort(
+                    key=lambda id: state.sort_key(table, each.field, id),
+                    reverse=each.direction == "desc",
+                )
+            start = (page - 1) * size
+            shown = [state.record(table, id, fields) for id in ids[start : start + size]]
+            return RecordPage(tuple(shown), has_more=start + size < len(ids))
+
+        _refuse_filter(where)
+        return await self._read(read)
+
+    async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
+        def read(state: _Snapshot) -> NocoRecord:
+            table = state.table(at)
+            return state.record(table, state.row_id(table.id, id), fields)
+
+        return await self._read(read)
+
+    async def count_rows(self, at: TableId, where: str = "") -> int:
+        _refuse_filter(where)
+        return await self._read(lambda state: len(state.rows.get(state.table(at).id, {})))
+
+    async def fetch_aggregates(
+        self, at: TableId, wanted: Sequence[FieldAggregate], where: str = ""
+    ) -> Json:
+        """Return nothing: Ponte computes all figures of these tables."""
+        return {}
+
+    async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Sequence[NocoRecord]:
+        def read(state: _Snapshot) -> Sequence[NocoRecord]:
+            table, link = _find_link(state, at, field)
+            id, other = state.row_id(table.id, row), link["options"]["related_table_id"]
+            if _leads_to_many(link):
+                linked = state.children(link).get(id, ())
+            else:
+                owner = state.rows[table.id][id].cells.get(link["title"])
+                linked = () if owner is None else (owner,)
+            found = [state.linked_row(other, each) for each in linked]
+            return [NocoRecord(str(each["id"]), each["fields"]) for each in found]
+
+        return await self._read(read)
+
+    async def create_rows(
+        self, at: TableId, rows: Sequence[Json], *, by: str = ""
+    ) -> Sequence[NocoRecord]:
+        def write(connection: sqlite3.Connection, state: _Snapshot) -> Sequence[NocoRecord]:
+            table = state.table(at)
+            (last,) = connection.execute(
+                "SELECT id FROM last_ids WHERE table_id = ?", (table.id,)
+            ).fetchone()
+            ids = range(last + 1, last + 1 + len(rows))
+            for id, cells in zip(ids, rows, strict=True):
+                stored = _StoredRow({}, _now())
+                state.rows.setdefault(table.id, {})[id] = stored
+                for each in table.fields:
+                    if each["type"] == "Checkbox":
+                        stored.cells[each["title"]] = False
+                stored.cells |= _stored_cells(table, cells)
+                _save_row(connection, table.id, id, stored)
+            connection.execute(
+                "UPDATE last_ids SET id = ? WHERE table_id = ?",
+                (ids[-1] if rows else last, table.id),
+            )
+            return [state.record(table, id) for id in ids]
+
+        return await self._write(at, write)
+
+    async def update_rows(
+        self, at: TableId, rows: Sequence[NocoRecord], *, by: str = ""
+    ) -> Sequence[NocoRecord]:
+        def write(connection: sqlite3.Connection, state: _Snapshot) -> Sequence[NocoRecord]:
+            table = state.table(at)
+            ids = [state.row_id(table.id, row.id) for row in rows]
+            for id, row in zip(ids, rows, strict=True):
+                _update_row(connection, state, table, id, _stored_cells(table, row.fields))
+            return [state.record(table, id) for id in ids]
+
+        return await self._write(at, write)
+
+    async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
+        def write(connection: sqlite3.Connection, state: _Snapshot) -> None:
+            table = state.table(at)
+            for id in [state.row_id(table.id, each) for each in ids]:
+                for link in filter(_leads_to_many, table.fields):
+                    _unlink_children(connection, state, link, state.children(link).get(id, ()))
+                del state.rows[table.id][id]
+                connection.execute(
+                    "DELETE FROM table_rows WHERE table_id = ? AND id = ?", (table.id, id)
+                )
+
+        await self._write(at, write)
+
+    async def add_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
+    ) -> None:
+        def write(connection: sqlite3.Connection, state: _Snapshot) -> None:
+            table, link = _find_link(state, at, field)
+            id, other = state.row_id(table.id, row), state.tables[_related_table(link)]
+            linked = [state.row_id(other.id, each) for each in ids]
+            if _leads_to_many(link):
+                title = _inverse(state, link)
+                for each in linked:
+                    _update_row(connection, state, other, each, {title: id})
+            elif linked:
+                _update_row(connection, state, table, id, {link["title"]: linked[-1]})
+
+        await self._write(at, write)
+
+    async def remove_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
+    ) -> None:
+        def write(connection: sqlite3.Connection, state: _Snapshot) -> None:
+            table, link = _find_link(state, at, field)
+            id = state.row_id(table.id, row)
+            if _leads_to_many(link):
+                linked = [each for each in state.children(link).get(id, ()) if str(each) in ids]
+                _unlink_children(connection, state, link, linked)
+            elif str(state.rows[table.id][id].cells.get(link["title"])) in ids:
+                _update_row(connection, state, table, id, {link["title"]: None})
+
+        await self._write(at, write)
+
+    async def set_attachments(
+        self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
+    ) -> None:
+        await self.update_rows(at, [NocoRecord(row, files)], by=by)
+
+    async def _read(self, work: Callable[[_Snapshot], T]) -> T:
+        return await asyncio.to_thread(self._transact, lambda _, state: work(state), writes=False)
+
+    async def _write(self, at: TableId, work: Callable[[sqlite3.Connection, _Snapshot], T]) -> T:
+        def write_checked(connection: sqlite3.Connection, state: _Snapshot) -> T:
+            _check_base(state, at.base)
+            return work(connection, state)
+
+        return await asyncio.to_thread(self._transact, write_checked)
+
+    def _transact(
+        self, work: Callable[[sqlite3.Connection, _Snapshot], T], *, writes: bool = True
+    ) -> T:
+        """Run `work` in one transaction. The file is created first if it does not exist.
+
+        Raise NocoError if nothing was written, WriteUnsure if the commit failed.
+        """
+        try:
+            with suppress(FileExistsError):
+                create_file(self.path).close()
+            address = f"{self.path.resolve().as_uri()}?mode=rw"
+            with closing(
+                sqlite3.connect(address, uri=True, timeout=self._lock_timeout, isolation_level=None)
+            ) as connection:
+                connection.execute("PRAGMA trusted_schema = OFF")
+                found = self._schema_of(connection)
+                if not found or writes:
+                    connection.execute("BEGIN IMMEDIATE")
+                    found = self._schema_of(connection)
+                    if not found:
+                        for statement in _SCHEMA:
+                            connection.execute(statement)
+                        self._fill(connection)
+                else:
+                    connection.execute("BEGIN")
+                if found not in ((), _SCHEMA):
+                    raise self._failure(_FOREIGN_SCHEMA)
+                result = work(connection, self._load(connection))
+                self._commit(connection)
+                return result
+        except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
+            raise self._failure(error) from None
+
+    def _schema_of(self, connection: sqlite3.Connection) -> tuple[str, ...]:
+        found = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+        return tuple(str(sql) for (sql,) in found if sql is not None)
+
+    def _load(self, connection: sqlite3.Connection) -> _Snapshot:
+        (base,) = connection.execute("SELECT id FROM base").fetchone() or ("",)
+        if self._base and base != self._base:
+            self.record_drift("reset")
+        self._base = base
+        state = _Snapshot(self._tables, base)
+        for table, id, cells, created, updated in connection.execute(
+            "SELECT table_id, id, cells, created_at, updated_at FROM table_rows"
+        ):
+            stored = _StoredRow(json.loads(cells), created, updated)
+            state.rows.setdefault(table, {})[id] = stored
+        return state
+
+    def _fill(self, connection: sqlite3.Connection) -> None:
+        """Replace everything by the first content, under a new id of the base."""
+        for name in ("base", "last_ids", "table_rows"):
+            connection.execute(f"DELETE FROM {name}")  # noqa: S608 - a constant
+        connection.execute("INSERT INTO base VALUES (?)", (secrets.token_hex(_BASE_ID_BYTES),))
+        content = self._make_content()
+        for table in self._tables:
+            rows = content.get(table, ())
+            connection.execute("INSERT INTO last_ids VALUES (?, ?)", (table, len(rows)))
+            for id, row in enumerate(rows, 1):
+                _save_row(
+                    connection, table, id, _StoredRow(dict(row.cells), _format_utc(row.created_at))
+                )
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        """Commit. Raise WriteUnsure if that fails, because the rows may be on the disk by then."""
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise WriteUnsure(str(self._failure(error)), code="sample_failed") from None
+
+    def _failure(self, cause: Exception | str) -> NocoError:
+        why = describe_read_error(cause) if isinstance(cause, OSError) else str(cause)
+        return NocoError(
+            "The sample tables in {path} cannot be used ({cause}). Check the disk and the "
+            "permissions of the data folder, or restore the tables with `ponte sample reset`.",
+            code="sample_failed", path=self.path, cause=why,
+        )  # fmt: skip
+
+
+def _check_base(state: _Snapshot, base: str) -> None:
+    if base != state.base:
+        raise NocoError(
+            "The sample tables were restored after this request. Ask for it again.",
+            code="sample_reset",
+        )
+
+
+def _refuse_filter(where: str) -> None:
+    if where:
+        raise ValueError("the sample base takes no filters")
+
+
+def _leads_to_many(column: Json) -> bool:
+    return bool(column.get("options", {}).get("relation_type") == "hm")
+
+
+def _related_table(link: Json) -> str:
+    return str(link["options"]["related_table_id"])
+
+
+def _inverse(state: _Snapshot, link: Json) -> str:
+    """Return the title of the other table's link, in which the relation is stored."""
+    return str(
+        state.tables[_related_table(link)].field(link["options"]["inverse_field_id"])["title"]
+    )
+
+
+def _find_link(state: _Snapshot, at: TableId, field: str) -> tuple[SampleTable, Json]:
+    table = state.table(at)
+    column = table.find_field(field)
+    if column is None or column["type"] not in ("Links", "LinkToAnotherRecord"):
+        raise NocoError(
+            "Field {name!r} not found in the table {table}.",
+            code="unknown_field", table=table.title, name=field[:64],
+        )  # fmt: skip
+    return table, column
+
+
+def _unlink_children(
+    connection: sqlite3.Connection, state: _Snapshot, link: Json, ids: Sequence[int]
+) -> None:
+    other, title = state.tables[_related_table(link)], _inverse(state, link)
+    for id in ids:
+        _update_row(connection, state, other, id, {title: None})
+
+
+def _update_row(
+    connection: sqlite3.Connection, state: _Snapshot, table: SampleTable, id: int, cells: Cells
+) -> None:
+    row = state.rows[table.id][id]
+    row.cells |= cells
+    row.updated_at = _now()
+    _save_row(connection, table.id, id, row)
+
+
+def _save_row(connection: sqlite3.Connection, table: str, id: int, row: _StoredRow) -> None:
+    kept = {title: _plain_number(cell) for title, cell in row.cells.items() if cell is not None}
+    connection.execute(
+        "INSERT OR REPLACE INTO table_rows VALUES (?, ?, ?, ?, ?)",
+        (table, id, json.dumps(kept, ensure_ascii=False), row.created_at, row.updated_at),
+    )
+
+
+def _stored_cells(table: SampleTable, cells: Json) -> dict[str, Any]:
+    """Return the cells by title. Unknown and computed fields are ignored, as NocoDB does."""
+    found = {}
+    for name, value in cells.items():
+        column = table.find_field(name)
+        if column and column["type"] not in (
+            "ID", "Links", "LinkToAnotherRecord", "Lookup", "Rollup",
+        ):  # fmt: skip
+            is_moment = column["type"] == "DateTime" and isinstance(value, str)
+            found[column["title"]] = (
+                _format_utc(datetime.fromisoformat(value)) if is_moment else value
+            )
+    return found
+
+
+def _plain_number(cell: Any) -> Any:
+    """Return a whole number as int, as NocoDB does: 39.0 would count as one decimal place."""
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell
+
+
+def _format_utc(moment: datetime) -> str:
+    """Return a moment as NocoDB returns it. One without a zone is in UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(" ", "seconds")
+
+
+def _now() -> str:
+    return _format_utc(datetime.now(UTC))

@@ -1,0 +1,72 @@
+"""The tools over the sample base, which only the owner of this Ponte is offered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from core.changes.approval import TableRules
+from core.domain.changes import SAMPLE_APPLIER
+from core.domain.records import Health
+from core.ports.tools import SAMPLE_TABLES_PHRASE, Tool
+from core.rights.policy import is_turn_of_owner
+from core.text.i18n import say
+from core.tools.nocodb.api import NamedTable
+from core.tools.nocodb.driver import TableSchema
+from core.tools.nocodb.rest import RestDriver
+from core.tools.nocodb.source import BaseOverview, TableSource
+from core.tools.sample import SAMPLE_SENTENCE
+from core.tools.sample.base import SampleApi
+
+
+class SampleDriver(RestDriver):
+    """The `TableDriver` of the sample base."""
+
+    name = SAMPLE_APPLIER
+    recreated = "If you undo this, the rows get new IDs and keep their links. New values: {names}."
+    refilled = "The rows have new IDs and new values for {names}."
+
+    def __init__(self, api: SampleApi) -> None:
+        super().__init__(api)
+        self._sample = api
+
+    async def describe(self, target: Mapping[str, Any]) -> TableSchema:
+        """Return the table of a draft. Raise NocoError `sample_reset` for a draft from before a
+        reset."""
+        await self._sample.check_base(str(target["base"]))
+        return await super().describe(target)
+
+
+class SampleSource(TableSource):
+    """The tools over the sample base. Nobody but the owner sees them, on the page or a terminal."""
+
+    name = "sample"
+    description = (
+        f"The tables of {SAMPLE_TABLES_PHRASE}: invented data of a small shop, for trying Ponte. "
+        "Say that figures from it are sample data. They come"
+    )
+
+    def __init__(
+        self,
+        api: SampleApi,
+        title: str,
+        tables: Sequence[NamedTable],
+        rules: Callable[[], TableRules] = TableRules,
+    ) -> None:
+        driver = SampleDriver(api)
+        super().__init__(api, driver, drafting=driver, rules=rules)
+        # The tables are known, so that a turn that uses none of them does not create the file.
+        self._overview = BaseOverview(title, tuple(tables))
+        self._until = float("inf")
+
+    async def tools(self) -> Sequence[Tool]:
+        """Return the tools in a turn of the owner, otherwise none."""
+        return await super().tools() if is_turn_of_owner() else ()
+
+    async def titles(self) -> Sequence[str]:
+        """Return the titles of the tables in a turn of the owner, otherwise none."""
+        return await super().titles() if is_turn_of_owner() else ()
+
+    async def health(self) -> Health:
+        """Return "on", without opening the file."""
+        return Health(self.name, "on", say(SAMPLE_SENTENCE))

@@ -1,0 +1,232 @@
+"""The sample tables: asked, changed and restored by the owner, and kept from everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bot.app import Start
+from bot.backup import backup, restore
+from bot.compose import compose
+from bot.config import Config, read_config
+from bot.home import Home
+from bot.settings import Settings
+from core.domain.errors import PonteError
+from core.tools.sample import SAMPLE_FILE, SAMPLE_INTEGRATION, open_sample_base
+from tests.fakes.link import parse_page_link
+
+PAY = (
+    '/nocodb nocodb_update {"table": "Invoices",'
+    ' "changes": [{"id": 3, "fields": {"Status": "Paid"}}]}'
+)
+ALONE = {"ponte_code": "off", "ponte_web_port": 0, "ponte_grace": 0.5, "ponte_timezone": "UTC"}
+
+
+@dataclass
+class Owner:
+    """The owner's page."""
+
+    web: httpx.AsyncClient
+    home: Path
+
+    async def ask(self, text: str, locale: str = "en") -> dict[str, Any]:
+        asked = {"message": text, "conversation": "work"}
+        answer = await self.web.post("/chat", json=asked, headers={"Accept-Language": locale})
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    async def card(self, text: str, locale: str = "en") -> dict[str, Any]:
+        (card,) = (await self.ask(text, locale))["cards"]
+        return dict(card)
+
+    async def click(self, action: str, id: str) -> dict[str, Any]:
+        clicked = await self.web.post(
+            f"/cards/{id}", json={"action": action, "conversation": "work"}
+        )
+        return dict(clicked.json())
+
+    def status(self, id: int) -> str:
+        with closing(sqlite3.connect(self.home / SAMPLE_FILE)) as connection:
+            (cells,) = connection.execute(
+                "SELECT cells FROM table_rows WHERE table_id = 'minvoices' AND id = ?", (id,)
+            ).fetchone()
+        return str(json.loads(cells)["Status"])
+
+
+@asynccontextmanager
+async def owner(home: Path, config: Config | None = None) -> AsyncIterator[Owner]:
+    """A Ponte without any settings of its own, as `make run` starts it: the demo model answers."""
+    settings = Settings.model_validate({**ALONE, "ponte_home": home})
+    held = Home(settings.ponte_home)
+    with held.take():
+        app = await compose(settings, config or Config(), held)
+        await app.start()
+        try:
+            page, bearer = parse_page_link(app.link())
+            async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
+                yield Owner(web, home)
+        finally:
+            await app.stop()
+
+
+async def test_a_question_a_change_and_its_undo(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        assert not (tmp_path / SAMPLE_FILE).exists(), "it is made at its first use"
+        told = await here.ask("show Invoices where Status is Overdue")
+        assert told["response"].startswith("**Invoices**: 10 of 10 rows.")
+        assert 'Source: Invoices, Status is "Overdue": 10 of 10 rows, ' in told["response"]
+        assert told["response"].endswith(" Sample data.")
+        assert stat.S_IMODE((tmp_path / SAMPLE_FILE).stat().st_mode) == 0o600
+        titles = {"en": "(sample)", "pt-BR": "(exemplo)", "fr": "(exemple)"}
+        for locale, label in titles.items():
+            card = await here.card(PAY, locale)
+            assert card["title"].endswith(f"Invoices {label}"), card["title"]
+        assert here.status(3) == "Overdue"
+        done = await here.click("approve", card["id"])
+        assert (done["state"], here.status(3)) == ("done", "Paid")
+        await here.click("undo", card["id"])
+        assert here.status(3) == "Overdue"
+
+
+async def test_a_row_that_changed_since_the_card_is_left_alone(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        first, second = await here.card(PAY), await here.card(PAY.replace("Paid", "Cancelled"))
+        await here.click("approve", first["id"])
+        told = await here.click("approve", second["id"])
+        assert "Skipped because they changed after the request: 3." in told["text"]
+        assert here.status(3) == "Paid"
+
+
+async def test_a_reset_restores_the_rows_and_ends_what_waits(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        done, waiting = await here.card(PAY), await here.card(PAY.replace("3", "10"))
+        await here.click("approve", done["id"])
+        open_sample_base(tmp_path, "UTC").reset()
+        assert here.status(3) == "Overdue"
+        refused = await here.click("approve", waiting["id"])
+        assert refused["state"] == "failed"
+        assert "The sample tables were restored after this request." in refused["text"]
+        await here.click("undo", done["id"])
+        assert here.status(3) == "Overdue"
+        again = await here.card(PAY)
+        assert (await here.click("approve", again["id"]))["state"] == "done", "nothing is stale"
+
+
+async def test_a_damaged_file_is_told_and_can_be_restored(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        for content in (b"not a database" * 100, None):
+            (tmp_path / SAMPLE_FILE).unlink(missing_ok=True)
+            if content:
+                (tmp_path / SAMPLE_FILE).write_bytes(content)
+            else:
+                with closing(sqlite3.connect(tmp_path / SAMPLE_FILE)) as connection:
+                    connection.execute("CREATE TABLE somebody_elses (x)")
+            told = (await here.ask("show Customers"))["response"]
+            assert "The sample tables in " in told
+            assert "ponte sample reset" in told
+            open_sample_base(tmp_path, "UTC").reset()
+            assert "28 rows" in (await here.ask("show Customers"))["response"]
+
+
+async def test_a_full_disk_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with owner(tmp_path) as here:
+        card = await here.card(PAY)
+        monkeypatch.setattr("core.tools.sample.base._save_row", fail)
+        told = await here.click("approve", card["id"])
+        assert told["state"] == "failed"
+        assert "(database or disk is full). Check the disk" in told["text"]
+        assert here.status(3) == "Overdue"
+
+
+async def test_rules_for_single_tables_hold(tmp_path: Path) -> None:
+    file = tmp_path / "ponte.toml"
+    file.write_text("[tables.Customers]\naccess = 'hidden'\n[tables.Invoices]\naccess = 'read'\n")
+    async with owner(tmp_path, read_config(file)) as here:
+        assert "Customers" not in (await here.ask("list tables"))["response"]
+        assert "Table 'Customers' not found." in (await here.ask("show Customers"))["response"]
+        assert "read-only here" in (await here.ask(PAY))["response"]
+
+
+async def test_only_the_owner_is_offered_them(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        welcome = (await here.web.get("/welcome")).json()
+        assert welcome["tables"] == ["Customers", "Products", "Orders", "Order lines", "Invoices"]
+        assert ("sample", "on") in [(part["name"], part["state"]) for part in welcome["parts"]]
+        operator = httpx.AsyncHTTPTransport(uds=str(tmp_path / "ponte.sock"))
+        async with httpx.AsyncClient(transport=operator, base_url="http://ponte") as socket:
+            body = {"arguments": {"person": "bia"}}
+            added = (await socket.post("/operator/people/add", json=body)).json()
+        token = added["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(base_url=here.web.base_url, headers=headers) as guest:
+            asked = {"message": "show Customers", "conversation": "own"}
+            told = (await guest.post("/chat", json=asked)).json()["response"]
+            assert told.startswith("No tables are available here.")
+            assert (await guest.get("/welcome")).json()["tables"] == []
+        assert not (tmp_path / SAMPLE_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"nocodb_url": "https://nocodb.example.com"},
+        {"nocodb_token": "t"},
+        {"nocodb_url": "https://bridge.example.com/execute"},
+        {"slack_bot_token": "xoxb-1"},
+        {"slack_app_token": "xapp-1"},
+        {"discord_token": "t"},
+        {"database_url": "postgresql://localhost/ponte"},
+    ],
+)
+def test_they_are_off_where_anything_real_is_configured(given: dict[str, str]) -> None:
+    settings = Settings.model_validate({**ALONE, **given})
+    assert not SAMPLE_INTEGRATION.is_used(settings, settings)
+    assert SAMPLE_INTEGRATION.summary(settings, settings) is None
+    alone = Settings.model_validate(ALONE)
+    assert SAMPLE_INTEGRATION.is_used(alone, alone)
+
+
+async def test_a_backup_holds_them(tmp_path: Path) -> None:
+    home, other, file = tmp_path / "home", tmp_path / "other", tmp_path / "ponte.tar.gz"
+    async with owner(home) as here:
+        card = await here.card(PAY)
+        await here.click("approve", card["id"])
+    made = [_start(folder) for folder in (home, other)]
+    backup(made[0], str(file))
+    await asyncio.to_thread(restore, made[1], str(file), replace=False, resume=False)
+    async with owner(other) as here:
+        assert here.status(3) == "Paid"
+        assert (await here.click("undo", card["id"]))["state"] == "undone"
+        assert here.status(3) == "Overdue"
+
+
+def _start(home: Path) -> Start:
+    settings = Settings.model_validate({**ALONE, "ponte_home": home})
+    return Start(settings, Config(), Home(settings.ponte_home))
+
+
+def test_the_command_restores_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bot import cli_commands
+
+    monkeypatch.setattr(cli_commands, "start", lambda **_: _start(tmp_path / "home"))
+    assert cli_commands.sample_reset() == 0
+    assert (tmp_path / "home" / SAMPLE_FILE).exists()
+    used = Start(
+        Settings.model_validate({**ALONE, "slack_bot_token": "xoxb-1"}), Config(), Home(tmp_path)
+    )
+    monkeypatch.setattr(cli_commands, "start", lambda **_: used)
+    with pytest.raises(PonteError, match="no sample tables"):
+        cli_commands.sample_reset()
