@@ -46,9 +46,17 @@ from core.domain.errors import (
     Unstorable,
 )
 from core.domain.messages import Address, Answer, File, Message, Progress
-from core.domain.records import CRASHED_REASON, FINAL_STATES, RoundOutput, Turn, TurnState
+from core.domain.records import (
+    CRASHED_REASON,
+    FINAL_STATES,
+    Provenance,
+    RoundOutput,
+    Thread,
+    Turn,
+    TurnState,
+)
 from core.observability import metrics, tracing
-from core.ports.conversations import LoadContext, ReplyFactory
+from core.ports.conversations import LoadContext, ReplyFactory, TransactionStep
 from core.rights.allowances import (
     ADMIN_NOTICE,
     PERSON_NOTICE,
@@ -233,8 +241,11 @@ class ConversationManager:
             key = run.reply.first_key if answer.parts else ""
             last = run.rounds.last if run.rounds else None
             # The thread's record is only a cache, so both can be stored at the same time.
+            record = self._changed_record(run)
+            step = self._services.threads.put_step(record) if record else None
             answer, _ = await run_together(
-                self._store_answer(run.turn, answer, last, key), self._store_thread(run)
+                self._store_answer(run.turn, answer, last, key, step),
+                self._store_thread(record if step is None else None),
             )
         except BaseException:
             await self._store_last_round(run)
@@ -244,12 +255,18 @@ class ConversationManager:
         return answer
 
     async def _store_answer(
-        self, turn: Turn, answer: Answer, last: RoundOutput | None, key: str
+        self,
+        turn: Turn,
+        answer: Answer,
+        last: RoundOutput | None,
+        key: str,
+        also: TransactionStep | None,
     ) -> Answer:
-        """Record the answer and return it. If it cannot be stored, record and return an apology
-        instead. The cost of the model's last round is recorded in both cases."""
+        """Record the answer and return it; `also` runs in the same transaction. If it cannot be
+        stored, record and return an apology instead. The cost of the model's last round is recorded
+        in both cases."""
         try:
-            await until_stored(lambda: self._journal.record_answer(turn, answer, last, key))
+            await until_stored(lambda: self._journal.record_answer(turn, answer, last, key, also))
         except Exception as error:
             if isinstance(error, PonteError) and not isinstance(error, Unstorable):
                 raise
@@ -294,13 +311,14 @@ class ConversationManager:
         )
         return replace(answer, text=said, parts=parts)
 
-    async def _trust(self, turn: Turn) -> tuple[bool, Trust, int]:
+    async def _trust(self, turn: Turn, known: Provenance | None = None) -> tuple[bool, Trust, int]:
         """Return three facts about the turn's thread: whether it contains text from outside; which
         links are allowed in that case (the configured hosts, Ponte's own addresses, and addresses
         that the asker wrote); and the `seq` of the last earlier turn with items in the thread (0 if
-        there is none)."""
+        there is none). `known` is the origin of the thread's texts, if it was read already."""
         message, profile = turn.message, self._profile
-        known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
+        if known is None:
+            known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
         told = "\n".join([*known.asker_texts, message.text])
         written = await text.run_off_loop(find_addresses, told) | profile.own_addresses()
         platform = message.address.platform
@@ -454,6 +472,7 @@ class ConversationManager:
         first: Grant | None = None
         counts: Sequence[AllowanceCount] = ()
         unread_notes: Sequence[str] = ()
+        provenance: Provenance | None = None
         # Files are downloaded only if the budget allows the turn.
         if run.turn.items or message.attachments:
             await services.budget.reserve(run.turn)
@@ -468,12 +487,13 @@ class ConversationManager:
             call = services.budget.model_call(1, model, most_told) if pays else None
             reserve = await services.budget.make_reservation(run.turn, call)
             said = prompt.build_items(heard, files, missing)
-            items = await self._journal.record_user_message(run.turn, said, reserve)
-            run.turn = replace(run.turn, items=tuple(items))
-            if not items:  # only results of calls that have results already
+            recorded = await self._journal.record_user_message(run.turn, said, reserve)
+            run.turn = replace(run.turn, items=recorded.items)
+            provenance = recorded.provenance
+            if not recorded.items:  # only results of calls that have results already
                 raise AlreadyAnswered
             first, counts = reserve.grant, reserve.counts
-        outside, trust, since = await self._trust(run.turn)
+        outside, trust, since = await self._trust(run.turn, provenance)
         # For a message that is asked again, a new thread record makes the model's server start
         # without the earlier version of the message.
         is_new = not since or bool(message.replaces)
@@ -520,20 +540,25 @@ class ConversationManager:
                 told.append(describe_nearly_used(count, unit, zone, budget.zone))
         return told
 
-    async def _store_thread(self, run: TurnRun) -> None:
-        """Store the thread's record, unless only its time of last use changed. The record is a
-        cache of the journal, so a failure to store it is only logged."""
+    def _changed_record(self, run: TurnRun) -> Thread | None:
+        """Return the thread's record as it is now, None if only its time of last use changed."""
         if run.rounds is None:
-            return
+            return None
         before, after = run.rounds.known_thread, run.rounds.thread
         people = tuple(dict.fromkeys((*after.participants, run.message.author.key)))
         level = self._services.model.level
         record = replace(after, participants=people, level=level, used_at=before.used_at)
-        if record != before:
-            try:
-                await self._services.threads.put(replace(record, used_at=time.time()))
-            except NotStored as error:
-                log.warning("thread not remembered", why=str(error))
+        return replace(record, used_at=time.time()) if record != before else None
+
+    async def _store_thread(self, record: Thread | None) -> None:
+        """Store a thread's record, if there is one. It is a cache of the journal, so a failure to
+        store it is only logged."""
+        if record is None:
+            return
+        try:
+            await self._services.threads.put(record)
+        except NotStored as error:
+            log.warning("thread not remembered", why=str(error))
 
     async def _deliver(self, run: TurnRun, answer: Answer) -> None:
         """Post the answer, then end the turn as done, removed or undeliverable."""

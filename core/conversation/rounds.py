@@ -585,6 +585,9 @@ class Rounds:
         journal, turn = self._journal, self._run.turn
         asked_at, spoke = time.perf_counter(), False
         beside: list[asyncio.Task[None]] = []
+        # Conversations that were recorded before they had a thread. They get it together with the
+        # response's id. If a crash comes before that, they are erased like unused ones.
+        listed: list[Remote] = []
 
         async def wait_for_writes() -> None:
             while beside:
@@ -592,8 +595,8 @@ class Rounds:
                 await asyncio.shield(beside[0])
                 beside.pop(0)
 
-        async def began(response: str) -> None:
-            await journal.record_response(turn, number, response)
+        async def began(response: str, others: Sequence[Remote]) -> None:
+            await journal.record_response(turn, number, response, others)
 
         def begin(write: Coroutine[Any, Any, None]) -> None:
             beside.append(asyncio.create_task(write))
@@ -604,7 +607,8 @@ class Rounds:
                     match event:
                         case ResponseStarted(response):
                             self.visible_text = self._text
-                            begin(until_stored(partial(began, response)))
+                            begin(until_stored(partial(began, response, tuple(listed))))
+                            listed.clear()
                         case TextDelta(piece):
                             if not spoke:
                                 spoke, waited = True, time.perf_counter() - asked_at
@@ -613,17 +617,20 @@ class Rounds:
                             await wait_for_writes()
                             self.visible_text += piece
                             await self._show_progress()
-                        case RemoteStored(remote, thread, listed):
-                            begin(journal.record_remote(self.thread.id, remote))
-                            self.thread = thread or self.thread
-                            if not listed:
+                        case RemoteStored(remote, thread, is_listed):
+                            if is_listed:
+                                listed.append(remote)
+                            else:
+                                begin(journal.record_remote(self.thread.id, remote))
                                 await wait_for_writes()
-                            begin(self._store_thread())
+                            self.thread = thread or self.thread
                         case RoundCompleted():
                             await wait_for_writes()
                             return event
             raise ModelDown
         finally:
+            for remote in listed:
+                begin(journal.record_remote(self.thread.id, remote))
             await asyncio.gather(*beside, return_exceptions=True)
 
     async def _store_thread(self) -> None:

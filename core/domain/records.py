@@ -106,6 +106,8 @@ class Turn:
     undelivered_reason: str = ""
     """Why an earlier answer in this conversation could not be posted, until an answer has mentioned
     it."""
+    is_thread_new: bool = False
+    """The thread was created at the begin of this attempt."""
 
     @property
     def id(self) -> str:
@@ -160,6 +162,14 @@ class Provenance:
     has_outside_text: bool
     asker_texts: tuple[str, ...] = ()
     previous_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedMessage:
+    """The items of a turn with its person's message, and the origin of the texts in its thread."""
+
+    items: tuple[Item, ...]
+    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,34 +57,41 @@ MAX_ERASURE_TRIES = 20
 def current_thread(connection: SqlConnection, conversation: str) -> Thread:
     """Return the conversation's current thread; create it if there is none.
 
-    This sets the conversation's `used_at` to now.
+    This sets the conversation's `used_at` to now. The caller has locked the conversation.
     """
-    lock_key(connection, conversation)
-    row = connection.execute(
-        "UPDATE conversations SET used_at = ? WHERE conversation = ?"
-        " RETURNING thread, generation, used_at",
-        (time.time(), conversation),
-    ).fetchone()
-    if row is None:
-        return start_thread(connection, conversation)
-    return Thread(conversation, row["thread"], row["generation"], used_at=row["used_at"])
+    return use_thread(connection, conversation)[0]
+
+
+def use_thread(connection: SqlConnection, conversation: str) -> tuple[Thread, bool]:
+    """Do what `current_thread` does, and also return whether the thread was created."""
+    return _upsert_thread(connection, conversation, "")
 
 
 def start_thread(connection: SqlConnection, conversation: str) -> Thread:
     """Create a thread, make it the conversation's current one, and return it. Older threads stay
     readable."""
+    return _upsert_thread(connection, conversation, ", thread = excluded.thread")[0]
+
+
+def _upsert_thread(
+    connection: SqlConnection, conversation: str, change: str
+) -> tuple[Thread, bool]:
+    """Store the conversation with a new thread, or apply `change` to its row. Return its thread,
+    and whether that is the new one."""
     now, thread = time.time(), secrets.token_hex(8)
     row = connection.execute(
-        "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, ?)"
-        " ON CONFLICT (conversation) DO UPDATE SET thread = excluded.thread,"
-        " used_at = excluded.used_at RETURNING generation",
+        "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, ?)"  # noqa: S608
+        f" ON CONFLICT (conversation) DO UPDATE SET used_at = excluded.used_at{change}"
+        " RETURNING thread, generation",
         (conversation, thread, now),
     ).fetchone()
-    connection.execute(
-        "INSERT INTO threads (id, conversation, generation, started) VALUES (?, ?, ?, ?)",
-        (thread, conversation, row["generation"], now),
-    )
-    return Thread(conversation, thread, row["generation"], used_at=now)
+    is_new = row["thread"] == thread
+    if is_new:
+        connection.execute(
+            "INSERT INTO threads (id, conversation, generation, started) VALUES (?, ?, ?, ?)",
+            (thread, conversation, row["generation"], now),
+        )
+    return Thread(conversation, row["thread"], row["generation"], used_at=now), is_new
 
 
 def list_threads(connection: SqlConnection) -> Sequence[Thread]:
