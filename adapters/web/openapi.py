@@ -385,7 +385,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         also=(EVENT_STREAM_TYPE,),
         query=_HTML,
         headers={
-            "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit"
+            "Idempotency-Key": "as event_key, which counts if both are given",
+            "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit",
         },
         refuses=(404, 410, 413, 415, 422, 429, 503),
     ),
