@@ -144,11 +144,7 @@ class ClientCall:
 
 @dataclass(frozen=True, slots=True)
 class ClientResult:
-<<<<<<< HEAD
-    """The result of a call that the asker's program returned. It is text from outside."""
-=======
     """The result of a call that the asker's program ran. It is text from outside."""
->>>>>>> main
 
     call_id: str
     text: str
@@ -156,11 +152,7 @@ class ClientResult:
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-<<<<<<< HEAD
-    """The settings that a client sent with its request.
-=======
     """The wishes of a program for the answer to its message.
->>>>>>> main
 
     - `tools`: functions of its own that the model may call.
     - `tool_choice`: "" (the model decides), "required", or the name of one of `tools`.
