@@ -240,9 +240,10 @@ class PartList(ResponseBody):
 
 class Welcome(ResponseBody):
     """Suggestions for the first message, the tables and quick commands that the visitor may use,
-    and the state of the parts, which only admins get."""
+    and the state of the parts, which only admins get. `sample`: the tables are sample tables."""
 
     tries: list[str]
+    sample: bool
     tables: list[str]
     commands: list[str]
     parts: list[PartState]
