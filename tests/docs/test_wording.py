@@ -23,10 +23,7 @@ NOT_YET = {
     "README.md",
     "docs/explanation/privacy.md",
     "docs/explanation/security.md",
-    "docs/guides/nocodb.md",
-    "docs/guides/python.md",
     "docs/guides/rules.md",
-    "docs/guides/stackspot.md",
     "docs/guides/troubleshooting.md",
     "docs/guides/watching.md",
 }
