@@ -129,12 +129,13 @@ class ChatRoutes:
     ) -> tuple[Receipt, Message]:
         """Store the message of the request. A repeat returns the first turn, whatever else it
         carries."""
-        key = http_io.make_event_key(visitor_of(request).person, asked.event_key or "")
-        if asked.event_key and (first := await http_io.find_accepted_turn(self._site, key)):
+        own_key = asked.event_key or http_io.read_idempotency_key(request)
+        key = http_io.make_event_key(visitor_of(request).person, own_key)
+        if own_key and (first := await http_io.find_accepted_turn(self._site, key)):
             return Receipt(first.seq, first.turn, False, refusal=first.refusal), first.message
         text = await http_io.clean_message_text(asked.message)
         said = http_io.make_message(
-            self._site, request, text, asked.conversation, asked.event_key,
+            self._site, request, text, asked.conversation, own_key,
             time_zone=asked.time_zone, replaces=asked.replaces,
         )  # fmt: skip
         if asked.replaces:

@@ -144,7 +144,6 @@ _DATA = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
 _INLINE_DATA = re.compile(r"data:[a-z0-9.+/-]{1,120};base64,[A-Za-z0-9+/=]+")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
-_KEY = re.compile(r"[!-~]{1,190}")
 log = structlog.get_logger("web")
 MessageContent = str | list[dict[str, Any]] | None
 
@@ -529,9 +528,7 @@ class CompatibleRoutes:
         the first turn."""
         site, person = self._site, visitor_of(request).person
         await self._check_model(person, asked.model)
-        given = request.headers.get("idempotency-key", "")
-        if given and not _KEY.fullmatch(given):
-            raise BadRequest(why="its Idempotency-Key is too long or contains invalid characters")
+        given = http_io.read_idempotency_key(request)
         calls = await self._find_answered_calls(person, asked)
         # A key of a client has no space, so it never is that of results.
         key = f"{API_KEY_PREFIX}{given or (calls.key if calls else uuid.uuid4().hex)}"

@@ -146,6 +146,7 @@ PAGE_SENTENCES = {
     ),
     "connected": "Connections",
     "tables": "Tables you can ask about:",
+    "sample_tables": "Sample tables you can ask about:",
     "commands": "Quick commands (the / button next to the message box):",
     "on": "on",
     "off": "off",

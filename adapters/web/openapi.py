@@ -240,9 +240,10 @@ class PartList(ResponseBody):
 
 class Welcome(ResponseBody):
     """Suggestions for the first message, the tables and quick commands that the visitor may use,
-    and the state of the parts, which only admins get."""
+    and the state of the parts, which only admins get. `sample`: the tables are sample tables."""
 
     tries: list[str]
+    sample: bool
     tables: list[str]
     commands: list[str]
     parts: list[PartState]
@@ -384,7 +385,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         also=(EVENT_STREAM_TYPE,),
         query=_HTML,
         headers={
-            "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit"
+            "Idempotency-Key": "as event_key, which counts if both are given",
+            "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit",
         },
         refuses=(404, 410, 413, 415, 422, 429, 503),
     ),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cached_property
@@ -333,10 +333,14 @@ class PageRoutes:
         tables = await self._site.board.tables(person, here) if may_read else ()
         commands = await self._site.board.commands(person, here)
         operates = await self._site.may(person, "administer")
-        parts = await self._site.board.health() if operates else ()
+        health = await self._site.board.health()
+        parts = health if operates else ()
+        running = {part.name for part in health if part.state == "on"}
+        is_sample = bool(tables) and "sample" in running
         return JSONResponse(
             {
-                "tries": await self._suggestions(person, tables),
+                "tries": await self._suggestions(person, tables, running, is_sample=is_sample),
+                "sample": is_sample,
                 "tables": list(tables[:MAX_WELCOME_NAMES]),
                 "commands": [
                     one.title_and_description()[0] or one.slug
@@ -347,19 +351,20 @@ class PageRoutes:
             }
         )
 
-    async def _suggestions(self, person: Person, tables: Sequence[str]) -> list[str]:
+    async def _suggestions(
+        self, person: Person, tables: Sequence[str], running: Collection[str], *, is_sample: bool
+    ) -> list[str]:
         """Return messages that will work here: four of the demo's tour over sample tables, else
-        three."""
-        board, code = self._site.board, await self._site.may(person, "code")
-        parts = {part.name for part in await board.health() if part.state == "on"}
-        is_sample, tries = bool(tables) and "sample" in parts, list[str]()
+        three. `running` are the names of the parts that are on."""
+        board, tries = self._site.board, list[str]()
         if is_sample:
             tries += [say(OVERDUE_SENTENCE), say(PAY_SENTENCE)]
         elif board.is_demo:
             tries += [f"show {tables[0]}", "list tables"] if tables else []
         else:
             tries += [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
-        tries += [say(DRAW_SENTENCE)] if code and "code" in parts else []
+        runs_code = "code" in running and await self._site.may(person, "code")
+        tries += [say(DRAW_SENTENCE)] if runs_code else []
         tries += [say(QUICK_SENTENCE)] if is_sample and board.is_demo else []
         own = {english: name for name, english in TRANSLATED.get(LANGUAGE.get(), {}).items()}
         commands = [own.get(name, name) for name in ("help", "status")]

@@ -128,11 +128,11 @@ async function read(id) {
 async function welcome(empty) {
   $("welcome").hidden = !empty;
   if (!empty) return;
-  const { tries, tables, commands, parts, demo } = await request("/welcome");
+  const { tries, sample, tables, commands, parts, demo } = await request("/welcome");
   $("connected").hidden = parts.length === 0;
   for (const [id, names] of Object.entries({ tables, commands })) {
     $(id).hidden = names.length === 0;
-    $(id).replaceChildren(say(id), " ", make("bdi", { text: names.join(", ") }));
+    $(id).replaceChildren(say(sample && id === "tables" ? "sample_tables" : id), " ", make("bdi", { text: names.join(", ") }));
   }
   $("parts").replaceChildren(...parts.map(({ name, state, words }) => make("li", { "data-state": state },
     make("strong", { text: name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));
