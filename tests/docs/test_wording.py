@@ -23,7 +23,6 @@ NOT_YET = {
     "README.md",
     "docs/explanation/privacy.md",
     "docs/explanation/security.md",
-    "docs/guides/rules.md",
     "docs/guides/troubleshooting.md",
     "docs/guides/watching.md",
 }
