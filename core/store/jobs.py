@@ -285,7 +285,8 @@ class Jobs(TurnExecutor):
         if priority != ALONE_PRIORITY:
             places.begin(seq)
         try:
-            if self._has_kernels and await self._hand_over(seq, priority):
+            may_have_kernel = self._has_kernels and self.workers.has_kernels
+            if may_have_kernel and await self._hand_over(seq, priority):
                 return
             if not await self._is_admitted(seq, priority):
                 return
@@ -295,6 +296,11 @@ class Jobs(TurnExecutor):
                 raise PutBack
         finally:
             places.end(seq)
+
+    def note_end(self, seq: int) -> None:
+        """Note that this process ended the turn, and with it the turn's job."""
+        if seq in self._current:
+            self.workers.ended.add(seq)
 
     def _places_of(self, queue: str) -> Places:
         return self._decision_places if queue.endswith(DECISION_QUEUE_SUFFIX) else self.places

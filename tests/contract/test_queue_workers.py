@@ -25,7 +25,7 @@ async def test_a_worker_whose_fetch_fails_takes_new_turns_beside_those_that_run(
 
     async def fail_sometimes(query: str, **arguments: Any) -> dict[str, Any]:
         nonlocal to_fail
-        if to_fail and "ponte_fetch_job" in query:
+        if to_fail and "ponte_fetch" in query:
             to_fail -= 1
             raise ConnectorException
         return await fetch(query, **arguments)

@@ -32,7 +32,7 @@ from tests.recorded.recorded_ponte import (
     read,
 )
 
-SCHEMAS = (3, 4, 5, 6, 8, 9)
+SCHEMAS = (3, 4, 5, 6, 8, 9, 10, 11)
 """Those whose home is recorded; each test runs on each. `home-8` is `home-6` as the last version
 with schema 8 (commit 1d028d5) left it after one start."""
 RECORDED_AS_BACKUP = (7,)
