@@ -258,6 +258,8 @@ def _create_app(
             looking: set[asyncio.Future[None]] = set()
             self._looks[key] = look
             while True:
+                # Jobs may have come before the connection listens.
+                self._look_later(key, RELISTEN_SECONDS)
                 with suppress(ConnectorException):
                     await self.connector.listen_notify(on_news, get_channel_for_queues(queues))
                 await asyncio.sleep(RELISTEN_SECONDS)

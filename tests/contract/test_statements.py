@@ -24,9 +24,9 @@ from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.openai import FakeOpenAI
 from tests.real.postgres import Postgres
 
-MAX_FIRST_TURN = (56, 11)
+MAX_FIRST_TURN = (45, 9)
 """Statements and transactions of the first turn of a conversation."""
-MAX_LATER_TURN = (55, 11)
+MAX_LATER_TURN = (44, 9)
 LONG_SECONDS = 3600.0
 LINE = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]+): ?(.*)")
 Transaction = list[str]
@@ -117,6 +117,7 @@ async def counted_bot(
 ) -> AsyncIterator[CountedBot]:
     """Nothing is polled and nothing is tidied while a turn is counted."""
     monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", LONG_SECONDS)
+    monkeypatch.setattr(procrastinate_adapter, "RELISTEN_SECONDS", LONG_SECONDS)
     monkeypatch.setattr(processes, "BEAT_SECONDS", LONG_SECONDS)
     monkeypatch.setattr(processes, "LEASE_SECONDS", 2 * LONG_SECONDS)
 
