@@ -50,6 +50,12 @@ from core.domain.errors import NotFound
 from core.domain.messages import Address, Answer, File, Message, Person
 from core.domain.records import ConversationSummary, HistoryEntry, SearchHit
 from core.integrations.integration import Operator
+from core.models.demo_tour import (
+    DRAW_SENTENCE,
+    OVERDUE_SENTENCE,
+    PAY_SENTENCE,
+    QUICK_SENTENCE,
+)
 from core.rights.policy import OWNER_ID
 from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.text.text import clean_text, safe_file_name, to_one_line, truncate
@@ -342,18 +348,22 @@ class PageRoutes:
         )
 
     async def _suggestions(self, person: Person, tables: Sequence[str]) -> list[str]:
-        """Return three messages that will work here."""
+        """Return messages that will work here: four of the demo's tour over sample tables, else
+        three."""
         board, code = self._site.board, await self._site.may(person, "code")
-        runs = code and any(p.name == "code" and p.state == "on" for p in await board.health())
-        if board.is_demo:
-            tries = [f"show {tables[0]}", "list tables"] if tables else []
-            tries += ["run python print(2**100)"] if runs else []
+        parts = {part.name for part in await board.health() if part.state == "on"}
+        is_sample, tries = bool(tables) and "sample" in parts, list[str]()
+        if is_sample:
+            tries += [say(OVERDUE_SENTENCE), say(PAY_SENTENCE)]
+        elif board.is_demo:
+            tries += [f"show {tables[0]}", "list tables"] if tables else []
         else:
-            tries = [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
-            tries += [say("Draw y = sin(x) with Python.")] if runs else []
+            tries += [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
+        tries += [say(DRAW_SENTENCE)] if code and "code" in parts else []
+        tries += [say(QUICK_SENTENCE)] if is_sample and board.is_demo else []
         own = {english: name for name, english in TRANSLATED.get(LANGUAGE.get(), {}).items()}
         commands = [own.get(name, name) for name in ("help", "status")]
-        return [*tries, say("What can you do?"), *commands][:3]
+        return [*tries, say("What can you do?"), *commands][: 4 if is_sample else 3]
 
     async def login(self, request: Request) -> Response:
         """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,

@@ -4,9 +4,10 @@ import * as card from "./card.js";
 import { $, make, stick } from "./element.js";
 import { colour } from "./code.js";
 import { changed } from "./conversations.js";
-import { copied, csv, filesOf } from "./files.js";
+import { copied, filesOf } from "./files.js";
 import { grow } from "./growing.js";
 import { copyButton, iconButton } from "./icons.js";
+import * as tables from "./tables.js";
 import { locale, say } from "./words.js";
 
 let counting = 0;
@@ -210,13 +211,7 @@ export function showTrouble({ turn, message }) {
 }
 
 function decorate(body) {
-  for (const table of body.querySelectorAll("div.table")) {
-    table.setAttribute("role", "group");
-    table.setAttribute("aria-label", say("table"));
-    table.after(make("p", { class: "tools" },
-      copyButton("table", "copy_table", () => copied(csv(table, "\t"))),
-      copyButton("copy", "copy_csv", () => copied(csv(table, ",")))));
-  }
+  tables.dress(body);
   for (const code of body.querySelectorAll("pre > code")) {
     colour(code);
     label(code.parentElement, code);

@@ -39,7 +39,9 @@ async def test_the_welcome_names_the_tables_and_what_will_work(ponte: WebPonte, 
     await expect(tab.locator("#tables")).to_have_text("Tables you can ask about: Customers, Orders")
     await expect(tab.locator("#commands")).to_contain_text("Explain code")
     tries = tab.locator("#tries button")
-    await expect(tries).to_have_text(["show Customers", "list tables", "run python print(2**100)"])
+    await expect(tries).to_have_text(
+        ["show Customers", "list tables", "Draw y = sin(x) with Python."]
+    )
     ponte.board.is_demo = False
     await tab.reload()
     await expect(tries.first).to_have_text("Show me the newest rows of Customers.")
