@@ -130,8 +130,7 @@ class SqlJournal:
         remotes = (*others, Remote("response", response))
 
         def write(connection: SqlConnection) -> bool:
-            for remote in remotes:
-                threads.record_remote(connection, turn.thread, remote)
+            threads.record_remotes(connection, turn.thread, remotes)
             if not _is_current(connection, turn):
                 return False  # the id stays recorded, so that the response can be erased
             connection.execute(
@@ -331,7 +330,9 @@ class SqlJournal:
 
     async def record_remote(self, thread: str, remote: Remote) -> None:
         """Record an object on the model's server that must be erased with the thread."""
-        await self._database.write(lambda c: threads.record_remote(c, thread, remote, self._owner))
+        await self._database.write(
+            lambda c: threads.record_remotes(c, thread, [remote], self._owner), single=True
+        )
 
     async def current_thread(self, conversation: str) -> Thread:
         """Return the current thread of a conversation; create it if there is none."""

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from core.domain.errors import Superseded
 from core.domain.messages import Answer
-from core.store import jobs, processes, procrastinate_adapter
+from core.store import jobs, processes
 from core.store.database import SqlConnection, SqlRow
 from core.store.rolling_upgrade import WAITING_JOB
 from tests.contract.engines import Shared, Worker
@@ -88,24 +88,6 @@ async def test_a_waiting_message_is_withdrawn_by_whoever_is_asked(two: Two) -> N
     worker.let_go()
     await worker.until_ended(2)
     assert worker.said == ["think", "last"]
-
-
-async def test_the_next_one_starts_soon_after(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A free lock tells nobody: both workers look every POLL_SECONDS, and not every 5 s."""
-    app, intervals = two[0].jobs.workers.app, list[float]()
-    run_worker = app.run_worker_async
-
-    async def note_interval(**options: Any) -> None:
-        intervals.append(options["fetch_job_polling_interval"])
-        await run_worker(**options)
-
-    monkeypatch.setattr(app, "run_worker_async", note_interval)
-    worker = Worker(two[0]).start()
-    for number in range(10):
-        last = await two[1].inbox.accept(says(f"{number}"))
-    await two[1].inbox.wait_for_answer(last.seq)
-    await worker.until_ended(10)
-    assert intervals == [procrastinate_adapter.QUEUE_POLL_SECONDS] * 2
 
 
 async def test_what_a_dead_process_held_is_taken_over_in_order(two: Two) -> None:
