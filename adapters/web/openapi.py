@@ -136,6 +136,20 @@ class DecisionResult(ResponseBody):
     error: ErrorDetail | None = None
 
 
+class TurnUsage(ResponseBody):
+    """Tokens of a turn, and their cost in US dollars (null: the price is unknown). `estimated`: the
+    model's server reported no counts."""
+
+    turn: str
+    input: int
+    cached: int
+    output: int
+    reasoning: int
+    cost: float | None
+    estimated: bool
+    model: str
+
+
 class StopResult(ResponseBody):
     """The state of a turn after it was stopped."""
 
@@ -240,9 +254,10 @@ class PartList(ResponseBody):
 
 class Welcome(ResponseBody):
     """Suggestions for the first message, the tables and quick commands that the visitor may use,
-    and the state of the parts, which only admins get."""
+    and the state of the parts, which only admins get. `sample`: the tables are sample tables."""
 
     tries: list[str]
+    sample: bool
     tables: list[str]
     commands: list[str]
     parts: list[PartState]
@@ -256,6 +271,7 @@ class Me(ResponseBody):
     name: str
     owner: bool
     operates: bool
+    models: list[str]
 
 
 class ApiTokenEntry(ResponseBody):
@@ -384,7 +400,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         also=(EVENT_STREAM_TYPE,),
         query=_HTML,
         headers={
-            "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit"
+            "Idempotency-Key": "as event_key, which counts if both are given",
+            "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit",
         },
         refuses=(404, 410, 413, 415, 422, 429, 503),
     ),
@@ -393,6 +410,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         DecisionResult,
         CardDecision,
         refuses=(404, 410, 503),
+    ),
+    ("GET", "/turns/{turn}/usage"): Operation(
+        "Tokens and cost of a turn", TurnUsage, refuses=(404, 410)
     ),
     ("POST", "/turns/{turn}/stop"): Operation("Stop a turn", StopResult, refuses=(404, 410, 503)),
     ("GET", "/quick-commands"): Operation(

@@ -206,6 +206,8 @@ class SqlInbox:
     async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:
         """Return the message of a turn without a stored answer, and when it was stored (seconds
         since 1970). Return None for any other turn."""
+        if fetched := self._runner.fetched_message(seq):
+            return decode_json(Message, fetched[0]), fetched[1]
 
         def read(connection: SqlConnection) -> tuple[Message, float] | None:
             row = get_row(connection, seq)

@@ -280,6 +280,7 @@ class Jobs(TurnExecutor):
     async def _run_job(self, seq: int, queue: str, priority: int) -> None:
         """Run the turn of a job. Raise PutBack if a drain came first."""
         if seq in self._current:
+            self.workers.messages.pop(seq, None)
             return  # this process seemed dead, so another one gave the turn a second job
         places = self._places_of(queue)
         if priority != ALONE_PRIORITY:
@@ -295,7 +296,12 @@ class Jobs(TurnExecutor):
             ):
                 raise PutBack
         finally:
+            self.workers.messages.pop(seq, None)
             places.end(seq)
+
+    def fetched_message(self, seq: int) -> tuple[str, float] | None:
+        """Return the message of a turn that this process has fetched and that had not begun."""
+        return self.workers.messages.get(seq)
 
     def note_end(self, seq: int) -> None:
         """Note that this process ended the turn, and with it the turn's job."""

@@ -81,6 +81,9 @@ class QueueWorkers:
         self.ended: set[int] = set()
         """The `seq` of turns that this process ended. The transaction that ended a turn also
         deleted its job."""
+        self.messages: dict[int, tuple[str, float]] = {}
+        """The messages of fetched turns that had not begun, as JSON, and when they were stored
+        (seconds since 1970), by `seq`."""
         self.has_kernels = False
         """Whether any process may have had a kernel at the last fetch."""
         self.idle: set[int] = set()
@@ -216,7 +219,10 @@ def _create_app(
                     return None
                 workers.has_kernels = row.pop("has_kernels")
                 look_in = row.pop("look_in")
+                message, stored_at = row.pop("message"), row.pop("created")
                 if row["id"] is not None:
+                    if message is not None:
+                        workers.messages[row["args"]["seq"]] = message, stored_at
                     if look_in is None:
                         self._without_more.add(worker_id)
                     return Job.from_row(row)

@@ -662,7 +662,8 @@ END $$;
 CREATE FUNCTION ponte_fetch(queues varchar[], worker bigint) RETURNS TABLE (
     id bigint, status procrastinate_job_status, task_name varchar, priority integer, lock text,
     queueing_lock text, args jsonb, scheduled_at timestamptz, queue_name varchar, attempts integer,
-    worker_id bigint, has_kernels boolean, look_in double precision
+    worker_id bigint, has_kernels boolean, look_in double precision, message text,
+    created double precision
 ) LANGUAGE plpgsql {_BY_INDEX} AS $$
 DECLARE
     job procrastinate_jobs;
@@ -679,9 +680,11 @@ BEGIN
         look_in := 0;
     END IF;
     has_kernels := EXISTS (SELECT 1 FROM kernels WHERE process <> '');
+    SELECT one.message, one.created INTO message, created FROM inbox AS one
+        WHERE one.seq = (job.args ->> 'seq')::bigint AND one.state = 'new';
     RETURN QUERY SELECT job.id, job.status, job.task_name, job.priority, job.lock,
         job.queueing_lock, job.args, job.scheduled_at, job.queue_name, job.attempts,
-        job.worker_id, has_kernels, look_in;
+        job.worker_id, has_kernels, look_in, message, created;
 END $$;
 
 CREATE OR REPLACE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -703,8 +706,8 @@ END $$
 - `ponte_current_turn` locks a conversation and returns the row of one of its turns in the view
   `current_turns`.
 - `ponte_fetch` gives a job to a worker, like `ponte_fetch_job`. It also returns whether any process
-  may run a kernel, and in how many seconds the worker should look again: 0 if another job may wait,
-  NULL if it should wait for a notification.
+  may run a kernel; in how many seconds the worker should look again (0 if another job may wait,
+  NULL if it should wait for a notification); and the message of a turn that has not begun.
 - `ponte_ended` runs when a turn has ended. It deletes the turn's job, so that the job of the next
   turn, which it creates, can begin at once."""
 QUEUE_SCHEMA = f"""

@@ -84,6 +84,10 @@ class TurnExecutor:
         self._end_events: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
         self._draining = asyncio.Event()
 
+    def fetched_message(self, seq: int) -> tuple[str, float] | None:
+        """Return None: the message is read from the database."""
+        return None
+
     def leave_place(self, seq: int) -> None:
         """Give the turn's place to another turn. From now on it only waits, or posts."""
         self.places.leave(seq)
@@ -453,6 +457,10 @@ class TurnDispatch(Protocol):
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
         """Queue a stored turn after its transaction. Return how many turns of its conversation come
         first."""
+
+    def fetched_message(self, seq: int) -> tuple[str, float] | None:
+        """Return the JSON of the message of a turn that is about to begin, and when it was stored
+        (seconds since 1970). Return None if they must be read."""
 
     def leave_place(self, seq: int) -> None:
         """Give the turn's place to another turn, because it only waits from now on."""

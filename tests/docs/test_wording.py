@@ -41,7 +41,7 @@ def prose(text: str) -> str:
     return re.sub(r"“[^”]*”", "", text)
 
 
-def rejected(text: str) -> list[str]:
+def find_rejected_phrases(text: str) -> list[str]:
     words = prose(text)
     return [
         " ".join(words[max(0, found.start() - 30) : found.end() + 20].split())
@@ -54,7 +54,8 @@ def test_no_document_has_a_rejected_phrase() -> None:
     found = {
         name: phrases
         for name in documents()
-        if name not in NOT_YET and (phrases := rejected((ROOT / name).read_text("utf-8")))
+        if name not in NOT_YET
+        and (phrases := find_rejected_phrases((ROOT / name).read_text("utf-8")))
     }
     assert found == {}
 
@@ -62,10 +63,12 @@ def test_no_document_has_a_rejected_phrase() -> None:
 def test_each_exception_is_still_needed() -> None:
     """Take a document off the list once it is rewritten."""
     assert [
-        name for name in sorted(NOT_YET) if not rejected((ROOT / name).read_text("utf-8"))
+        name
+        for name in sorted(NOT_YET)
+        if not find_rejected_phrases((ROOT / name).read_text("utf-8"))
     ] == []
 
 
 def test_a_phrase_is_found_in_prose_and_not_in_code() -> None:
-    assert rejected("What it took is on disk before Slack hears.") != []
-    assert rejected("`what it took` and [a link](whom.md)") == []
+    assert find_rejected_phrases("What it took is on disk before Slack hears.") != []
+    assert find_rejected_phrases("`what it took` and [a link](whom.md)") == []

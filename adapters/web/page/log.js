@@ -7,6 +7,8 @@ import { changed } from "./conversations.js";
 import { copied, filesOf } from "./files.js";
 import { grow } from "./growing.js";
 import { copyButton, iconButton } from "./icons.js";
+import * as notices from "./notices.js";
+import { request } from "./server.js";
 import * as tables from "./tables.js";
 import { locale, say } from "./words.js";
 
@@ -182,8 +184,10 @@ export function showAnswer(answer) {
     const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");
     const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
-    shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again]));
+    const info = iconButton("info", "usage", () => showUsage(shown, info), { "aria-expanded": "false" });
+    shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]));
     if (answer.response !== undefined) changed();
+    if (answer.response !== undefined && !shown.clicked) notices.onAnswer(conversation);
     shown.progress.textContent = answer.html || answer.status === "done" ? "" : say(answer.status);
     shown.answer.dataset.status = answer.status;
     shown.extra.querySelector(":scope > .files")?.remove();
@@ -208,6 +212,27 @@ export function showTrouble({ turn, message }) {
   shown.answer.hidden = false;
   quiet(shown);
   shown.progress.textContent = message;
+}
+
+/** Tokens and cost of an answer, asked for when somebody wants to know. */
+async function showUsage(shown, button) {
+  const old = shown.answer.querySelector(".usage");
+  button.setAttribute("aria-expanded", String(!old));
+  if (old) return old.remove();
+  const line = make("p", { class: "usage", role: "status" });
+  stick(() => shown.tools.after(line));
+  try {
+    const used = await request(`/turns/${shown.turn}/usage`);
+    const number = (value) => value.toLocaleString(locale);
+    const words = [say("usage_tokens", { input: number(used.input), output: number(used.output) })];
+    if (used.cost !== null) {
+      words.push(used.cost.toLocaleString(locale, { style: "currency", currency: "USD", maximumSignificantDigits: 3 }));
+    }
+    if (used.model) words.unshift(used.model);
+    line.textContent = (used.estimated ? "≈ " : "") + words.join(" · ");
+  } catch (error) {
+    line.textContent = error.message;
+  }
 }
 
 function decorate(body) {

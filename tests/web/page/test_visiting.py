@@ -63,6 +63,7 @@ async def test_everything_can_be_reached_by_keyboard(ponte: WebPonte, page: Page
     assert await page.input_value("#text") == "two lines\n"
     await page.evaluate("document.activeElement.blur()")
     reached = set()
+    await expect(page.locator("#options")).to_be_visible()
     for _ in range(40):
         await page.keyboard.press("Tab")
         reached.add(
