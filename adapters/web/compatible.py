@@ -88,7 +88,6 @@ from core.domain.messages import (
     Quote,
 )
 from core.domain.records import HistoryEntry, Receipt
-from core.rights.policy import DEFAULT_RULE
 from core.text.i18n import format_size as size_of
 from core.text.i18n import say
 from core.text.markdown import defang_for_discord
@@ -788,13 +787,7 @@ class CompatibleRoutes:
 
     async def _model_names(self, person: Person) -> Sequence[str]:
         """Return our name, and the models that a rule of the operator gives this person by name."""
-        policy, place = self._site.policy, self._site.address_of(person, "main")
-        found = [DEFAULT_MODEL_NAME]
-        for name in policy.list_names("model") if policy else ():
-            verdict = await policy.may(person, place, "model", name) if policy else None
-            if verdict and verdict.allowed and verdict.rule != DEFAULT_RULE:
-                found.append(name)
-        return found
+        return [DEFAULT_MODEL_NAME, *await self._site.list_models(person)]
 
     async def _check_model(self, person: Person, name: str) -> None:
         """Raise NoSuchModel if the person may not use this model."""

@@ -106,6 +106,8 @@ class ChatRequest(RequestBody):
     conversation: ConversationId = "main"
     event_key: EventKey | None = None
     time_zone: str = Field("", pattern=r"^[A-Za-z0-9_+/-]{0,64}$")
+    model: str = Field("", max_length=200)
+    """One of the models of `GET /me`; "" for the model of the place."""
     replaces: str = Field("", pattern=r"^[a-z2-7]{0,32}$")
     """The turn whose message is sent again, changed or not. It must be the last one of its
     conversation."""

@@ -67,10 +67,13 @@ PAGE_MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
 }
+SERVICE_WORKER_FILE = "worker.js"
 PAGE_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; manifest-src 'self'; worker-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """What the page may load and connect to (Content-Security-Policy)."""
 MAX_LOGIN_BODY_BYTES = 4096
@@ -386,14 +389,20 @@ class PageRoutes:
         """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
 
         `operates` is true for the owner and admins, who see the state of all parts and everybody's
-        usage.
+        usage. `models` are those that the visitor can name in `POST /chat`.
         """
         person = visitor_of(request).person
         owner = person.id == OWNER_ID
         operates = owner or await self._site.may(person, "administer")
         name = (person.name or person.id) if owner else person.id
         return JSONResponse(
-            {"person": person.key, "name": name, "owner": owner, "operates": operates}
+            {
+                "person": person.key,
+                "name": name,
+                "owner": owner,
+                "operates": operates,
+                "models": list(await self._site.list_models(person)),
+            }
         )
 
     async def rename(self, request: Request) -> Response:
@@ -424,6 +433,8 @@ class PageRoutes:
             "Cache-Control": "no-cache",
             "Content-Security-Policy": PAGE_SECURITY_POLICY,
         }
+        if name == SERVICE_WORKER_FILE:
+            headers["Service-Worker-Allowed"] = "/"  # else it serves /page/ alone
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         return Response(

@@ -136,6 +136,8 @@ ROUTES: dict[tuple[str, str], Ask] = {
     ),
     ("GET", "/conversations/{id}/export"): get("/conversations/{conversation}/export"),
     ("GET", "/approvals"): get("/approvals"),
+    ("GET", "/turns/{turn}"): get("/turns/{turn}"),
+    ("GET", "/turns/{turn}/usage"): get("/turns/{turn}/usage"),
     ("GET", "/conversations/{id}/events"): head_of_stream,
     ("GET", "/files/{id}"): get("/files/{file}"),
     ("GET", "/openapi.json"): get("/openapi.json"),
@@ -298,7 +300,7 @@ async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None
         "gone": ("web:gone", "web:work:@gone"),
     }
     assert (await ponte_with_people.clients["ana"].get("/me")).json() == {
-        "person": "web:ana", "name": "ana", "owner": False, "operates": False,
+        "person": "web:ana", "name": "ana", "owner": False, "operates": False, "models": [],
     }  # fmt: skip
     own = (await ponte_with_people.clients["owner"].get("/me")).json()
     assert (own["owner"], own["operates"]) == (True, True)
