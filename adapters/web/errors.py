@@ -108,6 +108,7 @@ PAGE_SENTENCES = {
     "notice_request": "A request is waiting for your approval.",
     "newest": "Go to the newest message",
     "usage": "Tokens and cost",
+    "earlier": "Earlier answer",
     "usage_tokens": "{input} tokens in, {output} out",
     "ran": "Code that ran",
     "link": "Link to this message",
@@ -141,6 +142,19 @@ PAGE_SENTENCES = {
         "This name is shown on your requests and given to the model. Leave it empty to use the "
         "name from the settings."
     ),
+    "api_tokens": "API tokens",
+    "api_tokens_why": (
+        "A program with an API token asks in your name over /v1. It cannot sign in, approve or "
+        "administer."
+    ),
+    "token_for": "What is the new token for?",
+    "token_create": "Create token",
+    "token_once": "Copy this token now. It won't be shown again.",
+    "token_unnamed": "Token without a name",
+    "token_used": "last used {when}",
+    "token_unused": "never used",
+    "token_expired": "expired",
+    "revoke": "Revoke",
     "save": "Save",
     "token": "Token",
     "approvals": "Approvals",

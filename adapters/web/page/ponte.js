@@ -235,6 +235,7 @@ function start() {
   $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey()); });
   $("leave").addEventListener("click", leave);
   $("my-name").addEventListener("click", askName);
+  $("my-tokens").addEventListener("click", async () => (await import("./tokens.js")).open());
   $("naming-cancel").addEventListener("click", () => $("naming").close());
   $("naming").querySelector("form").addEventListener("submit", rename);
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
