@@ -66,6 +66,7 @@ class ChatRoutes:
             Route("/chat", self.chat, methods=["POST"]),
             Route("/cards/{id}", self.decide, methods=["POST"]),
             Route("/turns/{turn}/stop", self.stop, methods=["POST"]),
+            Route("/turns/{turn}", self.turn, methods=["GET"]),
             Route("/turns/{turn}/usage", self.usage, methods=["GET"]),
             Route("/quick-commands", self.quick_commands, methods=["GET"]),
         ]
@@ -115,6 +116,19 @@ class ChatRoutes:
             return JSONResponse(body | {"status": "stopped", "text": words})
         answer = await self._click(request, "stop", shown.message.address.channel)
         return JSONResponse(body | {"status": "stopped", "text": answer.text})
+
+    async def turn(self, request: Request) -> Response:
+        """A message and its answer, also of a turn that was asked again. `replaces` is the turn
+        that this one asks again."""
+        shown = await self._find_own_turn(request)
+        text = shown.answer.text if shown.answer else ""
+        body = {
+            "turn": shown.turn, "message": shown.message.text, "text": text,
+            "state": shown.state, "at": shown.at, "replaces": shown.message.replaces,
+        }  # fmt: skip
+        if view_options(request).html:
+            body["html"] = await render(text)
+        return JSONResponse(body)
 
     async def usage(self, request: Request) -> Response:
         """Tokens and cost of a turn's calls of the model. `cost` is in US dollars, null if the

@@ -108,6 +108,7 @@ PAGE_SENTENCES = {
     "notice_request": "A request is waiting for your approval.",
     "newest": "Go to the newest message",
     "usage": "Tokens and cost",
+    "earlier": "Earlier answer",
     "usage_tokens": "{input} tokens in, {output} out",
     "ran": "Code that ran",
     "link": "Link to this message",

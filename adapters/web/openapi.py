@@ -136,6 +136,18 @@ class DecisionResult(ResponseBody):
     error: ErrorDetail | None = None
 
 
+class TurnText(ResponseBody):
+    """A message and its answer. `replaces` is the turn that this one asks again, "" for none."""
+
+    turn: str
+    message: str
+    text: str
+    state: str
+    at: float
+    replaces: str
+    html: str = ""
+
+
 class TurnUsage(ResponseBody):
     """Tokens of a turn, and their cost in US dollars (null: the price is unknown). `estimated`: the
     model's server reported no counts."""
@@ -410,6 +422,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         DecisionResult,
         CardDecision,
         refuses=(404, 410, 503),
+    ),
+    ("GET", "/turns/{turn}"): Operation(
+        "Get a message and its answer", TurnText, query={**_HTML}, refuses=(404, 410)
     ),
     ("GET", "/turns/{turn}/usage"): Operation(
         "Tokens and cost of a turn", TurnUsage, refuses=(404, 410)

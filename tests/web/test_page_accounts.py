@@ -136,6 +136,7 @@ ROUTES: dict[tuple[str, str], Ask] = {
     ),
     ("GET", "/conversations/{id}/export"): get("/conversations/{conversation}/export"),
     ("GET", "/approvals"): get("/approvals"),
+    ("GET", "/turns/{turn}"): get("/turns/{turn}"),
     ("GET", "/turns/{turn}/usage"): get("/turns/{turn}/usage"),
     ("GET", "/conversations/{id}/events"): head_of_stream,
     ("GET", "/files/{id}"): get("/files/{file}"),

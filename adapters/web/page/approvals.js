@@ -2,6 +2,7 @@
 
 import * as card from "./card.js";
 import { $, make } from "./element.js";
+import { icon } from "./icons.js";
 import * as notices from "./notices.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
@@ -61,6 +62,7 @@ function show() {
 }
 
 export function start() {
+  $("approvals").prepend(icon("approve"));
   $("approvals").addEventListener("click", show);
   $("requests").addEventListener("close", () => {
     $("requests-list").replaceChildren();
