@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -27,13 +28,15 @@ from core.domain.records import (
 )
 from core.observability import metrics
 from core.ports.conversations import TurnHandler
-from core.store.database import Database, SqlConnection, area_condition, lock_key
+from core.store.database import Database, SqlConnection, area_condition
 from core.store.places import Sender
 from core.store.tables import purged_with
 from core.store.turn_runner import Admit, LocalRunner, TurnDispatch, get_locked_row, get_row
 
 log = structlog.get_logger("inbox")
 T = TypeVar("T")
+PURGED_MESSAGES_PER_TRANSACTION = 500
+"""Messages that one transaction of a purge deletes, so that it holds others up only briefly."""
 DELETED_MESSAGE_TEXT = "[deleted by its author]"
 """Replaces the text of a deleted message in the transcript that the model reads."""
 
@@ -90,21 +93,21 @@ class SqlInbox:
         def store(connection: SqlConnection) -> tuple[Receipt, bool]:
             now, decision, why = time.time(), decides, ""
             # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
-            # order of commits.
-            lock_key(connection, sender.conversation)
+            # order of commits. The lock is in FROM, which runs before a row is made.
+            lock = "ponte_lock(:conversation)" if connection.is_shared else "(SELECT 1)"
             row = connection.execute(
-                "INSERT INTO inbox (event_key, turn, conversation, channel, person, decision,"
-                " message, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                "INSERT INTO inbox (event_key, turn, conversation, channel, person, decision,"  # noqa: S608
+                " message, created, updated) SELECT :event_key, :turn, :conversation, :channel,"
+                f" :person, :decision, :message, :now, :now FROM {lock} AS lock WHERE 1 = 1"
                 " ON CONFLICT DO NOTHING RETURNING seq",
-                (
-                    message.event_key,
-                    message.turn,
-                    *sender,
-                    decision,
-                    encode_json(message),
-                    now,
-                    now,
-                ),
+                {
+                    "event_key": message.event_key,
+                    "turn": message.turn,
+                    **sender._asdict(),
+                    "decision": decision,
+                    "message": encode_json(message),
+                    "now": now,
+                },
             ).fetchone()
             if row is not None:
                 if not decision and (
@@ -206,6 +209,8 @@ class SqlInbox:
     async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:
         """Return the message of a turn without a stored answer, and when it was stored (seconds
         since 1970). Return None for any other turn."""
+        if fetched := self._runner.fetched_message(seq):
+            return decode_json(Message, fetched[0]), fetched[1]
 
         def read(connection: SqlConnection) -> tuple[Message, float] | None:
             row = get_row(connection, seq)
@@ -239,17 +244,30 @@ class SqlInbox:
         if area != ALL_CONVERSATIONS:
             old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
 
-        def delete(connection: SqlConnection) -> int:
+        def delete(connection: SqlConnection, after: int) -> tuple[int, int]:
+            """Delete the oldest messages after that `seq`. Return the last one and their number."""
+            last = connection.execute(
+                f"SELECT max(seq) AS seq FROM ({old} AND seq > ? ORDER BY seq LIMIT ?) AS oldest",  # noqa: S608
+                (before, *values, after, PURGED_MESSAGES_PER_TRANSACTION),
+            ).fetchone()["seq"]
+            if last is None:
+                return 0, 0
             for table in (*purged_with("inbox"), "inbox"):
                 gone = connection.execute(
-                    f"DELETE FROM {table} WHERE seq IN ({old})",  # noqa: S608
-                    (before, *values),
+                    f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
+                    (last, before, *values, after),
                 )
-            if area.is_one_request:
-                _drop_conversations(connection, before, there, values)
-            return gone.rowcount
+            return last, gone.rowcount
 
-        return await self._database.write(delete)
+        last = total = 0
+        while True:
+            last, deleted = await self._database.write(partial(delete, after=last))
+            total += deleted
+            if not last:
+                break
+        if area.is_one_request:
+            await self._database.write(lambda c: _drop_conversations(c, before, there, values))
+        return total
 
 
 def _drop_conversations(
