@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
 from adapters.web import WEB
 from bot import __version__
+from bot.administration import AdministrationService
 from bot.application import Application
 from bot.config import Config, LiveConfig
 from bot.engine import Choices, Engine, Spending, Stores, load_parsers
@@ -23,10 +24,10 @@ from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
 from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
+from bot.reports import report_limits, report_turns, report_usage
 from bot.settings import Settings
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
-from bot.usage_report import report_limits, report_usage
 from core.changes.approval import Approval
 from core.chat.platform import ChatPlatform
 from core.clients.http import HttpClient
@@ -65,6 +66,9 @@ from core.rights.policy import (
 from core.store.inbox import SenderLimits
 from core.store.owner_name import SqlOwnerName
 from core.tools.tool import Toolbox
+
+if TYPE_CHECKING:
+    from bot.doctor import DoctorFinding
 
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
@@ -193,7 +197,9 @@ async def compose(
                 served.chats.append(chat)
                 people.add(chat)
                 engine.platforms.add(chat)
-        page = _page_ports(settings, home, engine, board, reloader, served, people, owner_name)
+        page = _page_ports(
+            settings, home, engine, board, reloader, served, people, owner_name, live
+        )
         for face in settings.faces:
             if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
                 continue
@@ -342,6 +348,7 @@ def _page_ports(
     served: Surfaces,
     people: PlatformPeople,
     owner_name: OwnerName,
+    live: LiveConfig,
 ) -> PagePorts:
     """Return what the page and the home's Unix socket serve besides the chat."""
     records = engine.records
@@ -370,6 +377,9 @@ def _page_ports(
         owner = Person(WEB.name, OWNER_ID)
         return await report_limits(engine.records.budget, owner, Address(WEB.name, "main"))
 
+    async def turns(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await report_turns(engine.records.journal)
+
     async def used_by_day(since: str) -> Sequence[Mapping[str, Any]]:
         return await engine.records.budget.report("day", since)
 
@@ -390,15 +400,33 @@ def _page_ports(
         return {"names": await engine.find_names([str(key) for key in arguments.get("keys", ())])}
 
     acts = {
-        "reload": reloader.on_command, "usage": usage, "limits": limits, "names": names,
+        "reload": reloader.on_command, "usage": usage, "limits": limits,
+        "turns": turns, "names": names,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
     threads = OperatorService(
         engine.records.journal, engine.commands, link, acts, engine.records.audit
     )
+
+    def check() -> AsyncIterator[DoctorFinding]:
+        # Only who opens the operator's page needs these modules.
+        from bot.app import Start
+        from bot.doctor import check_everything
+
+        return check_everything(Start(settings, live.current, home))
+
+    administration = AdministrationService(engine, accounts, reloader, threads.acts, check, page)
     return PagePorts(
-        routes, readiness, exposition, threads, accounts, used_by_day, owner_name, board
+        routes,
+        readiness,
+        exposition,
+        threads,
+        accounts,
+        used_by_day,
+        owner_name,
+        board,
+        administration,
     )
 
 

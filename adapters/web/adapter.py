@@ -33,7 +33,14 @@ from core.domain.messages import (
     Usage,
 )
 from core.domain.records import Action, ConversationSummary, Health, HistoryEntry
-from core.integrations.integration import Alone, HttpHandler, Operator, Peers, UsageReport
+from core.integrations.integration import (
+    Administration,
+    Alone,
+    HttpHandler,
+    Operator,
+    Peers,
+    UsageReport,
+)
 from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
 from core.ports.rights import OwnerNames, PageAccounts, Policy
 from core.rights.policy import OWNER_ID
@@ -103,6 +110,7 @@ class WebAdapter:
         people: PageAccounts | None = None,
         owner_name: OwnerNames | None = None,
         requests: RequestBoard | None = None,
+        administration: Administration | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener
@@ -117,6 +125,7 @@ class WebAdapter:
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
             usage=usage, owner_name=owner_name, accounts=people,
+            administration=administration,
         )  # fmt: skip
 
     @property
@@ -656,6 +665,8 @@ class Site:
     """The owner's name, which they can change; None if it cannot be changed here."""
     accounts: PageAccounts | None = None
     """The accounts of the page, with their API tokens; None on the home's socket."""
+    administration: Administration | None = None
+    """The services of the operator's page; None on the home's socket."""
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""

@@ -560,6 +560,25 @@ class HistoryEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnSummary:
+    """A turn without its texts: its person (a key), conversation, state, and the code of its
+    failure. Times are in seconds since the epoch."""
+
+    turn: str
+    person: str
+    conversation: str
+    state: TurnState
+    reason: str
+    created: float
+    updated: float
+
+    @property
+    def is_failed(self) -> bool:
+        """Return whether the turn has ended without an answer."""
+        return self.state in ("failed", "undeliverable")
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationArea:
     """All conversations of a place (`platform`, `platform:WORKSPACE:CHANNEL`; "" for all),
     including their threads, except those of the places in `excluded`. `is_one_request`: only the

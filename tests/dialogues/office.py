@@ -46,6 +46,7 @@ class Office:
     openai: FakeOpenAI
     nocodb: FakeNocoDB
     home: Path
+    settings: Settings | None = None
 
     @asynccontextmanager
     async def open(
@@ -58,6 +59,7 @@ class Office:
             "ponte_home": self.home, "ponte_web_port": 0, "ponte_timezone": ZONE.key,
             "ponte_grace": 1, "ponte_code": "off", **settings,
         })  # fmt: skip
+        self.settings = given
         home = Home(self.home)
         with home.take():
             app = await compose(given, config or Config(), home)

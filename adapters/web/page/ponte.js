@@ -36,6 +36,7 @@ async function introduce() {
   $("own-name").value = name;
   $("my-name").hidden = !owner;
   $("used").hidden = !operates;
+  $("admin").hidden = !operates;
   $("me").hidden = false;
 }
 
