@@ -149,7 +149,7 @@ async def compose(
         model, start_model = model_face.build(deps, read_file, record_remote)
         closing.push_async_callback(model.close)
         board.live[model_face.name] = model.health
-        board.is_demo = model.level == "is_demo"
+        board.is_demo = model.level == "demo"
 
         served = Surfaces(accepts)
         closing.push_async_callback(served.close)

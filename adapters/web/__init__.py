@@ -119,6 +119,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     ) -> Platform:
         from adapters.web.adapter import ListenAddress, MountedHandler, WebAdapter
         from adapters.web.authentication import TokenAuthentication
+        from adapters.web.file_links import FileLinks
 
         own = deps.own
         chosen = plain_value(own.ponte_web_token)
@@ -136,6 +137,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             people=page.people,
             usage=page.usage, owner_name=page.owner_name, requests=page.requests,
             administration=page.administration,
+            file_links=FileLinks(deps.home.pseudonyms()),
         )  # fmt: skip
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:

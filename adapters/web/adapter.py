@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import ServerStopping, TooManyStreams
+from adapters.web.file_links import FileLinks
 from core.domain.changes import PendingRequest
 from core.domain.errors import PonteError
 from core.domain.messages import (
@@ -32,7 +33,7 @@ from core.domain.messages import (
     ReplyTo,
     Usage,
 )
-from core.domain.records import Action, ConversationSummary, Health, HistoryEntry
+from core.domain.records import Action, ConversationSummary, Health, HistoryEntry, SearchHit
 from core.integrations.integration import (
     Administration,
     Alone,
@@ -109,6 +110,7 @@ class WebAdapter:
         policy: Policy | None = None,
         people: PageAccounts | None = None,
         owner_name: OwnerNames | None = None,
+        file_links: FileLinks | None = None,
         requests: RequestBoard | None = None,
         administration: Administration | None = None,
     ) -> None:
@@ -124,7 +126,7 @@ class WebAdapter:
             auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
-            usage=usage, owner_name=owner_name, accounts=people,
+            usage=usage, owner_name=owner_name, accounts=people, file_links=file_links,
             administration=administration,
         )  # fmt: skip
 
@@ -630,8 +632,9 @@ class Transcripts(Protocol):
     ) -> Sequence[ConversationSummary]:
         """Return the conversations of a platform: pinned ones first, then the last used ones."""
 
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
-        """Return, by conversation, its newest turn that contains these words, ignoring case."""
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
+        """Return, by conversation, its newest turn that contains all these words, ignoring
+        case."""
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
         """Set the title of a conversation, and pin or unpin it. None keeps a value. Raises
@@ -667,6 +670,8 @@ class Site:
     """The accounts of the page, with their API tokens; None on the home's socket."""
     administration: Administration | None = None
     """The services of the operator's page; None on the home's socket."""
+    file_links: FileLinks | None = None
+    """Signs addresses of files; None on the home's socket, where nobody could open them."""
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""

@@ -33,6 +33,7 @@ from adapters.web.errors import (
     Unauthorized,
     WrongToken,
 )
+from adapters.web.file_links import DOWNLOAD_PREFIX
 from core.domain.errors import NotStored, Refusal
 from core.domain.messages import Person
 from core.domain.records import PageAccount
@@ -454,7 +455,7 @@ class TokenAuthentication:
             return None
         self._check_host(visit)
         self._check_origin(visit)
-        if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
+        if visit.path in OPEN_PATHS or visit.path.startswith((ASSETS_PREFIX, DOWNLOAD_PREFIX)):
             return None
         visitor = await self._login.admit(visit.headers, self._client_address(visit))
         if visitor.is_program and not visit.path.startswith(COMPATIBLE_PREFIX):

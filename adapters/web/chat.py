@@ -154,7 +154,8 @@ class ChatRoutes:
         shown = await self._site.journal.list_entries(said.address.conversation)
         if not any(one.turn == said.replaces for one in shown):
             raise NotFound(what="turn")
-        last = shown[-1]
+        # A decision on a card is part of the turn that it decides on, and asks nothing itself.
+        last = next((one for one in reversed(shown) if not one.message.clicked), shown[-1])
         if last.turn != said.replaces:
             raise BadRequest(why="only the last message can be sent again")
         if last.state not in FINAL_STATES:

@@ -18,7 +18,7 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -32,7 +32,15 @@ from starlette.routing import Route
 
 from adapters.web import dialects, http_io
 from adapters.web.adapter import Json, Site
-from adapters.web.dialects import RESPONSE_ID_PREFIX, AnswerHead, ApiDialect, CompletionDialect
+from adapters.web.client_options import cut_at_stop, read_options, without_begun_stop
+from adapters.web.dialects import (
+    CALL_ID_PREFIX,
+    RESPONSE_ID_PREFIX,
+    AnswerHead,
+    ApiDialect,
+    CompletionDialect,
+    FinalAnswer,
+)
 from adapters.web.errors import (
     STATUS_BY_CODE,
     BadRequest,
@@ -47,11 +55,13 @@ from adapters.web.errors import (
     TooManyFiles,
     TooManyRequests,
     UnsupportedParameter,
+    WrongResults,
     openai_error,
     status_of,
 )
 from adapters.web.http_io import (
     ID_PATTERN,
+    INLINE_IMAGE_TYPES,
     MAX_FILE_BYTES,
     MAX_FILES,
     MAX_JSON_BODY_BYTES,
@@ -65,13 +75,24 @@ from adapters.web.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_event
 from core.changes.card_rows import read_rows
 from core.commands import grammar
 from core.domain.errors import BadInput, Empty, NotFound, PonteError, TooLarge
-from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, Message, Person, Progress, Quote
-from core.domain.records import Receipt
+from core.domain.messages import (
+    ONE_REQUEST_PREFIX,
+    Answer,
+    Card,
+    ClientOptions,
+    ClientResult,
+    File,
+    Message,
+    Person,
+    Progress,
+    Quote,
+)
+from core.domain.records import HistoryEntry, Receipt
 from core.rights.policy import DEFAULT_RULE
 from core.text.i18n import format_size as size_of
 from core.text.i18n import say
 from core.text.markdown import defang_for_discord
-from core.text.text import clean_text, safe_file_name, to_one_line
+from core.text.text import clean_text, is_json, safe_file_name, to_one_line
 
 DEFAULT_MODEL_NAME = "ponte"
 """The name under which clients ask for the model that the operator chose."""
@@ -104,6 +125,11 @@ MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON = (
 )
 """Bytes of bodies that are read at once: of all people, and of one. Until its text and files are
 stored, a body takes about three times its size in memory."""
+API_KEY_PREFIX = "v1/"
+"""The beginning of the event keys of messages that came over this API."""
+MAX_INLINE_FILE_BYTES = 32_768
+"""Pictures up to this size stand in the answer itself. Clients send answers back with each request,
+so larger ones have an address."""
 RETRY_AFTER_SECONDS = 60
 """The Retry-After of a refused request."""
 STATUS_OF_FAILED_TURN = {
@@ -115,6 +141,7 @@ STATUS_OF_FAILED_TURN = {
 OPENAI_CODES = {"too_long": "context_length_exceeded"}
 """Codes for which OpenAI's clients expect a name of their own."""
 _DATA = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
+_INLINE_DATA = re.compile(r"data:[a-z0-9.+/-]{1,120};base64,[A-Za-z0-9+/=]+")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _KEY = re.compile(r"[!-~]{1,190}")
@@ -126,17 +153,10 @@ def _is_other(*plain: object) -> Callable[[object], bool]:
     return lambda value: value is not None and value not in plain
 
 
-def _is_format(value: object) -> bool:
-    """Return whether the value asks for another format than text."""
-    told = value.get("format", value) if isinstance(value, Mapping) else value
-    return bool(told) and not (isinstance(told, Mapping) and told.get("type", "text") == "text")
-
-
 UNSUPPORTED_PARAMETERS: Mapping[str, Callable[[object], bool]] = {
-    "tools": bool, "functions": bool, "tool_choice": _is_other("none", "auto"),
-    "function_call": _is_other("none", "auto"), "response_format": _is_format, "text": _is_format,
+    "functions": bool, "function_call": _is_other("none", "auto"),
     "n": _is_other(1), "best_of": _is_other(1), "logprobs": bool, "top_logprobs": bool,
-    "logit_bias": bool, "audio": bool, "modalities": _is_other(["text"]), "stop": bool,
+    "logit_bias": bool, "audio": bool, "modalities": _is_other(["text"]),
     "background": bool, "conversation": bool, "prompt": bool, "web_search_options": bool,
 }  # fmt: skip
 """Parameters that would change the answer, by name, each with a test for values that Ponte does not
@@ -160,11 +180,28 @@ class LenientBody(BaseModel):
         return data
 
 
+class CalledFunction(LenientBody):
+    """The function of a call. `arguments` is JSON text."""
+
+    name: str = Field(max_length=200)
+    arguments: str
+
+
+class ToolCallEntry(LenientBody):
+    """A call in a message of the assistant."""
+
+    id: str = Field(max_length=200)
+    type: str = "function"
+    function: CalledFunction
+
+
 class RequestMessage(LenientBody):
     """One message of a request. `content` is text, or a list of text, images and files."""
 
     role: str
     content: MessageContent = None
+    tool_calls: list[ToolCallEntry] | None = None
+    tool_call_id: str | None = None
 
 
 class StreamOptions(LenientBody):
@@ -188,6 +225,10 @@ class InputItem(LenientBody):
     type: str = "message"
     role: str = ""
     content: MessageContent = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: MessageContent = None
 
 
 class ResponseRequest(LenientBody):
@@ -203,11 +244,13 @@ class ResponseRequest(LenientBody):
 @dataclass(slots=True)
 class PromptMessage:
     """One message of a request, in the form of both APIs. `files` are tuples of URL or base64 data,
-    name, and place in the request."""
+    name, and place in the request. `call` is the id of the call whose result this is (role `tool`).
+    """
 
     role: str
     text: str = ""
     files: list[tuple[str, str, str]] = field(default_factory=list)
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +262,29 @@ class ModelRequest:
     streams: bool
     previous: str = ""
     includes_usage: bool = False
+    options: ClientOptions | None = None
+
+    @property
+    def newest(self) -> Sequence[PromptMessage]:
+        """Return the messages after the last one of the assistant."""
+        spoken = (n for n, one in enumerate(self.messages, 1) if one.role == "assistant")
+        return self.messages[max(spoken, default=0) :]
+
+    @property
+    def ends_in_results(self) -> bool:
+        """Return whether the last message is the result of a call."""
+        return bool(self.messages) and self.messages[-1].role == "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredCalls:
+    """The newest messages of a request are the results of the calls that ended `turn`. `key` is the
+    same for the same results and wishes."""
+
+    turn: str
+    channel: str
+    results: tuple[ClientResult, ...]
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +304,20 @@ class AcceptedTurn:
     @property
     def head(self) -> AnswerHead:
         """Return the fields that every JSON object about this answer has."""
-        return AnswerHead(self.message.turn, int(self.message.sent_at), self.model, self.previous)
+        message = self.message
+        return AnswerHead(
+            message.turn, int(message.sent_at), self.model, self.previous, message.client
+        )
+
+    @property
+    def stops(self) -> Sequence[str]:
+        """Return the texts at which the answer ends."""
+        return self.message.client.stop if self.message.client else ()
+
+    @property
+    def has_format(self) -> bool:
+        """Return whether the answer must be JSON."""
+        return bool(self.message.client and self.message.client.format)
 
 
 async def _do_nothing() -> None:
@@ -266,7 +345,9 @@ class CompatibleWriter:
         yield
 
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
-        text = progress.text
+        # JSON is sent at the end, because only then it is known to be the answer.
+        text = "" if self._taken.has_format else progress.text
+        text = without_begun_stop(text, self._taken.stops) if self._taken.stops else text
         if text and text != self._text and text.startswith(self._text):
             for event in self._dialect.add_text(text[len(self._text) :]):
                 yield event
@@ -277,12 +358,12 @@ class CompatibleWriter:
             for event in self._dialect.fail(_status_and_error(outcome)[1]):
                 yield event
             return
-        text, sent = text_with_links(outcome, self._taken), self._text
+        answer = await final_answer(self._site, outcome, self._taken)
+        text, sent = answer.text, self._text
         rest = text[len(sent) :] if text.startswith(sent) else f"\n\n{text}"
         for event in self._dialect.add_text(rest) if rest else ():
             yield event
-        usage = await self._site.journal.usage_of(self._taken.receipt.seq)
-        for event in self._dialect.end(sent + rest, usage, outcome.status == "stopped"):
+        for event in self._dialect.end(replace(answer, text=sent + rest)):
             yield event
 
 
@@ -328,6 +409,7 @@ class CompatibleRoutes:
             Route("/v1/models/{model:path}", self.model, methods=["GET"]),
             Route("/v1/chat/completions", self.complete, methods=["POST"]),
             Route("/v1/responses", self.respond, methods=["POST"]),
+            Route("/v1/responses/{id}", self.response, methods=["GET"]),
         ]
 
     async def models(self, request: Request) -> Response:
@@ -350,12 +432,35 @@ class CompatibleRoutes:
         """Answer a request in the format of Responses, streamed or whole."""
         return await self._answer(request, self._read_response, _response)
 
+    async def response(self, request: Request) -> Response:
+        """Return a response of this API by its id. Raise NotFound, also for another person's."""
+        person, id = visitor_of(request).person, str(request.path_params["id"])
+        entry = await self._find_own_entry(person, id)
+        said = entry.message
+        if not http_io.is_key_of(person, said.event_key, API_KEY_PREFIX):
+            raise NotFound(what="response")
+        receipt = Receipt(entry.seq, entry.turn, is_new=False)
+        page = self._turn_url(request, said)
+        model = said.model or DEFAULT_MODEL_NAME
+        taken = AcceptedTurn(receipt, said, model, page, _do_nothing)
+        dialect = dialects.ResponseDialect(taken.head)
+        if entry.answer is None:
+            body = dialect.unfinished_answer()
+        elif entry.answer.status == "failed":
+            body = dialect.failed_answer(_status_and_error(entry.answer)[1])
+        else:
+            body = dialect.whole_answer(await final_answer(self._site, entry.answer, taken))
+        return self._mark_page_token(request, JSONResponse(body))
+
     async def _read_completion(self, request: Request) -> ModelRequest:
         body = await read_json(request, CompletionRequest, MAX_COMPATIBLE_BODY_BYTES)
         _check_supported(body)
         heard = [_read_message(line, f"messages[{n}]") for n, line in enumerate(body.messages)]
         counts = bool(body.stream_options and body.stream_options.include_usage)
-        return ModelRequest(heard, body.model, bool(body.stream), includes_usage=counts)
+        options = read_options(body.model_extra or {}, "response_format")
+        return ModelRequest(
+            heard, body.model, bool(body.stream), includes_usage=counts, options=options
+        )
 
     async def _read_response(self, request: Request) -> ModelRequest:
         body = await read_json(request, ResponseRequest, MAX_COMPATIBLE_BODY_BYTES)
@@ -368,7 +473,10 @@ class CompatibleRoutes:
             items = [(n, item) for n, item in enumerate(given) if item.type != "reasoning"]
             heard = [_read_message(item, f"input[{n}]") for n, item in items]
         previous = body.previous_response_id or ""
-        return ModelRequest([*wishes, *heard], body.model, bool(body.stream), previous)
+        options = read_options(body.model_extra or {}, "text")
+        return ModelRequest(
+            [*wishes, *heard], body.model, bool(body.stream), previous, options=options
+        )
 
     async def _answer(
         self,
@@ -424,27 +532,83 @@ class CompatibleRoutes:
         given = request.headers.get("idempotency-key", "")
         if given and not _KEY.fullmatch(given):
             raise BadRequest(why="its Idempotency-Key is too long or contains invalid characters")
-        key = f"v1/{given or uuid.uuid4().hex}"
+        calls = await self._find_answered_calls(person, asked)
+        # A key of a client has no space, so it never is that of results.
+        key = f"{API_KEY_PREFIX}{given or (calls.key if calls else uuid.uuid4().hex)}"
         event_key = http_io.make_event_key(person, key)
-        first = await http_io.find_accepted_turn(site, event_key) if given else None
+        first = await http_io.find_accepted_turn(site, event_key) if given or calls else None
+        replaces = ""
+        if first and calls and not given:
+            # Results whose turn failed are asked again; others have their answer.
+            while first and first.answer and first.answer.status == "failed":
+                replaces, key = first.turn, f"{key} again"
+                event_key = http_io.make_event_key(person, key)
+                first = await http_io.find_accepted_turn(site, event_key)
         if first is not None:
             receipt, said = Receipt(first.seq, first.turn, is_new=False), first.message
         else:
-            channel = await self._choose_conversation(request, asked, event_key)
-            said = http_io.make_message(site, request, "", channel, key)
+            if calls and not await self._are_open(person, calls, replaces):
+                calls = None
+            channel = await self._choose_conversation(request, asked, event_key, calls)
+            said = http_io.make_message(site, request, "", channel, key, replaces=replaces)
             receipt, said = await http_io.accept_message(
-                site, await self._build_message(request, asked, said)
+                site, await self._build_message(request, asked, said, calls)
             )
         once = said.address.channel.startswith(ONE_REQUEST_PREFIX)
-        left = (lambda: site.inbox.cancel(receipt.seq)) if once and not given else _do_nothing
+        is_repeatable = given or said.results
+        left = _do_nothing if is_repeatable or not once else lambda: site.inbox.cancel(receipt.seq)
         page = self._turn_url(request, said)
         return AcceptedTurn(
             receipt, said, asked.model, page, left, asked.previous or None, asked.streams,
             asked.includes_usage,
         )  # fmt: skip
 
+    async def _find_answered_calls(
+        self, person: Person, asked: ModelRequest
+    ) -> AnsweredCalls | None:
+        """Return the calls that the newest messages of the request answer.
+
+        None: there are no results, or they are of calls that are not stored (any more). Raise
+        WrongResults if not each call of the turn has exactly one result.
+        """
+        newest = [one.call for one in asked.newest if one.role == "tool"]
+        turn = newest[-1].removeprefix(CALL_ID_PREFIX).rpartition("_")[0] if newest else ""
+        if not turn:
+            return None
+        # Some clients send each result right after its call, so some are before `newest`.
+        own = client_call_id(turn, 0).removesuffix("0")
+        results = [one for one in asked.messages if one.call.startswith(own)]
+        if not set(newest) <= {one.call for one in results}:
+            raise WrongResults(ids=", ".join(one.call for one in results))
+        try:
+            entry = await self._find_own_entry(person, RESPONSE_ID_PREFIX + turn)
+        except NotFound:
+            return None
+        if entry.answer is None or not entry.answer.calls:
+            return None
+        ids = {client_call_id(turn, n): call for n, call in enumerate(entry.answer.calls)}
+        if sorted(one.call for one in results) != sorted(ids):
+            raise WrongResults(ids=", ".join(ids))
+        texts = {one.call: one.text for one in results}
+        read = tuple(ClientResult(call.call_id, texts[id]) for id, call in ids.items())
+        said = [one.text for one in asked.newest if one.role != "tool"]
+        wishes = repr((read, said, asked.options, asked.model)).encode(errors="replace")
+        key = f"results {turn} {hashlib.sha256(wishes).hexdigest()[:32]}"
+        return AnsweredCalls(turn, entry.message.address.channel, read, key)
+
+    async def _are_open(self, person: Person, calls: AnsweredCalls, replaces: str) -> bool:
+        """Return whether the conversation waits for these results, or for a repeat of `replaces`,
+        which failed with them."""
+        key = self._site.conversation_key(person, calls.channel)
+        return await self._last_turn(key) == (replaces or calls.turn)
+
+    async def _last_turn(self, conversation: str) -> str:
+        """Return the last turn of a conversation that is not a click; "" if there is none."""
+        said = await self._site.journal.list_entries(conversation)
+        return next((one.turn for one in reversed(said) if not one.message.clicked), "")
+
     async def _choose_conversation(
-        self, request: Request, asked: ModelRequest, event_key: str
+        self, request: Request, asked: ModelRequest, event_key: str, calls: AnsweredCalls | None
     ) -> str:
         """Return the name of the request's conversation. Raise NotFound, also for another
         person's."""
@@ -452,14 +616,18 @@ class CompatibleRoutes:
         named = request.headers.get("x-ponte-conversation", "")
         if named and not ID_PATTERN.fullmatch(named):
             raise NotFound(what="conversation")
+        if calls is not None:
+            if named not in ("", calls.channel):
+                raise ConflictingConversations
+            return calls.channel
+        if asked.ends_in_results and (named or asked.previous):
+            raise NotLastResponse
         if asked.previous:
             shown = await self._find_answered_message(person, asked.previous)
             channel = shown.address.channel
             if named not in ("", channel):
                 raise ConflictingConversations
-            said = await site.journal.list_entries(shown.address.conversation)
-            asking = [one.turn for one in said if not one.message.clicked]
-            if not asking or asking[-1] != shown.turn:
+            if await self._last_turn(shown.address.conversation) != shown.turn:
                 raise NotLastResponse
             return channel
         if named.startswith(ONE_REQUEST_PREFIX) and not await site.journal.list_entries(
@@ -471,6 +639,10 @@ class CompatibleRoutes:
     async def _find_answered_message(self, person: Person, response: str) -> Message:
         """Return the message that a response answered. Raise NotFound, also for another
         person's."""
+        return (await self._find_own_entry(person, response)).message
+
+    async def _find_own_entry(self, person: Person, response: str) -> HistoryEntry:
+        """Return the turn of a response by its id. Raise NotFound, also for another person's."""
         try:
             shown = await self._site.journal.history_entry(
                 response.removeprefix(RESPONSE_ID_PREFIX)
@@ -480,21 +652,29 @@ class CompatibleRoutes:
         address = shown.message.address
         if shown.state == "withdrawn" or not self._site.owns(person, address.conversation):
             raise NotFound(what="response")
-        return shown.message
+        return shown
 
-    async def _build_message(self, request: Request, asked: ModelRequest, said: Message) -> Message:
-        """Return the message of the request.
+    async def _build_message(
+        self, request: Request, asked: ModelRequest, said: Message, calls: AnsweredCalls | None
+    ) -> Message:
+        """Return the message of the request, with the results of `calls`.
 
         Its text is the last message, with the files of all messages. The messages before it are
         attached as data. In a conversation that Ponte remembers, only those are attached that came
         after its last answer or that it has not received yet.
         """
         heard, site = list(asked.messages), self._site
+        once = said.address.channel.startswith(ONE_REQUEST_PREFIX) and not asked.previous
+        if calls or not once or request.headers.get("x-ponte-conversation"):
+            heard = await self._unknown_messages(heard, said.address.conversation)
+        # The question is the last message, or stands before the results that a client sends.
+        if calls and (not heard or heard[-1].role != "user"):
+            heard.append(PromptMessage("user"))
+        elif asked.ends_in_results and not calls:
+            asking = [n for n, one in enumerate(heard) if one.role == "user"][-1:]
+            heard += [heard.pop(n) for n in asking]
         if not heard or heard[-1].role != "user":
             raise LastMessageNotUsers
-        once = said.address.channel.startswith(ONE_REQUEST_PREFIX) and not asked.previous
-        if not once or request.headers.get("x-ponte-conversation"):
-            heard = await self._unknown_messages(heard, said.address.conversation)
         if sum(len(one.text) for one in heard) >= MAX_TEXT_BYTES:
             raise TooLarge(
                 size=size_of(sum(len(one.text) for one in heard)), limit=size_of(MAX_TEXT_BYTES)
@@ -503,12 +683,15 @@ class CompatibleRoutes:
         files = [file for one in heard for file in one.files]
         if len(files) > MAX_FILES:
             raise TooManyFiles(limit=MAX_FILES)
-        if not text.strip() and not heard[-1].files:
+        if not text.strip() and not heard[-1].files and not calls:
             raise Empty
         uploads = await asyncio.to_thread(lambda: [_decode_file(*file) for file in files])
         said = replace(
             said, text=text, brought=tuple(_quote(one) for one in heard[:-1]),
             model="" if asked.model == DEFAULT_MODEL_NAME else asked.model,
+            client=asked.options, results=calls.results if calls else (),
+            # JSON is read by a program, and becomes no link.
+            linked=not (asked.options and asked.options.format),
         )  # fmt: skip
         self._check_command(request, said)
         if uploads:
@@ -535,6 +718,8 @@ class CompatibleRoutes:
         except BadInput:
             return  # its answer says what is wrong
         name = command.name if command else ""
+        if command and said.results:
+            raise BadRequest(why="a command cannot come with results of tools")
         if command and name in DECISION_COMMANDS:
             raise DecisionOnPageOnly(url=self._turn_url(request, said) or f"/cards/{command.id}")
         if name in COMMANDS_NOT_FOR_PROGRAMS and visitor_of(request).is_program:
@@ -557,9 +742,7 @@ class CompatibleRoutes:
             await asyncio.gather(answer, gone, return_exceptions=True)
         if failure := _failure_response(told):
             return failure
-        usage = await self._site.journal.usage_of(taken.receipt.seq)
-        text = text_with_links(told, taken)
-        return JSONResponse(dialect.whole_answer(text, usage, told.status == "stopped"))
+        return JSONResponse(dialect.whole_answer(await final_answer(self._site, told, taken)))
 
     async def _answer_stream(
         self, request: Request, taken: AcceptedTurn, dialect: ApiDialect, held: ExitStack
@@ -622,12 +805,39 @@ class CompatibleRoutes:
             raise NoSuchModel(model=clean_text(name)[:60], param="model")
 
 
-def text_with_links(answer: Answer, taken: AcceptedTurn) -> str:
-    """Return the answer as text, with its cards as text and the addresses of its files."""
-    origin = taken.page.partition("/#")[0]
-    lines = [f"{to_one_line(file.name)}: {origin}/files/{file.id}" for file in answer.files]
+async def final_answer(site: Site, answer: Answer, taken: AcceptedTurn) -> FinalAnswer:
+    """Return an answer as clients read it: with its cards as text, its files in it or their
+    addresses, and its calls under ids that a later request can name."""
+    usage = await site.journal.usage_of(taken.receipt.seq)
+    turn, is_stopped = taken.message.turn, answer.status == "stopped"
+    calls = [replace(call, call_id=client_call_id(turn, n)) for n, call in enumerate(answer.calls)]
+    if taken.has_format and is_json(answer.text):
+        return FinalAnswer(answer.text, usage, is_stopped, calls)
+    files = [await file_line(site, file, taken.page.partition("/#")[0]) for file in answer.files]
     cards = [card_text(card, taken.page) for card in answer.cards]
-    return "\n\n".join(filter(None, [answer.text, *cards, "\n".join(lines)]))
+    text = cut_at_stop(answer.text, taken.stops)
+    text = "\n\n".join(filter(None, [text, *cards, "\n".join(files)]))
+    if taken.has_format and text and not is_stopped:
+        return FinalAnswer("", usage, calls=calls, refusal=text)
+    return FinalAnswer(text, usage, is_stopped, calls)
+
+
+def client_call_id(turn: str, number: int) -> str:
+    """Return the id under which clients know a call of a turn. It says which turn waits for the
+    result."""
+    return f"{CALL_ID_PREFIX}{turn}_{number}"
+
+
+async def file_line(site: Site, file: File, origin: str) -> str:
+    """Return a file as a line of Markdown: a small picture itself, else an address."""
+    name = to_one_line(file.name)
+    if file.type in INLINE_IMAGE_TYPES and file.size <= MAX_INLINE_FILE_BYTES:
+        with suppress(NotFound):
+            _, data = await site.files.get(file.id)
+            label = re.sub(r"[\[\]\\]", "_", name)
+            return f"![{label}](data:{file.type};base64,{base64.b64encode(data).decode()})"
+    path = site.file_links.path(file.id) if site.file_links else f"/files/{file.id}"
+    return f"{name}: {origin}{path}"
 
 
 def card_text(card: Card, page: str) -> str:
@@ -647,19 +857,40 @@ def card_text(card: Card, page: str) -> str:
 
 def _read_message(line: RequestMessage | InputItem, where: str) -> PromptMessage:
     """Return the message in the form of both APIs. Raise UnsupportedParameter, BadRequest."""
-    if isinstance(line, InputItem) and line.type != "message":
-        raise UnsupportedParameter(param=f"{where}: {clean_text(line.type)[:40]}")
-    if line.role not in (*INSTRUCTION_ROLES, "user", "assistant"):
-        raise UnsupportedParameter(param=f"{where}.role: {clean_text(line.role)[:40]}")
-    if (line.model_extra or {}).get("tool_calls"):
-        raise UnsupportedParameter(param=f"{where}.tool_calls")
-    if line.content is None or isinstance(line.content, str):
-        return PromptMessage(line.role, line.content or "")
-    heard, texts = PromptMessage(line.role), list[str]()
-    for n, part in enumerate(line.content):
-        _read_part(part, f"{where}.content[{n}]", texts, heard.files)
-    heard.text = "\n".join(texts)
+    role, content, call = line.role, line.content, ""
+    if isinstance(line, InputItem):
+        if line.type == "function_call":
+            role, content = "assistant", _describe_call(line.name or "", line.arguments or "")
+        elif line.type == "function_call_output":
+            role, content, call = "tool", line.output, line.call_id or ""
+        elif line.type != "message":
+            raise UnsupportedParameter(param=f"{where}: {clean_text(line.type)[:40]}")
+        called = []
+    else:
+        functions = [each.function for each in line.tool_calls or ()]
+        called = [_describe_call(function.name, function.arguments) for function in functions]
+        call = line.tool_call_id or ""
+    if role not in (*INSTRUCTION_ROLES, "user", "assistant", "tool"):
+        raise UnsupportedParameter(param=f"{where}.role: {clean_text(role)[:40]}")
+    if role == "tool" and not call:
+        raise BadRequest(why=f"`{where}` does not say which call it answers", param=where)
+    heard, texts = PromptMessage(role, call=call if role == "tool" else ""), list[str]()
+    if isinstance(content, str):
+        texts.append(content)
+    else:
+        for n, part in enumerate(content or ()):
+            _read_part(part, f"{where}.content[{n}]", texts, heard.files)
+    if role == "tool" and heard.files:
+        raise UnsupportedParameter(param=f"{where}: files in a result")
+    heard.text = "\n".join(filter(None, [*texts, *called]))
+    if role == "assistant":  # a picture that Ponte put into its own answer
+        heard.text = _INLINE_DATA.sub("data:,", heard.text)
     return heard
+
+
+def _describe_call(name: str, arguments: str) -> str:
+    """Return a call of the client's history in words."""
+    return f"[called {to_one_line(name, 64)} with {arguments}]"
 
 
 def _read_part(

@@ -31,6 +31,12 @@ PAGE_SENTENCES = {
     "menu": "Show conversations",
     "new": "New conversation",
     "untitled": "No messages yet",
+    "pinned": "Pinned",
+    "today": "Today",
+    "yesterday": "Yesterday",
+    "last_week": "Last 7 days",
+    "last_month": "Last 30 days",
+    "options": "More actions for this conversation",
     "search": "Search in all conversations",
     "more": "More actions for {name}",
     "name": "Name",
@@ -38,7 +44,6 @@ PAGE_SENTENCES = {
     "pin": "Pin",
     "unpin": "Unpin",
     "export": "Export as Markdown",
-    "delete": "Delete",
     "close": "Close",
     "edit": "Edit",
     "editing": "This replaces your last message.",
@@ -53,7 +58,6 @@ PAGE_SENTENCES = {
     "key_escape": "close, or cancel an edit",
     "search_hint": "Search",
     "found": "Matches: {count}",
-    "forget": "Delete this conversation",
     "forget_ask": "Delete this conversation?",
     "forget_why": "Its messages are deleted here and on the model's server. This can't be undone.",
     "forget_do": "Delete",
@@ -91,10 +95,12 @@ PAGE_SENTENCES = {
     "copied": "Copied",
     "copy_answer": "Copy answer",
     "copy_table": "Copy table",
-    "copy_csv": "Copy as CSV",
+    "download_csv": "Download as CSV",
+    "wide": "Show in the whole window",
     "table": "Table",
     "row": "Row",
     "code": "Code",
+    "formula": "Formula",
     "ran": "Code that ran",
     "link": "Link to this message",
     "approve": "Approve",
@@ -301,6 +307,12 @@ class NotLastResponse(BadRequest):
     """`previous_response_id` names an answer that is not the newest of its conversation."""
 
     sentence = "You can only continue from the last answer of a conversation."
+
+
+class WrongResults(BadRequest):
+    """The results of a request are not one for each call of the turn that waits for them."""
+
+    sentence = "Each of these tool calls needs exactly one result: {ids}."
 
 
 class ConflictingConversations(BadRequest):

@@ -79,6 +79,9 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 """Headers of every response that does not set its own."""
+INLINE_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""Types that browsers may show in place: they contain pictures only. SVG and HTML may contain
+scripts, so they are downloads."""
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The form of a conversation's name and of a file's id."""
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
@@ -257,6 +260,11 @@ def make_event_key(person: Person, key: str) -> str:
     """
     name = "" if person.id == OWNER_ID else f"@{person.id}"
     return f"{person.platform}{name}:{key}"
+
+
+def is_key_of(person: Person, event_key: str, prefix: str) -> bool:
+    """Return whether a key of the inbox is one of this person's that begins with `prefix`."""
+    return event_key.startswith(make_event_key(person, prefix))
 
 
 def make_message(

@@ -22,6 +22,7 @@ from adapters.web.authentication import (
 )
 from adapters.web.chat import CardDecision
 from adapters.web.compatible import CompletionRequest, ResponseRequest
+from adapters.web.file_links import DOWNLOAD_PREFIX
 from adapters.web.http_io import JsonChatRequest
 from adapters.web.page_routes import (
     ConversationMarks,
@@ -167,6 +168,14 @@ class QuickCommandList(ResponseBody):
     commands: list[QuickCommandEntry]
 
 
+class SearchExcerpt(ResponseBody):
+    """A place that a search found, on one line."""
+
+    before: str
+    match: str
+    after: str
+
+
 class ListedConversation(ResponseBody):
     """A conversation. `at` is its last use in seconds since the epoch, `turn` the newest hit of a
     search."""
@@ -176,6 +185,7 @@ class ListedConversation(ResponseBody):
     pinned: bool
     at: float
     turn: str = ""
+    excerpt: SearchExcerpt | None = None
 
 
 class ConversationList(ResponseBody):
@@ -421,6 +431,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/files/{id}"): Operation(
         "Download a file", "application/octet-stream", refuses=(404,)
     ),
+    ("GET", "/download/{id}"): Operation(
+        "Download a file by a signed address",
+        "application/octet-stream",
+        query={"until": "seconds since the epoch", "signature": "made by Ponte"},
+        refuses=(404,),
+    ),
     ("GET", "/v1/models"): Operation("List the models (OpenAI's API)", ModelList),
     ("GET", "/v1/models/{model:path}"): Operation(
         "Get a model (OpenAI's API)", ModelEntry, refuses=(404,)
@@ -440,6 +456,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         headers=_CONVERSATION,
         also=(EVENT_STREAM_TYPE,),
         refuses=(404, 413, 415, 422, 429, 500, 503),
+    ),
+    ("GET", "/v1/responses/{id}"): Operation(
+        "Get one of your responses (OpenAI's Responses API)", AnyJson, refuses=(404,)
     ),
     ("GET", "/operator/link"): Operation("Get the page's link with its token", Link),
     ("GET", "/operator/threads"): Operation("List all conversations"),
@@ -523,7 +542,7 @@ def _describe_operation(method: str, path: str, own: Operation) -> Json:
             content["multipart/form-data"] = {"schema": _form(own.body)}
         described["requestBody"] = {"required": True, "content": content}
     error = CompatibleError if path.startswith(COMPATIBLE_PREFIX) else Error
-    open_ = path in OPEN_PATHS or path in HEALTH_PATHS or path.startswith(ASSETS_PREFIX)
+    open_ = path in OPEN_PATHS | HEALTH_PATHS or path.startswith((ASSETS_PREFIX, DOWNLOAD_PREFIX))
     if open_:
         described["security"] = []
     refuses = {400, 403, *own.refuses} if open_ else {400, 401, 403, 429, *own.refuses}

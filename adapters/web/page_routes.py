@@ -24,6 +24,7 @@ from adapters.web.authentication import SESSION_SECONDS
 from adapters.web.errors import BadRequest, OwnerOnly, UnknownPath, translate_page
 from adapters.web.http_io import (
     ID_PATTERN,
+    INLINE_IMAGE_TYPES,
     EventStream,
     RequestBody,
     make_message,
@@ -41,20 +42,24 @@ from adapters.web.stream import (
     message_json,
     replace_cards,
     stream_events,
+    visible_text,
 )
 from core.commands.grammar import TRANSLATED
 from core.domain.changes import PendingRequest
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Answer, File, Message, Person
-from core.domain.records import ConversationSummary, HistoryEntry
+from core.domain.records import ConversationSummary, HistoryEntry, SearchHit
 from core.integrations.integration import Operator
+from core.models.demo_tour import (
+    DRAW_SENTENCE,
+    OVERDUE_SENTENCE,
+    PAY_SENTENCE,
+    QUICK_SENTENCE,
+)
 from core.rights.policy import OWNER_ID
 from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.text.text import clean_text, safe_file_name, to_one_line, truncate
 
-INLINE_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-"""Types that browsers may show in place: they contain pictures only. SVG and HTML may contain
-scripts, so they are downloads."""
 PAGE_FOLDER = Path(__file__).parent / "page"
 """The page's files. Those whose suffix is in PAGE_MEDIA_TYPES are served under their names."""
 PAGE_MEDIA_TYPES = {
@@ -136,11 +141,13 @@ class ConversationRoutes:
             Route("/conversations/{id}/events", self.events, methods=["GET"]),
             Route("/approvals", self.approvals, methods=["GET"]),
             Route("/files/{id}", self.file, methods=["GET"]),
+            Route("/download/{id}", self.download, methods=["GET"]),
         ]
 
     async def list_all(self, request: Request) -> Response:
         """Conversations that have a message, the pinned ones and then the last used first.
-        `?search=` returns those with these words, each with the newest `turn` that has them."""
+        `?search=` returns those with all these words, each with the newest `turn` that has them and
+        an excerpt of it."""
         platform, journal = self._site.auth.platform, self._site.journal
         own = self._site.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
@@ -149,7 +156,7 @@ class ConversationRoutes:
         return JSONResponse(
             {
                 "conversations": [
-                    _conversation_json(one, hits.get(one.conversation, ""))
+                    _conversation_json(one, hits.get(one.conversation))
                     for one in all
                     if not words or one.conversation in hits
                 ]
@@ -243,6 +250,16 @@ class ConversationRoutes:
         file, data = await self._site.files.get(id)
         return Response(data, headers=headers | _file_headers(file))
 
+    async def download(self, request: Request) -> Response:
+        """Download one file by a signed address of an answer of `/v1`. It works for an hour, needs
+        no token, and ends if the file's conversation is forgotten."""
+        id, query = str(request.path_params["id"]), request.query_params
+        links, until, sign = self._site.file_links, query.get("until", ""), query.get("signature")
+        if links is None or not links.is_valid(id, until, sign or ""):
+            raise NotFound(what="file")
+        file, data = await self._site.files.get(id)
+        return Response(data, headers=_file_headers(file, as_download=True))
+
     async def _forget(self, request: Request, conversation: str) -> Answer:
         said = make_message(self._site, request, "forget yes", conversation, clicked=True)
         receipt = await self._site.inbox.accept(said)
@@ -331,18 +348,22 @@ class PageRoutes:
         )
 
     async def _suggestions(self, person: Person, tables: Sequence[str]) -> list[str]:
-        """Return three messages that will work here."""
+        """Return messages that will work here: four of the demo's tour over sample tables, else
+        three."""
         board, code = self._site.board, await self._site.may(person, "code")
-        runs = code and any(p.name == "code" and p.state == "on" for p in await board.health())
-        if board.is_demo:
-            tries = [f"show {tables[0]}", "list tables"] if tables else []
-            tries += ["run python print(2**100)"] if runs else []
+        parts = {part.name for part in await board.health() if part.state == "on"}
+        is_sample, tries = bool(tables) and "sample" in parts, list[str]()
+        if is_sample:
+            tries += [say(OVERDUE_SENTENCE), say(PAY_SENTENCE)]
+        elif board.is_demo:
+            tries += [f"show {tables[0]}", "list tables"] if tables else []
         else:
-            tries = [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
-            tries += [say("Draw y = sin(x) with Python.")] if runs else []
+            tries += [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
+        tries += [say(DRAW_SENTENCE)] if code and "code" in parts else []
+        tries += [say(QUICK_SENTENCE)] if is_sample and board.is_demo else []
         own = {english: name for name, english in TRANSLATED.get(LANGUAGE.get(), {}).items()}
         commands = [own.get(name, name) for name in ("help", "status")]
-        return [*tries, say("What can you do?"), *commands][:3]
+        return [*tries, say("What can you do?"), *commands][: 4 if is_sample else 3]
 
     async def login(self, request: Request) -> Response:
         """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,
@@ -406,7 +427,7 @@ class PageRoutes:
 
     @cached_property
     def _files(self) -> dict[str, tuple[bytes, str]]:
-        """Read the page's files once. Return name → (bytes, ETag); about 50 kB in all."""
+        """Read the page's files once. Return name → (bytes, ETag); about 250 kB in all."""
         files = {}
         for path in sorted(PAGE_FOLDER.iterdir()):
             if path.suffix in PAGE_MEDIA_TYPES:
@@ -473,14 +494,17 @@ def conversation_title(first: Message) -> str:
     return f"{kept}…" if space else truncate(plain, MAX_TITLE_CHARS)
 
 
-def _conversation_json(one: ConversationSummary, hit: str) -> Json:
+def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> Json:
     body: Json = {
         "id": one.first.address.channel,
         "title": one.title or conversation_title(one.first),
         "pinned": one.pinned,
         "at": one.used_at,
     }
-    return body | {"turn": hit} if hit else body
+    if hit is None:
+        return body
+    excerpt = {"before": hit.before, "match": hit.match, "after": hit.after}
+    return body | {"turn": hit.turn, "excerpt": excerpt}
 
 
 def _export_entry(one: HistoryEntry) -> str:
@@ -489,7 +513,7 @@ def _export_entry(one: HistoryEntry) -> str:
     said = [f"## {one.message.author.name or say('You')} · {at} UTC", one.message.text]
     said += [f"- {attached.name}" for attached in one.message.attachments]
     if one.answer is not None:
-        said += ["## Ponte", one.answer.text]
+        said += ["## Ponte", visible_text(one.answer)]
         said += [f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards]
         said += [f"- {file.name}" for file in one.answer.files]
     return "\n\n".join(["", *filter(None, said)])
@@ -504,8 +528,8 @@ def _download_headers(name: str, type: str) -> dict[str, str]:
     }
 
 
-def _file_headers(file: File) -> dict[str, str]:
-    picture = file.type in INLINE_IMAGE_TYPES
+def _file_headers(file: File, *, as_download: bool = False) -> dict[str, str]:
+    picture = file.type in INLINE_IMAGE_TYPES and not as_download
     name = safe_file_name(file.name)
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     how = "inline" if picture else "attachment"
@@ -519,11 +543,11 @@ def _file_headers(file: File) -> dict[str, str]:
 def _render_answers(shown: Sequence[HistoryEntry]) -> dict[str, str]:
     """Return the HTML of each answer by turn. A long conversation takes seconds, so this runs in a
     thread."""
-    return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
+    return {one.turn: to_html(visible_text(one.answer)) for one in shown if one.answer is not None}
 
 
 def _answer_json(one: HistoryEntry, answer: Answer, html: str | None) -> Json:
     """Return the answer as a message of the assistant. Its fields are those of the event `done`."""
     body = answer_json(answer, one.message.address.channel, one.turn, html)
     del body["response"], body["conversation"]
-    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body
+    return {"role": "assistant", "text": visible_text(answer), "seq": one.seq, "at": one.at} | body

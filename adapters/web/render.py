@@ -19,6 +19,7 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from adapters.web.markup import enable_markup
 from core.text.markdown import ended_blocks_length, is_too_complex
 
 MAX_CHARS_WITHOUT_THREAD = 1_000
@@ -29,13 +30,15 @@ _LINK = re.compile(rf"(https?://|mailto:)[^\s]+|{OWN_FILE_PATTERN.pattern}", re.
 _LANGUAGE = re.compile(r"language-[A-Za-z0-9+#.-]{1,20}")
 _TEXT_TAGS = ("p", "li", "blockquote", "td", "th", "h3", "h4", "h5", "h6")
 _TAGS = {*_TEXT_TAGS, "a", "br", "code", "del", "div", "em", "hr", "img", "ol", "pre", "s",
-         "strong", "table", "tbody", "thead", "tr", "ul"}  # fmt: skip
+         "strong", "span", "sup", "table", "tbody", "thead", "tr", "ul"}  # fmt: skip
 _ATTRIBUTES = {
     "a": {"href", "title"},
     "img": {"src", "alt"},
     "code": {"class"},
     "div": {"class"},
-    "ol": {"start"},
+    "span": {"class"},
+    "li": {"class"},
+    "ol": {"start", "class"},
     "td": {"class"},
     "th": {"class"},
 }
@@ -101,6 +104,7 @@ LONG_CELL_CHARS = 36
 def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True})
     markdown.enable(["table", "strikethrough"])
+    enable_markup(markdown)
     rules = {
         "image": _image,
         "link_open": _link_open,
@@ -110,6 +114,9 @@ def _markdown() -> MarkdownIt:
         "td_open": _cell_open,
         "heading_open": _heading_open,
         "heading_close": _heading_close,
+        "math_inline": _math_inline,
+        "math_block": _math_block,
+        "footnote_reference": _footnote_reference,
     }
     for name, rule in rules.items():
         markdown.add_render_rule(name, rule)
@@ -125,7 +132,13 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
         case "code", "class":
             return value if _LANGUAGE.fullmatch(value) else None
         case "div", "class":
-            return value if value == "table" else None
+            return value if value in ("table", "math") else None
+        case "span", "class":
+            return value if value == "math" else None
+        case "li", "class":
+            return value if value == "task" else None
+        case "ol", "class":
+            return value if value == "footnotes" else None
         case (("td" | "th"), "class"):
             return value if {*value.split()} <= {"left", "center", "right", "long"} else None
     return value
@@ -172,6 +185,25 @@ def _cell_open(
     long = "long" if len(tokens[at + 1].content) > LONG_CELL_CHARS else ""
     classes = " ".join(filter(None, (align, long)))
     return f'<{tokens[at].tag} class="{classes}">' if classes else f"<{tokens[at].tag}>"
+
+
+def _math_inline(
+    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
+) -> str:
+    """Keep the formula as it was written: the page's script shows it, and all else can be read."""
+    return f'<span class="math">{html.escape(tokens[at].content)}</span>'
+
+
+def _math_block(
+    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
+) -> str:
+    return f'<div class="math">{html.escape(tokens[at].content)}</div>'
+
+
+def _footnote_reference(
+    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
+) -> str:
+    return f"<sup>{tokens[at].content}</sup>"
 
 
 def _heading_open(

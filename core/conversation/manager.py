@@ -17,6 +17,7 @@ import structlog
 from core.chat.files import describe_unread
 from core.chat.turn_posts import TurnPosts
 from core.conversation import prompt
+from core.conversation.client_tools import program_tools
 from core.conversation.commands import CommandService
 from core.conversation.context import ToolContexts
 from core.conversation.paying import TurnPayment, count_briefing_tokens, find_nearly_used
@@ -26,6 +27,7 @@ from core.conversation.services import TurnServices
 from core.conversation.storing import until_stored
 from core.domain.errors import (
     RESTORED_REASON,
+    BadInput,
     Draining,
     Empty,
     Interrupted,
@@ -44,9 +46,17 @@ from core.domain.errors import (
     Unstorable,
 )
 from core.domain.messages import Address, Answer, File, Message, Progress
-from core.domain.records import CRASHED_REASON, FINAL_STATES, RoundOutput, Turn, TurnState
+from core.domain.records import (
+    CRASHED_REASON,
+    FINAL_STATES,
+    Provenance,
+    RoundOutput,
+    Thread,
+    Turn,
+    TurnState,
+)
 from core.observability import metrics, tracing
-from core.ports.conversations import LoadContext, ReplyFactory
+from core.ports.conversations import LoadContext, ReplyFactory, TransactionStep
 from core.rights.allowances import (
     ADMIN_NOTICE,
     PERSON_NOTICE,
@@ -85,6 +95,13 @@ class TooFast(OverBudget):
         "You can send {limit} messages a minute, so I didn't process this one. Send it again "
         "in a minute. The limit is set in ponte.toml (limits)."
     )
+
+
+class AlreadyAnswered(BadInput):
+    """A program sent results of calls that have results already, or that do not exist."""
+
+    code = "bad_request"
+    sentence = "These tool calls have results already, or the conversation went on without them."
 
 
 class TooManyWaiting(OverBudget):
@@ -224,8 +241,11 @@ class ConversationManager:
             key = run.reply.first_key if answer.parts else ""
             last = run.rounds.last if run.rounds else None
             # The thread's record is only a cache, so both can be stored at the same time.
+            record = self._changed_record(run)
+            step = self._services.threads.put_step(record) if record else None
             answer, _ = await run_together(
-                self._store_answer(run.turn, answer, last, key), self._store_thread(run)
+                self._store_answer(run.turn, answer, last, key, step),
+                self._store_thread(record if step is None else None),
             )
         except BaseException:
             await self._store_last_round(run)
@@ -235,12 +255,18 @@ class ConversationManager:
         return answer
 
     async def _store_answer(
-        self, turn: Turn, answer: Answer, last: RoundOutput | None, key: str
+        self,
+        turn: Turn,
+        answer: Answer,
+        last: RoundOutput | None,
+        key: str,
+        also: TransactionStep | None,
     ) -> Answer:
-        """Record the answer and return it. If it cannot be stored, record and return an apology
-        instead. The cost of the model's last round is recorded in both cases."""
+        """Record the answer and return it; `also` runs in the same transaction. If it cannot be
+        stored, record and return an apology instead. The cost of the model's last round is recorded
+        in both cases."""
         try:
-            await until_stored(lambda: self._journal.record_answer(turn, answer, last, key))
+            await until_stored(lambda: self._journal.record_answer(turn, answer, last, key, also))
         except Exception as error:
             if isinstance(error, PonteError) and not isinstance(error, Unstorable):
                 raise
@@ -285,13 +311,14 @@ class ConversationManager:
         )
         return replace(answer, text=said, parts=parts)
 
-    async def _trust(self, turn: Turn) -> tuple[bool, Trust, int]:
+    async def _trust(self, turn: Turn, known: Provenance | None = None) -> tuple[bool, Trust, int]:
         """Return three facts about the turn's thread: whether it contains text from outside; which
         links are allowed in that case (the configured hosts, Ponte's own addresses, and addresses
         that the asker wrote); and the `seq` of the last earlier turn with items in the thread (0 if
-        there is none)."""
+        there is none). `known` is the origin of the thread's texts, if it was read already."""
         message, profile = turn.message, self._profile
-        known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
+        if known is None:
+            known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
         told = "\n".join([*known.asker_texts, message.text])
         written = await text.run_off_loop(find_addresses, told) | profile.own_addresses()
         platform = message.address.platform
@@ -417,7 +444,7 @@ class ConversationManager:
         """Return the answer of a command or of the model. Raise Empty for a message without
         content."""
         message = run.message
-        if not (message.text.strip() or message.attachments or message.context):
+        if not (message.text.strip() or message.attachments or message.context or message.results):
             raise Empty
         if run.command_error:
             raise run.command_error
@@ -428,7 +455,9 @@ class ConversationManager:
     async def _answer_with_model(self, run: TurnRun) -> Answer:
         """Record the message and its files, reserve the cost of the answer, and ask the model."""
         services, message, settings = self._services, run.message, run.settings
-        tools = await services.toolbox.tools(run.rights) if run.rights else ()
+        own_tools = await services.toolbox.tools(run.rights) if run.rights else ()
+        programs = program_tools(message.client, own_tools)
+        tools = [*own_tools, *programs]
         chosen = message.model or settings.model
         model = chosen or services.model.name
         if run.rights and model:
@@ -443,6 +472,7 @@ class ConversationManager:
         first: Grant | None = None
         counts: Sequence[AllowanceCount] = ()
         unread_notes: Sequence[str] = ()
+        provenance: Provenance | None = None
         # Files are downloaded only if the budget allows the turn.
         if run.turn.items or message.attachments:
             await services.budget.reserve(run.turn)
@@ -457,10 +487,13 @@ class ConversationManager:
             call = services.budget.model_call(1, model, most_told) if pays else None
             reserve = await services.budget.make_reservation(run.turn, call)
             said = prompt.build_items(heard, files, missing)
-            items = await self._journal.record_user_message(run.turn, said, reserve)
-            run.turn = replace(run.turn, items=tuple(items))
+            recorded = await self._journal.record_user_message(run.turn, said, reserve)
+            run.turn = replace(run.turn, items=recorded.items)
+            provenance = recorded.provenance
+            if not recorded.items:  # only results of calls that have results already
+                raise AlreadyAnswered
             first, counts = reserve.grant, reserve.counts
-        outside, trust, since = await self._trust(run.turn)
+        outside, trust, since = await self._trust(run.turn, provenance)
         # For a message that is asked again, a new thread record makes the model's server start
         # without the earlier version of the message.
         is_new = not since or bool(message.replaces)
@@ -471,12 +504,16 @@ class ConversationManager:
         briefing = ModelBriefing(
             thread, instructions, preface, tools, chosen, settings.effort, since, trust, outside,
             self._profile.limits(), paying, counts,
+            frozenset(tool.spec.name for tool in programs),
         )  # fmt: skip
         run.rounds = rounds = Rounds(run, briefing, services, self._tool_contexts)
         answer = await rounds.answer()
-        if not (answer.text or answer.cards or answer.files):
+        if not (answer.text or answer.cards or answer.files or answer.calls):
             return Answer(say("The model returned an empty answer. Ask again."))
-        return _with_notes(answer, [*unread_notes, *await self._claim_notices(run, briefing)])
+        notes = [*unread_notes, *await self._claim_notices(run, briefing)]
+        # JSON for a program, and calls that it runs, have no place for sentences.
+        is_for_program = answer.calls or (message.client and message.client.format)
+        return answer if is_for_program else _with_notes(answer, notes)
 
     async def _claim_notices(self, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:
         """Return sentences about allowances that are nearly used up, each of them only once. The
@@ -503,20 +540,25 @@ class ConversationManager:
                 told.append(describe_nearly_used(count, unit, zone, budget.zone))
         return told
 
-    async def _store_thread(self, run: TurnRun) -> None:
-        """Store the thread's record, unless only its time of last use changed. The record is a
-        cache of the journal, so a failure to store it is only logged."""
+    def _changed_record(self, run: TurnRun) -> Thread | None:
+        """Return the thread's record as it is now, None if only its time of last use changed."""
         if run.rounds is None:
-            return
+            return None
         before, after = run.rounds.known_thread, run.rounds.thread
         people = tuple(dict.fromkeys((*after.participants, run.message.author.key)))
         level = self._services.model.level
         record = replace(after, participants=people, level=level, used_at=before.used_at)
-        if record != before:
-            try:
-                await self._services.threads.put(replace(record, used_at=time.time()))
-            except NotStored as error:
-                log.warning("thread not remembered", why=str(error))
+        return replace(record, used_at=time.time()) if record != before else None
+
+    async def _store_thread(self, record: Thread | None) -> None:
+        """Store a thread's record, if there is one. It is a cache of the journal, so a failure to
+        store it is only logged."""
+        if record is None:
+            return
+        try:
+            await self._services.threads.put(record)
+        except NotStored as error:
+            log.warning("thread not remembered", why=str(error))
 
     async def _deliver(self, run: TurnRun, answer: Answer) -> None:
         """Post the answer, then end the turn as done, removed or undeliverable."""

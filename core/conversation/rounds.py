@@ -7,6 +7,7 @@ it. A resumed turn continues after the last stored item and repeats no finished 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 import structlog
 
+from core.conversation.client_tools import CLIENT_TOOL_PREFIX, client_call
 from core.conversation.context import ToolContexts
 from core.conversation.run import ModelBriefing, TurnRun
 from core.conversation.services import TurnServices
@@ -33,6 +35,7 @@ from core.domain.errors import (
     ToolError,
     TooManyRounds,
     Unstorable,
+    UnsupportedFormat,
 )
 from core.domain.messages import Answer, Card, File, Item, Progress
 from core.domain.records import (
@@ -92,6 +95,7 @@ COSTLY_CALLS_USED_UP_NOTE = (
     "I stopped after {count} paid tool calls (quick commands, agents, code), the limit for "
     "one answer."
 )
+NOT_JSON = "The model's answer is not JSON, although `response_format` asked for it. Ask again."
 _OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
@@ -399,7 +403,7 @@ class Rounds:
         while True:
             if calls := self._open_calls():
                 await self._run_calls(calls)
-            if self._waiting_proposals():
+            if self._waiting_proposals() or self._program_calls():
                 return await self._build_answer()
             if number > MAX_ROUNDS:
                 raise TooManyRounds(rounds=MAX_ROUNDS)
@@ -459,6 +463,15 @@ class Rounds:
         model's text is left out."""
         cards, files = await self.cards(), tuple(self._files)
         waiting = [card for card in cards if card.id in self._waiting_proposals()]
+        client = self._run.message.client
+        if not waiting and (calls := self._program_calls()):
+            # The results belong to the same answer, so the text so far is no end of one.
+            asked = tuple(map(client_call, calls))
+            return Answer(text=self._text, cards=cards, files=files, calls=asked)
+        if not waiting and client and client.format:
+            if not text.is_json(self._text):
+                raise UnsupportedFormat(NOT_JSON)
+            return Answer(text=self._text, cards=cards, files=files)
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting:
             told = "\n\n".join([self._services.changes.describe_proposals(waiting), *used_up])
@@ -503,9 +516,15 @@ class Rounds:
         self.visible_text = self._text
 
     def _open_calls(self) -> list[Item]:
-        """Return the calls that have no output in the transcript yet."""
+        """Return the calls of Ponte's tools that have no output in the transcript yet."""
         ended = {item.call_id for item in self._items if item.kind == "output"}
-        return [i for i in self._items if i.kind == "call" and i.call_id not in ended]
+        calls = [i for i in self._items if i.kind == "call" and i.call_id not in ended]
+        return [call for call in calls if call.name not in self._briefing.client_tools]
+
+    def _program_calls(self) -> list[Item]:
+        """Return the calls of this turn that the asker's program must run. They end the turn."""
+        names = self._briefing.client_tools
+        return [item for item in self._items if item.kind == "call" and item.name in names]
 
     async def _ask_model(self, number: int) -> None:
         """Ask the model once, record its output and its cost, and append its items."""
@@ -533,6 +552,7 @@ class Rounds:
         items = completed.items
         said = RoundOutput(number, tuple(items), completed.usage, name)
         calls = [item for item in items if item.kind == "call"]
+        calls = [item for item in calls if item.name not in self._briefing.client_tools]
         if calls:
             # The start of a single call is stored with its round, which saves a transaction.
             started = self._calls.start(calls[0]) if len(calls) == 1 else None
@@ -565,6 +585,9 @@ class Rounds:
         journal, turn = self._journal, self._run.turn
         asked_at, spoke = time.perf_counter(), False
         beside: list[asyncio.Task[None]] = []
+        # Conversations that were recorded before they had a thread. They get it together with the
+        # response's id. If a crash comes before that, they are erased like unused ones.
+        listed: list[Remote] = []
 
         async def wait_for_writes() -> None:
             while beside:
@@ -572,8 +595,8 @@ class Rounds:
                 await asyncio.shield(beside[0])
                 beside.pop(0)
 
-        async def began(response: str) -> None:
-            await journal.record_response(turn, number, response)
+        async def began(response: str, others: Sequence[Remote]) -> None:
+            await journal.record_response(turn, number, response, others)
 
         def begin(write: Coroutine[Any, Any, None]) -> None:
             beside.append(asyncio.create_task(write))
@@ -584,7 +607,8 @@ class Rounds:
                     match event:
                         case ResponseStarted(response):
                             self.visible_text = self._text
-                            begin(until_stored(partial(began, response)))
+                            begin(until_stored(partial(began, response, tuple(listed))))
+                            listed.clear()
                         case TextDelta(piece):
                             if not spoke:
                                 spoke, waited = True, time.perf_counter() - asked_at
@@ -593,17 +617,20 @@ class Rounds:
                             await wait_for_writes()
                             self.visible_text += piece
                             await self._show_progress()
-                        case RemoteStored(remote, thread, listed):
-                            begin(journal.record_remote(self.thread.id, remote))
-                            self.thread = thread or self.thread
-                            if not listed:
+                        case RemoteStored(remote, thread, is_listed):
+                            if is_listed:
+                                listed.append(remote)
+                            else:
+                                begin(journal.record_remote(self.thread.id, remote))
                                 await wait_for_writes()
-                            begin(self._store_thread())
+                            self.thread = thread or self.thread
                         case RoundCompleted():
                             await wait_for_writes()
                             return event
             raise ModelDown
         finally:
+            for remote in listed:
+                begin(journal.record_remote(self.thread.id, remote))
             await asyncio.gather(*beside, return_exceptions=True)
 
     async def _store_thread(self) -> None:
@@ -635,7 +662,22 @@ class Rounds:
             model=briefing.model,
             effort=briefing.effort,
             payment=briefing.paying,
+            **self._client_wishes(),
         )
+
+    def _client_wishes(self) -> dict[str, Any]:
+        """Return the fields of a request for which the asker's program gave values."""
+        client = self._run.message.client
+        if client is None:
+            return {}
+        choice, names = client.tool_choice, self._briefing.client_tools
+        if choice and choice != "required":
+            choice = CLIENT_TOOL_PREFIX + choice
+        return {
+            "tool_choice": choice if choice in ("required", *names) and names else "",
+            "parallel_calls": client.parallel,
+            "format": json.loads(client.format) if client.format else None,
+        }
 
     def _first_unsent_index(self) -> int:
         """Return the index of the first item that the model has not received: the one after its
@@ -652,7 +694,12 @@ class Rounds:
         return [entry.item for entry in entries] + self._items[:heard]
 
     def _append_text(self, words: str) -> None:
-        """Append words to the answer's text as a new paragraph."""
+        """Append words to the answer's text as a new paragraph. An answer in JSON consists of the
+        last words alone."""
+        client = self._run.message.client
+        if client and client.format and words:
+            self._text = words
+            return
         self._text = f"{self._text}\n\n{words}" if self._text and words else self._text + words
 
     async def _show_progress(self, doing: str = "") -> None:

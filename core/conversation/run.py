@@ -135,7 +135,7 @@ class TurnRun:
         )
         LANGUAGE.set(language)
         READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.shared)
-        if language == self._parsed_in:
+        if language == self._parsed_in or message.results:
             return
         self._parsed_in = language
         self.command = self.command_error = None
@@ -167,3 +167,5 @@ class ModelBriefing:
     limits: CallLimits = field(default_factory=CallLimits)
     paying: TurnPayment | None = None
     counts: Sequence[AllowanceCount] = ()
+    client_tools: frozenset[str] = frozenset()
+    """The names of the tools that the asker's program runs; the other tools are Ponte's."""

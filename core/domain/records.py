@@ -106,6 +106,8 @@ class Turn:
     undelivered_reason: str = ""
     """Why an earlier answer in this conversation could not be posted, until an answer has mentioned
     it."""
+    is_thread_new: bool = False
+    """The thread was created at the begin of this attempt."""
 
     @property
     def id(self) -> str:
@@ -163,6 +165,14 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedMessage:
+    """The items of a turn with its person's message, and the origin of the texts in its thread."""
+
+    items: tuple[Item, ...]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
 class Remote:
     """An object that the model's server stores for a thread, by its id there."""
 
@@ -216,6 +226,17 @@ class ConversationSummary:
     title: str = ""
     pinned: bool = False
     used_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """A turn that contains the words of a search, with an excerpt on one line: the first word that
+    was found (`match`), and the text before and after it."""
+
+    turn: str
+    before: str
+    match: str
+    after: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +304,11 @@ class RoundRequest:
     model: str = ""
     effort: str = ""
     payment: RequestPayment | None = None
+    tool_choice: str = ""
+    """"required" or the name of a tool that must be called; "" lets the model decide."""
+    parallel_calls: bool = True
+    format: Mapping[str, Any] | None = None
+    """The format of the answer as in `text.format` of the Responses API; None for text."""
 
 
 @dataclass(frozen=True, slots=True)

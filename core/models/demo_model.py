@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from core.domain.errors import UnsupportedFormat
 from core.domain.messages import CONTEXT_NAME, NOTE_NAME, Item
 from core.domain.records import (
     INTERRUPTED_TEXT,
@@ -24,17 +25,30 @@ from core.domain.records import (
     TextDelta,
     text_for_person,
 )
+from core.models.demo_tour import (
+    DRAW_CODE,
+    EXPORT_SENTENCE,
+    FILE_SENTENCE,
+    PAY_SENTENCE,
+    TOUR_MEANINGS,
+    TOUR_SENTENCES,
+    TourStep,
+    find_tour_step,
+    make_file_code,
+)
+from core.ports.tools import SAMPLE_TABLES_PHRASE
 from core.text.i18n import plural, say
 from core.text.text import clean_text, make_code_block, to_one_line, truncate_with_note
 
 Filter = Mapping[str, str | None]
 """A filter as `nocodb_query` takes it: {"field", "op", "value"}."""
 Kind = Literal["history", "memory", "remember", "tables", "show", "python", "nocodb",
-               "again", "count", "other"]  # fmt: skip
+               "again", "count", "more", "other"] | TourStep  # fmt: skip
 
 PYTHON_TOOL = "run_python"
 NOCODB_PREFIX = "nocodb_"
 QUERY_TOOL, TABLES_TOOL, BRIDGE_TOOL = "nocodb_query", "nocodb_tables", "nocodb_execute"
+UPDATE_TOOL, COMMAND_TOOL = "nocodb_update", "stackspot_quick_command"
 
 MAX_DEMO_ROWS = 20
 MAX_DEMO_COLUMNS = 8
@@ -59,6 +73,7 @@ _LINE_PATTERNS: dict[Kind, str] = {
     "tables": r"(?:list|show)(?: me)?(?: the| all)? tables|tables",
     "show": r"show(?: me)?(?: the)?(?: table)? (?P<rest>.+)",
     "again": r"again|once more",
+    "more": r"more|mais|plus",
     "count": r"how many(?: rows| tables| of them)?(?: are there| is that)?",
 }
 """Patterns for the first line of a message."""
@@ -79,6 +94,16 @@ _MARKUP = re.compile(r"([\\`*\[\]<>|~])")
 _TABLE_ID = re.compile(r"m[a-z0-9]{10,30}")
 _PROBLEM = {"error", "message", "detail"}
 """Keys of an answer that describes a problem."""
+_DAY_IN_PREFACE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b", re.ASCII)
+_CHANGE_NOTE = re.compile(r"Proposal (\w{6}) \([^)]*\([^)]*\)[^)]*\): (.*)", re.DOTALL)
+"""A note about a decided change: its id and its outcome."""
+_OVERDUE_FILTERS: list[Filter] = [{"field": "Status", "op": "eq", "value": "Overdue"}]
+_INVOICES: Mapping[str, Any] = {
+    "table": "Invoices", "match": "all", "page": 1,
+    "fields": ["Number", "Customer", "Amount", "Status", "Due"],
+    "sort": [{"field": "Due", "direction": "asc"}],
+}  # fmt: skip
+"""The question about the sample tables' invoices, the one that is due first on top."""
 _FILE_NOTE = re.compile(r"\n?\[The person has: [^\n]*\]\Z")
 """The end of a Python outcome that lists created files. The person sees the files themselves."""
 
@@ -116,6 +141,33 @@ _ROWS_SEEN = (
 _TABLES_WERE = ("I found {count} table.", "I found {count} tables.")
 
 _WHO = "I'm Ponte's demo model. I work without a key or a network, and understand only this:"
+_TOUR = (
+    "I'm Ponte's demo model, not a real one. I work without a key or a network, cost nothing, and "
+    "understand only a few sentences. Try these, from the top:"
+)
+_MORE = "To see what else I understand, type `more`."
+_NEXT = "Next, try: `{message}`"
+_LAST = "That was the last step. To use a real model, add `{line}` to `.env` and restart Ponte."
+_NONE_OVERDUE = "No invoice is overdue any more. `ponte sample reset` restores the sample tables."
+_MAY_NOT_CHANGE = "Rows can't be changed here, because you don't have permission."
+_UNDO = "Only a person can undo a change. Click **Undo** on its card, or type `undo {id}`."
+_NO_UNDO = (
+    "There is no approved change in this conversation yet. Propose one, click **Approve** on its "
+    "card, and ask again. To propose one: `{message}`"
+)
+_NO_FILE = (
+    "Attach a file to your message, for example a CSV file: on the page with the paperclip, in "
+    "the terminal as `@path`. Then write `{message}`. If you have no file, type `{export}` first."
+)
+_HOW_TO_QUICK_COMMANDS = (
+    "No quick command is set up yet. Set `STACKSPOT_CLIENT_ID` and `STACKSPOT_CLIENT_SECRET` in "
+    "`.env`, list your commands in `ponte.toml` under `[quick_commands]`, and restart Ponte. Then "
+    "type `quick-command NAME` and a text."
+)
+_QUICK_COMMANDS_READY = (
+    "Type `quick-command NAME` and a text. `help` lists the commands that you can run."
+)
+_SAMPLE_TITLE = "These are sample tables:"
 _UNDERSTOOD = (
     ("history", "show the messages of this thread"),
     ("what did I say", "show your own messages and your notes"),
@@ -224,6 +276,7 @@ class DemoExchange:
     text: str
     calls: list[AnsweredCall] = field(default_factory=list)
     answer: str = ""
+    files: tuple[str, ...] = ()
 
     def calls_of(self, tool: str) -> list[AnsweredCall]:
         """Return the calls of `tool`. The bridge's tools are named like
@@ -300,7 +353,7 @@ def parse_table_request(words: str) -> TableRequest:
 
 
 def parse_intent(said: str) -> Intent:
-    """Return what a message asks for: the first pattern that matches."""
+    """Return what a message asks for: the first pattern that matches, else a step of the tour."""
     text = said.strip()
     line = text.split("\n", 1)[0].rstrip(" .?!")
     for kind, pattern in _MESSAGE_PATTERNS.items():
@@ -309,7 +362,7 @@ def parse_intent(said: str) -> Intent:
     for kind, pattern in _LINE_PATTERNS.items():
         if match := _match_command(pattern, line):
             return Intent(kind, (match.groupdict().get("rest") or "").strip(_QUOTES))
-    return Intent("other")
+    return Intent(find_tour_step(text) or "other")
 
 
 def split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
@@ -319,7 +372,8 @@ def split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
     for item in items:
         if item.role == "user":
             if item.name not in (CONTEXT_NAME, NOTE_NAME):
-                thread.append(DemoExchange(item.name, item.text))
+                names = tuple(file.name for file in item.files)
+                thread.append(DemoExchange(item.name, item.text, files=names))
         elif not thread:
             continue
         elif item.role == "assistant":
@@ -331,12 +385,17 @@ def split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
     return thread
 
 
-def list_tables(exchange: DemoExchange, offered: frozenset[str]) -> Decision:
+def list_tables(
+    exchange: DemoExchange, offered: frozenset[str], *, is_sample: bool = False
+) -> Decision:
     """Return the list of tables, or the calls that find them."""
     if TABLES_TOOL in offered:
         # `nocodb_tables` describes them in its own compact text.
         asked = exchange.calls_of(TABLES_TOOL)
-        return format_reply("NocoDB", asked[-1].reply) if asked else [PlannedCall(TABLES_TOOL, {})]
+        if not asked:
+            return [PlannedCall(TABLES_TOOL, {})]
+        told = format_reply("NocoDB", asked[-1].reply)
+        return f"{say(_SAMPLE_TITLE)}\n\n{told}" if is_sample else told
     if BRIDGE_TOOL not in offered:
         return say(_NO_TABLES)
     found = _search_tables(exchange)
@@ -414,28 +473,48 @@ class DemoParser:
     """Decides what to answer, or which tools to call first."""
 
     def __init__(
-        self, ask: RoundRequest, earlier: Sequence[DemoExchange], now: DemoExchange
+        self,
+        ask: RoundRequest,
+        earlier: Sequence[DemoExchange],
+        now: DemoExchange,
+        notes: Sequence[str] = (),
     ) -> None:
+        """`notes` are Ponte's own notes in the thread, about decided changes."""
         self._earlier = earlier
         self._now = now
+        self._notes = notes
         self._asker = ask.asker
         self._offered = frozenset(tool.name for tool in ask.tools)
+        self._is_sample = any(SAMPLE_TABLES_PHRASE in tool.description for tool in ask.tools)
+        day = _DAY_IN_PREFACE.search(ask.preface)
+        self._today = day[0] if day else None
 
     def decide(self) -> Decision:
         """Return the answer's text or the calls for this round."""
-        intent = parse_intent(self._now.text)
+        intent = self._parse_intent(self._now.text)
         if intent.kind == "again":
-            before = [parse_intent(exchange.text) for exchange in self._earlier if exchange.calls]
+            before = [
+                self._parse_intent(exchange.text) for exchange in self._earlier if exchange.calls
+            ]
             able = [each for each in before if each.kind not in ("again", "other")]
             if not able:
                 return self._say(_NO_AGAIN)
             intent = able[-1]
         return self._decide_intent(intent)
 
+    def _parse_intent(self, said: str) -> Intent:
+        """Return what a message asks for. With sample tables, "show me the overdue invoices" is a
+        step of the tour and not the name of a table."""
+        intent = parse_intent(said)
+        if intent.kind == "show" and self._is_sample and " where " not in said.casefold():
+            step = find_tour_step(said)
+            return Intent(step) if step in ("overdue", "pay") else intent
+        return intent
+
     def _decide_intent(self, intent: Intent) -> Decision:
         match intent.kind:
             case "tables":
-                return list_tables(self._now, self._offered)
+                return list_tables(self._now, self._offered, is_sample=self._is_sample)
             case "show":
                 return show_table(intent.rest, self._now, self._offered)
             case "python":
@@ -450,8 +529,100 @@ class DemoParser:
                 return self._say(_NOTED, note=escape_inline(intent.rest))
             case "count":
                 return self._describe_last_count()
+            case "overdue" | "export" if self._is_sample:
+                return self._ask_for_overdue(export=intent.kind == "export")
+            case "pay" if self._is_sample:
+                return self._propose_payment()
+            case "undo":
+                return self._explain_undo()
+            case "file":
+                return self._describe_file()
+            case "draw":
+                return self._with_next("draw", self._run_python(DRAW_CODE))
+            case "quick":
+                known = COMMAND_TOOL in self._offered
+                told = self._say(_QUICK_COMMANDS_READY if known else _HOW_TO_QUICK_COMMANDS)
+                return f"{told}\n\n{self._say(_LAST, line=_KEY_LINE)}"
+            case "more":
+                return self._list_sentences()
             case _:
                 return self._introduce()
+
+    def _steps(self) -> list[TourStep]:
+        """Return the steps of the tour that work here, in order."""
+        reads, runs = self._is_sample and QUERY_TOOL in self._offered, PYTHON_TOOL in self._offered
+        changes = reads and UPDATE_TOOL in self._offered
+        found: list[TourStep] = ["overdue"] if reads else []
+        found += ["pay", "undo"] if changes else []
+        found += ["export"] if reads and runs else []
+        found += ["file", "draw"] if runs else []
+        return [*found, "quick"]
+
+    def _with_next(self, step: TourStep, decision: Decision) -> Decision:
+        """Return an answer with the step that comes after `step`; calls unchanged."""
+        steps = self._steps()
+        if isinstance(decision, list) or step not in steps[:-1]:
+            return decision
+        following = TOUR_SENTENCES[steps[steps.index(step) + 1]]
+        return f"{decision}\n\n{self._say(_NEXT, message=self._say(following))}"
+
+    def _ask_for_overdue(self, *, export: bool) -> Decision:
+        filters = [] if export else _OVERDUE_FILTERS
+        args = {**_INVOICES, "filters": filters, "limit": MAX_DEMO_ROWS, "export": export}
+        if not (used := self._now.calls_of(QUERY_TOOL)):
+            return [PlannedCall(QUERY_TOOL, args)]
+        if used[-1].reply.error:
+            return describe_failure(used[-1].reply)
+        if not used[-1].reply.rows:
+            return self._say(_NONE_OVERDUE)
+        told = _format_rows("Invoices", used[-1].reply)
+        return self._with_next("export" if export else "overdue", told)
+
+    def _propose_payment(self) -> Decision:
+        """Find the oldest overdue invoice and propose to mark it as paid. A proposal ends the
+        turn, so there is an answer here only if nothing could be proposed."""
+        if UPDATE_TOOL not in self._offered:
+            return self._say(_MAY_NOT_CHANGE)
+        args = {**_INVOICES, "filters": _OVERDUE_FILTERS, "limit": 1}
+        if not (found := self._now.calls_of(QUERY_TOOL)):
+            return [PlannedCall(QUERY_TOOL, args)]
+        if found[-1].reply.error:
+            return describe_failure(found[-1].reply)
+        if not (rows := found[-1].reply.rows):
+            return self._say(_NONE_OVERDUE)
+        if used := self._now.calls_of(UPDATE_TOOL):
+            return format_reply(UPDATE_TOOL, used[-1].reply)
+        fields = {"Status": "Paid", **({"Paid on": self._today} if self._today else {})}
+        change = {"id": str(rows[0].get("id", "")), "fields": fields}
+        return [PlannedCall(UPDATE_TOOL, {"table": "Invoices", "changes": [change]})]
+
+    def _explain_undo(self) -> Decision:
+        """Name the command that undoes the newest approved change of this thread."""
+        outcomes = {m[1]: m[2] for note in self._notes if (m := _CHANGE_NOTE.search(note))}
+        done = [
+            id
+            for id, told in outcomes.items()
+            if "Done." in told and not told.startswith("Requested by")
+        ]
+        if not done:
+            return self._say(_NO_UNDO, message=self._say(PAY_SENTENCE))
+        return self._with_next("undo", self._say(_UNDO, id=done[-1]))
+
+    def _describe_file(self) -> Decision:
+        """Run Python on the newest file of the thread."""
+        if PYTHON_TOOL not in self._offered:
+            return self._say(_NO_PYTHON)
+        exchanges = (*self._earlier, self._now)
+        names = [name for exchange in exchanges for name in exchange.files]
+        has_export = any(
+            used.args.get("export") for each in exchanges for used in each.calls_of(QUERY_TOOL)
+        )
+        if not names and not has_export:
+            return self._say(
+                _NO_FILE, message=self._say(FILE_SENTENCE), export=self._say(EXPORT_SENTENCE)
+            )
+        code = make_file_code(self._now.files[-1] if self._now.files else (names or [""])[-1])
+        return self._with_next("file", self._run_python(code))
 
     def _run_python(self, code: str) -> Decision:
         code = re.sub(r"\A(`{3,}|~{3,})[^\n]*\n(.*?)\n?\1\Z", r"\2", code, flags=re.DOTALL)
@@ -516,6 +687,18 @@ class DemoParser:
         return next((count for count in counts if count), self._say(_NO_COUNT))
 
     def _introduce(self) -> str:
+        """Return the tour's steps, or everything that is understood if the tour would be short."""
+        steps = self._steps()
+        if len(steps) == 1:
+            return self._list_sentences()
+        lines = [
+            f"{number}. `{self._say(TOUR_SENTENCES[step])}` – {self._say(TOUR_MEANINGS[step])}"
+            for number, step in enumerate(steps, 1)
+        ]
+        key = [f"{self._say(_ONE_LINE)}\n\n{format_code_block(_KEY_LINE)}"]
+        return "\n\n".join([self._say(_TOUR), "\n".join(lines), self._say(_MORE), *key])
+
+    def _list_sentences(self) -> str:
         lines = [f"- `{words}`: {self._say(meaning)}" for words, meaning in _UNDERSTOOD]
         parts = [
             self._say(_WHO),
@@ -536,11 +719,14 @@ class DemoModel:
     level = "demo"
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Yield the answer, or the calls of this round."""
-        *earlier, now = split_exchanges([*await ask.history(), *ask.input]) or [
-            DemoExchange("", "")
-        ]
-        decision = DemoParser(ask, earlier, now).decide()
+        """Yield the answer, or the calls of this round. Raise UnsupportedFormat if an answer in
+        JSON is asked for."""
+        if ask.format:
+            raise UnsupportedFormat
+        items = [*await ask.history(), *ask.input]
+        *earlier, now = split_exchanges(items) or [DemoExchange("", "")]
+        notes = [item.text for item in items if item.name == NOTE_NAME]
+        decision = DemoParser(ask, earlier, now, notes).decide()
         if isinstance(decision, list):
             yield RoundCompleted(tuple(_call_items(ask, decision)))
             return

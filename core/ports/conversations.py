@@ -44,8 +44,10 @@ from core.domain.records import (
     Provenance,
     QuickCommand,
     Receipt,
+    RecordedMessage,
     Remote,
     RoundOutput,
+    SearchHit,
     Thread,
     ToolCall,
     TranscriptEntry,
@@ -154,10 +156,12 @@ class Journal(Protocol):
         None: the row is already final.
         """
 
-    async def record_response(self, turn: Turn, number: int, response: str) -> None:
-        """Record the id of the round's response.
+    async def record_response(
+        self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
+    ) -> None:
+        """Record the id of the round's response, and other objects that it uses.
 
-        The id is stored for later erasure even if this raises Superseded.
+        The ids are stored for later erasure even if this raises Superseded.
         """
 
     async def record_round(
@@ -170,11 +174,12 @@ class Journal(Protocol):
 
     async def record_user_message(
         self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None
-    ) -> Sequence[Item]:
+    ) -> RecordedMessage:
         """Add the user's items to the transcript, once. Raises Superseded.
 
-        Changes that the thread has not been informed of come before them. Return all added items.
-        `reserve` runs in the same transaction; if it raises, nothing is added.
+        Changes that the thread has not been informed of come before them. Return all added items,
+        and the origin of the thread's texts. `reserve` runs in the same transaction; if it raises,
+        nothing is added.
         """
 
     async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
@@ -187,13 +192,18 @@ class Journal(Protocol):
         """Record the outcome of a tool call."""
 
     async def record_answer(
-        self, turn: Turn, answer: Answer, last: RoundOutput | None = None, key: str = ""
+        self,
+        turn: Turn,
+        answer: Answer,
+        last: RoundOutput | None = None,
+        key: str = "",
+        also: TransactionStep | None = None,
     ) -> None:
         """Record the final answer, split into `answer.parts`.
 
         After this, a crash repeats only the posting. A second answer changes nothing. `last` is the
         output of the last round, and `key` the key of the first post. Both are stored in this
-        transaction instead of by `record_round` and `record_posting`.
+        transaction instead of by `record_round` and `record_posting`. `also` runs in it too.
         """
 
     async def record_posting(self, turn: Turn, number: int, key: str) -> None:
@@ -256,7 +266,7 @@ class Journal(Protocol):
         (`Address.person`) and those that belong to no single person.
         """
 
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
         """Return, by conversation, its newest turn that contains these words, ignoring case."""
 
     async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
@@ -327,6 +337,12 @@ class ThreadMap(Protocol):
 
     async def put(self, thread: Thread) -> None:
         """Store the thread under its conversation."""
+
+    def put_step(self, thread: Thread) -> TransactionStep | None:
+        """Return the write of `put` as a step of the journal's transactions.
+
+        None if the map is stored elsewhere.
+        """
 
     async def delete(self, conversation: str) -> None:
         """Remove the conversation. A missing one is ignored."""

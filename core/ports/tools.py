@@ -27,6 +27,9 @@ from core.domain.records import (
     ToolSpec,
 )
 
+SAMPLE_TABLES_PHRASE = "Ponte's sample base"
+"""Part of the description of the tools over the sample tables. The demo model knows them by it."""
+
 
 class Model(Protocol):
     """Answers one round as a stream of events.

@@ -4,8 +4,8 @@ Before anything that costs begins, Ponte adds its upper bound to the counters of
 apply (table `holds`). The real cost replaces the bound once it is known (table `spendings`). A
 counter is the sum of its spendings and its holds.
 
-A transaction changes the counters in the order of their keys and compares them with the limits
-after that. So of two transactions at the same time, the second sees what the first reserved.
+A transaction changes the counters in one order (`CountingBudget.scopes`) and compares them with the
+limits after that. So of two transactions at the same time, the second sees what the first reserved.
 """
 
 from __future__ import annotations
@@ -312,7 +312,8 @@ class CountingBudget:
         return await self._database.read(lambda c: _usage_report(c, by, first, place))
 
     async def scopes(self, person: Person, address: Address) -> tuple[Scope, ...]:
-        """Return the counters that apply to the person at that address, ordered by key."""
+        """Return the counters that apply to the person at that address, in the order in which
+        transactions lock them."""
         one, place = self._money_key(person.key), place_names(address)
         own, all_ = await self._caps(person, address)
         capped = Allowance("each person", turns=own or None, source=DAILY_TURNS_SETTING, name="cap")
@@ -339,8 +340,9 @@ class CountingBudget:
             if same := found.get(scope.key):
                 scope = replace(scope, allowance=rule.merge_stricter(same.allowance))
             found[scope.key] = scope
-        # Sorted, so that all transactions lock the counters' rows in one order.
-        return tuple(found[key] for key in sorted(found))
+        # Sorted, so that all transactions lock the counters' rows in one order. Rows that many
+        # people share come last, because a row stays locked until the commit.
+        return tuple(sorted(found.values(), key=lambda scope: (not scope.person, scope.key)))
 
     def zone_of(self, message: Message) -> tzinfo:
         """Return the time zone of the message's author if the platform reports it, otherwise
@@ -373,15 +375,16 @@ class CountingBudget:
     ) -> Sequence[AllowanceCount]:  # fmt: skip
         """Count the turn in these scopes and return their counts. Return an empty sequence if it
         was counted before. Raise OverAllowance."""
-        if connection.execute("SELECT 1 FROM usage WHERE seq = ?", (turn.seq,)).fetchone():
-            return ()
-        counts = _add_to_counters(connection, scopes, day, Spend(1))
-        self._check_limits(counts, Spend(1), zone)
         address = turn.message.address
-        connection.execute(
-            "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)",
+        is_new = connection.execute(
+            "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (seq) DO NOTHING",
             (turn.seq, day, person, address.conversation, place_names(address)[-1]),
-        )
+        ).rowcount
+        if not is_new:
+            return ()
+        counts = _add_to_counters(connection, scopes, day, Spend(1), without=turn.seq)
+        self._check_limits(counts, Spend(1), zone)
         return counts
 
     def _reserve_call(
@@ -426,15 +429,19 @@ class CountingBudget:
 
 def settle_round(
     connection: SqlConnection, seq: int, number: int, usage: Usage, model: str
-) -> None:
+) -> list[SqlRow]:
     """Replace the reservation of a round's last call with what the round really used. Earlier calls
-    of the round were lost, so they count with their upper bounds."""
-    held = [hold for hold in _read_holds(connection, seq) if hold["part"].startswith(f"r{number}.")]
+    of the round were lost, so they count with their upper bounds. Return the turn's other
+    reservations."""
+    holds = _read_holds(connection, seq)
+    held = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
+    others = [hold for hold in holds if hold not in held]
     held.sort(key=lambda hold: int(hold["part"].partition(".")[2]))
     for lost in held[:-1]:
         _settle_as_estimate(connection, lost)
     part = held[-1]["part"] if held else f"r{number}.0"
     _settle(connection, seq, part, held[-1] if held else None, "model", model, usage)
+    return others
 
 
 def settle_call(connection: SqlConnection, seq: int, call_id: str, name: str, usage: Usage) -> None:
@@ -456,10 +463,10 @@ def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
     return int(row["calls"]), int(row["estimates"] or 0)
 
 
-def settle_holds(connection: SqlConnection, seq: int) -> int:
+def settle_holds(connection: SqlConnection, seq: int, known: Sequence[SqlRow] | None = None) -> int:
     """Settle all reservations of a turn that is over, each with its upper bound. Return how many
-    there were."""
-    held = _read_holds(connection, seq)
+    there were. `known` are those reservations, if they were read already."""
+    held = _read_holds(connection, seq) if known is None else known
     for hold in held:
         _settle_as_estimate(connection, hold)
     return len(held)
@@ -504,16 +511,16 @@ def _count_attempts(connection: SqlConnection, seq: int, number: int) -> int:
 
 
 def _add_to_counters(
-    connection: SqlConnection, scopes: Sequence[Scope], day: str, spend: Spend
+    connection: SqlConnection, scopes: Sequence[Scope], day: str, spend: Spend, without: int = 0
 ) -> list[AllowanceCount]:
-    """Add `spend` to the counter of each scope, and return the counts in the order of `scopes` (by
-    key)."""
+    """Add `spend` to the counter of each scope, and return the counts in the order of `scopes`.
+    A new counter begins with earlier usage, except that of the turn `without`."""
     counts = []
     for scope in scopes:
         period = scope.period_of(day)
         row = _add_to_counter(connection, scope.key, period, spend)
         if row is None:
-            past = _past_spend(connection, scope, period)
+            past = _past_spend(connection, scope, period, without)
             # Another transaction may insert the row first. Then only the update below adds.
             connection.execute(
                 "INSERT INTO counters (scope, period, person, turns, tokens, money)"
@@ -553,18 +560,18 @@ def _read_count(connection: SqlConnection, scope: Scope, period: str) -> Allowan
     return AllowanceCount(scope, period, _past_spend(connection, scope, period))
 
 
-def _past_spend(connection: SqlConnection, scope: Scope, period: str) -> Spend:
-    """Return what was spent in that period before the allowance had a counter. The first count of a
-    new allowance begins with it."""
+def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: int = 0) -> Spend:
+    """Return what was spent in that period before the allowance had a counter, except by the turn
+    `without`. The first count of a new allowance begins with it."""
     if not scope.counts_past_usage:
         return Spend()
     month = len(period) == len("2026-11")
     rows = connection.execute(
         "SELECT place, sum(counted) AS turns, sum(input + output) AS tokens, sum(cost) AS cost"
         " FROM usage WHERE day >= :first AND day <= :last AND (:person = '' OR person = :person)"
-        " GROUP BY place",
+        " AND seq <> :without GROUP BY place",
         {"first": f"{period}-01" if month else period, "last": f"{period}-31" if month else period,
-         "person": scope.person},
+         "person": scope.person, "without": without},
     )  # fmt: skip
     past = Spend()
     for row in rows:

@@ -102,6 +102,10 @@ class SqlConnection(Protocol):
     """A connection inside a transaction. Its SQL must work on every engine, with `?` or `:name` for
     values. Rows are read by column name."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Return whether other transactions can write at the same time."""
+
     def execute(self, sql: str, parameters: Any = ..., /) -> SqlCursor:
         """Run a statement and return its result."""
 
@@ -128,9 +132,9 @@ class Database(Protocol):
         rejects the values, and whatever `work` raises.
         """
 
-    async def read(self, work: Callable[[SqlConnection], T]) -> T:
+    async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
         """Run `work` and return its result. It sees every write that was awaited before, and one
-        consistent state of all tables.
+        consistent state of all tables. `single`: `work` runs one statement.
 
         Raise NotStored if the database cannot be read, and whatever `work` raises.
         """
@@ -161,15 +165,18 @@ def lock_key(connection: SqlConnection, conversation: str) -> bool:
     transaction changes it.
 
     Return whether other transactions can write at the same time. If so, read again what was read
-    before the lock. SQLite has a single writer, so there this returns False and costs one call.
+    before the lock. SQLite has a single writer, so there is nothing to lock.
     """
-    row = connection.execute("SELECT ponte_lock(?) AS taken", (conversation,)).fetchone()
-    return bool(row["taken"])
+    if connection.is_shared:
+        connection.execute("SELECT ponte_lock(?)", (conversation,)).close()
+    return connection.is_shared
 
 
 class SqliteStatements:
     """An `SqlConnection` over a connection of SQLite. It repairs texts that SQLite cannot encode
     (`make_storable`)."""
+
+    is_shared = False
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.raw = raw
@@ -267,7 +274,7 @@ class SqliteDatabase:
         """Run `work` on the writer thread. The `then` functions run in the order of the commits."""
         return await self._enqueue(_Write(work, self._loop.create_future(), then))
 
-    async def read(self, work: Callable[[SqlConnection], T]) -> T:
+    async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
         """Run `work` on the reader thread."""
         if self._closed:
             raise NotStored
@@ -293,8 +300,6 @@ class SqliteDatabase:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
-        # SQLite has one writer, so `lock_key` has nothing to lock here.
-        connection.create_function("ponte_lock", 1, lambda _: 0)
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         return connection
 

@@ -163,7 +163,9 @@ class SqlInbox:
                 return decode_json(Answer, row["answer"])
             return Answer("", status="stopped")  # ended before there was an answer
 
-        return await self._runner.wait_until_ended(seq, lambda: self._database.read(read))
+        return await self._runner.wait_until_ended(
+            seq, lambda: self._database.read(read, single=True)
+        )
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
         """Run the turns of these platforms (all if empty) with `handler`, until `drain`."""
@@ -211,7 +213,7 @@ class SqlInbox:
                 return None
             return decode_json(Message, row["message"]), row["created"]
 
-        return await self._database.read(read)
+        return await self._database.read(read, single=True)
 
     def leave_place(self, seq: int) -> None:
         """Give the turn's place to another turn. From now on it only waits, or posts."""

@@ -30,7 +30,7 @@ from core.text.text import in_whole_characters
 
 if TYPE_CHECKING:
     import psycopg
-    from psycopg_pool import ConnectionPool
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
@@ -111,6 +111,8 @@ class PostgresStatements:
     It translates placeholders and makes every value storable before the statement runs.
     """
 
+    is_shared = True
+
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.raw = connection
 
@@ -184,14 +186,17 @@ class PostgresDatabase:
             # Reading the error keeps asyncio from logging it if the caller was cancelled.
             task.exception()
 
-    async def read(self, work: Callable[[SqlConnection], T]) -> T:
-        """Run `work` in a read-only transaction that sees one state of all tables.
+    async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
+        """Run `work` in a read-only transaction that sees one state of all tables. A `single`
+        statement sees one state without BEGIN and COMMIT.
 
         Raises NotStored, and whatever `work` raises.
         """
         if self._closed:
             raise NotStored
-        return await self._in_thread(functools.partial(self._transact, work, reads=True))
+        return await self._in_thread(
+            functools.partial(self._transact, work, reads=True, single=single)
+        )
 
     async def scrub(self, *, whole: bool = False) -> None:
         """Remove deleted rows from the files of tables with personal data. Raises NotStored."""
@@ -284,7 +289,9 @@ class PostgresDatabase:
         except psycopg.Error as error:
             raise _unusable_error(error) from None
 
-    def _transact(self, work: Callable[[SqlConnection], T], *, reads: bool = False) -> T:
+    def _transact(
+        self, work: Callable[[SqlConnection], T], *, reads: bool = False, single: bool = False
+    ) -> T:
         """Run `work` in a transaction and return its result. Blocking.
 
         A transient failure is retried up to MAX_TRANSACTION_ATTEMPTS times in total, after a
@@ -303,11 +310,13 @@ class PostgresDatabase:
             return random.uniform(0, 0.02 * 4**failed)  # noqa: S311
 
         try:
-            return retry_blocking(lambda: self._transact_once(work, reads), _TransientError, wait)
+            return retry_blocking(
+                lambda: self._transact_once(work, reads, single), _TransientError, wait
+            )
         except _TransientError as passing:
             raise _log_refusal(passing.error) from None
 
-    def _transact_once(self, work: Callable[[SqlConnection], T], reads: bool) -> T:
+    def _transact_once(self, work: Callable[[SqlConnection], T], reads: bool, single: bool) -> T:
         """Run `work` in one transaction and commit it.
 
         Raises _TransientError if the transaction failed without effect and may be repeated,
@@ -320,6 +329,7 @@ class PostgresDatabase:
         committing = False
         try:
             with self._pool.connection() as connection:
+                connection.autocommit = single
                 # psycopg sends both settings with the BEGIN before the first statement.
                 connection.isolation_level = repeatable if reads else None
                 connection.read_only = reads
@@ -387,6 +397,21 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
             return told, row["version"] if row else 0, look(PostgresStatements(connection))
     except psycopg.Error as error:
         raise _unusable_error(error) from None
+
+
+def create_statement_pool(**options: Any) -> AsyncConnectionPool[Any]:
+    """Return a pool for the job queue that does not check a connection before each use. The caller
+    checks all of them after an error."""
+    from psycopg_pool import AsyncConnectionPool
+
+    del options["check"]
+    return AsyncConnectionPool(**options)
+
+
+async def end_each_statement(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Make each statement a transaction of its own. The job queue's transactions have only one, so
+    this saves the BEGIN and the COMMIT."""
+    await connection.set_autocommit(True)
 
 
 def _queue_schema() -> Any:

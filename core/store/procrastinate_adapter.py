@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from core.store.database import SqlConnection
-from core.store.postgres import CONNECTION_OPTIONS
+from core.store.postgres import CONNECTION_OPTIONS, create_statement_pool, end_each_statement
 
 if TYPE_CHECKING:
     import procrastinate
@@ -182,6 +182,7 @@ def _create_app(
                 )
             except ConnectorException as error:
                 log.warning("no job fetched", why=repr(error.__cause__))
+                await connector.pool.check()
                 return None
             return None if row["id"] is None else Job.from_row(row)
 
@@ -218,8 +219,9 @@ def _create_app(
     # Procrastinate logs each job twice, with its arguments, and errors that Ponte logs itself.
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
     connector = procrastinate.PsycopgConnector(
-        conninfo=url, min_size=1, max_size=WORKER_POOL_CONNECTIONS, kwargs=CONNECTION_OPTIONS
-    )
+        conninfo=url, min_size=1, max_size=WORKER_POOL_CONNECTIONS, kwargs=CONNECTION_OPTIONS,
+        pool_factory=create_statement_pool, configure=end_each_statement,
+    )  # fmt: skip
     app = procrastinate.App(connector=connector)
     app.job_manager = Manager(connector)
     app.task(name="turn", retry=True, pass_context=True)(run)

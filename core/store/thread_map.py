@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from core.domain.errors import NotStored
 from core.domain.messages import decode_json, encode_json
 from core.domain.records import Thread
+from core.ports.conversations import TransactionStep
 from core.runtime.tasks import BoundedDict
 from core.store.database import Database, SqlConnection
 
@@ -50,15 +51,24 @@ class SqlThreadMap:
             ).fetchone()
             return decode_json(Thread, row["record"]) if row else None
 
-        return await self._database.read(read)
+        return await self._database.read(read, single=True)
 
     async def put(self, thread: Thread) -> None:
         """Store the thread of its conversation. Raises NotStored."""
-        await self._execute(
-            "INSERT INTO thread_map (conversation, record) VALUES (?, ?)"
-            " ON CONFLICT (conversation) DO UPDATE SET record = excluded.record",
-            thread.conversation, encode_json(thread),
-        )  # fmt: skip
+        await self._database.write(self.put_step(thread))
+
+    def put_step(self, thread: Thread) -> TransactionStep:
+        """Return the write of `put` as a step of a transaction of the same database."""
+        values = (thread.conversation, encode_json(thread))
+
+        def write(connection: SqlConnection) -> None:
+            connection.execute(
+                "INSERT INTO thread_map (conversation, record) VALUES (?, ?)"
+                " ON CONFLICT (conversation) DO UPDATE SET record = excluded.record",
+                values,
+            ).close()
+
+        return write
 
     async def delete(self, conversation: str) -> None:
         """Remove the thread of a conversation. Raises NotStored."""
@@ -111,6 +121,9 @@ class FileThreadMap:
         key = thread.conversation
         await self._change(key, lambda: self._map.__setitem__(key, thread))
         self._recent[key] = thread
+
+    def put_step(self, thread: Thread) -> None:
+        """Return None: the file is not a part of the database."""
 
     async def delete(self, conversation: str) -> None:
         """Remove the thread of a conversation. Raises NotStored."""

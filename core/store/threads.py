@@ -6,6 +6,7 @@ messages here, and lists the objects on the model's server (`remotes`) for later
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -29,12 +30,13 @@ from core.domain.records import (
     HistoryEntry,
     Provenance,
     Remote,
+    SearchHit,
     Thread,
     TranscriptEntry,
 )
 from core.store import changes
 from core.store.database import SqlConnection, SqlRow, area_condition, lock_key
-from core.text.text import fold_case
+from core.text.text import fold_case, to_one_line, truncate
 
 MAX_LISTED_CONVERSATIONS = 500
 """Maximum conversations that `list_conversations` returns."""
@@ -45,6 +47,8 @@ _HAS_CONTENT = (
 )
 """An SQL condition: the row `c` of `conversations` has a message or a transcript item."""
 MAX_SEARCHED_MESSAGES = 20_000
+MAX_SEARCHED_CHARS = 20_000
+EXCERPT_CHARS = 90
 """Maximum messages that a search reads; it reads the newest ones."""
 MAX_ERASURE_TRIES = 20
 """Failed attempts to erase an object on a server, after which it is listed as not erasable."""
@@ -53,34 +57,41 @@ MAX_ERASURE_TRIES = 20
 def current_thread(connection: SqlConnection, conversation: str) -> Thread:
     """Return the conversation's current thread; create it if there is none.
 
-    This sets the conversation's `used_at` to now.
+    This sets the conversation's `used_at` to now. The caller has locked the conversation.
     """
-    lock_key(connection, conversation)
-    row = connection.execute(
-        "UPDATE conversations SET used_at = ? WHERE conversation = ?"
-        " RETURNING thread, generation, used_at",
-        (time.time(), conversation),
-    ).fetchone()
-    if row is None:
-        return start_thread(connection, conversation)
-    return Thread(conversation, row["thread"], row["generation"], used_at=row["used_at"])
+    return use_thread(connection, conversation)[0]
+
+
+def use_thread(connection: SqlConnection, conversation: str) -> tuple[Thread, bool]:
+    """Do what `current_thread` does, and also return whether the thread was created."""
+    return _upsert_thread(connection, conversation, "")
 
 
 def start_thread(connection: SqlConnection, conversation: str) -> Thread:
     """Create a thread, make it the conversation's current one, and return it. Older threads stay
     readable."""
+    return _upsert_thread(connection, conversation, ", thread = excluded.thread")[0]
+
+
+def _upsert_thread(
+    connection: SqlConnection, conversation: str, change: str
+) -> tuple[Thread, bool]:
+    """Store the conversation with a new thread, or apply `change` to its row. Return its thread,
+    and whether that is the new one."""
     now, thread = time.time(), secrets.token_hex(8)
     row = connection.execute(
-        "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, ?)"
-        " ON CONFLICT (conversation) DO UPDATE SET thread = excluded.thread,"
-        " used_at = excluded.used_at RETURNING generation",
+        "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, ?)"  # noqa: S608
+        f" ON CONFLICT (conversation) DO UPDATE SET used_at = excluded.used_at{change}"
+        " RETURNING thread, generation",
         (conversation, thread, now),
     ).fetchone()
-    connection.execute(
-        "INSERT INTO threads (id, conversation, generation, started) VALUES (?, ?, ?, ?)",
-        (thread, conversation, row["generation"], now),
-    )
-    return Thread(conversation, thread, row["generation"], used_at=now)
+    is_new = row["thread"] == thread
+    if is_new:
+        connection.execute(
+            "INSERT INTO threads (id, conversation, generation, started) VALUES (?, ?, ?, ?)",
+            (thread, conversation, row["generation"], now),
+        )
+    return Thread(conversation, row["thread"], row["generation"], used_at=now), is_new
 
 
 def list_threads(connection: SqlConnection) -> Sequence[Thread]:
@@ -193,11 +204,12 @@ def list_conversations(
 
 def search(
     connection: SqlConnection, platform: str, words: str, person: str = ""
-) -> Mapping[str, str]:
-    """Return the conversations that contain `words`, ignoring case, in a message or an answer.
+) -> Mapping[str, SearchHit]:
+    """Return the conversations that contain all `words`, ignoring case, in a message and its
+    answer.
 
-    Each key of a conversation maps to the id of its newest turn that contains the words. `platform`
-    and `person` select conversations as in `list_conversations`.
+    Each key of a conversation maps to its newest turn that contains the words. `platform` and
+    `person` select conversations as in `list_conversations`.
     """
     theirs, values = _owner_condition("conversation", platform, person)
     rows = connection.execute(
@@ -205,15 +217,34 @@ def search(
         " AND decision = 0 AND state != 'withdrawn' AND replaced = '' ORDER BY seq DESC LIMIT ?",
         (*values, MAX_SEARCHED_MESSAGES),
     )
-    wanted, hits = fold_case(words), dict[str, str]()
+    wanted, hits = fold_case(words).split(), dict[str, SearchHit]()
     for row in rows:
         if row["conversation"] in hits:
             continue
         said = decode_json(Message, row["message"]).text
-        told = decode_json(Answer, row["answer"]).text if row["answer"] else ""
-        if wanted in fold_case(f"{said}\n{told}"):
-            hits[row["conversation"]] = row["turn"]
+        answer = decode_json(Answer, row["answer"]).text if row["answer"] else ""
+        text = fold_case(f"{said}\n{answer}")
+        if wanted and all(word in text for word in wanted):
+            source = said if wanted[0] in fold_case(said) else answer
+            hits[row["conversation"]] = excerpt(row["turn"], source, wanted[0])
     return hits
+
+
+def excerpt(turn: str, text: str, word: str) -> SearchHit:
+    """Return the place of `word` (in folded case) in the text, with some words around it."""
+    line = to_one_line(text, MAX_SEARCHED_CHARS)
+    folded = fold_case(line)
+    at = folded.find(word)
+    if at < 0 or len(folded) != len(line):  # folding moved the letters: find it as it is written
+        found = re.search(re.escape(word), line, re.IGNORECASE)
+        at = found.start() if found else -1
+    if at < 0:
+        return SearchHit(turn, "", "", truncate(line, EXCERPT_CHARS))
+    end, begin = at + len(word), max(0, at - EXCERPT_CHARS // 3)
+    before = line[begin:at]
+    if begin:
+        before = f"…{before.partition(' ')[2] or before}"
+    return SearchHit(turn, before, line[at:end], truncate(line[end:], EXCERPT_CHARS))
 
 
 def set_listing(

@@ -23,9 +23,11 @@ from core.domain.records import (
     HistoryEntry,
     Outcome,
     Provenance,
+    RecordedMessage,
     Remote,
     Round,
     RoundOutput,
+    SearchHit,
     Thread,
     ToolCall,
     TranscriptEntry,
@@ -50,6 +52,10 @@ _SUMMARY_COLUMNS = (
 )  # fmt: skip
 LOST_CALL_TEXT = "error: interrupted, result unknown"
 """The output that the model reads for a tool call without a result when its turn was answered."""
+
+
+NOT_RETURNED_TEXT = "error: the asker's program returned no result for this call"
+"""The output that the model reads for a call that the asker's program did not run."""
 
 
 class SqlJournal:
@@ -80,38 +86,55 @@ class SqlJournal:
 
     async def record_user_message(
         self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None
-    ) -> Sequence[Item]:
-        """Add the person's message to the transcript, once, and return the turn's items.
+    ) -> RecordedMessage:
+        """Add the person's message to the transcript, once. Return the turn's items, and the
+        origin of the texts in its thread.
 
         Notes about changes that the thread has not received yet come first. `reserve` runs in the
         same transaction; if it raises, nothing is stored. Raises Superseded.
         """
+        message = turn.message
+        quoted = any(not quote.ours for quote in message.context)
+        quoted = quoted or any(one.name in ("assistant", "tool") for one in message.brought)
+        is_outside = bool(message.attachments or quoted or message.results)
 
-        def write(connection: SqlConnection) -> Sequence[Item]:
-            if not _read_items(connection, turn.seq):
+        def write(connection: SqlConnection) -> RecordedMessage:
+            stored = _read_items(connection, turn.seq)
+            if not stored:
+                person = message.author.key
+                # Outputs come first, because servers want each right after its call.
+                outputs, rest = _pair_outputs(connection, turn, items)
+                stored = _add_items(connection, turn, outputs, person)
+                if message.results and not (outputs or rest):
+                    return RecordedMessage((), Provenance(True))
                 notes = changes.take_notes(connection, turn.thread)
-                _add_items(connection, turn, notes, "")
-                _add_items(connection, turn, items, turn.message.author.key)
-                message = turn.message
-                quoted = any(not quote.ours for quote in message.context)
-                quoted = quoted or any(one.name == "assistant" for one in message.brought)
-                if message.attachments or quoted:
+                stored += _add_items(connection, turn, notes, "")
+                stored += _add_items(connection, turn, rest, person)
+                if is_outside:
                     threads.mark_outside_text(connection, turn.thread)
             if reserve is not None:
                 reserve(connection)
-            return _read_items(connection, turn.seq)
+            if turn.is_thread_new and not (is_outside or message.brought):
+                return RecordedMessage(stored, Provenance(False))  # the message is all of it
+            return RecordedMessage(
+                stored,
+                threads.read_provenance(connection, turn.thread, message.author.key, turn.seq),
+            )
 
         return await self._write_current(turn, write)
 
-    async def record_response(self, turn: Turn, number: int, response: str) -> None:
-        """Record the id of a round's response, so that it can be erased.
+    async def record_response(
+        self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
+    ) -> None:
+        """Record the id of a round's response, so that it can be erased, and `others` with it.
 
-        Raises Superseded, or TakenOver if a later attempt exists. The id is kept all the same.
+        Raises Superseded, or TakenOver if a later attempt exists. The ids are kept all the same.
         """
-        remote = Remote("response", response)
+        remotes = (*others, Remote("response", response))
 
         def write(connection: SqlConnection) -> bool:
-            threads.record_remote(connection, turn.thread, remote)
+            for remote in remotes:
+                threads.record_remote(connection, turn.thread, remote)
             if not _is_current(connection, turn):
                 return False  # the id stays recorded, so that the response can be erased
             connection.execute(
@@ -123,8 +146,9 @@ class SqlJournal:
 
         try:
             is_current = await self._database.write(write)
-        except TakenOver:  # it rolled the transaction back, with the id
-            await self.record_remote(turn.thread, remote)
+        except TakenOver:  # it rolled the transaction back, with the ids
+            for remote in remotes:
+                await self.record_remote(turn.thread, remote)
             raise
         if not is_current:
             raise Superseded
@@ -186,39 +210,49 @@ class SqlJournal:
         await self._write_current(turn, write)
 
     async def record_answer(
-        self, turn: Turn, answer: Answer, last: RoundOutput | None = None, key: str = ""
+        self,
+        turn: Turn,
+        answer: Answer,
+        last: RoundOutput | None = None,
+        key: str = "",
+        also: TransactionStep | None = None,
     ) -> None:
         """Store the answer, record open tool calls as interrupted, and settle reserved costs.
+        `also` runs in the same transaction.
 
         Do nothing if the turn has an answer already.
         """
 
         def write(connection: SqlConnection) -> None:
             changed = connection.execute(
-                "UPDATE inbox SET state = 'answered', answer = ?, updated = ?"
+                "UPDATE inbox SET state = ?, answer = ?, updated = ?"
                 " WHERE seq = ? AND state = 'running'",
-                (encode_json(answer), time.time(), turn.seq),
+                ("posting" if key else "answered", encode_json(answer), time.time(), turn.seq),
             )
             if not changed.rowcount:
                 return
-            if last is not None:
-                _add_round(connection, turn, last)
-            budget.settle_holds(connection, turn.seq)
-            items = _read_items(connection, turn.seq)
-            open_calls = {i.call_id for i in items if i.kind == "call"} - {
-                i.call_id for i in items if i.kind == "output"
-            }
+            if also is not None:
+                also(connection)
+            unsettled = _add_round(connection, turn, last) if last is not None else None
+            budget.settle_holds(connection, turn.seq, unsettled)
+            has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
+            # The first round has no calls before it, and most turns end with it.
+            items = (
+                _read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
+            )
+            open_calls = _open_calls(items) - {call.call_id for call in answer.calls}
             said = [
                 Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
             ]
             if answer.status == "stopped" and items and answer.text:
                 said.append(Item(kind="message", role="assistant", text=answer.text))
             _add_items(connection, turn, said, "")
-            connection.execute(
-                "UPDATE inbox SET told = 1"
-                " WHERE conversation = ? AND state = 'undeliverable' AND told = 0",
-                (turn.message.address.conversation,),
-            )
+            if turn.undelivered_reason:
+                connection.execute(
+                    "UPDATE inbox SET told = 1"
+                    " WHERE conversation = ? AND state = 'undeliverable' AND told = 0",
+                    (turn.message.address.conversation,),
+                )
             if key:
                 _insert_post(connection, turn, 1, key)
 
@@ -226,9 +260,15 @@ class SqlJournal:
 
     async def record_posting(self, turn: Turn, number: int, key: str) -> None:
         """Record that the part `number` of the answer is about to be posted under `key`."""
-        await self._write_current(
-            turn, lambda connection: _insert_post(connection, turn, number, key)
-        )
+
+        def write(connection: SqlConnection) -> None:
+            _insert_post(connection, turn, number, key)
+            connection.execute(
+                "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'",
+                (turn.seq,),
+            )
+
+        await self._write_current(turn, write)
 
     async def record_posted(self, turn: Turn, number: int, post: str) -> None:
         """Record the platform's id of a post. An older generation may do so too, but not an older
@@ -257,20 +297,16 @@ class SqlJournal:
         """
 
         def write(connection: SqlConnection) -> bool:
-            _check_attempt(connection, turn)
+            is_current = _is_current(connection, turn)
             if posted is not None:
                 _mark_posted(connection, turn, posted.number, posted.id)
-            if not _is_current(connection, turn):
+            if not is_current:
                 return False
-            stored = connection.execute(
-                "SELECT message FROM inbox WHERE seq = ?", (turn.seq,)
-            ).fetchone()
-            # Read again, because the person may have edited the message since the turn began.
-            present = decode_json(Message, stored["message"])
-            bare = replace(present, reply_to=replace(turn.message.reply_to, token=""))
+            if turn.message.reply_to.token:
+                _erase_token(connection, turn)
             connection.execute(
-                "UPDATE inbox SET state = ?, reason = ?, message = ?, updated = ? WHERE seq = ?",
-                (state, reason, encode_json(bare), time.time(), turn.seq),
+                "UPDATE inbox SET state = ?, reason = ?, updated = ? WHERE seq = ?",
+                (state, reason, time.time(), turn.seq),
             )
             return True
 
@@ -295,7 +331,12 @@ class SqlJournal:
 
     async def current_thread(self, conversation: str) -> Thread:
         """Return the current thread of a conversation; create it if there is none."""
-        return await self._database.write(lambda c: threads.current_thread(c, conversation))
+
+        def write(connection: SqlConnection) -> Thread:
+            lock_key(connection, conversation)
+            return threads.current_thread(connection, conversation)
+
+        return await self._database.write(write)
 
     async def list_threads(self) -> Sequence[Thread]:
         """Return the current thread of every conversation that has content, last used first."""
@@ -325,7 +366,7 @@ class SqlJournal:
         """Return a platform's conversations: those of `person`, or those of no single person."""
         return await self._database.read(lambda c: threads.list_conversations(c, platform, person))
 
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
         """Return conversations that contain `words`, each with its newest matching turn's id."""
         return await self._database.read(lambda c: threads.search(c, platform, words, person))
 
@@ -480,7 +521,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     if row is None or row["state"] in FINAL_STATES:
         return None
     again = row["owner"] == owner
-    thread = threads.current_thread(connection, row["conversation"])
+    thread, is_thread_new = threads.use_thread(connection, row["conversation"])
     attempt = max(1, row["attempt"] + (0 if again else 1))
     state: TurnState = "running" if row["state"] == "new" else row["state"]
     first = row["attempt"] == 0 and row["state"] == "new"
@@ -491,10 +532,23 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
         " updated = ? WHERE seq = ?",
         (state, attempt, generation, own_thread, owner, time.time(), seq),
     )
-    turn = _turn_of(connection, row)
+    # A turn that never began has no thread and no records. One that was put back has both.
+    turn = _turn_of(connection, row, has_records=bool(row["thread"]))
     if turn.message.replaces:
         _replace_earlier_turn(connection, turn)
-    return replace(turn, attempt=attempt, generation=generation, thread=own_thread, state=state)
+    return replace(
+        turn, attempt=attempt, generation=generation, thread=own_thread, state=state,
+        is_thread_new=is_thread_new and own_thread == thread.id,
+    )  # fmt: skip
+
+
+def _erase_token(connection: SqlConnection, turn: Turn) -> None:
+    """Erase the `reply_to` token of a turn."""
+    row = connection.execute("SELECT message FROM inbox WHERE seq = ?", (turn.seq,)).fetchone()
+    # Read again, because the person may have edited the message since the turn began.
+    present = decode_json(Message, row["message"])
+    bare = replace(present, reply_to=replace(turn.message.reply_to, token=""))
+    connection.execute("UPDATE inbox SET message = ? WHERE seq = ?", (encode_json(bare), turn.seq))
 
 
 def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
@@ -555,17 +609,58 @@ def _is_current(connection: SqlConnection, turn: Turn) -> bool:
     return bool(row["decision"]) or row["generation"] == turn.generation
 
 
-def _add_items(connection: SqlConnection, turn: Turn, items: Sequence[Item], person: str) -> None:
-    """Append items to the transcript. `person` is their author's key, "" for Ponte."""
-    now = time.time()
-    connection.executemany(
-        "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
-        [(turn.seq, turn.thread, person, encode_json(item), now) for item in items],
-    )
+def _add_items(
+    connection: SqlConnection, turn: Turn, items: Sequence[Item], person: str
+) -> tuple[Item, ...]:
+    """Append items to the transcript, and return them as they are stored. `person` is their
+    author's key, "" for Ponte."""
+    now, texts = time.time(), [encode_json(item) for item in items]
+    if texts:
+        connection.executemany(
+            "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
+            [(turn.seq, turn.thread, person, item, now) for item in texts],
+        )
+    return tuple(decode_json(Item, item) for item in texts)
 
 
-def _add_round(connection: SqlConnection, turn: Turn, said: RoundOutput) -> None:
-    """Record the model's output of a round and settle its cost, unless it was recorded before."""
+def _pair_outputs(
+    connection: SqlConnection, turn: Turn, items: Sequence[Item]
+) -> tuple[Sequence[Item], Sequence[Item]]:
+    """Return the outputs among the items of a new message, and the other items.
+
+    Only outputs for calls that the thread's last turn left to the asker's program are returned,
+    each once. Those of its calls that got none are answered as not run, so that the model's server
+    accepts the transcript.
+    """
+    rest = [item for item in items if item.kind != "output"]
+    if turn.is_thread_new:
+        return (), rest
+    last = connection.execute(
+        "SELECT seq, item FROM items WHERE thread = ? AND seq < ? AND replaced = 0"
+        " ORDER BY id DESC LIMIT 1",
+        (turn.thread, turn.seq),
+    ).fetchone()
+    if last is None or decode_json(Item, last["item"]).kind == "message":
+        return (), rest
+    open_calls = _open_calls(_read_items(connection, last["seq"]))
+    given = {item.call_id: item for item in reversed(items) if item.kind == "output"}
+    if items and not rest and not open_calls & given.keys():
+        return (), ()
+    return [
+        given.get(id) or Item(kind="output", call_id=id, text=NOT_RETURNED_TEXT)
+        for id in sorted(open_calls)
+    ], rest
+
+
+def _open_calls(items: Sequence[Item]) -> set[str]:
+    """Return the ids of the calls that have no output."""
+    ended = {item.call_id for item in items if item.kind == "output"}
+    return {item.call_id for item in items if item.kind == "call"} - ended
+
+
+def _add_round(connection: SqlConnection, turn: Turn, said: RoundOutput) -> Sequence[SqlRow] | None:
+    """Record the model's output of a round and settle its cost, unless it was recorded before.
+    Return the reservations of the turn that are left, None if they were not read."""
     # The WHERE makes this idempotent: a complete round is not changed, and counts as 0 rows.
     changed = connection.execute(
         "INSERT INTO rounds (seq, number, complete, model) VALUES (?, ?, 1, ?)"
@@ -575,7 +670,8 @@ def _add_round(connection: SqlConnection, turn: Turn, said: RoundOutput) -> None
     )
     if changed.rowcount:
         _add_items(connection, turn, said.items, "")
-        budget.settle_round(connection, turn.seq, said.number, said.usage, said.model)
+        return budget.settle_round(connection, turn.seq, said.number, said.usage, said.model)
+    return None
 
 
 def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
@@ -588,9 +684,6 @@ def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -
         " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT (seq, number) DO UPDATE"
         " SET key = excluded.key, at = excluded.at WHERE posts.state = 'posting'",
         (turn.seq, number, turn.message.author.key, key, time.time()),
-    )
-    connection.execute(
-        "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'", (turn.seq,)
     )
 
 
@@ -609,14 +702,17 @@ def _read_items(connection: SqlConnection, seq: int) -> tuple[Item, ...]:
     return tuple(decode_json(Item, row["item"]) for row in rows)
 
 
-def _turn_of(connection: SqlConnection, row: SqlRow) -> Turn:
-    """Return the turn of an `inbox` row with its rounds, items, calls, posts and answer."""
+def _turn_of(connection: SqlConnection, row: SqlRow, *, has_records: bool = True) -> Turn:
+    """Return the turn of an `inbox` row with its rounds, items, calls, posts and answer.
+    `has_records` is False if there can be none but the answer."""
     seq = row["seq"]
-    rounds = connection.execute(
-        "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
-    )
-    calls = connection.execute("SELECT * FROM calls WHERE seq = ? ORDER BY started", (seq,))
-    posts = connection.execute("SELECT * FROM posts WHERE seq = ? ORDER BY number", (seq,))
+
+    def read(sql: str) -> Sequence[SqlRow]:
+        return connection.execute(sql, (seq,)).fetchall() if has_records else ()
+
+    rounds = read("SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number")
+    calls = read("SELECT * FROM calls WHERE seq = ? ORDER BY started")
+    posts = read("SELECT * FROM posts WHERE seq = ? ORDER BY number")
     # This condition is that of the partial index `inbox_untold`.
     untold = connection.execute(
         "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
@@ -627,7 +723,7 @@ def _turn_of(connection: SqlConnection, row: SqlRow) -> Turn:
         seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
         state=row["state"], message=decode_json(Message, row["message"]),
         rounds=tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rounds),
-        items=_read_items(connection, seq),
+        items=_read_items(connection, seq) if has_records else (),
         calls=tuple(
             ToolCall(
                 call_id=call["call_id"], name=call["name"], arguments=call["arguments"],

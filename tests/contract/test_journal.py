@@ -155,7 +155,8 @@ async def test_the_next_process_finds_everything(database_engine: Embedded) -> N
     found = await again(await database_engine.kill(), turn.seq)
     output = Item("output", call_id="c1", text="3 rows")
     assert found == replace(
-        turn, attempt=2, rounds=(Round(1, "resp_1", True), Round(2, "resp_2")),
+        turn, attempt=2, is_thread_new=False,
+        rounds=(Round(1, "resp_1", True), Round(2, "resp_2")),
         items=(HELLO, LOOK, output), calls=(replace(CALL, outcome=Outcome("ok", "3 rows")),),
         posts=(Post(1, "k1", "p1", "posted"),),
     )  # fmt: skip

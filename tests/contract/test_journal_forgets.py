@@ -122,8 +122,8 @@ async def test_older_threads_go_too_also_where_their_rows_were_purged(
 async def test_what_servers_keep_is_listed_for_erasing(database_engine: Embedded) -> None:
     journal, turn = database_engine.journal, await begin_turn(database_engine)
     elsewhere = await begin_turn(database_engine, channel="C2")
-    await journal.record_remote(turn.thread, Remote("conversation", "conv_1"))
-    await journal.record_response(turn, 1, "resp_1")
+    await journal.record_remote("", Remote("conversation", "conv_1"))
+    await journal.record_response(turn, 1, "resp_1", [Remote("conversation", "conv_1")])
     await journal.record_response(turn, 1, "resp_1")
     await journal.record_response(elsewhere, 1, "resp_2")
     new = await journal.new_thread("web:C1")

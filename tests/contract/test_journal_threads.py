@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.errors import NotFound
 from core.domain.messages import Answer, Item, Person, Usage
-from core.domain.records import Outcome, RoundOutput, ToolCall, Turn
+from core.domain.records import Outcome, RoundOutput, SearchHit, ToolCall, Turn
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begin_turn
@@ -142,7 +142,10 @@ async def test_words_are_found_in_what_both_said(database_engine: Embedded) -> N
     journal = database_engine.journal
     first = await talk(database_engine, "Où est São Paulo?", "C1")
     await talk(database_engine, "hello", "C2")
-    assert await journal.search("web", "SÃO paulo") == {"web:C1": first.id}
+    hits = await journal.search("web", "SÃO paulo")
+    assert hits == {"web:C1": SearchHit(first.id, "Où est ", "São", " Paulo?")}
+    assert set(await journal.search("web", "paulo RE:")) == {"web:C1"}, "all of the words"
+    assert await journal.search("web", "  ") == {}
     assert set(await journal.search("web", "re:")) == {"web:C1", "web:C2"}
     assert await journal.search("web", "absent") == {}
     assert await journal.search("terminal", "hello") == {}

@@ -39,7 +39,7 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(
     assert turn.message.text == f"hello {LOST}"
     assert (turn.message.author.name, turn.message.context[0].name) == (f"Ana {LOST}", f"Bo {LOST}")
     told = Item("message", "user", f"hello {HALF}", name=HALF)
-    (heard,) = await database_engine.journal.record_user_message(turn, [told])
+    (heard,) = (await database_engine.journal.record_user_message(turn, [told])).items
     assert heard.text == f"hello {LOST}"
     await database_engine.journal.record_response(turn, 1, f"resp{HALF}")
     call = ToolCall(f"c{HALF}", f"look{HALF}", f'{{"a": "{HALF}"}}', "read")
@@ -80,11 +80,11 @@ async def test_random_texts_are_stored_and_read_back(database_engine: Embedded) 
         receipt = await database_engine.inbox.accept(says(text, channel=f"C{n}"))
         turn = await database_engine.journal.begin(receipt.seq)
         assert turn
-        items = await database_engine.journal.record_user_message(
+        recorded = await database_engine.journal.record_user_message(
             turn, [Item("message", "user", turn.message.text)]
         )
-        assert items[0].text == turn.message.text
-        items[0].text.encode()
+        assert recorded.items[0].text == turn.message.text
+        recorded.items[0].text.encode()
 
 
 @pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30, 10**400])

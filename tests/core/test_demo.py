@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import runpy
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +15,10 @@ from core.changes.service import _DONE_BEFORE
 from core.clients.http import HttpClient
 from core.conversation.rounds import _CALLS_USED_UP, _OVER_BUDGET, _RESULT_LOST, RESULT_UNKNOWN
 from core.domain.errors import ToolError
-from core.domain.messages import Item, Person
+from core.domain.messages import File, Item, Person
 from core.domain.records import NOTE_TEMPLATE, Remote
 from core.models.demo_model import DemoModel
+from core.models.demo_tour import make_file_code
 from core.ports.tools import Model, Tool
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
@@ -222,6 +225,31 @@ async def test_run_python() -> None:
     )
     assert "run python print" in await chat.says("run python")
     assert await chat.says("again") == "```\nran a = 1\nprint(a)\n```"
+
+
+async def test_python_on_a_file_that_was_attached() -> None:
+    chat = Chat(DemoModel, [python("ran {code}")])
+    assert "Attach a file to your message" in await chat.says("Summarise the attached file")
+    file = File("f1", "sales.csv", "text/csv", 10)
+    chat.thread.append(Item(kind="message", role="user", text="here", name="Ana", files=(file,)))
+    told = await chat.says("Summarise my file")
+    assert "'sales.csv'" in told
+    assert "Next, try: `Draw y = sin(x) with Python.`" in told
+    assert "Next, try: `Run a quick command`" in await chat.says("draw something")
+
+
+def test_the_program_for_a_file_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sales.csv").write_text("name;value\nAna;2.5\nBia;4\n;\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name in ("sales.csv", "", "../etc/passwd\n'"):
+        program = tmp_path / ".program"
+        program.write_text(make_file_code(name), encoding="utf-8")
+        runpy.run_path(str(program))
+        assert capsys.readouterr().out == (
+            "sales.csv: 4 lines\n3 rows\n- name: 2 filled\n- value: 2 filled, sum 6.50\n"
+        )
 
 
 async def test_output_cannot_leave_its_block() -> None:

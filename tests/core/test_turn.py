@@ -22,6 +22,7 @@ from core.domain.records import (
     Health,
     ModelEvent,
     Outcome,
+    Remote,
     ResponseStarted,
     RoundCompleted,
     RoundOutput,
@@ -485,11 +486,13 @@ async def test_no_text_is_shown_before_its_response_is_recorded(
     async with _bot(tmp_path, Scripted(script)) as (engine, reply):
         record = engine.records.journal.record_response
 
-        async def record_late(turn: Turn, number: int, response: str) -> None:
+        async def record_late(
+            turn: Turn, number: int, response: str, others: Sequence[Remote]
+        ) -> None:
             for _ in range(50):  # everything else that could go on goes on
                 await asyncio.sleep(0)
             at_record.extend(progress.text for progress in reply.shown)
-            await record(turn, number, response)
+            await record(turn, number, response, others)
             recorded.set()
 
         monkeypatch.setattr(engine.records.journal, "record_response", record_late)

@@ -36,10 +36,12 @@ from core.domain.records import (
     PageAccount,
     QuickCommand,
     Receipt,
+    SearchHit,
     TurnState,
 )
 from core.ports.conversations import TurnHandler
 from core.store.page_accounts import hash_token, new_api_token, new_token
+from core.store.threads import excerpt
 
 
 @dataclass(slots=True)
@@ -195,9 +197,9 @@ class MemoryInbox:
             found[key] = ConversationSummary(key, said[0].message, title, pinned, row.at)
         return sorted(found.values(), key=lambda one: (not one.pinned, -one.used_at))
 
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
         return {
-            one.conversation: said.turn
+            one.conversation: excerpt(said.turn, said.message.text, words.casefold())
             for one in await self.list_conversations(platform, person)
             for said in await self.list_entries(one.conversation)
             if words.casefold() in f"{said.message.text}\n{said.answer}".casefold()

@@ -62,10 +62,10 @@ GIVEN = frozenset({"doing", "help", "note", "short_help", "why_reset", "words"})
 MODEL = frozenset(
     {
         "BROUGHT", "DATA", "DESCRIPTION", "HOSTED_DESCRIPTION", "INSTRUCTIONS", "LOCAL_DESCRIPTION",
-        "PROPOSED", "QUOTED_HEADING", "REQUEST_INSTRUCTIONS", "SENT_ALONG_HEADING",
-        "UNTRUSTED_CELLS_NOTE", "VERBATIM_INSTRUCTIONS", "_ANY_AGENT", "_ASKS_FIRST",
-        "_DONE_BEFORE", "_ENTRIES", "_MAY_NOT", "_PROPOSED", "_PROPOSES", "_READS_ONLY",
-        "_RESTORED", "_RESULT", "_RUN_NOTE", "_UNLISTED",
+        "PROPOSED", "QUOTED_HEADING", "REQUEST_INSTRUCTIONS", "RESULT_HEADING",
+        "SENT_ALONG_HEADING", "UNTRUSTED_CELLS_NOTE", "VERBATIM_INSTRUCTIONS", "_ANY_AGENT",
+        "_ASKS_FIRST", "_DONE_BEFORE", "_ENTRIES", "_MAY_NOT", "_PROPOSED", "_PROPOSES",
+        "_READS_ONLY", "_RESTORED", "_RESULT", "_RUN_NOTE", "_UNLISTED",
     }
 )  # fmt: skip
 """Constants that a model is told, and no person."""

@@ -38,12 +38,16 @@ def mortal(number: int, moment: str) -> None:
     transact, count = PostgresDatabase._transact, 0
 
     def transact_and_count(
-        self: Any, work: Callable[[SqlConnection], Any], *, reads: bool = False
+        self: Any,
+        work: Callable[[SqlConnection], Any],
+        *,
+        reads: bool = False,
+        single: bool = False,
     ) -> Any:
         nonlocal count
         where = getattr(getattr(work, "func", work), "__module__", "").rpartition(".")[2]
         if reads or where not in OF_TURNS:
-            return transact(self, work, reads=reads)
+            return transact(self, work, reads=reads, single=single)
         count += 1
         if count != number:
             return transact(self, work)

@@ -18,7 +18,7 @@ from adapters.web import compatible
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, File, Usage
 from core.rights.policy import AccessPolicy, Rule, RuleBook
 from tests.fakes.choices import allow_list
-from tests.web.web_ponte import Script, Turn, WebPonte
+from tests.web.web_ponte import LINKS, Script, Turn, WebPonte
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 PIXEL = base64.b64encode(b"\x89PNG one pixel").decode()
@@ -262,14 +262,14 @@ async def test_files_come_in_as_data_and_are_never_fetched(
 
 
 WRONG: Mapping[str, Mapping[str, Any]] = {
-    "tools": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
     "functions": {"functions": [{"name": "f"}]},
-    "tool_choice": {"tool_choice": "required"},
-    "response_format": {"response_format": {"type": "json_object"}},
+    "tool_choice": {"tool_choice": {"type": "allowed_tools"}},
+    "response_format": {"response_format": {"type": "grammar"}},
+    "tools[0].type: web_search": {"tools": [{"type": "web_search"}]},
     "n": {"n": 2},
     "logprobs": {"logprobs": True},
     "audio": {"audio": {"voice": "alloy", "format": "wav"}},
-    "messages[0].role: tool": {"messages": [{"role": "tool", "content": "x"}]},
+    "messages[0].role: critic": {"messages": [{"role": "critic", "content": "x"}]},
     "messages[0].content[0]: input_audio": {
         "messages": [{"role": "user", "content": [{"type": "input_audio"}]}]
     },
@@ -489,7 +489,7 @@ async def test_cards_and_files_come_as_text_with_their_address(
     assert got.output_text == (
         "One change waits.\n\n**Change a row in Leads** (open)\n\nIn Leads.\n"
         "- **Ada**: Status: Lead → Won\n\n"
-        f"Decide on the page: {page}\n\nreport.csv: {ponte.web.address}/files/f1"
+        f"Decide on the page: {page}\n\nreport.csv: {ponte.web.address}{LINKS.path('f1')}"
     )
 
 

@@ -23,10 +23,16 @@ from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryPageAccounts
-from tests.web.web_ponte import TOKEN, Turn, WebPonte, events, following, until
+from tests.web.web_ponte import LINKS, TOKEN, Turn, WebPonte, events, following, until
 
 CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
-ABSENT = {"conversation": "nowhere", "turn": "a" * 16, "file": "f" * 32, "token": "0" * 8}
+ABSENT = {
+    "conversation": "nowhere",
+    "turn": "a" * 16,
+    "file": "f" * 32,
+    "token": "0" * 8,
+    "response": "resp_0",
+}
 
 
 async def _no_answer(seq: int) -> Answer:
@@ -55,6 +61,11 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
         clients |= {"owner": ponte.client(), "stranger": ponte.stranger()}
         for client in clients.values():
             await stack.enter_async_context(client)
+        body = {"model": "ponte", "input": "hello"}
+        responses = {
+            name: (await clients[name].post("/v1/responses", json=body)).json()["id"]
+            for name in ("owner", "ana")
+        }
         for name in ("owner", "ana", "bia", "gone"):
             said = await clients[name].post(
                 "/chat", data={"message": f"of {name}", "conversation": "work"},
@@ -62,11 +73,12 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
             )  # fmt: skip
             assert said.json()["response"] == f"You said: of {name}"
         ponte.people.remove("gone")
-        (anas,) = [row.message for row in ponte.rows.values() if row.message.author.id == "ana"]
+        (anas,) = [row.message for row in ponte.rows.values() if row.message.text == "of ana"]
         ponte.people.add_api_token("ana")
         theirs = {
             "conversation": "work", "turn": anas.turn, "file": anas.attachments[0].file,
-            "token": "t0",
+            "token": "t0", "response": responses["ana"], "owners_response": responses["owner"],
+            "signed": LINKS.path(anas.attachments[0].file),
         }  # fmt: skip
         yield Inhabited(ponte, clients, theirs)
     await ponte.close()
@@ -133,17 +145,20 @@ ROUTES: dict[tuple[str, str], Ask] = {
         "/v1/chat/completions", model="ponte", messages=[{"role": "user", "content": "hi"}]
     ),
     ("POST", "/v1/responses"): post("/v1/responses", model="ponte", input="hi"),
+    ("GET", "/v1/responses/{id}"): get("/v1/responses/{response}"),
+    ("GET", "/download/{id}"): get("{signed}"),
 }
 """How each route is asked. A new route has its line here, and its row in `ANSWERS`."""
 NEEDS_NOBODY = {
     ("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/page/words.json"),
-    ("GET", "/page/{name}"), ("POST", "/login"), ("POST", "/logout"),
+    ("GET", "/page/{name}"), ("POST", "/login"), ("POST", "/logout"), ("GET", "/download/{id}"),
 }  # fmt: skip
 OPERATORS = {("GET", "/metrics"), ("GET", "/status"), ("GET", "/usage"), ("PATCH", "/me")}
 OF_SOMEBODY = {
     ("POST", "/turns/{turn}/stop"): "turn",
     ("GET", "/files/{id}"): "file",
     ("DELETE", "/me/tokens/{id}"): "token",
+    ("GET", "/v1/responses/{id}"): "response",
 }
 """What is asked for by an id that no two things have: which of Ana's that is."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -124,3 +125,46 @@ async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
     assert await growing.render("[a]\n\n[a]: https://example.com\n\nb") == to_html(
         "[a]\n\n[a]: https://example.com\n\nb"
     )
+
+
+def test_formulas_are_kept_as_they_were_written_and_prices_are_none() -> None:
+    formulas = {
+        r"\(a^2\)": r"\(a^2\)", r"so $\pi r^2$.": r"$\pi r^2$", "$x$": "$x$", "$5$": "$5$",
+        r"$2 \times 3$ is": r"$2 \times 3$", "($a_1$, b)": "$a_1$", r"\[x*y*z\]": r"\[x*y*z\]",
+        r"$a < b$": "$a &lt; b$", "$$x$$ here": "$$x$$",
+    }  # fmt: skip
+    for text, formula in formulas.items():
+        kind = "div" if text.startswith("\\[") else "span"
+        assert f'<{kind} class="math"' in to_html(text), text
+        assert f">{formula}</{kind}>" in to_html(text), text
+    block = "Before\n$$\n\\frac{1}{2}\n= x * y * z\n$$\nafter"
+    assert re.search(r'<div class="math"[^>]*>\$\$\n\\frac\{1\}\{2\}\n= x \* y', to_html(block))
+    plain = (
+        "$5 and $10", "from $5 to $10.", "US$5 or US$6", "R$ 5 e R$ 10", "R$5 e R$ 10", "$5/$7",
+        "$1,000–$2,000", "**$5** and **$6**", "($5) or ($6)", "it costs 5$ and 6$",
+        "$5 or 10$ each",
+        "$HOME/bin:$PATH", "`$x$`", "$ x $", "$$", "$", "\\(", "a \\( b", "$" * 3000, "\\[" * 3000,
+        "```\n$x$\n```",
+    )  # fmt: skip
+    for text in plain:
+        assert 'class="math"' not in to_html(text), text
+    assert "$5 and $10" in to_html("$5 and $10")
+
+
+def test_a_formula_cannot_become_markup() -> None:
+    shown = to_html('$<img src=x onerror="alert(1)">$ and \\(<script>alert(1)</script>\\)')
+    assert "<img" not in shown
+    assert "<script" not in shown
+
+
+def test_task_lists_and_footnotes() -> None:
+    shown = to_html("- [x] one\n- [ ] **two**\n- [y] three\n\n[ ] four")
+    assert shown.count('class="task"') == 2
+    assert "☑ one" in shown
+    assert "☐ <strong>two</strong>" in shown
+    shown = to_html("See[^b] and[^a] and[^c].\n\n[^a]: The *first*\n[^b]: The second <b>\n\nMore")
+    assert "See<sup>2</sup> and<sup>1</sup> and[^c]." in shown
+    assert '<ol class="footnotes">' in shown
+    assert "The <em>first</em>" in shown
+    assert "The second &lt;b&gt;" in shown
+    assert shown.index("More") < shown.index("footnotes")

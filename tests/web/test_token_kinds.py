@@ -62,6 +62,8 @@ DECISIONS: Mapping[tuple[str, str], str] = {
     ("GET", "/v1/models/{model:path}"): "programs too",
     ("POST", "/v1/chat/completions"): "programs too",
     ("POST", "/v1/responses"): "programs too",
+    ("GET", "/v1/responses/{id}"): "programs too",
+    ("GET", "/download/{id}"): "open",
 }
 """Who may use each route. A new route fails the test below until it has its line here."""
 
@@ -103,7 +105,12 @@ async def test_every_route_with_every_kind_of_token(
                     one.id for one in ponte_with_people.ponte.people.tokens.values()
                     if one.person == "web:owner"
                 ]  # fmt: skip
+                ids |= {"response": ids["owners_response"]}
                 ids |= {"turn": own.turn, "file": own.attachments[0].file, "token": owners[-1]}
+            if kind == "owner's program":
+                ids["response"] = ids["owners_response"]
+            elif kind == "person":
+                ids["response"] = ponte_with_people.theirs["response"]
             said = await ask(kinds[kind], ids)
             login._login._tries.clear()
             status = 200 if said.status_code == 201 else said.status_code

@@ -15,6 +15,7 @@ import httpx
 
 from adapters.web.adapter import Asgi, ListenAddress, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
+from adapters.web.file_links import FileLinks
 from core.domain.messages import Answer, Message, Progress
 from core.integrations.integration import Operator
 from core.ports.conversations import PostJournal, Reply
@@ -72,6 +73,7 @@ def unix_socket(path: Path) -> socket.socket:
 
 
 TOKEN = "the-token-of-a-ponte-in-tests"
+LINKS = FileLinks(b"a key of a ponte in tests")
 
 
 @dataclass
@@ -176,6 +178,7 @@ class WebPonte:
             extra=self.extra if web else None, operator=None if web else self.operator,
             people=self.people if web else None, policy=self.policy,
             owner_name=self.owner_name if web else None, requests=self.board,
+            file_links=LINKS if web else None,
         )  # fmt: skip
 
     async def usage_since(self, since: str) -> Sequence[Mapping[str, Any]]:

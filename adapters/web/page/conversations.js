@@ -1,13 +1,16 @@
-// The person's conversations, as the server lists them: the same in every browser.
+// The person's conversations, as the server lists them: the same in every browser. Searched, they are
+// a list of the places that were found.
 
 import { $, make, notice } from "./element.js";
+import { icon } from "./icons.js";
 import { request } from "./server.js";
-import { say } from "./words.js";
+import { locale, say } from "./words.js";
 
 const SOON = 200; // milliseconds that typing or a burst of messages is waited out
+const DAY = 86400000;
 let current = "";
 let known = [];
-let wanted = "";
+let wanted = ""; // the words of a search, as the list shows them
 let waiting = 0;
 let asked = 0;
 
@@ -16,23 +19,67 @@ export async function newest() {
   return known[0]?.id;
 }
 
-export function show(id = current) {
-  current = id;
-  const here = known.find((one) => one.id === id);
-  const all = here || wanted ? known : [{ id, title: "" }, ...known];
-  $("list").replaceChildren(...all.map(shown));
-  $("title").textContent = here?.title || "Ponte";
-  document.title = here?.title ? `${here.title} – Ponte` : "Ponte";
+/** The words to highlight in the conversation that is open. */
+export function searched() {
+  return wanted;
 }
 
-function shown({ id, title, pinned, turn }) {
+export function show(id = current) {
+  current = id;
+  if (wanted) $("list").replaceChildren(make("ul", {}, ...known.map(hit)));
+  else $("list").replaceChildren(...groups());
+  const here = known.find((one) => one.id === id);
+  if (here || !wanted) {
+    $("title").textContent = here?.title || "Ponte";
+    document.title = here?.title ? `${here.title} – Ponte` : "Ponte";
+    $("options").hidden = !here;
+  }
+  $("matches").textContent = wanted ? say("found", { count: known.length }) : "";
+}
+
+/** Pinned ones first, then by the day of the last message. */
+function groups() {
+  const here = known.some((one) => one.id === current);
+  const all = here ? known : [{ id: current, title: "", at: Date.now() / 1000 }, ...known];
+  const made = new Map();
+  for (const one of all) {
+    const name = one.pinned ? say("pinned") : age(new Date(one.at * 1000));
+    made.set(name, [...(made.get(name) ?? []), item(one)]);
+  }
+  return [...made].map(([name, items]) => make("section", {}, make("h2", { text: name }), make("ul", {}, ...items)));
+}
+
+function age(then) {
+  const today = new Date();
+  const days = Math.round((new Date(today).setHours(0, 0, 0, 0) - new Date(then).setHours(0, 0, 0, 0)) / DAY);
+  if (days < 1) return say("today");
+  if (days < 2) return say("yesterday");
+  if (days < 8) return say("last_week");
+  if (days < 31) return say("last_month");
+  const year = then.getFullYear() === today.getFullYear() ? undefined : "numeric";
+  return then.toLocaleDateString(locale, { month: "long", year });
+}
+
+function item({ id, title, pinned }) {
   const name = title || say("untitled");
-  const link = make("a", { href: turn ? `#${id}/${turn}` : `#${id}`, dir: "auto", text: name,
-    "aria-current": id === current ? "page" : undefined });
+  const link = make("a", { href: `#${id}`, dir: "auto", text: name, "aria-current": id === current ? "page" : undefined });
   if (!title) return make("li", {}, link);
-  const more = make("button", { type: "button", class: "more", text: "⋯", "aria-label": say("more", { name }),
-    on: { click: () => choose({ id, title, pinned }) } });
+  const more = make("button", { type: "button", class: "more", "aria-label": say("more", { name }),
+    on: { click: () => choose({ id, title, pinned }) } }, icon("more"));
   return make("li", { class: pinned ? "pinned" : "" }, link, more);
+}
+
+function hit({ id, title, turn, excerpt }) {
+  const { before, match, after } = excerpt;
+  return make("li", {}, make("a", { href: `#${id}/${turn}`, class: "hit", "aria-current": id === current ? "page" : undefined },
+    make("span", { dir: "auto", text: title || say("untitled") }),
+    make("span", { class: "excerpt", dir: "auto" }, before, make("mark", { text: match }), after)));
+}
+
+/** What can be done with the one that is open. */
+export function chooseCurrent() {
+  const here = known.find((one) => one.id === current);
+  if (here) choose(here);
 }
 
 /** What can be done with one of them. */
@@ -78,17 +125,15 @@ export function changed() {
   waiting = setTimeout(() => refresh().catch(() => {}), SOON);
 }
 
-export function search(words) {
-  wanted = words;
-  changed();
-}
-
 async function refresh() {
   const number = ++asked;
-  const { conversations } = await request(`/conversations?search=${encodeURIComponent(wanted)}`);
+  const words = $("search").value.trim();
+  const { conversations } = await request(`/conversations?search=${encodeURIComponent(words)}`);
   if (number !== asked) return;
   known = conversations;
+  wanted = words;
   show();
+  dispatchEvent(new Event("searched"));
 }
 
 document.addEventListener("visibilitychange", () => document.hidden || changed());

@@ -4,8 +4,10 @@ import * as card from "./card.js";
 import { $, make, stick } from "./element.js";
 import { colour } from "./code.js";
 import { changed } from "./conversations.js";
-import { copied, csv, filesOf } from "./files.js";
+import { copied, filesOf } from "./files.js";
 import { grow } from "./growing.js";
+import { copyButton, iconButton } from "./icons.js";
+import * as tables from "./tables.js";
 import { locale, say } from "./words.js";
 
 let counting = 0;
@@ -52,9 +54,11 @@ export function showMessage(message) {
   const shown = place(message.turn, message.at);
   Object.assign(shown, { text: message.text, clicked: message.clicked });
   for (const old of shown.said.querySelectorAll(".words, .files, .unsent, .tools")) old.remove();
-  const edit = make("p", { class: "tools last" }, acting("edit", () => asking(shown, "edit")));
+  const edit = make("p", { class: "tools last" }, iconButton("edit", "edit", () => asking(shown, "edit")));
   shown.said.append(words(message.text), filesOf(message.files), ...(message.text ? [edit] : []));
   shown.said.hidden = message.clicked;
+  shown.item.classList.toggle("clicked", message.clicked);
+  quiet(shown);
   if (message.state === "new" || message.state === "running") run(shown, true);
   if (!message.clicked) changed();
 }
@@ -75,7 +79,18 @@ function words(text) {
 }
 
 function framed(code) {
-  return make("pre", { tabindex: "0", dir: "ltr", role: "group", "aria-label": say("code") }, code);
+  const pre = make("pre", { tabindex: "0", dir: "ltr" }, code);
+  label(pre, code);
+  return pre;
+}
+
+/** The language of a piece of code, and a button that copies it, on top of it. */
+function label(pre, code) {
+  pre.setAttribute("role", "group");
+  pre.setAttribute("aria-label", say("code"));
+  const language = /language-([\w+#.-]+)/.exec(code.className)?.[1] ?? "";
+  pre.prepend(make("span", { class: "bar" }, make("span", { text: language }),
+    copyButton("copy", "copy", () => copied(code.textContent))));
 }
 
 /** The person's last words once more, as they are or to be changed first. */
@@ -107,9 +122,15 @@ function rename(shown, turn) {
   shown.item.querySelector(".at").href = `#${conversation}/${turn}`;
 }
 
+/** A click whose answer stands on its card takes no room. */
+function quiet(shown) {
+  shown.item.classList.toggle("quiet", shown.said.hidden && shown.answer.hidden);
+}
+
 function run(shown, going) {
   shown.running = going;
   shown.answer.hidden = shown.clicked;
+  quiet(shown);
   shown.answer.setAttribute("aria-busy", String(going));
   const first = running();
   shown.progress.textContent = going ? say(first === shown ? "thinking" : "waiting") : "";
@@ -140,6 +161,7 @@ export function showText({ turn, html }) {
   const shown = place(turn);
   stick(() => {
     shown.answer.hidden = false;
+    quiet(shown);
     grow(shown.body, html);
     shown.progress.textContent = shown.doing || say("writing");
   });
@@ -153,13 +175,13 @@ export function showAnswer(answer) {
   const shown = place(answer.turn, answer.at);
   run(shown, false);
   stick(() => {
-    for (const one of shown.body.querySelectorAll(".tools, .copy")) one.remove();
+    for (const one of shown.body.querySelectorAll(".tools, .bar")) one.remove();
     grow(shown.body, answer.html);
     if (answer.response !== undefined) $("spoken").textContent = shown.body.textContent;
     decorate(shown.body);
-    const again = acting(answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
+    const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");
-    const copy = copying("copy_answer", () => answer.text ?? answer.response);
+    const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
     shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again]));
     if (answer.response !== undefined) changed();
     shown.progress.textContent = answer.html || answer.status === "done" ? "" : say(answer.status);
@@ -168,6 +190,7 @@ export function showAnswer(answer) {
     shown.extra.prepend(filesOf(answer.files));
     for (const one of answer.cards) card.place(one, shown.extra, conversation);
     shown.answer.hidden = shown.clicked && settled(shown, answer);
+    quiet(shown);
   });
 }
 
@@ -183,37 +206,15 @@ export function showTrouble({ turn, message }) {
   const shown = place(turn);
   run(shown, false);
   shown.answer.hidden = false;
+  quiet(shown);
   shown.progress.textContent = message;
 }
 
 function decorate(body) {
-  for (const table of body.querySelectorAll("div.table")) {
-    table.setAttribute("role", "group");
-    table.setAttribute("aria-label", say("table"));
-    table.after(tools([["copy_table", () => csv(table, "\t")], ["copy_csv", () => csv(table, ",")]]));
+  tables.dress(body);
+  for (const code of body.querySelectorAll("pre > code")) {
+    colour(code);
+    label(code.parentElement, code);
   }
-  for (const pre of body.querySelectorAll("pre")) {
-    pre.setAttribute("role", "group");
-    pre.setAttribute("aria-label", say("code"));
-    const code = pre.querySelector("code");
-    if (code) colour(code);
-    pre.before(copying("copy", () => pre.textContent));
-  }
-}
-
-function acting(word, work) {
-  return make("button", { type: "button", text: say(word), on: { click: work } });
-}
-
-function tools(all) {
-  return make("p", { class: "tools" }, ...all.map(([word, text]) => copying(word, text)));
-}
-
-function copying(word, text) {
-  const button = make("button", { type: "button", class: "copy", text: say(word), on: { click: async () => {
-    await copied(text());
-    button.textContent = say("copied");
-    setTimeout(() => { button.textContent = say(word); }, 2000);
-  } } });
-  return button;
+  if (body.querySelector(".math")) import("./math.js").then(({ typeset }) => typeset(body));
 }

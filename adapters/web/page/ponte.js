@@ -92,6 +92,7 @@ async function open() {
   if (entered || !current) await introduce().catch(() => {});
   const [id, turn] = await linked();
   if (entered || id !== current) await read(id);
+  menu(false);
   const shown = turn && document.getElementById(`turn-${turn}`);
   if (shown) {
     shown.scrollIntoView();
@@ -108,13 +109,13 @@ async function read(id) {
   approvals.turnTo(id);
   conversations.show(id);
   conversations.changed();
-  $("search").value = "";
   menu(false);
   try {
     const body = await request(`/conversations/${id}?html=1`);
     if (current !== id) return;
     for (const one of body.messages) (one.role === "user" ? log.showMessage : log.showAnswer)(one);
     notice("");
+    highlight();
     stream.follow(id, body.cursor, () => read(id));
     await quick.turnTo(id);
     await welcome(body.messages.length === 0);
@@ -146,16 +147,30 @@ function menu(shown) {
   $("menu").setAttribute("aria-expanded", String(shown));
 }
 
-function search() {
-  const wanted = $("search").value.trim().toLocaleLowerCase();
-  let count = 0;
-  for (const item of $("log").children) {
-    const found = item.textContent.toLocaleLowerCase().includes(wanted);
-    item.hidden = !found;
-    count += found;
+/** Mark the words of a search in the conversation that is open, where the browser can. */
+function highlight() {
+  if (!globalThis.CSS?.highlights) return;
+  const words = conversations.searched().toLocaleLowerCase().split(/\s+/).filter(Boolean);
+  const ranges = [];
+  const texts = document.createTreeWalker($("log"), NodeFilter.SHOW_TEXT);
+  while (words.length && texts.nextNode()) {
+    const node = texts.currentNode;
+    const text = node.data.toLocaleLowerCase();
+    for (const word of text.length === node.data.length ? words : []) {
+      for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + word.length)) {
+        ranges.push(new StaticRange({ startContainer: node, startOffset: at, endContainer: node, endOffset: at + word.length }));
+      }
+    }
   }
-  notice(wanted && say("found", { count }));
-  conversations.search(wanted);
+  CSS.highlights.set("searched", new Highlight(...ranges));
+}
+
+/** The open conversation stays as it is; the list is all conversations again. */
+function leaveSearch() {
+  $("search").value = "";
+  conversations.changed();
+  menu(false);
+  $("text").focus();
 }
 
 let forgetting = "";
@@ -192,7 +207,7 @@ function pressed(event) {
   if (event.key === "Escape") menu(false);
   const writing = event.target.closest?.("input, textarea, select, dialog");
   if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const act = { "?": () => $("keys-list").showModal(), "/": () => $("search").focus(), n: () => go(randomKey()),
+  const act = { "?": () => $("keys-list").showModal(), "/": () => { menu(true); $("search").focus(); }, n: () => go(randomKey()),
     w: () => $("text").focus() }[event.key];
   if (!act) return;
   event.preventDefault();
@@ -215,14 +230,16 @@ function start() {
   stream.start(() => read(current));
   addEventListener("hashchange", open);
   addEventListener("reread", () => read(current));
-  $("new").addEventListener("click", () => go(randomKey()));
+  $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey()); });
   $("leave").addEventListener("click", leave);
   $("my-name").addEventListener("click", askName);
   $("naming-cancel").addEventListener("click", () => $("naming").close());
   $("naming").querySelector("form").addEventListener("submit", rename);
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
-  $("search").addEventListener("input", search);
-  $("forget").addEventListener("click", () => sure(current));
+  $("search").addEventListener("input", conversations.changed);
+  $("search").addEventListener("keydown", (event) => event.key === "Escape" && leaveSearch());
+  addEventListener("searched", highlight);
+  $("options").addEventListener("click", conversations.chooseCurrent);
   addEventListener("forgetting", (event) => sure(event.detail));
   addEventListener("click", enlarge);
   $("shortcuts").addEventListener("click", () => $("keys-list").showModal());

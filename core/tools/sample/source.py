@@ -8,7 +8,7 @@ from typing import Any
 from core.changes.approval import TableRules
 from core.domain.changes import SAMPLE_APPLIER
 from core.domain.records import Health
-from core.ports.tools import Tool
+from core.ports.tools import SAMPLE_TABLES_PHRASE, Tool
 from core.rights.policy import is_turn_of_owner
 from core.text.i18n import say
 from core.tools.nocodb.api import NamedTable
@@ -42,8 +42,8 @@ class SampleSource(TableSource):
 
     name = "sample"
     description = (
-        "The tables of Ponte's sample base: invented data of a small shop, for trying Ponte. Say "
-        "that figures from it are sample data. They come"
+        f"The tables of {SAMPLE_TABLES_PHRASE}: invented data of a small shop, for trying Ponte. "
+        "Say that figures from it are sample data. They come"
     )
 
     def __init__(

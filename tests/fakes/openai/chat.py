@@ -16,7 +16,7 @@ from tests.fakes.openai.errors import (
     unknown_parameter,
 )
 from tests.fakes.openai.items import new_id, tokens, total
-from tests.fakes.openai.schemas import check_tools
+from tests.fakes.openai.schemas import check_choice, check_format, check_tools
 from tests.fakes.openai.script import Script
 from tests.fakes.openai.state import Json, State
 from tests.fakes.openai.writing import Cut, EventStream
@@ -24,7 +24,8 @@ from tests.fakes.openai.writing import Cut, EventStream
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 FIELDS = {
     "frequency_penalty", "max_completion_tokens", "max_tokens", "messages", "metadata", "model",
-    "n", "parallel_tool_calls", "prompt_cache_key", "reasoning_effort", "safety_identifier", "seed",
+    "n", "parallel_tool_calls", "prompt_cache_key", "reasoning_effort", "response_format",
+    "safety_identifier", "seed",
     "stop", "store", "stream", "stream_options", "temperature", "tool_choice", "tools", "top_p",
     "verbosity",
 }  # fmt: skip
@@ -174,6 +175,8 @@ def _check(state: State, body: Json) -> None:
     if state.blind and "image_url" in json.dumps(body["messages"]):
         raise unknown_parameter("messages[0].content[0].image_url")
     check_tools(body.get("tools", []))
+    check_choice(body.get("tool_choice"), body.get("tools", []))
+    check_format(body.get("response_format"), "response_format")
     _check_messages(body["messages"])
     state.check_words(body["messages"])
     if tokens(body["messages"]) > state.context:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from playwright.async_api import Page, expect
 
-from core.domain.messages import Answer
+from core.domain.messages import Answer, Card
 from tests.web.page.browser import say
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -37,6 +38,48 @@ async def test_the_last_answer_alone_can_be_asked_again(ponte: WebPonte, page: P
     await expect(page.locator(".said .words")).to_have_text(["one", "two"])
     await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
     assert len(ponte.rows) == 3
+
+
+async def test_a_click_leaves_the_last_message_to_be_asked_again(
+    ponte: WebPonte, page: Page
+) -> None:
+    """Stop, Approve and Deny are turns without words of their own."""
+    card = Card("abc234", "proposal", "Change a row", "", (), ("approve", "deny"))
+    denied = replace(card, state="denied", actions=(), text="Denied by you.")
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.clicked:
+            return Answer("Denied by you.", cards=(denied,))
+        return Answer("Again." if turn.message.replaces else "Shall I?", cards=(card,))
+
+    ponte.script = script
+    await say(page, "change it")
+    await page.get_by_role("button", name="Deny").click()
+    await expect(page.locator(".card .words")).to_have_text("Denied by you.")
+    await expect(page.locator("#log > li:visible")).to_have_count(1)
+    for word in ("Edit", "Ask again"):
+        await expect(page.get_by_role("button", name=word)).to_have_count(1)
+    await page.reload()
+    await page.get_by_role("button", name="Ask again").click()
+    await expect(page.locator(".body:visible")).to_have_text(["Again."])
+
+
+async def test_stop_leaves_the_last_message_to_be_asked_again(ponte: WebPonte, page: Page) -> None:
+    running = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.clicked:
+            running.set()
+            return Answer("Stopped.")
+        await running.wait()
+        return Answer("Half of it.", "stopped")
+
+    ponte.script = script
+    await say(page, "a long one")
+    await page.get_by_role("button", name="Stop").click()
+    await expect(page.locator(".body:visible")).to_have_text(["Half of it."])
+    for word in ("Edit", "Ask again"):
+        await expect(page.get_by_role("button", name=word)).to_have_count(1)
 
 
 async def test_ones_last_message_is_changed(ponte: WebPonte, page: Page) -> None:

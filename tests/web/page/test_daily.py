@@ -36,15 +36,18 @@ async def test_an_answer_and_its_tables_can_be_copied(ponte: WebPonte, page: Pag
     await page.get_by_role("button", name="Copy answer").click()
     await expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert await clipboard(page) == TABLE
-    await page.get_by_role("button", name="Copy as CSV").click()
-    await expect(page.get_by_role("button", name="Copied")).to_have_count(2)
-    assert (await clipboard(page)).replace("\r", "").splitlines() == [
-        "Name,Balance,Note",
+    await expect(page.locator("#title")).to_have_text("rows?")
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name="Download as CSV").click()
+    file = await download.value
+    assert file.suggested_filename == "rows.csv"
+    assert (await file.path()).read_text("utf-8").splitlines() == [
+        "\ufeffName,Balance,Note",
         '"Ann, of ""Ponte""",-12.50,"\'=HYPERLINK(""https://evil.test"")"',
         "Bo,7,plain",
     ]
     await page.get_by_role("button", name="Copy table").click()
-    await expect(page.get_by_role("button", name="Copied")).to_have_count(3)
+    await expect(page.get_by_role("button", name="Copied")).to_have_count(2)
     assert "Bo\t7\tplain" in await clipboard(page)
     await page.reload()
     await page.get_by_role("button", name="Copy answer").click()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from playwright.async_api import Browser, Page, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import say, visit
+from tests.web.page.browser import resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -38,25 +40,49 @@ async def test_forget_asks_first_and_then_is_gone(ponte: WebPonte, page: Page) -
     ponte.script = script
     await say(page, "my secret")
     await expect(page.locator(".body")).to_have_text("noted")
-    await page.get_by_role("button", name="Delete").click()
-    await page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
-    assert len(ponte.rows) == 1
-    await page.get_by_role("button", name="Delete").click()
-    await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    for answer in ("Cancel", "Delete"):
+        assert len(ponte.rows) == 1
+        await page.get_by_role("button", name="More actions for this conversation").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        await page.locator("#sure").get_by_role("button", name=answer).click()
     await expect(page.locator("#welcome")).to_be_visible()
     await expect(page.locator("nav")).not_to_contain_text("my secret")
     assert ponte.rows[2].message.text == "forget yes"
 
 
-async def test_search_filters_the_messages(ponte: WebPonte, page: Page) -> None:
+async def test_a_search_keeps_the_open_conversation_and_escape_leaves_it(
+    ponte: WebPonte, page: Page
+) -> None:
     for text in ("apples", "pears"):
         await say(page, text)
     await expect(page.locator(".body")).to_have_count(2)
     await page.get_by_role("searchbox").fill("PEAR")
-    await expect(page.locator("#log > li:visible")).to_have_count(1)
-    await expect(page.locator("#notice")).to_have_text("Matches: 1")
-    await page.get_by_role("searchbox").fill("")
+    await expect(page.locator("#matches")).to_have_text("Matches: 1")
+    await expect(page.locator("nav mark")).to_have_text("pear")
     await expect(page.locator("#log > li:visible")).to_have_count(2)
+    marked = "[...CSS.highlights.get('searched')].map(String).length"
+    assert await page.evaluate(marked) == 2, "in the question and in its answer"
+    await page.keyboard.press("Escape")
+    await expect(page.locator("nav mark")).to_have_count(0)
+    await expect(page.get_by_role("searchbox")).to_have_value("")
+    await expect(page.locator("#text")).to_be_focused()
+    await expect(page.locator("nav li a")).to_have_text(["apples"])
+
+
+async def test_the_list_is_grouped_by_date(ponte: WebPonte, page: Page) -> None:
+    now = time.time()
+    ages = {"Yesterday": 1, "Last 7 days": 4, "Last 30 days": 20, "older": 400}
+    for number, days in enumerate((0, *ages.values())):
+        await say(page, f"talk {number}")
+        await expect(page.locator(".body")).to_have_text(f"You said: talk {number}")
+        row = max(ponte.rows)
+        moment = now - days * 86_400
+        ponte.rows[row].at = moment
+        await page.get_by_role("button", name="New conversation").click()
+    older = time.strftime("%B %Y", time.localtime(now - 400 * 86_400))
+    await page.reload()
+    heads = page.locator("nav h2")
+    await expect(heads).to_have_text(["Today", "Yesterday", "Last 7 days", "Last 30 days", older])
 
 
 async def test_the_list_is_the_same_in_another_browser(
@@ -96,7 +122,23 @@ async def test_one_search_looks_into_all_of_them(ponte: WebPonte, page: Page) ->
     await say(page, "about pears")
     await expect(page.locator(".body")).to_have_text("You said: about pears")
     await page.get_by_role("searchbox").fill("APPLE")
-    await expect(page.locator("nav li a")).to_have_text(["about apples"])
-    await page.locator("nav li a").click()
+    hit = page.locator("nav li a")
+    await expect(hit.locator("span").first).to_have_text("about apples")
+    await expect(hit.locator(".excerpt")).to_have_text("about apples")
+    await expect(page.locator(".body")).to_have_text("You said: about pears")
+    await hit.click()
     await expect(page.locator(".at")).to_be_focused()
     await expect(page.locator(".body")).to_have_text("You said: about apples")
+    await expect(hit).to_be_visible()
+
+
+async def test_search_works_on_a_phone(ponte: WebPonte, page: Page) -> None:
+    await resize(page, 390)
+    await say(page, "about apples")
+    await expect(page.locator(".body")).to_have_count(1)
+    await page.get_by_role("button", name="Show conversations").click()
+    await page.get_by_role("searchbox").fill("apple")
+    await expect(page.locator("nav mark")).to_have_text("apple")
+    await page.locator("nav li a").click()
+    await expect(page.locator("nav")).to_be_hidden()
+    await expect(page.locator(".at")).to_be_focused()

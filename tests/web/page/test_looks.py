@@ -64,7 +64,7 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
     await expect(axe_tab.locator(".answer[data-status=failed]")).to_be_visible()
     assert await findings(axe_tab, source) == []
     assert await axe_tab.evaluate("document.documentElement.scrollWidth") <= width
-    await axe_tab.get_by_role("button", name="Delete").click()
+    await axe_tab.get_by_role("button", name="More actions for this conversation").click()
     assert await findings(axe_tab, source) == []
     for dialog in ("conversation", "keys-list", "picture"):
         await axe_tab.evaluate(

@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
-from tests.web.page.browser import chromium, resize, say, visit
+from tests.web.page.browser import axe_source, chromium, findings, resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -123,3 +123,48 @@ async def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     asyncio.run(main(Path(sys.argv[1])))
+
+
+async def test_a_wide_table_uses_the_window_and_keeps_its_header_in_sight(
+    ponte: WebPonte, tab: Page
+) -> None:
+    await resize(tab, 1800)
+    await visit(tab, ponte.link)
+    for columns, wide in (("2", False), ("8", True)):
+        await say(tab, columns)
+        frame = tab.locator(".body .table").last
+        await expect(frame).to_be_visible()
+        column = await tab.locator(".body").last.bounding_box()
+        box = await frame.bounding_box()
+        assert column is not None
+        assert box is not None
+        assert (box["width"] > column["width"] + 50) == wide
+        assert box["x"] >= 272, "beside the list of conversations"
+        assert box["x"] + box["width"] <= 1800
+        await tab.locator("#new").click()
+    assert await tab.evaluate("document.documentElement.scrollWidth") <= 1800
+
+
+async def test_figures_stand_to_the_right_and_all_of_it_in_the_whole_window(
+    ponte: WebPonte, axe_tab: Page, tmp_path: Path
+) -> None:
+    tab = axe_tab
+    await open_page(ponte, tab, 1280)
+    await say(tab, "20")
+    right = tab.locator(".body th.right")
+    await expect(right).to_have_text(["Balance", "Score"] * 2)
+    await tab.locator(".tools").get_by_role("button", name="Show in the whole window").click()
+    frame = tab.locator("#wide .table")
+    await expect(frame).to_be_focused()
+    await frame.evaluate("e => { e.scrollTo(400, 0); }")
+    source = axe_source()
+    assert await findings(tab, source) == []
+    await tab.screenshot(path=tmp_path / "wide.png")
+    await resize(tab, 390, dark=True)
+    assert await findings(tab, source) == []
+    await tab.screenshot(path=tmp_path / "wide-phone.png")
+    await tab.keyboard.press("Escape")
+    await expect(frame).to_be_hidden()
+    await tab.screenshot(path=tmp_path / "table-phone.png")
+    header = tab.locator(".body .table thead th").first
+    assert await header.evaluate("e => getComputedStyle(e).position") == "sticky"

@@ -32,7 +32,7 @@ async def test_text_streams_in_and_is_rendered(ponte: WebPonte, page: Page) -> N
     await expect(page.locator(".body strong")).to_have_text("two tables")
     await expect(page.get_by_role("group", name="Table")).to_be_visible()
     await expect(page.locator("#spoken")).to_contain_text("These are two tables")
-    await page.get_by_role("button", name="Copy", exact=True).click()
+    await page.locator("pre").get_by_role("button", name="Copy").click()
     await expect(page.get_by_role("button", name="Copied")).to_be_visible()
 
 

@@ -1,0 +1,160 @@
+"""How many statements and transactions the clients of Postgres send for one turn, by its log."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from benchmarks.engine import NullReply
+from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.domain.messages import Answer
+from core.domain.records import Remote
+from core.models.model_server import ModelOptions
+from core.models.served_model import ServedModel
+from core.ports.conversations import PostJournal
+from core.store import processes, procrastinate_adapter
+from core.store.jobs import Jobs
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.fakes.openai import FakeOpenAI
+from tests.real.postgres import Postgres
+
+MAX_FIRST_TURN = (56, 11)
+"""Statements and transactions of the first turn of a conversation."""
+MAX_LATER_TURN = (55, 11)
+LONG_SECONDS = 3600.0
+LINE = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]+): ?(.*)")
+Transaction = list[str]
+OPEN_WORK = """
+SELECT EXISTS (SELECT 1 FROM ponte.inbox WHERE state IN ('new', 'running', 'answered', 'posting'))
+    OR EXISTS (SELECT 1 FROM ponte.procrastinate_jobs WHERE id <> 0),
+    (SELECT count(*) FROM ponte.remotes WHERE kind = 'conversation')
+"""
+"""Whether a turn is unfinished, and how many conversations of the model's server are recorded."""
+
+
+class Statements:
+    """What the clients of one database have sent, by the log of its server."""
+
+    def __init__(self, server: Postgres, url: str) -> None:
+        self._log = server.folder / "log"
+        self._url = url
+        self._at = self._log.stat().st_size
+        database = url.partition("@/")[2].partition("?")[0]
+        server.execute(f"ALTER DATABASE {database} SET log_statement = 'all'")
+
+    async def find(self, query: str) -> Sequence[Any]:
+        """The first row of a query that is not counted."""
+        options = "-c log_statement=none"
+        async with await psycopg.AsyncConnection.connect(self._url, options=options) as connection:
+            row = await (await connection.execute(query.encode())).fetchone()
+        assert row
+        return row
+
+    async def new_transactions(self) -> list[Transaction]:
+        """The transactions since the last call. A statement outside of any is one of its own."""
+        there = "SELECT array_agg(pid) FROM pg_stat_activity WHERE datname = current_database()"
+        (pids,) = await self.find(there)
+        with self._log.open(encoding="utf-8", errors="replace") as log:
+            log.seek(self._at)
+            lines = log.readlines()
+            self._at = log.tell()
+        found: list[Transaction] = []
+        unfinished: dict[int, Transaction] = {}
+        for match in filter(None, map(LINE.search, lines)):
+            pid, statement = int(match[1]), match[2]
+            if pid not in pids:
+                continue
+            transaction = unfinished.setdefault(pid, [])
+            if not transaction:
+                found.append(transaction)
+            transaction.append(statement)
+            # The empty statement with which a pool checks a connection counts with what follows it.
+            begun = any(one.startswith("BEGIN") for one in transaction)
+            if statement in ("COMMIT", "ROLLBACK") or (statement and not begun):
+                del unfinished[pid]
+        return found
+
+
+class PlainReply(NullReply):
+    """Posts an answer of one part, and shows nothing before."""
+
+    first_key = "key"
+
+    def __init__(self, posts: PostJournal) -> None:
+        self._posts = posts
+
+    async def finish(self, answer: Answer) -> None:
+        await self._posts.record_posting(1, self.first_key)
+        await self._posts.record_posted(1, "post", last=True)
+
+
+class CountedBot:
+    """A bot on Postgres with a model of level `conversations`, and the statements that it sends."""
+
+    def __init__(self, bot: RunningBot, statements: Statements) -> None:
+        self._bot = bot
+        self._statements = statements
+
+    async def turn(self, channel: str, conversations: int) -> list[Transaction]:
+        """The transactions of a turn. Afterwards so many conversations are recorded."""
+        await self._statements.new_transactions()
+        await self._bot.send("hello", channel)
+        for _ in itertools.repeat(None):
+            if tuple(await self._statements.find(OPEN_WORK)) == (False, conversations):
+                break
+        return await self._statements.new_transactions()
+
+
+@pytest.fixture
+async def counted_bot(
+    real_postgres: Postgres, migrated_postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[CountedBot]:
+    """Nothing is polled and nothing is tidied while a turn is counted."""
+    monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", LONG_SECONDS)
+    monkeypatch.setattr(processes, "BEAT_SECONDS", LONG_SECONDS)
+    monkeypatch.setattr(processes, "LEASE_SECONDS", 2 * LONG_SECONDS)
+
+    async def do_nothing(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(Jobs, "lead", do_nothing)
+    monkeypatch.setattr(Jobs, "_keep_sweeping", do_nothing)
+    statements = Statements(real_postgres, migrated_postgres)
+    home = BotHome(tmp_path / "home", migrated_postgres)
+
+    async def record_remote(thread: str, remote: Remote) -> None:
+        await running.engine.records.journal.record_remote(thread, remote)
+
+    async with FakeOpenAI() as fake:
+        client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url))
+        options = ModelOptions(secret=b"tests", spare_conversations=1)
+        model = ServedModel(client, options, level="conversations", record_remote=record_remote)
+        async with home.open(model) as running:
+            running.engine.platforms.replies["web"] = lambda to, posts: PlainReply(posts)
+            yield CountedBot(running, statements)
+            await model.close()
+
+
+def check(name: str, transactions: list[Transaction], most: tuple[int, int]) -> None:
+    """Print the transactions, and compare their statements and their number with the most."""
+    for number, transaction in enumerate(transactions, 1):
+        print(f"{name} {number}: {len(transaction)}")
+        for statement in transaction:
+            print(f"    {statement[:110]}")
+    found = (sum(map(len, transactions)), len(transactions))
+    print(name, found)
+    assert found[0] <= most[0], name
+    assert found[1] <= most[1], name
+
+
+async def test_a_plain_turn_sends_few_statements(counted_bot: CountedBot) -> None:
+    """The first turn takes a conversation that was created ahead, and another one is created."""
+    await counted_bot.turn("C0", 2)
+    check("first turn", await counted_bot.turn("C1", 3), MAX_FIRST_TURN)
+    check("later turn", await counted_bot.turn("C1", 3), MAX_LATER_TURN)

@@ -1,0 +1,113 @@
+"""The demo model's tour over the sample tables, as a new owner takes it in each language."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from core.models.demo_tour import TOUR_SENTENCES, TourStep, find_tour_step
+from core.text.i18n import say, use_locale
+from tests.dialogues.test_sample import owner
+
+WORDS = {
+    "en": ("demo model", "Next, try: ", "Change a row in Invoices (sample)", "undo"),
+    "pt-BR": ("modelo de demonstração", "Agora experimente: ",
+              "Alterar uma linha em Invoices (exemplo)", "desfazer"),
+    "fr": ("modèle de démonstration", "Essayez ensuite\u00a0: ",
+           "Modifier une ligne dans Invoices (exemple)", "annuler"),
+}  # fmt: skip
+NEAR: dict[str, TourStep | None] = {
+    "overdue invoices please": "overdue",
+    "quais faturas estao atrasadas": "overdue",
+    "LES FACTURES IMPAYÉES": "overdue",
+    "mark it as paid": "pay",
+    "please set the first overdue one to paid": "pay",
+    "marca a mais antiga como paga": "pay",
+    "passe la plus ancienne en payée": "pay",
+    "undo it": "undo",
+    "desfaz": "undo",
+    "peux-tu annuler ça ?": "undo",
+    "summarize my csv": "file",
+    "o que tem na planilha?": "file",
+    "que contient ce fichier": "file",
+    "faça um gráfico": "draw",
+    "un graphique stp": "draw",
+    "quick command?": "quick",
+    "como rodo um comando rapido": "quick",
+    "what tables are there?": "tables",
+    "quais são as tabelas": "tables",
+    "quelles tables as-tu": "tables",
+    "What next?": "tour",
+    "e o próximo passo": "tour",
+    "hello": None,
+    "escreva um poema": None,
+    f"overdue {'very ' * 50}": None,
+}
+
+
+def test_sentences_near_a_step_are_understood() -> None:
+    assert {said: find_tour_step(said) for said in NEAR} == NEAR
+    for locale in WORDS:
+        with use_locale(locale):
+            said = {step: say(sentence) for step, sentence in TOUR_SENTENCES.items()}
+        assert {step: find_tour_step(sentence) for step, sentence in said.items()} == {
+            step: step for step in TOUR_SENTENCES
+        }, locale
+
+
+@pytest.mark.parametrize("locale", WORDS)
+async def test_the_tour_from_a_question_to_an_undone_change(tmp_path: Path, locale: str) -> None:
+    demo, following, title, undo = WORDS[locale]
+    with use_locale(locale):
+        said = {step: say(sentence) for step, sentence in TOUR_SENTENCES.items()}
+
+    async with owner(tmp_path) as here:
+        headers = {"Accept-Language": locale}
+        welcome = (await here.web.get("/welcome", headers=headers)).json()
+        assert welcome["demo"] is True
+        assert welcome["tries"][:3] == [said["overdue"], said["pay"], said["quick"]]
+        hello = (await here.ask("?", locale))["response"]
+        assert demo in hello
+        assert "OPENAI_API_KEY=" in hello
+        assert [said[step] in hello for step in ("overdue", "pay", "undo", "quick")] == [True] * 4
+
+        answer = (await here.ask(said["overdue"], locale))["response"]
+        assert "| Number | Customer | Amount | Status | Due |" in answer
+        assert "| INV-2003 | " in answer
+        assert f"{following}`{said['pay']}`" in answer
+        told = (await here.ask(said["undo"], locale))["response"]
+        assert said["pay"] in told, "nothing to undo yet"
+
+        card = await here.card(said["pay"], locale)
+        assert card["title"] == title
+        (row,) = card["rows"]
+        assert [each["field"] for each in row["changes"]] == ["Status", "Paid on"]
+        assert (await here.click("approve", card["id"]))["state"] == "done"
+        assert here.status(3) == "Paid"
+        told = (await here.ask(said["undo"], locale))["response"]
+        assert f"`{undo} {card['id']}`" in told
+        assert "quick-command" not in told
+        assert re.search(re.escape(following) + "`.*`", told)
+        done = await here.ask(f"{undo} {card['id']}", locale)
+        assert done["status"] == "done"
+        assert here.status(3) == "Overdue"
+
+        last = (await here.ask(said["quick"], locale))["response"]
+        assert "STACKSPOT_CLIENT_ID" in last
+        assert "OPENAI_API_KEY=" in last
+        assert said["overdue"] not in last, "the tour ends"
+
+
+async def test_every_overdue_invoice_can_be_paid_and_the_tour_says_so(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        everyone = (
+            '/nocodb nocodb_update {"table": "Invoices", "filters":'
+            ' [{"field": "Status", "op": "eq", "value": "Overdue"}], "set": {"Status": "Paid"}}'
+        )
+        card = await here.card(everyone)
+        await here.click("approve", card["id"])
+        for step in ("overdue", "pay"):
+            told = (await here.ask(TOUR_SENTENCES[step]))["response"]
+            assert told.startswith("No invoice is overdue any more. `ponte sample reset`")
