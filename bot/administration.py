@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from adapters.web import add_token
 from bot.engine import Engine
@@ -13,11 +13,9 @@ from bot.page_accounts import PageAccountService, named_person
 from bot.reload import Reloader
 from core.changes.cards import build_title
 from core.domain.messages import Person
+from core.domain.records import DoctorFinding
 from core.integrations.integration import OperatorAction
 from core.rights.policy import place_names
-
-if TYPE_CHECKING:
-    from bot.doctor import DoctorFinding
 
 Json = Mapping[str, Any]
 

@@ -15,9 +15,10 @@ from typing import Any, BinaryIO, Literal, TextIO, TypeVar
 from zoneinfo import ZoneInfo
 
 from adapters.web import add_token
-from bot.app import Start, start
+from bot.app import start
 from bot.client import Json, LocalClient, local_client
 from bot.day_words import parse_day_word
+from bot.start import Start
 from bot.text_table import COLUMN_GAP, format_table
 from core.commands.grammar import TypedCommand, check_slug, parse_command, render_command
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -26,6 +26,7 @@ from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
 from bot.reports import report_limits, report_turns, report_usage
 from bot.settings import Settings
+from bot.start import Start
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
 from core.changes.approval import Approval
@@ -38,7 +39,7 @@ from core.conversation.run import CallLimits
 from core.conversation.upkeep import Retention
 from core.domain.errors import NotStored, SettingsError
 from core.domain.messages import Address, File, Person
-from core.domain.records import Health, Remote
+from core.domain.records import DoctorFinding, Health, Remote
 from core.integrations.integration import (
     Alone,
     ChatIntegration,
@@ -67,11 +68,16 @@ from core.store.inbox import SenderLimits
 from core.store.owner_name import SqlOwnerName
 from core.tools.tool import Toolbox
 
-if TYPE_CHECKING:
-    from bot.doctor import DoctorFinding
-
+CheckEverything = Callable[[Start], AsyncIterator[DoctorFinding]]
+"""Runs the checks of `ponte doctor` for the operator's page."""
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
+
+
+async def check_nothing(start: Start) -> AsyncIterator[DoctorFinding]:
+    """Yield no finding."""
+    for finding in list[DoctorFinding]():
+        yield finding
 
 
 async def compose(
@@ -83,13 +89,14 @@ async def compose(
     runs_turns: bool = True,
     surfaces: bool = True,
     on_secrets: Callable[[Secrets], None] | None = None,
+    check: CheckEverything = check_nothing,
 ) -> Application:
     """Build every part that is configured, and start none.
 
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
     the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
-    before any part is built with them. The caller holds the home's lock. Raises NotStored,
-    NewerDatabase, SettingsError.
+    before any part is built with them. `check` runs the checks of `ponte doctor`. The caller holds
+    the home's lock. Raises NotStored, NewerDatabase, SettingsError.
     """
     traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.set_recorder(traces)
@@ -198,7 +205,7 @@ async def compose(
                 people.add(chat)
                 engine.platforms.add(chat)
         page = _page_ports(
-            settings, home, engine, board, reloader, served, people, owner_name, live
+            settings, home, engine, board, reloader, served, people, owner_name, live, check
         )
         for face in settings.faces:
             if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
@@ -349,6 +356,7 @@ def _page_ports(
     people: PlatformPeople,
     owner_name: OwnerName,
     live: LiveConfig,
+    check: CheckEverything,
 ) -> PagePorts:
     """Return what the page and the home's Unix socket serve besides the chat."""
     records = engine.records
@@ -409,14 +417,12 @@ def _page_ports(
         engine.records.journal, engine.commands, link, acts, engine.records.audit
     )
 
-    def check() -> AsyncIterator[DoctorFinding]:
-        # Only who opens the operator's page needs these modules.
-        from bot.app import Start
-        from bot.doctor import check_everything
+    def check_now() -> AsyncIterator[DoctorFinding]:
+        return check(Start(settings, live.current, home))
 
-        return check_everything(Start(settings, live.current, home))
-
-    administration = AdministrationService(engine, accounts, reloader, threads.acts, check, page)
+    administration = AdministrationService(
+        engine, accounts, reloader, threads.acts, check_now, page
+    )
     return PagePorts(
         routes,
         readiness,

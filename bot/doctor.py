@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Literal
@@ -15,14 +14,14 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from bot import installation
-from bot.app import Start
 from bot.compose import dependencies, model_client
 from bot.logs import Redaction
 from bot.safety import list_findings
 from bot.settings import Settings
+from bot.start import Start
 from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError
-from core.domain.records import Health
+from core.domain.records import DoctorFinding, Health
 from core.integrations.settings import plain_value
 from core.store.budget import count_estimates
 from core.store.database import inspect_file
@@ -40,16 +39,6 @@ _MARKS = {"on": "ok", "off": "off", "note": "note", "failing": "FAIL"}
 _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
     "ok": "on", "note": "note", "unsafe": "failing",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class DoctorFinding:
-    """One line of `ponte doctor`. A `failing` one says how to fix it. `part` is a name such as
-    `model`, or `safety home`."""
-
-    part: str
-    state: Literal["on", "off", "note", "failing"]
-    words: str
 
 
 async def examine(start: Start, write: Callable[[str], None]) -> int:

@@ -107,10 +107,10 @@ class AdminView:
     @classmethod
     async def open(cls, site: Site, request: Request) -> AdminView:
         """Return the page for this visitor. Raise NotAllowed, and UnknownPath on the socket."""
-        if site.administration is None:
-            raise UnknownPath
         visitor = visitor_of(request)
         await site.check_is_operator(visitor.person)
+        if site.administration is None:
+            raise UnknownPath
         return cls(site, site.administration, visitor, request.query_params)
 
     async def act(self, tab: str, form: Mapping[str, str]) -> str:
@@ -286,7 +286,7 @@ class AdminView:
             return _section(say("People"), table, _hint("ponte people list"))
         invite = (
             '<form class="filter" method="post" action="/admin/people">'
-            + self._hidden("add")
+            + self._hidden_fields("add")
             + _field("name", say("Name"), "", "text", 'required maxlength="32" autocomplete="off"')
             + f'<button class="approve">{escape(say("Invite"))}</button></form>'
         )
@@ -314,13 +314,13 @@ class AdminView:
         }  # fmt: skip
         return (
             f'<details><summary>{escape(summary)}</summary><form method="post"'
-            f' action="/admin/people">{self._hidden(action)}'
+            f' action="/admin/people">{self._hidden_fields(action)}'
             f'<input type="hidden" name="name" value="{escape(name)}">'
             f'<p>{escape(words[action])}</p><button class="{style}">{escape(button)}</button>'
             "</form></details>"
         )
 
-    def _hidden(self, action: str) -> str:
+    def _hidden_fields(self, action: str) -> str:
         return (
             f'<input type="hidden" name="do" value="{action}">'
             f'<input type="hidden" name="form" value="{escape(self.form_token)}">'
@@ -386,7 +386,7 @@ class AdminView:
             "errors changes nothing."
         )
         form = (
-            f'<form method="post" action="/admin/config">{self._hidden("reload")}'
+            f'<form method="post" action="/admin/config">{self._hidden_fields("reload")}'
             f'<button class="approve">{escape(say("Reload"))}</button></form>'
         )
         return _section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", _hint("ponte reload"))

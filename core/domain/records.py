@@ -572,6 +572,16 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class DoctorFinding:
+    """One line of `ponte doctor`. A `failing` one says how to fix it. `part` is a name such as
+    `model`, or `safety home`."""
+
+    part: str
+    state: Literal["on", "off", "note", "failing"]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """One entry of a conversation's history: a message, and its answer if there is one."""
 

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from bot.application import Application
 from bot.compose import compose
 from bot.config import Config
+from bot.doctor import check_everything
 from bot.home import Home
 from bot.settings import Settings
 from tests.fakes.nocodb import filled
@@ -62,7 +63,7 @@ class Office:
         self.settings = given
         home = Home(self.home)
         with home.take():
-            app = await compose(given, config or Config(), home)
+            app = await compose(given, config or Config(), home, check=check_everything)
             await app.start()
             try:
                 yield app

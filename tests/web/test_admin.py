@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from bot.app import Start
 from bot.config import Config
 from bot.doctor import check_everything
 from bot.home import Home
+from bot.start import Start
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script
 
