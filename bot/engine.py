@@ -230,6 +230,7 @@ class Records:
         self.audit = stores.audit
         self.inbox = SqlInbox(database, jobs, spending.intake)
         self.journal = SqlJournal(database, *stores.claims)
+        self.journal.on_end = jobs.note_end if jobs else None
         self.files = SqlFiles(database, stores.file_bytes)
         self.outbox = SqlOutbox(database)
         self.page_accounts = SqlPageAccounts(database)

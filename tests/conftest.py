@@ -160,15 +160,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def pytest_collection_finish() -> None:
-    """Let Hypothesis take its time, and keep what collecting made out of every later garbage
-    collection."""
-    if hypothesis := sys.modules.get("hypothesis"):
-        # An example is slow on a busy machine: by default it fails after 200 ms.
-        settings, slow = hypothesis.settings, hypothesis.HealthCheck.too_slow
-        settings.register_profile(
-            "unhurried", settings.default, deadline=None, suppress_health_check=[slow]
-        )
-        settings.load_profile("unhurried")
+    """Keep what collecting made out of every later garbage collection."""
     gc.collect()
     gc.freeze()
     gc.enable()

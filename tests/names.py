@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -110,12 +111,18 @@ class Definition:
     line: int
 
 
+@cache
+def parse(path: Path) -> ast.Module:
+    """Return the syntax tree of a file, which all checks of a process share."""
+    return ast.parse(path.read_text())
+
+
 def read_definitions(folders: Iterable[str]) -> Iterator[Definition]:
     """Return every function, class and module constant of those folders."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             place = str(path.relative_to(ROOT))
-            tree = ast.parse(path.read_text())
+            tree = parse(path)
             for node in ast.walk(tree):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                     yield Definition("function", node.name, place, node.lineno)
@@ -202,7 +209,7 @@ def find_docstring_problems(folders: Iterable[str] = PRODUCT) -> list[DocstringF
     documents it. Dunder methods and nested functions need none either.
     """
     trees = {
-        str(path.relative_to(ROOT)): ast.parse(path.read_text())
+        str(path.relative_to(ROOT)): parse(path)
         for folder in folders
         for path in sorted((ROOT / folder).rglob("*.py"))
     }

@@ -24,12 +24,12 @@ NAMED = frozenset({"slack:U1", "discord:42"})
 
 PEOPLE = {
     "web: the owner": (Person("web", "owner"), Address("web", "c"), NOBODY),
-    "web: whom `ponte people` let in": (
+    "web: added with `ponte people`": (
         Person("web", "ana"), Address("web", "c", person="ana"), NOBODY,
     ),
     "terminal: the owner": (Person("terminal", "owner"), Address("terminal", "c"), NOBODY),
     "Slack: a member": (Person("slack", "U1", "T1"), Address("slack", "C1", "T1"), NOBODY),
-    "Slack: a guest, or of another organisation": (
+    "Slack: a guest, or of another organization": (
         Person("slack", "U7", "T9"), Address("slack", "C1", "T1"), NOBODY,
     ),
     "Slack: named in `PONTE_ALLOW`": (

@@ -333,6 +333,8 @@ class TerminalChat:
         self._doing = ""
         self._pictures: PictureTerminal | None = None
         """Draws pictures; None for a pipe."""
+        self._suggestions: list[str] = []
+        """Messages that a new conversation may begin with."""
 
     async def open_input(self, stdin: TextIO) -> LineSource:
         """Return the source of lines. At a terminal it has editing, history and completion."""
@@ -342,7 +344,10 @@ class TerminalChat:
         from adapters.terminal.pictures import PictureTerminal
 
         self._pictures = PictureTerminal(stdin, self._screen.stdout)
-        return LineEditor(await self._past_messages(), await self._quick_command_slugs())
+        past = await self._past_messages()
+        if not past:
+            self._suggestions = await self._first_messages()
+        return LineEditor(past, await self._quick_command_slugs())
 
     async def _past_messages(self) -> list[str]:
         """Return the messages of this conversation that the person wrote, oldest first. After
@@ -352,6 +357,13 @@ class TerminalChat:
                 f"{SOCKET_ORIGIN}/conversations/main", headers=self._headers
             )
             return [one["text"] for one in read["messages"] if one["role"] == "user"]
+        return []
+
+    async def _first_messages(self) -> list[str]:
+        """Return suggestions for the first message, as the page shows them."""
+        with suppress(HttpError):
+            read = await self._http.get_json(f"{SOCKET_ORIGIN}/welcome", headers=self._headers)
+            return [clean_text(one) for one in read["tries"]]
         return []
 
     async def _quick_command_slugs(self) -> list[str]:
@@ -370,6 +382,10 @@ class TerminalChat:
                     "Press Ctrl-C to stop an answer. Type exit or press Ctrl-D to quit.",
                 )
             )
+            if self._suggestions:
+                self._screen.write_line(say("Try one of these"))
+            for message in self._suggestions:
+                self._screen.write_line(f"  {message}")
         while True:
             if self._screen.live:
                 self._screen.write_line("")

@@ -44,7 +44,7 @@ from core.integrations.integration import (
 )
 from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
 from core.ports.rights import OwnerNames, PageAccounts, Policy
-from core.rights.policy import OWNER_ID
+from core.rights.policy import DEFAULT_RULE, OWNER_ID
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -678,6 +678,17 @@ class Site:
         if self.policy is None:
             return True
         return (await self.policy.may(person, self.address_of(person, "main"), action)).allowed
+
+    async def list_models(self, person: Person) -> Sequence[str]:
+        """Return the models that a rule of the operator gives this person by name."""
+        if self.policy is None:
+            return ()
+        place, found = self.address_of(person, "main"), []
+        for name in self.policy.list_names("model"):
+            verdict = await self.policy.may(person, place, "model", name)
+            if verdict.allowed and verdict.rule != DEFAULT_RULE:
+                found.append(name)
+        return found
 
     async def check_is_operator(self, person: Person) -> None:
         """Raise NotAllowed unless the person is the owner or an admin."""

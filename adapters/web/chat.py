@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from adapters.web import http_io
 from adapters.web.adapter import Json, Site
-from adapters.web.errors import STATUS_BY_CODE, BadRequest
+from adapters.web.errors import STATUS_BY_CODE, BadRequest, NoSuchModel
 from adapters.web.http_io import (
     ChatRequest,
     ConversationId,
@@ -37,6 +37,7 @@ from core.domain.errors import Empty, Forgotten, NotFound
 from core.domain.messages import Answer, Attachment, Message
 from core.domain.records import FINAL_STATES, HistoryEntry, QuickCommand, Receipt
 from core.text.i18n import say
+from core.text.text import clean_text
 
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that set the HTTP status too: the turn was refused and did not run."""
@@ -65,6 +66,8 @@ class ChatRoutes:
             Route("/chat", self.chat, methods=["POST"]),
             Route("/cards/{id}", self.decide, methods=["POST"]),
             Route("/turns/{turn}/stop", self.stop, methods=["POST"]),
+            Route("/turns/{turn}", self.turn, methods=["GET"]),
+            Route("/turns/{turn}/usage", self.usage, methods=["GET"]),
             Route("/quick-commands", self.quick_commands, methods=["GET"]),
         ]
 
@@ -114,6 +117,32 @@ class ChatRoutes:
         answer = await self._click(request, "stop", shown.message.address.channel)
         return JSONResponse(body | {"status": "stopped", "text": answer.text})
 
+    async def turn(self, request: Request) -> Response:
+        """A message and its answer, also of a turn that was asked again. `replaces` is the turn
+        that this one asks again."""
+        shown = await self._find_own_turn(request)
+        text = shown.answer.text if shown.answer else ""
+        body = {
+            "turn": shown.turn, "message": shown.message.text, "text": text,
+            "state": shown.state, "at": shown.at, "replaces": shown.message.replaces,
+        }  # fmt: skip
+        if view_options(request).html:
+            body["html"] = await render(text)
+        return JSONResponse(body)
+
+    async def usage(self, request: Request) -> Response:
+        """Tokens and cost of a turn's calls of the model. `cost` is in US dollars, null if the
+        price is unknown; `estimated` says that the model's server reported no counts."""
+        shown = await self._find_own_turn(request)
+        used = await self._site.journal.usage_of(shown.seq)
+        return JSONResponse(
+            {
+                "turn": shown.turn, "input": used.input, "cached": used.cached,
+                "output": used.output, "reasoning": used.reasoning, "cost": used.cost,
+                "estimated": used.estimated, "model": shown.message.model,
+            }
+        )  # fmt: skip
+
     async def quick_commands(self, request: Request) -> Response:
         """The quick commands that the reader may run, with their inputs, in the reader's language.
         `?conversation=` says where."""
@@ -129,16 +158,21 @@ class ChatRoutes:
     ) -> tuple[Receipt, Message]:
         """Store the message of the request. A repeat returns the first turn, whatever else it
         carries."""
-        key = http_io.make_event_key(visitor_of(request).person, asked.event_key or "")
-        if asked.event_key and (first := await http_io.find_accepted_turn(self._site, key)):
+        own_key = asked.event_key or http_io.read_idempotency_key(request)
+        key = http_io.make_event_key(visitor_of(request).person, own_key)
+        if own_key and (first := await http_io.find_accepted_turn(self._site, key)):
             return Receipt(first.seq, first.turn, False, refusal=first.refusal), first.message
         text = await http_io.clean_message_text(asked.message)
         said = http_io.make_message(
-            self._site, request, text, asked.conversation, asked.event_key,
+            self._site, request, text, asked.conversation, own_key,
             time_zone=asked.time_zone, replaces=asked.replaces,
         )  # fmt: skip
         if asked.replaces:
             said = replace(said, attachments=await self._attachments_of_replaced(said))
+        if asked.model:
+            if asked.model not in await self._site.list_models(said.author):
+                raise NoSuchModel(model=clean_text(asked.model)[:60])
+            said = replace(said, model=asked.model)
         if not text.strip() and not uploads and not said.attachments:
             raise Empty
         if uploads:

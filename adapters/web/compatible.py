@@ -88,7 +88,6 @@ from core.domain.messages import (
     Quote,
 )
 from core.domain.records import HistoryEntry, Receipt
-from core.rights.policy import DEFAULT_RULE
 from core.text.i18n import format_size as size_of
 from core.text.i18n import say
 from core.text.markdown import defang_for_discord
@@ -144,7 +143,6 @@ _DATA = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
 _INLINE_DATA = re.compile(r"data:[a-z0-9.+/-]{1,120};base64,[A-Za-z0-9+/=]+")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
-_KEY = re.compile(r"[!-~]{1,190}")
 log = structlog.get_logger("web")
 MessageContent = str | list[dict[str, Any]] | None
 
@@ -529,9 +527,7 @@ class CompatibleRoutes:
         the first turn."""
         site, person = self._site, visitor_of(request).person
         await self._check_model(person, asked.model)
-        given = request.headers.get("idempotency-key", "")
-        if given and not _KEY.fullmatch(given):
-            raise BadRequest(why="its Idempotency-Key is too long or contains invalid characters")
+        given = http_io.read_idempotency_key(request)
         calls = await self._find_answered_calls(person, asked)
         # A key of a client has no space, so it never is that of results.
         key = f"{API_KEY_PREFIX}{given or (calls.key if calls else uuid.uuid4().hex)}"
@@ -791,13 +787,7 @@ class CompatibleRoutes:
 
     async def _model_names(self, person: Person) -> Sequence[str]:
         """Return our name, and the models that a rule of the operator gives this person by name."""
-        policy, place = self._site.policy, self._site.address_of(person, "main")
-        found = [DEFAULT_MODEL_NAME]
-        for name in policy.list_names("model") if policy else ():
-            verdict = await policy.may(person, place, "model", name) if policy else None
-            if verdict and verdict.allowed and verdict.rule != DEFAULT_RULE:
-                found.append(name)
-        return found
+        return [DEFAULT_MODEL_NAME, *await self._site.list_models(person)]
 
     async def _check_model(self, person: Person, name: str) -> None:
         """Raise NoSuchModel if the person may not use this model."""

@@ -84,6 +84,7 @@ INLINE_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/w
 scripts, so they are downloads."""
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The form of a conversation's name and of a file's id."""
+IDEMPOTENCY_KEY_PATTERN = re.compile(r"[!-~]{1,190}")
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
 _log = structlog.get_logger("web")
@@ -105,6 +106,8 @@ class ChatRequest(RequestBody):
     conversation: ConversationId = "main"
     event_key: EventKey | None = None
     time_zone: str = Field("", pattern=r"^[A-Za-z0-9_+/-]{0,64}$")
+    model: str = Field("", max_length=200)
+    """One of the models of `GET /me`; "" for the model of the place."""
     replaces: str = Field("", pattern=r"^[a-z2-7]{0,32}$")
     """The turn whose message is sent again, changed or not. It must be the last one of its
     conversation."""
@@ -260,6 +263,14 @@ def make_event_key(person: Person, key: str) -> str:
     """
     name = "" if person.id == OWNER_ID else f"@{person.id}"
     return f"{person.platform}{name}:{key}"
+
+
+def read_idempotency_key(request: Request) -> str:
+    """Return the `Idempotency-Key` of a request, "" for none. Raise BadRequest."""
+    key = request.headers.get("idempotency-key", "")
+    if key and not IDEMPOTENCY_KEY_PATTERN.fullmatch(key):
+        raise BadRequest(why="its Idempotency-Key is too long or contains invalid characters")
+    return key
 
 
 def is_key_of(person: Person, event_key: str, prefix: str) -> bool:

@@ -136,6 +136,32 @@ class DecisionResult(ResponseBody):
     error: ErrorDetail | None = None
 
 
+class TurnText(ResponseBody):
+    """A message and its answer. `replaces` is the turn that this one asks again, "" for none."""
+
+    turn: str
+    message: str
+    text: str
+    state: str
+    at: float
+    replaces: str
+    html: str = ""
+
+
+class TurnUsage(ResponseBody):
+    """Tokens of a turn, and their cost in US dollars (null: the price is unknown). `estimated`: the
+    model's server reported no counts."""
+
+    turn: str
+    input: int
+    cached: int
+    output: int
+    reasoning: int
+    cost: float | None
+    estimated: bool
+    model: str
+
+
 class StopResult(ResponseBody):
     """The state of a turn after it was stopped."""
 
@@ -240,9 +266,10 @@ class PartList(ResponseBody):
 
 class Welcome(ResponseBody):
     """Suggestions for the first message, the tables and quick commands that the visitor may use,
-    and the state of the parts, which only admins get."""
+    and the state of the parts, which only admins get. `sample`: the tables are sample tables."""
 
     tries: list[str]
+    sample: bool
     tables: list[str]
     commands: list[str]
     parts: list[PartState]
@@ -256,6 +283,7 @@ class Me(ResponseBody):
     name: str
     owner: bool
     operates: bool
+    models: list[str]
 
 
 class ApiTokenEntry(ResponseBody):
@@ -395,7 +423,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         also=(EVENT_STREAM_TYPE,),
         query=_HTML,
         headers={
-            "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit"
+            "Idempotency-Key": "as event_key, which counts if both are given",
+            "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit",
         },
         refuses=(404, 410, 413, 415, 422, 429, 503),
     ),
@@ -404,6 +433,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         DecisionResult,
         CardDecision,
         refuses=(404, 410, 503),
+    ),
+    ("GET", "/turns/{turn}"): Operation(
+        "Get a message and its answer", TurnText, query={**_HTML}, refuses=(404, 410)
+    ),
+    ("GET", "/turns/{turn}/usage"): Operation(
+        "Tokens and cost of a turn", TurnUsage, refuses=(404, 410)
     ),
     ("POST", "/turns/{turn}/stop"): Operation("Stop a turn", StopResult, refuses=(404, 410, 503)),
     ("GET", "/quick-commands"): Operation(

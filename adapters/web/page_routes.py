@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cached_property
@@ -67,10 +67,13 @@ PAGE_MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".webmanifest": "application/manifest+json",
 }
+SERVICE_WORKER_FILE = "worker.js"
 PAGE_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; manifest-src 'self'; worker-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """What the page may load and connect to (Content-Security-Policy)."""
 MAX_LOGIN_BODY_BYTES = 4096
@@ -333,10 +336,14 @@ class PageRoutes:
         tables = await self._site.board.tables(person, here) if may_read else ()
         commands = await self._site.board.commands(person, here)
         operates = await self._site.may(person, "administer")
-        parts = await self._site.board.health() if operates else ()
+        health = await self._site.board.health()
+        parts = health if operates else ()
+        running = {part.name for part in health if part.state == "on"}
+        is_sample = bool(tables) and "sample" in running
         return JSONResponse(
             {
-                "tries": await self._suggestions(person, tables),
+                "tries": await self._suggestions(person, tables, running, is_sample=is_sample),
+                "sample": is_sample,
                 "tables": list(tables[:MAX_WELCOME_NAMES]),
                 "commands": [
                     one.title_and_description()[0] or one.slug
@@ -347,19 +354,20 @@ class PageRoutes:
             }
         )
 
-    async def _suggestions(self, person: Person, tables: Sequence[str]) -> list[str]:
+    async def _suggestions(
+        self, person: Person, tables: Sequence[str], running: Collection[str], *, is_sample: bool
+    ) -> list[str]:
         """Return messages that will work here: four of the demo's tour over sample tables, else
-        three."""
-        board, code = self._site.board, await self._site.may(person, "code")
-        parts = {part.name for part in await board.health() if part.state == "on"}
-        is_sample, tries = bool(tables) and "sample" in parts, list[str]()
+        three. `running` are the names of the parts that are on."""
+        board, tries = self._site.board, list[str]()
         if is_sample:
             tries += [say(OVERDUE_SENTENCE), say(PAY_SENTENCE)]
         elif board.is_demo:
             tries += [f"show {tables[0]}", "list tables"] if tables else []
         else:
             tries += [say(NEWEST_ROWS_SENTENCE, table=to_one_line(name, 60)) for name in tables[:1]]
-        tries += [say(DRAW_SENTENCE)] if code and "code" in parts else []
+        runs_code = "code" in running and await self._site.may(person, "code")
+        tries += [say(DRAW_SENTENCE)] if runs_code else []
         tries += [say(QUICK_SENTENCE)] if is_sample and board.is_demo else []
         own = {english: name for name, english in TRANSLATED.get(LANGUAGE.get(), {}).items()}
         commands = [own.get(name, name) for name in ("help", "status")]
@@ -381,14 +389,20 @@ class PageRoutes:
         """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
 
         `operates` is true for the owner and admins, who see the state of all parts and everybody's
-        usage.
+        usage. `models` are those that the visitor can name in `POST /chat`.
         """
         person = visitor_of(request).person
         owner = person.id == OWNER_ID
         operates = owner or await self._site.may(person, "administer")
         name = (person.name or person.id) if owner else person.id
         return JSONResponse(
-            {"person": person.key, "name": name, "owner": owner, "operates": operates}
+            {
+                "person": person.key,
+                "name": name,
+                "owner": owner,
+                "operates": operates,
+                "models": list(await self._site.list_models(person)),
+            }
         )
 
     async def rename(self, request: Request) -> Response:
@@ -419,6 +433,8 @@ class PageRoutes:
             "Cache-Control": "no-cache",
             "Content-Security-Policy": PAGE_SECURITY_POLICY,
         }
+        if name == SERVICE_WORKER_FILE:
+            headers["Service-Worker-Allowed"] = "/"  # else it serves /page/ alone
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         return Response(

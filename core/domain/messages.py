@@ -144,7 +144,7 @@ class ClientCall:
 
 @dataclass(frozen=True, slots=True)
 class ClientResult:
-    """What the asker's program returned for a call. It is text from outside."""
+    """The result of a call that the asker's program ran. It is text from outside."""
 
     call_id: str
     text: str
@@ -152,7 +152,7 @@ class ClientResult:
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """What a program asks of the answer to its message.
+    """The wishes of a program for the answer to its message.
 
     - `tools`: functions of its own that the model may call.
     - `tool_choice`: "" (the model decides), "required", or the name of one of `tools`.

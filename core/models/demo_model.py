@@ -538,7 +538,9 @@ class DemoParser:
             case "file":
                 return self._describe_file()
             case "draw":
-                return self._with_next("draw", self._run_python(DRAW_CODE))
+                drawn = self._run_python(DRAW_CODE)
+                is_silent = drawn == format_code_block("")
+                return self._with_next("draw", "" if is_silent else drawn)
             case "quick":
                 known = COMMAND_TOOL in self._offered
                 told = self._say(_QUICK_COMMANDS_READY if known else _HOW_TO_QUICK_COMMANDS)
@@ -564,7 +566,7 @@ class DemoParser:
         if isinstance(decision, list) or step not in steps[:-1]:
             return decision
         following = TOUR_SENTENCES[steps[steps.index(step) + 1]]
-        return f"{decision}\n\n{self._say(_NEXT, message=self._say(following))}"
+        return f"{decision}\n\n{self._say(_NEXT, message=self._say(following))}".strip()
 
     def _ask_for_overdue(self, *, export: bool) -> Decision:
         filters = [] if export else _OVERDUE_FILTERS

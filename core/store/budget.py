@@ -428,12 +428,13 @@ class CountingBudget:
 
 
 def settle_round(
-    connection: SqlConnection, seq: int, number: int, usage: Usage, model: str
-) -> list[SqlRow]:
+    connection: SqlConnection, seq: int, number: int, usage: Usage, model: str, *,
+    has_holds: bool = True,
+) -> list[SqlRow]:  # fmt: skip
     """Replace the reservation of a round's last call with what the round really used. Earlier calls
     of the round were lost, so they count with their upper bounds. Return the turn's other
     reservations."""
-    holds = _read_holds(connection, seq)
+    holds = _read_holds(connection, seq) if has_holds else []
     held = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
     others = [hold for hold in holds if hold not in held]
     held.sort(key=lambda hold: int(hold["part"].partition(".")[2]))

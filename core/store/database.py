@@ -122,10 +122,16 @@ class Database(Protocol):
     """
 
     async def write(
-        self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None = None
+        self,
+        work: Callable[[SqlConnection], T],
+        then: Callable[[T], None] | None = None,
+        *,
+        single: bool = False,
     ) -> T:
         """Run `work` in a transaction outside the event loop, and return its result. The
         transaction is durable when this returns.
+
+        `single`: `work` runs one statement, and it does no harm if that runs twice.
 
         `then` gets the result on the event loop, even if the caller was cancelled meanwhile. Raise
         NotStored if nothing can be stored or the database is closed, Unstorable if the database
@@ -269,7 +275,11 @@ class SqliteDatabase:
         await asyncio.to_thread(snapshot.remove_old_snapshots, self.path.parent)
 
     async def write(
-        self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None = None
+        self,
+        work: Callable[[SqlConnection], T],
+        then: Callable[[T], None] | None = None,
+        *,
+        single: bool = False,
     ) -> T:
         """Run `work` on the writer thread. The `then` functions run in the order of the commits."""
         return await self._enqueue(_Write(work, self._loop.create_future(), then))

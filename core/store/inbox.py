@@ -27,7 +27,7 @@ from core.domain.records import (
 )
 from core.observability import metrics
 from core.ports.conversations import TurnHandler
-from core.store.database import Database, SqlConnection, area_condition, lock_key
+from core.store.database import Database, SqlConnection, area_condition
 from core.store.places import Sender
 from core.store.tables import purged_with
 from core.store.turn_runner import Admit, LocalRunner, TurnDispatch, get_locked_row, get_row
@@ -90,21 +90,21 @@ class SqlInbox:
         def store(connection: SqlConnection) -> tuple[Receipt, bool]:
             now, decision, why = time.time(), decides, ""
             # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
-            # order of commits.
-            lock_key(connection, sender.conversation)
+            # order of commits. The lock is in FROM, which runs before a row is made.
+            lock = "ponte_lock(:conversation)" if connection.is_shared else "(SELECT 1)"
             row = connection.execute(
-                "INSERT INTO inbox (event_key, turn, conversation, channel, person, decision,"
-                " message, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                "INSERT INTO inbox (event_key, turn, conversation, channel, person, decision,"  # noqa: S608
+                " message, created, updated) SELECT :event_key, :turn, :conversation, :channel,"
+                f" :person, :decision, :message, :now, :now FROM {lock} AS lock WHERE 1 = 1"
                 " ON CONFLICT DO NOTHING RETURNING seq",
-                (
-                    message.event_key,
-                    message.turn,
-                    *sender,
-                    decision,
-                    encode_json(message),
-                    now,
-                    now,
-                ),
+                {
+                    "event_key": message.event_key,
+                    "turn": message.turn,
+                    **sender._asdict(),
+                    "decision": decision,
+                    "message": encode_json(message),
+                    "now": now,
+                },
             ).fetchone()
             if row is not None:
                 if not decision and (
@@ -206,6 +206,8 @@ class SqlInbox:
     async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:
         """Return the message of a turn without a stored answer, and when it was stored (seconds
         since 1970). Return None for any other turn."""
+        if fetched := self._runner.fetched_message(seq):
+            return decode_json(Message, fetched[0]), fetched[1]
 
         def read(connection: SqlConnection) -> tuple[Message, float] | None:
             row = get_row(connection, seq)

@@ -280,12 +280,14 @@ class Jobs(TurnExecutor):
     async def _run_job(self, seq: int, queue: str, priority: int) -> None:
         """Run the turn of a job. Raise PutBack if a drain came first."""
         if seq in self._current:
+            self.workers.messages.pop(seq, None)
             return  # this process seemed dead, so another one gave the turn a second job
         places = self._places_of(queue)
         if priority != ALONE_PRIORITY:
             places.begin(seq)
         try:
-            if self._has_kernels and await self._hand_over(seq, priority):
+            may_have_kernel = self._has_kernels and self.workers.has_kernels
+            if may_have_kernel and await self._hand_over(seq, priority):
                 return
             if not await self._is_admitted(seq, priority):
                 return
@@ -294,7 +296,17 @@ class Jobs(TurnExecutor):
             ):
                 raise PutBack
         finally:
+            self.workers.messages.pop(seq, None)
             places.end(seq)
+
+    def fetched_message(self, seq: int) -> tuple[str, float] | None:
+        """Return the message of a turn that this process has fetched and that had not begun."""
+        return self.workers.messages.get(seq)
+
+    def note_end(self, seq: int) -> None:
+        """Note that this process ended the turn, and with it the turn's job."""
+        if seq in self._current:
+            self.workers.ended.add(seq)
 
     def _places_of(self, queue: str) -> Places:
         return self._decision_places if queue.endswith(DECISION_QUEUE_SUFFIX) else self.places

@@ -164,16 +164,21 @@ class PostgresDatabase:
         return database
 
     async def write(
-        self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None = None
+        self,
+        work: Callable[[SqlConnection], T],
+        then: Callable[[T], None] | None = None,
+        *,
+        single: bool = False,
     ) -> T:
-        """Run `work` in a transaction and return its result; the result is durable on return.
+        """Run `work` in a transaction and return its result; the result is durable on return. A
+        `single` statement is a transaction without BEGIN and COMMIT.
 
         `then` runs on the event loop after the commit, even if the caller was cancelled meanwhile.
         Raises NotStored, Unstorable, and whatever `work` raises.
         """
         if self._closed:
             raise NotStored
-        task = asyncio.create_task(self._write(work, then))
+        task = asyncio.create_task(self._write(work, then, single))
         self._running.add(task)
         task.add_done_callback(self._on_write_done)
         # A thread cannot be cancelled, so the write and its `then` complete without the caller.
@@ -216,10 +221,10 @@ class PostgresDatabase:
         self._threads.shutdown()
 
     async def _write(
-        self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None
+        self, work: Callable[[SqlConnection], T], then: Callable[[T], None] | None, single: bool
     ) -> T:
         """Run `work` in a thread, then `then` on the event loop."""
-        result = await self._in_thread(functools.partial(self._transact, work))
+        result = await self._in_thread(functools.partial(self._transact, work, single=single))
         if then is not None:
             then(result)
         return result

@@ -644,6 +644,72 @@ column `position` orders the turns (core/store/places.py); the job's priority is
 
 Each lookup has exactly one index in the order that it needs, so the query plan depends neither on
 statistics nor on the size of the table."""
+TURN_FUNCTIONS_SINCE = 12
+TURN_FUNCTIONS = f"""
+CREATE FUNCTION ponte_locked_row(of_seq bigint) RETURNS SETOF inbox ROWS 1 LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM ponte_lock((SELECT conversation FROM inbox WHERE seq = of_seq));
+    RETURN QUERY SELECT * FROM inbox WHERE seq = of_seq;
+END $$;
+
+CREATE FUNCTION ponte_current_turn(of_seq bigint, of_conversation text)
+    RETURNS SETOF current_turns ROWS 1 LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM ponte_lock(of_conversation);
+    RETURN QUERY SELECT * FROM current_turns WHERE seq = of_seq;
+END $$;
+
+CREATE FUNCTION ponte_fetch(queues varchar[], worker bigint) RETURNS TABLE (
+    id bigint, status procrastinate_job_status, task_name varchar, priority integer, lock text,
+    queueing_lock text, args jsonb, scheduled_at timestamptz, queue_name varchar, attempts integer,
+    worker_id bigint, has_kernels boolean, look_in double precision, message text,
+    created double precision
+) LANGUAGE plpgsql {_BY_INDEX} AS $$
+DECLARE
+    job procrastinate_jobs;
+BEGIN
+    job := procrastinate_fetch_job_v2(queues, worker);
+    IF job.id IS NULL THEN
+        look_in := (SELECT extract(epoch FROM min(one.scheduled_at) - clock_timestamp())
+            FROM procrastinate_jobs AS one WHERE one.status = 'todo'
+            AND (queues IS NULL OR one.queue_name = ANY (queues))
+            AND one.scheduled_at < now() + interval '1 minute');
+    ELSIF EXISTS (SELECT 1 FROM procrastinate_jobs AS one WHERE one.status = 'todo'
+            AND (queues IS NULL OR one.queue_name = ANY (queues))
+            AND (one.scheduled_at IS NULL OR one.scheduled_at < now() + interval '1 minute')) THEN
+        look_in := 0;
+    END IF;
+    has_kernels := EXISTS (SELECT 1 FROM kernels WHERE process <> '');
+    SELECT one.message, one.created INTO message, created FROM inbox AS one
+        WHERE one.seq = (job.args ->> 'seq')::bigint AND one.state = 'new';
+    RETURN QUERY SELECT job.id, job.status, job.task_name, job.priority, job.lock,
+        job.queueing_lock, job.args, job.scheduled_at, job.queue_name, job.attempts,
+        job.worker_id, has_kernels, look_in, message, created;
+END $$;
+
+CREATE OR REPLACE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('ponte', 'ended ' || NEW.seq);
+    IF NEW.job > 0 THEN
+        DELETE FROM procrastinate_jobs WHERE id = NEW.job;
+    END IF;
+    IF NEW.decision = 0 THEN
+        PERFORM ponte_next(NEW.conversation, NEW.channel || ' ' || NEW.person);
+    END IF;
+    RETURN NULL;
+END $$
+"""  # noqa: S608 (constants of ours)
+"""Functions of migration 12 that do in one statement what took several.
+
+- `ponte_locked_row` locks a turn's conversation and returns the turn's row as it is then. Each
+  statement of a volatile function sees what was committed before it began.
+- `ponte_current_turn` locks a conversation and returns the row of one of its turns in the view
+  `current_turns`.
+- `ponte_fetch` gives a job to a worker, like `ponte_fetch_job`. It also returns whether any process
+  may run a kernel; in how many seconds the worker should look again (0 if another job may wait,
+  NULL if it should wait for a notification); and the message of a turn that has not begun.
+- `ponte_ended` runs when a turn has ended. It deletes the turn's job, so that the job of the next
+  turn, which it creates, can begin at once."""
 QUEUE_SCHEMA = f"""
 ALTER TABLE inbox ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX inbox_flow ON inbox ({_FLOW}, position) WHERE {_OPEN};
@@ -711,9 +777,13 @@ def _declared_migration(number: int) -> Migration:
     """Return the migration made of the declarations with this number. The newest one can also
     create a whole database."""
     script, shared = migration_script(number, shared=False), migration_script(number, shared=True)
+    if number == TURN_FUNCTIONS_SINCE:
+        shared = f"{shared};{TURN_FUNCTIONS}"
     if number < NEWEST_MIGRATION:
         return Migration(script, shared=shared)
-    functions = f"{QUEUE_FUNCTIONS};{NOTIFY_TRIGGERS};{ASKED_TRIGGER};{BESIDE_SCHEMA_7}"
+    functions = (
+        f"{QUEUE_FUNCTIONS};{NOTIFY_TRIGGERS};{ASKED_TRIGGER};{BESIDE_SCHEMA_7};{TURN_FUNCTIONS}"
+    )
     return Migration(
         script, shared=shared, whole=create_script(shared=False),
         whole_shared=f"{create_script(shared=True)};{functions}",

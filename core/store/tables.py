@@ -451,6 +451,7 @@ DECLARED_TABLES = (
             text("title", default=""), count("pinned"),
         ),
         key=("conversation",), deleted_by=("conversation",),
+        indexes=(Index("conversations_used", "pinned, used_at", since=12),),
     ),
     TableDeclaration(
         name="threads", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
@@ -588,6 +589,17 @@ FINISHED_VIEW = (
     "CREATE VIEW inbox_finished AS SELECT seq, updated FROM inbox"  # noqa: S608 - ours
     f" WHERE state NOT IN {OPEN_STATE_LIST}"
 )
+CURRENT_TURNS_VIEW = (
+    "CREATE VIEW current_turns AS SELECT inbox.seq, inbox.attempt, inbox.state, inbox.decision,"
+    " conversations.generation,"
+    " EXISTS (SELECT 1 FROM items WHERE items.seq = inbox.seq) AS has_items,"
+    " EXISTS (SELECT 1 FROM notes WHERE notes.thread = inbox.thread) AS has_notes,"
+    " EXISTS (SELECT 1 FROM holds WHERE holds.seq = inbox.seq) AS has_holds"
+    " FROM inbox JOIN conversations ON conversations.conversation = inbox.conversation"
+)
+"""What each write of a turn checks first, and whether there are rows that it would read next."""
+VIEWS = {1: FINISHED_VIEW, 12: CURRENT_TURNS_VIEW}
+"""The views by the migration that creates them. Migration 1 is written out."""
 
 
 def create_script(*, shared: bool) -> str:
@@ -595,7 +607,7 @@ def create_script(*, shared: bool) -> str:
 
     With `shared`, return only what Postgres has in addition to what both databases have.
     """
-    views = () if shared else (FINISHED_VIEW,)
+    views = () if shared else VIEWS.values()
     return ";\n".join((*_statements(shared), *views))
 
 
@@ -604,7 +616,8 @@ def migration_script(migration: int, *, shared: bool) -> str:
 
     `shared` is as in `create_script`.
     """
-    return ";\n".join(_statements(shared, migration))
+    views = (VIEWS[migration],) if migration in VIEWS and not shared else ()
+    return ";\n".join((*_statements(shared, migration), *views))
 
 
 def _statements(shared: bool, migration: int | None = None) -> Iterator[str]:

@@ -108,22 +108,31 @@ def list_threads(connection: SqlConnection) -> Sequence[Thread]:
     ]
 
 
-def record_remote(connection: SqlConnection, thread: str, remote: Remote, owner: str = "") -> None:
-    """Record the id of an object on the model's server. Do nothing if the id is empty.
+def record_remotes(
+    connection: SqlConnection, thread: str, remotes: Sequence[Remote], owner: str = ""
+) -> None:
+    """Record the ids of objects on the model's server. Empty ids are ignored.
 
     If the thread was forgotten meanwhile, mark the object for erasure. An object made in advance
     has no thread (""), and `owner` is the id of the process that made it. It becomes the object of
     the first thread that uses it; an object that has a thread keeps it.
     """
-    if not remote.id:
+    known = list(dict.fromkeys(remote for remote in remotes if remote.id))
+    if not known:
         return
+    values: dict[str, object] = {"thread": thread, "at": time.time(), "owner": owner}
+    rows = []
+    for number, remote in enumerate(known):
+        values |= {f"kind{number}": remote.kind, f"id{number}": remote.id}
+        rows.append(
+            f"(:kind{number}, :id{number}, :thread, :at, :owner, CASE WHEN :thread != ''"  # noqa: S608
+            " AND NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread) THEN 1 ELSE 0 END)"
+        )
     connection.execute(
-        "INSERT INTO remotes (kind, id, thread, at, owner, erase)"
-        " VALUES (:kind, :id, :thread, :at, :owner,"
-        " CASE WHEN :thread != '' AND NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread)"
-        " THEN 1 ELSE 0 END) ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
+        f"INSERT INTO remotes (kind, id, thread, at, owner, erase) VALUES {', '.join(rows)}"  # noqa: S608
+        " ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
         " erase = excluded.erase WHERE remotes.thread = ''",
-        {"kind": remote.kind, "id": remote.id, "thread": thread, "at": time.time(), "owner": owner},
+        values,
     )
 
 

@@ -22,7 +22,7 @@ from core.domain.records import CRASHED_REASON, FINAL_STATES
 from core.observability import metrics
 from core.ports.conversations import TurnHandler
 from core.runtime.retry import Backoff, retry
-from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.database import Database, SqlConnection, SqlRow
 from core.store.places import CRASHES_BEFORE_ALONE, Places, Sender, TurnQueue
 
 log = structlog.get_logger("inbox")
@@ -83,6 +83,10 @@ class TurnExecutor:
         self._taken_over: set[int] = set()
         self._end_events: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
         self._draining = asyncio.Event()
+
+    def fetched_message(self, seq: int) -> tuple[str, float] | None:
+        """Return None: the message is read from the database."""
+        return None
 
     def leave_place(self, seq: int) -> None:
         """Give the turn's place to another turn. From now on it only waits, or posts."""
@@ -454,6 +458,10 @@ class TurnDispatch(Protocol):
         """Queue a stored turn after its transaction. Return how many turns of its conversation come
         first."""
 
+    def fetched_message(self, seq: int) -> tuple[str, float] | None:
+        """Return the JSON of the message of a turn that is about to begin, and when it was stored
+        (seconds since 1970). Return None if they must be read."""
+
     def leave_place(self, seq: int) -> None:
         """Give the turn's place to another turn, because it only waits from now on."""
 
@@ -501,10 +509,9 @@ def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
 def get_locked_row(connection: SqlConnection, seq: int) -> SqlRow | None:
     """Return the message's row and lock its conversation until this transaction ends. Return None
     if there is no such row."""
-    # The conversation is known only from the row, and the row may change before the lock.
-    row = get_row(connection, seq)
-    if row is not None and lock_key(connection, row["conversation"]):
-        row = get_row(connection, seq)
+    if not connection.is_shared:
+        return get_row(connection, seq)
+    row: SqlRow | None = connection.execute("SELECT * FROM ponte_locked_row(?)", (seq,)).fetchone()
     return row
 
 

@@ -62,7 +62,10 @@ class SqlJournal:
     """The `Journal` port over a database (`core/ports/conversations.py`)."""
 
     def __init__(
-        self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
+        self,
+        database: Database,
+        owner: str = "",
+        is_alive: Callable[[], bool] = lambda: True,
     ) -> None:
         """Create the journal of one process.
 
@@ -70,6 +73,8 @@ class SqlJournal:
         as other processes may count this one as dead and take over its turns.
         """
         self._database = database
+        self.on_end: Callable[[int], None] | None = None
+        """Called with the `seq` of each turn that `end_turn` ended."""
         self._is_alive = is_alive
         self._owner = owner or secrets.token_hex(8)
         """The id of this process. `begin` counts another attempt only if a different process has
@@ -98,8 +103,8 @@ class SqlJournal:
         quoted = quoted or any(one.name in ("assistant", "tool") for one in message.brought)
         is_outside = bool(message.attachments or quoted or message.results)
 
-        def write(connection: SqlConnection) -> RecordedMessage:
-            stored = _read_items(connection, turn.seq)
+        def write(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
+            stored = _read_items(connection, turn.seq) if current["has_items"] else ()
             if not stored:
                 person = message.author.key
                 # Outputs come first, because servers want each right after its call.
@@ -107,7 +112,8 @@ class SqlJournal:
                 stored = _add_items(connection, turn, outputs, person)
                 if message.results and not (outputs or rest):
                     return RecordedMessage((), Provenance(True))
-                notes = changes.take_notes(connection, turn.thread)
+                has_notes = current["has_notes"]
+                notes = changes.take_notes(connection, turn.thread) if has_notes else ()
                 stored += _add_items(connection, turn, notes, "")
                 stored += _add_items(connection, turn, rest, person)
                 if is_outside:
@@ -121,7 +127,7 @@ class SqlJournal:
                 threads.read_provenance(connection, turn.thread, message.author.key, turn.seq),
             )
 
-        return await self._write_current(turn, write)
+        return await self._write_from(turn, write)
 
     async def record_response(
         self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
@@ -133,8 +139,7 @@ class SqlJournal:
         remotes = (*others, Remote("response", response))
 
         def write(connection: SqlConnection) -> bool:
-            for remote in remotes:
-                threads.record_remote(connection, turn.thread, remote)
+            threads.record_remotes(connection, turn.thread, remotes)
             if not _is_current(connection, turn):
                 return False  # the id stays recorded, so that the response can be erased
             connection.execute(
@@ -223,7 +228,7 @@ class SqlJournal:
         Do nothing if the turn has an answer already.
         """
 
-        def write(connection: SqlConnection) -> None:
+        def write(connection: SqlConnection, current: SqlRow) -> None:
             changed = connection.execute(
                 "UPDATE inbox SET state = ?, answer = ?, updated = ?"
                 " WHERE seq = ? AND state = 'running'",
@@ -233,8 +238,11 @@ class SqlJournal:
                 return
             if also is not None:
                 also(connection)
-            unsettled = _add_round(connection, turn, last) if last is not None else None
-            budget.settle_holds(connection, turn.seq, unsettled)
+            unsettled = None
+            if last is not None:
+                unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
+            if current["has_holds"]:
+                budget.settle_holds(connection, turn.seq, unsettled)
             has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
             # The first round has no calls before it, and most turns end with it.
             items = (
@@ -256,7 +264,7 @@ class SqlJournal:
             if key:
                 _insert_post(connection, turn, 1, key)
 
-        await self._write_current(turn, write)
+        await self._write_from(turn, write)
 
     async def record_posting(self, turn: Turn, number: int, key: str) -> None:
         """Record that the part `number` of the answer is about to be posted under `key`."""
@@ -310,7 +318,11 @@ class SqlJournal:
             )
             return True
 
-        if not await self._database.write(write):
+        def note(is_current: bool) -> None:
+            if is_current and self.on_end:
+                self.on_end(turn.seq)
+
+        if not await self._database.write(write, note):
             raise Superseded
 
     async def put_back(self, turn: Turn) -> None:
@@ -327,7 +339,9 @@ class SqlJournal:
 
     async def record_remote(self, thread: str, remote: Remote) -> None:
         """Record an object on the model's server that must be erased with the thread."""
-        await self._database.write(lambda c: threads.record_remote(c, thread, remote, self._owner))
+        await self._database.write(
+            lambda c: threads.record_remotes(c, thread, [remote], self._owner), single=True
+        )
 
     async def current_thread(self, conversation: str) -> Thread:
         """Return the current thread of a conversation; create it if there is none."""
@@ -501,10 +515,16 @@ class SqlJournal:
         Raises Superseded, or TakenOver if another process has the turn or may take it.
         """
 
+        return await self._write_from(turn, lambda connection, _: work(connection))
+
+    async def _write_from(self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T]) -> T:
+        """Do what `_write_current` does, and pass the turn's row of `current_turns` to `work`."""
+
         def write_if_current(connection: SqlConnection) -> T:
-            if not _is_current(connection, turn):
+            current = _read_current(connection, turn)
+            if current is None:
                 raise Superseded
-            return work(connection)
+            return work(connection, current)
 
         result = await self._database.write(write_if_current)
         self.check_ownership()
@@ -595,18 +615,25 @@ def _is_current(connection: SqlConnection, turn: Turn) -> bool:
     The turn must also be of the conversation's current generation. The lock keeps the result valid
     until the transaction ends. Raises TakenOver if a later attempt exists.
     """
-    lock_key(connection, turn.message.address.conversation)
-    row = connection.execute(
-        "SELECT inbox.attempt, inbox.state, inbox.decision, conversations.generation FROM inbox"
-        " JOIN conversations USING (conversation) WHERE seq = ?",
-        (turn.seq,),
+    return _read_current(connection, turn) is not None
+
+
+def _read_current(connection: SqlConnection, turn: Turn) -> SqlRow | None:
+    """Do what `_is_current` does, and return the turn's row of `current_turns`, None if the turn is
+    not current."""
+    if connection.is_shared:
+        sql = "SELECT * FROM ponte_current_turn(:seq, :conversation)"
+    else:
+        sql = "SELECT * FROM current_turns WHERE seq = :seq"
+    row: SqlRow | None = connection.execute(
+        sql, {"seq": turn.seq, "conversation": turn.message.address.conversation}
     ).fetchone()
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
     if row is None or row["state"] in FINAL_STATES or row["attempt"] != turn.attempt:
-        return False
+        return None
     # A decision may itself be the `forget` that raised the generation.
-    return bool(row["decision"]) or row["generation"] == turn.generation
+    return row if row["decision"] or row["generation"] == turn.generation else None
 
 
 def _add_items(
@@ -658,9 +685,12 @@ def _open_calls(items: Sequence[Item]) -> set[str]:
     return {item.call_id for item in items if item.kind == "call"} - ended
 
 
-def _add_round(connection: SqlConnection, turn: Turn, said: RoundOutput) -> Sequence[SqlRow] | None:
+def _add_round(
+    connection: SqlConnection, turn: Turn, said: RoundOutput, *, has_holds: bool = True
+) -> Sequence[SqlRow] | None:
     """Record the model's output of a round and settle its cost, unless it was recorded before.
-    Return the reservations of the turn that are left, None if they were not read."""
+    Return the reservations of the turn that are left, None if they were not read. `has_holds` is
+    False if it has no reservations."""
     # The WHERE makes this idempotent: a complete round is not changed, and counts as 0 rows.
     changed = connection.execute(
         "INSERT INTO rounds (seq, number, complete, model) VALUES (?, ?, 1, ?)"
@@ -670,7 +700,9 @@ def _add_round(connection: SqlConnection, turn: Turn, said: RoundOutput) -> Sequ
     )
     if changed.rowcount:
         _add_items(connection, turn, said.items, "")
-        return budget.settle_round(connection, turn.seq, said.number, said.usage, said.model)
+        return budget.settle_round(
+            connection, turn.seq, said.number, said.usage, said.model, has_holds=has_holds
+        )
     return None
 
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from core.domain.errors import Superseded
 from core.domain.messages import Answer
-from core.store import jobs, processes, procrastinate_adapter
+from core.store import jobs, processes
 from core.store.database import SqlConnection, SqlRow
 from core.store.rolling_upgrade import WAITING_JOB
 from tests.contract.engines import Shared, Worker
@@ -90,24 +90,6 @@ async def test_a_waiting_message_is_withdrawn_by_whoever_is_asked(two: Two) -> N
     assert worker.said == ["think", "last"]
 
 
-async def test_the_next_one_starts_soon_after(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A free lock tells nobody: both workers look every POLL_SECONDS, and not every 5 s."""
-    app, intervals = two[0].jobs.workers.app, list[float]()
-    run_worker = app.run_worker_async
-
-    async def note_interval(**options: Any) -> None:
-        intervals.append(options["fetch_job_polling_interval"])
-        await run_worker(**options)
-
-    monkeypatch.setattr(app, "run_worker_async", note_interval)
-    worker = Worker(two[0]).start()
-    for number in range(10):
-        last = await two[1].inbox.accept(says(f"{number}"))
-    await two[1].inbox.wait_for_answer(last.seq)
-    await worker.until_ended(10)
-    assert intervals == [procrastinate_adapter.QUEUE_POLL_SECONDS] * 2
-
-
 async def test_what_a_dead_process_held_is_taken_over_in_order(two: Two) -> None:
     ours, theirs = two
     doomed = Worker(ours, held=True).start()
@@ -145,7 +127,9 @@ async def test_a_job_that_outlived_its_turn_gives_its_conversation_free(two: Two
     assert (await heir.inbox.wait_for_answer(second.seq)).text == "re: two"
 
 
-async def test_who_was_frozen_writes_nothing_and_ends_nothing(two: Two) -> None:
+async def test_who_was_frozen_writes_nothing_and_ends_nothing(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its signs of life stop, another takes over; then it wakes and goes on with its work."""
     ours, theirs = two
     frozen = Worker(ours, held=True).start()
@@ -162,6 +146,11 @@ async def test_who_was_frozen_writes_nothing_and_ends_nothing(two: Two) -> None:
     with pytest.raises(Superseded):
         await ours.journal.record_answer(turn, Answer("of the frozen one"))
     second = await theirs.inbox.accept(says("two"))
+
+    async def give_way(*_: object) -> None:
+        return None
+
+    monkeypatch.setattr(ours, "end", give_way)
     frozen.let_go()  # its job ends here, while the one that stands in for it still runs
     await frozen.until_ended(1)
     other = await theirs.inbox.accept(says("other", channel="C9"))

@@ -15,7 +15,7 @@ from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 from core.store.schema import MIGRATIONS
 from tests.real.postgres import Postgres
 
-MAX_PAGES_READ = 1000
+MAX_PAGES_READ = 2000
 """Procrastinate's own function read 520,000 of them with 10,000 jobs and no statistics. The first
 call of a connection also reads the catalogue."""
 WAITING_JOB_COUNT = 10_000
@@ -59,10 +59,11 @@ async def test_a_fetch_reads_little_of_a_long_queue(
     await connection.execute(FILL, (conversations, WAITING_JOB_COUNT))
     if statistics == "right":
         await connection.execute("ANALYZE procrastinate_jobs")
-    for number in range(1, 20):
+    await fetch_job(connection)  # it also reads the catalogue
+    for number in range(2, 20):
         read, seq = await fetch_job(connection)
         assert seq == number, "the oldest comes first"
-        assert read < MAX_PAGES_READ, f"fetch {number}"
+        assert read < MAX_PAGES_READ / 4, f"fetch {number}"
 
 
 SENDERS = {

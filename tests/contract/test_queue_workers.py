@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from procrastinate.exceptions import ConnectorException
 
+from core.store import procrastinate_adapter
 from core.store.database import SqlConnection
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
@@ -25,7 +26,7 @@ async def test_a_worker_whose_fetch_fails_takes_new_turns_beside_those_that_run(
 
     async def fail_sometimes(query: str, **arguments: Any) -> dict[str, Any]:
         nonlocal to_fail
-        if to_fail and "ponte_fetch_job" in query:
+        if to_fail and "ponte_fetch" in query:
             to_fail -= 1
             raise ConnectorException
         return await fetch(query, **arguments)
@@ -38,6 +39,33 @@ async def test_a_worker_whose_fetch_fails_takes_new_turns_beside_those_that_run(
     await on_postgres.inbox.accept(says("two", "C2"))
     await worker.until_begun(2)
     assert worker.said == ["one", "two"]
+
+
+async def test_turns_begin_without_a_poll(
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that wait for the end of another turn, maybe in another process."""
+    monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", 3600.0)
+    other = await on_postgres.beside()
+    workers = [Worker(engine).start("web") for engine in (on_postgres, other)]
+    receipts = [await on_postgres.inbox.accept(says(f"{n}", f"C{n % 5}")) for n in range(40)]
+    for receipt in receipts:
+        await on_postgres.inbox.wait_for_answer(receipt.seq)
+    said = sorted(text for worker in workers for text in worker.said)
+    assert said == sorted(f"{n}" for n in range(40))
+
+
+async def test_a_turn_that_is_put_back_begins_elsewhere_without_a_poll(
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", 3600.0)
+    held = Worker(on_postgres, held=True).start("web")
+    await on_postgres.inbox.accept(says("one"))
+    await held.until_begun(1)
+    heir = Worker(await on_postgres.beside()).start("web")
+    await on_postgres.jobs.drain(0)
+    await heir.until_ended(1)
+    assert heir.said == ["one"]
 
 
 async def test_a_process_that_drains_gives_signs_of_life_while_its_turns_run(
@@ -115,6 +143,7 @@ async def test_an_end_that_cannot_be_recorded_fails_no_task(
         await execute(query, **arguments)
 
     monkeypatch.setattr(connector, "execute_query_async", refuse)
+    on_postgres.journal.on_end = None  # as if the turn had ended elsewhere
     errors: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
     Worker(on_postgres).start("web")

@@ -24,10 +24,15 @@ from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.openai import FakeOpenAI
 from tests.real.postgres import Postgres
 
-MAX_FIRST_TURN = (56, 11)
+MAX_FIRST_TURN = (40, 8)
 """Statements and transactions of the first turn of a conversation."""
-MAX_LATER_TURN = (55, 11)
+MAX_LATER_TURN = (42, 8)
 LONG_SECONDS = 3600.0
+LISTENS = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'
+    AND query LIKE 'LISTEN "procrastinate_queue_v1#@%'
+"""
+"""Whether the worker of turns receives notifications; this is the last of its channels."""
 LINE = re.compile(r"\[(\d+)\] LOG:  (?:statement|execute [^:]+): ?(.*)")
 Transaction = list[str]
 OPEN_WORK = """
@@ -117,6 +122,7 @@ async def counted_bot(
 ) -> AsyncIterator[CountedBot]:
     """Nothing is polled and nothing is tidied while a turn is counted."""
     monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", LONG_SECONDS)
+    monkeypatch.setattr(procrastinate_adapter, "RELISTEN_SECONDS", LONG_SECONDS)
     monkeypatch.setattr(processes, "BEAT_SECONDS", LONG_SECONDS)
     monkeypatch.setattr(processes, "LEASE_SECONDS", 2 * LONG_SECONDS)
 
@@ -136,6 +142,9 @@ async def counted_bot(
         options = ModelOptions(secret=b"tests", spare_conversations=1)
         model = ServedModel(client, options, level="conversations", record_remote=record_remote)
         async with home.open(model) as running:
+            for _ in itertools.repeat(None):
+                if (await statements.find(LISTENS))[0]:
+                    break
             running.engine.platforms.replies["web"] = lambda to, posts: PlainReply(posts)
             yield CountedBot(running, statements)
             await model.close()

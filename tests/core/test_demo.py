@@ -235,7 +235,8 @@ async def test_python_on_a_file_that_was_attached() -> None:
     told = await chat.says("Summarise my file")
     assert "'sales.csv'" in told
     assert "Next, try: `Draw y = sin(x) with Python.`" in told
-    assert "Next, try: `Run a quick command`" in await chat.says("draw something")
+    told = await Chat(DemoModel, [python("[The person has: plot.png]")]).says("draw something")
+    assert told == "Next, try: `Run a quick command`", "the picture says the rest"
 
 
 def test_the_program_for_a_file_runs(

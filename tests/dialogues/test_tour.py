@@ -66,7 +66,7 @@ async def test_the_tour_from_a_question_to_an_undone_change(tmp_path: Path, loca
     async with owner(tmp_path) as here:
         headers = {"Accept-Language": locale}
         welcome = (await here.web.get("/welcome", headers=headers)).json()
-        assert welcome["demo"] is True
+        assert (welcome["demo"], welcome["sample"]) == (True, True)
         assert welcome["tries"][:3] == [said["overdue"], said["pay"], said["quick"]]
         hello = (await here.ask("?", locale))["response"]
         assert demo in hello

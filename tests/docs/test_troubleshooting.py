@@ -1,4 +1,7 @@
-"""docs/guides/troubleshooting.md explains every failure that the code can tell, and no other."""
+"""docs/guides/troubleshooting.md quotes only what Ponte can say, and what its set-up says is clear.
+
+A failure that a command or `ponte doctor` reports says what to do, or the page has a row for it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,21 @@ GENERAL = {
     "The application did not respond",
 }  # fmt: skip
 """Words that are made without a catalogue, or are a platform's own."""
+
+
+_VERBS = (
+    "add|allow|approve|ask|change|check|choose|connect|copy|correct|create|delete|do|give|install|make|"
+    "mention|move|name|open|paste|put|remove|rename|repeat|restart|revoke|run|see|send|set|specify|start|"
+    "stop|try|turn|type|use|wait|write"
+)
+_INSTRUCTION = re.compile(
+    rf"(?:^|[.;:,] |\) )(?:then |or |and )?(?:{_VERBS})\b|`ponte [a-z]+ ", re.IGNORECASE
+)
+"""A clause that begins with a verb, or names a command."""
+_SET_UP_FILES = (
+    "setup.py", "adapters/slack/__init__.py", "adapters/discord/__init__.py",
+    "adapters/web/__init__.py",
+)  # fmt: skip
 
 
 @functools.cache
@@ -43,9 +61,22 @@ def enough(quoted: str) -> bool:
     return len(re.sub(r"[\W\d]", "", quoted)) >= 7
 
 
-def test_every_failure_is_explained() -> None:
-    """A new one needs a row with its beginning in “ ”, in the part where it is seen."""
-    assert sorted(plain(one) for one in failures() if not is_explained(one)) == []
+def tells_what_to_do(sentence: str) -> bool:
+    return bool(_INSTRUCTION.search(plain(sentence)))
+
+
+def is_of_set_up(files: set[str]) -> bool:
+    return any(name.startswith("bot/") or name.endswith(_SET_UP_FILES) for name in files)
+
+
+def test_every_failure_of_the_set_up_says_what_to_do_or_is_explained() -> None:
+    """A new one needs an instruction ("Check NAME.") or a row with its beginning in “ ”."""
+    unclear = [
+        plain(one)
+        for one, files in failures().items()
+        if is_of_set_up(files) and not tells_what_to_do(one) and not is_explained(one)
+    ]
+    assert sorted(unclear) == []
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.messages import Answer
+from core.domain.records import Health
 from tests.fakes import forker
 from tests.terminal.test_pictures import png
 from tests.web.web_ponte import Turn, WebPonte
@@ -102,6 +103,16 @@ async def test_a_line_can_be_edited_and_brought_back(ponte: WebPonte, tmp_path: 
         terminal.type(f"{UP}{UP}\r")
         await terminal.until("You said: hello\n")
     assert [row.message.text for row in ponte.rows.values()] == ["hello", "hello again", "hello"]
+
+
+async def test_a_new_conversation_begins_with_suggestions(ponte: WebPonte, tmp_path: Path) -> None:
+    ponte.board.parts, ponte.board.titles = [Health("sample", "on")], ["Invoices"]
+    async with at_a_terminal(ponte, tmp_path) as terminal:
+        assert "Try one of these\n  Which invoices are overdue?\n" in terminal.plain
+        terminal.type("hello\r")
+        await terminal.until("You said: hello")
+    async with at_a_terminal(ponte, tmp_path) as terminal:
+        assert "Try one of these" not in terminal.plain
 
 
 async def test_alt_enter_makes_a_new_line(ponte: WebPonte, tmp_path: Path) -> None:

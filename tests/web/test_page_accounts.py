@@ -139,6 +139,8 @@ ROUTES: dict[tuple[str, str], Ask] = {
     ),
     ("GET", "/conversations/{id}/export"): get("/conversations/{conversation}/export"),
     ("GET", "/approvals"): get("/approvals"),
+    ("GET", "/turns/{turn}"): get("/turns/{turn}"),
+    ("GET", "/turns/{turn}/usage"): get("/turns/{turn}/usage"),
     ("GET", "/conversations/{id}/events"): head_of_stream,
     ("GET", "/files/{id}"): get("/files/{file}"),
     ("GET", "/openapi.json"): get("/openapi.json"),
@@ -230,7 +232,7 @@ async def test_the_owner_reaches_the_operators_routes(
             assert said.json()["reasons"] == [{"name": "model", "words": "no answer"}]
         elif route in OPERATORS:
             form = route == ("POST", "/admin/{tab}")  # refused without the value in its form
-        assert said.status_code == (403 if form else 200), route
+            assert said.status_code == (403 if form else 200), route
         assert not any(f"of {other}" in said.text for other in ("ana", "bia", "gone")), route
 
 
@@ -305,7 +307,7 @@ async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None
         "gone": ("web:gone", "web:work:@gone"),
     }
     assert (await ponte_with_people.clients["ana"].get("/me")).json() == {
-        "person": "web:ana", "name": "ana", "owner": False, "operates": False,
+        "person": "web:ana", "name": "ana", "owner": False, "operates": False, "models": [],
     }  # fmt: skip
     own = (await ponte_with_people.clients["owner"].get("/me")).json()
     assert (own["owner"], own["operates"]) == (True, True)

@@ -81,3 +81,18 @@ async def test_the_terminal_has_keys_of_its_own(ponte: WebPonte, client: httpx.A
     async with ponte.terminal_client() as terminal:
         said = await terminal.post("/chat", json={"message": "two", "event_key": "k"})
     assert said.json()["response"] == "You said: two"
+
+
+async def test_a_key_in_the_header_counts_as_the_event_key(
+    ponte: WebPonte, client: httpx.AsyncClient
+) -> None:
+    header = {"Idempotency-Key": "order-66"}
+    first = await client.post("/chat", json={"message": "one"}, headers=header)
+    again = await client.post("/chat", json={"message": "two"}, headers=header)
+    named = await client.post("/chat", json={"message": "three", "event_key": "order-66"})
+    assert again.json() == named.json() == first.json()
+    other = await client.post("/chat", json={"message": "four", "event_key": "k"}, headers=header)
+    assert other.json()["response"] == "You said: four", "the body's counts"
+    wrong = await client.post("/chat", json={"message": "x"}, headers={"Idempotency-Key": "a b"})
+    assert wrong.status_code == 400
+    assert len(ponte.rows) == 2

@@ -59,6 +59,8 @@ DECISIONS: Mapping[tuple[str, str], str] = {
     ("DELETE", "/conversations/{id}"): "page",
     ("GET", "/conversations/{id}/export"): "page",
     ("GET", "/approvals"): "page",
+    ("GET", "/turns/{turn}"): "page",
+    ("GET", "/turns/{turn}/usage"): "page",
     ("GET", "/conversations/{id}/events"): "page",
     ("GET", "/files/{id}"): "page",
     ("GET", "/openapi.json"): "page",

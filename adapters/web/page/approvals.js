@@ -2,6 +2,8 @@
 
 import * as card from "./card.js";
 import { $, make } from "./element.js";
+import { icon } from "./icons.js";
+import * as notices from "./notices.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
 
@@ -12,10 +14,12 @@ export function turnTo(conversation) {
   current = conversation;
 }
 
-/** Show how many there are: the event stream tells it when that changes. */
-export function count(number) {
+/** Show how many there are: the event stream tells it when that changes. A new stream begins with
+    none (`isNew`). */
+export function count(number, isNew = false) {
   $("approvals").hidden = number === 0 && !$("requests").open;
   $("approvals-count").textContent = number;
+  if (!isNew) notices.onRequests(number);
   $("approvals").setAttribute("aria-label", say("approvals_count", { count: number }));
   if ($("requests").open) list();
 }
@@ -58,6 +62,7 @@ function show() {
 }
 
 export function start() {
+  $("approvals").prepend(icon("approve"));
   $("approvals").addEventListener("click", show);
   $("requests").addEventListener("close", () => {
     $("requests-list").replaceChildren();

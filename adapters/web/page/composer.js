@@ -100,6 +100,7 @@ function giveUp() {
 
 function body({ text, files: sent, conversation: where, key, replaces: old }) {
   const fields = { message: text, conversation: where, event_key: key, replaces: old,
+    ...($("model-choice").value && { model: $("model-choice").value }),
     time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone ?? "" };
   const headers = { Prefer: "respond-async" };
   if (sent.length === 0) {
@@ -150,8 +151,17 @@ function fit() {
   $("text").style.height = `${$("text").scrollHeight + 2}px`;
 }
 
+/** The models that this person may choose; the choice is for the next messages. */
+export function offerModels(names) {
+  const kept = localStorage.getItem("model") ?? "";
+  $("model-choice").replaceChildren(...["", ...names].map((name) => make("option", { value: name, text: name || say("model_default") })));
+  $("model-choice").value = names.includes(kept) ? kept : "";
+  $("model-choice").hidden = names.length === 0;
+}
+
 export function start() {
   const text = $("text");
+  $("model-choice").addEventListener("change", () => localStorage.setItem("model", $("model-choice").value));
   $("ask").addEventListener("submit", (event) => { event.preventDefault(); submit(text.value); });
   text.addEventListener("input", () => { fit(); keepDraft(); });
   text.addEventListener("keydown", (event) => {

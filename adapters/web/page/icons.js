@@ -7,6 +7,7 @@ const SPACE = "http://www.w3.org/2000/svg";
 const LINES = {
   copy: "M9 9h10v12H9zM5 15V3h10",
   check: "M5 13l4 4L19 7",
+  approve: "M9 12l2.5 2.5L16 10M12 3a9 9 0 1 0 .01 0",
   edit: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4",
   again: "M20 12a8 8 0 1 1-2.3-5.7M20 3v4h-4",
   more: "M5 12h.01M12 12h.01M19 12h.01",

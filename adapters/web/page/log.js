@@ -7,6 +7,8 @@ import { changed } from "./conversations.js";
 import { copied, filesOf } from "./files.js";
 import { grow } from "./growing.js";
 import { copyButton, iconButton } from "./icons.js";
+import * as notices from "./notices.js";
+import { request } from "./server.js";
 import * as tables from "./tables.js";
 import { locale, say } from "./words.js";
 
@@ -52,7 +54,7 @@ export function place(turn, at = Date.now() / 1000) {
 export function showMessage(message) {
   name(message.event_key, message.turn);
   const shown = place(message.turn, message.at);
-  Object.assign(shown, { text: message.text, clicked: message.clicked });
+  Object.assign(shown, { text: message.text, clicked: message.clicked, replaces: message.replaces ?? "" });
   for (const old of shown.said.querySelectorAll(".words, .files, .unsent, .tools")) old.remove();
   const edit = make("p", { class: "tools last" }, iconButton("edit", "edit", () => asking(shown, "edit")));
   shown.said.append(words(message.text), filesOf(message.files), ...(message.text ? [edit] : []));
@@ -182,8 +184,11 @@ export function showAnswer(answer) {
     const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");
     const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
-    shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again]));
+    const info = iconButton("info", "usage", () => showUsage(shown, info), { "aria-expanded": "false" });
+    shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]),
+      ...(shown.replaces ? [earlier(shown)] : []));
     if (answer.response !== undefined) changed();
+    if (answer.response !== undefined && !shown.clicked) notices.onAnswer(conversation);
     shown.progress.textContent = answer.html || answer.status === "done" ? "" : say(answer.status);
     shown.answer.dataset.status = answer.status;
     shown.extra.querySelector(":scope > .files")?.remove();
@@ -208,6 +213,52 @@ export function showTrouble({ turn, message }) {
   shown.answer.hidden = false;
   quiet(shown);
   shown.progress.textContent = message;
+}
+
+/** A button that shows the answer that stood here before this was asked again, and hides it. */
+function earlier(shown) {
+  const button = iconButton("past", "earlier", async () => {
+    const old = shown.answer.querySelectorAll(".earlier");
+    button.setAttribute("aria-expanded", String(old.length === 0));
+    if (old.length) return old.forEach((one) => one.remove());
+    await showEarlier(shown.replaces, shown.tools);
+  }, { "aria-expanded": "false" });
+  return button;
+}
+
+async function showEarlier(turn, above) {
+  const body = make("div");
+  const home = make("section", { class: "earlier" }, make("h3", { text: say("earlier") }), body);
+  stick(() => above.after(home));
+  try {
+    const before = await request(`/turns/${turn}?html=1`);
+    grow(body, before.html);
+    tables.dress(body);
+    if (before.replaces) await showEarlier(before.replaces, home);
+  } catch (error) {
+    body.textContent = error.message;
+  }
+}
+
+/** Tokens and cost of an answer, asked for when somebody wants to know. */
+async function showUsage(shown, button) {
+  const old = shown.answer.querySelector(".usage");
+  button.setAttribute("aria-expanded", String(!old));
+  if (old) return old.remove();
+  const line = make("p", { class: "usage", role: "status" });
+  stick(() => shown.tools.after(line));
+  try {
+    const used = await request(`/turns/${shown.turn}/usage`);
+    const number = (value) => value.toLocaleString(locale);
+    const words = [say("usage_tokens", { input: number(used.input), output: number(used.output) })];
+    if (used.cost !== null) {
+      words.push(used.cost.toLocaleString(locale, { style: "currency", currency: "USD", maximumSignificantDigits: 3 }));
+    }
+    if (used.model) words.unshift(used.model);
+    line.textContent = (used.estimated ? "≈ " : "") + words.join(" · ");
+  } catch (error) {
+    line.textContent = error.message;
+  }
 }
 
 function decorate(body) {

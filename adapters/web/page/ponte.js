@@ -4,8 +4,10 @@ import * as approvals from "./approvals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
 import { $, make, notice, randomKey } from "./element.js";
+import { icon } from "./icons.js";
 import * as log from "./log.js";
 import * as quick from "./quick.js";
+import * as notices from "./notices.js";
 import { patch, post, request } from "./server.js";
 import * as stream from "./stream.js";
 import { say, translate } from "./words.js";
@@ -29,7 +31,7 @@ async function admitted() {
 
 /** Who that is, and what they had typed and not sent: nobody else is to find it. */
 async function introduce() {
-  const { person, name, owner, operates } = await request("/me");
+  const { person, name, owner, operates, models } = await request("/me");
   if ((localStorage.getItem("person") ?? "web:owner") !== person) localStorage.clear();
   localStorage.setItem("person", person);
   $("who").textContent = say("signed_in", { name });
@@ -38,6 +40,7 @@ async function introduce() {
   $("used").hidden = !operates;
   $("admin").hidden = !operates;
   $("me").hidden = false;
+  composer.offerModels(models);
 }
 
 /** Save the owner's name, and show it. */
@@ -129,11 +132,11 @@ async function read(id) {
 async function welcome(empty) {
   $("welcome").hidden = !empty;
   if (!empty) return;
-  const { tries, tables, commands, parts, demo } = await request("/welcome");
+  const { tries, sample, tables, commands, parts, demo } = await request("/welcome");
   $("connected").hidden = parts.length === 0;
   for (const [id, names] of Object.entries({ tables, commands })) {
     $(id).hidden = names.length === 0;
-    $(id).replaceChildren(say(id), " ", make("bdi", { text: names.join(", ") }));
+    $(id).replaceChildren(say(sample && id === "tables" ? "sample_tables" : id), " ", make("bdi", { text: names.join(", ") }));
   }
   $("parts").replaceChildren(...parts.map(({ name, state, words }) => make("li", { "data-state": state },
     make("strong", { text: name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));
@@ -233,6 +236,7 @@ function start() {
   $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey()); });
   $("leave").addEventListener("click", leave);
   $("my-name").addEventListener("click", askName);
+  $("my-tokens").addEventListener("click", async () => (await import("./tokens.js")).open());
   $("naming-cancel").addEventListener("click", () => $("naming").close());
   $("naming").querySelector("form").addEventListener("submit", rename);
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
@@ -242,12 +246,21 @@ function start() {
   $("options").addEventListener("click", conversations.chooseCurrent);
   addEventListener("forgetting", (event) => sure(event.detail));
   addEventListener("click", enlarge);
+  $("newest").addEventListener("click", () => scrollTo(0, document.documentElement.scrollHeight));
+  const offerNewest = () => {
+    $("newest").hidden = scrollY + innerHeight > document.documentElement.scrollHeight - innerHeight / 2;
+  };
+  addEventListener("scroll", offerNewest, { passive: true });
+  addEventListener("resize", offerNewest);
+  $("newest").append(icon("down"));
   $("shortcuts").addEventListener("click", () => $("keys-list").showModal());
   $("sure").addEventListener("close", () => $("sure").returnValue === "forget" && forget());
   $("signin").addEventListener("cancel", (event) => event.preventDefault());
   $("signin").querySelector("form").addEventListener("submit", enter);
   addEventListener("keydown", pressed);
   open();
+  if (document.readyState === "complete") notices.start();
+  else addEventListener("load", notices.start);
 }
 
 start();

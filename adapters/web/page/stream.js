@@ -4,6 +4,7 @@
 import * as approvals from "./approvals.js";
 import { notice } from "./element.js";
 import * as log from "./log.js";
+import * as notices from "./notices.js";
 import { request } from "./server.js";
 import { say } from "./words.js";
 
@@ -49,7 +50,7 @@ function connect(reset) {
 /** A new stream sends the number of waiting requests only if there are some. */
 function begin() {
   notice("");
-  approvals.count(0);
+  approvals.count(0, true);
 }
 
 /** The browser tries again by itself, unless the server answered and refused. */
@@ -71,7 +72,7 @@ export function start(reset) {
     clearTimeout(waiting);
     if (!address) return;
     if (!document.hidden && !source) connect(reset);
-    if (document.hidden && source && !log.running()) {
+    if (document.hidden && source && !log.running() && !notices.wanted()) {
       waiting = setTimeout(() => { source?.close(); source = null; }, HIDDEN_FOR);
     }
   });

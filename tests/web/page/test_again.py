@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -38,6 +39,23 @@ async def test_the_last_answer_alone_can_be_asked_again(ponte: WebPonte, page: P
     await expect(page.locator(".said .words")).to_have_text(["one", "two"])
     await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
     assert len(ponte.rows) == 3
+
+
+async def test_asking_again_keeps_the_earlier_answer(ponte: WebPonte, page: Page) -> None:
+    numbers = itertools.count(1)
+    ponte.script = lambda turn: asyncio.sleep(0, Answer(f"Answer **{next(numbers)}**"))
+    await say(page, "how many?")
+    again = page.get_by_role("button", name="Ask again")
+    for number in (2, 3):
+        await again.click()
+        await expect(page.locator(".body")).to_have_text([f"Answer {number}"])
+    await page.reload()
+    button = page.get_by_role("button", name="Earlier answer")
+    await button.click()
+    await expect(page.locator(".earlier strong")).to_have_text(["2", "1"])
+    await button.click()
+    await expect(page.locator(".earlier")).to_have_count(0)
+    await expect(page.locator(".body")).to_have_text(["Answer 3"])
 
 
 async def test_a_click_leaves_the_last_message_to_be_asked_again(

@@ -30,7 +30,7 @@ async def test_two_people_see_different_lists(
     await expect(other.get_by_role("dialog")).to_be_visible()
     assert await other.evaluate("localStorage.length") == 0
     assert await context.cookies() == []
-    await other.get_by_label("Token").fill(tokens["bia"])
+    await other.get_by_label("Token", exact=True).fill(tokens["bia"])
     await other.keyboard.press("Enter")
     await expect(other.get_by_role("dialog")).to_be_hidden()
     await expect(other.locator("#who")).to_have_text("Signed in as bia")
@@ -62,3 +62,24 @@ async def test_only_the_owner_is_offered_to_change_their_name(ponte: WebPonte, t
     await visit(tab, f"{ponte.web.address}/#token={ponte.people.add('ana')}")
     await expect(tab.locator("#who")).to_have_text("Signed in as ana")
     await expect(tab.locator("#my-name")).to_be_hidden()
+
+
+async def test_a_person_makes_and_revokes_api_tokens(ponte: WebPonte, tab: Page) -> None:
+    await visit(tab, f"{ponte.web.address}/#token={ponte.people.add('ana')}")
+    await tab.get_by_role("button", name="API tokens").click()
+    dialog = tab.get_by_role("dialog", name="API tokens")
+    await dialog.get_by_role("textbox", name="What is the new token for?").fill("notebook")
+    await dialog.get_by_role("button", name="Create token").click()
+    token = await dialog.get_by_role("textbox", name="Copy this token now").input_value()
+    assert token.startswith("ponte-api-")
+    await expect(dialog.get_by_role("listitem")).to_contain_text("notebook · never used")
+    async with ponte.person(token) as program:
+        assert (await program.get("/v1/models")).status_code == 200
+        await dialog.get_by_role("button", name="Close").click()
+        await tab.get_by_role("button", name="API tokens").click()
+        await expect(dialog.get_by_role("listitem")).to_contain_text("last used")
+        await expect(tab.locator("#tokens-made")).to_be_hidden()
+        assert await tab.locator("#token-text").input_value() == "", "shown once"
+        await dialog.get_by_role("button", name="Revoke").click()
+        await expect(dialog.get_by_role("listitem")).to_have_count(0)
+        assert (await program.get("/v1/models")).status_code == 401

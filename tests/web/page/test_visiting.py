@@ -63,6 +63,7 @@ async def test_everything_can_be_reached_by_keyboard(ponte: WebPonte, page: Page
     assert await page.input_value("#text") == "two lines\n"
     await page.evaluate("document.activeElement.blur()")
     reached = set()
+    await expect(page.locator("#options")).to_be_visible()
     for _ in range(40):
         await page.keyboard.press("Tab")
         reached.add(
@@ -121,10 +122,10 @@ async def test_without_the_link_a_person_signs_in(tab: Page) -> None:
     await ponte.open()
     try:
         await tab.goto(ponte.web.address)
-        await tab.get_by_label("Token").fill("wrong")
+        await tab.get_by_label("Token", exact=True).fill("wrong")
         await tab.get_by_role("dialog").get_by_role("button", name="Sign in").click()
         await expect(tab.get_by_role("alert")).to_have_text("Invalid token.")
-        await tab.get_by_label("Token").fill("s3cret-and-long-enough")
+        await tab.get_by_label("Token", exact=True).fill("s3cret-and-long-enough")
         await tab.keyboard.press("Enter")
         await expect(tab.get_by_role("dialog")).to_be_hidden()
         await say(tab, "in")
@@ -153,7 +154,7 @@ async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> Non
         asked = "import('/page/server.js').then(server => server.request('/quick-commands'))"
         await tab.evaluate(f"window.refused = {asked}.catch(() => true), null")
         await came.wait()
-        await tab.get_by_label("Token").fill("s3cret-and-long-enough")
+        await tab.get_by_label("Token", exact=True).fill("s3cret-and-long-enough")
         await tab.keyboard.press("Enter")
         await expect(tab.get_by_role("dialog")).to_be_hidden()
         go_on.set()

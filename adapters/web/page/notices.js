@@ -1,0 +1,52 @@
+// A notification when an answer or a request waits and nobody sees the page. It has no words of the
+// conversation, because others may see the screen.
+
+import { $ } from "./element.js";
+import { say } from "./words.js";
+
+let worker = null;
+let waiting = 0; // requests that were counted last
+
+/** Whether the person wants notifications, in this browser. */
+export function wanted() {
+  return Boolean(worker) && globalThis.Notification?.permission === "granted" && localStorage.getItem("notify") === "on";
+}
+
+export function onAnswer(conversation) {
+  notify("notice_answer", `answer-${conversation}`, `/#${conversation}`);
+}
+
+export function onRequests(count) {
+  if (count > waiting) notify("notice_request", "request", `/${location.hash}`);
+  waiting = count;
+}
+
+function notify(word, tag, address) {
+  if (!document.hidden || !wanted()) return;
+  worker.showNotification("Ponte", { body: say(word), tag, data: address, icon: "/page/ponte.svg" }).catch(() => {});
+}
+
+function show() {
+  $("notify").hidden = !worker || !globalThis.Notification || Notification.permission === "denied";
+  $("notify").textContent = say(wanted() ? "notify_off" : "notify_on");
+}
+
+async function toggle() {
+  if (wanted()) localStorage.removeItem("notify");
+  else if (await Notification.requestPermission() === "granted") localStorage.setItem("notify", "on");
+  show();
+}
+
+/** Browsers have service workers on https and on this machine only. */
+export async function start() {
+  $("notify").addEventListener("click", toggle);
+  navigator.serviceWorker?.addEventListener("message", ({ data }) => {
+    if (data?.go) location.hash = data.go;
+  });
+  try {
+    worker = await navigator.serviceWorker?.register("/page/worker.js", { scope: "/" });
+  } catch {
+    worker = null; // a browser without it has no notifications
+  }
+  show();
+}

@@ -1,0 +1,95 @@
+"""The page as an installed application: its manifest, its service worker, and notifications."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from playwright.async_api import Browser, expect
+
+from core.domain.messages import Answer
+from tests.web.page.browser import say, visit
+from tests.web.page.test_approvals import waits
+from tests.web.web_ponte import Turn, WebPonte
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+SPY = """() => {
+    window.notices = [];
+    ServiceWorkerRegistration.prototype.showNotification = async (title, options) => {
+        window.notices.push([title, options.body, options.data]);
+    };
+    Object.defineProperty(document, "hidden", { get: () => window.isHidden });
+    window.isHidden = true;
+}"""
+
+
+async def test_the_manifest_and_the_worker_are_served(ponte: WebPonte) -> None:
+    async with httpx.AsyncClient(base_url=ponte.web.address) as client:
+        manifest = await client.get("/page/manifest.webmanifest")
+        assert manifest.headers["content-type"] == "application/manifest+json"
+        assert (await client.get(manifest.json()["icons"][0]["src"])).status_code == 200
+        worker = await client.get("/page/worker.js")
+        assert worker.headers["service-worker-allowed"] == "/"
+        for script in ("/page/ponte.js", "/page/notices.js"):
+            assert "service-worker-allowed" not in (await client.get(script)).headers
+
+
+async def test_only_files_of_the_page_are_kept(ponte: WebPonte, browser: Browser) -> None:
+    """Not what anybody wrote, and not who is signed in."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    await visit(page, ponte.link)
+    await page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    await page.reload()
+    await say(page, "a secret")
+    await expect(page.locator(".body")).to_have_text("You said: a secret")
+    kept = await page.evaluate("""async () => {
+        const cache = await caches.open("ponte-files");
+        return (await cache.keys()).map((one) => new URL(one.url).pathname);
+    }""")
+    assert "/page/ponte.js" in kept
+    assert all(path.startswith("/page/") for path in kept)
+    assert "/page/words.json" not in kept
+    await context.close()
+
+
+async def test_a_hidden_tab_is_notified_if_the_person_wants_it(
+    ponte: WebPonte, browser: Browser
+) -> None:
+    go_on = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await go_on.wait()
+        return Answer("a secret answer")
+
+    ponte.script = script
+    context = await browser.new_context()
+    await context.grant_permissions(["notifications"], origin=ponte.web.address)
+    page = await context.new_page()
+    await visit(page, ponte.link)
+    button = page.locator("#notify")
+    await expect(button).to_have_text("Notify me")
+    await page.evaluate(SPY)
+    waits(ponte, "abc234")
+    await expect(page.locator("#approvals-count")).to_have_text("1")
+    assert await page.evaluate("notices") == [], "only if they want it"
+    await button.click()
+    await expect(button).to_have_text("Stop notifications")
+    await say(page, "hello")
+    go_on.set()
+    await expect(page.locator(".body")).to_have_text("a secret answer")
+    waits(ponte, "abc234", "def567")
+    await expect(page.locator("#approvals-count")).to_have_text("2")
+    assert await page.evaluate("notices") == [
+        ["Ponte", "Your answer is ready.", "/#main"],
+        ["Ponte", "A request is waiting for your approval.", "/"],
+    ]
+    await page.evaluate("isHidden = false")
+    await say(page, "more")
+    await expect(page.locator(".body")).to_have_count(2)
+    await button.click()
+    await expect(button).to_have_text("Notify me")
+    assert len(await page.evaluate("notices")) == 2
+    await context.close()
