@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -34,6 +35,8 @@ from core.store.turn_runner import Admit, LocalRunner, TurnDispatch, get_locked_
 
 log = structlog.get_logger("inbox")
 T = TypeVar("T")
+PURGED_MESSAGES_PER_TRANSACTION = 500
+"""Messages that one transaction of a purge deletes, so that it holds others up only briefly."""
 DELETED_MESSAGE_TEXT = "[deleted by its author]"
 """Replaces the text of a deleted message in the transcript that the model reads."""
 
@@ -241,17 +244,30 @@ class SqlInbox:
         if area != ALL_CONVERSATIONS:
             old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
 
-        def delete(connection: SqlConnection) -> int:
+        def delete(connection: SqlConnection, after: int) -> tuple[int, int]:
+            """Delete the oldest messages after that `seq`. Return the last one and their number."""
+            last = connection.execute(
+                f"SELECT max(seq) AS seq FROM ({old} AND seq > ? ORDER BY seq LIMIT ?) AS oldest",  # noqa: S608
+                (before, *values, after, PURGED_MESSAGES_PER_TRANSACTION),
+            ).fetchone()["seq"]
+            if last is None:
+                return 0, 0
             for table in (*purged_with("inbox"), "inbox"):
                 gone = connection.execute(
-                    f"DELETE FROM {table} WHERE seq IN ({old})",  # noqa: S608
-                    (before, *values),
+                    f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
+                    (last, before, *values, after),
                 )
-            if area.is_one_request:
-                _drop_conversations(connection, before, there, values)
-            return gone.rowcount
+            return last, gone.rowcount
 
-        return await self._database.write(delete)
+        last = total = 0
+        while True:
+            last, deleted = await self._database.write(partial(delete, after=last))
+            total += deleted
+            if not last:
+                break
+        if area.is_one_request:
+            await self._database.write(lambda c: _drop_conversations(c, before, there, values))
+        return total
 
 
 def _drop_conversations(

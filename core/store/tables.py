@@ -207,7 +207,7 @@ DECLARED_TABLES = (
     ),
     TableDeclaration(
         name="items", whose="turn", section="transcript", seen_at="at",
-        contents="the transcript that the model is told", kept="as `inbox`",
+        contents="the transcript that the model gets", kept="as `inbox`",
         columns=(
             integer("id"), integer("seq"), text("thread"), text("person"), text("item", json=True),
             real("at"), count("replaced"),
@@ -252,8 +252,8 @@ DECLARED_TABLES = (
     ),
     TableDeclaration(
         name="files", whose="person", section="files", seen_at="created",
-        contents="names, sizes and hashes of files; the bytes stand in `files/` of the home, or in "
-                 "`pieces`",
+        contents="names, sizes and hashes of files; the bytes are in `files/` of the data "
+                 "folder, or in `pieces`",
         kept="as `inbox`",
         columns=(
             text("id"), text("event_key"), text("sha256"), text("name"), text("type"),
@@ -310,7 +310,7 @@ DECLARED_TABLES = (
     ),
     TableDeclaration(
         name="notes", whose="person", section="notes",
-        contents="what the model is to be told of a change", kept="until it was told",
+        contents="notes to the model about a change", kept="until the model got them",
         columns=(
             integer("id"), text("thread"), text("change"), text("person"), text("text"), real("at"),
         ),
@@ -368,9 +368,9 @@ DECLARED_TABLES = (
     ),
     TableDeclaration(
         name="directory", whose="person", section="platform_profile",
-        contents="what Slack and Discord say of a person: id, name, language, time zone, whether "
-                 "they are a guest or a bot, their workspaces, user groups, or roles. Of Slack: of "
-                 "every member of the workspace, also of those who never wrote to Ponte",
+        contents="what Slack and Discord report about a person: id, name, language, time zone, "
+                 "whether they are a guest or a bot, their workspaces, user groups, or roles. For "
+                 "Slack: of every member of the workspace, also of those who never wrote to Ponte",
         kept="until 30 days after the platform confirmed it last, or until they leave the Slack "
              "workspace",
         columns=(

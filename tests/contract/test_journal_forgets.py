@@ -119,6 +119,18 @@ async def test_older_threads_go_too_also_where_their_rows_were_purged(
     assert not await database_engine.holds(TOPIC)
 
 
+async def test_a_purge_deletes_in_several_transactions(
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.store.inbox.PURGED_MESSAGES_PER_TRANSACTION", 2)
+    for number in range(5):
+        await talk(database_engine, f"{number}")
+    waiting = await begin_turn(database_engine)
+    assert await database_engine.inbox.purge(time.time() + 60) == 5
+    assert await database_engine.inbox.purge(time.time() + 60) == 0
+    assert await again(database_engine, waiting.seq) is not None
+
+
 async def test_what_servers_keep_is_listed_for_erasing(database_engine: Embedded) -> None:
     journal, turn = database_engine.journal, await begin_turn(database_engine)
     elsewhere = await begin_turn(database_engine, channel="C2")

@@ -6,7 +6,7 @@ from core.store.tables import DECLARED_TABLES
 from tests.docs.reference import ROOT
 
 PAGE = ROOT / "docs" / "explanation" / "privacy.md"
-BEGIN = "| table | what of a person stands in it | whose rows | how long |\n"
+BEGIN = "| table | personal data in it | whose rows | how long |\n"
 
 
 def with_tables(page: str) -> str:
