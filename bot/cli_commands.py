@@ -760,6 +760,10 @@ def _read_attachment(file: Path) -> tuple[str, bytes]:
 def _print_answer(body: Json, *, as_json: bool) -> int:
     text = str(body.get("response", ""))
     _print_all([json.dumps(body, ensure_ascii=False)] if as_json else [clean_text(text)])
+    if not as_json and (shown := body.get("cards")):
+        from adapters.terminal.screen import Screen
+
+        Screen(sys.stdout, shows_shell_commands=True).show_extras(shown, ())
     return 0 if body.get("status") == "done" else 1
 
 

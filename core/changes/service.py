@@ -666,7 +666,7 @@ class ChangeService:
         else:
             count = self.approval.approvers(change.proposal).count
             words = [cards.describe_outcome(await self._without_void(change), count)]
-        if cards.is_undoable(change):
+        if cards.is_undoable(change) and not decision.clicked:  # a card has a button for it
             words.append(say(_UNDO_WITH, id=change.id))
         return await self._build_answer([*words, unaudited], [change], decision)
 

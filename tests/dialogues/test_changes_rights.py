@@ -205,7 +205,8 @@ async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
         clicked = await running_bot.ask_message(click)
         assert [(c.id, c.kind, c.state) for c in clicked.cards] == [(card.id, "change", "done")]
         typed = await says(running_bot, f"approve {card.id}", "k3")
-        assert (typed.text, typed.cards) == (clicked.text, ())
+        hint = f" To undo it, type `undo {card.id}`."  # a clicked card has a button for it
+        assert (typed.text, typed.cards) == (clicked.text + hint, ())
         assert await running_bot.ask_message(click) == clicked, "the same event again"
         undone = await running_bot.ask_message(on_slack(f"undo {card.id}", "k4", clicked=True))
         (old,) = undone.cards
