@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from bot.compose import Secrets, compose
@@ -18,18 +17,10 @@ from bot.home import Home
 from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
 from bot.settings import Settings, load
+from bot.start import Start
 from core.domain.errors import HomeTaken, SettingsError
+from core.domain.records import DoctorFinding
 from core.text.i18n import LANGUAGE, READER_IS_OWNER
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """The settings, ponte.toml and the home that a command works with. The home's lock is not taken
-    yet."""
-
-    settings: Settings
-    config: Config
-    home: Home
 
 
 def start(*, quiet: bool = False, faces: Faces = FACES) -> Start:
@@ -78,8 +69,9 @@ async def run(
         loop.add_signal_handler(number, on_signal)
     with home.take():
         app = await compose(
-            settings, config, home, accepts=takes, runs_turns=works, on_secrets=hide_in_logs
-        )
+            settings, config, home, accepts=takes, runs_turns=works, on_secrets=hide_in_logs,
+            check=_check_everything,
+        )  # fmt: skip
         loop.add_signal_handler(signal.SIGHUP, app.reloader.on_hangup)
         await app.start()
         gc.freeze()  # a full collection would walk what a start leaves: 50 ms in which all waits
@@ -89,6 +81,13 @@ async def run(
         finally:
             await app.stop(hurry)
     return 0
+
+
+def _check_everything(begun: Start) -> AsyncIterator[DoctorFinding]:
+    """Run the checks of `ponte doctor`, for the operator's page."""
+    from bot.doctor import check_everything
+
+    return check_everything(begun)
 
 
 @asynccontextmanager

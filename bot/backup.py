@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bot import __version__
-from bot.app import Start
 from bot.archive import (
     BACKUP_NAMES,
     FORMAT_VERSION,
@@ -39,6 +38,7 @@ from bot.archive import extract_archive as unpacked
 from bot.engine import Stores
 from bot.home import ASIDE_PREFIX, Home, sync_folder
 from bot.integrations import FACES
+from bot.start import Start
 from core.domain.errors import BadInput, HomeTaken, NotStored, PonteError
 from core.integrations.integration import ChatIntegration
 from core.integrations.settings import describe_read_error

@@ -23,7 +23,7 @@ _SETUP_COMMANDS = (
     "run", "doctor", "slack-manifest", "sandbox", "sample", "people", "policy", "version",
 )  # fmt: skip
 _OPERATE_COMMANDS = (
-    "status", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
+    "status", "turns", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
 )  # fmt: skip
 
 
@@ -254,6 +254,17 @@ def sandbox() -> int:
     from bot import cli_commands
 
     return cli_commands.sandbox()
+
+
+@cli.command()
+def turns(
+    failed: Annotated[bool, typer.Option("--failed", help="Only turns that failed.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """List the turns that run, wait or have failed, without their texts."""
+    from bot import cli_commands
+
+    return cli_commands.turns(failed=failed, as_json=as_json)
 
 
 @cli.command()

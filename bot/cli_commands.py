@@ -15,9 +15,10 @@ from typing import Any, BinaryIO, Literal, TextIO, TypeVar
 from zoneinfo import ZoneInfo
 
 from adapters.web import add_token
-from bot.app import Start, start
+from bot.app import start
 from bot.client import Json, LocalClient, local_client
 from bot.day_words import parse_day_word
+from bot.start import Start
 from bot.text_table import COLUMN_GAP, format_table
 from core.commands.grammar import TypedCommand, check_slug, parse_command, render_command
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input
@@ -96,6 +97,29 @@ def format_audit_lines(
     if rows:
         headings = (i18n.say("time"), i18n.say("event"), i18n.say("details"))
         yield from format_table(headings, rows)
+
+
+def format_turns(
+    turns: Sequence[Row], zone: datetime.tzinfo, names: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield headings and a line for each turn: its time, state, person, conversation and the code
+    of its failure. `names` replace the keys of people."""
+    if not turns:
+        yield i18n.say("No turn is running or has failed.")
+        return
+    rows = [
+        (
+            _format_time(turn["created"], zone), str(turn["state"]), str(turn["reason"]),
+            to_one_line(names.get(turn["person"], turn["person"])),
+            to_one_line(turn["conversation"]),
+        )
+        for turn in turns
+    ]  # fmt: skip
+    headings = (
+        i18n.say("time"), i18n.say("state"), i18n.say("code"), i18n.say("person"),
+        i18n.say("conversation"),
+    )  # fmt: skip
+    yield from format_table(headings, rows)
 
 
 def format_people(people: Sequence[Row], zone: datetime.tzinfo) -> Iterator[str]:
@@ -307,8 +331,12 @@ def slack_manifest(*, link: bool) -> int:
 
 def send_command(message: str) -> int:
     """Send a typed command to the process that holds the home, and print the answer."""
+    from adapters.terminal.screen import Screen
+
     body = _ask_holder(lambda one: one.say(message))
-    return _print_answer(body, as_json=False)
+    code = _print_answer(body, as_json=False)
+    Screen(sys.stdout, shows_shell_commands=True).show_extras(body.get("cards", ()), ())
+    return code
 
 
 def status(*, as_json: bool = False) -> int:
@@ -349,6 +377,20 @@ def quick_command(
         (clean_text(_without_fence(result)) if done else to_one_line(result)) + "\n"
     )
     return 0 if done else 1
+
+
+def turns(*, failed: bool, as_json: bool = False) -> int:
+    """Run `ponte turns`. Return the exit code."""
+    begun = start(quiet=True)
+
+    async def ask(one: LocalClient) -> tuple[Sequence[Row], Mapping[str, str]]:
+        found = [turn for turn in (await one.act("turns"))["turns"] if turn["failed"] or not failed]
+        return found, await _find_names(one, sorted({turn["person"] for turn in found}))
+
+    found, names = _ask_holder(ask, begun)
+    shown = format_turns(found, ZoneInfo(begun.settings.ponte_timezone), names)
+    _print_all([json.dumps(found, ensure_ascii=False)] if as_json else shown)
+    return 0
 
 
 def reload() -> int:

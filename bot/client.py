@@ -22,7 +22,7 @@ from adapters.terminal.chat import (
     turn_stream,
 )
 from adapters.terminal.screen import DownloadedFile, Screen
-from bot.app import Start
+from bot.start import Start
 from core.clients.http import HttpAnswer, HttpClient, HttpDown, HttpError
 from core.domain.errors import PonteError
 from core.runtime.retry import retry, wait_after_each

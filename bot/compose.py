@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from adapters.web import WEB
 from bot import __version__
+from bot.administration import AdministrationService
 from bot.application import Application
 from bot.config import Config, LiveConfig
 from bot.engine import Choices, Engine, Spending, Stores, load_parsers
@@ -23,10 +24,11 @@ from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
 from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
+from bot.reports import report_limits, report_turns, report_usage
 from bot.settings import Settings
+from bot.start import Start
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
-from bot.usage_report import report_limits, report_usage
 from core.changes.approval import Approval
 from core.chat.platform import ChatPlatform
 from core.clients.http import HttpClient
@@ -37,7 +39,7 @@ from core.conversation.run import CallLimits
 from core.conversation.upkeep import Retention
 from core.domain.errors import NotStored, SettingsError
 from core.domain.messages import Address, File, Person
-from core.domain.records import Health, Remote
+from core.domain.records import DoctorFinding, Health, Remote
 from core.integrations.integration import (
     Alone,
     ChatIntegration,
@@ -66,8 +68,16 @@ from core.store.inbox import SenderLimits
 from core.store.owner_name import SqlOwnerName
 from core.tools.tool import Toolbox
 
+CheckEverything = Callable[[Start], AsyncIterator[DoctorFinding]]
+"""Runs the checks of `ponte doctor` for the operator's page."""
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
+
+
+async def check_nothing(start: Start) -> AsyncIterator[DoctorFinding]:
+    """Yield no finding."""
+    for finding in list[DoctorFinding]():
+        yield finding
 
 
 async def compose(
@@ -79,13 +89,14 @@ async def compose(
     runs_turns: bool = True,
     surfaces: bool = True,
     on_secrets: Callable[[Secrets], None] | None = None,
+    check: CheckEverything = check_nothing,
 ) -> Application:
     """Build every part that is configured, and start none.
 
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
     the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
-    before any part is built with them. The caller holds the home's lock. Raises NotStored,
-    NewerDatabase, SettingsError.
+    before any part is built with them. `check` runs the checks of `ponte doctor`. The caller holds
+    the home's lock. Raises NotStored, NewerDatabase, SettingsError.
     """
     traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.set_recorder(traces)
@@ -193,7 +204,9 @@ async def compose(
                 served.chats.append(chat)
                 people.add(chat)
                 engine.platforms.add(chat)
-        page = _page_ports(settings, home, engine, board, reloader, served, people, owner_name)
+        page = _page_ports(
+            settings, home, engine, board, reloader, served, people, owner_name, live, check
+        )
         for face in settings.faces:
             if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
                 continue
@@ -342,6 +355,8 @@ def _page_ports(
     served: Surfaces,
     people: PlatformPeople,
     owner_name: OwnerName,
+    live: LiveConfig,
+    check: CheckEverything,
 ) -> PagePorts:
     """Return what the page and the home's Unix socket serve besides the chat."""
     records = engine.records
@@ -370,6 +385,9 @@ def _page_ports(
         owner = Person(WEB.name, OWNER_ID)
         return await report_limits(engine.records.budget, owner, Address(WEB.name, "main"))
 
+    async def turns(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await report_turns(engine.records.journal)
+
     async def used_by_day(since: str) -> Sequence[Mapping[str, Any]]:
         return await engine.records.budget.report("day", since)
 
@@ -390,15 +408,31 @@ def _page_ports(
         return {"names": await engine.find_names([str(key) for key in arguments.get("keys", ())])}
 
     acts = {
-        "reload": reloader.on_command, "usage": usage, "limits": limits, "names": names,
+        "reload": reloader.on_command, "usage": usage, "limits": limits,
+        "turns": turns, "names": names,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
     threads = OperatorService(
         engine.records.journal, engine.commands, link, acts, engine.records.audit
     )
+
+    def check_now() -> AsyncIterator[DoctorFinding]:
+        return check(Start(settings, live.current, home))
+
+    administration = AdministrationService(
+        engine, accounts, reloader, threads.acts, check_now, page
+    )
     return PagePorts(
-        routes, readiness, exposition, threads, accounts, used_by_day, owner_name, board
+        routes,
+        readiness,
+        exposition,
+        threads,
+        accounts,
+        used_by_day,
+        owner_name,
+        board,
+        administration,
     )
 
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from bot import installation
-from bot.app import Start
 from bot.compose import dependencies, model_client
 from bot.logs import Redaction
 from bot.safety import list_findings
 from bot.settings import Settings
+from bot.start import Start
 from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError
-from core.domain.records import Health
+from core.domain.records import DoctorFinding, Health
 from core.integrations.settings import plain_value
 from core.store.budget import count_estimates
 from core.store.database import inspect_file
@@ -34,18 +35,28 @@ ESTIMATES_SENTENCE = (
     "in the last {days} days, the server did not report the usage of {estimates} of {calls} "
     "paid calls; their costs are upper estimates"
 )
-_MARKS = {"on": "ok", "off": "off", "failing": "FAIL"}
-_LEVELS = {"ok": "ok", "note": "note", "unsafe": "FAIL"}
+_MARKS = {"on": "ok", "off": "off", "note": "note", "failing": "FAIL"}
+_SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
+    "ok": "on", "note": "note", "unsafe": "failing",
+}  # fmt: skip
 
 
 async def examine(start: Start, write: Callable[[str], None]) -> int:
     """Write a line for each part. Return 1 if one fails or is unsafe, else 0."""
-    settings, failing = start.settings, False
+    failing = False
+    async for found in check_everything(start):
+        failing = failing or found.state == "failing"
+        write(f"{_MARKS[found.state]:<4}  {found.part}: {found.words}")
+    return int(failing)
+
+
+async def check_everything(start: Start) -> AsyncIterator[DoctorFinding]:
+    """Check each part against its live service, and yield what was found, without secrets."""
+    settings = start.settings
     redaction = Redaction(settings.secrets)
     addresses = _addresses(settings)
 
-    async def tell(name: str, check: Awaitable[Sequence[Health]]) -> None:
-        nonlocal failing
+    async def run(name: str, check: Awaitable[Sequence[Health]]) -> Sequence[DoctorFinding]:
         try:
             told = await check
         except (HttpError, PonteError) as error:
@@ -55,30 +66,34 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
         except Exception as error:
             # Its text may hold an address or a key, so only its kind is told.
             told = [Health(name, "failing", say(CHECK_FAILED_SENTENCE, kind=type(error).__name__))]
-        for health in told:
-            failing = failing or health.state == "failing"
-            write(
-                redaction.of(
-                    f"{_MARKS[health.state]:<4}  {health.name}: {translate_word(health.words)}"
-                )
-            )
+        return [
+            DoctorFinding(part.name, part.state, redaction.of(translate_word(part.words)))
+            for part in told
+        ]
 
-    await tell("packages", _check_packages(start))
-    await tell("settings", _check_settings(start))
-    await tell("home", _check_home(start))
+    checks: list[tuple[str, Awaitable[Sequence[Health]]]] = [
+        ("packages", _check_packages(start)),
+        ("settings", _check_settings(start)),
+        ("home", _check_home(start)),
+    ]
     if settings.database_url is not None:
-        await tell("database", _check_database(plain_value(settings.database_url)))
+        checks.append(("database", _check_database(plain_value(settings.database_url))))
+    for name, check in checks:
+        for finding in await run(name, check):
+            yield finding
     async with HttpClient(proxies=settings.proxies) as http:
         parts = dependencies(settings, start.config, start.home, http, model_client(settings))
         for face in settings.faces:
             part = face.summary(settings, settings)
             if part is not None:
-                await tell(part.name, face.check(parts) if part.state == "on" else _as_is(part))
-    await tell("usage", _check_usage(start))
+                asked = face.check(parts) if part.state == "on" else _as_is(part)
+                for finding in await run(part.name, asked):
+                    yield finding
+    for finding in await run("usage", _check_usage(start)):
+        yield finding
     for found in list_findings(settings, start.config, start.home):
-        failing = failing or found.level == "unsafe"
-        write(redaction.of(f"{_LEVELS[found.level]:<4}  safety {found.topic}: {found.words}"))
-    return int(failing)
+        state = _SAFETY_STATES[found.level]
+        yield DoctorFinding(f"safety {found.topic}", state, redaction.of(found.words))
 
 
 def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | None) -> str:

@@ -151,6 +151,27 @@ class PageAccountService:
         await self._audit.write_note("api-token-revoked", actor, person=token.person, token=id)
         return token
 
+    async def add(self, person: Person, by: Person) -> tuple[str, int]:
+        """Create an account. Return its token, and how many conversations an earlier person of that
+        name has left. Raise NameTaken, NotStored."""
+        token = new_token()
+        await self._store.add(person.key, hash_token(token))
+        await self._audit.write_note("person-added", by, person=person.key)
+        return token, len(await self._journal.list_conversations_of(person.key))
+
+    async def renew(self, person: Person, by: Person) -> str:
+        """Return a new token; the one before and its sessions end. Raise NotFound."""
+        token = new_token()
+        await self._store.renew(person.key, hash_token(token))
+        await self._notify_all()
+        await self._audit.write_note("person-renewed", by, person=person.key)
+        return token
+
+    async def remove_account(self, person: Person, by: Person) -> None:
+        """Remove an account as `remove` does, and record who did it. Raise NotFound."""
+        await self.remove(person.key)
+        await self._audit.write_note("person-removed", by, person=person.key)
+
     async def remove(self, person: str) -> None:
         """Delete an account, stop its person's turns and withdraw their proposals. Raise
         NotFound."""
@@ -171,31 +192,23 @@ class PageAccountService:
             return {"people": [_account_json(account) for account in await self.list_all()]}
 
         async def add(arguments: Json) -> Json:
-            person, token = _named_person(arguments), new_token()
-            await self._store.add(person.key, hash_token(token))
-            await self._audit.write_note("person-added", OPERATOR, person=person.key)
-            kept = len(await self._journal.list_conversations_of(person.key))
+            token, kept = await self.add(named_person(arguments), OPERATOR)
             return {"token": token, "page": page(), "conversations": kept}
 
         async def renew(arguments: Json) -> Json:
-            person, token = _named_person(arguments), new_token()
-            await self._store.renew(person.key, hash_token(token))
-            await self._notify_all()
-            await self._audit.write_note("person-renewed", OPERATOR, person=person.key)
-            return {"token": token, "page": page()}
+            return {"token": await self.renew(named_person(arguments), OPERATOR), "page": page()}
 
         async def remove(arguments: Json) -> Json:
-            person = _named_person(arguments)
-            await self.remove(person.key)
-            await self._audit.write_note("person-removed", OPERATOR, person=person.key)
+            person = named_person(arguments)
+            await self.remove_account(person, OPERATOR)
             return {"person": person.key}
 
         async def list_tokens(arguments: Json) -> Json:
-            person = _named_person(arguments, owner=True).key if arguments.get("person") else ""
+            person = named_person(arguments, owner=True).key if arguments.get("person") else ""
             return {"tokens": [api_token_json(one) for one in await self.list_api_tokens(person)]}
 
         async def create_token(arguments: Json) -> Json:
-            person = _named_person(arguments, owner=True)
+            person = named_person(arguments, owner=True)
             name, days = str(arguments.get("label", "")), arguments.get("days", 0)
             if not isinstance(days, int):
                 raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
@@ -222,7 +235,7 @@ class PageAccountService:
             heard()
 
 
-def _named_person(arguments: Json, *, owner: bool = False) -> Person:
+def named_person(arguments: Json, *, owner: bool = False) -> Person:
     """Return the person that the arguments name. `owner`: that may be the owner. Raise WrongName,
     OwnersName."""
     name = str(arguments.get("person", ""))

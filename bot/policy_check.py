@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bot.app import Start
 from bot.config import Config
 from bot.integrations import collect_rights as platform_rights
+from bot.start import Start
 from core.changes.approval import ASKER, TableRule
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person

@@ -11,6 +11,7 @@ from bot.config import LiveConfig, read_config
 from bot.names import misspelt_names
 from bot.settings import Settings
 from core.domain.errors import SettingsError
+from core.domain.messages import Person
 from core.integrations.integration import Peers
 from core.rights.audit import OPERATOR, AuditLog
 
@@ -52,10 +53,23 @@ class Reloader:
         if self._try_to_reload():
             self._audit.note("reload", OPERATOR, file=self._settings.ponte_config.name)
 
-    async def on_command(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    def check(self) -> Sequence[str]:
+        """Return the faults of the file as it is now, each with its line, and misspelt names. The
+        live configuration does not change."""
+        settings = self._settings
+        is_required = "ponte_config" in settings.model_fields_set
+        try:
+            config = read_config(settings.ponte_config, required=is_required, faces=settings.faces)
+        except SettingsError as error:
+            return error.words().splitlines()
+        return misspelt_names(config, settings)
+
+    async def on_command(
+        self, arguments: Mapping[str, Any], by: Person = OPERATOR
+    ) -> Mapping[str, Any]:
         """Handle `ponte reload`. Other processes read their own files."""
         later, file = self.reload(), self._settings.ponte_config.name
-        self._audit.note("reload", OPERATOR, file=file)
+        self._audit.note("reload", by, file=file)
         await self._peers.notify("reload", "")
         misspelt = misspelt_names(self._live.current, self._settings)
         return {"file": file, "later": later, "misspelt": misspelt}

@@ -34,7 +34,14 @@ from core.domain.messages import (
     Usage,
 )
 from core.domain.records import Action, ConversationSummary, Health, HistoryEntry, SearchHit
-from core.integrations.integration import Alone, HttpHandler, Operator, Peers, UsageReport
+from core.integrations.integration import (
+    Administration,
+    Alone,
+    HttpHandler,
+    Operator,
+    Peers,
+    UsageReport,
+)
 from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
 from core.ports.rights import OwnerNames, PageAccounts, Policy
 from core.rights.policy import DEFAULT_RULE, OWNER_ID
@@ -105,6 +112,7 @@ class WebAdapter:
         owner_name: OwnerNames | None = None,
         file_links: FileLinks | None = None,
         requests: RequestBoard | None = None,
+        administration: Administration | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener
@@ -119,6 +127,7 @@ class WebAdapter:
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
             usage=usage, owner_name=owner_name, accounts=people, file_links=file_links,
+            administration=administration,
         )  # fmt: skip
 
     @property
@@ -659,6 +668,8 @@ class Site:
     """The owner's name, which they can change; None if it cannot be changed here."""
     accounts: PageAccounts | None = None
     """The accounts of the page, with their API tokens; None on the home's socket."""
+    administration: Administration | None = None
+    """The services of the operator's page; None on the home's socket."""
     file_links: FileLinks | None = None
     """Signs addresses of files; None on the home's socket, where nobody could open them."""
 

@@ -28,6 +28,7 @@ from adapters.web.errors import (
     ExpiredApiToken,
     ForeignHost,
     ForeignOrigin,
+    SessionEnded,
     TooManyTries,
     Unauthorized,
     WrongToken,
@@ -153,6 +154,11 @@ class Authentication(Protocol):
         """End the session of this request in all processes. Raise NotStored."""
         ...
 
+    def form_token(self, visitor: Visitor) -> str:
+        """Return a value that only pages in this visitor's session have. It proves that a form was
+        not sent by another site."""
+        ...
+
 
 class TokenLogin:
     """Checks the tokens of the page's owner and of the people with accounts, and seals sessions.
@@ -202,7 +208,7 @@ class TokenLogin:
             return visitor
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            raise Unauthorized
+            raise SessionEnded if self._has_session_cookie(headers) else Unauthorized
         return await self.check_token(offered.strip(), address)
 
     async def check_token(self, offered: str, address: str) -> Visitor:
@@ -281,11 +287,21 @@ class TokenLogin:
             said = f"{said}-{visitor.person.id}"
         return f"{said}-{_seal(self._sealing_key(visitor or self._owner), said)}"
 
+    def form_token(self, visitor: Visitor) -> str:
+        """Return the value of the visitor's forms. It ends with their session and their token."""
+        return _seal(self._sealing_key(visitor), f"form {visitor.session}")
+
     async def sign_out(self, headers: Mapping[str, str]) -> None:
         """End the session of these headers. Raise NotStored."""
         session = await self._read_session(headers)
         if session and self._people and not await self._people.is_session_ended(session.id):
             await self._people.end_session(session.id, session.until)
+
+    def _has_session_cookie(self, headers: Mapping[str, str]) -> bool:
+        try:
+            return self.cookie in SimpleCookie(headers.get("cookie", ""))
+        except CookieError:
+            return False
 
     async def _visitor_of_session(self, headers: Mapping[str, str]) -> Visitor | None:
         session = await self._read_session(headers)
@@ -399,6 +415,9 @@ class SocketAuthentication:
     async def sign_out(self, visit: Visit) -> None:
         return None
 
+    def form_token(self, visitor: Visitor) -> str:
+        return ""
+
 
 class TokenAuthentication:
     """Authentication on the port.
@@ -461,6 +480,9 @@ class TokenAuthentication:
 
     async def sign_out(self, visit: Visit) -> None:
         await self._login.sign_out(visit.headers)
+
+    def form_token(self, visitor: Visitor) -> str:
+        return self._login.form_token(visitor)
 
     def _client_address(self, visit: Visit) -> str:
         """Return the address whose wrong tokens are counted. A proxy on this machine appends its

@@ -10,6 +10,7 @@ STATUS_BY_CODE = {
     "unsupported_parameter": 400,
     "decided_elsewhere": 400,
     "unauthorized": 401,
+    "session_ended": 401,
     "foreign_origin": 403,
     "forbidden": 403,
     "not_found": 404,
@@ -135,6 +136,7 @@ PAGE_SENTENCES = {
     ),
     "sign_out": "Sign out",
     "used": "Usage",
+    "administration": "Administration",
     "signed_in": "Signed in as {name}",
     "my_name": "Change name",
     "my_name_title": "Your name",
@@ -191,6 +193,19 @@ class Unauthorized(Refusal):
     )
 
 
+class SessionEnded(Unauthorized):
+    """The browser has a session that is no longer valid (401).
+
+    It says the same whatever the reason, so that nobody can find out who has an account.
+    """
+
+    code = "session_ended"
+    sentence = (
+        "Your session has ended. Open your sign-in link again. If it no longer works, it was "
+        "renewed or removed: ask the owner of this Ponte for a new one."
+    )
+
+
 class WrongToken(Unauthorized):
     """The token of a sign-in or an Authorization header is unknown (401)."""
 
@@ -227,6 +242,19 @@ class ForeignHost(Refusal):
         "This Ponte does not answer requests for {host}. If that is its public name, set "
         "PONTE_WEB_URL."
     )
+
+
+class StaleForm(Refusal):
+    """A form was not sent by the page in the visitor's session (403)."""
+
+    code = "forbidden"
+    sentence = "This form is no longer valid. Open the page again and repeat the step."
+
+
+class AccountsOwnerOnly(NotAllowed):
+    """A person other than the owner tried to change accounts of the page."""
+
+    sentence = "Only the owner of this Ponte can invite, renew and remove people."
 
 
 class ForeignOrigin(Refusal):

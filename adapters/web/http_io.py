@@ -204,7 +204,7 @@ async def read_json(request: Request, form: type[M], limit: int = MAX_JSON_BODY_
     if _media_type(request) != "application/json":
         raise WrongMediaType
     body = bytearray()
-    async for piece in _limit_body(request, limit).stream():
+    async for piece in limit_body(request, limit).stream():
         body += piece
     if len(body) < THREADED_JSON_BYTES:
         return _parse_json(form, body)
@@ -219,7 +219,7 @@ async def read_chat_request(
     if _media_type(request) != "multipart/form-data":
         yield await read_json(request, JsonChatRequest), []
         return
-    capped = _limit_body(request, MAX_FORM_BODY_BYTES)
+    capped = limit_body(request, MAX_FORM_BODY_BYTES)
     try:
         form = await capped.form(
             max_files=MAX_FILES, max_fields=8, max_part_size=2 * MAX_TEXT_BYTES
@@ -428,7 +428,7 @@ async def _read_upload(sent: UploadFile) -> UploadedFile:
     return UploadedFile(safe_file_name(sent.filename or "file"), kind, await sent.read())
 
 
-def _limit_body(request: Request, limit: int) -> Request:
+def limit_body(request: Request, limit: int) -> Request:
     """Return the request with a body that raises TooLarge above `limit` bytes."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:18]) > limit:

@@ -403,6 +403,17 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/usage"): Operation(
         "Get the usage of the last 30 days (admins only)", "text/html", refuses=(404,)
     ),
+    ("GET", "/admin"): Operation(
+        "Get the operator's page (admins only)", "text/html", refuses=(404,)
+    ),
+    ("GET", "/admin/{tab}"): Operation(
+        "Get a tab of the operator's page (admins only)", "text/html", refuses=(404,)
+    ),
+    ("POST", "/admin/{tab}"): Operation(
+        "Send a form of the operator's page (admins; accounts: the owner only)",
+        "text/html",
+        refuses=(404,),
+    ),
     ("GET", "/openapi.json"): Operation("Get this document"),
     ("POST", "/chat"): Operation(
         "Send a message and get the answer",

@@ -336,6 +336,35 @@ class HealthRoutes:
         return True
 
 
+class AdminRoutes:
+    """The routes of the operator's page. Its module is imported when somebody opens it."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    @property
+    def routes(self) -> list[Route]:
+        """Return the routes with their handlers."""
+        return [
+            Route("/admin", self.show, methods=["GET"]),
+            Route("/admin/{tab}", self.show, methods=["GET"]),
+            Route("/admin/{tab}", self.act, methods=["POST"]),
+        ]
+
+    async def show(self, request: Request) -> Response:
+        """The operator's page in HTML, for the owner and admins: `checks`, `usage`, `people`,
+        `audit`, `config`."""
+        from adapters.web.admin_page import show_admin_page
+
+        return await show_admin_page(self._site, request, request.path_params.get("tab", ""))
+
+    async def act(self, request: Request) -> Response:
+        """Send a form of the operator's page. Accounts are changed by the owner only."""
+        from adapters.web.admin_page import run_admin_action
+
+        return await run_admin_action(self._site, request, str(request.path_params["tab"]))
+
+
 def make_application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIApp:
     """Return the application with all routes of `site`.
 
@@ -344,7 +373,7 @@ def make_application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> 
     """
     groups = (
         PageRoutes(site), HealthRoutes(site), UsageRoutes(site), ChatRoutes(site),
-        ConversationRoutes(site), CompatibleRoutes(site), ApiTokenRoutes(site),
+        ConversationRoutes(site), CompatibleRoutes(site), ApiTokenRoutes(site), AdminRoutes(site),
     )  # fmt: skip
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:

@@ -572,6 +572,16 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class DoctorFinding:
+    """One line of `ponte doctor`. A `failing` one says how to fix it. `part` is a name such as
+    `model`, or `safety home`."""
+
+    part: str
+    state: Literal["on", "off", "note", "failing"]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """One entry of a conversation's history: a message, and its answer if there is one."""
 
@@ -583,6 +593,25 @@ class HistoryEntry:
     at: float = 0.0
     refusal: str = ""
     """See `Receipt.refusal`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSummary:
+    """A turn without its texts: its person (a key), conversation, state, and the code of its
+    failure. Times are in seconds since the epoch."""
+
+    turn: str
+    person: str
+    conversation: str
+    state: TurnState
+    reason: str
+    created: float
+    updated: float
+
+    @property
+    def is_failed(self) -> bool:
+        """Return whether the turn has ended without an answer."""
+        return self.state in ("failed", "undeliverable")
 
 
 @dataclass(frozen=True, slots=True)

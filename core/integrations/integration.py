@@ -445,6 +445,60 @@ class Operator(Protocol):
         """Delete one conversation, or all messages of a person (a key)."""
 
 
+class Administration(Protocol):
+    """The services behind the operator's page. Each has its command in the shell.
+
+    All values are JSON. None has the text of a message, the value of a field, or a secret, except
+    the new token that `add_person` and `renew_person` return once. `by` is written in the audit
+    log. Callers check the rights.
+    """
+
+    async def findings(self) -> Sequence[Mapping[str, str]]:
+        """Check each part against its live service, as `ponte doctor` does. Return `part`, `state`
+        (on, off, note, failing) and `words`."""
+
+    async def pending(self) -> Sequence[Mapping[str, Any]]:
+        """Return `id`, `title`, `asker` (a key), `place`, `created` and `expires` of each request
+        that waits for a decision."""
+
+    async def turns(self) -> Sequence[Mapping[str, Any]]:
+        """Return `turn`, `person` (a key), `conversation`, `state`, `reason`, `created` and
+        `failed` of the turns that run, wait or have failed."""
+
+    async def usage(self, by: str, since: str) -> Mapping[str, Any]:
+        """Return a usage report, as `ponte usage` prints it. Raises BadInput."""
+
+    async def limits(self) -> Sequence[Mapping[str, Any]]:
+        """Return what is used of each limit."""
+
+    async def names(self, keys: Collection[str]) -> Mapping[str, str]:
+        """Return the names of people by key, as far as they are known."""
+
+    async def audit(self, asked: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return `lines` of the audit log and where the next page begins (`next`). `asked` has
+        `since`, `until`, `person`, `event` and `after`. Raises BadInput."""
+
+    async def people(self) -> Sequence[Mapping[str, Any]]:
+        """Return `name`, `added` and `seen` of each account of the page, and `tokens`: how many API
+        tokens it has."""
+
+    async def add_person(self, name: str, by: Person) -> Mapping[str, Any]:
+        """Create an account. Return its sign-in `link`. Raises BadInput."""
+
+    async def renew_person(self, name: str, by: Person) -> Mapping[str, Any]:
+        """Return a new sign-in `link`; the one before ends. Raises BadInput, NotFound."""
+
+    async def remove_person(self, name: str, by: Person) -> None:
+        """Remove an account. Raises BadInput, NotFound."""
+
+    async def check_config(self) -> Sequence[str]:
+        """Return the faults of ponte.toml as it is now, each with its line."""
+
+    async def reload_config(self, by: Person) -> Mapping[str, Any]:
+        """Apply ponte.toml. Return `file` and the sections that wait for a restart (`later`).
+        Raises SettingsError; then nothing changes."""
+
+
 @dataclass(frozen=True, slots=True)
 class PagePorts:
     """The services that an owner's surface shows in addition to the chat.
@@ -460,6 +514,7 @@ class PagePorts:
     usage: UsageReport | None = None
     owner_name: OwnerNames | None = None
     requests: RequestBoard | None = None
+    administration: Administration | None = None
 
 
 class OwnerIntegration(Integration[S]):

@@ -33,14 +33,23 @@ from core.domain.records import (
     TranscriptEntry,
     Turn,
     TurnState,
+    TurnSummary,
 )
 from core.ports.conversations import TransactionStep
 from core.store import budget, changes, threads
 from core.store.database import Database, SqlConnection, lock_key
 from core.store.database import SqlRow as SqlRow
+from core.store.tables import IS_OPEN
 from core.store.turn_runner import get_locked_row
 
 T = TypeVar("T")
+MAX_LISTED_TURNS = 50
+"""How many unfinished turns and how many failed ones an operator sees."""
+MAX_SEARCHED_TURNS = 5_000
+"""How many of the newest messages are searched for failed turns, because no index finds them."""
+_SUMMARY_COLUMNS = (
+    "turn", "person", "conversation", "state", "reason", "created", "updated",
+)  # fmt: skip
 LOST_CALL_TEXT = "error: interrupted, result unknown"
 """The output that the model reads for a tool call without a result when its turn was answered."""
 
@@ -452,6 +461,24 @@ class SqlJournal:
         Return None if nothing was done.
         """
         return await self._database.write(lambda c: threads.forget_idle(c, conversation, since))
+
+    async def list_recent_turns(self) -> Sequence[TurnSummary]:
+        """Return the unfinished turns, the oldest first, then those of the newest messages that
+        failed, the latest first. Their texts are left out."""
+
+        def read(connection: SqlConnection) -> Sequence[TurnSummary]:
+            rows = connection.execute(
+                f"SELECT * FROM inbox WHERE {IS_OPEN} ORDER BY seq LIMIT ?",  # noqa: S608
+                (MAX_LISTED_TURNS,),
+            ).fetchall()
+            rows += connection.execute(
+                "SELECT * FROM (SELECT * FROM inbox ORDER BY seq DESC LIMIT ?) AS newest"
+                " WHERE state IN ('failed', 'undeliverable') ORDER BY created DESC LIMIT ?",
+                (MAX_SEARCHED_TURNS, MAX_LISTED_TURNS),
+            ).fetchall()
+            return [TurnSummary(*(row[name] for name in _SUMMARY_COLUMNS)) for row in rows]
+
+        return await self._database.read(read)
 
     async def list_idle_conversations(
         self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS

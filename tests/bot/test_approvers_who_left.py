@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import Start
 from bot.application import Application
 from bot.compose import compose
 from bot.config import read_config
 from bot.home import Home
 from bot.integrations import FACES
 from bot.settings import load
+from bot.start import Start
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
 from core.store.page_accounts import hash_token
 from tests.discord.discord_ponte import Speaker

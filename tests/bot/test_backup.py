@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 
 from bot import backup as work
-from bot.app import Start
 from bot.archive import (
     BACKUP_NAMES,
     EXCLUDED_NAMES,
@@ -34,6 +33,7 @@ from bot.archive import (
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
+from bot.start import Start
 from core.domain.errors import RESTORED_REASON
 from core.domain.messages import decode_json, encode_json
 from core.store import snapshot

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bot.app import Start
 from bot.config import Config, TableConfig
 from bot.doctor import examine
 from bot.home import Home
 from bot.settings import Settings
+from bot.start import Start
 from core.domain.messages import Usage
 from core.models import MODEL_INTEGRATION
 from tests.bot.conftest import Shell

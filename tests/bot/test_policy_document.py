@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import Start
 from bot.config import read_config
 from bot.home import Home
 from bot.policy_check import check_rights
 from bot.settings import Settings
+from bot.start import Start
 
 TEXT = (Path(__file__).parents[2] / "docs" / "guides" / "rules.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```toml\n(.*?)```", re.DOTALL)

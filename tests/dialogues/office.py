@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from bot.application import Application
 from bot.compose import compose
 from bot.config import Config
+from bot.doctor import check_everything
 from bot.home import Home
 from bot.settings import Settings
 from tests.fakes.nocodb import filled
@@ -46,6 +47,7 @@ class Office:
     openai: FakeOpenAI
     nocodb: FakeNocoDB
     home: Path
+    settings: Settings | None = None
 
     @asynccontextmanager
     async def open(
@@ -58,9 +60,10 @@ class Office:
             "ponte_home": self.home, "ponte_web_port": 0, "ponte_timezone": ZONE.key,
             "ponte_grace": 1, "ponte_code": "off", **settings,
         })  # fmt: skip
+        self.settings = given
         home = Home(self.home)
         with home.take():
-            app = await compose(given, config or Config(), home)
+            app = await compose(given, config or Config(), home, check=check_everything)
             await app.start()
             try:
                 yield app

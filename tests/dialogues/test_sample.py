@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from bot.app import Start
 from bot.backup import backup, restore
 from bot.compose import compose
 from bot.config import Config, read_config
 from bot.home import Home
 from bot.settings import Settings
+from bot.start import Start
 from core.domain.errors import PonteError
 from core.tools.sample import SAMPLE_FILE, SAMPLE_INTEGRATION, open_sample_base
 from tests.fakes.link import parse_page_link

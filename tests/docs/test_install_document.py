@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from bot.app import Start
 from bot.cli import cli
 from bot.config import read_config
 from bot.home import Home
 from bot.policy_check import check_rights
 from bot.settings import Settings
+from bot.start import Start
 from tests.docs.conftest import Machine
 from tests.installed import ROOT, build
 

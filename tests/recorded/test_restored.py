@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from bot.app import Start
 from bot.backup import backup, restore
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
+from bot.start import Start
 from core.domain.errors import RESTORED_REASON, Restored
 from core.store.schema import MIGRATIONS
 from tests.fakes.slack.records import BOT_USER

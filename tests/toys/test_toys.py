@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from bot.app import Start
 from bot.compose import compose
 from bot.config import read_config
 from bot.doctor import examine
 from bot.home import Home
 from bot.integrations import FACES
 from bot.settings import Settings, load
+from bot.start import Start
 from core.domain.errors import SettingsError
 from core.domain.records import Health
 from core.integrations.integration import (

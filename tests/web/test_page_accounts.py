@@ -112,6 +112,9 @@ ROUTES: dict[tuple[str, str], Ask] = {
     ("GET", "/metrics"): get("/metrics"),
     ("GET", "/status"): get("/status"),
     ("GET", "/usage"): get("/usage"),
+    ("GET", "/admin"): get("/admin"),
+    ("GET", "/admin/{tab}"): get("/admin/people"),
+    ("POST", "/admin/{tab}"): lambda client, ids: client.post("/admin/people", data={"do": "add"}),
     ("GET", "/me"): get("/me"),
     ("PATCH", "/me"): lambda client, ids: client.patch("/me", json={"name": "Maya"}),
     ("GET", "/me/tokens"): get("/me/tokens"),
@@ -155,7 +158,10 @@ NEEDS_NOBODY = {
     ("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/page/words.json"),
     ("GET", "/page/{name}"), ("POST", "/login"), ("POST", "/logout"), ("GET", "/download/{id}"),
 }  # fmt: skip
-OPERATORS = {("GET", "/metrics"), ("GET", "/status"), ("GET", "/usage"), ("PATCH", "/me")}
+OPERATORS = {
+    ("GET", "/metrics"), ("GET", "/status"), ("GET", "/usage"), ("PATCH", "/me"),
+    ("GET", "/admin"), ("GET", "/admin/{tab}"), ("POST", "/admin/{tab}"),
+}  # fmt: skip
 OF_SOMEBODY = {
     ("POST", "/turns/{turn}/stop"): "turn",
     ("GET", "/files/{id}"): "file",
@@ -225,7 +231,8 @@ async def test_the_owner_reaches_the_operators_routes(
         if route == ("GET", "/readyz"):
             assert said.json()["reasons"] == [{"name": "model", "words": "no answer"}]
         elif route in OPERATORS:
-            assert said.status_code == 200, route
+            form = route == ("POST", "/admin/{tab}")  # refused without the value in its form
+            assert said.status_code == (403 if form else 200), route
         assert not any(f"of {other}" in said.text for other in ("ana", "bia", "gone")), route
 
 

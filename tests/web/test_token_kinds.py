@@ -25,6 +25,7 @@ ANSWERS: Mapping[str, tuple[int, ...]] = {
     "health": (503,) * 7,
     "page": (*STRANGERS, 403, 403, 200, 200),
     "operator": (*STRANGERS, 403, 403, 403, 200),
+    "form": (*STRANGERS, 403, 403, 403, 403),
     "programs too": (*STRANGERS, 200, 200, 200, 200),
 }
 """The status for each of KINDS, by the decision about a route. 200 stands for 201, too."""
@@ -35,6 +36,9 @@ DECISIONS: Mapping[tuple[str, str], str] = {
     ("GET", "/metrics"): "operator",
     ("GET", "/status"): "operator",
     ("GET", "/usage"): "operator",
+    ("GET", "/admin"): "operator",
+    ("GET", "/admin/{tab}"): "operator",
+    ("POST", "/admin/{tab}"): "form",
     ("GET", "/me"): "page",
     ("PATCH", "/me"): "operator",
     ("GET", "/me/tokens"): "page",

@@ -20,6 +20,7 @@ from core.domain.messages import Answer, Message, Progress
 from core.integrations.integration import Operator
 from core.ports.conversations import PostJournal, Reply
 from core.ports.rights import Policy
+from tests.fakes.administration import MemoryAdministration
 from tests.fakes.memory import InboxRow, MemoryBoard, MemoryFiles, MemoryInbox, MemoryPageAccounts
 
 
@@ -178,6 +179,7 @@ class WebPonte:
             extra=self.extra if web else None, operator=None if web else self.operator,
             people=self.people if web else None, policy=self.policy,
             owner_name=self.owner_name if web else None, requests=self.board,
+            administration=MemoryAdministration() if web else None,
             file_links=LINKS if web else None,
         )  # fmt: skip
 

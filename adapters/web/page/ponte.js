@@ -38,6 +38,7 @@ async function introduce() {
   $("own-name").value = name;
   $("my-name").hidden = !owner;
   $("used").hidden = !operates;
+  $("admin").hidden = !operates;
   $("me").hidden = false;
   composer.offerModels(models);
 }

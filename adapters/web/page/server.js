@@ -20,8 +20,9 @@ export async function request(path, options = {}) {
     return body;
   }
   const stranger = answer.status === 401 && path !== "/login" && before === admissions;
-  if (stranger && !$("signin").open) $("signin").showModal();
   const sentence = body.error?.message ?? `HTTP ${answer.status}`;
+  if (stranger && body.error?.code === "session_ended") $("trouble").textContent = sentence;
+  if (stranger && !$("signin").open) $("signin").showModal();
   throw Object.assign(new Error(sentence), { status: answer.status });
 }
 

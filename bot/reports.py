@@ -1,8 +1,9 @@
-"""The reports of `ponte usage`: what was used, and what is left of each limit."""
+"""The reports of `ponte usage` and `ponte turns`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any, cast, get_args
 
@@ -12,6 +13,7 @@ from core.domain.messages import Address, Person
 from core.ports.rights import ReportRow
 from core.rights.allowances import COUNTED_WORDS, format_amount, period_end
 from core.store.budget import CountingBudget
+from core.store.turns import SqlJournal
 from core.text.i18n import format_moment, say
 
 
@@ -34,6 +36,12 @@ async def report_usage(budget: CountingBudget, arguments: Mapping[str, Any]) -> 
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
     return {"by": by, "since": first.isoformat(), "rows": rows}
+
+
+async def report_turns(journal: SqlJournal) -> Mapping[str, Any]:
+    """Return the turns that run, wait or have failed, each as its `TurnSummary` and `failed`."""
+    found = await journal.list_recent_turns()
+    return {"turns": [asdict(one) | {"failed": one.is_failed} for one in found]}
 
 
 async def report_limits(

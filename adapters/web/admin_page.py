@@ -1,0 +1,528 @@
+"""The operator's page `/admin`: what runs, who asks for what, who may sign in, what was done.
+
+Only the owner and admins read it, and only the owner changes accounts. It is plain HTML without a
+script. `adapters.web.server` imports this module when somebody opens the page.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from html import escape
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from adapters.web.adapter import Site
+from adapters.web.authentication import Visitor
+from adapters.web.errors import AccountsOwnerOnly, StaleForm, UnknownPath, status_of
+from adapters.web.http_io import limit_body, visitor_of
+from core.domain.errors import BadInput, SettingsError
+from core.integrations.integration import Administration
+from core.rights.allowances import describe_estimates
+from core.rights.audit import PERSON_FACTS
+from core.rights.policy import OWNER_ID
+from core.text.i18n import (
+    LANGUAGE,
+    format_date,
+    format_moment,
+    format_money,
+    format_number,
+    say,
+    translate_word,
+)
+from core.text.text import to_one_line
+
+ADMIN_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+MAX_FORM_BYTES = 10_000
+DEFAULT_AUDIT_DAYS = 7
+"""Days of the audit log that are shown unless somebody asks for others."""
+MAX_USAGE_ROWS = 50
+"""Rows of each usage report. The most expensive come first; `ponte usage` prints all."""
+USAGE_GROUPS = ("person", "channel", "model")
+TAB_TITLES = {
+    "": "Overview", "checks": "Checks", "usage": "Usage", "people": "People",
+    "audit": "Audit log", "config": "ponte.toml",
+}  # fmt: skip
+STATE_WORDS = {"on": "on", "off": "off", "note": "note", "failing": "failing"}
+CHECK_WORDS = {"on": "ok", "off": "off", "note": "note", "failing": "failing"}
+TURN_WORDS = {
+    "new": "waiting", "running": "running", "answered": "being posted", "posting": "being posted",
+    "failed": "failed", "undeliverable": "could not be posted",
+}  # fmt: skip
+_CODE = re.compile(r"`([^`]+)`")
+Json = Mapping[str, Any]
+
+
+class Html(str):
+    """Text that is HTML already. All other text is escaped."""
+
+
+async def show_admin_page(site: Site, request: Request, tab: str) -> Response:
+    """Return one tab. Raise NotAllowed for anyone but the owner and admins, UnknownPath."""
+    view = await AdminView.open(site, request)
+    return _response(await view.draw(tab))
+
+
+async def run_admin_action(site: Site, request: Request, tab: str) -> Response:
+    """Do what a form asks for, and return its tab with the result.
+
+    Raise NotAllowed, AccountsOwnerOnly, StaleForm for a form that is not of this visitor's session,
+    UnknownPath.
+    """
+    view = await AdminView.open(site, request)
+    form = await _read_form(request)
+    if not hmac.compare_digest(form.get("form", "").encode(), view.form_token.encode()):
+        raise StaleForm
+    status = 200
+    try:
+        notice = await view.act(tab, form)
+    except (BadInput, SettingsError) as error:
+        notice = _notice("bad", *error.words().splitlines())
+        status = status_of(error) if isinstance(error, BadInput) else 400
+    return _response(await view.draw(tab, notice), status)
+
+
+class AdminView:
+    """The page for one visitor. `form_token` stands in each form and proves that this page, in the
+    visitor's session, has sent it."""
+
+    def __init__(self, site: Site, admin: Administration, visitor: Visitor, query: Json) -> None:
+        self._site = site
+        self._admin = admin
+        self._visitor = visitor
+        self._query = query
+        self._zone = ZoneInfo(site.time_zone)
+        self._is_owner = visitor.person.id == OWNER_ID
+        self.form_token = site.auth.form_token(visitor)
+
+    @classmethod
+    async def open(cls, site: Site, request: Request) -> AdminView:
+        """Return the page for this visitor. Raise NotAllowed, and UnknownPath on the socket."""
+        visitor = visitor_of(request)
+        await site.check_is_operator(visitor.person)
+        if site.administration is None:
+            raise UnknownPath
+        return cls(site, site.administration, visitor, request.query_params)
+
+    async def act(self, tab: str, form: Mapping[str, str]) -> str:
+        """Do what a form asks for and return HTML about the result. Raise AccountsOwnerOnly,
+        UnknownPath, BadInput, SettingsError."""
+        by = self._visitor.person
+        if tab == "config" and form.get("do") == "reload":
+            done = await self._admin.reload_config(by)
+            lines = [say("Reloaded {file}.", file=done["file"])]
+            if later := done.get("later"):
+                names = ", ".join(f"[{name}]" for name in later)
+                lines.append(say("Restart Ponte to apply: {names}.", names=names))
+            return _notice("good", *lines)
+        if tab != "people":
+            raise UnknownPath
+        if not self._is_owner:
+            raise AccountsOwnerOnly
+        name = form.get("name", "").strip()
+        match form.get("do"):
+            case "add":
+                return _link_notice(name, await self._admin.add_person(name, by))
+            case "renew":
+                return _link_notice(name, await self._admin.renew_person(name, by))
+            case "remove":
+                await self._admin.remove_person(name, by)
+                words = say(
+                    "{name} can no longer sign in. Their messages are kept. To delete them, run "
+                    "`ponte threads forget --person {person}`.",
+                    name=name, person=f"web:{name}",
+                )  # fmt: skip
+                return _notice("good", words)
+        raise UnknownPath
+
+    async def draw(self, tab: str, notice: str = "") -> str:
+        """Return a tab as HTML, below a notice. Raise UnknownPath, BadInput."""
+        tabs = {
+            "": self._overview, "checks": self._checks, "usage": self._usage,
+            "people": self._people, "audit": self._audit, "config": self._config,
+        }  # fmt: skip
+        if tab not in tabs:
+            raise UnknownPath
+        body = await tabs[tab]()
+        title = f"{say('Administration')} – {say(TAB_TITLES[tab])}"
+        links = ""
+        for name, words in TAB_TITLES.items():
+            path = f"/admin/{name}" if name else "/admin"
+            here = ' aria-current="page"' if name == tab else ""
+            links += f'<li><a href="{path}"{here}>{escape(say(words))}</a></li>'
+        return (
+            f'<!doctype html><html lang="{LANGUAGE.get()}"><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<title>{escape(title)}</title><link rel="icon" href="/page/ponte.svg"'
+            ' type="image/svg+xml"><link rel="stylesheet" href="/page/ponte.css">'
+            '<link rel="stylesheet" href="/page/admin.css"><body class="report admin">'
+            f'<header><h1>{escape(say("Administration"))}</h1><a href="/">Ponte</a></header>'
+            f'<nav aria-label="{escape(say("Administration"))}"><ul>{links}</ul></nav>'
+            f"<main>{notice}{body}</main></body></html>"
+        )
+
+    async def _overview(self) -> str:
+        parts = await self._site.board.health()
+        rows = [
+            (part.name, _state(part.state), _rich(translate_word(part.words))) for part in parts
+        ]
+        pending, turns = await self._admin.pending(), await self._admin.turns()
+        limits = [limit for limit in await self._admin.limits() if limit["share"] >= 0.8]
+        names = await self._names(
+            [one["asker"] for one in pending]
+            + [one["person"] for one in turns]
+            + [one["person"] for one in limits]
+        )
+        waiting = [
+            (one["id"], one["title"], names(one["asker"]), one["place"],
+             self._moment(one["created"]), self._moment(one["expires"]))
+            for one in pending
+        ]  # fmt: skip
+        listed = {
+            failed: [
+                (self._moment(one["created"]), names(one["person"]), one["conversation"],
+                 say(TURN_WORDS.get(one["state"], one["state"])), one["reason"])
+                for one in turns if one["failed"] is failed
+            ]
+            for failed in (False, True)
+        }  # fmt: skip
+        turn_heads = (say("time"), say("person"), say("conversation"), say("state"), say("code"))
+        return "".join([
+            _section(say("Connections"),
+                     _table((say("part"), say("state"), say("details")), rows),
+                     _hint("ponte status")),
+            _section(say("Requests that wait for approval"),
+                     _table((say("ID"), say("request"), say("requested by"), say("place"),
+                             say("time"), say("expires")), waiting,
+                            empty=say("No request is waiting.")),
+                     _hint("ponte changes pending")),
+            _section(say("Limits that are nearly used"), _limits_table(limits, names),
+                     _hint("ponte usage")) if limits else "",
+            _section(say("Running and waiting turns"),
+                     _table(turn_heads[:4], [row[:4] for row in listed[False]],
+                            empty=say("No turn is running.")),
+                     _hint("ponte turns")),
+            _section(say("Failed turns"),
+                     _table(turn_heads, listed[True], empty=say("No turn has failed lately.")),
+                     _hint("ponte turns --failed")),
+        ])  # fmt: skip
+
+    async def _checks(self) -> str:
+        found = await self._admin.findings()
+        order = {"failing": 0, "note": 1, "on": 2, "off": 3}
+        rows = [
+            (_state(one["state"], CHECK_WORDS), one["part"], _rich(one["words"]))
+            for one in sorted(found, key=lambda one: order[one["state"]])
+        ]
+        heads = (say("state"), say("part"), say("details"))
+        return _section(say("Checks"), _table(heads, rows), _hint("ponte doctor"))
+
+    async def _usage(self) -> str:
+        since, problem = self._query.get("since", ""), ""
+        try:
+            reports = [await self._admin.usage(by, since) for by in USAGE_GROUPS]
+        except BadInput as error:
+            problem = _notice("bad", error.words())
+            since, reports = "", [await self._admin.usage(by, "") for by in USAGE_GROUPS]
+        limits = await self._admin.limits()
+        names = await self._names(
+            [str(row["name"]) for row in reports[0]["rows"]] + [one["person"] for one in limits]
+        )
+        first = str(reports[0]["since"])
+        sections = [
+            problem,
+            '<form class="filter" method="get" action="/admin/usage">'
+            + _field("since", say("First day"), first, "date")
+            + f"<button>{escape(say('Show'))}</button></form>",
+            _section(say("Limits"), _limits_table(limits, names), _hint("ponte usage")),
+        ]
+        labels = {
+            "person": say("By person"), "channel": say("By channel"), "model": say("By model"),
+        }  # fmt: skip
+        for report in reports:
+            by, rows = str(report["by"]), report["rows"]
+            times = say("calls") if by == "model" else say("messages")
+            cells = [
+                (names(row["name"]) if by == "person" else row["name"],
+                 format_number(int(row.get("turns") or row.get("calls") or 0)),
+                 format_number(int(row.get("input") or 0) + int(row.get("output") or 0)),
+                 "–" if row.get("cost") is None else format_money(float(row["cost"])))
+                for row in rows[:MAX_USAGE_ROWS]
+            ]  # fmt: skip
+            heads = (say("name"), times, say("tokens"), say("US dollars"))
+            estimated = sum(int(row.get("estimated") or 0) for row in rows)
+            note = f"<p>{escape(describe_estimates(estimated))}</p>" if estimated else ""
+            table = _table(heads, cells, numbers={1, 2, 3}, empty=say("Nothing was used yet."))
+            command = f"ponte usage --by {by} --since {first}"
+            sections.append(_section(labels[by], table + note, _hint(command)))
+        return "".join(sections)
+
+    async def _people(self) -> str:
+        rows = []
+        for one in await self._admin.people():
+            name, seen = str(one["name"]), str(one["seen"] or "")
+            visited = format_date(datetime.fromisoformat(seen)) if seen else say("never")
+            cells = [name, self._moment(one["added"]), visited, format_number(one["tokens"])]
+            if self._is_owner:
+                renew = self._form("renew", name, say("Create a new link"), say("New link"))
+                remove = self._form("remove", name, say("Remove {name}", name=name), say("Remove"))
+                cells.append(Html(renew + remove))
+            rows.append(cells)
+        heads = [say("name"), say("added"), say("last visit"), say("API tokens")]
+        heads += [say("actions")] if self._is_owner else []
+        table = _table(
+            heads, rows, numbers={3}, empty=say("Nobody was added yet besides the owner.")
+        )
+        if not self._is_owner:
+            return _section(say("People"), table, _hint("ponte people list"))
+        invite = (
+            '<form class="filter" method="post" action="/admin/people">'
+            + self._hidden_fields("add")
+            + _field("name", say("Name"), "", "text", 'required maxlength="32" autocomplete="off"')
+            + f'<button class="approve">{escape(say("Invite"))}</button></form>'
+        )
+        note = say("Lowercase letters, digits, dots, hyphens and underscores.")
+        return (
+            _section(say("Invite a person"), f"<p>{escape(note)}</p>{invite}",
+                     _hint("ponte people add NAME"))
+            + _section(say("People"), table, _hint("ponte people list"))
+        )  # fmt: skip
+
+    def _form(self, action: str, name: str, button: str, summary: str) -> str:
+        """Return a form that opens when somebody clicks on its summary, so that one click changes
+        nothing."""
+        style = "danger" if action == "remove" else "approve"
+        words = {
+            "renew": say(
+                "The link of {name} and the sessions that it began end. API tokens stay valid.",
+                name=name,
+            ),
+            "remove": say(
+                "{name} can no longer sign in, and their running work stops. Their messages are "
+                "kept.",
+                name=name,
+            ),
+        }  # fmt: skip
+        return (
+            f'<details><summary>{escape(summary)}</summary><form method="post"'
+            f' action="/admin/people">{self._hidden_fields(action)}'
+            f'<input type="hidden" name="name" value="{escape(name)}">'
+            f'<p>{escape(words[action])}</p><button class="{style}">{escape(button)}</button>'
+            "</form></details>"
+        )
+
+    def _hidden_fields(self, action: str) -> str:
+        return (
+            f'<input type="hidden" name="do" value="{action}">'
+            f'<input type="hidden" name="form" value="{escape(self.form_token)}">'
+        )
+
+    async def _audit(self) -> str:
+        asked = {
+            key: str(self._query.get(key, "")).strip()[:100]
+            for key in ("since", "until", "person", "event", "after")
+        }
+        if not (asked["since"] or asked["until"]):
+            first = datetime.now(self._zone).date() - timedelta(days=DEFAULT_AUDIT_DAYS - 1)
+            asked["since"] = first.isoformat()
+        problem = ""
+        try:
+            moments = {
+                "since": self._day_start(asked["since"]),
+                "until": self._day_start(asked["until"], following=True),
+            }
+            page = await self._admin.audit(asked | moments)
+        except (ValueError, OverflowError):
+            problem = _notice("bad", say("That is not a date. Write it as 2026-11-01."))
+            page = {"lines": [], "next": ""}
+        lines = page["lines"]
+        names = await self._names(
+            [str(line[fact]) for line in lines for fact in PERSON_FACTS if line.get(fact)]
+        )
+        rows = []
+        for line in lines:
+            facts = [
+                f"{key}={names(value) if key in PERSON_FACTS else value}"
+                for key, value in line.items() if key not in ("at", "event") and value != ""
+            ]  # fmt: skip
+            at = datetime.fromisoformat(str(line["at"])).astimezone(self._zone)
+            rows.append((format_moment(at, None, "medium"), str(line["event"]), "  ".join(facts)))
+        form = (
+            '<form class="filter" method="get" action="/admin/audit">'
+            + _field("since", say("First day"), asked["since"], "date")
+            + _field("until", say("Last day"), asked["until"], "date")
+            + _field("person", say("Person, for example slack:U1"), asked["person"])
+            + _field("event", say("Event, for example approved"), asked["event"])
+            + f"<button>{escape(say('Show'))}</button></form>"
+        )
+        more = ""
+        if page.get("next"):
+            query = urlencode({**asked, "after": page["next"]})
+            more = f'<p><a href="/admin/audit?{escape(query)}">{escape(say("Next page"))}</a></p>'
+        heads = (say("time"), say("event"), say("details"))
+        table = _table(heads, rows, empty=say("No entries."))
+        command = f"ponte audit --since {asked['since']}" if asked["since"] else "ponte audit"
+        return problem + form + _section(say("Audit log"), table + more, _hint(command))
+
+    async def _config(self) -> str:
+        faults = await self._admin.check_config()
+        listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
+        state = (
+            f'<ul class="faults">{listed}</ul>'
+            if faults
+            else f"<p>{escape(say('The file has no errors.'))}</p>"
+        )
+        words = say(
+            "Rules, limits and prices are edited in the file only. Reload to apply it; a file with "
+            "errors changes nothing."
+        )
+        form = (
+            f'<form method="post" action="/admin/config">{self._hidden_fields("reload")}'
+            f'<button class="approve">{escape(say("Reload"))}</button></form>'
+        )
+        return _section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", _hint("ponte reload"))
+
+    async def _names(self, keys: Iterable[str]) -> Names:
+        wanted = sorted({key for key in keys if key})
+        return Names(await self._admin.names(wanted) if wanted else {})
+
+    def _moment(self, at: float) -> str:
+        return format_moment(datetime.fromtimestamp(at, self._zone))
+
+    def _day_start(self, day: str, *, following: bool = False) -> str:
+        """Return the beginning of a day, or of the following one, as in the lines of the audit log;
+        "" for no day. Raise ValueError."""
+        if not day:
+            return ""
+        first = datetime.fromisoformat(day).replace(tzinfo=self._zone)
+        if following:
+            first += timedelta(days=1)
+        return first.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+class Names:
+    """Returns what to call a person: their name and key, or the key alone."""
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        self._known = known
+
+    def __call__(self, key: object) -> str:
+        name = self._known.get(str(key), "")
+        return f"{to_one_line(name)} ({key})" if name and name != key else str(key)
+
+
+def _response(page: str, status: int = 200) -> Response:
+    # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch standard,
+    # "append a request `Origin` header"), which is refused as another site's.
+    headers = {
+        "Content-Security-Policy": ADMIN_SECURITY_POLICY,
+        "Referrer-Policy": "same-origin",
+    }
+    return HTMLResponse(page, status, headers=headers)
+
+
+async def _read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a form. Raise TooLarge. Other bodies have no fields."""
+    body = await limit_body(request, MAX_FORM_BYTES).body()
+    fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _section(title: str, body: str, hint: str = "") -> str:
+    return f"<section><h2>{escape(title)}</h2>{body}{hint}</section>"
+
+
+def _hint(command: str) -> str:
+    """Return the note that names the command in the shell with the same result."""
+    words = escape(say("In a shell: {command}", command="\0"))
+    return f'<p class="hint">{words.replace(chr(0), f"<code>{escape(command)}</code>")}</p>'
+
+
+def _notice(kind: str, *lines: str) -> str:
+    words = "<br>".join(map(_rich, lines))
+    return f'<p class="notice {kind}" role="status">{words}</p>'
+
+
+def _link_notice(name: str, made: Json) -> str:
+    words = [
+        say(
+            "Send this link to {name} privately. Anyone who has it can sign in as {name}. It "
+            "will not be shown again.",
+            name=name,
+        )
+    ]
+    if made.get("conversations"):
+        words.append(
+            say(
+                "{name} will be able to read the messages of an earlier person with this name. "
+                "To delete them first, run `ponte threads forget --person web:{name}`.",
+                name=name,
+            )
+        )
+    field = (
+        f'<label>{escape(say("Link for {name}", name=name))}<input class="link" readonly'
+        f' value="{escape(str(made["link"]))}"></label>'
+    )
+    lines = "<br>".join(map(_rich, words))
+    return f'<div class="notice good" role="status"><p>{lines}</p>{field}</div>'
+
+
+def _field(name: str, label: str, value: str, type: str = "text", more: str = "") -> str:
+    return (
+        f'<label>{escape(label)}<input type="{type}" name="{name}" value="{escape(value)}" {more}>'
+        "</label>"
+    )
+
+
+def _state(state: str, words: Mapping[str, str] = STATE_WORDS) -> Html:
+    return Html(f'<span class="state {state}">{escape(say(words[state]))}</span>')
+
+
+def _rich(words: str) -> Html:
+    """Return a sentence as HTML, with commands between backticks as code."""
+    return Html(_CODE.sub(r"<code>\1</code>", escape(words)))
+
+
+def _limits_table(limits: Sequence[Json], names: Names) -> str:
+    rows = [
+        (names(one["name"]), one["limit"], one["used"], f"{min(one['share'], 9.99):.0%}",
+         one["until"], one["source"])
+        for one in limits
+    ]  # fmt: skip
+    heads = (
+        say("limit for"), say("limit"), say("used"), say("share"), say("until"), say("set in"),
+    )  # fmt: skip
+    return _table(heads, rows, numbers={3}, empty=say("No limits are set."))
+
+
+def _table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Iterable[int] = (),
+    empty: str = "",
+) -> str:  # fmt: skip
+    """Return a table. Cells of type Html are used as they are. On a phone each cell shows its
+    heading."""
+    if not rows:
+        return f"<p>{escape(empty)}</p>"
+    right = frozenset(numbers)
+    head = "".join(f'<th scope="col">{escape(one)}</th>' for one in heads)
+    body = ""
+    for row in rows:
+        cells = ""
+        for n, cell in enumerate(row):
+            style = ' class="amount"' if n in right else ""
+            inner = cell if isinstance(cell, Html) else escape(str(cell))
+            cells += f'<td{style} data-head="{escape(heads[n])}">{inner}</td>'
+        body += f"<tr>{cells}</tr>"
+    return (
+        f'<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )

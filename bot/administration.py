@@ -1,0 +1,102 @@
+"""The services behind the operator's page, on top of those of the commands of `ponte`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from adapters.web import add_token
+from bot.engine import Engine
+from bot.page_accounts import PageAccountService, named_person
+from bot.reload import Reloader
+from core.changes.cards import build_title
+from core.domain.messages import Person
+from core.domain.records import DoctorFinding
+from core.integrations.integration import OperatorAction
+from core.rights.policy import place_names
+
+Json = Mapping[str, Any]
+
+
+class AdministrationService:
+    """The `Administration` port. `acts` are the commands `usage`, `limits`, `audit` and `names`."""
+
+    def __init__(
+        self, engine: Engine, accounts: PageAccountService, reloader: Reloader,
+        acts: Mapping[str, OperatorAction], check: Callable[[], AsyncIterator[DoctorFinding]],
+        page: Callable[[], str],
+    ) -> None:  # fmt: skip
+        """`check` runs `ponte doctor`. `page` returns the page's address, "" if there is none."""
+        self._engine = engine
+        self._accounts = accounts
+        self._reloader = reloader
+        self._acts = acts
+        self._check = check
+        self._page = page
+        self._checking = asyncio.Lock()
+
+    async def findings(self) -> Sequence[Mapping[str, str]]:
+        async with self._checking:  # it starts a sandbox and asks each service
+            return [asdict(found) async for found in self._check()]
+
+    async def pending(self) -> Sequence[Json]:
+        return [
+            {
+                "id": change.id, "title": build_title(change),
+                "asker": change.proposal.asker.key,
+                "place": place_names(change.proposal.address)[-1],
+                "created": change.proposal.created, "expires": change.proposal.expires,
+            }
+            for change in await self._engine.changes.ledger.list_waiting_for_people()
+        ]  # fmt: skip
+
+    async def turns(self) -> Sequence[Json]:
+        turns: Sequence[Json] = (await self._acts["turns"]({}))["turns"]
+        return turns
+
+    async def usage(self, by: str, since: str) -> Json:
+        return await self._acts["usage"]({"by": by, "since": since})
+
+    async def limits(self) -> Sequence[Json]:
+        limits: Sequence[Json] = (await self._acts["limits"]({}))["limits"]
+        return limits
+
+    async def names(self, keys: Collection[str]) -> Mapping[str, str]:
+        return await self._engine.find_names(keys)
+
+    async def audit(self, asked: Mapping[str, str]) -> Json:
+        return await self._acts["audit"](asked)
+
+    async def people(self) -> Sequence[Json]:
+        tokens = await self._accounts.list_api_tokens()
+        return [
+            {
+                "name": account.person.partition(":")[2],
+                "added": account.added_at, "seen": account.last_visit,
+                "tokens": sum(token.person == account.person for token in tokens),
+            }
+            for account in await self._accounts.list_all()
+        ]  # fmt: skip
+
+    async def add_person(self, name: str, by: Person) -> Json:
+        token, kept = await self._accounts.add(named_person({"person": name}), by)
+        return {"link": self._link(token), "conversations": kept}
+
+    async def renew_person(self, name: str, by: Person) -> Json:
+        token = await self._accounts.renew(named_person({"person": name}), by)
+        return {"link": self._link(token)}
+
+    async def remove_person(self, name: str, by: Person) -> None:
+        await self._accounts.remove_account(named_person({"person": name}), by)
+
+    async def check_config(self) -> Sequence[str]:
+        return await asyncio.to_thread(self._reloader.check)
+
+    async def reload_config(self, by: Person) -> Json:
+        return await self._reloader.on_command({}, by)
+
+    def _link(self, token: str) -> str:
+        page = self._page()
+        return add_token(page, token) if page else token

@@ -1,0 +1,60 @@
+"""The operator's page in a browser: both themes, a phone, and an invitation by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, expect
+
+from tests.dialogues.office import PAID
+from tests.web.page.browser import axe_source, findings, resize, visit
+from tests.web.test_admin import TABS, Desk, open_desk
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with open_desk(tmp_path / "home") as desk:
+        yield desk
+
+
+async def test_it_is_accessible_and_fits(desk: Desk, axe_tab: Page) -> None:
+    source = axe_source()
+    desk.config.write_text('[[allowances]]\nof = "nobody"\n')
+    await desk["bob"].post("/chat", json={"message": PAID, "conversation": "work"})
+    await visit(axe_tab, f"{desk.address}/#token={desk.tokens['owner']}")
+    for width, dark in ((1100, False), (1100, True), (390, False), (390, True)):
+        await resize(axe_tab, width, dark=dark)
+        for tab in TABS:
+            await axe_tab.goto(f"{desk.address}/admin{tab}")
+            assert await findings(axe_tab, source) == [], (tab, width, dark)
+            root = "document.documentElement"
+            too_wide = f"{root}.scrollWidth > {root}.clientWidth"
+            assert not await axe_tab.evaluate(too_wide), (tab, width)
+            await expect(axe_tab.locator("nav a[aria-current]")).to_be_visible()
+
+
+async def test_the_owner_invites_and_removes_by_hand(desk: Desk, tab: Page) -> None:
+    await visit(tab, f"{desk.address}/#token={desk.tokens['owner']}")
+    await tab.get_by_role("link", name="Administration").click()
+    await tab.get_by_role("link", name="People").click()
+    await tab.get_by_label("Name").fill("eve")
+    await tab.get_by_role("button", name="Invite").click()
+    link = await tab.get_by_label("Link for eve").input_value()
+    assert link.startswith(f"{desk.address}/#token=")
+    row = tab.get_by_role("row", name="eve")
+    await row.get_by_text("Remove", exact=True).click()
+    await row.get_by_role("button", name="Remove eve").click()
+    await expect(tab.get_by_role("status")).to_contain_text("eve can no longer sign in")
+    await expect(tab.get_by_role("row", name="eve")).to_have_count(0)
+
+
+async def test_a_person_whose_link_was_renewed_is_told(desk: Desk, tab: Page) -> None:
+    await visit(tab, f"{desk.address}/#token={desk.tokens['bob']}")
+    await expect(tab.locator("#admin")).to_be_hidden()
+    assert (await desk.send("owner", "renew", name="bob")).status_code == 200
+    await expect(tab.locator("#trouble")).to_contain_text("it was renewed or removed")

@@ -1,0 +1,278 @@
+"""The operator's page: who reads it, who changes what, and what it never shows."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bot.config import Config
+from bot.doctor import check_everything
+from bot.home import Home
+from bot.start import Start
+from tests.dialogues.office import PAID, Office, office
+from tests.fakes.openai import Script
+
+TABS = ("", "/checks", "/usage", "/people", "/audit", "/config")
+ADMINS = "web:owner,terminal:owner,web:ana"
+
+
+@dataclass
+class Desk:
+    """A running Ponte with an owner, an admin (ana), a member (bob), a program and a stranger.
+    `ana` and `bob` have the browser's session of those people."""
+
+    team: Office
+    config: Path
+    address: str
+    tokens: dict[str, str]
+    clients: Mapping[str, httpx.AsyncClient]
+
+    def __getitem__(self, name: str) -> httpx.AsyncClient:
+        return self.clients[name]
+
+    async def form(self, who: str, tab: str = "people") -> str:
+        """Return the value that stands in the forms of this person's page."""
+        page = await self[who].get(f"/admin/{tab}")
+        found = re.search(r'name="form" value="([^"]+)"', page.text)
+        assert found is not None, page.text
+        return html.unescape(found[1])
+
+    async def send(self, who: str, do: str, tab: str = "people", **more: str) -> httpx.Response:
+        """Send a form of the page as a browser does."""
+        given = {"do": do, **more}
+        if "form" not in given:
+            given["form"] = await self.form(who, tab if tab == "config" else "config")
+        return await self[who].post(f"/admin/{tab}", data=given)
+
+    async def act(self, path: str, **arguments: Any) -> Any:
+        answer = await self["socket"].post(f"/operator/{path}", json={"arguments": arguments})
+        return answer.json()
+
+
+def _new_file(home: Path) -> Path:
+    home.mkdir(exist_ok=True)
+    (home / "ponte.toml").write_text("")
+    return home / "ponte.toml"
+
+
+@asynccontextmanager
+async def open_desk(home: Path, **settings: Any) -> AsyncIterator[Desk]:
+    config = _new_file(home)
+    given = {"ponte_web": "on", "ponte_admins": ADMINS, "ponte_config": config, **settings}
+    async with AsyncExitStack() as stack:
+        team = await stack.enter_async_context(office(home))
+        await stack.enter_async_context(team.open(**given))
+        transport = httpx.AsyncHTTPTransport(uds=str(home / "ponte.sock"))
+        socket = httpx.AsyncClient(base_url="http://ponte", transport=transport, timeout=60)
+        await stack.enter_async_context(socket)
+        link = (await socket.get("/operator/link")).json()["link"]
+        address, _, token = link.partition("/#token=")
+        desk = Desk(team, config, address, {"owner": token}, {"socket": socket})
+        for name in ("ana", "bob"):
+            desk.tokens[name] = (await desk.act("people/add", person=name))["token"]
+        program = await desk.act("people/token", person="owner", label="script")
+        clients = {"socket": socket}
+        for name in ("stranger", "program", *desk.tokens):
+            client = httpx.AsyncClient(base_url=address, timeout=60)
+            clients[name] = await stack.enter_async_context(client)
+        clients["program"].headers["Authorization"] = f"Bearer {program['token']}"
+        for name, one in desk.tokens.items():
+            assert (await clients[name].post("/login", json={"token": one})).status_code == 200
+        desk.clients = clients
+        yield desk
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    async with open_desk(tmp_path / "home") as desk:
+        yield desk
+
+
+async def test_only_the_owner_and_admins_read_it(desk: Desk) -> None:
+    expected = {
+        "owner": 200,
+        "ana": 200,
+        "bob": 403,
+        "program": 403,
+        "stranger": 401,
+        "socket": 404,
+    }
+    for tab in (*TABS, "/none"):
+        for name, status in expected.items():
+            if tab == "/none" and status == 200:
+                status = 404
+            page = await desk[name].get(f"/admin{tab}")
+            assert page.status_code == status, (tab, name)
+            if status == 200:
+                policy = page.headers["content-security-policy"]
+                assert policy.startswith("default-src 'none'; style-src 'self'; "), tab
+                assert "<script" not in page.text, tab
+                assert "style=" not in page.text, tab
+                assert page.headers["cache-control"] == "no-store", tab
+                for secret in (*desk.tokens.values(), "sk-test"):
+                    assert secret not in page.text, (tab, name)
+
+
+async def test_only_who_may_changes_anything(desk: Desk) -> None:
+    """Each action by each identity, with a form that is right as far as they can have one."""
+    form = await desk.form("ana", "config")
+    for do, tab, expected in [
+        ("add", "people", {"ana": 403, "bob": 403, "program": 403, "stranger": 401, "socket": 404}),
+        ("renew", "people", {"ana": 403, "bob": 403, "program": 403, "stranger": 401}),
+        ("remove", "people", {"ana": 403, "bob": 403, "program": 403, "stranger": 401}),
+        ("reload", "config", {"bob": 403, "program": 403, "stranger": 401, "socket": 404}),
+        ("reload", "people", {"ana": 403, "owner": 404}),
+        ("add", "audit", {"owner": 404, "ana": 404, "bob": 403}),
+    ]:  # fmt: skip
+        for name, status in expected.items():
+            own = await desk.form(name, "config") if name in ("owner", "ana") else form
+            answer = await desk.send(name, do, tab, name="eve", form=own)
+            assert answer.status_code == status, (do, tab, name)
+    assert [one["name"] for one in (await desk.act("people"))["people"]] == ["ana", "bob"]
+    assert (await desk.send("ana", "reload", "config")).status_code == 200
+
+
+async def test_a_form_of_another_site_or_session_does_nothing(desk: Desk) -> None:
+    async with httpx.AsyncClient(base_url=desk.address) as elsewhere:
+        await elsewhere.post("/login", json={"token": desk.tokens["owner"]})
+        page = await elsewhere.get("/admin/people")
+    other_session = re.findall(r'name="form" value="([^"]+)"', page.text)[0]
+    for form in ("", "x", "é", other_session, await desk.form("ana", "config")):
+        answer = await desk.send("owner", "add", name="eve", form=form)
+        assert (answer.status_code, "no longer valid" in answer.text) == (403, True), form
+    good = {"do": "add", "name": "eve", "form": await desk.form("owner")}
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"},
+    ):
+        answer = await desk["owner"].post("/admin/people", data=good, headers=headers)
+        assert answer.status_code == 403, headers
+    assert (await desk["owner"].get("/admin/people", params=good)).status_code == 200
+    large = await desk["owner"].post("/admin/people", data={**good, "x": "y" * 20_000})
+    assert large.status_code == 413
+    assert [one["name"] for one in (await desk.act("people"))["people"]] == ["ana", "bob"]
+
+
+async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
+    links = []
+    for do in ("add", "renew"):
+        page = await desk.send("owner", do, name="eve")
+        assert page.status_code == 200
+        (link,) = re.findall(r'value="([^"]+#token=[^"]+)"', page.text)
+        assert link.startswith(f"{desk.address}/#token=")
+        links.append(link.partition("#token=")[2])
+        again = await desk["owner"].get("/admin/people")
+        assert "eve" in again.text
+        assert links[-1] not in again.text, "it is shown once"
+        if do == "add":
+            eve = desk["stranger"]
+            assert (await eve.post("/login", json={"token": links[0]})).status_code == 200
+            assert (await eve.get("/me")).json()["name"] == "eve"
+    ended = await eve.get("/me")
+    assert (ended.status_code, ended.json()["error"]["code"]) == (401, "session_ended")
+    assert "it was renewed or removed" in ended.json()["error"]["message"]
+    assert (await eve.post("/login", json={"token": links[0]})).status_code == 401
+    assert (await eve.post("/login", json={"token": links[1]})).status_code == 200
+    removed = await desk.send("owner", "remove", name="eve")
+    assert (removed.status_code, "eve can no longer sign in" in removed.text) == (200, True)
+    assert (await eve.get("/me")).status_code == 401
+    lines = (await desk.act("audit"))["lines"]
+    done = [(one["event"], one["asker"]) for one in lines if one.get("person") == "web:eve"]
+    assert done == [
+        ("person-added", "web:owner"),
+        ("person-renewed", "web:owner"),
+        ("person-removed", "web:owner"),
+    ]
+    page = await desk["ana"].get("/admin/audit")
+    assert all(event in page.text for event, _ in done)
+
+
+async def test_a_wrong_name_is_explained_and_escaped(desk: Desk) -> None:
+    before = (await desk.act("people"))["people"]
+    for do, name, why in [
+        ("add", "Ana Maria", "is not a valid name"), ("add", "", "is not a valid name"),
+        ("add", "<b>x</b>", "&lt;b&gt;x&lt;/b&gt;"), ("add", "ana", "ana"),
+        ("add", "owner", "is the person with the page&#x27;s own token"),
+        ("renew", "owner", "own token"), ("remove", "owner", "own token"),
+        ("renew", "nobody", "Not found"), ("remove", "../ana", "is not a valid name"),
+    ]:  # fmt: skip
+        answer = await desk.send("owner", do, name=name)
+        assert answer.status_code in (400, 404, 409), (do, name, answer.status_code)
+        assert why in answer.text, (do, name)
+        assert "<b>x" not in answer.text
+    after = (await desk.act("people"))["people"]
+    assert [one["name"] for one in after] == [one["name"] for one in before]
+
+
+async def test_it_shows_requests_and_failures_without_their_texts(desk: Desk) -> None:
+    ask = {"message": PAID, "conversation": "work"}
+    card = (await desk["bob"].post("/chat", json=ask)).json()["cards"][0]
+    desk.team.openai.say(Script(status=400, message="no", match="unlucky words", times=0))
+    ask = {"message": "unlucky words", "conversation": "other"}
+    assert (await desk["bob"].post("/chat", json=ask)).json()["status"] == "failed"
+    page = await desk["ana"].get("/admin")
+    assert card["id"] in page.text
+    assert "Change a row in Orders" in page.text
+    assert "web:bob" in page.text
+    assert "unlucky" not in page.text
+    assert PAID not in page.text
+    (turn,) = [one for one in (await desk.act("turns"))["turns"] if one["failed"]]
+    assert f'<td data-head="code">{turn["reason"]}</td>' in page.text
+
+
+async def test_the_file_is_checked_line_by_line_and_reloaded(desk: Desk) -> None:
+    assert "The file has no errors." in (await desk["owner"].get("/admin/config")).text
+    desk.config.write_text('[[allowances]]\nof = "nobody"\n[limits]\ntool_calls = "<i>"\n')
+    for page in (
+        await desk["owner"].get("/admin/config"),
+        await desk.send("owner", "reload", "config"),
+    ):
+        assert "ponte.toml:2: &#x27;of&#x27; must be one of" in page.text
+        assert "ponte.toml:4: " in page.text
+        assert "<i>" not in page.text
+    assert page.status_code == 400
+    desk.config.write_text('[[allowances]]\nof = "everybody"\nturns = 2\n')
+    page = await desk.send("owner", "reload", "config")
+    assert (page.status_code, "Reloaded ponte.toml." in page.text) == (200, True)
+    await desk["bob"].post("/chat", json={"message": PAID, "conversation": "work"})
+    usage = (await desk["ana"].get("/admin/usage")).text
+    assert "2 messages a day" in usage
+    assert re.search(r"1 message\b", usage)
+    assert "50%" in usage
+    assert "ponte.toml:1" in usage
+    (line,) = [one for one in (await desk.act("audit"))["lines"] if one["event"] == "reload"]
+    assert line["asker"] == "web:owner"
+
+
+async def test_the_checks_are_those_of_doctor(desk: Desk) -> None:
+    page = (await desk["owner"].get("/admin/checks")).text
+    plain = re.sub(r"</?code>", "`", page)
+    settings = desk.team.settings
+    assert settings is not None
+    found = [one async for one in check_everything(Start(settings, Config(), Home(desk.team.home)))]
+    assert len(found) > 10
+    for one in found:
+        assert html.escape(one.words) in plain, one
+
+
+async def test_filters_and_languages(desk: Desk) -> None:
+    wrong = await desk["ana"].get("/admin/audit", params={"since": "<x>"})
+    assert (wrong.status_code, "That is not a date." in wrong.text) == (200, True)
+    assert "<x>" not in wrong.text
+    assert "is not a date" in (await desk["ana"].get("/admin/usage?since=soon")).text
+    people = (await desk["ana"].get("/admin/audit?event=person-added&person=web:bob")).text
+    assert (people.count("person-added</td>"), "web:ana" in people) == (1, False)
+    none = (await desk["ana"].get("/admin/audit?since=2001-01-01&until=2001-01-02")).text
+    assert "No entries." in none
+    for language, word in (("pt-BR", "Registro de auditoria"), ("fr", "Journal d’audit")):
+        for tab in TABS:
+            page = await desk["owner"].get(f"/admin{tab}", headers={"Accept-Language": language})
+            assert (f'<html lang="{language}"' in page.text, word in page.text) == (True, True)
