@@ -194,6 +194,30 @@ async def test_what_a_tools_run_costs_is_held_once_and_settled(database_engine: 
     assert (row["name"], row["calls"], row["cost"]) == ("quick-command fix", 1, 0.25)
 
 
+async def test_an_operator_sees_all_counters_and_turns(database_engine: Embedded) -> None:
+    rules = (
+        Allowance("each person", "month", tokens=10**6), Allowance("everybody", turns=5),
+        Allowance("each channel", turns=9, where=frozenset({"slack"})),
+    )  # fmt: skip
+    budget = budget_of(database_engine, *rules)
+    for person in (ANA, Person("web", "bob")):
+        turn = await begin_turn(database_engine, person)
+        assert await record_question(database_engine, budget, turn) is not None
+    counts = await budget.list_counters(ANA, turn.message.address)
+    shown = [
+        (one.scope.allowance.of, one.scope.person, one.spent.turns)
+        for one in counts
+        if any(one.scope.allowance.limits())
+    ]
+    assert shown[2:] == [("each person", "web:bob", 1)], "after those of who asks"
+    assert sorted(shown[:2]) == [("each person", ANA.key, 1), ("everybody", "", 2)]
+    await database_engine.journal.end_turn(turn, "failed", "model_down")
+    turns = await database_engine.journal.list_recent_turns()
+    assert [(one.person, one.state, one.reason, one.is_failed) for one in turns] == [
+        (ANA.key, "running", "", False), ("web:bob", "failed", "model_down", True),
+    ]  # fmt: skip
+
+
 async def test_a_new_allowance_counts_what_was_spent_before_it(database_engine: Embedded) -> None:
     budget = budget_of(database_engine)
     for person in (ANA, Person("web", "bob")):

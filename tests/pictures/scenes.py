@@ -204,11 +204,13 @@ async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
         await asks(page, OVERDUE, "Source:")
         await say(page, PAID)
         await expect(page.locator(".card .approve")).to_be_visible()
+        await expect(page.locator("#approvals-count")).to_have_text("1")
         yield await photograph_page("page-talk", page, camera)
     async with page_of(studio, camera, "notes", DESK, "light") as page:
         await page.locator("#quick").click()
         await page.get_by_label("version (required)").fill("4.2")
         await page.get_by_label("readers (required)").select_option("customers")
+        await expect(page.locator("#approvals-count")).to_have_text("1")
         yield await photograph_page("page-form", page, camera)
     async with page_of(studio, camera, "plot", TALL, "dark") as page:
         csv = FilePayload(name="sales.csv", mimeType="text/csv", buffer=SALES)
@@ -217,18 +219,21 @@ async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Pictur
         await expect(page.locator(".answer .files img")).to_be_visible()
         await page.get_by_text("Code that ran").click()
         await expect(page.locator(".ran pre")).to_contain_text("read_csv")
+        await expect(page.locator("#approvals-count")).to_have_text("1")
         yield await photograph_page("page-code", page, camera)
 
 
 async def page_on_a_phone(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
     async with page_of(studio, camera, "fatura", PHONE, "dark", "pt-BR") as page:
         await asks(page, BY_STATUS, "Fonte:")
+        await expect(page.locator("#approvals-count")).to_have_text("1")
         yield await photograph_page("page-phone", page, camera)
     async with page_of(studio, camera, "pago", PHONE, "light") as page:
         await say(page, PAID)
         approve = page.locator(".card .approve")
         await approve.click()
         await expect(page.locator(".card .undo")).to_be_visible()
+        await expect(page.locator("#approvals-count")).to_have_text("1")
         yield await photograph_page("page-phone-done", page, camera)
         undo = page.get_by_role("button", name="Undo: Change 2 rows in Invoices", exact=True)
         await undo.click()

@@ -187,7 +187,7 @@ class Studio:
 
 
 CARD = re.compile(r"ponte_card:([a-z2-7]{6}):|ponte:(?:approve|deny|undo):([a-z2-7]{6})|"
-                  r"\b(?:approve|undo|deny) ([a-z2-7]{6})\b|\b([a-z2-7]{6}) ·")  # fmt: skip
+                  r"\b(?:approve|undo|deny|done) ([a-z2-7]{6})\b|\b([a-z2-7]{6}) ·")  # fmt: skip
 CALLED = ("k3r7wd", "p5m2xa", "t6h4qe", "b2n7vy", "w4c3jz")
 
 
