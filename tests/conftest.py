@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from core.text.i18n import LANGUAGE
+from core.text.i18n import LANGUAGE, READER_IS_OWNER
 from tests import bytecode, databases, quick
 from tests.languages import strict
 
@@ -71,6 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup() -> None:
     LANGUAGE.set("en")
+    READER_IS_OWNER.set(False)
     quick.take_started()
 
 

@@ -6,6 +6,7 @@ NocoDB listen on loopback in the test's own event loop.
 
 from __future__ import annotations
 
+import platform
 import sys
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def is_quick(item: pytest.Item) -> bool:
 
 def watch_processes() -> None:
     """Record every start of a process from now on. An audit hook cannot be removed again."""
+    platform.platform()  # runs `uname` once; the openai package asks for it at its first request
     sys.addaudithook(_record)
 
 
