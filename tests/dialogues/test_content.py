@@ -182,10 +182,10 @@ async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_on
     """Whatever it is that the database does not take."""
     add = turns._add_round
 
-    def refuse(connection: SqlConnection, turn: Turn, said: RoundOutput) -> None:
+    def refuse(connection: SqlConnection, turn: Turn, said: RoundOutput, **more: Any) -> Any:
         if said.items and "poison" in str(said.items):
             connection.execute("SELECT CAST(? AS INTEGER)", (2**63,)).fetchone()
-        add(connection, turn, said)
+        return add(connection, turn, said, **more)
 
     monkeypatch.setattr(turns, "_add_round", refuse)
     asked = (("look", '{"a": "poison"}'),) if calls else ()
