@@ -1,7 +1,7 @@
-"""Shows pictures in terminals that can, by kitty's graphics protocol or by iTerm2's images.
+"""Shows pictures in terminals that can: by kitty's protocol, by iTerm2's images, or as sixels.
 
-The terminal is asked once, before the first picture, and must say which of the two it knows. Keys
-that are typed meanwhile are kept for the next prompt.
+The terminal is asked once, before the first picture, and must say which of them it knows. Keys that
+are typed meanwhile are kept for the next prompt.
 
 - kitty: https://sw.kovidgoyal.net/kitty/graphics-protocol/
 - iTerm2: https://iterm2.com/documentation-images.html
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, TextIO
 
-PictureProtocol = Literal["kitty", "iterm2", ""]
+PictureProtocol = Literal["kitty", "iterm2", "sixel", ""]
 QUERY_TIMEOUT_SECONDS = 2.0
 """How long a terminal may take to answer. Nearly all answer DA1, which ends the wait earlier. A
 later answer would stand in the prompt."""
@@ -37,7 +37,9 @@ ITERM2_IMAGE_TERMINALS = ("iTerm2", "WezTerm", "mintty")
 _ASK_NAME, _ASK_ATTRIBUTES = b"\x1b[>q", b"\x1b[c"
 _ASK_KITTY = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
 """Asks whether a picture of one pixel could be shown, without showing it."""
-_ATTRIBUTES = re.compile(rb"\x1b\[\?[0-9;]*c")
+_ATTRIBUTES = re.compile(rb"\x1b\[\?[0-9]*([0-9;]*)c")
+"""The answer to DA1: the terminal's class, then its features by number."""
+SIXEL_FEATURE = b"4"
 _NAME = re.compile(rb"\x1bP>\|([^\x1b]*)\x1b\\")
 _KITTY_OK = re.compile(rb"\x1b_Gi=31;OK\x1b\\")
 _KITTY_REPLY = re.compile(rb"\x1b_G[^\x1b]*\x1b\\")
@@ -69,17 +71,23 @@ class PictureTerminal:
                 _keep_keys(typed)
         if not self._protocol:
             return ""
-        return encode_picture(picture, self._protocol, self._columns_for(width))
+        columns, cell = self._read_size()
+        if self._protocol == "sixel":
+            from adapters.terminal.sixel import encode_sixel
 
-    def _columns_for(self, width: int) -> int:
-        """Return how many columns a picture takes that is `width` pixels wide: at most all."""
+            return encode_sixel(picture, max(1, int((columns - 1) * cell)))
+        # As many columns as the picture is wide, and at most all.
+        wanted = max(1, min(columns - 1, math.ceil(width / cell)))
+        return encode_picture(picture, self._protocol, wanted)
+
+    def _read_size(self) -> tuple[int, float]:
+        """Return the terminal's columns, and the width of one in pixels."""
         import fcntl
 
         size = fcntl.ioctl(self._stdout.fileno(), termios.TIOCGWINSZ, bytes(8))
         _, columns, pixels, _ = struct.unpack("HHHH", size)
         columns = columns or 80
-        cell = pixels / columns if pixels else DEFAULT_CELL_PIXELS
-        return max(1, min(columns - 1, math.ceil(width / cell)))
+        return columns, pixels / columns if pixels else DEFAULT_CELL_PIXELS
 
 
 def png_width(picture: bytes) -> int:
@@ -92,7 +100,7 @@ def png_width(picture: bytes) -> int:
 
 
 def encode_picture(picture: bytes, protocol: PictureProtocol, columns: int) -> str:
-    """Return the escape sequences that draw a PNG picture, `columns` wide."""
+    """Return the escape sequences of kitty or iTerm2 that draw a PNG picture, `columns` wide."""
     data = base64.b64encode(picture).decode()
     if protocol == "iterm2":
         options = f"inline=1;size={len(picture)};width={columns};preserveAspectRatio=1"
@@ -118,11 +126,14 @@ def query_protocol(stdin: int, stdout: int) -> tuple[PictureProtocol, bytes]:
         rest = _ATTRIBUTES.sub(b"", _NAME.sub(b"", read))
         if name.startswith(ITERM2_IMAGE_TERMINALS):
             return "iterm2", rest
-        if not name or name.startswith("tmux"):  # tmux takes it for the title of the pane
-            return "", rest
-        read = _ask(stdin, stdout, _ASK_KITTY + _ASK_ATTRIBUTES)
-        rest += _ATTRIBUTES.sub(b"", _KITTY_REPLY.sub(b"", read))
-        return ("kitty" if _KITTY_OK.search(read) else ""), rest
+        features = _ATTRIBUTES.search(read)
+        has_sixel = features is not None and SIXEL_FEATURE in features[1].split(b";")
+        if name and not name.startswith("tmux"):  # tmux takes it for the title of the pane
+            read = _ask(stdin, stdout, _ASK_KITTY + _ASK_ATTRIBUTES)
+            rest += _ATTRIBUTES.sub(b"", _KITTY_REPLY.sub(b"", read))
+            if _KITTY_OK.search(read):
+                return "kitty", rest
+        return ("sixel" if has_sixel else ""), rest
 
 
 def _ask(stdin: int, stdout: int, question: bytes) -> bytes:

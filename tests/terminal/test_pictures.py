@@ -17,6 +17,7 @@ import pytest
 from adapters.terminal import pictures
 
 ATTRIBUTES = b"\x1b[?62;22c"
+WITH_SIXEL = b"\x1b[?62;4;22c"
 KITTY_OK = b"\x1b_Gi=31;OK\x1b\\"
 
 
@@ -28,7 +29,7 @@ def png(width: int, height: int, size: int = 100) -> bytes:
 
 @contextmanager
 def terminal(
-    name: bytes, kitty: bytes = b"", typed: bytes = b""
+    name: bytes, kitty: bytes = b"", typed: bytes = b"", attributes: bytes = ATTRIBUTES
 ) -> Iterator[tuple[int, list[bytes]]]:
     """A terminal of that name. Whenever it is asked, somebody has just typed. Yields its
     descriptor, and what it was asked. Without a name it answers nothing."""
@@ -38,7 +39,7 @@ def terminal(
     replies: Mapping[bytes, bytes] = {
         b"\x1b[>q": b"\x1bP>|" + name + b"\x1b\\" if name else b"",
         pictures._ASK_KITTY: kitty,
-        b"\x1b[c": ATTRIBUTES if name else b"",
+        b"\x1b[c": attributes if name else b"",
     }
 
     def answer() -> None:
@@ -65,16 +66,18 @@ def terminal(
 
 def test_a_terminal_is_believed_by_what_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM_PROGRAM", "iTerm.app")
-    for name, kitty, protocol in [
-        (b"kitty(0.39.1)", KITTY_OK, "kitty"),
-        (b"ghostty 1.1.0", KITTY_OK, "kitty"),
-        (b"foot(1.21.0)", b"", ""),
-        (b"Konsole 22.04", b"\x1b_Gi=31;ENOTSUPPORTED:no\x1b\\", ""),
-        (b"iTerm2 3.5.10", b"", "iterm2"),
-        (b"WezTerm 20240203", KITTY_OK, "iterm2"),
-        (b"tmux 3.5a", KITTY_OK, ""),
+    for name, kitty, attributes, protocol in [
+        (b"kitty(0.39.1)", KITTY_OK, ATTRIBUTES, "kitty"),
+        (b"ghostty 1.1.0", KITTY_OK, WITH_SIXEL, "kitty"),
+        (b"foot(1.21.0)", b"", WITH_SIXEL, "sixel"),
+        (b"VT132", b"", b"\x1b[?4;6c", ""),  # the first number is the terminal's class
+        (b"Konsole 22.04", b"\x1b_Gi=31;ENOTSUPPORTED:no\x1b\\", ATTRIBUTES, ""),
+        (b"iTerm2 3.5.10", b"", WITH_SIXEL, "iterm2"),
+        (b"WezTerm 20240203", KITTY_OK, WITH_SIXEL, "iterm2"),
+        (b"tmux 3.5a", KITTY_OK, ATTRIBUTES, ""),
+        (b"tmux 3.5a", KITTY_OK, WITH_SIXEL, "sixel"),
     ]:
-        with terminal(name, kitty, typed=b"ab") as (descriptor, asked):
+        with terminal(name, kitty, b"ab", attributes) as (descriptor, asked):
             found, keys = pictures.query_protocol(descriptor, descriptor)
             assert found == protocol, name
             assert keys == b"ab" * len(asked), f"{name!r}: no key is lost"
