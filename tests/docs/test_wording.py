@@ -18,10 +18,6 @@ REJECTED = (
     r"\bbeside\b", r"\bmade (from|of) the code\b", r"\bcomes? from the code as\b",
 )  # fmt: skip
 """Regular expressions of the old wording: whole phrases, since a single word may be right."""
-NOT_YET = {
-    "CHANGELOG.md",
-}
-"""Documents that still have such phrases. Rewrite one, then take it off this list."""
 
 
 def prose(text: str) -> str:
@@ -45,19 +41,9 @@ def test_no_document_has_a_rejected_phrase() -> None:
     found = {
         name: phrases
         for name in documents()
-        if name not in NOT_YET
-        and (phrases := find_rejected_phrases((ROOT / name).read_text("utf-8")))
+        if (phrases := find_rejected_phrases((ROOT / name).read_text("utf-8")))
     }
     assert found == {}
-
-
-def test_each_exception_is_still_needed() -> None:
-    """Take a document off the list once it is rewritten."""
-    assert [
-        name
-        for name in sorted(NOT_YET)
-        if not find_rejected_phrases((ROOT / name).read_text("utf-8"))
-    ] == []
 
 
 def test_a_phrase_is_found_in_prose_and_not_in_code() -> None:
