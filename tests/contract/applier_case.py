@@ -160,7 +160,7 @@ class FailingSampleApi(SampleApi):
     async def _write(self, at: TableId, work: Any) -> Any:
         if self.refuses:
             self.refuses -= 1
-            with sqlite3.connect(self.path) as other:  # the disk is full
+            with contextlib.closing(sqlite3.connect(self.path)) as other:  # the disk is full
                 other.execute("BEGIN EXCLUSIVE")
                 return await super()._write(at, work)
         return await super()._write(at, work)
