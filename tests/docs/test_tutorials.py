@@ -12,7 +12,7 @@ TYPED = [
     line
     for block in re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
-    if re.match(r"(list|show|approve|undo|/nocodb) ", line)
+    if re.match(r"(Which|Mark|show|approve|undo) ", line)
 ]
 
 
@@ -23,10 +23,10 @@ def type_lines(machine: Machine, *lines: str) -> str:
 
 
 def test_the_first_change_is_requested_approved_and_undone(machine: Machine) -> None:
-    lists, shows, proposes, approves, looks, undoes = TYPED
-    told = type_lines(machine, lists, shows, proposes)
-    assert "Invoices [" in told
+    asks, shows, proposes, approves, looks, undoes = TYPED
+    told = type_lines(machine, asks, shows, proposes)
     assert 'Source: Invoices, Status is "Overdue"' in told
+    assert "Source: Invoices, Amount is more than 200" in told
     assert "INV-2003: Status: Overdue → Paid" in told
     found = re.search(r"Type: approve (\w{6}) ", told)
     assert found
