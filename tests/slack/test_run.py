@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from adapters.slack.setup import SCOPE_PURPOSES
 from tests.fakes import forker
 from tests.fakes.slack import TEAM, FakeSlack
+from tests.real.nginx import free_port
 
 
 def environment(slack: FakeSlack, home: Path, **more: str) -> dict[str, str]:
@@ -40,12 +40,6 @@ async def until_ready(process: forker.Process) -> str:
         if "ready" in line:
             return told
     raise AssertionError(told)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_ponte_run_answers_over_socket_mode(tmp_path: Path) -> None:
