@@ -39,8 +39,9 @@ class AnswerHead:
 class FinalAnswer:
     """A successful answer.
 
-    `is_stopped`: a person stopped it. `is_cut`: it reached the limit of tokens. `calls` have the ids that the client knows. `refusal` takes
-    the place of `text` if that does not have the format that was asked for.
+    `is_stopped`: a person stopped it. `is_cut`: it reached the limit of tokens. `calls` have the
+    ids that the client knows. `refusal` takes the place of `text` if that does not have the format
+    that was asked for.
     """
 
     text: str
