@@ -632,15 +632,16 @@ async def final_answer(site: Site, answer: Answer, taken: AcceptedTurn) -> Final
     usage = await site.journal.usage_of(taken.receipt.seq)
     turn, is_stopped = taken.message.turn, answer.status == "stopped"
     calls = [replace(call, call_id=client_call_id(turn, n)) for n, call in enumerate(answer.calls)]
-    if taken.has_format and is_json(answer.text):
-        return FinalAnswer(answer.text, usage, is_stopped, calls)
+    if taken.has_format and (answer.is_cut or is_json(answer.text)):
+        return FinalAnswer(answer.text, usage, is_stopped, answer.is_cut, calls)
     files = [await file_line(site, file, taken.page.partition("/#")[0]) for file in answer.files]
     cards = [card_text(card, taken.page) for card in answer.cards]
     text = cut_at_stop(answer.text, taken.stops)
+    is_cut = answer.is_cut and text == answer.text
     text = "\n\n".join(filter(None, [text, *cards, "\n".join(files)]))
     if taken.has_format and text and not is_stopped:
         return FinalAnswer("", usage, calls=calls, refusal=text)
-    return FinalAnswer(text, usage, is_stopped, calls)
+    return FinalAnswer(text, usage, is_stopped, is_cut, calls)
 
 
 def client_call_id(turn: str, number: int) -> str:
