@@ -83,7 +83,7 @@ class Stored:
 @pytest.fixture
 def stored(database_engine: Embedded) -> Stored:
     clock = Clock(MONDAY)
-    schedules = SqlSchedules(database_engine.database, database_engine.inbox, clock)  # type: ignore[arg-type]
+    schedules = SqlSchedules(database_engine.database, database_engine.inbox, clock)
     return Stored(database_engine, clock, schedules)
 
 
