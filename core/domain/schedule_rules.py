@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.domain.schedules import (
+    HOUR_SECONDS,
     LATE_SECONDS,
     MAX_CATCH_UP_SECONDS,
     MAX_WHAT_LENGTH,
@@ -30,7 +31,6 @@ MAX_COUNTED_MISSED = 1_000
 CHECKED_DUE_TIMES = 200
 """Due times that a check of the shortest interval compares. Two full days of a rule with 15 minutes
 between its runs have fewer."""
-DAY_SECONDS = 86_400.0
 MAX_YEARS_AHEAD = 5
 """A schedule must be due within so many years."""
 CRON_FIELDS = 5
@@ -58,20 +58,20 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
         rule = ScheduleRule(" ".join(rule.cron.upper().split()))
         _check_interval(rule, limits.shortest_minutes)
     first = next_after(rule, draft.zone, now)
-    if first is None or first > now + MAX_YEARS_AHEAD * 366 * DAY_SECONDS:
+    if first is None or first > now + MAX_YEARS_AHEAD * 366 * 24 * HOUR_SECONDS:
         raise BadSchedule(
             "This schedule would not run within the next {years} years.", years=MAX_YEARS_AHEAD
         )
     if not 0 <= draft.catch_up <= MAX_CATCH_UP_SECONDS:
         raise BadSchedule(
             "A missed run can be caught up for at most {days} days.",
-            days=round(MAX_CATCH_UP_SECONDS / DAY_SECONDS),
+            days=round(MAX_CATCH_UP_SECONDS / 24 / HOUR_SECONDS),
         )
     if draft.max_runs < 0:
         raise BadSchedule("The number of runs must not be negative.")
     ends, most = draft.ends, draft.max_runs
     if rule.cron and limits.max_days:
-        latest = now + limits.max_days * DAY_SECONDS
+        latest = now + limits.max_days * 24 * HOUR_SECONDS
         ends = min(ends, latest) if ends else latest
     if rule.cron and limits.max_runs:
         most = min(most, limits.max_runs) if most else limits.max_runs

@@ -45,7 +45,7 @@ class BadSchedule(BadInput):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRule:
-    """When a schedule is due: once at an instant (`at`), or by the five fields of `cron` (minute,
+    """The due times of a schedule: once at an instant (`at`), or by the five fields of `cron` (minute,
     hour, day, month, weekday) in the schedule's time zone. Exactly one of the two is set."""
 
     cron: str = ""
@@ -126,7 +126,7 @@ class ScheduleRun:
 
 @dataclass(frozen=True, slots=True)
 class DuePlan:
-    """What a schedule's due time leads to: the run to start (`due`, 0 for none), due times that
+    """The consequences of a due time: the run to start (`due`, 0 for none), due times that
     were missed, and the next due time (0: the schedule ends)."""
 
     due: float
@@ -156,7 +156,7 @@ class ScheduleLimits:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleFilter:
-    """Which schedules to list: those of a person (a key), of a conversation, or all."""
+    """A choice of schedules to list: those of a person (a key), of a conversation, or all."""
 
     person: str = ""
     conversation: str = ""
