@@ -21,7 +21,7 @@ from adapters.web.authentication import (
     OPEN_PATHS,
 )
 from adapters.web.chat import CardDecision
-from adapters.web.compatible import CompletionRequest, ResponseRequest
+from adapters.web.client_requests import CompletionRequest, ResponseRequest
 from adapters.web.file_links import DOWNLOAD_PREFIX
 from adapters.web.http_io import JsonChatRequest
 from adapters.web.page_routes import (

@@ -271,6 +271,8 @@ class Answer:
     aloud: bool = False
     calls: tuple[ClientCall, ...] = ()
     """Calls that the asker's program must run. Its next message has their results."""
+    is_cut: bool = False
+    """True if the answer ends early: at the limit of tokens, or because an allowance is used up."""
 
 
 @dataclass(frozen=True, slots=True)
