@@ -45,7 +45,7 @@ class BadSchedule(BadInput):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRule:
-    """The due times of a schedule: once at an instant (`at`), or by the five fields of `cron` (minute,
+    """The due times of a schedule: one instant (`at`), or the five fields of `cron` (minute,
     hour, day, month, weekday) in the schedule's time zone. Exactly one of the two is set."""
 
     cron: str = ""

@@ -330,7 +330,10 @@ DECLARED_TABLES = (
     ),
     TableDeclaration(
         name="outbox", whose="person", section="cards_sent", seen_at="at",
-        contents="copies of cards that approvers were sent", kept="as `changes`",
+        contents="copies of cards that approvers were sent; notices to a person, for example that "
+                 "their sign-in link was replaced",
+        kept="as `changes`; a notice until the first one after 90 days, or until its reader closes "
+             "it on the page",
         columns=(
             text("change"), text("kind"), text("person"), text("recipient", json=True),
             text("reply_to", default="", json=True), text("locale", default=""),
