@@ -184,6 +184,7 @@ async def compose(
                 appliers=[applier for each in tools for applier in each.appliers],
                 pseudonym=deps.pseudonym,
                 owner_name=lambda: owner_name.current,
+                schedule_limits=lambda: live.current.schedules.limits,
             ),
         )  # fmt: skip
         board.ledger = engine.changes.find_latest

@@ -166,6 +166,12 @@ class Database(Protocol):
         """Commit the writes that wait, and refuse everything after them."""
 
 
+async def has_rows(database: Database, table: str) -> bool:
+    """Return whether the table has any row. Raise NotStored."""
+    sql = f"SELECT 1 FROM {table} LIMIT 1"  # noqa: S608 - a name of ours
+    return await database.read(lambda c: c.execute(sql).fetchone() is not None, single=True)
+
+
 def lock_key(connection: SqlConnection, conversation: str) -> bool:
     """Lock a conversation (or another key) until this transaction ends, so that no other
     transaction changes it.
