@@ -52,7 +52,7 @@ class ScheduleReports:
             people = {one.key: one for one in map(self._canonical, found)}
         due = datetime.fromtimestamp(run.due, ZoneInfo(schedule.draft.zone))
         values = {
-            "id": schedule.id, "what": to_one_line(schedule.draft.what)[:MAX_WHAT_CHARACTERS],
+            "schedule": schedule.id, "what": to_one_line(schedule.draft.what)[:MAX_WHAT_CHARACTERS],
             "when": f"{due:%Y-%m-%d %H:%M} ({schedule.draft.zone})",
         }  # fmt: skip
         notices = [
