@@ -178,7 +178,7 @@ async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
             assert (await eve.get("/me")).json()["name"] == "eve"
     ended = await eve.get("/me")
     assert (ended.status_code, ended.json()["error"]["code"]) == (401, "session_ended")
-    assert "it was renewed or removed" in ended.json()["error"]["message"]
+    assert "Your sign-in link was replaced" in ended.json()["error"]["message"]
     assert (await eve.post("/login", json={"token": links[0]})).status_code == 401
     assert (await eve.post("/login", json={"token": links[1]})).status_code == 200
     removed = await desk.send("owner", "remove", name="eve")
