@@ -9,7 +9,7 @@ from typing import Any
 
 from adapters.web import add_token
 from bot.engine import Engine
-from bot.page_accounts import PageAccountService, named_person
+from bot.page_accounts import PageAccountService, api_token_json, named_person
 from bot.reload import Reloader
 from core.changes.cards import build_title
 from core.domain.messages import Person
@@ -90,6 +90,12 @@ class AdministrationService:
 
     async def remove_person(self, name: str, by: Person) -> None:
         await self._accounts.remove_account(named_person({"person": name}), by)
+
+    async def api_tokens(self) -> Sequence[Json]:
+        return [api_token_json(one) for one in await self._accounts.list_api_tokens()]
+
+    async def revoke_api_token(self, id: str, by: Person) -> Json:
+        return api_token_json(await self._accounts.revoke_api_token(id, by=by))
 
     async def check_config(self) -> Sequence[str]:
         return await asyncio.to_thread(self._reloader.check)

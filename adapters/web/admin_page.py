@@ -142,6 +142,12 @@ class AdminView:
                     name=name, person=f"web:{name}",
                 )  # fmt: skip
                 return _notice("good", words)
+            case "revoke":
+                token = await self._admin.revoke_api_token(name, by)
+                words = say(
+                    "Revoked the API token {id} of {name}.", id=token["id"], name=token["person"]
+                )
+                return _notice("good", words)
         raise UnknownPath
 
     async def draw(self, tab: str, notice: str = "") -> str:
@@ -282,8 +288,9 @@ class AdminView:
         table = _table(
             heads, rows, numbers={3}, empty=say("Nobody was added yet besides the owner.")
         )
+        tokens = await self._api_tokens()
         if not self._is_owner:
-            return _section(say("People"), table, _hint("ponte people list"))
+            return _section(say("People"), table, _hint("ponte people list")) + tokens
         invite = (
             '<form class="filter" method="post" action="/admin/people">'
             + self._hidden_fields("add")
@@ -295,12 +302,34 @@ class AdminView:
             _section(say("Invite a person"), f"<p>{escape(note)}</p>{invite}",
                      _hint("ponte people add NAME"))
             + _section(say("People"), table, _hint("ponte people list"))
+            + tokens
         )  # fmt: skip
+
+    async def _api_tokens(self) -> str:
+        rows = []
+        for one in await self._admin.api_tokens():
+            name, id = to_one_line(str(one["name"])) or "–", str(one["id"])
+            seen, expires = str(one["seen"] or ""), float(one["expires"])
+            cells = [
+                str(one["person"]), name, id, self._moment(one["added"]),
+                format_date(datetime.fromisoformat(seen)) if seen else say("never"),
+                self._moment(expires) if expires else say("never"),
+            ]  # fmt: skip
+            if self._is_owner:
+                button = say("Revoke {name}", name=id)
+                cells.append(Html(self._form("revoke", id, button, say("Revoke"))))
+            rows.append(cells)
+        heads = [
+            say("person"), say("name"), say("ID"), say("added"), say("last use"), say("expires"),
+        ]  # fmt: skip
+        heads += [say("actions")] if self._is_owner else []
+        table = _table(heads, rows, empty=say("Nobody has an API token."))
+        return _section(say("API tokens"), table, _hint("ponte people tokens"))
 
     def _form(self, action: str, name: str, button: str, summary: str) -> str:
         """Return a form that opens when somebody clicks on its summary, so that one click changes
         nothing."""
-        style = "danger" if action == "remove" else "approve"
+        style = "approve" if action == "renew" else "danger"
         words = {
             "renew": say(
                 "The link of {name} and the sessions that it began end. API tokens stay valid.",
@@ -311,6 +340,7 @@ class AdminView:
                 "kept.",
                 name=name,
             ),
+            "revoke": say("Programs that use this token are refused at once."),
         }  # fmt: skip
         return (
             f'<details><summary>{escape(summary)}</summary><form method="post"'

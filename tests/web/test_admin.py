@@ -195,6 +195,35 @@ async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
     assert all(event in page.text for event, _ in done)
 
 
+async def test_api_tokens_are_listed_and_revoked(desk: Desk) -> None:
+    """Each with its person and age, for admins too; only the owner revokes. Its person reads it."""
+    made = await desk.act("people/token", person="bob", label="<b>shop", days=30)
+    for name in ("owner", "ana"):
+        page = (await desk[name].get("/admin/people")).text
+        row = page[page.index(made["id"]) - 200 : page.index(made["id"]) + 300]
+        assert (made["token"] in page, "&lt;b&gt;shop" in row, "never" in row, "bob" in row) == (
+            False, True, True, True,
+        ), name  # fmt: skip
+        assert ('value="revoke"' in page) is (name == "owner")
+    assert (await desk.send("ana", "revoke", name=made["id"])).status_code == 403
+    assert (await desk.send("owner", "revoke", name="0")).status_code == 404
+    answer = await desk.send("owner", "revoke", name=made["id"])
+    assert answer.status_code == 200
+    assert f"Revoked the API token {made['id']} of bob." in answer.text
+    assert [one["person"] for one in (await desk.act("people/tokens"))["tokens"]] == ["owner"]
+    notices = (await desk["bob"].get("/me", headers={"Accept-Language": "fr"})).json()["notices"]
+    for one, verb in zip(notices, ("a créé", "a révoqué"), strict=True):
+        assert (verb in one["text"], "<b>shop." in one["text"]) == (True, True), one
+    for one in notices:
+        assert (await desk["ana"].delete(f"/me/notices/{one['id']}")).status_code == 404
+        assert (await desk["bob"].delete(f"/me/notices/{one['id']}")).status_code == 200
+    assert (await desk["bob"].get("/me")).json()["notices"] == []
+    (line,) = [
+        one for one in (await desk.act("audit"))["lines"] if one["event"] == "api-token-revoked"
+    ]
+    assert (line["asker"], line["person"]) == ("web:owner", "web:bob")
+
+
 async def test_a_wrong_name_is_explained_and_escaped(desk: Desk) -> None:
     before = (await desk.act("people"))["people"]
     for do, name, why in [
