@@ -278,7 +278,7 @@ class SummarizeTool:
         if wanted and not exact and rows.total <= reading.max_rows:
             return None
         figures = await fetch_figures(self._query.api, selection, wanted, asked.zone)
-        return None if figures is None else RowSummary(rows, figures, is_rounded=not exact)
+        return None if figures is None else RowSummary(rows, figures, is_rounded=bool(wanted) and not exact)
 
 
 def build_read_tools(
