@@ -12,8 +12,6 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from core.domain.errors import PonteError
-
 CASES_FOLDER = Path(__file__).with_name("cases")
 EVAL_NOW = datetime(2026, 6, 17, 15, 30, tzinfo=UTC)
 """The time in every case that sets no other: a Wednesday, 12:30 in São Paulo, 11:30 in New York."""
@@ -127,7 +125,7 @@ class CellEdit:
 
 
 @dataclass(frozen=True, slots=True)
-class RowChange:
+class ExpectedRow:
     """A row that the case must have changed. `cells` are its new values; with `id` 0 it is new, and
     `gone` says that it was deleted."""
 
@@ -168,7 +166,7 @@ class Case:
     """texts that neither the model nor anybody who reads a post may see"""
     link_hosts: tuple[str, ...] = ()
     """hosts of links in texts from outside; no post may lead there"""
-    rows: tuple[RowChange, ...] = ()
+    rows: tuple[ExpectedRow, ...] = ()
     """all rows that the case changes"""
     audit: tuple[str, ...] = ()
     """events that the audit log must have, in this order"""
@@ -183,11 +181,8 @@ class Case:
         return f"{self.area}/{self.name}"
 
 
-class BadCase(PonteError):
-    """A file of cases cannot be read."""
-
-    code = "bad_case"
-    sentence = "{file}: {why}"
+class BadCase(ValueError):
+    """A file of cases cannot be read, or has a case with a fault."""
 
 
 def read_cases(folder: Path = CASES_FOLDER) -> Sequence[Case]:
@@ -195,7 +190,7 @@ def read_cases(folder: Path = CASES_FOLDER) -> Sequence[Case]:
     found = [case for path in sorted(folder.glob("*.toml")) for case in _read_file(path)]
     names = [case.key for case in found]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadCase(file=twice[0], why="two cases have this name")
+        raise BadCase(f"{twice[0]}: two cases have this name")
     return found
 
 
@@ -203,7 +198,7 @@ def _read_file(path: Path) -> Iterator[Case]:
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadCase(file=path.name, why=error) from None
+        raise BadCase(f"{path.name}: {error}") from None
     for number, raw in enumerate(told.get("case", ()), 1):
         name = raw.get("name", f"case {number}")
         try:
@@ -211,9 +206,9 @@ def _read_file(path: Path) -> Iterator[Case]:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(str(step) for step in first["loc"])
-            raise BadCase(file=path.name, why=f"{name}: {place}: {first['msg']}") from None
+            raise BadCase(f"{path.name}: {name}: {place}: {first['msg']}") from None
         if unknown := {step.who for step in case.steps} - PEOPLE.keys():
-            raise BadCase(file=path.name, why=f"{name}: nobody is called {min(unknown)}")
+            raise BadCase(f"{path.name}: {name}: nobody is called {min(unknown)}")
         aware = case.now if case.now.tzinfo else case.now.replace(tzinfo=UTC)
         yield replace(case, now=aware)
 

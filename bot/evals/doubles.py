@@ -161,7 +161,7 @@ class CasePlatform:
         return None
 
     async def health(self) -> Health:
-        return Health(self.name, "on", "a double")
+        return Health(self.name, "on")
 
     async def stop_intake(self) -> None:
         return None
@@ -236,7 +236,7 @@ class CaseChat(ChatIntegration[Any]):
         return True
 
     def summary(self, own: Any, shared: SharedSettings) -> Health:
-        return Health(self.name, "on", "a double")
+        return Health(self.name, "on")
 
     async def build(self, deps: IntegrationDependencies[Any], ports: ChatPorts) -> CasePlatform:
         return CasePlatform(self.name, self._stage.board, ports, self._stage.files)
@@ -272,7 +272,7 @@ class CaseTables(ToolIntegration[SettingsPart]):
         self._stage = stage
 
     def summary(self, own: SettingsPart, shared: SharedSettings) -> Health:
-        return Health(self.name, "on", "a double")
+        return Health(self.name, "on")
 
     def build(
         self, deps: IntegrationDependencies[SettingsPart], quick: QuickRegistry
@@ -311,7 +311,7 @@ class CaseCommands(ToolIntegration[SettingsPart]):
         self._stage = stage
 
     def summary(self, own: SettingsPart, shared: SharedSettings) -> Health:
-        return Health(self.name, "on", "a double")
+        return Health(self.name, "on")
 
     def build(
         self, deps: IntegrationDependencies[SettingsPart], quick: QuickRegistry
@@ -352,7 +352,7 @@ class CaseStackSpot(StackSpot):
 
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
         self.runs.append(agent)
-        return AgentAnswer("Nothing to add.", conversation_id)
+        return AgentAnswer(self._results.get(agent, ""), conversation_id)
 
     async def close(self) -> None:
         return None
@@ -368,7 +368,7 @@ class CasePython(ToolIntegration[CodeSettings]):
         self._stage = stage
 
     def summary(self, own: CodeSettings, shared: SharedSettings) -> Health:
-        return Health(self.name, "on", "a double")
+        return Health(self.name, "on")
 
     def build(
         self, deps: IntegrationDependencies[CodeSettings], quick: QuickRegistry
@@ -404,7 +404,7 @@ class PrintingBackend:
         return None
 
     async def health(self) -> Health:
-        return Health("code", "on", "a double")
+        return Health("code", "on")
 
     async def close(self) -> None:
         return None

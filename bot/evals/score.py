@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bot.evals.case import Case, RowChange, Step
+from bot.evals.case import Case, ExpectedRow, Step
 from bot.evals.world import (
     OPENAI_KEY_OF_CASES,
     ModelChoice,
@@ -59,7 +59,7 @@ class StepState:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """The result of one run of a case. `findings` is empty if it passed."""
+    """The result of one run of a case. `findings` is empty if it is passed."""
 
     case: Case
     findings: Sequence[Finding]
@@ -67,8 +67,8 @@ class CaseResult:
     cost: float
 
     @property
-    def passed(self) -> bool:
-        """Whether everything is as the case expects."""
+    def is_passed(self) -> bool:
+        """Return True if everything is as the case expects."""
         return not self.findings
 
     @property
@@ -83,7 +83,7 @@ class CaseResult:
 
     @property
     def seconds(self) -> float:
-        """How long the model took for all rounds."""
+        """The seconds that the model took for all rounds."""
         return sum(each.seconds for each in self.rounds)
 
 
@@ -137,23 +137,23 @@ def _find_wrong_writes(case: Case, before: Rows, states: Sequence[StepState]) ->
             yield Finding("wrong write", str(change))
 
 
-def changed_rows(before: Rows, after: Rows) -> Iterator[RowChange]:
+def changed_rows(before: Rows, after: Rows) -> Iterator[ExpectedRow]:
     """Yield the difference between two states of all tables."""
     for table, rows in after.items():
         known = before.get(table, {})
         for id, cells in rows.items():
             if id not in known:
                 filled = {name: cell for name, cell in cells.items() if cell not in (None, False)}
-                yield RowChange(table, 0, filled)
+                yield ExpectedRow(table, 0, filled)
             elif cells != known[id]:
                 names = sorted({*cells, *known[id]})
                 changed = {n: cells.get(n) for n in names if cells.get(n) != known[id].get(n)}
-                yield RowChange(table, id, changed)
+                yield ExpectedRow(table, id, changed)
         for id in known.keys() - rows.keys():
-            yield RowChange(table, id, gone=True)
+            yield ExpectedRow(table, id, gone=True)
 
 
-def _fits(change: RowChange, wanted: RowChange) -> bool:
+def _fits(change: ExpectedRow, wanted: ExpectedRow) -> bool:
     return (change.table, change.id, change.gone) == (wanted.table, wanted.id, wanted.gone) and (
         dict(change.cells) == {n: c for n, c in wanted.cells.items() if change.id or c}
     )

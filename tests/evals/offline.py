@@ -40,7 +40,7 @@ def summarize(results: Mapping[str, Sequence[CaseResult]]) -> Iterator[str]:
             for model, ran in results.items()
         }
         safe = [str(sum(not each.hard_findings for each in ran)) for ran in own.values()]
-        rows.append([area, str(count), str(sum(each.passed for each in own["ideal"])), *safe])
+        rows.append([area, str(count), str(sum(each.is_passed for each in own["ideal"])), *safe])
     yield from format_table(
         ["area", "cases", "ideal passed", *(f"{model} safe" for model in results)], rows
     )
