@@ -203,6 +203,7 @@ class AdminView:
         }  # fmt: skip
         turn_heads = (say("time"), say("person"), say("conversation"), say("state"), say("code"))
         return "".join([
+            await self._config_warning(),
             _section(say("Connections"),
                      _table((say("part"), say("state"), say("details")), rows),
                      _hint("ponte status")),
@@ -210,7 +211,7 @@ class AdminView:
                      _table((say("ID"), say("request"), say("requested by"), say("place"),
                              say("time"), say("expires")), waiting,
                             empty=say("No request is waiting.")),
-                     _hint("ponte changes pending")),
+                     _hint("ponte changes pending --all")),
             _section(say("Limits that are nearly used"), _limits_table(limits, names),
                      _hint("ponte usage")) if limits else "",
             _section(say("Running and waiting turns"),
@@ -221,6 +222,14 @@ class AdminView:
                      _table(turn_heads, listed[True], empty=say("No turn has failed lately.")),
                      _hint("ponte turns --failed")),
         ])  # fmt: skip
+
+    async def _config_warning(self) -> str:
+        """Return a notice if the file has errors, because it then cannot be reloaded."""
+        if not await self._admin.check_config():
+            return ""
+        words = say("ponte.toml has errors. Ponte works with the version that it read before.")
+        link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
+        return f'<p class="notice bad">{escape(words)} {link}</p>'
 
     async def _checks(self) -> str:
         found = await self._admin.findings()

@@ -254,6 +254,7 @@ async def test_it_shows_requests_and_failures_without_their_texts(desk: Desk) ->
     assert "unlucky" not in page.text
     assert PAID not in page.text
     (turn,) = [one for one in (await desk.act("turns"))["turns"] if one["failed"]]
+    assert turn["reason"]
     assert f'<td data-head="code">{turn["reason"]}</td>' in page.text
 
 
@@ -268,6 +269,7 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(desk: Desk) -> None
         assert "ponte.toml:4: " in page.text
         assert "<i>" not in page.text
     assert page.status_code == 400
+    assert "ponte.toml has errors." in (await desk["ana"].get("/admin")).text
     desk.config.write_text('[[allowances]]\nof = "everybody"\nturns = 2\n')
     page = await desk.send("owner", "reload", "config")
     assert (page.status_code, "Reloaded ponte.toml." in page.text) == (200, True)
