@@ -419,6 +419,7 @@ def _page_ports(
     acts = {
         "reload": reloader.on_command, "usage": usage, "limits": limits,
         "turns": turns, "names": names, "pending": pending,
+        "schedules": engine.schedules.on_command,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}

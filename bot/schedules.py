@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot.integrations import ADMINS, canonical_person
 from core.chat.platform import Messenger
-from core.domain.errors import NotStored
-from core.domain.schedules import ScheduleLimits
+from core.domain.errors import BadInput, NotStored
+from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
 from core.integrations.integration import Peers
 from core.ports.rights import Audit, Budget, Policy
-from core.rights.policy import OWNER_ID
+from core.rights.audit import OPERATOR
+from core.rights.policy import OWNER_ID, place_names
 from core.runtime.retry import Backoff, retry
 from core.runtime.tasks import BackgroundTasks
 from core.store.database import Database, has_rows
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 CHANGED = "schedules"
 """The notification that a schedule was started or changed."""
+AUDIT_EVENTS = {"pause": "paused", "resume": "resumed", "run": "run", "delete": "deleted"}
+"""The end of the name of the audit event, by action."""
 FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
 """Pauses between attempts to find out whether there is a schedule."""
 
@@ -38,6 +42,18 @@ def list_keys(key: str) -> Sequence[str]:
     if canonical_person(key) == canonical_person(f"{min(ADMINS)}:{OWNER_ID}"):
         return [f"{name}:{OWNER_ID}" for name in sorted(ADMINS)]
     return [key]
+
+
+def to_json(schedule: Schedule) -> Mapping[str, Any]:
+    """Return a schedule as the shell and the operator's page get it."""
+    draft = schedule.draft
+    return {
+        "id": schedule.id, "state": schedule.state, "reason": schedule.reason,
+        "owner": schedule.owner.key, "place": place_names(schedule.address)[-1],
+        "kind": draft.kind, "what": draft.what, "cron": draft.rule.cron, "at": draft.rule.at,
+        "zone": draft.zone, "next_due": schedule.next_due, "last_due": schedule.last_due,
+        "runs": schedule.runs, "failures": schedule.failures, "created": schedule.created,
+    }  # fmt: skip
 
 
 @dataclass
@@ -113,6 +129,34 @@ class ScheduleParts:
             await self._changed.wait()
             self._changed.clear()
         await self.scheduler.run()
+
+    async def on_command(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Carry out `ponte schedules …` for the operator, who may do all but own a schedule. Return
+        the schedules, with the last runs of a single one. Raise NotFound, BadInput."""
+        action, id = str(arguments.get("action", "")), str(arguments.get("id", "")).lower()
+        if action == "list":
+            states: Sequence[ScheduleState] = ("proposed", "active", "paused", "ended")
+            found = await self.store.list_matching(ScheduleFilter(states=tuple(states)))
+            return {"schedules": [to_json(one) for one in found]}
+        schedule = await self.store.get(id)
+        match action:
+            case "show":
+                pass
+            case "pause":
+                schedule = await self.store.pause(id, "person")
+            case "resume":
+                schedule = await self.store.resume(id)
+            case "run":
+                await self.store.run_now(id, secrets.token_hex(8))
+            case "delete":
+                schedule = await self.store.delete(id)
+            case _:
+                raise BadInput("Schedules have no action {action}.", action=repr(action[:40]))
+        if action != "show":
+            event = f"schedule_{AUDIT_EVENTS[action]}"
+            self.audit.note(event, OPERATOR, schedule.address, person=schedule.owner.key, id=id)
+        runs = [] if action == "delete" else await self.store.list_runs(id)
+        return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
 
     async def close(self) -> None:
         """End the notifications under way."""

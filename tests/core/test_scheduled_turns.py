@@ -160,10 +160,10 @@ async def test_an_allowance_of_each_schedule_counts_its_runs_alone(tmp_path: Pat
 
 
 async def test_three_failures_in_a_row_pause_and_are_reported(tmp_path: Path) -> None:
-    def broken(ask: RoundRequest) -> Any:
+    def fail_to_answer(ask: RoundRequest) -> Any:
         raise ModelDown
 
-    async with open_bot(tmp_path, Scripted(broken)) as bot:
+    async with open_bot(tmp_path, Scripted(fail_to_answer)) as bot:
         ask = await bot.start(replace(DAILY, kind="ask"))
         for _ in range(3):
             assert (await bot.run(ask))[0].state == "failed"
