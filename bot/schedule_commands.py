@@ -20,7 +20,7 @@ from core.text.i18n import format_moment, plural, say
 from core.text.text import clean_text, to_one_line
 
 Json = Mapping[str, Any]
-MAX_WHAT_CHARACTERS = 40
+MAX_LISTED_TEXT_CHARACTERS = 40
 """Characters of a schedule's text in the list."""
 STATE_SENTENCES = {
     "proposed": "not started", "active": "active", "paused": "paused", "ended": "ended",
@@ -100,7 +100,7 @@ def format_schedules(
             str(one["id"]), say(STATE_SENTENCES[one["state"]]), _describe_rule(one),
             _format_time(one["next_due"], zone),
             to_one_line(names.get(one["owner"], one["owner"])), to_one_line(one["place"]),
-            to_one_line(one["what"])[:MAX_WHAT_CHARACTERS],
+            to_one_line(one["what"])[:MAX_LISTED_TEXT_CHARACTERS],
         )
         for one in schedules
     ]  # fmt: skip

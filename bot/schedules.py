@@ -87,7 +87,7 @@ class ScheduleParts:
 
     @cached_property
     def service(self) -> ScheduleService:
-        """What people can do with schedules."""
+        """The use of schedules by people."""
         from core.conversation.schedules import ScheduleService
 
         return ScheduleService(
@@ -96,7 +96,7 @@ class ScheduleParts:
 
     @cached_property
     def turns(self) -> ScheduledTurns:
-        """What decides on the turns of runs."""
+        """The checks of runs before they begin."""
         from core.conversation.scheduled_turns import ScheduledTurns
 
         return ScheduledTurns(
@@ -105,7 +105,7 @@ class ScheduleParts:
 
     @cached_property
     def scheduler(self) -> Scheduler:
-        """What starts runs."""
+        """The timer that starts runs."""
         from core.conversation.schedule_reports import ScheduleReports
         from core.conversation.scheduler import Scheduler
 
