@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -43,6 +43,7 @@ from core.store.stalled_turns import (
     find_stalled,
     hand_over,
     postpone,
+    put_back_unhandled,
     return_stranded,
     take_over,
 )
@@ -98,7 +99,7 @@ class Jobs(TurnExecutor):
         self.notifications = Notifications(url, database)
         self.notifications.on("ended", self._on_ended)
         self.notifications.on("stop", self._on_stop)
-        self.workers = QueueWorkers(url, self._run_job, self._wait_for_room)
+        self.workers = QueueWorkers(url, self.process, self._run_job, self._wait_for_room)
         self._works = works
         self._decision_places = Places(MAX_WORKER_DECISIONS)
         self._has_kernels = False
@@ -297,11 +298,21 @@ class Jobs(TurnExecutor):
                 raise PutBack
         finally:
             self.workers.messages.pop(seq, None)
+            if self.workers.begun.pop(seq, None):  # a drain came before the turn's handler
+                with suppress(NotStored):
+                    await self._database.write(
+                        partial(put_back_unhandled, seq=seq, owner=self.process)
+                    )
             places.end(seq)
 
     def fetched_message(self, seq: int) -> tuple[str, float] | None:
         """Return the message of a turn that this process has fetched and that had not begun."""
         return self.workers.messages.get(seq)
+
+    def take_begun(self, seq: int) -> Mapping[str, Any] | None:
+        """Return what the journal needs of a turn that began when this process fetched it, once.
+        Return None if the journal must begin it."""
+        return self.workers.begun.pop(seq, None)
 
     def note_end(self, seq: int) -> None:
         """Note that this process ended the turn, and with it the turn's job."""
@@ -334,9 +345,14 @@ class Jobs(TurnExecutor):
         try:
             if await self.admit(seq, ADMISSION_WAIT_SECONDS):
                 return True
-            return not await self._database.write(
-                lambda connection: postpone(connection, seq, priority, time.time())
-            )
+            begun = self.take_begun(seq)
+
+            def put_off(connection: SqlConnection) -> bool:
+                if begun:
+                    put_back_unhandled(connection, seq, self.process)
+                return postpone(connection, seq, priority, time.time())
+
+            return not await self._database.write(put_off)
         except NotStored:
             return True
 

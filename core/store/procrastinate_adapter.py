@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -47,10 +49,15 @@ RESTART_SECONDS = 1.0
 PRUNE_LEASES = 4
 """Number of leases (`LEASE_SECONDS`) without a heartbeat after which Procrastinate deletes a
 worker's row."""
-FETCH_JOB_SQL = "SELECT * FROM ponte_fetch(%(queues)s::varchar[], %(worker_id)s)"
-"""Procrastinate's query for a job, through `ponte_fetch`. That function keeps the query plan fast
-while the table has no statistics (issue 1242; tests/contract/test_queue_plan.py;
-core/store/schema.py)."""
+FETCH_JOB_SQL = (
+    "SELECT job.*, CASE WHEN job.message IS NOT NULL AND NOT job.has_kernels"
+    " THEN ponte_begin((job.args ->> 'seq')::bigint, job.lock, %(owner)s, %(thread)s, %(now)s)"
+    " END AS begun FROM ponte_fetch(%(queues)s::varchar[], %(worker_id)s) AS job"
+)
+"""Procrastinate's query for a job, through `ponte_fetch`, which also begins the job's turn. That
+function keeps the query plan fast while the table has no statistics (issue 1242;
+tests/contract/test_queue_plan.py; core/store/schema.py). Where kernels run, the turn may have to
+begin in another process."""
 ANNOUNCE_SQL = (
     "SELECT pg_notify('procrastinate_queue_v1#' || queue_name, '{}') FROM procrastinate_jobs"
     " WHERE lock = %(lock)s AND status = 'todo'"
@@ -65,6 +72,7 @@ FETCHED_JOBS_SQL = (
     "SELECT id, (args ->> 'seq')::bigint AS seq FROM procrastinate_jobs"
     " WHERE status = 'doing' AND worker_id = ANY(?)"
 )
+Json = dict[str, Any]
 RunJob = Callable[[int, str, int], Awaitable[None]]
 """Runs the turn of a job: called with the turn's `seq`, the job's queue and its priority. If it
 raises, the job is put back."""
@@ -73,9 +81,14 @@ WaitForRoom = Callable[[Iterable[str] | None], Awaitable[bool]]
 
 
 class QueueWorkers:
-    """The workers of Procrastinate in this process. `url` is the database's connection string."""
+    """The workers of Procrastinate in this process.
 
-    def __init__(self, url: str, run_job: RunJob, until_room: WaitForRoom) -> None:
+    `url` is the database's connection string, `owner` the id of the process, for which fetched
+    turns begin.
+    """
+
+    def __init__(self, url: str, owner: str, run_job: RunJob, until_room: WaitForRoom) -> None:
+        self.owner = owner
         self.ids: list[int] = []
         """The ids of the running workers, as in the table `procrastinate_workers`."""
         self.ended: set[int] = set()
@@ -84,6 +97,9 @@ class QueueWorkers:
         self.messages: dict[int, tuple[str, float]] = {}
         """The messages of fetched turns that had not begun, as JSON, and when they were stored
         (seconds since 1970), by `seq`."""
+        self.begun: dict[int, Json] = {}
+        """What `ponte_begin` returned of turns that began with the fetch, by `seq`, until a handler
+        takes it."""
         self.has_kernels = False
         """Whether any process may have had a kernel at the last fetch."""
         self.idle: set[int] = set()
@@ -210,8 +226,9 @@ def _create_app(
                 self._news.discard(key)
                 try:
                     row = await self.connector.execute_query_one_async(
-                        query=FETCH_JOB_SQL, queues=queues, worker_id=worker_id
-                    )
+                        query=FETCH_JOB_SQL, queues=queues, worker_id=worker_id,
+                        owner=workers.owner, thread=secrets.token_hex(8), now=time.time(),
+                    )  # fmt: skip
                 except ConnectorException as error:
                     log.warning("no job fetched", why=repr(error.__cause__))
                     await connector.pool.check()
@@ -220,9 +237,13 @@ def _create_app(
                 workers.has_kernels = row.pop("has_kernels")
                 look_in = row.pop("look_in")
                 message, stored_at = row.pop("message"), row.pop("created")
+                begun = row.pop("begun")
                 if row["id"] is not None:
+                    seq = row["args"]["seq"]
                     if message is not None:
-                        workers.messages[row["args"]["seq"]] = message, stored_at
+                        workers.messages[seq] = message, stored_at
+                    if begun is not None:
+                        workers.begun[seq] = begun
                     if look_in is None:
                         self._without_more.add(worker_id)
                     return Job.from_row(row)

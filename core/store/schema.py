@@ -17,6 +17,7 @@ from core.store.places import (
     POSITIONS_PER_ROUND,
 )
 from core.store.rolling_upgrade import BESIDE_SCHEMA_7
+from core.store.shared_statements import FEWER_STATEMENTS_FUNCTIONS, FEWER_STATEMENTS_SINCE
 from core.store.tables import NEWEST_MIGRATION, create_script, migration_script
 
 MIGRATION_1 = """
@@ -779,10 +780,13 @@ def _declared_migration(number: int) -> Migration:
     script, shared = migration_script(number, shared=False), migration_script(number, shared=True)
     if number == TURN_FUNCTIONS_SINCE:
         shared = f"{shared};{TURN_FUNCTIONS}"
+    if number == FEWER_STATEMENTS_SINCE:
+        shared = f"{shared};{FEWER_STATEMENTS_FUNCTIONS}"
     if number < NEWEST_MIGRATION:
         return Migration(script, shared=shared)
     functions = (
-        f"{QUEUE_FUNCTIONS};{NOTIFY_TRIGGERS};{ASKED_TRIGGER};{BESIDE_SCHEMA_7};{TURN_FUNCTIONS}"
+        f"{QUEUE_FUNCTIONS};{NOTIFY_TRIGGERS};{ASKED_TRIGGER};{BESIDE_SCHEMA_7};{TURN_FUNCTIONS};"
+        f"{FEWER_STATEMENTS_FUNCTIONS}"
     )
     return Migration(
         script, shared=shared, whole=create_script(shared=False),

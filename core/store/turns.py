@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from core.domain.errors import Superseded, TakenOver
 from core.domain.messages import Answer, Card, Item, Message, Post, Usage, decode_json, encode_json
@@ -39,6 +39,7 @@ from core.ports.conversations import TransactionStep
 from core.store import budget, changes, threads
 from core.store.database import Database, SqlConnection, lock_key
 from core.store.database import SqlRow as SqlRow
+from core.store.shared_statements import END_TURN_SQL, RECORD_RESPONSE_SQL
 from core.store.tables import IS_OPEN
 from core.store.turn_runner import get_locked_row
 
@@ -75,6 +76,8 @@ class SqlJournal:
         self._database = database
         self.on_end: Callable[[int], None] | None = None
         """Called with the `seq` of each turn that `end_turn` ended."""
+        self.take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
+        """Returns the result of `ponte_begin` if the turn began when it was fetched."""
         self._is_alive = is_alive
         self._owner = owner or secrets.token_hex(8)
         """The id of this process. `begin` counts another attempt only if a different process has
@@ -87,6 +90,10 @@ class SqlJournal:
 
     async def begin(self, seq: int) -> Turn | None:
         """Start an attempt of a turn and return the turn. Return None if the turn has ended."""
+        if self.take_begun and (begun := self.take_begun(seq)):
+            turn = _turn_begun_by_fetch(seq, begun)
+            if not turn.message.replaces:
+                return turn
         return await self._database.write(lambda c: _begin_turn(c, seq, self._owner))
 
     async def record_user_message(
@@ -118,14 +125,16 @@ class SqlJournal:
                 stored += _add_items(connection, turn, rest, person)
                 if is_outside:
                     threads.mark_outside_text(connection, turn.thread)
+            if turn.is_thread_new and not (is_outside or message.brought):
+                provenance = Provenance(False)  # the message is all of it
+            else:
+                provenance = threads.read_provenance(
+                    connection, turn.thread, message.author.key, turn.seq
+                )
+            # Last, because other transactions wait for the counter that everybody shares.
             if reserve is not None:
                 reserve(connection)
-            if turn.is_thread_new and not (is_outside or message.brought):
-                return RecordedMessage(stored, Provenance(False))  # the message is all of it
-            return RecordedMessage(
-                stored,
-                threads.read_provenance(connection, turn.thread, message.author.key, turn.seq),
-            )
+            return RecordedMessage(stored, provenance)
 
         return await self._write_from(turn, write)
 
@@ -139,6 +148,14 @@ class SqlJournal:
         remotes = (*others, Remote("response", response))
 
         def write(connection: SqlConnection) -> bool:
+            if connection.is_shared:
+                insert, values = threads.insert_remotes(
+                    turn.thread, remotes,
+                    forgotten="NOT EXISTS (SELECT 1 FROM now WHERE generation = :generation)",
+                )  # fmt: skip
+                values |= {"response": response, "number": number}
+                sql = RECORD_RESPONSE_SQL.format(remotes=insert)
+                return _run_guarded(connection, turn, sql, values) is not None
             threads.record_remotes(connection, turn.thread, remotes)
             if not _is_current(connection, turn):
                 return False  # the id stays recorded, so that the response can be erased
@@ -150,7 +167,7 @@ class SqlJournal:
             return True
 
         try:
-            is_current = await self._database.write(write)
+            is_current = await self._database.write(write, single=True)
         except TakenOver:  # it rolled the transaction back, with the ids
             for remote in remotes:
                 await self.record_remote(turn.thread, remote)
@@ -304,17 +321,24 @@ class SqlJournal:
         exists, raises TakenOver and stores nothing.
         """
 
+        has_token = bool(turn.message.reply_to.token)
+        ended = {"state": state, "reason": reason, "at": time.time()}
+
         def write(connection: SqlConnection) -> bool:
+            if connection.is_shared and posted and not has_token:
+                values = {**ended, "number": posted.number, "post": posted.id}
+                row = _run_guarded(connection, turn, END_TURN_SQL, values)
+                return row is not None
             is_current = _is_current(connection, turn)
             if posted is not None:
                 _mark_posted(connection, turn, posted.number, posted.id)
             if not is_current:
                 return False
-            if turn.message.reply_to.token:
+            if has_token:
                 _erase_token(connection, turn)
             connection.execute(
-                "UPDATE inbox SET state = ?, reason = ?, updated = ? WHERE seq = ?",
-                (state, reason, time.time(), turn.seq),
+                "UPDATE inbox SET state = :state, reason = :reason, updated = :at WHERE seq = :seq",
+                {**ended, "seq": turn.seq},
             )
             return True
 
@@ -322,7 +346,8 @@ class SqlJournal:
             if is_current and self.on_end:
                 self.on_end(turn.seq)
 
-        if not await self._database.write(write, note):
+        single = posted is not None and not has_token
+        if not await self._database.write(write, note, single=single):
             raise Superseded
 
     async def put_back(self, turn: Turn) -> None:
@@ -562,6 +587,20 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     )  # fmt: skip
 
 
+def _turn_begun_by_fetch(seq: int, begun: Mapping[str, Any]) -> Turn:
+    """Return the turn of a result of `ponte_begin` (core.store.shared_statements.py)."""
+    refusal, _, limit = begun["refused"].partition(":")
+    record = begun["record"]
+    return Turn(
+        seq=seq, attempt=1, generation=begun["generation"], thread=begun["thread"],
+        state="running", message=decode_json(Message, begun["message"]),
+        accepted_at=begun["accepted_at"], refusal=refusal, limit=int(limit or 0),
+        undelivered_reason=begun["undelivered_reason"] or "",
+        is_thread_new=begun["is_thread_new"],
+        thread_record=decode_json(Thread, record) if record else None,
+    )  # fmt: skip
+
+
 def _erase_token(connection: SqlConnection, turn: Turn) -> None:
     """Erase the `reply_to` token of a turn."""
     row = connection.execute("SELECT message FROM inbox WHERE seq = ?", (turn.seq,)).fetchone()
@@ -625,12 +664,25 @@ def _read_current(connection: SqlConnection, turn: Turn) -> SqlRow | None:
         sql = "SELECT * FROM ponte_current_turn(:seq, :conversation)"
     else:
         sql = "SELECT * FROM current_turns WHERE seq = :seq"
-    row: SqlRow | None = connection.execute(
-        sql, {"seq": turn.seq, "conversation": turn.message.address.conversation}
-    ).fetchone()
+    return _run_guarded(connection, turn, sql, {})
+
+
+def _run_guarded(
+    connection: SqlConnection, turn: Turn, sql: str, values: Mapping[str, object]
+) -> SqlRow | None:
+    """Run a statement that returns the turn's row of `current_turns`. Return the row, None if the
+    turn is not current. Raises TakenOver if a later attempt exists."""
+    guards = {
+        "seq": turn.seq, "conversation": turn.message.address.conversation,
+        "attempt": turn.attempt, "generation": turn.generation,
+    }  # fmt: skip
+    row: SqlRow | None = connection.execute(sql, {**guards, **values}).fetchone()
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
-    if row is None or row["state"] in FINAL_STATES or row["attempt"] != turn.attempt:
+    if row is None or row["attempt"] != turn.attempt:
+        return None
+    # A statement that runs alone is repeated if its connection broke. It may have ended the turn.
+    if row["state"] in FINAL_STATES and row["state"] != values.get("state"):
         return None
     # A decision may itself be the `forget` that raised the generation.
     return row if row["decision"] or row["generation"] == turn.generation else None
