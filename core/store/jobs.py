@@ -428,7 +428,7 @@ class Jobs(TurnExecutor):
         for seq in list(self._end_events):
             self.wake(seq)
 
-    async def _on_ended(self, id: str) -> None:
+    def _on_ended(self, id: str) -> None:
         self.wake(int(id))
 
     async def _on_stop(self, id: str) -> None:
