@@ -433,6 +433,7 @@ def _page_ports(
         owner_name,
         board,
         administration,
+        engine.notices,
     )
 
 

@@ -43,7 +43,7 @@ from core.integrations.integration import (
     UsageReport,
 )
 from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
-from core.ports.rights import OwnerNames, PageAccounts, Policy
+from core.ports.rights import OwnerNames, PageAccounts, PersonNotices, Policy
 from core.rights.policy import DEFAULT_RULE, OWNER_ID
 
 Event = MutableMapping[str, Any]
@@ -113,6 +113,7 @@ class WebAdapter:
         file_links: FileLinks | None = None,
         requests: RequestBoard | None = None,
         administration: Administration | None = None,
+        notices: PersonNotices | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener
@@ -127,7 +128,7 @@ class WebAdapter:
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
             usage=usage, owner_name=owner_name, accounts=people, file_links=file_links,
-            administration=administration,
+            administration=administration, notices=notices,
         )  # fmt: skip
 
     @property
@@ -669,6 +670,7 @@ class Site:
     accounts: PageAccounts | None = None
     """The accounts of the page, with their API tokens; None on the home's socket."""
     administration: Administration | None = None
+    notices: PersonNotices | None = None
     """The services of the operator's page; None on the home's socket."""
     file_links: FileLinks | None = None
     """Signs addresses of files; None on the home's socket, where nobody could open them."""

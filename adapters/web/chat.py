@@ -33,6 +33,7 @@ from adapters.web.http_io import (
 )
 from adapters.web.render import render
 from adapters.web.stream import PageWriter, TurnEvents, answer_json, stream_events
+from core.commands.grammar import is_decision
 from core.domain.errors import Empty, Forgotten, NotFound
 from core.domain.messages import Answer, Attachment, Message
 from core.domain.records import FINAL_STATES, HistoryEntry, QuickCommand, Receipt
@@ -185,9 +186,10 @@ class ChatRoutes:
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
-        shown = await self._site.journal.list_entries(said.address.conversation)
+        shown = list(await self._site.journal.list_entries(said.address.conversation))
         if not any(one.turn == said.replaces for one in shown):
-            raise NotFound(what="turn")
+            asked = await self._find_unlisted(said)
+            shown = sorted([*shown, asked], key=lambda one: one.seq)
         # A decision on a card is part of the turn that it decides on, and asks nothing itself.
         last = next((one for one in reversed(shown) if not one.message.clicked), shown[-1])
         if last.turn != said.replaces:
@@ -195,6 +197,17 @@ class ChatRoutes:
         if last.state not in FINAL_STATES:
             raise BadRequest(why="it has no answer yet")
         return last.message.attachments
+
+    async def _find_unlisted(self, said: Message) -> HistoryEntry:
+        """Return the message that `said` repeats, if the list of the conversation leaves it out: a
+        typed command that runs at once, such as `help`, or a refused message. Raise NotFound."""
+        asked = await self._site.journal.history_entry(said.replaces)
+        old = asked.message
+        is_unlisted = asked.refusal or is_decision(old.text)
+        is_here = old.address.conversation == said.address.conversation
+        if not (is_here and is_unlisted) or old.clicked or asked.state == "withdrawn":
+            raise NotFound(what="turn")
+        return asked
 
     def _stream(self, request: Request, receipt: Receipt, said: Message) -> Response:
         key, hub = said.address.conversation, self._site.hub

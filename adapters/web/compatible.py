@@ -11,28 +11,35 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
-import mimetypes
 import re
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from typing import Any
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adapters.web import dialects, http_io
 from adapters.web.adapter import Json, Site
-from adapters.web.client_options import cut_at_stop, read_options, without_begun_stop
+from adapters.web.client_options import cut_at_stop, without_begun_stop
+from adapters.web.client_requests import (
+    DEFAULT_MODEL_NAME,
+    INSTRUCTION_ROLES,
+    MAX_COMPATIBLE_BODY_BYTES,
+    ModelRequest,
+    PromptMessage,
+    decode_file,
+    quote_of,
+    read_completion,
+    read_response,
+)
 from adapters.web.dialects import (
     CALL_ID_PREFIX,
     RESPONSE_ID_PREFIX,
@@ -47,14 +54,11 @@ from adapters.web.errors import (
     CommandNotForPrograms,
     ConflictingConversations,
     DecisionOnPageOnly,
-    InvalidDataUrl,
     LastMessageNotUsers,
     NoSuchModel,
     NotLastResponse,
-    RemoteFile,
     TooManyFiles,
     TooManyRequests,
-    UnsupportedParameter,
     WrongResults,
     openai_error,
     status_of,
@@ -62,13 +66,9 @@ from adapters.web.errors import (
 from adapters.web.http_io import (
     ID_PATTERN,
     INLINE_IMAGE_TYPES,
-    MAX_FILE_BYTES,
     MAX_FILES,
-    MAX_JSON_BODY_BYTES,
     MAX_TEXT_BYTES,
     EventStream,
-    UploadedFile,
-    read_json,
     visitor_of,
 )
 from adapters.web.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_events
@@ -79,24 +79,18 @@ from core.domain.messages import (
     ONE_REQUEST_PREFIX,
     Answer,
     Card,
-    ClientOptions,
     ClientResult,
     File,
     Message,
     Person,
     Progress,
-    Quote,
 )
 from core.domain.records import HistoryEntry, Receipt
 from core.text.i18n import format_size as size_of
 from core.text.i18n import say
 from core.text.markdown import defang_for_discord
-from core.text.text import clean_text, is_json, safe_file_name, to_one_line
+from core.text.text import clean_text, is_json, to_one_line
 
-DEFAULT_MODEL_NAME = "ponte"
-"""The name under which clients ask for the model that the operator chose."""
-MAX_COMPATIBLE_BODY_BYTES = MAX_JSON_BODY_BYTES + 2 * MAX_FILE_BYTES * 4 // 3
-"""Bytes of a request with its files in base64."""
 EARLY_FAILURE_SECONDS = 2.0
 """How long a stream waits before it answers 200: a turn that fails until then gets a status."""
 DECISION_COMMANDS = ("approve", "deny", "undo")
@@ -109,11 +103,6 @@ PAGE_TOKENS_DEPRECATED, PAGE_TOKENS_UNTIL = (
 )
 """Since when tokens of the page are deprecated for this API, and until when they are accepted:
 versions that are released later refuse them."""
-INSTRUCTION_ROLES = ("system", "developer")
-"""Roles of messages that instruct the model."""
-MAX_OBJECT_FIELDS, MAX_MESSAGES = 100, 10_000
-"""Fields of one object in a request, and messages in one request. OpenAI's own requests have some
-forty fields."""
 MAX_REQUESTS, MAX_REQUESTS_OF_PERSON = 500, 50
 """Requests that are under way at once: of all people, and of one."""
 SMALL_BODY_BYTES = 1_000_000
@@ -139,139 +128,7 @@ STATUS_OF_FAILED_TURN = {
 """HTTP status by the code of a failed turn, besides STATUS_BY_CODE. Other codes are a 500."""
 OPENAI_CODES = {"too_long": "context_length_exceeded"}
 """Codes for which OpenAI's clients expect a name of their own."""
-_DATA = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
-_INLINE_DATA = re.compile(r"data:[a-z0-9.+/-]{1,120};base64,[A-Za-z0-9+/=]+")
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-_TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 log = structlog.get_logger("web")
-MessageContent = str | list[dict[str, Any]] | None
-
-
-def _is_other(*plain: object) -> Callable[[object], bool]:
-    return lambda value: value is not None and value not in plain
-
-
-UNSUPPORTED_PARAMETERS: Mapping[str, Callable[[object], bool]] = {
-    "functions": bool, "function_call": _is_other("none", "auto"),
-    "n": _is_other(1), "best_of": _is_other(1), "logprobs": bool, "top_logprobs": bool,
-    "logit_bias": bool, "audio": bool, "modalities": _is_other(["text"]),
-    "background": bool, "conversation": bool, "prompt": bool, "web_search_options": bool,
-}  # fmt: skip
-"""Parameters that would change the answer, by name, each with a test for values that Ponte does not
-support. Other unknown parameters are ignored."""
-
-
-class LenientBody(BaseModel):
-    """A JSON body in which unknown fields are allowed. Clients send many that only tune a model."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_size(cls, data: object) -> object:
-        """Refuse large objects before their values are read."""
-        if isinstance(data, dict):
-            if len(data) > MAX_OBJECT_FIELDS:
-                raise ValueError(f"more than {MAX_OBJECT_FIELDS} fields")
-            if any(isinstance(each, list) and len(each) > MAX_MESSAGES for each in data.values()):
-                raise ValueError(f"a list of more than {MAX_MESSAGES} entries")
-        return data
-
-
-class CalledFunction(LenientBody):
-    """The function of a call. `arguments` is JSON text."""
-
-    name: str = Field(max_length=200)
-    arguments: str
-
-
-class ToolCallEntry(LenientBody):
-    """A call in a message of the assistant."""
-
-    id: str = Field(max_length=200)
-    type: str = "function"
-    function: CalledFunction
-
-
-class RequestMessage(LenientBody):
-    """One message of a request. `content` is text, or a list of text, images and files."""
-
-    role: str
-    content: MessageContent = None
-    tool_calls: list[ToolCallEntry] | None = None
-    tool_call_id: str | None = None
-
-
-class StreamOptions(LenientBody):
-    """The options of a streamed completion."""
-
-    include_usage: bool | None = None
-
-
-class CompletionRequest(LenientBody):
-    """The body of `POST /v1/chat/completions`."""
-
-    model: str = DEFAULT_MODEL_NAME
-    messages: list[RequestMessage] = Field(min_length=1)
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-
-
-class InputItem(LenientBody):
-    """One item of `input`. Items of type `reasoning` are ignored."""
-
-    type: str = "message"
-    role: str = ""
-    content: MessageContent = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-    output: MessageContent = None
-
-
-class ResponseRequest(LenientBody):
-    """The body of `POST /v1/responses`."""
-
-    model: str = DEFAULT_MODEL_NAME
-    input: str | list[InputItem]
-    instructions: str | None = None
-    previous_response_id: str | None = None
-    stream: bool | None = None
-
-
-@dataclass(slots=True)
-class PromptMessage:
-    """One message of a request, in the form of both APIs. `files` are tuples of URL or base64 data,
-    name, and place in the request. `call` is the id of the call whose result this is (role `tool`).
-    """
-
-    role: str
-    text: str = ""
-    files: list[tuple[str, str, str]] = field(default_factory=list)
-    call: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
-    """A request of either API. `previous` is the response that it continues, or ""."""
-
-    messages: Sequence[PromptMessage]
-    model: str
-    streams: bool
-    previous: str = ""
-    includes_usage: bool = False
-    options: ClientOptions | None = None
-
-    @property
-    def newest(self) -> Sequence[PromptMessage]:
-        """Return the messages after the last one of the assistant."""
-        spoken = (n for n, one in enumerate(self.messages, 1) if one.role == "assistant")
-        return self.messages[max(spoken, default=0) :]
-
-    @property
-    def ends_in_results(self) -> bool:
-        """Return whether the last message is the result of a call."""
-        return bool(self.messages) and self.messages[-1].role == "tool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,11 +281,11 @@ class CompatibleRoutes:
 
     async def complete(self, request: Request) -> Response:
         """Answer a request in the format of Chat Completions, streamed or whole."""
-        return await self._answer(request, self._read_completion, _completion)
+        return await self._answer(request, read_completion, _completion)
 
     async def respond(self, request: Request) -> Response:
         """Answer a request in the format of Responses, streamed or whole."""
-        return await self._answer(request, self._read_response, _response)
+        return await self._answer(request, read_response, _response)
 
     async def response(self, request: Request) -> Response:
         """Return a response of this API by its id. Raise NotFound, also for another person's."""
@@ -449,32 +306,6 @@ class CompatibleRoutes:
         else:
             body = dialect.whole_answer(await final_answer(self._site, entry.answer, taken))
         return self._mark_page_token(request, JSONResponse(body))
-
-    async def _read_completion(self, request: Request) -> ModelRequest:
-        body = await read_json(request, CompletionRequest, MAX_COMPATIBLE_BODY_BYTES)
-        _check_supported(body)
-        heard = [_read_message(line, f"messages[{n}]") for n, line in enumerate(body.messages)]
-        counts = bool(body.stream_options and body.stream_options.include_usage)
-        options = read_options(body.model_extra or {}, "response_format")
-        return ModelRequest(
-            heard, body.model, bool(body.stream), includes_usage=counts, options=options
-        )
-
-    async def _read_response(self, request: Request) -> ModelRequest:
-        body = await read_json(request, ResponseRequest, MAX_COMPATIBLE_BODY_BYTES)
-        _check_supported(body)
-        wishes = [PromptMessage("system", body.instructions)] if body.instructions else []
-        given = body.input
-        if isinstance(given, str):
-            heard = [PromptMessage("user", given)]
-        else:
-            items = [(n, item) for n, item in enumerate(given) if item.type != "reasoning"]
-            heard = [_read_message(item, f"input[{n}]") for n, item in items]
-        previous = body.previous_response_id or ""
-        options = read_options(body.model_extra or {}, "text")
-        return ModelRequest(
-            [*wishes, *heard], body.model, bool(body.stream), previous, options=options
-        )
 
     async def _answer(
         self,
@@ -681,9 +512,9 @@ class CompatibleRoutes:
             raise TooManyFiles(limit=MAX_FILES)
         if not text.strip() and not heard[-1].files and not calls:
             raise Empty
-        uploads = await asyncio.to_thread(lambda: [_decode_file(*file) for file in files])
+        uploads = await asyncio.to_thread(lambda: [decode_file(*file) for file in files])
         said = replace(
-            said, text=text, brought=tuple(_quote(one) for one in heard[:-1]),
+            said, text=text, brought=tuple(quote_of(one) for one in heard[:-1]),
             model="" if asked.model == DEFAULT_MODEL_NAME else asked.model,
             client=asked.options, results=calls.results if calls else (),
             # JSON is read by a program, and becomes no link.
@@ -703,7 +534,7 @@ class CompatibleRoutes:
         return [
             one for n, one in enumerate(heard)
             if (n > last and one.role == "user")
-            or (one.role in INSTRUCTION_ROLES and _quote(one) not in told)
+            or (one.role in INSTRUCTION_ROLES and quote_of(one) not in told)
         ]  # fmt: skip
 
     def _check_command(self, request: Request, said: Message) -> None:
@@ -801,15 +632,16 @@ async def final_answer(site: Site, answer: Answer, taken: AcceptedTurn) -> Final
     usage = await site.journal.usage_of(taken.receipt.seq)
     turn, is_stopped = taken.message.turn, answer.status == "stopped"
     calls = [replace(call, call_id=client_call_id(turn, n)) for n, call in enumerate(answer.calls)]
-    if taken.has_format and is_json(answer.text):
-        return FinalAnswer(answer.text, usage, is_stopped, calls)
+    if taken.has_format and (answer.is_cut or is_json(answer.text)):
+        return FinalAnswer(answer.text, usage, is_stopped, answer.is_cut, calls)
     files = [await file_line(site, file, taken.page.partition("/#")[0]) for file in answer.files]
     cards = [card_text(card, taken.page) for card in answer.cards]
     text = cut_at_stop(answer.text, taken.stops)
+    is_cut = answer.is_cut and text == answer.text
     text = "\n\n".join(filter(None, [text, *cards, "\n".join(files)]))
     if taken.has_format and text and not is_stopped:
         return FinalAnswer("", usage, calls=calls, refusal=text)
-    return FinalAnswer(text, usage, is_stopped, calls)
+    return FinalAnswer(text, usage, is_stopped, is_cut, calls)
 
 
 def client_call_id(turn: str, number: int) -> str:
@@ -845,94 +677,6 @@ def card_text(card: Card, page: str) -> str:
     return f"{body.rstrip()}\n\n" + say("Decide on the page: {url}", url=page)
 
 
-def _read_message(line: RequestMessage | InputItem, where: str) -> PromptMessage:
-    """Return the message in the form of both APIs. Raise UnsupportedParameter, BadRequest."""
-    role, content, call = line.role, line.content, ""
-    if isinstance(line, InputItem):
-        if line.type == "function_call":
-            role, content = "assistant", _describe_call(line.name or "", line.arguments or "")
-        elif line.type == "function_call_output":
-            role, content, call = "tool", line.output, line.call_id or ""
-        elif line.type != "message":
-            raise UnsupportedParameter(param=f"{where}: {clean_text(line.type)[:40]}")
-        called = []
-    else:
-        functions = [each.function for each in line.tool_calls or ()]
-        called = [_describe_call(function.name, function.arguments) for function in functions]
-        call = line.tool_call_id or ""
-    if role not in (*INSTRUCTION_ROLES, "user", "assistant", "tool"):
-        raise UnsupportedParameter(param=f"{where}.role: {clean_text(role)[:40]}")
-    if role == "tool" and not call:
-        raise BadRequest(why=f"`{where}` does not say which call it answers", param=where)
-    heard, texts = PromptMessage(role, call=call if role == "tool" else ""), list[str]()
-    if isinstance(content, str):
-        texts.append(content)
-    else:
-        for n, part in enumerate(content or ()):
-            _read_part(part, f"{where}.content[{n}]", texts, heard.files)
-    if role == "tool" and heard.files:
-        raise UnsupportedParameter(param=f"{where}: files in a result")
-    heard.text = "\n".join(filter(None, [*texts, *called]))
-    if role == "assistant":  # a picture that Ponte put into its own answer
-        heard.text = _INLINE_DATA.sub("data:,", heard.text)
-    return heard
-
-
-def _describe_call(name: str, arguments: str) -> str:
-    """Return a call of the client's history in words."""
-    return f"[called {to_one_line(name, 64)} with {arguments}]"
-
-
-def _read_part(
-    part: Mapping[str, Any], where: str, texts: list[str], files: list[tuple[str, str, str]]
-) -> None:
-    match part:
-        case {"type": "text" | "input_text" | "output_text", "text": str(text)}:
-            texts.append(text)
-        case {"type": "refusal", "refusal": str(text)}:
-            texts.append(text)
-        case {"type": "image_url", "image_url": {"url": str(url)}} | {
-            "type": "input_image", "image_url": str(url)
-        }:  # fmt: skip
-            files.append((url, "", where))
-        case {"type": "file", "file": {"file_data": str(data), **more}} | {
-            "type": "input_file", "file_data": str(data), **more
-        }:  # fmt: skip
-            files.append((data, str(more.get("filename") or ""), where))
-        case {"type": "input_file", "file_url": str()}:
-            raise RemoteFile(param=where)
-        case _:
-            raise UnsupportedParameter(
-                param=f"{where}: {clean_text(str(part.get('type', '')))[:40]}"
-            )
-
-
-def _decode_file(url: str, name: str, where: str) -> UploadedFile:
-    """Return the file in a data: URL or in bare base64. Raise RemoteFile, InvalidDataUrl,
-    TooLarge."""
-    found = _DATA.match(url[:1000])
-    if found is None and _SCHEME.match(url[:40]):
-        held = url[:5].lower() == "data:"
-        raise InvalidDataUrl(param=where) if held else RemoteFile(param=where)
-    try:
-        data = base64.b64decode(url[found.end() if found else 0 :], validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidDataUrl(param=where) from None
-    if len(data) > MAX_FILE_BYTES:
-        raise TooLarge(size=size_of(len(data)), limit=size_of(MAX_FILE_BYTES))
-    kind = (found[1] if found else mimetypes.guess_type(name)[0] or "").lower()
-    kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
-    return UploadedFile(
-        safe_file_name(name or f"file{mimetypes.guess_extension(kind) or ''}"), kind, data
-    )
-
-
-def _quote(heard: PromptMessage) -> Quote:
-    """Return the message as a quote that names its files, which are sent along with the message."""
-    named = [f"[{safe_file_name(name or 'file')}]" for _, name, _ in heard.files]
-    return Quote(heard.role, "\n".join(filter(None, [heard.text, *named])))
-
-
 def _completion(taken: AcceptedTurn) -> ApiDialect:
     return CompletionDialect(taken.head, taken.includes_usage)
 
@@ -949,13 +693,6 @@ def _declared_size(request: Request) -> int:
         if declared.isdecimal()
         else MAX_COMPATIBLE_BODY_BYTES
     )
-
-
-def _check_supported(body: LenientBody) -> None:
-    """Raise UnsupportedParameter for a value that Ponte does not support."""
-    for name, differs in UNSUPPORTED_PARAMETERS.items():
-        if differs((body.model_extra or {}).get(name)):
-            raise UnsupportedParameter(param=name)
 
 
 async def _wait_for_disconnect(request: Request) -> None:

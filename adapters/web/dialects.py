@@ -39,13 +39,15 @@ class AnswerHead:
 class FinalAnswer:
     """A successful answer.
 
-    `is_stopped`: a person stopped it. `calls` have the ids that the client knows. `refusal` takes
-    the place of `text` if that does not have the format that was asked for.
+    `is_stopped`: a person stopped it. `is_cut`: it reached the limit of tokens. `calls` have the
+    ids that the client knows. `refusal` takes the place of `text` if that does not have the format
+    that was asked for.
     """
 
     text: str
     usage: Usage
     is_stopped: bool = False
+    is_cut: bool = False
     calls: Sequence[ClientCall] = ()
     refusal: str = ""
 
@@ -91,7 +93,7 @@ class CompletionDialect:
             yield self._chunk({"refusal": answer.refusal})
         for index, call in enumerate(answer.calls):
             yield self._chunk({"tool_calls": [{"index": index, **_completion_call(call)}]})
-        yield self._chunk({}, "tool_calls" if answer.calls else "stop")
+        yield self._chunk({}, _finish_reason(answer))
         if self.includes_usage:
             yield _format_data(
                 self._body("chat.completion.chunk", [], usage=_completion_usage(answer.usage))
@@ -110,8 +112,10 @@ class CompletionDialect:
         }  # fmt: skip
         if answer.calls:
             message["tool_calls"] = [_completion_call(call) for call in answer.calls]
-        reason = "tool_calls" if answer.calls else "stop"
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
+        choice = {
+            "index": 0, "message": message, "logprobs": None,
+            "finish_reason": _finish_reason(answer),
+        }  # fmt: skip
         return self._body("chat.completion", [choice], usage=_completion_usage(answer.usage))
 
     def _chunk(self, delta: Json, reason: str | None = None) -> bytes:
@@ -173,14 +177,18 @@ class ResponseDialect:
         yield self._event("response.failed", response=self.failed_answer(error))
 
     def whole_answer(self, answer: FinalAnswer) -> Json:
-        status = "incomplete" if answer.is_stopped else "completed"
+        status = "incomplete" if answer.is_stopped or answer.is_cut else "completed"
+        details = {"reason": "max_output_tokens"} if answer.is_cut else None
         output: list[Json] = []
         if answer.text or answer.refusal or not answer.calls:
             refusal = {"type": "refusal", "refusal": answer.refusal}
             part = refusal if answer.refusal else _text_part(answer.text)
             output.append(self._message([part], status))
         output += [_response_call(call) for call in answer.calls]
-        return self._body(status) | {"output": output, "usage": _response_usage(answer.usage)}
+        return self._body(status) | {
+            "output": output, "usage": _response_usage(answer.usage),
+            "incomplete_details": details,
+        }  # fmt: skip
 
     def failed_answer(self, error: Mapping[str, Any]) -> Json:
         """Return the JSON of a response that failed with this error."""
@@ -254,6 +262,12 @@ def _repeat_options(options: ClientOptions | None) -> Json:
         "tools": tools, "tool_choice": choice or "auto", "text": {"format": format},
         "parallel_tool_calls": options.parallel,
     }  # fmt: skip
+
+
+def _finish_reason(answer: FinalAnswer) -> str:
+    if answer.calls:
+        return "tool_calls"
+    return "length" if answer.is_cut else "stop"
 
 
 def _completion_call(call: ClientCall) -> Json:

@@ -469,9 +469,9 @@ class Rounds:
             asked = tuple(map(client_call, calls))
             return Answer(text=self._text, cards=cards, files=files, calls=asked)
         if not waiting and client and client.format:
-            if not text.is_json(self._text):
+            if not (self._cut or text.is_json(self._text)):
                 raise UnsupportedFormat(NOT_JSON)
-            return Answer(text=self._text, cards=cards, files=files)
+            return Answer(text=self._text, cards=cards, files=files, is_cut=self._cut)
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting:
             told = "\n\n".join([self._services.changes.describe_proposals(waiting), *used_up])
@@ -483,7 +483,7 @@ class Rounds:
         if self._over is not None:
             cut = [f"_{say(ENDED_BY_ALLOWANCE_NOTE, why=self._over.words())}_"]
         told = "\n\n".join([said, *cut, *used_up, *self._source_lines()]) if said or used_up else ""
-        return Answer(text=told, cards=cards, files=files)
+        return Answer(text=told, cards=cards, files=files, is_cut=bool(cut))
 
     def _source_lines(self) -> list[str]:
         """Return the lines that name the sources of figures, without duplicates, in the order of

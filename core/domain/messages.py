@@ -170,6 +170,21 @@ class ClientOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduledRun:
+    """The run of a schedule that a message belongs to (`core.domain.schedules`).
+
+    `kind` is a `ScheduleKind`. `due` is in seconds since the epoch. `is_late`: it was due long
+    before it began. `revision` is the one that its owner started.
+    """
+
+    schedule: str
+    kind: Literal["ask", "post", "command"]
+    due: float
+    revision: int = 0
+    is_late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyTo:
     """Everything that a Reply needs. It is stored with the message, so that any process can answer.
 
@@ -220,6 +235,8 @@ class Message:
     """What the asker's program asks of the answer; None for messages of people."""
     results: tuple[ClientResult, ...] = ()
     """The results of the calls that ended the last turn of this conversation."""
+    scheduled: ScheduledRun | None = None
+    """The run of a schedule that this message is; None for messages that somebody sent now."""
 
     @property
     def turn(self) -> str:
@@ -271,6 +288,8 @@ class Answer:
     aloud: bool = False
     calls: tuple[ClientCall, ...] = ()
     """Calls that the asker's program must run. Its next message has their results."""
+    is_cut: bool = False
+    """True if the answer ends early: at the limit of tokens, or because an allowance is used up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ async def test_a_deletion_and_the_start_never_cross(engine: Engine) -> None:
             await asyncio.sleep(0)
         if await engine.inbox.amend(hello.event_key, None) == "started":
             await engine.inbox.wait_for_answer(receipt.seq)
-            assert receipt.seq in worker.ended
+            await worker.until(lambda: receipt.seq in worker.ended)
             return
         with pytest.raises(Forgotten):
             await engine.inbox.wait_for_answer(receipt.seq)

@@ -324,6 +324,36 @@ async def test_an_answer_ends_at_a_stop(tmp_path: Path) -> None:
         assert got.choices[0].message.content == "1\n\n2"
 
 
+async def test_a_client_learns_that_an_answer_is_cut(tmp_path: Path) -> None:
+    """At the limit of tokens: whole and streamed, text and JSON, in both APIs."""
+    async with office(tmp_path) as team, open_client(team) as (_, ai):
+        cut = Script('{"half": ', match="Count", incomplete="max_output_tokens")
+        asked: dict[str, Any] = {
+            "model": "ponte", "messages": [{"role": "user", "content": "Count"}],
+        }  # fmt: skip
+        team.openai.say(cut, cut, cut, cut, cut, cut)
+        for more in ({}, {"response_format": {"type": "json_object"}}):
+            (choice,) = (await ai.chat.completions.create(**asked, **more)).choices
+            assert choice.finish_reason == "length", more
+            assert choice.message.content.startswith('{"half": '), more
+        stream = await ai.chat.completions.create(**asked, stream=True)
+        assert [c.choices[0].finish_reason async for c in stream][-1] == "length"
+        whole = await ai.responses.create(model="ponte", input="Count")
+        later = await ai.responses.retrieve(whole.id)
+        events = [
+            each async for each in await ai.responses.create(
+                model="ponte", input="Count", stream=True
+            )
+        ]  # fmt: skip
+        assert events[-1].type == "response.incomplete"
+        for got in (whole, later, events[-1].response):
+            assert (got.status, got.incomplete_details.reason) == (
+                "incomplete", "max_output_tokens",
+            )  # fmt: skip
+        stopped = await ai.chat.completions.create(**asked, stop=["half"])
+        assert stopped.choices[0].finish_reason == "stop", "the stop came first"
+
+
 WRONG: dict[str, Any] = {
     "two have one name": {"tools": [*TOOLS, *TOOLS]},
     f"at most {MAX_TOOLS}": {"tools": TOOLS * (MAX_TOOLS + 1)},

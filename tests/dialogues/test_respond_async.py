@@ -55,3 +55,27 @@ async def test_a_turn_over_the_cap_shows_that_it_was_refused(tmp_path: Path) -> 
         said, told = [one for one in shown if one["turn"] == accepted.json()["turn"]]
         assert said["state"] == "failed"
         assert (told["status"], told["code"]) == ("failed", "too_many")
+
+
+async def test_a_typed_command_is_asked_again(tmp_path: Path) -> None:
+    """It is in no list of the conversation, because it runs at once."""
+    async with FakeOpenAI() as fake, whole(tmp_path, fake) as ponte:
+        first = await ponte.ask("hello")
+        for text in ("help", "status", "hello again"):
+            shown = await ponte.ask("status")
+            again = await ponte.web.post(
+                "/chat",
+                json={"message": text, "conversation": "c1", "replaces": shown["turn"]},
+            )
+            assert again.status_code == 200, (text, again.text)
+            assert again.json()["status"] == "done", text
+        for old, status in ((first["turn"], 400), (shown["turn"], 400), ("a" * 16, 404)):
+            refused = await ponte.web.post(
+                "/chat", json={"message": "x", "conversation": "c1", "replaces": old}
+            )
+            assert refused.status_code == status, refused.text
+        elsewhere = await ponte.ask("status", conversation="c2")
+        refused = await ponte.web.post(
+            "/chat", json={"message": "x", "conversation": "c1", "replaces": elsewhere["turn"]}
+        )
+        assert refused.status_code == 404

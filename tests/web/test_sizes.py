@@ -13,14 +13,10 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from adapters.web import compatible, http_io
+from adapters.web import client_requests, compatible, http_io
 from adapters.web.adapter import MOUNTED_BODY_LIMIT_BYTES, MountedHandler
-from adapters.web.compatible import (
-    MAX_MESSAGES,
-    MAX_OBJECT_FIELDS,
-    CompletionRequest,
-    ConcurrencyLimit,
-)
+from adapters.web.client_requests import MAX_MESSAGES, MAX_OBJECT_FIELDS, CompletionRequest
+from adapters.web.compatible import ConcurrencyLimit
 from adapters.web.errors import BadRequest, TooManyRequests
 from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
 from core.domain.messages import Answer
@@ -240,7 +236,7 @@ async def test_so_many_bytes_are_read_at_once(
 ) -> None:
     """A body that comes slowly keeps others' large ones out, and nobody's small ones."""
     routes = routes_of(ponte)
-    read, gate = routes._read_completion, routes._bytes
+    read, gate = client_requests.read_completion, routes._bytes
     gate._limit_of_person, gate._limit = 3 * MiB, 4 * MiB
     begun, go = asyncio.Event(), asyncio.Event()
 
@@ -248,7 +244,7 @@ async def test_so_many_bytes_are_read_at_once(
         begun.set()
         return await read(request)
 
-    monkeypatch.setattr(routes, "_read_completion", reads)
+    monkeypatch.setattr(compatible, "read_completion", reads)
     large = asking(x="x" * 2 * MiB)
 
     async def slow() -> AsyncIterator[bytes]:
