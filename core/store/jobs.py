@@ -22,7 +22,7 @@ from typing import Any
 import structlog
 
 from core.domain.errors import NotStored
-from core.domain.messages import Message, Progress, decode_json, encode_json
+from core.domain.messages import Progress, decode_json, encode_json
 from core.domain.records import Health
 from core.ports.conversations import TurnHandler
 from core.runtime.tasks import RECANCEL_SECONDS, BackgroundTasks, cancel_all
@@ -190,23 +190,17 @@ class Jobs(TurnExecutor):
             async with asyncio.timeout(processes.LEASE_SECONDS):
                 await self.notifications.connected.wait()
 
-    def on_stored(
-        self, connection: SqlConnection, seq: int, message: Message, decision: bool
-    ) -> int:
-        """Give the message its job if it may begin; a decision always may. Runs in the transaction
-        that stores the message. Return how many turns of its conversation come first."""
+    def line_up_sql(self, decision: bool) -> str:
+        """Return an SQL expression over a row of the inbox that was just stored. It gives the
+        message its job if it may begin, and a decision always. Its value is the number of turns
+        that come first in the conversation."""
         if decision:
-            refused = "CASE refused WHEN '' THEN 0 ELSE ? END"
-            connection.execute(
-                f"SELECT ponte_defer(seq, NULL, {refused}) FROM inbox WHERE seq = ?",  # noqa: S608
-                (REFUSED_PRIORITY, seq),
-            ).close()
-            return 0
-        row = connection.execute("SELECT ponte_line_up(?) AS before", (seq,)).fetchone()
-        return int(row["before"])
+            refused = f"CASE refused WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
+            return f"CASE WHEN ponte_defer(seq, NULL, {refused}) IS NULL THEN 0 ELSE 0 END"
+        return "ponte_line_up(seq)"
 
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
-        """Return 0. `on_stored` has already queued the message."""
+        """Return 0. `line_up_sql` has already queued the message."""
         return 0
 
     def leave_place(self, seq: int) -> None:
