@@ -28,14 +28,15 @@ FETCH_RETRY_SECONDS = 0.2
 RELISTEN_SECONDS = 1.0
 """Seconds before a worker that lost its connection for notifications opens another one."""
 FETCH_JOB_SQL = (
-    "SELECT job.*, CASE WHEN job.message IS NOT NULL AND NOT job.has_kernels"
+    "SELECT job.*, CASE WHEN job.message IS NOT NULL AND job.lock IS NOT NULL"
+    " AND NOT job.has_kernels"
     " THEN ponte_begin((job.args ->> 'seq')::bigint, job.lock, %(owner)s, %(thread)s, %(now)s)"
     " END AS begun FROM ponte_fetch(%(queues)s::varchar[], %(worker_id)s) AS job"
 )
 """Procrastinate's query for a job, through `ponte_fetch`, which also begins the job's turn. That
 function keeps the query plan fast while the table has no statistics (issue 1242;
 tests/contract/test_queue_plan.py; core/store/schema.py). Where kernels run, the turn may have to
-begin in another process."""
+begin in another process. A decision has no lock; it begins later."""
 ANNOUNCE_SQL = (
     "SELECT pg_notify('procrastinate_queue_v1#' || queue_name, '{}') FROM procrastinate_jobs"
     " WHERE lock = %(lock)s AND status = 'todo'"
