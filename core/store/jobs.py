@@ -3,7 +3,7 @@
 A message's job holds the lock of its conversation, so a conversation has one turn at a time. A
 decision's job has no lock, and workers of its own. A message that may begin gets its job in the
 transaction that stores it. Any other message gets its job when an earlier turn ends
-(core/store/schema.py). A job carries the message's `seq`.
+(core/store/queue_functions.py). A job carries the message's `seq`.
 
 Related modules are procrastinate_adapter.py (Procrastinate itself), processes.py (signs of life and
 roles of processes), stalled_turns.py (turns whose process died) and notifications.py.

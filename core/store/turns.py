@@ -25,7 +25,6 @@ from core.domain.records import (
     Provenance,
     RecordedMessage,
     Remote,
-    Round,
     RoundOutput,
     SearchHit,
     Thread,
@@ -41,6 +40,7 @@ from core.store.database import Database, SqlConnection, lock_key
 from core.store.database import SqlRow as SqlRow
 from core.store.shared_statements import END_TURN_SQL, RECORD_RESPONSE_SQL
 from core.store.tables import IS_OPEN
+from core.store.turn_rows import read_items, read_turn, turn_begun_by_fetch
 from core.store.turn_runner import get_locked_row
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class SqlJournal:
     async def begin(self, seq: int) -> Turn | None:
         """Start an attempt of a turn and return the turn. Return None if the turn has ended."""
         if self.take_begun and (begun := self.take_begun(seq)):
-            turn = _turn_begun_by_fetch(seq, begun)
+            turn = turn_begun_by_fetch(seq, begun)
             if not turn.message.replaces:
                 return turn
         return await self._database.write(lambda c: _begin_turn(c, seq, self._owner))
@@ -111,7 +111,7 @@ class SqlJournal:
         is_outside = bool(message.attachments or quoted or message.results)
 
         def write(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
-            stored = _read_items(connection, turn.seq) if current["has_items"] else ()
+            stored = read_items(connection, turn.seq) if current["has_items"] else ()
             if not stored:
                 person = message.author.key
                 # Outputs come first, because servers want each right after its call.
@@ -222,7 +222,7 @@ class SqlJournal:
             name = outcome.paid or changed["name"]
             budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
             # A command that a person typed has no call in the transcript.
-            said = _read_items(connection, turn.seq)
+            said = read_items(connection, turn.seq)
             if any(item.kind == "call" and item.call_id == call_id for item in said):
                 output = Item(
                     kind="output", call_id=call_id, text=outcome.text, files=outcome.files
@@ -263,7 +263,7 @@ class SqlJournal:
             has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
             # The first round has no calls before it, and most turns end with it.
             items = (
-                _read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
+                read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
             )
             open_calls = _open_calls(items) - {call.call_id for call in answer.calls}
             said = [
@@ -439,7 +439,7 @@ class SqlJournal:
             row = get_locked_row(connection, seq)
             if row is None or row["state"] == "withdrawn":
                 return None
-            turn = _turn_of(connection, row)
+            turn = read_turn(connection, row)
             if turn.answer is None or not cards:
                 return turn
             newer = {card.id: card for card in cards}
@@ -578,26 +578,12 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
         (state, attempt, generation, own_thread, owner, time.time(), seq),
     )
     # A turn that never began has no thread and no records. One that was put back has both.
-    turn = _turn_of(connection, row, has_records=bool(row["thread"]))
+    turn = read_turn(connection, row, has_records=bool(row["thread"]))
     if turn.message.replaces:
         _replace_earlier_turn(connection, turn)
     return replace(
         turn, attempt=attempt, generation=generation, thread=own_thread, state=state,
         is_thread_new=is_thread_new and own_thread == thread.id,
-    )  # fmt: skip
-
-
-def _turn_begun_by_fetch(seq: int, begun: Mapping[str, Any]) -> Turn:
-    """Return the turn of a result of `ponte_begin` (core.store.shared_statements.py)."""
-    refusal, _, limit = begun["refused"].partition(":")
-    record = begun["record"]
-    return Turn(
-        seq=seq, attempt=1, generation=begun["generation"], thread=begun["thread"],
-        state="running", message=decode_json(Message, begun["message"]),
-        accepted_at=begun["accepted_at"], refusal=refusal, limit=int(limit or 0),
-        undelivered_reason=begun["undelivered_reason"] or "",
-        is_thread_new=begun["is_thread_new"],
-        thread_record=decode_json(Thread, record) if record else None,
     )  # fmt: skip
 
 
@@ -721,7 +707,7 @@ def _pair_outputs(
     ).fetchone()
     if last is None or decode_json(Item, last["item"]).kind == "message":
         return (), rest
-    open_calls = _open_calls(_read_items(connection, last["seq"]))
+    open_calls = _open_calls(read_items(connection, last["seq"]))
     given = {item.call_id: item for item in reversed(items) if item.kind == "output"}
     if items and not rest and not open_calls & given.keys():
         return (), ()
@@ -778,46 +764,3 @@ def _mark_posted(connection: SqlConnection, turn: Turn, number: int, post: str) 
         " WHERE seq = ? AND number = ? AND state != 'removed'",
         (post, time.time(), turn.seq, number),
     )
-
-
-def _read_items(connection: SqlConnection, seq: int) -> tuple[Item, ...]:
-    """Return the transcript items of a turn, oldest first."""
-    rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
-    return tuple(decode_json(Item, row["item"]) for row in rows)
-
-
-def _turn_of(connection: SqlConnection, row: SqlRow, *, has_records: bool = True) -> Turn:
-    """Return the turn of an `inbox` row with its rounds, items, calls, posts and answer.
-    `has_records` is False if there can be none but the answer."""
-    seq = row["seq"]
-
-    def read(sql: str) -> Sequence[SqlRow]:
-        return connection.execute(sql, (seq,)).fetchall() if has_records else ()
-
-    rounds = read("SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number")
-    calls = read("SELECT * FROM calls WHERE seq = ? ORDER BY started")
-    posts = read("SELECT * FROM posts WHERE seq = ? ORDER BY number")
-    # This condition is that of the partial index `inbox_untold`.
-    untold = connection.execute(
-        "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
-        " AND told = 0 ORDER BY seq DESC LIMIT 1",
-        (row["conversation"],),
-    ).fetchone()
-    return Turn(
-        seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
-        state=row["state"], message=decode_json(Message, row["message"]),
-        rounds=tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rounds),
-        items=_read_items(connection, seq) if has_records else (),
-        calls=tuple(
-            ToolCall(
-                call_id=call["call_id"], name=call["name"], arguments=call["arguments"],
-                effect=call["effect"], handle=call["handle"],
-                outcome=decode_json(Outcome, call["outcome"]) if call["outcome"] else None,
-            )
-            for call in calls
-        ),
-        posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
-        answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
-        refusal=row["refused"].partition(":")[0], limit=int(row["refused"].partition(":")[2] or 0),
-        accepted_at=row["created"], undelivered_reason=str(untold["reason"]) if untold else "",
-    )  # fmt: skip

@@ -24,9 +24,9 @@ from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.openai import FakeOpenAI
 from tests.real.postgres import Postgres
 
-MAX_FIRST_TURN = (40, 8)
+MAX_FIRST_TURN = (21, 7)
 """Statements and transactions of the first turn of a conversation."""
-MAX_LATER_TURN = (42, 8)
+MAX_LATER_TURN = (22, 6)
 LONG_SECONDS = 3600.0
 LISTENS = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'
