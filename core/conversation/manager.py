@@ -147,6 +147,8 @@ class Profile:
     """Returns the addresses that Ponte itself writes, such as that of its page. They are never
     disabled."""
     limits: Callable[[], CallLimits] = CallLimits
+    now: Callable[[], float] = time.time
+    """Returns the time that the model is told, in seconds since the epoch."""
 
 
 class ConversationManager:
@@ -462,7 +464,7 @@ class ConversationManager:
         model = chosen or services.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
-        preface = prompt.build_preface(message, time.time(), self._profile.zone)
+        preface = prompt.build_preface(message, self._profile.now(), self._profile.zone)
         instructions = "\n\n".join(
             filter(None, [self._profile.instructions, settings.instructions])
         )

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from core.store.database import SqlConnection
+from core.store.fetched_turns import FetchedTurns, WaitForRoom
 from core.store.postgres import CONNECTION_OPTIONS, create_statement_pool, end_each_statement
 
 if TYPE_CHECKING:
@@ -51,36 +52,17 @@ FETCHED_JOBS_SQL = (
     "SELECT id, (args ->> 'seq')::bigint AS seq FROM procrastinate_jobs"
     " WHERE status = 'doing' AND worker_id = ANY(?)"
 )
-Json = dict[str, Any]
 RunJob = Callable[[int, str, int], Awaitable[None]]
 """Runs the turn of a job: called with the turn's `seq`, the job's queue and its priority. If it
 raises, the job is put back."""
-WaitForRoom = Callable[[Iterable[str] | None], Awaitable[bool]]
-"""Waits until a job of these queues may begin. Returns False if the worker must fetch no more."""
 
 
-class QueueWorkers:
-    """The workers of Procrastinate in this process.
-
-    `url` is the database's connection string, `owner` the id of the process, for which fetched
-    turns begin.
-    """
+class QueueWorkers(FetchedTurns):
+    """The workers of Procrastinate in this process. `url` is the database's connection string,
+    `owner` the id of the process."""
 
     def __init__(self, url: str, owner: str, run_job: RunJob, until_room: WaitForRoom) -> None:
-        self.owner = owner
-        self.ids: list[int] = []
-        """The ids of the running workers, as in the table `procrastinate_workers`."""
-        self.ended: set[int] = set()
-        """The `seq` of turns that this process ended. The transaction that ended a turn also
-        deleted its job."""
-        self.messages: dict[int, tuple[str, float]] = {}
-        """The messages of fetched turns that had not begun, as JSON, and when they were stored
-        (seconds since 1970), by `seq`."""
-        self.begun: dict[int, Json] = {}
-        """What `ponte_begin` returned of turns that began with the fetch, by `seq`, until a handler
-        takes it."""
-        self.has_kernels = False
-        """Whether any process may have had a kernel at the last fetch."""
+        super().__init__(owner)
         self.idle: set[int] = set()
         """The ids of jobs that our workers own and that this process does not run, as of the last
         sweep."""

@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from procrastinate import PsycopgConnector
@@ -19,8 +19,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager, get_channel_for_queues
 
-if TYPE_CHECKING:
-    from core.store.procrastinate_adapter import QueueWorkers, WaitForRoom
+from core.store.fetched_turns import FetchedTurns, WaitForRoom
 
 log = structlog.get_logger("jobs")
 FETCH_RETRY_SECONDS = 0.2
@@ -59,7 +58,7 @@ class TurnJobManager(JobManager):
     looks for jobs."""
 
     def __init__(
-        self, connector: PsycopgConnector, workers: QueueWorkers, until_room: WaitForRoom
+        self, connector: PsycopgConnector, workers: FetchedTurns, until_room: WaitForRoom
     ) -> None:
         super().__init__(connector)
         self._queue = connector
