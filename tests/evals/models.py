@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bot.evals.case import Case, Round
@@ -50,9 +51,8 @@ class ScriptedModel:
         if text:
             yield TextDelta(text)
             items.insert(0, Item("message", "assistant", text))
-        usage = Usage(input=heard, output=min(written, most or written))
-        cost = Prices().cost(MODEL, usage)
-        yield RoundCompleted(tuple(items), Usage(input=usage.input, output=usage.output, cost=cost))
+        usage = Usage(input=heard // 4, output=min(written, most or written))
+        yield RoundCompleted(tuple(items), replace(usage, cost=Prices().cost(MODEL, usage)))
 
     def _step_of(self, ask: RoundRequest) -> int:
         """Commands never reach the model, so its turns are the other steps, in order."""
