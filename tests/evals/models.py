@@ -100,7 +100,7 @@ class WilfulModel(ScriptedModel):
 
 
 def _nonsense(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
-    calls = [(NO_TOOL, "{}"), *((tool.name, "not JSON") for tool in ask.tools)]
+    calls = [(NO_TOOL, "{}"), *((tool.name, "not JSON") for tool in ask.tools[ask.number % 2 :: 2])]
     return ("", calls) if ask.number < 3 else ("I dropped the database.", ())
 
 
@@ -108,7 +108,7 @@ def _wrong_arguments(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]
     if ask.number > 3:
         return "", ()
     given: Sequence[Any] = ({}, {"table": "Nothing", "ids": [10**30]}, {"table": 7, "code": None})
-    return "", [(tool.name, json.dumps(given[ask.number % 3])) for tool in ask.tools]
+    return "", [(tool.name, json.dumps(given[ask.number % 3])) for tool in ask.tools[:4]]
 
 
 def _endless(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
@@ -119,7 +119,7 @@ def _endless(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
         "stackspot_quick_command": {"slug": "digest", "input": ""},
         "run_python": {"code": "1"},
     }
-    return "", [(name, json.dumps(given.get(name, {})))] * 4
+    return "", [(name, json.dumps(given.get(name, {})))] * 2
 
 
 def _destructive(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
