@@ -476,7 +476,7 @@ class SqlJournal:
                 " WHERE state IN ('failed', 'undeliverable') ORDER BY created DESC LIMIT ?",
                 (MAX_SEARCHED_TURNS, MAX_LISTED_TURNS),
             ).fetchall()
-            return [TurnSummary(*(row[name] for name in _SUMMARY_COLUMNS)) for row in rows]
+            return [_summary_of(row) for row in rows]
 
         return await self._database.read(read)
 
@@ -726,6 +726,15 @@ def _mark_posted(connection: SqlConnection, turn: Turn, number: int, post: str) 
         " WHERE seq = ? AND number = ? AND state != 'removed'",
         (post, time.time(), turn.seq, number),
     )
+
+
+def _summary_of(row: SqlRow) -> TurnSummary:
+    """Return a turn without its texts. `reason` of a failed one is the code of its answer, unless a
+    reason is stored."""
+    summary = TurnSummary(*(row[name] for name in _SUMMARY_COLUMNS))
+    if summary.state == "failed" and not summary.reason and row["answer"]:
+        return replace(summary, reason=decode_json(Answer, row["answer"]).code)
+    return summary
 
 
 def _read_items(connection: SqlConnection, seq: int) -> tuple[Item, ...]:

@@ -140,7 +140,7 @@ async def test_an_allowance_holds_over_workers_that_die(
         await one.kill()
         await one.start()
         await two.start()
-        await made.slack.wait_until(lambda: not made.open(), 60)
+        await made.settle()
         answers = [answer for talk in talks for answer in talk.answers()]
         refused = [answer for answer in answers if "limit" in answer]
         assert len(answers) == 12, made.last_lines()
