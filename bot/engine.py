@@ -315,6 +315,7 @@ class Engine:
             inbox=records.inbox, journal=records.journal, threads=records.threads,
             files=records.files, model=choices.model, toolbox=choices.toolbox,
             policy=choices.policy, budget=records.budget, changes=self.changes, audit=records.audit,
+            schedules=lambda: self.schedules.commands,
         )  # fmt: skip
         tool_contexts = ToolContexts(
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
@@ -339,7 +340,8 @@ class Engine:
         self.schedules = ScheduleParts(
             stores.database, records.inbox, choices.policy, records.budget, records.audit,
             platforms.messengers, stores.peers, choices.schedule_limits,
-            lambda: choices.approval.admins, self.notices.wake, choices.clock,
+            lambda: choices.approval.admins, self.notices.wake, records.journal,
+            self.redraw.replace_card, choices.clock,
             is_shared=stores.jobs is not None,
         )  # fmt: skip
         maintenance = Maintenance(

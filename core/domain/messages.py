@@ -31,8 +31,9 @@ MAX_STORED_JSON_DEPTH = 100
 deeper value could be stored and not be read again."""
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
-CardKind = Literal["proposal", "change"]
-CardAction = Literal["approve", "deny", "undo"]
+CardKind = Literal["proposal", "change", "schedule"]
+ChangeAction = Literal["approve", "deny", "undo"]
+CardAction = ChangeAction | Literal["start", "edit", "cancel"]
 Status = Literal["done", "stopped", "failed"]
 
 
@@ -256,8 +257,8 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A proposal or change as people see it, built from the ledger. Each of `rows` has the keys
-    "before" and "after"."""
+    """A proposal, a change or a schedule as people see it, built from stored data. Each of `rows`
+    has the keys "before" and "after"."""
 
     id: str
     kind: CardKind
