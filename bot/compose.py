@@ -343,6 +343,7 @@ def _profile(
         ),
         own_addresses=own_addresses,
         limits=call_limits,
+        titles=settings.ponte_titles == "on",
     )
 
 
@@ -433,6 +434,7 @@ def _page_ports(
         owner_name,
         board,
         administration,
+        engine.records.conversation_settings,
     )
 
 

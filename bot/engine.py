@@ -55,6 +55,7 @@ from core.store.budget import (
     no_daily_caps,
 )
 from core.store.changes import SqlLedger
+from core.store.conversation_settings import SqlConversationSettings
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
@@ -232,6 +233,7 @@ class Records:
         self.journal = SqlJournal(database, *stores.claims)
         self.journal.on_end = jobs.note_end if jobs else None
         self.files = SqlFiles(database, stores.file_bytes)
+        self.conversation_settings = SqlConversationSettings(database)
         self.outbox = SqlOutbox(database)
         self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
@@ -300,6 +302,7 @@ class Engine:
             inbox=records.inbox, journal=records.journal, threads=records.threads,
             files=records.files, model=choices.model, toolbox=choices.toolbox,
             policy=choices.policy, budget=records.budget, changes=self.changes, audit=records.audit,
+            conversation_settings=records.conversation_settings,
         )  # fmt: skip
         tool_contexts = ToolContexts(
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,

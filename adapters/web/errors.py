@@ -368,6 +368,12 @@ class NoSuchModel(BadInput):
     sentence = "Model {model!r} not found. `GET /v1/models` lists the models you can use."
 
 
+class NoSuchEffort(BadInput):
+    """The reasoning effort is unknown, or the visitor may not choose it."""
+
+    sentence = "You can't choose the reasoning effort {effort!r}. `GET /me` lists your choices."
+
+
 class OwnerOnly(NotAllowed):
     """A person other than the owner tried to change the owner's name."""
 

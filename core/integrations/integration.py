@@ -31,7 +31,15 @@ from core.clients.openai import ModelServerClient
 from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
-from core.ports.conversations import Files, Inbox, Journal, RequestBoard, StatusBoard, ThreadMap
+from core.ports.conversations import (
+    ConversationSettings,
+    Files,
+    Inbox,
+    Journal,
+    RequestBoard,
+    StatusBoard,
+    ThreadMap,
+)
 from core.ports.rights import MemberStore, OwnerNames, PageAccounts, Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.policy import OWNER_ID, DailyTurns, PlatformRights
@@ -515,6 +523,7 @@ class PagePorts:
     owner_name: OwnerNames | None = None
     requests: RequestBoard | None = None
     administration: Administration | None = None
+    conversation_settings: ConversationSettings | None = None
 
 
 class OwnerIntegration(Integration[S]):

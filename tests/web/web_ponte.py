@@ -21,7 +21,14 @@ from core.integrations.integration import Operator
 from core.ports.conversations import PostJournal, Reply
 from core.ports.rights import Policy
 from tests.fakes.administration import MemoryAdministration
-from tests.fakes.memory import InboxRow, MemoryBoard, MemoryFiles, MemoryInbox, MemoryPageAccounts
+from tests.fakes.memory import (
+    InboxRow,
+    MemoryBoard,
+    MemoryConversationSettings,
+    MemoryFiles,
+    MemoryInbox,
+    MemoryPageAccounts,
+)
 
 
 class NoPosts:
@@ -95,6 +102,7 @@ class WebPonte:
         self.files = MemoryFiles()
         self.board = MemoryBoard()
         self.people = MemoryPageAccounts()
+        self.settings = MemoryConversationSettings()
         self.owner_name = MemoryOwnerName()
         self.policy: Policy | None = None
         self.rows: dict[int, InboxRow] = {}
@@ -181,6 +189,7 @@ class WebPonte:
             owner_name=self.owner_name if web else None, requests=self.board,
             administration=MemoryAdministration() if web else None,
             file_links=LINKS if web else None,
+            conversation_settings=self.settings if web else None,
         )  # fmt: skip
 
     async def usage_since(self, since: str) -> Sequence[Mapping[str, Any]]:
