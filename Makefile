@@ -2,6 +2,7 @@
 # make test   style, types and all tests that this machine has the programs for
 # make test-quick  tests of most of Ponte that start no process, server or browser (tests/quick.py)
 # make faults  change single lines of the product and tell which changes the tests find (FAULTS=60)
+# make evals  all evaluation cases with scripted models, and a table of the results
 # make lint   only style and types
 # make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres: many processes)
 # make rolling OLD=/path  run an older checkout and this one on one Postgres, and kill both at random
@@ -38,7 +39,7 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test test-quick faults lint storm rolling sandbox wheel bench soak pictures languages reference site lock clean
+.PHONY: run test test-quick evals faults lint storm rolling sandbox wheel bench soak pictures languages reference site lock clean
 
 run: .venv/ready
 	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
@@ -53,6 +54,9 @@ test-quick: .venv/ready-to-test
 # Everything happens in a checkout of its own, which stays for a look at what was not found.
 faults: .venv/ready-to-test
 	@tests/faults.sh $(FAULTS) $(SEED)
+
+evals: .venv/ready-to-test
+	@$(BIN)/python -m tests.evals
 
 lint: .venv/ready-to-test
 	$(BIN)/ruff check

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import SecretStr
@@ -90,13 +91,15 @@ async def compose(
     surfaces: bool = True,
     on_secrets: Callable[[Secrets], None] | None = None,
     check: CheckEverything = check_nothing,
+    now: Callable[[], float] = time.time,
 ) -> Application:
     """Build every part that is configured, and start none.
 
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
     the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
-    before any part is built with them. `check` runs the checks of `ponte doctor`. The caller holds
-    the home's lock. Raises NotStored, NewerDatabase, SettingsError.
+    before any part is built with them. `check` runs the checks of `ponte doctor`. `now` is the
+    time that the model is told. The caller holds the home's lock. Raises NotStored, NewerDatabase,
+    SettingsError.
     """
     traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.set_recorder(traces)
@@ -175,7 +178,9 @@ async def compose(
                 board=board,
                 quick=quick,
                 spending=_spending(settings, live, policy),
-                profile=_profile(settings, live, platform_rights, served, home),
+                profile=replace(
+                    _profile(settings, live, platform_rights, served, home), now=now
+                ),
                 retention=Retention(
                     settings.ponte_retention_days, lambda: live.current.retention,
                     settings.ponte_audit_days,
@@ -434,6 +439,7 @@ def _page_ports(
         owner_name,
         board,
         administration,
+        engine.notices,
         engine.records.conversation_settings,
     )
 

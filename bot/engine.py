@@ -19,6 +19,7 @@ from core.changes.ports import Applier
 from core.changes.service import ChangeService
 from core.chat.approval_notices import ApprovalNotices
 from core.chat.card_redraw import CardRedraw
+from core.chat.person_notices import PersonNoticeService
 from core.chat.platform import ChatPlatform, Messenger
 from core.conversation.admission import Admission
 from core.conversation.commands import CodeCommand, CommandService, QuickCommandHandler
@@ -293,7 +294,11 @@ class Engine:
             labels=platforms.labels, owner_name=choices.owner_name,
         )  # fmt: skip
         requests = ApprovalNotices(
-            records.outbox, self.changes, records.journal, platforms.replies, platforms.messengers
+            records.outbox, self.changes, records.journal, platforms.replies, platforms.messengers,
+            choices.profile.locale,
+        )  # fmt: skip
+        self.notices = PersonNoticeService(
+            records.outbox, choices.spending.canonical_person, self._redraw_due.set
         )
         self.redraw = CardRedraw(
             self._redraw_due, self.changes, records.journal, platforms.replies, requests

@@ -14,7 +14,7 @@ import structlog
 from adapters.web import WEB
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import Address, Person
-from core.domain.records import ApiToken, PageAccount
+from core.domain.records import ApiToken, EndedToken, PageAccount
 from core.integrations.integration import OperatorAction, Peers
 from core.ports.conversations import Inbox, Journal
 from core.rights.audit import OPERATOR, AuditLog
@@ -103,6 +103,14 @@ class PageAccountService:
         """Return True if the session was ended by its user."""
         return await self._store.is_session_ended(session)
 
+    async def find_ended_token(self, token_hash: str) -> EndedToken | None:
+        """Return the sign-in token with this hash if it was replaced or removed lately."""
+        return await self._store.find_ended_token(token_hash)
+
+    async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
+        """Return the sign-in tokens of a person that were replaced or removed lately."""
+        return await self._store.list_ended_tokens(person)
+
     async def find_api_token(self, token_hash: str) -> ApiToken | None:
         """Return the API token with this hash, or None."""
         return await self._store.find_api_token(token_hash)
@@ -120,8 +128,8 @@ class PageAccountService:
     ) -> tuple[ApiToken, str]:
         """Create an API token for the owner or a person with an account (a key).
 
-        `by` is who does it: the person themselves, or OPERATOR. Return the token's record and its
-        text. Raise NotFound, TooManyApiTokens, WrongTokenDays.
+        `by` is the owner who does it for them; they get a notice. None: they do it themselves.
+        Return the token's record and its text. Raise NotFound, TooManyApiTokens, WrongTokenDays.
         """
         platform, _, id = person.partition(":")
         if id != OWNER_ID and await self._store.find(person) is None:
@@ -132,7 +140,7 @@ class PageAccountService:
         name = to_one_line(name, MAX_API_TOKEN_NAME_CHARACTERS)
         expires = now + 86_400 * days if days else 0.0
         token = ApiToken(secrets.token_hex(4), person, hash_token(text), name, now, expires)
-        await self._store.add_api_token(token)
+        await self._store.add_api_token(token, notifies=by is not None)
         actor = by or Person(platform, id)
         await self._audit.write_note("api-token-added", actor, person=person, token=token.id)
         return token, text
@@ -144,7 +152,7 @@ class PageAccountService:
 
         Requests that it began end. Raise NotFound.
         """
-        token = await self._store.revoke_api_token(id, person)
+        token = await self._store.revoke_api_token(id, person, notifies=by is not None)
         await self._notify_all()
         platform, _, name = token.person.partition(":")
         actor = by or Person(platform, name)

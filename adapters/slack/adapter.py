@@ -274,8 +274,8 @@ class SlackAdapter:
         channel = await direct_channel(self._workspace.api, person.id)
         where = Address("slack", channel, self._workspace.team)
         source = Source(f"{time.time() - _CLOCK_DIFFERENCE_SECONDS:.6f}", "", "command")
-        locale = self._workspace.directory.cached_member(person.id).locale
-        return ReplyTo(where, person, str(source), ""), locale
+        profiles = await self._workspace.directory.profiles([person.id])
+        return ReplyTo(where, person, str(source), ""), profiles[person.id].locale
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return where to post something that answers no message: beside the answer to `to`, or in

@@ -46,6 +46,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
             inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
             time_zone=deps.shared.ponte_timezone, peers=ports.peers, requests=page.requests,
+            notices=page.notices,
         )  # fmt: skip
 
     def safety(

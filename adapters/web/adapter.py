@@ -51,7 +51,7 @@ from core.ports.conversations import (
     RequestBoard,
     StatusBoard,
 )
-from core.ports.rights import OwnerNames, PageAccounts, Policy
+from core.ports.rights import OwnerNames, PageAccounts, PersonNotices, Policy
 from core.rights.policy import DEFAULT_RULE, OWNER_ID
 
 Event = MutableMapping[str, Any]
@@ -122,6 +122,7 @@ class WebAdapter:
         requests: RequestBoard | None = None,
         administration: Administration | None = None,
         conversation_settings: ConversationSettings | None = None,
+        notices: PersonNotices | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener
@@ -136,7 +137,8 @@ class WebAdapter:
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
             usage=usage, owner_name=owner_name, accounts=people, file_links=file_links,
-            administration=administration, conversation_settings=conversation_settings,
+            administration=administration, notices=notices,
+            conversation_settings=conversation_settings,
         )  # fmt: skip
 
     @property
@@ -678,6 +680,7 @@ class Site:
     accounts: PageAccounts | None = None
     """The accounts of the page, with their API tokens; None on the home's socket."""
     administration: Administration | None = None
+    notices: PersonNotices | None = None
     """The services of the operator's page; None on the home's socket."""
     file_links: FileLinks | None = None
     """Signs addresses of files; None on the home's socket, where nobody could open them."""

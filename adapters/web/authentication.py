@@ -23,11 +23,13 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from adapters.web.errors import (
+    AccessRemoved,
     ApiTokenElsewhere,
     ApiTokenSignIn,
     ExpiredApiToken,
     ForeignHost,
     ForeignOrigin,
+    LinkRenewed,
     SessionEnded,
     TooManyTries,
     Unauthorized,
@@ -36,7 +38,7 @@ from adapters.web.errors import (
 from adapters.web.file_links import DOWNLOAD_PREFIX
 from core.domain.errors import NotStored, Refusal
 from core.domain.messages import Person
-from core.domain.records import PageAccount
+from core.domain.records import EndedToken, PageAccount
 from core.integrations.settings import has_generated_form
 from core.ports.rights import OwnerNames, PageAccounts
 from core.rights.policy import OWNER_ID
@@ -208,14 +210,16 @@ class TokenLogin:
             return visitor
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            raise SessionEnded if self._has_session_cookie(headers) else Unauthorized
+            cookie = self._read_cookie(headers)
+            raise await self._why_ended(*cookie) if cookie else Unauthorized()
         return await self.check_token(offered.strip(), address)
 
     async def check_token(self, offered: str, address: str) -> Visitor:
         """Return the person whose token that is.
 
-        Raise WrongToken; ExpiredApiToken; TooManyTries after too many wrong tokens; NotStored if
-        the token is not the owner's and accounts cannot be read.
+        Raise WrongToken; ExpiredApiToken; LinkRenewed and AccessRemoved for a token that the owner
+        ended; TooManyTries after too many wrong tokens; NotStored if the token is not the owner's
+        and accounts cannot be read.
         """
         source, unread = _guess_source(address), None
         accounts: Sequence[PageAccount] = ()
@@ -229,6 +233,8 @@ class TokenLogin:
             if found := self._find_generated(offered, accounts):
                 await self._record_visit(found, accounts)
                 return found
+            if ended := await self._find_ended(offered):
+                raise ended
         # Nothing waits from here on: many guesses at once are each counted before the next.
         self._check_tries(source)
         if not hmac.compare_digest(_bytes(offered), self._token):
@@ -239,6 +245,13 @@ class TokenLogin:
     @property
     def _owner(self) -> Visitor:
         return owner_visitor(self._platform, self._owner_name)
+
+    async def _find_ended(self, offered: str) -> Refusal | None:
+        """Return why this token let somebody in before and does not now, None if it never did."""
+        with suppress(NotStored):
+            token = self._people and await self._people.find_ended_token(hash_token(offered))
+            return _ended_refusal(token) if token else None
+        return None
 
     def _find_generated(self, offered: str, accounts: Sequence[PageAccount]) -> Visitor | None:
         found = None
@@ -297,11 +310,31 @@ class TokenLogin:
         if session and self._people and not await self._people.is_session_ended(session.id):
             await self._people.end_session(session.id, session.until)
 
-    def _has_session_cookie(self, headers: Mapping[str, str]) -> bool:
+    def _read_cookie(self, headers: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return the claim of the session cookie and its seal, None without such a cookie.
+
+        The claim is the end in seconds, a random part and, except for the owner, the person's name.
+        """
         try:
-            return self.cookie in SimpleCookie(headers.get("cookie", ""))
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
         except CookieError:
-            return False
+            return None
+        if cookie is None:
+            return None
+        claim, _, seal = cookie.value.rpartition("-")
+        return claim, seal
+
+    async def _why_ended(self, claim: str, seal: str) -> Refusal:
+        """Return why a session is not valid. Only its cookie proves that the reader may know."""
+        name = claim.split("-", 2)[2:]
+        if name and self._people:
+            person = Person(self._platform, name[0])
+            with suppress(NotStored):
+                for token in await self._people.list_ended_tokens(person.key):
+                    key = self._sealing_key(Visitor(person, token.token_hash))
+                    if hmac.compare_digest(_bytes(seal), _bytes(_seal(key, claim))):
+                        return SessionEnded(_ended_refusal(token).sentence)
+        return SessionEnded()
 
     async def _visitor_of_session(self, headers: Mapping[str, str]) -> Visitor | None:
         session = await self._read_session(headers)
@@ -315,11 +348,7 @@ class TokenLogin:
 
         Raise NotStored.
         """
-        try:
-            kept = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return None
-        said, _, seal = (kept.value if kept else "").rpartition("-")
+        said, seal = self._read_cookie(headers) or ("", "")
         if not said:
             return None
         visitor, accounts = self._owner, list[PageAccount]()
@@ -507,6 +536,10 @@ class TokenAuthentication:
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
         if foreign and not walks_in:  # a form of theirs navigates too, with a POST
             raise ForeignOrigin(origin=origin[:100] or "?")
+
+
+def _ended_refusal(token: EndedToken) -> Refusal:
+    return AccessRemoved() if token.was_removed else LinkRenewed()
 
 
 def _seal(key: bytes, said: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.domain.errors import BadInput, NotAllowed, NotStored, PonteError, Refusal
+from core.domain.notices import ACCESS_REMOVED, SENTENCES
 from core.text.i18n import say
 
 STATUS_BY_CODE = {
@@ -45,6 +46,7 @@ PAGE_SENTENCES = {
     "unpin": "Unpin",
     "export": "Export as Markdown",
     "close": "Close",
+    "notices": "Notices",
     "edit": "Edit",
     "editing": "This replaces your last message.",
     "ask_again": "Ask again",
@@ -196,7 +198,8 @@ class Unauthorized(Refusal):
 class SessionEnded(Unauthorized):
     """The browser has a session that is no longer valid (401).
 
-    It says the same whatever the reason, so that nobody can find out who has an account.
+    It says the same whatever the reason, so that nobody can find out who has an account. Only the
+    cookie of a session that the owner ended leads to the reason.
     """
 
     code = "session_ended"
@@ -204,6 +207,18 @@ class SessionEnded(Unauthorized):
         "Your session has ended. Open your sign-in link again. If it no longer works, it was "
         "renewed or removed: ask the owner of this Ponte for a new one."
     )
+
+
+class LinkRenewed(Unauthorized):
+    """The token of a sign-in link that the owner replaced (401)."""
+
+    sentence = "Your sign-in link was replaced. Ask the owner of this Ponte for the new one."
+
+
+class AccessRemoved(Unauthorized):
+    """The token of an account that the owner removed (401)."""
+
+    sentence = SENTENCES[ACCESS_REMOVED]
 
 
 class WrongToken(Unauthorized):

@@ -276,6 +276,14 @@ class Welcome(ResponseBody):
     demo: bool
 
 
+class WaitingNotice(ResponseBody):
+    """A sentence that waits until the visitor closes it. `at` is in seconds since the epoch."""
+
+    id: str
+    text: str
+    at: float
+
+
 class Me(ResponseBody):
     """The visitor. `person` is their key, `operates` is true for the owner and admins."""
 
@@ -284,6 +292,7 @@ class Me(ResponseBody):
     owner: bool
     operates: bool
     models: list[str]
+    notices: list[WaitingNotice]
 
 
 class ApiTokenEntry(ResponseBody):
@@ -385,6 +394,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("PATCH", "/me"): Operation(
         "Change the owner's name", StatusAnswer, OwnerNameRequest, refuses=(503,)
     ),
+    ("DELETE", "/me/notices/{id}"): Operation("Close a notice", StatusAnswer, refuses=(404, 503)),
     ("GET", "/me/tokens"): Operation("List your API tokens", ApiTokenList, refuses=(404,)),
     ("POST", "/me/tokens"): Operation(
         "Create an API token", ApiTokenEntry, ApiTokenRequest, status=201, refuses=(404, 503)

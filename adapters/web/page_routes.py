@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Collection, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -48,8 +48,9 @@ from adapters.web.stream import (
 )
 from core.commands.grammar import TRANSLATED
 from core.domain.changes import PendingRequest
-from core.domain.errors import NotFound
+from core.domain.errors import NotFound, NotStored
 from core.domain.messages import Address, Answer, File, Message, Person
+from core.domain.notices import PersonNotice
 from core.domain.records import ConversationSummary, HistoryEntry, SearchHit
 from core.integrations.integration import Operator
 from core.models.demo_tour import (
@@ -318,6 +319,7 @@ class PageRoutes:
             Route("/logout", self.logout, methods=["POST"]),
             Route("/me", self.me, methods=["GET"]),
             Route("/me", self.rename, methods=["PATCH"]),
+            Route("/me/notices/{id}", self.dismiss, methods=["DELETE"]),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -398,7 +400,9 @@ class PageRoutes:
         """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
 
         `operates` is true for the owner and admins, who see the state of all parts and everybody's
-        usage. `models` and `efforts` are those that the visitor can name in `POST /chat`.
+        usage. `models` and `efforts` are those that the visitor can name in `POST /chat`. `notices`
+        are sentences that the visitor has not closed yet, such as that the owner replaced their
+        sign-in link.
         """
         person = visitor_of(request).person
         owner = person.id == OWNER_ID
@@ -412,8 +416,25 @@ class PageRoutes:
                 "operates": operates,
                 "models": list(await self._site.list_choices(person, "model")),
                 "efforts": list(await self._site.list_choices(person, "effort")),
+                "notices": [
+                    {"id": one.id, "text": one.words(), "at": one.at}
+                    for one in await self._list_notices(person)
+                ],
             }
         )
+
+    async def _list_notices(self, person: Person) -> Sequence[PersonNotice]:
+        """Return the waiting notices; none if they cannot be read now."""
+        with suppress(NotStored):
+            return await self._site.notices.list_waiting(person) if self._site.notices else ()
+        return ()
+
+    async def dismiss(self, request: Request) -> Response:
+        """Close a notice for good. Raises NotFound, NotStored."""
+        person, id = visitor_of(request).person, str(request.path_params["id"])
+        if not (self._site.notices and await self._site.notices.dismiss(person, id)):
+            raise NotFound(what="notice")
+        return JSONResponse({"status": "dismissed"})
 
     async def rename(self, request: Request) -> Response:
         """Change the owner's name. "" returns to the setting's or the system's name. Raises

@@ -19,6 +19,7 @@ from core.domain.changes import (
     RowWrite,
 )
 from core.domain.messages import Person
+from core.domain.notices import PersonNotice
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea
 
 Doing = Callable[[str], Awaitable[None]]
@@ -166,8 +167,8 @@ class Ledger(Protocol):
 
 
 class Outbox(Protocol):
-    """Notices about proposals that Ponte sends unasked, each once. Each method is one
-    transaction."""
+    """Notices that Ponte sends unasked, each once: about proposals, and to a person about something
+    else. Each method is one transaction."""
 
     async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
         """Return the ids of proposals that were made before this time and have `stage` as their
@@ -193,3 +194,12 @@ class Outbox(Protocol):
 
     async def put(self, outgoing: ApprovalNotice) -> None:
         """Store the new state of a notice."""
+
+    async def add_person_notice(self, person: Person, notice: PersonNotice) -> None:
+        """Store a notice to a person until they have got it, for at least 90 days."""
+
+    async def list_person_notices(self, person: str) -> Sequence[PersonNotice]:
+        """Return the notices that wait for this person (a key), oldest first."""
+
+    async def remove_person_notice(self, person: str, id: str) -> bool:
+        """Delete a notice that the person has got. Return False if there is none."""

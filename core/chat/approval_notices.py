@@ -1,4 +1,5 @@
-"""Sends notices about proposals: cards to approvers who do not read the channel, reminders, expiry.
+"""Sends notices: cards to approvers who do not read the channel, reminders, expiry, and notices to
+a person that are about no change.
 
 The outbox stores the recipients before anything is posted, and each post before and after it is
 made. A copy of a card is redrawn when its change does. The first decision closes all copies.
@@ -21,6 +22,7 @@ from core.chat.platform import Messenger
 from core.domain.changes import ApprovalNotice, Change
 from core.domain.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
 from core.domain.messages import Answer, Card, Person, Post, ReplyTo, turn_id
+from core.domain.notices import PersonNotice
 from core.ports.conversations import Journal, Reply, ReplyFactory
 from core.text.i18n import nearest_locale, say, use_locale
 from core.text.markdown import escape_markdown
@@ -98,7 +100,8 @@ class OutgoingPosts:
 
 
 class ApprovalNotices:
-    """Sends and redraws the notices. `replies` and `messengers` are by platform."""
+    """Sends and redraws the notices. `replies` and `messengers` are by platform. `locale` is the
+    language for a person whose language is not known."""
 
     def __init__(
         self,
@@ -107,12 +110,14 @@ class ApprovalNotices:
         journal: Journal,
         replies: Mapping[str, ReplyFactory],
         messengers: Mapping[str, Messenger],
+        locale: str = "en",
     ) -> None:
         self._outbox = outbox
         self._changes = changes
         self._journal = journal
         self._replies = replies
         self._messengers = messengers
+        self._locale = locale
         self._begun: dict[object, tuple[OutgoingPosts, Reply]] = {}
         """Notices with a post that may still be under way after the timeout, with their reply."""
         self._tries: Counter[object] = Counter()
@@ -202,15 +207,18 @@ class ApprovalNotices:
 
     async def _post(self, one: ApprovalNotice) -> None:
         """Post a notice, or continue a post that timed out before."""
-        change = await self._changes.ledger.get(one.change)
-        copy = one.kind == "copy"
-        platform = one.person.platform if copy else change.proposal.address.platform
+        is_direct = one.kind in ("copy", "person")
+        change = None if one.kind == "person" else await self._changes.ledger.get(one.change)
+        platform = one.person.platform
+        if change is not None and not is_direct:
+            platform = change.proposal.address.platform
         if platform not in self._messengers:
             return  # only a process with this platform can post there
         posts, reply = self._begun.pop(one.key, (None, None))
         if posts is None or reply is None:
             posts = OutgoingPosts(self._outbox, one, self._journal.check_ownership)
-            if one.state == "new" and one.kind != "expired" and change.state != "open":
+            is_late = change is not None and one.kind != "expired" and change.state != "open"
+            if one.state == "new" and is_late:
                 await posts.record_removed(1)
                 return
             try:
@@ -223,10 +231,11 @@ class ApprovalNotices:
             if to is None:
                 return
             reply = self._replies[platform](to, posts)
-        posts.version = change.version
         told = posts.outgoing
         shown: tuple[Card, ...] = ()
-        if copy and told.reply_to is not None:
+        if change is not None:
+            posts.version = change.version
+        if change is not None and one.kind == "copy" and told.reply_to is not None:
             address = told.reply_to.address
             with use_locale(told.locale):
                 card = await self._changes.card(change, told.person, address, True)
@@ -248,7 +257,7 @@ class ApprovalNotices:
         log.warning("not delivered", change=one.change, kind=one.kind, why=str(refused))
         await posts.put(state="refused", text="")
 
-    async def _find_destination(self, posts: OutgoingPosts, change: Change) -> bool:
+    async def _find_destination(self, posts: OutgoingPosts, change: Change | None) -> bool:
         """Find the destination and the text of a notice, and store both before the post. Return
         False if there is none."""
         one = posts.outgoing
@@ -259,17 +268,23 @@ class ApprovalNotices:
             await posts.record_removed(1)
             return False
         to, locale = found
-        locale = nearest_locale(locale) if locale else change.proposal.locale
+        default = change.proposal.locale if change else self._locale
+        locale = nearest_locale(locale) if locale else default
         with use_locale(locale):
-            text = await self._text(one, change)
+            if change is None:
+                text = PersonNotice.read(one.change, one.text, 0.0).words(escape_markdown)
+            else:
+                text = await self._text(one, change)
         to = replace(to, turn=turn_id(":".join(one.key)))
         await posts.put(reply_to=to, locale=locale, text=text)
         return True
 
-    async def _where(self, one: ApprovalNotice, change: Change) -> tuple[ReplyTo, str] | None:
+    async def _where(
+        self, one: ApprovalNotice, change: Change | None
+    ) -> tuple[ReplyTo, str] | None:
         """Return the destination of a notice and the locale of its reader. None if the place was
         forgotten or the notice is not needed any more."""
-        if one.kind == "copy":
+        if change is None or one.kind == "copy":
             return await self._messengers[one.person.platform].direct(one.person)
         asked = change.proposal
         if one.kind == "reminder":

@@ -150,6 +150,8 @@ class Profile:
     limits: Callable[[], CallLimits] = CallLimits
     titles: bool = False
     """The model makes titles of conversations that are listed with one."""
+    now: Callable[[], float] = time.time
+    """Returns the time that the model is told, in seconds since the epoch."""
 
 
 class ConversationManager:
@@ -469,7 +471,7 @@ class ConversationManager:
         effort = message.effort or settings.effort
         if run.rights and message.effort:
             run.rights.may("effort", message.effort).raise_if_denied()
-        preface = prompt.build_preface(message, time.time(), self._profile.zone)
+        preface = prompt.build_preface(message, self._profile.now(), self._profile.zone)
         instructions = prompt.join_instructions(
             self._profile.instructions, settings.instructions, message.instructions
         )

@@ -276,7 +276,7 @@ class PendingRequest:
 
 NoticeStage = Literal["asked", "reminded", "expired"]
 """The stages at which people are notified of a proposal unasked, in this order."""
-NoticeKind = Literal["copy", "reminder", "expired"]
+NoticeKind = Literal["copy", "reminder", "expired", "person"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +284,8 @@ class ApprovalNotice:
     """One post that nobody asked for. There is one for each change, kind and person.
 
     - `kind`: `copy` is the card in a direct message with an approver, `reminder` a reminder of the
-      open proposal, `expired` the notice that it has expired.
+      open proposal, `expired` the notice that it has expired. `person` is a notice that is about no
+      change (`core.domain.notices`); `change` is then its own id.
     - `reply_to`: where it is posted; None until that is known.
     - `text`: the text above the card.
     - `drawn_version`: the version of the change that a copy shows.

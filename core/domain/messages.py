@@ -170,6 +170,21 @@ class ClientOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduledRun:
+    """The run of a schedule that a message belongs to (`core.domain.schedules`).
+
+    `kind` is a `ScheduleKind`. `due` is in seconds since the epoch. `is_late`: it was due long
+    before it began. `revision` is the one that its owner started.
+    """
+
+    schedule: str
+    kind: Literal["ask", "post", "command"]
+    due: float
+    revision: int = 0
+    is_late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyTo:
     """Everything that a Reply needs. It is stored with the message, so that any process can answer.
 
@@ -227,6 +242,8 @@ class Message:
     """
     titled: bool = False
     """True if the conversation is listed with a title, which the model may suggest."""
+    scheduled: ScheduledRun | None = None
+    """The run of a schedule that this message is; None for messages that somebody sent now."""
 
     @property
     def turn(self) -> str:

@@ -195,6 +195,15 @@ class PageAccount:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedToken:
+    """A sign-in token that the owner replaced or removed. `token_hash` is its SHA-256;
+    `was_removed`: the account was removed."""
+
+    token_hash: str
+    was_removed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ApiToken:
     """A token for programs that act for a person over `/v1`. It opens nothing else.
 

@@ -40,7 +40,7 @@ from core.ports.conversations import (
     StatusBoard,
     ThreadMap,
 )
-from core.ports.rights import MemberStore, OwnerNames, PageAccounts, Policy
+from core.ports.rights import MemberStore, OwnerNames, PageAccounts, PersonNotices, Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.policy import OWNER_ID, DailyTurns, PlatformRights
 from core.rights.usage import Prices
@@ -523,6 +523,7 @@ class PagePorts:
     owner_name: OwnerNames | None = None
     requests: RequestBoard | None = None
     administration: Administration | None = None
+    notices: PersonNotices | None = None
     conversation_settings: ConversationSettings | None = None
 
 

@@ -18,8 +18,10 @@ from core.domain.messages import (
     Person,
     Usage,
 )
+from core.domain.notices import PersonNotice
 from core.domain.records import (
     ApiToken,
+    EndedToken,
     MemberKey,
     PageAccount,
     PlatformMember,
@@ -74,11 +76,32 @@ class PageAccounts(Protocol):
         Raises NotFound and NotStored.
         """
 
+    async def find_ended_token(self, token_hash: str) -> EndedToken | None:
+        """Return the sign-in token with this SHA-256 if it was replaced or removed lately. Raises
+        NotStored."""
+
+    async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
+        """Return the sign-in tokens of this person (a key) that were replaced or removed lately."""
+
     def on_change(self, callback: Callable[[], None]) -> None:
         """Register a function to call when somebody's access changes, in any process.
 
         Access changes when a token is replaced or revoked, or a session is ended.
         """
+
+
+class PersonNotices(Protocol):
+    """Notices to people that answer no message (`core.domain.notices`)."""
+
+    async def send(self, person: Person, kind: str, **values: str) -> None:
+        """Store a notice, and send it to the person: as a direct message, or on the page until they
+        close it. Raises NotStored."""
+
+    async def list_waiting(self, person: Person) -> Sequence[PersonNotice]:
+        """Return the notices that this person has not closed yet on the page, oldest first."""
+
+    async def dismiss(self, person: Person, id: str) -> bool:
+        """Delete a notice that the person closed. Return False if it is not theirs."""
 
 
 class OwnerNames(Protocol):

@@ -83,54 +83,15 @@ class SqlInbox:
     async def accept(self, message: Message) -> Receipt:
         """Store the message and queue it. It is durable on return. Raise NotStored if nothing was
         stored."""
-        decides = grammar.is_decision(message.text)
+        decides, limits = grammar.is_decision(message.text), self._limits()
         waiting = 0
-        address = message.address
-        sender = Sender(address.conversation, address.channel_key, message.author.key)
-
-        limits = self._limits()
 
         def store(connection: SqlConnection) -> tuple[Receipt, bool]:
-            now, decision, why = time.time(), decides, ""
-            # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
-            # order of commits. The lock is in FROM, which runs before a row is made.
-            lock = "ponte_lock(:conversation)" if connection.is_shared else "(SELECT 1)"
-            row = connection.execute(
-                "INSERT INTO inbox (event_key, turn, conversation, channel, person, decision,"  # noqa: S608
-                " message, created, updated) SELECT :event_key, :turn, :conversation, :channel,"
-                f" :person, :decision, :message, :now, :now FROM {lock} AS lock WHERE 1 = 1"
-                " ON CONFLICT DO NOTHING RETURNING seq",
-                {
-                    "event_key": message.event_key,
-                    "turn": message.turn,
-                    **sender._asdict(),
-                    "decision": decision,
-                    "message": encode_json(message),
-                    "now": now,
-                },
-            ).fetchone()
-            if row is not None:
-                if not decision and (
-                    why := limits.exceeded_limit(connection, message.author.key, now)
-                ):
-                    decision = True  # a refusal is answered at once, like a decision
-                    connection.execute(
-                        "UPDATE inbox SET decision = 1, refused = ? WHERE seq = ?",
-                        (why, row["seq"]),
-                    )
-                before = self._runner.on_stored(connection, row["seq"], message, decision)
-                return Receipt(row["seq"], message.turn, True, before, why), decision
-            row = connection.execute(
-                "SELECT seq, refused FROM inbox WHERE event_key = ?", (message.event_key,)
-            ).fetchone()
-            receipt = Receipt(row["seq"], message.turn, is_new=False, refusal=row["refused"])
-            return receipt, decision
+            return self.store_message(connection, message, decides, limits)
 
         def take(stored: tuple[Receipt, bool]) -> None:
             nonlocal waiting
-            receipt, decision = stored
-            if receipt.is_new:
-                waiting = self._runner.enqueue(receipt.seq, sender, decision)
+            waiting = self.enqueue(message, *stored)
 
         with metrics.accept_seconds.labels(message.address.platform).time():
             try:
@@ -139,6 +100,60 @@ class SqlInbox:
                 metrics.not_stored.inc()
                 raise
         return replace(receipt, turns_ahead=receipt.turns_ahead + waiting)
+
+    def store_message(
+        self,
+        connection: SqlConnection,
+        message: Message,
+        decision: bool = False,
+        limits: SenderLimits | None = None,
+    ) -> tuple[Receipt, bool]:
+        """Store a message as a part of the caller's transaction. Return its receipt, and whether it
+        runs at once like a decision. Call `enqueue` with both once the transaction is committed."""
+        now, why = time.time(), ""
+        sender = _sender_of(message)
+        # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
+        # order of commits. The lock is in FROM, which runs before a row is made.
+        lock = "ponte_lock(:conversation)" if connection.is_shared else "(SELECT 1)"
+        row = connection.execute(
+            "INSERT INTO inbox (event_key, turn, conversation, channel, person, decision,"  # noqa: S608
+            " message, created, updated) SELECT :event_key, :turn, :conversation, :channel,"
+            f" :person, :decision, :message, :now, :now FROM {lock} AS lock WHERE 1 = 1"
+            " ON CONFLICT DO NOTHING RETURNING seq",
+            {
+                "event_key": message.event_key,
+                "turn": message.turn,
+                **sender._asdict(),
+                "decision": decision,
+                "message": encode_json(message),
+                "now": now,
+            },
+        ).fetchone()
+        if row is not None:
+            if (
+                limits
+                and not decision
+                and (why := limits.exceeded_limit(connection, message.author.key, now))
+            ):
+                decision = True  # a refusal is answered at once, like a decision
+                connection.execute(
+                    "UPDATE inbox SET decision = 1, refused = ? WHERE seq = ?",
+                    (why, row["seq"]),
+                )
+            before = self._runner.on_stored(connection, row["seq"], message, decision)
+            return Receipt(row["seq"], message.turn, True, before, why), decision
+        row = connection.execute(
+            "SELECT seq, refused FROM inbox WHERE event_key = ?", (message.event_key,)
+        ).fetchone()
+        receipt = Receipt(row["seq"], message.turn, is_new=False, refusal=row["refused"])
+        return receipt, decision
+
+    def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
+        """Queue a message that `store_message` stored, after its transaction. Return how many turns
+        of its conversation come first, besides those in the receipt."""
+        if not receipt.is_new:
+            return 0
+        return self._runner.enqueue(receipt.seq, _sender_of(message), decision)
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
         """Store the edited text of a message, or withdraw a deleted one (None). Return whether its
@@ -268,6 +283,12 @@ class SqlInbox:
         if area.is_one_request:
             await self._database.write(lambda c: _drop_conversations(c, before, there, values))
         return total
+
+
+def _sender_of(message: Message) -> Sender:
+    """Return the keys by which the turns of this message are ordered."""
+    address = message.address
+    return Sender(address.conversation, address.channel_key, message.author.key)
 
 
 def _drop_conversations(

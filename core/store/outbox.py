@@ -1,5 +1,5 @@
-"""Stored notices about proposals: copies of cards for their approvers, reminders, and notices of
-expiry."""
+"""Stored notices: copies of cards for their approvers, reminders, notices of expiry, and notices to
+a person that are about no change."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from core.domain.changes import ApprovalNotice, NoticeStage
 from core.domain.messages import Person, ReplyTo, decode_json, encode_json
+from core.domain.notices import PersonNotice
 from core.store.database import Database, SqlConnection, SqlRow, lock_key
 
 _DUE_CONDITIONS: dict[NoticeStage, str] = {
@@ -24,8 +25,12 @@ index only if the query contains its condition (sqlite.org/partialindex.html).
 """
 
 
+PERSON_NOTICE_SECONDS = 90 * 86_400.0
+"""How long a notice to a person waits for them. The first one after that time deletes it."""
+
+
 class SqlOutbox:
-    """The `Outbox` port: notices about proposals, each stored before it is posted."""
+    """The `Outbox` port: notices, each stored before it is posted."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -100,6 +105,8 @@ class SqlOutbox:
                 "SELECT conversation FROM changes WHERE id = ?", (outgoing.change,)
             ).fetchone()
             if row is None:
+                if outgoing.kind == "person":
+                    _put_notice(connection, outgoing)
                 return
             lock_key(connection, row["conversation"])
             state = connection.execute(
@@ -110,12 +117,44 @@ class SqlOutbox:
 
         await self._database.write(write)
 
+    async def add_person_notice(self, person: Person, notice: PersonNotice) -> None:
+        """Store a notice to a person until they have got it."""
+        await self._database.write(lambda c: put_person_notice(c, person, notice))
+
+    async def list_person_notices(self, person: str) -> Sequence[PersonNotice]:
+        """Return the notices that wait for this person (a key), oldest first."""
+
+        def read(connection: SqlConnection) -> Sequence[PersonNotice]:
+            rows = connection.execute(
+                "SELECT change, text, at FROM outbox WHERE person = ? AND kind = 'person'"
+                " AND state = 'new' ORDER BY at",
+                (person,),
+            )
+            return [PersonNotice.read(row["change"], row["text"], row["at"]) for row in rows]
+
+        return await self._database.read(read)
+
+    async def remove_person_notice(self, person: str, id: str) -> bool:
+        """Delete a notice that the person has got. Return False if there is none."""
+        statement = "DELETE FROM outbox WHERE change = ? AND kind = 'person' AND person = ?"
+        return bool(
+            await self._database.write(lambda c: c.execute(statement, (id, person)).rowcount)
+        )
+
     async def _select(self, where: str, **values: str) -> Sequence[ApprovalNotice]:
         def read(connection: SqlConnection) -> Sequence[ApprovalNotice]:
             statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
             return [_notice_of(row) for row in connection.execute(statement, values)]
 
         return await self._database.read(read)
+
+
+def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:
+    """Store a notice to a person, and delete those that nobody fetched for a long time."""
+    connection.execute(
+        "DELETE FROM outbox WHERE kind = 'person' AND at < ?", (notice.at - PERSON_NOTICE_SECONDS,)
+    ).close()
+    _put_notice(connection, ApprovalNotice(notice.id, "person", person, text=notice.stored_text))
 
 
 def forget_notices(connection: SqlConnection, change: str) -> None:

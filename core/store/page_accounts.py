@@ -13,8 +13,12 @@ import time
 from collections.abc import Sequence
 
 from core.domain.errors import BadInput, NotFound
-from core.domain.records import FINAL_STATES, ApiToken, PageAccount
+from core.domain.messages import Person
+from core.domain.notices import ACCESS_REMOVED, LINK_RENEWED, PersonNotice
+from core.domain.records import FINAL_STATES, ApiToken, EndedToken, PageAccount
+from core.rights.policy import OWNER_ID
 from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.outbox import put_person_notice
 
 _TOKEN_BYTES = 32
 API_TOKEN_PREFIX = "ponte-api-"  # noqa: S105 - no secret
@@ -73,37 +77,73 @@ class SqlPageAccounts:
             raise NameTaken(name=_name_of(person))
 
     async def renew(self, person: str, token: str) -> None:
-        """Replace the token of an account. `token` is the new token's hash. Raises NotFound."""
+        """Replace the token of an account, and store a notice to its person. `token` is the new
+        token's hash. Raises NotFound."""
 
-        def write(connection: SqlConnection) -> int:
-            return connection.execute(
-                "UPDATE people SET token = ? WHERE person = ?", (token, person)
-            ).rowcount
+        def write(connection: SqlConnection) -> bool:
+            ended = _read_token(connection, person)
+            if ended:
+                connection.execute(
+                    "UPDATE people SET token = ? WHERE person = ?", (token, person)
+                ).close()
+                _notify(connection, person, LINK_RENEWED, id=ended)
+            return bool(ended)
 
         if not await self._database.write(write):
             raise NotFound(what=_name_of(person))
 
     async def remove(self, person: str) -> Sequence[int]:
-        """Delete an account with its API tokens. Return the `seq` of its unfinished turns, the
-        latest first.
+        """Delete an account with its API tokens and waiting notices. Who has its token can read
+        that the access was removed. Return the `seq` of its unfinished turns, the latest first.
 
         Raises NotFound.
         """
 
         def write(connection: SqlConnection) -> Sequence[int] | None:
-            gone = connection.execute("DELETE FROM people WHERE person = ?", (person,)).rowcount
+            ended = _read_token(connection, person)
+            connection.execute("DELETE FROM people WHERE person = ?", (person,)).close()
             connection.execute("DELETE FROM api_tokens WHERE person = ?", (person,)).close()
+            if ended:
+                connection.execute(
+                    "DELETE FROM outbox WHERE person = ? AND kind = 'person'", (person,)
+                ).close()
+                _notify(connection, person, ACCESS_REMOVED, id=ended)
             left = connection.execute(
                 "SELECT seq FROM inbox WHERE person = ? AND decision = 0"  # noqa: S608
                 f" AND state NOT IN ({_FINAL}) ORDER BY seq DESC",
                 (person,),
             )
-            return [row["seq"] for row in left] if gone else None
+            return [row["seq"] for row in left] if ended else None
 
         left = await self._database.write(write)
         if left is None:
             raise NotFound(what=_name_of(person))
         return left
+
+    async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
+        """Return the sign-in tokens of a person that were replaced or removed lately, as far as
+        their notices are stored."""
+        return await self._select_ended("person = ?", person)
+
+    async def find_ended_token(self, token: str) -> EndedToken | None:
+        """Return the sign-in token with this hash if it was replaced or removed lately."""
+        return next(iter(await self._select_ended("change = ?", token)), None)
+
+    async def _select_ended(self, where: str, value: str) -> Sequence[EndedToken]:
+        statement = f"SELECT change, text FROM outbox WHERE {where} AND kind = 'person'"  # noqa: S608
+
+        def read(connection: SqlConnection) -> Sequence[EndedToken]:
+            notices = [
+                PersonNotice.read(row["change"], row["text"], 0.0)
+                for row in connection.execute(statement, (value,))
+            ]
+            return [
+                EndedToken(one.id, one.kind == ACCESS_REMOVED)
+                for one in notices
+                if one.kind in (LINK_RENEWED, ACCESS_REMOVED)
+            ]
+
+        return await self._database.read(read)
 
     async def list_all(self) -> Sequence[PageAccount]:
         """Return all accounts, sorted by the key of their person."""
@@ -154,9 +194,9 @@ class SqlPageAccounts:
             lambda c: c.execute(statement, (session,)).fetchone() is not None
         )
 
-    async def add_api_token(self, token: ApiToken) -> None:
-        """Store an API token, and delete those of the person that have expired. Raises
-        TooManyApiTokens."""
+    async def add_api_token(self, token: ApiToken, *, notifies: bool = False) -> None:
+        """Store an API token, and delete those of the person that have expired. `notifies`: store a
+        notice to the person. Raises TooManyApiTokens."""
         columns = (
             token.id, token.person, token.token_hash, token.name, token.added_at, token.expires_at,
         )  # fmt: skip
@@ -177,6 +217,8 @@ class SqlPageAccounts:
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 columns,
             ).close()
+            if notifies:
+                _notify(connection, token.person, "api-token-added", name=token.name or token.id)
             return True
 
         if not await self._database.write(write):
@@ -202,8 +244,11 @@ class SqlPageAccounts:
 
         return await self._database.read(read)
 
-    async def revoke_api_token(self, id: str, person: str = "") -> ApiToken:
-        """Delete an API token, of that person if one is given, and return it. Raises NotFound."""
+    async def revoke_api_token(
+        self, id: str, person: str = "", *, notifies: bool = False
+    ) -> ApiToken:
+        """Delete an API token, of that person if one is given, and return it. `notifies`: store a
+        notice to its person. Raises NotFound."""
         statement = f"{_SELECT_API_TOKENS} WHERE id = ? AND ? IN (person, '')"
 
         def write(connection: SqlConnection) -> ApiToken | None:
@@ -211,6 +256,9 @@ class SqlPageAccounts:
             connection.execute(
                 "DELETE FROM api_tokens WHERE id = ? AND ? IN (person, '')", (id, person)
             ).close()
+            if row and notifies:
+                name = row["name"] or row["id"]
+                _notify(connection, row["person"], "api-token-revoked", name=name)
             return _api_token_of(row) if row else None
 
         if (revoked := await self._database.write(write)) is None:
@@ -221,6 +269,22 @@ class SqlPageAccounts:
         """Record that an API token was used on `day` (UTC), unless a later day is recorded."""
         statement = "UPDATE api_tokens SET seen = ? WHERE id = ? AND seen < ?"
         await self._database.write(lambda c: c.execute(statement, (day, id, day)).close())
+
+
+def _read_token(connection: SqlConnection, person: str) -> str:
+    """Return the hash of an account's token, "" if there is no such account."""
+    row = connection.execute("SELECT token FROM people WHERE person = ?", (person,)).fetchone()
+    return str(row["token"]) if row else ""
+
+
+def _notify(
+    connection: SqlConnection, person: str, kind: str, *, id: str = "", **values: str
+) -> None:
+    """Store a notice to the person of an account. The owner, who does these things, gets none."""
+    platform, _, name = person.partition(":")
+    if name != OWNER_ID:
+        notice = PersonNotice.new(id or secrets.token_hex(8), kind, **values)
+        put_person_notice(connection, Person(platform, name), notice)
 
 
 def _api_token_of(row: SqlRow) -> ApiToken:

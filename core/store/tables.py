@@ -330,7 +330,10 @@ DECLARED_TABLES = (
     ),
     TableDeclaration(
         name="outbox", whose="person", section="cards_sent", seen_at="at",
-        contents="copies of cards that approvers were sent", kept="as `changes`",
+        contents="copies of cards that approvers were sent; notices to a person, for example that "
+                 "their sign-in link was replaced",
+        kept="as `changes`; a notice until the first one after 90 days, or until its reader closes "
+             "it on the page",
         columns=(
             text("change"), text("kind"), text("person"), text("recipient", json=True),
             text("reply_to", default="", json=True), text("locale", default=""),
@@ -344,6 +347,55 @@ DECLARED_TABLES = (
             Index("outbox_person", "person"),
         ),
         deleted_by=("person", "change"), purged_with="changes",
+    ),
+    TableDeclaration(
+        name="schedules", whose="person", section="schedules", seen_at="created", since=13,
+        contents="each schedule: what it does and where, when it is due, the time zone, who owns "
+                 "it",
+        kept="until its owner deletes it",
+        columns=(
+            text("id"),
+            text("origin", unique=True),  # the turn and the call that proposed it
+            text("person"), text("owner", json=True), text("conversation"),
+            text("reply_to", json=True), text("kind"), text("what"), text("cron", default=""),
+            Column("at", "REAL", 0), text("zone"), text("locale", default=""),
+            text("state"),  # proposed, active, paused or ended
+            text("reason", default=""), Column("next_due", "REAL", 0),
+            Column("last_due", "REAL", 0), real("catch_up"), Column("ends", "REAL", 0),
+            count("max_runs"), count("runs"), count("failures"), count("revision"),
+            real("created"), real("updated"),
+            # The person who was asked to take the schedule over, until they answer.
+            text("heir", default=""), text("new_owner", default="", json=True),
+            # The turn whose answer shows the card, and the revision that the card shows.
+            count("seq"), count("drawn"),
+        ),
+        key=("id",),
+        indexes=(
+            Index("schedules_due", "next_due", "state = 'active'"),
+            Index("schedules_person", "person"),
+            Index("schedules_conversation", "conversation"),
+        ),
+        deleted_by=("person",),
+    ),
+    TableDeclaration(
+        name="schedule_runs", whose="person", section="schedule_runs", seen_at="started", since=13,
+        contents="when a schedule ran or should have run, and how that ended",
+        kept="the newest 50 of each schedule",
+        columns=(
+            text("event_key"), text("schedule"), text("person"), real("due"), count("seq"),
+            text("state"),  # queued, done, failed, stopped, skipped or missed
+            text("reason", default=""), count("late"),
+            count("missed", default=1),  # how many due times a row of missed runs stands for
+            real("started"), Column("ended", "REAL", 0), count("told"),
+        ),
+        key=("event_key",),
+        indexes=(
+            Index("schedule_runs_schedule", "schedule, due"),
+            Index("schedule_runs_person", "person"), Index("schedule_runs_seq", "seq"),
+            Index("schedule_runs_open", "schedule", "state = 'queued'"),
+            Index("schedule_runs_untold", "schedule", "told = 0 AND state <> 'queued'"),
+        ),
+        deleted_by=("person",),
     ),
     TableDeclaration(
         name="people", whose="person", section="page_account", seen_at="added",

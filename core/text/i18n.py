@@ -78,7 +78,7 @@ def format_number(value: float, locale: str | None = None) -> str:
         return str(value)
     from babel.numbers import format_decimal
 
-    return format_decimal(value, locale=_babel_locale(locale))
+    return format_decimal(value, locale=babel_locale(locale))
 
 
 def format_size(count: int, locale: str | None = None) -> str:
@@ -95,7 +95,7 @@ def format_money(dollars: float, locale: str | None = None) -> str:
 
     digits = "0.0000" if 0 < dollars < 0.1 else "#,##0.00"
     whole = {"en": f"¤{digits}", "pt_BR": f"¤\u00a0{digits}", "fr": f"{digits}\u00a0¤"}
-    cldr = _babel_locale(locale)
+    cldr = babel_locale(locale)
     return format_currency(dollars, "USD", whole[cldr], locale=cldr, currency_digits=False)
 
 
@@ -106,7 +106,7 @@ def format_moment(
     `length` "medium", the time has seconds."""
     from babel.dates import format_date, format_time
 
-    cldr = _babel_locale(locale)
+    cldr = babel_locale(locale)
     return f"{format_date(when, 'medium', cldr)}, {format_time(when, length, locale=cldr)}"
 
 
@@ -114,12 +114,12 @@ def format_date(day: date, locale: str | None = None) -> str:
     """Return a date, as in `Nov 18, 2026`."""
     from babel.dates import format_date as format_by_cldr
 
-    return format_by_cldr(day, "medium", _babel_locale(locale))
+    return format_by_cldr(day, "medium", babel_locale(locale))
 
 
 def format_percent(percent: float, locale: str | None = None) -> str:
     """Return a percentage with its sign, as in `12.5%`."""
-    sign = "\u202f%" if _babel_locale(locale) == "fr" else "%"
+    sign = "\u202f%" if babel_locale(locale) == "fr" else "%"
     return f"{format_number(percent, locale)}{sign}"
 
 
@@ -129,7 +129,8 @@ def nearest_locale(locale: str) -> str:
     return next((ours for ours in LOCALES if ours.split("-")[0] == language), "en")
 
 
-def _babel_locale(locale: str | None) -> str:
+def babel_locale(locale: str | None = None) -> str:
+    """Return the supported locale in Babel's form (`pt_BR`); None is `LANGUAGE`."""
     return nearest_locale(LANGUAGE.get() if locale is None else locale).replace("-", "_")
 
 

@@ -9,11 +9,15 @@ from dataclasses import replace
 import pytest
 
 from bot.page_accounts import PageAccountService, WrongName
+from core.chat.person_notices import PersonNoticeService
 from core.domain.errors import BadInput, NotFound
 from core.domain.messages import Address, Answer, Message, Person
+from core.domain.notices import LINK_RENEWED, PersonNotice
+from core.domain.records import EndedToken
 from core.integrations.integration import Alone
-from core.rights.audit import AuditLog
+from core.rights.audit import OPERATOR, AuditLog
 from core.store.audit import FileAuditLines, SqlPseudonyms
+from core.store.outbox import SqlOutbox
 from core.store.page_accounts import (
     MAX_API_TOKENS,
     NameTaken,
@@ -245,3 +249,39 @@ async def test_api_tokens_are_bounded(database_engine: Embedded) -> None:
     await store.add_api_token(old)
     await service.create_api_token("web:owner", "", 0)
     assert "old" not in [one.id for one in await store.list_api_tokens()], "expired ones go"
+
+
+async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embedded) -> None:
+    """Durably, until they close the notice; nobody is notified of what they do themselves."""
+    service = make_service(database_engine)
+    outbox = SqlOutbox(database_engine.database)
+    notices = PersonNoticeService(outbox, str, lambda: None)
+    first, _ = await service.add(ANA, OPERATOR)
+    await service.renew(ANA, OPERATOR)
+    own, _ = await service.create_api_token(ANA.key, "hers", 0)
+    await service.revoke_api_token(own.id, ANA.key)
+    given, _ = await service.create_api_token(ANA.key, "for the shop", 0, OPERATOR)
+    await service.revoke_api_token(given.id, by=OPERATOR)
+    await service.create_api_token("web:owner", "own", 0, OPERATOR)
+    waiting = await notices.list_waiting(ANA)
+    assert [one.kind for one in waiting] == [LINK_RENEWED, "api-token-added", "api-token-revoked"]
+    assert "for the shop" in waiting[1].words()
+    assert await notices.list_waiting(Person("web", "owner")) == []
+    ended = await service.find_ended_token(hash_token(first))
+    assert (ended, await service.list_ended_tokens(ANA.key)) == (
+        EndedToken(hash_token(first), was_removed=False), [ended],
+    )  # fmt: skip
+    assert not await notices.dismiss(Person("web", "bia"), waiting[0].id)
+    assert await notices.dismiss(ANA, waiting[1].id)
+    assert not await notices.dismiss(ANA, waiting[1].id)
+    assert [one.id for one in await notices.list_waiting(ANA)] == [waiting[0].id, waiting[2].id]
+    second = await service.renew(ANA, OPERATOR)
+    await service.remove_account(ANA, OPERATOR)
+    await service.add(ANA, OPERATOR)
+    assert await notices.list_waiting(ANA) == [], "that is another person"
+    ended = await service.find_ended_token(hash_token(second))
+    assert ended == EndedToken(hash_token(second), was_removed=True)
+    assert await service.find_ended_token(hash_token(first)) is None
+    late = replace(PersonNotice.new("n1", LINK_RENEWED), at=time.time() + 91 * 86_400)
+    await outbox.add_person_notice(ANA, late)
+    assert await service.find_ended_token(hash_token(second)) is None, "it waited long enough"

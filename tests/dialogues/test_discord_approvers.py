@@ -12,6 +12,7 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
+from core.domain.messages import Person
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
@@ -174,3 +175,16 @@ async def test_approvals_in_a_direct_message_lists_cards_with_buttons(team: Team
     await team.discord.wait_until(lambda: "Denied by Cleo" in json.dumps(listed["embeds"][0]))
     assert len(listed["components"]) == 4
     assert team.table.applied == []
+
+
+async def test_a_notice_to_a_person_is_one_direct_message(team: Team) -> None:
+    """Also after a restart, and without a change that it is about."""
+    person = Person("discord", str(team.cleo.id), name="Cleo")
+    await team.ponte.engine.notices.send(person, "link-renewed")
+    await team.discord.wait_until(lambda: team.own(team.cleo.dm))
+    await team.restart()
+    await team.ponte.engine.notices.send(person, "api-token-revoked", name="*shop*")
+    await team.discord.wait_until(lambda: len(team.own(team.cleo.dm)) > 1)
+    first, second = (post["content"] for post in team.own(team.cleo.dm))
+    assert first.startswith("The owner of this Ponte replaced your sign-in link.")
+    assert "revoked one of your API tokens: \\*shop\\*" in second

@@ -12,6 +12,7 @@ from typing import Any
 
 from core.changes.approval import REMIND_AFTER, TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
+from core.domain.messages import Person
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.memory_table import MemoryTable
@@ -268,3 +269,21 @@ async def test_approvals_in_a_direct_message_lists_cards_with_buttons(tmp_path: 
         await t.until(lambda: are_decided(card, copy, listed))
         assert "Denied by Carol" in listed.visible_text
     assert t.table.applied == []
+
+
+async def test_a_notice_to_a_person_is_a_direct_message_in_their_language(tmp_path: Path) -> None:
+    """Once, also when the sender looks again; names in it cannot mention or link."""
+    async with team(tmp_path) as t:
+        t.people["Carol"].locale = "fr-FR"
+        carol = Person("slack", t.people["Carol"].id, t.people["Carol"].team, "Carol")
+        notices = t.w.bot.engine.notices
+        await notices.send(carol, "api-token-revoked", name="*shop* <!channel>")
+        await t.until(lambda: t.posts_to("Carol"))
+        await t.passes(1)
+        await notices.send(carol, "link-renewed")
+        await t.until(lambda: len(t.posts_to("Carol")) == 2)
+        first, second = t.posts_to("Carol")
+        assert "Le propriétaire de ce Ponte a révoqué" in first.visible_text
+        assert "\\*shop\\* \\<\u2060!channel" in first.visible_text
+        assert "lien de connexion" in second.visible_text
+        assert await notices.list_waiting(carol) == []

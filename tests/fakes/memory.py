@@ -31,6 +31,7 @@ from core.domain.records import (
     ApiToken,
     ConversationArea,
     ConversationSummary,
+    EndedToken,
     Health,
     HistoryEntry,
     PageAccount,
@@ -337,6 +338,8 @@ class MemoryPageAccounts:
         self.tokens: dict[str, ApiToken] = {}
         self.ended: dict[str, float] = {}
         """The sessions that were ended, and until when they would have lasted."""
+        self.lost: list[tuple[str, EndedToken]] = []
+        """The tokens that were replaced or removed, with their person."""
         self.quiet = self.away = False
         self.read = 0
         self._heard: list[Callable[[], None]] = []
@@ -344,12 +347,15 @@ class MemoryPageAccounts:
     def add(self, name: str) -> str:
         """Also anew; gives their token."""
         token = new_token()
+        if former := self.accounts.get(f"web:{name}"):
+            self.lost.append((former.person, EndedToken(former.token_hash, was_removed=False)))
         self.accounts[f"web:{name}"] = PageAccount(f"web:{name}", hash_token(token), time.time())
         self._tell()
         return token
 
     def remove(self, name: str) -> None:
-        del self.accounts[f"web:{name}"]
+        former = self.accounts.pop(f"web:{name}")
+        self.lost.append((former.person, EndedToken(former.token_hash, was_removed=True)))
         self.tokens = {k: one for k, one in self.tokens.items() if one.person != f"web:{name}"}
         self._tell()
 
@@ -363,6 +369,14 @@ class MemoryPageAccounts:
         token = ApiToken(id, person, hash_token(text), name, now, until)
         self.tokens[id] = token
         return token, text
+
+    async def find_ended_token(self, token_hash: str) -> EndedToken | None:
+        self._look()
+        return next((one for _, one in self.lost if one.token_hash == token_hash), None)
+
+    async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
+        self._look()
+        return [one for name, one in self.lost if name == person]
 
     async def find_api_token(self, token_hash: str) -> ApiToken | None:
         self._look()

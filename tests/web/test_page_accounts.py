@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import ANY
 
 import httpx
 import pytest
@@ -15,11 +16,18 @@ import pytest
 from adapters.web import adapter
 from adapters.web.adapter import Hub, RequestWatch
 from adapters.web.authentication import MAX_WRONG_TOKENS_OF_ADDRESS, SESSION_SECONDS, TokenLogin
-from adapters.web.errors import TooManyTries, Unauthorized, WrongToken
+from adapters.web.errors import (
+    AccessRemoved,
+    LinkRenewed,
+    SessionEnded,
+    TooManyTries,
+    Unauthorized,
+    WrongToken,
+)
 from adapters.web.server import make_application
 from bot.integrations import ADMINS
 from core.domain.errors import NotStored
-from core.domain.messages import Answer, Card
+from core.domain.messages import Answer, Card, Person
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryPageAccounts
@@ -31,6 +39,7 @@ ABSENT = {
     "turn": "a" * 16,
     "file": "f" * 32,
     "token": "0" * 8,
+    "notice": "0" * 16,
     "response": "resp_0",
 }
 
@@ -75,9 +84,12 @@ async def ponte_with_people() -> AsyncIterator[Inhabited]:
         ponte.people.remove("gone")
         (anas,) = [row.message for row in ponte.rows.values() if row.message.text == "of ana"]
         ponte.people.add_api_token("ana")
+        for name in ("ana", "owner"):
+            await ponte.notices.send(Person("web", name), "link-renewed")
         theirs = {
             "conversation": "work", "turn": anas.turn, "file": anas.attachments[0].file,
-            "token": "t0", "response": responses["ana"], "owners_response": responses["owner"],
+            "token": "t0", "notice": "ana-0", "response": responses["ana"],
+            "owners_response": responses["owner"],
             "signed": LINKS.path(anas.attachments[0].file),
         }  # fmt: skip
         yield Inhabited(ponte, clients, theirs)
@@ -117,6 +129,9 @@ ROUTES: dict[tuple[str, str], Ask] = {
     ("POST", "/admin/{tab}"): lambda client, ids: client.post("/admin/people", data={"do": "add"}),
     ("GET", "/me"): get("/me"),
     ("PATCH", "/me"): lambda client, ids: client.patch("/me", json={"name": "Maya"}),
+    ("DELETE", "/me/notices/{id}"): lambda client, ids: client.delete(
+        f"/me/notices/{ids['notice']}"
+    ),
     ("GET", "/me/tokens"): get("/me/tokens"),
     ("POST", "/me/tokens"): post("/me/tokens", name="notebook"),
     ("DELETE", "/me/tokens/{id}"): lambda client, ids: client.delete(f"/me/tokens/{ids['token']}"),
@@ -166,6 +181,7 @@ OF_SOMEBODY = {
     ("POST", "/turns/{turn}/stop"): "turn",
     ("GET", "/files/{id}"): "file",
     ("DELETE", "/me/tokens/{id}"): "token",
+    ("DELETE", "/me/notices/{id}"): "notice",
     ("GET", "/v1/responses/{id}"): "response",
 }
 """What is asked for by an id that no two things have: which of Ana's that is."""
@@ -308,6 +324,7 @@ async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None
     }
     assert (await ponte_with_people.clients["ana"].get("/me")).json() == {
         "person": "web:ana", "name": "ana", "owner": False, "operates": False, "models": [],
+        "notices": ANY,
     }  # fmt: skip
     own = (await ponte_with_people.clients["owner"].get("/me")).json()
     assert (own["owner"], own["operates"]) == (True, True)
@@ -452,6 +469,30 @@ async def test_who_is_let_in_while_they_are_removed_follows_nothing(ponte: WebPo
         seen = [event.name async for event in stream]
     ponte.people.find = find  # type: ignore[method-assign]
     assert set(seen) <= {"ready"}
+
+
+async def test_who_has_an_ended_link_reads_why_it_ended() -> None:
+    """The token or its session proves who asks; anybody else reads the same as before."""
+    doors = Doors()
+    tokens = [doors.people.add("ana")]
+    sessions = [doors.login.new_session(await doors.login.check_token(tokens[0], ""))]
+    tokens.append(doors.people.add("ana"))
+    sessions.append(doors.login.new_session(await doors.login.check_token(tokens[1], "")))
+    doors.people.remove("ana")
+    for token, session, error in zip(tokens, sessions, (LinkRenewed, AccessRemoved), strict=True):
+        with pytest.raises(error):
+            await doors.offer(token)
+        for value, sentence in (
+            (session, error.sentence), (f"{session[:-1]}x", SessionEnded.sentence),
+            (session.replace("-ana-", "-bia-"), SessionEnded.sentence),
+        ):  # fmt: skip
+            with pytest.raises(SessionEnded) as refused:
+                await doors.login.admit(doors.session(value), "")
+            assert refused.value.words() == sentence, value
+    doors.people.add("ana")
+    with pytest.raises(AccessRemoved):
+        await doors.offer(tokens[1])
+    assert not doors.login._tries, "nobody guesses a token that was valid"
 
 
 class Doors:

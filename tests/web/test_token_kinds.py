@@ -41,6 +41,7 @@ DECISIONS: Mapping[tuple[str, str], str] = {
     ("POST", "/admin/{tab}"): "form",
     ("GET", "/me"): "page",
     ("PATCH", "/me"): "operator",
+    ("DELETE", "/me/notices/{id}"): "page",
     ("GET", "/me/tokens"): "page",
     ("POST", "/me/tokens"): "page",
     ("DELETE", "/me/tokens/{id}"): "page",
@@ -112,6 +113,7 @@ async def test_every_route_with_every_kind_of_token(
                     if one.person == "web:owner"
                 ]  # fmt: skip
                 ids |= {"response": ids["owners_response"]}
+                ids |= {"notice": "owner-0"}
                 ids |= {"turn": own.turn, "file": own.attachments[0].file, "token": owners[-1]}
             if kind == "owner's program":
                 ids["response"] = ids["owners_response"]

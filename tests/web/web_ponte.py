@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import httpx
 from adapters.web.adapter import Asgi, ListenAddress, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
 from adapters.web.file_links import FileLinks
-from core.domain.messages import Answer, Message, Progress
+from core.domain.messages import Answer, Message, Person, Progress
+from core.domain.notices import PersonNotice
 from core.integrations.integration import Operator
 from core.ports.conversations import PostJournal, Reply
 from core.ports.rights import Policy
@@ -94,6 +95,27 @@ class MemoryOwnerName:
         self.current = name
 
 
+@dataclass
+class MemoryPersonNotices:
+    """The `PersonNotices` port in memory: by person, the notices that wait."""
+
+    waiting: dict[str, list[PersonNotice]] = field(default_factory=dict)
+
+    async def send(self, person: Person, kind: str, **values: str) -> None:
+        there = self.waiting.setdefault(person.key, [])
+        there.append(PersonNotice.new(f"{person.id}-{len(there)}", kind, **values))
+
+    async def list_waiting(self, person: Person) -> Sequence[PersonNotice]:
+        return self.waiting.get(person.key, [])
+
+    async def dismiss(self, person: Person, id: str) -> bool:
+        there = self.waiting.get(person.key, [])
+        found = [one for one in there if one.id == id]
+        for one in found:
+            there.remove(one)
+        return bool(found)
+
+
 class WebPonte:
     """`script` answers as the assistant; `restart` begins a new process over the same stores."""
 
@@ -104,6 +126,7 @@ class WebPonte:
         self.people = MemoryPageAccounts()
         self.settings = MemoryConversationSettings()
         self.owner_name = MemoryOwnerName()
+        self.notices = MemoryPersonNotices()
         self.policy: Policy | None = None
         self.rows: dict[int, InboxRow] = {}
         self.home = home
@@ -188,7 +211,7 @@ class WebPonte:
             people=self.people if web else None, policy=self.policy,
             owner_name=self.owner_name if web else None, requests=self.board,
             administration=MemoryAdministration() if web else None,
-            file_links=LINKS if web else None,
+            file_links=LINKS if web else None, notices=self.notices,
             conversation_settings=self.settings if web else None,
         )  # fmt: skip
 

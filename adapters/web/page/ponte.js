@@ -10,7 +10,7 @@ import * as quick from "./quick.js";
 import * as notices from "./notices.js";
 import { patch, post, request } from "./server.js";
 import * as stream from "./stream.js";
-import { say, translate } from "./words.js";
+import { locale, say, translate } from "./words.js";
 
 const AGAIN = 1500; // milliseconds before a conversation that could not be read is read again
 let current = "";
@@ -31,7 +31,7 @@ async function admitted() {
 
 /** Who that is, and what they had typed and not sent: nobody else is to find it. */
 async function introduce() {
-  const { person, name, owner, operates, models } = await request("/me");
+  const { person, name, owner, operates, models, notices: waiting } = await request("/me");
   if ((localStorage.getItem("person") ?? "web:owner") !== person) localStorage.clear();
   localStorage.setItem("person", person);
   $("who").textContent = say("signed_in", { name });
@@ -41,6 +41,16 @@ async function introduce() {
   $("admin").hidden = !operates;
   $("me").hidden = false;
   composer.offerModels(models);
+  $("person-notices").replaceChildren(...waiting.map(drawNotice));
+}
+
+/** A sentence to this person, which stays until they close it. */
+function drawNotice({ id, text, at }) {
+  const when = new Date(at * 1000);
+  const close = make("button", { type: "button", text: say("close"), on: { click: () => request(`/me/notices/${id}`, { method: "DELETE" })
+    .then(() => item.remove(), (error) => notice(error.message)) } });
+  const item = make("li", {}, make("span", { text }), make("time", { datetime: when.toISOString(), text: when.toLocaleDateString(locale) }), close);
+  return item;
 }
 
 /** Save the owner's name, and show it. */

@@ -7,7 +7,8 @@ person is asked. A draft moves no link that its card does not show.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any
@@ -256,13 +257,20 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
 
 
 class WriteTools:
-    """The methods that become the write tools of NocoDB."""
+    """The methods that become the write tools of NocoDB. `now` returns seconds since the epoch."""
 
-    def __init__(self, api: TableApi, schemas: Schemas, driver: TableDriver | None = None) -> None:
+    def __init__(
+        self,
+        api: TableApi,
+        schemas: Schemas,
+        driver: TableDriver | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._schemas = schemas
         self._filters_rows = api.filters_rows
         self._reading = RowReader(api)
         self._drafts = DraftBuilder(driver or RestDriver(api))
+        self._now = now
 
     def tools(self) -> Sequence[Tool]:
         """Return the write tools."""
@@ -424,7 +432,7 @@ class WriteTools:
         ones."""
         for each in filters:
             check_not_withheld(table.field(each.field))
-        now = datetime.now(_zone(ctx))
+        now = datetime.fromtimestamp(self._now(), _zone(ctx))
         selection = RowSelection.of(table, filters, match, now, self._filters_rows)
         keys = tuple(each for each in table.fields if each.type == "ID")
         found = await self._reading.fetch_all(selection, ColumnChoice(keys))

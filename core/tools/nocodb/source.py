@@ -109,7 +109,7 @@ class TableSource:
     """The tools over one base, and the writes that were approved.
 
     `driver` does the approved writes. `drafting` reads the rows of new drafts; None: a `RestDriver`
-    over `api`.
+    over `api`. `clock` returns monotonic seconds, `now` seconds since the epoch.
     """
 
     name: str
@@ -125,6 +125,7 @@ class TableSource:
         base_id: str = "",
         rules: Callable[[], TableRules] = TableRules,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._rules = rules
         self.schemas = Schemas(api, base_id, rules=rules, clock=clock)
@@ -132,8 +133,8 @@ class TableSource:
         """What does the writes that were approved."""
         self._clock = clock
         self._tables_api = api
-        self._reading = build_read_tools(api, self.schemas)
-        self._writing = WriteTools(api, self.schemas, drafting).tools()
+        self._reading = build_read_tools(api, self.schemas, clock=now)
+        self._writing = WriteTools(api, self.schemas, drafting, now).tools()
         self._overview = BaseOverview()
         self._tables_tools: dict[VisibleBase, Tool] = {}
         self._until = 0.0

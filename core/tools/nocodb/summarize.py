@@ -278,7 +278,9 @@ class SummarizeTool:
         if wanted and not exact and rows.total <= reading.max_rows:
             return None
         figures = await fetch_figures(self._query.api, selection, wanted, asked.zone)
-        return None if figures is None else RowSummary(rows, figures, is_rounded=not exact)
+        if figures is None:
+            return None
+        return RowSummary(rows, figures, is_rounded=bool(wanted) and not exact)
 
 
 def build_read_tools(

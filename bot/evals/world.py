@@ -1,0 +1,264 @@
+"""One case in a whole Ponte: composed as `ponte run` composes it, in a temporary home."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from bot.application import Application
+from bot.compose import compose
+from bot.config import AllowanceRule, Config, PriceTable, read_config
+from bot.evals.case import ADMIN_NAMES, ALLOWED_NAMES, PEOPLE, Case, Step
+from bot.evals.doubles import CASE_ZONE, Stage, as_person
+from bot.home import Home
+from bot.settings import Settings
+from core.domain.messages import (
+    ONE_REQUEST_PREFIX,
+    Address,
+    Answer,
+    Attachment,
+    Message,
+    Quote,
+    ReplyTo,
+    Usage,
+    turn_id,
+)
+from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
+from core.integrations.integration import (
+    IntegrationDependencies,
+    ModelIntegration,
+    ReadFile,
+    RecordLateRemote,
+    SharedSettings,
+)
+from core.models import ModelSettings
+from core.ports.tools import Model
+from core.tools.sample.base import Cells
+
+OPENAI_KEY_OF_CASES = "sk-of-the-evaluation-0123456789"
+"""The API key in the settings of an offline evaluation. No post and no request may contain it."""
+NO_CARD = "aaaaaa"
+"""The id in `{card}` and `{change}` before there is a card. No change has it."""
+Rows = Mapping[str, Mapping[int, Cells]]
+"""The stored cells of all rows, by the table's title and the row's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRound:
+    """One round as the model had it. `seconds` is how long its answer took."""
+
+    step: int
+    request: RoundRequest
+    completed: RoundCompleted
+    seconds: float
+
+
+class HeardModel:
+    """A `Model` that records each round. `step` is the number of the step under way."""
+
+    def __init__(self, model: Model) -> None:
+        self.rounds: list[ModelRound] = []
+        self.step = 0
+        self._model = model
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @property
+    def level(self) -> str:
+        return self._model.level
+
+    async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
+        began = time.perf_counter()
+        async with aclosing(self._model.ask(ask)) as events:
+            async for event in events:
+                if isinstance(event, RoundCompleted):
+                    took = time.perf_counter() - began
+                    self.rounds.append(ModelRound(self.step, ask, event, took))
+                yield event
+
+    async def health(self) -> Health:
+        return await self._model.health()
+
+    async def erase(self, remote: Remote) -> bool:
+        return await self._model.erase(remote)
+
+    async def close(self) -> None:
+        await self._model.close()
+
+
+class HeardModelIntegration(ModelIntegration[ModelSettings]):
+    """Builds the model of another integration, so that its rounds are recorded in `model`."""
+
+    name = "model"
+    settings = ModelSettings
+    model: HeardModel
+
+    def __init__(self, real: ModelIntegration[ModelSettings]) -> None:
+        self._real = real
+
+    def summary(self, own: ModelSettings, shared: SharedSettings) -> Health | None:
+        return self._real.summary(own, shared)
+
+    def build(
+        self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
+    ) -> tuple[Model, Callable[[], None]]:
+        model, start = self._real.build(deps, read, late)
+        self.model = HeardModel(model)
+        return self.model, start
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """The model of an evaluation: its integration, its settings by name, and its prices.
+
+    `budget` is what one case may cost in US dollars; None for no limit besides those of the case.
+    """
+
+    integration: ModelIntegration[ModelSettings]
+    settings: Mapping[str, Any] = field(
+        default_factory=lambda: {"openai_api_key": SecretStr(OPENAI_KEY_OF_CASES)}
+    )
+    prices: PriceTable = field(default_factory=PriceTable)
+    budget: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SentStep:
+    """The message of a step, and its answer. `cards` are the open cards, as cases name them."""
+
+    message: Message
+    answer: Answer
+    cards: tuple[str, ...]
+
+
+class World:
+    """A running Ponte with the doubles of one case."""
+
+    def __init__(self, case: Case, app: Application, stage: Stage, model: HeardModel) -> None:
+        self.stage = stage
+        self.model = model
+        self._case = case
+        self._engine = app.engine
+        self._card = self._change = NO_CARD
+
+    async def send(self, number: int, step: Step) -> SentStep:
+        """Send the message of a step, and return once its answer is posted."""
+        self.model.step = number
+        text = step.say.replace("{card}", self._card).replace("{change}", self._change)
+        message = make_message(number, replace(step, say=text))
+        inbox = self._engine.records.inbox
+        answer = await inbox.wait_for_answer((await inbox.accept(message)).seq)
+        cards = []
+        for card in answer.cards:
+            self._change = card.id
+            if card.state == "open":
+                self._card = card.id
+                draft = (await self._engine.changes.ledger.get(card.id)).draft
+                cards.append(f"{draft.kind} {draft.title} {len(draft.rows)}")
+        return SentStep(message, answer, tuple(cards))
+
+    async def read_rows(self) -> Rows:
+        """Return the present rows of all tables."""
+        return await self.stage.tables.read_cells()
+
+    async def read_audit(self) -> Sequence[Mapping[str, Any]]:
+        """Return the lines of the audit log."""
+        lines, _ = await self._engine.records.audit.read()
+        return lines
+
+    async def read_cost(self) -> float:
+        """Return the cost of the case so far in US dollars, also of quick commands."""
+        report = await self._engine.records.budget.report("person", "2000-01-01")
+        return sum(line["cost"] or 0.0 for line in report)
+
+
+@asynccontextmanager
+async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIterator[World]:
+    """Run a Ponte for one case in this empty folder, until the block ends."""
+    stage = Stage(case, folder)
+    model = HeardModelIntegration(choice.integration)
+    faces = tuple(stage.faces(model))
+    made: type[Settings] = type("CaseSettings", (Settings,), {"faces": faces})
+    settings = made(
+        **choice.settings, ponte_home=folder / "home", ponte_grace=0.1, ponte_web="off",
+        ponte_timezone=CASE_ZONE, ponte_allow=frozenset(ALLOWED_NAMES),
+        ponte_admins=frozenset(ADMIN_NAMES), ponte_owner_name=PEOPLE["owner"].name,
+    )  # fmt: skip
+    home = Home(settings.ponte_home)
+    with home.take():
+        config = _read_case_config(case, choice, folder, faces)
+        app = await compose(settings, config, home, now=stage.now)
+        try:
+            await app.start()
+            yield World(case, app, stage, model.model)
+        finally:
+            await app.stop()
+
+
+def make_message(number: int, step: Step) -> Message:
+    """Return the message of a step as its platform's adapter would make it."""
+    known = PEOPLE[step.who]
+    person, key = as_person(known), f"{known.platform}:case:{number}"
+    address = _address_of(step)
+    files = tuple(
+        Attachment(name, "text/csv" if name.endswith(".csv") else "text/plain", len(text.encode()),
+                   reference=name)
+        for name, text in step.files.items()
+    )  # fmt: skip
+    return Message(
+        key, step.say, person, address, ReplyTo(address, person, key, turn_id(key)),
+        attachments=files, context=tuple(Quote(who, text) for who, text in step.quotes.items()),
+        locale=known.locale, time_zone=known.zone, sent_at=time.time(),
+    )  # fmt: skip
+
+
+def _address_of(step: Step) -> Address:
+    known = PEOPLE[step.who]
+    match step.where:
+        case "slack":
+            return Address("slack", "C1", "T1", "1.0", shared=True)
+        case "slack-dm":
+            return Address("slack", f"D{known.id}", "T1")
+        case "discord":
+            return Address("discord", "20", "10", person=known.id, shared=True)
+        case "discord-dm":
+            return Address("discord", f"30{known.id}")
+        case "v1":
+            return Address("web", f"{ONE_REQUEST_PREFIX}1")
+        case _:
+            return Address(known.platform, "main")
+
+
+def _read_case_config(
+    case: Case, choice: ModelChoice, folder: Path, faces: Sequence[Any]
+) -> Config:
+    config = Config()
+    if case.config:
+        path = folder / "ponte.toml"
+        path.write_text(case.config, encoding="utf-8")
+        config = read_config(path, faces=faces)
+    if choice.prices != PriceTable():
+        config = replace(config, prices=choice.prices)
+    if choice.budget is not None:
+        own = AllowanceRule("everybody", "day", money=choice.budget)
+        config = replace(config, allowances=(*config.allowances, own))
+    return config
+
+
+def total_usage(rounds: Sequence[ModelRound]) -> Usage:
+    """Return the sum of the tokens and costs of these rounds."""
+    each = [one.completed.usage for one in rounds]
+    return Usage(
+        input=sum(one.input for one in each),
+        cached=sum(one.cached for one in each),
+        output=sum(one.output for one in each),
+        cost=sum(one.cost or 0.0 for one in each),
+    )

@@ -1,0 +1,205 @@
+"""Due times of schedules: checks of rules, the next due time, and what to do with missed ones.
+
+Rules with five fields follow Debian's cron, as the library `cronsim` implements it. A job at a
+certain time of day runs once on each day: a time that does not exist because clocks go forward runs
+when the gap ends, and a time that occurs twice runs the first time. A job of every hour or of every
+few minutes follows the elapsed time. `core.domain.schedule_words` puts rules into words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from core.domain.schedules import (
+    HOUR_SECONDS,
+    LATE_SECONDS,
+    MAX_CATCH_UP_SECONDS,
+    MAX_WHAT_LENGTH,
+    BadSchedule,
+    DuePlan,
+    ScheduleDraft,
+    ScheduleLimits,
+    ScheduleRule,
+)
+from core.text.text import clean_text
+
+MAX_COUNTED_MISSED = 1_000
+"""Missed due times are counted up to this number."""
+CHECKED_DUE_TIMES = 200
+"""Due times that a check of the shortest interval compares. Two full days of a rule with 15 minutes
+between its runs have fewer."""
+MAX_YEARS_AHEAD = 5
+"""A schedule must be due within so many years."""
+CRON_FIELDS = 5
+
+
+def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> ScheduleDraft:
+    """Return the draft, cleaned, with the end that the limits prescribe. Raise BadSchedule if a
+    value is wrong."""
+    what = clean_text(draft.what).strip()
+    if not what:
+        raise BadSchedule("Say what the schedule should do.")
+    if len(what) > MAX_WHAT_LENGTH:
+        raise BadSchedule(
+            "That is too long for a schedule: {length} characters. The limit is {most}.",
+            length=len(what), most=MAX_WHAT_LENGTH,
+        )  # fmt: skip
+    zone = get_zone(draft.zone)
+    rule = draft.rule
+    if bool(rule.cron) == bool(rule.at):
+        raise BadSchedule("Give one date and time, or a rule that repeats, and not both.")
+    if rule.at:
+        if rule.at <= now:
+            raise BadSchedule("That time has passed. Choose a later one.")
+    else:
+        rule = ScheduleRule(" ".join(rule.cron.upper().split()))
+        _check_interval(rule, limits.shortest_minutes)
+    first = next_after(rule, draft.zone, now)
+    if first is None or first > now + MAX_YEARS_AHEAD * 366 * 24 * HOUR_SECONDS:
+        raise BadSchedule(
+            "This schedule would not run within the next {years} years.", years=MAX_YEARS_AHEAD
+        )
+    if not 0 <= draft.catch_up <= MAX_CATCH_UP_SECONDS:
+        raise BadSchedule(
+            "A missed run can be caught up for at most {days} days.",
+            days=round(MAX_CATCH_UP_SECONDS / 24 / HOUR_SECONDS),
+        )
+    if draft.max_runs < 0:
+        raise BadSchedule("The number of runs must not be negative.")
+    ends, most = draft.ends, draft.max_runs
+    if rule.cron and limits.max_days:
+        latest = now + limits.max_days * 24 * HOUR_SECONDS
+        ends = min(ends, latest) if ends else latest
+    if rule.cron and limits.max_runs:
+        most = min(most, limits.max_runs) if most else limits.max_runs
+    if ends and first > ends:
+        raise BadSchedule("The schedule would end before its first run. Choose a later end.")
+    return ScheduleDraft(draft.kind, what, rule, zone.key, draft.catch_up, ends, most)
+
+
+def get_zone(name: str) -> ZoneInfo:
+    """Return the IANA time zone of this name. Raise BadSchedule if there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise BadSchedule(
+            "There is no time zone {zone}. Use a name such as America/Sao_Paulo or Europe/Paris.",
+            zone=repr(name[:60]),
+        ) from None
+
+
+def next_after(rule: ScheduleRule, zone: str, after: float) -> float | None:
+    """Return the first due time later than `after`, None if there is none. Raise BadSchedule."""
+    return next(_due_times(rule, zone, after), None)
+
+
+def next_dates(draft: ScheduleDraft, after: float, number: int = 3) -> list[datetime]:
+    """Return the next due times in the schedule's zone, at most `number`. Raise BadSchedule."""
+    zone, found = get_zone(draft.zone), list[datetime]()
+    for due in _due_times(draft.rule, draft.zone, after):
+        is_over = (draft.ends and due > draft.ends) or (
+            draft.max_runs and len(found) >= draft.max_runs
+        )
+        if is_over or len(found) >= number:
+            break
+        found.append(datetime.fromtimestamp(due, zone))
+    return found
+
+
+def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
+    """Return what to do about a schedule that is due at `due`, which is not later than `now`.
+
+    Only the last due time that is not later than `now` can run, if it is younger than
+    `draft.catch_up`. All earlier ones are missed, so a pause of the process leads to one run and
+    never to a burst.
+    """
+    run, next_due, first_missed, missed = 0.0, 0.0, 0.0, 0
+    window = now - draft.catch_up
+    if due < window:
+        first_missed, missed = due, 1
+        for each in _due_times(draft.rule, draft.zone, due):
+            if each >= window or missed >= MAX_COUNTED_MISSED:
+                break
+            missed += 1
+        # The rule may have been due very often meanwhile, so the rest is looked up from here.
+        start = window - 1
+    else:
+        start = due - 1
+    for each in _due_times(draft.rule, draft.zone, start):
+        if each <= now:
+            if run:
+                first_missed, missed = first_missed or run, missed + 1
+            run = each
+        else:
+            next_due = each
+            break
+    if draft.ends and next_due > draft.ends:
+        next_due = 0.0
+    return DuePlan(run, next_due, bool(run) and now - run > LATE_SECONDS, first_missed, missed)
+
+
+def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
+    """Yield the due times later than `after`, in order, each once. Raise BadSchedule."""
+    if rule.at:
+        if rule.at > after:
+            yield rule.at
+        return
+    from cronsim import CronSim, CronSimError
+
+    last = after
+    try:
+        for due in CronSim(
+            _checked_fields(rule.cron), datetime.fromtimestamp(after, get_zone(zone))
+        ):
+            # At a change of the clock, two times of day can be the same instant, and the first
+            # occurrence of a time that occurs twice can be before `after`.
+            if (instant := due.timestamp()) > last:
+                last = instant
+                yield instant
+    except CronSimError as error:
+        raise BadSchedule(
+            "The rule {rule} is not valid. It needs five fields: minute, hour, day of the month, "
+            "month, day of the week.",
+            rule=repr(rule.cron[:100]),
+        ) from error
+
+
+def _checked_fields(cron: str) -> str:
+    """Return the rule for cronsim. Raise BadSchedule unless it has five fields.
+
+    cronsim also accepts a field of seconds. Minutes such as `*/30` in certain hours are written
+    out, because cronsim would treat such a job as one of every hour, and skip the hour that a
+    change of the clock leaves out.
+    """
+    fields = cron.upper().split()
+    if len(fields) != CRON_FIELDS or len(cron) > 200:
+        raise BadSchedule(
+            "The rule {rule} is not valid. It needs five fields: minute, hour, day of the month, "
+            "month, day of the week.",
+            rule=repr(cron[:100]),
+        )
+    minute, hour = fields[:2]
+    step = re.fullmatch(r"\*(?:/(\d{1,2}))?", minute)
+    if step and not hour.startswith("*") and int(step[1] or 1):
+        fields[0] = ",".join(str(each) for each in range(0, 60, int(step[1] or 1)))
+    return " ".join(fields)
+
+
+def _check_interval(rule: ScheduleRule, minutes: int) -> None:
+    """Raise BadSchedule if two runs can be closer than that many minutes. The times of day are
+    compared, so that a change of the clock refuses nothing."""
+    began = last = datetime(2028, 1, 1, tzinfo=UTC).timestamp()
+    first = True
+    for number, due in enumerate(_due_times(rule, "UTC", began)):
+        if not first and due - last < minutes * 60:
+            raise BadSchedule(
+                "This schedule would run every {found} minutes. At least {minutes} minutes must be "
+                "between two runs.",
+                found=round((due - last) / 60), minutes=minutes,
+            )  # fmt: skip
+        first, last = False, due
+        if number >= CHECKED_DUE_TIMES:
+            return

@@ -1,0 +1,177 @@
+"""Schedules: what runs when, for whom and where.
+
+Times are in seconds since the epoch; 0 means none. `core.domain.schedule_rules` computes due times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from core.domain.errors import BadInput
+from core.domain.messages import Address, Message, Person, ReplyTo, ScheduledRun, turn_id
+
+ScheduleKind = Literal["ask", "post", "command"]
+"""What a run does: ask the model (a turn with tools), post a text, or run a quick command. The last
+two call no model."""
+ScheduleState = Literal["proposed", "active", "paused", "ended"]
+RunState = Literal["queued", "done", "failed", "stopped", "skipped", "missed"]
+"""The state of a run. `done`: its post is confirmed. `skipped`: it did not begin. `missed`: no
+process ran when it was due, and it was too old to be caught up."""
+PauseReason = Literal["", "person", "rights", "failures", "restored", "owner"]
+"""Why a schedule is paused: a person paused it, its owner lost their rights or membership, it
+failed too often in a row, a backup was restored, or a new owner must accept it."""
+SkipReason = Literal["rights", "allowance", "changed", "busy"]
+"""Why a run was skipped: its owner may not do this there any more, an allowance is used up, the
+schedule was changed before the run began, or its previous run had not ended."""
+HOUR_SECONDS = 3600.0
+DEFAULT_CATCH_UP_SECONDS = 6 * HOUR_SECONDS
+"""The age up to which a missed run is caught up, unless its schedule has another limit."""
+MAX_CATCH_UP_SECONDS = 7 * 24 * HOUR_SECONDS
+LATE_SECONDS = 120.0
+"""A run that begins this long after its due time is marked as late."""
+KEPT_RUNS = 50
+"""The number of runs of a schedule that are kept."""
+MAX_WHAT_LENGTH = 4_000
+"""Maximum characters of the instruction, text or command of a schedule."""
+
+
+class BadSchedule(BadInput):
+    """A schedule has a value that the person can correct."""
+
+    code = "bad_schedule"
+    sentence = "This schedule is not valid."
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRule:
+    """The due times of a schedule: one instant (`at`), or the five fields of `cron` (minute,
+    hour, day, month, weekday) in the schedule's time zone. Exactly one of the two is set."""
+
+    cron: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleDraft:
+    """The part of a schedule that its owner chooses and confirms.
+
+    `what` is the instruction for the model, the text to post, or the quick command as a person
+    types it (`quick-command SLUG …`). `zone` is an IANA time zone. `ends`: no run is due after it.
+    `max_runs`: the schedule ends after so many runs. 0 is no limit for both.
+    """
+
+    kind: ScheduleKind
+    what: str
+    rule: ScheduleRule
+    zone: str
+    catch_up: float = DEFAULT_CATCH_UP_SECONDS
+    ends: float = 0.0
+    max_runs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A stored schedule.
+
+    `reply_to` has the place and everything that a reply there needs, without a token. `locale` is
+    the language of its owner. `revision` rises with each edit: an edited schedule does not run
+    until its owner starts it again. `new_owner` was asked to take the schedule over.
+    """
+
+    id: str
+    owner: Person
+    reply_to: ReplyTo
+    draft: ScheduleDraft
+    state: ScheduleState = "proposed"
+    reason: PauseReason = ""
+    locale: str = ""
+    next_due: float = 0.0
+    last_due: float = 0.0
+    runs: int = 0
+    failures: int = 0
+    revision: int = 0
+    created: float = 0.0
+    new_owner: Person | None = None
+    seq: int = 0
+    """The turn whose answer shows the schedule's card."""
+    drawn: int = 0
+    """The revision that the card shows."""
+
+    @property
+    def address(self) -> Address:
+        """The place of the schedule."""
+        return self.reply_to.address
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRun:
+    """One run of a schedule. `seq` is its turn, 0 if there is none.
+
+    `missed` is the number of due times that a row of missed runs stands for; `due` is the first of
+    them.
+    """
+
+    event_key: str
+    schedule: str
+    due: float
+    state: RunState
+    seq: int = 0
+    reason: str = ""
+    is_late: bool = False
+    missed: int = 1
+    started: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DuePlan:
+    """The consequences of a due time: the run to start (`due`, 0 for none), due times that
+    were missed, and the next due time (0: the schedule ends)."""
+
+    due: float
+    next_due: float
+    is_late: bool = False
+    first_missed: float = 0.0
+    missed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleLimits:
+    """The limits of `[schedules]` in ponte.toml.
+
+    `shortest_minutes` is the shortest time between two runs. `per_person` is the number of active
+    and paused schedules of one person. `money` is what one schedule may cost a day in US dollars,
+    None for no limit. `failures` in a row pause a schedule. `max_days` and `max_runs` end it; 0 is
+    no limit.
+    """
+
+    shortest_minutes: int = 15
+    per_person: int = 20
+    money: float | None = None
+    failures: int = 3
+    max_days: int = 0
+    max_runs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleFilter:
+    """A choice of schedules to list: those of a person (a key), of a conversation, or all."""
+
+    person: str = ""
+    conversation: str = ""
+    states: tuple[ScheduleState, ...] = field(default=("proposed", "active", "paused"))
+
+
+def make_run_message(schedule: Schedule, due: float, event_key: str, is_late: bool) -> Message:
+    """Return the message that carries out a run: the schedule's text, by its owner, in its
+    place."""
+    turn, draft = turn_id(event_key), schedule.draft
+    reply_to = replace(
+        schedule.reply_to, asker=schedule.owner, turn=turn, token="", token_expires=0.0
+    )
+    return Message(
+        event_key, draft.what, schedule.owner, schedule.address, reply_to, locale=schedule.locale,
+        time_zone=draft.zone, sent_at=due,
+        scheduled=ScheduledRun(schedule.id, draft.kind, due, schedule.revision, is_late),
+    )  # fmt: skip

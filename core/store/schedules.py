@@ -1,0 +1,685 @@
+"""Schedules and their runs, as rows.
+
+A due schedule becomes a message of the inbox in one transaction, which also moves its due time on
+(`SqlSchedules.advance`). The key of that message contains the due time, so no due time can be
+stored twice, whatever crashes. From there on, the run is a turn like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from core.domain.changes import new_change_id
+from core.domain.errors import NotFound
+from core.domain.messages import Answer, Message, Person, ReplyTo, decode_json, encode_json
+from core.domain.records import FINAL_STATES, Receipt
+from core.domain.schedule_rules import next_after
+from core.domain.schedules import (
+    KEPT_RUNS,
+    BadSchedule,
+    DuePlan,
+    PauseReason,
+    RunState,
+    Schedule,
+    ScheduleDraft,
+    ScheduleFilter,
+    ScheduleRule,
+    ScheduleRun,
+    SkipReason,
+    make_run_message,
+)
+from core.store.database import Database, SqlConnection, SqlRow
+from core.store.inbox import SqlInbox
+from core.store.tables import OPEN_STATE_LIST
+
+T = TypeVar("T")
+_RUN_STATES: dict[str, RunState] = {
+    "done": "done", "failed": "failed", "undeliverable": "failed", "stopped": "stopped",
+    "removed": "stopped", "withdrawn": "stopped",
+}  # fmt: skip
+"""The state of a run, by the final state of its turn."""
+assert _RUN_STATES.keys() == set(FINAL_STATES)  # noqa: S101
+_STATE_SENTENCES = {
+    "proposed": "This schedule has not been started yet.",
+    "active": "This schedule is active already.",
+    "paused": "This schedule is paused.",
+    "ended": "This schedule has ended.",
+}
+_CURRENT_SQL = (
+    "SELECT * FROM schedules WHERE id = ? AND state = 'active' AND revision = ? AND next_due = ?"
+)
+_CURRENT_SHARED_SQL = f"{_CURRENT_SQL} FOR UPDATE SKIP LOCKED"
+_ENDED_RUNS_SQL = (
+    "SELECT runs.seq, runs.schedule, inbox.state, inbox.answer FROM schedule_runs AS runs"  # noqa: S608
+    " LEFT JOIN inbox ON inbox.seq = runs.seq WHERE runs.state = 'queued'"
+    f" AND (inbox.state IS NULL OR NOT inbox.state IN {OPEN_STATE_LIST}) ORDER BY runs.seq"
+)
+_RUNNING_SQL = (
+    "SELECT 1 FROM schedule_runs AS runs JOIN inbox ON inbox.seq = runs.seq"  # noqa: S608
+    f" WHERE runs.schedule = ? AND runs.state = 'queued' AND inbox.state IN {OPEN_STATE_LIST}"
+    " LIMIT 1"
+)
+NOTIFICATION = "schedules"
+"""The word of the notification that due times changed."""
+
+
+class SqlSchedules:
+    """The `Schedules` port. `clock` returns the time in seconds since the epoch. With
+    `shared_clock`, due times are compared with the clock of the database, because the processes on
+    it may have different clocks."""
+
+    def __init__(
+        self,
+        database: Database,
+        inbox: SqlInbox,
+        clock: Callable[[], float] = time.time,
+        *,
+        shared_clock: bool = False,
+    ) -> None:
+        self._database = database
+        self._inbox = inbox
+        self._clock = clock
+        self._shared_clock = shared_clock
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after due times may have changed."""
+
+    async def propose(
+        self, origin: str, owner: Person, reply_to: ReplyTo, draft: ScheduleDraft, locale: str = ""
+    ) -> Schedule:
+        """Store a schedule that its owner has not started, once for each origin."""
+        now = self._clock()
+        to = ReplyTo(reply_to.address, owner, reply_to.source, "")
+
+        def write(connection: SqlConnection) -> Schedule:
+            while True:
+                id = new_change_id()
+                made = connection.execute(
+                    "INSERT INTO schedules (id, origin, person, owner, conversation, reply_to,"
+                    " kind, what, cron, at, zone, locale, state, catch_up, ends, max_runs, created,"
+                    " updated) VALUES (:id, :origin, :person, :owner, :conversation, :reply_to,"
+                    " :kind, :what, :cron, :at, :zone, :locale, 'proposed', :catch_up, :ends,"
+                    " :max_runs, :now, :now) ON CONFLICT DO NOTHING",
+                    {
+                        "id": id, "origin": origin, "person": owner.key,
+                        "owner": encode_json(owner), "conversation": to.address.conversation,
+                        "reply_to": encode_json(to), "locale": locale, "now": now,
+                        **_draft_values(draft),
+                    },
+                ).rowcount  # fmt: skip
+                row = connection.execute(
+                    "SELECT * FROM schedules WHERE origin = ?", (origin,)
+                ).fetchone()
+                if made or row:  # otherwise the id was taken
+                    return _schedule_of(row)
+
+        return await self._database.write(write)
+
+    async def get(self, id: str) -> Schedule:
+        """Return the schedule. Raise NotFound."""
+        return await self._database.read(lambda c: _schedule_of(_find_row(c, id)))
+
+    async def list_matching(self, wanted: ScheduleFilter) -> Sequence[Schedule]:
+        """Return these schedules: active ones by their due time, then the others by their age."""
+        marks = ", ".join("?" for _ in wanted.states)
+        where, values = f"state IN ({marks})", list[str](wanted.states)
+        for column in ("person", "conversation"):
+            if value := getattr(wanted, column):
+                where += f" AND {column} = ?"
+                values.append(value)
+        sql = (
+            f"SELECT * FROM schedules WHERE {where}"  # noqa: S608
+            " ORDER BY CASE state WHEN 'active' THEN 0 ELSE 1 END, next_due, created, id"
+        )
+
+        def read(connection: SqlConnection) -> Sequence[Schedule]:
+            return [_schedule_of(row) for row in connection.execute(sql, values).fetchall()]
+
+        return await self._database.read(read)
+
+    async def count_of(self, person: str) -> int:
+        """Return the number of active and paused schedules of a person (a key)."""
+
+        def read(connection: SqlConnection) -> int:
+            row = connection.execute(
+                "SELECT count(*) AS n FROM schedules WHERE person = ?"
+                " AND state IN ('active', 'paused')",
+                (person,),
+            ).fetchone()
+            return int(row["n"])
+
+        return await self._database.read(read)
+
+    async def start(self, id: str, revision: int) -> Schedule:
+        """Start a proposed schedule with the revision that its owner saw."""
+
+        def work(connection: SqlConnection, schedule: Schedule) -> None:
+            if schedule.revision != revision:
+                raise BadSchedule(
+                    "This schedule was changed meanwhile. Look at the newest card and start that."
+                )
+            if schedule.state == "active":
+                return
+            if schedule.state != "proposed":
+                raise _wrong_state(schedule)
+            _activate(connection, schedule, self._clock())
+
+        return await self._change(id, work)
+
+    async def edit(self, id: str, draft: ScheduleDraft) -> Schedule:
+        """Replace the draft. The schedule waits for a new start."""
+
+        def work(connection: SqlConnection, schedule: Schedule) -> None:
+            _update(
+                connection, id, self._clock(), **_draft_values(draft), state="proposed", reason="",
+                next_due=0, runs=0, failures=0, revision=schedule.revision + 1,
+            )  # fmt: skip
+
+        return await self._change(id, work)
+
+    async def pause(self, id: str, reason: PauseReason) -> Schedule:
+        """Pause an active schedule."""
+
+        def work(connection: SqlConnection, schedule: Schedule) -> None:
+            if schedule.state == "paused":
+                return
+            if schedule.state != "active":
+                raise _wrong_state(schedule)
+            _pause(connection, id, reason, self._clock())
+
+        return await self._change(id, work)
+
+    async def resume(self, id: str) -> Schedule:
+        """Let a paused schedule run again. Due times during the pause are not caught up."""
+
+        def work(connection: SqlConnection, schedule: Schedule) -> None:
+            if schedule.state == "active":
+                return
+            if schedule.state != "paused":
+                raise _wrong_state(schedule)
+            if schedule.new_owner:
+                raise BadSchedule(
+                    "This schedule was offered to {name}, who has not answered yet.",
+                    name=schedule.new_owner.name or schedule.new_owner.id,
+                )
+            _activate(connection, schedule, self._clock())
+
+        return await self._change(id, work)
+
+    async def delete(self, id: str) -> Schedule:
+        """Delete a schedule with its runs. A run that has not begun is then not carried out."""
+
+        def write(connection: SqlConnection) -> Schedule:
+            schedule = _lock_schedule(connection, id)
+            connection.execute("DELETE FROM schedule_runs WHERE schedule = ?", (id,))
+            connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
+            return schedule
+
+        return await self._write_and_note(write)
+
+    async def run_now(self, id: str, once: str) -> ScheduleRun:
+        """Queue a run now, once for each event that asks for it."""
+        now = self._clock()
+        event_key = f"schedule:{id}:now:{hashlib.sha256(once.encode()).hexdigest()[:16]}"
+
+        def write(connection: SqlConnection) -> tuple[ScheduleRun, _Queued | None]:
+            schedule = _lock_schedule(connection, id)
+            if schedule.state not in ("active", "paused"):
+                raise _wrong_state(schedule)
+            found = connection.execute(
+                "SELECT * FROM schedule_runs WHERE event_key = ?", (event_key,)
+            ).fetchone()
+            if found:
+                return _run_of(found), None
+            if _is_running(connection, id):
+                raise BadSchedule("A run of this schedule has not ended yet. Try again later.")
+            return self._queue_run(connection, schedule, now, event_key, False)
+
+        run, _ = await self._database.write(write, then=self._enqueue)
+        return run
+
+    async def offer(self, id: str, new_owner: Person) -> Schedule:
+        """Ask another person to take the schedule over, and pause it until they accept."""
+
+        def work(connection: SqlConnection, schedule: Schedule) -> None:
+            if schedule.state not in ("active", "paused"):
+                raise _wrong_state(schedule)
+            _pause(connection, id, "owner", self._clock())
+            _update(
+                connection, id, self._clock(), heir=new_owner.key, new_owner=encode_json(new_owner)
+            )
+
+        return await self._change(id, work)
+
+    async def accept(self, id: str, new_owner: Person, locale: str = "") -> Schedule:
+        """Make the person to whom the schedule was offered its owner, and start it."""
+
+        def work(connection: SqlConnection, schedule: Schedule) -> None:
+            if schedule.new_owner is None or schedule.new_owner.key != new_owner.key:
+                raise BadSchedule("This schedule was not offered to you.")
+            to = ReplyTo(schedule.address, new_owner, schedule.reply_to.source, "")
+            _update(
+                connection, id, self._clock(), person=new_owner.key, owner=encode_json(new_owner),
+                reply_to=encode_json(to), locale=locale, heir="", new_owner="",
+                revision=schedule.revision + 1,
+            )  # fmt: skip
+            connection.execute(
+                "UPDATE schedule_runs SET person = ? WHERE schedule = ?", (new_owner.key, id)
+            )
+            _activate(connection, schedule, self._clock())
+
+        return await self._change(id, work)
+
+    async def decline(self, id: str) -> Schedule:
+        """Withdraw the offer to a new owner. The schedule stays paused."""
+
+        def work(connection: SqlConnection, schedule: Schedule) -> None:
+            _update(connection, id, self._clock(), heir="", new_owner="")
+
+        return await self._change(id, work)
+
+    async def set_card(self, id: str, seq: int, revision: int) -> None:
+        """Record that the answer of the turn `seq` shows this revision."""
+
+        def write(connection: SqlConnection) -> None:
+            connection.execute(
+                "UPDATE schedules SET seq = ?, drawn = ? WHERE id = ?", (seq, revision, id)
+            )
+
+        await self._database.write(write)
+
+    async def read_clock(self) -> float:
+        """Return the time by which schedules are due, in seconds since the epoch."""
+        if not self._shared_clock:
+            return self._clock()
+        sql = "SELECT extract(epoch FROM clock_timestamp()) AS now"
+        row = await self._database.read(lambda c: c.execute(sql).fetchone(), single=True)
+        return float(row["now"])
+
+    async def realign(self) -> int:
+        """Compute the due times of all active schedules that are not due yet anew, and return how
+        many differ. They differ after the clock was set back, or after an update of the time zones.
+        """
+        now, moved = await self.read_clock(), 0
+        for schedule in await self.list_matching(ScheduleFilter(states=("active",))):
+            due = next_after(schedule.draft.rule, schedule.draft.zone, now)
+            if due is None or schedule.next_due <= now or due == schedule.next_due:
+                continue
+            sql = "UPDATE schedules SET next_due = ? WHERE id = ? AND revision = ? AND next_due = ?"
+            values = (due, schedule.id, schedule.revision, schedule.next_due)
+            moved += await self._database.write(partial(_count_changed, sql=sql, values=values))
+        return moved
+
+    async def list_due(self, now: float, most: int = 50) -> Sequence[Schedule]:
+        """Return active schedules that are due, the longest due first."""
+
+        def read(connection: SqlConnection) -> Sequence[Schedule]:
+            rows = connection.execute(
+                "SELECT * FROM schedules WHERE state = 'active' AND next_due <= ?"
+                " ORDER BY next_due LIMIT ?",
+                (now, most),
+            )
+            return [_schedule_of(row) for row in rows.fetchall()]
+
+        return await self._database.read(read)
+
+    async def earliest_due(self) -> float | None:
+        """Return the earliest due time of all active schedules, None if there is none."""
+
+        def read(connection: SqlConnection) -> float | None:
+            row = connection.execute(
+                "SELECT min(next_due) AS due FROM schedules WHERE state = 'active'"
+            ).fetchone()
+            return None if row["due"] is None else float(row["due"])
+
+        return await self._database.read(read, single=True)
+
+    async def has_any(self) -> bool:
+        """Return whether any schedule is stored."""
+        return await self._database.read(
+            lambda c: c.execute("SELECT 1 FROM schedules LIMIT 1").fetchone() is not None,
+            single=True,
+        )
+
+    async def advance(self, schedule: Schedule, plan: DuePlan) -> ScheduleRun | None:
+        """Move the due time on and queue the run, in one transaction.
+
+        The condition on `next_due` lets only one process succeed. On Postgres, a row that another
+        process works on is skipped instead of waited for.
+        """
+
+        def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
+            row = connection.execute(
+                _CURRENT_SHARED_SQL if connection.is_shared else _CURRENT_SQL,
+                (schedule.id, schedule.revision, schedule.next_due),
+            ).fetchone()
+            if row is None:
+                return None, None
+            now, current = self._clock(), _schedule_of(row)
+            if plan.missed:
+                _insert_run(
+                    connection, current, f"schedule:{current.id}:missed:{plan.first_missed:.0f}",
+                    plan.first_missed, now, "missed", missed=plan.missed,
+                )  # fmt: skip
+            run, queued = None, None
+            key = f"schedule:{current.id}:{plan.due:.0f}"
+            # The key exists only if the machine's clock was set back.
+            if plan.due and not _has_key(connection, key):
+                if _is_running(connection, current.id):
+                    run = _insert_run(
+                        connection, current, key, plan.due, now, "skipped", reason="busy"
+                    )
+                else:
+                    run, queued = self._queue_run(connection, current, plan.due, key, plan.is_late)
+            runs = current.runs + (1 if queued else 0)
+            is_over = not plan.next_due or (
+                current.draft.max_runs and runs >= current.draft.max_runs
+            )
+            _update(
+                connection, current.id, now, next_due=0 if is_over else plan.next_due,
+                state="ended" if is_over else "active", runs=runs,
+                last_due=plan.due or current.last_due,
+            )  # fmt: skip
+            _delete_old_runs(connection, current.id)
+            return run, queued
+
+        run, _ = await self._database.write(write, then=self._enqueue)
+        return run
+
+    async def skip(self, seq: int, reason: SkipReason, pause: PauseReason = "") -> None:
+        """Record that the run of the turn `seq` is not carried out. With `pause`, pause its
+        schedule."""
+
+        def write(connection: SqlConnection) -> None:
+            now = self._clock()
+            row = connection.execute(
+                "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended = ?"
+                " WHERE seq = ? AND state = 'queued' RETURNING schedule",
+                (reason, now, seq),
+            ).fetchone()
+            if row and pause:
+                _pause(connection, row["schedule"], pause, now)
+
+        await self._write_and_note(write)
+
+    async def is_current(self, seq: int) -> bool:
+        """Return whether the run of the turn `seq` may still begin."""
+
+        def read(connection: SqlConnection) -> bool:
+            row = connection.execute(
+                "SELECT runs.event_key, runs.state AS run_state, schedules.state, revision,"
+                " message FROM schedule_runs AS runs JOIN schedules ON schedules.id = schedule"
+                " JOIN inbox ON inbox.seq = runs.seq WHERE runs.seq = ?",
+                (seq,),
+            ).fetchone()
+            if row is None or row["run_state"] != "queued":
+                return False
+            scheduled = decode_json(Message, row["message"]).scheduled
+            is_manual = ":now:" in row["event_key"]
+            states = ("active", "paused") if is_manual else ("active", "ended")
+            is_same = scheduled is not None and scheduled.revision == row["revision"]
+            return is_same and row["state"] in states
+
+        return await self._database.read(read)
+
+    async def find_open_card(self, id: str, before: int) -> str:
+        """Return the id of an undecided proposal of an earlier run, "" if there is none."""
+
+        def read(connection: SqlConnection) -> str:
+            row = connection.execute(
+                "SELECT changes.id FROM schedule_runs AS runs JOIN changes USING (seq)"
+                " WHERE runs.schedule = ? AND runs.seq <> ? AND changes.state IN ('open',"
+                " 'applying') ORDER BY changes.created LIMIT 1",
+                (id, before),
+            ).fetchone()
+            return row["id"] if row else ""
+
+        return await self._database.read(read)
+
+    async def settle_runs(self, failures: int) -> int:
+        """Record the results of runs whose turns have ended. Pause schedules that failed `failures`
+        times in a row."""
+
+        ended = await self._database.read(lambda c: c.execute(_ENDED_RUNS_SQL).fetchall())
+        if not ended:
+            return 0
+
+        def write(connection: SqlConnection) -> int:
+            return sum(_settle_run(connection, row, failures, self._clock()) for row in ended)
+
+        return await self._write_and_note(write)
+
+    async def list_runs(self, id: str, most: int = 10) -> Sequence[ScheduleRun]:
+        """Return the last runs of a schedule, the newest first."""
+
+        def read(connection: SqlConnection) -> Sequence[ScheduleRun]:
+            rows = connection.execute(
+                "SELECT * FROM schedule_runs WHERE schedule = ?"
+                " ORDER BY started DESC, due DESC LIMIT ?",
+                (id, most),
+            )
+            return [_run_of(row) for row in rows.fetchall()]
+
+        return await self._database.read(read)
+
+    async def list_unreported(self, most: int = 50) -> Sequence[tuple[Schedule, ScheduleRun]]:
+        """Return runs that were skipped, missed or failed and that nobody was notified of, with
+        their schedules."""
+
+        def read(connection: SqlConnection) -> Sequence[tuple[Schedule, ScheduleRun]]:
+            rows = connection.execute(
+                "SELECT * FROM schedule_runs WHERE told = 0 AND state <> 'queued'"
+                " AND state IN ('skipped', 'missed', 'failed') ORDER BY started, due LIMIT ?",
+                (most,),
+            ).fetchall()
+            return [(_schedule_of(_find_row(connection, r["schedule"])), _run_of(r)) for r in rows]
+
+        return await self._database.read(read)
+
+    async def record_reported(self, event_key: str) -> None:
+        """Record that the people concerned were notified of this run."""
+
+        def write(connection: SqlConnection) -> None:
+            connection.execute(
+                "UPDATE schedule_runs SET told = 1 WHERE event_key = ?", (event_key,)
+            )
+
+        await self._database.write(write)
+
+    def _queue_run(
+        self, connection: SqlConnection, schedule: Schedule, due: float, key: str, is_late: bool
+    ) -> tuple[ScheduleRun, _Queued]:
+        """Store the message and the row of a run, in the caller's transaction."""
+        message = make_run_message(schedule, due, key, is_late)
+        receipt, _ = self._inbox.store_message(connection, message)
+        run = _insert_run(
+            connection, schedule, key, due, self._clock(), "queued", receipt.seq, is_late=is_late
+        )
+        return run, (message, receipt)
+
+    def _enqueue(self, written: tuple[ScheduleRun | None, _Queued | None]) -> None:
+        """Queue the turn of a run, after its transaction."""
+        if written[1]:
+            self._inbox.enqueue(*written[1], False)
+
+    async def _change(self, id: str, work: Callable[[SqlConnection, Schedule], None]) -> Schedule:
+        """Lock the schedule, let `work` change it, and return it as it is then."""
+
+        def write(connection: SqlConnection) -> Schedule:
+            work(connection, _lock_schedule(connection, id))
+            return _schedule_of(_find_row(connection, id))
+
+        return await self._write_and_note(write)
+
+    async def _write_and_note(self, work: Callable[[SqlConnection], T]) -> T:
+        """Run `work` in a transaction. Then call `on_change`."""
+        return await self._database.write(work, then=lambda _: self.on_change())
+
+
+_Queued = tuple[Message, Receipt]
+"""A stored message and its receipt, to be queued after the transaction."""
+
+
+def _count_changed(connection: SqlConnection, sql: str, values: Sequence[object]) -> int:
+    """Run a statement and return how many rows it changed."""
+    return connection.execute(sql, values).rowcount
+
+
+def pause_all(connection: SqlConnection, reason: PauseReason, now: float) -> int:
+    """Pause all active schedules, and return how many there were."""
+    return connection.execute(
+        "UPDATE schedules SET state = 'paused', reason = ?, next_due = 0, updated = ?"
+        " WHERE state = 'active'",
+        (reason, now),
+    ).rowcount
+
+
+def _activate(connection: SqlConnection, schedule: Schedule, now: float) -> None:
+    """Make the schedule active, from now on. Raise BadSchedule if it is never due again."""
+    due = next_after(schedule.draft.rule, schedule.draft.zone, now)
+    if due is None or (schedule.draft.ends and due > schedule.draft.ends):
+        raise BadSchedule("All times of this schedule have passed. Edit it to choose a later one.")
+    _update(connection, schedule.id, now, state="active", reason="", next_due=due, failures=0)
+
+
+def _pause(connection: SqlConnection, id: str, reason: PauseReason, now: float) -> None:
+    """Pause the schedule if it is active or paused."""
+    connection.execute(
+        "UPDATE schedules SET state = 'paused', reason = ?, next_due = 0, updated = ?"
+        " WHERE id = ? AND state IN ('active', 'paused')",
+        (reason, now, id),
+    )
+
+
+def _settle_run(connection: SqlConnection, row: SqlRow, failures: int, now: float) -> bool:
+    """Record the result of one run whose turn has ended. Return False if another process did."""
+    state = _RUN_STATES.get(row["state"] or "", "stopped")
+    code = decode_json(Answer, row["answer"]).code if row["answer"] else ""
+    reason = "" if state == "done" else code or (row["state"] or "erased")
+    if not connection.execute(
+        "UPDATE schedule_runs SET state = ?, reason = ?, ended = ? WHERE seq = ?"
+        " AND state = 'queued'",
+        (state, reason, now, row["seq"]),
+    ).rowcount:
+        return False
+    if state == "done":
+        connection.execute("UPDATE schedules SET failures = 0 WHERE id = ?", (row["schedule"],))
+    elif state == "failed":
+        failed = connection.execute(
+            "UPDATE schedules SET failures = failures + 1 WHERE id = ? RETURNING failures, state",
+            (row["schedule"],),
+        ).fetchone()
+        if failed and failed["failures"] >= failures and failed["state"] == "active":
+            _pause(connection, row["schedule"], "failures", now)
+    return True
+
+
+def _is_running(connection: SqlConnection, id: str) -> bool:
+    """Return whether a run of the schedule has a turn that has not ended."""
+    return connection.execute(_RUNNING_SQL, (id,)).fetchone() is not None
+
+
+def _has_key(connection: SqlConnection, key: str) -> bool:
+    """Return whether there was a run or a message with this key."""
+    return any(
+        connection.execute(f"SELECT 1 FROM {table} WHERE event_key = ?", (key,)).fetchone()  # noqa: S608
+        for table in ("schedule_runs", "inbox")
+    )
+
+
+def _insert_run(
+    connection: SqlConnection,
+    schedule: Schedule,
+    key: str,
+    due: float,
+    now: float,
+    state: RunState,
+    seq: int = 0,
+    *,
+    reason: str = "",
+    is_late: bool = False,
+    missed: int = 1,
+) -> ScheduleRun:
+    """Store the row of a run."""
+    ended = 0.0 if state == "queued" else now
+    connection.execute(
+        "INSERT INTO schedule_runs (event_key, schedule, person, due, seq, state, reason, late,"
+        " missed, started, ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (
+            key, schedule.id, schedule.owner.key, due, seq, state, reason, int(is_late), missed,
+            now, ended,
+        ),
+    )  # fmt: skip
+    return ScheduleRun(key, schedule.id, due, state, seq, reason, is_late, missed, now, ended)
+
+
+def _delete_old_runs(connection: SqlConnection, id: str) -> None:
+    """Delete all but the newest ended runs of a schedule."""
+    connection.execute(
+        "DELETE FROM schedule_runs WHERE schedule = ? AND state <> 'queued' AND event_key NOT IN ("
+        "SELECT event_key FROM schedule_runs WHERE schedule = ? ORDER BY started DESC, due DESC"
+        " LIMIT ?)",
+        (id, id, KEPT_RUNS),
+    )
+
+
+def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:
+    end = " FOR UPDATE" if lock and connection.is_shared else ""
+    row: SqlRow | None = connection.execute(
+        f"SELECT * FROM schedules WHERE id = ?{end}",  # noqa: S608
+        (id,),
+    ).fetchone()
+    if row is None:
+        raise NotFound("There is no schedule {id}.", id=id)
+    return row
+
+
+def _lock_schedule(connection: SqlConnection, id: str) -> Schedule:
+    """Return the schedule, and lock its row until the transaction ends."""
+    return _schedule_of(_find_row(connection, id, lock=True))
+
+
+def _update(connection: SqlConnection, id: str, now: float, **values: object) -> None:
+    """Set these columns of a schedule."""
+    columns = ", ".join(f"{name} = :{name}" for name in values)
+    connection.execute(
+        f"UPDATE schedules SET {columns}, updated = :now WHERE id = :id",  # noqa: S608
+        {**values, "now": now, "id": id},
+    )
+
+
+def _wrong_state(schedule: Schedule) -> BadSchedule:
+    """Return the error for a change that the schedule's state does not allow."""
+    return BadSchedule(_STATE_SENTENCES[schedule.state])
+
+
+def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
+    return {
+        "kind": draft.kind, "what": draft.what, "cron": draft.rule.cron, "at": draft.rule.at,
+        "zone": draft.zone, "catch_up": draft.catch_up, "ends": draft.ends,
+        "max_runs": draft.max_runs,
+    }  # fmt: skip
+
+
+def _schedule_of(row: SqlRow) -> Schedule:
+    draft = ScheduleDraft(
+        row["kind"], row["what"], ScheduleRule(row["cron"], row["at"]), row["zone"],
+        row["catch_up"], row["ends"], row["max_runs"],
+    )  # fmt: skip
+    return Schedule(
+        row["id"], decode_json(Person, row["owner"]), decode_json(ReplyTo, row["reply_to"]), draft,
+        row["state"], row["reason"], row["locale"], row["next_due"], row["last_due"], row["runs"],
+        row["failures"], row["revision"], row["created"],
+        decode_json(Person, row["new_owner"]) if row["new_owner"] else None, row["seq"],
+        row["drawn"],
+    )  # fmt: skip
+
+
+def _run_of(row: SqlRow) -> ScheduleRun:
+    return ScheduleRun(
+        row["event_key"], row["schedule"], row["due"], row["state"], row["seq"], row["reason"],
+        bool(row["late"]), row["missed"], row["started"], row["ended"],
+    )  # fmt: skip

@@ -1,0 +1,288 @@
+"""The port `Schedules` over both databases: due times, one run for each, states, results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from core.domain.errors import NotFound
+from core.domain.messages import Address, Message, Person, ReplyTo, decode_json
+from core.domain.records import TurnState
+from core.domain.schedule_rules import plan_due
+from core.domain.schedules import (
+    BadSchedule,
+    DuePlan,
+    Schedule,
+    ScheduleDraft,
+    ScheduleFilter,
+    ScheduleRule,
+    ScheduleRun,
+)
+from core.store.database import SqlConnection
+from core.store.schedules import SqlSchedules, pause_all
+from tests.contract.engines import Embedded
+from tests.fakes.clock import Clock
+
+MONDAY = datetime.fromisoformat("2027-06-07T08:00:00+00:00").timestamp()
+"""An hour before the first due time of `DAILY`."""
+HOUR = 3600.0
+DAY = 24 * HOUR
+DAILY = ScheduleDraft("post", "Good morning!", ScheduleRule("0 9 * * *"), "UTC")
+ANA, BO = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bo")
+PLACE = Address("slack", "C1", "T1", "1.0", shared=True)
+TO = ReplyTo(PLACE, BO, "1.0", "turn", "a secret", 9.0)
+
+
+@dataclass
+class Book:
+    """The store under test, at a time that the test sets."""
+
+    engine: Embedded
+    clock: Clock
+    schedules: SqlSchedules
+    proposed: int = 0
+
+    async def propose(self, draft: ScheduleDraft = DAILY, owner: Person = ANA) -> Schedule:
+        self.proposed += 1
+        return await self.schedules.propose(f"turn:{self.proposed}", owner, TO, draft, "pt-BR")
+
+    async def start(self, draft: ScheduleDraft = DAILY) -> Schedule:
+        one = await self.propose(draft)
+        return await self.schedules.start(one.id, 0)
+
+    async def advance(self, one: Schedule) -> ScheduleRun | None:
+        plan = plan_due(one.draft, one.next_due, self.clock.now)
+        return await self.schedules.advance(one, plan)
+
+    async def run_due(self, one: Schedule) -> ScheduleRun:
+        """Go to the schedule's due time, and start its run."""
+        self.clock.now = (await self.schedules.get(one.id)).next_due
+        run = await self.advance(await self.schedules.get(one.id))
+        assert run is not None
+        return run
+
+    async def end_run(self, one: Schedule, state: TurnState = "done") -> ScheduleRun:
+        run = await self.run_due(one)
+        await self.engine.end(run.seq, "ok", state)
+        assert await self.schedules.settle_runs(3) == 1
+        return (await self.schedules.list_runs(one.id))[0]
+
+    async def messages(self) -> list[Message]:
+        def read(connection: SqlConnection) -> Sequence[Any]:
+            return connection.execute("SELECT message FROM inbox ORDER BY seq").fetchall()
+
+        rows = await self.engine.database.read(read)
+        return [decode_json(Message, row["message"]) for row in rows]
+
+
+@pytest.fixture
+def book(database_engine: Embedded) -> Book:
+    clock = Clock(MONDAY)
+    schedules = SqlSchedules(database_engine.database, database_engine.inbox, clock)
+    return Book(database_engine, clock, schedules)
+
+
+async def test_a_proposed_schedule_runs_only_after_its_start_and_each_edit_needs_a_new_one(
+    book: Book,
+) -> None:
+    schedules = book.schedules
+    assert not await schedules.has_any()
+    one = await book.propose()
+    again = await schedules.propose("turn:1", ANA, TO, DAILY)
+    assert one == again, "a call that a crash repeats proposes once"
+    assert (one.state, one.next_due, one.locale) == ("proposed", 0.0, "pt-BR")
+    assert (one.reply_to.token, one.reply_to.asker) == ("", ANA)
+    assert await schedules.has_any()
+    assert await schedules.earliest_due() is None
+    assert await schedules.count_of(ANA.key) == 0
+    for refused in (schedules.pause(one.id, "person"), schedules.resume(one.id),
+                    schedules.run_now(one.id, "x"), schedules.start(one.id, 1)):  # fmt: skip
+        with pytest.raises(BadSchedule):
+            await refused
+    started = await schedules.start(one.id, 0)
+    assert (started.state, started.next_due) == ("active", MONDAY + HOUR)
+    assert await schedules.start(one.id, 0) == started, "a second click"
+    assert await schedules.earliest_due() == MONDAY + HOUR
+    edited = await schedules.edit(one.id, replace(DAILY, what="Good evening!"))
+    assert (edited.state, edited.revision, edited.next_due) == ("proposed", 1, 0.0)
+    with pytest.raises(BadSchedule):
+        await schedules.start(one.id, 0)  # the old card
+    assert (await schedules.start(one.id, 1)).state == "active"
+    await schedules.delete(one.id)
+    with pytest.raises(NotFound):
+        await schedules.get(one.id)
+
+
+async def test_a_due_time_becomes_one_message_whoever_sees_it(book: Book) -> None:
+    one = await book.start()
+    assert await book.schedules.list_due(MONDAY + HOUR - 1) == []
+    book.clock.now = MONDAY + HOUR + 200
+    assert await book.schedules.list_due(book.clock.now) == [one]
+    other = await book.engine.beside()
+    beside = replace(book, schedules=SqlSchedules(other.database, other.inbox, book.clock))
+    runs = await asyncio.gather(*(each.advance(one) for each in (book, beside) * 4))
+    (run,) = [each for each in runs if each]
+    (message,) = await book.messages()
+    assert message.event_key == f"schedule:{one.id}:{MONDAY + HOUR:.0f}" == run.event_key
+    assert (message.text, message.author, message.address) == ("Good morning!", ANA, PLACE)
+    assert (message.locale, message.reply_to.turn, message.reply_to.source) == (
+        "pt-BR", message.turn, "1.0",
+    )  # fmt: skip
+    assert message.scheduled is not None
+    assert (message.scheduled.schedule, message.scheduled.kind) == (one.id, "post")
+    assert message.scheduled.is_late
+    moved = await book.schedules.get(one.id)
+    assert (moved.next_due, moved.last_due, moved.runs) == (
+        one.next_due + DAY, one.next_due, 1,
+    )  # fmt: skip
+    assert await book.schedules.is_current(run.seq)
+
+
+async def test_missed_runs_are_listed_and_a_run_that_is_under_way_is_not_doubled(
+    book: Book,
+) -> None:
+    one = await book.start()
+    book.clock.now = one.next_due + 2 * DAY + 8 * HOUR
+    assert await book.advance(one) is None
+    (missed,) = await book.schedules.list_runs(one.id)
+    assert (missed.state, missed.due, missed.missed) == ("missed", one.next_due, 3)
+    first = await book.run_due(one)
+    second = await book.run_due(one)
+    assert (first.state, second.state, second.reason) == ("queued", "skipped", "busy")
+    assert len(await book.messages()) == 1
+    unreported = [run for _, run in await book.schedules.list_unreported()]
+    assert [(run.state, run.due) for run in unreported] == [
+        ("missed", one.next_due), ("skipped", second.due),
+    ]  # fmt: skip
+    for run in unreported:
+        await book.schedules.record_reported(run.event_key)
+    assert await book.schedules.list_unreported() == []
+
+
+async def test_results_are_those_of_the_turns_and_failures_in_a_row_pause(book: Book) -> None:
+    one = await book.start()
+    states: Sequence[tuple[TurnState, str, int]] = (
+        ("failed", "failed", 1), ("undeliverable", "failed", 2), ("done", "done", 0),
+        ("failed", "failed", 1), ("removed", "stopped", 1), ("failed", "failed", 2),
+        ("failed", "failed", 3),
+    )  # fmt: skip
+    for state, result, failures in states:
+        run = await book.end_run(one, state)
+        found = await book.schedules.get(one.id)
+        assert (run.state, found.failures) == (result, failures), state
+    assert (found.state, found.reason, found.next_due) == ("paused", "failures", 0.0)
+    assert await book.schedules.settle_runs(3) == 0
+    resumed = await book.schedules.resume(one.id)
+    assert (resumed.state, resumed.failures) == ("active", 0)
+    assert resumed.next_due > book.clock.now
+
+
+async def test_a_schedule_ends_after_its_last_time_or_number_of_runs(book: Book) -> None:
+    once = await book.start(replace(DAILY, rule=ScheduleRule(at=MONDAY + 60)))
+    twice = await book.start(replace(DAILY, max_runs=2))
+    until = await book.start(replace(DAILY, ends=MONDAY + DAY))
+    for one, count in ((once, 1), (twice, 2), (until, 1)):
+        for _ in range(count):
+            assert (await book.schedules.get(one.id)).state == "active"
+            assert (await book.end_run(one)).state == "done"
+        ended = await book.schedules.get(one.id)
+        assert (ended.state, ended.next_due) == ("ended", 0.0), one.draft
+        with pytest.raises(BadSchedule):
+            await book.schedules.resume(one.id)
+    assert await book.schedules.list_matching(ScheduleFilter()) == []
+    again = await book.schedules.edit(once.id, replace(once.draft, rule=ScheduleRule("0 9 * * *")))
+    assert (await book.schedules.start(again.id, 1)).state == "active"
+
+
+async def test_a_run_of_a_schedule_that_changed_before_it_began_is_not_carried_out(
+    book: Book,
+) -> None:
+    schedules = book.schedules
+    for change in ("pause", "edit", "delete"):
+        one = await book.start()
+        run = await book.run_due(one)
+        assert await schedules.is_current(run.seq)
+        if change == "pause":
+            await schedules.pause(one.id, "person")
+        elif change == "edit":
+            await schedules.edit(one.id, DAILY)
+        else:
+            await schedules.delete(one.id)
+        assert not await schedules.is_current(run.seq), change
+    one = await book.start()
+    run = await book.run_due(one)
+    await schedules.skip(run.seq, "rights", "rights")
+    assert not await schedules.is_current(run.seq)
+    found = await schedules.get(one.id)
+    assert (found.state, found.reason) == ("paused", "rights")
+    await book.engine.end(run.seq, "", "stopped")
+    assert (await schedules.list_runs(one.id))[0].reason == "rights"
+
+
+async def test_a_run_now_is_one_run_for_each_wish_and_leaves_the_due_times(book: Book) -> None:
+    one = await book.start()
+    await book.schedules.pause(one.id, "person")
+    run = await book.schedules.run_now(one.id, "slack:T1:C1:5.0")
+    assert await book.schedules.run_now(one.id, "slack:T1:C1:5.0") == run
+    assert await book.schedules.is_current(run.seq), "paused, but a person asked for it"
+    with pytest.raises(BadSchedule):
+        await book.schedules.run_now(one.id, "slack:T1:C1:6.0")  # the first has not ended
+    await book.engine.end(run.seq)
+    assert (await book.schedules.run_now(one.id, "slack:T1:C1:6.0")).seq != run.seq
+    assert (await book.schedules.get(one.id)).state == "paused"
+
+
+async def test_a_new_owner_must_accept_before_it_runs_again(book: Book) -> None:
+    one = await book.start()
+    offered = await book.schedules.offer(one.id, BO)
+    assert (offered.state, offered.reason, offered.new_owner) == ("paused", "owner", BO)
+    with pytest.raises(BadSchedule):
+        await book.schedules.resume(one.id)
+    with pytest.raises(BadSchedule):
+        await book.schedules.accept(one.id, ANA)
+    taken = await book.schedules.accept(one.id, BO, "fr")
+    assert (taken.state, taken.owner, taken.locale, taken.new_owner) == ("active", BO, "fr", None)
+    assert [s.id for s in await book.schedules.list_matching(ScheduleFilter(BO.key))] == [one.id]
+    await book.run_due(one)
+    assert (await book.messages())[-1].author == BO
+    await book.schedules.offer(one.id, ANA)
+    assert (await book.schedules.decline(one.id)).new_owner is None
+    assert (await book.schedules.resume(one.id)).state == "active"
+
+
+async def test_after_the_clock_was_set_back_nothing_runs_twice_or_stays_away(
+    book: Book,
+) -> None:
+    one = await book.start()
+    assert (await book.end_run(one)).state == "done"
+    book.clock.now += 400 * DAY + 8 * HOUR  # a wrong clock
+    assert await book.advance(await book.schedules.get(one.id)) is None
+    book.clock.now -= 401 * DAY + 8 * HOUR
+    assert await book.schedules.realign() == 1
+    assert await book.schedules.realign() == 0
+    back = await book.schedules.get(one.id)
+    assert back.next_due == one.next_due
+    book.clock.now = back.next_due
+    assert await book.advance(back) is None, "that time had its run"
+    assert (await book.end_run(one)).due == one.next_due + DAY
+    assert len(await book.messages()) == 2
+
+
+async def test_all_are_paused_and_only_the_newest_runs_are_kept(book: Book) -> None:
+    one, other = await book.start(), await book.propose()
+    for number in range(55):
+        due = MONDAY + number * DAY
+        plan = DuePlan(0.0, due + DAY, first_missed=due, missed=1)
+        book.clock.now = due
+        await book.schedules.advance(await book.schedules.get(one.id), plan)
+    assert len(await book.schedules.list_runs(one.id, 99)) == 50
+    assert await book.engine.database.write(lambda c: pause_all(c, "restored", MONDAY)) == 1
+    found = await book.schedules.list_matching(ScheduleFilter(conversation=PLACE.conversation))
+    assert {(each.id, each.state, each.reason) for each in found} == {
+        (one.id, "paused", "restored"), (other.id, "proposed", ""),
+    }  # fmt: skip

@@ -1,0 +1,237 @@
+"""When schedules are due: days of 23 and 25 hours, missed runs, and rules that are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from core.domain.schedule_rules import check_draft, next_after, next_dates, plan_due
+from core.domain.schedule_words import describe_rule
+from core.domain.schedules import (
+    BadSchedule,
+    DuePlan,
+    ScheduleDraft,
+    ScheduleLimits,
+    ScheduleRule,
+)
+from core.text.i18n import use_locale
+
+HOUR = 3600.0
+NEW_YORK, LISBON, SAO_PAULO, LORD_HOWE = (
+    "America/New_York", "Europe/Lisbon", "America/Sao_Paulo", "Australia/Lord_Howe",
+)  # fmt: skip
+
+
+def instant(text: str, zone: str = "UTC", fold: int = 0) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone), fold=fold).timestamp()
+
+
+def due_times(cron: str, zone: str, start: str, end: str) -> list[str]:
+    """The due times between two dates of that zone, in its time."""
+    at, last, found = instant(start, zone) - 1, instant(end, zone), list[str]()
+    while (due := next_after(ScheduleRule(cron), zone, at)) and due < last:
+        found.append(datetime.fromtimestamp(due, ZoneInfo(zone)).isoformat()[5:])
+        at = due
+    return found
+
+
+DAYS: Sequence[tuple[str, str, str, str, Sequence[str]]] = (
+    # A time that the clocks leave out, when the gap ends; a time that they repeat, once.
+    ("30 2 * * *", NEW_YORK, "2027-03-13", "2027-03-16",
+     ["03-13T02:30:00-05:00", "03-14T03:00:00-04:00", "03-15T02:30:00-04:00"]),
+    ("30 1 * * *", NEW_YORK, "2027-11-06", "2027-11-09",
+     ["11-06T01:30:00-04:00", "11-07T01:30:00-04:00", "11-08T01:30:00-05:00"]),
+    ("30 1 * * *", LISBON, "2027-03-27", "2027-03-30",
+     ["03-27T01:30:00+00:00", "03-28T02:00:00+01:00", "03-29T01:30:00+01:00"]),
+    ("15 1 * * *", LISBON, "2027-10-30", "2027-11-02",
+     ["10-30T01:15:00+01:00", "10-31T01:15:00+01:00", "11-01T01:15:00+00:00"]),
+    # Lord Howe moves by half an hour; its summer begins in October.
+    ("15 2 * * *", LORD_HOWE, "2027-10-02", "2027-10-05",
+     ["10-02T02:15:00+10:30", "10-03T02:30:00+11:00", "10-04T02:15:00+11:00"]),
+    ("45 1 * * *", LORD_HOWE, "2027-04-03", "2027-04-06",
+     ["04-03T01:45:00+11:00", "04-04T01:45:00+11:00", "04-05T01:45:00+10:30"]),
+    # São Paulo had its last change in 2019, at midnight: that day began at 01:00.
+    ("0 0 * * *", SAO_PAULO, "2018-11-03", "2018-11-06",
+     ["11-03T00:00:00-03:00", "11-04T01:00:00-02:00", "11-05T00:00:00-02:00"]),
+    ("0 9 * * *", SAO_PAULO, "2027-02-27", "2027-03-02",
+     ["02-27T09:00:00-03:00", "02-28T09:00:00-03:00", "03-01T09:00:00-03:00"]),
+    # Two times in one gap are one run; minutes by steps in a certain hour are a time of day, too.
+    ("0,30 2 * * *", NEW_YORK, "2027-03-14", "2027-03-15", ["03-14T03:00:00-04:00"]),
+    ("*/30 2 * * *", NEW_YORK, "2027-03-14", "2027-03-15", ["03-14T03:00:00-04:00"]),
+    ("*/30 1 * * *", NEW_YORK, "2027-11-07", "2027-11-08",
+     ["11-07T01:00:00-04:00", "11-07T01:30:00-04:00"]),
+    ("0 9 29 2 *", "UTC", "2027-01-01", "2033-01-01",
+     ["02-29T09:00:00+00:00", "02-29T09:00:00+00:00"]),
+    # Last working day: February 2027 ends on a Sunday, May 2027 on a Monday.
+    ("0 9 LW * *", LISBON, "2027-02-01", "2027-06-01",
+     ["02-26T09:00:00+00:00", "03-31T09:00:00+01:00", "04-30T09:00:00+01:00",
+      "05-31T09:00:00+01:00"]),
+    ("0 9 * * 5L", "UTC", "2027-01-01", "2027-03-01",
+     ["01-29T09:00:00+00:00", "02-26T09:00:00+00:00"]),
+)  # fmt: skip
+
+
+def test_due_times_on_days_of_23_and_25_hours() -> None:
+    wrong = {
+        (cron, zone, start): found
+        for cron, zone, start, end, expected in DAYS
+        if (found := due_times(cron, zone, start, end)) != expected
+    }
+    assert not wrong
+
+
+def test_an_hourly_schedule_runs_each_hour_that_passes() -> None:
+    """25 times on the long day, 23 times on the short one; each instant once."""
+    days = {
+        (NEW_YORK, "2027-11-07"): 25, (NEW_YORK, "2027-03-14"): 23,
+        (LISBON, "2027-10-31"): 25, (LISBON, "2027-03-28"): 23, (SAO_PAULO, "2027-11-07"): 24,
+    }  # fmt: skip
+    for (zone, day), count in days.items():
+        end = (date.fromisoformat(day) + timedelta(1)).isoformat()
+        assert len(due_times("0 * * * *", zone, day, end)) == count, (zone, day)
+        assert len(due_times("*/15 * * * *", zone, day, end)) == count * 4, (zone, day)
+    # Lord Howe's clocks show half past one twice, so that day has 24.5 hours.
+    quarters = due_times("*/15 * * * *", LORD_HOWE, "2027-04-04", "2027-04-05")
+    assert len(set(quarters)) == len(quarters) == 98
+
+
+def test_each_day_has_one_run_from_wherever_the_next_one_is_computed() -> None:
+    """Also from inside the hour that occurs twice, where the time of day was earlier already."""
+    for zone, day in (
+        (NEW_YORK, "2027-11-07"),
+        (LORD_HOWE, "2027-04-04"),
+        (NEW_YORK, "2027-03-14"),
+    ):
+        for cron in ("30 1 * * *", "45 1 * * *", "0 2 * * *", "30 2 * * *"):
+            begin = instant(f"{day}T00:00:00", zone)
+            first = next_after(ScheduleRule(cron), zone, begin - 1)
+            assert first is not None
+            for minutes in range(0, 6 * 60, 5):
+                after = begin + minutes * 60
+                due = next_after(ScheduleRule(cron), zone, after)
+                assert due is not None
+                assert due > after, (zone, cron, minutes)
+                assert (due == first) == (after < first), (zone, cron, minutes)
+
+
+def draft(
+    cron: str = "0 9 * * *",
+    *,
+    at: float = 0.0,
+    zone: str = "UTC",
+    catch_up: float = 6 * HOUR,
+    ends: float = 0.0,
+    max_runs: int = 0,
+    what: str = "say hello",
+) -> ScheduleDraft:
+    rule = ScheduleRule(at=at) if at else ScheduleRule(cron)
+    return ScheduleDraft("ask", what, rule, zone, catch_up, ends, max_runs)
+
+
+DUE = instant("2027-06-01T09:00")
+DAY = 24 * HOUR
+PLANS: Sequence[tuple[str, ScheduleDraft, float, DuePlan]] = (
+    ("on time", draft(), 1.0, DuePlan(DUE, DUE + DAY)),
+    ("late", draft(), 5 * HOUR, DuePlan(DUE, DUE + DAY, is_late=True)),
+    ("too late", draft(), 7 * HOUR, DuePlan(0.0, DUE + DAY, False, DUE, 1)),
+    ("three days, then one run", draft(), 3 * DAY + HOUR,
+     DuePlan(DUE + 3 * DAY, DUE + 4 * DAY, True, DUE, 3)),
+    ("three days, no run", draft(), 3 * DAY + 8 * HOUR,
+     DuePlan(0.0, DUE + 4 * DAY, False, DUE, 4)),
+    ("an hour of quarters is one run", draft("*/15 * * * *"), HOUR + 1,
+     DuePlan(DUE + HOUR, DUE + HOUR + 900, False, DUE, 4)),
+    ("two years of quarters", draft("*/15 * * * *", catch_up=0.0), 730 * DAY + 1,
+     DuePlan(0.0, DUE + 730 * DAY + 900, False, DUE, 1000)),
+    ("once, on time", draft(at=DUE), 1.0, DuePlan(DUE, 0.0)),
+    ("once, missed", draft(at=DUE), DAY, DuePlan(0.0, 0.0, False, DUE, 1)),
+    ("no run after the end", draft(ends=DUE + HOUR), 1.0, DuePlan(DUE, 0.0)),
+    ("other zone data than when it was computed", draft("0 10 * * *"), 1.0,
+     DuePlan(0.0, DUE + HOUR)),
+)  # fmt: skip
+
+
+def test_missed_runs_lead_to_one_run_at_most() -> None:
+    wrong = {
+        name: found
+        for name, one, after, expected in PLANS
+        if (found := plan_due(one, DUE, DUE + after)) != expected
+    }
+    assert not wrong
+
+
+def refusals() -> Iterator[tuple[ScheduleDraft, ScheduleLimits, str]]:
+    limits, now = ScheduleLimits(), instant("2027-01-01")
+    yield draft("* * * * *"), limits, "every 1 minutes"
+    yield draft("*/10 9 * * 1"), limits, "every 10 minutes"
+    yield draft("0,59 0,23 * * *"), limits, "every 1 minutes"
+    yield draft("0 * * * *"), ScheduleLimits(shortest_minutes=61), "every 60 minutes"
+    yield draft("0 9 * *"), limits, "five fields"
+    yield draft("0 0 9 * * *"), limits, "five fields"
+    yield draft("0 9 30 2 *"), limits, "not valid"
+    yield draft("0 25 * * *"), limits, "not valid"
+    yield draft("0 9 * * MONDAY; DROP"), limits, "not valid"
+    yield draft("0 9 29 2 *", ends=now + DAY), limits, "end before"
+    yield draft(zone="Brasília"), limits, "no time zone"
+    yield draft(zone="../../etc/passwd"), limits, "no time zone"
+    yield draft(at=now - 1), limits, "has passed"
+    yield draft(at=now + 3000 * DAY), limits, "within the next"
+    yield draft(what="  \u200b "), limits, "what the schedule should do"
+    yield draft(what="x" * 5000), limits, "too long"
+    yield draft(catch_up=30 * DAY), limits, "7 days"
+    yield draft(max_runs=-1), limits, "negative"
+    yield ScheduleDraft("ask", "x", ScheduleRule("0 9 * * *", now + DAY), "UTC"), limits, "not both"
+    yield ScheduleDraft("ask", "x", ScheduleRule(), "UTC"), limits, "not both"
+
+
+def test_wrong_schedules_are_refused_in_words() -> None:
+    now = instant("2027-01-01")
+    for one, limits, words in refusals():
+        with pytest.raises(BadSchedule) as refused:
+            check_draft(one, now, limits)
+        assert words in refused.value.words(), one
+
+
+def test_limits_end_a_schedule_and_a_rule_is_stored_in_one_form() -> None:
+    now = instant("2027-01-01")
+    limits = ScheduleLimits(max_days=30, max_runs=5)
+    checked = check_draft(draft("0  9 * *  mon-fri", max_runs=9), now, limits)
+    assert checked.rule.cron == "0 9 * * MON-FRI"
+    assert (checked.ends, checked.max_runs) == (now + 30 * DAY, 5)
+    assert len(next_dates(checked, now, 9)) == 5
+    once = check_draft(draft(at=now + 90 * DAY), now, limits)
+    assert (once.ends, once.max_runs) == (0.0, 0), "one run needs no end"
+    assert next_dates(once, now) == [datetime.fromtimestamp(now + 90 * DAY, UTC)]
+
+
+def test_rules_are_put_into_words_in_three_languages() -> None:
+    """A rule that no sentence covers is shown as it is."""
+    forms = {
+        "30 8,17 * * MON-FRI": ("Monday to Friday at 8:30 AM and 5:30 PM",
+            "de segunda a sexta-feira, às 08:30 e 17:30", "du lundi au vendredi à 08:30 et 17:30"),
+        "0 9 * * 0,6": ("every week on Saturday and Sunday at 9:00 AM",
+            "toda semana: sábado e domingo, às 09:00", "chaque semaine : samedi et dimanche"),
+        "0 9 LW * *": ("on the last working day (Monday to Friday) of each month at 9:00 AM",
+            "no último dia útil", "le dernier jour ouvré"),
+        "0 9 * * 5L": ("on the last Friday of each", "última ocorrência de sexta", "vendredi"),
+        "0 9 * * MON#2": ("on the second Monday of each", "2ª ocorrência de segunda", "lundi"),
+        "0 9 29 2 *": ("every year on February 29 at", "29 de fevereiro", "29 février"),
+        "0 9 1,15 * *": ("on days 1 and 15 of each", "nos dias 1 e 15", "les 1 et 15"),
+        "*/15 * * * *": ("every 15 minutes", "a cada 15 minutos", "toutes les 15 minutes"),
+        "*/25 * * * *": ("`*/25 * * * *`", "`*/25 * * * *`", "`*/25 * * * *`"),
+        "0 9 13 * 5": ("`0 9 13 * 5`", "`0 9 13 * 5`", "`0 9 13 * 5`"),
+        "0 9 31 2,4 1": ("`0 9 31 2,4 1`", "`0 9 31 2,4 1`", "`0 9 31 2,4 1`"),
+    }  # fmt: skip
+    wrong = {}
+    for cron, all_words in forms.items():
+        for locale, words in zip(("en", "pt-BR", "fr"), all_words, strict=True):
+            with use_locale(locale):
+                found = describe_rule(draft(cron)).replace("\u202f", " ").replace("\u00a0", " ")
+            if words not in found:
+                wrong[cron, locale] = found
+    assert not wrong
+    with use_locale("fr"):
+        once = describe_rule(draft(at=instant("2027-01-15T08:00"), zone=LISBON))
+        assert "vendredi 15 janvier 2027, 08:00" in once
