@@ -105,6 +105,18 @@ PAGE_SENTENCES = {
     "formula": "Formula",
     "model": "Model",
     "model_default": "Default model",
+    "effort": "Reasoning effort",
+    "effort_default": "Default effort",
+    "effort_low": "Low effort",
+    "effort_medium": "Medium effort",
+    "effort_high": "High effort",
+    "instructions": "Instructions for this conversation",
+    "instructions_why": (
+        "The model follows them in this conversation. Instructions of the owner and of the channel "
+        "take precedence."
+    ),
+    "instructions_save": "Save instructions",
+    "instructions_set": "This conversation has instructions",
     "notify_on": "Notify me",
     "notify_off": "Stop notifications",
     "notice_answer": "Your answer is ready.",

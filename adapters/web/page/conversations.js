@@ -8,6 +8,7 @@ import { locale, say } from "./words.js";
 
 const SOON = 200; // milliseconds that typing or a burst of messages is waited out
 const DAY = 86400000;
+const TITLED = [2000, 6000, 15000]; // milliseconds after the first answer at which its title may be there
 let current = "";
 let known = [];
 let wanted = ""; // the words of a search, as the list shows them
@@ -32,7 +33,7 @@ export function show(id = current) {
   if (here || !wanted) {
     $("title").textContent = here?.title || "Ponte";
     document.title = here?.title ? `${here.title} – Ponte` : "Ponte";
-    $("options").hidden = !here;
+    $("options").hidden = false;
   }
   $("matches").textContent = wanted ? say("found", { count: known.length }) : "";
 }
@@ -78,8 +79,13 @@ function hit({ id, title, turn, excerpt }) {
 
 /** What can be done with the one that is open. */
 export function chooseCurrent() {
-  const here = known.find((one) => one.id === current);
-  if (here) choose(here);
+  choose(known.find((one) => one.id === current) ?? { id: current, title: "" });
+}
+
+/** What the person told the model for the conversation that is open. */
+export function setInstructions(text) {
+  $("instructions").value = text;
+  $("instructed").hidden = !text;
 }
 
 /** What can be done with one of them. */
@@ -90,9 +96,16 @@ function choose({ id, title, pinned }) {
     dialog.close();
     await change(id, method, body?.());
   };
-  $("conversation-title").textContent = title;
+  $("conversation-title").textContent = title || say("untitled");
+  const begun = known.some((one) => one.id === id);
+  $("renamed").hidden = $("conversation-acts").hidden = !begun;
+  $("instructing").hidden = id !== current;
   $("rename").value = title;
   $("renamed").onsubmit = doing("PATCH", () => ({ title: $("rename").value }));
+  $("instructing").onsubmit = doing("PATCH", () => {
+    setInstructions($("instructions").value.trim());
+    return { instructions: $("instructions").value };
+  });
   $("pin").textContent = say(pinned ? "unpin" : "pin");
   $("pin").onclick = doing("PATCH", () => ({ pinned: !pinned }));
   $("export").href = `/conversations/${id}/export`;
@@ -123,6 +136,11 @@ export async function forget(id) {
 export function changed() {
   clearTimeout(waiting);
   waiting = setTimeout(() => refresh().catch(() => {}), SOON);
+}
+
+/** The model makes the title after the first answer, which is all that the page is told of. */
+export function awaitTitle() {
+  for (const later of TITLED) setTimeout(changed, later);
 }
 
 async function refresh() {
