@@ -685,7 +685,7 @@ class Site:
     file_links: FileLinks | None = None
     """Signs addresses of files; None on the home's socket, where nobody could open them."""
     conversation_settings: ConversationSettings | None = None
-    """What is set for one conversation; None on the home's socket."""
+    """The settings of single conversations; None on the home's socket."""
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""

@@ -330,7 +330,7 @@ class Journal(Protocol):
 
 
 class ConversationSettings(Protocol):
-    """What is set for one conversation: the model's title, and a person's instructions."""
+    """The settings of single conversations: the model's title, and a person's instructions."""
 
     async def claim_title(self, thread: str) -> bool:
         """Return whether the caller must make the title of a thread. It is True only once."""

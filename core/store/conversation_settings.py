@@ -1,4 +1,4 @@
-"""What is set for one conversation of the page: the title that the model made, and a person's
+"""The settings of single conversations of the page: the title that the model made, and a person's
 instructions for the model."""
 
 from __future__ import annotations

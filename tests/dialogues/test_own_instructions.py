@@ -22,7 +22,7 @@ async def instruct(ponte: Whole, text: str, conversation: str = "c1") -> int:
 async def test_they_stand_below_those_of_the_owner_and_the_channel(tmp_path: Path) -> None:
     async with FakeOpenAI() as fake, whole(tmp_path, fake) as ponte:
 
-        def told() -> str:
+        def last_instructions() -> str:
             return str(fake.request_bodies("/responses")[-1]["instructions"])
 
         channel = ChannelConfig(instructions="Be polite.")
@@ -30,18 +30,18 @@ async def test_they_stand_below_those_of_the_owner_and_the_channel(tmp_path: Pat
         assert await instruct(ponte, f"  {OWN}\x1b ") == 200
         await ponte.ask("hello")
         own = f"{PERSON_INSTRUCTIONS_HEADING}\n{OWN}"
-        assert told() == "\n\n".join([INSTRUCTIONS, "Be polite.", own])
+        assert last_instructions() == "\n\n".join([INSTRUCTIONS, "Be polite.", own])
         shown = (await ponte.web.get("/conversations/c1")).json()
         assert shown["instructions"] == OWN
         asked = {"model": "ponte", "messages": [{"role": "user", "content": "hello"}]}
         for name, has_own in (("c1", True), ("c2", False)):
             named = {"X-Ponte-Conversation": name}
             await ponte.web.post("/v1/chat/completions", json=asked, headers=named)
-            assert (OWN in told()) is has_own, name
+            assert (OWN in last_instructions()) is has_own, name
         assert await instruct(ponte, "x" * (MAX_INSTRUCTIONS_CHARACTERS + 1)) == 400
         assert await instruct(ponte, "") == 200
         await ponte.ask("again")
-        assert told() == f"{INSTRUCTIONS}\n\nBe polite."
+        assert last_instructions() == f"{INSTRUCTIONS}\n\nBe polite."
         await instruct(ponte, "Secret wish.")
         await ponte.ask("once more")
         await ponte.web.delete("/conversations/c1")

@@ -1,7 +1,7 @@
 // The person's conversations, as the server lists them: the same in every browser. Searched, they are
 // a list of the places that were found.
 
-import { $, make, notice } from "./element.js";
+import { $, make } from "./element.js";
 import { icon } from "./icons.js";
 import { request } from "./server.js";
 import { locale, say } from "./words.js";
@@ -88,43 +88,10 @@ export function setInstructions(text) {
   $("instructed").hidden = !text;
 }
 
-/** What can be done with one of them. */
-function choose({ id, title, pinned }) {
-  const dialog = $("conversation");
-  const doing = (method, body) => async (event) => {
-    event.preventDefault();
-    dialog.close();
-    await change(id, method, body?.());
-  };
-  $("conversation-title").textContent = title || say("untitled");
-  const begun = known.some((one) => one.id === id);
-  $("renamed").hidden = $("conversation-acts").hidden = !begun;
-  $("instructing").hidden = id !== current;
-  $("rename").value = title;
-  $("renamed").onsubmit = doing("PATCH", () => ({ title: $("rename").value }));
-  $("instructing").onsubmit = doing("PATCH", () => {
-    setInstructions($("instructions").value.trim());
-    return { instructions: $("instructions").value };
-  });
-  $("pin").textContent = say(pinned ? "unpin" : "pin");
-  $("pin").onclick = doing("PATCH", () => ({ pinned: !pinned }));
-  $("export").href = `/conversations/${id}/export`;
-  $("delete").onclick = (event) => {
-    event.preventDefault();
-    dialog.close();
-    dispatchEvent(new CustomEvent("forgetting", { detail: id }));
-  };
-  dialog.showModal();
-}
-
-async function change(id, method, body) {
-  try {
-    const headers = { "Content-Type": "application/json" };
-    await request(`/conversations/${id}`, { method, headers, body: JSON.stringify(body) });
-  } catch (error) {
-    notice(error.message);
-  }
-  await refresh();
+/** What can be done with one of them: loaded when it is first asked for. */
+async function choose(one) {
+  const begun = known.some(({ id }) => id === one.id);
+  (await import("./options.js")).open(one, { begun, current: one.id === current });
 }
 
 export async function forget(id) {
