@@ -118,10 +118,14 @@ def parse(path: Path) -> ast.Module:
 
 
 def read_definitions(folders: Iterable[str]) -> Iterator[Definition]:
-    """Return every function, class and module constant of those folders."""
+    """Return every function, class and module constant of the product's folders, and every
+    function of the others: their many files are searched by line, which takes a tenth as long."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
             place = str(path.relative_to(ROOT))
+            if folder.split("/")[0] not in PRODUCT:
+                yield from _find_functions(path.read_text(), place)
+                continue
             tree = parse(path)
             for node in ast.walk(tree):
                 if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -132,6 +136,12 @@ def read_definitions(folders: Iterable[str]) -> Iterator[Definition]:
                 for target in _assigned_names(statement):
                     if re.fullmatch(r"_?[A-Z][A-Z0-9_]+", target):
                         yield Definition("constant", target, place, statement.lineno)
+
+
+def _find_functions(source: str, place: str) -> Iterator[Definition]:
+    for number, line in enumerate(source.splitlines(), 1):
+        if found := re.match(r" *(?:async )?def (\w+)", line):
+            yield Definition("function", found[1], place, number)
 
 
 def _assigned_names(statement: ast.stmt) -> Iterator[str]:

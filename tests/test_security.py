@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from pathlib import Path
 
@@ -78,11 +77,11 @@ def test_the_tests_that_it_names_are_there() -> None:
     missing = []
     for path, name in named:
         file = ROOT / path
-        defined = set()
-        if file.exists():
-            tree = ast.parse(file.read_bytes())
-            defined = {one.name for one in ast.walk(tree)
-                       if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}  # fmt: skip
+        defined = (
+            set(re.findall(r"^(?:async )?def (\w+)", file.read_text(), re.M))
+            if file.exists()
+            else set()
+        )
         if not defined or (name and name not in defined):
             missing.append(f"{path}::{name}")
     assert missing == []

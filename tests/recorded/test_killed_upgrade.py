@@ -35,7 +35,7 @@ STEPS = {
     kernels._list_marks.__code__, kernels._remove_marks.__code__, kernels._threads_by_hash.__code__,
 }
 
-async def opened(home):
+async def open_home(home):
     await (await Stores.open_in_home(home)).close()
 
 def child(home, step):
@@ -53,7 +53,7 @@ def child(home, step):
     if step:
         threading.settrace(trace)
         sys.settrace(trace)
-    asyncio.run(opened(home))
+    asyncio.run(open_home(home))
 
 def run(home, step):
     pid = os.fork()
