@@ -78,8 +78,10 @@ function hit({ id, title, turn, excerpt }) {
 }
 
 /** What can be done with the one that is open. */
-export function chooseCurrent() {
-  choose(known.find((one) => one.id === current) ?? { id: current, title: "" });
+export async function chooseCurrent() {
+  const here = () => known.find((one) => one.id === current);
+  if (!here()) await refresh().catch(() => {}); // its first message may be newer than the list
+  await choose(here() ?? { id: current, title: "" });
 }
 
 /** What the person told the model for the conversation that is open. */
