@@ -209,8 +209,6 @@ class ModelServerClient:
         """Return the SDK's own client, for calls without a method here. Raises NoKey."""
         if not self.place.key and self.place.is_official:
             raise NoKey
-        if self._sdk is not None:
-            return self._sdk
         async with self._loading:
             if self._sdk is None:
                 # In a thread: the import takes 0.4 to 7 s, and the TLS context some more.
