@@ -9,19 +9,17 @@ from typing import Any
 
 from adapters.web import add_token
 from bot.engine import Engine
-from bot.page_accounts import PageAccountService, named_person
+from bot.page_accounts import PageAccountService, api_token_json, named_person
 from bot.reload import Reloader
-from core.changes.cards import build_title
 from core.domain.messages import Person
 from core.domain.records import DoctorFinding
 from core.integrations.integration import OperatorAction
-from core.rights.policy import place_names
 
 Json = Mapping[str, Any]
 
 
 class AdministrationService:
-    """The `Administration` port. `acts` are the commands `usage`, `limits`, `audit` and `names`."""
+    """The `Administration` port. `acts` are the commands `usage`, `limits`, `audit` and others."""
 
     def __init__(
         self, engine: Engine, accounts: PageAccountService, reloader: Reloader,
@@ -42,15 +40,8 @@ class AdministrationService:
             return [asdict(found) async for found in self._check()]
 
     async def pending(self) -> Sequence[Json]:
-        return [
-            {
-                "id": change.id, "title": build_title(change),
-                "asker": change.proposal.asker.key,
-                "place": place_names(change.proposal.address)[-1],
-                "created": change.proposal.created, "expires": change.proposal.expires,
-            }
-            for change in await self._engine.changes.ledger.list_waiting_for_people()
-        ]  # fmt: skip
+        pending: Sequence[Json] = (await self._acts["pending"]({}))["pending"]
+        return pending
 
     async def turns(self) -> Sequence[Json]:
         turns: Sequence[Json] = (await self._acts["turns"]({}))["turns"]
@@ -90,6 +81,12 @@ class AdministrationService:
 
     async def remove_person(self, name: str, by: Person) -> None:
         await self._accounts.remove_account(named_person({"person": name}), by)
+
+    async def api_tokens(self) -> Sequence[Json]:
+        return [api_token_json(one) for one in await self._accounts.list_api_tokens()]
+
+    async def revoke_api_token(self, id: str, by: Person) -> Json:
+        return api_token_json(await self._accounts.revoke_api_token(id, by=by))
 
     async def check_config(self) -> Sequence[str]:
         return await asyncio.to_thread(self._reloader.check)

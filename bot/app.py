@@ -27,10 +27,12 @@ GC_THRESHOLDS = (20_000, 20, 50)
 older. Python's 700, 10, 10 cost an eighth of a turn's processor time: a turn makes few cycles."""
 
 
-def start(*, quiet: bool = False, faces: Faces = FACES) -> Start:
+def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACES) -> Start:
     """Read the settings and ponte.toml, and set up logging and the language.
 
     Files that the process writes from now on are readable by this user only. Raise SettingsError.
+    `asks_holder`: the command asks the process that holds the home, so that errors of ponte.toml
+    matter only if there is none.
     """
     os.umask(0o077)
     settings = load(faces)
@@ -42,8 +44,14 @@ def start(*, quiet: bool = False, faces: Faces = FACES) -> Start:
     if settings.env_file.why and quiet:  # `run` says it on its start screen
         sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
     asked_for = "ponte_config" in settings.model_fields_set
-    config = read_config(settings.ponte_config, required=asked_for, faces=faces)
-    return Start(settings, config, Home(settings.ponte_home))
+    home = Home(settings.ponte_home)
+    try:
+        config = read_config(settings.ponte_config, required=asked_for, faces=faces)
+    except SettingsError as fault:
+        if not asks_holder:
+            raise
+        return Start(settings, Config(), home, fault)
+    return Start(settings, config, home)
 
 
 async def run(
@@ -96,15 +104,18 @@ def _check_everything(begun: Start) -> AsyncIterator[DoctorFinding]:
 
 
 @asynccontextmanager
-async def local(settings: Settings, config: Config, home: Home) -> AsyncIterator[Path]:
+async def local(begun: Start) -> AsyncIterator[Path]:
     """Yield the path of a socket of the process that holds the home.
 
-    If none does, this process takes the home and serves the socket while the block runs.
+    If none does, this process takes the home and serves the socket while the block runs. Raise
+    SettingsError if ponte.toml has errors then.
     """
     async with AsyncExitStack() as stack:
         with suppress(HomeTaken):
-            stack.enter_context(home.take())
-            app = await compose(settings, config, home, surfaces=False)
+            stack.enter_context(begun.home.take())
+            if begun.fault:
+                raise begun.fault
+            app = await compose(begun.settings, begun.config, begun.home, surfaces=False)
             await app.start()
             stack.push_async_callback(app.stop)
-        yield Path(stack.enter_context(home.address()))
+        yield Path(stack.enter_context(begun.home.address()))

@@ -194,12 +194,12 @@ def restore(file: str, *, replace: bool, resume: bool) -> int:
 
 def chat() -> int:
     """Run `ponte chat`. Return the exit code."""
-    begun = start(quiet=True)
+    begun = start(quiet=True, asks_holder=True)
     from adapters.terminal.chat import chat as converse
     from bot import app
 
     async def talk() -> int:
-        async with app.local(begun.settings, begun.config, begun.home) as socket_path:
+        async with app.local(begun) as socket_path:
             return await converse(socket_path, sys.stdin, sys.stdout)
 
     return asyncio.run(talk())
@@ -256,7 +256,7 @@ def _read_standard_input(stdin: TextIO | None) -> str:
 
 def link() -> int:
     """Run `ponte link`. Return the exit code."""
-    begun = start(quiet=True)
+    begun = start(quiet=True, asks_holder=True)
     settings, home = begun.settings, begun.home
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
@@ -381,7 +381,7 @@ def quick_command(
 
 def turns(*, failed: bool, as_json: bool = False) -> int:
     """Run `ponte turns`. Return the exit code."""
-    begun = start(quiet=True)
+    begun = start(quiet=True, asks_holder=True)
 
     async def ask(one: LocalClient) -> tuple[Sequence[Row], Mapping[str, str]]:
         found = [turn for turn in (await one.act("turns"))["turns"] if turn["failed"] or not failed]
@@ -496,7 +496,7 @@ def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
 
     If `until` is a day, all of it is included.
     """
-    begun = start(quiet=True)
+    begun = start(quiet=True, asks_holder=True)
     zone = ZoneInfo(begun.settings.ponte_timezone)
     since, until = (
         _parse_moment(asked["since"], zone),
@@ -533,7 +533,7 @@ def people_renew(name: str, *, as_json: bool = False) -> int:
 
 def people_list(*, as_json: bool = False) -> int:
     """Run `ponte people list`. Return the exit code."""
-    begun = start(quiet=True)
+    begun = start(quiet=True, asks_holder=True)
     people = list(_ask_holder(lambda one: one.act("people"), begun).get("people", ()))
     shown = format_people(people, ZoneInfo(begun.settings.ponte_timezone))
     _print_all([json.dumps(people, ensure_ascii=False)] if as_json else shown)
@@ -543,7 +543,7 @@ def people_list(*, as_json: bool = False) -> int:
 def people_token(name: str, label: str, days: int, *, as_json: bool = False) -> int:
     """Run `ponte people token`. Print the token once to stdout, and what to know about it to
     stderr. Return the exit code."""
-    settings = start(quiet=True).settings
+    settings = start(quiet=True, asks_holder=True).settings
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
     made = _ask_holder(lambda one: one.act("people/token", person=name, label=label, days=days))
@@ -566,7 +566,7 @@ def people_token(name: str, label: str, days: int, *, as_json: bool = False) -> 
 
 def people_tokens(name: str = "", *, as_json: bool = False) -> int:
     """Run `ponte people tokens`. Return the exit code."""
-    begun = start(quiet=True)
+    begun = start(quiet=True, asks_holder=True)
     told = _ask_holder(lambda one: one.act("people/tokens", person=name), begun)
     tokens = list(told.get("tokens", ()))
     shown = format_api_tokens(tokens, ZoneInfo(begun.settings.ponte_timezone))
@@ -595,7 +595,7 @@ def people_remove(name: str) -> int:
 
 def _print_sign_in_link(act: str, name: str, *, as_json: bool) -> int:
     """Print the sign-in link once to stdout, and what to know about it to stderr."""
-    settings = start(quiet=True).settings
+    settings = start(quiet=True, asks_holder=True).settings
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
     made = _ask_holder(lambda one: one.act(act, person=name))
@@ -647,7 +647,7 @@ def policy_check(
 
 def threads_list(*, as_json: bool = False) -> int:
     """Run `ponte threads list`. Return the exit code."""
-    begun = start(quiet=True)
+    begun = start(quiet=True, asks_holder=True)
     threads = _ask_holder(lambda one: one.threads(), begun)
     shown = format_threads(threads, ZoneInfo(begun.settings.ponte_timezone))
     _print_all([json.dumps(threads, ensure_ascii=False)] if as_json else shown)
@@ -656,7 +656,7 @@ def threads_list(*, as_json: bool = False) -> int:
 
 def threads_show(conversation: str, *, as_json: bool = False) -> int:
     """Run `ponte threads show`. Return the exit code."""
-    begun = start(quiet=True)
+    begun = start(quiet=True, asks_holder=True)
     thread = _ask_holder(lambda one: one.thread(conversation), begun)
     whole = json.dumps(thread, ensure_ascii=False)
     zone = ZoneInfo(begun.settings.ponte_timezone)
@@ -680,7 +680,7 @@ def _ask_holder(work: Callable[[LocalClient], Awaitable[T]], begun: Start | None
         async with local_client(begun) as one:
             return await work(one)
 
-    return asyncio.run(ask(begun or start(quiet=True)))
+    return asyncio.run(ask(begun or start(quiet=True, asks_holder=True)))
 
 
 async def _find_names(one: LocalClient, keys: Sequence[str]) -> Mapping[str, str]:

@@ -268,7 +268,7 @@ async def local_client(start: Start) -> AsyncIterator[LocalClient]:
     from bot import app
 
     async with (
-        app.local(start.settings, start.config, start.home) as socket_path,
+        app.local(start) as socket_path,
         HttpClient(socket=str(socket_path)) as http,
     ):
         yield LocalClient(http, start)

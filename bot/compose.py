@@ -25,7 +25,7 @@ from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
 from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
-from bot.reports import report_limits, report_turns, report_usage
+from bot.reports import report_limits, report_pending, report_turns, report_usage
 from bot.settings import Settings
 from bot.start import Start
 from bot.surfaces import Surfaces
@@ -393,6 +393,9 @@ def _page_ports(
     async def turns(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return await report_turns(engine.records.journal)
 
+    async def pending(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await report_pending(engine.changes)
+
     async def used_by_day(since: str) -> Sequence[Mapping[str, Any]]:
         return await engine.records.budget.report("day", since)
 
@@ -414,7 +417,7 @@ def _page_ports(
 
     acts = {
         "reload": reloader.on_command, "usage": usage, "limits": limits,
-        "turns": turns, "names": names,
+        "turns": turns, "names": names, "pending": pending,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}

@@ -231,7 +231,8 @@ class Records:
         self.audit = stores.audit
         self.inbox = SqlInbox(database, jobs, spending.intake)
         self.journal = SqlJournal(database, *stores.claims)
-        self.journal.on_end = jobs.note_end if jobs else None
+        if jobs:
+            self.journal.on_end, self.journal.take_begun = jobs.note_end, jobs.take_begun
         self.files = SqlFiles(database, stores.file_bytes)
         self.outbox = SqlOutbox(database)
         self.page_accounts = SqlPageAccounts(database)
@@ -299,7 +300,12 @@ class Engine:
             records.outbox, choices.spending.canonical_person, self._redraw_due.set
         )
         self.redraw = CardRedraw(
-            self._redraw_due, self.changes, records.journal, platforms.replies, requests
+            self._redraw_due,
+            self.changes,
+            records.journal,
+            platforms.replies,
+            requests,
+            records.outbox,
         )
         services = TurnServices(
             inbox=records.inbox, journal=records.journal, threads=records.threads,
@@ -320,6 +326,7 @@ class Engine:
             kept_days=choices.retention.of,
             remains=lambda: stores.database.remains_notice,
             names=self.find_names,
+            record_listed=records.outbox.put,
         )  # fmt: skip
         self.manager = ConversationManager(
             services, self.commands, tool_contexts, platforms.replies, choices.profile,

@@ -260,7 +260,7 @@ def _explain_folder_error(folder: Path) -> Iterator[None]:
 
 def _ask_holder(work: Callable[[LocalClient], Any]) -> Any:
     async def ask() -> Any:
-        async with local_client(start(quiet=True)) as one:
+        async with local_client(start(quiet=True, asks_holder=True)) as one:
             return await work(one)
 
     return asyncio.run(ask())

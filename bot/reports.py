@@ -1,4 +1,4 @@
-"""The reports of `ponte usage` and `ponte turns`."""
+"""The reports of `ponte usage`, `ponte turns` and `ponte changes pending --all`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from datetime import date, datetime
 from typing import Any, cast, get_args
 
 from bot.day_words import parse_day_word
+from core.changes.cards import build_title
+from core.changes.service import ChangeService
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
 from core.ports.rights import ReportRow
 from core.rights.allowances import COUNTED_WORDS, format_amount, period_end
+from core.rights.policy import place_names
 from core.store.budget import CountingBudget
 from core.store.turns import SqlJournal
 from core.text.i18n import format_moment, say
@@ -42,6 +45,21 @@ async def report_turns(journal: SqlJournal) -> Mapping[str, Any]:
     """Return the turns that run, wait or have failed, each as its `TurnSummary` and `failed`."""
     found = await journal.list_recent_turns()
     return {"turns": [asdict(one) | {"failed": one.is_failed} for one in found]}
+
+
+async def report_pending(changes: ChangeService) -> Mapping[str, Any]:
+    """Return everybody's requests that wait for a decision, without their values."""
+    return {
+        "pending": [
+            {
+                "id": change.id, "title": build_title(change),
+                "asker": change.proposal.asker.key,
+                "place": place_names(change.proposal.address)[-1],
+                "created": change.proposal.created, "expires": change.proposal.expires,
+            }
+            for change in await changes.ledger.list_waiting_for_people()
+        ]
+    }  # fmt: skip
 
 
 async def report_limits(

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
+from core.domain.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """The settings, ponte.toml and the home that a command works with. The home's lock is not taken
-    yet."""
+    yet.
+
+    `fault`: ponte.toml has errors, and `config` is empty. Only a command that another process
+    answers continues then; that process has a ponte.toml without errors.
+    """
 
     settings: Settings
     config: Config
     home: Home
+    fault: SettingsError | None = None

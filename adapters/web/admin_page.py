@@ -142,6 +142,12 @@ class AdminView:
                     name=name, person=f"web:{name}",
                 )  # fmt: skip
                 return _notice("good", words)
+            case "revoke":
+                token = await self._admin.revoke_api_token(name, by)
+                words = say(
+                    "Revoked the API token {id} of {name}.", id=token["id"], name=token["person"]
+                )
+                return _notice("good", words)
         raise UnknownPath
 
     async def draw(self, tab: str, notice: str = "") -> str:
@@ -197,6 +203,7 @@ class AdminView:
         }  # fmt: skip
         turn_heads = (say("time"), say("person"), say("conversation"), say("state"), say("code"))
         return "".join([
+            await self._config_warning(),
             _section(say("Connections"),
                      _table((say("part"), say("state"), say("details")), rows),
                      _hint("ponte status")),
@@ -204,7 +211,7 @@ class AdminView:
                      _table((say("ID"), say("request"), say("requested by"), say("place"),
                              say("time"), say("expires")), waiting,
                             empty=say("No request is waiting.")),
-                     _hint("ponte changes pending")),
+                     _hint("ponte changes pending --all")),
             _section(say("Limits that are nearly used"), _limits_table(limits, names),
                      _hint("ponte usage")) if limits else "",
             _section(say("Running and waiting turns"),
@@ -215,6 +222,14 @@ class AdminView:
                      _table(turn_heads, listed[True], empty=say("No turn has failed lately.")),
                      _hint("ponte turns --failed")),
         ])  # fmt: skip
+
+    async def _config_warning(self) -> str:
+        """Return a notice if the file has errors, because it then cannot be reloaded."""
+        if not await self._admin.check_config():
+            return ""
+        words = say("ponte.toml has errors. Ponte works with the version that it read before.")
+        link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
+        return f'<p class="notice bad">{escape(words)} {link}</p>'
 
     async def _checks(self) -> str:
         found = await self._admin.findings()
@@ -282,8 +297,9 @@ class AdminView:
         table = _table(
             heads, rows, numbers={3}, empty=say("Nobody was added yet besides the owner.")
         )
+        tokens = await self._api_tokens()
         if not self._is_owner:
-            return _section(say("People"), table, _hint("ponte people list"))
+            return _section(say("People"), table, _hint("ponte people list")) + tokens
         invite = (
             '<form class="filter" method="post" action="/admin/people">'
             + self._hidden_fields("add")
@@ -295,12 +311,34 @@ class AdminView:
             _section(say("Invite a person"), f"<p>{escape(note)}</p>{invite}",
                      _hint("ponte people add NAME"))
             + _section(say("People"), table, _hint("ponte people list"))
+            + tokens
         )  # fmt: skip
+
+    async def _api_tokens(self) -> str:
+        rows = []
+        for one in await self._admin.api_tokens():
+            name, id = to_one_line(str(one["name"])) or "–", str(one["id"])
+            seen, expires = str(one["seen"] or ""), float(one["expires"])
+            cells = [
+                str(one["person"]), name, id, self._moment(one["added"]),
+                format_date(datetime.fromisoformat(seen)) if seen else say("never"),
+                self._moment(expires) if expires else say("never"),
+            ]  # fmt: skip
+            if self._is_owner:
+                button = say("Revoke {name}", name=id)
+                cells.append(Html(self._form("revoke", id, button, say("Revoke"))))
+            rows.append(cells)
+        heads = [
+            say("person"), say("name"), say("ID"), say("added"), say("last use"), say("expires"),
+        ]  # fmt: skip
+        heads += [say("actions")] if self._is_owner else []
+        table = _table(heads, rows, empty=say("Nobody has an API token."))
+        return _section(say("API tokens"), table, _hint("ponte people tokens"))
 
     def _form(self, action: str, name: str, button: str, summary: str) -> str:
         """Return a form that opens when somebody clicks on its summary, so that one click changes
         nothing."""
-        style = "danger" if action == "remove" else "approve"
+        style = "approve" if action == "renew" else "danger"
         words = {
             "renew": say(
                 "The link of {name} and the sessions that it began end. API tokens stay valid.",
@@ -311,6 +349,7 @@ class AdminView:
                 "kept.",
                 name=name,
             ),
+            "revoke": say("Programs that use this token are refused at once."),
         }  # fmt: skip
         return (
             f'<details><summary>{escape(summary)}</summary><form method="post"'

@@ -491,6 +491,13 @@ class Administration(Protocol):
     async def remove_person(self, name: str, by: Person) -> None:
         """Remove an account. Raises BadInput, NotFound."""
 
+    async def api_tokens(self) -> Sequence[Mapping[str, Any]]:
+        """Return `id`, `person` (a name), `name`, `added`, `expires` (0 for never) and `seen` of
+        everybody's API tokens."""
+
+    async def revoke_api_token(self, id: str, by: Person) -> Mapping[str, Any]:
+        """Delete an API token and return it, as `api_tokens` does. Raises NotFound."""
+
     async def check_config(self) -> Sequence[str]:
         """Return the faults of ponte.toml as it is now, each with its line."""
 

@@ -73,7 +73,7 @@ def ponte(
 @pytest.fixture
 def fake_holder(monkeypatch: pytest.MonkeyPatch) -> FakeHolder:
     # They take from the real client what they need.
-    for name in ("bot.cli_commands", "bot.person_commands"):
+    for name in ("bot.change_commands", "bot.cli_commands", "bot.person_commands"):
         importlib.import_module(name)
     fake = FakeHolder()
     monkeypatch.setitem(sys.modules, "bot.app", fake.as_app())

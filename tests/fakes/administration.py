@@ -46,6 +46,12 @@ class MemoryAdministration:
     async def remove_person(self, name: str, by: Person) -> None:
         raise AssertionError("no form of this page is sent")
 
+    async def api_tokens(self) -> Sequence[Json]:
+        return []
+
+    async def revoke_api_token(self, id: str, by: Person) -> Json:
+        raise AssertionError("no form of this page is sent")
+
     async def check_config(self) -> Sequence[str]:
         return []
 

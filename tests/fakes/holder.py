@@ -13,6 +13,7 @@ from typing import Any
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
+from bot.start import Start
 
 
 @dataclass
@@ -36,7 +37,8 @@ class FakeHolder:
         return 0
 
     @asynccontextmanager
-    async def local(self, settings: Settings, config: Config, home: Home) -> AsyncIterator[str]:
+    async def local(self, begun: Start) -> AsyncIterator[str]:
+        home = begun.home
         with home.take(), home.address() as address:
             if self.silent:
                 yield address

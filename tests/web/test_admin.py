@@ -178,7 +178,7 @@ async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
             assert (await eve.get("/me")).json()["name"] == "eve"
     ended = await eve.get("/me")
     assert (ended.status_code, ended.json()["error"]["code"]) == (401, "session_ended")
-    assert "it was renewed or removed" in ended.json()["error"]["message"]
+    assert "Your sign-in link was replaced" in ended.json()["error"]["message"]
     assert (await eve.post("/login", json={"token": links[0]})).status_code == 401
     assert (await eve.post("/login", json={"token": links[1]})).status_code == 200
     removed = await desk.send("owner", "remove", name="eve")
@@ -193,6 +193,35 @@ async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
     ]
     page = await desk["ana"].get("/admin/audit")
     assert all(event in page.text for event, _ in done)
+
+
+async def test_api_tokens_are_listed_and_revoked(desk: Desk) -> None:
+    """Each with its person and age, for admins too; only the owner revokes. Its person reads it."""
+    made = await desk.act("people/token", person="bob", label="<b>shop", days=30)
+    for name in ("owner", "ana"):
+        page = (await desk[name].get("/admin/people")).text
+        row = page[page.index(made["id"]) - 200 : page.index(made["id"]) + 300]
+        assert (made["token"] in page, "&lt;b&gt;shop" in row, "never" in row, "bob" in row) == (
+            False, True, True, True,
+        ), name  # fmt: skip
+        assert ('value="revoke"' in page) is (name == "owner")
+    assert (await desk.send("ana", "revoke", name=made["id"])).status_code == 403
+    assert (await desk.send("owner", "revoke", name="0")).status_code == 404
+    answer = await desk.send("owner", "revoke", name=made["id"])
+    assert answer.status_code == 200
+    assert f"Revoked the API token {made['id']} of bob." in answer.text
+    assert [one["person"] for one in (await desk.act("people/tokens"))["tokens"]] == ["owner"]
+    notices = (await desk["bob"].get("/me", headers={"Accept-Language": "fr"})).json()["notices"]
+    for one, verb in zip(notices, ("a créé", "a révoqué"), strict=True):
+        assert (verb in one["text"], "<b>shop." in one["text"]) == (True, True), one
+    for one in notices:
+        assert (await desk["ana"].delete(f"/me/notices/{one['id']}")).status_code == 404
+        assert (await desk["bob"].delete(f"/me/notices/{one['id']}")).status_code == 200
+    assert (await desk["bob"].get("/me")).json()["notices"] == []
+    (line,) = [
+        one for one in (await desk.act("audit"))["lines"] if one["event"] == "api-token-revoked"
+    ]
+    assert (line["asker"], line["person"]) == ("web:owner", "web:bob")
 
 
 async def test_a_wrong_name_is_explained_and_escaped(desk: Desk) -> None:
@@ -225,6 +254,7 @@ async def test_it_shows_requests_and_failures_without_their_texts(desk: Desk) ->
     assert "unlucky" not in page.text
     assert PAID not in page.text
     (turn,) = [one for one in (await desk.act("turns"))["turns"] if one["failed"]]
+    assert turn["reason"]
     assert f'<td data-head="code">{turn["reason"]}</td>' in page.text
 
 
@@ -239,6 +269,7 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(desk: Desk) -> None
         assert "ponte.toml:4: " in page.text
         assert "<i>" not in page.text
     assert page.status_code == 400
+    assert "ponte.toml has errors." in (await desk["ana"].get("/admin")).text
     desk.config.write_text('[[allowances]]\nof = "everybody"\nturns = 2\n')
     page = await desk.send("owner", "reload", "config")
     assert (page.status_code, "Reloaded ponte.toml." in page.text) == (200, True)
