@@ -212,7 +212,8 @@ class ModelServerClient:
         async with self._loading:
             if self._sdk is None:
                 # In a thread: the import takes 0.4 to 7 s, and the TLS context some more.
-                self._tls, self._sdk = await asyncio.to_thread(_make_sdk_client, self.place)
+                tls, sdk = await asyncio.to_thread(_make_sdk_client, self.place)
+                self._tls, self._sdk = tls, sdk
         return self._sdk
 
     async def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
