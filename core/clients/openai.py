@@ -29,6 +29,7 @@ import structlog
 
 from core.clients import http
 from core.clients.http import (
+    CONNECT_TIMEOUT_SECONDS,
     MAX_ERROR_BODY_BYTES,
     MAX_PARSED_RETRY_AFTER_SECONDS,
     Proxies,
@@ -55,8 +56,8 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 """Timeout of such a call, and the longest Retry-After for which Ponte waits."""
 REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
 """Pauses between attempts if the server sends no Retry-After."""
-CONNECT_TIMEOUT_SECONDS, STREAM_TIMEOUT_SECONDS = 5.0, 600.0
-"""The SDK's own timeouts of a stream: connecting, and waiting for the next bytes."""
+STREAM_TIMEOUT_SECONDS = 600.0
+"""The longest pause within a stream, as in the SDK."""
 MAX_CONNECTIONS, IDLE_CONNECTION_SECONDS = 1000, 5.0
 """The SDK's own limits of its connections."""
 ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
