@@ -190,6 +190,7 @@ async def compose(
                 appliers=[applier for each in tools for applier in each.appliers],
                 pseudonym=deps.pseudonym,
                 owner_name=lambda: owner_name.current,
+                schedule_limits=lambda: live.current.schedules.limits,
             ),
         )  # fmt: skip
         board.ledger = engine.changes.find_latest
@@ -422,6 +423,7 @@ def _page_ports(
     acts = {
         "reload": reloader.on_command, "usage": usage, "limits": limits,
         "turns": turns, "names": names, "pending": pending,
+        "schedules": engine.schedules.on_command,
         "sample/reset": sample_reset,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip

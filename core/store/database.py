@@ -173,6 +173,12 @@ class Database(Protocol):
         """Commit the writes that wait, and refuse everything after them."""
 
 
+async def has_rows(database: Database, table: str) -> bool:
+    """Return whether the table has any row. Raise NotStored."""
+    sql = f"SELECT 1 FROM {table} LIMIT 1"  # noqa: S608 - a name of ours
+    return await database.read(lambda c: c.execute(sql).fetchone() is not None, single=True)
+
+
 async def write_in_batches(database: Database, write: Callable[[SqlConnection], int]) -> int:
     """Run `write` in one transaction after the other until it changes nothing. Return the number of
     rows that it changed. Each transaction is to change at most ROWS_PER_TRANSACTION rows."""
