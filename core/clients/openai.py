@@ -56,7 +56,7 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 """Timeout of such a call, and the longest Retry-After for which Ponte waits."""
 REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
 """Pauses between attempts if the server sends no Retry-After."""
-STREAM_TIMEOUT_SECONDS = 600.0
+MODEL_PAUSE_TIMEOUT_SECONDS = 600.0
 """The longest pause within a stream, as in the SDK."""
 MAX_CONNECTIONS, IDLE_CONNECTION_SECONDS = 1000, 5.0
 """The SDK's own limits of its connections."""
@@ -256,7 +256,7 @@ class ModelServerClient:
         sdk = await self.load_sdk()
         if _is_plain(self.place):
             with _translate_errors():
-                async with self._post(sdk, path, body, STREAM_TIMEOUT_SECONDS) as response:
+                async with self._post(sdk, path, body, MODEL_PAUSE_TIMEOUT_SECONDS) as response:
                     async for event in _read_events(response):
                         yield event
             return
