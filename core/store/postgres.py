@@ -180,9 +180,11 @@ class PostgresDatabase:
         then: Callable[[T], None] | None = None,
         *,
         single: bool = False,
+        repeatable: bool = False,
     ) -> T:
         """Run `work` in a transaction and return its result; the result is durable on return. A
-        `single` statement is a transaction without BEGIN and COMMIT.
+        `single` statement is a transaction without BEGIN and COMMIT. `repeatable` changes nothing:
+        to change `synchronous_commit` would cost a statement.
 
         `then` runs on the event loop after the commit, even if the caller was cancelled meanwhile.
         Raises NotStored, Unstorable, and whatever `work` raises.
