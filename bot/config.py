@@ -40,6 +40,7 @@ from core.commands.grammar import SLUG_PATTERN
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
+from core.domain.schedules import ScheduleLimits
 from core.integrations.integration import ChatIntegration, OwnerIntegration
 from core.integrations.settings import describe_read_error, must_match
 from core.rights.allowances import Allowance, CountedBy, PeriodLength
@@ -145,6 +146,12 @@ def _check_where(value: str, info: ValidationInfo) -> str:
     return value if value in ("direct", "shared") else _check_place(value, info)
 
 
+def _check_positive(value: int) -> int:
+    if value < 1:
+        raise ValueError("must be at least 1")
+    return value
+
+
 def _check_right(value: str) -> str:
     if not is_right(value):
         raise ValueError(
@@ -219,6 +226,8 @@ Count = Annotated[StrictInt, Field(ge=0, le=MAX_CALLS_OF_TURN)]
 """A whole number, 0 to 1,000."""
 Many = Annotated[StrictInt, Field(ge=0, le=MAX_AMOUNT)]
 """A whole number that is not negative."""
+Positive = Annotated[StrictInt, AfterValidator(_check_positive), Field(le=MAX_CALLS_OF_TURN)]
+"""A whole number, 1 to 1,000."""
 Days = Annotated[StrictInt, Field(ge=0, le=MAX_DAYS)]
 """A whole number of days."""
 Rows = Annotated[StrictInt, Field(ge=0, le=MAX_PROPOSAL_ROWS)]
@@ -388,6 +397,32 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulesConfig:
+    """Limits of schedules and reminders."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    shortest_minutes: Positive = 15
+    """the shortest time between two runs of a schedule"""
+    per_person: Count = 20
+    """active and paused schedules of one person"""
+    money_per_day: Dollars | None = None
+    """US dollars that one schedule may cost a day; left out: only `allowances` limit it"""
+    failures: Positive = 3
+    """failed runs in a row after which a schedule is paused"""
+    max_days: Days = 0
+    """a repeating schedule ends after so many days; 0: it does not end"""
+    max_runs: Many = 0
+    """a repeating schedule ends after so many runs; 0: it does not end"""
+
+    @property
+    def limits(self) -> ScheduleLimits:
+        """The limits for `core`."""
+        return ScheduleLimits(
+            self.shortest_minutes, self.per_person, self.failures, self.max_days, self.max_runs
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class AllowanceRule:
     """A limit of what people may spend, counted for each of `of` (`core.rights.allowances`).
 
@@ -485,6 +520,8 @@ class Config:
     """hosts of links"""
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     """limits of a turn and of a person's messages"""
+    schedules: SchedulesConfig = field(default_factory=SchedulesConfig)
+    """limits of schedules and reminders"""
     allowances: tuple[AllowanceRule, ...] = ()
     """limits of what may be spent"""
     prices: PriceTable = field(default_factory=PriceTable)
@@ -534,9 +571,13 @@ class Config:
     @cached_property
     def turn_allowances(self) -> tuple[Allowance, ...]:
         """The allowances for the `Budget`. Each is named by its line in the file."""
-        return tuple(
+        found = [
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
-        )
+        ]
+        if (most := self.schedules.money_per_day) is not None:
+            money, at = round(most * NANODOLLARS_PER_DOLLAR), self.location("schedules")
+            found.append(Allowance("each schedule", money=money, source=at))
+        return tuple(found)
 
     @cached_property
     def price_list(self) -> Prices:
