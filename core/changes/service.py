@@ -38,7 +38,7 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.errors import AuditRefused, Expired, NotAllowed, NotFound, StatusUnknown, ToolError
-from core.domain.messages import Address, Answer, Card, CardAction, ChangeAction, Person
+from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.domain.records import Outcome, ToolContext, add_model_instruction
 from core.observability import metrics
 from core.ports.rights import Audit
@@ -633,6 +633,17 @@ class ChangeService:
         for change in await self.ledger.list_waiting_for_people():
             if change.proposal.asker.key == person:
                 await self._close(change, "denied", PONTE_PERSON)
+
+    async def withdraw_drafts_of(self, applier: str) -> int:
+        """Withdraw the open proposals for a system whose data was replaced. Return how many."""
+        drafted = [
+            change
+            for change in await self.ledger.list_waiting_for_people()
+            if change.draft.applier == applier
+        ]
+        for change in drafted:
+            await self._close(change, "withdrawn", None)
+        return len(drafted)
 
     async def _close(
         self, change: Change, state: ChangeState, decider: Person | None, rule: str = ""

@@ -96,7 +96,7 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
         card = await proposed_card(running_bot, "k1")
         id = card.id.split("-")[0]
         assert "was started" not in await says(f"schedule {id} start", "k2")
-        assert "`{}` Post: Post the *report*".format(id) in await says("schedules", "k3")
+        assert f"`{id}` Post: Post the *report*" in await says("schedules", "k3")
         assert "Paused." in await says(f"schedule {id} pause", "k4")
         assert "Started." in await says(f"agendamento {id} resume", "k5")
         assert "To end it, type" in await says(f"schedule {id} cancel", "k6")
