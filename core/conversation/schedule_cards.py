@@ -12,7 +12,7 @@ from core.domain.schedules import BadSchedule, Schedule, ScheduleKind
 from core.text.i18n import plural, say
 from core.text.text import to_one_line
 
-MAX_TITLE_CHARACTERS = 120
+MAX_CARD_TITLE_CHARACTERS = 120
 _TITLES: dict[ScheduleKind, str] = {
     "ask": "Ask Ponte: {what}", "post": "Post: {what}", "command": "Run: {what}",
 }  # fmt: skip
@@ -67,7 +67,7 @@ def build_closed_card(id: str, title: str, *, is_deleted: bool) -> Card:
 
 def build_schedule_title(schedule: Schedule) -> str:
     """Return what the schedule does, as one line."""
-    what = to_one_line(schedule.draft.what, MAX_TITLE_CHARACTERS)
+    what = to_one_line(schedule.draft.what, MAX_CARD_TITLE_CHARACTERS)
     return say(_TITLES[schedule.draft.kind], what=what)
 
 
