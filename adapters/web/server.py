@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.adapter import Json, Site
+from adapters.web.adapter import HookHandler, Json, Site
 from adapters.web.chat import ChatRoutes
 from adapters.web.compatible import CompatibleRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
@@ -365,11 +365,15 @@ class AdminRoutes:
         return await run_admin_action(self._site, request, str(request.path_params["tab"]))
 
 
-def make_application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIApp:
+def make_application(
+    site: Site,
+    extra: Mapping[str, ASGIApp] | None = None,
+    hooks: HookHandler | None = None,
+) -> ASGIApp:
     """Return the application with all routes of `site`.
 
-    `extra` are other adapters' applications by exact path. They authenticate their callers by a
-    signature, so they come before the guard.
+    `extra` are other adapters' applications by exact path, and `hooks` serves webhooks. They
+    authenticate their callers by a signature, so they come before the guard.
     """
     groups = (
         PageRoutes(site), HealthRoutes(site), UsageRoutes(site), ChatRoutes(site),
@@ -391,7 +395,7 @@ def make_application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> 
     )
     app.router.redirect_slashes = False
     guarded = Guard(app, site)
-    return PathRouter(extra, guarded) if extra else guarded
+    return PathRouter(extra or {}, guarded, hooks) if extra or hooks else guarded
 
 
 def _openapi_endpoint(
@@ -411,14 +415,22 @@ def _openapi_endpoint(
 
 
 class PathRouter:
-    """Routes other adapters' paths to their applications, and everything else to ours."""
+    """Routes other adapters' paths and webhooks to their applications, and everything else to
+    ours."""
 
-    def __init__(self, extra: Mapping[str, ASGIApp], own: ASGIApp) -> None:
+    def __init__(
+        self, extra: Mapping[str, ASGIApp], own: ASGIApp, hooks: HookHandler | None = None
+    ) -> None:
         self._extra = dict(extra)
         self._own = own
+        self._hooks = hooks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._extra.get(scope.get("path", ""), self._own)(scope, receive, send)
+        path = scope.get("path", "")
+        if self._hooks and self._hooks.serves(path):
+            await self._hooks(scope, receive, send)
+        else:
+            await self._extra.get(path, self._own)(scope, receive, send)
 
 
 def _error_handler(site: Site) -> Callable[[Request, Exception], Response]:

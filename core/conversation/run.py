@@ -135,7 +135,7 @@ class TurnRun:
         )
         LANGUAGE.set(language)
         READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.shared)
-        if language == self._parsed_in or message.results:
+        if language == self._parsed_in or message.results or message.hook:
             return
         self._parsed_in = language
         self.command = self.command_error = None
