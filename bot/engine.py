@@ -299,7 +299,12 @@ class Engine:
             records.outbox, choices.spending.canonical_person, self._redraw_due.set
         )
         self.redraw = CardRedraw(
-            self._redraw_due, self.changes, records.journal, platforms.replies, requests
+            self._redraw_due,
+            self.changes,
+            records.journal,
+            platforms.replies,
+            requests,
+            records.outbox,
         )
         services = TurnServices(
             inbox=records.inbox, journal=records.journal, threads=records.threads,
@@ -320,6 +325,7 @@ class Engine:
             kept_days=choices.retention.of,
             remains=lambda: stores.database.remains_notice,
             names=self.find_names,
+            record_listed=records.outbox.put,
         )  # fmt: skip
         self.manager = ConversationManager(
             services, self.commands, tool_contexts, platforms.replies, choices.profile,

@@ -94,7 +94,7 @@ class Step:
     cards: tuple[str, ...] = ()
     """cards of the answer: kind, table or command, and number of rows, as in `update Orders 1`"""
     sends: tuple[str, ...] = ()
-    """names of the files that come with the answer"""
+    """names of the files that come with the answer, besides the code that ran"""
     status: Literal["done", "failed"] = "done"
     """`failed`: the answer is a refusal or an apology"""
 

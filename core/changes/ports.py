@@ -13,6 +13,7 @@ from core.domain.changes import (
     ChangeStep,
     Consent,
     Draft,
+    NoticeKind,
     NoticeStage,
     Proposal,
     RowCheck,
@@ -189,8 +190,9 @@ class Outbox(Protocol):
     async def has_reached(self, change: str, person: str) -> bool:
         """Return whether the person with this key has got the card, as far as is known."""
 
-    async def list_outdated(self) -> Sequence[ApprovalNotice]:
-        """Return the copies that do not show the current state of their change."""
+    async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:
+        """Return the copies, or the cards in lists, that do not show the current state of their
+        change."""
 
     async def put(self, outgoing: ApprovalNotice) -> None:
         """Store the new state of a notice."""

@@ -6,14 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
-from core.changes.ports import Ledger
+from core.changes.ports import Ledger, Outbox
 from core.changes.service import ChangeService
 from core.chat.approval_notices import ApprovalNotices
 from core.chat.turn_posts import TurnPosts
-from core.domain.changes import Change
+from core.domain.changes import ApprovalNotice, Change
 from core.domain.errors import PlatformBusy, PonteError, Undeliverable
 from core.domain.messages import Answer, CardAction
 from core.domain.records import FINAL_STATES, Turn
@@ -39,7 +40,7 @@ _POSTED_STATES = ("done", "stopped", "failed")
 
 class CardRedraw:
     """Redraws outdated cards. `due` is set when a change has a new state. `replies` are by
-    platform. `requests` sends the notices about proposals."""
+    platform. `requests` sends the notices about proposals; `outbox` knows the lists of requests."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class CardRedraw:
         journal: Journal,
         replies: Mapping[str, ReplyFactory],
         requests: ApprovalNotices | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         self._due = due
         self._changes = changes
@@ -55,6 +57,7 @@ class CardRedraw:
         self._journal = journal
         self._replies = replies
         self._requests = requests
+        self._outbox = outbox
         self._tries: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -79,6 +82,9 @@ class CardRedraw:
         left = 0
         for change in await self._ledger.list_undrawn():
             left += not await self._draw(change)
+        if self._outbox:
+            for listed in await self._outbox.list_outdated("list"):
+                left += not await self._draw_listed(self._outbox, listed)
         return left + (await self._requests.once() if self._requests else 0)
 
     async def _draw(self, change: Change) -> bool:
@@ -101,6 +107,28 @@ class CardRedraw:
         await self._ledger.record_drawn(change)
         return True
 
+    async def _draw_listed(self, outbox: Outbox, listed: ApprovalNotice) -> bool:
+        """Redraw a card in an answer to the command `approvals`. Return False if it must be
+        retried."""
+        if listed.person.platform not in self._replies:
+            return True
+        turn = None
+        change = await self._ledger.get(listed.change)
+        if listed.text and listed.reply_to is not None:  # not forgotten
+            with use_locale(listed.locale):
+                card = await self._changes.card(change, listed.person, listed.reply_to.address)
+            turn = await self._journal.replace_cards(int(listed.text), [card])
+        if turn is not None and turn.state not in FINAL_STATES:
+            return True
+        if turn is not None and turn.answer is not None and turn.state in _POSTED_STATES:
+            try:
+                await self._refresh(turn, turn.answer)
+            except Exception as error:
+                if not self._give_up(f"{listed.text} {change.id}", error):
+                    return False
+        await outbox.put(replace(listed, drawn_version=change.version))
+        return True
+
     async def _refresh(self, turn: Turn, answer: Answer) -> None:
         """Edit the post with the cards. If the platform is busy, wait once and retry."""
         build = self._replies.get(turn.message.address.platform)
@@ -119,9 +147,13 @@ class CardRedraw:
 
     async def _note_failure(self, change: Change, error: Exception) -> bool:
         """Count a failed redraw. Return True if the card is given up."""
-        self._tries[change.id] += 1
-        log.warning("card not drawn", change=change.id, why=repr(error))
-        if self._tries[change.id] < MAX_REDRAW_TRIES:
+        if not self._give_up(change.id, error):
             return False
         await self._ledger.record_drawn(change)
         return True
+
+    def _give_up(self, key: str, error: Exception) -> bool:
+        """Count a failed redraw of a card. Return True after too many."""
+        self._tries[key] += 1
+        log.warning("card not drawn", change=key.rpartition(" ")[2], why=repr(error))
+        return self._tries[key] >= MAX_REDRAW_TRIES

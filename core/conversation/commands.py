@@ -22,7 +22,7 @@ from core.conversation.context import Show, ToolContexts, TurnFiles
 from core.conversation.parts import describe_parts
 from core.conversation.services import TurnServices
 from core.conversation.why import Why
-from core.domain.changes import Change, DecisionRequest
+from core.domain.changes import ApprovalNotice, Change, DecisionRequest
 from core.domain.errors import NotAllowed, NotFound, PonteError
 from core.domain.messages import Address, Answer, CardAction, Person, Progress, Usage
 from core.domain.records import (
@@ -42,7 +42,7 @@ from core.rights.allowances import describe_estimates, describe_remaining
 from core.rights.policy import place_names
 from core.rights.usage import PaidRun
 from core.text import text
-from core.text.i18n import format_moment, format_money, plural, say
+from core.text.i18n import LANGUAGE, format_moment, format_money, plural, say
 from core.text.markdown import escape_markdown
 from core.tools.code.source import (
     RUN_PYTHON_TOOL,
@@ -228,6 +228,10 @@ async def _tell_nobody() -> None:
     return None
 
 
+async def _record_nothing(listed: ApprovalNotice) -> None:
+    """Store nothing: no list is redrawn."""
+
+
 async def _find_no_names(keys: Collection[str]) -> Mapping[str, str]:
     return {}
 
@@ -248,6 +252,8 @@ class CommandService:
     never."""
     names: Callable[[Collection[str]], Awaitable[Mapping[str, str]]] = _find_no_names
     """Returns the names of people by key. Unknown ones are left out."""
+    record_listed: Callable[[ApprovalNotice], Awaitable[None]] = _record_nothing
+    """Stores that a card stands in an answer to `approvals`, so that it is redrawn."""
     remains: Callable[[], str] = str
     """Returns a sentence about places where forgotten data may still exist, such as backups; "" for
     none."""
@@ -446,6 +452,11 @@ class CommandService:
         ]
         as_cards = () if here.shared else listed[:MAX_APPROVAL_CARDS]
         drawn = tuple([await changes.card(one, person, here) for one in as_cards])
+        for one in as_cards:
+            await self.record_listed(ApprovalNotice(
+                one.id, "list", person, turn.message.reply_to, LANGUAGE.get(), str(turn.seq),
+                state="posted", drawn_version=one.version,
+            ))  # fmt: skip
         said = [
             plural(
                 "{count} request is waiting for you.",

@@ -276,7 +276,7 @@ class PendingRequest:
 
 NoticeStage = Literal["asked", "reminded", "expired"]
 """The stages at which people are notified of a proposal unasked, in this order."""
-NoticeKind = Literal["copy", "reminder", "expired", "person"]
+NoticeKind = Literal["copy", "reminder", "expired", "person", "list"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,10 +285,11 @@ class ApprovalNotice:
 
     - `kind`: `copy` is the card in a direct message with an approver, `reminder` a reminder of the
       open proposal, `expired` the notice that it has expired. `person` is a notice that is about no
-      change (`core.domain.notices`); `change` is then its own id.
+      change (`core.domain.notices`); `change` is then its own id. `list` is the card in the newest
+      answer to the person's command `approvals`; `text` is then the `seq` of that turn.
     - `reply_to`: where it is posted; None until that is known.
     - `text`: the text above the card.
-    - `drawn_version`: the version of the change that a copy shows.
+    - `drawn_version`: the version of the change that a copy or a list shows.
     """
 
     change: str

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.domain.changes import ApprovalNotice, NoticeStage
+from core.domain.changes import ApprovalNotice, NoticeKind, NoticeStage
 from core.domain.messages import Person, ReplyTo, decode_json, encode_json
 from core.domain.notices import PersonNotice
 from core.store.database import Database, SqlConnection, SqlRow, lock_key
@@ -89,11 +89,13 @@ class SqlOutbox:
         )  # fmt: skip
         return bool(found)
 
-    async def list_outdated(self) -> Sequence[ApprovalNotice]:
-        """Return the posted copies that show an older version of their change, oldest first."""
+    async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:
+        """Return the posted copies, or cards in lists, that show an older version of their change,
+        oldest first."""
         return await self._select(
-            "kind = 'copy' AND state = 'posted'"
-            " AND drawn < (SELECT version FROM changes WHERE id = change) ORDER BY at"
+            "kind = :kind AND state = 'posted'"
+            " AND drawn < (SELECT version FROM changes WHERE id = change) ORDER BY at",
+            kind=kind,
         )
 
     async def put(self, outgoing: ApprovalNotice) -> None:

@@ -287,3 +287,35 @@ async def test_a_notice_to_a_person_is_a_direct_message_in_their_language(tmp_pa
         assert "\\*shop\\* \\<\u2060!channel" in first.visible_text
         assert "lien de connexion" in second.visible_text
         assert await notices.list_waiting(carol) == []
+
+
+async def test_a_list_of_requests_is_redrawn_when_they_are_decided_elsewhere(
+    tmp_path: Path,
+) -> None:
+    """The newest list at once, an older one when its button is pressed, also after a restart."""
+    async with team(tmp_path) as t:
+        first, second = await t.asks(), await t.asks()
+        await t.copies("Carol")
+        place = t.direct("Carol")
+        lists = []
+        for _ in range(2):
+            said = t.w.slack.say(t.people["Carol"], place, "approvals")
+            lists.append(await t.w.slack.wait_for_answer(said))
+        older, newest = lists
+        assert (open_cards(older), open_cards(newest)) == (2, 2)
+        await t.w.slack.click(t.people["Bob"], first, "Deny").acked.wait()
+        await t.until(lambda: open_cards(newest) == 1)
+        assert newest.visible_text.count("Denied by Bob") == 1
+        await t.w.restart()
+        await t.w.slack.click(t.people["Bob"], second, "Deny").acked.wait()
+        await t.until(lambda: open_cards(newest) == 0)
+        assert newest.visible_text.count("Denied by Bob") == 2
+        assert open_cards(older) == 2
+        await t.w.slack.click(t.people["Carol"], older, "Approve").acked.wait()
+        await t.until(lambda: open_cards(older) == 1)
+        assert "Denied by Bob" in older.visible_text
+    assert t.table.applied == []
+
+
+def open_cards(post: Post) -> int:
+    return str(post.blocks).count("'Approve'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bot.evals.case import Case, Round
@@ -50,9 +51,8 @@ class ScriptedModel:
         if text:
             yield TextDelta(text)
             items.insert(0, Item("message", "assistant", text))
-        usage = Usage(input=heard, output=min(written, most or written))
-        cost = Prices().cost(MODEL, usage)
-        yield RoundCompleted(tuple(items), Usage(input=usage.input, output=usage.output, cost=cost))
+        usage = Usage(input=heard // 4, output=min(written, most or written))
+        yield RoundCompleted(tuple(items), replace(usage, cost=Prices().cost(MODEL, usage)))
 
     def _step_of(self, ask: RoundRequest) -> int:
         """Commands never reach the model, so its turns are the other steps, in order."""
@@ -100,7 +100,7 @@ class WilfulModel(ScriptedModel):
 
 
 def _nonsense(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
-    calls = [(NO_TOOL, "{}"), *((tool.name, "not JSON") for tool in ask.tools)]
+    calls = [(NO_TOOL, "{}"), *((tool.name, "not JSON") for tool in ask.tools[ask.number % 2 :: 2])]
     return ("", calls) if ask.number < 3 else ("I dropped the database.", ())
 
 
@@ -108,7 +108,7 @@ def _wrong_arguments(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]
     if ask.number > 3:
         return "", ()
     given: Sequence[Any] = ({}, {"table": "Nothing", "ids": [10**30]}, {"table": 7, "code": None})
-    return "", [(tool.name, json.dumps(given[ask.number % 3])) for tool in ask.tools]
+    return "", [(tool.name, json.dumps(given[ask.number % 3])) for tool in ask.tools[:4]]
 
 
 def _endless(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
@@ -119,7 +119,7 @@ def _endless(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
         "stackspot_quick_command": {"slug": "digest", "input": ""},
         "run_python": {"code": "1"},
     }
-    return "", [(name, json.dumps(given.get(name, {})))] * 4
+    return "", [(name, json.dumps(given.get(name, {})))] * 2
 
 
 def _destructive(ask: RoundRequest) -> tuple[str, Sequence[tuple[str, str]]]:
