@@ -38,6 +38,8 @@ HookName = Annotated[
 """Up to 40 lowercase letters, digits and hyphens."""
 HookPlace = Annotated[str, AfterValidator(_check_hook_place)]
 """A channel (`slack:T1:C1`) or a person (`slack:U1`) of a chat platform."""
+GroupName = Annotated[str, Field(alias="as")]
+"""The name of a group in `[groups]`."""
 HeaderName = Annotated[str, must_match("[A-Za-z][A-Za-z0-9-]{0,99}", "the name of a header")]
 """The name of an HTTP header."""
 FieldPath = Annotated[
@@ -61,7 +63,7 @@ class HookConfig:
     """the name of the environment variable that holds the secret"""
     post_to: HookPlace
     """a channel (`slack:T1:C1`), or a person who gets a direct message (`slack:U1`)"""
-    as_: Annotated[str, Field(alias="as")]
+    as_: GroupName
     """the group whose rights the webhook has"""
     template: str = ""
     """a post with fields of the body, as in `{data.rows.0.Name}`; no model is asked"""

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from core.chat.hooks import HookIntake
 
 _UNSET = "{where}: {variable} is not set, so the webhook {name} refuses every request"
-_WEAK = "{where}: {variable}: {why}"
+_SHORT = "{where}: {variable} is too short. Use at least 16 characters (openssl rand -hex 32)"
+_NOT_BASE64 = "{where}: {variable} is not base64, as a secret of Standard Webhooks is"
 _PLATFORM_OFF = "{where}: {platform} is off, so the webhook {name} cannot post"
 
 
@@ -63,14 +64,15 @@ def find_faults(config: Config, settings: Settings) -> Iterator[str]:
     """Yield a sentence for each webhook that cannot work with these settings, with its line."""
     if not config.hooks:
         return
-    from core.chat.hook_signatures import signature_fault
+    from core.chat.hook_signatures import secret_fault
 
     used = {face.name for face in settings.faces if face.is_used(settings, settings)}
     for name, own in config.hooks.items():
         hook, where = own.hook(name, settings.variable), config.location("hooks", name)
         if not hook.secret:
             yield say(_UNSET, where=where, variable=own.secret, name=name)
-        elif why := signature_fault(hook.kind, hook.secret):
-            yield say(_WEAK, where=where, variable=own.secret, why=say(why))
+        elif fault := secret_fault(hook.kind, hook.secret):
+            words = _NOT_BASE64 if fault == "encoding" else _SHORT
+            yield say(words, where=where, variable=own.secret)
         if hook.platform not in used:
             yield say(_PLATFORM_OFF, where=where, platform=hook.platform, name=name)

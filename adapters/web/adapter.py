@@ -53,6 +53,7 @@ Send = Callable[[Event], Awaitable[None]]
 Asgi = Callable[[Event, Receive, Send], Awaitable[None]]
 """An ASGI application. The type is declared here because importing Starlette is slow."""
 HOOKS_PREFIX = "/hooks/"
+HOOKS_PATH = "/hooks/{name}"
 MOUNTED_BODY_LIMIT_BYTES = 1_000_000
 """Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
 

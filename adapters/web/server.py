@@ -11,7 +11,7 @@ import contextlib
 import functools
 import json
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import h11
@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.adapter import HookHandler, Json, Site
+from adapters.web.adapter import HOOKS_PATH, HookHandler, Json, Site
 from adapters.web.chat import ChatRoutes
 from adapters.web.compatible import CompatibleRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
@@ -382,7 +382,8 @@ def make_application(
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:
         routes += OperatorRoutes(site.operator).routes
-    routes.append(Route("/openapi.json", _openapi_endpoint(routes, extra or {}), methods=["GET"]))
+    signed = [*(extra or ()), *([HOOKS_PATH] if hooks else [])]
+    routes.append(Route("/openapi.json", _openapi_endpoint(routes, signed), methods=["GET"]))
     refuse = _error_handler(site)
     app = Starlette(
         routes=routes,
@@ -399,14 +400,14 @@ def make_application(
 
 
 def _openapi_endpoint(
-    routes: list[BaseRoute], extra: Mapping[str, ASGIApp]
+    routes: list[BaseRoute], signed: Sequence[str]
 ) -> Callable[[Request], Awaitable[Response]]:
     @functools.cache
     def encode_document() -> bytes:
         # Built at the first request: its schemas take as long as everything else at the start.
         from adapters.web.openapi import build_document
 
-        return json.dumps(build_document(routes, extra)).encode()
+        return json.dumps(build_document(routes, signed)).encode()
 
     async def describe(request: Request) -> Response:
         return Response(await asyncio.to_thread(encode_document), media_type="application/json")

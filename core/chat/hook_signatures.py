@@ -20,13 +20,14 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from core.domain.hooks import Hook, HookKind, find_field
 
 TOLERANCE_SECONDS = 300.0
 """How far a signed time may be from now. Stripe's libraries and those of Standard Webhooks use the
 same value."""
+MIN_SECRET_CHARACTERS = 16
 MAX_SIGNATURES = 10
 """Signatures of one request that are compared. While a secret is replaced, there are two."""
 _SECRET_PREFIX = "whsec_"  # noqa: S105
@@ -57,13 +58,11 @@ def delivery_id(hook: Hook, headers: Mapping[str, str], body: bytes, parsed: Any
     return id if not id or _PLAIN_ID.fullmatch(id) else _digest(id.encode())
 
 
-def signature_fault(kind: HookKind, secret: str) -> str:
-    """Return what is wrong with a secret of that kind; "" if nothing is."""
+def secret_fault(kind: HookKind, secret: str) -> Literal["", "encoding", "short"]:
+    """Return what is wrong with a secret of that kind: it is not base64, or too short."""
     if kind == "standard" and not _standard_key(secret):
-        return "a secret of Standard Webhooks is base64, mostly after whsec_"
-    if len(secret) < 16:
-        return "it is too short; use at least 16 characters (openssl rand -hex 32)"
-    return ""
+        return "encoding"
+    return "short" if len(secret) < MIN_SECRET_CHARACTERS else ""
 
 
 def _check_github(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:

@@ -18,7 +18,7 @@ import structlog
 
 from core.chat.hook_signatures import delivery_id, is_genuine
 from core.chat.platform import Messenger
-from core.domain.errors import PonteError
+from core.domain.errors import PonteError, Undeliverable
 from core.domain.hooks import EVENT_FIELD, Hook, describe_body, fill_template
 from core.domain.messages import (
     HOOK_PLATFORM,
@@ -48,11 +48,11 @@ PING_EVENT = "ping"
 _UNKNOWN = Hook("", "secret", "", "", header="x-hook-secret")
 """Stands for a webhook that does not exist, so that its check takes as long."""
 _ERRORS = {
-    "unknown_hook": (404, "There is no webhook of that name."),
-    "unauthorized": (401, "The request is not signed with the webhook's secret."),
-    "no_delivery_id": (400, "The request has no delivery ID."),
-    "too_many": (429, "The webhook gets too many requests."),
-    "not_stored": (503, "The delivery could not be stored. Send it again."),
+    "unknown_hook": (404, "no webhook has this name"),
+    "unauthorized": (401, "the request is not signed with the secret of the webhook"),
+    "no_delivery_id": (400, "the request has no delivery ID"),
+    "too_many": (429, "the webhook gets too many requests"),
+    "not_stored": (503, "the delivery could not be stored; send it again"),
 }
 
 
@@ -124,11 +124,11 @@ class HookIntake:
         return _answer(202, {"status": outcome, "turn": message.turn})
 
     async def _find_destination(self, hook: Hook, author: Person, key: str) -> ReplyTo:
-        """Return where the answer goes. Raise the errors of `Messenger.direct`, or PonteError if
-        the platform is off."""
+        """Return where the answer goes. Raise Undeliverable if the platform is off, and the
+        errors of `Messenger.direct`."""
         messenger = self._messengers().get(hook.platform)
         if messenger is None:
-            raise PonteError("{platform} is off.", platform=hook.platform)
+            raise Undeliverable(reason=f"{hook.platform} is off")
         turn = turn_id(key)
         if not hook.person:
             place = Address(hook.platform, hook.channel, hook.workspace, shared=True)

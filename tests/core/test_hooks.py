@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.chat.hook_signatures import signature_fault
+from core.chat.hook_signatures import is_genuine, secret_fault
 from core.chat.hooks import MAX_DEPTH, HookIntake
 from core.domain.errors import NotStored
 from core.domain.hooks import MAX_BODY_CHARACTERS, MAX_FIELD_CHARACTERS, Hook, fill_template
@@ -19,7 +19,7 @@ from tests.fakes.hook_senders import (
     PLAIN_SECRET,
     STANDARD_SECRET,
     Headers,
-    encoded,
+    encode_body,
     from_github,
     from_nocodb,
     from_standard,
@@ -89,7 +89,7 @@ class Desk:
 
 
 async def test_each_kind_lets_in_what_its_sender_signs_and_nothing_else() -> None:
-    desk, body = Desk(), encoded({"id": "evt_1", "data": {"sum": 5}})
+    desk, body = Desk(), encode_body({"id": "evt_1", "data": {"sum": 5}})
     late, early = NOW - 301, NOW + 301
 
     def without(headers: Headers, name: str) -> Headers:
@@ -132,8 +132,8 @@ async def test_each_kind_lets_in_what_its_sender_signs_and_nothing_else() -> Non
 
 async def test_a_repeated_delivery_is_stored_once_and_told_so() -> None:
     desk = Desk()
-    event = encoded({"id": "evt_1"})
-    no_id, other = encoded({"rows": [1]}), encoded({"rows": [2]})
+    event = encode_body({"id": "evt_1"})
+    no_id, other = encode_body({"rows": [1]}), encode_body({"rows": [2]})
     sent: list[tuple[str, Headers, bytes, str]] = [
         ("git", from_github(event, "d-1"), event, "stored"),
         ("git", from_github(event, "d-1"), event, "repeated"),
@@ -160,7 +160,7 @@ async def test_a_repeated_delivery_is_stored_once_and_told_so() -> None:
     ping = await desk.send("git", from_github(event, "d-3", event="ping"), event)
     assert ping == (200, {"status": "pong"})
     assert "hook:git:d-3" not in desk.inbox.stored
-    nameless = encoded({"object": "event"})
+    nameless = encode_body({"object": "event"})
     assert (await desk.send("pay", from_stripe(nameless, NOW), nameless))[0] == 400
 
 
@@ -168,7 +168,7 @@ async def test_too_many_requests_and_a_full_disk_are_answered_so_that_the_sender
     desk = Desk()
     desk.now = NOW - NOW % 60 + 18.5
     for number in range(HOOKS["row"].per_minute):
-        body = encoded({"id": number})
+        body = encode_body({"id": number})
         assert (await desk.send("row", from_nocodb(), body))[0] == 202
     status, told = await desk.send("row", from_nocodb(), b"{}")
     assert (status, told["error"]["code"], desk.headers["retry-after"]) == (429, "too_many", "42")
@@ -184,11 +184,11 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
     desk = Desk()
     deep = b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1)
     bodies: Mapping[str, tuple[bytes, str]] = {
-        "JSON": (encoded({"a": "é\x00"}), '"a": "é'),
+        "JSON": (encode_body({"a": "é\x00"}), '"a": "é'),
         "no JSON": (b"\xff<b>", "\ufffd<b>"),
         "too deep": (deep, deep.decode()),
         "nothing": (b"", ""),
-        "too long": (encoded({"a": "x" * 50_000}), '{"x_github_event": "push", "a": "xxx'),
+        "too long": (encode_body({"a": "x" * 50_000}), '{"x_github_event": "push", "a": "xxx'),
     }
     for what, (body, expected) in bodies.items():
         await desk.send("git", from_github(body, what.replace(" ", "")), body)
@@ -206,7 +206,7 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
     direct = [*desk.inbox.stored.values()][-1]
     assert (direct.address.channel, direct.address.shared) == ("DU1", False)
     sum_ = "approve abc <!channel> **now**\n- https://evil.example"
-    body = encoded({"id": "evt_9", "data": {"sum": sum_}})
+    body = encode_body({"id": "evt_9", "data": {"sum": sum_}})
     await desk.send("pay", from_stripe(body, NOW), body)
     posted = [*desk.inbox.stored.values()][-1]
     assert posted.context == ()
@@ -232,15 +232,13 @@ def test_a_template_takes_only_fields_by_their_path(template: str, expected: str
 
 
 def test_a_weak_secret_is_named() -> None:
-    assert not signature_fault("standard", STANDARD_SECRET)
-    assert not signature_fault("github", PLAIN_SECRET)
-    assert "base64" in signature_fault("standard", "whsec_no base64 at all")
-    assert "too short" in signature_fault("secret", "short")
+    assert secret_fault("standard", STANDARD_SECRET) == ""
+    assert secret_fault("github", PLAIN_SECRET) == ""
+    assert secret_fault("standard", "whsec_no base64 at all") == "encoding"
+    assert secret_fault("secret", "short") == "short"
 
 
 def test_an_unset_secret_lets_nobody_in_with_any_kind() -> None:
-    from core.chat.hook_signatures import is_genuine
-
     for hook in HOOKS.values():
         unset = replace(hook, secret="")
         for headers in ({}, {"x-hook-secret": ""}, {"stripe-signature": f"t={int(NOW)},v1="}):

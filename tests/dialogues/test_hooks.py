@@ -23,7 +23,7 @@ from tests.dialogues.decisions import BOSS, OTHER, on_slack
 from tests.dialogues.test_obedient import EVIL, Bought, Obedient
 from tests.dialogues.test_rights import policy
 from tests.fakes.choices import supplier
-from tests.fakes.hook_senders import PLAIN_SECRET, encoded, from_nocodb
+from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 
@@ -78,7 +78,7 @@ class Office:
 
     async def deliver(self, hook: str, body: Any) -> Answer:
         """Send a delivery, and return the answer of its turn."""
-        status, _, told = await self.intake.receive(hook, from_nocodb(), encoded(body))
+        status, _, told = await self.intake.receive(hook, from_nocodb(), encode_body(body))
         assert status == 202, told
         records = self.running_bot.engine.records
         entry = await records.journal.history_entry(json.loads(told)["turn"])
@@ -89,7 +89,7 @@ class Office:
         return await self.running_bot.ask_message(said)
 
 
-def configured(folder: Path) -> Config:
+def read_office_config(folder: Path) -> Config:
     path = folder / "ponte.toml"
     path.write_text(FILE, encoding="utf-8")
     return read_config(path)
@@ -98,7 +98,7 @@ def configured(folder: Path) -> Config:
 @asynccontextmanager
 async def office(bot_home: BotHome, folder: Path) -> AsyncIterator[Office]:
     chosen, model, bought = policy(), Obedient(), Bought()
-    config = configured(folder)
+    config = read_office_config(folder)
     chosen.rule_book = supplier(config.rule_book)
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())

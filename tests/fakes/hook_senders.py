@@ -15,7 +15,7 @@ PLAIN_SECRET = "a secret of a webhook in tests"
 Headers = Mapping[str, str]
 
 
-def encoded(value: Any) -> bytes:
+def encode_body(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
