@@ -32,6 +32,7 @@ from bot.config_types import (
     Days,
     Dollars,
     Many,
+    Positive,
 )
 from bot.hook_config import HookConfig, HookName
 from bot.integrations import FACES, Faces, is_place
@@ -48,6 +49,7 @@ from core.commands.grammar import SLUG_PATTERN
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
+from core.domain.schedules import ScheduleLimits
 from core.integrations.integration import ChatIntegration, OwnerIntegration
 from core.integrations.settings import describe_read_error, must_match
 from core.rights.allowances import Allowance, CountedBy, PeriodLength
@@ -382,6 +384,32 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulesConfig:
+    """Limits of schedules and reminders."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    shortest_minutes: Positive = 15
+    """the shortest time between two runs of a schedule"""
+    per_person: Count = 20
+    """active and paused schedules of one person"""
+    money_per_day: Dollars | None = None
+    """US dollars that one schedule may cost a day; left out: only `allowances` limit it"""
+    failures: Positive = 3
+    """failed runs in a row after which a schedule is paused"""
+    max_days: Days = 0
+    """a repeating schedule ends after so many days; 0: it does not end"""
+    max_runs: Many = 0
+    """a repeating schedule ends after so many runs; 0: it does not end"""
+
+    @property
+    def limits(self) -> ScheduleLimits:
+        """The limits for `core`."""
+        return ScheduleLimits(
+            self.shortest_minutes, self.per_person, self.failures, self.max_days, self.max_runs
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class AllowanceRule:
     """A limit of what people may spend, counted for each of `of` (`core.rights.allowances`).
 
@@ -479,6 +507,8 @@ class Config:
     """hosts of links"""
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     """limits of a turn and of a person's messages"""
+    schedules: SchedulesConfig = field(default_factory=SchedulesConfig)
+    """limits of schedules and reminders"""
     hooks: Mapping[HookName, HookConfig] = field(default_factory=dict)
     """webhooks, by the name in their address"""
     allowances: tuple[AllowanceRule, ...] = ()
@@ -534,6 +564,9 @@ class Config:
         found = [
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         ]
+        if (most := self.schedules.money_per_day) is not None:
+            money, at = round(most * NANODOLLARS_PER_DOLLAR), self.location("schedules")
+            found.append(Allowance("each schedule", money=money, source=at))
         hooks = self.hooks.items()
         found += [hook.allowance(name, self.location("hooks", name)) for name, hook in hooks]
         return tuple(found)

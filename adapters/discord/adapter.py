@@ -208,8 +208,8 @@ class DiscordAdapter:
         """Return the display names of people and roles by their names (`discord:ID`)."""
         return await find_labels(await self.connection.client(), names)
 
-    async def reads(self, person: Person, address: Address) -> bool:
-        """Return whether the person can read the channel of `address`; False if that is not
+    async def reads(self, person: Person, address: Address) -> bool | None:
+        """Return whether the person can read the channel of `address`; None if that is not
         known."""
         return await can_read_channel(await self.connection.client(), person, address)
 

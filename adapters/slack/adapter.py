@@ -253,8 +253,9 @@ class SlackAdapter:
         """Return the display names of people and user groups, as far as Slack returns them soon."""
         return await self._workspace.directory.labels(names)
 
-    async def reads(self, person: Person, address: Address) -> bool:
-        """Return whether a person is a member of a shared channel; False for a direct message."""
+    async def reads(self, person: Person, address: Address) -> bool | None:
+        """Return whether a person is a member of a shared channel; False for a direct message, None
+        if Slack does not tell."""
         if not address.shared:
             return False
         return await is_member(self._workspace.api, address.channel, person.id)

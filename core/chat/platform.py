@@ -44,8 +44,8 @@ class Messenger(Protocol):
         groups, as far as the platform reports them. Programs are left out. Raise PlatformBusy if
         they are not known now."""
 
-    async def reads(self, person: Person, address: Address) -> bool:
-        """Return whether the person can read the messages of that place; False if that is not
+    async def reads(self, person: Person, address: Address) -> bool | None:
+        """Return whether the person can read the messages of that place; None if that is not
         known."""
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:

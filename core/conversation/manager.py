@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -55,6 +55,7 @@ from core.domain.records import (
     Turn,
     TurnState,
 )
+from core.domain.schedules import RunSkipped
 from core.observability import metrics, tracing
 from core.ports.conversations import LoadContext, ReplyFactory, TransactionStep
 from core.rights.allowances import (
@@ -73,6 +74,9 @@ from core.text.markdown import Trust, find_addresses
 from core.text.text import make_storable
 
 log = structlog.get_logger("conversation")
+if TYPE_CHECKING:
+    from core.conversation.scheduled_turns import ScheduledTurns
+
 T = TypeVar("T")
 MAX_PREPARE_ATTEMPTS = 3
 """The number of failed attempts to prepare an answer for its platform (cleaning, splitting). After
@@ -155,6 +159,7 @@ class ConversationManager:
     """Answers stored messages, one turn per call of `handle`, which is the handler of the inbox.
 
     `replies` and `look_up` map the name of a platform to its reply factory and its context loader.
+    `scheduled_turns` returns what decides on runs of schedules; it is called for such turns only.
     """
 
     def __init__(
@@ -165,6 +170,7 @@ class ConversationManager:
         replies: Mapping[str, ReplyFactory],
         profile: Profile,
         look_up: Mapping[str, LoadContext] = MappingProxyType({}),
+        scheduled_turns: Callable[[], ScheduledTurns] | None = None,
     ) -> None:
         self._services = services
         self._inbox = services.inbox
@@ -173,6 +179,7 @@ class ConversationManager:
         self._tool_contexts = tool_contexts
         self._replies = replies
         self._look_up = look_up
+        self._find_scheduled_turns = scheduled_turns
         self._profile = profile
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
@@ -195,6 +202,8 @@ class ConversationManager:
             run = TurnRun(turn, reply, posts, settings, self._profile.locale)
             try:
                 await run.set_message(turn.message)
+                if turn.message.scheduled:
+                    await self._check_scheduled(run)
                 await reply.show(Progress())
                 try:
                     answer = turn.answer or await self._answer(run)
@@ -205,6 +214,11 @@ class ConversationManager:
                     self._count_end(run, "removed")
                 else:
                     await self._deliver(run, answer)
+            except RunSkipped as skipped:
+                log.info("run skipped", why=skipped.reason)
+                await self._scheduled_turns().skip(turn, skipped)
+                await self._journal.end_turn(run.turn, "stopped", f"skipped:{skipped.reason}")
+                self._count_end(run, "stopped")
             except Unstorable:  # no retry, so that the model is not paid twice
                 log.exception("turn given up")
                 await self._journal.end_turn(run.turn, "failed", Unstorable.code)
@@ -222,6 +236,19 @@ class ConversationManager:
                 tracing.note_turn_end("forgotten")
             finally:
                 await reply.wait_for_updates()
+
+    def _scheduled_turns(self) -> ScheduledTurns:
+        """Return what decides on runs of schedules."""
+        if self._find_scheduled_turns is None:
+            raise RuntimeError("there is no store of schedules")
+        return self._find_scheduled_turns()
+
+    async def _check_scheduled(self, run: TurnRun) -> None:
+        """Raise RunSkipped unless the run of a schedule may begin. Look up whether it may
+        propose."""
+        turns = self._scheduled_turns()
+        await turns.check(run.turn)
+        run.earlier_proposal = await turns.find_open_card(run.turn)
 
     async def on_post_removed(self, post: str) -> None:
         """Record that a person deleted a post of Ponte, so that it is not posted again. Cancel the
@@ -357,7 +384,8 @@ class ConversationManager:
             if turn.refusal:
                 raise TOO_MANY[turn.refusal](limit=turn.limit)
             rights.may("chat").raise_if_denied()
-            return _with_notes(await self._answer_message(run), missing)
+            late = self._scheduled_turns().describe_lateness(message) if message.scheduled else ()
+            return _with_notes(await self._answer_message(run), [*missing, *late])
         except asyncio.CancelledError:
             await self._store_last_round(run)
             await self._put_back_unless_stopped(run.turn)
@@ -411,7 +439,8 @@ class ConversationManager:
         if look_up is None or run.message.hook:  # a webhook has no profile and no thread
             return run.message, ()
         is_quick = run.command is not None and run.command.name == "quick-command"
-        has_references = not run.turn.items and (run.is_for_model or is_quick)
+        is_post = run.message.scheduled is not None and run.message.scheduled.kind == "post"
+        has_references = not (run.turn.items or is_post) and (run.is_for_model or is_quick)
         message, missing = await look_up(run.message, has_references)
         return (message if message is run.message else make_storable(message)), missing
 
@@ -455,6 +484,13 @@ class ConversationManager:
             return Answer(message.text)
         if run.command_error:
             raise run.command_error
+        if scheduled := message.scheduled:
+            if scheduled.kind == "post":
+                return Answer(message.text)
+            if scheduled.kind == "command" and (
+                run.command is None or run.command.name != "quick-command"
+            ):
+                raise BadInput("This schedule has no quick command. Edit it.")
         if run.command:
             return await self._commands.answer(run.turn, run.command, run.reply.show)
         return await self._answer_with_model(run)
@@ -591,6 +627,8 @@ class ConversationManager:
 
     def _count_end(self, run: TurnRun, state: TurnState, code: str = "") -> None:
         """Record the end of a turn in metrics and in its trace."""
+        if run.message.scheduled:
+            self._scheduled_turns().on_end()
         seconds = time.time() - run.turn.accepted_at
         metrics.count_turn(run.message.address.platform, state, seconds)
         tracing.note_turn_end(state, code)

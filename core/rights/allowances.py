@@ -18,10 +18,13 @@ from core.domain.errors import OverBudget
 from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price
 from core.text.i18n import format_moment, format_money, plural, say
 
-CountedBy = Literal["each person", "each channel", "each workspace", "together", "everybody"]
+CountedBy = Literal[
+    "each person", "each channel", "each workspace", "each schedule", "together", "everybody"
+]  # fmt: skip
 """Which usage an allowance adds up: one counter for each person, channel, workspace or group.
 
-"together" is one counter for the people of `who`; "everybody" is one for all people.
+"each schedule" counts runs of schedules only. "together" is one counter for the people of `who`;
+"everybody" is one for all people.
 """
 PeriodLength = Literal["day", "month"]
 Unit = Literal["turns", "tokens", "money"]
@@ -47,6 +50,7 @@ LEFT = {
     "each person": "Your limit is {limit}. What is left ({left}) is not enough. ",
     "each channel": ("This channel's limit is {limit}. What is left ({left}) is not enough. "),
     "each workspace": ("This workspace's limit is {limit}. What is left ({left}) is not enough. "),
+    "each schedule": ("This schedule's limit is {limit}. What is left ({left}) is not enough. "),
     "together": ("Your group's limit is {limit}. What is left ({left}) is not enough. "),
     "everybody": (
         "The limit for everyone together is {limit}. What is left ({left}) is not enough. "
@@ -61,6 +65,9 @@ NEARLY = {
     "each workspace": (
         "This workspace has used {used} of its limit of {limit}. It resets on {when}."
     ),
+    "each schedule": (
+        "This schedule has used {used} of its limit of {limit}. It resets on {when}."
+    ),
     "together": ("Your group has used {used} of its limit of {limit}. It resets on {when}."),
     "everybody": (
         "Everyone together has used {used} of the limit of {limit}. It resets on {when}."
@@ -71,6 +78,7 @@ STANDING = {
     "each person": "you, {limit}: {left} left until {when}",
     "each channel": "this channel, {limit}: {left} left until {when}",
     "each workspace": "this workspace, {limit}: {left} left until {when}",
+    "each schedule": "this schedule, {limit}: {left} left until {when}",
     "together": "your group, {limit}: {left} left until {when}",
     "everybody": "everyone together, {limit}: {left} left until {when}",
 }
@@ -314,7 +322,8 @@ def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operator
 
 COUNTED_WORDS = {
     "each person": "each person", "each channel": "each channel",
-    "each workspace": "each workspace", "together": "a group", "everybody": "everyone together",
+    "each workspace": "each workspace", "each schedule": "each schedule", "together": "a group",
+    "everybody": "everyone together",
 }  # fmt: skip
 """The name of what an allowance counts, by `CountedBy`."""
 

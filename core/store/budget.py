@@ -122,7 +122,7 @@ class CountingBudget:
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
         """Return a transaction step that counts the turn and reserves its first model call, if
         `call` is given. The step raises OverBudget."""
-        scopes = await self.scopes(turn.message.author, turn.message.address)
+        scopes = await self._scopes_of(turn.message)
         zone, person, day = self.zone_of(turn.message), self._payer(turn), self._today()
 
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
@@ -137,7 +137,7 @@ class CountingBudget:
     async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
         """Reserve one more model call. Return None if no allowance bounds it. Raise OverBudget if
         not even a short answer fits."""
-        scopes = _bounding_scopes(await self.scopes(turn.message.author, turn.message.address))
+        scopes = _bounding_scopes(await self._scopes_of(turn.message))
         if not scopes:
             return None
         zone, person = self.zone_of(turn.message), self._payer(turn)
@@ -149,7 +149,8 @@ class CountingBudget:
         """Reserve one run that has a price, once for each call. Raise OverBudget."""
         message = turn.message
         zone = self.zone_of(message)
-        await self._reserve_run(message.author, message.address, turn.seq, call_id, paid, zone)
+        scopes = await self._scopes_of(message)
+        await self._reserve_run(message.author, scopes, turn.seq, call_id, paid, zone)
 
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
@@ -167,7 +168,8 @@ class CountingBudget:
             )
 
         await self._database.write(begin)
-        await self._reserve_run(person, address, seq, call_id, paid, self._zone)
+        scopes = await self.scopes(person, address)
+        await self._reserve_run(person, scopes, seq, call_id, paid, self._zone)
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
         """Record the price of a run that includes no model call. If the run was not begun, release
@@ -186,11 +188,12 @@ class CountingBudget:
             await self._database.write(settle)
 
     async def _reserve_run(
-        self, asker: Person, address: Address, seq: int, call_id: str, paid: PaidRun, zone: tzinfo
-    ) -> None:
+        self, asker: Person, scopes: Sequence[Scope], seq: int, call_id: str, paid: PaidRun,
+        zone: tzinfo,
+    ) -> None:  # fmt: skip
         """Reserve the upper bound of a run, unless this call has a reservation or a cost already.
         Raise OverAllowance."""
-        scopes = _bounding_scopes(await self.scopes(asker, address))
+        scopes = _bounding_scopes(scopes)
         if not scopes:
             return
         person = self._money_key(asker.key)
@@ -311,9 +314,16 @@ class CountingBudget:
         first = since or self._today()
         return await self._database.read(lambda c: _usage_report(c, by, first, place))
 
-    async def scopes(self, person: Person, address: Address) -> tuple[Scope, ...]:
+    async def _scopes_of(self, message: Message) -> tuple[Scope, ...]:
+        """Return the counters that apply to the turn of a message."""
+        run = message.scheduled
+        return await self.scopes(message.author, message.address, run.schedule if run else "")
+
+    async def scopes(
+        self, person: Person, address: Address, schedule: str = ""
+    ) -> tuple[Scope, ...]:
         """Return the counters that apply to the person at that address, in the order in which
-        transactions lock them."""
+        transactions lock them. `schedule` is the id of the schedule that runs, "" for none."""
         one, place = self._money_key(person.key), place_names(address)
         own, all_ = await self._caps(person, address)
         capped = Allowance("each person", turns=own or None, source=DAILY_TURNS_SETTING, name="cap")
@@ -331,6 +341,10 @@ class CountingBudget:
                     scope = Scope(f"{rule.key}:{one}", rule, one)
                 case "each channel":
                     scope = Scope(f"{rule.key}:{place[-1]}", rule, place=place[-1])
+                case "each schedule":
+                    if not schedule:
+                        continue
+                    scope = Scope(f"{rule.key}:{schedule}", rule, place=schedule)
                 case "each workspace":
                     scope = Scope(f"{rule.key}:{place[1]}", rule, place=place[1])
                 case _:
@@ -516,10 +530,20 @@ def _add_to_counters(
 ) -> list[AllowanceCount]:
     """Add `spend` to the counter of each scope, and return the counts in the order of `scopes`.
     A new counter begins with earlier usage, except that of the turn `without`."""
+    periods = [scope.period_of(day) for scope in scopes]
+    if connection.is_shared:
+        rows: Sequence[SqlRow | None] = connection.execute(
+            "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
+            ([scope.key for scope in scopes], periods, spend.turns, spend.tokens, spend.money),
+        ).fetchall()
+    else:
+        rows = [
+            _add_to_counter(connection, scope.key, period, spend)
+            for scope, period in zip(scopes, periods, strict=True)
+        ]
     counts = []
-    for scope in scopes:
-        period = scope.period_of(day)
-        row = _add_to_counter(connection, scope.key, period, spend)
+    for scope, period, found in zip(scopes, periods, rows, strict=True):
+        row = found if found and found["turns"] is not None else None
         if row is None:
             past = _past_spend(connection, scope, period, without)
             # Another transaction may insert the row first. Then only the update below adds.
