@@ -32,10 +32,10 @@ from bot.config_types import (
     Days,
     Dollars,
     Many,
-    Positive,
 )
 from bot.hook_config import HookConfig, HookName
 from bot.integrations import FACES, Faces, is_place
+from bot.schedule_config import SchedulesConfig
 from bot.toml_lines import KeyPath, TomlLines, describe_toml_error
 from core.changes.approval import (
     ASKER,
@@ -49,7 +49,6 @@ from core.commands.grammar import SLUG_PATTERN
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
-from core.domain.schedules import ScheduleLimits
 from core.integrations.integration import ChatIntegration, OwnerIntegration
 from core.integrations.settings import describe_read_error, must_match
 from core.rights.allowances import Allowance, CountedBy, PeriodLength
@@ -381,32 +380,6 @@ class LimitsConfig:
     """messages of one person; 0 is any number"""
     waiting_per_person: Count = 0
     """messages of one person whose turn has not begun; 0 is any number"""
-
-
-@dataclass(frozen=True, slots=True)
-class SchedulesConfig:
-    """Limits of schedules and reminders."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    shortest_minutes: Positive = 15
-    """the shortest time between two runs of a schedule"""
-    per_person: Count = 20
-    """active and paused schedules of one person"""
-    money_per_day: Dollars | None = None
-    """US dollars that one schedule may cost a day; left out: only `allowances` limit it"""
-    failures: Positive = 3
-    """failed runs in a row after which a schedule is paused"""
-    max_days: Days = 0
-    """a repeating schedule ends after so many days; 0: it does not end"""
-    max_runs: Many = 0
-    """a repeating schedule ends after so many runs; 0: it does not end"""
-
-    @property
-    def limits(self) -> ScheduleLimits:
-        """The limits for `core`."""
-        return ScheduleLimits(
-            self.shortest_minutes, self.per_person, self.failures, self.max_days, self.max_runs
-        )
 
 
 @dataclass(frozen=True, slots=True)
