@@ -351,6 +351,7 @@ def _profile(
         ),
         own_addresses=own_addresses,
         limits=call_limits,
+        titles=settings.ponte_titles == "on",
     )
 
 
@@ -450,6 +451,7 @@ def _page_ports(
         board,
         administration,
         engine.notices,
+        engine.records.conversation_settings,
         ConfiguredHooks(
             settings,
             lambda: live.current,

@@ -228,6 +228,7 @@ class Transcript(ResponseBody):
     messages: list[dict[str, Any]]
     cards: list[CardState]
     cursor: str
+    instructions: str
 
 
 class StatusAnswer(ResponseBody):
@@ -293,6 +294,7 @@ class Me(ResponseBody):
     owner: bool
     operates: bool
     models: list[str]
+    efforts: list[str]
     notices: list[WaitingNotice]
 
 
