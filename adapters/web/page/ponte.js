@@ -145,21 +145,10 @@ function menu(shown) {
 }
 
 /** Mark the words of a search in the conversation that is open, where the browser can. */
-function highlight() {
-  if (!globalThis.CSS?.highlights) return;
-  const words = conversations.searched().toLocaleLowerCase().split(/\s+/).filter(Boolean);
-  const ranges = [];
-  const texts = document.createTreeWalker($("log"), NodeFilter.SHOW_TEXT);
-  while (words.length && texts.nextNode()) {
-    const node = texts.currentNode;
-    const text = node.data.toLocaleLowerCase();
-    for (const word of text.length === node.data.length ? words : []) {
-      for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + word.length)) {
-        ranges.push(new StaticRange({ startContainer: node, startOffset: at, endContainer: node, endOffset: at + word.length }));
-      }
-    }
-  }
-  CSS.highlights.set("searched", new Highlight(...ranges));
+async function highlight() {
+  const words = conversations.searched();
+  if (words) (await import("./highlight.js")).mark(words);
+  else globalThis.CSS?.highlights?.delete("searched");
 }
 
 /** The open conversation stays as it is; the list is all conversations again. */
