@@ -152,6 +152,8 @@ class Case:
     now: datetime = EVAL_NOW
     config: str = ""
     """the content of ponte.toml"""
+    has_tools: bool = True
+    """whether there are tables, quick commands and Python"""
     shop: bool = True
     """whether the sample tables are there"""
     tables: tuple[OwnTable, ...] = ()
