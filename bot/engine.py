@@ -231,7 +231,8 @@ class Records:
         self.audit = stores.audit
         self.inbox = SqlInbox(database, jobs, spending.intake)
         self.journal = SqlJournal(database, *stores.claims)
-        self.journal.on_end = jobs.note_end if jobs else None
+        if jobs:
+            self.journal.on_end, self.journal.take_begun = jobs.note_end, jobs.take_begun
         self.files = SqlFiles(database, stores.file_bytes)
         self.outbox = SqlOutbox(database)
         self.page_accounts = SqlPageAccounts(database)

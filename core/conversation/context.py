@@ -92,7 +92,7 @@ class ToolContexts:
         """Return the thread's record, or a new one if it is lost or belongs to an older thread or
         generation. `new`: do not look for a record, because there is none yet."""
         conversation = turn.message.address.conversation
-        known = None if new else await self.threads.get(conversation)
+        known = None if new else turn.thread_record or await self.threads.get(conversation)
         if known and (known.id, known.generation) == (turn.thread, turn.generation):
             return known
         return Thread(conversation, turn.thread, turn.generation, used_at=time.time())

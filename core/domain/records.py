@@ -108,6 +108,8 @@ class Turn:
     it."""
     is_thread_new: bool = False
     """The thread was created at the begin of this attempt."""
+    thread_record: Thread | None = None
+    """The record of the thread map, if the begin of this attempt read it."""
 
     @property
     def id(self) -> str:

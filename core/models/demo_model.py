@@ -10,20 +10,34 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from core.domain.errors import UnsupportedFormat
-from core.domain.messages import CONTEXT_NAME, NOTE_NAME, Item
+from core.domain.messages import NOTE_NAME, Item
 from core.domain.records import (
-    INTERRUPTED_TEXT,
     Health,
     ModelEvent,
     Remote,
     RoundCompleted,
     RoundRequest,
     TextDelta,
-    text_for_person,
+)
+from core.models.demo_exchange import Decision, DemoExchange, PlannedCall, split_exchanges
+from core.models.demo_tables import (
+    BRIDGE_TOOL,
+    MAX_DEMO_ROWS,
+    QUERY_TOOL,
+    QUOTE_CHARACTERS,
+    Filter,
+    describe_count,
+    describe_failure,
+    escape_inline,
+    format_code_block,
+    format_reply,
+    format_rows,
+    list_tables,
+    show_table,
 )
 from core.models.demo_tour import (
     DRAW_CODE,
@@ -37,27 +51,14 @@ from core.models.demo_tour import (
     make_file_code,
 )
 from core.ports.tools import SAMPLE_TABLES_PHRASE
-from core.text.i18n import plural, say
-from core.text.text import clean_text, make_code_block, to_one_line, truncate_with_note
+from core.text.i18n import say
 
-Filter = Mapping[str, str | None]
-"""A filter as `nocodb_query` takes it: {"field", "op", "value"}."""
 Kind = Literal["history", "memory", "remember", "tables", "show", "python", "nocodb",
                "again", "count", "more", "other"] | TourStep  # fmt: skip
 
 PYTHON_TOOL = "run_python"
 NOCODB_PREFIX = "nocodb_"
-QUERY_TOOL, TABLES_TOOL, BRIDGE_TOOL = "nocodb_query", "nocodb_tables", "nocodb_execute"
 UPDATE_TOOL, COMMAND_TOOL = "nocodb_update", "stackspot_quick_command"
-
-MAX_DEMO_ROWS = 20
-MAX_DEMO_COLUMNS = 8
-_MAX_CELL_CHARACTERS = 60
-"""Characters of one table cell."""
-_MAX_BLOCK_CHARACTERS = 3000
-"""Characters of one code block."""
-_MAX_BASES = 8
-"""Bases in which the bridge looks for tables."""
 _MAX_RECALLED = 20
 """Exchanges or messages of the thread that one answer lists."""
 
@@ -77,23 +78,6 @@ _LINE_PATTERNS: dict[Kind, str] = {
     "count": r"how many(?: rows| tables| of them)?(?: are there| is that)?",
 }
 """Patterns for the first line of a message."""
-_WHERE_PATTERN = re.compile(r"(?P<table>.+?)[\"'`“”]?\s+where\s+(?P<conditions>.+)", re.IGNORECASE)
-_EMPTY_PATTERN = re.compile(r"(?P<field>.+?)\s+is\s+(?P<not>not\s+)?empty", re.IGNORECASE)
-_COMPARISON_PATTERN = re.compile(
-    r"(?P<field>.+?)\s*(?P<op>\bis\s+not\b|\bis\b|\bcontains\b|!=|>=|<=|=|>|<"
-    r"|\b(?:eq|neq|gt|gte|lt|lte|not_contains)\b)\s*(?P<value>.+)",
-    re.IGNORECASE,
-)
-_OPERATORS = {
-    "is": "eq", "=": "eq", "is not": "neq", "!=": "neq",
-    ">": "gt", ">=": "gte", "<": "lt", "<=": "lte",
-}  # fmt: skip
-_QUOTES = " \"'`“”"
-
-_MARKUP = re.compile(r"([\\`*\[\]<>|~])")
-_TABLE_ID = re.compile(r"m[a-z0-9]{10,30}")
-_PROBLEM = {"error", "message", "detail"}
-"""Keys of an answer that describes a problem."""
 _DAY_IN_PREFACE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b", re.ASCII)
 _CHANGE_NOTE = re.compile(r"Proposal (\w{6}) \([^)]*\([^)]*\)[^)]*\): (.*)", re.DOTALL)
 """A note about a decided change: its id and its outcome."""
@@ -104,41 +88,6 @@ _INVOICES: Mapping[str, Any] = {
     "sort": [{"field": "Due", "direction": "asc"}],
 }  # fmt: skip
 """The question about the sample tables' invoices, the one that is due first on top."""
-_FILE_NOTE = re.compile(r"\n?\[The person has: [^\n]*\]\Z")
-"""The end of a Python outcome that lists created files. The person sees the files themselves."""
-
-_NO_TABLES = (
-    "No tables are available here. Either NocoDB is not connected (`NOCODB_URL`, "
-    "`NOCODB_TOKEN`), or you don't have permission to read them."
-)
-_FAILED = "That didn't work: {problem}"
-_INTERRUPTED = (
-    "I was interrupted while this code ran, so its effects are unknown. I won't run it again "
-    "by myself. Send it again if you need it."
-)
-_LISTED = "Tables: {count}"
-_IN_BASE = "I couldn't read the base {base}: {problem}"
-_NO_BASE = "NocoDB shows no base. Check which bases its token can see."
-_TOO_MANY = "I read only the first {count} bases."
-_NO_TABLE = "Table {name} not found. Available tables: {names}."
-_NO_ROWS = "**{name}** has no rows."
-_NONE_FIT = "**{name}** has no matching rows."
-_NO_FILTER = (
-    "Use filters such as `Status is Lead`, `Amount > 10`, `Name contains ann` or `Notes is "
-    "empty`. Join several with `and`."
-)
-_NO_FILTERS_HERE = (
-    "I can filter rows only when NocoDB is connected directly, not through the bridge."
-)
-_SHOWN = ("**{name}**: {shown} of {count} row.", "**{name}**: {shown} of {count} rows.")
-_SHOWN_SOME = ("**{name}**: the first row.", "**{name}**: the first {count} rows.")
-_MORE_COLUMNS = "It has more than the {columns} columns shown here."
-_ROWS_WERE = ("{name} had {count} row when I checked.", "{name} had {count} rows when I checked.")
-_ROWS_SEEN = (
-    "{name} had at least {count} row when I checked.",
-    "{name} had at least {count} rows when I checked.",
-)
-_TABLES_WERE = ("I found {count} table.", "I found {count} tables.")
 
 _WHO = "I'm Ponte's demo model. I work without a key or a network, and understand only this:"
 _TOUR = (
@@ -167,7 +116,6 @@ _HOW_TO_QUICK_COMMANDS = (
 _QUICK_COMMANDS_READY = (
     "Type `quick-command NAME` and a text. `help` lists the commands that you can run."
 )
-_SAMPLE_TITLE = "These are sample tables:"
 _UNDERSTOOD = (
     ("history", "show the messages of this thread"),
     ("what did I say", "show your own messages and your notes"),
@@ -213,143 +161,12 @@ _NO_TOOL = "Type `/nocodb TOOL {json}`: the name of a tool, then its arguments a
 
 
 @dataclass(frozen=True, slots=True)
-class TableRequest:
-    """A table that a person asked for. `filters` is None if the text after "where" was not
-    understood."""
-
-    table: str
-    filters: tuple[Filter, ...] | None = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Intent:
     """The request that a message contains. `rest` is the table, the code, or the tool with its
     arguments."""
 
     kind: Kind
     rest: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolReply:
-    """A tool's outcome: `value` is JSON or text, `error` the text of a failure."""
-
-    value: Any = None
-    error: str = ""
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the rows of a NocoDB answer: v2 has them flat in `list`, v3 in `records`."""
-        value = self.value
-        if isinstance(value, dict):
-            value = next((value[key] for key in ("list", "rows", "records") if key in value), None)
-        if not isinstance(value, list):
-            return []
-        rows = [row for row in value if isinstance(row, dict)]
-        return [
-            {**row, **row["fields"]} if isinstance(row.get("fields"), dict) else row for row in rows
-        ]
-
-    @property
-    def total(self) -> int | None:
-        """Return how many rows there are in all, or None if the answer does not say."""
-        value = self.value if isinstance(self.value, dict) else {}
-        page = value.get("pageInfo")
-        total = page.get("totalRows") if isinstance(page, dict) else value.get("total")
-        return total if isinstance(total, int) else None
-
-
-@dataclass(frozen=True, slots=True)
-class AnsweredCall:
-    """A call with its arguments and its outcome."""
-
-    tool: str
-    args: Mapping[str, Any]
-    reply: ToolReply
-
-
-@dataclass(slots=True)
-class DemoExchange:
-    """A person's message, and the calls and the answer that followed."""
-
-    name: str
-    text: str
-    calls: list[AnsweredCall] = field(default_factory=list)
-    answer: str = ""
-    files: tuple[str, ...] = ()
-
-    def calls_of(self, tool: str) -> list[AnsweredCall]:
-        """Return the calls of `tool`. The bridge's tools are named like
-        "nocodb_execute:list_bases"."""
-        return [used for used in self.calls if used.tool == tool]
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedCall:
-    """A call that the model wants to make."""
-
-    tool: str
-    args: Mapping[str, Any]
-
-
-Decision = str | list[PlannedCall]
-"""The answer's text, or the calls to make first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _BridgeTable:
-    id: str
-    title: str
-    base: str
-
-
-@dataclass(frozen=True, slots=True)
-class _TableSearch:
-    tables: tuple[_BridgeTable, ...]
-    problems: tuple[str, ...]
-
-
-def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return a Markdown table of the first rows. Columns come in the order of their first use."""
-    shown = rows[:MAX_DEMO_ROWS]
-    names = list(dict.fromkeys(name for row in shown for name in row if name != "fields"))[
-        :MAX_DEMO_COLUMNS
-    ]
-    if not names:
-        return ""
-    lines = [names, ["---"] * len(names)]
-    lines += [[_format_cell(row.get(name)) for name in names] for row in shown]
-    lines[0] = [_format_cell(name) for name in names]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def format_code_block(value: object, info: str = "") -> str:
-    """Return a code block: text unchanged, any other value as JSON."""
-    if isinstance(value, str):
-        return make_code_block(
-            truncate_with_note(clean_text(value).strip("\n"), _MAX_BLOCK_CHARACTERS), info
-        )
-    return make_code_block(
-        truncate_with_note(json.dumps(value, ensure_ascii=False, indent=2), _MAX_BLOCK_CHARACTERS),
-        info or "json",
-    )
-
-
-def escape_inline(text: str, longest: int = 200) -> str:
-    """Return untrusted text on one line, without markup."""
-    return _MARKUP.sub(r"\\\1", to_one_line(text, longest))
-
-
-def parse_table_request(words: str) -> TableRequest:
-    """Parse the text after "show", as in `Orders where Amount > 10 and Paid is true`."""
-    found = _WHERE_PATTERN.fullmatch(words)
-    if found is None:
-        return TableRequest(words)
-    conditions = re.split(r"\s+and\s+", found["conditions"], flags=re.IGNORECASE)
-    filters = [_parse_filter(each) for each in conditions]
-    table = found["table"].strip(_QUOTES)
-    known = tuple(each for each in filters if each is not None)
-    return TableRequest(table, known if len(known) == len(filters) else None)
 
 
 def parse_intent(said: str) -> Intent:
@@ -361,112 +178,8 @@ def parse_intent(said: str) -> Intent:
             return Intent(kind, match["rest"].strip())
     for kind, pattern in _LINE_PATTERNS.items():
         if match := _match_command(pattern, line):
-            return Intent(kind, (match.groupdict().get("rest") or "").strip(_QUOTES))
+            return Intent(kind, (match.groupdict().get("rest") or "").strip(QUOTE_CHARACTERS))
     return Intent(find_tour_step(text) or "other")
-
-
-def split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
-    """Return the thread as exchanges, oldest first, without quotes and notes."""
-    thread: list[DemoExchange] = []
-    calls: dict[str, Item] = {}
-    for item in items:
-        if item.role == "user":
-            if item.name not in (CONTEXT_NAME, NOTE_NAME):
-                names = tuple(file.name for file in item.files)
-                thread.append(DemoExchange(item.name, item.text, files=names))
-        elif not thread:
-            continue
-        elif item.role == "assistant":
-            thread[-1].answer = f"{thread[-1].answer}\n{item.text}".strip()
-        elif item.kind == "call":
-            calls[item.call_id] = item
-        elif item.kind == "output" and item.call_id in calls:
-            thread[-1].calls.append(_parse_call(calls[item.call_id], item.text))
-    return thread
-
-
-def list_tables(
-    exchange: DemoExchange, offered: frozenset[str], *, is_sample: bool = False
-) -> Decision:
-    """Return the list of tables, or the calls that find them."""
-    if TABLES_TOOL in offered:
-        # `nocodb_tables` describes them in its own compact text.
-        asked = exchange.calls_of(TABLES_TOOL)
-        if not asked:
-            return [PlannedCall(TABLES_TOOL, {})]
-        told = format_reply("NocoDB", asked[-1].reply)
-        return f"{say(_SAMPLE_TITLE)}\n\n{told}" if is_sample else told
-    if BRIDGE_TOOL not in offered:
-        return say(_NO_TABLES)
-    found = _search_tables(exchange)
-    if not isinstance(found, _TableSearch):
-        return found
-    several = len({each.base for each in found.tables}) > 1
-    lines = [say(_LISTED, count=len(found.tables)), ""] if found.tables else []
-    for each in found.tables:
-        base = f", {escape_inline(each.base)}" if several else ""
-        lines.append(f"- **{escape_inline(each.title)}** (`{each.id}`{base})")
-    parts = ["\n".join(lines), *found.problems] if lines else found.problems
-    return "\n\n".join(parts) or say(_LISTED, count=0)
-
-
-def show_table(name: str, exchange: DemoExchange, offered: frozenset[str]) -> Decision:
-    """Return the rows of a table, or the calls that read them."""
-    wanted = parse_table_request(name)
-    if wanted.filters is None:
-        return say(_NO_FILTER)
-    if QUERY_TOOL in offered:
-        return _query_table(wanted, exchange)
-    if BRIDGE_TOOL not in offered:
-        return say(_NO_TABLES)
-    if wanted.filters:
-        return say(_NO_FILTERS_HERE)
-    if read := exchange.calls_of(f"{BRIDGE_TOOL}:list_records"):
-        return _format_rows(_table_name(read[-1], exchange, name), read[-1].reply)
-    if _TABLE_ID.fullmatch(name) and any(char.isdigit() for char in name):
-        return [_bridge_call("list_records", table_id=name, limit=MAX_DEMO_ROWS)]
-    found = _search_tables(exchange)
-    if not isinstance(found, _TableSearch):
-        return found
-    plain = name.casefold()
-    for each in found.tables:
-        if plain in (each.title.casefold(), each.id.casefold()):
-            return [_bridge_call("list_records", table_id=each.id, limit=MAX_DEMO_ROWS)]
-    names = ", ".join(escape_inline(each.title) for each in found.tables[:MAX_DEMO_ROWS]) or "–"
-    missing = say(_NO_TABLE, name=escape_inline(name), names=names)
-    return "\n\n".join([missing, *found.problems])
-
-
-def describe_count(exchange: DemoExchange) -> str:
-    """Say how many rows or tables an earlier exchange found; "" if it read none."""
-    for used in reversed(exchange.calls):
-        if used.reply.error:
-            continue
-        if used.tool in (QUERY_TOOL, f"{BRIDGE_TOOL}:list_records"):
-            name = _table_name(used, exchange, str(used.args.get("table", "")))
-            seen, total = len(used.reply.rows), used.reply.total
-            if total is None and seen == 0:
-                continue
-            if total is None:
-                return plural(*_ROWS_SEEN, seen, name=escape_inline(name))
-            return plural(*_ROWS_WERE, total, name=escape_inline(name))
-        if used.tool in (TABLES_TOOL, f"{BRIDGE_TOOL}:list_tables"):
-            return plural(*_TABLES_WERE, _count_tables(exchange))
-    return ""
-
-
-def describe_failure(read: ToolReply) -> str:
-    """Return a tool's failure in words for a person."""
-    if read.error.startswith(INTERRUPTED_TEXT):
-        return say(_INTERRUPTED)
-    return say(_FAILED, problem=escape_inline(read.error, 500))
-
-
-def format_reply(name: str, read: ToolReply) -> str:
-    """Return a tool's outcome for a person: rows as a table, other values as a code block."""
-    if read.error:
-        return describe_failure(read)
-    return _format_rows(name, read) if read.rows else format_code_block(read.value)
 
 
 class DemoParser:
@@ -577,7 +290,7 @@ class DemoParser:
             return describe_failure(used[-1].reply)
         if not used[-1].reply.rows:
             return self._say(_NONE_OVERDUE)
-        told = _format_rows("Invoices", used[-1].reply)
+        told = format_rows("Invoices", used[-1].reply)
         return self._with_next("export" if export else "overdue", told)
 
     def _propose_payment(self) -> Decision:
@@ -753,190 +466,11 @@ class DemoModel:
         return
 
 
-def _format_cell(value: object) -> str:
-    """Return a cell as text: linked rows and attachments by title, lists by their members."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "✓" if value else "✗"
-    if isinstance(value, list):
-        return escape_inline(", ".join(_cell_title(each) for each in value), _MAX_CELL_CHARACTERS)
-    return escape_inline(_cell_title(value), _MAX_CELL_CHARACTERS)
-
-
-def _cell_title(value: object) -> str:
-    if not isinstance(value, dict):
-        return str(value)
-    named = (value[key] for key in ("title", "Title", "Name", "name") if key in value)
-    plain = (each for each in value.values() if isinstance(each, str))
-    return str(next(named, None) or next(plain, None) or json.dumps(value, ensure_ascii=False))
-
-
 def _match_command(
     pattern: str, text: str, flags: re.RegexFlag = re.NOFLAG
 ) -> re.Match[str] | None:
     """Match a command, which may begin with / or ! as typed commands do."""
     return re.fullmatch(rf"[/!]?(?:{pattern})", text, re.IGNORECASE | flags)
-
-
-def _parse_filter(words: str) -> Filter | None:
-    if found := _EMPTY_PATTERN.fullmatch(words):
-        op = "notblank" if found["not"] else "blank"
-        return {"field": found["field"].strip(_QUOTES), "op": op, "value": None}
-    if found := _COMPARISON_PATTERN.fullmatch(words):
-        op = " ".join(found["op"].lower().split())
-        value = found["value"].strip(_QUOTES)
-        field = found["field"].strip(_QUOTES)
-        return (
-            {"field": field, "op": _OPERATORS.get(op, op), "value": value}
-            if field and value
-            else None
-        )
-    return None
-
-
-def _parse_call(call: Item, output: str) -> AnsweredCall:
-    args = _parse_json(call.arguments)
-    name, args = call.name, args if isinstance(args, dict) else {}
-    if name == "run_python" and not output.startswith("error:"):
-        return AnsweredCall(name, args, ToolReply(_FILE_NOTE.sub("", output)))
-    if name == "nocodb_execute":
-        name, args = f"{name}:{args.get('tool', '')}", args.get("args")
-    return AnsweredCall(name, args if isinstance(args, dict) else {}, _parse_output(output))
-
-
-def _parse_output(output: str) -> ToolReply:
-    """Parse a tool's output. The bridge sends {"result": …}, or {"detail": text} for a failure."""
-    if output.startswith("error:"):
-        return ToolReply(error=text_for_person(output).removeprefix("error:").strip())
-    value = _parse_json(output)
-    if value == output:
-        return ToolReply(text_for_person(output))
-    if isinstance(value, dict):
-        if value and set(value) <= _PROBLEM:  # a row may have such a column, but not alone
-            problem = value.get("error", value.get("detail"))
-            words = _describe_problem(problem) if isinstance(problem, dict) else problem
-            return ToolReply(error=str(words or value.get("message") or output))
-        if set(value) == {"result"}:
-            value = value["result"]
-    return ToolReply(value)
-
-
-def _describe_problem(problem: Mapping[str, Any]) -> str:
-    """Return a problem's message. For an unknown name, add the hint that lists the known names."""
-    message, hint = problem.get("message") or "", problem.get("hint") or ""
-    told = str(problem.get("code")).startswith("unknown_") and hint
-    return f"{message} ({hint})" if told else str(message)
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-
-
-def _query_table(wanted: TableRequest, exchange: DemoExchange) -> Decision:
-    if not (used := exchange.calls_of(QUERY_TOOL)):
-        args = {"table": wanted.table, "filters": list(wanted.filters or ()), "match": "all",
-                "fields": [], "sort": [], "limit": MAX_DEMO_ROWS, "page": 1}  # fmt: skip
-        return [PlannedCall(QUERY_TOOL, args)]
-    name, read = _table_name(used[-1], exchange, wanted.table), used[-1].reply
-    if wanted.filters and read.total == 0:
-        return say(_NONE_FIT, name=escape_inline(name))
-    return _format_rows(name, read)
-
-
-def _search_tables(exchange: DemoExchange) -> _TableSearch | Decision:
-    """Return the tables, or the calls that are still needed, or the text of a failure.
-
-    The bridge lists tables by base, so the bases are listed first.
-    """
-    asked = exchange.calls_of(f"{BRIDGE_TOOL}:list_bases")
-    if not asked:
-        return [_bridge_call("list_bases")]
-    read = asked[-1].reply
-    if read.error:
-        return describe_failure(read)
-    bases = {_row_id(row): _table_title(row) for row in read.rows if _row_id(row)}
-    if not bases:
-        return say(_NO_BASE)
-    looked = {
-        str(used.args.get("base_id")): used.reply
-        for used in exchange.calls_of(f"{BRIDGE_TOOL}:list_tables")
-    }
-    first = list(bases)[:_MAX_BASES]
-    if missing := [base for base in first if base not in looked]:
-        return [_bridge_call("list_tables", base_id=base) for base in missing]
-    return _collect_tables({bases[base]: looked[base] for base in first}, len(bases))
-
-
-def _collect_tables(looked: Mapping[str, ToolReply], bases: int) -> _TableSearch:
-    """Return the tables in `looked`, by base. `bases` is the number of all bases."""
-    tables = tuple(
-        _BridgeTable(_row_id(row), _table_title(row), base)
-        for base, read in looked.items()
-        for row in read.rows
-        if _row_id(row)
-    )
-    problems = [
-        say(_IN_BASE, base=escape_inline(base), problem=escape_inline(read.error, 500))
-        for base, read in looked.items()
-        if read.error
-    ]
-    if bases > len(looked):
-        problems.append(say(_TOO_MANY, count=len(looked)))
-    return _TableSearch(tables, tuple(problems))
-
-
-def _format_rows(name: str, read: ToolReply) -> str:
-    if read.error:
-        return describe_failure(read)
-    rows, total, title = read.rows, read.total, escape_inline(name)
-    if not rows:
-        return say(_NO_ROWS, name=title) if total in (None, 0) else format_code_block(read.value)
-    shown = min(len(rows), MAX_DEMO_ROWS)
-    if total is None:
-        head = plural(*_SHOWN_SOME, shown, name=title)
-    else:
-        head = plural(*_SHOWN, total, name=title, shown=shown)
-    if len({key for row in rows for key in row} - {"fields"}) > MAX_DEMO_COLUMNS:
-        head += " " + say(_MORE_COLUMNS, columns=MAX_DEMO_COLUMNS)
-    return f"{head}\n\n{format_table(rows)}"
-
-
-def _bridge_call(tool: str, **args: object) -> PlannedCall:
-    return PlannedCall(BRIDGE_TOOL, {"tool": tool, "args": args})
-
-
-def _table_name(used: AnsweredCall, exchange: DemoExchange, otherwise: str) -> str:
-    """Return the title of the table that a call read, by name or by id."""
-    if isinstance(used.reply.value, dict) and isinstance(used.reply.value.get("table"), str):
-        return str(used.reply.value["table"])
-    id = str(used.args.get("table_id", ""))
-    for listed in exchange.calls_of(f"{BRIDGE_TOOL}:list_tables"):
-        for row in listed.reply.rows:
-            if id and _row_id(row) == id:
-                return _table_title(row)
-    return otherwise or id
-
-
-def _count_tables(exchange: DemoExchange) -> int:
-    count = sum(len(used.reply.rows) for used in exchange.calls_of(f"{BRIDGE_TOOL}:list_tables"))
-    for used in exchange.calls_of(TABLES_TOOL):
-        told = used.reply.value
-        count += len(re.findall(r"(?m)^\S.*\[m\w+\]", told)) if isinstance(told, str) else 0
-        count += len(used.reply.rows)
-    return count
-
-
-def _row_id(row: Mapping[str, Any]) -> str:
-    """Return a row's id without other characters, because it is shown in backticks."""
-    return re.sub(r"[^\w-]", "", str(row.get("id") or ""))
-
-
-def _table_title(row: Mapping[str, Any]) -> str:
-    return str(row.get("title") or row.get("table_name") or row.get("id") or "")
 
 
 def _call_items(ask: RoundRequest, uses: Sequence[PlannedCall]) -> list[Item]:

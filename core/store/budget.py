@@ -516,10 +516,20 @@ def _add_to_counters(
 ) -> list[AllowanceCount]:
     """Add `spend` to the counter of each scope, and return the counts in the order of `scopes`.
     A new counter begins with earlier usage, except that of the turn `without`."""
+    periods = [scope.period_of(day) for scope in scopes]
+    if connection.is_shared:
+        rows: Sequence[SqlRow | None] = connection.execute(
+            "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
+            ([scope.key for scope in scopes], periods, spend.turns, spend.tokens, spend.money),
+        ).fetchall()
+    else:
+        rows = [
+            _add_to_counter(connection, scope.key, period, spend)
+            for scope, period in zip(scopes, periods, strict=True)
+        ]
     counts = []
-    for scope in scopes:
-        period = scope.period_of(day)
-        row = _add_to_counter(connection, scope.key, period, spend)
+    for scope, period, found in zip(scopes, periods, rows, strict=True):
+        row = found if found and found["turns"] is not None else None
         if row is None:
             past = _past_spend(connection, scope, period, without)
             # Another transaction may insert the row first. Then only the update below adds.

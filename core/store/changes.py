@@ -28,7 +28,14 @@ from core.domain.errors import NotFound, Superseded, TakenOver
 from core.domain.messages import NOTE_NAME, Address, Answer, Item, Person, decode_json, encode_json
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea
 from core.store import outbox
-from core.store.database import Database, SqlConnection, area_condition, lock_key
+from core.store.database import (
+    ROWS_PER_TRANSACTION,
+    Database,
+    SqlConnection,
+    area_condition,
+    lock_key,
+    write_in_batches,
+)
 from core.store.database import SqlRow as SqlRow
 from core.store.tables import purged_with
 
@@ -390,33 +397,38 @@ class SqlLedger:
         def write(connection: SqlConnection) -> int:
             ids = connection.execute(
                 "UPDATE changes SET forgotten = ?, version = version + CASE WHEN undone_by = ''"
-                " AND state IN ('done', 'partial') THEN 1 ELSE 0 END"
-                " WHERE ended > 0 AND ended < ? AND forgotten = 0 RETURNING id",
-                (_LAPSED, before),
+                " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
+                " FROM changes WHERE ended > 0 AND ended < ? AND forgotten = 0 LIMIT ?)"
+                " RETURNING id",
+                (_LAPSED, before, ROWS_PER_TRANSACTION),
             ).fetchall()
             for row in ids:
                 _erase_rows(connection, row["id"])
             return len(ids)
 
-        return await self._database.write(write)
+        return await write_in_batches(self._database, write)
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
         """Delete the area's changes that ended before `before`, with the rows that belong to them.
         Return how many there were."""
         there, values = area_condition(area)
-        old = f"ended > 0 AND ended < ? AND {there}"
+        # All statements of a transaction find the same rows, because the rows go last.
+        old = (
+            f"SELECT id FROM changes WHERE ended > 0 AND ended < ? AND {there} ORDER BY id LIMIT ?"  # noqa: S608
+        )
 
         def write(connection: SqlConnection) -> int:
             for table in purged_with("changes"):
                 connection.execute(
-                    f"DELETE FROM {table} WHERE change IN"  # noqa: S608
-                    f" (SELECT id FROM changes WHERE {old})",
-                    (before, *values),
+                    f"DELETE FROM {table} WHERE change IN ({old})",  # noqa: S608
+                    (before, *values, ROWS_PER_TRANSACTION),
                 )
-            gone = connection.execute(f"DELETE FROM changes WHERE {old}", (before, *values))  # noqa: S608
-            return gone.rowcount
+            return connection.execute(
+                f"DELETE FROM changes WHERE id IN ({old})",  # noqa: S608
+                (before, *values, ROWS_PER_TRANSACTION),
+            ).rowcount
 
-        return await self._database.write(write)
+        return await write_in_batches(self._database, write)
 
     async def _select(self, statement: str, **values: str | float) -> Sequence[Change]:
         def read(connection: SqlConnection) -> Sequence[Change]:

@@ -35,6 +35,8 @@ SqlRow = Mapping[str, Any]
 `sqlite3.Row` has no base class that says so."""
 MAX_WRITES_PER_COMMIT = 256
 """The largest number of writes that share one commit."""
+ROWS_PER_TRANSACTION = 500
+"""Rows that one transaction of a cleanup changes, so that it holds others up only briefly."""
 SYNCHRONOUS_MODE = "FULL"
 """The value of SQLite's `synchronous` pragma, which decides when SQLite waits for the disk
 (sqlite.org/pragma.html#pragma_synchronous). With FULL, a commit survives a power failure. Only the
@@ -131,7 +133,8 @@ class Database(Protocol):
         """Run `work` in a transaction outside the event loop, and return its result. The
         transaction is durable when this returns.
 
-        `single`: `work` runs one statement, and it does no harm if that runs twice.
+        `single`: on a shared database, `work` runs one statement, and it does no harm if that runs
+        twice.
 
         `then` gets the result on the event loop, even if the caller was cancelled meanwhile. Raise
         NotStored if nothing can be stored or the database is closed, Unstorable if the database
@@ -164,6 +167,15 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Commit the writes that wait, and refuse everything after them."""
+
+
+async def write_in_batches(database: Database, write: Callable[[SqlConnection], int]) -> int:
+    """Run `write` in one transaction after the other until it changes nothing. Return the number of
+    rows that it changed. Each transaction is to change at most ROWS_PER_TRANSACTION rows."""
+    total = 0
+    while changed := await database.write(write):
+        total += changed
+    return total
 
 
 def lock_key(connection: SqlConnection, conversation: str) -> bool:

@@ -108,8 +108,8 @@ class SqlFiles:
 
         def orphans(connection: SqlConnection) -> list[SqlRow]:
             return connection.execute(
-                "DELETE FROM files WHERE created < ?"
-                " AND event_key NOT IN (SELECT event_key FROM inbox) RETURNING id",
+                "DELETE FROM files WHERE created < ? AND NOT EXISTS (SELECT 1 FROM inbox"
+                " WHERE inbox.event_key = files.event_key) RETURNING id",
                 (before,),
             ).fetchall()
 

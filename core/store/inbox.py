@@ -49,6 +49,11 @@ class SenderLimits:
     per_minute: int = 0
     waiting: int = 0
 
+    @property
+    def has_any(self) -> bool:
+        """Return whether there is a limit."""
+        return bool(self.per_minute or self.waiting)
+
     def exceeded_limit(self, connection: SqlConnection, person: str, now: float) -> str:
         """Return the limit that the message just stored exceeds, as in "fast:20" or "waiting:5".
         Return "" if it exceeds none."""
@@ -93,9 +98,11 @@ class SqlInbox:
             nonlocal waiting
             waiting = self.enqueue(message, *stored)
 
+        # Without limits, and unless the message is known, this is one statement.
+        single = not limits.has_any
         with metrics.accept_seconds.labels(message.address.platform).time():
             try:
-                receipt, _ = await self._database.write(store, then=take)
+                receipt, _ = await self._database.write(store, then=take, single=single)
             except NotStored:
                 metrics.not_stored.inc()
                 raise
@@ -115,11 +122,13 @@ class SqlInbox:
         # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
         # order of commits. The lock is in FROM, which runs before a row is made.
         lock = "ponte_lock(:conversation)" if connection.is_shared else "(SELECT 1)"
+        is_limited = limits is not None and limits.has_any and not decision
+        line_up = "0" if is_limited else self._runner.line_up_sql(decision)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, decision,"  # noqa: S608
             " message, created, updated) SELECT :event_key, :turn, :conversation, :channel,"
             f" :person, :decision, :message, :now, :now FROM {lock} AS lock WHERE 1 = 1"
-            " ON CONFLICT DO NOTHING RETURNING seq",
+            f" ON CONFLICT DO NOTHING RETURNING seq, {line_up} AS turns_ahead",
             {
                 "event_key": message.event_key,
                 "turn": message.turn,
@@ -130,18 +139,18 @@ class SqlInbox:
             },
         ).fetchone()
         if row is not None:
-            if (
-                limits
-                and not decision
-                and (why := limits.exceeded_limit(connection, message.author.key, now))
-            ):
-                decision = True  # a refusal is answered at once, like a decision
-                connection.execute(
-                    "UPDATE inbox SET decision = 1, refused = ? WHERE seq = ?",
-                    (why, row["seq"]),
-                )
-            before = self._runner.on_stored(connection, row["seq"], message, decision)
-            return Receipt(row["seq"], message.turn, True, before, why), decision
+            seq, turns_ahead = row["seq"], row["turns_ahead"]
+            if limits is not None and is_limited:
+                if why := limits.exceeded_limit(connection, message.author.key, now):
+                    decision = True  # a refusal is answered at once, like a decision
+                    connection.execute(
+                        "UPDATE inbox SET decision = 1, refused = ? WHERE seq = ?", (why, seq)
+                    )
+                turns_ahead = connection.execute(
+                    f"SELECT {self._runner.line_up_sql(decision)} AS n FROM inbox WHERE seq = ?",  # noqa: S608
+                    (seq,),
+                ).fetchone()["n"]
+            return Receipt(seq, message.turn, True, int(turns_ahead), why), decision
         row = connection.execute(
             "SELECT seq, refused FROM inbox WHERE event_key = ?", (message.event_key,)
         ).fetchone()

@@ -3,7 +3,7 @@
 A message's job holds the lock of its conversation, so a conversation has one turn at a time. A
 decision's job has no lock, and workers of its own. A message that may begin gets its job in the
 transaction that stores it. Any other message gets its job when an earlier turn ends
-(core/store/schema.py). A job carries the message's `seq`.
+(core/store/queue_functions.py). A job carries the message's `seq`.
 
 Related modules are procrastinate_adapter.py (Procrastinate itself), processes.py (signs of life and
 roles of processes), stalled_turns.py (turns whose process died) and notifications.py.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 import structlog
 
 from core.domain.errors import NotStored
-from core.domain.messages import Message, Progress, decode_json, encode_json
+from core.domain.messages import Progress, decode_json, encode_json
 from core.domain.records import Health
 from core.ports.conversations import TurnHandler
 from core.runtime.tasks import RECANCEL_SECONDS, BackgroundTasks, cancel_all
@@ -43,6 +43,7 @@ from core.store.stalled_turns import (
     find_stalled,
     hand_over,
     postpone,
+    put_back_unhandled,
     return_stranded,
     take_over,
 )
@@ -98,7 +99,7 @@ class Jobs(TurnExecutor):
         self.notifications = Notifications(url, database)
         self.notifications.on("ended", self._on_ended)
         self.notifications.on("stop", self._on_stop)
-        self.workers = QueueWorkers(url, self._run_job, self._wait_for_room)
+        self.workers = QueueWorkers(url, self.process, self._run_job, self._wait_for_room)
         self._works = works
         self._decision_places = Places(MAX_WORKER_DECISIONS)
         self._has_kernels = False
@@ -189,23 +190,17 @@ class Jobs(TurnExecutor):
             async with asyncio.timeout(processes.LEASE_SECONDS):
                 await self.notifications.connected.wait()
 
-    def on_stored(
-        self, connection: SqlConnection, seq: int, message: Message, decision: bool
-    ) -> int:
-        """Give the message its job if it may begin; a decision always may. Runs in the transaction
-        that stores the message. Return how many turns of its conversation come first."""
+    def line_up_sql(self, decision: bool) -> str:
+        """Return an SQL expression over a row of the inbox that was just stored. It gives the
+        message its job if it may begin, and a decision always. Its value is the number of turns
+        that come first in the conversation."""
         if decision:
-            refused = "CASE refused WHEN '' THEN 0 ELSE ? END"
-            connection.execute(
-                f"SELECT ponte_defer(seq, NULL, {refused}) FROM inbox WHERE seq = ?",  # noqa: S608
-                (REFUSED_PRIORITY, seq),
-            ).close()
-            return 0
-        row = connection.execute("SELECT ponte_line_up(?) AS before", (seq,)).fetchone()
-        return int(row["before"])
+            refused = f"CASE refused WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
+            return f"CASE WHEN ponte_defer(seq, NULL, {refused}) IS NULL THEN 0 ELSE 0 END"
+        return "ponte_line_up(seq)"
 
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
-        """Return 0. `on_stored` has already queued the message."""
+        """Return 0. `line_up_sql` has already queued the message."""
         return 0
 
     def leave_place(self, seq: int) -> None:
@@ -297,11 +292,21 @@ class Jobs(TurnExecutor):
                 raise PutBack
         finally:
             self.workers.messages.pop(seq, None)
+            if self.workers.begun.pop(seq, None):  # a drain came before the turn's handler
+                with suppress(NotStored):
+                    await self._database.write(
+                        partial(put_back_unhandled, seq=seq, owner=self.process)
+                    )
             places.end(seq)
 
     def fetched_message(self, seq: int) -> tuple[str, float] | None:
         """Return the message of a turn that this process has fetched and that had not begun."""
         return self.workers.messages.get(seq)
+
+    def take_begun(self, seq: int) -> Mapping[str, Any] | None:
+        """Return what the journal needs of a turn that began when this process fetched it, once.
+        Return None if the journal must begin it."""
+        return self.workers.begun.pop(seq, None)
 
     def note_end(self, seq: int) -> None:
         """Note that this process ended the turn, and with it the turn's job."""
@@ -334,9 +339,14 @@ class Jobs(TurnExecutor):
         try:
             if await self.admit(seq, ADMISSION_WAIT_SECONDS):
                 return True
-            return not await self._database.write(
-                lambda connection: postpone(connection, seq, priority, time.time())
-            )
+            begun = self.take_begun(seq)
+
+            def put_off(connection: SqlConnection) -> bool:
+                if begun:
+                    put_back_unhandled(connection, seq, self.process)
+                return postpone(connection, seq, priority, time.time())
+
+            return not await self._database.write(put_off)
         except NotStored:
             return True
 
@@ -412,7 +422,7 @@ class Jobs(TurnExecutor):
         for seq in list(self._end_events):
             self.wake(seq)
 
-    async def _on_ended(self, id: str) -> None:
+    def _on_ended(self, id: str) -> None:
         self.wake(int(id))
 
     async def _on_stop(self, id: str) -> None:

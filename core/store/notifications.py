@@ -33,8 +33,9 @@ RECONNECT_BACKOFF = Backoff(RECONNECT_SECONDS, max_seconds=30.0)
 HANDLER_TIMEOUT_SECONDS = 10.0
 """Seconds that one handler may take. After that it is cancelled, and the next notification is
 read."""
-NotificationHandler = Callable[[str], Awaitable[None]]
-"""Handles a notification, given by its id."""
+NotificationHandler = Callable[[str], Awaitable[None] | None]
+"""Handles a notification, given by its id. A handler that waits for nothing is a plain function,
+which costs no task: each process gets a notification at the end of every turn."""
 
 
 class Notifications:
@@ -107,7 +108,13 @@ class Notifications:
         The handler runs in a task of its own, so that a cancellation inside it does not end the
         listener.
         """
-        task = asyncio.ensure_future(handler(id))
+        try:
+            if (waiting := handler(id)) is None:
+                return
+        except Exception as error:
+            log.warning("notice not handled", word=word[:20], why=repr(error))
+            return
+        task = asyncio.ensure_future(waiting)
         try:
             await asyncio.wait({task}, timeout=HANDLER_TIMEOUT_SECONDS)
         finally:

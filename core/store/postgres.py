@@ -39,7 +39,10 @@ SCHEMA_NAME = "ponte"
 MAX_POOL_CONNECTIONS = 4
 """Maximum connections in the pool of one process. Each runs one transaction at a time."""
 POSTGRES_TIMEOUT_SECONDS = 5.0
-"""Seconds to wait for a free connection of the pool, or for a restarting server to accept one."""
+"""Seconds to wait at start for the server to accept a connection."""
+POOL_TIMEOUT_SECONDS = 15.0
+"""Seconds that a transaction waits for a connection, in total. Each thread has one of its own, so
+it waits only while the server accepts none, for example because it restarts."""
 MAX_TRANSACTION_ATTEMPTS = 5
 """Number of times a transaction is run in total if it fails with transient errors."""
 IDLE_IN_TRANSACTION_TIMEOUT = "5s"
@@ -87,7 +90,9 @@ _BOOTSTRAP = f"""
 CREATE SCHEMA IF NOT EXISTS {SCHEMA_NAME};
 CREATE TABLE IF NOT EXISTS schema_version (version INT NOT NULL, oldest INT NOT NULL);
 CREATE OR REPLACE FUNCTION ponte_lock(conversation TEXT) RETURNS INT LANGUAGE sql AS
-    'SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(conversation, {MIGRATION_LOCK_KEY}))'
+    'SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(conversation, {MIGRATION_LOCK_KEY}))';
+CREATE OR REPLACE FUNCTION ponte_try_lock(conversation TEXT) RETURNS BOOLEAN LANGUAGE sql AS
+    'SELECT pg_try_advisory_xact_lock(hashtextextended(conversation, {MIGRATION_LOCK_KEY}))'
 """  # noqa: S608  (constants of ours)
 
 
@@ -244,7 +249,7 @@ class PostgresDatabase:
             self._url,
             min_size=1,
             max_size=MAX_POOL_CONNECTIONS,
-            timeout=POSTGRES_TIMEOUT_SECONDS,
+            timeout=POOL_TIMEOUT_SECONDS,
             kwargs=options,
             open=False,
         )
@@ -329,6 +334,7 @@ class PostgresDatabase:
         errors of the statement or of `work` unchanged.
         """
         import psycopg
+        from psycopg_pool import PoolTimeout
 
         repeatable = psycopg.IsolationLevel.REPEATABLE_READ
         committing = False
@@ -342,6 +348,13 @@ class PostgresDatabase:
                 committing = not reads
                 connection.commit()
             return result
+        except PoolTimeout:
+            seconds = round(POOL_TIMEOUT_SECONDS)
+            log.error("transaction refused", why=f"no connection for {seconds} s", sqlstate=None)
+            raise NotStored(
+                "The database did not accept a connection for {seconds} seconds. Try again later.",
+                seconds=seconds,
+            ) from None
         except Exception as raised:
             # Procrastinate writes in this transaction too and wraps errors of psycopg.
             error = raised if isinstance(raised, psycopg.Error) else raised.__cause__

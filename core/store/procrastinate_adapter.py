@@ -1,37 +1,34 @@
 """The adapter for Procrastinate, the job queue on Postgres.
 
 Procrastinate stores jobs and gives each one to one worker. It never runs two jobs with the same
-lock at once, notifies workers of new jobs, and puts a job back if its task raises. Each workaround
-in this module names the upstream issue (github.com/procrastinate-org/procrastinate) or the test
-that shows why it is needed.
+lock at once, notifies workers of new jobs, and puts a job back if its task raises. Workarounds are
+in this module and in queue_manager.py, which is imported only with a shared database. Each names
+the upstream issue (github.com/procrastinate-org/procrastinate) or the test that shows why it is
+needed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from core.store.database import SqlConnection
+from core.store.fetched_turns import FetchedTurns, WaitForRoom
 from core.store.postgres import CONNECTION_OPTIONS, create_statement_pool, end_each_statement
 
 if TYPE_CHECKING:
     import procrastinate
     from procrastinate import JobContext
-    from procrastinate.jobs import Job, Status
 
 log = structlog.get_logger("jobs")
 QUEUE_POLL_SECONDS = 5.0
 """Seconds between two polls for a job. A worker usually learns of a job by a notification. A poll
 finds the job if the notification was lost."""
-FETCH_RETRY_SECONDS = 0.2
-"""Seconds before a worker looks again after an error, and at least before a job that is due."""
-RELISTEN_SECONDS = 1.0
-"""Seconds before a worker that lost its connection for notifications opens another one."""
 WORKER_POOL_CONNECTIONS = 7
 """Maximum connections in Procrastinate's pool in one process."""
 WORKER_CONNECTIONS = WORKER_POOL_CONNECTIONS + 2
@@ -47,16 +44,6 @@ RESTART_SECONDS = 1.0
 PRUNE_LEASES = 4
 """Number of leases (`LEASE_SECONDS`) without a heartbeat after which Procrastinate deletes a
 worker's row."""
-FETCH_JOB_SQL = "SELECT * FROM ponte_fetch(%(queues)s::varchar[], %(worker_id)s)"
-"""Procrastinate's query for a job, through `ponte_fetch`. That function keeps the query plan fast
-while the table has no statistics (issue 1242; tests/contract/test_queue_plan.py;
-core/store/schema.py)."""
-ANNOUNCE_SQL = (
-    "SELECT pg_notify('procrastinate_queue_v1#' || queue_name, '{}') FROM procrastinate_jobs"
-    " WHERE lock = %(lock)s AND status = 'todo'"
-)
-"""Notifies workers of the jobs with a lock that became free, as Procrastinate does not (issue 213,
-closed without a change)."""
 HEARTBEAT_SQL = (
     "INSERT INTO procrastinate_workers (id, last_heartbeat) OVERRIDING SYSTEM VALUE"
     " VALUES (?, now()) ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()"
@@ -68,24 +55,14 @@ FETCHED_JOBS_SQL = (
 RunJob = Callable[[int, str, int], Awaitable[None]]
 """Runs the turn of a job: called with the turn's `seq`, the job's queue and its priority. If it
 raises, the job is put back."""
-WaitForRoom = Callable[[Iterable[str] | None], Awaitable[bool]]
-"""Waits until a job of these queues may begin. Returns False if the worker must fetch no more."""
 
 
-class QueueWorkers:
-    """The workers of Procrastinate in this process. `url` is the database's connection string."""
+class QueueWorkers(FetchedTurns):
+    """The workers of Procrastinate in this process. `url` is the database's connection string,
+    `owner` the id of the process."""
 
-    def __init__(self, url: str, run_job: RunJob, until_room: WaitForRoom) -> None:
-        self.ids: list[int] = []
-        """The ids of the running workers, as in the table `procrastinate_workers`."""
-        self.ended: set[int] = set()
-        """The `seq` of turns that this process ended. The transaction that ended a turn also
-        deleted its job."""
-        self.messages: dict[int, tuple[str, float]] = {}
-        """The messages of fetched turns that had not begun, as JSON, and when they were stored
-        (seconds since 1970), by `seq`."""
-        self.has_kernels = False
-        """Whether any process may have had a kernel at the last fetch."""
+    def __init__(self, url: str, owner: str, run_job: RunJob, until_room: WaitForRoom) -> None:
+        super().__init__(owner)
         self.idle: set[int] = set()
         """The ids of jobs that our workers own and that this process does not run, as of the last
         sweep."""
@@ -150,147 +127,11 @@ class QueueWorkers:
 def _create_app(
     url: str, run_job: RunJob, until_room: WaitForRoom, workers: QueueWorkers
 ) -> procrastinate.App:
-    """Return a Procrastinate app whose job manager has the workarounds below.
-
-    The app keeps `ids`, `ended` and `has_kernels` of `workers` up to date.
-    """
+    """Return a Procrastinate app with the workarounds of `TurnJobManager`, which keeps the
+    attributes of `workers` up to date."""
     import procrastinate
-    from procrastinate.exceptions import ConnectorException
-    from procrastinate.manager import JobManager, get_channel_for_queues
 
-    class Manager(JobManager):
-        """Procrastinate's job manager with workarounds for its handling of errors, and with fewer
-        looks for jobs."""
-
-        def __init__(self, connector: Any) -> None:
-            super().__init__(connector)
-            self._news: set[tuple[str, ...]] = set()
-            """Queues of a worker for which a notification came since the last fetch."""
-            self._without_more: set[int] = set()
-            """Workers whose last fetch found a job, and no other job that waits."""
-            self._looks: dict[tuple[str, ...], Callable[[], None]] = {}
-            """Functions that make a worker look for a job, by its queues."""
-
-        async def register_worker(self) -> int:
-            """Register a worker and remember its id."""
-            id = await super().register_worker()
-            workers.ids.append(id)
-            return id
-
-        async def unregister_worker(self, worker_id: int) -> None:
-            """Unregister a worker and drop its id."""
-            await super().unregister_worker(worker_id)
-            workers.ids.remove(worker_id)
-
-        async def update_heartbeat(self, worker_id: int) -> None:
-            """Do nothing: `write_sign_of_life` stores the heartbeat, together with the process's.
-
-            Procrastinate stops its own heartbeat as soon as a worker begins to stop, although its
-            jobs still run. Other processes would then take these jobs over (pull request 1585,
-            open; tests/contract/test_queue_workers.py).
-            """
-
-        async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-            """Wait for room and fetch a job. An error counts as no job.
-
-            At an error, Procrastinate would wait for the worker's running jobs and then end the
-            worker. After a broken connection, the process would get no new turns until its longest
-            turn ends (tests/contract/test_queue_workers.py). Procrastinate also fetches until it
-            gets no job. `ponte_fetch` tells whether another one waits, so that most turns need one
-            fetch.
-            """
-            from procrastinate.jobs import Job
-
-            key = tuple(queues or ())
-            while await until_room(queues):
-                if worker_id in self._without_more:
-                    self._without_more.discard(worker_id)
-                    if key not in self._news:
-                        return None
-                self._news.discard(key)
-                try:
-                    row = await self.connector.execute_query_one_async(
-                        query=FETCH_JOB_SQL, queues=queues, worker_id=worker_id
-                    )
-                except ConnectorException as error:
-                    log.warning("no job fetched", why=repr(error.__cause__))
-                    await connector.pool.check()
-                    self._look_later(key, FETCH_RETRY_SECONDS)
-                    return None
-                workers.has_kernels = row.pop("has_kernels")
-                look_in = row.pop("look_in")
-                message, stored_at = row.pop("message"), row.pop("created")
-                if row["id"] is not None:
-                    if message is not None:
-                        workers.messages[row["args"]["seq"]] = message, stored_at
-                    if look_in is None:
-                        self._without_more.add(worker_id)
-                    return Job.from_row(row)
-                # Procrastinate forgets a notification that comes during a fetch.
-                if key not in self._news:
-                    if look_in is not None:
-                        self._look_later(key, max(look_in, FETCH_RETRY_SECONDS))
-                    return None
-            return None
-
-        def _look_later(self, key: tuple[str, ...], seconds: float) -> None:
-            """Make the workers of these queues look for a job after that time."""
-            if look := self._looks.get(key):
-                asyncio.get_running_loop().call_later(seconds, look)
-
-        async def listen_for_jobs(
-            self, *, on_notification: Any, queues: Iterable[str] | None = None
-        ) -> None:
-            """Look for a job at every notification, without reading its payload.
-
-            Procrastinate's own listener parses the payload. A malformed one would end the worker,
-            and anybody who may connect to the database could abort a job
-            (tests/contract/test_notifications.py). It would also end the worker if it cannot
-            connect again.
-            """
-            key = tuple(queues or ())
-            notification = {"type": "job_inserted"}
-
-            def look() -> None:
-                self._news.add(key)
-                task = asyncio.ensure_future(on_notification(channel="", notification=notification))
-                looking.add(task)
-                task.add_done_callback(looking.discard)
-
-            async def on_news(channel: str, payload: str) -> None:
-                self._news.add(key)
-                await on_notification(channel=channel, notification=notification)
-
-            looking: set[asyncio.Future[None]] = set()
-            self._looks[key] = look
-            while True:
-                # Jobs may have come before the connection listens.
-                self._look_later(key, RELISTEN_SECONDS)
-                with suppress(ConnectorException):
-                    await self.connector.listen_notify(on_news, get_channel_for_queues(queues))
-                await asyncio.sleep(RELISTEN_SECONDS)
-
-        async def retry_job(self, job: Job, *options: Any, **more: Any) -> None:
-            """Put a job back, and notify all processes of it."""
-            await super().retry_job(job, *options, **more)
-            await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
-
-        async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-            """Record the end of a job, unless the end of its turn has deleted it. If that fails,
-            the next sweep does it.
-
-            It fails if the database is unavailable, or if another process took the turn over and
-            cancelled the job (issue 511). Procrastinate would raise in a task that nobody awaits
-            (tests/contract/test_queue_workers.py).
-            """
-            if (seq := job.task_kwargs["seq"]) in workers.ended:
-                workers.ended.discard(seq)
-                return
-            try:
-                await super().finish_job(job, status, delete_job)
-                await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
-            except ConnectorException as error:
-                log.info("a job's end was not recorded; a sweep does", why=repr(error.__cause__))
+    from core.store.queue_manager import TurnJobManager
 
     async def run(context: JobContext, seq: int) -> None:
         await run_job(seq, context.job.queue, context.job.priority)
@@ -302,6 +143,6 @@ def _create_app(
         pool_factory=create_statement_pool, configure=end_each_statement,
     )  # fmt: skip
     app = procrastinate.App(connector=connector)
-    app.job_manager = Manager(connector)
+    app.job_manager = TurnJobManager(connector, workers, until_room)
     app.task(name="turn", retry=True, pass_context=True)(run)
     return app

@@ -1,7 +1,7 @@
 """SQL that lets processes of schema 7 run beside newer ones on a shared database.
 
 Schema 8 gives a job only to a turn that may begin; a turn that waits has job 0 (`QUEUE_FUNCTIONS`
-in core/store/schema.py). Schema 7 gave every turn a job at once, and its processes still do so
+in core/store/queue_functions.py). Schema 7 gave every turn a job at once. Its processes still do so
 while the processes of a cluster are replaced one after the other. Without these rules, turns of one
 conversation would run in the wrong order during an upgrade (`make rolling`). The rules are a part
 of migration 8. A database that has migration 8 without the rules has completed that upgrade.

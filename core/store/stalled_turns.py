@@ -140,6 +140,16 @@ def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> 
     return True
 
 
+def put_back_unhandled(connection: SqlConnection, seq: int, owner: str) -> None:
+    """Return a turn to the queue that began when the process `owner` fetched it, and that did
+    nothing since."""
+    connection.execute(
+        "UPDATE inbox SET state = 'new', attempt = 0, thread = '', owner = ''"
+        " WHERE seq = ? AND owner = ? AND state = 'running' AND attempt = 1",
+        (seq, owner),
+    ).close()
+
+
 def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -> str:
     """Give a turn a new job for the process that runs the kernel of its conversation.
 

@@ -189,8 +189,8 @@ DECLARED_TABLES = (
                   "state = 'undeliverable' AND told = 0"),
             Index("inbox_waiting", "person", "decision = 0 AND state = 'new'"),
             Index("inbox_owner", "owner", "stop = 1", shared=True),
-            # Each lookup of the queue (`QUEUE_FUNCTIONS` in core/store/schema.py) needs one of
-            # these indexes: it is the only one in the order of the lookup. So the query plan does
+            # Each lookup of the queue (core/store/queue_functions.py) needs one of these indexes.
+            # It is the only one in the order of the lookup. So the query plan does
             # not depend on statistics, which Postgres lacks when a burst of messages arrives.
             Index("inbox_flow", f"{SENDER_KEY}, position", IS_OPEN_TURN, shared=True),
             Index("inbox_conversation_position", "conversation, position, seq", IS_OPEN_TURN,

@@ -117,23 +117,34 @@ def record_remotes(
     has no thread (""), and `owner` is the id of the process that made it. It becomes the object of
     the first thread that uses it; an object that has a thread keeps it.
     """
+    sql, values = insert_remotes(thread, remotes, owner)
+    if sql:
+        connection.execute(sql, values)
+
+
+def insert_remotes(
+    thread: str,
+    remotes: Sequence[Remote],
+    owner: str = "",
+    forgotten: str = "NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread)",
+) -> tuple[str, dict[str, object]]:
+    """Return the statement of `record_remotes` and its values; "" if there is nothing to record.
+    `forgotten` is the SQL condition that the thread was forgotten."""
     known = list(dict.fromkeys(remote for remote in remotes if remote.id))
-    if not known:
-        return
     values: dict[str, object] = {"thread": thread, "at": time.time(), "owner": owner}
     rows = []
     for number, remote in enumerate(known):
         values |= {f"kind{number}": remote.kind, f"id{number}": remote.id}
         rows.append(
-            f"(:kind{number}, :id{number}, :thread, :at, :owner, CASE WHEN :thread != ''"  # noqa: S608
-            " AND NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread) THEN 1 ELSE 0 END)"
+            f"(:kind{number}, :id{number}, :thread, :at, :owner, CASE WHEN :thread != ''"
+            f" AND {forgotten} THEN 1 ELSE 0 END)"
         )
-    connection.execute(
+    sql = (
         f"INSERT INTO remotes (kind, id, thread, at, owner, erase) VALUES {', '.join(rows)}"  # noqa: S608
         " ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
-        " erase = excluded.erase WHERE remotes.thread = ''",
-        values,
+        " erase = excluded.erase WHERE remotes.thread = ''"
     )
+    return sql if rows else "", values
 
 
 def erase_spare_remotes(connection: SqlConnection) -> None:
@@ -305,25 +316,23 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
 
     An unknown thread counts as one with text from outside.
     """
-    row = connection.execute(
+    # The caller only looks for addresses in these texts. Texts that cannot have one are left out.
+    rows = connection.execute(
         "SELECT outside = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
         " AND person NOT IN ('', :person)) AS outside, (SELECT max(seq) FROM items"
-        " WHERE thread = :thread AND seq < :before AND replaced = 0) AS since"
-        " FROM threads WHERE id = :thread",
+        " WHERE thread = :thread AND seq < :before AND replaced = 0) AS since, written.item"
+        " FROM threads LEFT JOIN items AS written ON written.thread = threads.id"
+        " AND written.person = :person AND written.replaced = 0"
+        " AND (written.item LIKE '%.%' OR written.item LIKE '%://%'"
+        " OR written.item LIKE '%mailto:%' OR written.item LIKE '%tel:%')"
+        " WHERE threads.id = :thread ORDER BY written.id",
         {"thread": thread, "person": person, "before": before},
-    ).fetchone()
-    # The caller only looks for addresses in these texts. Texts that cannot have one are left out.
-    written = connection.execute(
-        "SELECT item FROM items WHERE thread = ? AND person = ? AND replaced = 0"
-        " AND (item LIKE '%.%' OR item LIKE '%://%' OR item LIKE '%mailto:%'"
-        " OR item LIKE '%tel:%')",
-        (thread, person),
-    )
-    items = (decode_json(Item, one["item"]) for one in written)
+    ).fetchall()
+    if not rows:
+        return Provenance(True)
+    items = [decode_json(Item, row["item"]) for row in rows if row["item"]]
     texts = tuple(item.text for item in items if item.name != CONTEXT_NAME)
-    if row is None:
-        return Provenance(True, texts)
-    return Provenance(bool(row["outside"]), texts, row["since"] or 0)
+    return Provenance(bool(rows[0]["outside"]), texts, rows[0]["since"] or 0)
 
 
 def find_author(connection: SqlConnection, seq: int) -> str:

@@ -17,7 +17,6 @@ from weakref import WeakValueDictionary
 import structlog
 
 from core.domain.errors import NotStored
-from core.domain.messages import Message
 from core.domain.records import CRASHED_REASON, FINAL_STATES
 from core.observability import metrics
 from core.ports.conversations import TurnHandler
@@ -302,12 +301,9 @@ class LocalRunner(TurnExecutor):
         """For each waiting turn: when its message was stored (seconds since 1970), and its
         sender."""
 
-    def on_stored(
-        self, connection: SqlConnection, seq: int, message: Message, decision: bool
-    ) -> int:
-        """Return 0. Runs in the transaction that stores the message. Here, `enqueue` counts the
-        turns ahead."""
-        return 0
+    def line_up_sql(self, decision: bool) -> str:
+        """Return "0". Here, `enqueue` counts the turns ahead."""
+        return "0"
 
     def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
         """Return False: no other process could have the turn. Runs in a transaction."""
@@ -446,13 +442,9 @@ class TurnDispatch(Protocol):
 
     admit: Admit | None
 
-    def on_stored(
-        self, connection: SqlConnection, seq: int, message: Message, decision: bool
-    ) -> int:
-        """Register a new turn in the transaction that stores its message.
-
-        Return how many turns of its conversation come first.
-        """
+    def line_up_sql(self, decision: bool) -> str:
+        """Return an SQL expression over a row of the inbox that was just stored. It registers the
+        new turn, and its value is the number of turns that come first in the conversation."""
 
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
         """Queue a stored turn after its transaction. Return how many turns of its conversation come

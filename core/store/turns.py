@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from core.domain.errors import Superseded, TakenOver
 from core.domain.messages import Answer, Card, Item, Message, Post, Usage, decode_json, encode_json
@@ -25,7 +25,6 @@ from core.domain.records import (
     Provenance,
     RecordedMessage,
     Remote,
-    Round,
     RoundOutput,
     SearchHit,
     Thread,
@@ -39,7 +38,9 @@ from core.ports.conversations import TransactionStep
 from core.store import budget, changes, threads
 from core.store.database import Database, SqlConnection, lock_key
 from core.store.database import SqlRow as SqlRow
+from core.store.shared_statements import END_TURN_SQL, RECORD_RESPONSE_SQL
 from core.store.tables import IS_OPEN
+from core.store.turn_rows import read_items, read_turn, turn_begun_by_fetch
 from core.store.turn_runner import get_locked_row
 
 T = TypeVar("T")
@@ -75,6 +76,8 @@ class SqlJournal:
         self._database = database
         self.on_end: Callable[[int], None] | None = None
         """Called with the `seq` of each turn that `end_turn` ended."""
+        self.take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
+        """Returns the result of `ponte_begin` if the turn began when it was fetched."""
         self._is_alive = is_alive
         self._owner = owner or secrets.token_hex(8)
         """The id of this process. `begin` counts another attempt only if a different process has
@@ -87,6 +90,10 @@ class SqlJournal:
 
     async def begin(self, seq: int) -> Turn | None:
         """Start an attempt of a turn and return the turn. Return None if the turn has ended."""
+        if self.take_begun and (begun := self.take_begun(seq)):
+            turn = turn_begun_by_fetch(seq, begun)
+            if not turn.message.replaces:
+                return turn
         return await self._database.write(lambda c: _begin_turn(c, seq, self._owner))
 
     async def record_user_message(
@@ -104,7 +111,7 @@ class SqlJournal:
         is_outside = bool(message.attachments or quoted or message.results)
 
         def write(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
-            stored = _read_items(connection, turn.seq) if current["has_items"] else ()
+            stored = read_items(connection, turn.seq) if current["has_items"] else ()
             if not stored:
                 person = message.author.key
                 # Outputs come first, because servers want each right after its call.
@@ -118,14 +125,16 @@ class SqlJournal:
                 stored += _add_items(connection, turn, rest, person)
                 if is_outside:
                     threads.mark_outside_text(connection, turn.thread)
+            if turn.is_thread_new and not (is_outside or message.brought):
+                provenance = Provenance(False)  # the message is all of it
+            else:
+                provenance = threads.read_provenance(
+                    connection, turn.thread, message.author.key, turn.seq
+                )
+            # Last, because other transactions wait for the counter that everybody shares.
             if reserve is not None:
                 reserve(connection)
-            if turn.is_thread_new and not (is_outside or message.brought):
-                return RecordedMessage(stored, Provenance(False))  # the message is all of it
-            return RecordedMessage(
-                stored,
-                threads.read_provenance(connection, turn.thread, message.author.key, turn.seq),
-            )
+            return RecordedMessage(stored, provenance)
 
         return await self._write_from(turn, write)
 
@@ -139,6 +148,14 @@ class SqlJournal:
         remotes = (*others, Remote("response", response))
 
         def write(connection: SqlConnection) -> bool:
+            if connection.is_shared:
+                insert, values = threads.insert_remotes(
+                    turn.thread, remotes,
+                    forgotten="NOT EXISTS (SELECT 1 FROM now WHERE generation = :generation)",
+                )  # fmt: skip
+                values |= {"response": response, "number": number}
+                sql = RECORD_RESPONSE_SQL.format(remotes=insert)
+                return _run_guarded(connection, turn, sql, values) is not None
             threads.record_remotes(connection, turn.thread, remotes)
             if not _is_current(connection, turn):
                 return False  # the id stays recorded, so that the response can be erased
@@ -150,7 +167,7 @@ class SqlJournal:
             return True
 
         try:
-            is_current = await self._database.write(write)
+            is_current = await self._database.write(write, single=True)
         except TakenOver:  # it rolled the transaction back, with the ids
             for remote in remotes:
                 await self.record_remote(turn.thread, remote)
@@ -205,7 +222,7 @@ class SqlJournal:
             name = outcome.paid or changed["name"]
             budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
             # A command that a person typed has no call in the transcript.
-            said = _read_items(connection, turn.seq)
+            said = read_items(connection, turn.seq)
             if any(item.kind == "call" and item.call_id == call_id for item in said):
                 output = Item(
                     kind="output", call_id=call_id, text=outcome.text, files=outcome.files
@@ -246,7 +263,7 @@ class SqlJournal:
             has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
             # The first round has no calls before it, and most turns end with it.
             items = (
-                _read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
+                read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
             )
             open_calls = _open_calls(items) - {call.call_id for call in answer.calls}
             said = [
@@ -304,17 +321,24 @@ class SqlJournal:
         exists, raises TakenOver and stores nothing.
         """
 
+        has_token = bool(turn.message.reply_to.token)
+        ended = {"state": state, "reason": reason, "at": time.time()}
+
         def write(connection: SqlConnection) -> bool:
+            if connection.is_shared and posted and not has_token:
+                values = {**ended, "number": posted.number, "post": posted.id}
+                row = _run_guarded(connection, turn, END_TURN_SQL, values)
+                return row is not None
             is_current = _is_current(connection, turn)
             if posted is not None:
                 _mark_posted(connection, turn, posted.number, posted.id)
             if not is_current:
                 return False
-            if turn.message.reply_to.token:
+            if has_token:
                 _erase_token(connection, turn)
             connection.execute(
-                "UPDATE inbox SET state = ?, reason = ?, updated = ? WHERE seq = ?",
-                (state, reason, time.time(), turn.seq),
+                "UPDATE inbox SET state = :state, reason = :reason, updated = :at WHERE seq = :seq",
+                {**ended, "seq": turn.seq},
             )
             return True
 
@@ -322,7 +346,8 @@ class SqlJournal:
             if is_current and self.on_end:
                 self.on_end(turn.seq)
 
-        if not await self._database.write(write, note):
+        single = posted is not None and not has_token
+        if not await self._database.write(write, note, single=single):
             raise Superseded
 
     async def put_back(self, turn: Turn) -> None:
@@ -414,7 +439,7 @@ class SqlJournal:
             row = get_locked_row(connection, seq)
             if row is None or row["state"] == "withdrawn":
                 return None
-            turn = _turn_of(connection, row)
+            turn = read_turn(connection, row)
             if turn.answer is None or not cards:
                 return turn
             newer = {card.id: card for card in cards}
@@ -553,7 +578,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
         (state, attempt, generation, own_thread, owner, time.time(), seq),
     )
     # A turn that never began has no thread and no records. One that was put back has both.
-    turn = _turn_of(connection, row, has_records=bool(row["thread"]))
+    turn = read_turn(connection, row, has_records=bool(row["thread"]))
     if turn.message.replaces:
         _replace_earlier_turn(connection, turn)
     return replace(
@@ -625,12 +650,25 @@ def _read_current(connection: SqlConnection, turn: Turn) -> SqlRow | None:
         sql = "SELECT * FROM ponte_current_turn(:seq, :conversation)"
     else:
         sql = "SELECT * FROM current_turns WHERE seq = :seq"
-    row: SqlRow | None = connection.execute(
-        sql, {"seq": turn.seq, "conversation": turn.message.address.conversation}
-    ).fetchone()
+    return _run_guarded(connection, turn, sql, {})
+
+
+def _run_guarded(
+    connection: SqlConnection, turn: Turn, sql: str, values: Mapping[str, object]
+) -> SqlRow | None:
+    """Run a statement that returns the turn's row of `current_turns`. Return the row, None if the
+    turn is not current. Raises TakenOver if a later attempt exists."""
+    guards = {
+        "seq": turn.seq, "conversation": turn.message.address.conversation,
+        "attempt": turn.attempt, "generation": turn.generation,
+    }  # fmt: skip
+    row: SqlRow | None = connection.execute(sql, {**guards, **values}).fetchone()
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
-    if row is None or row["state"] in FINAL_STATES or row["attempt"] != turn.attempt:
+    if row is None or row["attempt"] != turn.attempt:
+        return None
+    # A statement that runs alone is repeated if its connection broke. It may have ended the turn.
+    if row["state"] in FINAL_STATES and row["state"] != values.get("state"):
         return None
     # A decision may itself be the `forget` that raised the generation.
     return row if row["decision"] or row["generation"] == turn.generation else None
@@ -669,7 +707,7 @@ def _pair_outputs(
     ).fetchone()
     if last is None or decode_json(Item, last["item"]).kind == "message":
         return (), rest
-    open_calls = _open_calls(_read_items(connection, last["seq"]))
+    open_calls = _open_calls(read_items(connection, last["seq"]))
     given = {item.call_id: item for item in reversed(items) if item.kind == "output"}
     if items and not rest and not open_calls & given.keys():
         return (), ()
@@ -735,46 +773,3 @@ def _summary_of(row: SqlRow) -> TurnSummary:
     if summary.state == "failed" and not summary.reason and row["answer"]:
         return replace(summary, reason=decode_json(Answer, row["answer"]).code)
     return summary
-
-
-def _read_items(connection: SqlConnection, seq: int) -> tuple[Item, ...]:
-    """Return the transcript items of a turn, oldest first."""
-    rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
-    return tuple(decode_json(Item, row["item"]) for row in rows)
-
-
-def _turn_of(connection: SqlConnection, row: SqlRow, *, has_records: bool = True) -> Turn:
-    """Return the turn of an `inbox` row with its rounds, items, calls, posts and answer.
-    `has_records` is False if there can be none but the answer."""
-    seq = row["seq"]
-
-    def read(sql: str) -> Sequence[SqlRow]:
-        return connection.execute(sql, (seq,)).fetchall() if has_records else ()
-
-    rounds = read("SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number")
-    calls = read("SELECT * FROM calls WHERE seq = ? ORDER BY started")
-    posts = read("SELECT * FROM posts WHERE seq = ? ORDER BY number")
-    # This condition is that of the partial index `inbox_untold`.
-    untold = connection.execute(
-        "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
-        " AND told = 0 ORDER BY seq DESC LIMIT 1",
-        (row["conversation"],),
-    ).fetchone()
-    return Turn(
-        seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
-        state=row["state"], message=decode_json(Message, row["message"]),
-        rounds=tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rounds),
-        items=_read_items(connection, seq) if has_records else (),
-        calls=tuple(
-            ToolCall(
-                call_id=call["call_id"], name=call["name"], arguments=call["arguments"],
-                effect=call["effect"], handle=call["handle"],
-                outcome=decode_json(Outcome, call["outcome"]) if call["outcome"] else None,
-            )
-            for call in calls
-        ),
-        posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
-        answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
-        refusal=row["refused"].partition(":")[0], limit=int(row["refused"].partition(":")[2] or 0),
-        accepted_at=row["created"], undelivered_reason=str(untold["reason"]) if untold else "",
-    )  # fmt: skip

@@ -105,7 +105,7 @@ class Shared(Embedded):
         self.jobs = jobs
         self.inbox = SqlInbox(database, jobs)
         self.journal = SqlJournal(database, jobs.process)
-        self.journal.on_end = jobs.note_end
+        self.journal.on_end, self.journal.take_begun = jobs.note_end, jobs.take_begun
 
     @classmethod
     async def on(cls, url: str, home: Path, *, works: bool = True) -> Shared:

@@ -245,6 +245,17 @@ async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: Ledger) -> Non
     assert (await ledger.get(waiting.id)).steps == waiting.steps
 
 
+async def test_old_changes_go_in_several_transactions(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.store.changes.ROWS_PER_TRANSACTION", 2)
+    for number in range(5):
+        await finish_change(ledger, f"c{number}")
+    assert await ledger.erase_old_rows(161.0) == 5
+    assert await ledger.purge(161.0) == 5
+    assert await ledger.purge(161.0) == 0
+
+
 async def test_closed_changes_are_purged_by_age_and_area(ledger: Ledger) -> None:
     kept = (await open_(ledger)).id
     gone = (await finish_change(ledger, "c2")).id

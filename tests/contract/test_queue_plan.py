@@ -10,7 +10,7 @@ import pytest
 from procrastinate.schema import SchemaManager
 from psycopg.rows import TupleRow
 
-from core.store import procrastinate_adapter
+from core.store import queue_manager
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 from core.store.schema import MIGRATIONS
 from tests.real.postgres import Postgres
@@ -42,7 +42,10 @@ async def connection(real_postgres: Postgres) -> AsyncIterator[Connection]:
 
 async def fetch_job(connection: Connection) -> tuple[int, int | None]:
     """Pages that one fetch reads, and the `seq` of the job that it gave out."""
-    query = procrastinate_adapter.FETCH_JOB_SQL % {"queues": "ARRAY['slack']", "worker_id": "1"}
+    query = queue_manager.FETCH_JOB_SQL % {
+        "queues": "ARRAY['slack']", "worker_id": "1", "owner": "'p1'", "now": "0",
+        "thread": "md5(clock_timestamp()::text)",
+    }  # fmt: skip
     last = "SELECT max((args ->> 'seq')::bigint) FROM procrastinate_jobs WHERE status = 'doing'"
     read = await pages(connection, query)
     given = await (await connection.execute(last)).fetchone()

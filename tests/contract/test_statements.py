@@ -18,15 +18,15 @@ from core.domain.records import Remote
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
 from core.ports.conversations import PostJournal
-from core.store import processes, procrastinate_adapter
+from core.store import processes, procrastinate_adapter, queue_manager
 from core.store.jobs import Jobs
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.openai import FakeOpenAI
 from tests.real.postgres import Postgres
 
-MAX_FIRST_TURN = (40, 8)
+MAX_FIRST_TURN = (21, 7)
 """Statements and transactions of the first turn of a conversation."""
-MAX_LATER_TURN = (42, 8)
+MAX_LATER_TURN = (22, 6)
 LONG_SECONDS = 3600.0
 LISTENS = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle'
@@ -122,7 +122,7 @@ async def counted_bot(
 ) -> AsyncIterator[CountedBot]:
     """Nothing is polled and nothing is tidied while a turn is counted."""
     monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", LONG_SECONDS)
-    monkeypatch.setattr(procrastinate_adapter, "RELISTEN_SECONDS", LONG_SECONDS)
+    monkeypatch.setattr(queue_manager, "RELISTEN_SECONDS", LONG_SECONDS)
     monkeypatch.setattr(processes, "BEAT_SECONDS", LONG_SECONDS)
     monkeypatch.setattr(processes, "LEASE_SECONDS", 2 * LONG_SECONDS)
 

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.clients.http import HttpClient
-from core.models.demo_model import DemoModel, parse_table_request
+from core.models.demo_model import DemoModel
+from core.models.demo_tables import parse_table_request
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.fakes.bridge import FakeBridge

@@ -15,10 +15,19 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import aiohttp
 import pytest
 
+from core.domain.errors import NotStored
+from core.runtime.retry import Backoff
+from core.store import notifications
+from core.store.jobs import Jobs
+from core.store.postgres import PostgresDatabase
+from core.store.turn_runner import get_row
+from tests.contract.engines import Shared
+from tests.contract.test_inbox import says
 from tests.fakes.slack import Post
 from tests.real.machine import LEASE
 from tests.real.machines import BOOKS, CLICK_REPEAT_SECONDS, Cluster, Machine, Storm, cluster
@@ -56,6 +65,51 @@ async def test_random_faults_of_machines_lose_and_repeat_no_answer(
         assert made.open() == 0
         for machine in made.machines:
             assert await machine.terminate() == 0
+
+
+async def test_a_restart_of_postgres_is_worded_and_wakes_who_waits(
+    own_postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turn ends while nobody listens, so its notification is lost, and nothing polls for it."""
+    monkeypatch.setattr(notifications, "RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr(notifications, "RECONNECT_BACKOFF", Backoff(0.01, max_seconds=0.05))
+    monkeypatch.setattr(Jobs, "recheck", None)
+    with own_postgres.migrated_database() as url:
+        engine = await Shared.on(url, tmp_path, works=False)
+        listener, may_connect = engine.jobs.notifications, asyncio.Event()
+        looked, lost = asyncio.Event(), asyncio.Event()
+        connect = listener._connect
+
+        async def connect_later() -> Any:
+            lost.set()
+            await may_connect.wait()
+            return await connect()
+
+        receipt = await engine.inbox.accept(says("hello"))
+
+        async def look() -> bool | None:
+            row = await engine.database.read(partial(get_row, seq=receipt.seq))
+            looked.set()
+            return row["state"] == "done" or None if row else None
+
+        waiting = asyncio.create_task(engine.jobs.wait_until_ended(receipt.seq, look))
+        await looked.wait()
+        monkeypatch.setattr(listener, "_connect", connect_later)
+        own_postgres.stop()
+        await lost.wait()
+        pool = cast("PostgresDatabase", engine.database)._pool
+        pool.timeout = 0.2
+        with pytest.raises(NotStored, match="did not accept a connection for"):
+            await engine.inbox.accept(says("hello again"))
+        pool.timeout = 30.0
+        own_postgres.start()
+        own_postgres.execute(
+            "SET search_path = ponte", f"UPDATE inbox SET state = 'done' WHERE seq = {receipt.seq}",
+            database=url.partition("@/")[2].partition("?")[0],
+        )  # fmt: skip
+        may_connect.set()
+        assert await waiting
+        await engine.close()
 
 
 @pytest.fixture
