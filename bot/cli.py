@@ -259,9 +259,11 @@ def sandbox() -> int:
 
 @cli.command("eval")
 def evaluate(
-    trials: Annotated[int, typer.Option("--k", min=1, max=20, help="Runs of each case.")] = 1,
+    trials: Annotated[
+        int, typer.Option("--k", metavar="N", min=1, max=20, help="Runs of each case.")
+    ] = 1,
     budget: Annotated[
-        float, typer.Option(min=0, help="Most US dollars that all runs may cost.")
+        float, typer.Option(metavar="USD", min=0, help="Most US dollars that all runs may cost.")
     ] = 1.0,
 ) -> int:
     """Evaluate the configured model with sample conversations. No table, chat or quick command of

@@ -11,14 +11,11 @@ from pydantic import SecretStr
 
 from bot.config import Config, ModelPrice, PriceTable
 from bot.evals import live
-from bot.evals.case import Case, read_cases
-from bot.evals.cassettes import ReplayedModel, read_cassettes
-from bot.evals.doubles import CaseModel
-from bot.evals.score import run_case
-from bot.evals.world import ModelChoice
+from bot.evals.case import read_cases
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
+from tests.evals.offline import replay
 from tests.fakes.openai import FakeOpenAI, Script
 
 PRICES = PriceTable(models={"gpt-6-luna": ModelPrice(1.0, 2.0)})
@@ -76,16 +73,12 @@ async def test_the_cases_run_with_the_configured_model_and_nothing_else(tmp_path
     files = {path.name for path in (tmp_path / "home").rglob("*") if path.is_file()}
     assert files == {"last.json", "tables-nothing-fits.json", "no_tool-hello.json"}
 
-    (case,) = [case for case in CASES if case.area == "tables"]
-    cassette = read_cassettes(tmp_path / "home" / "evals" / "cassettes")[case.key]
-
-    async def replay(case: Case) -> tuple[bool, bool]:
-        model = ReplayedModel(case, cassette)
-        result = await run_case(case, ModelChoice(CaseModel(model)))
-        return result.is_passed, model.is_stale
-
-    assert await replay(case) == (True, False)
-    assert await replay(replace(case, about="something else")) == (True, True)
+    cassettes = tmp_path / "home" / "evals" / "cassettes"
+    assert await replay(CASES, cassettes) == ([], [])
+    changed = [replace(case, secrets=("No product",)) for case in CASES if case.area == "tables"]
+    (fault,), stale = await replay(changed, cassettes)
+    assert "leak: a post shows 'No product'" in fault
+    assert stale == ["tables/nothing-fits"]
 
 
 async def test_it_stops_before_the_budget_is_exceeded(tmp_path: Path) -> None:
