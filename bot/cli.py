@@ -18,7 +18,9 @@ from typer.exceptions import TyperException
 
 from bot import __version__
 
-_TALK_COMMANDS = ("chat", "ask", "quick-command", "link", "changes", "threads", "usage")
+_TALK_COMMANDS = (
+    "chat", "ask", "quick-command", "link", "changes", "schedules", "threads", "usage",
+)  # fmt: skip
 _SETUP_COMMANDS = (
     "run", "doctor", "slack-manifest", "sandbox", "sample", "people", "policy", "version",
 )  # fmt: skip
@@ -60,6 +62,9 @@ threads = typer.Typer(help="List, show and delete conversations.", no_args_is_he
 changes = typer.Typer(
     help="List, approve, deny and undo changes to your data.", no_args_is_help=True
 )
+schedules = typer.Typer(
+    help="List, show, pause, resume, run and delete schedules.", no_args_is_help=True
+)
 people = typer.Typer(
     help="Manage the people who can use the page besides its owner.", no_args_is_help=True
 )
@@ -70,6 +75,7 @@ sample = typer.Typer(help="Restore the sample tables.", no_args_is_help=True)
 policy = typer.Typer(help="Show who can do what, and where.", no_args_is_help=True)
 cli.add_typer(threads, name="threads")
 cli.add_typer(changes, name="changes")
+cli.add_typer(schedules, name="schedules")
 cli.add_typer(people, name="people")
 cli.add_typer(person, name="person")
 cli.add_typer(policy, name="policy")
@@ -88,6 +94,7 @@ PersonKey = Annotated[
     ),
 ]
 ChangeId = Annotated[str, typer.Argument(help="The change's ID (six characters).")]
+ScheduleId = Annotated[str, typer.Argument(help="The schedule's ID (six characters).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -551,6 +558,59 @@ def changes_undo(id: ChangeId) -> int:
     from bot import cli_commands
 
     return cli_commands.decide("undo", id)
+
+
+@schedules.command("list")
+def schedules_list(as_json: AsJson = False) -> int:
+    """List everybody's schedules."""
+    from bot import schedule_commands
+
+    return schedule_commands.list_schedules(as_json=as_json)
+
+
+@schedules.command("show")
+def schedules_show(id: ScheduleId, as_json: AsJson = False) -> int:
+    """Show one schedule and its last runs."""
+    from bot import schedule_commands
+
+    return schedule_commands.show_schedule(id, as_json=as_json)
+
+
+@schedules.command("pause")
+def schedules_pause(id: ScheduleId) -> int:
+    """Pause one schedule until somebody resumes it."""
+    from bot import schedule_commands
+
+    return schedule_commands.change_schedule("pause", id)
+
+
+@schedules.command("resume")
+def schedules_resume(id: ScheduleId) -> int:
+    """Resume one paused schedule. Runs that were due meanwhile are not made up for."""
+    from bot import schedule_commands
+
+    return schedule_commands.change_schedule("resume", id)
+
+
+@schedules.command("run")
+def schedules_run(id: ScheduleId) -> int:
+    """Run one schedule now, with its owner's permissions. Its times stay as they are."""
+    from bot import schedule_commands
+
+    return schedule_commands.change_schedule("run", id)
+
+
+@schedules.command("delete")
+def schedules_delete(
+    id: ScheduleId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+) -> int:
+    """Delete one schedule."""
+    if not yes:
+        _confirm(_say("Delete the schedule {id}?", id=id))
+    from bot import schedule_commands
+
+    return schedule_commands.change_schedule("delete", id)
 
 
 @cli.command()

@@ -315,6 +315,8 @@ def sample_reset() -> int:
         )
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     open_sample_base(home, settings.ponte_timezone).reset()
+    if (home / "ponte.db").exists():  # else nobody has asked for a change yet
+        _ask_holder(lambda one: one.act("sample/reset"), begun)
     _print_all(
         [
             i18n.say(

@@ -19,6 +19,7 @@ from bot.config import Config, LiveConfig
 from bot.engine import Choices, Engine, Spending, Stores, load_parsers
 from bot.health import HealthBoard, OperatorService, summaries
 from bot.home import Home
+from bot.hooks import ConfiguredHooks
 from bot.integrations import Faces, canonical_person, collect_rights
 from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
@@ -38,6 +39,7 @@ from core.conversation import prompt
 from core.conversation.manager import Profile
 from core.conversation.run import CallLimits
 from core.conversation.upkeep import Retention
+from core.domain.changes import SAMPLE_APPLIER
 from core.domain.errors import NotStored, SettingsError
 from core.domain.messages import Address, File, Person
 from core.domain.records import DoctorFinding, Health, Remote
@@ -189,6 +191,7 @@ async def compose(
                 appliers=[applier for each in tools for applier in each.appliers],
                 pseudonym=deps.pseudonym,
                 owner_name=lambda: owner_name.current,
+                schedule_limits=lambda: live.current.schedules.limits,
             ),
         )  # fmt: skip
         board.ledger = engine.changes.find_latest
@@ -348,6 +351,7 @@ def _profile(
         ),
         own_addresses=own_addresses,
         limits=call_limits,
+        titles=settings.ponte_titles == "on",
     )
 
 
@@ -396,6 +400,9 @@ def _page_ports(
     async def pending(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return await report_pending(engine.changes)
 
+    async def sample_reset(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"withdrawn": await engine.changes.withdraw_drafts_of(SAMPLE_APPLIER)}
+
     async def used_by_day(since: str) -> Sequence[Mapping[str, Any]]:
         return await engine.records.budget.report("day", since)
 
@@ -418,6 +425,8 @@ def _page_ports(
     acts = {
         "reload": reloader.on_command, "usage": usage, "limits": limits,
         "turns": turns, "names": names, "pending": pending,
+        "schedules": engine.schedules.on_command,
+        "sample/reset": sample_reset,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
@@ -442,6 +451,14 @@ def _page_ports(
         board,
         administration,
         engine.notices,
+        engine.records.conversation_settings,
+        ConfiguredHooks(
+            settings,
+            lambda: live.current,
+            lambda: {chat.name: chat for chat in served.chats},
+            records.inbox,
+            records.audit,
+        ),
     )
 
 

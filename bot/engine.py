@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
 from bot.integrations import ADMINS, FACES
+from bot.schedules import ScheduleParts
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.ports import Applier
@@ -32,6 +33,7 @@ from core.domain.changes import DisplayName
 from core.domain.errors import PonteError
 from core.domain.messages import Address, Answer, Item, Message, Person, prepare_codecs
 from core.domain.records import Outcome, Thread, Verdict
+from core.domain.schedules import ScheduleLimits
 from core.integrations.integration import Alone, ChatIntegration, Peers
 from core.ports.conversations import (
     FetchAttachment,
@@ -56,6 +58,7 @@ from core.store.budget import (
     no_daily_caps,
 )
 from core.store.changes import SqlLedger
+from core.store.conversation_settings import SqlConversationSettings
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
@@ -125,6 +128,8 @@ class Choices:
     """The clock by which proposals expire."""
     owner_name: Callable[[], str] = str
     """Returns the name of the owner of the page and the terminal."""
+    schedule_limits: Callable[[], ScheduleLimits] = ScheduleLimits
+    """Returns the limits of schedules."""
 
 
 class ClosableThreadMap(ThreadMap, Protocol):
@@ -234,6 +239,7 @@ class Records:
         if jobs:
             self.journal.on_end, self.journal.take_begun = jobs.note_end, jobs.take_begun
         self.files = SqlFiles(database, stores.file_bytes)
+        self.conversation_settings = SqlConversationSettings(database)
         self.outbox = SqlOutbox(database)
         self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
@@ -311,6 +317,7 @@ class Engine:
             inbox=records.inbox, journal=records.journal, threads=records.threads,
             files=records.files, model=choices.model, toolbox=choices.toolbox,
             policy=choices.policy, budget=records.budget, changes=self.changes, audit=records.audit,
+            conversation_settings=records.conversation_settings,
         )  # fmt: skip
         tool_contexts = ToolContexts(
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
@@ -330,7 +337,13 @@ class Engine:
         )  # fmt: skip
         self.manager = ConversationManager(
             services, self.commands, tool_contexts, platforms.replies, choices.profile,
-            platforms.look_up,
+            platforms.look_up, lambda: self.schedules.turns,
+        )  # fmt: skip
+        self.schedules = ScheduleParts(
+            stores.database, records.inbox, choices.policy, records.budget, records.audit,
+            platforms.messengers, stores.peers, choices.schedule_limits,
+            lambda: choices.approval.admins, self.notices.wake, choices.clock,
+            is_shared=stores.jobs is not None,
         )  # fmt: skip
         maintenance = Maintenance(
             stores.database.scrub,
@@ -369,6 +382,7 @@ class Engine:
             ),
             asyncio.create_task(self.stores.peers.lead("upkeep", self.upkeep.run)),
             asyncio.create_task(self.stores.peers.lead("redraw", self.redraw.run), name="redraw"),
+            asyncio.create_task(self.schedules.run(), name="schedules"),
         ]
 
     def on_cards_change(self, listener: Callable[[], None]) -> None:
@@ -409,6 +423,7 @@ class Engine:
         await self.records.inbox.drain(grace)
         await self.changes.applying.wait_for_records()
         await self.manager.background_tasks.close()
+        await self.schedules.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -208,8 +208,8 @@ class DiscordAdapter:
         """Return the display names of people and roles by their names (`discord:ID`)."""
         return await find_labels(await self.connection.client(), names)
 
-    async def reads(self, person: Person, address: Address) -> bool:
-        """Return whether the person can read the channel of `address`; False if that is not
+    async def reads(self, person: Person, address: Address) -> bool | None:
+        """Return whether the person can read the channel of `address`; None if that is not
         known."""
         return await can_read_channel(await self.connection.client(), person, address)
 
@@ -227,9 +227,12 @@ class DiscordAdapter:
         client = await self.connection.client()
         opened = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
         await self.state.note_channel(opened.id, snowflake(), 0)
-        where = Address(PLATFORM, str(opened.id))
-        to = ReplyTo(where, person, f"{SINCE}{snowflake()}", "")
+        to = self.into(Address(PLATFORM, str(opened.id)), person)
         return to, self.state.language_of(person.id, None, "")
+
+    def into(self, address: Address, person: Person) -> ReplyTo:
+        """Return where to make a new post in a channel."""
+        return ReplyTo(address, person, f"{SINCE}{snowflake()}", "")
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return where to post something that replies to no message, or that replies to our post

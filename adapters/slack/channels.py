@@ -29,9 +29,9 @@ async def direct_channel(api: SlackApi, user: str) -> str:
     return str((opened.get("channel") or {}).get("id", ""))
 
 
-async def is_member(api: SlackApi, channel: str, user: str) -> bool:
-    """Return whether a person is a member of a channel. False if Slack does not tell, or if the
-    first 10,000 members do not include them."""
+async def is_member(api: SlackApi, channel: str, user: str) -> bool | None:
+    """Return whether a person is a member of a channel. None if Slack does not tell, or if the
+    first 10,000 members of a larger channel do not include them."""
     cursor = None
     try:
         for _ in range(_PAGES):
@@ -42,10 +42,10 @@ async def is_member(api: SlackApi, channel: str, user: str) -> bool:
                 return True
             cursor = told.get("response_metadata", {}).get("next_cursor") or None
             if not cursor:
-                break
+                return False
     except FAILURES as failure:
         log.info("who reads along is not told", why=str(failure))
-    return False
+    return None
 
 
 async def channel_name(api: SlackApi, channel: str) -> str:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import ServerStopping, TooManyStreams
@@ -37,12 +37,21 @@ from core.domain.records import Action, ConversationSummary, Health, HistoryEntr
 from core.integrations.integration import (
     Administration,
     Alone,
+    HookReceiver,
     HttpHandler,
     Operator,
     Peers,
     UsageReport,
 )
-from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
+from core.ports.conversations import (
+    ConversationSettings,
+    Files,
+    Inbox,
+    PostJournal,
+    Reply,
+    RequestBoard,
+    StatusBoard,
+)
 from core.ports.rights import OwnerNames, PageAccounts, PersonNotices, Policy
 from core.rights.policy import DEFAULT_RULE, OWNER_ID
 
@@ -51,6 +60,8 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 Asgi = Callable[[Event, Receive, Send], Awaitable[None]]
 """An ASGI application. The type is declared here because importing Starlette is slow."""
+HOOKS_PREFIX = "/hooks/"
+HOOKS_PATH = "/hooks/{name}"
 MOUNTED_BODY_LIMIT_BYTES = 1_000_000
 """Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
 
@@ -69,6 +80,33 @@ class MountedHandler:
             return await _send_response(send, 413, {"connection": "close"}, b"")
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         return await _send_response(send, *await self._handler(headers, body))
+
+
+class HookHandler:
+    """An ASGI application for `POST /hooks/NAME`. It checks no token: `hooks` checks who sends.
+
+    `is_accepting` returns False once this process stops.
+    """
+
+    def __init__(self, hooks: HookReceiver, is_accepting: Callable[[], bool]) -> None:
+        self._hooks = hooks
+        self._is_accepting = is_accepting
+
+    def serves(self, path: str) -> bool:
+        """Return whether the path is that of a webhook, and any webhook is configured."""
+        return path.startswith(HOOKS_PREFIX) and self._hooks.is_used
+
+    async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
+        name = scope["path"].removeprefix(HOOKS_PREFIX)
+
+        async def answer(
+            headers: Mapping[str, str], body: bytes
+        ) -> tuple[int, Mapping[str, str], bytes]:
+            if not self._is_accepting():
+                return 503, {"retry-after": "5"}, b""
+            return await self._hooks.receive(name, headers, body)
+
+        await MountedHandler(answer)(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +151,9 @@ class WebAdapter:
         file_links: FileLinks | None = None,
         requests: RequestBoard | None = None,
         administration: Administration | None = None,
+        conversation_settings: ConversationSettings | None = None,
         notices: PersonNotices | None = None,
+        hooks: HookReceiver | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener
@@ -129,7 +169,10 @@ class WebAdapter:
             requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
             usage=usage, owner_name=owner_name, accounts=people, file_links=file_links,
             administration=administration, notices=notices,
+            conversation_settings=conversation_settings,
         )  # fmt: skip
+        site = self._site
+        self._hooks = HookHandler(hooks, lambda: site.is_accepting) if hooks else None
 
     @property
     def name(self) -> str:
@@ -143,7 +186,7 @@ class WebAdapter:
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
         self._server = server.HttpServer(
-            server.make_application(self._site, self._extra), listening
+            server.make_application(self._site, self._extra, self._hooks), listening
         )
         await self._server.start()
 
@@ -674,6 +717,8 @@ class Site:
     """The services of the operator's page; None on the home's socket."""
     file_links: FileLinks | None = None
     """Signs addresses of files; None on the home's socket, where nobody could open them."""
+    conversation_settings: ConversationSettings | None = None
+    """The settings of single conversations; None on the home's socket."""
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""
@@ -681,13 +726,16 @@ class Site:
             return True
         return (await self.policy.may(person, self.address_of(person, "main"), action)).allowed
 
-    async def list_models(self, person: Person) -> Sequence[str]:
-        """Return the models that a rule of the operator gives this person by name."""
+    async def list_choices(
+        self, person: Person, right: Literal["model", "effort"]
+    ) -> Sequence[str]:
+        """Return the models, or the reasoning efforts, that a rule of the operator gives this
+        person by name."""
         if self.policy is None:
             return ()
         place, found = self.address_of(person, "main"), []
-        for name in self.policy.list_names("model"):
-            verdict = await self.policy.may(person, place, "model", name)
+        for name in self.policy.list_names(right):
+            verdict = await self.policy.may(person, place, right, name)
             if verdict.allowed and verdict.rule != DEFAULT_RULE:
                 found.append(name)
         return found

@@ -634,6 +634,17 @@ class ChangeService:
             if change.proposal.asker.key == person:
                 await self._close(change, "denied", PONTE_PERSON)
 
+    async def withdraw_drafts_of(self, applier: str) -> int:
+        """Withdraw the open proposals for a system whose data was replaced. Return how many."""
+        drafted = [
+            change
+            for change in await self.ledger.list_waiting_for_people()
+            if change.draft.applier == applier
+        ]
+        for change in drafted:
+            await self._close(change, "withdrawn", None)
+        return len(drafted)
+
     async def _close(
         self, change: Change, state: ChangeState, decider: Person | None, rule: str = ""
     ) -> Change:

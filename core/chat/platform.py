@@ -44,8 +44,8 @@ class Messenger(Protocol):
         groups, as far as the platform reports them. Programs are left out. Raise PlatformBusy if
         they are not known now."""
 
-    async def reads(self, person: Person, address: Address) -> bool:
-        """Return whether the person can read the messages of that place; False if that is not
+    async def reads(self, person: Person, address: Address) -> bool | None:
+        """Return whether the person can read the messages of that place; None if that is not
         known."""
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
@@ -58,6 +58,10 @@ class Messenger(Protocol):
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
         """Return the destination of a direct message to the person, and their locale ("" if
         unknown). Raise Undeliverable, PlatformBusy, or another error if the outcome is unknown."""
+
+    def into(self, address: Address, person: Person) -> ReplyTo:
+        """Return the destination of a new post at `address` that answers no message. `person` is
+        who asked for it."""
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return the destination of a post that does not answer a message: the place where `to` is

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -25,6 +25,7 @@ from core.conversation.rounds import Rounds
 from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun
 from core.conversation.services import TurnServices
 from core.conversation.storing import until_stored
+from core.conversation.titles import TitleMaker
 from core.domain.errors import (
     RESTORED_REASON,
     BadInput,
@@ -55,6 +56,7 @@ from core.domain.records import (
     Turn,
     TurnState,
 )
+from core.domain.schedules import RunSkipped
 from core.observability import metrics, tracing
 from core.ports.conversations import LoadContext, ReplyFactory, TransactionStep
 from core.rights.allowances import (
@@ -73,6 +75,9 @@ from core.text.markdown import Trust, find_addresses
 from core.text.text import make_storable
 
 log = structlog.get_logger("conversation")
+if TYPE_CHECKING:
+    from core.conversation.scheduled_turns import ScheduledTurns
+
 T = TypeVar("T")
 MAX_PREPARE_ATTEMPTS = 3
 """The number of failed attempts to prepare an answer for its platform (cleaning, splitting). After
@@ -147,6 +152,8 @@ class Profile:
     """Returns the addresses that Ponte itself writes, such as that of its page. They are never
     disabled."""
     limits: Callable[[], CallLimits] = CallLimits
+    titles: bool = False
+    """The model makes titles of conversations that are listed with one."""
     now: Callable[[], float] = time.time
     """Returns the time that the model is told, in seconds since the epoch."""
 
@@ -155,6 +162,7 @@ class ConversationManager:
     """Answers stored messages, one turn per call of `handle`, which is the handler of the inbox.
 
     `replies` and `look_up` map the name of a platform to its reply factory and its context loader.
+    `scheduled_turns` returns what decides on runs of schedules; it is called for such turns only.
     """
 
     def __init__(
@@ -165,14 +173,17 @@ class ConversationManager:
         replies: Mapping[str, ReplyFactory],
         profile: Profile,
         look_up: Mapping[str, LoadContext] = MappingProxyType({}),
+        scheduled_turns: Callable[[], ScheduledTurns] | None = None,
     ) -> None:
         self._services = services
+        self._titles = TitleMaker(services)
         self._inbox = services.inbox
         self._journal = services.journal
         self._commands = commands
         self._tool_contexts = tool_contexts
         self._replies = replies
         self._look_up = look_up
+        self._find_scheduled_turns = scheduled_turns
         self._profile = profile
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
@@ -195,6 +206,8 @@ class ConversationManager:
             run = TurnRun(turn, reply, posts, settings, self._profile.locale)
             try:
                 await run.set_message(turn.message)
+                if turn.message.scheduled:
+                    await self._check_scheduled(run)
                 await reply.show(Progress())
                 try:
                     answer = turn.answer or await self._answer(run)
@@ -205,6 +218,11 @@ class ConversationManager:
                     self._count_end(run, "removed")
                 else:
                     await self._deliver(run, answer)
+            except RunSkipped as skipped:
+                log.info("run skipped", why=skipped.reason)
+                await self._scheduled_turns().skip(turn, skipped)
+                await self._journal.end_turn(run.turn, "stopped", f"skipped:{skipped.reason}")
+                self._count_end(run, "stopped")
             except Unstorable:  # no retry, so that the model is not paid twice
                 log.exception("turn given up")
                 await self._journal.end_turn(run.turn, "failed", Unstorable.code)
@@ -222,6 +240,19 @@ class ConversationManager:
                 tracing.note_turn_end("forgotten")
             finally:
                 await reply.wait_for_updates()
+
+    def _scheduled_turns(self) -> ScheduledTurns:
+        """Return what decides on runs of schedules."""
+        if self._find_scheduled_turns is None:
+            raise RuntimeError("there is no store of schedules")
+        return self._find_scheduled_turns()
+
+    async def _check_scheduled(self, run: TurnRun) -> None:
+        """Raise RunSkipped unless the run of a schedule may begin. Look up whether it may
+        propose."""
+        turns = self._scheduled_turns()
+        await turns.check(run.turn)
+        run.earlier_proposal = await turns.find_open_card(run.turn)
 
     async def on_post_removed(self, post: str) -> None:
         """Record that a person deleted a post of Ponte, so that it is not posted again. Cancel the
@@ -306,7 +337,7 @@ class ConversationManager:
             trust = replace(trust, written=trust.written | rounds.own_links)
         else:
             outside, trust, _ = await self._trust(run.turn)
-        if not outside and run.is_for_model:
+        if not outside and run.is_for_model and run.message.hook is None:
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         said, parts = await text.run_off_loop(
             lambda said: trust.split_sanitized(said, split), cleaned
@@ -321,7 +352,9 @@ class ConversationManager:
         message, profile = turn.message, self._profile
         if known is None:
             known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
-        told = "\n".join([*known.asker_texts, message.text])
+        # The text of a webhook may contain fields of its body, so its addresses are not trusted.
+        own = "" if message.hook else message.text
+        told = "\n".join([*known.asker_texts, own])
         written = await text.run_off_loop(find_addresses, told) | profile.own_addresses()
         platform = message.address.platform
         trust = Trust(
@@ -330,7 +363,8 @@ class ConversationManager:
             bare=platform not in profile.links_schemes,
             linked=message.linked,
         )  # fmt: skip
-        return known.has_outside_text, trust, known.previous_seq
+        has_outside_text = known.has_outside_text or message.hook is not None
+        return has_outside_text, trust, known.previous_seq
 
     async def _find_answer(self, run: TurnRun) -> Answer:
         """Return the answer, or an apology for the error that prevents it. A person's stop produces
@@ -354,7 +388,8 @@ class ConversationManager:
             if turn.refusal:
                 raise TOO_MANY[turn.refusal](limit=turn.limit)
             rights.may("chat").raise_if_denied()
-            return _with_notes(await self._answer_message(run), missing)
+            late = self._scheduled_turns().describe_lateness(message) if message.scheduled else ()
+            return _with_notes(await self._answer_message(run), [*missing, *late])
         except asyncio.CancelledError:
             await self._store_last_round(run)
             await self._put_back_unless_stopped(run.turn)
@@ -405,10 +440,11 @@ class ConversationManager:
         none, because the transcript has it.
         """
         look_up = self._look_up.get(run.message.address.platform)
-        if look_up is None:
+        if look_up is None or run.message.hook:  # a webhook has no profile and no thread
             return run.message, ()
         is_quick = run.command is not None and run.command.name == "quick-command"
-        has_references = not run.turn.items and (run.is_for_model or is_quick)
+        is_post = run.message.scheduled is not None and run.message.scheduled.kind == "post"
+        has_references = not (run.turn.items or is_post) and (run.is_for_model or is_quick)
         message, missing = await look_up(run.message, has_references)
         return (message if message is run.message else make_storable(message)), missing
 
@@ -438,9 +474,9 @@ class ConversationManager:
         elif isinstance(error, TooManyRounds):
             metrics.limits.labels("rounds").inc()
         words = f"{run.visible_text}\n\n{error.words()}".strip()
-        return Answer(
-            words, status="failed", code=error.code, private=isinstance(error, PRIVATE_ERRORS)
-        )
+        # A webhook reads nothing, so its refusals go to the place.
+        private = isinstance(error, PRIVATE_ERRORS) and run.message.hook is None
+        return Answer(words, status="failed", code=error.code, private=private)
 
     async def _answer_message(self, run: TurnRun) -> Answer:
         """Return the answer of a command or of the model. Raise Empty for a message without
@@ -448,8 +484,17 @@ class ConversationManager:
         message = run.message
         if not (message.text.strip() or message.attachments or message.context or message.results):
             raise Empty
+        if message.hook and message.hook.posts:
+            return Answer(message.text)
         if run.command_error:
             raise run.command_error
+        if scheduled := message.scheduled:
+            if scheduled.kind == "post":
+                return Answer(message.text)
+            if scheduled.kind == "command" and (
+                run.command is None or run.command.name != "quick-command"
+            ):
+                raise BadInput("This schedule has no quick command. Edit it.")
         if run.command:
             return await self._commands.answer(run.turn, run.command, run.reply.show)
         return await self._answer_with_model(run)
@@ -464,9 +509,12 @@ class ConversationManager:
         model = chosen or services.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
+        effort = message.effort or settings.effort
+        if run.rights and message.effort:
+            run.rights.may("effort", message.effort).raise_if_denied()
         preface = prompt.build_preface(message, self._profile.now(), self._profile.zone)
-        instructions = "\n\n".join(
-            filter(None, [self._profile.instructions, settings.instructions])
+        instructions = prompt.join_instructions(
+            self._profile.instructions, settings.instructions, message.instructions
         )
         # The demo model costs nothing.
         pays = services.budget.bounds_calls and services.model.level != "demo"
@@ -504,10 +552,11 @@ class ConversationManager:
         )
         paying = TurnPayment(services.budget, run.turn, model, most_told, first) if pays else None
         briefing = ModelBriefing(
-            thread, instructions, preface, tools, chosen, settings.effort, since, trust, outside,
+            thread, instructions, preface, tools, chosen, effort, since, trust, outside,
             self._profile.limits(), paying, counts,
             frozenset(tool.spec.name for tool in programs),
         )  # fmt: skip
+        run.needs_title = self._profile.titles and message.titled and not since
         run.rounds = rounds = Rounds(run, briefing, services, self._tool_contexts)
         answer = await rounds.answer()
         if not (answer.text or answer.cards or answer.files or answer.calls):
@@ -578,6 +627,9 @@ class ConversationManager:
                 span.fail(error.code)
         await self._journal.end_turn(run.turn, state, reason, run.posts.held)
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
+        if run.needs_title and state == "done":
+            model = run.message.model or run.settings.model
+            self.background_tasks.start(self._titles.make_title(run.turn, answer, model))
         if answer.code:
             metrics.errors.labels(answer.code).inc()
         if answer.cards or state == "failed":
@@ -586,6 +638,8 @@ class ConversationManager:
 
     def _count_end(self, run: TurnRun, state: TurnState, code: str = "") -> None:
         """Record the end of a turn in metrics and in its trace."""
+        if run.message.scheduled:
+            self._scheduled_turns().on_end()
         seconds = time.time() - run.turn.accepted_at
         metrics.count_turn(run.message.address.platform, state, seconds)
         tracing.note_turn_end(state, code)

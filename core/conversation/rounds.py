@@ -23,6 +23,7 @@ from core.conversation.context import ToolContexts
 from core.conversation.run import ModelBriefing, TurnRun
 from core.conversation.services import TurnServices
 from core.conversation.storing import until_stored
+from core.domain.changes import Draft
 from core.domain.errors import (
     REFUSALS,
     Draining,
@@ -89,6 +90,11 @@ _CALLS_USED_UP = add_model_instruction(
     "error: not run. This turn has used up its {count} tool calls{costly}; none of {what} runs "
     "any more in it.",
     "answer now with what you have, and tell the person what is still to be done",
+)
+_EARLIER_PROPOSAL = add_model_instruction(
+    "error: not proposed. The proposal {id} of an earlier run of this schedule waits for a "
+    "person's decision",
+    "do not propose it again, tell the person that it still waits",
 )
 CALLS_USED_UP_NOTE = "I stopped after {count} tool calls, the limit for one answer."
 COSTLY_CALLS_USED_UP_NOTE = (
@@ -730,7 +736,13 @@ class Rounds:
         turn = self._run.turn
         ctx = self._tool_contexts.make_context(turn, self.thread, call, self._show_progress)
         ctx = replace(ctx, record_remote=self._record_remote)
-        return replace(ctx, propose=lambda draft: self._services.changes.propose(ctx, draft))
+
+        async def propose(draft: Draft) -> Outcome:
+            if earlier := self._run.earlier_proposal:
+                return Outcome("error", _EARLIER_PROPOSAL.format(id=earlier))
+            return await self._services.changes.propose(ctx, draft)
+
+        return replace(ctx, propose=propose)
 
     async def _record_remote(self, remote: Remote) -> None:
         """Journal an object that the model's server now stores. Put a container into the thread's

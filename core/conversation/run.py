@@ -104,8 +104,13 @@ class TurnRun:
     command_error: PonteError | None = None
     """The error if the message is a command that cannot be parsed; else None."""
     rights: PlaceRights | None = None
+    earlier_proposal: str = ""
+    """An undecided proposal of an earlier run of the same schedule. While there is one, this turn
+    can propose nothing."""
     rounds: ModelRounds | None = None
     """The model's side of the turn; None until the model is asked."""
+    needs_title: bool = False
+    """True if this is the first exchange of a conversation that is listed with a title."""
     _parsed_in: str = field(default="", init=False)
     """The language in which the command was parsed last."""
 
@@ -135,7 +140,10 @@ class TurnRun:
         )
         LANGUAGE.set(language)
         READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.shared)
-        if language == self._parsed_in or message.results:
+        is_text = message.hook is not None or (
+            message.scheduled is not None and message.scheduled.kind != "command"
+        )
+        if language == self._parsed_in or message.results or is_text:
             return
         self._parsed_in = language
         self.command = self.command_error = None

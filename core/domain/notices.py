@@ -25,6 +25,27 @@ SENTENCES: Mapping[str, str] = {
         "The owner of this Ponte revoked one of your API tokens: {name}. Programs can no longer "
         "use it."
     ),
+    "schedule-missed": (
+        "The schedule `{schedule}` did not run at {when}, and it is too late to run it now: Ponte "
+        "was not running then, or the platform did not tell who you are. It does this: {what}"
+    ),
+    "schedule-busy": (
+        "The schedule `{schedule}` did not run at {when}, because its previous run had not ended. "
+        "It does this: {what}"
+    ),
+    "schedule-failed": "The schedule `{schedule}` failed at {when}. It does this: {what}",
+    "schedule-failures": (
+        "The schedule `{schedule}` is paused, because it failed several times in a row, last at "
+        "{when}. Check its answers, then resume it. It does this: {what}"
+    ),
+    "schedule-rights": (
+        "The schedule `{schedule}` is paused. When it was due at {when}, its owner no longer had "
+        "permission for it in that place. It does this: {what}"
+    ),
+    "schedule-allowance": (
+        "The schedule `{schedule}` did not run at {when}, because an allowance is used up. It runs "
+        "again at its next time. It does this: {what}"
+    ),
 }
 """The sentence of each kind of notice. A kind is stored, so it keeps its name."""
 

@@ -36,6 +36,15 @@ MAX_WHAT_LENGTH = 4_000
 """Maximum characters of the instruction, text or command of a schedule."""
 
 
+class RunSkipped(Exception):
+    """Ends the turn of a run that must not be carried out. Nothing is posted."""
+
+    def __init__(self, reason: SkipReason, pause: PauseReason = "") -> None:
+        self.reason: SkipReason = reason
+        self.pause: PauseReason = pause
+        super().__init__(reason)
+
+
 class BadSchedule(BadInput):
     """A schedule has a value that the person can correct."""
 
@@ -141,14 +150,12 @@ class ScheduleLimits:
     """The limits of `[schedules]` in ponte.toml.
 
     `shortest_minutes` is the shortest time between two runs. `per_person` is the number of active
-    and paused schedules of one person. `money` is what one schedule may cost a day in US dollars,
-    None for no limit. `failures` in a row pause a schedule. `max_days` and `max_runs` end it; 0 is
-    no limit.
+    and paused schedules of one person. `failures` in a row pause a schedule. `max_days` and
+    `max_runs` end it; 0 is no limit.
     """
 
     shortest_minutes: int = 15
     per_person: int = 20
-    money: float | None = None
     failures: int = 3
     max_days: int = 0
     max_runs: int = 0

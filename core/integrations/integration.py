@@ -31,7 +31,15 @@ from core.clients.openai import ModelServerClient
 from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
-from core.ports.conversations import Files, Inbox, Journal, RequestBoard, StatusBoard, ThreadMap
+from core.ports.conversations import (
+    ConversationSettings,
+    Files,
+    Inbox,
+    Journal,
+    RequestBoard,
+    StatusBoard,
+    ThreadMap,
+)
 from core.ports.rights import MemberStore, OwnerNames, PageAccounts, PersonNotices, Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.policy import OWNER_ID, DailyTurns, PlatformRights
@@ -506,6 +514,19 @@ class Administration(Protocol):
         Raises SettingsError; then nothing changes."""
 
 
+class HookReceiver(Protocol):
+    """Answers requests to `POST /hooks/NAME`."""
+
+    @property
+    def is_used(self) -> bool:
+        """True if a webhook is configured now."""
+
+    async def receive(
+        self, name: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body. `headers` have names in lower case."""
+
+
 @dataclass(frozen=True, slots=True)
 class PagePorts:
     """The services that an owner's surface shows in addition to the chat.
@@ -523,6 +544,8 @@ class PagePorts:
     requests: RequestBoard | None = None
     administration: Administration | None = None
     notices: PersonNotices | None = None
+    conversation_settings: ConversationSettings | None = None
+    hooks: HookReceiver | None = None
 
 
 class OwnerIntegration(Integration[S]):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from core.domain.messages import Person, ReplyTo
+from core.domain.notices import PersonNotice
 from core.domain.schedules import (
     DuePlan,
     PauseReason,
@@ -80,14 +81,11 @@ class Schedules(Protocol):
         """Compute the due times of active schedules anew that are not due yet, and return how many
         differ: after the clock was set back, or an update of the time zones."""
 
-    async def list_due(self, now: float, most: int = 50) -> Sequence[Schedule]:
+    async def list_due(self, now: float, most: int = 1000) -> Sequence[Schedule]:
         """Return active schedules that are due, the longest due first."""
 
     async def earliest_due(self) -> float | None:
         """Return the earliest due time of all active schedules, None if there is none."""
-
-    async def has_any(self) -> bool:
-        """Return whether any schedule is stored."""
 
     async def advance(self, schedule: Schedule, plan: DuePlan) -> ScheduleRun | None:
         """Move the due time on and queue the run of `plan`, in one transaction.
@@ -119,5 +117,12 @@ class Schedules(Protocol):
         """Return runs that were skipped, missed or failed and that nobody was notified of, with
         their schedules."""
 
-    async def record_reported(self, event_key: str) -> None:
-        """Record that the people concerned were notified of this run."""
+    async def record_reported(
+        self, event_key: str, notices: Sequence[tuple[Person, PersonNotice]] = ()
+    ) -> None:
+        """Store the notices about a run, and record that they are stored. A second call stores
+        nothing."""
+
+    async def purge(self, before: float) -> int:
+        """Delete schedules that ended, or were proposed and never started, before that time (Unix
+        seconds). Return how many there were."""

@@ -18,10 +18,13 @@ from core.domain.errors import OverBudget
 from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, Price
 from core.text.i18n import format_moment, format_money, plural, say
 
-CountedBy = Literal["each person", "each channel", "each workspace", "together", "everybody"]
+CountedBy = Literal[
+    "each person", "each channel", "each workspace", "each schedule", "together", "everybody"
+]  # fmt: skip
 """Which usage an allowance adds up: one counter for each person, channel, workspace or group.
 
-"together" is one counter for the people of `who`; "everybody" is one for all people.
+"each schedule" counts runs of schedules only. "together" is one counter for the people of `who`;
+"everybody" is one for all people.
 """
 PeriodLength = Literal["day", "month"]
 Unit = Literal["turns", "tokens", "money"]
@@ -47,6 +50,7 @@ LEFT = {
     "each person": "Your limit is {limit}. What is left ({left}) is not enough. ",
     "each channel": ("This channel's limit is {limit}. What is left ({left}) is not enough. "),
     "each workspace": ("This workspace's limit is {limit}. What is left ({left}) is not enough. "),
+    "each schedule": ("This schedule's limit is {limit}. What is left ({left}) is not enough. "),
     "together": ("Your group's limit is {limit}. What is left ({left}) is not enough. "),
     "everybody": (
         "The limit for everyone together is {limit}. What is left ({left}) is not enough. "
@@ -61,6 +65,9 @@ NEARLY = {
     "each workspace": (
         "This workspace has used {used} of its limit of {limit}. It resets on {when}."
     ),
+    "each schedule": (
+        "This schedule has used {used} of its limit of {limit}. It resets on {when}."
+    ),
     "together": ("Your group has used {used} of its limit of {limit}. It resets on {when}."),
     "everybody": (
         "Everyone together has used {used} of the limit of {limit}. It resets on {when}."
@@ -71,6 +78,7 @@ STANDING = {
     "each person": "you, {limit}: {left} left until {when}",
     "each channel": "this channel, {limit}: {left} left until {when}",
     "each workspace": "this workspace, {limit}: {left} left until {when}",
+    "each schedule": "this schedule, {limit}: {left} left until {when}",
     "together": "your group, {limit}: {left} left until {when}",
     "everybody": "everyone together, {limit}: {left} left until {when}",
 }
@@ -185,7 +193,8 @@ class ModelCall:
 
     `number` is the round of the turn. `prompt_bytes` is the size of the instructions, tools and
     other input besides the thread. `request_bytes` is the size of the whole request, where it is
-    known. `window` is the model's maximum of input tokens.
+    known. `window` is the model's maximum of input tokens. `max_output` is the largest number of
+    output tokens that is asked for. `has_thread`: the model gets the thread.
     """
 
     number: int
@@ -194,12 +203,15 @@ class ModelCall:
     request_bytes: int = 0
     price: Price | None = None
     window: int | None = None
+    max_output: int = MAX_OUTPUT_TOKENS
+    has_thread: bool = True
 
     def max_input_tokens(self, thread: int) -> int:
         """Return an upper bound of the input tokens: one for each byte, capped by `window`.
 
         `thread` is the bound for the items of the thread.
         """
+        thread = thread if self.has_thread else 0
         most = max(self.prompt_bytes + thread, self.request_bytes)
         return min(most, self.window) if self.window else most
 
@@ -208,11 +220,11 @@ class ModelCall:
         return Spend(0, input + output, self.price.max_cost(input, output) if self.price else 0)
 
     def remaining_output_tokens(self, allowance: Allowance, spent: Spend, input: int) -> int:
-        """Return how many output tokens an allowance still covers, at most `MAX_OUTPUT_TOKENS`.
+        """Return how many output tokens an allowance still covers, at most `max_output`.
 
         `spent` is the used part of the allowance. The result can be negative.
         """
-        left = MAX_OUTPUT_TOKENS
+        left = self.max_output
         if allowance.tokens is not None:
             left = min(left, allowance.tokens - spent.tokens - input)
         if allowance.money is not None and self.price:
@@ -314,7 +326,8 @@ def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operator
 
 COUNTED_WORDS = {
     "each person": "each person", "each channel": "each channel",
-    "each workspace": "each workspace", "together": "a group", "everybody": "everyone together",
+    "each workspace": "each workspace", "each schedule": "each schedule", "together": "a group",
+    "everybody": "everyone together",
 }  # fmt: skip
 """The name of what an allowance counts, by `CountedBy`."""
 

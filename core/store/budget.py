@@ -23,7 +23,6 @@ from core.domain.records import Turn, UsageTotal
 from core.ports.rights import ReportRow
 from core.rights.allowances import (
     DAILY_TURNS_SETTING,
-    MAX_OUTPUT_TOKENS,
     MIN_OUTPUT_TOKENS,
     Allowance,
     AllowanceCount,
@@ -122,7 +121,7 @@ class CountingBudget:
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
         """Return a transaction step that counts the turn and reserves its first model call, if
         `call` is given. The step raises OverBudget."""
-        scopes = await self.scopes(turn.message.author, turn.message.address)
+        scopes = await self._scopes_of(turn.message)
         zone, person, day = self.zone_of(turn.message), self._payer(turn), self._today()
 
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
@@ -137,7 +136,7 @@ class CountingBudget:
     async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
         """Reserve one more model call. Return None if no allowance bounds it. Raise OverBudget if
         not even a short answer fits."""
-        scopes = _bounding_scopes(await self.scopes(turn.message.author, turn.message.address))
+        scopes = _bounding_scopes(await self._scopes_of(turn.message))
         if not scopes:
             return None
         zone, person = self.zone_of(turn.message), self._payer(turn)
@@ -149,7 +148,8 @@ class CountingBudget:
         """Reserve one run that has a price, once for each call. Raise OverBudget."""
         message = turn.message
         zone = self.zone_of(message)
-        await self._reserve_run(message.author, message.address, turn.seq, call_id, paid, zone)
+        scopes = await self._scopes_of(message)
+        await self._reserve_run(message.author, scopes, turn.seq, call_id, paid, zone)
 
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
@@ -167,7 +167,8 @@ class CountingBudget:
             )
 
         await self._database.write(begin)
-        await self._reserve_run(person, address, seq, call_id, paid, self._zone)
+        scopes = await self.scopes(person, address)
+        await self._reserve_run(person, scopes, seq, call_id, paid, self._zone)
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
         """Record the price of a run that includes no model call. If the run was not begun, release
@@ -186,11 +187,12 @@ class CountingBudget:
             await self._database.write(settle)
 
     async def _reserve_run(
-        self, asker: Person, address: Address, seq: int, call_id: str, paid: PaidRun, zone: tzinfo
-    ) -> None:
+        self, asker: Person, scopes: Sequence[Scope], seq: int, call_id: str, paid: PaidRun,
+        zone: tzinfo,
+    ) -> None:  # fmt: skip
         """Reserve the upper bound of a run, unless this call has a reservation or a cost already.
         Raise OverAllowance."""
-        scopes = _bounding_scopes(await self.scopes(asker, address))
+        scopes = _bounding_scopes(scopes)
         if not scopes:
             return
         person = self._money_key(asker.key)
@@ -221,6 +223,14 @@ class CountingBudget:
                     _release_hold(connection, hold, Spend())
 
         await self._database.write(release)
+
+    async def settle_model_call(self, turn: Turn, number: int, model: str, usage: Usage) -> None:
+        """Record the usage of a call beside the turn's rounds, which the journal settles."""
+
+        def settle(connection: SqlConnection) -> None:
+            settle_round(connection, turn.seq, number, usage, model)
+
+        await self._database.write(settle)
 
     async def settle_ended_turns(self) -> int:
         """Settle reservations of turns that make no more calls: answered, ended or deleted ones.
@@ -311,9 +321,16 @@ class CountingBudget:
         first = since or self._today()
         return await self._database.read(lambda c: _usage_report(c, by, first, place))
 
-    async def scopes(self, person: Person, address: Address) -> tuple[Scope, ...]:
+    async def _scopes_of(self, message: Message) -> tuple[Scope, ...]:
+        """Return the counters that apply to the turn of a message."""
+        run = message.scheduled
+        return await self.scopes(message.author, message.address, run.schedule if run else "")
+
+    async def scopes(
+        self, person: Person, address: Address, schedule: str = ""
+    ) -> tuple[Scope, ...]:
         """Return the counters that apply to the person at that address, in the order in which
-        transactions lock them."""
+        transactions lock them. `schedule` is the id of the schedule that runs, "" for none."""
         one, place = self._money_key(person.key), place_names(address)
         own, all_ = await self._caps(person, address)
         capped = Allowance("each person", turns=own or None, source=DAILY_TURNS_SETTING, name="cap")
@@ -331,6 +348,10 @@ class CountingBudget:
                     scope = Scope(f"{rule.key}:{one}", rule, one)
                 case "each channel":
                     scope = Scope(f"{rule.key}:{place[-1]}", rule, place=place[-1])
+                case "each schedule":
+                    if not schedule:
+                        continue
+                    scope = Scope(f"{rule.key}:{schedule}", rule, place=schedule)
                 case "each workspace":
                     scope = Scope(f"{rule.key}:{place[1]}", rule, place=place[1])
                 case _:
@@ -391,14 +412,14 @@ class CountingBudget:
         self, connection: SqlConnection, turn: Turn, person: str, scopes: Sequence[Scope],
         call: ModelCall, zone: tzinfo,
     ) -> Grant | None:  # fmt: skip
-        """Reserve a call with MAX_OUTPUT_TOKENS, or with fewer if an allowance has less left. Raise
-        OverAllowance if fewer than MIN_OUTPUT_TOKENS are left."""
+        """Reserve a call with its `max_output`, or with fewer tokens if an allowance has less left.
+        Raise OverAllowance if fewer than MIN_OUTPUT_TOKENS are left."""
         scopes = _bounding_scopes(scopes)
         if not scopes:
             return None
         input, output = (
             call.max_input_tokens(_thread_tokens(connection, turn.thread)),
-            MAX_OUTPUT_TOKENS,
+            call.max_output,
         )
         bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
         counts = _add_to_counters(connection, scopes, day, bound)
@@ -408,13 +429,14 @@ class CountingBudget:
             output = min(
                 call.remaining_output_tokens(c.scope.allowance, spent, input) for c, spent in before
             )
-            lower = call.max_spend(input, max(output, MIN_OUTPUT_TOKENS))
+            least = min(MIN_OUTPUT_TOKENS, call.max_output)
+            lower = call.max_spend(input, max(output, least))
             counts = _add_to_counters(connection, scopes, day, lower - bound)
             bound = lower
             self._check_limits(counts, bound, zone)
         part = f"r{call.number}.{_count_attempts(connection, turn.seq, call.number) + 1}"
         _insert_hold(connection, turn.seq, part, person, "model", call.model, counts, bound)
-        return Grant(part, input, output, bound, output < MAX_OUTPUT_TOKENS, tuple(counts))
+        return Grant(part, input, output, bound, output < call.max_output, tuple(counts))
 
     def _check_limits(self, counts: Iterable[AllowanceCount], bound: Spend, zone: tzinfo) -> None:
         """Raise OverAllowance if a count exceeds its limit. The counts include `bound` already."""

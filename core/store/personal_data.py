@@ -551,6 +551,7 @@ def _erase_rows(
     _mark_remotes(work)
     _anonymise_decisions(work)
     _delete_rows(work)
+    _withdraw_offers(work)
     _anonymise_usage(work)
     return Erasure(work.rows, sorted(work.decided))
 
@@ -730,6 +731,11 @@ def _remove_from_remembered(work: _ErasureWork) -> None:
         if left != known:
             _update(work, "UPDATE remembered SET data = ? WHERE name = ?", json.dumps(left),
                  row["name"])  # fmt: skip
+
+
+def _withdraw_offers(work: _ErasureWork) -> None:
+    """Remove the person from schedules of others that they were asked to own."""
+    work.run("UPDATE schedules SET heir = '', new_owner = '' WHERE heir = :person")
 
 
 def _anonymise_usage(work: _ErasureWork) -> None:

@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from core.domain.changes import new_change_id
-from core.domain.errors import NotFound
+from core.domain.errors import NotFound, OverBudget
 from core.domain.messages import Answer, Message, Person, ReplyTo, decode_json, encode_json
+from core.domain.notices import PersonNotice
 from core.domain.records import FINAL_STATES, Receipt
 from core.domain.schedule_rules import next_after
 from core.domain.schedules import (
@@ -34,6 +35,7 @@ from core.domain.schedules import (
 )
 from core.store.database import Database, SqlConnection, SqlRow
 from core.store.inbox import SqlInbox
+from core.store.outbox import put_person_notice
 from core.store.tables import OPEN_STATE_LIST
 
 T = TypeVar("T")
@@ -58,6 +60,7 @@ _ENDED_RUNS_SQL = (
     " LEFT JOIN inbox ON inbox.seq = runs.seq WHERE runs.state = 'queued'"
     f" AND (inbox.state IS NULL OR NOT inbox.state IN {OPEN_STATE_LIST}) ORDER BY runs.seq"
 )
+_OLD_SQL = "schedules WHERE state IN ('ended', 'proposed') AND updated < ?"
 _RUNNING_SQL = (
     "SELECT 1 FROM schedule_runs AS runs JOIN inbox ON inbox.seq = runs.seq"  # noqa: S608
     f" WHERE runs.schedule = ? AND runs.state = 'queued' AND inbox.state IN {OPEN_STATE_LIST}"
@@ -313,7 +316,7 @@ class SqlSchedules:
             moved += await self._database.write(partial(_count_changed, sql=sql, values=values))
         return moved
 
-    async def list_due(self, now: float, most: int = 50) -> Sequence[Schedule]:
+    async def list_due(self, now: float, most: int = 1000) -> Sequence[Schedule]:
         """Return active schedules that are due, the longest due first."""
 
         def read(connection: SqlConnection) -> Sequence[Schedule]:
@@ -336,13 +339,6 @@ class SqlSchedules:
             return None if row["due"] is None else float(row["due"])
 
         return await self._database.read(read, single=True)
-
-    async def has_any(self) -> bool:
-        """Return whether any schedule is stored."""
-        return await self._database.read(
-            lambda c: c.execute("SELECT 1 FROM schedules LIMIT 1").fetchone() is not None,
-            single=True,
-        )
 
     async def advance(self, schedule: Schedule, plan: DuePlan) -> ScheduleRun | None:
         """Move the due time on and queue the run, in one transaction.
@@ -479,15 +475,32 @@ class SqlSchedules:
 
         return await self._database.read(read)
 
-    async def record_reported(self, event_key: str) -> None:
-        """Record that the people concerned were notified of this run."""
+    async def record_reported(
+        self, event_key: str, notices: Sequence[tuple[Person, PersonNotice]] = ()
+    ) -> None:
+        """Store the notices about a run, and record that they are stored, once."""
 
         def write(connection: SqlConnection) -> None:
-            connection.execute(
-                "UPDATE schedule_runs SET told = 1 WHERE event_key = ?", (event_key,)
-            )
+            if connection.execute(
+                "UPDATE schedule_runs SET told = 1 WHERE event_key = ? AND told = 0", (event_key,)
+            ).rowcount:
+                for person, notice in notices:
+                    put_person_notice(connection, person, notice)
 
         await self._database.write(write)
+
+    async def purge(self, before: float) -> int:
+        """Delete schedules that ended, or were proposed and never started, before that time. Return
+        how many there were."""
+
+        def write(connection: SqlConnection) -> int:
+            connection.execute(
+                f"DELETE FROM schedule_runs WHERE schedule IN (SELECT id FROM {_OLD_SQL})",  # noqa: S608
+                (before,),
+            )
+            return connection.execute(f"DELETE FROM {_OLD_SQL}", (before,)).rowcount  # noqa: S608
+
+        return await self._database.write(write)
 
     def _queue_run(
         self, connection: SqlConnection, schedule: Schedule, due: float, key: str, is_late: bool
@@ -528,7 +541,7 @@ def _count_changed(connection: SqlConnection, sql: str, values: Sequence[object]
     return connection.execute(sql, values).rowcount
 
 
-def pause_all(connection: SqlConnection, reason: PauseReason, now: float) -> int:
+def pause_schedules(connection: SqlConnection, reason: PauseReason, now: float) -> int:
     """Pause all active schedules, and return how many there were."""
     return connection.execute(
         "UPDATE schedules SET state = 'paused', reason = ?, next_due = 0, updated = ?"
@@ -559,6 +572,8 @@ def _settle_run(connection: SqlConnection, row: SqlRow, failures: int, now: floa
     state = _RUN_STATES.get(row["state"] or "", "stopped")
     code = decode_json(Answer, row["answer"]).code if row["answer"] else ""
     reason = "" if state == "done" else code or (row["state"] or "erased")
+    if code == OverBudget.code:
+        state, reason = "skipped", "allowance"
     if not connection.execute(
         "UPDATE schedule_runs SET state = ?, reason = ?, ended = ? WHERE seq = ?"
         " AND state = 'queued'",

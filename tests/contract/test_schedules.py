@@ -23,8 +23,8 @@ from core.domain.schedules import (
     ScheduleRule,
     ScheduleRun,
 )
-from core.store.database import SqlConnection
-from core.store.schedules import SqlSchedules, pause_all
+from core.store.database import SqlConnection, has_rows
+from core.store.schedules import SqlSchedules, pause_schedules
 from tests.contract.engines import Embedded
 from tests.fakes.clock import Clock
 
@@ -91,13 +91,13 @@ async def test_a_proposed_schedule_runs_only_after_its_start_and_each_edit_needs
     book: Book,
 ) -> None:
     schedules = book.schedules
-    assert not await schedules.has_any()
+    assert not await has_rows(book.engine.database, "schedules")
     one = await book.propose()
     again = await schedules.propose("turn:1", ANA, TO, DAILY)
     assert one == again, "a call that a crash repeats proposes once"
     assert (one.state, one.next_due, one.locale) == ("proposed", 0.0, "pt-BR")
     assert (one.reply_to.token, one.reply_to.asker) == ("", ANA)
-    assert await schedules.has_any()
+    assert await has_rows(book.engine.database, "schedules")
     assert await schedules.earliest_due() is None
     assert await schedules.count_of(ANA.key) == 0
     for refused in (schedules.pause(one.id, "person"), schedules.resume(one.id),
@@ -281,7 +281,7 @@ async def test_all_are_paused_and_only_the_newest_runs_are_kept(book: Book) -> N
         book.clock.now = due
         await book.schedules.advance(await book.schedules.get(one.id), plan)
     assert len(await book.schedules.list_runs(one.id, 99)) == 50
-    assert await book.engine.database.write(lambda c: pause_all(c, "restored", MONDAY)) == 1
+    assert await book.engine.database.write(lambda c: pause_schedules(c, "restored", MONDAY)) == 1
     found = await book.schedules.list_matching(ScheduleFilter(conversation=PLACE.conversation))
     assert {(each.id, each.state, each.reason) for each in found} == {
         (one.id, "paused", "restored"), (other.id, "proposed", ""),

@@ -107,7 +107,9 @@ async def test_a_row_that_changed_since_the_card_is_left_alone(tmp_path: Path) -
         assert here.status(3) == "Paid"
 
 
-async def test_a_reset_restores_the_rows_and_ends_what_waits(tmp_path: Path) -> None:
+async def test_a_reset_restores_the_rows_and_ends_what_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with owner(tmp_path) as here:
         done, waiting = await here.card(PAY), await here.card(PAY.replace("3", "10"))
         await here.click("approve", done["id"])
@@ -116,6 +118,15 @@ async def test_a_reset_restores_the_rows_and_ends_what_waits(tmp_path: Path) -> 
         refused = await here.click("approve", waiting["id"])
         assert refused["state"] == "failed"
         assert "The sample tables were restored after this request." in refused["text"]
+        waiting = await here.card(PAY.replace("3", "10"))
+        await asyncio.to_thread(reset_by_command, monkeypatch, tmp_path)
+        while True:
+            shown = (await here.web.get("/conversations/work")).json()["cards"]
+            (card,) = [one for one in shown if one["id"] == waiting["id"]]
+            if card["state"] != "open":
+                break
+        assert (card["state"], card["actions"]) == ("withdrawn", [])
+        assert "Withdrawn. If you still want it, ask again." in card["text"]
         await here.click("undo", done["id"])
         assert here.status(3) == "Overdue"
         again = await here.card(PAY)
@@ -218,11 +229,17 @@ def _start(home: Path) -> Start:
     return Start(settings, Config(), Home(settings.ponte_home))
 
 
+def reset_by_command(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    from bot import cli_commands
+
+    monkeypatch.setattr(cli_commands, "start", lambda **_: _start(home))
+    assert cli_commands.sample_reset() == 0
+
+
 def test_the_command_restores_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bot import cli_commands
 
-    monkeypatch.setattr(cli_commands, "start", lambda **_: _start(tmp_path / "home"))
-    assert cli_commands.sample_reset() == 0
+    reset_by_command(monkeypatch, tmp_path / "home")
     assert (tmp_path / "home" / SAMPLE_FILE).exists()
     used = Start(
         Settings.model_validate({**ALONE, "slack_bot_token": "xoxb-1"}), Config(), Home(tmp_path)

@@ -61,7 +61,7 @@ class Inhabited:
 @pytest.fixture
 async def ponte_with_people() -> AsyncIterator[Inhabited]:
     ponte = WebPonte()
-    ponte.policy = allow_list()
+    ponte.policy = allow_list(admins=ADMINS | {"web:admin"})
     await ponte.open()
     ponte.board.parts = [Health("model", "failing", "no answer")]
     tokens = {name: ponte.people.add(name) for name in ("ana", "bia", "gone")}

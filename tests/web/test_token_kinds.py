@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.web.authentication import COMPATIBLE_PREFIX
+from adapters.web.page_routes import OperatorRoutes
 from core.store.page_accounts import API_TOKEN_PREFIX
 from tests.web.test_page_accounts import ROUTES, Inhabited, ponte_with_people
 from tests.web.web_ponte import WebPonte
@@ -125,6 +126,29 @@ async def test_every_route_with_every_kind_of_token(
             assert status == expected, (route, kind, said.text)
             if kind != "owner" and route == ("GET", "/readyz"):
                 assert said.json() == {"status": "not ready"}, kind
+
+
+async def test_an_admin_reads_what_the_owner_reads(ponte_with_people: Inhabited) -> None:
+    token = ponte_with_people.ponte.people.add("admin")
+    async with ponte_with_people.ponte.person(token) as admin:
+        for route, decision in DECISIONS.items():
+            if decision in ("operator", "form"):
+                said = await ROUTES[route](admin, ponte_with_people.theirs)
+                status = 200 if route[0] == "GET" else 403
+                assert said.status_code == status, route
+
+
+async def test_the_command_line_s_routes_are_on_the_socket_alone(
+    ponte_with_people: Inhabited, kinds: Mapping[str, httpx.AsyncClient]
+) -> None:
+    operator: Any = None
+    for route in OperatorRoutes(operator).routes:
+        (method,) = (route.methods or set()) - {"HEAD"}
+        path = re.sub(r"\{\w+(:path)?\}", "usage", route.path)
+        for kind, status in zip(KINDS, (*STRANGERS, 403, 403, 404, 404), strict=True):
+            said = await kinds[kind].request(method, path, json={})
+            assert said.status_code == status, (route.path, kind)
+            ponte_with_people.ponte.web._site.auth._login._tries.clear()  # type: ignore[attr-defined]
 
 
 async def test_an_api_token_does_not_sign_in(ponte: WebPonte) -> None:

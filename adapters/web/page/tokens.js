@@ -7,12 +7,12 @@ import { locale, say } from "./words.js";
 function describe({ name, seen, expired }) {
   const day = seen && new Date(`${seen}T12:00`).toLocaleDateString(locale);
   const used = expired ? say("token_expired") : seen ? say("token_used", { when: day }) : say("token_unused");
-  return [make("bdi", { text: name || say("token_unnamed") }), ` · ${used} `];
+  return make("span", {}, make("bdi", { text: name || say("token_unnamed") }), ` · ${used}`);
 }
 
 async function show() {
   const { tokens } = await request("/me/tokens");
-  $("tokens-list").replaceChildren(...tokens.map((token) => make("li", {}, ...describe(token),
+  $("tokens-list").replaceChildren(...tokens.map((token) => make("li", {}, describe(token),
     make("button", { type: "button", text: say("revoke"), on: { click: () => attempt(() => revoke(token.id)) } }))));
 }
 

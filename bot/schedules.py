@@ -1,0 +1,171 @@
+"""Composes the parts of schedules. Each part is built, and its module loaded, when first used."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from bot.integrations import ADMINS, canonical_person
+from core.chat.platform import Messenger
+from core.domain.errors import BadInput, NotStored
+from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
+from core.integrations.integration import Peers
+from core.ports.rights import Audit, Budget, Policy
+from core.rights.audit import OPERATOR
+from core.rights.policy import OWNER_ID, place_names
+from core.runtime.retry import Backoff, retry
+from core.runtime.tasks import BackgroundTasks
+from core.store.database import Database, has_rows
+from core.store.inbox import SqlInbox
+
+if TYPE_CHECKING:
+    from core.conversation.scheduled_turns import ScheduledTurns
+    from core.conversation.scheduler import Scheduler
+    from core.conversation.schedules import ScheduleService
+    from core.store.schedules import SqlSchedules
+
+CHANGED = "schedules"
+"""The notification that a schedule was started or changed."""
+AUDIT_EVENTS = {"pause": "paused", "resume": "resumed", "run": "run", "delete": "deleted"}
+"""The end of the name of the audit event, by action."""
+FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
+"""Pauses between attempts to find out whether there is a schedule."""
+
+
+def list_keys(key: str) -> Sequence[str]:
+    """Return all keys of the person with this key: the page's owner is the terminal's owner too."""
+    if canonical_person(key) == canonical_person(f"{min(ADMINS)}:{OWNER_ID}"):
+        return [f"{name}:{OWNER_ID}" for name in sorted(ADMINS)]
+    return [key]
+
+
+def to_json(schedule: Schedule) -> Mapping[str, Any]:
+    """Return a schedule as the shell and the operator's page get it."""
+    draft = schedule.draft
+    return {
+        "id": schedule.id, "state": schedule.state, "reason": schedule.reason,
+        "owner": schedule.owner.key, "place": place_names(schedule.address)[-1],
+        "kind": draft.kind, "what": draft.what, "cron": draft.rule.cron, "at": draft.rule.at,
+        "zone": draft.zone, "next_due": schedule.next_due, "last_due": schedule.last_due,
+        "runs": schedule.runs, "failures": schedule.failures, "created": schedule.created,
+    }  # fmt: skip
+
+
+@dataclass
+class ScheduleParts:
+    """The parts of schedules in one process. `limits` returns the limits that apply now, `admins`
+    the keys of admins. `wake_notices` makes the sender of notices look for new ones."""
+
+    database: Database
+    inbox: SqlInbox
+    policy: Policy
+    budget: Budget
+    audit: Audit
+    messengers: Mapping[str, Messenger]
+    peers: Peers
+    limits: Callable[[], ScheduleLimits]
+    admins: Callable[[], Collection[str]]
+    wake_notices: Callable[[], None]
+    clock: Callable[[], float] = time.time
+    is_shared: bool = False
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("schedules"))
+
+    @cached_property
+    def store(self) -> SqlSchedules:
+        """The stored schedules."""
+        from core.store.schedules import SqlSchedules
+
+        store = SqlSchedules(self.database, self.inbox, self.clock, shared_clock=self.is_shared)
+        store.on_change = self._note_change
+        return store
+
+    @cached_property
+    def service(self) -> ScheduleService:
+        """The use of schedules by people."""
+        from core.conversation.schedules import ScheduleService
+
+        return ScheduleService(
+            self.store, self.policy, self.audit, self.limits, list_keys, self.clock
+        )
+
+    @cached_property
+    def turns(self) -> ScheduledTurns:
+        """The checks of runs before they begin."""
+        from core.conversation.scheduled_turns import ScheduledTurns
+
+        return ScheduledTurns(
+            self.store, self.policy, self.budget, self.audit, self.messengers, self.wake
+        )
+
+    @cached_property
+    def scheduler(self) -> Scheduler:
+        """The timer that starts runs."""
+        from core.conversation.schedule_reports import ScheduleReports
+        from core.conversation.scheduler import Scheduler
+
+        reports = ScheduleReports(
+            self.store, self.messengers, self.admins, canonical_person, self.wake_notices
+        )
+        return Scheduler(self.store, self.policy, self.limits, reports.report)
+
+    def wake(self) -> None:
+        """Look for due schedules now, in this process."""
+        self._changed.set()
+        if "scheduler" in self.__dict__:
+            self.scheduler.wake()
+
+    async def run(self) -> None:
+        """Start due runs until cancelled. Nothing is loaded before there is a schedule."""
+        self.peers.on(CHANGED, self._on_change)
+        while not await retry(
+            lambda: has_rows(self.database, "schedules"), NotStored, FIRST_LOOK_BACKOFF
+        ):
+            await self._changed.wait()
+            self._changed.clear()
+        await self.scheduler.run()
+
+    async def on_command(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Carry out `ponte schedules …` for the operator, who may do all but own a schedule. Return
+        the schedules, with the last runs of a single one. Raise NotFound, BadInput."""
+        action, id = str(arguments.get("action", "")), str(arguments.get("id", "")).lower()
+        if action == "list":
+            states: Sequence[ScheduleState] = ("proposed", "active", "paused", "ended")
+            found = await self.store.list_matching(ScheduleFilter(states=tuple(states)))
+            return {"schedules": [to_json(one) for one in found]}
+        schedule = await self.store.get(id)
+        match action:
+            case "show":
+                pass
+            case "pause":
+                schedule = await self.store.pause(id, "person")
+            case "resume":
+                schedule = await self.store.resume(id)
+            case "run":
+                await self.store.run_now(id, secrets.token_hex(8))
+            case "delete":
+                schedule = await self.store.delete(id)
+            case _:
+                raise BadInput("Schedules have no action {action}.", action=repr(action[:40]))
+        if action != "show":
+            event = f"schedule_{AUDIT_EVENTS[action]}"
+            self.audit.note(event, OPERATOR, schedule.address, person=schedule.owner.key, id=id)
+        runs = [] if action == "delete" else await self.store.list_runs(id)
+        return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
+
+    async def close(self) -> None:
+        """End the notifications under way."""
+        await self._tasks.close()
+
+    def _note_change(self) -> None:
+        self.wake()
+        if self.is_shared:
+            self._tasks.start(self.peers.notify(CHANGED, ""))
+
+    async def _on_change(self, _: str) -> None:
+        self.wake()

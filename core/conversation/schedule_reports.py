@@ -1,0 +1,102 @@
+"""Notifies the owner of a schedule, and admins, of runs that did not go well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from core.chat.platform import Messenger
+from core.domain.errors import PonteError
+from core.domain.messages import Person
+from core.domain.notices import PersonNotice
+from core.domain.schedules import Schedule, ScheduleRun
+from core.ports.schedules import Schedules
+from core.rights.policy import OWNER_ID
+from core.text.text import to_one_line
+
+log = structlog.get_logger("schedules")
+MAX_WHAT_CHARACTERS = 80
+"""Characters of a schedule's text in a notice."""
+MAX_ADMINS = 20
+"""The largest number of admins that are notified of one run."""
+
+
+class ScheduleReports:
+    """Stores the notices about a run. `messengers` are by platform. `admins` returns the keys of
+    admins. `canonical_person` returns the key under which a person is one on several surfaces.
+    `wake` makes the sender look for new notices."""
+
+    def __init__(
+        self,
+        schedules: Schedules,
+        messengers: Mapping[str, Messenger],
+        admins: Callable[[], Collection[str]],
+        canonical_person: Callable[[str], str],
+        wake: Callable[[], None],
+    ) -> None:
+        self._schedules = schedules
+        self._messengers = messengers
+        self._admins = admins
+        self._canonical_person = canonical_person
+        self._wake = wake
+
+    async def report(self, schedule: Schedule, run: ScheduleRun) -> None:
+        """Store the notices about a run, once. Raise NotStored."""
+        kind, for_admins = _kind_of(schedule, run)
+        people = {}
+        if kind:
+            found = [schedule.owner, *(await self._find_admins() if for_admins else ())]
+            people = {one.key: one for one in map(self._canonical, found)}
+        due = datetime.fromtimestamp(run.due, ZoneInfo(schedule.draft.zone))
+        values = {
+            "schedule": schedule.id, "what": to_one_line(schedule.draft.what)[:MAX_WHAT_CHARACTERS],
+            "when": f"{due:%Y-%m-%d %H:%M} ({schedule.draft.zone})",
+        }  # fmt: skip
+        notices = [
+            (person, PersonNotice.new(run.event_key, kind, **values)) for person in people.values()
+        ]
+        await self._schedules.record_reported(run.event_key, notices)
+        if notices:
+            log.info("run reported", schedule=schedule.id, kind=kind)
+            self._wake()
+
+    async def _find_admins(self) -> Sequence[Person]:
+        """Return the admins, as far as their platforms report them now."""
+        found, names = list[Person](), sorted(self._admins())
+        for name in names:
+            platform, _, id = name.partition(":")
+            if id == OWNER_ID:
+                found.append(Person(platform, id))
+        for platform, messenger in self._messengers.items():
+            own = [name for name in names if name.startswith(f"{platform}:")]
+            try:
+                found += await messenger.members(own) if own else ()
+            except PonteError as error:
+                log.warning("admins not notified", platform=platform, why=str(error))
+        return found[:MAX_ADMINS]
+
+    def _canonical(self, person: Person) -> Person:
+        """Return the person as the surface knows them that shows their notices."""
+        key = self._canonical_person(person.key)
+        if key == person.key:
+            return person
+        platform, _, id = key.partition(":")
+        return Person(platform, id)
+
+
+def _kind_of(schedule: Schedule, run: ScheduleRun) -> tuple[str, bool]:
+    """Return the kind of notice about a run ("" for none), and whether admins get it too."""
+    if run.state == "missed":
+        return "schedule-missed", False
+    if run.state == "failed":
+        if schedule.state == "paused" and schedule.reason == "failures":
+            return "schedule-failures", True
+        return "schedule-failed", False
+    if run.reason == "rights":
+        return "schedule-rights", True
+    if run.reason == "allowance":
+        return "schedule-allowance", True
+    return ("schedule-busy", False) if run.reason == "busy" else ("", False)

@@ -1,0 +1,111 @@
+"""The turns of schedules: may a run begin, and what does it answer.
+
+A run has the rights of its schedule's owner in its place, at the moment when it begins. If they
+lost them, the schedule pauses. If an allowance is used up, the run is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from core.chat.platform import Messenger
+from core.domain.errors import NotAllowed, OverBudget, PonteError
+from core.domain.messages import Message
+from core.domain.records import Turn
+from core.domain.schedule_words import describe_date
+from core.domain.schedules import RunSkipped
+from core.ports.rights import Audit, Budget, Policy
+from core.ports.schedules import Schedules
+from core.text.i18n import say
+
+log = structlog.get_logger("schedules")
+
+
+class ScheduledTurns:
+    """Checks runs before they begin, and answers those that need no model. `messengers` are by
+    platform. `on_end` is called when the turn of a run has ended."""
+
+    def __init__(
+        self,
+        schedules: Schedules,
+        policy: Policy,
+        budget: Budget,
+        audit: Audit,
+        messengers: Mapping[str, Messenger],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._schedules = schedules
+        self._policy = policy
+        self._budget = budget
+        self._audit = audit
+        self._messengers = messengers
+        self.on_end = on_end
+
+    async def check(self, turn: Turn) -> None:
+        """Raise RunSkipped unless the run may begin. A run whose answer is stored already may
+        always end."""
+        message, scheduled = turn.message, turn.message.scheduled
+        if turn.answer is not None or scheduled is None:
+            return
+        if not await self._schedules.is_current(turn.seq):
+            raise RunSkipped("changed")
+        try:
+            (await self._policy.may(message.author, message.address, "chat")).raise_if_denied()
+        except NotAllowed:
+            raise RunSkipped("rights", "rights") from None
+        except PonteError:
+            # The owner's status is not known. The turn asks again, and answers that.
+            log.info("rights not known", schedule=scheduled.schedule)
+        if await self._is_gone(message):
+            raise RunSkipped("rights", "rights")
+        if scheduled.kind == "ask":
+            try:
+                await self._budget.reserve(turn)
+            except OverBudget:
+                raise RunSkipped("allowance") from None
+
+    async def skip(self, turn: Turn, skipped: RunSkipped) -> None:
+        """Record that the run is not carried out."""
+        message = turn.message
+        if message.scheduled is not None:
+            await self._schedules.skip(turn.seq, skipped.reason, skipped.pause)
+            self._audit.note(
+                "schedule_skipped", message.author, message.address, id=message.scheduled.schedule,
+                right=skipped.reason,
+            )  # fmt: skip
+
+    async def find_open_card(self, turn: Turn) -> str:
+        """Return the id of an undecided proposal of an earlier run, "" if there is none."""
+        scheduled = turn.message.scheduled
+        if scheduled is None:
+            return ""
+        return await self._schedules.find_open_card(scheduled.schedule, turn.seq)
+
+    async def _is_gone(self, message: Message) -> bool:
+        """Return whether the owner is known to have left the place."""
+        person, address, scheduled = message.author, message.address, message.scheduled
+        if scheduled is None:
+            return False
+        schedule = await self._schedules.get(scheduled.schedule)
+        if await self._policy.has_left(person, address, schedule.created):
+            return True
+        messenger = self._messengers.get(address.platform)
+        if messenger is None or not address.shared:
+            return False
+        try:
+            return await messenger.reads(person, address) is False
+        except PonteError as error:
+            log.info("membership not known", schedule=schedule.id, why=str(error))
+            return False
+
+    def describe_lateness(self, message: Message) -> Sequence[str]:
+        """Return a sentence for a run that is late, none for any other."""
+        scheduled = message.scheduled
+        if scheduled is None or not scheduled.is_late:
+            return ()
+        due = datetime.fromtimestamp(scheduled.due, ZoneInfo(message.time_zone or "UTC"))
+        return [say("This is late: it was due on {when}.", when=describe_date(due))]

@@ -1,0 +1,232 @@
+"""Runs of schedules in a whole engine: their kinds, rights, allowances, failures and reports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.engine import Engine
+from core.domain.changes import Draft, RowWrite
+from core.domain.errors import ModelDown, NotAllowed, NotFound
+from core.domain.messages import Address, Answer, Item, Person, ReplyTo
+from core.domain.records import Outcome, RoundCompleted, RoundRequest, ToolContext
+from core.domain.schedules import (
+    BadSchedule,
+    Schedule,
+    ScheduleDraft,
+    ScheduleLimits,
+    ScheduleRule,
+    ScheduleRun,
+)
+from core.rights.allowances import Allowance
+from core.rights.policy import Rule, RuleBook
+from core.rights.usage import Price, Prices
+from core.tools.tool import FunctionTool
+from tests.core.test_turn import Scripted, Tools, Watched
+from tests.fakes.choices import allow_list, make_choices, make_spending
+from tests.fakes.clock import Clock
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
+
+ANA, BO = Person("web", "owner", name="Ana"), Person("web", "bo", name="Bo")
+PLACE = Address("web", "C1", shared=True)
+TO = ReplyTo(PLACE, ANA, "source", "")
+MONDAY = datetime.fromisoformat("2027-06-07T08:00:00+00:00").timestamp()
+DAILY = ScheduleDraft("post", "Good **morning**!", ScheduleRule("0 9 * * *"), "UTC")
+HOUR = 3600.0
+
+
+@dataclass
+class Bot:
+    engine: Engine
+    clock: Clock
+    rules: list[Rule]
+    reply: Watched
+    proposed: int = 0
+
+    @property
+    def store(self) -> Any:
+        return self.engine.schedules.store
+
+    async def start(self, draft: ScheduleDraft = DAILY, by: Person = ANA) -> Schedule:
+        self.proposed += 1
+        service = self.engine.schedules.service
+        one = await service.propose(f"turn:{self.proposed}", by, TO, draft)
+        return await service.start(one.id, 0, by, PLACE)
+
+    async def run(self, one: Schedule, late: float = 0.0) -> tuple[ScheduleRun, Answer]:
+        """Go to its due time and return its run as it ended, with the answer."""
+        self.clock.now = (await self.store.get(one.id)).next_due + late
+        await self.engine.schedules.scheduler.start_due_runs()
+        (run,) = await self.store.list_runs(one.id, 1)
+        assert run.seq, run
+        answer = await self.engine.records.inbox.wait_for_answer(run.seq)
+        await self.engine.schedules.scheduler.start_due_runs()
+        return (await self.store.list_runs(one.id, 1))[0], answer
+
+    async def notices(self, person: Person = ANA) -> list[str]:
+        return [one.kind for one in await self.engine.notices.list_waiting(person)]
+
+
+@asynccontextmanager
+async def open_bot(
+    home: Path,
+    model: EchoModel | None = None,
+    *tools: FunctionTool,
+    limits: ScheduleLimits | None = None,
+    allowances: tuple[Allowance, ...] = (),
+) -> AsyncIterator[Bot]:
+    clock, rules, reply = Clock(MONDAY), list[Rule](), Watched()
+    policy = replace(allow_list(), rule_book=lambda: RuleBook(tuple(rules)))
+    spending = make_spending(
+        allowances=allowances, prices=Prices({"echo": Price(1.0, 1.0, 1.0, 1.0)})
+    )
+    choices = make_choices(
+        model or EchoModel(), [Tools(*tools)], policy, [MemoryTable()], spending=spending
+    )
+    found = limits or ScheduleLimits()
+    engine = await Engine.open(home, replace(choices, clock=clock, schedule_limits=lambda: found))
+    engine.platforms.replies["web"] = lambda to, posts: reply
+    engine.start()
+    yield Bot(engine, clock, rules, reply)
+    await engine.drain(5)
+    await engine.close()
+
+
+async def test_each_kind_of_run_answers_in_its_place(tmp_path: Path) -> None:
+    """A text and a quick command ask no model, and what a run asks is never a command."""
+    model = EchoModel()
+    async with open_bot(tmp_path, model) as bot:
+        post = await bot.start()
+        run, answer = await bot.run(post)
+        assert (run.state, answer.text) == ("done", "Good **morning**!")
+        assert model.asks == []
+        run, answer = await bot.run(post, late=2 * HOUR)
+        assert run.is_late
+        assert answer.text.endswith("it was due on Tuesday, June 8, 2027, 9:00\u202fAM._")
+        ask = await bot.start(replace(DAILY, kind="ask", what="forget yes"))
+        run, answer = await bot.run(ask)
+        assert (run.state, answer.text) == ("done", "You said: forget yes")
+        (asked,) = model.asks
+        assert "A schedule of the asker sent this message now" in asked.preface
+        await bot.store.delete(ask.id)
+        command = await bot.start(replace(DAILY, kind="command", what="quick-command nothing"))
+        run, answer = await bot.run(command)
+        assert (run.state, answer.code) == ("failed", "not_configured")
+        assert len(model.asks) == 1
+        with pytest.raises(BadSchedule):
+            await bot.start(replace(DAILY, kind="command", what="forget yes"))
+
+
+async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -> None:
+    """Nothing is posted then, and the owner is notified; a later run goes on."""
+    model = EchoModel()
+    async with open_bot(tmp_path, model, allowances=(Allowance("each person", turns=1),)) as bot:
+        ask = await bot.start(replace(DAILY, kind="ask"))
+        assert (await bot.run(ask))[0].state == "done"
+        run, answer = await bot.run(ask)
+        assert (run.state, run.reason, answer.text) == ("skipped", "allowance", "")
+        assert (await bot.store.get(ask.id)).state == "active"
+        assert await bot.notices() == ["schedule-allowance"]
+        post = await bot.start()
+        bot.rules.append(Rule("rule", deny=("chat",)))
+        run, answer = await bot.run(post)
+        assert (run.state, run.reason, answer.text) == ("skipped", "rights", "")
+        found = await bot.store.get(post.id)
+        assert (found.state, found.reason) == ("paused", "rights")
+        assert "schedule-rights" in await bot.notices()
+        bot.rules.clear()
+        await bot.engine.schedules.service.resume(post.id, ANA, PLACE)
+        assert (await bot.run(post))[0].state == "done"
+        assert len(model.asks) == 1
+
+
+async def test_an_allowance_of_each_schedule_counts_its_runs_alone(tmp_path: Path) -> None:
+    one_dollar = Allowance("each schedule", turns=1)
+    async with open_bot(tmp_path, allowances=(one_dollar,)) as bot:
+        first = await bot.start(replace(DAILY, kind="ask"))
+        second = await bot.start(replace(DAILY, kind="ask", what="the other"))
+        assert (await bot.run(first))[0].state == "done"
+        (other,) = await bot.store.list_runs(second.id)
+        answer = await bot.engine.records.inbox.wait_for_answer(other.seq)
+        assert answer.text == "You said: the other", "it has its own count"
+        assert (await bot.run(first))[0].reason == "allowance"
+
+
+async def test_three_failures_in_a_row_pause_and_are_reported(tmp_path: Path) -> None:
+    def fail_to_answer(ask: RoundRequest) -> Any:
+        raise ModelDown
+
+    async with open_bot(tmp_path, Scripted(fail_to_answer)) as bot:
+        ask = await bot.start(replace(DAILY, kind="ask"))
+        for _ in range(3):
+            assert (await bot.run(ask))[0].state == "failed"
+        assert (await bot.store.get(ask.id)).reason == "failures"
+        assert await bot.notices() == ["schedule-failed", "schedule-failed", "schedule-failures"]
+
+
+async def test_a_run_with_an_undecided_card_of_an_earlier_run_proposes_nothing(
+    tmp_path: Path,
+) -> None:
+    async def write(ctx: ToolContext) -> Outcome:
+        """Write."""
+        row = RowWrite("1", {"Value": 1}, {"Value": 2})
+        return await ctx.propose(Draft("memory", "update", {}, "People", (row,)))
+
+    call = Item("call", call_id="c1", name="write", arguments="{}")
+    told: list[str] = []
+
+    def script(ask: RoundRequest) -> Any:
+        outputs = [item.text for item in ask.input if item.kind == "output"]
+        told.extend(outputs)
+        done = Item("message", role="assistant", text="ok")
+        return [RoundCompleted((done,) if outputs else (call,))]
+
+    tool = FunctionTool.of(write, effect="write", doing="", name="write")
+    async with open_bot(tmp_path, Scripted(script), tool) as bot:
+        ask = await bot.start(replace(DAILY, kind="ask"))
+        run, answer = await bot.run(ask)
+        assert len(answer.cards) == 1, answer
+        run, answer = await bot.run(ask)
+        assert (run.state, answer.cards) == ("done", ())
+        assert "of an earlier run of this schedule waits" in told[-1]
+
+
+async def test_only_its_owner_starts_and_edits_and_admins_may_stop_it(tmp_path: Path) -> None:
+    admin = Person("terminal", "owner", name="Ana")
+    bo_here = Address("web", "C2", person="bo")
+    async with open_bot(tmp_path, limits=ScheduleLimits(per_person=1)) as bot:
+        service, to = bot.engine.schedules.service, replace(TO, address=bo_here)
+        one = await service.propose("t", BO, to, DAILY)
+        others = service.start(one.id, 0, ANA, PLACE), service.edit(one.id, DAILY, ANA, PLACE)
+        for refused in others:
+            with pytest.raises(NotAllowed):
+                await refused
+        await service.start(one.id, 0, BO, bo_here)
+        two = await service.propose("t2", BO, to, DAILY)
+        with pytest.raises(BadSchedule):
+            await service.start(two.id, 0, BO, bo_here)
+        assert (await service.pause(one.id, admin, PLACE)).state == "paused"
+        cy = Person("web", "cy")
+        for hidden in (service.get(one.id, cy, PLACE), service.delete(one.id, cy, PLACE),
+                       service.run_now(one.id, cy, PLACE, "x")):  # fmt: skip
+            with pytest.raises(NotFound):
+                await hidden
+        with pytest.raises(NotAllowed):
+            await service.list_for(cy, PLACE, everywhere=True)
+        assert await service.list_for(BO, PLACE) == [], "others read this place"
+        assert len(await service.list_for(BO, bo_here)) == 2
+        assert len(await service.list_for(admin, PLACE, everywhere=True)) == 2
+        await service.offer(one.id, cy, BO, bo_here)
+        with pytest.raises(BadSchedule):
+            await service.accept(one.id, ANA, PLACE)
+        assert (await service.accept(one.id, cy, bo_here)).owner == cy
+        with pytest.raises(NotFound):
+            await service.delete(one.id, BO, PLACE)
+        assert await service.list_for(cy, bo_here)
