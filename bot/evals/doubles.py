@@ -21,7 +21,16 @@ from core.chat.platform import AnswerPart
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.errors import Undeliverable
-from core.domain.messages import Answer, Attachment, Card, File, Message, Person, ReplyTo
+from core.domain.messages import (
+    Address,
+    Answer,
+    Attachment,
+    Card,
+    File,
+    Message,
+    Person,
+    ReplyTo,
+)
 from core.domain.records import Health, ToolContext
 from core.integrations.integration import (
     ChatIntegration,
@@ -210,6 +219,9 @@ class CasePlatform:
 
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
         raise Undeliverable(reason="nobody reads direct messages in an evaluation")
+
+    def into(self, address: Address, person: Person) -> ReplyTo:
+        return ReplyTo(address, person, "", "")
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         return to
