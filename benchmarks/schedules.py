@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from tests.fakes import forker
-from tests.real.postgres import postgres
+from tests.real.postgres import SPEED, postgres
 from tests.real.schedule_machine import BEGIN, HOUR, Machine, add_schedules, count_results
 
 
@@ -65,7 +65,7 @@ def main() -> None:
         home = stack.enter_context(tempfile.TemporaryDirectory())
         url = ""
         if asked.engine == "postgres":
-            server = stack.enter_context(postgres())
+            server = stack.enter_context(postgres(SPEED))
             url = stack.enter_context(server.migrated_database())
         elif asked.processes > 1:
             sys.exit("an embedded Ponte has one process")
