@@ -350,6 +350,7 @@ def _profile(
         ),
         own_addresses=own_addresses,
         limits=call_limits,
+        titles=settings.ponte_titles == "on",
     )
 
 
@@ -449,6 +450,7 @@ def _page_ports(
         board,
         administration,
         engine.notices,
+        engine.records.conversation_settings,
     )
 
 

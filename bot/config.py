@@ -191,8 +191,8 @@ Where = Annotated[str, AfterValidator(_check_where)]
 """A place, `direct` or `shared`."""
 Right = Annotated[str, AfterValidator(_check_right)]
 """`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`, one of them for one table
-(`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`; `*` in a name is any
-text."""
+(`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`, `effort:NAME`;
+`*` in a name is any text."""
 SetName = Annotated[str, AfterValidator(_check_group_name)]
 """Lowercase letters, digits, hyphens and underscores; not a reserved word such as `members`."""
 Slug = Annotated[

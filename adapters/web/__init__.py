@@ -137,6 +137,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             people=page.people,
             usage=page.usage, owner_name=page.owner_name, requests=page.requests,
             administration=page.administration, notices=page.notices,
+            conversation_settings=page.conversation_settings,
             file_links=FileLinks(deps.home.pseudonyms()),
         )  # fmt: skip
 

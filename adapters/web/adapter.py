@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import ServerStopping, TooManyStreams
@@ -42,7 +42,15 @@ from core.integrations.integration import (
     Peers,
     UsageReport,
 )
-from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
+from core.ports.conversations import (
+    ConversationSettings,
+    Files,
+    Inbox,
+    PostJournal,
+    Reply,
+    RequestBoard,
+    StatusBoard,
+)
 from core.ports.rights import OwnerNames, PageAccounts, PersonNotices, Policy
 from core.rights.policy import DEFAULT_RULE, OWNER_ID
 
@@ -113,6 +121,7 @@ class WebAdapter:
         file_links: FileLinks | None = None,
         requests: RequestBoard | None = None,
         administration: Administration | None = None,
+        conversation_settings: ConversationSettings | None = None,
         notices: PersonNotices | None = None,
     ) -> None:
         self.address = ""
@@ -129,6 +138,7 @@ class WebAdapter:
             requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
             usage=usage, owner_name=owner_name, accounts=people, file_links=file_links,
             administration=administration, notices=notices,
+            conversation_settings=conversation_settings,
         )  # fmt: skip
 
     @property
@@ -674,6 +684,8 @@ class Site:
     """The services of the operator's page; None on the home's socket."""
     file_links: FileLinks | None = None
     """Signs addresses of files; None on the home's socket, where nobody could open them."""
+    conversation_settings: ConversationSettings | None = None
+    """The settings of single conversations; None on the home's socket."""
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""
@@ -681,13 +693,16 @@ class Site:
             return True
         return (await self.policy.may(person, self.address_of(person, "main"), action)).allowed
 
-    async def list_models(self, person: Person) -> Sequence[str]:
-        """Return the models that a rule of the operator gives this person by name."""
+    async def list_choices(
+        self, person: Person, right: Literal["model", "effort"]
+    ) -> Sequence[str]:
+        """Return the models, or the reasoning efforts, that a rule of the operator gives this
+        person by name."""
         if self.policy is None:
             return ()
         place, found = self.address_of(person, "main"), []
-        for name in self.policy.list_names("model"):
-            verdict = await self.policy.may(person, place, "model", name)
+        for name in self.policy.list_names(right):
+            verdict = await self.policy.may(person, place, right, name)
             if verdict.allowed and verdict.rule != DEFAULT_RULE:
                 found.append(name)
         return found

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from adapters.web import http_io
 from adapters.web.adapter import Json, Site
-from adapters.web.errors import STATUS_BY_CODE, BadRequest, NoSuchModel
+from adapters.web.errors import STATUS_BY_CODE, BadRequest, NoSuchEffort, NoSuchModel
 from adapters.web.http_io import (
     ChatRequest,
     ConversationId,
@@ -168,12 +168,17 @@ class ChatRoutes:
             self._site, request, text, asked.conversation, own_key,
             time_zone=asked.time_zone, replaces=asked.replaces,
         )  # fmt: skip
+        said = replace(said, titled=self._site.conversation_settings is not None)
         if asked.replaces:
             said = replace(said, attachments=await self._attachments_of_replaced(said))
         if asked.model:
-            if asked.model not in await self._site.list_models(said.author):
+            if asked.model not in await self._site.list_choices(said.author, "model"):
                 raise NoSuchModel(model=clean_text(asked.model)[:60])
             said = replace(said, model=asked.model)
+        if asked.effort:
+            if asked.effort not in await self._site.list_choices(said.author, "effort"):
+                raise NoSuchEffort(effort=clean_text(asked.effort)[:40])
+            said = replace(said, effort=asked.effort)
         if not text.strip() and not uploads and not said.attachments:
             raise Empty
         if uploads:

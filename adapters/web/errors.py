@@ -105,6 +105,18 @@ PAGE_SENTENCES = {
     "formula": "Formula",
     "model": "Model",
     "model_default": "Default model",
+    "effort": "Reasoning effort",
+    "effort_default": "Default effort",
+    "effort_low": "Low effort",
+    "effort_medium": "Medium effort",
+    "effort_high": "High effort",
+    "instructions": "Instructions for this conversation",
+    "instructions_why": (
+        "The model follows them in this conversation. Instructions of the owner and of the channel "
+        "take precedence."
+    ),
+    "instructions_save": "Save instructions",
+    "instructions_set": "This conversation has instructions",
     "notify_on": "Notify me",
     "notify_off": "Stop notifications",
     "notice_answer": "Your answer is ready.",
@@ -381,6 +393,12 @@ class NoSuchModel(BadInput):
 
     code = "model_not_found"
     sentence = "Model {model!r} not found. `GET /v1/models` lists the models you can use."
+
+
+class NoSuchEffort(BadInput):
+    """The reasoning effort is unknown, or the visitor may not choose it."""
+
+    sentence = "You can't choose the reasoning effort {effort!r}. `GET /me` lists your choices."
 
 
 class OwnerOnly(NotAllowed):

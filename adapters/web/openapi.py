@@ -227,6 +227,7 @@ class Transcript(ResponseBody):
     messages: list[dict[str, Any]]
     cards: list[CardState]
     cursor: str
+    instructions: str
 
 
 class StatusAnswer(ResponseBody):
@@ -292,6 +293,7 @@ class Me(ResponseBody):
     owner: bool
     operates: bool
     models: list[str]
+    efforts: list[str]
     notices: list[WaitingNotice]
 
 

@@ -27,7 +27,9 @@ from adapters.web.http_io import (
     INLINE_IMAGE_TYPES,
     EventStream,
     RequestBody,
+    clean_message_text,
     make_message,
+    read_instructions,
     read_json,
     read_visit,
     view_options,
@@ -59,7 +61,8 @@ from core.models.demo_tour import (
 )
 from core.rights.policy import OWNER_ID
 from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
-from core.text.text import clean_text, safe_file_name, to_one_line, truncate
+from core.text.text import clean_text, safe_file_name, to_one_line
+from core.text.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title
 
 PAGE_FOLDER = Path(__file__).parent / "page"
 """The page's files. Those whose suffix is in PAGE_MEDIA_TYPES are served under their names."""
@@ -81,24 +84,22 @@ MAX_LOGIN_BODY_BYTES = 4096
 """The sender of this body is not authenticated yet, so it is small."""
 
 
-MAX_TITLE_CHARS = 60
 MAX_SEARCH_CHARS = 200
+MAX_INSTRUCTIONS_CHARACTERS = 4_000
+"""Characters of a person's instructions for one conversation. They are sent with each message."""
 NEWEST_ROWS_SENTENCE = "Show me the newest rows of {table}."
 MAX_WELCOME_NAMES = 12
 """Names of tables, and of quick commands, on the welcome screen."""
-_MARKUP = re.compile(
-    r"^[ \t]*(?:```|~~~)[^\n]*|^[ \t]*(?:\#{1,6}|>|[-*+])[ \t]+"
-    r"|!?\[(?P<label>[^\[\]\n]*)\]\([^()\n]*\)|(?<!\w)[*_~`]+(?=\S)|(?<=\S)[*_~`]+(?!\w)",
-    re.MULTILINE,
-)
 
 
 class ConversationMarks(RequestBody):
-    """The body of `PATCH /conversations/{id}`. A title of "" restores the one made from the first
-    message."""
+    """The body of `PATCH /conversations/{id}`. A title of "" restores the one that the model made,
+    or else the one made from the first message."""
 
     title: str | None = Field(None, max_length=1000)
     pinned: bool | None = None
+    instructions: str | None = Field(None, max_length=MAX_INSTRUCTIONS_CHARACTERS)
+    """What the person tells the model for this conversation; "" removes it."""
 
 
 class LoginRequest(RequestBody):
@@ -168,11 +169,18 @@ class ConversationRoutes:
         )
 
     async def mark(self, request: Request) -> Response:
-        """Rename, pin or unpin a conversation."""
+        """Rename, pin or unpin a conversation, or set its instructions for the model."""
         marks = await read_json(request, ConversationMarks)
-        title = None if marks.title is None else to_one_line(marks.title, MAX_TITLE_CHARS)
+        title = marks.title
+        if title is not None:
+            title = to_one_line(title, MAX_CONVERSATION_TITLE_CHARACTERS)
         key = self._address(request).conversation
-        await self._site.journal.set_listing(key, title, marks.pinned)
+        if title is not None or marks.pinned is not None:
+            await self._site.journal.set_listing(key, title, marks.pinned)
+        if marks.instructions is not None and self._site.conversation_settings:
+            text = (await clean_message_text(marks.instructions)).strip()
+            person = visitor_of(request).person.key
+            await self._site.conversation_settings.set_instructions(key, person, text)
         return JSONResponse({"status": "marked"})
 
     async def forget(self, request: Request) -> Response:
@@ -215,6 +223,7 @@ class ConversationRoutes:
                 "messages": messages,
                 "cards": list(cards.values()),
                 "cursor": str(ReadCursor.after(shown)),
+                "instructions": await read_instructions(self._site, address),
             }
         )
 
@@ -391,8 +400,9 @@ class PageRoutes:
         """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
 
         `operates` is true for the owner and admins, who see the state of all parts and everybody's
-        usage. `models` are those that the visitor can name in `POST /chat`. `notices` are sentences
-        that the visitor has not closed yet, such as that the owner replaced their sign-in link.
+        usage. `models` and `efforts` are those that the visitor can name in `POST /chat`. `notices`
+        are sentences that the visitor has not closed yet, such as that the owner replaced their
+        sign-in link.
         """
         person = visitor_of(request).person
         owner = person.id == OWNER_ID
@@ -404,7 +414,8 @@ class PageRoutes:
                 "name": name,
                 "owner": owner,
                 "operates": operates,
-                "models": list(await self._site.list_models(person)),
+                "models": list(await self._site.list_choices(person, "model")),
+                "efforts": list(await self._site.list_choices(person, "effort")),
                 "notices": [
                     {"id": one.id, "text": one.words(), "at": one.at}
                     for one in await self._list_notices(person)
@@ -520,14 +531,8 @@ class OperatorRoutes:
 def conversation_title(first: Message) -> str:
     """Return the first words of the message without Markdown, or the name of its file if it has no
     text."""
-    head = first.text[: 4 * MAX_TITLE_CHARS]
-    plain = to_one_line(_MARKUP.sub(lambda found: found["label"] or "", head))
-    if not plain and first.attachments:
-        plain = to_one_line(first.attachments[0].name)
-    if len(plain) <= MAX_TITLE_CHARS:
-        return plain
-    kept, space, _ = plain[:MAX_TITLE_CHARS].rpartition(" ")
-    return f"{kept}…" if space else truncate(plain, MAX_TITLE_CHARS)
+    named = first.attachments[0].name if first.attachments else ""
+    return first_words(first.text) or shorten_title(named)
 
 
 def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> Json:

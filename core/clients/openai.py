@@ -2,6 +2,8 @@
 
 Requests and responses stay JSON objects. Servers that only resemble OpenAI leave fields out, and
 the SDK would build its typed events again for each delta. Every failure is a `ModelServerFault`.
+POST requests go over aiohttp directly, with the SDK's headers: its layers double the processor time
+of a streamed answer. Everything unusual goes through the SDK (`_is_plain`).
 Ponte does its own retries. The SDK would repeat a request after `insufficient_quota`, and a create
 request after a lost response.
 
@@ -14,10 +16,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import json
 import random
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -26,6 +29,7 @@ import structlog
 
 from core.clients import http
 from core.clients.http import (
+    CONNECT_TIMEOUT_SECONDS,
     MAX_ERROR_BODY_BYTES,
     MAX_PARSED_RETRY_AFTER_SECONDS,
     Proxies,
@@ -36,6 +40,9 @@ from core.runtime.retry import Backoff, retry
 from core.text.text import in_whole_characters, make_storable
 
 if TYPE_CHECKING:
+    import ssl
+
+    import aiohttp
     import openai
 
 log = structlog.get_logger("openai")
@@ -49,6 +56,10 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 """Timeout of such a call, and the longest Retry-After for which Ponte waits."""
 REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
 """Pauses between attempts if the server sends no Retry-After."""
+MODEL_PAUSE_TIMEOUT_SECONDS = 600.0
+"""The longest pause within a stream, as in the SDK."""
+MAX_CONNECTIONS, IDLE_CONNECTION_SECONDS = 1000, 5.0
+"""The SDK's own limits of its connections."""
 ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
 """The maximum total time of such a call, and of a file transfer.
 
@@ -68,6 +79,8 @@ MAX_PARTS = 100_000
 """Maximum of commas and brackets in one event or response: each may become an object in memory."""
 MAX_ID_CHARACTERS = 512
 """Maximum length of an id. OpenAI's ids have at most 64 characters."""
+IDENTITY_HEADERS = {"Accept-Encoding": "identity"}
+"""Ponte asks for no compression: a few compressed bytes could become gigabytes."""
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _UNKNOWN_MODEL = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
 _CONTAINER_GONE = re.compile(
@@ -188,6 +201,9 @@ class ModelServerClient:
         self.place = place
         self.sleep = sleep
         self._sdk: openai.AsyncOpenAI | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._session: aiohttp.ClientSession | None = None
+        """Connections for POST requests without the SDK; None before the first."""
         self._loading = asyncio.Lock()
 
     async def load_sdk(self) -> openai.AsyncOpenAI:
@@ -197,7 +213,8 @@ class ModelServerClient:
         async with self._loading:
             if self._sdk is None:
                 # In a thread: the import takes 0.4 to 7 s, and the TLS context some more.
-                self._sdk = await asyncio.to_thread(_make_sdk_client, self.place)
+                tls, sdk = await asyncio.to_thread(_make_sdk_client, self.place)
+                self._tls, self._sdk = tls, sdk
         return self._sdk
 
     async def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
@@ -216,7 +233,20 @@ class ModelServerClient:
         The caller decides how to treat a lost response, because the request may have had its
         effect.
         """
-        return await self._request("post", path, body=body)
+        sdk = await self.load_sdk()
+        if not _is_plain(self.place):
+            return await self._request("post", path, body=body)
+        with _translate_errors():
+            async with (
+                asyncio.timeout(ANSWER_DEADLINE_SECONDS),
+                self._post(sdk, path, body, REQUEST_TIMEOUT_SECONDS) as response,
+            ):
+                limit, found = _BodyLimit(), bytearray()
+                async for chunk in response.content.iter_any():
+                    limit.add(chunk)
+                    found += chunk
+            answer = json.loads(found) if found else {}
+            return make_storable(answer) if isinstance(answer, dict) else {}
 
     async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
         """Send a POST request and yield the server's events, one JSON object each, as they arrive.
@@ -224,6 +254,12 @@ class ModelServerClient:
         Raises ModelServerFault.
         """
         sdk = await self.load_sdk()
+        if _is_plain(self.place):
+            with _translate_errors():
+                async with self._post(sdk, path, body, MODEL_PAUSE_TIMEOUT_SECONDS) as response:
+                    async for event in _read_events(response):
+                        yield event
+            return
         module = importlib.import_module("openai")
         with _translate_errors():
             async with await sdk.post(
@@ -265,7 +301,9 @@ class ModelServerClient:
         return bytes(found)
 
     async def close(self) -> None:
-        """Close the SDK's client."""
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
         if self._sdk is not None:
             await self._sdk.close()
 
@@ -286,6 +324,48 @@ class ModelServerClient:
             return seconds_before_retry(failed, fault)
 
         return await retry(act, ModelServerFault, wait, sleep=self.sleep)
+
+    @asynccontextmanager
+    async def _post(
+        self, sdk: openai.AsyncOpenAI, path: str, body: Json, timeout: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a POST request over aiohttp and yield the response, whose body is not read yet.
+
+        `timeout` is the longest pause within the response. Raises ModelServerFault for a status
+        other than 2xx.
+        """
+        library = importlib.import_module("aiohttp")
+        if self._session is None:
+            headers = {**sdk.auth_headers, **sdk.default_headers, **IDENTITY_HEADERS}
+            self._session = library.ClientSession(
+                connector=library.TCPConnector(
+                    ssl=self._tls, limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS
+                ),
+                headers={name: told for name, told in headers.items() if isinstance(told, str)},
+                cookie_jar=library.DummyCookieJar(),
+                auto_decompress=False,
+            )
+        async with self._session.post(
+            self.place.base_url.rstrip("/") + path,
+            data=json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
+            allow_redirects=False,
+            timeout=library.ClientTimeout(
+                connect=timeout,
+                sock_connect=min(timeout, CONNECT_TIMEOUT_SECONDS),
+                sock_read=timeout,
+            ),
+        ) as response:
+            log.debug(
+                "model server",
+                method="POST",
+                path=response.url.path,
+                status=response.status,
+                request=response.headers.get("x-request-id", ""),
+            )
+            if response.status >= 300:
+                raise await _read_refusal(response)
+            _refuse_compression(response.headers)
+            yield response
 
     async def _request(
         self,
@@ -322,7 +402,15 @@ def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
     return REQUEST_BACKOFF.seconds_after(failed) * random.SystemRandom().uniform(1.0, 1.25)
 
 
-def _make_sdk_client(place: ModelEndpoint) -> openai.AsyncOpenAI:
+def _is_plain(place: ModelEndpoint) -> bool:
+    """Return True if requests to this server need nothing that only the SDK does: a proxy, or a
+    base URL with a user name or a query."""
+    base = urlsplit(place.base_url)
+    return not (place.proxies.for_url(place.base_url) or "@" in base.netloc or base.query)
+
+
+def _make_sdk_client(place: ModelEndpoint) -> tuple[ssl.SSLContext, openai.AsyncOpenAI]:
+    """Return the SDK's client, and the TLS context that it uses."""
     module = importlib.import_module("openai")
     # Import httpx completely before the SDK's first request. The SDK accesses httpx if it is
     # imported; a half-imported httpx raises AttributeError (openai 2, openai/_httpx2.py).
@@ -333,17 +421,19 @@ def _make_sdk_client(place: ModelEndpoint) -> openai.AsyncOpenAI:
     # Without a proxy, use aiohttp, which does not scan its pool for every request. With a proxy,
     # the SDK's aiohttp transport signs in by a call that aiohttp has deprecated
     # (openai 3.51, _vendor/httpx_aiohttp/transport.py).
+    tls: ssl.SSLContext = importlib.import_module("httpx2").create_ssl_context(trust_env=False)
     web = (module.DefaultAsyncHttpxClient if proxy else module.DefaultAioHttpClient)(
         proxy=proxy,
+        verify=tls,
         trust_env=False,
         follow_redirects=False,
-        headers={"Accept-Encoding": "identity"},  # a few compressed bytes could become gigabytes
+        headers=IDENTITY_HEADERS,
         event_hooks={"response": [_log_response, _limit_body]},
     )
     client: openai.AsyncOpenAI = module.AsyncOpenAI(
         api_key=place.key or "none", base_url=place.base_url, http_client=web, max_retries=0
     )
-    return client
+    return tls, client
 
 
 @contextmanager
@@ -353,11 +443,9 @@ def _translate_errors() -> Iterator[None]:
         yield
     except importlib.import_module("openai").APIError as error:
         raise _fault_of(error) from None
-    except (
-        importlib.import_module("httpx2").HTTPError,
-        importlib.import_module("aiohttp").ClientError,
-        TimeoutError,
-    ):
+    except importlib.import_module("aiohttp").ClientError as error:
+        raise ModelServerFault("unsent" if _has_no_connection(error) else "lost") from None
+    except (importlib.import_module("httpx2").HTTPError, TimeoutError):
         raise ModelServerFault("lost") from None
     except RecursionError:
         raise ModelServerFault("excess", message="an answer that is not nested so deeply") from None
@@ -376,13 +464,16 @@ async def _log_response(response: Any) -> None:
 
 
 async def _limit_body(response: Any) -> None:
-    """Limit the size of the response body.
-
-    Raises ModelServerFault for a compressed response: Ponte requests none, and its size is unknown.
-    """
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise ModelServerFault("excess", message="an answer that is not compressed")
+    """Limit the size of the response body. Raises ModelServerFault for a compressed response."""
+    _refuse_compression(response.headers)
     response.stream = _limited_stream(response)
+
+
+def _refuse_compression(headers: Mapping[str, str]) -> None:
+    """Raise ModelServerFault for a compressed response: Ponte requests none, and its size is
+    unknown."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise ModelServerFault("excess", message="an answer that is not compressed")
 
 
 @functools.cache
@@ -411,34 +502,83 @@ def _limited_stream(response: Any) -> Any:
     instead.
     """
     inner, failed = response.stream, response.status_code >= 300
-    events = response.headers.get("content-type", "").startswith("text/event-stream")
-    file = response.request.url.path.endswith("/content")  # `download` has its own limit
-    most = MAX_EVENT_BYTES if events else MAX_ANSWER_BYTES
+    limit = _BodyLimit(
+        is_stream=_is_event_stream(response.headers),
+        is_file=response.request.url.path.endswith("/content"),  # `download` has its own limit
+    )
 
     async def read_limited() -> AsyncIterator[bytes]:
-        total = size = parts = 0
-        end = b""
         async for chunk in inner:
-            total += len(chunk)
-            if failed and total >= MAX_ERROR_BODY_BYTES:
-                yield chunk[: len(chunk) - (total - MAX_ERROR_BODY_BYTES)]
+            if failed and limit.total + len(chunk) >= MAX_ERROR_BODY_BYTES:
+                yield chunk[: MAX_ERROR_BODY_BYTES - limit.total]
                 return
-            begun = _find_open_event(end, chunk) if events else -1
-            size, parts = (
-                (size + len(chunk), parts + _count_parts(chunk))
-                if begun < 0
-                else (len(chunk) - begun, _count_parts(chunk[begun:]))
-            )
-            end = (end + chunk)[-3:]
-            if not file and (size > most or parts > MAX_PARTS):
-                raise ModelServerFault("excess", message=f"{most // MEBIBYTE} MiB in one piece")
-            if events and total > MAX_STREAM_BYTES:
-                raise ModelServerFault(
-                    "excess", message=f"{MAX_STREAM_BYTES // MEBIBYTE} MiB in one answer"
-                )
+            limit.add(chunk)
             yield chunk
 
     return _stream_class()(inner, read_limited)
+
+
+def _is_event_stream(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-type", "").startswith("text/event-stream")
+
+
+class _BodyLimit:
+    """Counts the bytes of a response body as they arrive. `total` are those so far."""
+
+    def __init__(self, *, is_stream: bool = False, is_file: bool = False) -> None:
+        self.total = 0
+        self._is_stream, self._is_file = is_stream, is_file
+        self._most = MAX_EVENT_BYTES if is_stream else MAX_ANSWER_BYTES
+        self._size = self._parts = 0
+        self._end = b""
+
+    def add(self, chunk: bytes) -> None:
+        """Count another piece. Raises ModelServerFault if the body exceeds a limit."""
+        self.total += len(chunk)
+        begun = _find_open_event(self._end, chunk) if self._is_stream else -1
+        if begun >= 0:
+            self._size = self._parts = 0
+        self._size += len(chunk) - max(begun, 0)
+        self._parts += _count_parts(chunk[max(begun, 0) :])
+        self._end = (self._end + chunk)[-3:]
+        if not self._is_file and (self._size > self._most or self._parts > MAX_PARTS):
+            raise ModelServerFault("excess", message=f"{self._most // MEBIBYTE} MiB in one piece")
+        if self._is_stream and self.total > MAX_STREAM_BYTES:
+            raise ModelServerFault(
+                "excess", message=f"{MAX_STREAM_BYTES // MEBIBYTE} MiB in one answer"
+            )
+
+
+async def _read_events(response: aiohttp.ClientResponse) -> AsyncGenerator[Json, None]:
+    """Yield the JSON objects of a stream of server-sent events
+    (html.spec.whatwg.org/multipage/server-sent-events.html), up to `[DONE]`.
+
+    What follows `[DONE]` is read and dropped, so that the connection can be used again. Raises
+    ModelServerFault for an object with an error, as the SDK does, and ValueError.
+    """
+    limit = _BodyLimit(is_stream=_is_event_stream(response.headers))
+    waiting, is_done = bytearray(), False
+    async for chunk in response.content.iter_any():
+        limit.add(chunk)
+        if is_done:
+            continue
+        searched = max(0, len(waiting) - 3)  # the end of an event may begin in the last chunk
+        waiting += chunk
+        begin = 0
+        for end in list(_EVENT_END.finditer(waiting, searched)):
+            lines = waiting[begin : end.start()].splitlines()
+            begin = end.end()
+            data = b"\n".join(line[5:] for line in lines if line.startswith(b"data:"))
+            if data.lstrip().startswith(b"[DONE]"):
+                is_done = True
+                break
+            event = json.loads(data.decode()) if data else None
+            if not isinstance(event, dict):
+                continue
+            if error := event.get("error"):
+                raise ModelServerFault("broken", body=error if isinstance(error, dict) else None)
+            yield event
+        del waiting[:begin]
 
 
 def _find_open_event(end: bytes, chunk: bytes) -> int:
@@ -464,24 +604,41 @@ def _fault_of(error: openai.APIError) -> ModelServerFault:
     module = importlib.import_module("openai")
     body = error.body if isinstance(error.body, dict) else {}
     if isinstance(error, module.APIStatusError):
-        headers = error.response.headers
-        fault = ModelServerFault(
-            "refused",
-            status=error.status_code,
-            body=body,
-            message=error.message,
-            request=error.request_id or "",
-            wait=_retry_after(headers),
-        )
-        log.info(
-            "model server refused", status=fault.status, code=fault.code, request=fault.request
-        )
-        return fault
+        return _refusal(error.status_code, error.response.headers, body, error.message)
     if isinstance(error.__cause__, ModelServerFault):
         return error.__cause__
     if isinstance(error, module.APIConnectionError):
         return ModelServerFault("unsent" if _is_unsent(error.__cause__) else "lost")
     return ModelServerFault("broken", body=body, message=error.message)
+
+
+async def _read_refusal(response: aiohttp.ClientResponse) -> ModelServerFault:
+    """Return the fault for a response with an error status, whose body is read up to its cap."""
+    found = bytearray()
+    async for chunk in response.content.iter_any():
+        found += chunk[: MAX_ERROR_BODY_BYTES - len(found)]
+        if len(found) >= MAX_ERROR_BODY_BYTES:
+            break
+    text = found.decode(errors="replace").strip()
+    try:
+        told = json.loads(text)
+        body = told.get("error", told)
+    except (ValueError, RecursionError, AttributeError):
+        body = None
+    return _refusal(response.status, response.headers, body if isinstance(body, dict) else {}, text)
+
+
+def _refusal(status: int, headers: Mapping[str, str], body: Json, text: str) -> ModelServerFault:
+    fault = ModelServerFault(
+        "refused",
+        status=status,
+        body=body,
+        message=text,
+        request=headers.get("x-request-id", ""),
+        wait=_retry_after(headers),
+    )
+    log.info("model server refused", status=fault.status, code=fault.code, request=fault.request)
+    return fault
 
 
 def _is_unsent(cause: BaseException | None) -> bool:
@@ -490,10 +647,16 @@ def _is_unsent(cause: BaseException | None) -> bool:
     The decision uses aiohttp's own error. Over aiohttp, the SDK reports a ConnectTimeout even for a
     connection that broke during a request.
     """
-    root, library = cause.__cause__ if cause else None, importlib.import_module("aiohttp")
-    if isinstance(root, library.ClientError):
-        return isinstance(root, (library.ClientConnectorError, library.ConnectionTimeoutError))
+    root = cause.__cause__ if cause else None
+    if isinstance(root, importlib.import_module("aiohttp").ClientError):
+        return _has_no_connection(root)
     return type(cause).__name__ in ("ConnectError", "ConnectTimeout")
+
+
+def _has_no_connection(error: BaseException) -> bool:
+    """Return True if an error of aiohttp says that no connection was made."""
+    library = importlib.import_module("aiohttp")
+    return isinstance(error, (library.ClientConnectorError, library.ConnectionTimeoutError))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

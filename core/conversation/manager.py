@@ -25,6 +25,7 @@ from core.conversation.rounds import Rounds
 from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun
 from core.conversation.services import TurnServices
 from core.conversation.storing import until_stored
+from core.conversation.titles import TitleMaker
 from core.domain.errors import (
     RESTORED_REASON,
     BadInput,
@@ -151,6 +152,8 @@ class Profile:
     """Returns the addresses that Ponte itself writes, such as that of its page. They are never
     disabled."""
     limits: Callable[[], CallLimits] = CallLimits
+    titles: bool = False
+    """The model makes titles of conversations that are listed with one."""
     now: Callable[[], float] = time.time
     """Returns the time that the model is told, in seconds since the epoch."""
 
@@ -173,6 +176,7 @@ class ConversationManager:
         scheduled_turns: Callable[[], ScheduledTurns] | None = None,
     ) -> None:
         self._services = services
+        self._titles = TitleMaker(services)
         self._inbox = services.inbox
         self._journal = services.journal
         self._commands = commands
@@ -501,9 +505,12 @@ class ConversationManager:
         model = chosen or services.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
+        effort = message.effort or settings.effort
+        if run.rights and message.effort:
+            run.rights.may("effort", message.effort).raise_if_denied()
         preface = prompt.build_preface(message, self._profile.now(), self._profile.zone)
-        instructions = "\n\n".join(
-            filter(None, [self._profile.instructions, settings.instructions])
+        instructions = prompt.join_instructions(
+            self._profile.instructions, settings.instructions, message.instructions
         )
         # The demo model costs nothing.
         pays = services.budget.bounds_calls and services.model.level != "demo"
@@ -541,10 +548,11 @@ class ConversationManager:
         )
         paying = TurnPayment(services.budget, run.turn, model, most_told, first) if pays else None
         briefing = ModelBriefing(
-            thread, instructions, preface, tools, chosen, settings.effort, since, trust, outside,
+            thread, instructions, preface, tools, chosen, effort, since, trust, outside,
             self._profile.limits(), paying, counts,
             frozenset(tool.spec.name for tool in programs),
         )  # fmt: skip
+        run.needs_title = self._profile.titles and message.titled and not since
         run.rounds = rounds = Rounds(run, briefing, services, self._tool_contexts)
         answer = await rounds.answer()
         if not (answer.text or answer.cards or answer.files or answer.calls):
@@ -615,6 +623,9 @@ class ConversationManager:
                 span.fail(error.code)
         await self._journal.end_turn(run.turn, state, reason, run.posts.held)
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
+        if run.needs_title and state == "done":
+            model = run.message.model or run.settings.model
+            self.background_tasks.start(self._titles.make_title(run.turn, answer, model))
         if answer.code:
             metrics.errors.labels(answer.code).inc()
         if answer.cards or state == "failed":

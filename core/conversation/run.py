@@ -109,6 +109,8 @@ class TurnRun:
     can propose nothing."""
     rounds: ModelRounds | None = None
     """The model's side of the turn; None until the model is asked."""
+    needs_title: bool = False
+    """True if this is the first exchange of a conversation that is listed with a title."""
     _parsed_in: str = field(default="", init=False)
     """The language in which the command was parsed last."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.changes.service import ChangeService
-from core.ports.conversations import Files, Inbox, Journal, ThreadMap
+from core.ports.conversations import ConversationSettings, Files, Inbox, Journal, ThreadMap
 from core.ports.rights import Audit, Budget, Policy
 from core.ports.tools import Model
 from core.tools.tool import Toolbox
@@ -26,3 +26,4 @@ class TurnServices:
     budget: Budget
     changes: ChangeService
     audit: Audit
+    conversation_settings: ConversationSettings

@@ -235,6 +235,13 @@ class Message:
     """What the asker's program asks of the answer; None for messages of people."""
     results: tuple[ClientResult, ...] = ()
     """The results of the calls that ended the last turn of this conversation."""
+    effort: str = ""
+    """The reasoning effort that the person chose, if a rule lets them; "" for that of the place."""
+    instructions: str = ""
+    """What the person told the model for this conversation, as it was when they sent the message.
+    """
+    titled: bool = False
+    """True if the conversation is listed with a title, which the model may suggest."""
     scheduled: ScheduledRun | None = None
     """The run of a schedule that this message is; None for messages that somebody sent now."""
 

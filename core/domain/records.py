@@ -320,6 +320,9 @@ class RoundRequest:
     parallel_calls: bool = True
     format: Mapping[str, Any] | None = None
     """The format of the answer as in `text.format` of the Responses API; None for text."""
+    for_title: bool = False
+    """True if the answer is the title of a conversation. The request belongs to no conversation of
+    the server, and the server stores nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)

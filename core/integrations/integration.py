@@ -31,7 +31,15 @@ from core.clients.openai import ModelServerClient
 from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
-from core.ports.conversations import Files, Inbox, Journal, RequestBoard, StatusBoard, ThreadMap
+from core.ports.conversations import (
+    ConversationSettings,
+    Files,
+    Inbox,
+    Journal,
+    RequestBoard,
+    StatusBoard,
+    ThreadMap,
+)
 from core.ports.rights import MemberStore, OwnerNames, PageAccounts, PersonNotices, Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.policy import OWNER_ID, DailyTurns, PlatformRights
@@ -523,6 +531,7 @@ class PagePorts:
     requests: RequestBoard | None = None
     administration: Administration | None = None
     notices: PersonNotices | None = None
+    conversation_settings: ConversationSettings | None = None
 
 
 class OwnerIntegration(Integration[S]):

@@ -57,6 +57,10 @@ class ModelSettings(SettingsPart):
         None, "instructions for the model: a text, or @file", "a text, or @ and a file's name"
     )
 
+    ponte_titles: Literal["on", "off"] = setting(
+        "on", "the model names each conversation of the page after its first answer: on, off"
+    )
+
     @property
     def demo(self) -> bool:
         """Return whether the demo model answers: it was chosen, or no key and no server is set."""

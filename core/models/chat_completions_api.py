@@ -138,7 +138,7 @@ class ChatCompletionsApi:
         """
         if ask.tools and model.startswith("gpt-6"):
             return "none"
-        return ask.effort or self._server.options.effort or ("low" if self._server.official else "")
+        return self._server.reasoning_effort(ask)
 
     def _tool_definition(self, tool: ToolSpec) -> Json:
         function: Json = {

@@ -438,6 +438,10 @@ class DemoModel:
         JSON is asked for."""
         if ask.format:
             raise UnsupportedFormat
+        if ask.for_title:
+            words = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
+            yield RoundCompleted((Item(kind="message", role="assistant", text=words),))
+            return
         items = [*await ask.history(), *ask.input]
         *earlier, now = split_exchanges(items) or [DemoExchange("", "")]
         notes = [item.text for item in items if item.name == NOTE_NAME]

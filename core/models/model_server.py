@@ -355,6 +355,14 @@ class ModelServer:
             "prompt_cache_key": pseudonym(f"thread {ask.thread.id}"),
         }
 
+    def reasoning_effort(self, ask: RoundRequest) -> str:
+        """Return the reasoning effort to send, or "" for the server's default."""
+        if ask.for_title:
+            # A title needs no reasoning. Not every model can do without (gpt-6's model page).
+            is_gpt_6 = (ask.model or self.options.model).startswith("gpt-6")
+            return ("none" if is_gpt_6 else "low") if self.official else ""
+        return ask.effort or self.options.effort or ("low" if self.official else "")
+
     def is_strict(self, tool: ToolSpec) -> bool:
         """Return whether a tool's schema is sent as strict."""
         return tool.strict and tool.name not in self._loose_tools

@@ -273,7 +273,7 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
         body["parallel_tool_calls"] = False
     if ask.format:
         body["text"] = {"format": dict(ask.format)}
-    if effort := ask.effort or options.effort or ("low" if server.official else ""):
+    if effort := server.reasoning_effort(ask):
         body["reasoning"] = {"effort": effort}
     if server.official:
         body["truncation"] = "auto"

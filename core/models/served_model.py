@@ -137,6 +137,8 @@ class ServedModel:
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
         level = await self._wait_for_level()
+        if ask.for_title and level == "conversations":
+            level = "responses"
         while True:
             try:
                 async with aclosing(self._levels[level].ask(ask)) as events:

@@ -329,6 +329,22 @@ class Journal(Protocol):
         """Record an attempt to erase an object on the model's server. `done`: it succeeded."""
 
 
+class ConversationSettings(Protocol):
+    """The settings of single conversations: the model's title, and a person's instructions."""
+
+    async def claim_title(self, thread: str) -> bool:
+        """Return whether the caller must make the title of a thread. It is True only once."""
+
+    async def set_title(self, thread: str, title: str) -> None:
+        """Store the title that the model made."""
+
+    async def read_instructions(self, conversation: str) -> str:
+        """Return what a person told the model for this conversation, "" for nothing."""
+
+    async def set_instructions(self, conversation: str, person: str, text: str) -> None:
+        """Store what a person (a key) tells the model for this conversation; "" removes it."""
+
+
 class ThreadMap(Protocol):
     """A map from conversation key to Thread. It is a cache that can be rebuilt from the journal."""
 

@@ -16,6 +16,7 @@ from core.domain.messages import (
     Address,
     Message,
     Person,
+    Usage,
 )
 from core.domain.notices import PersonNotice
 from core.domain.records import (
@@ -235,6 +236,9 @@ class Budget(Protocol):
 
     def run_price(self, paid: PaidRun) -> float | None:
         """Return the price of one run in US dollars. None: unknown."""
+
+    async def settle_model_call(self, turn: Turn, number: int, model: str, usage: Usage) -> None:
+        """Record the usage of a model call that no round of the journal settles."""
 
     async def release(self, turn: Turn, part: str) -> None:
         """Release a reservation when it is certain that nothing of it was used."""

@@ -193,7 +193,8 @@ class ModelCall:
 
     `number` is the round of the turn. `prompt_bytes` is the size of the instructions, tools and
     other input besides the thread. `request_bytes` is the size of the whole request, where it is
-    known. `window` is the model's maximum of input tokens.
+    known. `window` is the model's maximum of input tokens. `max_output` is the largest number of
+    output tokens that is asked for. `has_thread`: the model gets the thread.
     """
 
     number: int
@@ -202,12 +203,15 @@ class ModelCall:
     request_bytes: int = 0
     price: Price | None = None
     window: int | None = None
+    max_output: int = MAX_OUTPUT_TOKENS
+    has_thread: bool = True
 
     def max_input_tokens(self, thread: int) -> int:
         """Return an upper bound of the input tokens: one for each byte, capped by `window`.
 
         `thread` is the bound for the items of the thread.
         """
+        thread = thread if self.has_thread else 0
         most = max(self.prompt_bytes + thread, self.request_bytes)
         return min(most, self.window) if self.window else most
 
@@ -216,11 +220,11 @@ class ModelCall:
         return Spend(0, input + output, self.price.max_cost(input, output) if self.price else 0)
 
     def remaining_output_tokens(self, allowance: Allowance, spent: Spend, input: int) -> int:
-        """Return how many output tokens an allowance still covers, at most `MAX_OUTPUT_TOKENS`.
+        """Return how many output tokens an allowance still covers, at most `max_output`.
 
         `spent` is the used part of the allowance. The result can be negative.
         """
-        left = MAX_OUTPUT_TOKENS
+        left = self.max_output
         if allowance.tokens is not None:
             left = min(left, allowance.tokens - spent.tokens - input)
         if allowance.money is not None and self.price:

@@ -88,7 +88,7 @@ DECISION_RIGHTS = ("approve", "administer")
 
 The name of a channel, workspace or platform gives none of them.
 """
-NAMED_RIGHTS = ("tool", "command", "agent", "model")
+NAMED_RIGHTS = ("tool", "command", "agent", "model", "effort")
 """Rights to one thing by its name, in addition to the plain right. Allowed unless a rule denies."""
 PEOPLE_SETS = ("everybody", "members", "guests", "outsiders", "admins")
 """Predefined sets of people that a rule can name.
@@ -122,11 +122,11 @@ MAX_STALE_SECONDS = 86_340.0
 
 With the cache of this module (60 seconds) the total is one day.
 """
-RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool"})
+RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "effort", "tool"})
 """Rights that stay available while the platform does not respond.
 
-`tool` is included because the effect of a tool is checked as a separate right. `model` is included
-because the cost of the model is not covered by the `spend` right.
+`tool` is included because the effect of a tool is checked as a separate right. `model` and
+`effort` are included because the cost of the model is not covered by the `spend` right.
 """
 _LOOKUP_TIMEOUT_SECONDS = 5.0
 """Timeout in seconds of a lookup at the platform."""
@@ -171,6 +171,7 @@ RULE_REASONS: Mapping[str, str] = {
     "command": "You don't have permission to run that quick command here" + _MISSING_RIGHT,
     "agent": "You don't have permission to ask that agent here" + _MISSING_RIGHT,
     "model": "You don't have permission to use this place's model" + _MISSING_RIGHT,
+    "effort": "You don't have permission to choose this reasoning effort" + _MISSING_RIGHT,
 }
 """The reason for a denial by right, when a rule of ponte.toml decided."""
 GUEST_REASON = "You are a guest, and I only answer members here. " + _ALLOW_YOU_HINT

@@ -23,7 +23,6 @@ from core.domain.records import Turn, UsageTotal
 from core.ports.rights import ReportRow
 from core.rights.allowances import (
     DAILY_TURNS_SETTING,
-    MAX_OUTPUT_TOKENS,
     MIN_OUTPUT_TOKENS,
     Allowance,
     AllowanceCount,
@@ -225,6 +224,14 @@ class CountingBudget:
 
         await self._database.write(release)
 
+    async def settle_model_call(self, turn: Turn, number: int, model: str, usage: Usage) -> None:
+        """Record the usage of a call beside the turn's rounds, which the journal settles."""
+
+        def settle(connection: SqlConnection) -> None:
+            settle_round(connection, turn.seq, number, usage, model)
+
+        await self._database.write(settle)
+
     async def settle_ended_turns(self) -> int:
         """Settle reservations of turns that make no more calls: answered, ended or deleted ones.
         Their real usage is unknown, so they count with their upper bounds. Return how many there
@@ -405,14 +412,14 @@ class CountingBudget:
         self, connection: SqlConnection, turn: Turn, person: str, scopes: Sequence[Scope],
         call: ModelCall, zone: tzinfo,
     ) -> Grant | None:  # fmt: skip
-        """Reserve a call with MAX_OUTPUT_TOKENS, or with fewer if an allowance has less left. Raise
-        OverAllowance if fewer than MIN_OUTPUT_TOKENS are left."""
+        """Reserve a call with its `max_output`, or with fewer tokens if an allowance has less left.
+        Raise OverAllowance if fewer than MIN_OUTPUT_TOKENS are left."""
         scopes = _bounding_scopes(scopes)
         if not scopes:
             return None
         input, output = (
             call.max_input_tokens(_thread_tokens(connection, turn.thread)),
-            MAX_OUTPUT_TOKENS,
+            call.max_output,
         )
         bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
         counts = _add_to_counters(connection, scopes, day, bound)
@@ -422,13 +429,14 @@ class CountingBudget:
             output = min(
                 call.remaining_output_tokens(c.scope.allowance, spent, input) for c, spent in before
             )
-            lower = call.max_spend(input, max(output, MIN_OUTPUT_TOKENS))
+            least = min(MIN_OUTPUT_TOKENS, call.max_output)
+            lower = call.max_spend(input, max(output, least))
             counts = _add_to_counters(connection, scopes, day, lower - bound)
             bound = lower
             self._check_limits(counts, bound, zone)
         part = f"r{call.number}.{_count_attempts(connection, turn.seq, call.number) + 1}"
         _insert_hold(connection, turn.seq, part, person, "model", call.model, counts, bound)
-        return Grant(part, input, output, bound, output < MAX_OUTPUT_TOKENS, tuple(counts))
+        return Grant(part, input, output, bound, output < call.max_output, tuple(counts))
 
     def _check_limits(self, counts: Iterable[AllowanceCount], bound: Spend, zone: tzinfo) -> None:
         """Raise OverAllowance if a count exceeds its limit. The counts include `bound` already."""

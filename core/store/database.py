@@ -2,8 +2,8 @@
 
 `SqliteDatabase` is one file with a writer thread and a reader thread, so the event loop never waits
 for the disk. Writes that wait at the same time share one commit. A write is durable when its
-`await` returns (WAL mode, synchronous=FULL). `core/store/postgres.py` implements the same interface
-for Postgres.
+`await` returns (WAL mode, synchronous=FULL), unless it is `repeatable`. `core/store/postgres.py`
+implements the same interface for Postgres.
 """
 
 from __future__ import annotations
@@ -129,9 +129,13 @@ class Database(Protocol):
         then: Callable[[T], None] | None = None,
         *,
         single: bool = False,
+        repeatable: bool = False,
     ) -> T:
         """Run `work` in a transaction outside the event loop, and return its result. The
         transaction is durable when this returns.
+
+        `repeatable`: a power failure may undo this transaction and all later ones, because the next
+        start repeats it without harm. A killed process undoes nothing.
 
         `single`: on a shared database, `work` runs one statement, and it does no harm if that runs
         twice.
@@ -227,6 +231,8 @@ class _Write(Generic[T]):
     then: Callable[[T], None] | None
     alone: bool = False
     """Run it outside of any transaction."""
+    repeatable: bool = False
+    """Its commit need not wait for the disk."""
     result: list[T] = field(default_factory=list)
     error: BaseException | None = None
 
@@ -256,6 +262,7 @@ class SqliteDatabase:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._read_connection: sqlite3.Connection | None = None
         self._closed = False
+        self._waits_for_disk = SYNCHRONOUS_MODE == "FULL"
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run_writer, name="store-write", daemon=True)
 
@@ -298,9 +305,11 @@ class SqliteDatabase:
         then: Callable[[T], None] | None = None,
         *,
         single: bool = False,
+        repeatable: bool = False,
     ) -> T:
         """Run `work` on the writer thread. The `then` functions run in the order of the commits."""
-        return await self._enqueue(_Write(work, self._loop.create_future(), then))
+        job = _Write(work, self._loop.create_future(), then, repeatable=repeatable)
+        return await self._enqueue(job)
 
     async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
         """Run `work` on the reader thread."""
@@ -396,6 +405,13 @@ class SqliteDatabase:
         group is stored and every caller gets an error."""
         connection = self._connection
         try:
+            # With NORMAL, the commit survives a killed process. The next FULL one syncs the whole
+            # write-ahead log, so no later commit survives a power failure without this one.
+            waits = SYNCHRONOUS_MODE == "FULL" and not all(job.repeatable for job in batch)
+            if waits != self._waits_for_disk:
+                mode = "FULL" if waits else "NORMAL"
+                connection.execute(f"PRAGMA synchronous={mode}").close()
+                self._waits_for_disk = waits
             connection.execute("BEGIN IMMEDIATE")
             for job in batch:
                 self._run_in_savepoint(connection, job)

@@ -89,11 +89,17 @@ _VALUE = re.compile(r"(?<!:):(\w+)")
 _BOOTSTRAP = f"""
 CREATE SCHEMA IF NOT EXISTS {SCHEMA_NAME};
 CREATE TABLE IF NOT EXISTS schema_version (version INT NOT NULL, oldest INT NOT NULL);
-CREATE OR REPLACE FUNCTION ponte_lock(conversation TEXT) RETURNS INT LANGUAGE sql AS
-    'SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(conversation, {MIGRATION_LOCK_KEY}))';
-CREATE OR REPLACE FUNCTION ponte_try_lock(conversation TEXT) RETURNS BOOLEAN LANGUAGE sql AS
-    'SELECT pg_try_advisory_xact_lock(hashtextextended(conversation, {MIGRATION_LOCK_KEY}))'
-"""  # noqa: S608  (constants of ours)
+CREATE OR REPLACE FUNCTION ponte_lock(conversation TEXT) RETURNS INT LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(conversation, {MIGRATION_LOCK_KEY}));
+    RETURN 1;
+END $$;
+CREATE OR REPLACE FUNCTION ponte_try_lock(conversation TEXT) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN pg_try_advisory_xact_lock(hashtextextended(conversation, {MIGRATION_LOCK_KEY}));
+END $$
+"""
+"""Runs at each start. A function in plpgsql keeps its plan; one in sql is planned at each call."""
 
 
 @functools.cache
@@ -174,9 +180,11 @@ class PostgresDatabase:
         then: Callable[[T], None] | None = None,
         *,
         single: bool = False,
+        repeatable: bool = False,
     ) -> T:
         """Run `work` in a transaction and return its result; the result is durable on return. A
-        `single` statement is a transaction without BEGIN and COMMIT.
+        `single` statement is a transaction without BEGIN and COMMIT. `repeatable` changes nothing:
+        to change `synchronous_commit` would cost a statement.
 
         `then` runs on the event loop after the commit, even if the caller was cancelled meanwhile.
         Raises NotStored, Unstorable, and whatever `work` raises.

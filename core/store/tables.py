@@ -507,13 +507,23 @@ DECLARED_TABLES = (
     ),
     TableDeclaration(
         name="threads", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
-        contents="ids of threads", kept="as `inbox`",
+        contents="ids of threads, and the title that the model made", kept="as `inbox`",
         columns=(
             text("id"), text("conversation"), integer("generation"), real("started"),
             count("outside"),  # 1: it contains text that its people did not write
+            # The model's title; NULL until it is asked for one, which happens once.
+            text("title", null=True, since=14),
         ),
         key=("id",), indexes=(Index("threads_conversation", "conversation"),),
         deleted_by=("conversation",),
+    ),
+    TableDeclaration(
+        name="conversation_instructions", whose="person", section="instructions", seen_at="at",
+        contents="page: what a person told the model for one conversation",
+        kept="until they remove it, or as `inbox`", since=14,
+        columns=(text("conversation"), text("person"), text("text"), real("at")),
+        key=("conversation",), indexes=(Index("conversation_instructions_person", "person"),),
+        deleted_by=("person", "conversation"),
     ),
     TableDeclaration(
         name="remotes", whose="conversation",

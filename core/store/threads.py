@@ -34,7 +34,7 @@ from core.domain.records import (
     Thread,
     TranscriptEntry,
 )
-from core.store import changes
+from core.store import changes, conversation_settings
 from core.store.database import SqlConnection, SqlRow, area_condition, lock_key
 from core.text.text import fold_case, to_one_line, truncate
 
@@ -207,7 +207,8 @@ def list_conversations(
     """
     theirs, values = _owner_condition("c.conversation", platform, person)
     rows = connection.execute(
-        "SELECT c.conversation, c.title, c.pinned, c.used_at, first.message FROM conversations c"  # noqa: S608
+        "SELECT c.conversation, coalesce(nullif(c.title, ''), t.title, '') AS title, c.pinned,"  # noqa: S608
+        " c.used_at, first.message FROM conversations c LEFT JOIN threads t ON t.id = c.thread"
         " JOIN inbox first ON first.seq = (SELECT min(seq) FROM inbox"
         "  WHERE inbox.conversation = c.conversation AND decision = 0 AND state != 'withdrawn'"
         "  AND replaced = '' AND coalesce(nullif(inbox.thread, ''), c.thread) = c.thread)"
@@ -383,6 +384,7 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
         "DELETE FROM items WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
     )  # also of turns whose row was purged
+    conversation_settings.delete_instructions(connection, conversation)
     changes.forget_changes(connection, conversation)
     threads = connection.execute(
         "SELECT id FROM threads WHERE conversation = ?", (conversation,)
@@ -478,7 +480,8 @@ def _erase_message(connection: SqlConnection, seq: int, message: Message) -> Non
 
     The row itself stays, so that a repeated delivery of the same event is still recognised.
     """
-    bare = replace(message, text="", attachments=(), context=(), brought=(),
+    bare = replace(message, text="", attachments=(), context=(), brought=(), client=None,
+                   results=(), instructions="",
                    author=replace(message.author, name=""),
                    reply_to=replace(message.reply_to, token=""))  # fmt: skip
     answer = encode_json(Answer(text="", code="forgotten"))

@@ -89,12 +89,18 @@ class SqlJournal:
             raise TakenOver
 
     async def begin(self, seq: int) -> Turn | None:
-        """Start an attempt of a turn and return the turn. Return None if the turn has ended."""
+        """Start an attempt of a turn and return the turn. Return None if the turn has ended.
+
+        The attempt counts even if the process is killed at once. After a power failure, it may not
+        count.
+        """
         if self.take_begun and (begun := self.take_begun(seq)):
             turn = turn_begun_by_fetch(seq, begun)
             if not turn.message.replaces:
                 return turn
-        return await self._database.write(lambda c: _begin_turn(c, seq, self._owner))
+        return await self._database.write(
+            lambda c: _begin_turn(c, seq, self._owner), repeatable=True
+        )
 
     async def record_user_message(
         self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None
@@ -347,7 +353,8 @@ class SqlJournal:
                 self.on_end(turn.seq)
 
         single = posted is not None and not has_token
-        if not await self._database.write(write, note, single=single):
+        # If a power failure undoes this, the next start finds the post and ends the turn again.
+        if not await self._database.write(write, note, single=single, repeatable=True):
             raise Superseded
 
     async def put_back(self, turn: Turn) -> None:

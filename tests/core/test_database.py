@@ -122,6 +122,13 @@ async def test_the_writer_waits_for_the_disk_and_keeps_a_log(database: SqliteDat
         return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
 
     assert await database.write(pragmas) == ["wal", 2, 1, 1]
+    assert await database.write(pragmas, repeatable=True) == ["wal", 1, 1, 1]
+    held = await Held.writer(database)
+    shared = asyncio.create_task(database.write(pragmas, repeatable=True))
+    beside = asyncio.create_task(database.write(note("beside it")))
+    await held.release()
+    assert await shared == ["wal", 2, 1, 1]
+    await beside
 
 
 async def test_a_write_is_in_the_file_when_it_returns(database: SqliteDatabase) -> None:

@@ -58,7 +58,7 @@ class Office:
             "openai_api_key": SecretStr("sk-test"), "openai_base_url": self.openai.base_url,
             "nocodb_url": self.nocodb.origin, "nocodb_token": SecretStr(filled.EDITOR),
             "ponte_home": self.home, "ponte_web_port": 0, "ponte_timezone": ZONE.key,
-            "ponte_grace": 1, "ponte_code": "off", **settings,
+            "ponte_grace": 1, "ponte_code": "off", "ponte_titles": "off", **settings,
         })  # fmt: skip
         self.settings = given
         home = Home(self.home)

@@ -54,6 +54,7 @@ async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[
             "ponte_web_port": 0,
             "ponte_grace": 0.5,
             "ponte_code": "hosted",
+            "ponte_titles": "off",
             **settings,
         }
     )

@@ -22,7 +22,14 @@ from core.integrations.integration import Operator
 from core.ports.conversations import PostJournal, Reply
 from core.ports.rights import Policy
 from tests.fakes.administration import MemoryAdministration
-from tests.fakes.memory import InboxRow, MemoryBoard, MemoryFiles, MemoryInbox, MemoryPageAccounts
+from tests.fakes.memory import (
+    InboxRow,
+    MemoryBoard,
+    MemoryConversationSettings,
+    MemoryFiles,
+    MemoryInbox,
+    MemoryPageAccounts,
+)
 
 
 class NoPosts:
@@ -117,6 +124,7 @@ class WebPonte:
         self.files = MemoryFiles()
         self.board = MemoryBoard()
         self.people = MemoryPageAccounts()
+        self.settings = MemoryConversationSettings()
         self.owner_name = MemoryOwnerName()
         self.notices = MemoryPersonNotices()
         self.policy: Policy | None = None
@@ -204,6 +212,7 @@ class WebPonte:
             owner_name=self.owner_name if web else None, requests=self.board,
             administration=MemoryAdministration() if web else None,
             file_links=LINKS if web else None, notices=self.notices,
+            conversation_settings=self.settings if web else None,
         )  # fmt: skip
 
     async def usage_since(self, since: str) -> Sequence[Mapping[str, Any]]:

@@ -1,13 +1,14 @@
 // The person's conversations, as the server lists them: the same in every browser. Searched, they are
 // a list of the places that were found.
 
-import { $, make, notice } from "./element.js";
+import { $, make } from "./element.js";
 import { icon } from "./icons.js";
 import { request } from "./server.js";
 import { locale, say } from "./words.js";
 
 const SOON = 200; // milliseconds that typing or a burst of messages is waited out
 const DAY = 86400000;
+const TITLED = [2000, 6000, 15000]; // milliseconds after the first answer at which its title may be there
 let current = "";
 let known = [];
 let wanted = ""; // the words of a search, as the list shows them
@@ -32,7 +33,7 @@ export function show(id = current) {
   if (here || !wanted) {
     $("title").textContent = here?.title || "Ponte";
     document.title = here?.title ? `${here.title} – Ponte` : "Ponte";
-    $("options").hidden = !here;
+    $("options").hidden = false;
   }
   $("matches").textContent = wanted ? say("found", { count: known.length }) : "";
 }
@@ -77,41 +78,22 @@ function hit({ id, title, turn, excerpt }) {
 }
 
 /** What can be done with the one that is open. */
-export function chooseCurrent() {
-  const here = known.find((one) => one.id === current);
-  if (here) choose(here);
+export async function chooseCurrent() {
+  const here = () => known.find((one) => one.id === current);
+  if (!here()) await refresh().catch(() => {}); // its first message may be newer than the list
+  await choose(here() ?? { id: current, title: "" });
 }
 
-/** What can be done with one of them. */
-function choose({ id, title, pinned }) {
-  const dialog = $("conversation");
-  const doing = (method, body) => async (event) => {
-    event.preventDefault();
-    dialog.close();
-    await change(id, method, body?.());
-  };
-  $("conversation-title").textContent = title;
-  $("rename").value = title;
-  $("renamed").onsubmit = doing("PATCH", () => ({ title: $("rename").value }));
-  $("pin").textContent = say(pinned ? "unpin" : "pin");
-  $("pin").onclick = doing("PATCH", () => ({ pinned: !pinned }));
-  $("export").href = `/conversations/${id}/export`;
-  $("delete").onclick = (event) => {
-    event.preventDefault();
-    dialog.close();
-    dispatchEvent(new CustomEvent("forgetting", { detail: id }));
-  };
-  dialog.showModal();
+/** What the person told the model for the conversation that is open. */
+export function setInstructions(text) {
+  $("instructions").value = text;
+  $("instructed").hidden = !text;
 }
 
-async function change(id, method, body) {
-  try {
-    const headers = { "Content-Type": "application/json" };
-    await request(`/conversations/${id}`, { method, headers, body: JSON.stringify(body) });
-  } catch (error) {
-    notice(error.message);
-  }
-  await refresh();
+/** What can be done with one of them: loaded when it is first asked for. */
+async function choose(one) {
+  const begun = known.some(({ id }) => id === one.id);
+  (await import("./options.js")).open(one, { begun, current: one.id === current });
 }
 
 export async function forget(id) {
@@ -123,6 +105,11 @@ export async function forget(id) {
 export function changed() {
   clearTimeout(waiting);
   waiting = setTimeout(() => refresh().catch(() => {}), SOON);
+}
+
+/** The model makes the title after the first answer, which is all that the page is told of. */
+export function awaitTitle() {
+  for (const later of TITLED) setTimeout(changed, later);
 }
 
 async function refresh() {

@@ -3,7 +3,7 @@
 import * as card from "./card.js";
 import { $, make, stick } from "./element.js";
 import { colour } from "./code.js";
-import { changed } from "./conversations.js";
+import { awaitTitle, changed } from "./conversations.js";
 import { copied, filesOf } from "./files.js";
 import { grow } from "./growing.js";
 import { copyButton, iconButton } from "./icons.js";
@@ -188,6 +188,7 @@ export function showAnswer(answer) {
     shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]),
       ...(shown.replaces ? [earlier(shown)] : []));
     if (answer.response !== undefined) changed();
+    if (answer.response !== undefined && turns.size === 1) awaitTitle();
     if (answer.response !== undefined && !shown.clicked) notices.onAnswer(conversation);
     shown.progress.textContent = answer.html || answer.status === "done" ? "" : say(answer.status);
     shown.answer.dataset.status = answer.status;

@@ -31,7 +31,7 @@ async function admitted() {
 
 /** Who that is, and what they had typed and not sent: nobody else is to find it. */
 async function introduce() {
-  const { person, name, owner, operates, models, notices: waiting } = await request("/me");
+  const { person, name, owner, operates, models, efforts, notices: waiting } = await request("/me");
   if ((localStorage.getItem("person") ?? "web:owner") !== person) localStorage.clear();
   localStorage.setItem("person", person);
   $("who").textContent = say("signed_in", { name });
@@ -40,7 +40,7 @@ async function introduce() {
   $("used").hidden = !operates;
   $("admin").hidden = !operates;
   $("me").hidden = false;
-  composer.offerModels(models);
+  composer.offerChoices(models, efforts);
   $("person-notices").replaceChildren(...waiting.map(drawNotice));
 }
 
@@ -126,6 +126,7 @@ async function read(id) {
   try {
     const body = await request(`/conversations/${id}?html=1`);
     if (current !== id) return;
+    conversations.setInstructions(body.instructions);
     for (const one of body.messages) (one.role === "user" ? log.showMessage : log.showAnswer)(one);
     notice("");
     highlight();
@@ -254,6 +255,7 @@ function start() {
   $("search").addEventListener("keydown", (event) => event.key === "Escape" && leaveSearch());
   addEventListener("searched", highlight);
   $("options").addEventListener("click", conversations.chooseCurrent);
+  $("instructed").addEventListener("click", conversations.chooseCurrent);
   addEventListener("forgetting", (event) => sure(event.detail));
   addEventListener("click", enlarge);
   $("newest").addEventListener("click", () => scrollTo(0, document.documentElement.scrollHeight));

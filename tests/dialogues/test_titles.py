@@ -1,0 +1,128 @@
+"""The model names a conversation of the page after its first answer, once, and the asker pays."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.conversation.titles import MAX_TITLE_TOKENS, TITLE_INSTRUCTIONS, TITLE_REQUEST
+from core.rights.allowances import Allowance
+from tests.dialogues.whole import Json, Whole, whole
+from tests.fakes.openai import FakeOpenAI, Script
+
+SUGGESTED = Script('**"Faturas [vencidas](https://evil.example)"**\n@everyone', match=TITLE_REQUEST)
+
+
+def title_requests(fake: FakeOpenAI) -> list[Json]:
+    bodies = [*fake.request_bodies("/responses"), *fake.request_bodies("/chat/completions")]
+    return [body for body in bodies if TITLE_INSTRUCTIONS in str(body)]
+
+
+async def titles(ponte: Whole, fake: FakeOpenAI, requests: int) -> list[str]:
+    """The titles of the list, once that many were asked for."""
+    await fake.wait_until(lambda: len(title_requests(fake)) >= requests)
+    await asyncio.gather(*ponte.app.engine.manager.background_tasks._running)
+    listed = (await ponte.web.get("/conversations")).json()["conversations"]
+    return [one["title"] for one in listed]
+
+
+@pytest.mark.parametrize("level", ["conversations", "responses", "chat"])
+async def test_the_first_answer_gives_a_title_once(tmp_path: Path, level: str) -> None:
+    async with (
+        FakeOpenAI() as fake,
+        whole(tmp_path, fake, ponte_titles="on", ponte_model_api=level) as ponte,
+    ):
+        fake.say(SUGGESTED, "Três.")
+        first = await ponte.ask("Quais faturas estão vencidas?")
+        assert await titles(ponte, fake, 1) == ["Faturas vencidas"]
+        (asked,) = title_requests(fake)
+        assert "tools" not in asked
+        most = asked.get("max_output_tokens") or asked.get("max_tokens")
+        assert most == MAX_TITLE_TOKENS
+        assert asked.get("store", False) is False
+        await ponte.ask("E as outras?")
+        used = (await ponte.web.get(f"/turns/{first['turn']}/usage")).json()
+        assert used["input"] > 0
+        assert await titles(ponte, fake, 1) == ["Faturas vencidas"]
+        assert len(title_requests(fake)) == 1
+        # What the model hears of the conversation later has nothing of the title.
+        held = [item for one in fake.conversations.values() for item in one.items]
+        newest = str(held if level == "conversations" else fake.requests[-1].body)
+        assert TITLE_REQUEST not in newest
+        await ponte.web.patch("/conversations/c1", json={"title": "Mine"})
+        assert await titles(ponte, fake, 1) == ["Mine"]
+        await ponte.web.patch("/conversations/c1", json={"title": ""})
+        assert await titles(ponte, fake, 1) == ["Faturas vencidas"]
+
+
+async def test_where_no_title_is_asked_for_or_kept(tmp_path: Path) -> None:
+    """The first words stay: after a failure, where a person wrote a title, for a command, over
+    `/v1`, and where titles are off."""
+    async with FakeOpenAI() as fake, whole(tmp_path, fake, ponte_titles="on") as ponte:
+        no = Script(status=400, code="invalid_prompt", match=TITLE_REQUEST, times=1)
+        fake.say(no)
+        await ponte.ask("First words of it", conversation="failed")
+        assert await titles(ponte, fake, 1) == ["First words of it"]
+        await ponte.ask("Second words", conversation="failed")
+        await ponte.ask("help", conversation="command")
+        fake.say(Script("Ok.", match="Wait", held=True))
+        waiting = asyncio.create_task(ponte.ask("Wait for me", conversation="edited"))
+        await fake.wait_until(lambda: "Wait for me" in str(fake.requests[-1].body))
+        await ponte.web.patch("/conversations/edited", json={"title": "My own"})
+        fake.release.set()
+        await waiting
+        asked = {"model": "ponte", "messages": [{"role": "user", "content": "Over v1"}]}
+        named = {"X-Ponte-Conversation": "program"}
+        answer = await ponte.web.post("/v1/chat/completions", json=asked, headers=named)
+        assert answer.status_code == 200
+        assert len(title_requests(fake)) == 1
+        listed = (await ponte.web.get("/conversations")).json()["conversations"]
+        assert {one["id"]: one["title"] for one in listed} == {
+            "program": "Over v1", "edited": "My own", "failed": "First words of it",
+        }  # fmt: skip
+    async with FakeOpenAI() as fake, whole(tmp_path / "off", fake) as ponte:
+        await ponte.ask("Off")
+        assert title_requests(fake) == []
+
+
+async def test_a_title_is_paid_from_the_asker_s_allowances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tokens are counted with the turn, and without any left the first words stay."""
+    allowances: list[Allowance] = []
+
+    def fresh(*_: Any) -> list[Allowance]:
+        return allowances
+
+    async with FakeOpenAI() as fake, whole(tmp_path, fake, ponte_titles="on") as ponte:
+        budget = ponte.app.engine.records.budget
+        monkeypatch.setattr(budget, "allowances", fresh)
+        allowances.append(Allowance("each person", "day", tokens=200_000))
+        usage = {"input": 300, "output": 10}
+        fake.say(Script("A title", match=TITLE_REQUEST, usage=usage))
+        fake.say(Script("Hi.", match="hello", usage={"input": 1000, "output": 100}))
+        first = await ponte.ask("hello")
+        assert await titles(ponte, fake, 1) == ["A title"]
+        used = (await ponte.web.get(f"/turns/{first['turn']}/usage")).json()
+        assert (used["input"], used["output"]) == (1300, 110)
+        row = await ponte.app.engine.stores.database.read(
+            lambda c: c.execute("SELECT sum(tokens) AS tokens FROM counters").fetchone()
+        )
+        assert row["tokens"] == 1410, "as spent, with nothing held"
+        fake.say(Script("Hi.", match="again", usage={"input": 198_000, "output": 100}))
+        await ponte.ask("hello again", conversation="c2")
+        assert (await titles(ponte, fake, 1))[0] == "hello again"
+
+
+async def test_the_demo_model_gives_titles_too(tmp_path: Path) -> None:
+    async with (
+        FakeOpenAI() as fake,
+        whole(tmp_path, fake, ponte_titles="on", ponte_model_api="demo") as ponte,
+    ):
+        await ponte.ask("How are you today?!\nI have more to say.")
+        await ponte.ask("Again")
+        listed = await titles(ponte, fake, 0)
+        assert listed == ["How are you today"]
