@@ -19,6 +19,7 @@ from bot.config import Config, LiveConfig
 from bot.engine import Choices, Engine, Spending, Stores, load_parsers
 from bot.health import HealthBoard, OperatorService, summaries
 from bot.home import Home
+from bot.hooks import ConfiguredHooks
 from bot.integrations import Faces, canonical_person, collect_rights
 from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
@@ -451,6 +452,13 @@ def _page_ports(
         administration,
         engine.notices,
         engine.records.conversation_settings,
+        ConfiguredHooks(
+            settings,
+            lambda: live.current,
+            lambda: {chat.name: chat for chat in served.chats},
+            records.inbox,
+            records.audit,
+        ),
     )
 
 

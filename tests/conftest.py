@@ -161,9 +161,13 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what collecting made out of every later garbage collection."""
+    """Keep what collecting made out of every later garbage collection, and collect less often.
+
+    With Python's default of 700 objects, collecting takes 5 % of the tests' processor time.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     gc.enable()
 
 

@@ -112,10 +112,10 @@ def _markdown() -> MarkdownIt:
         "table_close": _table_close,
         "th_open": _cell_open,
         "td_open": _cell_open,
-        "heading_open": _heading_open,
-        "heading_close": _heading_close,
-        "math_inline": _math_inline,
-        "math_block": _math_block,
+        "heading_open": _heading,
+        "heading_close": _heading,
+        "math_inline": _math,
+        "math_block": _math,
         "footnote_reference": _footnote_reference,
     }
     for name, rule in rules.items():
@@ -187,17 +187,10 @@ def _cell_open(
     return f'<{tokens[at].tag} class="{classes}">' if classes else f"<{tokens[at].tag}>"
 
 
-def _math_inline(
-    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
-) -> str:
+def _math(renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
     """Keep the formula as it was written: the page's script shows it, and all else can be read."""
-    return f'<span class="math">{html.escape(tokens[at].content)}</span>'
-
-
-def _math_block(
-    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
-) -> str:
-    return f'<div class="math">{html.escape(tokens[at].content)}</div>'
+    tag = "span" if tokens[at].type == "math_inline" else "div"
+    return f'<{tag} class="math">{html.escape(tokens[at].content)}</{tag}>'
 
 
 def _footnote_reference(
@@ -206,18 +199,9 @@ def _footnote_reference(
     return f"<sup>{tokens[at].content}</sup>"
 
 
-def _heading_open(
+def _heading(
     renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
 ) -> str:
     """Begin at level 3, since the page itself uses the first two levels."""
-    return f"<h{_level(tokens[at])}>"
-
-
-def _heading_close(
-    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
-) -> str:
-    return f"</h{_level(tokens[at])}>"
-
-
-def _level(token: Token) -> int:
-    return min(int(token.tag[1]) + 2, 6)
+    slash = "/" if tokens[at].nesting < 0 else ""
+    return f"<{slash}h{min(int(tokens[at].tag[1]) + 2, 6)}>"

@@ -78,7 +78,8 @@ def render_page(days: Sequence[tuple[date, Row]]) -> str:
         f'<header><h1>{title}</h1><a href="/">Ponte</a></header><main><figure>'
         f"<figcaption>{escape(of)} (≤ {most})</figcaption>"
         f"{draw_chart([day for day, _ in days], values, title)}</figure>"
-        f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
         f"</div>{note}</main></body></html>"
     )
 

@@ -196,7 +196,7 @@ async def test_a_crowd_of_new_people_in_as_many_channels_is_answered(
 ) -> None:
     """More people than Slack describes in a minute (100) or Discord in some seconds (30 each). What
     is asked of a platform does not depend on the database: fewer people do there."""
-    await crowd.write(60 if database else 160)
+    await crowd.write(60 if database else 120)
     await crowd.all_answered()
 
 

@@ -7,7 +7,15 @@ import re
 from adapters.web.errors import PAGE_SENTENCES, translate_page
 from adapters.web.page_routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
 
-LATER_FILES = {"math.js", "math.css", "temml.min.js", "tokens.js", "options.js", "admin.css"}
+LATER_FILES = {
+    "math.js",
+    "math.css",
+    "temml.min.js",
+    "tokens.js",
+    "tokens.css",
+    "options.js",
+    "admin.css",
+}
 """Files that the first view does not load: for formulas, for two dialogs, and for the operator's
 page."""
 
