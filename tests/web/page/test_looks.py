@@ -52,8 +52,8 @@ async def ponte() -> AsyncIterator[WebPonte]:
 
 
 PASSES = ((390, "en", 0), (768, "fr", 1), (1280, "pt-BR", 0))
-"""Width, language, and the theme of the first view (1 is dark). Themes take turns, so that each view
-is seen in every width, every language and both themes."""
+"""Width, language, and the theme of the first view (1 is dark). Themes take turns, so that each
+view is seen in every width, every language and both themes."""
 OPENED = {
     "conversation": "#options", "keys-list": "#shortcuts", "naming": "#my-name",
     "tokens": "#my-tokens",
