@@ -452,6 +452,7 @@ class Stage:
         self.commands = CaseStackSpot(case.results)
         self.python = PrintingBackend(case.python)
         self.now = case.now.timestamp
+        self.has_tools = case.has_tools
         tables = [*(SHOP_TABLES if case.shop else ()), *map(_sample_table, case.tables)]
         file = folder / "tables.db"
         self.tables = SampleApi(file, BASE_TITLE, tables, lambda: make_content(case))
@@ -464,9 +465,7 @@ class Stage:
             model,
             *(CaseOwnerSurface(face, self) for face in FACES if isinstance(face, OwnerIntegration)),
             *(CaseChat(face, self) for face in FACES if isinstance(face, ChatIntegration)),
-            CaseTables(self),
-            CaseCommands(self),
-            CasePython(self),
+            *((CaseTables(self), CaseCommands(self), CasePython(self)) if self.has_tools else ()),
         )
 
 
