@@ -209,6 +209,31 @@ WRONG = [
     ("[prices.models.m]\ninput = 1", "1: 'output' is missing."),
     ("[prices.models.m]\nin = 1\ninput = 1\noutput = 1", "2: 'in' is not known here; known are i"),
     ("[prices]\ncode = 1", "2: 'code' is not known here; known are container, models, quick_com"),
+    (
+        '[hooks.x]\nkind = "gitlab"\nsecret = "XYZ"\npost_to = "slack:T1:C1"\nas = "a"\n'
+        'template = "t"\n[groups]\na = []',
+        "2: 'kind' must be one of 'github', 'stripe', 'standard' or 'secret'.",
+    ),
+    (
+        '[hooks.x]\nkind = "github"\nsecret = "whsec_in_the_file"\npost_to = "slack:T1:C1"\n'
+        'as = "a"\ntemplate = "t"\n[groups]\na = []',
+        "3: 'secret': write the name of an environment variable",
+    ),
+    (
+        '[hooks.x]\nkind = "github"\nsecret = "XYZ"\npost_to = "web"\nas = "a"\n'
+        'template = "t"\n[groups]\na = []',
+        "4: 'post_to': write slack:WORKSPACE:CHANNEL, or slack:ID for a person.",
+    ),
+    (
+        '[hooks.x]\nkind = "github"\nsecret = "XYZ"\npost_to = "slack:T1:C1"\nas = "a"\n'
+        'template = "t"',
+        "5: 'as': no group is called 'a'; in [groups]: none is.",
+    ),
+    (
+        '[hooks.x]\nkind = "github"\nsecret = "XYZ"\npost_to = "slack:T1:C1"\nas = "a"\n'
+        "[groups]\na = []",
+        "1: 'x': write template or instruction, and not both.",
+    ),
     ("a = 1\na = 2", "2: not TOML: Cannot overwrite a value."),
     ("a = 1\n\nb = [1,\n", "3: not TOML: "),
 ]
