@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bot.integrations import ADMINS, canonical_person
 from core.chat.platform import Messenger
 from core.domain.errors import BadInput, NotStored
+from core.domain.messages import ReplyTo
 from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
 from core.integrations.integration import Peers
 from core.ports.rights import Audit, Budget, Policy
@@ -81,7 +82,10 @@ class ScheduleParts:
         """The stored schedules."""
         from core.store.schedules import SqlSchedules
 
-        store = SqlSchedules(self.database, self.inbox, self.clock, shared_clock=self.is_shared)
+        store = SqlSchedules(
+            self.database, self.inbox, self.clock, shared_clock=self.is_shared,
+            destination=self._find_destination,
+        )  # fmt: skip
         store.on_change = self._note_change
         return store
 
@@ -161,6 +165,11 @@ class ScheduleParts:
     async def close(self) -> None:
         """End the notifications under way."""
         await self._tasks.close()
+
+    def _find_destination(self, to: ReplyTo) -> ReplyTo:
+        """Return where a run in the place of `to` posts. It answers no message there."""
+        messenger = self.messengers.get(to.address.platform)
+        return messenger.after(to) if messenger else to
 
     def _note_change(self) -> None:
         self.wake()

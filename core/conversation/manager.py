@@ -443,8 +443,9 @@ class ConversationManager:
         if look_up is None or run.message.hook:  # a webhook has no profile and no thread
             return run.message, ()
         is_quick = run.command is not None and run.command.name == "quick-command"
-        is_post = run.message.scheduled is not None and run.message.scheduled.kind == "post"
-        has_references = not (run.turn.items or is_post) and (run.is_for_model or is_quick)
+        # Nobody wrote the message of a run, so it refers to nothing.
+        is_recorded = bool(run.turn.items or run.message.scheduled)
+        has_references = not is_recorded and (run.is_for_model or is_quick)
         message, missing = await look_up(run.message, has_references)
         return (message if message is run.message else make_storable(message)), missing
 

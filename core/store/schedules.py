@@ -73,7 +73,8 @@ NOTIFICATION = "schedules"
 class SqlSchedules:
     """The `Schedules` port. `clock` returns the time in seconds since the epoch. With
     `shared_clock`, due times are compared with the clock of the database, because the processes on
-    it may have different clocks."""
+    it may have different clocks. `destination` returns where a post that answers no message goes
+    in the place of a schedule."""
 
     def __init__(
         self,
@@ -82,11 +83,13 @@ class SqlSchedules:
         clock: Callable[[], float] = time.time,
         *,
         shared_clock: bool = False,
+        destination: Callable[[ReplyTo], ReplyTo] = lambda to: to,
     ) -> None:
         self._database = database
         self._inbox = inbox
         self._clock = clock
         self._shared_clock = shared_clock
+        self._find_destination = destination
         self.on_change: Callable[[], None] = lambda: None
         """Called after due times may have changed."""
 
@@ -506,7 +509,8 @@ class SqlSchedules:
         self, connection: SqlConnection, schedule: Schedule, due: float, key: str, is_late: bool
     ) -> tuple[ScheduleRun, _Queued]:
         """Store the message and the row of a run, in the caller's transaction."""
-        message = make_run_message(schedule, due, key, is_late)
+        to = self._find_destination(schedule.reply_to)
+        message = make_run_message(schedule, to, due, key, is_late)
         receipt, _ = self._inbox.store_message(connection, message)
         run = _insert_run(
             connection, schedule, key, due, self._clock(), "queued", receipt.seq, is_late=is_late
@@ -541,12 +545,19 @@ def _count_changed(connection: SqlConnection, sql: str, values: Sequence[object]
     return connection.execute(sql, values).rowcount
 
 
-def pause_schedules(connection: SqlConnection, reason: PauseReason, now: float) -> int:
-    """Pause all active schedules, and return how many there were."""
+def close_schedules(connection: SqlConnection, now: float) -> int:
+    """Pause all active schedules of a restored database, and record that runs under way are
+    stopped. Nobody is notified of them. Return how many schedules were paused."""
+    connection.execute(
+        "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended = ?"
+        " WHERE state = 'queued'",
+        (now,),
+    )
+    connection.execute("UPDATE schedule_runs SET told = 1 WHERE told = 0")
     return connection.execute(
-        "UPDATE schedules SET state = 'paused', reason = ?, next_due = 0, updated = ?"
+        "UPDATE schedules SET state = 'paused', reason = 'restored', next_due = 0, updated = ?"
         " WHERE state = 'active'",
-        (reason, now),
+        (now,),
     ).rowcount
 
 
