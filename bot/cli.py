@@ -520,7 +520,8 @@ def changes_list() -> int:
 @changes.command("pending")
 def changes_pending(
     everyone: Annotated[
-        bool, typer.Option("--all", help="Everybody's requests that wait, whoever may decide.")
+        bool,
+        typer.Option("--all", help="Everybody's requests, not only those that you can decide on."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --all: print JSON.")] = False,
 ) -> int:

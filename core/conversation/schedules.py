@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from core.commands import grammar
 from core.domain.errors import NotAllowed, NotFound
-from core.domain.messages import Address, Person, ReplyTo
+from core.domain.messages import HOOK_PLATFORM, Address, Person, ReplyTo
 from core.domain.schedule_rules import check_draft
 from core.domain.schedules import (
     BadSchedule,
@@ -213,7 +213,7 @@ class ScheduleService:
     async def _check_person(self, by: Person, address: Address) -> None:
         """Raise unless the person may own a schedule of that place: BadSchedule, NotAllowed,
         StatusUnknown."""
-        if by.robot:
+        if by.robot or by.platform == HOOK_PLATFORM:
             raise BadSchedule("A program cannot own a schedule.")
         (await self.policy.may(by, address, "chat")).raise_if_denied()
 
