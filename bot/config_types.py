@@ -17,7 +17,7 @@ STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 def _check_positive(value: int) -> int:
     if value < 1:
-        raise ValueError("must be at least 1")
+        raise ValueError("write a number that is at least 1")
     return value
 
 

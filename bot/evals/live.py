@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from bot.compose import dependencies, model_client
 from bot.config import PriceTable
 from bot.evals.case import read_cases
 from bot.evals.cassettes import make_cassette, write_cassette
@@ -24,6 +25,7 @@ from bot.evals.score import CaseResult, run_case
 from bot.evals.world import ModelChoice
 from bot.start import Start
 from bot.text_table import format_table
+from core.clients.http import HttpClient
 from core.clients.openai import OPENAI_URL, ModelEndpoint
 from core.domain.errors import OverBudget, PonteError
 from core.models import MODEL_INTEGRATION
@@ -99,9 +101,10 @@ async def evaluate(begun: Start, trials: int, budget: float, write: Write) -> in
     """Run each case `trials` times, as far as `budget` (US dollars) goes. Write each failure and
     the report. Return 1 if there was a wrong write, a leak or an overspent allowance, else 0.
 
-    Raise NoEvalModel, NoEvalPrice.
+    Raise NoEvalModel, NoEvalPrice, and another PonteError or HttpError if the server refuses.
     """
     choice = choose_configured_model(begun)
+    await _check_model(begun)
     folder = begun.settings.ponte_home / EVALS_FOLDER
     before = read_report(folder / REPORT_FILE)
     report = EvalReport(datetime.now(UTC).isoformat(timespec="seconds"), begun.settings.ponte_model)
@@ -142,6 +145,17 @@ def choose_configured_model(begun: Start) -> ModelChoice:
     own = {name: getattr(settings, name) for name in MODEL_SETTINGS}
     own["ponte_model_api"] = "chat" if settings.ponte_model_api == "chat" else "responses"
     return ModelChoice(MODEL_INTEGRATION, own, PriceTable(models=begun.config.prices.models))
+
+
+async def _check_model(begun: Start) -> None:
+    """Ask the server for its models, as `ponte doctor` does. Raise PonteError, HttpError."""
+    client = model_client(begun.settings)
+    try:
+        async with HttpClient(proxies=begun.settings.proxies) as http:
+            found = dependencies(begun.settings, begun.config, begun.home, http, client)
+            await MODEL_INTEGRATION.check(found)
+    finally:
+        await client.close()
 
 
 def read_report(file: Path) -> EvalReport | None:

@@ -19,6 +19,7 @@ from bot.config import (
 from core.changes.approval import Approvers, TableRule
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
+from core.domain.schedules import ScheduleLimits
 from core.rights.allowances import Allowance
 from core.rights.policy import Rule
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price
@@ -435,6 +436,18 @@ def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
         PaidRun("agents", "x"),
     )
     assert [prices.run_cost(each) for each in paid] == [0.04, 0.10, 0.02, None]
+
+
+def test_what_is_written_about_schedules(tmp_path: Path) -> None:
+    """What one schedule may cost is an allowance of its own."""
+    config = read(tmp_path, "[schedules]\nshortest_minutes = 5\nmoney_per_day = 0.5\nfailures = 2")
+    assert config.schedules.limits == ScheduleLimits(5, 20, 2)
+    (allowance,) = config.turn_allowances
+    assert (allowance.of, allowance.money) == ("each schedule", 500_000_000)
+    assert read(tmp_path, "").schedules.limits == ScheduleLimits()
+    assert refusal(tmp_path, "[schedules]\nfailures = 0") == [
+        "ponte.toml:2: 'failures': write a number that is at least 1."
+    ]
 
 
 def test_prices_follow_the_file_for_whoever_holds_them(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from bot.evals.case import read_cases
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
+from core.domain.errors import PonteError
 from tests.evals.offline import replay
 from tests.fakes.openai import FakeOpenAI, Script
 
@@ -84,7 +85,7 @@ async def test_the_cases_run_with_the_configured_model_and_nothing_else(tmp_path
 async def test_it_stops_before_the_budget_is_exceeded(tmp_path: Path) -> None:
     async with FakeOpenAI() as fake:
         code, lines = await evaluate(make_start(tmp_path, fake), budget=0.0001)
-        assert (code, fake.requests) == (0, [])
+        assert (code, {request.path for request in fake.requests}) == (0, {"/models"})
     assert "Stopped before the end" in lines[0]
     report = live.read_report(tmp_path / "evals" / "last.json")
     assert report
@@ -95,5 +96,8 @@ async def test_it_needs_a_model_with_a_price(tmp_path: Path) -> None:
     async with FakeOpenAI() as fake:
         with pytest.raises(live.NoEvalPrice, match=r'\[prices\.models\."gpt-6-luna"\]'):
             await evaluate(make_start(tmp_path, fake, PriceTable()))
+        fake.key = "sk-another"
+        with pytest.raises(PonteError, match="rejected OPENAI_API_KEY"):
+            await evaluate(make_start(tmp_path, fake))
     with pytest.raises(live.NoEvalModel, match="OPENAI_API_KEY"):
         await evaluate(Start(Settings(ponte_home=tmp_path), Config(), Home(tmp_path)))
