@@ -157,7 +157,7 @@ class ScheduleParts:
             case _:
                 raise BadInput("Schedules have no action {action}.", action=repr(action[:40]))
         if action != "show":
-            event = f"schedule_{AUDIT_EVENTS[action]}"
+            event = f"schedule-{AUDIT_EVENTS[action]}"
             self.audit.note(event, OPERATOR, schedule.address, person=schedule.owner.key, id=id)
         runs = [] if action == "delete" else await self.store.list_runs(id)
         return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}

@@ -74,7 +74,7 @@ class ScheduledTurns:
         if message.scheduled is not None:
             await self._schedules.skip(turn.seq, skipped.reason, skipped.pause)
             self._audit.note(
-                "schedule_skipped", message.author, message.address, id=message.scheduled.schedule,
+                "schedule-skipped", message.author, message.address, id=message.scheduled.schedule,
                 right=skipped.reason,
             )  # fmt: skip
 

@@ -12,6 +12,7 @@ import pytest
 
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Message, Person, ReplyTo, decode_json
+from core.domain.notices import PersonNotice
 from core.domain.records import TurnState
 from core.domain.schedule_rules import plan_due
 from core.domain.schedules import (
@@ -24,6 +25,7 @@ from core.domain.schedules import (
     ScheduleRun,
 )
 from core.store.database import SqlConnection, has_rows
+from core.store.outbox import SqlOutbox
 from core.store.personal_data import SqlPersonalData
 from core.store.restored import close_unfinished
 from core.store.schedules import SqlSchedules
@@ -303,7 +305,12 @@ async def test_erasing_a_person_ends_their_schedules_and_offers_to_them(book: Bo
     mine, theirs = await book.start(), await book.propose(owner=BO)
     await book.schedules.start(theirs.id, 0)
     await book.schedules.offer(theirs.id, ANA)
-    await book.run_due(mine)
+    run = await book.run_due(mine)
+    await book.schedules.skip(run.seq, "rights", "rights")
+    notice = PersonNotice.new(run.event_key, "schedule-rights", schedule="a", what="b", when="c")
+    await book.schedules.record_reported(run.event_key, [(BO, notice)])
+    outbox = SqlOutbox(book.engine.database)
+    assert len(await outbox.list_person_notices(BO.key)) == 1
     people = SqlPersonalData(book.engine.database, str, shared=hasattr(book.engine, "jobs"))
     who = people.by_key(ANA.key)
     counts = await people.count_rows(who)
@@ -314,3 +321,4 @@ async def test_erasing_a_person_ends_their_schedules_and_offers_to_them(book: Bo
     assert [each.id for each in await book.schedules.list_matching(ScheduleFilter())] == [theirs.id]
     assert (await book.schedules.get(theirs.id)).new_owner is None
     assert not (await book.schedules.list_runs(mine.id))
+    assert await outbox.list_person_notices(BO.key) == []
