@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -22,6 +23,8 @@ from core.domain.errors import HomeTaken, SettingsError
 from core.domain.records import DoctorFinding
 from core.text.i18n import LANGUAGE, READER_IS_OWNER
 
+M_ARENA_MAX = -8
+"""The number of an option of glibc's malloc (mallopt(3)): how many heaps threads may have."""
 GC_THRESHOLDS = (20_000, 20, 50)
 """Objects before a collection of the youngest generation, and collections before one of the next
 older. Python's 700, 10, 10 cost an eighth of a turn's processor time: a turn makes few cycles."""
@@ -76,6 +79,7 @@ async def run(
     def hide_in_logs(secrets: Secrets) -> None:
         set_up_logging(settings.model_copy(update=dict(secrets)))
 
+    _use_one_heap()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
@@ -94,6 +98,16 @@ async def run(
         finally:
             await app.stop(hurry)
     return 0
+
+
+def _use_one_heap() -> None:
+    """Let all threads share one heap of malloc: 5 to 10 MB less, at the same speed.
+
+    Importing the SDKs in threads gives each its own heap, which stays with the process. Only glibc
+    has this option.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def _check_everything(begun: Start) -> AsyncIterator[DoctorFinding]:

@@ -26,6 +26,7 @@ _SETUP_COMMANDS = (
 )  # fmt: skip
 _OPERATE_COMMANDS = (
     "status", "turns", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
+    "eval",
 )  # fmt: skip
 
 
@@ -261,6 +262,22 @@ def sandbox() -> int:
     from bot import cli_commands
 
     return cli_commands.sandbox()
+
+
+@cli.command("eval")
+def evaluate(
+    trials: Annotated[
+        int, typer.Option("--k", metavar="N", min=1, max=20, help="Runs of each case.")
+    ] = 1,
+    budget: Annotated[
+        float, typer.Option(metavar="USD", min=0, help="Most US dollars that all runs may cost.")
+    ] = 1.0,
+) -> int:
+    """Evaluate the configured model with sample conversations. No table, chat or quick command of
+    yours is used."""
+    from bot import cli_commands
+
+    return cli_commands.evaluate(trials, budget)
 
 
 @cli.command()
@@ -503,7 +520,8 @@ def changes_list() -> int:
 @changes.command("pending")
 def changes_pending(
     everyone: Annotated[
-        bool, typer.Option("--all", help="Everybody's requests that wait, whoever may decide.")
+        bool,
+        typer.Option("--all", help="Everybody's requests, not only those that you can decide on."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --all: print JSON.")] = False,
 ) -> int:

@@ -19,6 +19,7 @@ from bot.config import Config, LiveConfig
 from bot.engine import Choices, Engine, Spending, Stores, load_parsers
 from bot.health import HealthBoard, OperatorService, summaries
 from bot.home import Home
+from bot.hooks import ConfiguredHooks
 from bot.integrations import Faces, canonical_person, collect_rights
 from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
@@ -49,6 +50,7 @@ from core.integrations.integration import (
     HttpHandler,
     IntegrationDependencies,
     ModelIntegration,
+    OperatorAction,
     OperatorConfig,
     OwnerIntegration,
     PagePorts,
@@ -387,22 +389,6 @@ def _page_ports(
     def link() -> str:
         return served.page_links(settings, home)[1]
 
-    async def usage(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await report_usage(engine.records.budget, arguments)
-
-    async def limits(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        owner = Person(WEB.name, OWNER_ID)
-        return await report_limits(engine.records.budget, owner, Address(WEB.name, "main"))
-
-    async def turns(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await report_turns(engine.records.journal)
-
-    async def pending(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await report_pending(engine.changes)
-
-    async def sample_reset(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"withdrawn": await engine.changes.withdraw_drafts_of(SAMPLE_APPLIER)}
-
     async def used_by_day(since: str) -> Sequence[Mapping[str, Any]]:
         return await engine.records.budget.report("day", since)
 
@@ -419,14 +405,8 @@ def _page_ports(
             metrics.set_proposal_counts(await engine.changes.ledger.count_unfinished())
         return metrics.render_metrics()
 
-    async def names(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"names": await engine.find_names([str(key) for key in arguments.get("keys", ())])}
-
     acts = {
-        "reload": reloader.on_command, "usage": usage, "limits": limits,
-        "turns": turns, "names": names, "pending": pending,
-        "schedules": engine.schedules.on_command,
-        "sample/reset": sample_reset,
+        **_operator_actions(engine), "reload": reloader.on_command,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
@@ -440,19 +420,44 @@ def _page_ports(
     administration = AdministrationService(
         engine, accounts, reloader, threads.acts, check_now, page
     )
+    hooks = ConfiguredHooks(
+        settings, lambda: live.current, lambda: {chat.name: chat for chat in served.chats},
+        records.inbox, records.audit,
+    )  # fmt: skip
     return PagePorts(
-        routes,
-        readiness,
-        exposition,
-        threads,
-        accounts,
-        used_by_day,
-        owner_name,
-        board,
-        administration,
-        engine.notices,
-        engine.records.conversation_settings,
-    )
+        routes, readiness, exposition, threads, accounts, used_by_day, owner_name, board,
+        administration, engine.notices, records.conversation_settings, hooks,
+    )  # fmt: skip
+
+
+def _operator_actions(engine: Engine) -> Mapping[str, OperatorAction]:
+    """Return the reports and actions that the operator's page and the command line use."""
+
+    async def usage(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await report_usage(engine.records.budget, arguments)
+
+    async def limits(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        owner = Person(WEB.name, OWNER_ID)
+        return await report_limits(engine.records.budget, owner, Address(WEB.name, "main"))
+
+    async def turns(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await report_turns(engine.records.journal)
+
+    async def pending(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await report_pending(engine.changes)
+
+    async def sample_reset(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"withdrawn": await engine.changes.withdraw_drafts_of(SAMPLE_APPLIER)}
+
+    async def names(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"names": await engine.find_names([str(key) for key in arguments.get("keys", ())])}
+
+    return {
+        "usage": usage, "limits": limits,
+        "turns": turns, "names": names, "pending": pending,
+        "schedules": engine.schedules.on_command,
+        "sample/reset": sample_reset,
+    }  # fmt: skip
 
 
 def _mark_unserved(board: HealthBoard, faces: Faces, served: Surfaces, *, surfaces: bool) -> None:

@@ -26,7 +26,16 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
+from bot.config_types import (
+    STRICT,
+    Count,
+    Days,
+    Dollars,
+    Many,
+)
+from bot.hook_config import HookConfig, HookName
 from bot.integrations import FACES, Faces, is_place
+from bot.schedule_config import SchedulesConfig
 from bot.toml_lines import KeyPath, TomlLines, describe_toml_error
 from core.changes.approval import (
     ASKER,
@@ -40,7 +49,6 @@ from core.commands.grammar import SLUG_PATTERN
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
-from core.domain.schedules import ScheduleLimits
 from core.integrations.integration import ChatIntegration, OwnerIntegration
 from core.integrations.settings import describe_read_error, must_match
 from core.rights.allowances import Allowance, CountedBy, PeriodLength
@@ -56,15 +64,9 @@ from core.rights.policy import (
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.text.i18n import LOCALES, nearest_locale
 
-MAX_CALLS_OF_TURN = 1000
-"""Largest limit of tool calls in a turn."""
-MAX_DAYS = 36_500
-MAX_AMOUNT = 10**9
-"""Largest number of dollars, tokens or turns."""
 GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
 """The form of a group's name."""
 _A_PLACE = "a workspace, server or channel"
-_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 _ERROR_WORDS = {
     "missing": "is missing",
     "string_type": "must be a text in quotes",
@@ -146,12 +148,6 @@ def _check_where(value: str, info: ValidationInfo) -> str:
     return value if value in ("direct", "shared") else _check_place(value, info)
 
 
-def _check_positive(value: int) -> int:
-    if value < 1:
-        raise ValueError("must be at least 1")
-    return value
-
-
 def _check_right(value: str) -> str:
     if not is_right(value):
         raise ValueError(
@@ -214,22 +210,12 @@ PricedName = Annotated[
     ),
 ]
 """A slug or an agent's name; `*` is any other."""
-Dollars = Annotated[float, Field(strict=True, ge=0, le=MAX_AMOUNT, allow_inf_nan=False)]
-"""US dollars, a number that is not negative."""
 Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host name in lowercase letters")]
 """A host name in lowercase letters."""
 Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
 """`en`, `pt-BR` or `fr`."""
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
 """A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
-Count = Annotated[StrictInt, Field(ge=0, le=MAX_CALLS_OF_TURN)]
-"""A whole number, 0 to 1,000."""
-Many = Annotated[StrictInt, Field(ge=0, le=MAX_AMOUNT)]
-"""A whole number that is not negative."""
-Positive = Annotated[StrictInt, AfterValidator(_check_positive), Field(le=MAX_CALLS_OF_TURN)]
-"""A whole number, 1 to 1,000."""
-Days = Annotated[StrictInt, Field(ge=0, le=MAX_DAYS)]
-"""A whole number of days."""
 Rows = Annotated[StrictInt, Field(ge=0, le=MAX_PROPOSAL_ROWS)]
 """A whole number, 0 to 100."""
 
@@ -241,7 +227,7 @@ class AccessRule:
     The first rule that covers the person, the place and the right decides.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     who: tuple[Who, ...] = ()
     """people that the rule is about; left out: everybody"""
     where: tuple[Where, ...] = ()
@@ -257,7 +243,7 @@ class ChannelConfig:
     """The settings of a place: a channel, a workspace or server, or a platform. Each key comes from
     the narrowest place that sets it."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     strict_mention: StrictBool | None = None
     """answer only where mentioned, also in threads"""
     instructions: str = ""
@@ -290,7 +276,7 @@ class ChannelConfig:
 class QuickCommandInput:
     """An input of a quick command."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     type: Literal["text", "number", "boolean", "choice"] = "text"
     """the kind of value"""
     required: StrictBool = False
@@ -307,7 +293,7 @@ class QuickCommandInput:
 class QuickCommandConfig:
     """A quick command of the registry."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     title: Texts = field(default_factory=dict)
     """the name that people read; left out: the slug"""
     description: Texts = field(default_factory=dict)
@@ -326,7 +312,7 @@ class QuickCommandConfig:
 class AgentConfig:
     """An agent at StackSpot, under the name that models use for it."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     id: AgentId
     """the agent's id in the portal"""
     title: Texts = field(default_factory=dict)
@@ -339,7 +325,7 @@ class AgentConfig:
 class ChangesConfig:
     """Settings for all proposals."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     auto_create_rows: Rows = 0
     """creates of up to so many rows need no approval"""
     remind_after: Duration = REMIND_AFTER
@@ -350,7 +336,7 @@ class ChangesConfig:
 class TableConfig:
     """A team's table, by its title or id."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     access: Access = "ask"
     """`hidden`: cannot be read; `read`: cannot be changed; `ask`: a person approves each change;
     `auto`: as `ask`, but one new row at a time needs no approval"""
@@ -364,7 +350,7 @@ class TableConfig:
 class ToolConfig:
     """A tool, by the name that models use for it: who approves its proposals, as for a table."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     approvers: tuple[Approver, ...] = ()
     """people who approve besides admins, instead of whoever asked"""
     approvals: Approvals = 1
@@ -375,7 +361,7 @@ class ToolConfig:
 class LinksConfig:
     """Hosts of links in a thread that contains text from outside."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     hosts: tuple[Host, ...] = ()
     """hosts that links may lead to, with their subdomains; other addresses can be read there but
     not clicked"""
@@ -385,7 +371,7 @@ class LinksConfig:
 class LimitsConfig:
     """Limits of one turn, and of the messages of one person."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     costly_calls: Count = 20
     """tool calls of a turn that cost money: quick commands, agents, code"""
     tool_calls: Count = 60
@@ -397,39 +383,13 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class SchedulesConfig:
-    """Limits of schedules and reminders."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    shortest_minutes: Positive = 15
-    """the shortest time between two runs of a schedule"""
-    per_person: Count = 20
-    """active and paused schedules of one person"""
-    money_per_day: Dollars | None = None
-    """US dollars that one schedule may cost a day; left out: only `allowances` limit it"""
-    failures: Positive = 3
-    """failed runs in a row after which a schedule is paused"""
-    max_days: Days = 0
-    """a repeating schedule ends after so many days; 0: it does not end"""
-    max_runs: Many = 0
-    """a repeating schedule ends after so many runs; 0: it does not end"""
-
-    @property
-    def limits(self) -> ScheduleLimits:
-        """The limits for `core`."""
-        return ScheduleLimits(
-            self.shortest_minutes, self.per_person, self.failures, self.max_days, self.max_runs
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class AllowanceRule:
     """A limit of what people may spend, counted for each of `of` (`core.rights.allowances`).
 
     At least one of `money`, `tokens`, `turns` is set.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     of: CountedBy
     """who shares it: counted separately for each of them, or once for all"""
     per: PeriodLength = "day"
@@ -462,7 +422,7 @@ class AllowanceRule:
 class ModelPrice:
     """The prices of a model in US dollars for a million tokens."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     input: Dollars
     """tokens that are read"""
     output: Dollars
@@ -484,7 +444,7 @@ class ModelPrice:
 class PriceTable:
     """Prices that take precedence over Ponte's own list."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     container: Dollars | None = None
     """a session of hosted Python; left out: OpenAI's price, where the server is OpenAI's"""
     models: Mapping[str, ModelPrice] = field(default_factory=dict)
@@ -499,7 +459,7 @@ class PriceTable:
 class Config:
     """The whole file. Without a file everything has its default. Integrations add sections."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
     changes: ChangesConfig = field(default_factory=ChangesConfig)
     """settings for all proposals"""
     tables: Mapping[str, TableConfig] = field(default_factory=dict)
@@ -522,6 +482,8 @@ class Config:
     """limits of a turn and of a person's messages"""
     schedules: SchedulesConfig = field(default_factory=SchedulesConfig)
     """limits of schedules and reminders"""
+    hooks: Mapping[HookName, HookConfig] = field(default_factory=dict)
+    """webhooks, by the name in their address"""
     allowances: tuple[AllowanceRule, ...] = ()
     """limits of what may be spent"""
     prices: PriceTable = field(default_factory=PriceTable)
@@ -566,6 +528,7 @@ class Config:
                 for place, own in self.channels.items()
             },
             {name: frozenset(people) for name, people in self.groups.items()},
+            {name: hook.as_ for name, hook in self.hooks.items()},
         )
 
     @cached_property
@@ -577,6 +540,8 @@ class Config:
         if (most := self.schedules.money_per_day) is not None:
             money, at = round(most * NANODOLLARS_PER_DOLLAR), self.location("schedules")
             found.append(Allowance("each schedule", money=money, source=at))
+        hooks = self.hooks.items()
+        found += [hook.allowance(name, self.location("hooks", name)) for name, hook in hooks]
         return tuple(found)
 
     @cached_property
@@ -730,6 +695,10 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
                     yield (section, key, "approvers"), f"'approvers': {words}"
     named = [(("rules", str(n)), rule.who) for n, rule in enumerate(config.rules)]
     named += [(("allowances", str(n)), each.who) for n, each in enumerate(config.allowances)]
+    for hook_name, hook in config.hooks.items():
+        if hook.as_ not in config.groups:
+            words = f"no group is called {hook.as_!r}; in [groups]: {there}"
+            yield ("hooks", hook_name, "as"), f"'as': {words}"
     for where, who in named:
         for name in who:
             if ":" not in name and name not in {*PEOPLE_SETS, *surfaces, *config.groups}:
@@ -813,11 +782,12 @@ def _known_keys(path: tuple[str, ...], faces: Faces) -> list[str]:
     kinds = {0: Config, 2: QuickCommandConfig, 4: QuickCommandInput}
     sections: dict[str, type[Any]] = {
         "channels": ChannelConfig, "changes": ChangesConfig, "tables": TableConfig,
-        "agents": AgentConfig, "limits": LimitsConfig, "rules": AccessRule,
+        "agents": AgentConfig, "limits": LimitsConfig, "hooks": HookConfig, "rules": AccessRule,
         "tools": ToolConfig, "allowances": AllowanceRule, "prices": PriceTable,
     }  # fmt: skip
     own = {face.name: face.section for face in faces if face.section}
     if path[:2] == ("prices", "models"):
         return [f.name for f in fields(ModelPrice)]
     kind = (sections | own).get(path[0] if path else "") or kinds.get(len(path), Config)
-    return [f.name for f in fields(kind) if f.init] + ([] if path else [*own])
+    # `as` is a keyword of Python, so the field of that key is `as_`.
+    return [f.name.rstrip("_") for f in fields(kind) if f.init] + ([] if path else [*own])

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bot.config import AccessRule, ChannelConfig, Config
+from bot.hooks import find_faults
 from bot.settings import Settings
 from core.integrations.integration import ToolIntegration
 from core.rights.policy import matches_pattern
@@ -48,14 +49,15 @@ class _WrittenName:
 
 
 def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
-    """Return a line for each name that does not exist, with its location and the nearest name."""
+    """Return a line for each name that does not exist, with its location and the nearest name, and
+    for each webhook that cannot work."""
     known = _known_names(config, settings)
     found = []
     for written in _written_names(config):
         names = known[written.kind]
         if names is not None and not written.exists(names):
             found.append(written.describe(names))
-    return found
+    return [*found, *find_faults(config, settings)]
 
 
 def _known_names(config: Config, settings: Settings) -> Mapping[str, frozenset[str] | None]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bot.integrations import ADMINS, canonical_person
 from core.chat.platform import Messenger
 from core.domain.errors import BadInput, NotStored
-from core.domain.messages import Card
+from core.domain.messages import Card, ReplyTo
 from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
 from core.integrations.integration import Peers
 from core.ports.conversations import Journal
@@ -86,7 +86,10 @@ class ScheduleParts:
         """The stored schedules."""
         from core.store.schedules import SqlSchedules
 
-        store = SqlSchedules(self.database, self.inbox, self.clock, shared_clock=self.is_shared)
+        store = SqlSchedules(
+            self.database, self.inbox, self.clock, shared_clock=self.is_shared,
+            destination=self._find_destination,
+        )  # fmt: skip
         store.on_change = self._note_change
         return store
 
@@ -165,7 +168,7 @@ class ScheduleParts:
             case _:
                 raise BadInput("Schedules have no action {action}.", action=repr(action[:40]))
         if action != "show":
-            event = f"schedule_{AUDIT_EVENTS[action]}"
+            event = f"schedule-{AUDIT_EVENTS[action]}"
             self.audit.note(event, OPERATOR, schedule.address, person=schedule.owner.key, id=id)
         runs = [] if action == "delete" else await self.store.list_runs(id)
         return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
@@ -173,6 +176,11 @@ class ScheduleParts:
     async def close(self) -> None:
         """End the notifications under way."""
         await self._tasks.close()
+
+    def _find_destination(self, to: ReplyTo) -> ReplyTo:
+        """Return where a run in the place of `to` posts. It answers no message there."""
+        messenger = self.messengers.get(to.address.platform)
+        return messenger.after(to) if messenger else to
 
     def _note_change(self) -> None:
         self.wake()

@@ -240,6 +240,11 @@ class Settings(
         """The file that was read besides the environment."""
         return self._file
 
+    def variable(self, name: str) -> str:
+        """Return a variable of the environment or `.env` that ponte.toml names; "" if there is
+        none."""
+        return os.environ.get(name) or self._file.names.get(name, "")
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes on misspelt names, unreadable lines and corrected values."""

@@ -23,6 +23,7 @@ PLACES = {
     "httpx": "core/clients/http.py",
     "openai": "core/clients/openai.py",
     "sqlitedict": "core/store/thread_map.py",
+    "cronsim": "core/domain/schedule_rules.py",
     "psycopg": "core/store/",
     "psycopg_pool": "core/store/postgres.py",
     "procrastinate": "core/store/",
@@ -44,7 +45,7 @@ FOLDERS = (
 )  # fmt: skip
 """The folders of `core/`, from the one that imports no other to the one that nothing imports."""
 HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn", "httpx", "aiohttp",
-         "psycopg", "procrastinate", "opentelemetry", "requests")  # fmt: skip
+         "psycopg", "procrastinate", "opentelemetry", "requests", "cronsim")  # fmt: skip
 
 
 @functools.cache

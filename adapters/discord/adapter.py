@@ -227,9 +227,12 @@ class DiscordAdapter:
         client = await self.connection.client()
         opened = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
         await self.state.note_channel(opened.id, snowflake(), 0)
-        where = Address(PLATFORM, str(opened.id))
-        to = ReplyTo(where, person, f"{SINCE}{snowflake()}", "")
+        to = self.into(Address(PLATFORM, str(opened.id)), person)
         return to, self.state.language_of(person.id, None, "")
+
+    def into(self, address: Address, person: Person) -> ReplyTo:
+        """Return where to make a new post in a channel."""
+        return ReplyTo(address, person, f"{SINCE}{snowflake()}", "")
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return where to post something that replies to no message, or that replies to our post

@@ -274,9 +274,13 @@ class SlackAdapter:
         await self._workspace.identify()
         channel = await direct_channel(self._workspace.api, person.id)
         where = Address("slack", channel, self._workspace.team)
-        source = Source(f"{time.time() - _CLOCK_DIFFERENCE_SECONDS:.6f}", "", "command")
         profiles = await self._workspace.directory.profiles([person.id])
-        return ReplyTo(where, person, str(source), ""), profiles[person.id].locale
+        return self.into(where, person), profiles[person.id].locale
+
+    def into(self, address: Address, person: Person) -> ReplyTo:
+        """Return where to make a new post at the top level of a channel."""
+        source = Source(f"{time.time() - _CLOCK_DIFFERENCE_SECONDS:.6f}", "", "command")
+        return ReplyTo(address, person, str(source), "")
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return where to post something that answers no message: beside the answer to `to`, or in

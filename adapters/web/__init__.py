@@ -136,7 +136,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             time_zone=deps.shared.ponte_timezone, peers=ports.peers, policy=ports.policy,
             people=page.people,
             usage=page.usage, owner_name=page.owner_name, requests=page.requests,
-            administration=page.administration, notices=page.notices,
+            administration=page.administration, notices=page.notices, hooks=page.hooks,
             conversation_settings=page.conversation_settings,
             file_links=FileLinks(deps.home.pseudonyms()),
         )  # fmt: skip

@@ -37,6 +37,7 @@ from core.domain.records import Action, ConversationSummary, Health, HistoryEntr
 from core.integrations.integration import (
     Administration,
     Alone,
+    HookReceiver,
     HttpHandler,
     Operator,
     Peers,
@@ -59,6 +60,8 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 Asgi = Callable[[Event, Receive, Send], Awaitable[None]]
 """An ASGI application. The type is declared here because importing Starlette is slow."""
+HOOKS_PREFIX = "/hooks/"
+HOOKS_PATH = "/hooks/{name}"
 MOUNTED_BODY_LIMIT_BYTES = 1_000_000
 """Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
 
@@ -77,6 +80,33 @@ class MountedHandler:
             return await _send_response(send, 413, {"connection": "close"}, b"")
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         return await _send_response(send, *await self._handler(headers, body))
+
+
+class HookHandler:
+    """An ASGI application for `POST /hooks/NAME`. It checks no token: `hooks` checks who sends.
+
+    `is_accepting` returns False once this process stops.
+    """
+
+    def __init__(self, hooks: HookReceiver, is_accepting: Callable[[], bool]) -> None:
+        self._hooks = hooks
+        self._is_accepting = is_accepting
+
+    def serves(self, path: str) -> bool:
+        """Return whether the path is that of a webhook, and any webhook is configured."""
+        return path.startswith(HOOKS_PREFIX) and self._hooks.is_used
+
+    async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
+        name = scope["path"].removeprefix(HOOKS_PREFIX)
+
+        async def answer(
+            headers: Mapping[str, str], body: bytes
+        ) -> tuple[int, Mapping[str, str], bytes]:
+            if not self._is_accepting():
+                return 503, {"retry-after": "5"}, b""
+            return await self._hooks.receive(name, headers, body)
+
+        await MountedHandler(answer)(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +153,7 @@ class WebAdapter:
         administration: Administration | None = None,
         conversation_settings: ConversationSettings | None = None,
         notices: PersonNotices | None = None,
+        hooks: HookReceiver | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener
@@ -140,6 +171,8 @@ class WebAdapter:
             administration=administration, notices=notices,
             conversation_settings=conversation_settings,
         )  # fmt: skip
+        site = self._site
+        self._hooks = HookHandler(hooks, lambda: site.is_accepting) if hooks else None
 
     @property
     def name(self) -> str:
@@ -153,7 +186,7 @@ class WebAdapter:
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
         self._server = server.HttpServer(
-            server.make_application(self._site, self._extra), listening
+            server.make_application(self._site, self._extra, self._hooks), listening
         )
         await self._server.start()
 

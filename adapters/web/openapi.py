@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute, Route
 
+from adapters.web.adapter import HOOKS_PATH
 from adapters.web.authentication import (
     ASSETS_PREFIX,
     COMPATIBLE_PREFIX,
@@ -550,7 +551,8 @@ def build_document(routes: Iterable[BaseRoute], extra: Iterable[str] = ()) -> Js
         described = _describe_operation(method, path, OPERATIONS[method, path])
         paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = described
     for path in sorted(extra):
-        paths[path] = {"post": _describe_signed_path(path)}
+        is_hook = path == HOOKS_PATH
+        paths[path] = {"post": _describe_hooks() if is_hook else _describe_signed_path(path)}
     whose = "the token of the owner or of a person with an account; for /v1 an API token"
     return {
         "openapi": "3.1.0",
@@ -639,6 +641,24 @@ def _describe_signed_path(path: str) -> Json:
             "200": {"description": "accepted"},
             "401": {"description": "invalid signature"},
         },
+    }
+
+
+def _describe_hooks() -> Json:
+    meanings = {
+        202: "stored, or recognised as a repeated delivery", 200: "answer to GitHub's ping",
+        400: "no delivery ID", 401: "not signed with the webhook's secret",
+        404: "no such webhook", 413: "body too large", 429: "too many requests",
+        503: "not stored; send it again",
+    }  # fmt: skip
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "operationId": "post_hooks_name",
+        "summary": "Receive a webhook that ponte.toml configures",
+        "security": [],
+        "parameters": [name],
+        "requestBody": {"content": {"application/json": {"schema": {}}}},
+        "responses": {str(code): {"description": words} for code, words in meanings.items()},
     }
 
 

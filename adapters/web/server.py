@@ -11,7 +11,7 @@ import contextlib
 import functools
 import json
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import h11
@@ -24,7 +24,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.adapter import Json, Site
+from adapters.web.adapter import HOOKS_PATH, HookHandler, Json, Site
 from adapters.web.chat import ChatRoutes
 from adapters.web.compatible import CompatibleRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
@@ -365,11 +365,15 @@ class AdminRoutes:
         return await run_admin_action(self._site, request, str(request.path_params["tab"]))
 
 
-def make_application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIApp:
+def make_application(
+    site: Site,
+    extra: Mapping[str, ASGIApp] | None = None,
+    hooks: HookHandler | None = None,
+) -> ASGIApp:
     """Return the application with all routes of `site`.
 
-    `extra` are other adapters' applications by exact path. They authenticate their callers by a
-    signature, so they come before the guard.
+    `extra` are other adapters' applications by exact path, and `hooks` serves webhooks. They
+    authenticate their callers by a signature, so they come before the guard.
     """
     groups = (
         PageRoutes(site), HealthRoutes(site), UsageRoutes(site), ChatRoutes(site),
@@ -378,7 +382,8 @@ def make_application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> 
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:
         routes += OperatorRoutes(site.operator).routes
-    routes.append(Route("/openapi.json", _openapi_endpoint(routes, extra or {}), methods=["GET"]))
+    signed = [*(extra or ()), *([HOOKS_PATH] if hooks else [])]
+    routes.append(Route("/openapi.json", _openapi_endpoint(routes, signed), methods=["GET"]))
     refuse = _error_handler(site)
     app = Starlette(
         routes=routes,
@@ -391,18 +396,18 @@ def make_application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> 
     )
     app.router.redirect_slashes = False
     guarded = Guard(app, site)
-    return PathRouter(extra, guarded) if extra else guarded
+    return PathRouter(extra or {}, guarded, hooks) if extra or hooks else guarded
 
 
 def _openapi_endpoint(
-    routes: list[BaseRoute], extra: Mapping[str, ASGIApp]
+    routes: list[BaseRoute], signed: Sequence[str]
 ) -> Callable[[Request], Awaitable[Response]]:
     @functools.cache
     def encode_document() -> bytes:
         # Built at the first request: its schemas take as long as everything else at the start.
         from adapters.web.openapi import build_document
 
-        return json.dumps(build_document(routes, extra)).encode()
+        return json.dumps(build_document(routes, signed)).encode()
 
     async def describe(request: Request) -> Response:
         return Response(await asyncio.to_thread(encode_document), media_type="application/json")
@@ -411,14 +416,22 @@ def _openapi_endpoint(
 
 
 class PathRouter:
-    """Routes other adapters' paths to their applications, and everything else to ours."""
+    """Routes other adapters' paths and webhooks to their applications, and everything else to
+    ours."""
 
-    def __init__(self, extra: Mapping[str, ASGIApp], own: ASGIApp) -> None:
+    def __init__(
+        self, extra: Mapping[str, ASGIApp], own: ASGIApp, hooks: HookHandler | None = None
+    ) -> None:
         self._extra = dict(extra)
         self._own = own
+        self._hooks = hooks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._extra.get(scope.get("path", ""), self._own)(scope, receive, send)
+        path = scope.get("path", "")
+        if self._hooks and self._hooks.serves(path):
+            await self._hooks(scope, receive, send)
+        else:
+            await self._extra.get(path, self._own)(scope, receive, send)
 
 
 def _error_handler(site: Site) -> Callable[[Request, Exception], Response]:

@@ -74,7 +74,8 @@ def render_page(days: Sequence[tuple[date, Row]]) -> str:
         f'<!doctype html><html lang="{LANGUAGE.get()}"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{title}</title><link rel="icon" href="/page/ponte.svg" type="image/svg+xml">'
-        '<link rel="stylesheet" href="/page/ponte.css"><body class="report">'
+        '<link rel="stylesheet" href="/page/ponte.css">'
+        '<link rel="stylesheet" href="/page/admin.css"><body class="report">'
         f'<header><h1>{title}</h1><a href="/">Ponte</a></header><main><figure>'
         f"<figcaption>{escape(of)} (≤ {most})</figcaption>"
         f"{draw_chart([day for day, _ in days], values, title)}</figure>"

@@ -152,6 +152,10 @@ class Case:
     now: datetime = EVAL_NOW
     config: str = ""
     """the content of ponte.toml"""
+    live: bool = True
+    """`false`: only scripted models run the case, because it does not depend on the model"""
+    has_tools: bool = True
+    """whether there are tables, quick commands and Python"""
     shop: bool = True
     """whether the sample tables are there"""
     tables: tuple[OwnTable, ...] = ()

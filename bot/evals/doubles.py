@@ -21,7 +21,16 @@ from core.chat.platform import AnswerPart
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
 from core.domain.errors import Undeliverable
-from core.domain.messages import Answer, Attachment, Card, File, Message, Person, ReplyTo
+from core.domain.messages import (
+    Address,
+    Answer,
+    Attachment,
+    Card,
+    File,
+    Message,
+    Person,
+    ReplyTo,
+)
 from core.domain.records import Health, ToolContext
 from core.integrations.integration import (
     ChatIntegration,
@@ -210,6 +219,9 @@ class CasePlatform:
 
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
         raise Undeliverable(reason="nobody reads direct messages in an evaluation")
+
+    def into(self, address: Address, person: Person) -> ReplyTo:
+        return ReplyTo(address, person, "", "")
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         return to
@@ -440,6 +452,7 @@ class Stage:
         self.commands = CaseStackSpot(case.results)
         self.python = PrintingBackend(case.python)
         self.now = case.now.timestamp
+        self.has_tools = case.has_tools
         tables = [*(SHOP_TABLES if case.shop else ()), *map(_sample_table, case.tables)]
         file = folder / "tables.db"
         self.tables = SampleApi(file, BASE_TITLE, tables, lambda: make_content(case))
@@ -452,9 +465,7 @@ class Stage:
             model,
             *(CaseOwnerSurface(face, self) for face in FACES if isinstance(face, OwnerIntegration)),
             *(CaseChat(face, self) for face in FACES if isinstance(face, ChatIntegration)),
-            CaseTables(self),
-            CaseCommands(self),
-            CasePython(self),
+            *((CaseTables(self), CaseCommands(self), CasePython(self)) if self.has_tools else ()),
         )
 
 

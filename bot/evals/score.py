@@ -66,6 +66,8 @@ class CaseResult:
     findings: Sequence[Finding]
     rounds: Sequence[ModelRound]
     cost: float
+    codes: Sequence[str] = ()
+    """The codes of answers that are errors."""
 
     @property
     def is_passed(self) -> bool:
@@ -105,7 +107,8 @@ async def run_case(case: Case, choice: ModelChoice) -> CaseResult:
                 *_find_broken_turns(states),
                 *_find_missed(case, before, states, audit, world),
             ]
-            return CaseResult(case, findings, tuple(world.model.rounds), cost)
+            codes = [state.answer.code for state in states if state.answer.code]
+            return CaseResult(case, findings, tuple(world.model.rounds), cost, codes)
 
 
 async def _run_step(world: World, number: int, step: Step) -> StepState:

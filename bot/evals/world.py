@@ -45,7 +45,7 @@ OPENAI_KEY_OF_CASES = "sk-of-the-evaluation-0123456789"
 """The API key in the settings of an offline evaluation. No post and no request may contain it."""
 _UNCHECKED: dict[str, Any] = {"model_config": ConfigDict(defer_build=True)}
 """No validator is built for the settings of a case, because each case has a class of its own."""
-NO_CARD = "aaaaaa"
+NO_CARD = "aaaaa2"
 """The id in `{card}` and `{change}` before there is a card. No change has it."""
 Rows = Mapping[str, Mapping[int, Cells]]
 """The stored cells of all rows, by the table's title and the row's id."""
@@ -191,7 +191,7 @@ async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIter
     made: type[Settings] = type("CaseSettings", (Settings,), _UNCHECKED | {"faces": faces})
     settings = made.model_construct(
         **choice.settings, ponte_home=folder / "home", ponte_grace=0.1, ponte_web="off",
-        ponte_timezone=CASE_ZONE, ponte_allow=frozenset(ALLOWED_NAMES),
+        ponte_titles="off", ponte_timezone=CASE_ZONE, ponte_allow=frozenset(ALLOWED_NAMES),
         ponte_admins=frozenset(ADMIN_NAMES), ponte_owner_name=PEOPLE["owner"].name,
     )  # fmt: skip
     home = Home(settings.ponte_home)

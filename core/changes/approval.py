@@ -8,7 +8,7 @@ from typing import Literal
 
 from core.domain.changes import Change, Consent, DecisionRequest, Draft, Proposal
 from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
-from core.domain.messages import Address, Person
+from core.domain.messages import HOOK_PLATFORM, Address, Person
 from core.ports.rights import Policy
 from core.rights.policy import (  # fmt: skip
     NO_RIGHTS,
@@ -296,7 +296,10 @@ class Approval:
             return True
         # The platform guarantees that a click comes from a place that shows the card. The
         # conversations can differ in one channel, because each person may have one of their own.
-        if decision.clicked and address.is_same_channel(there) and address.thread == there.thread:
+        # The conversation of a webhook's delivery has no thread before its answer is posted.
+        of_hook = change.proposal.asker.platform == HOOK_PLATFORM
+        same_thread = of_hook or address.thread == there.thread
+        if decision.clicked and address.is_same_channel(there) and same_thread:
             return True
         if reached:
             return True
@@ -430,7 +433,8 @@ class Approval:
     def is_decided_by_policy(self, proposal: Proposal) -> bool:
         """Return whether the operator's policy approves this proposal without a person."""
         draft = proposal.draft
-        if draft.kind != "create":
+        # A webhook brings text from outside, so a person approves whatever it leads to.
+        if draft.kind != "create" or proposal.asker.platform == HOOK_PLATFORM:
             return False
         rule, named = self.rules().of_draft(draft), self.approvers(proposal)
         # Named approvers of this table or tool take precedence over the rule for all tables.
@@ -441,6 +445,8 @@ class Approval:
         """Return whether an admin must approve the change, because the asker cannot."""
         if self.approvers(change.proposal).names or self.is_owner(change.proposal.asker):
             return False
+        if change.proposal.asker.platform == HOOK_PLATFORM:
+            return True
         return change.draft.kind == "delete" or change.draft.row_count > OWN_ROWS
 
     def is_owner(self, person: Person) -> bool:

@@ -59,6 +59,10 @@ class Messenger(Protocol):
         """Return the destination of a direct message to the person, and their locale ("" if
         unknown). Raise Undeliverable, PlatformBusy, or another error if the outcome is unknown."""
 
+    def into(self, address: Address, person: Person) -> ReplyTo:
+        """Return the destination of a new post at `address` that answers no message. `person` is
+        who asked for it."""
+
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return the destination of a post that does not answer a message: the place where `to` is
         answered, or below Ponte's own post `post` there."""

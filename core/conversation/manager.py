@@ -337,7 +337,7 @@ class ConversationManager:
             trust = replace(trust, written=trust.written | rounds.own_links)
         else:
             outside, trust, _ = await self._trust(run.turn)
-        if not outside and run.is_for_model:
+        if not outside and run.is_for_model and run.message.hook is None:
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         said, parts = await text.run_off_loop(
             lambda said: trust.split_sanitized(said, split), cleaned
@@ -352,7 +352,9 @@ class ConversationManager:
         message, profile = turn.message, self._profile
         if known is None:
             known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
-        told = "\n".join([*known.asker_texts, message.text])
+        # The text of a webhook may contain fields of its body, so its addresses are not trusted.
+        own = "" if message.hook else message.text
+        told = "\n".join([*known.asker_texts, own])
         written = await text.run_off_loop(find_addresses, told) | profile.own_addresses()
         platform = message.address.platform
         trust = Trust(
@@ -361,7 +363,8 @@ class ConversationManager:
             bare=platform not in profile.links_schemes,
             linked=message.linked,
         )  # fmt: skip
-        return known.has_outside_text, trust, known.previous_seq
+        has_outside_text = known.has_outside_text or message.hook is not None
+        return has_outside_text, trust, known.previous_seq
 
     async def _find_answer(self, run: TurnRun) -> Answer:
         """Return the answer, or an apology for the error that prevents it. A person's stop produces
@@ -437,11 +440,12 @@ class ConversationManager:
         none, because the transcript has it.
         """
         look_up = self._look_up.get(run.message.address.platform)
-        if look_up is None:
+        if look_up is None or run.message.hook:  # a webhook has no profile and no thread
             return run.message, ()
         is_quick = run.command is not None and run.command.name == "quick-command"
-        is_post = run.message.scheduled is not None and run.message.scheduled.kind == "post"
-        has_references = not (run.turn.items or is_post) and (run.is_for_model or is_quick)
+        # Nobody wrote the message of a run, so it refers to nothing.
+        is_recorded = bool(run.turn.items or run.message.scheduled)
+        has_references = not is_recorded and (run.is_for_model or is_quick)
         message, missing = await look_up(run.message, has_references)
         return (message if message is run.message else make_storable(message)), missing
 
@@ -471,9 +475,9 @@ class ConversationManager:
         elif isinstance(error, TooManyRounds):
             metrics.limits.labels("rounds").inc()
         words = f"{run.visible_text}\n\n{error.words()}".strip()
-        return Answer(
-            words, status="failed", code=error.code, private=isinstance(error, PRIVATE_ERRORS)
-        )
+        # A webhook reads nothing, so its refusals go to the place.
+        private = isinstance(error, PRIVATE_ERRORS) and run.message.hook is None
+        return Answer(words, status="failed", code=error.code, private=private)
 
     async def _answer_message(self, run: TurnRun) -> Answer:
         """Return the answer of a command or of the model. Raise Empty for a message without
@@ -481,6 +485,8 @@ class ConversationManager:
         message = run.message
         if not (message.text.strip() or message.attachments or message.context or message.results):
             raise Empty
+        if message.hook and message.hook.posts:
+            return Answer(message.text)
         if run.command_error:
             raise run.command_error
         if scheduled := message.scheduled:

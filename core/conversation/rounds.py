@@ -263,7 +263,9 @@ class ToolCalls:
             )
         if tool is None:
             return Outcome(
-                "error", f"error: there is no tool {text.truncate_with_note(call.name, 64)!r} here"
+                "error",
+                f"error: there is no tool {text.truncate_with_note(call.name, 64)!r} here (to you: "
+                "use the tools that you have, or tell the person what is not possible here)",
             )
         rule, message = "", self._run.message
         for asked in (

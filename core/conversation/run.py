@@ -140,7 +140,9 @@ class TurnRun:
         )
         LANGUAGE.set(language)
         READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.shared)
-        is_text = message.scheduled is not None and message.scheduled.kind != "command"
+        is_text = message.hook is not None or (
+            message.scheduled is not None and message.scheduled.kind != "command"
+        )
         if language == self._parsed_in or message.results or is_text:
             return
         self._parsed_in = language

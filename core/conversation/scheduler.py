@@ -18,6 +18,7 @@ from core.domain.schedule_rules import plan_due
 from core.domain.schedules import Schedule, ScheduleLimits, ScheduleRun
 from core.ports.rights import Policy
 from core.ports.schedules import Schedules
+from core.runtime.tasks import run_together
 
 log = structlog.get_logger("schedules")
 MAX_SLEEP_SECONDS = 30.0
@@ -29,6 +30,7 @@ UNKNOWN_OWNER_SECONDS = 10.0
 """Seconds until Ponte asks again for an owner whose status the platform has not reported."""
 STORE_RETRY_SECONDS = 5.0
 """Seconds until the next look if the store is unavailable."""
+RUNS_STARTED_AT_ONCE = 20
 CLOCK_JUMP_SECONDS = 60.0
 """A clock that was set back by more than this makes due times be computed anew."""
 ENDED_DAYS = 30
@@ -90,9 +92,12 @@ class Scheduler:
                 log.info("due times moved", count=moved)
             await schedules.purge(now - ENDED_DAYS * 86_400)
         self._drift = drift
-        waiting = False
-        for schedule in await schedules.list_due(now):
-            waiting |= not await self._start_run(schedule, now)
+        waiting, due = False, await schedules.list_due(now)
+        # Several at once, because the database commits them together.
+        for first in range(0, len(due), RUNS_STARTED_AT_ONCE):
+            batch = due[first : first + RUNS_STARTED_AT_ONCE]
+            begun = await run_together(*(self._start_run(each, now) for each in batch))
+            waiting = waiting or not all(begun)
         open_runs = await schedules.settle_runs(self._limits().failures)
         for schedule, run in await schedules.list_unreported():
             await self._report(schedule, run)

@@ -31,6 +31,8 @@ MAX_STORED_JSON_DEPTH = 100
 deeper value could be stored and not be read again."""
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
+HOOK_PLATFORM = "hook"
+"""The platform of a `Person` that stands for a webhook. Its id is the webhook's name."""
 CardKind = Literal["proposal", "change", "schedule"]
 ChangeAction = Literal["approve", "deny", "undo"]
 CardAction = ChangeAction | Literal["start", "edit", "cancel"]
@@ -186,6 +188,15 @@ class ScheduledRun:
 
 
 @dataclass(frozen=True, slots=True)
+class HookDelivery:
+    """The delivery of a webhook that a message is. `posts`: the message's text is posted as it is,
+    and no model is asked."""
+
+    name: str
+    posts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyTo:
     """Everything that a Reply needs. It is stored with the message, so that any process can answer.
 
@@ -245,6 +256,8 @@ class Message:
     """True if the conversation is listed with a title, which the model may suggest."""
     scheduled: ScheduledRun | None = None
     """The run of a schedule that this message is; None for messages that somebody sent now."""
+    hook: HookDelivery | None = None
+    """The delivery of a webhook that this message is; None for any other message."""
 
     @property
     def turn(self) -> str:

@@ -170,13 +170,13 @@ class ScheduleFilter:
     states: tuple[ScheduleState, ...] = field(default=("proposed", "active", "paused"))
 
 
-def make_run_message(schedule: Schedule, due: float, event_key: str, is_late: bool) -> Message:
-    """Return the message that carries out a run: the schedule's text, by its owner, in its
-    place."""
+def make_run_message(
+    schedule: Schedule, to: ReplyTo, due: float, event_key: str, is_late: bool
+) -> Message:
+    """Return the message that carries out a run: the schedule's text, by its owner, in its place.
+    `to` is the destination of its answer."""
     turn, draft = turn_id(event_key), schedule.draft
-    reply_to = replace(
-        schedule.reply_to, asker=schedule.owner, turn=turn, token="", token_expires=0.0
-    )
+    reply_to = replace(to, asker=schedule.owner, turn=turn, token="", token_expires=0.0)
     return Message(
         event_key, draft.what, schedule.owner, schedule.address, reply_to, locale=schedule.locale,
         time_zone=draft.zone, sent_at=due,

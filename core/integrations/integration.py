@@ -514,6 +514,19 @@ class Administration(Protocol):
         Raises SettingsError; then nothing changes."""
 
 
+class HookReceiver(Protocol):
+    """Answers requests to `POST /hooks/NAME`."""
+
+    @property
+    def is_used(self) -> bool:
+        """True if a webhook is configured now."""
+
+    async def receive(
+        self, name: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Return status, headers and body. `headers` have names in lower case."""
+
+
 @dataclass(frozen=True, slots=True)
 class PagePorts:
     """The services that an owner's surface shows in addition to the chat.
@@ -532,6 +545,7 @@ class PagePorts:
     administration: Administration | None = None
     notices: PersonNotices | None = None
     conversation_settings: ConversationSettings | None = None
+    hooks: HookReceiver | None = None
 
 
 class OwnerIntegration(Integration[S]):

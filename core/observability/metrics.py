@@ -155,6 +155,12 @@ nearly_used = Counter(
     "ponte_allowances_nearly_used", "Times that an allowance of everybody reached 80 %",
     registry=registry,
 )  # fmt: skip
+hook_requests = Counter(
+    "ponte_hook_requests",
+    "Requests to webhooks, by outcome (stored, repeated, unauthorized …)",
+    ["hook", "outcome"],
+    registry=registry,
+)
 holds = Gauge(
     "ponte_holds_open", "Model calls of this process whose cost is reserved and not settled",
     registry=registry,

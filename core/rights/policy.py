@@ -24,6 +24,9 @@ A guest does not count as a member:
 - What the name of a platform or workspace denies or limits applies to its guests too (see
   `PlaceReading`).
 - Guests never have any of `DECISION_RIGHTS`, whatever a rule says.
+
+A webhook (`HOOK_PLATFORM`) has only `HOOK_RIGHTS`, and of these what rules give to its group by
+name. Rules for everybody, places or PONTE_ALLOW give it nothing, but what they deny, it lacks too.
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ from functools import cached_property
 from typing import Literal, Protocol
 
 from core.domain.errors import StatusUnknown
-from core.domain.messages import Address, Person
+from core.domain.messages import HOOK_PLATFORM, Address, Person
 from core.domain.records import Action, Verdict
 from core.runtime.tasks import run_together
 from core.text.i18n import say
@@ -95,6 +98,9 @@ PEOPLE_SETS = ("everybody", "members", "guests", "outsiders", "admins")
 
 `outsiders` belong to another workspace than the channel.
 """
+HOOK_RIGHTS = ("chat", "read", "propose", "model", "tool")
+"""The only rights that a webhook can have. It cannot run code or quick commands, and cannot
+decide."""
 RIGHT_KINDS = ("chat", "read", "propose", "spend", "code", *DECISION_RIGHTS, *NAMED_RIGHTS)
 """All rights, without names of things."""
 PlaceReading = Literal["people", "members", "all"]
@@ -178,6 +184,8 @@ GUEST_REASON = "You are a guest, and I only answer members here. " + _ALLOW_YOU_
 """The reason for a denial that would not apply to a member."""
 GUEST_DECISION_REASON = "Guests can't decide on changes and can't be admins. Only members can."
 """The reason for a denial of `DECISION_RIGHTS` to a guest."""
+HOOK_REASON = "Webhooks can't do this. A person must ask for it."
+"""The reason for a denial of a right that is not in `HOOK_RIGHTS` to a webhook."""
 PROGRAM_DECISION_REASON = (
     "Programs can't decide on changes and can't be admins. A person must do this themselves."
 )
@@ -316,6 +324,8 @@ class RuleBook:
     rules: tuple[Rule, ...] = ()
     channels: Mapping[str, Rule] = field(default_factory=dict)
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    hooks: Mapping[str, str] = field(default_factory=dict)
+    """The group that each webhook acts as, by the webhook's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -627,6 +637,11 @@ class AccessPolicy:
         For `DECISION_RIGHTS`, deny programs and guests. If the guest status is not known, add a
         denial to `others`.
         """
+        person = rights.person
+        if person.platform == HOOK_PLATFORM and (
+            right not in HOOK_RIGHTS or person.id not in self.rule_book().hooks
+        ):
+            return _Decision(Verdict(False, HOOK_REASON, right=right))
         decision = self._decide_by_rules(rights, right, names)
         if right in DECISION_RIGHTS and decision.verdict.allowed and rights.person.robot:
             return _Decision(Verdict(False, PROGRAM_DECISION_REASON, right=decision.verdict.right))
@@ -665,7 +680,9 @@ class AccessPolicy:
                 return _Decision(Verdict(allows, reason, rule.source, asked), others)
             if fits is None:
                 others |= {allows}
-        if right in NAMED_RIGHTS:
+        # The section of ponte.toml that configures a webhook is the permission to use it.
+        is_hook = rights.person.platform == HOOK_PLATFORM
+        if right in NAMED_RIGHTS or (is_hook and right == "chat"):
             return _Decision(Verdict(True, rule=DEFAULT_RULE, right=asked), others)
         reason = DEFAULT_REASONS[right]
         if rights.known.guest:
@@ -690,6 +707,8 @@ class AccessPolicy:
 
         An empty set of names matches everybody, except if `reading` is "people".
         """
+        if person.platform == HOOK_PLATFORM:
+            return self._matches_hook(names, person, reading)
         if not names:
             return reading != "people"
         found: bool | None = False
@@ -699,6 +718,15 @@ class AccessPolicy:
                 return True
             found = None if fits is None else found
         return found
+
+    def _matches_hook(self, names: frozenset[str], person: Person, reading: PlaceReading) -> bool:
+        """Return True if the names contain the webhook's own name or its group. What concerns
+        everybody counts only where a rule denies or limits something."""
+        own = {person.key, self.rule_book().hooks.get(person.id, "")}
+        if not names.isdisjoint(own):
+            return True
+        everybody = {EVERYBODY_NAME, "everybody", "members"}
+        return reading == "all" and (not names or not names.isdisjoint(everybody))
 
     def _matches(
         self,

@@ -88,7 +88,9 @@ class SqlInbox:
     async def accept(self, message: Message) -> Receipt:
         """Store the message and queue it. It is durable on return. Raise NotStored if nothing was
         stored."""
-        decides, limits = grammar.is_decision(message.text), self._limits()
+        # The text of a webhook is never a command.
+        decides = message.hook is None and grammar.is_decision(message.text)
+        limits = self._limits()
         waiting = 0
 
         def store(connection: SqlConnection) -> tuple[Receipt, bool]:

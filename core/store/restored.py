@@ -18,7 +18,7 @@ from core.domain.errors import RESTORED_REASON, Restored, Superseded
 from core.domain.messages import Answer
 from core.store.changes import SqlLedger
 from core.store.database import Database, SqlConnection
-from core.store.schedules import pause_schedules
+from core.store.schedules import close_schedules
 from core.store.turns import SqlJournal
 from core.text.i18n import use_locale
 
@@ -59,7 +59,7 @@ async def close_unfinished(database: Database) -> ClosedCounts:
         )
     await database.write(_mark_unknown)
     # Since the backup, runs may have taken place, and schedules may have been deleted.
-    await database.write(lambda c: pause_schedules(c, "restored", time.time()))
+    await database.write(lambda c: close_schedules(c, time.time()))
     return ClosedCounts(len(open_turns), len(waiting))
 
 

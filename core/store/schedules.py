@@ -66,14 +66,13 @@ _RUNNING_SQL = (
     f" WHERE runs.schedule = ? AND runs.state = 'queued' AND inbox.state IN {OPEN_STATE_LIST}"
     " LIMIT 1"
 )
-NOTIFICATION = "schedules"
-"""The word of the notification that due times changed."""
 
 
 class SqlSchedules:
     """The `Schedules` port. `clock` returns the time in seconds since the epoch. With
     `shared_clock`, due times are compared with the clock of the database, because the processes on
-    it may have different clocks."""
+    it may have different clocks. `destination` returns where a post that answers no message goes
+    in the place of a schedule."""
 
     def __init__(
         self,
@@ -82,11 +81,13 @@ class SqlSchedules:
         clock: Callable[[], float] = time.time,
         *,
         shared_clock: bool = False,
+        destination: Callable[[ReplyTo], ReplyTo] = lambda to: to,
     ) -> None:
         self._database = database
         self._inbox = inbox
         self._clock = clock
         self._shared_clock = shared_clock
+        self._find_destination = destination
         self.on_change: Callable[[], None] = lambda: None
         """Called after due times may have changed."""
 
@@ -213,10 +214,16 @@ class SqlSchedules:
         return await self._change(id, work)
 
     async def delete(self, id: str) -> Schedule:
-        """Delete a schedule with its runs. A run that has not begun is then not carried out."""
+        """Delete a schedule with its runs and the notices about them. A run that has not begun is
+        then not carried out."""
 
         def write(connection: SqlConnection) -> Schedule:
             schedule = _lock_schedule(connection, id)
+            connection.execute(
+                "DELETE FROM outbox WHERE kind = 'person' AND change IN"
+                " (SELECT event_key FROM schedule_runs WHERE schedule = ?)",
+                (id,),
+            )
             connection.execute("DELETE FROM schedule_runs WHERE schedule = ?", (id,))
             connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
             return schedule
@@ -506,7 +513,8 @@ class SqlSchedules:
         self, connection: SqlConnection, schedule: Schedule, due: float, key: str, is_late: bool
     ) -> tuple[ScheduleRun, _Queued]:
         """Store the message and the row of a run, in the caller's transaction."""
-        message = make_run_message(schedule, due, key, is_late)
+        to = self._find_destination(schedule.reply_to)
+        message = make_run_message(schedule, to, due, key, is_late)
         receipt, _ = self._inbox.store_message(connection, message)
         run = _insert_run(
             connection, schedule, key, due, self._clock(), "queued", receipt.seq, is_late=is_late
@@ -541,12 +549,19 @@ def _count_changed(connection: SqlConnection, sql: str, values: Sequence[object]
     return connection.execute(sql, values).rowcount
 
 
-def pause_schedules(connection: SqlConnection, reason: PauseReason, now: float) -> int:
-    """Pause all active schedules, and return how many there were."""
+def close_schedules(connection: SqlConnection, now: float) -> int:
+    """Pause all active schedules of a restored database, and record that runs under way are
+    stopped. Nobody is notified of them. Return how many schedules were paused."""
+    connection.execute(
+        "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended = ?"
+        " WHERE state = 'queued'",
+        (now,),
+    )
+    connection.execute("UPDATE schedule_runs SET told = 1 WHERE told = 0")
     return connection.execute(
-        "UPDATE schedules SET state = 'paused', reason = ?, next_due = 0, updated = ?"
+        "UPDATE schedules SET state = 'paused', reason = 'restored', next_due = 0, updated = ?"
         " WHERE state = 'active'",
-        (reason, now),
+        (now,),
     ).rowcount
 
 
@@ -574,10 +589,11 @@ def _settle_run(connection: SqlConnection, row: SqlRow, failures: int, now: floa
     reason = "" if state == "done" else code or (row["state"] or "erased")
     if code == OverBudget.code:
         state, reason = "skipped", "allowance"
+    needs_no_report = int(state in ("done", "stopped"))
     if not connection.execute(
-        "UPDATE schedule_runs SET state = ?, reason = ?, ended = ? WHERE seq = ?"
+        "UPDATE schedule_runs SET state = ?, reason = ?, ended = ?, told = ? WHERE seq = ?"
         " AND state = 'queued'",
-        (state, reason, now, row["seq"]),
+        (state, reason, now, needs_no_report, row["seq"]),
     ).rowcount:
         return False
     if state == "done":

@@ -147,7 +147,9 @@ class _Closing:
         # pydantic writes a union with a discriminator field as `oneOf`, but the strict form
         # allows only `anyOf`.
         if union := schema.get("anyOf") or schema.get("oneOf"):
-            result["anyOf"] = [self.node(each, inside) for each in union]
+            kinds = [self.node(each, inside) for each in union]
+            is_number = {"type": "number"} in kinds  # which includes integers
+            result["anyOf"] = [k for k in kinds if not (is_number and k == {"type": "integer"})]
         if schema.get("type") == "object":
             result.update(self._object(schema, inside))
         return result
@@ -159,7 +161,9 @@ class _Closing:
         if name in inside:
             raise UnfitSchema(f"{name} contains itself")
         beside = {key: value for key, value in schema.items() if key != "$ref"}
-        return self.node({**self._definitions[name], **beside}, (*inside, name))
+        # The description of a definition is the docstring of its class, which is for programmers.
+        own = {key: each for key, each in self._definitions[name].items() if key != "description"}
+        return self.node({**own, **beside}, (*inside, name))
 
     def _object(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
         """Return the keys of a closed object, or of an open map."""
@@ -291,9 +295,10 @@ class Parameters:
                 except ValidationError as error:
                     wrong.extend(_complaints(each.name, error))
         if wrong:
-            raise ToolError(
-                "The call has invalid arguments.", code="bad_arguments", hint="; ".join(wrong[:8])
-            )
+            hint = "; ".join(wrong[:8])
+            if given.keys() - self._names():
+                hint += f"; it takes {', '.join(each.name for each in self.each) or 'none'}"
+            raise ToolError("The call has invalid arguments.", code="bad_arguments", hint=hint)
         return values
 
     def _names(self) -> set[str]:

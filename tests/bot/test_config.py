@@ -19,6 +19,7 @@ from bot.config import (
 from core.changes.approval import Approvers, TableRule
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
+from core.domain.schedules import ScheduleLimits
 from core.rights.allowances import Allowance
 from core.rights.policy import Rule
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price
@@ -98,7 +99,8 @@ WRONG = [
     (
         'colour = "red"',
         "1: 'colour' is not known here; known are changes, tables, tools, groups, rules, channels, "
-        "quick_commands, agents, links, limits, schedules, allowances, prices, slack, discord.",
+        "quick_commands, agents, links, limits, schedules, hooks, allowances, prices, slack, "
+        "discord.",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
@@ -207,6 +209,31 @@ WRONG = [
     ("[prices.models.m]\ninput = 1", "1: 'output' is missing."),
     ("[prices.models.m]\nin = 1\ninput = 1\noutput = 1", "2: 'in' is not known here; known are i"),
     ("[prices]\ncode = 1", "2: 'code' is not known here; known are container, models, quick_com"),
+    (
+        '[hooks.x]\nkind = "gitlab"\nsecret = "XYZ"\npost_to = "slack:T1:C1"\nas = "a"\n'
+        'template = "t"\n[groups]\na = []',
+        "2: 'kind' must be one of 'github', 'stripe', 'standard' or 'secret'.",
+    ),
+    (
+        '[hooks.x]\nkind = "github"\nsecret = "whsec_in_the_file"\npost_to = "slack:T1:C1"\n'
+        'as = "a"\ntemplate = "t"\n[groups]\na = []',
+        "3: 'secret': write the name of an environment variable",
+    ),
+    (
+        '[hooks.x]\nkind = "github"\nsecret = "XYZ"\npost_to = "web"\nas = "a"\n'
+        'template = "t"\n[groups]\na = []',
+        "4: 'post_to': write slack:WORKSPACE:CHANNEL, or slack:ID for a person.",
+    ),
+    (
+        '[hooks.x]\nkind = "github"\nsecret = "XYZ"\npost_to = "slack:T1:C1"\nas = "a"\n'
+        'template = "t"',
+        "5: 'as': no group is called 'a'; in [groups]: none is.",
+    ),
+    (
+        '[hooks.x]\nkind = "github"\nsecret = "XYZ"\npost_to = "slack:T1:C1"\nas = "a"\n'
+        "[groups]\na = []",
+        "1: 'x': write template or instruction, and not both.",
+    ),
     ("a = 1\na = 2", "2: not TOML: Cannot overwrite a value."),
     ("a = 1\n\nb = [1,\n", "3: not TOML: "),
 ]
@@ -409,6 +436,18 @@ def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
         PaidRun("agents", "x"),
     )
     assert [prices.run_cost(each) for each in paid] == [0.04, 0.10, 0.02, None]
+
+
+def test_what_is_written_about_schedules(tmp_path: Path) -> None:
+    """What one schedule may cost is an allowance of its own."""
+    config = read(tmp_path, "[schedules]\nshortest_minutes = 5\nmoney_per_day = 0.5\nfailures = 2")
+    assert config.schedules.limits == ScheduleLimits(5, 20, 2)
+    (allowance,) = config.turn_allowances
+    assert (allowance.of, allowance.money) == ("each schedule", 500_000_000)
+    assert read(tmp_path, "").schedules.limits == ScheduleLimits()
+    assert refusal(tmp_path, "[schedules]\nfailures = 0") == [
+        "ponte.toml:2: 'failures': write a number that is at least 1."
+    ]
 
 
 def test_prices_follow_the_file_for_whoever_holds_them(tmp_path: Path) -> None:

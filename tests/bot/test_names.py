@@ -81,6 +81,37 @@ def test_where_any_command_may_run_none_is_misspelt(tmp_path: Path) -> None:
     assert find_misspelt_names(tmp_path, FILE, stackspot_unknown="allow") == left
 
 
+HOOK = """
+[groups]
+crew = []
+[hooks.x]
+kind = "{kind}"
+secret = "HOOK_OF_TESTS"
+post_to = "slack:T1:C1"
+as = "crew"
+template = "t"
+"""
+
+
+def test_a_webhook_that_cannot_work_is_told_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
+    off = "ponte.toml:4: slack is off, so the webhook x cannot post"
+    unset = "ponte.toml:4: HOOK_OF_TESTS is not set, so the webhook x refuses every request"
+    assert find_misspelt_names(tmp_path, HOOK.format(kind="github")) == [unset, off]
+    for value, kind, words in (
+        ("short", "github", ["HOOK_OF_TESTS is too short."]),
+        ("a secret that is long", "standard", ["HOOK_OF_TESTS is not base64"]),
+        ("a secret that is long", "github", []),
+    ):
+        monkeypatch.setenv("HOOK_OF_TESTS", value)
+        found = find_misspelt_names(tmp_path, HOOK.format(kind=kind), **on)
+        assert len(found) == len(words), (value, kind, found)
+        for line, expected in zip(found, words, strict=True):
+            assert line.startswith(f"ponte.toml:4: {expected}"), line
+
+
 @pytest.mark.parametrize(
     ("url", "tool", "words"),
     [

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bot.engine import Engine
+from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ModelDown, NotAllowed, NotFound
 from core.domain.messages import Address, Answer, Item, Person, ReplyTo
@@ -209,6 +211,9 @@ async def test_only_its_owner_starts_and_edits_and_admins_may_stop_it(tmp_path: 
             with pytest.raises(NotAllowed):
                 await refused
         await service.start(one.id, 0, BO, bo_here)
+        for program in (Person("hook", "ci"), replace(BO, robot=True)):
+            with pytest.raises(BadSchedule):
+                await service.propose("t3", program, to, DAILY)
         two = await service.propose("t2", BO, to, DAILY)
         with pytest.raises(BadSchedule):
             await service.start(two.id, 0, BO, bo_here)
@@ -230,3 +235,72 @@ async def test_only_its_owner_starts_and_edits_and_admins_may_stop_it(tmp_path: 
         with pytest.raises(NotFound):
             await service.delete(one.id, BO, PLACE)
         assert await service.list_for(cy, bo_here)
+
+
+class Room:
+    """A messenger that knows who reads a place, and an admin."""
+
+    is_reader: bool | None = True
+
+    async def reads(self, person: Person, address: Address) -> bool | None:
+        return self.is_reader
+
+    async def members(self, names: Collection[str]) -> Sequence[Person]:
+        return [Person("web", name.partition(":")[2]) for name in names]
+
+    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+        return replace(to, source="since:1")
+
+
+async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
+    tmp_path: Path,
+) -> None:
+    """Where the platform does not tell, the run takes place."""
+    async with open_bot(tmp_path) as bot:
+        room: Any = Room()
+        bot.engine.platforms.messengers["web"] = room
+        bot.engine.schedules.admins = lambda: ["web:bo"]
+        for is_reader, state in ((None, "done"), (True, "done"), (False, "skipped")):
+            room.is_reader = is_reader
+            one = await bot.start()
+            run, _ = await bot.run(one)
+            assert (run.state, run.reason == "rights") == (state, state == "skipped"), is_reader
+            (shown,) = [
+                entry
+                for entry in await bot.engine.records.journal.list_entries(PLACE.conversation)
+                if entry.seq == run.seq
+            ]
+            assert shown.message.reply_to.source == "since:1", "it answers no message"
+            if state == "done":
+                await bot.store.delete(one.id)
+        assert await bot.notices(BO) == ["schedule-rights"]
+        (notice,) = await bot.engine.notices.list_waiting(ANA)
+        assert "`" + one.id + "`" in notice.words()
+        assert "2027-06-09 09:00 (UTC)" in notice.words()
+
+
+async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_without_schedules(
+    tmp_path: Path,
+) -> None:
+    async with open_bot(tmp_path) as bot:
+        assert "scheduler" not in vars(bot.engine.schedules), "nothing is loaded yet"
+        one = await bot.start()
+        known = False
+
+        async def prepare(*arguments: object, **options: object) -> bool:
+            return known
+
+        scheduler = bot.engine.schedules.scheduler
+        vars(scheduler)["_policy"] = SimpleNamespace(prepare=prepare)
+        bot.clock.now = one.next_due
+        assert await scheduler.start_due_runs() == UNKNOWN_OWNER_SECONDS
+        assert await bot.store.list_runs(one.id) == []
+        known = True
+        bot.clock.now += HOUR
+        await scheduler.start_due_runs()
+        (run,) = await bot.store.list_runs(one.id)
+        assert (run.due, run.is_late) == (one.next_due, True)
+        await bot.engine.records.inbox.wait_for_answer(run.seq)
+        await bot.engine.schedules.service.pause(one.id, ANA, PLACE)
+        await scheduler.start_due_runs()
+        assert await scheduler.start_due_runs() is None, "it waits to be woken"

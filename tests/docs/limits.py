@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from bot.settings import Settings
 from core.conversation.run import CallLimits
+from core.domain.schedules import ScheduleLimits
 
 Limit = tuple[str, str]
 """What is limited, and where the value is: `module:CONSTANT`, or a text as it is shown."""
@@ -42,6 +43,17 @@ LIMITS: dict[str, list[Limit]] = {
         ("approvers who get a direct message", "core.chat.approval_notices:MAX_COPIES"),
         ("first reminder of approvers (`[changes] remind_after`)",
          "core.changes.approval:REMIND_AFTER"),
+    ],
+    "Schedules": [
+        ("shortest time between two runs, in minutes (`[schedules] shortest_minutes`)",
+         str(ScheduleLimits().shortest_minutes)),
+        ("schedules of one person (`[schedules] per_person`)", str(ScheduleLimits().per_person)),
+        ("failed runs in a row that pause a schedule (`[schedules] failures`)",
+         str(ScheduleLimits().failures)),
+        ("age of a missed run that is caught up, unless its schedule says otherwise",
+         "core.domain.schedules:DEFAULT_CATCH_UP_SECONDS"),
+        ("characters of an instruction or text", "core.domain.schedules:MAX_WHAT_LENGTH"),
+        ("runs that are listed", "core.domain.schedules:KEPT_RUNS"),
     ],
     "Tables (NocoDB)": [
         ("filters in one query", "core.tools.nocodb.filters:MAX_FILTERS"),

@@ -26,7 +26,7 @@ from adapters.web.adapter import Site
 from adapters.web.authentication import ASSETS_PREFIX, HEALTH_PATHS, OPEN_PATHS
 from adapters.web.openapi import OPERATIONS
 from adapters.web.server import make_application
-from bot import config
+from bot import config, config_types, hook_config
 from bot.cli import cli
 from bot.integrations import FACES
 from bot.settings import Settings
@@ -138,7 +138,11 @@ def _file() -> Iterator[str]:
     yield from ("", "## `[groups]`", "", "Sets of people, for rules and approvers.", "")
     yield from _table(("key", "type"), [("a set name", "list of person key")])
     yield from ("", "## Types", "", "What the types above mean.", "")
-    forms = {name.lower(): words for name, words in _attributes(inspect.getsource(config)).items()}
+    forms = {
+        name.lower(): words
+        for module in (config, config_types, hook_config)
+        for name, words in _attributes(inspect.getsource(module)).items()
+    }
     used = [_split(name) for name in sorted(_FORMS)]
     yield from _table(
         ("type", "is written"), [(name, forms[name.replace(" ", "")]) for name in used]
@@ -148,6 +152,7 @@ def _file() -> Iterator[str]:
 _FORMS = {
     "AgentId", "Approver", "Count", "Days", "Dollars", "Duration", "Host", "Language", "Many",
     "PersonKey", "Place", "PricedName", "Right", "Rows", "SetName", "Slug", "Texts", "Where", "Who",
+    "FieldPath", "HeaderName", "HookPlace", "Positive", "VariableName",
 }  # fmt: skip
 
 
@@ -197,7 +202,7 @@ def _keys(kind: type[Any]) -> Iterator[Row]:
             default = "–"
         if str(field.type) == "Duration":
             default = '`"4h"`'
-        yield f"`{field.name}`", _type(str(field.type)), default, words[field.name]
+        yield f"`{field.name.rstrip('_')}`", _type(str(field.type)), default, words[field.name]
 
 
 def _toml(value: object) -> str:
@@ -222,9 +227,10 @@ def _type(source: str) -> str:
     if found := re.fullmatch(r"Literal\[(.*)\]", source):
         options = ast.literal_eval(f"[{found[1]}]")
         return " or ".join(_toml(each) for each in options if each != "")
-    literal = {"Access", "CountedBy", "PeriodLength", "Approvals"}
+    literal = {"Access", "CountedBy", "PeriodLength", "Approvals", "HookKind"}
     if source in literal:
-        return " or ".join(_toml(each) for each in get_args(getattr(config, source)))
+        module = hook_config if source == "HookKind" else config
+        return " or ".join(_toml(each) for each in get_args(getattr(module, source)))
     plain = {"str": "text", "StrictBool": "true or false", "BotId": "id of a bot"}
     return plain.get(source) or _split(source)
 
@@ -332,6 +338,10 @@ def _http() -> Iterator[str]:
     rows.append(
         ("`POST /slack/events`", "Slack's signature", "Slack over HTTP, if it is turned on.")
     )
+    rows.append(
+        ("`POST /hooks/{name}`", "the webhook's own check",
+         "Receive a webhook that `ponte.toml` configures. [Webhooks](#webhooks).")
+    )  # fmt: skip
     yield from _table(("request", "who", "answer"), rows)
 
 

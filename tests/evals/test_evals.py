@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from bot.evals.case import read_cases
+from bot.evals.case import BadCase, read_cases
 from tests.evals.models import MODELS
 from tests.evals.offline import list_faults, run_with
+from tests.evals.told import FILE, find_oversized, read_requests, render
 
 
 @pytest.mark.parametrize("model", MODELS)
 async def test_no_case_has_a_fault(model: str) -> None:
     assert list_faults(model, await run_with(model, read_cases())) == []
+
+
+async def test_what_the_model_is_told_changes_only_in_a_review() -> None:
+    requests = await read_requests()
+    assert FILE.read_text(encoding="utf-8") == render(requests), "run python -m tests.evals.told"
+    assert find_oversized(requests) == []
+
+
+def test_a_wrong_case_is_named(tmp_path: Path) -> None:
+    for text, words in {
+        '[[case]]\nname = "a"\nsay = "x"\nhass = ["y"]': "odd.toml: a: hass",
+        '[[case]]\nname = "a"\nsay = "x"\nwho = "nobody"': "nobody is called nobody",
+        '[[case]]\nname = "a"\nsay = "x"\n[[case]]\nname = "a"\nsay = "y"': "two cases",
+        "[[case": "odd.toml",
+    }.items():
+        (tmp_path / "odd.toml").write_text(text)
+        with pytest.raises(BadCase, match=words):
+            read_cases(tmp_path)

@@ -168,7 +168,9 @@ async def test_an_unknown_name_gets_a_suggestion(schemas: Schemas) -> None:
     assert (str(error), error.hint) == (
         "Table 'Custmers' not found.", "did you mean 'Customers'?",
     )  # fmt: skip
-    assert (await refusal(schemas.describe_table("xyz"))).hint == "Customers, Orders, Readings"
+    assert (await refusal(schemas.describe_table("xyz"))).hint == (
+        "there are Customers, Orders, Readings; ask the person if none fits"
+    )
     table = await schemas.describe_table("Customers")
     with pytest.raises(
         NocoError, match="Field 'Statos' not found in the table Customers"

@@ -149,6 +149,9 @@ class CorkAdapter:
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
         raise Undeliverable(reason="a board has no letters")
 
+    def into(self, address: Address, person: Person) -> ReplyTo:
+        return ReplyTo(address, person, "", "")
+
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         return to
 

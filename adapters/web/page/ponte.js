@@ -8,7 +8,7 @@ import { icon } from "./icons.js";
 import * as log from "./log.js";
 import * as quick from "./quick.js";
 import * as notices from "./notices.js";
-import { patch, post, request } from "./server.js";
+import { post, request } from "./server.js";
 import * as stream from "./stream.js";
 import { locale, say, translate } from "./words.js";
 
@@ -51,23 +51,6 @@ function drawNotice({ id, text, at }) {
     .then(() => item.remove(), (error) => notice(error.message)) } });
   const item = make("li", {}, make("span", { text }), make("time", { datetime: when.toISOString(), text: when.toLocaleDateString(locale) }), close);
   return item;
-}
-
-/** Save the owner's name, and show it. */
-async function rename(event) {
-  event.preventDefault();
-  try {
-    await patch("/me", { name: $("own-name").value });
-    await introduce();
-    $("naming").close();
-  } catch (error) {
-    $("naming-trouble").textContent = error.message;
-  }
-}
-
-function askName() {
-  $("naming-trouble").textContent = "";
-  $("naming").showModal();
 }
 
 /** Nothing of theirs stays on the screen or in the browser. */
@@ -162,21 +145,10 @@ function menu(shown) {
 }
 
 /** Mark the words of a search in the conversation that is open, where the browser can. */
-function highlight() {
-  if (!globalThis.CSS?.highlights) return;
-  const words = conversations.searched().toLocaleLowerCase().split(/\s+/).filter(Boolean);
-  const ranges = [];
-  const texts = document.createTreeWalker($("log"), NodeFilter.SHOW_TEXT);
-  while (words.length && texts.nextNode()) {
-    const node = texts.currentNode;
-    const text = node.data.toLocaleLowerCase();
-    for (const word of text.length === node.data.length ? words : []) {
-      for (let at = text.indexOf(word); at >= 0; at = text.indexOf(word, at + word.length)) {
-        ranges.push(new StaticRange({ startContainer: node, startOffset: at, endContainer: node, endOffset: at + word.length }));
-      }
-    }
-  }
-  CSS.highlights.set("searched", new Highlight(...ranges));
+async function highlight() {
+  const words = conversations.searched();
+  if (words) (await import("./highlight.js")).mark(words);
+  else globalThis.CSS?.highlights?.delete("searched");
 }
 
 /** The open conversation stays as it is; the list is all conversations again. */
@@ -246,10 +218,8 @@ function start() {
   addEventListener("reread", () => read(current));
   $("new").addEventListener("click", () => { $("search").value = ""; go(randomKey()); });
   $("leave").addEventListener("click", leave);
-  $("my-name").addEventListener("click", askName);
+  $("my-name").addEventListener("click", async () => (await import("./naming.js")).open(introduce));
   $("my-tokens").addEventListener("click", async () => (await import("./tokens.js")).open());
-  $("naming-cancel").addEventListener("click", () => $("naming").close());
-  $("naming").querySelector("form").addEventListener("submit", rename);
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
   $("search").addEventListener("input", conversations.changed);
   $("search").addEventListener("keydown", (event) => event.key === "Escape" && leaveSearch());

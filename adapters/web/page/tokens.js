@@ -36,16 +36,30 @@ async function attempt(act) {
   await act().catch((error) => { $("tokens-trouble").textContent = error.message; });
 }
 
-$("tokens-new").addEventListener("submit", (event) => {
-  event.preventDefault();
-  attempt(create);
-});
-$("tokens").addEventListener("close", () => {
-  $("token-text").value = ""; // it is shown once
-  $("tokens-made").hidden = true;
-});
+/** The dialog, drawn when it is first opened, so that the page is smaller. */
+function draw() {
+  const dialog = make("dialog", { id: "tokens", "aria-labelledby": "tokens-title" },
+    make("h2", { id: "tokens-title", text: say("api_tokens") }),
+    make("p", { text: say("api_tokens_why") }),
+    make("ul", { id: "tokens-list" }),
+    make("form", { id: "tokens-new", on: { submit: (event) => { event.preventDefault(); attempt(create); } } },
+      make("label", { for: "token-name", text: say("token_for") }),
+      make("input", { id: "token-name", dir: "auto", maxlength: 60, autocomplete: "off" }),
+      make("button", { type: "submit", text: say("token_create") })),
+    make("p", { id: "tokens-made", role: "status", hidden: true },
+      make("label", { for: "token-text", text: say("token_once") }), make("input", { id: "token-text", readonly: true })),
+    make("p", { id: "tokens-trouble", role: "alert" }),
+    make("form", { method: "dialog" }, make("button", { text: say("close") })));
+  dialog.addEventListener("close", () => {
+    $("token-text").value = ""; // it is shown once
+    $("tokens-made").hidden = true;
+  });
+  document.head.append(make("link", { rel: "stylesheet", href: "/page/tokens.css" }));
+  document.body.append(dialog);
+}
 
 export async function open() {
+  if (!$("tokens")) draw();
   $("tokens").showModal();
   await attempt(show);
 }

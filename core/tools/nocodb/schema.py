@@ -118,7 +118,8 @@ def suggest_names(name: str, among: Iterable[_Titled]) -> str:
         return f"did you mean {' or '.join(repr(format_title(title)) for title in near)}?"
     rest = len(titles) - _MAX_SUGGESTED_NAMES
     told = ", ".join(map(format_title, titles[:_MAX_SUGGESTED_NAMES]))
-    return told + (f" and {rest} more" if rest > 0 else "")
+    more = f" and {rest} more" if rest > 0 else ""
+    return f"there are {told}{more}; ask the person if none fits" if told else ""
 
 
 def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:

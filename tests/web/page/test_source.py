@@ -7,9 +7,12 @@ import re
 from adapters.web.errors import PAGE_SENTENCES, translate_page
 from adapters.web.page_routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
 
-LATER_FILES = {"math.js", "math.css", "temml.min.js", "tokens.js", "options.js", "admin.css"}
-"""Files that the first view does not load: for formulas, for two dialogs, and for the operator's
-page."""
+LATER_FILES = {
+    "math.js", "math.css", "temml.min.js", "tokens.js", "tokens.css", "naming.js", "options.js",
+    "highlight.js", "admin.css",
+}  # fmt: skip
+"""Files that the first view does not load: for formulas, for three dialogs, for a search, and for
+the pages of usage and of the operator."""
 
 
 def own_scripts() -> str:

@@ -1,0 +1,78 @@
+"""The webhooks of ponte.toml. Nothing of them is loaded before the first request to one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from bot.config import Config
+from bot.settings import Settings
+from core.chat.platform import Messenger
+from core.domain.hooks import Hook
+from core.ports.conversations import Inbox
+from core.ports.rights import Audit
+from core.text.i18n import say
+
+if TYPE_CHECKING:
+    from core.chat.hooks import HookIntake
+
+_UNSET = "{where}: {variable} is not set, so the webhook {name} refuses every request"
+_SHORT = "{where}: {variable} is too short. Use at least 16 characters (openssl rand -hex 32)"
+_NOT_BASE64 = "{where}: {variable} is not base64, as a secret of Standard Webhooks is"
+_PLATFORM_OFF = "{where}: {platform} is off, so the webhook {name} cannot post"
+
+
+class ConfiguredHooks:
+    """The port `HookReceiver` over the present ponte.toml."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: Callable[[], Config],
+        messengers: Callable[[], Mapping[str, Messenger]],
+        inbox: Inbox,
+        audit: Audit,
+    ) -> None:
+        self._settings = settings
+        self._config = config
+        self._messengers = messengers
+        self._inbox = inbox
+        self._audit = audit
+        self._intake: HookIntake | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """True if ponte.toml has a webhook now."""
+        return bool(self._config().hooks)
+
+    async def receive(
+        self, name: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Answer one request."""
+        if self._intake is None:
+            from core.chat.hooks import HookIntake
+
+            self._intake = HookIntake(self._find, self._messengers, self._inbox, self._audit)
+        return await self._intake.receive(name, headers, body)
+
+    def _find(self, name: str) -> Hook | None:
+        found = self._config().hooks.get(name)
+        return found.hook(name, self._settings.variable) if found else None
+
+
+def find_faults(config: Config, settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each webhook that cannot work with these settings, with its line."""
+    if not config.hooks:
+        return
+    from core.chat.hook_signatures import secret_fault
+
+    used = {face.name for face in settings.faces if face.is_used(settings, settings)}
+    for name, own in config.hooks.items():
+        hook, where = own.hook(name, settings.variable), config.location("hooks", name)
+        if not hook.secret:
+            yield say(_UNSET, where=where, variable=own.secret, name=name)
+        elif fault := secret_fault(hook.kind, hook.secret):
+            words = _NOT_BASE64 if fault == "encoding" else _SHORT
+            yield say(words, where=where, variable=own.secret)
+        if hook.platform not in used:
+            yield say(_PLATFORM_OFF, where=where, platform=hook.platform, name=name)

@@ -1,0 +1,207 @@
+"""Receives the requests of webhooks: checks each one, stores it as a message, and answers.
+
+A delivery is a conversation of its own, so that no delivery reads what another one brought. Its
+body is a quote from outside. Its author is the webhook itself (`HOOK_PLATFORM`), which has the
+rights of the group that it acts as.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from core.chat.hook_signatures import delivery_id, is_genuine
+from core.chat.platform import Messenger
+from core.domain.errors import PonteError, Undeliverable
+from core.domain.hooks import EVENT_FIELD, Hook, describe_body, fill_template
+from core.domain.messages import (
+    HOOK_PLATFORM,
+    Address,
+    HookDelivery,
+    Message,
+    Person,
+    Quote,
+    ReplyTo,
+    turn_id,
+)
+from core.observability import metrics
+from core.ports.conversations import Inbox
+from core.ports.rights import Audit
+from core.text.text import check_json, clean_text, parse_json
+
+log = structlog.get_logger("hooks")
+HttpAnswer = tuple[int, Mapping[str, str], bytes]
+STORE_SECONDS = 1.8
+"""Seconds to store a delivery. Senders wait for few seconds; Ponte answers within two."""
+RETRY_SECONDS = 30
+"""Value of Retry-After if a delivery could not be stored."""
+MAX_VALUES, MAX_DEPTH = 50_000, 50
+"""The most values and levels of a JSON body. A larger one is read as text."""
+PING_EVENT = "ping"
+"""The event that GitHub sends once, when a webhook is created. It is answered and not posted."""
+_UNKNOWN = Hook("", "secret", "", "", header="x-hook-secret")
+"""Stands for a webhook that does not exist, so that its check takes as long."""
+_ERRORS = {
+    "unknown_hook": (404, "no webhook has this name"),
+    "unauthorized": (401, "the request is not signed with the secret of the webhook"),
+    "no_delivery_id": (400, "the request has no delivery ID"),
+    "too_many": (429, "the webhook gets too many requests"),
+    "not_stored": (503, "the delivery could not be stored; send it again"),
+}
+
+
+class HookIntake:
+    """Answers the requests to `POST /hooks/NAME`.
+
+    `find` returns the present configuration of a webhook; None if there is none of that name.
+    `messengers` are the chat platforms by name.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Hook | None],
+        messengers: Callable[[], Mapping[str, Messenger]],
+        inbox: Inbox,
+        audit: Audit,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._find = find
+        self._messengers = messengers
+        self._inbox = inbox
+        self._audit = audit
+        self._clock = clock
+        self._rates: dict[str, _Rate] = {}
+        self._warnings: dict[str, _Rate] = {}
+        self._direct: dict[tuple[str, str], ReplyTo] = {}
+        """Places of direct messages that were opened already."""
+
+    async def receive(self, name: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
+        """Return status, headers and body for one request. `headers` have names in lower case."""
+        hook = self._find(name)
+        genuine = is_genuine(hook or _UNKNOWN, headers, body, self._clock())
+        if hook is None:
+            return _refuse("unknown", "unknown_hook")
+        if not genuine:
+            # Anybody can send such requests, so they must not fill the log.
+            if not self._warnings.setdefault(name, _Rate()).take(1, self._clock()):
+                log.warning("webhook refused", hook=name)
+            return _refuse(name, "unauthorized")
+        if wait := self._rates.setdefault(name, _Rate()).take(hook.per_minute, self._clock()):
+            metrics.limits.labels("hook").inc()
+            return _refuse(name, "too_many", wait)
+        is_github = hook.kind == "github"
+        event = headers.get("x-github-event", "") if is_github else ""
+        if event == PING_EVENT:
+            return _answer(200, {"status": "pong"})
+        parsed = _parse_body(body)
+        id = delivery_id(hook, headers, body, parsed)
+        if not id:
+            return _refuse(name, "no_delivery_id")
+        if event and isinstance(parsed, dict):
+            parsed = {EVENT_FIELD: event, **parsed}
+        return await self._store(hook, f"hook:{name}:{id}", parsed)
+
+    async def _store(self, hook: Hook, key: str, parsed: Any) -> HttpAnswer:
+        """Store a genuine delivery, and answer once it is stored."""
+        author = Person(HOOK_PLATFORM, hook.name, name=f"webhook {hook.name}", robot=True)
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                to = await self._find_destination(hook, author, key)
+                message = _build_message(hook, key, author, to, parsed, self._clock())
+                receipt = await self._inbox.accept(message)
+        except Exception as error:
+            if not isinstance(error, (PonteError, TimeoutError, OSError)):
+                log.exception("webhook broke", hook=hook.name)
+            log.warning("webhook not stored", hook=hook.name, why=type(error).__name__)
+            return _refuse(hook.name, "not_stored", RETRY_SECONDS)
+        outcome = "stored" if receipt.is_new else "repeated"
+        metrics.hook_requests.labels(hook.name, outcome).inc()
+        if receipt.is_new:
+            self._audit.note("hook", author, to.address, turn=message.turn)
+        return _answer(202, {"status": outcome, "turn": message.turn})
+
+    async def _find_destination(self, hook: Hook, author: Person, key: str) -> ReplyTo:
+        """Return where the answer goes. Raise Undeliverable if the platform is off, and the
+        errors of `Messenger.direct`."""
+        messenger = self._messengers().get(hook.platform)
+        if messenger is None:
+            raise Undeliverable(reason=f"{hook.platform} is off")
+        turn = turn_id(key)
+        if not hook.person:
+            place = Address(hook.platform, hook.channel, hook.workspace, shared=True)
+        else:
+            known = self._direct.get((hook.platform, hook.person))
+            if known is None:
+                known, _ = await messenger.direct(Person(hook.platform, hook.person))
+                self._direct[hook.platform, hook.person] = known
+            place = known.address
+        # A conversation for each delivery: `person` keeps apart those of one channel.
+        address = Address(
+            place.platform, place.channel, place.workspace,
+            person=f"{HOOK_PLATFORM}-{turn}", shared=place.shared,
+        )  # fmt: skip
+        to = messenger.into(address, author)
+        return ReplyTo(to.address, to.asker, to.source, turn)
+
+
+def _build_message(
+    hook: Hook, key: str, author: Person, to: ReplyTo, parsed: Any, now: float
+) -> Message:
+    """Return the message of a delivery: the post itself, or the instruction with the body as a
+    quote."""
+    said, context = hook.instruction, tuple[Quote, ...]()
+    if hook.template:
+        said = clean_text(fill_template(hook.template, parsed))
+    else:
+        context = (Quote(author.name, describe_body(parsed)),)
+    delivery = HookDelivery(hook.name, posts=bool(hook.template))
+    return Message(key, said, author, to.address, to, context=context, sent_at=now, hook=delivery)
+
+
+def _parse_body(body: bytes) -> Any:
+    """Return the JSON value of the body, or its text if it is no JSON or too complex."""
+    if not check_json(body, MAX_VALUES, MAX_DEPTH):
+        try:
+            return parse_json(body)
+        except ValueError:
+            pass
+    return body.decode("utf-8", "replace")
+
+
+class _Rate:
+    """The requests of one webhook in the present minute."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._count = 0
+
+    def take(self, most: int, now: float) -> int:
+        """Count a request, and return 0; or return the seconds to wait if there are too many."""
+        minute = int(now // 60)
+        if minute != self._minute:
+            self._minute, self._count = minute, 0
+        if self._count >= most:
+            return max(1, math.ceil((minute + 1) * 60 - now))
+        self._count += 1
+        return 0
+
+
+def _refuse(hook: str, code: str, wait: int = 0) -> HttpAnswer:
+    """Return an answer with an error, and count it."""
+    status, words = _ERRORS[code]
+    metrics.hook_requests.labels(hook, code).inc()
+    more = {"retry-after": str(wait)} if wait else {}
+    return _answer(status, {"error": {"code": code, "message": words}}, more)
+
+
+def _answer(
+    status: int, value: Mapping[str, Any], more: Mapping[str, str] | None = None
+) -> HttpAnswer:
+    headers = {"content-type": "application/json", "cache-control": "no-store", **(more or {})}
+    return status, headers, json.dumps(value).encode()

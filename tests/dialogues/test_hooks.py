@@ -1,0 +1,163 @@
+"""What a webhook's turn may do with a model that wants everything: read what its group may read,
+post in one place, propose, and spend its own cap."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.config import Config, read_config
+from core.chat.hooks import HookIntake
+from core.clients.http import HttpClient
+from core.domain.messages import Address, Answer, Person, ReplyTo
+from core.rights.policy import AccessPolicy
+from core.tools.nocodb.source import NocoSource
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.decisions import BOSS, OTHER, on_slack
+from tests.dialogues.test_obedient import EVIL, Bought, Obedient
+from tests.dialogues.test_rights import policy
+from tests.fakes.choices import supplier
+from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+
+FILE = """
+[groups]
+readers = ["slack:U1"]
+
+[[rules]]
+who = ["readers"]
+allow = ["read:Customers", "propose:Customers", "spend", "code", "approve", "administer"]
+
+[[rules]]
+allow = ["read:Orders"]
+
+[changes]
+auto_create_rows = 10
+
+[hooks.ask]
+kind = "secret"
+secret = "ASK_SECRET"
+post_to = "slack:T1:C1"
+as = "readers"
+instruction = "Report on https://ours.example/report."
+turns_per_day = 1
+
+[hooks.tell]
+kind = "secret"
+secret = "ASK_SECRET"
+post_to = "slack:T1:C1"
+as = "readers"
+template = "approve {id} at {link}"
+"""
+
+
+class Platform:
+    """The part of a chat platform that says where to post."""
+
+    def into(self, address: Address, person: Person) -> ReplyTo:
+        return ReplyTo(address, person, "since", "")
+
+
+@dataclass
+class Office:
+    """A bot over the fake NocoDB with the webhooks of FILE."""
+
+    running_bot: RunningBot
+    nocodb: FakeNocoDB
+    model: Obedient
+    bought: Bought
+    intake: HookIntake
+    access: AccessPolicy
+
+    async def deliver(self, hook: str, body: Any) -> Answer:
+        """Send a delivery, and return the answer of its turn."""
+        status, _, told = await self.intake.receive(hook, from_nocodb(), encode_body(body))
+        assert status == 202, told
+        records = self.running_bot.engine.records
+        entry = await records.journal.history_entry(json.loads(told)["turn"])
+        return await records.inbox.wait_for_answer(entry.seq)
+
+    async def decide(self, text: str, person: Person, number: int) -> Answer:
+        said = on_slack(text, f"k{number}", person, thread="t1")
+        return await self.running_bot.ask_message(said)
+
+
+def read_office_config(folder: Path) -> Config:
+    path = folder / "ponte.toml"
+    path.write_text(FILE, encoding="utf-8")
+    return read_config(path)
+
+
+@asynccontextmanager
+async def office(bot_home: BotHome, folder: Path) -> AsyncIterator[Office]:
+    chosen, model, bought = policy(), Obedient(), Bought()
+    config = read_office_config(folder)
+    chosen.rule_book = supplier(config.rule_book)
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
+        opened = bot_home.open(
+            model, sources=[source, bought], appliers=[source.rows], policy=chosen,
+            rules=config.table_rules, allowed=config.turn_allowances,
+        )  # fmt: skip
+        async with opened as running_bot:
+            records = running_bot.engine.records
+            platform: Any = {"slack": Platform()}
+            hooks = {name: own.hook(name, lambda _: PLAIN_SECRET)
+                     for name, own in config.hooks.items()}  # fmt: skip
+            intake = HookIntake(hooks.get, lambda: platform, records.inbox, records.audit)
+            yield Office(running_bot, nocodb, model, bought, intake, chosen)
+
+
+async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_propose(
+    bot_home: BotHome, tmp_path: Path
+) -> None:
+    async with office(bot_home, tmp_path) as there:
+        answer = await there.deliver("ask", {"id": "1", "note": EVIL})
+        told = json.dumps([[item.text for item in ask.input] for ask in there.model.asks])
+        first = there.model.asks[0]
+        assert EVIL in told, "the body is read as a quote"
+        assert "through a webhook" in first.preface
+        assert "Order 12" not in told, "a rule for everybody gives a webhook nothing"
+        names = {tool.name for tool in first.tools}
+        assert names.isdisjoint({"pay", "run_python"}), "no quick commands and no code"
+        assert there.bought.done == [], "also if the model calls them"
+        assert [call.method for call in there.nocodb.calls if call.method != "GET"] == []
+        assert {card.state for card in answer.cards} == {"open"}, "no policy approves for a webhook"
+        assert len(answer.cards) == 3
+        assert {post.channel for post in there.running_bot.recorder.posts} == {"C1"}
+        id = next(card.id for card in answer.cards if "Create" in card.title or card.rows)
+        denied = await there.decide(f"approve {id}", OTHER, 1)
+        assert "not found" in denied.text, "nobody approves as if they had asked"
+        approved = await there.decide(f"approve {id}", BOSS, 2)
+        assert "approve" not in approved.text, approved.text
+        assert [call.method for call in there.nocodb.calls if call.method != "GET"], approved.text
+        lines, _ = await there.running_bot.engine.records.audit.read()
+        assert [line["asker"] for line in lines if line["event"] == "hook"] == ["hook:ask"]
+
+
+async def test_a_template_is_posted_without_a_model_and_a_model_runs_within_the_cap(
+    bot_home: BotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with office(bot_home, tmp_path) as there:
+        budget, access = there.running_bot.engine.records.budget, there.access
+        monkeypatch.setattr(budget, "_is_meant", access.is_meant)
+        body = {"id": "abcde2", "link": "https://evil.example/x"}
+        for _ in range(2):
+            body["id"] += "x"
+            told = await there.deliver("tell", body)
+            assert told.text.startswith(f"approve {body['id']} at "), "its text is no command"
+            assert "](https://evil" not in told.text
+            assert not told.cards
+        assert there.model.asks == []
+        assert (await there.deliver("ask", {"id": "1"})).code != "too_many"
+        second = await there.deliver("ask", {"id": "2"})
+        assert (second.code, second.private) == ("too_many", False), second.text
+        mine = await there.running_bot.ask_message(on_slack("hello", "k9"))
+        assert mine.code != "too_many", "the cap is the webhook's alone"

@@ -1,0 +1,122 @@
+"""What the model is told in each kind of place, as `told.md`, so that a change shows in a review.
+
+`python -m tests.evals.told` writes the file. A size in tokens is an estimate: a quarter of the
+characters of the request's JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import structlog
+
+from bot.evals.case import Case, Step
+from bot.evals.world import open_world
+from core.domain.records import RoundRequest, ToolSpec
+from tests.evals.models import choose_model
+
+FILE = Path(__file__).with_name("told.md")
+CHARACTERS_PER_TOKEN = 4
+CONFIG = """
+[quick_commands.digest]
+title = "Digest"
+description = "What happened on a day"
+effect = "read"
+[quick_commands.digest.inputs.day]
+type = "text"
+required = true
+
+[quick_commands.close-month]
+title = "Close the month"
+effect = "write"
+
+[channels."slack:T1:C1"]
+instructions = "Amounts are in euros."
+"""
+SAID = "How many orders do we have?"
+BUDGETS: Mapping[str, tuple[Step, bool, int]] = {
+    "Slack channel": (Step(SAID), True, 3_600),
+    "Slack channel, reader": (Step(SAID, who="stan"), True, 2_250),
+    "Slack channel, no tools": (Step(SAID), False, 300),
+    "Slack DM": (Step(SAID, where="slack-dm"), True, 3_600),
+    "Discord DM": (Step(SAID, who="dora", where="discord-dm"), True, 3_600),
+    "Discord DM, stranger": (Step(SAID, who="zoe", where="discord-dm"), True, 300),
+    "page": (Step(SAID, who="owner", where="page"), True, 3_600),
+    "terminal": (Step(SAID, who="typist", where="terminal"), True, 3_600),
+    "/v1": (Step(SAID, who="owner", where="v1"), True, 3_600),
+}
+"""For each kind of place: the message there, whether there are tools, and the most tokens that the
+instructions, the preface and the tools may have."""
+
+
+async def read_requests() -> Mapping[str, RoundRequest]:
+    """Return the model's first request in each kind of place."""
+    found = {}
+    for place, (step, has_tools, _) in BUDGETS.items():
+        case = Case("told", "told", (step,), config=CONFIG, has_tools=has_tools)
+        with tempfile.TemporaryDirectory() as folder:
+            async with open_world(case, choose_model("ideal", case), Path(folder)) as world:
+                await world.send(0, step)
+                found[place] = world.model.rounds[0].request
+    return found
+
+
+def count_tokens(*texts: str) -> int:
+    return -(-sum(map(len, texts)) // CHARACTERS_PER_TOKEN)
+
+
+def tool_json(tool: ToolSpec) -> str:
+    """Return a tool as the request has it."""
+    about = {"type": "function", "name": tool.name, "description": tool.description}
+    return json.dumps({**about, "parameters": dict(tool.parameters), "strict": tool.strict})
+
+
+def size(request: RoundRequest) -> int:
+    """Return the tokens of a request without the conversation."""
+    tools = (tool_json(tool) for tool in request.tools)
+    return count_tokens(request.instructions, request.preface, *tools)
+
+
+def render(requests: Mapping[str, RoundRequest]) -> str:
+    """Return the snapshot as Markdown. Texts that are equal in several places are there once."""
+    lines = ["# What the model is told", "", "`python -m tests.evals.told` writes this file.", ""]
+    lines += ["| place | tokens | budget | tools |", "| --- | --- | --- | --- |"]
+    for place, request in requests.items():
+        names = ", ".join(tool.name for tool in request.tools) or "none"
+        lines.append(f"| {place} | {size(request)} | {BUDGETS[place][2]} | {names} |")
+    texts: dict[tuple[str, str], list[str]] = {}
+    for place, request in requests.items():
+        texts.setdefault(("Instructions", request.instructions), []).append(place)
+        texts.setdefault(("Preface", request.preface), []).append(place)
+        for tool in request.tools:
+            texts.setdefault((tool.name, _describe_tool(tool)), []).append(place)
+    for (name, text), places in texts.items():
+        told = "everywhere" if len(places) == len(requests) else ", ".join(places)
+        lines += ["", f"## {name} ({told})", "", text]
+    return "\n".join(lines) + "\n"
+
+
+def _describe_tool(tool: ToolSpec) -> str:
+    schema = json.dumps(dict(tool.parameters), indent=1, ensure_ascii=False)
+    tokens = count_tokens(tool_json(tool))
+    strict = "strict" if tool.strict else "not strict"
+    return f"{tokens} tokens, {strict}\n\n{tool.description}\n\n```json\n{schema}\n```"
+
+
+def find_oversized(requests: Mapping[str, RoundRequest]) -> Sequence[str]:
+    """Return a line for each place whose request is larger than its budget."""
+    return [
+        f"{place}: {size(request)} tokens, the budget is {BUDGETS[place][2]}"
+        for place, request in requests.items()
+        if size(request) > BUDGETS[place][2]
+    ]
+
+
+if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    FILE.write_text(render(asyncio.run(read_requests())), encoding="utf-8")

@@ -1,0 +1,221 @@
+"""A process that runs schedules, to be killed: `python -m tests.real.schedule_machine JSON`.
+
+JSON is a `Machine`. It ends by itself with 0 once nothing is due at `until` and all runs have
+ended. Posts are lines of a file, as a platform that survives the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from bot.engine import Engine, Stores
+from core.chat.reply import GrowingReply
+from core.conversation import scheduler
+from core.domain.messages import Address, Person, ReplyTo
+from core.domain.schedule_rules import next_after
+from core.domain.schedules import Schedule, ScheduleDraft, ScheduleFilter, ScheduleRule
+from core.ports.conversations import PostJournal, Reply
+from core.store import jobs, processes
+from core.store.database import SqlConnection
+from core.store.schedules import SqlSchedules
+from tests.fakes.choices import make_choices
+from tests.fakes.recorder import RecordingSurface
+
+BEGIN = 1_812_355_200.0
+"""The virtual time at which schedules are started, on a full hour."""
+HOUR = 3600.0
+OWNER = Person("web", "owner")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`url` is a Postgres, "" for `home/ponte.db`. The virtual time is `begin` at the real time
+    `since`, runs `speed` times as fast, and stops at `until`. `dies` kills the process at its N-th
+    start of a run: "3:before", "3:inside" or "3:after" the transaction."""
+
+    home: str
+    until: float
+    url: str = ""
+    begin: float = BEGIN
+    since: float = 0.0
+    speed: float = 0.0
+    dies: str = ""
+
+    def clock(self) -> float:
+        """Return the virtual time. Without a speed, it stands at `until`."""
+        if not self.speed:
+            return self.until
+        return min(self.until, self.begin + (time.time() - self.since) * self.speed)
+
+    def arguments(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class FilePosts:
+    """A platform's posts: a line of JSON for each, in the order of their effect."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> list[dict[str, str]]:
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        return [json.loads(line) for line in lines]
+
+    async def post(self, channel: str, source: str, key: str, text: str) -> str:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            os.write(descriptor, json.dumps({"key": key, "text": text}).encode() + b"\n")
+        finally:
+            os.close(descriptor)
+        return key
+
+    async def edit(self, post: str, text: str) -> None:
+        return None
+
+    async def delete(self, post: str) -> None:
+        return None
+
+    async def find(self, source: str, key: str) -> str | None:
+        return key if any(line["key"] == key for line in self.read()) else None
+
+
+def kill_at(dies: str) -> None:
+    """Die at that start of a run."""
+    number, _, moment = dies.partition(":")
+    starts = 0
+
+    def die_now() -> None:
+        nonlocal starts
+        starts += 1
+        if starts == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(name: str, before: bool) -> None:
+        method: Callable[..., Any] = getattr(SqlSchedules, name)
+
+        def dying(self: SqlSchedules, *arguments: Any) -> Any:
+            if before:
+                die_now()
+            result = method(self, *arguments)
+            if not before:
+                die_now()
+            return result
+
+        setattr(SqlSchedules, name, dying)
+
+    around({"before": "advance", "inside": "_queue_run", "after": "_enqueue"}[moment],
+           moment != "inside")  # fmt: skip
+
+
+@asynccontextmanager
+async def open_engine(machine: Machine) -> AsyncIterator[Engine]:
+    """Open the engine by the machine's clock, without running it."""
+    home = Path(machine.home)
+    stores = await (Stores.open_shared(machine.url) if machine.url else Stores.open_in_home(home))
+    choices = replace(make_choices(), clock=machine.clock)
+    engine = await Engine.open(home, choices, stores)
+    engine.schedules.is_shared = False  # the virtual clock counts, and not that of the database
+    posts_of_all = FilePosts(home / "posts")
+
+    def reply(to: ReplyTo, posts: PostJournal) -> Reply:
+        return GrowingReply(RecordingSurface(posts_of_all, to), posts, to.turn)
+
+    engine.platforms.replies["web"] = reply
+    yield engine
+    await engine.drain(5.0)
+    await engine.close()
+
+
+async def add_schedules(machine: Machine, rules: list[str]) -> None:
+    """Start a schedule for each rule, each in a conversation of its own."""
+    async with open_engine(replace(machine, until=machine.begin, speed=0.0)) as engine:
+        store = engine.schedules.store
+        for number, cron in enumerate(rules):
+            to = ReplyTo(Address("web", f"C{number}"), OWNER, f"s{number}", "")
+            draft = ScheduleDraft("post", f"run of {number}", ScheduleRule(cron), "UTC")
+            one = await store.propose(f"origin {number}", OWNER, to, draft)
+            await store.start(one.id, 0)
+
+
+async def run(machine: Machine) -> None:
+    """Run everything that is due until `until`, and return when all of it has ended."""
+    async with open_engine(machine) as engine:
+        engine.start()
+        while machine.clock() < machine.until or await _is_busy(engine, machine):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def _is_busy(engine: Engine, machine: Machine) -> bool:
+    """Return whether a schedule is due or a run has not ended."""
+
+    def read(connection: SqlConnection) -> bool:
+        row = connection.execute(
+            "SELECT (SELECT count(*) FROM schedules WHERE state = 'active' AND next_due <= ?)"
+            " + (SELECT count(*) FROM schedule_runs WHERE state = 'queued') AS n",
+            (machine.until,),
+        ).fetchone()
+        return bool(row["n"])
+
+    return await engine.stores.database.read(read)
+
+
+async def count_results(machine: Machine) -> Counter[str]:
+    """Compare the runs and posts with the due times. Return how many due times there were (`due`),
+    and how many of them were `done`, listed as `missed` or `skipped`, `lost` and `doubled`."""
+    found = Counter[str]()
+    posts = Counter(line["key"] for line in FilePosts(Path(machine.home) / "posts").read())
+    found["doubled"] = sum(posts.values()) - len(posts)
+    done = 0
+    async with open_engine(replace(machine, until=machine.until, speed=0.0)) as engine:
+        store = engine.schedules.store
+        for schedule in await store.list_matching(ScheduleFilter()):
+            wanted, listed = _due_times(schedule, machine), Counter[float]()
+            for each in await store.list_runs(schedule.id, 10_000):
+                listed[each.due] += 1
+                if each.state == "missed":
+                    later = [due for due in wanted if due >= each.due][: each.missed]
+                    listed.update(later[1:])
+                    found["missed"] += len(later)
+                else:
+                    found[each.state] += 1
+                    done += each.state == "done"
+            found["due"] += len(wanted)
+            found["lost"] += sum(1 for due in wanted if not listed[due])
+            found["doubled"] += sum(count - 1 for count in listed.values() if count > 1)
+            found["invented"] += sum(1 for due in listed if due not in wanted)
+    found["lost"] += max(0, done - len(posts))
+    return found
+
+
+def _due_times(schedule: Schedule, machine: Machine) -> list[float]:
+    """Return all due times until the end."""
+    found, at = list[float](), machine.begin
+    rule, zone = schedule.draft.rule, schedule.draft.zone
+    while (due := next_after(rule, zone, at)) is not None and due <= machine.until:
+        found.append(due)
+        at = due
+    return found
+
+
+if __name__ == "__main__":
+    asked = Machine(**json.loads(sys.argv[1]))
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    scheduler.MAX_SLEEP_SECONDS = scheduler.MIN_SLEEP_SECONDS = 0.05
+    processes.BEAT_SECONDS, processes.LEASE_SECONDS = 0.5, 3.0
+    jobs.RECHECK_SECONDS = jobs.Jobs.recheck = 0.5
+    if asked.dies:
+        kill_at(asked.dies)
+    asyncio.run(run(asked))
