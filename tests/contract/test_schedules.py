@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bot.schedules import ScheduleParts
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Message, Person, ReplyTo, decode_json
 from core.domain.notices import PersonNotice
@@ -29,8 +30,9 @@ from core.store.outbox import SqlOutbox
 from core.store.personal_data import SqlPersonalData
 from core.store.restored import close_unfinished
 from core.store.schedules import SqlSchedules
-from tests.contract.engines import Embedded
+from tests.contract.engines import Embedded, Shared
 from tests.fakes.clock import Clock
+from tests.fakes.loop_clock import run_ready
 
 MONDAY = datetime.fromisoformat("2027-06-07T08:00:00+00:00").timestamp()
 """An hour before the first due time of `DAILY`."""
@@ -322,3 +324,32 @@ async def test_erasing_a_person_ends_their_schedules_and_offers_to_them(book: Bo
     assert (await book.schedules.get(theirs.id)).new_owner is None
     assert not (await book.schedules.list_runs(mine.id))
     assert await outbox.list_person_notices(BO.key) == []
+
+
+async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared) -> None:
+    """Until then, a process loads nothing and looks up nothing."""
+    begun = asyncio.Event()
+
+    class Timer:
+        def wake(self) -> None: ...
+
+        async def run(self) -> None:
+            begun.set()
+
+    def parts_of(engine: Any) -> ScheduleParts:
+        nothing: Any = None
+        return ScheduleParts(
+            engine.database, engine.inbox, nothing, nothing, nothing, {}, engine.jobs, nothing,
+            nothing, nothing, is_shared=True,
+        )  # fmt: skip
+
+    other = parts_of(await on_postgres.beside())
+    vars(other)["scheduler"] = Timer()
+    waiting = asyncio.create_task(other.run())
+    await run_ready()
+    assert not begun.is_set()
+    store = parts_of(on_postgres).store
+    one = await store.propose("turn", ANA, TO, replace(DAILY, ends=0.0))
+    await store.start(one.id, 0)
+    await begun.wait()
+    await waiting
