@@ -166,7 +166,10 @@ class ScheduleParts:
             case "delete":
                 schedule = await self.store.delete(id)
             case _:
-                raise BadInput("Schedules have no action {action}.", action=repr(action[:40]))
+                raise BadInput(
+                    "Schedules have no action {action}. Use show, pause, resume, run or delete.",
+                    action=repr(action[:40]),
+                )
         if action != "show":
             event = f"schedule-{AUDIT_EVENTS[action]}"
             self.audit.note(event, OPERATOR, schedule.address, person=schedule.owner.key, id=id)
