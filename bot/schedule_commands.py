@@ -28,7 +28,7 @@ STATE_SENTENCES = {
 REASON_SENTENCES = {
     "person": "somebody paused it",
     "rights": "its owner has no permission for it in its place",
-    "failures": "it failed several times in a row",
+    "failures": "several of its runs failed",
     "restored": "this Ponte was restored from a backup",
     "owner": "its new owner has not accepted it yet",
 }

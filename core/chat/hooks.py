@@ -77,6 +77,7 @@ class HookIntake:
         self._audit = audit
         self._clock = clock
         self._rates: dict[str, _Rate] = {}
+        self._warnings: dict[str, _Rate] = {}
         self._direct: dict[tuple[str, str], ReplyTo] = {}
         """Places of direct messages that were opened already."""
 
@@ -87,7 +88,9 @@ class HookIntake:
         if hook is None:
             return _refuse("unknown", "unknown_hook")
         if not genuine:
-            log.warning("webhook refused", hook=name)
+            # Anybody can send such requests, so they must not fill the log.
+            if not self._warnings.setdefault(name, _Rate()).take(1, self._clock()):
+                log.warning("webhook refused", hook=name)
             return _refuse(name, "unauthorized")
         if wait := self._rates.setdefault(name, _Rate()).take(hook.per_minute, self._clock()):
             metrics.limits.labels("hook").inc()

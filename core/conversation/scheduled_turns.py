@@ -1,4 +1,4 @@
-"""The turns of schedules: may a run begin, and what does it answer.
+"""The turns of schedules: whether a run may begin, and what its answer says if it is late.
 
 A run has the rights of its schedule's owner in its place, at the moment when it begins. If they
 lost them, the schedule pauses. If an allowance is used up, the run is skipped.
@@ -26,8 +26,8 @@ log = structlog.get_logger("schedules")
 
 
 class ScheduledTurns:
-    """Checks runs before they begin, and answers those that need no model. `messengers` are by
-    platform. `on_end` is called when the turn of a run has ended."""
+    """Checks runs before they begin. `messengers` are by platform. `on_end` is called when the turn
+    of a run has ended."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class ScheduledTurns:
         if message.scheduled is not None:
             await self._schedules.skip(turn.seq, skipped.reason, skipped.pause)
             self._audit.note(
-                "schedule_skipped", message.author, message.address, id=message.scheduled.schedule,
+                "schedule-skipped", message.author, message.address, id=message.scheduled.schedule,
                 right=skipped.reason,
             )  # fmt: skip
 

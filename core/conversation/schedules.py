@@ -61,7 +61,7 @@ class ScheduleService:
         checked = self.check(draft)
         await self._check_person(owner, reply_to.address)
         schedule = await self.schedules.propose(origin, owner, reply_to, checked, locale)
-        self._note("schedule_proposed", schedule, owner, reply_to.address)
+        self._note("schedule-proposed", schedule, owner, reply_to.address)
         return schedule
 
     async def start(self, id: str, revision: int, by: Person, address: Address) -> Schedule:
@@ -79,7 +79,7 @@ class ScheduleService:
                 )
         started = await self.schedules.start(id, revision)
         if schedule.state != "active":
-            self._note("schedule_started", started, by, address)
+            self._note("schedule-started", started, by, address)
         return started
 
     async def edit(self, id: str, draft: ScheduleDraft, by: Person, address: Address) -> Schedule:
@@ -87,7 +87,7 @@ class ScheduleService:
         NotAllowed, BadSchedule."""
         await self._get_own(id, by, address)
         edited = await self.schedules.edit(id, self.check(draft))
-        self._note("schedule_edited", edited, by, address)
+        self._note("schedule-edited", edited, by, address)
         return edited
 
     async def pause(self, id: str, by: Person, address: Address) -> Schedule:
@@ -95,7 +95,7 @@ class ScheduleService:
         before = await self._get_managed(id, by, address)
         paused = await self.schedules.pause(id, "person")
         if before.state != "paused":
-            self._note("schedule_paused", paused, by, address)
+            self._note("schedule-paused", paused, by, address)
         return paused
 
     async def resume(self, id: str, by: Person, address: Address) -> Schedule:
@@ -103,7 +103,7 @@ class ScheduleService:
         before = await self._get_managed(id, by, address)
         resumed = await self.schedules.resume(id)
         if before.state != "active":
-            self._note("schedule_resumed", resumed, by, address)
+            self._note("schedule-resumed", resumed, by, address)
         return resumed
 
     async def run_now(self, id: str, by: Person, address: Address, once: str) -> ScheduleRun:
@@ -111,14 +111,14 @@ class ScheduleService:
         asked for it: the same event runs it once. Raise NotFound, NotAllowed, BadSchedule."""
         schedule = await self._get_managed(id, by, address)
         run = await self.schedules.run_now(id, once)
-        self._note("schedule_run", schedule, by, address)
+        self._note("schedule-run", schedule, by, address)
         return run
 
     async def delete(self, id: str, by: Person, address: Address) -> Schedule:
         """Delete the schedule with the list of its runs. Raise NotFound, NotAllowed."""
         await self._get_managed(id, by, address)
         deleted = await self.schedules.delete(id)
-        self._note("schedule_deleted", deleted, by, address)
+        self._note("schedule-deleted", deleted, by, address)
         return deleted
 
     async def offer(self, id: str, to: Person, by: Person, address: Address) -> Schedule:
@@ -128,7 +128,7 @@ class ScheduleService:
         if to.robot:
             raise BadSchedule("A program cannot own a schedule.")
         offered = await self.schedules.offer(id, to)
-        self._note("schedule_offered", offered, by, address, person=to.key)
+        self._note("schedule-offered", offered, by, address, person=to.key)
         return offered
 
     async def accept(self, id: str, by: Person, address: Address, locale: str = "") -> Schedule:
@@ -137,7 +137,7 @@ class ScheduleService:
         schedule = await self.get(id, by, address)
         await self._check_person(by, schedule.address)
         taken = await self.schedules.accept(id, by, locale)
-        self._note("schedule_accepted", taken, by, address)
+        self._note("schedule-accepted", taken, by, address)
         return taken
 
     async def decline(self, id: str, by: Person, address: Address) -> Schedule:
@@ -146,7 +146,7 @@ class ScheduleService:
         if schedule.new_owner is None or schedule.new_owner.key != by.key:
             await self._get_managed(id, by, address)
         declined = await self.schedules.decline(id)
-        self._note("schedule_declined", declined, by, address)
+        self._note("schedule-declined", declined, by, address)
         return declined
 
     async def list_for(

@@ -35,7 +35,7 @@ SENTENCES: Mapping[str, str] = {
     ),
     "schedule-failed": "The schedule `{schedule}` failed at {when}. It does this: {what}",
     "schedule-failures": (
-        "The schedule `{schedule}` is paused, because it failed several times in a row, last at "
+        "The schedule `{schedule}` is paused, because several of its runs failed, last at "
         "{when}. Check its answers, then resume it. It does this: {what}"
     ),
     "schedule-rights": (

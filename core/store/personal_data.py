@@ -550,8 +550,8 @@ def _erase_rows(
     _remove_quotes(work)
     _mark_remotes(work)
     _anonymise_decisions(work)
+    _clean_schedules(work)
     _delete_rows(work)
-    _withdraw_offers(work)
     _anonymise_usage(work)
     return Erasure(work.rows, sorted(work.decided))
 
@@ -733,8 +733,13 @@ def _remove_from_remembered(work: _ErasureWork) -> None:
                  row["name"])  # fmt: skip
 
 
-def _withdraw_offers(work: _ErasureWork) -> None:
-    """Remove the person from schedules of others that they were asked to own."""
+def _clean_schedules(work: _ErasureWork) -> None:
+    """Delete notices to admins about the person's schedules. Remove the person from schedules of
+    others that they were asked to own."""
+    work.run(
+        "DELETE FROM outbox WHERE kind = 'person' AND change IN"
+        " (SELECT event_key FROM schedule_runs WHERE person = :person)"
+    )
     work.run("UPDATE schedules SET heir = '', new_owner = '' WHERE heir = :person")
 
 

@@ -66,8 +66,6 @@ _RUNNING_SQL = (
     f" WHERE runs.schedule = ? AND runs.state = 'queued' AND inbox.state IN {OPEN_STATE_LIST}"
     " LIMIT 1"
 )
-NOTIFICATION = "schedules"
-"""The word of the notification that due times changed."""
 
 
 class SqlSchedules:
@@ -216,10 +214,16 @@ class SqlSchedules:
         return await self._change(id, work)
 
     async def delete(self, id: str) -> Schedule:
-        """Delete a schedule with its runs. A run that has not begun is then not carried out."""
+        """Delete a schedule with its runs and the notices about them. A run that has not begun is
+        then not carried out."""
 
         def write(connection: SqlConnection) -> Schedule:
             schedule = _lock_schedule(connection, id)
+            connection.execute(
+                "DELETE FROM outbox WHERE kind = 'person' AND change IN"
+                " (SELECT event_key FROM schedule_runs WHERE schedule = ?)",
+                (id,),
+            )
             connection.execute("DELETE FROM schedule_runs WHERE schedule = ?", (id,))
             connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
             return schedule
@@ -585,10 +589,11 @@ def _settle_run(connection: SqlConnection, row: SqlRow, failures: int, now: floa
     reason = "" if state == "done" else code or (row["state"] or "erased")
     if code == OverBudget.code:
         state, reason = "skipped", "allowance"
+    needs_no_report = int(state in ("done", "stopped"))
     if not connection.execute(
-        "UPDATE schedule_runs SET state = ?, reason = ?, ended = ? WHERE seq = ?"
+        "UPDATE schedule_runs SET state = ?, reason = ?, ended = ?, told = ? WHERE seq = ?"
         " AND state = 'queued'",
-        (state, reason, now, row["seq"]),
+        (state, reason, now, needs_no_report, row["seq"]),
     ).rowcount:
         return False
     if state == "done":

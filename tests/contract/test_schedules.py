@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from bot.schedules import ScheduleParts
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Message, Person, ReplyTo, decode_json
+from core.domain.notices import PersonNotice
 from core.domain.records import TurnState
 from core.domain.schedule_rules import plan_due
 from core.domain.schedules import (
@@ -24,11 +26,13 @@ from core.domain.schedules import (
     ScheduleRun,
 )
 from core.store.database import SqlConnection, has_rows
+from core.store.outbox import SqlOutbox
 from core.store.personal_data import SqlPersonalData
 from core.store.restored import close_unfinished
 from core.store.schedules import SqlSchedules
-from tests.contract.engines import Embedded
+from tests.contract.engines import Embedded, Shared
 from tests.fakes.clock import Clock
+from tests.fakes.loop_clock import run_ready
 
 MONDAY = datetime.fromisoformat("2027-06-07T08:00:00+00:00").timestamp()
 """An hour before the first due time of `DAILY`."""
@@ -303,7 +307,12 @@ async def test_erasing_a_person_ends_their_schedules_and_offers_to_them(book: Bo
     mine, theirs = await book.start(), await book.propose(owner=BO)
     await book.schedules.start(theirs.id, 0)
     await book.schedules.offer(theirs.id, ANA)
-    await book.run_due(mine)
+    run = await book.run_due(mine)
+    await book.schedules.skip(run.seq, "rights", "rights")
+    notice = PersonNotice.new(run.event_key, "schedule-rights", schedule="a", what="b", when="c")
+    await book.schedules.record_reported(run.event_key, [(BO, notice)])
+    outbox = SqlOutbox(book.engine.database)
+    assert len(await outbox.list_person_notices(BO.key)) == 1
     people = SqlPersonalData(book.engine.database, str, shared=hasattr(book.engine, "jobs"))
     who = people.by_key(ANA.key)
     counts = await people.count_rows(who)
@@ -314,3 +323,33 @@ async def test_erasing_a_person_ends_their_schedules_and_offers_to_them(book: Bo
     assert [each.id for each in await book.schedules.list_matching(ScheduleFilter())] == [theirs.id]
     assert (await book.schedules.get(theirs.id)).new_owner is None
     assert not (await book.schedules.list_runs(mine.id))
+    assert await outbox.list_person_notices(BO.key) == []
+
+
+async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared) -> None:
+    """Until then, a process loads nothing and looks up nothing."""
+    begun = asyncio.Event()
+
+    class Timer:
+        def wake(self) -> None: ...
+
+        async def run(self) -> None:
+            begun.set()
+
+    def parts_of(engine: Any) -> ScheduleParts:
+        nothing: Any = None
+        return ScheduleParts(
+            engine.database, engine.inbox, nothing, nothing, nothing, {}, engine.jobs, nothing,
+            nothing, nothing, nothing, nothing, is_shared=True,
+        )  # fmt: skip
+
+    other = parts_of(await on_postgres.beside())
+    vars(other)["scheduler"] = Timer()
+    waiting = asyncio.create_task(other.run())
+    await run_ready()
+    assert not begun.is_set()
+    store = parts_of(on_postgres).store
+    one = await store.propose("turn", ANA, TO, replace(DAILY, ends=0.0))
+    await store.start(one.id, 0)
+    await begun.wait()
+    await waiting

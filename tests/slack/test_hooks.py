@@ -12,8 +12,14 @@ from bot.compose import compose
 from bot.config import read_config
 from bot.home import Home
 from bot.settings import Settings
+from core.chat.hooks import HookIntake
+from core.domain.hooks import Hook
+from core.rights.policy import RuleBook
+from tests.fakes.choices import allow_list, make_choices, supplier
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_github, from_nocodb
+from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, FakeSlack
+from tests.slack.bot import Setting, workplace
 
 FILE = """
 [groups]
@@ -105,3 +111,28 @@ async def _use(app: Any, slack: FakeSlack, path: Path, general: Any, dm: Any, al
         await app.surfaces.stop_intake()
         late = await program.post("/hooks/push", content=body, headers=from_github(body, "d-2"))
         assert (late.status_code, late.headers["retry-after"]) == (503, "5")
+
+
+async def test_whoever_asks_under_a_webhooks_post_is_answered_with_their_own_rights(
+    tmp_path: Path,
+) -> None:
+    model, access = EchoModel(), allow_list(frozenset({"*"}))
+    access.rule_book = supplier(RuleBook(hooks={"tell": "crew"}))
+    setting = Setting(chosen=make_choices(model, policy=access))
+    async with workplace(tmp_path, setting) as there:
+        records, platforms = there.bot.engine.records, {"slack": there.bot.slack}
+        hook = Hook(
+            "tell", "secret", PLAIN_SECRET, "slack", TEAM, there.general.id,
+            template="New order: {text}", header="X-Hook-Secret", id_field="id",
+        )  # fmt: skip
+        intake = HookIntake({"tell": hook}.get, lambda: platforms, records.inbox, records.audit)
+        order = encode_body({"id": "1", "text": "42 chairs"})
+        assert (await intake.receive("tell", from_nocodb(), order))[0] == 202
+        posts = there.slack.workspace
+        await there.slack.wait_until(lambda: posts.by_bot(there.general.id))
+        (post,) = posts.by_bot(there.general.id)
+        said = there.slack.say(there.alice, there.general, f"{there.slack.bot} what?", thread=post)
+        await there.slack.wait_for_answer(said)
+        (asked,) = model.asks
+        assert asked.asker.id == there.alice.id
+        assert "> 'Ponte': New order: 42 chairs" in asked.input[0].text, "as a quote"

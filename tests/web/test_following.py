@@ -258,4 +258,6 @@ async def test_the_conversation_so_far(ponte: WebPonte, client: httpx.AsyncClien
     assert "<strong>" in said["messages"][1]["html"]
     assert said["cursor"] == "1"
     empty = (await client.get("/conversations/never")).json()
-    assert empty == {"conversation": "never", "messages": [], "cards": [], "cursor": "0"}
+    assert empty == {
+        "conversation": "never", "messages": [], "cards": [], "cursor": "0", "instructions": "",
+    }  # fmt: skip

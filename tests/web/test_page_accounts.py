@@ -324,7 +324,7 @@ async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None
     }
     assert (await ponte_with_people.clients["ana"].get("/me")).json() == {
         "person": "web:ana", "name": "ana", "owner": False, "operates": False, "models": [],
-        "notices": ANY,
+        "efforts": [], "notices": ANY,
     }  # fmt: skip
     own = (await ponte_with_people.clients["owner"].get("/me")).json()
     assert (own["owner"], own["operates"]) == (True, True)

@@ -1,0 +1,50 @@
+"""Webhooks on Discord: a post in a channel and in a direct message, each once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from core.chat.hooks import HookIntake
+from core.domain.hooks import Hook
+from core.rights.policy import RuleBook
+from tests.discord.discord_ponte import DiscordPonte
+from tests.discord.test_posting import MESSAGES
+from tests.fakes.choices import supplier
+from tests.fakes.discord import FakeDiscord
+from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
+
+
+async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
+    discord: FakeDiscord, ponte: DiscordPonte
+) -> None:
+    ana = discord.user("Ana")
+    guild = discord.guild("Bolts", ana)
+    channel = discord.text_channel(guild, "general")
+    secret: dict[str, Any] = {"header": "X-Hook-Secret", "id_field": "id"}
+    hooks = {
+        "ask": Hook("ask", "secret", PLAIN_SECRET, "discord", str(guild.id), str(channel.id),
+                    instruction="Report.", **secret),
+        "tell": Hook("tell", "secret", PLAIN_SECRET, "discord", person=str(ana.id),
+                     template="New: {text}", **secret),
+    }  # fmt: skip
+    ponte.policy.rule_book = supplier(RuleBook(hooks=dict.fromkeys(hooks, "crew")))
+    await ponte.open(threads=True)
+    records, platforms = ponte.engine.records, {"discord": ponte.adapter}
+    intake = HookIntake(hooks.get, lambda: platforms, records.inbox, records.audit)
+    discord.lose("POST", MESSAGES)  # the posts of each are made, and their answers lost
+    body = encode_body({"id": "1", "text": "@everyone **hi** https://evil.example"})
+    for name in ("ask", "tell", "ask", "tell"):
+        status, _, told = await intake.receive(name, from_nocodb(), body)
+        assert status == 202, told
+        turn = await records.journal.history_entry(json.loads(told)["turn"])
+        await records.inbox.wait_for_answer(turn.seq)
+    world = discord.world
+    await discord.wait_until(lambda: world.messages_by(world.me.id, ana.dm.id))
+    (asked,) = world.messages_by(world.me.id, channel.id)
+    assert asked["content"]
+    (private,) = world.messages_by(world.me.id, ana.dm.id)
+    assert private["content"].startswith("New: ")
+    assert "**hi**" not in private["content"].replace("\\*", "")
+    assert ponte.model.asks[-1].asker.key == "hook:ask"
+    await ponte.close()
