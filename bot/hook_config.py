@@ -77,7 +77,7 @@ class HookConfig:
     per_minute: Positive = 60
     """requests a minute; more are refused"""
     turns_per_day: Many = 500
-    """deliveries a day that are answered"""
+    """answers of the model a day; further deliveries are stored and not answered"""
     money_per_day: Dollars | None = None
     """US dollars a day for its answers; left out: only `allowances` limit them"""
 

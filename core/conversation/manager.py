@@ -87,6 +87,8 @@ TAKEOVER_POLL_SECONDS = 1.0
 PLATFORM_SECONDS = 0.5
 """Seconds to wait for a platform's reply before the turn gives up its place to another turn.
 Without a rate limit, platforms reply sooner."""
+HOOK_EFFECTS = ("read", "write")
+"""Effects of the tools that a webhook's turn is offered. A write only proposes."""
 PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown)
 """Errors with a message that only the asker may read."""
 _STOPPED_HERE = "_Stopped. Work that I had started in another system may still finish there._"
@@ -208,6 +210,8 @@ class ConversationManager:
                 await run.set_message(turn.message)
                 if turn.message.scheduled:
                     await self._check_scheduled(run)
+                if turn.message.hook:
+                    await self._check_hook(run)
                 await reply.show(Progress())
                 try:
                     answer = turn.answer or await self._answer(run)
@@ -220,7 +224,8 @@ class ConversationManager:
                     await self._deliver(run, answer)
             except RunSkipped as skipped:
                 log.info("run skipped", why=skipped.reason)
-                await self._scheduled_turns().skip(turn, skipped)
+                if turn.message.scheduled:
+                    await self._scheduled_turns().skip(turn, skipped)
                 await self._journal.end_turn(run.turn, "stopped", f"skipped:{skipped.reason}")
                 self._count_end(run, "stopped")
             except Unstorable:  # no retry, so that the model is not paid twice
@@ -253,6 +258,20 @@ class ConversationManager:
         turns = self._scheduled_turns()
         await turns.check(run.turn)
         run.earlier_proposal = await turns.find_open_card(run.turn)
+
+    async def _check_hook(self, run: TurnRun) -> None:
+        """Raise RunSkipped if the allowance of a webhook is used up. A refusal for each further
+        delivery would flood its place."""
+        hook, turn = run.message.hook, run.turn
+        if hook is None or hook.posts or turn.answer is not None or turn.items:
+            return
+        try:
+            await self._services.budget.reserve(turn)
+        except OverBudget as error:
+            self._audit_refusal(run, error)
+            metrics.limits.labels(error.limit).inc()
+            log.warning("webhook over its allowance", hook=hook.name)
+            raise RunSkipped("allowance") from None
 
     async def on_post_removed(self, post: str) -> None:
         """Record that a person deleted a post of Ponte, so that it is not posted again. Cancel the
@@ -504,6 +523,8 @@ class ConversationManager:
         """Record the message and its files, reserve the cost of the answer, and ask the model."""
         services, message, settings = self._services, run.message, run.settings
         own_tools = await services.toolbox.tools(run.rights) if run.rights else ()
+        if message.hook:  # whatever rights other tools ask for
+            own_tools = [tool for tool in own_tools if tool.effect in HOOK_EFFECTS]
         programs = program_tools(message.client, own_tools)
         tools = [*own_tools, *programs]
         chosen = message.model or settings.model

@@ -157,7 +157,10 @@ async def test_a_template_is_posted_without_a_model_and_a_model_runs_within_the_
             assert not told.cards
         assert there.model.asks == []
         assert (await there.deliver("ask", {"id": "1"})).code != "too_many"
-        second = await there.deliver("ask", {"id": "2"})
-        assert (second.code, second.private) == ("too_many", False), second.text
+        posts = len(there.running_bot.recorder.posts)
+        assert (await there.deliver("ask", {"id": "2"})).status == "stopped"
+        assert len(there.running_bot.recorder.posts) == posts, "no refusals fill the channel"
+        lines, _ = await there.running_bot.engine.records.audit.read()
+        assert [one["asker"] for one in lines if one["event"] == "refused"][-1:] == ["hook:ask"]
         mine = await there.running_bot.ask_message(on_slack("hello", "k9"))
         assert mine.code != "too_many", "the cap is the webhook's alone"
