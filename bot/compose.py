@@ -70,6 +70,7 @@ from core.rights.policy import (
 )
 from core.store.inbox import SenderLimits
 from core.store.owner_name import SqlOwnerName
+from core.tools.schedules.source import ScheduleSource
 from core.tools.tool import Toolbox
 
 CheckEverything = Callable[[Start], AsyncIterator[DoctorFinding]]
@@ -145,7 +146,7 @@ async def compose(
         ]
         for each in reversed(tools):
             closing.push_async_callback(each.close)
-        toolbox = Toolbox([each.source for each in tools])
+        toolbox = Toolbox([*(each.source for each in tools), ScheduleSource()])
         closing.push_async_callback(toolbox.close)
         board.live |= {each.source.name: each.source.health for each in tools}
         board.titles = next(

@@ -317,6 +317,7 @@ class Engine:
             inbox=records.inbox, journal=records.journal, threads=records.threads,
             files=records.files, model=choices.model, toolbox=choices.toolbox,
             policy=choices.policy, budget=records.budget, changes=self.changes, audit=records.audit,
+            schedules=lambda: self.schedules.commands,
             conversation_settings=records.conversation_settings,
         )  # fmt: skip
         tool_contexts = ToolContexts(
@@ -342,7 +343,8 @@ class Engine:
         self.schedules = ScheduleParts(
             stores.database, records.inbox, choices.policy, records.budget, records.audit,
             platforms.messengers, stores.peers, choices.schedule_limits,
-            lambda: choices.approval.admins, self.notices.wake, choices.clock,
+            lambda: choices.approval.admins, self.notices.wake, records.journal,
+            self.redraw.replace_card, choices.clock,
             is_shared=stores.jobs is not None,
         )  # fmt: skip
         maintenance = Maintenance(

@@ -17,6 +17,7 @@ from core.integrations.integration import ToolIntegration
 from core.rights.policy import matches_pattern
 from core.text.i18n import say
 from core.text.text import fold_case
+from core.tools.schedules import SCHEDULE_TOOLS
 
 _NEAREST = ". Did you mean {name}?"
 _SENTENCES = {
@@ -63,6 +64,7 @@ def _known_names(config: Config, settings: Settings) -> Mapping[str, frozenset[s
     """Return the names of all integrations by kind, also of those that are off. None: any name may
     exist."""
     known: dict[str, frozenset[str] | None] = dict.fromkeys(_SENTENCES, frozenset())
+    known["tool"] = frozenset(SCHEDULE_TOOLS)
     for face in settings.faces:
         if isinstance(face, ToolIntegration):
             for kind, names in face.rule_names(settings, config).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from bot.integrations import ADMINS, canonical_person
 from core.chat.platform import Messenger
 from core.domain.errors import BadInput, NotStored
-from core.domain.messages import ReplyTo
+from core.domain.messages import Card, ReplyTo
 from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
 from core.integrations.integration import Peers
+from core.ports.conversations import Journal
 from core.ports.rights import Audit, Budget, Policy
 from core.rights.audit import OPERATOR
 from core.rights.policy import OWNER_ID, place_names
@@ -25,6 +26,7 @@ from core.store.database import Database, has_rows
 from core.store.inbox import SqlInbox
 
 if TYPE_CHECKING:
+    from core.conversation.schedule_commands import ScheduleCommands
     from core.conversation.scheduled_turns import ScheduledTurns
     from core.conversation.scheduler import Scheduler
     from core.conversation.schedules import ScheduleService
@@ -72,6 +74,8 @@ class ScheduleParts:
     limits: Callable[[], ScheduleLimits]
     admins: Callable[[], Collection[str]]
     wake_notices: Callable[[], None]
+    journal: Journal
+    redraw_card: Callable[[int, Card], Awaitable[None]]
     clock: Callable[[], float] = time.time
     is_shared: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,6 +101,13 @@ class ScheduleParts:
         return ScheduleService(
             self.store, self.policy, self.audit, self.limits, list_keys, self.clock
         )
+
+    @cached_property
+    def commands(self) -> ScheduleCommands:
+        """Schedules as turns use them."""
+        from core.conversation.schedule_commands import ScheduleCommands
+
+        return ScheduleCommands(self.service, self.journal, self.redraw_card, self.clock)
 
     @cached_property
     def turns(self) -> ScheduledTurns:

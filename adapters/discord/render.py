@@ -17,6 +17,7 @@ import discord
 from adapters.discord.client import Interaction
 from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
 from core.chat.card_redraw import LABELS
+from core.commands.grammar import render_card_action
 from core.domain.messages import Card
 from core.domain.records import QuickCommand
 from core.text.i18n import plural, say
@@ -70,13 +71,18 @@ _AFTER_ROWS = 120
 DISCORD_CELL_CHARACTERS = 200
 """Characters of one cell on a card. A longer value is cut."""
 
-CARD_BUTTON_ID = re.compile(r"ponte:(?P<action>approve|deny|undo):(?P<card>[a-z2-7]{6})")
+CARD_BUTTON_ID = re.compile(
+    r"ponte:(?P<action>approve|deny|undo|start|edit|cancel):(?P<card>[a-z2-7]{6}(?:-\d{1,4})?)"
+)
 STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
 
 _STYLES = {
     "approve": discord.ButtonStyle.success,
     "deny": discord.ButtonStyle.danger,
     "undo": discord.ButtonStyle.secondary,
+    "start": discord.ButtonStyle.success,
+    "edit": discord.ButtonStyle.secondary,
+    "cancel": discord.ButtonStyle.secondary,
 }
 _AMBER, _GREEN, _GREY = 0xE0A030, 0x3BA55D, 0x80848E
 _COLOURS = {"open": _AMBER, "done": _GREEN, "approved": _GREEN}
@@ -300,7 +306,7 @@ def in_words(cards: Sequence[Card]) -> list[str]:
     under the message with buttons."""
     return [
         f"{_make_safe(card.title)}: "
-        + ", ".join(f"`{action} {card.id}`" for action in card.actions)
+        + ", ".join(f"`{render_card_action(action, card.id)}`" for action in card.actions)
         for card in cards
     ]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 from rich.cells import cell_len
 
 from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
+from core.commands.grammar import render_card_action
 from core.text.commonmark import parser
 from core.text.i18n import format_moment, say
 from core.text.markdown import defang_for_terminal, ended_blocks_length, is_too_complex
@@ -194,8 +195,11 @@ class Screen:
             when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone())
             self._card_line(4, say("Expires {when}.", when=when))
         if card["actions"]:
-            before = "ponte changes " if self._shows_shell_commands else ""
-            hints = " · ".join(f"{before}{action} {card['id']}" for action in card["actions"])
+            shell = "ponte chat " if card["kind"] == "schedule" else "ponte changes "
+            before = shell if self._shows_shell_commands else ""
+            hints = " · ".join(
+                before + render_card_action(action, card["id"]) for action in card["actions"]
+            )
             self._card_line(4, say("Type: {hints}", hints=hints))
 
     def _card_line(self, indent: int, text: str) -> None:

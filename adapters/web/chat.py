@@ -33,7 +33,7 @@ from adapters.web.http_io import (
 )
 from adapters.web.render import render
 from adapters.web.stream import PageWriter, TurnEvents, answer_json, stream_events
-from core.commands.grammar import is_decision
+from core.commands.grammar import is_decision, render_card_action
 from core.domain.errors import Empty, Forgotten, NotFound
 from core.domain.messages import Answer, Attachment, Message
 from core.domain.records import FINAL_STATES, HistoryEntry, QuickCommand, Receipt
@@ -42,14 +42,14 @@ from core.text.text import clean_text
 
 REFUSAL_CODES = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that set the HTTP status too: the turn was refused and did not run."""
-_CARD = re.compile(r"[a-z2-7]{6}")
+_CARD = re.compile(r"[a-z2-7]{6}(-\d{1,4})?")
 
 
 class CardDecision(RequestBody):
     """The body of `POST /cards/{id}`. `conversation` is where the card was shown. A repeated click
     with the same `event_key` counts once."""
 
-    action: Literal["approve", "deny", "undo"]
+    action: Literal["approve", "deny", "undo", "start", "edit", "cancel"]
     conversation: ConversationId = "main"
     event_key: EventKey | None = None
 
@@ -91,12 +91,12 @@ class ChatRoutes:
         return await self._whole_answer(request, answer, said)
 
     async def decide(self, request: Request) -> Response:
-        """Approve or deny a card, or undo a change."""
+        """Approve or deny a card, undo a change, or start, edit or cancel a schedule."""
         id = str(request.path_params["id"])
         decision = await read_json(request, CardDecision)
         if not _CARD.fullmatch(id):
             raise NotFound(what="card")
-        words = f"{decision.action} {id}"
+        words = render_card_action(decision.action, id)
         answer = await self._click(request, words, decision.conversation, decision.event_key)
         body = _decision_json(id, answer)
         if answer.status == "failed" and answer.code in STATUS_BY_CODE:

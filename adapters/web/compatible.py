@@ -93,7 +93,7 @@ from core.text.text import clean_text, is_json, to_one_line
 
 EARLY_FAILURE_SECONDS = 2.0
 """How long a stream waits before it answers 200: a turn that fails until then gets a status."""
-DECISION_COMMANDS = ("approve", "deny", "undo")
+DECISION_COMMANDS = ("approve", "deny", "undo", "schedule")
 """Commands that this API refuses: a program may send words that no person has read."""
 COMMANDS_NOT_FOR_PROGRAMS = (*DECISION_COMMANDS, "forget", "approvals")
 """Commands that this API refuses where the request comes with an API token."""

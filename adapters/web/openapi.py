@@ -90,11 +90,11 @@ class CardState(ResponseBody):
     `before` and `after`, and its `name`, `name_field` and `changes` in words."""
 
     id: str
-    kind: Literal["proposal", "change"]
+    kind: Literal["proposal", "change", "schedule"]
     title: str
     text: str
     rows: list[dict[str, Any]]
-    actions: list[Literal["approve", "deny", "undo"]]
+    actions: list[Literal["approve", "deny", "undo", "start", "edit", "cancel"]]
     state: str
     expires_at: float | None
 

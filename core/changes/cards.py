@@ -15,7 +15,7 @@ from core.domain.changes import (
     ChangeStep,
     WriteKind,
 )
-from core.domain.messages import Card, CardAction
+from core.domain.messages import Card, CardAction, ChangeAction
 from core.domain.records import NOTE_TEMPLATE
 from core.text.i18n import plural, say, use_locale
 from core.text.text import (
@@ -308,7 +308,7 @@ def _faults(change: Change, list_rows: Callable[[Change, Sequence[ChangeStep]], 
     return said
 
 
-def possible_actions(change: Change) -> tuple[CardAction, ...]:
+def possible_actions(change: Change) -> tuple[ChangeAction, ...]:
     """Return the actions that are possible in this state, regardless of who may take them."""
     if change.state == "open":
         return ("approve", "deny")

@@ -38,7 +38,7 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.errors import AuditRefused, Expired, NotAllowed, NotFound, StatusUnknown, ToolError
-from core.domain.messages import Address, Answer, Card, CardAction, Person
+from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.domain.records import Outcome, ToolContext, add_model_instruction
 from core.observability import metrics
 from core.ports.rights import Audit
@@ -239,7 +239,7 @@ class ChangeService:
 
     async def _may_use(
         self,
-        action: CardAction,
+        action: ChangeAction,
         change: Change,
         viewer: Person,
         address: Address,
@@ -346,7 +346,7 @@ class ChangeService:
             for change in waiting[:MAX_LISTED_CHANGES]
         ]
 
-    async def decide(self, action: CardAction, decision: DecisionRequest) -> Answer:
+    async def decide(self, action: ChangeAction, decision: DecisionRequest) -> Answer:
         """Approve, deny or undo a change and return the answer for the person.
 
         Raise NotFound (also if the person may not see the card), NotAllowed, Expired, AuditRefused,

@@ -16,7 +16,7 @@ from core.chat.approval_notices import ApprovalNotices
 from core.chat.turn_posts import TurnPosts
 from core.domain.changes import ApprovalNotice, Change
 from core.domain.errors import PlatformBusy, PonteError, Undeliverable
-from core.domain.messages import Answer, CardAction
+from core.domain.messages import Answer, Card, CardAction
 from core.domain.records import FINAL_STATES, Turn
 from core.ports.conversations import Journal, ReplyFactory
 from core.runtime.retry import retry
@@ -24,9 +24,12 @@ from core.text.i18n import use_locale
 
 log = structlog.get_logger("redraw")
 CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
-          "withdrawn", "undone")  # fmt: skip
+          "withdrawn", "undone", "active", "paused", "ended")  # fmt: skip
 """The states that a card can show. `done` and `failed` can also be states of a post."""
-LABELS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
+LABELS: Mapping[CardAction, str] = {
+    "approve": "Approve", "deny": "Deny", "undo": "Undo",
+    "start": "Start", "edit": "Edit", "cancel": "Cancel",
+}  # fmt: skip
 """The English labels of the buttons under a card; `say` translates them."""
 REDRAW_RETRY_SECONDS = 20.0
 """Seconds before a failed redraw is retried."""
@@ -128,6 +131,16 @@ class CardRedraw:
                     return False
         await outbox.put(replace(listed, drawn_version=change.version))
         return True
+
+    async def replace_card(self, seq: int, card: Card) -> None:
+        """Redraw a card in the answer of the turn `seq`. A failure is logged and not retried: the
+        buttons of an outdated card say so."""
+        try:
+            turn = await self._journal.replace_cards(seq, [card])
+            if turn and turn.answer and turn.state in _POSTED_STATES:
+                await self._refresh(turn, turn.answer)
+        except Exception as error:
+            log.warning("card not drawn", change=card.id, why=repr(error))
 
     async def _refresh(self, turn: Turn, answer: Answer) -> None:
         """Edit the post with the cards. If the platform is busy, wait once and retry."""

@@ -20,7 +20,7 @@ from core.text.text import clean_text, fence_after_line, make_code_block
 
 IMMEDIATE_COMMANDS = frozenset(
     {"stop", "approve", "deny", "undo", "forget", "help", "status", "usage", "changes", "why"}
-    | {"approvals"}
+    | {"approvals", "schedules", "schedule"}
 )
 """Commands that run as soon as they are stored. All others wait for their turn in the queue."""
 
@@ -34,6 +34,7 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "esquecer sim": "forget yes", "parar": "stop", "alteracoes": "changes",
         "aprovar": "approve", "recusar": "deny", "desfazer": "undo", "aprovacoes": "approvals",
         "porque": "why", "comando-rapido": "quick-command",
+        "agendamentos": "schedules", "agendamento": "schedule",
     },
     "fr": {
         "aide": "help", "etat": "status", "utilisation": "usage",
@@ -41,6 +42,7 @@ TRANSLATED: Mapping[str, Mapping[str, str]] = {
         "oublier oui": "forget yes", "arreter": "stop", "modifications": "changes",
         "approuver": "approve", "refuser": "deny", "annuler": "undo", "approbations": "approvals",
         "pourquoi": "why", "commande-rapide": "quick-command",
+        "planifications": "schedules", "planification": "schedule",
     },
 }  # fmt: skip
 """Translated names of commands, in lower case without accents. Commands that erase or restart the
@@ -53,6 +55,11 @@ RUN_PYTHON = "run-python"
 USAGE_OF_CHANNEL = "channel"
 """The argument of `usage` that asks for the usage of the channel."""
 _WITH_ID = frozenset({"approve", "deny", "undo"})
+SCHEDULE_ACTIONS = (
+    "start", "edit", "cancel", "pause", "resume", "run", "delete", "show", "accept", "decline",
+)  # fmt: skip
+"""The words after `schedule ID`."""
+_SCHEDULE = re.compile(rf"([a-z2-7]{{6}}(?:-[0-9]{{1,4}})?)\s+({'|'.join(SCHEDULE_ACTIONS)})")
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
 _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
@@ -80,8 +87,8 @@ _WRONG_SLUG = (
 class TypedCommand:
     """A parsed command.
 
-    - `id`: the argument of approve, deny, undo and why.
-    - `slug`: the name of the quick command, or the argument of usage.
+    - `id`: the argument of approve, deny, undo and why, or the id after schedule.
+    - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
     - `input`: the inputs of the quick command.
     - `confirmed`: True for `forget yes`.
     - `code`: the Python of a message that consists of one code block.
@@ -142,6 +149,11 @@ def render_command(command: TypedCommand) -> str:
     return " ".join(word for word in words if word)
 
 
+def render_card_action(action: str, card: str) -> str:
+    """Return the command that a button of a card stands for."""
+    return f"schedule {card} {action}" if action in SCHEDULE_ACTIONS else f"{action} {card}"
+
+
 def _translate_name(text: str) -> str:
     """Return the text with its translated command name replaced by the English one, if it begins
     with one."""
@@ -165,6 +177,9 @@ def _parse_plain(name: str, rest: str) -> TypedCommand | None:
     if name in _WITH_ID:
         word = rest.lower()
         return TypedCommand(name, id=word) if _ID.fullmatch(word) else None
+    if name == "schedule":
+        found = _SCHEDULE.fullmatch(rest.lower())
+        return TypedCommand(name, id=found[1], slug=found[2]) if found else None
     if name == "why":
         return TypedCommand(name, id=rest) if _WHY.fullmatch(rest) else None
     if name == "forget" and rest.lower() == "yes":

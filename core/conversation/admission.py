@@ -23,7 +23,9 @@ CONFIRM_SECONDS = 2.0
 """Seconds that a turn waits for the platform to confirm older facts about the author. A turn that
 needs no confirmed status then begins without it. It may chat and read, and is offered nothing else.
 """
-NEED_CONFIRMATION = frozenset({"approve", "deny", "undo", "quick-command", grammar.RUN_PYTHON})
+NEED_CONFIRMATION = frozenset(
+    {"approve", "deny", "undo", "schedule", "quick-command", grammar.RUN_PYTHON}
+)
 """Commands that cannot run without a confirmed status of their author."""
 
 Stored = Callable[[int], Awaitable[tuple[Message, float] | None]]

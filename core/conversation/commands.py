@@ -24,7 +24,7 @@ from core.conversation.services import TurnServices
 from core.conversation.why import Why
 from core.domain.changes import ApprovalNotice, Change, DecisionRequest
 from core.domain.errors import NotAllowed, NotFound, PonteError
-from core.domain.messages import Address, Answer, CardAction, Person, Progress, Usage
+from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
 from core.domain.records import (
     Action,
     ForgetResult,
@@ -61,6 +61,7 @@ HELP = """Ask me anything. You can also type one of these commands:
 - `stop`: stop what I am doing
 - `changes`: list changes; `approve ID`, `deny ID`, `undo ID`: decide on a change
 - `approvals`: list the requests that wait for you
+- `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
 - `quick-command SLUG …`: run a quick command
 - `why ID`: show which rule decides on a change, a tool or a permission"""
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
@@ -69,7 +70,7 @@ MAX_APPROVAL_CARDS = 5
 Discord, which has five rows of buttons."""
 QUICK_COMMAND_TOOL = "quick-command"
 """The name under which journal and metrics count a quick command that a person typed."""
-_ACTIONS: dict[str, CardAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
+_ACTIONS: dict[str, ChangeAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
 _RESULT_THERE = "Its result is available only in the conversation where it was requested."
 _NO_SANDBOX = "I can't run code: no sandbox is available. Type `status` for the reason."
 _CODE_LOST = (
@@ -278,6 +279,10 @@ class CommandService:
                 return Answer(await self._describe_usage(turn))
             case "approvals":
                 return await self._list_approvals(turn)
+            case "schedules":
+                return await self.services.schedules().list_schedules(turn)
+            case "schedule":
+                return await self.services.schedules().answer(turn, command)
             case "why":
                 return Answer(await self.why.answer(turn, command.id), private=True)
             case "new":

@@ -87,6 +87,8 @@ TAKEOVER_POLL_SECONDS = 1.0
 PLATFORM_SECONDS = 0.5
 """Seconds to wait for a platform's reply before the turn gives up its place to another turn.
 Without a rate limit, platforms reply sooner."""
+HOOK_EFFECTS = ("read", "write")
+"""Effects of the tools that a webhook's turn is offered. A write only proposes."""
 PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown)
 """Errors with a message that only the asker may read."""
 _STOPPED_HERE = "_Stopped. Work that I had started in another system may still finish there._"
@@ -521,6 +523,8 @@ class ConversationManager:
         """Record the message and its files, reserve the cost of the answer, and ask the model."""
         services, message, settings = self._services, run.message, run.settings
         own_tools = await services.toolbox.tools(run.rights) if run.rights else ()
+        if message.hook:  # whatever rights other tools ask for
+            own_tools = [tool for tool in own_tools if tool.effect in HOOK_EFFECTS]
         programs = program_tools(message.client, own_tools)
         tools = [*own_tools, *programs]
         chosen = message.model or settings.model

@@ -55,6 +55,7 @@ from core.domain.records import (
     ToolContext,
     add_model_instruction,
 )
+from core.domain.schedules import ScheduleDraft
 from core.observability import metrics, tracing
 from core.ports.tools import Tool
 from core.rights.usage import PaidRun
@@ -91,6 +92,8 @@ _CALLS_USED_UP = add_model_instruction(
     "any more in it.",
     "answer now with what you have, and tell the person what is still to be done",
 )
+_SCHEDULE_PREPARED = "I've prepared this schedule. It runs only after you start it."
+_NO_SCHEDULES_HERE = "error: a run of a schedule cannot propose schedules"
 _EARLIER_PROPOSAL = add_model_instruction(
     "error: not proposed. The proposal {id} of an earlier run of this schedule waits for a "
     "person's decision",
@@ -464,7 +467,12 @@ class Rounds:
         """Return the cards of this turn's proposals in their current state, in the order of its
         calls."""
         ids = [outcome.proposal for outcome in self._outcomes_in_order() if outcome.proposal]
-        return tuple(await self._services.changes.cards(ids)) if ids else ()
+        schedules = [id for id in ids if "-" in id]
+        changes = [id for id in ids if "-" not in id]
+        cards = list(await self._services.changes.cards(changes)) if changes else []
+        if schedules:
+            cards += await self._services.schedules().cards(schedules)
+        return tuple(cards)
 
     async def _build_answer(self) -> Answer:
         """Return the answer. If proposals wait for a person, it consists of their cards, and the
@@ -482,7 +490,11 @@ class Rounds:
             return Answer(text=self._text, cards=cards, files=files, is_cut=self._cut)
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting:
-            told = "\n\n".join([self._services.changes.describe_proposals(waiting), *used_up])
+            changes = [card for card in waiting if card.kind != "schedule"]
+            words = [self._services.changes.describe_proposals(changes)] if changes else []
+            if len(changes) < len(waiting):
+                words.append(say(_SCHEDULE_PREPARED))
+            told = "\n\n".join([*words, *used_up])
             return Answer(text=told, cards=cards, files=files)
         said = self._text
         paying = self._briefing.paying
@@ -742,7 +754,18 @@ class Rounds:
                 return Outcome("error", _EARLIER_PROPOSAL.format(id=earlier))
             return await self._services.changes.propose(ctx, draft)
 
-        return replace(ctx, propose=propose)
+        async def propose_schedule(draft: ScheduleDraft, replaces: str) -> Outcome:
+            if self._run.message.scheduled:
+                return Outcome("error", _NO_SCHEDULES_HERE)
+            schedules = self._services.schedules()
+            return await schedules.propose(turn, call.call_id, draft, replaces)
+
+        async def list_schedules() -> str:
+            return await self._services.schedules().list_for_model(turn)
+
+        return replace(
+            ctx, propose=propose, propose_schedule=propose_schedule, list_schedules=list_schedules
+        )
 
     async def _record_remote(self, remote: Remote) -> None:
         """Journal an object that the model's server now stores. Put a container into the thread's

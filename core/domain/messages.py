@@ -33,8 +33,9 @@ _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
 HOOK_PLATFORM = "hook"
 """The platform of a `Person` that stands for a webhook. Its id is the webhook's name."""
-CardKind = Literal["proposal", "change"]
-CardAction = Literal["approve", "deny", "undo"]
+CardKind = Literal["proposal", "change", "schedule"]
+ChangeAction = Literal["approve", "deny", "undo"]
+CardAction = ChangeAction | Literal["start", "edit", "cancel"]
 Status = Literal["done", "stopped", "failed"]
 
 
@@ -276,8 +277,8 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A proposal or change as people see it, built from the ledger. Each of `rows` has the keys
-    "before" and "after"."""
+    """A proposal, a change or a schedule as people see it, built from stored data. Each of `rows`
+    has the keys "before" and "after"."""
 
     id: str
     kind: CardKind

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from core.domain.changes import Draft
 from core.domain.errors import NotAllowed, StatusUnknown, ToolError
 from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
+from core.domain.schedules import ScheduleDraft
 from core.text.i18n import LANGUAGE, say
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
@@ -371,7 +372,7 @@ class RoundCompleted:
 
 ModelEvent = ResponseStarted | TextDelta | RemoteStored | RoundCompleted
 
-Effect = Literal["read", "write", "spend", "code"]
+Effect = Literal["read", "write", "spend", "code", "chat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,6 +423,15 @@ async def _reject_proposal(_: Draft) -> Outcome:
     )
 
 
+async def _reject_schedule(_: ScheduleDraft, replaces: str) -> Outcome:
+    """Raise ToolError: in this context, nothing can be scheduled."""
+    raise ToolError("Nothing can be scheduled here.", code="not_offered", hint="tell the person")
+
+
+async def _list_no_schedules() -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """The context of a tool call: the asker, the place, and what the tool may use.
@@ -439,6 +449,11 @@ class ToolContext:
     show_progress: Callable[[str], Awaitable[None]]
     propose: Callable[[Draft], Awaitable[Outcome]] = _reject_proposal
     """Called by a write tool with its draft. Raises ToolError."""
+    propose_schedule: Callable[[ScheduleDraft, str], Awaitable[Outcome]] = _reject_schedule
+    """Called with the draft of a schedule and the id of the schedule that it replaces ("": none).
+    Raises ToolError."""
+    list_schedules: Callable[[], Awaitable[str]] = _list_no_schedules
+    """Returns the schedules that the asker may see, as text."""
     zone: str = "UTC"
     message_text: str = ""
     """The text of the person's message."""
@@ -483,7 +498,7 @@ Action = Literal["chat", "read", "propose", "spend", "code", "approve", "adminis
 """The rights of people, as named in ponte.toml."""
 
 RIGHT_OF_EFFECT: Mapping[Effect, Action] = {
-    "read": "read", "write": "propose", "spend": "spend", "code": "code"
+    "read": "read", "write": "propose", "spend": "spend", "code": "code", "chat": "chat"
 }  # fmt: skip
 """The right that a call with this effect needs."""
 

@@ -340,7 +340,7 @@ async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared)
         nothing: Any = None
         return ScheduleParts(
             engine.database, engine.inbox, nothing, nothing, nothing, {}, engine.jobs, nothing,
-            nothing, nothing, is_shared=True,
+            nothing, nothing, nothing, nothing, is_shared=True,
         )  # fmt: skip
 
     other = parts_of(await on_postgres.beside())

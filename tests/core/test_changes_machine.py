@@ -30,7 +30,7 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.errors import ToolError, WriteUnsure
-from core.domain.messages import Address, CardAction, Person
+from core.domain.messages import Address, ChangeAction, Person
 from core.store.changes import SqlLedger
 from tests.contract.engines import Embedded
 from tests.fakes.choices import ANA, allow_list, make_message
@@ -187,13 +187,13 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.states)
     @rule(data=st.data(), action=st.sampled_from(["approve", "deny", "undo"]))
-    def anything(self, data: st.DataObject, action: CardAction) -> None:
+    def anything(self, data: st.DataObject, action: ChangeAction) -> None:
         self.decide(action, data.draw(st.sampled_from(list(self.states))), [])
 
     def of(self, *states: str) -> list[str]:
         return [id for id, state in self.states.items() if state in states]
 
-    def decide(self, action: CardAction, id: str, plan: list[str]) -> None:
+    def decide(self, action: ChangeAction, id: str, plan: list[str]) -> None:
         """The same event, in the next process, until it has its answer."""
         event = self.run(self.engine.inbox.accept(make_message(f"{action} {id}", next(self.keys))))
         self.table.plan = list(plan)

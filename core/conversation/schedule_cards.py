@@ -1,0 +1,123 @@
+"""Cards and lines that show schedules to people."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from core.domain.messages import Card, CardAction
+from core.domain.schedule_rules import next_dates
+from core.domain.schedule_words import describe_date, describe_rule
+from core.domain.schedules import BadSchedule, Schedule, ScheduleKind
+from core.text.i18n import plural, say
+from core.text.text import to_one_line
+
+MAX_CARD_TITLE_CHARACTERS = 120
+_TITLES: dict[ScheduleKind, str] = {
+    "ask": "Ask Ponte: {what}", "post": "Post: {what}", "command": "Run: {what}",
+}  # fmt: skip
+_COSTS: dict[ScheduleKind, str] = {
+    "ask": "Each run is an ordinary message to the model and counts toward your limits. It uses "
+    "your permissions in this place.",
+    "post": "It posts this text and calls no model, so it costs nothing.",
+    "command": "Each run is one quick command and counts toward your limits. It uses your "
+    "permissions in this place.",
+}
+_PAUSED = {
+    "person": "Paused.",
+    "rights": "Paused: its owner no longer has the permissions.",
+    "failures": "Paused because it failed repeatedly.",
+    "restored": "Paused because a backup was restored.",
+    "owner": "Paused until {name} accepts it.",
+}
+_HOLIDAYS = "Holidays are not taken into account."
+_REPLACED = "This version was replaced. See the newest card of this schedule."
+_DELETED = "Deleted."
+
+
+def card_id(schedule: Schedule) -> str:
+    """Return the id of the card of a schedule's present revision, as in `abc234-1`."""
+    return f"{schedule.id}-{schedule.revision + 1}"
+
+
+def parse_card_id(id: str) -> tuple[str, int | None]:
+    """Return the schedule and its revision that a card's id names. A schedule's own id names no
+    revision (None)."""
+    schedule, _, number = id.partition("-")
+    return schedule, int(number) - 1 if number else None
+
+
+def build_schedule_card(schedule: Schedule, now: float) -> Card:
+    """Return the card of a schedule: its rule in words, zone, next dates, cost and rights. The
+    text is in the language of the current task."""
+    proposed = schedule.state == "proposed"
+    actions: tuple[CardAction, ...] = ("start", "edit", "cancel") if proposed else ()
+    text = "\n".join([*_describe_times(schedule, now), *_describe_state(schedule)])
+    return Card(
+        card_id(schedule), "schedule", build_schedule_title(schedule), text, actions=actions,
+        state="open" if proposed else schedule.state,
+    )  # fmt: skip
+
+
+def build_closed_card(id: str, title: str, *, is_deleted: bool) -> Card:
+    """Return the card of a revision that was replaced, or of a deleted schedule."""
+    words = say(_DELETED if is_deleted else _REPLACED)
+    return Card(id, "schedule", title, words, state="withdrawn")
+
+
+def build_schedule_title(schedule: Schedule) -> str:
+    """Return what the schedule does, as one line."""
+    what = to_one_line(schedule.draft.what, MAX_CARD_TITLE_CHARACTERS)
+    return say(_TITLES[schedule.draft.kind], what=what)
+
+
+def describe_schedule(schedule: Schedule) -> str:
+    """Return one line for a list: id, title, rule, and the state or the next date."""
+    rule, state = describe_rule(schedule.draft), " ".join(_describe_state(schedule))
+    if schedule.state == "active" and schedule.next_due:
+        when = datetime.fromtimestamp(schedule.next_due, ZoneInfo(schedule.draft.zone))
+        state = say("Next: {when}.", when=describe_date(when))
+    title = build_schedule_title(schedule)
+    return f"`{schedule.id}` {title} ({rule}). {state}".strip()
+
+
+def _describe_times(schedule: Schedule, now: float) -> list[str]:
+    """Return the lines with the rule, the zone, the next dates and the end."""
+    draft = schedule.draft
+    lines = [say("When: {rule} ({zone}).", rule=describe_rule(draft), zone=draft.zone)]
+    try:
+        dates = next_dates(draft, now)
+    except BadSchedule:
+        dates = []
+    if draft.rule.cron and dates:
+        named = "; ".join(map(describe_date, dates))
+        lines.append(say("Next dates: {dates}.", dates=named))
+    if "W" in draft.rule.cron or draft.rule.cron.endswith(("1-5", "MON-FRI")):
+        lines.append(say(_HOLIDAYS))
+    if draft.ends:
+        end = datetime.fromtimestamp(draft.ends, ZoneInfo(draft.zone))
+        lines.append(say("Ends after {when}.", when=describe_date(end)))
+    if draft.max_runs:
+        lines.append(plural("Ends after {count} run.", "Ends after {count} runs.", draft.max_runs))
+    owner = to_one_line(schedule.owner.name or schedule.owner.id, 80)
+    lines.append(say("Place: this conversation. Owner: {name}.", name=owner))
+    return lines
+
+
+def _describe_state(schedule: Schedule) -> list[str]:
+    """Return the sentences about what a run costs, or about the state."""
+    match schedule.state:
+        case "proposed":
+            return [
+                say(_COSTS[schedule.draft.kind]),
+                say("It runs only after its owner starts it."),
+            ]
+        case "active":
+            return [say("Started. To manage it, type `schedule {id} pause`, `run` or `delete`.",
+                        id=schedule.id)]  # fmt: skip
+        case "paused":
+            to = schedule.new_owner
+            name = to_one_line(to.name or to.id, 80) if to else ""
+            return [say(_PAUSED[schedule.reason or "person"], name=name),
+                    say("To continue, type `schedule {id} resume`.", id=schedule.id)]  # fmt: skip
+    return [say("Ended.")]

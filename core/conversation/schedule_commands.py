@@ -1,0 +1,195 @@
+"""Schedules in a conversation: proposals of the model, their cards, and typed commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from core.commands.grammar import TypedCommand
+from core.conversation.schedule_cards import (
+    build_closed_card,
+    build_schedule_card,
+    build_schedule_title,
+    card_id,
+    describe_schedule,
+    parse_card_id,
+)
+from core.conversation.schedules import ScheduleService
+from core.domain.errors import BadInput, NotAllowed, NotFound, StatusUnknown
+from core.domain.messages import Answer, Card
+from core.domain.records import Outcome, Turn
+from core.domain.schedule_words import describe_date
+from core.domain.schedules import BadSchedule, Schedule, ScheduleDraft, ScheduleRun
+from core.ports.conversations import Journal
+from core.text.i18n import say, use_locale
+
+MAX_LISTED_SCHEDULES = 20
+_PROPOSED = (
+    "Schedule {id} is prepared and not started. The person sees its card with the next dates, and "
+    "must press Start."
+)
+_RUN_STATES = {
+    "queued": "in progress", "done": "done", "failed": "failed", "stopped": "stopped",
+    "skipped": "skipped", "missed": "missed",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleCommands:
+    """Schedules as a turn uses them. `redraw_card` draws a card again in the answer of the turn
+    with this `seq`."""
+
+    service: ScheduleService
+    journal: Journal
+    redraw_card: Callable[[int, Card], Awaitable[None]]
+    clock: Callable[[], float] = time.time
+
+    async def propose(
+        self, turn: Turn, call_id: str, draft: ScheduleDraft, replaces: str
+    ) -> Outcome:
+        """Store a schedule that waits for its owner, or a new version of one. Return the outcome
+        for the model; its `proposal` is the id of the card."""
+        message, service = turn.message, self.service
+        author, here = message.author, message.address
+        try:
+            if replaces:
+                id, _ = parse_card_id(replaces)
+                before = await service.get(id, author, here)
+                schedule = await service.edit(id, draft, author, here)
+                await self._close_card(before, turn.seq)
+            else:
+                origin = f"{turn.id}:{call_id}"
+                schedule = await service.propose(
+                    origin, author, message.reply_to, draft, message.locale
+                )
+        except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
+            with use_locale("en"):
+                return Outcome("error", f"error: {error.words()}")
+        await service.schedules.set_card(schedule.id, turn.seq, schedule.revision)
+        return Outcome("proposed", _PROPOSED.format(id=schedule.id), proposal=card_id(schedule))
+
+    async def cards(self, ids: Sequence[str]) -> Sequence[Card]:
+        """Return the cards with these ids in their present state. Deleted ones are left out."""
+        found = []
+        for id in ids:
+            try:
+                schedule = await self.service.schedules.get(parse_card_id(id)[0])
+            except NotFound:
+                continue
+            if card_id(schedule) == id:
+                found.append(build_schedule_card(schedule, self.clock()))
+            else:
+                title = build_schedule_title(schedule)
+                found.append(build_closed_card(id, title, is_deleted=False))
+        return found
+
+    async def list_for_model(self, turn: Turn) -> str:
+        """Return the schedules that the author may see, one in each line, in English."""
+        found = await self.service.list_for(turn.message.author, turn.message.address)
+        with use_locale("en"):
+            lines = [describe_schedule(one) for one in found[:MAX_LISTED_SCHEDULES]]
+        return "\n".join(lines) or "There are no schedules."
+
+    async def list_schedules(self, turn: Turn) -> Answer:
+        """Return the author's schedules and those of this place. Raise NotAllowed."""
+        here = turn.message.address
+        found = await self.service.list_for(turn.message.author, here)
+        if not found:
+            return Answer(
+                say("There are no schedules. To make one, ask me, for example: remind me tomorrow "
+                    "at 14:00 to call Ana."),
+                private=here.shared,
+            )  # fmt: skip
+        lines = [f"- {describe_schedule(one)}" for one in found[:MAX_LISTED_SCHEDULES]]
+        if len(found) > MAX_LISTED_SCHEDULES:
+            lines.append(f"- … (+{len(found) - MAX_LISTED_SCHEDULES})")
+        return Answer("\n".join([say("Schedules:"), "", *lines]), private=here.shared)
+
+    async def answer(self, turn: Turn, command: TypedCommand) -> Answer:
+        """Carry out `schedule ID ACTION` and return the answer. Raise NotFound, NotAllowed,
+        StatusUnknown, BadSchedule."""
+        message, service = turn.message, self.service
+        id, revision = parse_card_id(command.id)
+        who = message.author, message.address
+        match command.slug:
+            case "show":
+                return await self._show(turn, id)
+            case "edit":
+                return await self._explain_edit(turn, id)
+            case "start":
+                if revision is None:
+                    revision = (await service.get(id, *who)).revision
+                schedule = await service.start(id, revision, *who)
+            case "cancel":
+                if (await service.get(id, *who)).state != "proposed":
+                    raise BadSchedule(
+                        "This schedule was started. To end it, type `schedule {id} delete`.", id=id
+                    )
+                schedule = await service.delete(id, *who)
+            case "delete":
+                schedule = await service.delete(id, *who)
+            case "pause":
+                schedule = await service.pause(id, *who)
+            case "resume":
+                schedule = await service.resume(id, *who)
+            case "run":
+                await service.run_now(id, *who, once=message.event_key)
+                return Answer(say("It runs now."), private=message.address.shared)
+            case "accept":
+                schedule = await service.accept(id, *who, message.locale)
+            case _:
+                schedule = await service.decline(id, *who)
+        if command.slug in ("cancel", "delete"):
+            card = build_closed_card(
+                card_id(schedule), build_schedule_title(schedule), is_deleted=True
+            )
+        else:
+            card = build_schedule_card(schedule, self.clock())
+        if message.clicked:  # the answer redraws the card under which the button was
+            await self.journal.replace_cards(schedule.seq, [card])
+            return Answer(card.text, cards=(card,))
+        await self.redraw_card(schedule.seq, card)
+        return Answer(f"**{card.title}**\n\n{card.text}")
+
+    async def _show(self, turn: Turn, id: str) -> Answer:
+        """Return a schedule with its last runs."""
+        who = turn.message.author, turn.message.address
+        schedule = await self.service.get(id, *who)
+        card = build_schedule_card(schedule, self.clock())
+        runs = await self.service.list_runs(id, *who)
+        lines = [f"- {_describe_run(schedule, run)}" for run in runs]
+        parts = [f"**{card.title}**", card.text, "\n".join(lines)]
+        return Answer("\n\n".join(filter(None, parts)), private=turn.message.address.shared)
+
+    async def _explain_edit(self, turn: Turn, id: str) -> Answer:
+        """Return how the owner changes the schedule."""
+        message = turn.message
+        schedule = await self.service.get(id, message.author, message.address)
+        if not self.service.is_owner(schedule, message.author):
+            name = schedule.owner.name or schedule.owner.id
+            raise NotAllowed("Only {name}, who owns this schedule, can change it.", name=name)
+        words = say(
+            "Tell me what should be different, for example: change schedule {id} to 10:00. I will "
+            "show a new card, and it runs only after you start that.",
+            id=id,
+        )
+        return Answer(words, private=message.address.shared)
+
+    async def _close_card(self, before: Schedule, seq: int) -> None:
+        """Mark the card of the former version as replaced, unless the turn `seq` shows both."""
+        if before.seq and before.seq != seq:
+            with use_locale(before.locale):
+                title = build_schedule_title(before)
+                card = build_closed_card(card_id(before), title, is_deleted=False)
+            await self.redraw_card(before.seq, card)
+
+
+def _describe_run(schedule: Schedule, run: ScheduleRun) -> str:
+    """Return one line about a run."""
+    when = datetime.fromtimestamp(run.due, ZoneInfo(schedule.draft.zone))
+    state = say(_RUN_STATES[run.state])
+    late = say(" (late)") if run.is_late else ""
+    return f"{describe_date(when)}: {state}{late}"

@@ -1,0 +1,125 @@
+"""Schedules in a conversation: the model proposes, a card shows the dates, its owner starts it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from core.domain.messages import Answer, Card
+from core.tools.schedules.source import ScheduleSource
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
+
+WEEKLY = {
+    "kind": "post", "what": "Post the *report*", "at": None, "cron": "0 9 * * MON",
+    "zone": "Europe/Paris", "ends": None, "max_runs": None, "replaces": None,
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def open_bot(bot_home: BotHome) -> AsyncIterator[RunningBot]:
+    async with bot_home.open(sources=[ScheduleSource()], policy=RIGHTS) as running_bot:
+        yield running_bot
+
+
+async def propose(running_bot: RunningBot, key: str, **values: Any) -> Answer:
+    call = f"call schedule_propose {json.dumps(WEEKLY | values)}"
+    return await running_bot.ask_message(on_slack(call, key))
+
+
+async def proposed_card(running_bot: RunningBot, key: str, **values: Any) -> Card:
+    answer = await propose(running_bot, key, **values)
+    (card,) = answer.cards
+    assert "It runs only after you start it." in answer.text
+    return card
+
+
+async def test_nothing_runs_before_its_owner_starts_it(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        card = await proposed_card(running_bot, "k1")
+        schedules = running_bot.engine.schedules
+        (waiting,) = await schedules.service.list_for(MEMBER, on_slack("", "x").address)
+        assert (waiting.state, card.id) == ("proposed", f"{waiting.id}-1")
+        assert card.title == "Post: Post the *report*"
+        assert "every week on Monday at 9:00" in card.text
+        assert card.text.count("Monday,") == 3, "the next three dates with their weekdays"
+        assert "(Europe/Paris)" in card.text
+        assert "calls no model" in card.text
+        assert card.actions == ("start", "edit", "cancel")
+        assert await schedules.store.earliest_due() is None
+
+        other = on_slack(f"schedule {card.id} start", "k2", OTHER, clicked=True, thread="tU1")
+        assert (await running_bot.ask_message(other)).code == "forbidden"
+        assert await schedules.store.earliest_due() is None
+
+        click = on_slack(f"schedule {card.id} start", "k3", clicked=True)
+        (drawn,) = (await running_bot.ask_message(click)).cards
+        assert (drawn.id, drawn.state, drawn.actions) == (card.id, "active", ())
+        assert await schedules.store.earliest_due() is not None
+
+
+async def test_an_edit_needs_a_new_start(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        first = await proposed_card(running_bot, "k1")
+        id = first.id.split("-")[0]
+        told = await running_bot.ask_message(
+            on_slack(f"schedule {first.id} edit", "k2", clicked=True)
+        )
+        assert (told.private, f"change schedule {id} to 10:00" in told.text) == (True, True)
+        second = await proposed_card(running_bot, "k3", cron="0 10 * * MON", replaces=id)
+        assert second.id == f"{id}-2"
+
+        stale = await running_bot.ask_message(
+            on_slack(f"schedule {first.id} start", "k4", clicked=True)
+        )
+        assert (stale.status, stale.code) == ("failed", "bad_schedule")
+        store = running_bot.engine.schedules.store
+        assert (await store.get(id)).state == "proposed"
+        entries = await running_bot.engine.records.journal.list_entries(
+            on_slack("", "x").address.conversation
+        )
+        shown = {card.id: card.state for one in entries if one.answer for card in one.answer.cards}
+        assert shown == {first.id: "withdrawn", second.id: "open"}
+        await running_bot.ask_message(on_slack(f"schedule {second.id} start", "k5"))
+        assert (await store.get(id)).state == "active"
+
+
+async def test_commands_manage_it(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+
+        async def says(text: str, key: str, **more: Any) -> str:
+            return (await running_bot.ask_message(on_slack(text, key, **more))).text
+
+        assert "There are no schedules." in await says("schedules", "k0")
+        card = await proposed_card(running_bot, "k1")
+        id = card.id.split("-")[0]
+        assert "was started" not in await says(f"schedule {id} start", "k2")
+        assert f"`{id}` Post: Post the *report*" in await says("schedules", "k3")
+        assert "Paused." in await says(f"schedule {id} pause", "k4")
+        assert "Started." in await says(f"agendamento {id} resume", "k5")
+        assert "To end it, type" in await says(f"schedule {id} cancel", "k6")
+        assert "It runs now." in await says(f"schedule {id} run", "k7")
+        run = (await running_bot.engine.schedules.store.list_runs(id))[0]
+        answer = await running_bot.engine.records.inbox.wait_for_answer(run.seq)
+        assert "Post the *report*" in answer.text
+        assert "done" in await says(f"schedule {id} show", "k8")
+        assert "Only Mia" in await says(f"schedule {id} delete", "k9", person=OTHER, thread="tU1")
+        assert "Deleted." in await says(f"schedule {id} delete", "k10")
+        assert f"There is no schedule {id}." in await says(f"schedule {id} show", "k11")
+        assert "schedule it" in await says("schedule it for me", "k12"), "a message for the model"
+
+
+async def test_wrong_values_are_told_to_the_model(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        wrong: list[dict[str, Any]] = [
+            {"cron": "* * * * *"}, {"cron": "0 9 * *"}, {"cron": None}, {"at": "2027-01-01T10:00"},
+            {"cron": None, "at": "tomorrow"}, {"cron": None, "at": "2020-01-01T10:00"},
+            {"zone": "Mars/Base"}, {"what": "  "}, {"kind": "command", "what": "rm -rf"},
+            {"ends": "never"}, {"replaces": "zzzzz7"},
+        ]  # fmt: skip
+        for number, values in enumerate(wrong):
+            answer = await propose(running_bot, f"k{number}", **values)
+            assert answer.cards == (), values
+        assert await running_bot.engine.schedules.store.count_of(MEMBER.key) == 0
