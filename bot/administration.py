@@ -47,6 +47,10 @@ class AdministrationService:
         turns: Sequence[Json] = (await self._acts["turns"]({}))["turns"]
         return turns
 
+    async def schedules(self) -> Sequence[Json]:
+        found: Sequence[Json] = (await self._acts["schedules"]({"action": "list"}))["schedules"]
+        return found
+
     async def usage(self, by: str, since: str) -> Json:
         return await self._acts["usage"]({"by": by, "since": since})
 

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from bot.app import start
 from bot.client import local_client
 from bot.text_table import format_table
-from core.domain.schedule_words import describe_rule
+from core.domain.schedule_words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
 from core.domain.schedules import ScheduleDraft, ScheduleRule
 from core.text.i18n import format_moment, plural, say
 from core.text.text import clean_text, to_one_line
@@ -22,17 +22,6 @@ from core.text.text import clean_text, to_one_line
 Json = Mapping[str, Any]
 MAX_LISTED_TEXT_CHARACTERS = 40
 """Characters of a schedule's text in the list."""
-STATE_SENTENCES = {
-    "proposed": "not started", "active": "active", "paused": "paused", "ended": "ended",
-}  # fmt: skip
-REASON_SENTENCES = {
-    "person": "somebody paused it",
-    "rights": "its owner has no permission for it in its place",
-    "failures": "several of its runs failed",
-    "restored": "this Ponte was restored from a backup",
-    "owner": "its new owner has not accepted it yet",
-}
-"""Why a schedule is paused, by its reason."""
 RUN_SENTENCES = {
     "queued": "under way", "done": "done", "failed": "failed", "stopped": "stopped",
     "skipped": "skipped", "missed": "missed",

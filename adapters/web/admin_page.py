@@ -221,7 +221,31 @@ class AdminView:
             _section(say("Failed turns"),
                      _table(turn_heads, listed[True], empty=say("No turn has failed lately.")),
                      _hint("ponte turns --failed")),
+            await self._schedules(),
         ])  # fmt: skip
+
+    async def _schedules(self) -> str:
+        """Return the list of everybody's schedules, "" if there are none."""
+        found = await self._admin.schedules()
+        if not found:
+            return ""
+        from core.domain.schedule_words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
+        from core.domain.schedules import ScheduleDraft, ScheduleRule
+
+        names, rows = await self._names([one["owner"] for one in found]), []
+        for one in found:
+            rule = ScheduleRule(one["cron"], one["at"])
+            draft = ScheduleDraft(one["kind"], one["what"], rule, one["zone"])
+            state, reason = say(STATE_SENTENCES[one["state"]]), REASON_SENTENCES.get(one["reason"])
+            rows.append((
+                one["id"], f"{state}: {say(reason)}" if reason else state,
+                f"{describe_rule(draft)} ({one['zone']})",
+                self._moment(one["next_due"]) if one["next_due"] else "–",
+                names(one["owner"]), one["place"], one["what"],
+            ))  # fmt: skip
+        heads = (say("ID"), say("state"), say("rule"), say("next run"), say("owner"), say("place"),
+                 say("text"))  # fmt: skip
+        return _section(say("Schedules"), _table(heads, rows), _hint("ponte schedules list"))
 
     async def _config_warning(self) -> str:
         """Return a notice if the file has errors, because it then cannot be reloaded."""

@@ -26,7 +26,6 @@ from core.domain.messages import (
     Message,
     Quote,
     ReplyTo,
-    Usage,
     turn_id,
 )
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
@@ -144,10 +143,9 @@ class SentStep:
 class World:
     """A running Ponte with the doubles of one case."""
 
-    def __init__(self, case: Case, app: Application, stage: Stage, model: HeardModel) -> None:
+    def __init__(self, app: Application, stage: Stage, model: HeardModel) -> None:
         self.stage = stage
         self.model = model
-        self._case = case
         self._engine = app.engine
         self._card = self._change = NO_CARD
 
@@ -200,7 +198,7 @@ async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIter
         app = await compose(settings, config, home, now=stage.now)
         try:
             await app.start()
-            yield World(case, app, stage, model.model)
+            yield World(app, stage, model.model)
         finally:
             await app.stop()
 
@@ -253,14 +251,3 @@ def _read_case_config(
         own = AllowanceRule("everybody", "day", money=choice.budget)
         config = replace(config, allowances=(*config.allowances, own))
     return config
-
-
-def total_usage(rounds: Sequence[ModelRound]) -> Usage:
-    """Return the sum of the tokens and costs of these rounds."""
-    each = [one.completed.usage for one in rounds]
-    return Usage(
-        input=sum(one.input for one in each),
-        cached=sum(one.cached for one in each),
-        output=sum(one.output for one in each),
-        cost=sum(one.cost or 0.0 for one in each),
-    )

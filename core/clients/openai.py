@@ -200,6 +200,7 @@ class ModelServerClient:
     ) -> None:
         self.place = place
         self.sleep = sleep
+        self._is_plain = _is_plain(place)
         self._sdk: openai.AsyncOpenAI | None = None
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -234,7 +235,7 @@ class ModelServerClient:
         effect.
         """
         sdk = await self.load_sdk()
-        if not _is_plain(self.place):
+        if not self._is_plain:
             return await self._request("post", path, body=body)
         with _translate_errors():
             async with (
@@ -254,7 +255,7 @@ class ModelServerClient:
         Raises ModelServerFault.
         """
         sdk = await self.load_sdk()
-        if _is_plain(self.place):
+        if self._is_plain:
             with _translate_errors():
                 async with self._post(sdk, path, body, MODEL_PAUSE_TIMEOUT_SECONDS) as response:
                     async for event in _read_events(response):

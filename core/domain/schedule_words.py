@@ -20,6 +20,17 @@ _NTH_WEEKDAY = {
     4: "on the fourth {day} of each month at {times}",
     5: "on the fifth {day} of a month at {times}",
 }
+STATE_SENTENCES = {
+    "proposed": "not started", "active": "active", "paused": "paused", "ended": "ended",
+}  # fmt: skip
+REASON_SENTENCES = {
+    "person": "somebody paused it",
+    "rights": "its owner has no permission for it in its place",
+    "failures": "several of its runs failed",
+    "restored": "this Ponte was restored from a backup",
+    "owner": "its new owner has not accepted it yet",
+}
+"""Why a schedule is paused, by its reason."""
 MAX_TIMES_IN_WORDS = 6
 """A rule with more times of day than this is shown as its five fields."""
 

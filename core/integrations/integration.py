@@ -473,6 +473,10 @@ class Administration(Protocol):
         """Return `turn`, `person` (a key), `conversation`, `state`, `reason`, `created` and
         `failed` of the turns that run, wait or have failed."""
 
+    async def schedules(self) -> Sequence[Mapping[str, Any]]:
+        """Return `id`, `state`, `reason`, `owner` (a key), `place`, `kind`, `what`, `cron`, `at`,
+        `zone` and `next_due` of everybody's schedules."""
+
     async def usage(self, by: str, since: str) -> Mapping[str, Any]:
         """Return a usage report, as `ponte usage` prints it. Raises BadInput."""
 

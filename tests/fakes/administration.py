@@ -22,6 +22,9 @@ class MemoryAdministration:
     async def turns(self) -> Sequence[Json]:
         return []
 
+    async def schedules(self) -> Sequence[Json]:
+        return []
+
     async def usage(self, by: str, since: str) -> Json:
         return {"by": by, "since": since or "2026-11-01", "rows": []}
 

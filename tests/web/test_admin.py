@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import re
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from bot.config import Config
 from bot.doctor import check_everything
 from bot.home import Home
 from bot.start import Start
+from core.domain.messages import Address, Person, ReplyTo, encode_json
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script
 
@@ -307,3 +309,47 @@ async def test_filters_and_languages(desk: Desk) -> None:
         for tab in TABS:
             page = await desk["owner"].get(f"/admin{tab}", headers={"Accept-Language": language})
             assert (f'<html lang="{language}"' in page.text, word in page.text) == (True, True)
+
+
+def _add_schedule(home: Path) -> None:
+    """Store an active schedule of bob's, as its Start does."""
+    owner = Person("web", "bob", name="<b>Bob</b>")
+    to = ReplyTo(Address("web", "main", person="bob"), owner, "m1", "")
+    values = {
+        "id": "abc234", "origin": "o", "person": "web:bob", "owner": encode_json(owner),
+        "conversation": to.address.conversation, "reply_to": encode_json(to), "kind": "post",
+        "what": "<i>Stand-up</i>", "cron": "0 9 LW * *", "zone": "Europe/Lisbon",
+        "state": "active", "next_due": 4e9, "catch_up": 60.0, "created": 1.0, "updated": 1.0,
+    }  # fmt: skip
+    with closing(sqlite3.connect(home / "ponte.db")) as connection, connection:
+        marks = ", ".join("?" for _ in values)
+        connection.execute(
+            f"INSERT INTO schedules ({', '.join(values)}) VALUES ({marks})", [*values.values()]
+        )
+
+
+async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them(
+    desk: Desk,
+) -> None:
+    assert "Schedules" not in (await desk["owner"].get("/admin")).text
+    _add_schedule(desk.team.home)
+    page = (await desk["ana"].get("/admin")).text
+    assert "on the last working day (Monday to Friday) of each month" in page
+    assert "&lt;i&gt;Stand-up&lt;/i&gt;" in page
+    expected = {"show": "active", "pause": "paused", "resume": "active", "run": "active",
+                "delete": "active"}  # fmt: skip
+    for action, state in expected.items():
+        found = await desk.act("schedules", action=action, id="ABC234")
+        assert [one["state"] for one in found["schedules"]] == [state], action
+        if action == "pause":
+            assert "paused: somebody paused it" in (await desk["owner"].get("/admin")).text
+        if action == "run":
+            assert len(found["runs"]) == 1
+    assert await desk.act("schedules", action="list") == {"schedules": []}
+    for action, code in (("show", "not_found"), ("delete", "not_found")):
+        assert (await desk.act("schedules", action=action, id="x"))["error"]["code"] == code
+    lines = (await desk.act("audit"))["lines"]
+    done = [line["event"] for line in lines if line["asker"] == "operator"]
+    assert [event for event in done if event.startswith("schedule-")] == [
+        "schedule-paused", "schedule-resumed", "schedule-run", "schedule-deleted",
+    ]  # fmt: skip
