@@ -25,9 +25,6 @@ from core.text.i18n import LANGUAGE, READER_IS_OWNER
 
 M_ARENA_MAX = -8
 """The number of an option of glibc's malloc (mallopt(3)): how many heaps threads may have."""
-GC_THRESHOLDS = (20_000, 20, 50)
-"""Objects before a collection of the youngest generation, and collections before one of the next
-older. Python's 700, 10, 10 cost an eighth of a turn's processor time: a turn makes few cycles."""
 
 
 def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACES) -> Start:
@@ -91,7 +88,6 @@ async def run(
         loop.add_signal_handler(signal.SIGHUP, app.reloader.on_hangup)
         await app.start()
         gc.freeze()  # a full collection would walk what a start leaves: 50 ms in which all waits
-        gc.set_threshold(*GC_THRESHOLDS)
         try:
             await app.announce()
             await stop.wait()
