@@ -410,7 +410,8 @@ def turns(*, failed: bool, as_json: bool = False) -> int:
 
 def reload() -> int:
     """Run `ponte reload`. Return the exit code."""
-    done = _ask_holder(lambda one: one.act("reload"))
+    # This process reads the file too, so that a mistake in it ends with the code of wrong settings.
+    done = _ask_holder(lambda one: one.act("reload"), start(quiet=True))
     told = [i18n.say("Reloaded {file}.", file=done.get("file", ""))]
     if later := done.get("later"):
         names = ", ".join(f"[{name}]" for name in later)

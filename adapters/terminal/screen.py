@@ -195,7 +195,7 @@ class Screen:
             when = format_moment(datetime.fromtimestamp(expires, UTC).astimezone())
             self._card_line(4, say("Expires {when}.", when=when))
         if card["actions"]:
-            shell = "ponte chat " if card["kind"] == "schedule" else "ponte changes "
+            shell = "ponte chat " if card.get("kind") == "schedule" else "ponte changes "
             before = shell if self._shows_shell_commands else ""
             hints = " · ".join(
                 before + render_card_action(action, card["id"]) for action in card["actions"]

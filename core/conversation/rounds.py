@@ -93,7 +93,7 @@ _CALLS_USED_UP = add_model_instruction(
     "answer now with what you have, and tell the person what is still to be done",
 )
 _SCHEDULE_PREPARED = "I've prepared this schedule. It runs only after you start it."
-_NO_SCHEDULES_HERE = "error: a run of a schedule cannot propose schedules"
+_NO_SCHEDULES_HERE = "error: a run of a schedule or a webhook cannot propose schedules"
 _EARLIER_PROPOSAL = add_model_instruction(
     "error: not proposed. The proposal {id} of an earlier run of this schedule waits for a "
     "person's decision",
@@ -755,7 +755,7 @@ class Rounds:
             return await self._services.changes.propose(ctx, draft)
 
         async def propose_schedule(draft: ScheduleDraft, replaces: str) -> Outcome:
-            if self._run.message.scheduled:
+            if self._run.message.scheduled or self._run.message.hook:
                 return Outcome("error", _NO_SCHEDULES_HERE)
             schedules = self._services.schedules()
             return await schedules.propose(turn, call.call_id, draft, replaces)

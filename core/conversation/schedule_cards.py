@@ -92,7 +92,7 @@ def _describe_times(schedule: Schedule, now: float) -> list[str]:
     if draft.rule.cron and dates:
         named = "; ".join(map(describe_date, dates))
         lines.append(say("Next dates: {dates}.", dates=named))
-    if "W" in draft.rule.cron or draft.rule.cron.endswith(("1-5", "MON-FRI")):
+    if " LW " in draft.rule.cron or draft.rule.cron.endswith(("1-5", "MON-FRI")):
         lines.append(say(_HOLIDAYS))
     if draft.ends:
         end = datetime.fromtimestamp(draft.ends, ZoneInfo(draft.zone))

@@ -35,7 +35,7 @@ from tests.real.postgres import SPEED, Postgres, memory_folder, missing, postgre
 from tests.real.test_whole import bearer_of
 
 KILLS = int(os.environ.get("PONTE_STORM", "5"))
-DEFAULT_BORDERS = (2, 5)
+DEFAULT_BORDERS = (1, 4)
 """Borders of a turn that are killed in every run; `PONTE_STORM` has them all."""
 MOMENTS = ("before", "inside", "after")
 
@@ -124,7 +124,7 @@ async def test_a_worker_dies_at_a_border_of_a_turn(pair: Cluster, moment: str) -
     server, worker = pair.machines
     await server.start()
     talk = pair.slack_talk("border")
-    for border in range(1, 7) if "PONTE_STORM" in os.environ else DEFAULT_BORDERS:
+    for border in range(1, 5) if "PONTE_STORM" in os.environ else DEFAULT_BORDERS:
         await worker.start(PONTE_DIES=f"{border}:{moment}")
         await talk.say(f"word{border}x")
         async with asyncio.timeout(30):
