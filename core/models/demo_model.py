@@ -24,6 +24,7 @@ from core.domain.records import (
     TextDelta,
 )
 from core.models.demo_exchange import Decision, DemoExchange, PlannedCall, split_exchanges
+from core.models.demo_schedules import SCHEDULE_TOOL, parse_schedule
 from core.models.demo_tables import (
     BRIDGE_TOOL,
     MAX_DEMO_ROWS,
@@ -128,6 +129,8 @@ _UNDERSTOOD = (
     ),
     ("run python …", "run Python in the sandbox"),
     ("/nocodb TOOL {json}", "call a NocoDB tool"),
+    ("remind me tomorrow at 14:00 to …", "prepare a reminder"),
+    ("every Monday at 9:00 post …", "prepare a text that is posted again and again"),
     ("again", "repeat the last one of these"),
     ("how many?", "say how many rows or tables there were"),
     ("help", "show the commands that work with every model"),
@@ -201,9 +204,14 @@ class DemoParser:
         self._is_sample = any(SAMPLE_TABLES_PHRASE in tool.description for tool in ask.tools)
         day = _DAY_IN_PREFACE.search(ask.preface)
         self._today = day[0] if day else None
+        self._preface = ask.preface
 
     def decide(self) -> Decision:
         """Return the answer's text or the calls for this round."""
+        if SCHEDULE_TOOL in self._offered and (
+            asked := parse_schedule(self._now.text, self._preface)
+        ):
+            return self._propose_schedule(asked)
         intent = self._parse_intent(self._now.text)
         if intent.kind == "again":
             before = [
@@ -214,6 +222,12 @@ class DemoParser:
                 return self._say(_NO_AGAIN)
             intent = able[-1]
         return self._decide_intent(intent)
+
+    def _propose_schedule(self, arguments: Mapping[str, Any]) -> Decision:
+        """Return the call that prepares a schedule. A prepared one ends the turn with its card."""
+        if not (used := self._now.calls_of(SCHEDULE_TOOL)):
+            return [PlannedCall(SCHEDULE_TOOL, arguments)]
+        return describe_failure(used[-1].reply)
 
     def _parse_intent(self, said: str) -> Intent:
         """Return what a message asks for. With sample tables, "show me the overdue invoices" is a

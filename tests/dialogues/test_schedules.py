@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from core.domain.messages import Answer, Card
+from core.models.demo_model import DemoModel
+from core.models.demo_schedules import parse_schedule
 from core.tools.schedules.source import ScheduleSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
@@ -123,3 +126,47 @@ async def test_wrong_values_are_told_to_the_model(bot_home: BotHome) -> None:
             answer = await propose(running_bot, f"k{number}", **values)
             assert answer.cards == (), values
         assert await running_bot.engine.schedules.store.count_of(MEMBER.key) == 0
+
+
+SENTENCES = {
+    "remind me tomorrow at 14:00 to call Ana": ("call Ana", "2026-11-24T14:00"),
+    "Me lembre hoje às 9 de ligar para a Ana.": ("ligar para a Ana", "2026-11-23T09:00"),
+    "rappelle-moi demain à 14 h 05 d’appeler Ana": ("appeler Ana", "2026-11-24T14:05"),
+    "Every Monday at 9, post The *agenda*": ("The *agenda*", "0 9 * * MON"),
+    "toda segunda-feira às 9:30 publique a pauta": ("a pauta", "30 9 * * MON"),
+    "todo dia às 7 publique Bom dia": ("Bom dia", "0 7 * * *"),
+    "chaque vendredi à 17h30, publie Bon week-end": ("Bon week-end", "30 17 * * FRI"),
+    "remind me tomorrow at 25:00 to sleep": None,
+    "remind me to call Ana": None,
+}
+
+
+def test_the_demo_model_understands_a_few_sentences() -> None:
+    preface = "It is Monday, 2026-11-23, 08:00 (Europe/Lisbon). The asker's language setting is en."
+    for said, meant in SENTENCES.items():
+        found = parse_schedule(said, preface)
+        assert (found and (found["what"], found["at"] or found["cron"])) == meant, said
+    assert parse_schedule("every day at 9 post " + "a" * 5_000, preface) is None
+
+
+async def test_from_a_sentence_to_the_post_in_three_languages(bot_home: BotHome) -> None:
+    source = ScheduleSource()
+    async with bot_home.open(DemoModel(), sources=[source], policy=RIGHTS) as running_bot:
+        engine = running_bot.engine
+        for locale, said, rule, post in (
+            ("en", "Every day at 9:30 post Good morning", "every day at 9:30", "Good morning"),
+            ("pt-BR", "Todo dia às 9:30 publique Bom dia", "todos os dias, às 09:30", "Bom dia"),
+            ("fr", "Tous les jours à 9 h 30 publie Bonjour", "09:30", "Bonjour"),
+        ):
+            asked = replace(on_slack(said, f"a{locale}"), locale=locale)
+            (card,) = (await running_bot.ask_message(asked)).cards
+            assert rule in card.text.replace("\u202f", " "), card.text
+            click = on_slack(f"schedule {card.id} start", f"b{locale}", clicked=True)
+            (drawn,) = (await running_bot.ask_message(replace(click, locale=locale))).cards
+            assert drawn.state == "active"
+            id = card.id.split("-")[0]
+            bot_home.clock.now = (await engine.schedules.store.get(id)).next_due
+            await engine.schedules.scheduler.start_due_runs()
+            (run,) = await engine.schedules.store.list_runs(id)
+            assert post in (await engine.records.inbox.wait_for_answer(run.seq)).text
+            await engine.schedules.store.pause(id, "person")
