@@ -271,6 +271,7 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             guild = discord.guild("Horta", maya)
             server = discord.text_channel(guild, "sales")
             settings = Settings.model_validate({
+                "ponte_titles": "off",  # a title comes after the answer, at any time
                 "openai_api_key": "sk-test", "openai_base_url": openai.base_url,
                 "nocodb_url": nocodb.origin, "nocodb_token": TOKEN,
                 "stackspot_client_id": CLIENT, "stackspot_client_secret": SECRET,
