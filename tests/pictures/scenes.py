@@ -338,7 +338,8 @@ class Sitting:
         screen = Screen(COLUMNS)
         screen.write(self.terminal.written)
         lines = screen.styled_lines()
-        while lines and "".join(part["text"] for part in lines[-1]).strip() in ("", "You:"):
+        prompts = ("", "You:", "You: Alt-Enter: new line")
+        while lines and "".join(part["text"] for part in lines[-1]).strip() in prompts:
             lines.pop()  # the next prompt may be there already
         return {"kind": "terminal", "theme": "dark", "width": 780, "title": title,
                 "lines": lines}  # fmt: skip

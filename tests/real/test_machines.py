@@ -186,7 +186,7 @@ async def test_an_allowance_holds_over_workers_that_die(
         _, one, two = made.machines
         for machine in made.machines[:2]:
             await machine.start()
-        await two.start(PONTE_DIES="3:after")
+        await two.start(PONTE_DIES="1:after")
         talks = [made.slack_talk(f"a{number}") for number in range(12)]
         for number, talk in enumerate(talks):
             await talk.say(f"word{number}x")
