@@ -60,6 +60,7 @@ SCHEDULE_ACTIONS = (
 )  # fmt: skip
 """The words after `schedule ID`."""
 _SCHEDULE = re.compile(rf"([a-z2-7]{{6}}(?:-[0-9]{{1,4}})?)\s+({'|'.join(SCHEDULE_ACTIONS)})")
+_PAGE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
 _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
@@ -87,7 +88,8 @@ _WRONG_SLUG = (
 class TypedCommand:
     """A parsed command.
 
-    - `id`: the argument of approve, deny, undo and why, or the id after schedule.
+    - `id`: the argument of approve, deny, undo and why, the id after schedule, or the page
+      of schedules.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
     - `input`: the inputs of the quick command.
     - `confirmed`: True for `forget yes`.
@@ -180,6 +182,8 @@ def _parse_plain(name: str, rest: str) -> TypedCommand | None:
     if name == "schedule":
         found = _SCHEDULE.fullmatch(rest.lower())
         return TypedCommand(name, id=found[1], slug=found[2]) if found else None
+    if name == "schedules" and _PAGE.fullmatch(rest):
+        return TypedCommand(name, id=rest)
     if name == "why":
         return TypedCommand(name, id=rest) if _WHY.fullmatch(rest) else None
     if name == "forget" and rest.lower() == "yes":

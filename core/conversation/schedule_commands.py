@@ -20,17 +20,18 @@ from core.conversation.schedule_cards import (
 from core.conversation.schedules import ScheduleService
 from core.domain.errors import BadInput, NotAllowed, NotFound, StatusUnknown
 from core.domain.messages import Answer, Card
-from core.domain.records import Outcome, Turn
+from core.domain.records import MakeDraft, Outcome, Turn
 from core.domain.schedule_words import describe_date
-from core.domain.schedules import BadSchedule, Schedule, ScheduleDraft, ScheduleRun
+from core.domain.schedules import BadSchedule, Schedule, ScheduleRun
 from core.ports.conversations import Journal
-from core.text.i18n import say, use_locale
+from core.text.i18n import plural, say, use_locale
 
-MAX_LISTED_SCHEDULES = 20
+SCHEDULES_PER_PAGE = 20
 _PROPOSED = (
     "Schedule {id} is prepared and not started. The person sees its card with the next dates, and "
     "must press Start."
 )
+_MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `run` or `delete`."
 _RUN_STATES = {
     "queued": "in progress", "done": "done", "failed": "failed", "stopped": "stopped",
     "skipped": "skipped", "missed": "missed",
@@ -48,22 +49,23 @@ class ScheduleCommands:
     clock: Callable[[], float] = time.time
 
     async def propose(
-        self, turn: Turn, call_id: str, draft: ScheduleDraft, replaces: str
+        self, turn: Turn, call_id: str, make_draft: MakeDraft, replaces: str
     ) -> Outcome:
         """Store a schedule that waits for its owner, or a new version of one. Return the outcome
-        for the model; its `proposal` is the id of the card."""
+        for the model; its `proposal` is the id of the card. Raise ToolError."""
         message, service = turn.message, self.service
         author, here = message.author, message.address
         try:
             if replaces:
                 id, _ = parse_card_id(replaces)
                 before = await service.get(id, author, here)
+                draft = make_draft(before.draft)
                 schedule = await service.edit(id, draft, author, here)
                 await self._close_card(before, turn.seq)
             else:
                 origin = f"{turn.id}:{call_id}"
                 schedule = await service.propose(
-                    origin, author, message.reply_to, draft, message.locale
+                    origin, author, message.reply_to, make_draft(None), message.locale
                 )
         except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
             with use_locale("en"):
@@ -86,27 +88,45 @@ class ScheduleCommands:
                 found.append(build_closed_card(id, title, is_deleted=False))
         return found
 
-    async def list_for_model(self, turn: Turn) -> str:
-        """Return the schedules that the author may see, one in each line, in English."""
-        found = await self.service.list_for(turn.message.author, turn.message.address)
+    async def list_for_model(self, turn: Turn, page: int) -> str:
+        """Return a page of the schedules that the author may see, one in each line, in English."""
         with use_locale("en"):
-            lines = [describe_schedule(one) for one in found[:MAX_LISTED_SCHEDULES]]
-        return "\n".join(lines) or "There are no schedules."
+            found, pages = await self._list_page(turn, page)
+            if not found:
+                return f"There are no schedules on page {page}."
+            last = f"Page {page} of {pages}. " if pages > 1 else ""
+            return "\n".join([*found, f"{last}{_MANAGED_BY}"])
 
-    async def list_schedules(self, turn: Turn) -> Answer:
-        """Return the author's schedules and those of this place. Raise NotAllowed."""
-        here = turn.message.address
-        found = await self.service.list_for(turn.message.author, here)
-        if not found:
-            return Answer(
-                say("There are no schedules. To make one, ask me, for example: remind me tomorrow "
-                    "at 14:00 to call Ana."),
-                private=here.shared,
-            )  # fmt: skip
-        lines = [f"- {describe_schedule(one)}" for one in found[:MAX_LISTED_SCHEDULES]]
-        if len(found) > MAX_LISTED_SCHEDULES:
-            lines.append(f"- … (+{len(found) - MAX_LISTED_SCHEDULES})")
-        return Answer("\n".join([say("Schedules:"), "", *lines]), private=here.shared)
+    async def list_schedules(self, turn: Turn, page: int) -> Answer:
+        """Return a page of the author's schedules and those of this place. Raise NotAllowed."""
+        found, pages = await self._list_page(turn, page)
+        if found:
+            lines = [say("Schedules:"), "", *(f"- {line}" for line in found)]
+            if pages > 1:
+                lines += ["", say("Page {page} of {pages}.", page=page, pages=pages)]
+            if page < pages:
+                lines[-1] += " " + say("For the next one, type `schedules {page}`.", page=page + 1)
+            words = "\n".join(lines)
+        elif pages:
+            words = plural(
+                "There is only {count} page of schedules.",
+                "There are only {count} pages of schedules.",
+                pages,
+            )
+        else:
+            words = say(
+                "There are no schedules. To make one, ask me, for example: remind me tomorrow "
+                "at 14:00 to call Ana."
+            )
+        return Answer(words, private=turn.message.address.shared)
+
+    async def _list_page(self, turn: Turn, page: int) -> tuple[Sequence[str], int]:
+        """Return the lines of one page of schedules, and the number of pages."""
+        message = turn.message
+        found = await self.service.list_for(message.author, message.address)
+        first = (page - 1) * SCHEDULES_PER_PAGE
+        shown = found[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
+        return [describe_schedule(one) for one in shown], -(-len(found) // SCHEDULES_PER_PAGE)
 
     async def answer(self, turn: Turn, command: TypedCommand) -> Answer:
         """Carry out `schedule ID ACTION` and return the answer. Raise NotFound, NotAllowed,
