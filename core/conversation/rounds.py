@@ -655,7 +655,10 @@ class Rounds:
 
     async def _store_thread(self) -> None:
         """Store the thread's record, which contains the remote conversation to continue. A failure
-        is logged: after a crash, a new remote conversation begins."""
+        is logged: after a crash, a new remote conversation begins. The run of a schedule stores
+        none, because the next message of a person continues another remote conversation."""
+        if self._run.message.scheduled:
+            return
         try:
             await self._services.threads.put(self.thread)
         except NotStored as error:
