@@ -4,7 +4,7 @@
 # make faults  change single lines of the product and tell which changes the tests find (FAULTS=60)
 # make evals  all evaluation cases with scripted models, and a table of the results (CASSETTES=/path)
 # make lint   only style and types
-# make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres: four processes)
+# make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres SEED=1: four processes)
 # make rolling OLD=/path  run an older checkout and this one on one Postgres, and kill both at random
 # make sandbox  what Python in the sandbox needs, ahead of its first use
 # make wheel  build dist/ponte_bot-….whl, for any machine with Python 3.11 or newer

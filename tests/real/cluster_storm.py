@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -60,9 +60,6 @@ class ClusterStorm:
         self.dice = random.Random(seed)
         self.happened = Counter[str]()
         self._disk = disk
-        self._kinds: Mapping[str, int] = {
-            kind: share for kind, share in FAULTS.items() if disk or kind != "full disk"
-        }
         self._numbers = iter(range(1, 1_000_000))
         self._over = asyncio.Event()
         self._thaws: set[asyncio.Task[None]] = set()
@@ -79,14 +76,18 @@ class ClusterStorm:
             await talk.say(self._new_word())
         await self.cluster.settle()
 
-    async def blow(self, faults: int) -> None:
-        """Cause so many faults while people write; return when everything is answered."""
+    def choose_faults(self, count: int) -> list[str]:
+        """Return so many random kinds of faults."""
+        kinds = {kind: share for kind, share in FAULTS.items() if self._disk or kind != "full disk"}
+        return self.dice.choices(list(kinds), list(kinds.values()), k=count)
+
+    async def blow(self, faults: Sequence[str]) -> None:
+        """Cause these faults while people write; return when everything is answered."""
         self._over.clear()
         people = [asyncio.create_task(self._talk(talk)) for talk in self.cluster.talks]
         clicks = asyncio.create_task(self._click())
-        for _ in range(faults):
+        for kind in faults:
             await asyncio.sleep(self.dice.uniform(0.2, 1.2))
-            (kind,) = self.dice.choices(list(self._kinds), list(self._kinds.values()))
             await self._cause(kind)
             self.happened[kind] += 1
         self._over.set()
@@ -190,7 +191,7 @@ async def run(kills: int, seed: int) -> int:
             storm = ClusterStorm(made, seed, disk)
             await storm.begin()
             for done in range(0, kills, PART):
-                await storm.blow(min(PART, kills - done))
+                await storm.blow(storm.choose_faults(min(PART, kills - done)))
                 tally, wrong, unfinished = made.tally(), made.wrong(), made.open()
                 now = time.strftime("%H:%M:%S")
                 print(f"{now} seed {seed}, {dict(storm.happened)}\n    {tally}", flush=True)

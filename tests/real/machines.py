@@ -29,6 +29,8 @@ from tests.real.postgres import Postgres
 from tests.real.test_whole import clean_environment
 
 APOLOGY = "I was interrupted"
+REFUSAL = "I couldn't save your message"
+"""What people read on Discord while nothing can be stored: Discord does not deliver again."""
 CLICK_REPEAT_SECONDS = 8.0
 """Seconds after which somebody clicks again."""
 
@@ -170,16 +172,20 @@ class Talk:
 
     def wrong(self, accepted: Sequence[str]) -> list[str]:
         """What is not as it must be: one answer or one apology each, in the order in which they
-        were accepted (a platform delivers again what a dying process did not acknowledge)."""
-        answers = list(self.answers())
-        if lost := [asked for asked in self.asked if asked not in accepted]:
-            return [f"{self.name}: never stored: {lost}"]
-        if len(answers) != len(self.asked):
-            without = [q for q in self.asked if not any(is_answer_to(q, a) for a in answers)]
-            twice = [q for q in self.asked if sum(is_answer_to(q, a) for a in answers) > 1]
-            return [f"{self.name}: {len(self.asked)} questions, {len(answers)} answers; "
+        were accepted (a platform delivers again what a dying process did not acknowledge), or the
+        refusal of a message that was not stored."""
+        answers = [answer for answer in self.answers() if REFUSAL not in answer]
+        refusals = len(self.answers()) - len(answers)
+        asked = [question for question in self.asked if question in accepted]
+        if len(self.asked) - len(asked) != refusals:
+            lost = [question for question in self.asked if question not in accepted]
+            return [f"{self.name}: never stored: {lost}; {refusals} refusals"]
+        if len(answers) != len(asked):
+            without = [q for q in asked if not any(is_answer_to(q, a) for a in answers)]
+            twice = [q for q in asked if sum(is_answer_to(q, a) for a in answers) > 1]
+            return [f"{self.name}: {len(asked)} questions, {len(answers)} answers; "
                     f"without one: {without}, with two: {twice}"]  # fmt: skip
-        pairs = zip(sorted(self.asked, key=accepted.index), answers, strict=True)
+        pairs = zip(sorted(asked, key=accepted.index), answers, strict=True)
         return [f"{q!r}: {a!r}" for q, a in pairs if not is_answer_to(q, a) and APOLOGY not in a]
 
 
@@ -228,9 +234,11 @@ class Tally:
     messages: int
     answers: int
     apologies: int
+    refusals: int
+    """Messages on Discord that were not stored, and whose senders were asked to repeat them."""
     lost: int
-    """Messages without an answer or apology, and approved rows that were not written and of which
-    nobody was told that the result is unknown."""
+    """Messages without an answer, apology or refusal, and approved rows that were not written and
+    of which nobody was told that the result is unknown."""
     doubled: int
     """Answers to a message that already has one, and rows that were written again."""
     disordered: int
@@ -242,7 +250,8 @@ class Tally:
 
     def __str__(self) -> str:
         return (
-            f"{self.messages} messages, {self.answers} answers, {self.apologies} apologies; "
+            f"{self.messages} messages, {self.answers} answers, {self.apologies} apologies, "
+            f"{self.refusals} refusals; "
             f"{self.lost} lost, {self.doubled} doubled, {self.disordered} disordered"
         )
 
@@ -369,22 +378,25 @@ class Cluster:
         """Count what is lost, doubled and disordered; `wrong` names each of them."""
         accepted = self._accepted()
         missing, unknown = self._missing_rows()
-        lost, answers, apologies, disordered = max(0, len(missing) - unknown), 0, 0, 0
+        lost, disordered = max(0, len(missing) - unknown), 0
         doubled = sum(count - 1 for count in self.created_rows().values())
+        told, answers = Counter[str](), 0
         for talk in self.talks:
-            shown = [answer for answer in talk.answers() if APOLOGY not in answer]
-            sorry = len(talk.answers()) - len(shown)
+            kinds = [next((k for k in (APOLOGY, REFUSAL) if k in a), "") for a in talk.answers()]
+            shown = [a for a, kind in zip(talk.answers(), kinds, strict=True) if not kind]
             matches = [[q for q in talk.asked if is_answer_to(q, answer)] for answer in shown]
             per_question = Counter(question for found in matches for question in found)
             unanswered = sum(not per_question[question] for question in talk.asked)
-            lost += max(0, unanswered - sorry)
+            others = len(kinds) - len(shown)
+            lost += max(0, unanswered - others)
             doubled += sum(count - 1 for count in per_question.values())
-            doubled += max(0, sorry - unanswered)
+            doubled += max(0, others - unanswered)
             places = [accepted.index(found[0]) for found in matches if found]
             disordered += sum(later < earlier for earlier, later in itertools.pairwise(places))
-            answers, apologies = answers + len(shown), apologies + sorry
+            answers += len(shown)
+            told.update(kinds)
         messages = sum(len(talk.asked) for talk in self.talks)
-        return Tally(messages, answers, apologies, lost, doubled, disordered)
+        return Tally(messages, answers, told[APOLOGY], told[REFUSAL], lost, doubled, disordered)
 
     def wrong(self) -> list[str]:
         accepted = self._accepted()

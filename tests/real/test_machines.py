@@ -34,7 +34,7 @@ from tests.real.machines import BOOKS, CLICK_REPEAT_SECONDS, Cluster, Machine, c
 from tests.real.postgres import SPEED, Postgres, memory_folder, missing, postgres
 from tests.real.test_whole import bearer_of
 
-FAULTS = 7
+FAULTS = ("kill a worker", "freeze", "crash Postgres", "kill a server", "restart Postgres")
 DEFAULT_BORDERS = (1, 4)
 """Borders of a turn that are killed in every run; `PONTE_STORM` has them all."""
 MOMENTS = ("before", "inside", "after")
