@@ -20,7 +20,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
 
 import psycopg
 import structlog
@@ -30,7 +29,8 @@ from benchmarks.engine import engine
 from benchmarks.model import fake
 from benchmarks.rounds import PONTE, ROUNDS, environment
 from benchmarks.shared import on, p, serial, turns, workers
-from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
+from bot.engine import Engine
+from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, Post
 from tests.real.postgres import Postgres, postgres
 
 MAX_TIMES_EMBEDDED = 4.0
@@ -94,7 +94,7 @@ async def measure_slack(run: slack.Run, cpu: Cpu, quick: bool) -> Figures:
     return found | _spent("burst", before, cpu(), count)
 
 
-async def measure_engine(opened: Any, cpu: Cpu, quick: bool) -> Figures:
+async def measure_engine(opened: Engine, cpu: Cpu, quick: bool) -> Figures:
     """Measure the same with an engine that is asked directly."""
     await turns(opened, "warm", 100)
     found: dict[str, float] = {}
@@ -204,7 +204,7 @@ async def count_statements(server: Postgres, quick: bool) -> None:
         idle = [each / seconds for each in counters.new()]
         share = {kind: (spent - before[kind]) / seconds for kind, spent in cpu().items()}
         places = [run.place() for _ in range(count)]
-        roots = []
+        roots: list[Post] = []
         print(f"{'statements':28}{'sent':>8}{'nested':>8}{'transactions':>14}")
         for turn in ("first", "later"):
             counters.new()
