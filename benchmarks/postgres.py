@@ -88,10 +88,10 @@ async def measure_slack(run: slack.Run, cpu: Cpu, quick: bool) -> Figures:
     count = 20 if quick else 100
     before = cpu()
     found["serial p50 ms"], found["serial p95 ms"] = await run.serial(count)
-    found |= _spent("serial", before, cpu(), count)
+    found |= _cpu_per_turn("serial", before, cpu(), count)
     count, before = (60 if quick else 300), cpu()
     found["burst s"] = await run.at_once(count, 60)
-    return found | _spent("burst", before, cpu(), count)
+    return found | _cpu_per_turn("burst", before, cpu(), count)
 
 
 async def measure_engine(opened: Engine, cpu: Cpu, quick: bool) -> Figures:
@@ -102,13 +102,13 @@ async def measure_engine(opened: Engine, cpu: Cpu, quick: bool) -> Figures:
     before = cpu()
     took = await serial(opened, "s", count)
     found["serial p50 ms"], found["serial p95 ms"] = p(took, 50), p(took, 95)
-    found |= _spent("serial", before, cpu(), count)
+    found |= _cpu_per_turn("serial", before, cpu(), count)
     count, before = (200 if quick else 1000), cpu()
     found["burst s"] = count / await turns(opened, "b", count)
-    return found | _spent("burst", before, cpu(), count)
+    return found | _cpu_per_turn("burst", before, cpu(), count)
 
 
-def _spent(name: str, before: Figures, after: Figures, count: int) -> dict[str, float]:
+def _cpu_per_turn(name: str, before: Figures, after: Figures, count: int) -> dict[str, float]:
     """Return the milliseconds of processor time for a turn, of each kind of process and of all."""
     found = {kind: (after[kind] - before[kind]) * 1000 / count for kind in after}
     parts = {f"{name} CPU ms, {kind}": spent for kind, spent in found.items()}
