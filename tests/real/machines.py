@@ -363,7 +363,7 @@ class Cluster:
         except TimeoutError:
             pass  # `wrong` says what is missing
 
-    def _accepted(self) -> list[str]:
+    def _stored_words(self) -> list[str]:
         """Return the words of the stored messages, in the order in which they were stored."""
         stored = " ".join(str(m) for (m,) in self.query("SELECT message FROM inbox ORDER BY seq"))
         return re.findall(r"\bword\d+x\b", stored)
@@ -376,7 +376,7 @@ class Cluster:
 
     def tally(self) -> Tally:
         """Count what is lost, doubled and disordered; `wrong` names each of them."""
-        accepted = self._accepted()
+        accepted = self._stored_words()
         missing, unknown = self._missing_rows()
         lost, disordered = max(0, len(missing) - unknown), 0
         doubled = sum(count - 1 for count in self.created_rows().values())
@@ -399,7 +399,7 @@ class Cluster:
         return Tally(messages, answers, told[APOLOGY], told[REFUSAL], lost, doubled, disordered)
 
     def wrong(self) -> list[str]:
-        accepted = self._accepted()
+        accepted = self._stored_words()
         found = [words for talk in self.talks for words in talk.wrong(accepted)]
         written = self.created_rows()
         found += [f"{name} was written {n} times" for name, n in written.items() if n > 1]
