@@ -213,6 +213,11 @@ class DiscordAdapter:
         known."""
         return await can_read_channel(await self.connection.client(), person, address)
 
+    async def writes(self, person: Person, address: Address) -> bool | None:
+        """Return whether the person can read the channel and post there; None if not known."""
+        client = await self.connection.client()
+        return await can_read_channel(client, person, address, posts=True)
+
     async def title(self, address: Address) -> str:
         """Return the channel and server as people know them, such as `#general (Acme)`; "" if not
         cached."""

@@ -260,6 +260,10 @@ class SlackAdapter:
             return False
         return await is_member(self._workspace.api, address.channel, person.id)
 
+    async def writes(self, person: Person, address: Address) -> bool | None:
+        """Return what `reads` returns: members of a channel can post there."""
+        return await self.reads(person, address)
+
     async def title(self, address: Address) -> str:
         """Return the name of a channel, as in `#general`; "" for a direct message, or if Slack does
         not tell."""

@@ -210,6 +210,9 @@ class CasePlatform:
     async def reads(self, person: Person, address: object) -> bool:
         return True
 
+    async def writes(self, person: Person, address: object) -> bool:
+        return True
+
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         known = {f"{self.name}:{each.id}": DisplayName(each.name) for each in self._people.values()}
         return {name: known[name] for name in names if name in known}

@@ -48,6 +48,9 @@ class Messenger(Protocol):
         """Return whether the person can read the messages of that place; None if that is not
         known."""
 
+    async def writes(self, person: Person, address: Address) -> bool | None:
+        """Return whether the person can post in that shared place; None if that is not known."""
+
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of these people, groups and roles (`platform:ID`). Names that
         are not known soon are left out. Raise nothing."""

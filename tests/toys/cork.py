@@ -140,6 +140,9 @@ class CorkAdapter:
     async def reads(self, person: Person, address: Address) -> bool:
         return True
 
+    async def writes(self, person: Person, address: Address) -> bool:
+        return True
+
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         return {name: DisplayName(name.partition(":")[2].title()) for name in names}
 
