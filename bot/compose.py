@@ -147,7 +147,7 @@ async def compose(
         ]
         for each in reversed(tools):
             closing.push_async_callback(each.close)
-        posting = PlacePostSource(lambda: engine.platforms.messengers, policy.is_guest)
+        posting = PlacePostSource(lambda: engine.platforms.messengers)
         toolbox = Toolbox([*(each.source for each in tools), ScheduleSource(), posting])
         closing.push_async_callback(toolbox.close)
         board.live |= {each.source.name: each.source.health for each in tools}

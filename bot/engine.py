@@ -291,7 +291,7 @@ class Engine:
         self._redraw_due = asyncio.Event()
         self._card_listeners: list[Callable[[], None]] = []
         ledger = SqlLedger(stores.database, *stores.claims)
-        posts = PlacePosts(lambda: platforms.messengers, lambda: platforms.replies)
+        posts = PlacePosts(lambda: platforms.messengers)
         appliers = {applier.name: applier for applier in (*choices.appliers, posts)}
         self.changes = ChangeService(
             ledger=ledger, applying=ChangeRunner(ledger, appliers, choices.clock),

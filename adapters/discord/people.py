@@ -90,7 +90,8 @@ async def can_read_channel(
     guild = client.get_guild(int(address.workspace or 0))
     channel = guild.get_channel(int(address.channel)) if guild else None
     if guild is None or channel is None:
-        return None
+        # The gateway lists all channels of a server, but no threads.
+        return False if guild and posts else None
     try:
         member = await attempt(lambda: guild.fetch_member(int(person.id)))
     except (PonteError, *IN_DOUBT) as error:

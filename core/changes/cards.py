@@ -128,6 +128,7 @@ def build_card(
         actions=possible_actions(change) if shown is None else shown,
         state=change.state,
         expires_at=change.proposal.expires if change.state == "open" else None,
+        is_whole=change.draft.kind == "post",
     )
 
 

@@ -1,83 +1,64 @@
 """Posts in another channel, or to another person, after a person has approved the text.
 
-The tool writes the whole text into its draft, and the card shows it. The applier chooses the key
-and the start of the search when it begins, and the ledger stores both before the post is made.
-After a crash the platform is asked for that post, so it is made once.
+The tool writes the whole text into its draft, and the card shows it. The applier chooses the key of
+the post and the start of the search when it begins, and the ledger stores both before the post is
+made. After a crash the platform is asked for that post. Only a post that is certainly not there is
+made again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import structlog
+
 from core.changes.ports import Batch
-from core.chat.platform import Messenger
+from core.chat.platform import AnswerPart, Messenger
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
-from core.domain.errors import PlatformBusy, ToolError, Undeliverable
+from core.domain.errors import PlatformBusy, PonteError, ToolError, Undeliverable, WriteUnsure
 from core.domain.messages import (
     Address,
     Answer,
     Person,
-    Post,
     ReplyTo,
     decode_json,
     encode_json,
     turn_id,
 )
-from core.ports.conversations import ReplyFactory
+from core.runtime.retry import retry
 
+log = structlog.get_logger("posting")
 POST_APPLIER = "post"
 """The name of the applier in the ledger."""
+PLACE_CHECK_SECONDS = 10.0
+"""Seconds that the platform may take to report who can write in a place."""
+BUSY_POST_SECONDS = 30.0
+"""Seconds for which a post is tried again while the platform's rate limit delays it."""
 POST_TIMEOUT_SECONDS = 60.0
 """Seconds that a check or a post may take."""
 NO_UNDO = "Posts can't be undone."
 NO_MEMBER = "You can only post where you can write yourself, and I must be there too."
 NOT_KNOWN = "I couldn't check whether you can write there. Try again later."
+_BUSY = "The platform takes no posts at the moment. Ask again later."
+_UNREAD = "I couldn't read the messages there."
+_UNFINISHED = "The platform did not answer."
 TELL_HINT = "tell the person; do not look for another way"
 
 Messengers = Callable[[], Mapping[str, Messenger]]
 """Returns the messengers by platform."""
 
 
-class _FoundPosts:
-    """The post journal of one post (the port `PostJournal`). A post without a known id may exist,
-    so the reply looks for it first."""
-
-    is_resumed = True
-
-    def __init__(self, key: str) -> None:
-        self.post = Post(1, key)
-
-    def check_ownership(self) -> None:
-        """Do nothing: the ledger's claim protects the change."""
-
-    async def list_posts(self) -> Sequence[Post]:
-        """Return the post, which may have been made already."""
-        return [self.post]
-
-    async def record_posting(self, number: int, key: str) -> None:
-        """Do nothing: the ledger has stored the key."""
-
-    async def record_posted(self, number: int, post: str, last: bool = False) -> None:
-        """Remember the id of the post."""
-        self.post = replace(self.post, id=post, state="posted")
-
-    async def record_removed(self, number: int) -> None:
-        """Do nothing: a post that was removed is not made again."""
-
-
 class PlacePosts:
-    """The `Applier` of posts. `replies` returns the reply factories by platform."""
+    """The `Applier` of posts (the port `CheckedApplier`)."""
 
     name = POST_APPLIER
     patience = POST_TIMEOUT_SECONDS
 
-    def __init__(
-        self, messengers: Messengers, replies: Callable[[], Mapping[str, ReplyFactory]]
-    ) -> None:
+    def __init__(self, messengers: Messengers) -> None:
         self._messengers = messengers
-        self._replies = replies
 
     def batch(self, draft: Draft) -> int:
         """Return 1: each post is a batch."""
@@ -85,7 +66,12 @@ class PlacePosts:
 
     def open(self, draft: Draft) -> Batch:
         """Return the batch that posts the draft's text."""
-        return _PostBatch(draft, self._messengers(), self._replies())
+        return _PostBatch(draft, self._messengers())
+
+    async def check_asker(self, draft: Draft) -> None:
+        """Check that the asker can write in the place now. Raise ToolError, also if that is not
+        known."""
+        await _PostBatch(draft, self._messengers()).check_asker()
 
     def revert(self, change: Change) -> Draft:
         """Raise ToolError: a post cannot be undone."""
@@ -95,63 +81,106 @@ class PlacePosts:
 class _PostBatch:
     """The `Batch` of one post."""
 
-    def __init__(
-        self, draft: Draft, messengers: Mapping[str, Messenger], replies: Mapping[str, ReplyFactory]
-    ) -> None:
+    def __init__(self, draft: Draft, messengers: Mapping[str, Messenger]) -> None:
         target = draft.target
         self._asker = decode_json(Person, str(target["asker"]))
         self._address = decode_json(Address, str(target["address"]))
         self._person = decode_json(Person, str(target["person"])) if target["person"] else None
-        self._messenger = messengers.get(self._address.platform)
-        self._reply = replies.get(self._address.platform)
+        self._platform = messengers.get(self._address.platform)
+        self._may_arrive = False
+        """True if this process began the post and got no answer, so it may be made later."""
+
+    @property
+    def _messenger(self) -> Messenger:
+        if self._platform is None:
+            raise ToolError(NOT_KNOWN, code="drift")
+        return self._platform
+
+    async def check_asker(self) -> None:
+        """Check that the asker can write in the place. Raise ToolError, also if that is not
+        known."""
+        may = await may_write(self._messenger, self._asker, self._address, self._person)
+        if not may:
+            raise ToolError(NOT_KNOWN if may is None else NO_MEMBER)
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return "after" for a row with the id of its post. For a new row, check again that the
-        asker may write there, and choose the key of the post. Raise ToolError."""
+        """Return "after" for a row whose post was made, else "before", with the key of the post.
+        Raise ToolError if that is not known."""
         (row,) = rows
+        if row.mark and not row.id:
+            row = replace(row, id=await self._find(row))
         if row.id:
             return [RowCheck("after", row, dict(row.after or {}))]
+        if self._may_arrive:
+            raise ToolError(_UNFINISHED)
         if not row.mark:
-            row = replace(row, mark=encode_json(await self._open_place()))
+            row = replace(row, mark=encode_json(await self._choose_place()))
         return [RowCheck("before", row)]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Make the post, unless it is found. Return its row with the id of the post. Raise
-        ToolError if the platform refuses it."""
+        """Make the post. Return its row with the id of the post. Raise ToolError if nothing was
+        posted, WriteUnsure if that is not known."""
         (row,) = rows
-        if self._reply is None:
-            raise ToolError(NOT_KNOWN)
+        await self.check_asker()
+        to, text = self._read(row)
+        part = AnswerPart(1, text, Answer(text, parts=(text,)), is_final=True)
+        surface = self._messenger.surface(to)
+        self._may_arrive = True
+        try:
+            post = await retry(
+                lambda: surface.post(_key(to), part), PlatformBusy,
+                lambda busy, failed: busy.seconds, max_wait_seconds=BUSY_POST_SECONDS,
+            )  # fmt: skip
+        except (PlatformBusy, Undeliverable) as refused:
+            self._may_arrive = False
+            log.info("not posted", why=str(refused))
+            raise ToolError(_BUSY if isinstance(refused, PlatformBusy) else NO_MEMBER) from refused
+        except Exception as error:
+            raise WriteUnsure(_UNFINISHED) from error
+        return [replace(row, id=post)]
+
+    async def _find(self, row: RowWrite) -> str:
+        """Return the id of the row's post; "" if there is certainly none. Raise ToolError if that
+        is not known."""
+        to, text = self._read(row)
+        try:
+            return await self._messenger.find_post(to, _key(to), text) or ""
+        except Exception as error:
+            log.info("posts not read", why=repr(error))
+            raise ToolError(_UNREAD) from error
+
+    def _read(self, row: RowWrite) -> tuple[ReplyTo, str]:
+        """Return the destination of the row's post, and its text as the platform posts it."""
         to = decode_json(ReplyTo, row.mark)
-        posts = _FoundPosts(f"{to.turn}:1")
-        body = str((row.after or {})["text"])
-        try:
-            await self._reply(to, posts).finish(Answer(body, parts=(body,)))
-        except Undeliverable as error:
-            raise ToolError(NO_MEMBER) from error
-        return [replace(row, id=posts.post.id)]
+        return to, self._messenger.surface(to).split(str((row.after or {})["text"]))[0]
 
-    async def _open_place(self) -> ReplyTo:
+    async def _choose_place(self) -> ReplyTo:
         """Return the destination of the post with a key of its own. Raise ToolError."""
-        if self._messenger is None:
-            raise ToolError(NOT_KNOWN, code="drift")
         turn = turn_id(f"post:{secrets.token_hex(16)}")
+        if self._person is None:
+            return replace(self._messenger.into(self._address, self._asker), turn=turn)
         try:
-            if self._person is not None:
-                to, _ = await self._messenger.direct(self._person)
-                return replace(to, turn=turn)
-            await check_writer(self._messenger, self._asker, self._address)
-        except Undeliverable as error:
-            raise ToolError(NO_MEMBER, code="drift") from error
-        except PlatformBusy as error:
-            raise ToolError(NOT_KNOWN, code="drift") from error
-        return replace(self._messenger.into(self._address, self._asker), turn=turn)
+            to, _ = await self._messenger.direct(self._person)
+        except PonteError as error:
+            is_refused = isinstance(error, Undeliverable)
+            raise ToolError(NO_MEMBER if is_refused else NOT_KNOWN, code="drift") from error
+        return replace(to, turn=turn)
 
 
-async def check_writer(messenger: Messenger, person: Person, address: Address) -> None:
-    """Check that the person may write at the address. Raise ToolError, with the code "drift", whose
-    sentence the card shows as it is."""
-    may = await messenger.writes(person, address)
-    if may is None:
-        raise ToolError(NOT_KNOWN, code="drift")
-    if not may:
-        raise ToolError(NO_MEMBER, code="drift", hint=TELL_HINT)
+def _key(to: ReplyTo) -> str:
+    """Return the key of the post."""
+    return f"{to.turn}:1"
+
+
+async def may_write(
+    messenger: Messenger, person: Person, address: Address, other: Person | None
+) -> bool | None:
+    """Return whether the person can write at the address, or to the `other` person if there is one;
+    None if that is not known soon."""
+    try:
+        async with asyncio.timeout(PLACE_CHECK_SECONDS):
+            if other is not None:
+                return await messenger.writes_to(person, other, address)
+            return await messenger.writes(person, address)
+    except (PlatformBusy, TimeoutError):
+        return None

@@ -39,7 +39,7 @@ WILFUL = "@everyone <!channel> @here see https://evil.example/x **now**"
 async def test_a_post_elsewhere_on_slack(tmp_path: Path) -> None:
     policy = allow_list(frozenset({"*"}))
     messengers: dict[str, Messenger] = {}
-    source = PlacePostSource(lambda: messengers, policy.is_guest)
+    source = PlacePostSource(lambda: messengers)
     chosen = make_choices(EchoModel(), [source], policy)
     async with workplace(tmp_path, Setting(chosen=chosen)) as w:
         slack, bot = w.slack, w.slack.bot
@@ -118,7 +118,7 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
     here, sales = discord.text_channel(guild, "general"), discord.text_channel(guild, "sales")
     ponte.policy = allow_list(frozenset({"*"}), frozenset())
     messengers: dict[str, Messenger] = {}
-    source = PlacePostSource(lambda: messengers, ponte.policy.is_guest)
+    source = PlacePostSource(lambda: messengers)
     ponte.choices = make_choices(ponte.model, [source], ponte.policy)
     await ponte.open(threads=False)
     messengers["discord"] = ponte.adapter

@@ -62,8 +62,8 @@ async def schedule_propose(
     max_runs: int | None,
     replaces: str | None,
 ) -> Outcome:
-    """Propose a reminder or a repeated task in this conversation. The person sees a card with the
-    next dates. Nothing runs before they start it there, so do not say that it is set up.
+    """Propose a reminder or a repeated task in this conversation. Nothing runs before the person
+    starts it on its card, so do not say that it is set up.
 
     Args:
         kind: "post" posts a fixed text, such as a reminder. "ask" asks you again each time, with
