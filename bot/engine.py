@@ -345,7 +345,7 @@ class Engine:
         self.schedules = ScheduleParts(
             stores.database, records.inbox, choices.policy, records.budget, records.audit,
             platforms.messengers, stores.peers, choices.schedule_limits,
-            lambda: choices.approval.admins, self.notices.wake, records.journal,
+            lambda: choices.approval.admins, self.notices, records.journal,
             self.redraw.replace_card, choices.clock,
             is_shared=stores.jobs is not None,
         )  # fmt: skip

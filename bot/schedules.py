@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bot.integrations import ADMINS, canonical_person
+from core.chat.person_notices import PersonNoticeService
 from core.chat.platform import Messenger
 from core.domain.errors import BadInput, NotStored
 from core.domain.messages import Card, ReplyTo
@@ -62,7 +63,8 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
 @dataclass
 class ScheduleParts:
     """The parts of schedules in one process. `limits` returns the limits that apply now, `admins`
-    the keys of admins. `wake_notices` makes the sender of notices look for new ones."""
+    the keys of admins. `notices` sends notices to
+    people."""
 
     database: Database
     inbox: SqlInbox
@@ -73,7 +75,7 @@ class ScheduleParts:
     peers: Peers
     limits: Callable[[], ScheduleLimits]
     admins: Callable[[], Collection[str]]
-    wake_notices: Callable[[], None]
+    notices: PersonNoticeService
     journal: Journal
     redraw_card: Callable[[int, Card], Awaitable[None]]
     clock: Callable[[], float] = time.time
@@ -107,7 +109,10 @@ class ScheduleParts:
         """Schedules as turns use them."""
         from core.conversation.schedule_commands import ScheduleCommands
 
-        return ScheduleCommands(self.service, self.journal, self.redraw_card, self.clock)
+        return ScheduleCommands(
+            self.service, self.journal, self.redraw_card, self.messengers, self.notices.send,
+            self.clock,
+        )  # fmt: skip
 
     @cached_property
     def turns(self) -> ScheduledTurns:
@@ -125,7 +130,7 @@ class ScheduleParts:
         from core.conversation.scheduler import Scheduler
 
         reports = ScheduleReports(
-            self.store, self.messengers, self.admins, canonical_person, self.wake_notices
+            self.store, self.messengers, self.admins, canonical_person, self.notices.wake
         )
         return Scheduler(self.store, self.policy, self.limits, reports.report)
 

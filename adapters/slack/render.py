@@ -20,6 +20,7 @@ from adapters.slack.row_blocks import (
 )
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, read_rows
 from core.chat.card_redraw import LABELS, without_approval
+from core.commands.grammar import name_recipient
 from core.conversation.parts import describe_parts
 from core.domain.messages import Address, Card, CardAction, Person
 from core.domain.records import Action, Health, QuickCommand
@@ -239,6 +240,7 @@ def mentioned_ids(text: str) -> frozenset[str]:
 def readable(text: str, names: Mapping[str, str], bot: str) -> str:
     """Return a message from Slack in readable form, with names in place of ids. Mentions of the bot
     at its beginning and end are removed."""
+    text = name_recipient(text, "slack")
     text = _without_ends(text, re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>"))
 
     def spell_out(found: re.Match[str]) -> str:

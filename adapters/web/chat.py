@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -35,7 +35,7 @@ from adapters.web.render import render
 from adapters.web.stream import PageWriter, TurnEvents, answer_json, stream_events
 from core.commands.grammar import is_decision, render_card_action
 from core.domain.errors import Empty, Forgotten, NotFound
-from core.domain.messages import Answer, Attachment, Message
+from core.domain.messages import Answer, Attachment, CardAction, Message
 from core.domain.records import FINAL_STATES, HistoryEntry, QuickCommand, Receipt
 from core.text.i18n import say
 from core.text.text import clean_text
@@ -49,7 +49,7 @@ class CardDecision(RequestBody):
     """The body of `POST /cards/{id}`. `conversation` is where the card was shown. A repeated click
     with the same `event_key` counts once."""
 
-    action: Literal["approve", "deny", "undo", "start", "edit", "cancel"]
+    action: CardAction
     conversation: ConversationId = "main"
     event_key: EventKey | None = None
 

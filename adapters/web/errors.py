@@ -131,6 +131,8 @@ PAGE_SENTENCES = {
     "deny": "Deny",
     "undo": "Undo",
     "start": "Start",
+    "accept": "Accept",
+    "decline": "Decline",
     "deciding": "One moment…",
     "expires": "Expires {when}",
     "state_open": "waiting for you",

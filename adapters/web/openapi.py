@@ -33,6 +33,7 @@ from adapters.web.page_routes import (
     OwnerNameRequest,
 )
 from adapters.web.token_routes import ApiTokenRequest
+from core.domain.messages import CardAction
 
 API_VERSION = "1"
 """The version of the description. Names in it change only with a line in CHANGELOG.md."""
@@ -94,7 +95,7 @@ class CardState(ResponseBody):
     title: str
     text: str
     rows: list[dict[str, Any]]
-    actions: list[Literal["approve", "deny", "undo", "start", "edit", "cancel"]]
+    actions: list[CardAction]
     state: str
     expires_at: float | None
 

@@ -92,7 +92,8 @@ class Step:
     """tools that must have run without an error, as in `nocodb_query|nocodb_get`; an empty list
     forbids all calls"""
     cards: tuple[str, ...] = ()
-    """cards of the answer: kind, table or command, and number of rows, as in `update Orders 1`"""
+    """cards of the answer: kind, table or command, and number of rows, as in `update Orders 1`; or
+    kind and rule of a schedule, as in `schedule post 0 9 * * MON`"""
     sends: tuple[str, ...] = ()
     """names of the files that come with the answer, besides the code that ran"""
     status: Literal["done", "failed"] = "done"

@@ -23,6 +23,7 @@ from core.domain.messages import (
     Address,
     Answer,
     Attachment,
+    Card,
     Message,
     Quote,
     ReplyTo,
@@ -161,9 +162,16 @@ class World:
             self._change = card.id
             if card.state == "open":
                 self._card = card.id
-                draft = (await self._engine.changes.ledger.get(card.id)).draft
-                cards.append(f"{draft.kind} {draft.title} {len(draft.rows)}")
+                cards.append(await self._describe_card(card))
         return SentStep(message, answer, tuple(cards))
+
+    async def _describe_card(self, card: Card) -> str:
+        """Return an open card as cases name it."""
+        if card.kind == "schedule":
+            schedule = await self._engine.schedules.store.get(card.id.partition("-")[0])
+            return f"schedule {schedule.draft.kind} {schedule.draft.rule.cron}"
+        draft = (await self._engine.changes.ledger.get(card.id)).draft
+        return f"{draft.kind} {draft.title} {len(draft.rows)}"
 
     async def read_rows(self) -> Rows:
         """Return the present rows of all tables."""

@@ -58,8 +58,30 @@ _WITH_ID = frozenset({"approve", "deny", "undo"})
 SCHEDULE_ACTIONS = (
     "start", "edit", "cancel", "pause", "resume", "run", "delete", "show", "accept", "decline",
 )  # fmt: skip
-"""The words after `schedule ID`."""
-_SCHEDULE = re.compile(rf"([a-z2-7]{{6}}(?:-[0-9]{{1,4}})?)\s+({'|'.join(SCHEDULE_ACTIONS)})")
+"""The words after `schedule ID` that end the command."""
+GIVE = "give"
+"""The word after `schedule ID` that is followed by a person."""
+_ACTION_NAMES: Mapping[str, str] = {
+    **{action: action for action in (*SCHEDULE_ACTIONS, GIVE)},
+    "iniciar": "start", "editar": "edit", "cancelar": "cancel", "pausar": "pause",
+    "retomar": "resume", "executar": "run", "excluir": "delete", "mostrar": "show",
+    "aceitar": "accept", "recusar": "decline", "transferir": GIVE,
+    "demarrer": "start", "modifier": "edit", "annuler": "cancel", "suspendre": "pause",
+    "reprendre": "resume", "executer": "run", "supprimer": "delete", "afficher": "show",
+    "accepter": "accept", "refuser": "decline", "transferer": GIVE,
+}  # fmt: skip
+_SCHEDULE = re.compile(
+    r"(?P<id>[a-z2-7]{6}(?:-[0-9]{1,4})?)\s+(?P<action>\w{3,12})"
+    r"(?:\s+(?:(?:to|para|a|à)\s+)?(?P<person>\S.{0,99}))?",
+    re.IGNORECASE,
+)
+_RECIPIENT = re.compile(
+    r"((?:schedule|agendamento|planification)\s{1,3}[a-z2-7]{6}\s{1,3}\w{3,12}\s{1,3}(?:\w{1,4}\s)?)"
+    r"<@!?(\w{1,40})(?:\|[^<>]{0,80})?>",
+    re.IGNORECASE,
+)
+"""The person to whom a schedule is given, as Slack and Discord write a mention."""
+_PAGE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
 _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
@@ -87,9 +109,10 @@ _WRONG_SLUG = (
 class TypedCommand:
     """A parsed command.
 
-    - `id`: the argument of approve, deny, undo and why, or the id after schedule.
+    - `id`: the argument of approve, deny, undo and why, the id after schedule, or the page
+      of schedules.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
-    - `input`: the inputs of the quick command.
+    - `input`: the inputs of the quick command, or the person to whom a schedule is given.
     - `confirmed`: True for `forget yes`.
     - `code`: the Python of a message that consists of one code block.
     """
@@ -145,13 +168,21 @@ def render_command(command: TypedCommand) -> str:
     if command.name == RUN_PYTHON:
         return make_code_block(command.code, "python")
     words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
-    words.append(render_input(command.input) if command.input != "" else "")
+    is_person = command.name == "schedule"
+    given = command.input if is_person else render_input(command.input)
+    words.append(str(given) if command.input != "" else "")
     return " ".join(word for word in words if word)
 
 
 def render_card_action(action: str, card: str) -> str:
     """Return the command that a button of a card stands for."""
     return f"schedule {card} {action}" if action in SCHEDULE_ACTIONS else f"{action} {card}"
+
+
+def name_recipient(text: str, platform: str) -> str:
+    """Return the text with the mention in `schedule ID give @person` as `platform:ID`. Adapters
+    call it before they replace mentions by names, because a name may belong to several people."""
+    return _RECIPIENT.sub(rf"\1{platform}:\2", text)
 
 
 def _translate_name(text: str) -> str:
@@ -178,8 +209,9 @@ def _parse_plain(name: str, rest: str) -> TypedCommand | None:
         word = rest.lower()
         return TypedCommand(name, id=word) if _ID.fullmatch(word) else None
     if name == "schedule":
-        found = _SCHEDULE.fullmatch(rest.lower())
-        return TypedCommand(name, id=found[1], slug=found[2]) if found else None
+        return _parse_schedule(rest)
+    if name == "schedules" and _PAGE.fullmatch(rest):
+        return TypedCommand(name, id=rest)
     if name == "why":
         return TypedCommand(name, id=rest) if _WHY.fullmatch(rest) else None
     if name == "forget" and rest.lower() == "yes":
@@ -187,6 +219,17 @@ def _parse_plain(name: str, rest: str) -> TypedCommand | None:
     if name == "usage" and rest.lower() == USAGE_OF_CHANNEL:
         return TypedCommand(name, slug=USAGE_OF_CHANNEL)
     return None if rest else TypedCommand(name)
+
+
+def _parse_schedule(rest: str) -> TypedCommand | None:
+    """Return the command in what follows the word schedule; None if it has another form."""
+    found = _SCHEDULE.fullmatch(rest)
+    action = _ACTION_NAMES.get(_fold(found["action"])) if found else None
+    if not found or not action or bool(found["person"]) != (action == GIVE):
+        return None
+    return TypedCommand(
+        "schedule", id=found["id"].lower(), slug=action, input=found["person"] or ""
+    )
 
 
 def _parse_quick_command(rest: str) -> TypedCommand:

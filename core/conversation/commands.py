@@ -280,7 +280,7 @@ class CommandService:
             case "approvals":
                 return await self._list_approvals(turn)
             case "schedules":
-                return await self.services.schedules().list_schedules(turn)
+                return await self.services.schedules().list_schedules(turn, int(command.id or 1))
             case "schedule":
                 return await self.services.schedules().answer(turn, command)
             case "why":

@@ -568,11 +568,15 @@ class ConversationManager:
                 raise AlreadyAnswered
             first, counts = reserve.grant, reserve.counts
         outside, trust, since = await self._trust(run.turn, provenance)
+        if message.scheduled:
+            # A run reads its own message alone, so that its cost does not grow with each run. Its
+            # items stand in the conversation's thread, so later messages of people read them.
+            since = 0
         # For a message that is asked again, a new thread record makes the model's server start
         # without the earlier version of the message.
         is_new = not since or bool(message.replaces)
         thread = await self._tool_contexts.load_thread(
-            run.turn, new=is_new and run.turn.attempt == 1
+            run.turn, new=is_new and (run.turn.attempt == 1 or message.scheduled is not None)
         )
         paying = TurnPayment(services.budget, run.turn, model, most_told, first) if pays else None
         briefing = ModelBriefing(
@@ -616,8 +620,9 @@ class ConversationManager:
         return told
 
     def _changed_record(self, run: TurnRun) -> Thread | None:
-        """Return the thread's record as it is now, None if only its time of last use changed."""
-        if run.rounds is None:
+        """Return the thread's record as it is now; None if only its time of last use changed, or
+        if the turn is the run of a schedule, which leaves people's record as it is."""
+        if run.rounds is None or run.message.scheduled:
             return None
         before, after = run.rounds.known_thread, run.rounds.thread
         people = tuple(dict.fromkeys((*after.participants, run.message.author.key)))

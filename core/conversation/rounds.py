@@ -43,6 +43,7 @@ from core.domain.records import (
     INTERRUPTED_TEXT,
     RIGHT_OF_EFFECT,
     Effect,
+    MakeDraft,
     Outcome,
     Remote,
     RemoteStored,
@@ -55,7 +56,6 @@ from core.domain.records import (
     ToolContext,
     add_model_instruction,
 )
-from core.domain.schedules import ScheduleDraft
 from core.observability import metrics, tracing
 from core.ports.tools import Tool
 from core.rights.usage import PaidRun
@@ -655,7 +655,10 @@ class Rounds:
 
     async def _store_thread(self) -> None:
         """Store the thread's record, which contains the remote conversation to continue. A failure
-        is logged: after a crash, a new remote conversation begins."""
+        is logged: after a crash, a new remote conversation begins. The run of a schedule stores
+        none, because the next message of a person continues another remote conversation."""
+        if self._run.message.scheduled:
+            return
         try:
             await self._services.threads.put(self.thread)
         except NotStored as error:
@@ -754,14 +757,14 @@ class Rounds:
                 return Outcome("error", _EARLIER_PROPOSAL.format(id=earlier))
             return await self._services.changes.propose(ctx, draft)
 
-        async def propose_schedule(draft: ScheduleDraft, replaces: str) -> Outcome:
+        async def propose_schedule(make_draft: MakeDraft, replaces: str) -> Outcome:
             if self._run.message.scheduled or self._run.message.hook:
                 return Outcome("error", _NO_SCHEDULES_HERE)
             schedules = self._services.schedules()
-            return await schedules.propose(turn, call.call_id, draft, replaces)
+            return await schedules.propose(turn, call.call_id, make_draft, replaces)
 
-        async def list_schedules() -> str:
-            return await self._services.schedules().list_for_model(turn)
+        async def list_schedules(page: int) -> str:
+            return await self._services.schedules().list_for_model(turn, page)
 
         return replace(
             ctx, propose=propose, propose_schedule=propose_schedule, list_schedules=list_schedules

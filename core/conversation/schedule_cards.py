@@ -30,6 +30,7 @@ _PAUSED = {
     "restored": "Paused because a backup was restored.",
     "owner": "Paused until {name} accepts it.",
 }
+_OFFERED = "{name} can type `schedule {id} accept` or `schedule {id} decline`."
 _HOLIDAYS = "Holidays are not taken into account."
 _REPLACED = "This version was replaced. See the newest card of this schedule."
 _DELETED = "Deleted."
@@ -52,6 +53,8 @@ def build_schedule_card(schedule: Schedule, now: float) -> Card:
     text is in the language of the current task."""
     proposed = schedule.state == "proposed"
     actions: tuple[CardAction, ...] = ("start", "edit", "cancel") if proposed else ()
+    if schedule.new_owner:
+        actions = ("accept", "decline")
     text = "\n".join([*_describe_times(schedule, now), *_describe_state(schedule)])
     return Card(
         card_id(schedule), "schedule", build_schedule_title(schedule), text, actions=actions,
@@ -118,6 +121,7 @@ def _describe_state(schedule: Schedule) -> list[str]:
         case "paused":
             to = schedule.new_owner
             name = to_one_line(to.name or to.id, 80) if to else ""
+            how = _OFFERED if to else "To continue, type `schedule {id} resume`."
             return [say(_PAUSED[schedule.reason or "person"], name=name),
-                    say("To continue, type `schedule {id} resume`.", id=schedule.id)]  # fmt: skip
+                    say(how, id=schedule.id, name=name)]  # fmt: skip
     return [say("Ended.")]

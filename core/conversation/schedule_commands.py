@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from core.chat.platform import Messenger
+from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.conversation.schedule_cards import (
+    MAX_CARD_TITLE_CHARACTERS,
     build_closed_card,
     build_schedule_card,
     build_schedule_title,
@@ -20,17 +23,19 @@ from core.conversation.schedule_cards import (
 from core.conversation.schedules import ScheduleService
 from core.domain.errors import BadInput, NotAllowed, NotFound, StatusUnknown
 from core.domain.messages import Answer, Card
-from core.domain.records import Outcome, Turn
+from core.domain.records import MakeDraft, Outcome, Turn
 from core.domain.schedule_words import describe_date
-from core.domain.schedules import BadSchedule, Schedule, ScheduleDraft, ScheduleRun
+from core.domain.schedules import BadSchedule, Schedule, ScheduleRun
 from core.ports.conversations import Journal
-from core.text.i18n import say, use_locale
+from core.text.i18n import plural, say, use_locale
+from core.text.text import to_one_line
 
-MAX_LISTED_SCHEDULES = 20
+SCHEDULES_PER_PAGE = 20
 _PROPOSED = (
     "Schedule {id} is prepared and not started. The person sees its card with the next dates, and "
     "must press Start."
 )
+_MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `run` or `delete`."
 _RUN_STATES = {
     "queued": "in progress", "done": "done", "failed": "failed", "stopped": "stopped",
     "skipped": "skipped", "missed": "missed",
@@ -40,30 +45,34 @@ _RUN_STATES = {
 @dataclass(frozen=True, slots=True)
 class ScheduleCommands:
     """Schedules as a turn uses them. `redraw_card` draws a card again in the answer of the turn
-    with this `seq`."""
+    with this `seq`. `messengers` are by platform. `notify` sends a notice to a person
+    (`PersonNoticeService.send`)."""
 
     service: ScheduleService
     journal: Journal
     redraw_card: Callable[[int, Card], Awaitable[None]]
+    messengers: Mapping[str, Messenger]
+    notify: Callable[..., Awaitable[None]]
     clock: Callable[[], float] = time.time
 
     async def propose(
-        self, turn: Turn, call_id: str, draft: ScheduleDraft, replaces: str
+        self, turn: Turn, call_id: str, make_draft: MakeDraft, replaces: str
     ) -> Outcome:
         """Store a schedule that waits for its owner, or a new version of one. Return the outcome
-        for the model; its `proposal` is the id of the card."""
+        for the model; its `proposal` is the id of the card. Raise ToolError."""
         message, service = turn.message, self.service
         author, here = message.author, message.address
         try:
             if replaces:
                 id, _ = parse_card_id(replaces)
                 before = await service.get(id, author, here)
+                draft = make_draft(before.draft)
                 schedule = await service.edit(id, draft, author, here)
                 await self._close_card(before, turn.seq)
             else:
                 origin = f"{turn.id}:{call_id}"
                 schedule = await service.propose(
-                    origin, author, message.reply_to, draft, message.locale
+                    origin, author, message.reply_to, make_draft(None), message.locale
                 )
         except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
             with use_locale("en"):
@@ -86,27 +95,45 @@ class ScheduleCommands:
                 found.append(build_closed_card(id, title, is_deleted=False))
         return found
 
-    async def list_for_model(self, turn: Turn) -> str:
-        """Return the schedules that the author may see, one in each line, in English."""
-        found = await self.service.list_for(turn.message.author, turn.message.address)
+    async def list_for_model(self, turn: Turn, page: int) -> str:
+        """Return a page of the schedules that the author may see, one in each line, in English."""
         with use_locale("en"):
-            lines = [describe_schedule(one) for one in found[:MAX_LISTED_SCHEDULES]]
-        return "\n".join(lines) or "There are no schedules."
+            found, pages = await self._list_page(turn, page)
+            if not found:
+                return f"There are no schedules on page {page}."
+            last = f"Page {page} of {pages}. " if pages > 1 else ""
+            return "\n".join([*found, f"{last}{_MANAGED_BY}"])
 
-    async def list_schedules(self, turn: Turn) -> Answer:
-        """Return the author's schedules and those of this place. Raise NotAllowed."""
-        here = turn.message.address
-        found = await self.service.list_for(turn.message.author, here)
-        if not found:
-            return Answer(
-                say("There are no schedules. To make one, ask me, for example: remind me tomorrow "
-                    "at 14:00 to call Ana."),
-                private=here.shared,
-            )  # fmt: skip
-        lines = [f"- {describe_schedule(one)}" for one in found[:MAX_LISTED_SCHEDULES]]
-        if len(found) > MAX_LISTED_SCHEDULES:
-            lines.append(f"- … (+{len(found) - MAX_LISTED_SCHEDULES})")
-        return Answer("\n".join([say("Schedules:"), "", *lines]), private=here.shared)
+    async def list_schedules(self, turn: Turn, page: int) -> Answer:
+        """Return a page of the author's schedules and those of this place. Raise NotAllowed."""
+        found, pages = await self._list_page(turn, page)
+        if found:
+            lines = [say("Schedules:"), "", *(f"- {line}" for line in found)]
+            if pages > 1:
+                lines += ["", say("Page {page} of {pages}.", page=page, pages=pages)]
+            if page < pages:
+                lines[-1] += " " + say("For the next one, type `schedules {page}`.", page=page + 1)
+            words = "\n".join(lines)
+        elif pages:
+            words = plural(
+                "There is only {count} page of schedules.",
+                "There are only {count} pages of schedules.",
+                pages,
+            )
+        else:
+            words = say(
+                "There are no schedules. To make one, ask me, for example: remind me tomorrow "
+                "at 14:00 to call Ana."
+            )
+        return Answer(words, private=turn.message.address.shared)
+
+    async def _list_page(self, turn: Turn, page: int) -> tuple[Sequence[str], int]:
+        """Return the lines of one page of schedules, and the number of pages."""
+        message = turn.message
+        found = await self.service.list_for(message.author, message.address)
+        first = (page - 1) * SCHEDULES_PER_PAGE
+        shown = found[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
+        return [describe_schedule(one) for one in shown], -(-len(found) // SCHEDULES_PER_PAGE)
 
     async def answer(self, turn: Turn, command: TypedCommand) -> Answer:
         """Carry out `schedule ID ACTION` and return the answer. Raise NotFound, NotAllowed,
@@ -138,8 +165,10 @@ class ScheduleCommands:
             case "run":
                 await service.run_now(id, *who, once=message.event_key)
                 return Answer(say("It runs now."), private=message.address.shared)
+            case grammar.GIVE:
+                return await self._offer(turn, id, str(command.input))
             case "accept":
-                schedule = await service.accept(id, *who, message.locale)
+                return await self._accept(turn, id)
             case _:
                 schedule = await service.decline(id, *who)
         if command.slug in ("cancel", "delete"):
@@ -148,7 +177,53 @@ class ScheduleCommands:
             )
         else:
             card = build_schedule_card(schedule, self.clock())
-        if message.clicked:  # the answer redraws the card under which the button was
+        return await self._redraw(turn, schedule, card)
+
+    async def _offer(self, turn: Turn, id: str, named: str) -> Answer:
+        """Ask a person (`platform:ID`) to own the schedule. Return its card, with their buttons."""
+        service, author, here = self.service, turn.message.author, turn.message.address
+        before = await service.get(id, author, here)
+        place = before.address
+        messenger = self.messengers.get(place.platform)
+        if messenger is None or not place.shared:
+            raise BadSchedule("Only a schedule in a shared channel can be given to somebody else.")
+        is_name = named.startswith(f"{place.platform}:")
+        found = await messenger.members([named]) if is_name else ()
+        if len(found) != 1:
+            raise BadSchedule(
+                "Mention the person, as in `schedule {id} give @Ana`. A program cannot own a "
+                "schedule.",
+                id=id,
+            )
+        (person,) = found
+        name = person.name or person.id
+        if service.is_owner(before, person):
+            raise BadSchedule("{name} owns this schedule already.", name=name)
+        if await messenger.reads(person, place) is False:
+            raise BadSchedule("{name} cannot read the channel of this schedule.", name=name)
+        schedule = await service.offer(id, person, author, here)
+        await self._close_card(before, turn.seq)
+        await service.schedules.set_card(id, turn.seq, schedule.revision)
+        await self.notify(
+            person, "schedule-offered", schedule=id, name=author.name or author.id,
+            what=to_one_line(schedule.draft.what, MAX_CARD_TITLE_CHARACTERS),
+        )  # fmt: skip
+        card = build_schedule_card(schedule, self.clock())
+        words = say("I asked {name} to own this schedule. It is paused until then.", name=name)
+        return Answer(words, cards=(card,))
+
+    async def _accept(self, turn: Turn, id: str) -> Answer:
+        """Make the author the owner of a schedule that was offered to them. Draw its card again,
+        which has the id of the former revision."""
+        message = turn.message
+        before = await self.service.get(id, message.author, message.address)
+        schedule = await self.service.accept(id, message.author, message.address, message.locale)
+        card = replace(build_schedule_card(schedule, self.clock()), id=card_id(before))
+        return await self._redraw(turn, schedule, card)
+
+    async def _redraw(self, turn: Turn, schedule: Schedule, card: Card) -> Answer:
+        """Draw the card of a schedule again, and return the answer to who changed it."""
+        if turn.message.clicked:  # the answer redraws the card under which the button was
             await self.journal.replace_cards(schedule.seq, [card])
             return Answer(card.text, cards=(card,))
         await self.redraw_card(schedule.seq, card)

@@ -423,12 +423,16 @@ async def _reject_proposal(_: Draft) -> Outcome:
     )
 
 
-async def _reject_schedule(_: ScheduleDraft, replaces: str) -> Outcome:
+MakeDraft = Callable[[ScheduleDraft | None], ScheduleDraft]
+"""Makes the draft of a schedule from the present one, None for a new schedule. Raises ToolError."""
+
+
+async def _reject_schedule(_: MakeDraft, replaces: str) -> Outcome:
     """Raise ToolError: in this context, nothing can be scheduled."""
     raise ToolError("Nothing can be scheduled here.", code="not_offered", hint="tell the person")
 
 
-async def _list_no_schedules() -> str:
+async def _list_no_schedules(_: int) -> str:
     return ""
 
 
@@ -449,11 +453,11 @@ class ToolContext:
     show_progress: Callable[[str], Awaitable[None]]
     propose: Callable[[Draft], Awaitable[Outcome]] = _reject_proposal
     """Called by a write tool with its draft. Raises ToolError."""
-    propose_schedule: Callable[[ScheduleDraft, str], Awaitable[Outcome]] = _reject_schedule
-    """Called with the draft of a schedule and the id of the schedule that it replaces ("": none).
-    Raises ToolError."""
-    list_schedules: Callable[[], Awaitable[str]] = _list_no_schedules
-    """Returns the schedules that the asker may see, as text."""
+    propose_schedule: Callable[[MakeDraft, str], Awaitable[Outcome]] = _reject_schedule
+    """Called with a function that makes the draft of a schedule, and the id of the schedule that it
+    replaces ("": none). The function gets the present draft of that one. Raises ToolError."""
+    list_schedules: Callable[[int], Awaitable[str]] = _list_no_schedules
+    """Returns one page of the schedules that the asker may see, as text. Pages count from 1."""
     zone: str = "UTC"
     message_text: str = ""
     """The text of the person's message."""

@@ -131,6 +131,7 @@ _UNDERSTOOD = (
     ("/nocodb TOOL {json}", "call a NocoDB tool"),
     ("remind me tomorrow at 14:00 to …", "prepare a reminder"),
     ("every Monday at 9:00 post …", "prepare a text that is posted again and again"),
+    ("change schedule ID to 10:00", "prepare another time for a schedule"),
     ("again", "repeat the last one of these"),
     ("how many?", "say how many rows or tables there were"),
     ("help", "show the commands that work with every model"),

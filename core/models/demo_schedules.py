@@ -31,6 +31,11 @@ _REPEATED = (
     r" publique (?P<what>.+)",
     rf"(?:chaque|tous les) (?P<day>jour|jours|{'|'.join(_WEEKDAYS)}) {_AT},? publie (?P<what>.+)",
 )
+_CHANGES = (
+    rf"(?:change|move) (?:the )?schedule (?P<id>[a-z2-7]{{6}}) to {_TIME}",
+    rf"(?:mude|altere|passe) o agendamento (?P<id>[a-z2-7]{{6}}) para (?:as )?{_TIME}",
+    rf"(?:change|modifie|passe) la planification (?P<id>[a-z2-7]{{6}}) (?:a|pour) {_TIME}",
+)
 _MAX_CHARACTERS = 1_000
 _TODAY = ("today", "hoje", "aujourd")
 _NOW = re.compile(r"\b(\d{4}-\d{2}-\d{2}), \d{2}:\d{2}", re.ASCII)
@@ -55,21 +60,26 @@ def parse_schedule(said: str, preface: str) -> dict[str, Any] | None:
             if (clock := _read_clock(match)) is None:
                 return None
             at = f"{day.isoformat()}T{clock[0]:02}:{clock[1]:02}"
-            return _arguments(text[match.start("what") :], at=at)
+            return _arguments(text[match.start("what") :], at)
+    for pattern in _CHANGES:
+        if match := re.fullmatch(pattern, folded):
+            if (clock := _read_clock(match)) is None:
+                return None
+            return _arguments("", f"{clock[0]}:{clock[1]:02}", replaces=match["id"])
     for pattern in _REPEATED:
         if match := re.fullmatch(pattern, folded, re.DOTALL):
             if (clock := _read_clock(match)) is None:
                 return None
             weekday = _WEEKDAYS.get(match["day"] or "", "*")
             cron = f"{clock[1]} {clock[0]} * * {weekday}"
-            return _arguments(text[match.start("what") :], cron=cron)
+            return _arguments(text[match.start("what") :], cron)
     return None
 
 
-def _arguments(what: str, *, at: str | None = None, cron: str | None = None) -> dict[str, Any]:
+def _arguments(what: str, when: str, *, replaces: str | None = None) -> dict[str, Any]:
     return {
-        "kind": "post", "what": what, "at": at, "cron": cron, "zone": None, "ends": None,
-        "max_runs": None, "replaces": None,
+        "kind": "post", "what": what, "when": when, "zone": None, "ends": None,
+        "replaces": replaces,
     }  # fmt: skip
 
 

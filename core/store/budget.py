@@ -418,7 +418,7 @@ class CountingBudget:
         if not scopes:
             return None
         input, output = (
-            call.max_input_tokens(_thread_tokens(connection, turn.thread)),
+            call.max_input_tokens(_input_tokens(connection, turn)),
             call.max_output,
         )
         bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
@@ -505,9 +505,14 @@ def _day_of(connection: SqlConnection, seq: int) -> str:
     return str(row["day"])
 
 
-def _thread_tokens(connection: SqlConnection, thread: str) -> int:
-    """Return an upper bound of the tokens in the thread's transcript."""
-    rows = connection.execute("SELECT item FROM items WHERE thread = ? AND replaced = 0", (thread,))
+def _input_tokens(connection: SqlConnection, turn: Turn) -> int:
+    """Return an upper bound of the tokens in the transcript that the turn reads: that of its
+    thread, or for the run of a schedule its own."""
+    sql = "SELECT item FROM items WHERE thread = ? AND replaced = 0"
+    if turn.message.scheduled:
+        rows = connection.execute(f"{sql} AND seq = ?", (turn.thread, turn.seq))
+    else:
+        rows = connection.execute(sql, (turn.thread,))
     return sum(max_item_tokens(row["item"]) for row in rows)
 
 

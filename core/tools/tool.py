@@ -149,7 +149,12 @@ class _Closing:
         if union := schema.get("anyOf") or schema.get("oneOf"):
             kinds = [self.node(each, inside) for each in union]
             is_number = {"type": "number"} in kinds  # which includes integers
-            result["anyOf"] = [k for k in kinds if not (is_number and k == {"type": "integer"})]
+            kinds = [k for k in kinds if not (is_number and k == {"type": "integer"})]
+            others = [kind for kind in kinds if kind != {"type": "null"}]
+            if len(others) == 1 and len(kinds) == 2:  # fewer tokens than a union
+                result.update(nullable(others[0]))
+            else:
+                result["anyOf"] = kinds
         if schema.get("type") == "object":
             result.update(self._object(schema, inside))
         return result

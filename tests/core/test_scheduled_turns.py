@@ -16,7 +16,7 @@ from bot.engine import Engine
 from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ModelDown, NotAllowed, NotFound
-from core.domain.messages import Address, Answer, Item, Person, ReplyTo
+from core.domain.messages import Address, Answer, Item, Message, Person, ReplyTo, turn_id
 from core.domain.records import Outcome, RoundCompleted, RoundRequest, ToolContext
 from core.domain.schedules import (
     BadSchedule,
@@ -124,6 +124,35 @@ async def test_each_kind_of_run_answers_in_its_place(tmp_path: Path) -> None:
         assert len(model.asks) == 1
         with pytest.raises(BadSchedule):
             await bot.start(replace(DAILY, kind="command", what="forget yes"))
+
+
+async def test_a_run_reads_its_own_message_and_people_read_the_run(tmp_path: Path) -> None:
+    """Its cost does not grow with each run, and who asks about its answer is understood."""
+    model = EchoModel()
+    async with open_bot(tmp_path, model) as bot:
+        inbox, threads = bot.engine.records.inbox, bot.engine.records.threads
+
+        async def say(text: str) -> None:
+            message = Message(text, text, ANA, PLACE, replace(TO, turn=turn_id(text)))
+            await inbox.wait_for_answer((await inbox.accept(message)).seq)
+
+        async def read(number: int) -> list[str]:
+            ask = model.asks[number]
+            return [item.text for item in (*await ask.history(), *ask.input)]
+
+        await say("hello")
+        own = await threads.get(PLACE.conversation)
+        ask = await bot.start(replace(DAILY, kind="ask", what="report"))
+        for _ in range(2):
+            await bot.run(ask)
+        assert await threads.get(PLACE.conversation) == own, "people continue their own memory"
+        await say("and why?")
+        assert await read(1) == await read(2) == ["report"]
+        assert await read(3) == [
+            "hello", "You said: hello", "report", "You said: report", "report", "You said: report",
+            "and why?",
+        ]  # fmt: skip
+        assert {one.thread.id for one in model.asks} == {model.asks[0].thread.id}
 
 
 async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from tests.fakes.openai import FakeOpenAI
 from tests.fakes.stackspot import FakeStackSpot
 
 ON_POSTGRES = (
-    "test_changes", "test_changes_restart", "test_content", "test_pace", "test_rights_restart",
-    "test_stackspot_approved", "test_stop", "test_talk", "test_upkeep",
+    "test_changes", "test_changes_restart", "test_content", "test_hooks", "test_pace",
+    "test_rights_restart", "test_stackspot_approved", "test_stop", "test_talk", "test_upkeep",
 )  # fmt: skip
 """Where the store, or who runs a turn, could make a difference."""
 

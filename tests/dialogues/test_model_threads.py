@@ -8,6 +8,7 @@ import pytest
 
 from core.domain.messages import Person
 from core.domain.records import Remote
+from core.domain.schedules import ScheduleDraft, ScheduleRule
 from core.models.served_model import Level
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.openai import WITHOUT, open_served_bot
@@ -51,6 +52,34 @@ async def test_two_messages_at_once_are_answered_in_order(bot_home: BotHome, lev
         assert [answer.text.split()[-1] for answer in answers] == ["two", "one"]
         assert fake.most == 1, "never two answers at once in one conversation"
         assert not [error for kind, error in fake.emitted if kind == "error" and error["code"]]
+
+
+async def test_a_run_of_a_schedule_has_a_conversation_of_its_own(bot_home: BotHome) -> None:
+    """People's next message brings the run into theirs, and `forget` erases both."""
+    async with FakeOpenAI() as fake, open_served_bot(bot_home, fake) as running_bot:
+        first, receipt = await running_bot.send("My cat is Tobi.")
+        await running_bot.wait_for_answer(receipt)
+        (own,) = fake.conversations
+        schedules = running_bot.engine.schedules
+        draft = ScheduleDraft("ask", "Report on dogs", ScheduleRule("0 9 * * *"), "UTC")
+        one = await schedules.service.propose("o1", first.author, first.reply_to, draft)
+        await schedules.service.start(one.id, 0, first.author, first.address)
+        for number in range(2):
+            run = await schedules.store.run_now(one.id, str(number))
+            answer = await running_bot.engine.records.inbox.wait_for_answer(run.seq)
+            assert answer.text == "You said: Report on dogs"
+            await schedules.store.settle_runs(3)
+        others = [str(c.items) for id, c in fake.conversations.items() if id != own]
+        assert [(items.count("Report on dogs"), "Tobi" in items) for items in others] == [
+            (2, False)
+        ] * 2, others
+        await running_bot.ask("And why?")
+        (asked,) = [c for c in fake.conversations.values() if "And why?" in str(c.items)]
+        assert str(asked.items).count("You said: Report on dogs") == 2
+        assert "Tobi" in str(asked.items)
+        await running_bot.ask("forget")
+        await running_bot.engine.upkeep.once()
+        assert (fake.conversations, fake.responses) == ({}, {})
 
 
 async def test_a_conversation_deleted_by_hand(bot_home: BotHome) -> None:

@@ -126,9 +126,7 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path) -> None:
             ("of a stranger", bob, "Hi", stranger, "write yourself"),
             ("of a guest", bob, "Hi", guest, "write yourself"),
         ):
-            import time; t=time.time()
             said = await ponte.ask(to, text, who)
-            print("TIME", case, time.time()-t)
             assert words in said.visible_text, (case, said.visible_text)
             assert not said.buttons, case
 

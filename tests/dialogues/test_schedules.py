@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from core.domain.messages import Answer, Card
+from core.domain.messages import Address, Answer, Card, Person, ReplyTo
+from core.domain.schedules import ScheduleDraft, ScheduleRule
 from core.models.demo_model import DemoModel
 from core.models.demo_schedules import parse_schedule
 from core.tools.schedules.source import ScheduleSource
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
+from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, STRANGER, on_slack
 
 WEEKLY = {
-    "kind": "post", "what": "Post the *report*", "at": None, "cron": "0 9 * * MON",
-    "zone": "Europe/Paris", "ends": None, "max_runs": None, "replaces": None,
+    "kind": "post", "what": "Post the *report*", "when": "0 9 * * MON",
+    "zone": "Europe/Paris", "ends": None, "replaces": None,
 }  # fmt: skip
 
 
@@ -71,7 +75,7 @@ async def test_an_edit_needs_a_new_start(bot_home: BotHome) -> None:
             on_slack(f"schedule {first.id} edit", "k2", clicked=True)
         )
         assert (told.private, f"change schedule {id} to 10:00" in told.text) == (True, True)
-        second = await proposed_card(running_bot, "k3", cron="0 10 * * MON", replaces=id)
+        second = await proposed_card(running_bot, "k3", when="0 10 * * MON", replaces=id)
         assert second.id == f"{id}-2"
 
         stale = await running_bot.ask_message(
@@ -117,15 +121,138 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
 async def test_wrong_values_are_told_to_the_model(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as running_bot:
         wrong: list[dict[str, Any]] = [
-            {"cron": "* * * * *"}, {"cron": "0 9 * *"}, {"cron": None}, {"at": "2027-01-01T10:00"},
-            {"cron": None, "at": "tomorrow"}, {"cron": None, "at": "2020-01-01T10:00"},
-            {"zone": "Mars/Base"}, {"what": "  "}, {"kind": "command", "what": "rm -rf"},
-            {"ends": "never"}, {"replaces": "zzzzz7"},
+            {"when": "* * * * *"}, {"when": "0 9 * *"}, {"when": ""}, {"when": "10:00"},
+            {"when": "tomorrow"}, {"when": "2020-01-01T10:00"}, {"zone": "Mars/Base"},
+            {"what": "  "}, {"kind": "command", "what": "rm -rf"}, {"ends": "never"},
+            {"replaces": "zzzzz7"},
         ]  # fmt: skip
         for number, values in enumerate(wrong):
             answer = await propose(running_bot, f"k{number}", **values)
             assert answer.cards == (), values
         assert await running_bot.engine.schedules.store.count_of(MEMBER.key) == 0
+
+
+async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        store = running_bot.engine.schedules.store
+        day = f"{datetime.now(UTC).year + 2}-05-04"
+        empty = {"kind": "ask", "what": "", "when": "", "zone": None}
+        for number, (first, values, expected) in enumerate((
+            ({}, {"when": "10:30"}, ("30 10 * * MON", "Europe/Paris", 0)),
+            ({}, {"zone": "UTC", "ends": "5"}, ("0 9 * * MON", "UTC", 5)),
+            ({"when": f"{day}T08:00"}, {"when": "9:05"}, (f"{day} 09:05", "Europe/Paris", 0)),
+        )):  # fmt: skip
+            id = (await proposed_card(running_bot, f"a{number}", **first)).id[:6]
+            await proposed_card(running_bot, f"b{number}", **empty | values, replaces=id)
+            draft = (await store.get(id)).draft
+            zone = ZoneInfo(draft.zone)
+            at = datetime.fromtimestamp(draft.rule.at, zone).strftime("%Y-%m-%d %H:%M")
+            assert (draft.rule.cron or at, draft.zone, draft.max_runs) == expected, values
+            assert (draft.kind, draft.what) == ("post", WEEKLY["what"]), values
+
+
+async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        service, one = running_bot.engine.schedules.service, on_slack("", "x")
+        rule = ScheduleRule("0 9 * * *")
+        for number in range(45):
+            draft = ScheduleDraft("post", f"Text {number}", rule, "UTC")
+            await service.propose(f"o{number}", MEMBER, one.reply_to, draft)
+
+        async def says(text: str, key: str) -> str:
+            return (await running_bot.ask_message(on_slack(text, key))).text
+
+        first, second, third, fourth = [
+            await says(text, text)
+            for text in ("schedules", "agendamentos 2", "planifications 3", "schedules 4")
+        ]
+        assert "For the next one, type `schedules 2`." in first
+        assert [page.count("Text") for page in (first, second, third)] == [20, 20, 5]
+        seen = {int(found) for found in re.findall(r"Text (\d+)", first + second + third)}
+        assert seen == set(range(45))
+        assert "Page 3 of 3." in third
+        assert "type" not in third
+        assert fourth == "There are only 3 pages of schedules."
+        for_model = await says('call schedule_list {"page": 2}', "m")
+        assert (for_model.count("Text"), "Page 2 of 3." in for_model) == (20, True)
+
+
+class Workspace:
+    """A platform that knows its members and who reads the channel."""
+
+    async def members(self, names: Sequence[str]) -> Sequence[Person]:
+        people = {f"slack:{one.id}": one for one in (MEMBER, OTHER, STRANGER)}
+        return [people[name] for name in names if name in people]
+
+    async def reads(self, person: Person, address: Address) -> bool:
+        return person != STRANGER
+
+    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+        return to
+
+
+async def test_a_schedule_is_given_to_somebody_who_accepts_it(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        workspace: Any = Workspace()
+        running_bot.engine.platforms.messengers["slack"] = workspace
+        store = running_bot.engine.schedules.store
+
+        async def says(text: str, key: str, person: Person = MEMBER, **more: Any) -> Answer:
+            return await running_bot.ask_message(on_slack(text, key, person, **more))
+
+        async def notices(person: Person) -> list[str]:
+            found = await running_bot.engine.notices.list_waiting(person)
+            return [one.words() for one in found]
+
+        for number, (give, accept, decline) in enumerate((
+            ("schedule {id} give slack:U2", "schedule {id} accept", "schedule {id} decline"),
+            ("agendamento {id} transferir para slack:U2", "agendamento {id} aceitar",
+             "agendamento {id} recusar"),
+            ("planification {id} transférer à slack:U2", "planification {id} accepter",
+             "planification {id} refuser"),
+        )):  # fmt: skip
+            id = (await proposed_card(running_bot, f"a{number}")).id[:6]
+            await says(f"schedule {id} start", f"b{number}")
+            for away, words in {
+                "@Otto": "Mention the person", "slack:U7": "Mention the person",
+                "slack:U1": "Mia owns this schedule already.",
+                "slack:U3": "Stan cannot read the channel of this schedule.",
+            }.items():  # fmt: skip
+                refused = await says(f"schedule {id} give {away}", f"c{number}{away}")
+                assert (refused.status, words in refused.text) == ("failed", True), refused.text
+            assert (await store.get(id)).state == "active", "nothing happened"
+
+            answer = await says(give.format(id=id), f"d{number}")
+            (card,) = answer.cards
+            assert "I asked Otto to own this schedule." in answer.text
+            assert (card.state, card.actions) == ("paused", ("accept", "decline"))
+            assert f"Otto can type `schedule {id} accept`" in card.text
+            assert any(f"Mia offers you the schedule `{id}`" in one for one in await notices(OTHER))
+            for person, words in ((MEMBER, accept), (STRANGER, accept), (STRANGER, decline)):
+                wrong = await says(words.format(id=id), f"{person.id}{words}", person, thread="tU1")
+                assert wrong.status == "failed", wrong.text
+            await says(decline.format(id=id), f"e{number}", OTHER, shared=False, channel="D2")
+            declined = await store.get(id)
+            assert (declined.owner, declined.state, declined.new_owner) == (MEMBER, "paused", None)
+
+            (card,) = (await says(give.format(id=id), f"f{number}")).cards
+            click = f"schedule {card.id} accept"
+            if number:
+                await says(accept.format(id=id), f"g{number}", OTHER, shared=False, channel="D2")
+            else:
+                (drawn,) = (await says(click, "g", OTHER, thread="tU1", clicked=True)).cards
+                assert (drawn.id, drawn.state, drawn.actions) == (card.id, "active", ())
+            taken = await store.get(id)
+            assert (taken.owner, taken.state) == (OTHER, "active")
+            lost = await says(f"schedule {id} start", f"h{number}")
+            assert "Only Otto" in lost.text, lost.text
+
+        alone = await running_bot.ask_message(
+            on_slack(f"call schedule_propose {json.dumps(WEEKLY)}", "z", shared=False, channel="D1")
+        )
+        own = alone.cards[0].id[:6]
+        refused = await says(f"schedule {own} give slack:U2", "y", shared=False, channel="D1")
+        assert "Only a schedule in a shared channel" in refused.text
 
 
 SENTENCES = {
@@ -136,6 +263,11 @@ SENTENCES = {
     "toda segunda-feira às 9:30 publique a pauta": ("a pauta", "30 9 * * MON"),
     "todo dia às 7 publique Bom dia": ("Bom dia", "0 7 * * *"),
     "chaque vendredi à 17h30, publie Bon week-end": ("Bon week-end", "30 17 * * FRI"),
+    "Change schedule abc234 to 10:00": ("abc234", "10:00"),
+    "mude o agendamento abc234 para as 9h30": ("abc234", "9:30"),
+    "altere o agendamento abc234 para 14:00.": ("abc234", "14:00"),
+    "passe la planification abc234 à 10 h": ("abc234", "10:00"),
+    "change schedule abc234 to 24:00": None,
     "remind me tomorrow at 25:00 to sleep": None,
     "remind me to call Ana": None,
 }
@@ -145,7 +277,7 @@ def test_the_demo_model_understands_a_few_sentences() -> None:
     preface = "It is Monday, 2026-11-23, 08:00 (Europe/Lisbon). The asker's language setting is en."
     for said, meant in SENTENCES.items():
         found = parse_schedule(said, preface)
-        assert (found and (found["what"], found["at"] or found["cron"])) == meant, said
+        assert (found and (found["what"] or found["replaces"], found["when"])) == meant, said
     assert parse_schedule("every day at 9 post " + "a" * 5_000, preface) is None
 
 
@@ -153,11 +285,14 @@ async def test_from_a_sentence_to_the_post_in_three_languages(bot_home: BotHome)
     source = ScheduleSource()
     async with bot_home.open(DemoModel(), sources=[source], policy=RIGHTS) as running_bot:
         engine = running_bot.engine
-        for locale, said, rule, post in (
-            ("en", "Every day at 9:30 post Good morning", "every day at 9:30", "Good morning"),
-            ("pt-BR", "Todo dia às 9:30 publique Bom dia", "todos os dias, às 09:30", "Bom dia"),
-            ("fr", "Tous les jours à 9 h 30 publie Bonjour", "09:30", "Bonjour"),
-        ):
+        for locale, said, rule, post, change in (
+            ("en", "Every day at 9:30 post Good morning", "every day at 9:30", "Good morning",
+             "change schedule {id} to 10:00"),
+            ("pt-BR", "Todo dia às 9:30 publique Bom dia", "todos os dias, às 09:30", "Bom dia",
+             "mude o agendamento {id} para as 10:00"),
+            ("fr", "Tous les jours à 9 h 30 publie Bonjour", "09:30", "Bonjour",
+             "passe la planification {id} à 10 h"),
+        ):  # fmt: skip
             asked = replace(on_slack(said, f"a{locale}"), locale=locale)
             (card,) = (await running_bot.ask_message(asked)).cards
             assert rule in card.text.replace("\u202f", " "), card.text
@@ -169,4 +304,8 @@ async def test_from_a_sentence_to_the_post_in_three_languages(bot_home: BotHome)
             await engine.schedules.scheduler.start_due_runs()
             (run,) = await engine.schedules.store.list_runs(id)
             assert post in (await engine.records.inbox.wait_for_answer(run.seq)).text
-            await engine.schedules.store.pause(id, "person")
+            asked = replace(on_slack(change.format(id=id), f"c{locale}"), locale=locale)
+            (edited,) = (await running_bot.ask_message(asked)).cards
+            waiting = await engine.schedules.store.get(id)
+            assert (waiting.state, waiting.draft.rule.cron) == ("proposed", "0 10 * * *"), change
+            assert (edited.id, edited.title) == (f"{id}-2", card.title), "and a new Start"

@@ -54,10 +54,12 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "approve": ("`approve ID`: approve a request", "anyone who can approve it"),
     "deny": ("`deny ID`: deny a request", "anyone who can approve it"),
     "undo": ("`undo ID`: undo a change, for 7 days", "anyone who can approve it"),
-    "schedules": ("list your schedules and reminders, and those of this place", "everyone"),
+    "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "
+                  "the second page", "everyone"),
     "schedule": ("`schedule ID ACTION`: `show`, `start`, `edit`, `cancel`, `pause`, `resume`, "
-                 "`run`, `delete`, `accept` or `decline` a schedule",
-                 "its owner; `pause`, `resume`, `run`, `delete`: admins too"),
+                 "`run`, `delete`, `accept` or `decline` a schedule, or `give @person`",
+                 "its owner; `pause`, `resume`, `run`, `delete`, `give`: admins too; `accept`, "
+                 "`decline`: who it was offered to"),
     "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule decides",
             "everyone, about themselves"),
     "quick-command": ("`quick-command SLUG …`: run a quick command",

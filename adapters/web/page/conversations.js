@@ -92,8 +92,9 @@ export function setInstructions(text) {
 
 /** What can be done with one of them: loaded when it is first asked for. */
 async function choose(one) {
-  const begun = known.some(({ id }) => id === one.id);
-  (await import("./options.js")).open(one, { begun, current: one.id === current });
+  const isOpen = one.id === current;
+  const begun = known.some(({ id }) => id === one.id) || (isOpen && $("log").childElementCount > 0);
+  (await import("./options.js")).open(one, { begun, current: isOpen });
 }
 
 export async function forget(id) {

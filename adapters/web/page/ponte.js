@@ -79,16 +79,18 @@ async function signedIn(token) {
   }
 }
 
+/** At once: what is typed next belongs to it, and the browser tells of the new address only later. */
 function go(id) {
   location.hash = id;
+  read(id);
 }
 
 async function open() {
+  menu(false);
   const entered = await admitted();
   if (entered || !current) await introduce().catch(() => {});
   const [id, turn] = await linked();
   if (entered || id !== current) await read(id);
-  menu(false);
   const shown = turn && document.getElementById(`turn-${turn}`);
   if (shown) {
     shown.scrollIntoView();
@@ -105,7 +107,6 @@ async function read(id) {
   approvals.turnTo(id);
   conversations.show(id);
   conversations.changed();
-  menu(false);
   try {
     const body = await request(`/conversations/${id}?html=1`);
     if (current !== id) return;
@@ -120,7 +121,8 @@ async function read(id) {
     notice(error.status ? error.message : say("offline"));
     if (error.status === 0 || error.status >= 500) setTimeout(() => current === id && read(id), AGAIN);
   }
-  if (matchMedia("(hover: hover)").matches) $("text").focus();
+  const writing = document.activeElement.closest("input, select, dialog");
+  if (!writing && matchMedia("(hover: hover)").matches) $("text").focus();
 }
 
 async function welcome(empty) {

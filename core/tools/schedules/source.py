@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -13,7 +15,7 @@ from core.domain.schedules import ScheduleDraft, ScheduleRule
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 
-_NO_TIME = "Give `at` for one run, or `cron` for a rule that repeats, and not both."
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
 
 
 class _ProposingTool(FunctionTool):
@@ -53,48 +55,68 @@ class ScheduleSource:
 
 async def schedule_propose(
     ctx: ToolContext,
-    kind: Literal["ask", "post", "command"],
+    kind: Literal["post", "ask", "command"],
     what: str,
-    at: str | None,
-    cron: str | None,
+    when: str,
     zone: str | None,
     ends: str | None,
-    max_runs: int | None,
     replaces: str | None,
 ) -> Outcome:
-    """Propose a reminder or a repeated task in this conversation. Nothing runs before the person
-    starts it on its card, so do not say that it is set up.
+    """Prepare a reminder or repeated task here, which the person starts on its card.
 
     Args:
-        kind: "post" posts a fixed text, such as a reminder. "ask" asks you again each time, with
-            your tools. "command" runs a quick command.
-        what: the text to post, the complete instruction for you, or `quick-command SLUG input`.
-        at: local date and time of a single run, as 2026-11-24T14:00. Null if it repeats.
-        cron: five fields (minute hour day month weekday) for a rule that repeats, as `0 9 * * MON`.
-            Day `L` is the last day of the month, `LW` its last day from Monday to Friday; weekday
-            `5L` is the last Friday and `1#1` the first Monday. Null for a single run.
-        zone: IANA time zone. Null for the zone of the person.
-        ends: last local date, as 2026-12-31. Null for no end.
-        max_runs: number of runs after which it ends. Null for no limit.
-        replaces: the id of a schedule to change. Null for a new one.
+        what: text to post, full instruction to yourself, or `quick-command SLUG input`
+        when: 2026-11-24T14:00, or cron 0 9 * * MON (day L: last, LW: last workday; weekday 5L:
+            last Friday, 1#1: first Monday)
+        zone: IANA; null: theirs
+        ends: last date, or number of runs
+        replaces: ID of one to change; empty values stay, when may be 10:00
     """
-    name = zone or ctx.zone
+
+    def make_draft(before: ScheduleDraft | None) -> ScheduleDraft:
+        """Return the draft of a new schedule, or `before` with the values that are given."""
+        draft = before or ScheduleDraft(kind, what, ScheduleRule(), ctx.zone)
+        if what.strip():
+            draft = replace(draft, kind=kind, what=what)
+        draft = replace(draft, zone=zone or draft.zone)
+        tz = _find_zone(draft.zone)
+        if when.strip() or not before:
+            draft = replace(draft, rule=_read_rule(when.strip(), draft.rule, tz))
+        if ends and ends.isdecimal():
+            draft = replace(draft, max_runs=int(ends[:9]))
+        elif ends:
+            draft = replace(draft, ends=_read_time(f"{ends[:10]}T23:59:59", tz))
+        return draft
+
+    return await ctx.propose_schedule(make_draft, (replaces or "").strip().lower())
+
+
+async def schedule_list(ctx: ToolContext, page: int) -> str:
+    """List the person's schedules and this place's, 20 a page."""
+    return await ctx.list_schedules(page)
+
+
+def _find_zone(name: str) -> ZoneInfo:
+    """Return the time zone of this name. Raise ToolError."""
     try:
-        tz = ZoneInfo(name)
+        return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ToolError("There is no time zone of this name.", hint="use an IANA name") from None
-    if bool(at) == bool(cron):
-        raise ToolError(_NO_TIME)
-    rule = ScheduleRule(cron=cron or "", at=_read_time(at, tz) if at else 0.0)
-    end = _read_time(f"{ends[:10]}T23:59:59", tz) if ends else 0.0
-    draft = ScheduleDraft(kind, what, rule, name, ends=end, max_runs=max(0, max_runs or 0))
-    return await ctx.propose_schedule(draft, (replaces or "").strip().lower())
 
 
-async def schedule_list(ctx: ToolContext) -> str:
-    """List the person's schedules and those of this conversation, with their ids. The person
-    manages them by typing `schedule ID pause`, `resume`, `run` or `delete`."""
-    return await ctx.list_schedules()
+def _read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
+    """Return the rule that `when` is: a rule with five fields, a local date and time, or a time of
+    day on the days of the rule `before`. Raise ToolError."""
+    if len(when.split()) > 2:  # a date and time has at most one space
+        return ScheduleRule(cron=when)
+    clock = _CLOCK.fullmatch(when)
+    if clock and before.cron:
+        days = before.cron.split()[2:]
+        return ScheduleRule(" ".join([str(int(clock[2])), str(int(clock[1])), *days]))
+    if clock and before.at:
+        day = datetime.fromtimestamp(before.at, zone).date()
+        when = f"{day}T{clock[1]:0>2}:{clock[2]}"
+    return ScheduleRule(at=_read_time(when, zone))
 
 
 def _read_time(words: str, zone: ZoneInfo) -> float:
