@@ -18,7 +18,14 @@ import structlog
 from core.changes.ports import Batch
 from core.chat.platform import AnswerPart, Messenger
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
-from core.domain.errors import PlatformBusy, PonteError, ToolError, Undeliverable, WriteUnsure
+from core.domain.errors import (
+    NotAllowed,
+    PlatformBusy,
+    PonteError,
+    ToolError,
+    Undeliverable,
+    WriteUnsure,
+)
 from core.domain.messages import (
     Address,
     Answer,
@@ -69,9 +76,12 @@ class PlacePosts:
         return _PostBatch(draft, self._messengers())
 
     async def check_asker(self, draft: Draft) -> None:
-        """Check that the asker can write in the place now. Raise ToolError, also if that is not
+        """Check that the asker can write in the place now. Raise NotAllowed, also if that is not
         known."""
-        await _PostBatch(draft, self._messengers()).check_asker()
+        try:
+            await _PostBatch(draft, self._messengers()).check_asker()
+        except ToolError as error:
+            raise NotAllowed(error.sentence) from error
 
     def revert(self, change: Change) -> Draft:
         """Raise ToolError: a post cannot be undone."""

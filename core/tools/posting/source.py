@@ -27,10 +27,11 @@ from core.text.markdown import defang, escape_markdown
 from core.text.text import clean_text, fold_case, to_one_line
 from core.tools.tool import FunctionTool
 
-MAX_POST_CHARACTERS, MAX_POST_BYTES = 1_200, 2_200
-"""The longest post, with its quote marks and its last line: in characters, and in bytes after `&`,
-`<` and `>` are escaped. A single card of Slack (1,500 characters and 2,900 bytes) or Discord then
+MAX_POST_CHARACTERS = 1_200
+"""Characters of the longest post, with its quote marks and its last line. A card of Slack or Discord
 shows all of it."""
+MAX_POST_BYTES = 2_200
+"""Bytes of the longest post, after `&`, `<` and `>` are escaped. Slack's card has 2,900 bytes."""
 _NOT_HERE = "Posts to another place can only be asked for on {platforms}."
 _TOO_LONG = "This text is too long to post in another place: its card must show all of it."
 _HERE = "This is the current conversation."
