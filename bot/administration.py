@@ -51,6 +51,11 @@ class AdministrationService:
         found: Sequence[Json] = (await self._acts["schedules"]({"action": "list"}))["schedules"]
         return found
 
+    async def change_schedule(self, action: str, id: str, once: str, by: Person) -> Json:
+        arguments = {"action": action, "id": id, "once": once}
+        done: Json = (await self._engine.schedules.on_command(arguments, by))["schedules"][0]
+        return done
+
     async def usage(self, by: str, since: str) -> Json:
         return await self._acts["usage"]({"by": by, "since": since})
 

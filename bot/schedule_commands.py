@@ -14,18 +14,19 @@ from zoneinfo import ZoneInfo
 from bot.app import start
 from bot.client import local_client
 from bot.text_table import format_table
-from core.domain.schedule_words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
+from core.domain.schedule_words import (
+    REASON_SENTENCES,
+    STATE_SENTENCES,
+    describe_result,
+    describe_rule,
+)
 from core.domain.schedules import ScheduleDraft, ScheduleRule
-from core.text.i18n import format_moment, plural, say
+from core.text.i18n import format_moment, say
 from core.text.text import clean_text, to_one_line
 
 Json = Mapping[str, Any]
 MAX_LISTED_TEXT_CHARACTERS = 40
 """Characters of a schedule's text in the list."""
-RUN_SENTENCES = {
-    "queued": "under way", "done": "done", "failed": "failed", "stopped": "stopped",
-    "skipped": "skipped", "missed": "missed",
-}  # fmt: skip
 
 
 def list_schedules(*, as_json: bool = False) -> int:
@@ -121,13 +122,14 @@ def format_schedule(
     if not runs:
         yield say("It has not run yet.")
         return
-    rows = []
-    for run in runs:
-        result = say(RUN_SENTENCES[run["state"]])
-        if run["state"] == "missed":
-            result = plural("missed {count} run", "missed {count} runs", run["missed"])
-        late = f", {say('late')}" if run["is_late"] else ""
-        rows.append((_format_time(run["due"], zone), f"{result}{late}", str(run["reason"])))
+    rows = [
+        (
+            _format_time(run["due"], zone),
+            describe_result(run["state"], run["missed"], is_late=run["is_late"]),
+            str(run["reason"]),
+        )
+        for run in runs
+    ]
     yield from format_table((say("due"), say("result"), say("reason")), rows)
 
 

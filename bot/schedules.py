@@ -14,7 +14,7 @@ from bot.integrations import ADMINS, canonical_person
 from core.chat.person_notices import PersonNoticeService
 from core.chat.platform import Messenger
 from core.domain.errors import BadInput, NotStored
-from core.domain.messages import Card, ReplyTo
+from core.domain.messages import Card, Person, ReplyTo
 from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
 from core.integrations.integration import Peers
 from core.ports.conversations import Journal
@@ -150,14 +150,23 @@ class ScheduleParts:
             self._changed.clear()
         await self.scheduler.run()
 
-    async def on_command(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Carry out `ponte schedules …` for the operator, who may do all but own a schedule. Return
-        the schedules, with the last runs of a single one. Raise NotFound, BadInput."""
+    async def on_command(
+        self, arguments: Mapping[str, Any], by: Person = OPERATOR
+    ) -> Mapping[str, Any]:
+        """Carry out `ponte schedules …` for the operator, who may do all but own a schedule. `once`
+        names the event that asks for a run: the same event starts one run. Return the schedules,
+        each with its last run, or a single one with its last runs. Raise NotFound, BadInput."""
         action, id = str(arguments.get("action", "")), str(arguments.get("id", "")).lower()
         if action == "list":
             states: Sequence[ScheduleState] = ("proposed", "active", "paused", "ended")
             found = await self.store.list_matching(ScheduleFilter(states=tuple(states)))
-            return {"schedules": [to_json(one) for one in found]}
+            last = await self.store.find_last_runs() if found else {}
+            return {
+                "schedules": [
+                    {**to_json(one), "last_run": asdict(last[one.id]) if one.id in last else None}
+                    for one in found
+                ]
+            }
         schedule = await self.store.get(id)
         match action:
             case "show":
@@ -167,7 +176,7 @@ class ScheduleParts:
             case "resume":
                 schedule = await self.store.resume(id)
             case "run":
-                await self.store.run_now(id, secrets.token_hex(8))
+                await self.store.run_now(id, str(arguments.get("once") or secrets.token_hex(8)))
             case "delete":
                 schedule = await self.store.delete(id)
             case _:
@@ -177,7 +186,7 @@ class ScheduleParts:
                 )
         if action != "show":
             event = f"schedule-{AUDIT_EVENTS[action]}"
-            self.audit.note(event, OPERATOR, schedule.address, person=schedule.owner.key, id=id)
+            self.audit.note(event, by, schedule.address, person=schedule.owner.key, id=id)
         runs = [] if action == "delete" else await self.store.list_runs(id)
         return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
 

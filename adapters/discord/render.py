@@ -18,7 +18,7 @@ from adapters.discord.client import Interaction
 from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
 from core.chat.card_redraw import LABELS, without_approval
 from core.commands.grammar import render_card_action
-from core.domain.messages import Card
+from core.domain.messages import Card, CardAction
 from core.domain.records import QuickCommand
 from core.text.i18n import plural, say
 from core.text.markdown import defang_for_discord, is_too_complex
@@ -72,18 +72,17 @@ DISCORD_CELL_CHARACTERS = 200
 """Characters of one cell on a card. A longer value is cut."""
 
 CARD_BUTTON_ID = re.compile(
-    r"ponte:(?P<action>approve|deny|undo|start|edit|cancel):(?P<card>[a-z2-7]{6}(?:-\d{1,4})?)"
+    rf"ponte:(?P<action>{'|'.join(LABELS)}):(?P<card>[a-z2-7]{{6}}(?:-\d{{1,4}})?)"
 )
 STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
 
-_STYLES = {
+_STYLES: Mapping[CardAction, discord.ButtonStyle] = {
     "approve": discord.ButtonStyle.success,
     "deny": discord.ButtonStyle.danger,
-    "undo": discord.ButtonStyle.secondary,
     "start": discord.ButtonStyle.success,
-    "edit": discord.ButtonStyle.secondary,
-    "cancel": discord.ButtonStyle.secondary,
+    "accept": discord.ButtonStyle.success,
 }
+"""The styles of buttons; all others are grey."""
 _AMBER, _GREEN, _GREY = 0xE0A030, 0x3BA55D, 0x80848E
 _COLOURS = {"open": _AMBER, "done": _GREEN, "approved": _GREEN}
 
@@ -421,7 +420,7 @@ def filled_in(interaction: Interaction) -> dict[str, str]:
 def _buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
     return [
         discord.ui.Button(
-            style=_STYLES[action],
+            style=_STYLES.get(action, discord.ButtonStyle.secondary),
             label=say(LABELS[action]),
             custom_id=f"ponte:{action}:{card.id}",
             row=row,

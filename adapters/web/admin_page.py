@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from html import escape
@@ -50,7 +51,7 @@ MAX_USAGE_ROWS = 50
 USAGE_GROUPS = ("person", "channel", "model")
 TAB_TITLES = {
     "": "Overview", "checks": "Checks", "usage": "Usage", "people": "People",
-    "audit": "Audit log", "config": "ponte.toml",
+    "schedules": "Schedules", "audit": "Audit log", "config": "ponte.toml",
 }  # fmt: skip
 STATE_WORDS = {"on": "on", "off": "off", "note": "note", "failing": "failing"}
 CHECK_WORDS = {"on": "ok", "off": "off", "note": "note", "failing": "failing"}
@@ -124,6 +125,8 @@ class AdminView:
                 names = ", ".join(f"[{name}]" for name in later)
                 lines.append(say("Restart Ponte to apply: {names}.", names=names))
             return _notice("good", *lines)
+        if tab == "schedules":
+            return _notice("good", await self._change_schedule(form))
         if tab != "people":
             raise UnknownPath
         if not self._is_owner:
@@ -154,7 +157,8 @@ class AdminView:
         """Return a tab as HTML, below a notice. Raise UnknownPath, BadInput."""
         tabs = {
             "": self._overview, "checks": self._checks, "usage": self._usage,
-            "people": self._people, "audit": self._audit, "config": self._config,
+            "people": self._people, "schedules": self._schedules, "audit": self._audit,
+            "config": self._config,
         }  # fmt: skip
         if tab not in tabs:
             raise UnknownPath
@@ -221,31 +225,7 @@ class AdminView:
             _section(say("Failed turns"),
                      _table(turn_heads, listed[True], empty=say("No turn has failed lately.")),
                      _hint("ponte turns --failed")),
-            await self._schedules(),
         ])  # fmt: skip
-
-    async def _schedules(self) -> str:
-        """Return the list of everybody's schedules, "" if there are none."""
-        found = await self._admin.schedules()
-        if not found:
-            return ""
-        from core.domain.schedule_words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
-        from core.domain.schedules import ScheduleDraft, ScheduleRule
-
-        names, rows = await self._names([one["owner"] for one in found]), []
-        for one in found:
-            rule = ScheduleRule(one["cron"], one["at"])
-            draft = ScheduleDraft(one["kind"], one["what"], rule, one["zone"])
-            state, reason = say(STATE_SENTENCES[one["state"]]), REASON_SENTENCES.get(one["reason"])
-            rows.append((
-                one["id"], f"{state}: {say(reason)}" if reason else state,
-                f"{describe_rule(draft)} ({one['zone']})",
-                self._moment(one["next_due"]) if one["next_due"] else "–",
-                names(one["owner"]), one["place"], one["what"],
-            ))  # fmt: skip
-        heads = (say("ID"), say("state"), say("rule"), say("next run"), say("owner"), say("place"),
-                 say("text"))  # fmt: skip
-        return _section(say("Schedules"), _table(heads, rows), _hint("ponte schedules list"))
 
     async def _config_warning(self) -> str:
         """Return a notice if the file has errors, because it then cannot be reloaded."""
@@ -359,7 +339,73 @@ class AdminView:
         table = _table(heads, rows, empty=say("Nobody has an API token."))
         return _section(say("API tokens"), table, _hint("ponte people tokens"))
 
-    def _form(self, action: str, name: str, button: str, summary: str) -> str:
+    async def _schedules(self) -> str:
+        """Return the list of everybody's schedules."""
+        from core.domain.schedule_words import REASON_SENTENCES, STATE_SENTENCES, describe_rule
+        from core.domain.schedules import ScheduleDraft, ScheduleRule
+
+        found = await self._admin.schedules()
+        names, rows = await self._names([one["owner"] for one in found]), []
+        for one in found:
+            rule = ScheduleRule(one["cron"], one["at"])
+            draft = ScheduleDraft(one["kind"], one["what"], rule, one["zone"])
+            state, reason = say(STATE_SENTENCES[one["state"]]), REASON_SENTENCES.get(one["reason"])
+            rows.append((
+                one["id"], f"{state}: {say(reason)}" if reason else state,
+                f"{describe_rule(draft)} ({one['zone']})",
+                self._moment(one["next_due"]) if one["next_due"] else "–",
+                self._describe_last_run(one["last_run"]), names(one["owner"]), one["place"],
+                one["what"], self._schedule_forms(one),
+            ))  # fmt: skip
+        heads = (say("ID"), say("state"), say("rule"), say("next run"), say("last run"),
+                 say("owner"), say("place"), say("text"), say("actions"))  # fmt: skip
+        table = _table(heads, rows, empty=say("There are no schedules."))
+        return _section(say("Schedules"), table, _hint("ponte schedules list"))
+
+    def _describe_last_run(self, run: Json | None) -> str:
+        """Return time and result of a run, with the code of a failure."""
+        if run is None:
+            return "–"
+        from core.domain.schedule_words import describe_result
+
+        result = describe_result(run["state"], run["missed"], is_late=run["is_late"])
+        reason = f" ({run['reason']})" if run["reason"] else ""
+        return f"{self._moment(run['due'])}: {result}{reason}"
+
+    def _schedule_forms(self, one: Json) -> Html:
+        """Return the buttons of a schedule. Delete opens first, so that one click deletes
+        nothing."""
+        words = {"pause": say("Pause"), "resume": say("Resume"), "run": say("Run now")}
+        actions = {"active": ("pause", "run"), "paused": ("resume", "run")}.get(one["state"], ())
+        once = f'<input type="hidden" name="once" value="{secrets.token_hex(8)}">'
+        forms = ""
+        for action in actions:
+            forms += (
+                f'<form method="post" action="/admin/schedules">{self._hidden_fields(action)}'
+                f'<input type="hidden" name="name" value="{one["id"]}">{once}'
+                f"<button>{escape(words[action])}</button></form>"
+            )
+        button = say("Delete {id}", id=one["id"])
+        return Html(forms + self._form("delete", one["id"], button, say("Delete"), "schedules"))
+
+    async def _change_schedule(self, form: Mapping[str, str]) -> str:
+        """Do what a form of a schedule asks for, and return what was done."""
+        action, once = form.get("do", ""), form.get("once", "")
+        if action not in ("pause", "resume", "run", "delete"):
+            raise UnknownPath
+        name, by = form.get("name", ""), self._visitor.person
+        one = await self._admin.change_schedule(action, name, once, by)
+        match action:
+            case "pause":
+                return say("Paused {id}.", id=one["id"])
+            case "resume":
+                when = self._moment(one["next_due"])
+                return say("Resumed {id}. Its next run is on {when}.", id=one["id"], when=when)
+            case "run":
+                return say("Started a run of {id}. It answers in its place.", id=one["id"])
+        return say("Deleted {id}.", id=one["id"])
+
+    def _form(self, action: str, name: str, button: str, summary: str, tab: str = "people") -> str:
         """Return a form that opens when somebody clicks on its summary, so that one click changes
         nothing."""
         style = "approve" if action == "renew" else "danger"
@@ -374,10 +420,11 @@ class AdminView:
                 name=name,
             ),
             "revoke": say("Programs that use this token are refused at once."),
+            "delete": say("The schedule is deleted with the list of its runs."),
         }  # fmt: skip
         return (
             f'<details><summary>{escape(summary)}</summary><form method="post"'
-            f' action="/admin/people">{self._hidden_fields(action)}'
+            f' action="/admin/{tab}">{self._hidden_fields(action)}'
             f'<input type="hidden" name="name" value="{escape(name)}">'
             f'<p>{escape(words[action])}</p><button class="{style}">{escape(button)}</button>'
             "</form></details>"

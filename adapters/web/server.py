@@ -353,7 +353,7 @@ class AdminRoutes:
 
     async def show(self, request: Request) -> Response:
         """The operator's page in HTML, for the owner and admins: `checks`, `usage`, `people`,
-        `audit`, `config`."""
+        `schedules`, `audit`, `config`."""
         from adapters.web.admin_page import show_admin_page
 
         return await show_admin_page(self._site, request, request.path_params.get("tab", ""))

@@ -18,10 +18,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import functools
 import importlib
 import importlib.metadata
 import logging
 import re
+import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -409,10 +411,7 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
     if socket:
         transport = library.AsyncHTTPTransport(uds=socket, verify=False)  # no TLS there
         return library, library.AsyncClient(transport=transport, headers=headers, trust_env=False)
-    # Trust the bundled authorities and those of the machine: a company's proxy often uses
-    # certificates that the company signed.
-    authorities = library.create_ssl_context(trust_env=False)
-    authorities.load_default_certs()
+    authorities = load_tls_context()
     mounts = {
         pattern: library.AsyncHTTPTransport(proxy=proxy, verify=authorities) if proxy else None
         for pattern, proxy in proxies.routes().items()
@@ -420,6 +419,19 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
     return library, library.AsyncClient(
         verify=authorities, mounts=mounts, headers=headers, trust_env=False
     )
+
+
+@functools.cache
+def load_tls_context() -> ssl.SSLContext:
+    """Return the TLS context of all clients in this process. To read the certificates takes 35 ms
+    and a megabyte, so it is done once.
+
+    It trusts the bundled authorities and those of the machine: a company's proxy often uses
+    certificates that the company signed.
+    """
+    context: ssl.SSLContext = load_library().create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context
 
 
 def _version() -> str:

@@ -422,7 +422,7 @@ def _make_sdk_client(place: ModelEndpoint) -> tuple[ssl.SSLContext, openai.Async
     # Without a proxy, use aiohttp, which does not scan its pool for every request. With a proxy,
     # the SDK's aiohttp transport signs in by a call that aiohttp has deprecated
     # (openai 3.51, _vendor/httpx_aiohttp/transport.py).
-    tls: ssl.SSLContext = importlib.import_module("httpx2").create_ssl_context(trust_env=False)
+    tls = http.load_tls_context()
     web = (module.DefaultAsyncHttpxClient if proxy else module.DefaultAioHttpClient)(
         proxy=proxy,
         verify=tls,

@@ -245,6 +245,7 @@ class ConversationManager:
                 await self._withdraw_posts(run)
                 tracing.note_turn_end("forgotten")
             finally:
+                run.rounds = None  # they refer to each other
                 await reply.wait_for_updates()
 
     def _scheduled_turns(self) -> ScheduledTurns:

