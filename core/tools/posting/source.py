@@ -28,8 +28,8 @@ from core.text.text import clean_text, fold_case, to_one_line
 from core.tools.tool import FunctionTool
 
 MAX_POST_CHARACTERS = 1_200
-"""Characters of the longest post, with its quote marks and its last line. A card of Slack or Discord
-shows all of it."""
+"""Characters of the longest post, with its quote marks and its last line. A card of Slack or
+Discord shows all of it."""
 MAX_POST_BYTES = 2_200
 """Bytes of the longest post, after `&`, `<` and `>` are escaped. Slack's card has 2,900 bytes."""
 _NOT_HERE = "Posts to another place can only be asked for on {platforms}."
