@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -379,7 +380,11 @@ class Rounds:
         self._model = services.model
         self._tool_contexts = tool_contexts
         self._items = list(run.turn.items)
-        self._calls = ToolCalls(run, briefing, services, self._tool_context, self._show_progress)
+        rounds = weakref.proxy(self)  # without a cycle, a turn's objects are freed when it ends
+        self._calls = ToolCalls(
+            run, briefing, services, lambda call: rounds._tool_context(call),
+            lambda doing: rounds._show_progress(doing),
+        )  # fmt: skip
         self.known_thread = briefing.thread
         """The thread's record as it was stored before this turn."""
         self._text = ""

@@ -291,13 +291,16 @@ class Jobs(TurnExecutor):
             ):
                 raise PutBack
         finally:
-            self.workers.messages.pop(seq, None)
-            if self.workers.begun.pop(seq, None):  # a drain came before the turn's handler
-                with suppress(NotStored):
-                    await self._database.write(
-                        partial(put_back_unhandled, seq=seq, owner=self.process)
-                    )
+            with suppress(NotStored):
+                await self._put_back(seq)  # where a drain came before the turn's handler
             places.end(seq)
+
+    async def _put_back(self, seq: int) -> None:
+        """Return a turn to the queue that began when this process fetched it, if nothing of it was
+        done. From then on its message is read from the database."""
+        self.workers.messages.pop(seq, None)
+        if self.workers.begun.pop(seq, None):
+            await self._database.write(partial(put_back_unhandled, seq=seq, owner=self.process))
 
     def fetched_message(self, seq: int) -> tuple[str, float] | None:
         """Return the message of a turn that this process has fetched and that had not begun."""
@@ -337,16 +340,15 @@ class Jobs(TurnExecutor):
         if self.admit is None:
             return True
         try:
+            if await self.admit(seq, 0.0):
+                return True
+            # A message may be edited or withdrawn while its author is looked up: it has not begun.
+            await self._put_back(seq)
             if await self.admit(seq, ADMISSION_WAIT_SECONDS):
                 return True
-            begun = self.take_begun(seq)
-
-            def put_off(connection: SqlConnection) -> bool:
-                if begun:
-                    put_back_unhandled(connection, seq, self.process)
-                return postpone(connection, seq, priority, time.time())
-
-            return not await self._database.write(put_off)
+            return not await self._database.write(
+                lambda connection: postpone(connection, seq, priority, time.time())
+            )
         except NotStored:
             return True
 

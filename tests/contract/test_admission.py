@@ -24,6 +24,7 @@ class Registrar:
         self.confirmed: set[str] = set()
         self.asked: list[tuple[str, bool]] = []
         self.was_asked = asyncio.Event()
+        self.was_waited_for = asyncio.Event()
         self._news = asyncio.Condition()
 
     async def tell(self, *people: str, confirmed: bool = True) -> None:
@@ -37,6 +38,8 @@ class Registrar:
     ) -> bool:
         self.asked.append((person.id, confirmed))
         self.was_asked.set()
+        if seconds:
+            self.was_waited_for.set()
         there = self.confirmed if confirmed else self.known
         try:
             async with asyncio.timeout(seconds), self._news:
@@ -140,6 +143,7 @@ async def test_a_message_that_is_withdrawn_while_it_waits_never_begins(
     worker = Worker(database_engine).start()
     said = says("hello", "new")
     await database_engine.inbox.accept(said)
+    await registrar.was_waited_for.wait()
     assert await database_engine.inbox.amend(said.event_key, None) == "unstarted"
     await registrar.tell("new", "ana")
     await database_engine.inbox.accept(says("beside", "ana"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -14,7 +15,8 @@ import pytest
 
 from bot.engine import Engine
 from core.chat.reply import GrowingReply
-from core.conversation.rounds import MAX_ROUNDS
+from core.conversation.rounds import MAX_ROUNDS, Rounds, ToolCalls
+from core.conversation.run import TurnRun
 from core.domain.errors import ModelDown, NotStored, PostRemoved, ToolError
 from core.domain.messages import Answer, Item, Post, Progress
 from core.domain.records import (
@@ -536,3 +538,37 @@ async def test_nor_where_its_thread_could_not_be_remembered(
         answer = await _answer(engine)
     assert answer.text == "You said: go"
     assert len(model.asks) == 1
+
+
+async def test_a_finished_turn_is_freed_without_a_collection(tmp_path: Path) -> None:
+    """Also one that called tools, one whose tool failed, and one whose model did."""
+
+    async def read() -> str:
+        """Reads."""
+        return "read"
+
+    async def fail() -> str:
+        """Fails."""
+        raise ToolError("no")
+
+    def answer(ask: RoundRequest) -> Sequence[ModelEvent]:
+        if ask.number > 1:
+            return [_completed_with("done")]
+        if "break" in str(ask.input):
+            raise ModelDown
+        return [RoundCompleted((_call("read", 1), _call("fail", 2)))]
+
+    def count_alive() -> int:
+        return sum(type(one) in (TurnRun, Rounds, ToolCalls) for one in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before, model = count_alive(), Scripted(answer)
+        async with _bot(tmp_path, model, _tool(read), _tool(fail)) as (engine, _):
+            assert (await _answer(engine)).text == "done"
+            assert (await _answer(engine, "break", "k2")).status == "failed"
+        model.asks.clear()
+        assert count_alive() <= before
+    finally:
+        gc.enable()
