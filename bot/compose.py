@@ -70,6 +70,7 @@ from core.rights.policy import (
 )
 from core.store.inbox import SenderLimits
 from core.store.owner_name import SqlOwnerName
+from core.tools.posting.source import PlacePostSource
 from core.tools.schedules.source import ScheduleSource
 from core.tools.tool import Toolbox
 
@@ -146,7 +147,8 @@ async def compose(
         ]
         for each in reversed(tools):
             closing.push_async_callback(each.close)
-        toolbox = Toolbox([*(each.source for each in tools), ScheduleSource()])
+        posting = PlacePostSource(lambda: engine.platforms.messengers)
+        toolbox = Toolbox([*(each.source for each in tools), ScheduleSource(), posting])
         closing.push_async_callback(toolbox.close)
         board.live |= {each.source.name: each.source.health for each in tools}
         board.titles = next(

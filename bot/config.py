@@ -152,7 +152,7 @@ def _check_right(value: str) -> str:
     if not is_right(value):
         raise ValueError(
             f"write {', '.join(RIGHT_KINDS[:7])}, one of them for one table as in read:Orders, or "
-            "tool:NAME, command:SLUG, agent:NAME, model:NAME"
+            "tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE"
         )
     return value
 
@@ -187,8 +187,8 @@ Where = Annotated[str, AfterValidator(_check_where)]
 """A place, `direct` or `shared`."""
 Right = Annotated[str, AfterValidator(_check_right)]
 """`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`, one of them for one table
-(`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`, `effort:NAME`;
-`*` in a name is any text."""
+(`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`, `effort:NAME`,
+`post:PLACE`; `*` in a name is any text."""
 SetName = Annotated[str, AfterValidator(_check_group_name)]
 """Lowercase letters, digits, hyphens and underscores; not a reserved word such as `members`."""
 Slug = Annotated[

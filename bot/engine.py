@@ -20,6 +20,7 @@ from core.changes.ports import Applier
 from core.changes.service import ChangeService
 from core.chat.approval_notices import ApprovalNotices
 from core.chat.card_redraw import CardRedraw
+from core.chat.elsewhere import PlacePosts
 from core.chat.person_notices import PersonNoticeService
 from core.chat.platform import ChatPlatform, Messenger
 from core.conversation.admission import Admission
@@ -290,7 +291,8 @@ class Engine:
         self._redraw_due = asyncio.Event()
         self._card_listeners: list[Callable[[], None]] = []
         ledger = SqlLedger(stores.database, *stores.claims)
-        appliers = {applier.name: applier for applier in choices.appliers}
+        posts = PlacePosts(lambda: platforms.messengers)
+        appliers = {applier.name: applier for applier in (*choices.appliers, posts)}
         self.changes = ChangeService(
             ledger=ledger, applying=ChangeRunner(ledger, appliers, choices.clock),
             appliers=appliers, approval=choices.approval, audit=records.audit,

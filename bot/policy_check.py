@@ -22,7 +22,7 @@ UNKNOWN_WORKSPACE = "?"
 PLAIN_RIGHTS = tuple(kind for kind in RIGHT_KINDS if kind not in NAMED_RIGHTS)
 _NO_RIGHT = (
     "{right} is not a permission. Use {known}, one of these for a single table (read:TABLE), "
-    "or tool:NAME, command:SLUG, agent:NAME, model:NAME."
+    "or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE."
 )
 _FORM = (
     "Write --person as platform:ID (slack:U1 or slack:T1:U1) and --channel as an ID or slack:T1:C1."

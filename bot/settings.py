@@ -8,6 +8,7 @@ the start with a line for each, which never shows a secret.
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 import os
 import re
@@ -295,9 +296,7 @@ def settings_class(faces: Faces) -> type[Settings]:
 def load(faces: Faces = FACES) -> Settings:
     """Return the settings of this process. Raise SettingsError, with a line for each wrong one."""
     logging.getLogger("dotenv").setLevel(logging.ERROR)  # `notes` say what it would
-    environment = type(
-        "Environment", (settings_class(faces), BaseSettings), {"model_config": _READ_OPTIONS}
-    )
+    environment = _environment_class(tuple(faces))
     try:
         with _open_env_file() as (file, opened):
             options: dict[str, Any] = {"_env_file": opened}
@@ -313,6 +312,15 @@ def load(faces: Faces = FACES) -> Settings:
         if not (lines := "\n".join(_find_redirected_secrets(settings))):
             return settings
     raise SettingsError("{lines}", lines=lines)
+
+
+@functools.cache
+def _environment_class(faces: Faces) -> type[Settings]:
+    """Return the class that reads the settings of these integrations, a tuple, from the
+    environment. Building one takes 8 ms."""
+    return type(
+        "Environment", (settings_class(faces), BaseSettings), {"model_config": _READ_OPTIONS}
+    )
 
 
 @contextmanager

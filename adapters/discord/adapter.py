@@ -29,6 +29,7 @@ from adapters.discord.files import DiscordFiles
 from adapters.discord.intake import CatchUp, DiscordIntake, Notices
 from adapters.discord.interactions import DiscordHandlers, InteractionParts
 from adapters.discord.people import Roles, can_read_channel, find_labels, find_people
+from adapters.discord.posts import find_by_text, own_posts_since
 from adapters.discord.presence import TypingSign, waiting_marks
 from adapters.discord.state import DiscordState
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface, SurfaceParts
@@ -212,6 +213,29 @@ class DiscordAdapter:
         """Return whether the person can read the channel of `address`; None if that is not
         known."""
         return await can_read_channel(await self.connection.client(), person, address)
+
+    async def writes(self, person: Person, address: Address) -> bool | None:
+        """Return whether the person can read the channel and post there; None if not known."""
+        client = await self.connection.client()
+        return await can_read_channel(client, person, address, posts=True)
+
+    async def writes_to(self, person: Person, other: Person, address: Address) -> bool | None:
+        """Return whether the other person is a member of the server of `address`, where the person
+        writes; None if Discord does not tell. False in a direct message, which has no server."""
+        if not address.workspace:
+            return False
+        left = await self.roles.has_left(other, address)
+        return None if left is None else not left
+
+    async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
+        """Return the id of our post with this text, which was made for `to` in a channel. Raise as
+        `attempt` does."""
+        client = await self.connection.client()
+        channel = client.get_partial_messageable(int(to.address.channel))
+        since = int(to.source.removeprefix(SINCE))
+        own = await own_posts_since(client, channel, since, is_certain=True)
+        found = find_by_text(own, text, None)
+        return f"{channel.id}:{found.id}" if found else None
 
     async def title(self, address: Address) -> str:
         """Return the channel and server as people know them, such as `#general (Acme)`; "" if not

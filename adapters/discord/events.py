@@ -214,6 +214,10 @@ def to_message(
     )
     author = person_of(message.author)
     at = message.edited_at or message.created_at
+    # `message.mentions` also has the author of the message that this one replies to.
+    written = {int(id) for id in _USER.findall(message.content)} - {me}
+    people = [(f"@{user.display_name}", user.id) for user in message.mentions if user.id in written]
+    channels = [(f"#{channel.name}", channel.id) for channel in message.channel_mentions]
     return Message(
         event_key=key,
         text=text_of(message, me),
@@ -224,6 +228,7 @@ def to_message(
         context=quotes_of(message, me),
         locale=locations.language_of(message),
         sent_at=at.timestamp(),
+        mentions=tuple((text.clean_text(words), str(id)) for words, id in (*people, *channels)),
     )
 
 

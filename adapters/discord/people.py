@@ -82,19 +82,23 @@ async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping
     return found
 
 
-async def can_read_channel(client: discord.Client, person: Person, address: Address) -> bool | None:
-    """Return whether a person can see the channel of `address` in a server; None if that is not
-    known."""
+async def can_read_channel(
+    client: discord.Client, person: Person, address: Address, *, posts: bool = False
+) -> bool | None:
+    """Return whether a person can see the channel of `address` in a server, and with `posts` also
+    write there; None if that is not known."""
     guild = client.get_guild(int(address.workspace or 0))
     channel = guild.get_channel(int(address.channel)) if guild else None
     if guild is None or channel is None:
-        return None
+        # The gateway lists all channels of a server, but no threads.
+        return False if guild and posts else None
     try:
         member = await attempt(lambda: guild.fetch_member(int(person.id)))
     except (PonteError, *IN_DOUBT) as error:
         log.info("who reads along is not told", why=type(error).__name__)
         return False if code_of(error) in NOBODY_THERE else None
-    return channel.permissions_for(member).view_channel
+    may = channel.permissions_for(member)
+    return may.view_channel and (may.send_messages or not posts)
 
 
 class ServersNotTold(Exception):

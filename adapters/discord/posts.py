@@ -73,17 +73,21 @@ class Renderer:
 
 
 async def own_posts_since(
-    client: discord.Client, channel: discord.PartialMessageable, since: int
-) -> Sequence[discord.Message]:
+    client: discord.Client, channel: discord.PartialMessageable, since: int, *,
+    is_certain: bool = False,
+) -> Sequence[discord.Message]:  # fmt: skip
     """Return our posts after the message id `since`, oldest first, without answers to commands.
 
     They are needed if it is not known whether a post was made: Discord forgets a nonce after
-    minutes, and history does not contain it. Return none if history may not be read.
+    minutes, and history does not contain it. If history may not be read, return none, or raise
+    Undeliverable if the caller must be certain.
     """
     after = discord.Object(since)
     try:
         found = await history(channel, after=after, limit=MAX_POSTS_SEARCHED, oldest_first=True)
     except Undeliverable as refused:
+        if is_certain:
+            raise
         log.info("history not read", why=str(refused))
         return []
     me = own_id(client)

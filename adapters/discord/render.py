@@ -16,7 +16,7 @@ import discord
 
 from adapters.discord.client import Interaction
 from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
-from core.chat.card_redraw import LABELS
+from core.chat.card_redraw import LABELS, without_approval
 from core.commands.grammar import render_card_action
 from core.domain.messages import Card, CardAction
 from core.domain.records import QuickCommand
@@ -272,14 +272,13 @@ def columns_of(text: str) -> int:
 def embeds(cards: Sequence[Card]) -> list[discord.Embed]:
     """Return an embed for each of the first MAX_CARDS cards. Together they fit into one message."""
     shown = cards[:MAX_CARDS]
-    room = MAX_EMBEDS_CHARACTERS // max(1, len(shown))
-    return [embed(card, room) for card in shown]
+    return [embed(card, _room(len(shown))) for card in shown]
 
 
 def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """Return a card as an embed of at most `room` characters. The caller divides the limit of a
     message between its cards."""
-    most = min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
+    card, most = _decidable(card, room), _most_description(room)
     lines = [_make_safe(card.text)] if card.text else []
     # A cut code block would show the rest of the card as code.
     left = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
@@ -300,9 +299,27 @@ def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     return made.set_footer(text=f"{card.id} · {say(card.state)}")
 
 
+def _room(cards: int) -> int:
+    """Return the characters of each of so many cards of a message."""
+    return MAX_EMBEDS_CHARACTERS // max(1, cards)
+
+
+def _most_description(room: int) -> int:
+    """Return the characters of a card's description, beside its title and its footer."""
+    return min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
+
+
+def _decidable(card: Card, room: int) -> Card:
+    """Return the card; without its button to approve if not all of its text fits and it must."""
+    fits = len(_make_safe(card.text)) + _AFTER_ROWS <= _most_description(room)
+    cut = card.is_whole and "approve" in card.actions and not fits
+    return without_approval(card) if cut else card
+
+
 def in_words(cards: Sequence[Card]) -> list[str]:
     """Return a line for each card that lists the commands to type. It is for cards that do not fit
     under the message with buttons."""
+    cards = [without_approval(card) if card.is_whole else card for card in cards]
     return [
         f"{_make_safe(card.title)}: "
         + ", ".join(f"`{render_card_action(action, card.id)}`" for action in card.actions)
@@ -312,7 +329,8 @@ def in_words(cards: Sequence[Card]) -> list[str]:
 
 def view(cards: Sequence[Card]) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card."""
-    rows = enumerate(cards[:MAX_CARDS])
+    room = _room(min(len(cards), MAX_CARDS))
+    rows = enumerate(_decidable(card, room) for card in cards[:MAX_CARDS])
     return _build_view(button for row, card in rows for button in _buttons(card, row))
 
 
@@ -328,7 +346,8 @@ def redrawn(message: discord.Message, card: Card) -> tuple[list[discord.Embed], 
     stay unchanged."""
     mine = [at for at, old in enumerate(message.embeds) if _card_of(old) == card.id]
     shown = list(message.embeds)
-    fresh = embed(card, MAX_EMBEDS_CHARACTERS // max(1, len(shown)))
+    card = _decidable(card, _room(len(shown)))
+    fresh = embed(card, _room(len(shown)))
     for at in mine:
         shown[at] = fresh
     if not mine:

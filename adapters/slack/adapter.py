@@ -14,7 +14,7 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 
 from adapters.slack import render
-from adapters.slack.channels import channel_name, direct_channel, is_member
+from adapters.slack.channels import channel_name, direct_channel, find_member, is_member
 from adapters.slack.client import (
     FAILURES,
     HISTORY,
@@ -36,9 +36,10 @@ from adapters.slack.files import SlackFiles
 from adapters.slack.intake import SlackIntake, SlackOptions
 from adapters.slack.interactions import SlackHandlers
 from adapters.slack.people import SlackPeople
+from adapters.slack.posts import PostLookup
 from adapters.slack.render import LinkRules
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
-from adapters.slack.surface import SlackSurface
+from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from adapters.slack.threads import DirectThreads, ThreadParticipants
 from adapters.slack.workspace import Workspace
 from core.chat.files import FileDownloads
@@ -51,6 +52,7 @@ from core.domain.messages import Address, Attachment, File, Message, Person, Rep
 from core.domain.records import Health
 from core.integrations.integration import ChatPorts
 from core.ports.conversations import PostJournal
+from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS
 from core.text.i18n import say, use_locale
 
 log = structlog.get_logger("slack")
@@ -61,6 +63,9 @@ SLACK_START_SECONDS = 15.0
 _CLOCK_DIFFERENCE_SECONDS = 300.0
 """Seconds that our clock may be ahead of Slack's. A search for our posts starts that much
 earlier."""
+_POSTED_WITHIN_SECONDS = 900.0
+"""Seconds within which a post is made once its place is chosen. A search ends after them, so that
+it reads few messages of a busy channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +142,12 @@ class SlackAdapter:
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
         """Return the reply that posts an answer to `to`."""
-        surface = SlackSurface(self._workspace, self._ports.files, to, posts.is_resumed)
-        return GrowingReply(surface, posts, to.turn)
+        return GrowingReply(self.surface(to, posts.is_resumed), posts, to.turn)
+
+    def surface(self, to: ReplyTo, resumed: bool = False) -> SlackSurface:
+        """Return the surface on which `to` is answered. `resumed`: a former process may have begun
+        the answer."""
+        return SlackSurface(self._workspace, self._ports.files, to, resumed)
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect to Slack. Without `listens`, this process posts but receives no events.
@@ -259,6 +268,33 @@ class SlackAdapter:
         if not address.shared:
             return False
         return await is_member(self._workspace.api, address.channel, person.id)
+
+    async def writes(self, person: Person, address: Address) -> bool | None:
+        """Return whether a person can post in a channel, as its members do; None if Slack does not
+        tell."""
+        try:
+            return await find_member(self._workspace.api, address.channel, person.id)
+        except SlackRefused as refused:
+            return False if refused.error in NOT_A_MEMBER else None
+        except FAILURES:
+            return None
+
+    async def writes_to(self, person: Person, other: Person, address: Address) -> bool | None:
+        """Return whether both are members of our workspace and the person is no guest; None if
+        Slack does not tell. Guests can write to few people, which Slack does not list."""
+        if person.workspace != self._workspace.team:
+            return False
+        outside = [await self.guest(person, MAX_CONFIRMED_AGE_SECONDS)]
+        outside.append(await self._workspace.directory.is_stranger(other.id))
+        return False if True in outside else None if None in outside else True
+
+    async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
+        """Return the id of our post with this key. Raises the errors of `SlackApi.call`."""
+        source, channel = Source.read(to.source), to.address.channel
+        lookup = PostLookup(self._workspace, channel, source.thread, source.ts, to.turn)
+        until = f"{float(source.ts) + _CLOCK_DIFFERENCE_SECONDS + _POSTED_WITHIN_SECONDS:.6f}"
+        found = await lookup.find_by_key(key, until)
+        return f"{channel}:{found}" if found else None
 
     async def title(self, address: Address) -> str:
         """Return the name of a channel, as in `#general`; "" for a direct message, or if Slack does

@@ -32,19 +32,26 @@ async def direct_channel(api: SlackApi, user: str) -> str:
 async def is_member(api: SlackApi, channel: str, user: str) -> bool | None:
     """Return whether a person is a member of a channel. None if Slack does not tell, or if the
     first 10,000 members of a larger channel do not include them."""
-    cursor = None
     try:
-        for _ in range(_PAGES):
-            told = await api.call(
-                "conversations.members", channel=channel, limit=_PAGE, cursor=cursor, patience=5.0
-            )
-            if user in told.get("members", []):
-                return True
-            cursor = told.get("response_metadata", {}).get("next_cursor") or None
-            if not cursor:
-                return False
+        return await find_member(api, channel, user)
     except FAILURES as failure:
         log.info("who reads along is not told", why=str(failure))
+    return None
+
+
+async def find_member(api: SlackApi, channel: str, user: str) -> bool | None:
+    """Return whether a person is a member of a channel; None as `is_member` does for a larger
+    channel. Raises the errors of `SlackApi.call`."""
+    cursor = None
+    for _ in range(_PAGES):
+        told = await api.call(
+            "conversations.members", channel=channel, limit=_PAGE, cursor=cursor, patience=5.0
+        )
+        if user in told.get("members", []):
+            return True
+        cursor = told.get("response_metadata", {}).get("next_cursor") or None
+        if not cursor:
+            return False
     return None
 
 

@@ -743,10 +743,11 @@ async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
 
 
 async def history(
-    api: SlackApi, channel: str, thread: str, since: str, patience: float = SLACK_PLACE_SECONDS
-) -> AsyncIterator[Json]:
+    api: SlackApi, channel: str, thread: str, since: str, patience: float = SLACK_PLACE_SECONDS,
+    until: str = "",
+) -> AsyncIterator[Json]:  # fmt: skip
     """Yield the messages of a thread after `since`, oldest first; with `thread` "" those of a
-    channel's top level.
+    channel's top level. `until` is the time stamp of the last one, "" for no end.
 
     It reads at most 5 pages of 200 messages. Raises the errors of `SlackApi.call`.
     """
@@ -755,7 +756,8 @@ async def history(
     cursor = None
     for _ in range(_PAGES):
         told = await api.call(
-            method, channel=channel, ts=thread or None, oldest=since, limit=_PAGE,
+            method, channel=channel, ts=thread or None, oldest=since, latest=until or None,
+            limit=_PAGE,
             include_all_metadata=True, cursor=cursor, patience=patience,
         )  # fmt: skip
         pages += told.get("messages", [])

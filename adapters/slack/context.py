@@ -180,6 +180,10 @@ class SlackContext:
             message,
             text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
             author=replace(message.author, name=author.name or message.author.name),
+            mentions=tuple([
+                ("@" + names.get(id, id) if words == f"@{id}" else words, id)
+                for words, id in message.mentions
+            ]),
             context=(*quotes, *kept), locale=locale, time_zone=message.time_zone or author.zone,
             attachments=_merge_files(message.attachments, files[-participants.MAX_CONTEXT_FILES:]),
         )  # fmt: skip

@@ -263,6 +263,7 @@ def reply_to(where: Address, asker: Person, source: str, key: str, token: str = 
 def to_message(
     heard: ParsedMessage, where: Address, author: Person, text: str,
     context: tuple[Quote, ...] = (), locale: str = "", zone: str = "",
+    mentions: tuple[tuple[str, str], ...] = (),
 ) -> Message:  # fmt: skip
     """Return the `Message` to store. `text` is already readable, with names in place of ids.
 
@@ -274,7 +275,7 @@ def to_message(
         event_key=heard.event_key, text=text, author=author, address=where,
         reply_to=reply_to(where, author, str(source), heard.event_key), attachments=heard.files,
         context=context, locale=locale.replace("_", "-"), time_zone=zone,
-        sent_at=heard.edited or float(heard.ts),
+        sent_at=heard.edited or float(heard.ts), mentions=mentions,
     )  # fmt: skip
 
 

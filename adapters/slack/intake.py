@@ -29,7 +29,7 @@ from adapters.slack.events import (
     reply_to,
     to_message,
 )
-from adapters.slack.render import mentioned_ids, readable
+from adapters.slack.render import find_mentions, mentioned_ids, readable
 from adapters.slack.threads import NOTICE_EVENT_TYPE, DirectThreads, ThreadParticipants
 from adapters.slack.workspace import Workspace
 from core.chat.files import FileDownloads
@@ -180,20 +180,24 @@ class SlackIntake:
     def _message(self, said: ParsedMessage, where: Address) -> Message:
         """Return the message with what is known without a call to Slack. The turn looks up the rest
         when it starts."""
+        us = self._workspace.user
         profile = self._workspace.directory.cached_member(said.user)
         author = Person("slack", said.user, said.home, profile.name, said.robot)
         context = [Quote(who, self._readable(words), replied=True) for who, words in said.shared]
         if said.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
         return to_message(said, where, author, self._readable(said.text), tuple(context),
-                          profile.locale, profile.zone)  # fmt: skip
+                          profile.locale, profile.zone,
+                          find_mentions(said.text, self._names(said.text), us))  # fmt: skip
 
     def _readable(self, words: str) -> str:
-        directory, us = self._workspace.directory, self._workspace.user
-        names = {
-            id: name for id in mentioned_ids(words) if (name := directory.cached_member(id).name)
-        }
-        return readable(words, names | {us: "Ponte"}, us)
+        us = self._workspace.user
+        return readable(words, self._names(words) | {us: "Ponte"}, us)
+
+    def _names(self, words: str) -> dict[str, str]:
+        """Return the known names of the people that a text from Slack mentions, by their ids."""
+        known = self._workspace.directory.cached_member
+        return {id: name for id in mentioned_ids(words) if (name := known(id).name)}
 
     async def _take_edit(self, body: Payload, event: Payload) -> None:
         """Apply a person's edit to a stored message whose turn has not started. Slack also reports

@@ -208,6 +208,12 @@ class SlackPeople:
         outside = person.workspace == self.team and self.team not in member.belongs_to
         return member.is_guest or outside
 
+    async def is_stranger(self, user: str) -> bool | None:
+        """Return whether a person belongs to other workspaces only; None if Slack does not tell. It
+        waits as long as Slack takes."""
+        member = await self._members.resolve(user, MAX_STALE_SECONDS)
+        return None if member is None else self.team not in member.belongs_to
+
     async def has_left(self, person: Person) -> bool | None:
         """Return whether a person's account is deactivated or gone; None if Slack does not tell. It
         waits as long as Slack takes."""

@@ -152,9 +152,10 @@ class PostLookup:
         self._since = since
         self._turn = turn
 
-    async def find_by_key(self, key: str) -> str | None:
-        """Return the time stamp of the post with that key; None if there is none."""
-        async for post in self._own_posts():
+    async def find_by_key(self, key: str, until: str = "") -> str | None:
+        """Return the time stamp of the post with that key; None if there is none. With `until`, a
+        time stamp, later posts are not read, and the errors of `SlackApi.call` are raised."""
+        async for post in self._own_posts(until):
             if key_of(post) == key:
                 return str(post["ts"])
         return None
@@ -195,18 +196,19 @@ class PostLookup:
                     return found
         return None if answered else found
 
-    async def _own_posts(self) -> AsyncIterator[Json]:
-        """Yield the bot's posts since the source message, oldest first; none if Slack refuses to
-        list them."""
+    async def _own_posts(self, until: str = "") -> AsyncIterator[Json]:
+        """Yield the bot's posts since the source message, oldest first. Without `until`, none if
+        Slack refuses to list them."""
         await self._workspace.identify()
         try:
             async for post in history(
-                self._workspace.api, self._channel, self._thread, self._since
+                self._workspace.api, self._channel, self._thread, self._since, until=until
             ):
                 if post.get("user") == self._workspace.user and post["ts"] > self._since:
                     yield post
         except SlackRefused:
-            return
+            if until:
+                raise
 
 
 class SlackPosts:

@@ -19,7 +19,7 @@ from adapters.slack.row_blocks import (
     without_tables,
 )
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, read_rows
-from core.chat.card_redraw import LABELS
+from core.chat.card_redraw import LABELS, without_approval
 from core.commands.grammar import name_recipient
 from core.conversation.parts import describe_parts
 from core.domain.messages import Address, Card, CardAction, Person
@@ -258,6 +258,19 @@ def readable(text: str, names: Mapping[str, str], bot: str) -> str:
     return _ENTITY.sub(lambda found: unescape(found[0]), _FROM_SLACK.sub(spell_out, text)).strip()
 
 
+def find_mentions(text: str, names: Mapping[str, str], bot: str) -> tuple[tuple[str, str], ...]:
+    """Return the people and channels that a message from Slack mentions, without the bot: the words
+    that `readable` writes for each, and the id."""
+    found = []
+    for mention in _FROM_SLACK.finditer(text):
+        id, label = mention["id"], mention["label"]
+        if mention["kind"] == "@" and id != bot:
+            found.append(("@" + (names.get(id) or label or id), id))
+        elif mention["kind"] == "#":
+            found.append(("#" + (label or id), id))
+    return tuple(dict.fromkeys(found))
+
+
 def parts(text: str, links: LinkRules, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
     """Split `text` into parts that each fit into one post after rendering. `markdown` can make a
     text longer."""
@@ -328,6 +341,8 @@ def card_blocks(card: Card, room: int = _ROOM) -> list[Json]:
     if card.actions:
         under.append(_buttons(card))
     words = _card_words(card)
+    if card.is_whole and "approve" in card.actions and not _fits_whole(card, words, under, room):
+        return card_blocks(without_approval(card), room)
     left = room - weight([*under, _card_section(card, "text", "")])
     rows, hidden = _rows(card, max(_FEW, left // 2, left - len(words.encode())))
     words += f"\n{hidden}" if hidden else ""
@@ -613,8 +628,15 @@ def _level(wanted: Sequence[int], room: int) -> int:
 
 def _card_words(card: Card) -> str:
     """Return a card's title and text as mrkdwn, each cut to its limit."""
-    title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(card.text[:_TEXT]))
+    text = card.text if card.is_whole else card.text[:_TEXT]
+    title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(text))
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
+
+
+def _fits_whole(card: Card, words: str, under: Sequence[Json], room: int) -> bool:
+    """Return whether all of the card's text fits above the blocks `under` it, in `room` bytes."""
+    left = room - weight([*under, _card_section(card, "text", "")])
+    return len(words.encode()) <= min(SECTION_BYTES, left)
 
 
 def _rows(card: Card, room: int) -> tuple[list[Json], str]:

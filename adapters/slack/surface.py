@@ -55,7 +55,7 @@ grows."""
 PRIVATE_PREFIX = "private:"
 """The prefix of the id of a post that Ponte cannot edit or find again, such as a message to one
 person alone."""
-_NOT_A_MEMBER = frozenset({"not_in_channel", "channel_not_found"})
+NOT_A_MEMBER = frozenset({"not_in_channel", "channel_not_found"})
 """Errors of chat.postMessage if the bot is not a member of the channel."""
 _BYTES_FOR_CARDS = 2000
 """The bytes that a stream must have left for its cards. With less room, an edit adds the cards."""
@@ -359,7 +359,7 @@ class SlackSurface:
         channel. Raises PostRemoved or Undeliverable if that is impossible."""
         to, answer = self._to, part.answer
         alive = to.token and time.time() < to.token_expires
-        if refused.error not in _NOT_A_MEMBER or not alive:
+        if refused.error not in NOT_A_MEMBER or not alive:
             await self._presence.end()
             raise _as_delivery_error(refused) from refused
         if answer is None:

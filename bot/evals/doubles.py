@@ -210,6 +210,12 @@ class CasePlatform:
     async def reads(self, person: Person, address: object) -> bool:
         return True
 
+    async def writes(self, person: Person, address: object) -> bool:
+        return True
+
+    async def writes_to(self, person: Person, other: Person, address: object) -> bool:
+        return True
+
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         known = {f"{self.name}:{each.id}": DisplayName(each.name) for each in self._people.values()}
         return {name: known[name] for name in names if name in known}
@@ -225,6 +231,12 @@ class CasePlatform:
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         return to
+
+    def surface(self, to: ReplyTo) -> BoardSurface:
+        return BoardSurface(self._board, to)
+
+    async def find_post(self, to: ReplyTo, key: str, text: str) -> None:
+        return None
 
     async def http(
         self, headers: Mapping[str, str], body: bytes

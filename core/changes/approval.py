@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core.domain.changes import Change, Consent, DecisionRequest, Draft, Proposal
+from core.domain.changes import TABLE_KINDS, Change, Consent, DecisionRequest, Draft, Proposal
 from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
 from core.domain.messages import HOOK_PLATFORM, Address, Person
 from core.ports.rights import Policy
@@ -107,10 +107,10 @@ class TableRules:
         return next((rule for rule in found if rule), _DEFAULT)
 
     def of_draft(self, draft: Draft) -> TableRule:
-        """Return the rule of the draft's table; the default rule for a run, which concerns no
+        """Return the rule of the draft's table; the default rule for a draft that concerns no
         table."""
-        if draft.kind == "run":
-            return _DEFAULT  # a run's title is no table name, even if it equals one
+        if draft.kind not in TABLE_KINDS:
+            return _DEFAULT  # its title is no table name, even if it equals one
         return self.of(draft.view.table_id, draft.title)
 
     def is_hidden(self, *names: str) -> bool:
@@ -462,6 +462,8 @@ class Approval:
 def rights_to_propose(draft: Draft) -> Sequence[tuple[str, ...]]:
     """Return the rights that the asker needs for this draft. A run that changes nothing only needs
     the right to spend."""
+    if draft.kind == "post":
+        return [("propose",), ("post", draft.view.place)]
     if draft.kind != "run":
         return [("propose", *_names(draft))]
     spends = draft.view.effect == "spend"
@@ -470,7 +472,7 @@ def rights_to_propose(draft: Draft) -> Sequence[tuple[str, ...]]:
 
 def right_to_approve(draft: Draft) -> tuple[str, ...]:
     """Return the right to decide on this draft for others."""
-    return ("approve",) if draft.kind == "run" else ("approve", *_names(draft))
+    return ("approve", *_names(draft)) if draft.kind in TABLE_KINDS else ("approve",)
 
 
 def _names(draft: Draft) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, build_rows, group_step
 from core.domain.changes import (
     POLICY_PERSON,
     SAMPLE_APPLIER,
+    TABLE_KINDS,
     UNDO_LIFETIME_SECONDS,
     WRITTEN_STATES,
     Change,
@@ -33,6 +34,12 @@ _RUN_OUTCOMES = {
     "failed": "No result. {words}",
     "partial": "The result is unknown. Check the data before you ask again. {words}",
 }
+_POST_OUTCOMES = {
+    "applying": "In progress.",
+    "done": "Posted.",
+    "failed": "Not posted. {words}",
+    "partial": "The result is unknown. Look there before you ask again. {words}",
+}
 _RUN_NOTE = (
     "[A note from Ponte itself, not from a person. Proposal {id} (run the quick command {title!r}):"
     " {outcome}]"
@@ -50,6 +57,7 @@ _TITLES: dict[tuple[WriteKind, bool], str] = {
     ("delete", False): "Delete a row in {table}",
     ("delete", True): "Delete {count} rows in {table}",
     ("run", False): "Run {table}",
+    ("post", False): "Post to {table}",
 }
 _UNDO = "Undo {id}: {what}"
 ERASED = "It can no longer be undone, because `forget` deleted its rows."
@@ -110,15 +118,17 @@ def build_card(
     - `asker`: the name of the person who asked for it; "" for the reader; None for the one that the
       proposal stores.
     """
+    hides_rows = change.forgotten or change.lapsed or change.draft.kind == "post"
     return Card(
         id=change.id,
         kind=change.kind,
         title=build_title(change),
-        text=" ".join(_sentences(change, deciders, needs_admin, count, asker)),
-        rows=() if change.forgotten or change.lapsed else build_rows(change),
+        text=_post_text(change) + " ".join(_sentences(change, deciders, needs_admin, count, asker)),
+        rows=() if hides_rows else build_rows(change),
         actions=possible_actions(change) if shown is None else shown,
         state=change.state,
         expires_at=change.proposal.expires if change.state == "open" else None,
+        is_whole=change.draft.kind == "post",
     )
 
 
@@ -182,7 +192,7 @@ def describe_lapse() -> str:
 
 def is_undoable(change: Change) -> bool:
     """Return whether the change can be taken back."""
-    ended = change.state in ("done", "partial") and change.draft.kind != "run"
+    ended = change.state in ("done", "partial") and change.draft.kind in TABLE_KINDS
     erased = change.forgotten or change.lapsed
     return ended and bool(change.written_steps) and not change.undone_by and not erased
 
@@ -193,9 +203,19 @@ def count_written_rows(change: Change) -> int:
 
 
 def _run_outcome(change: Change) -> str:
-    """Return the state or the outcome of a run, without its result."""
+    """Return the state or the outcome of a run or a post, without its result."""
     words = to_one_line(change.steps[0].words)
+    if change.draft.kind == "post":
+        return say(_POST_OUTCOMES[change.state], words=words).strip()
     return say(_RUN_OUTCOMES[change.state], words=words).strip()
+
+
+def _post_text(change: Change) -> str:
+    """Return the whole text of a post, which must be seen by who approves it. It comes first, so
+    that a platform cuts other sentences. "" for other changes, and once the text is erased."""
+    if change.draft.kind != "post" or change.forgotten or change.lapsed:
+        return ""
+    return f"{(change.steps[0].write.after or {}).get('text', '')}\n\n"
 
 
 def _run_note(change: Change, told: str) -> str:
@@ -262,7 +282,7 @@ def _outcome(change: Change, *, shows_names: bool) -> list[str]:
     who = _UNDO_BY if change.proposal.undoes else _APPROVED
     values["name"] = _approvers(change)
     said = [say(_ALLOWED if change.decider == POLICY_PERSON else who, **values)]
-    if change.draft.kind == "run":
+    if change.draft.kind not in TABLE_KINDS:
         return [*said, _run_outcome(change)]
     said.append(say(_DONE[change.state], **values))
     if change.state == "applying":

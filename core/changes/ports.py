@@ -72,6 +72,15 @@ class Applier(Protocol):
 
 
 @runtime_checkable
+class CheckedApplier(Applier, Protocol):
+    """An applier that checks the asker's rights in its own system, before a proposal is claimed."""
+
+    async def check_asker(self, draft: Draft) -> None:
+        """Check that the asker may have this applied now. Raise NotAllowed, also if that is not
+        known; the proposal then stays open."""
+
+
+@runtime_checkable
 class WatchedBatch(Batch, Protocol):
     """A batch that reports the progress of its runs."""
 

@@ -19,7 +19,7 @@ import structlog
 from core.changes import cards
 from core.changes.apply import ChangeRunner
 from core.changes.approval import ASKER_UNKNOWN, Approval
-from core.changes.ports import Applier, Doing, Ledger
+from core.changes.ports import Applier, CheckedApplier, Doing, Ledger
 from core.domain.changes import (
     MAX_PROPOSAL_ROWS,
     NO_PROPOSAL_SENTENCE,
@@ -402,6 +402,9 @@ class ChangeService:
             await self._check_again(change, decision, reached)
         if change.state == "open":
             await self.approval.check_approval(decision.person, decision.address, change, reached)
+            applier = self.appliers.get(change.draft.applier)
+            if isinstance(applier, CheckedApplier):
+                await applier.check_asker(change.draft)
             count = self.approval.approvers(change.proposal).count
             if count > 1 or change.consents:
                 before = await self._without_void(change)
@@ -713,4 +716,4 @@ def _intended_write(draft: Draft) -> object:
     """Return what the draft writes, without the old values, to compare two drafts."""
     made = draft.kind == "create"
     rows = [("" if made else row.id, row.after) for row in draft.rows]
-    return draft.applier, draft.kind, draft.title, rows
+    return draft.applier, draft.kind, draft.title, draft.view.place, rows

@@ -20,7 +20,7 @@ from core.domain.messages import Answer, Card, CardAction
 from core.domain.records import FINAL_STATES, Turn
 from core.ports.conversations import Journal, ReplyFactory
 from core.runtime.retry import retry
-from core.text.i18n import use_locale
+from core.text.i18n import say, use_locale
 
 log = structlog.get_logger("redraw")
 CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
@@ -31,6 +31,10 @@ LABELS: Mapping[CardAction, str] = {
     "start": "Start", "edit": "Edit", "cancel": "Cancel", "accept": "Accept", "decline": "Decline",
 }  # fmt: skip
 """The English labels of the buttons under a card; `say` translates them."""
+_NOT_WHOLE = (
+    "There is no room here for the whole text, so it can't be approved here. Ask for this post "
+    "again, in a message of its own."
+)
 REDRAW_RETRY_SECONDS = 20.0
 """Seconds before a failed redraw is retried."""
 REDRAW_PERIOD_SECONDS = 60.0
@@ -39,6 +43,12 @@ MAX_REDRAW_TRIES = 20
 """The number of failed redraws of a card after which Ponte gives up."""
 _POSTED_STATES = ("done", "stopped", "failed")
 """States of a turn that has ended with a posted answer. Only then can its cards be edited."""
+
+
+def without_approval(card: Card) -> Card:
+    """Return a card of which not all of the text fits: it says so and has no button to approve."""
+    actions = tuple(action for action in card.actions if action != "approve")
+    return replace(card, text=f"{say(_NOT_WHOLE)}\n\n{card.text}", actions=actions)
 
 
 class CardRedraw:

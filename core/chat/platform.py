@@ -48,6 +48,13 @@ class Messenger(Protocol):
         """Return whether the person can read the messages of that place; None if that is not
         known."""
 
+    async def writes(self, person: Person, address: Address) -> bool | None:
+        """Return whether the person can post in that shared place; None if that is not known."""
+
+    async def writes_to(self, person: Person, other: Person, address: Address) -> bool | None:
+        """Return whether the person can write to the other one, as a member of the workspace of
+        `address`; None if that is not known."""
+
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of these people, groups and roles (`platform:ID`). Names that
         are not known soon are left out. Raise nothing."""
@@ -66,6 +73,14 @@ class Messenger(Protocol):
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return the destination of a post that does not answer a message: the place where `to` is
         answered, or below Ponte's own post `post` there."""
+
+    def surface(self, to: ReplyTo) -> Surface:
+        """Return the surface that posts to `to`."""
+
+    async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
+        """Return the id of Ponte's post with this key, made for `to`. A platform that stores no
+        keys looks for `text`. Return None if there is certainly none; raise an error if that is not
+        known."""
 
 
 class ChatPlatform(Platform, Messenger, Protocol):

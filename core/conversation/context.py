@@ -63,6 +63,7 @@ class ToolContexts:
             tool=call.name,
             zone=zone_of(message, self.zone),
             message_text=message.text,
+            mentions=message.mentions,
             files=TurnFiles(turn, thread.id, self),
             handle=call.handle,
             record_handle=record_handle,

@@ -73,6 +73,7 @@ from core.text import text
 from core.text.i18n import say
 from core.text.markdown import Trust, find_addresses
 from core.text.text import make_storable
+from core.tools.tool import offered_tools
 
 log = structlog.get_logger("conversation")
 if TYPE_CHECKING:
@@ -524,6 +525,7 @@ class ConversationManager:
         """Record the message and its files, reserve the cost of the answer, and ask the model."""
         services, message, settings = self._services, run.message, run.settings
         own_tools = await services.toolbox.tools(run.rights) if run.rights else ()
+        own_tools = offered_tools(own_tools, message)
         if message.hook:  # whatever rights other tools ask for
             own_tools = [tool for tool in own_tools if tool.effect in HOOK_EFFECTS]
         programs = program_tools(message.client, own_tools)

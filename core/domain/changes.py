@@ -17,9 +17,11 @@ from core.domain.messages import Address, Card, CardKind, Person, ReplyTo
 Row = Mapping[str, Any]
 """A row's values by field name, as plain JSON."""
 
-WriteKind = Literal["create", "update", "delete", "run"]
-"""The kind of a write. `run` runs a command of another system, with its input as the only row; it
-cannot be undone."""
+WriteKind = Literal["create", "update", "delete", "run", "post"]
+"""The kind of a write. `run` runs a command of another system, with its input as the only row.
+`post` posts a text in another channel, with the text as the only row. Neither can be undone."""
+TABLE_KINDS: tuple[WriteKind, ...] = ("create", "update", "delete")
+"""The kinds that write rows of a table."""
 
 ChangeState = Literal[
     "open", "denied", "expired", "withdrawn",
@@ -85,6 +87,7 @@ class TargetView:
       are. A field without an entry is not known.
     - `effect` of a run: "spend" changes no data.
     - `slug`: the command that runs.
+    - `place`: the channel or person of a `post` as rules name it, as in `slack:T1:C1`.
     """
 
     table_id: str = ""
@@ -96,6 +99,7 @@ class TargetView:
     formats: Mapping[str, str] = field(default_factory=dict)
     effect: str = "write"
     slug: str = ""
+    place: str = ""
 
     @classmethod
     def from_target(cls, target: Mapping[str, Any]) -> TargetView:
@@ -109,6 +113,7 @@ class TargetView:
             display_field=str(target.get("display_field", "")),
             formats=dict(target.get("formats", {})),
             effect=str(target.get("effect", "write")), slug=str(target.get("slug", "")),
+            place=str(target.get("place", "")),
         )  # fmt: skip
 
 

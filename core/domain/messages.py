@@ -258,6 +258,9 @@ class Message:
     """The run of a schedule that this message is; None for messages that somebody sent now."""
     hook: HookDelivery | None = None
     """The delivery of a webhook that this message is; None for any other message."""
+    mentions: tuple[tuple[str, str], ...] = ()
+    """The people and channels that the author mentions: the words in `text`, as in `@Ana` or
+    `#sales`, and the platform's id."""
 
     @property
     def turn(self) -> str:
@@ -288,6 +291,9 @@ class Card:
     actions: tuple[CardAction, ...] = ()
     state: str = "open"
     expires_at: float | None = None
+    is_whole: bool = False
+    """True if people must see all of `text` before they approve it. A platform that has to cut it
+    shows no button to approve."""
 
 
 @dataclass(frozen=True, slots=True)

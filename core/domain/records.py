@@ -461,6 +461,8 @@ class ToolContext:
     zone: str = "UTC"
     message_text: str = ""
     """The text of the person's message."""
+    mentions: Sequence[tuple[str, str]] = ()
+    """The people and channels that the person's message mentions, as in `Message.mentions`."""
     files: ContextFiles | None = None
     handle: str = ""
     record_handle: Callable[[str], Awaitable[None]] = _ignore

@@ -91,7 +91,7 @@ DECISION_RIGHTS = ("approve", "administer")
 
 The name of a channel, workspace or platform gives none of them.
 """
-NAMED_RIGHTS = ("tool", "command", "agent", "model", "effort")
+NAMED_RIGHTS = ("tool", "command", "agent", "model", "effort", "post")
 """Rights to one thing by its name, in addition to the plain right. Allowed unless a rule denies."""
 PEOPLE_SETS = ("everybody", "members", "guests", "outsiders", "admins")
 """Predefined sets of people that a rule can name.
@@ -178,6 +178,7 @@ RULE_REASONS: Mapping[str, str] = {
     "agent": "You don't have permission to ask that agent here" + _MISSING_RIGHT,
     "model": "You don't have permission to use this place's model" + _MISSING_RIGHT,
     "effort": "You don't have permission to choose this reasoning effort" + _MISSING_RIGHT,
+    "post": "You don't have permission to post there" + _MISSING_RIGHT,
 }
 """The reason for a denial by right, when a rule of ponte.toml decided."""
 GUEST_REASON = "You are a guest, and I only answer members here. " + _ALLOW_YOU_HINT

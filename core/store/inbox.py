@@ -350,7 +350,10 @@ def _amend_message(
     if blank or message.sent_at < known.sent_at:
         return seq, "unknown"
     text, files, at = message.text, message.attachments, message.sent_at
-    _rewrite_message(connection, seq, replace(known, text=text, attachments=files, sent_at=at))
+    edited = replace(
+        known, text=text, attachments=files, mentions=message.mentions, sent_at=at
+    )  # fmt: skip
+    _rewrite_message(connection, seq, edited)
     return seq, "unstarted" if state == "new" else "started"
 
 
@@ -358,7 +361,9 @@ def _withdraw_message(connection: SqlConnection, seq: int, message: Message, sta
     """Remove the message's text and files. If its turn has begun, replace its text in the
     transcript, too."""
     to = message.reply_to if state != "new" else replace(message.reply_to, token="")
-    bare = replace(message, text="", attachments=(), context=(), brought=(), reply_to=to)
+    bare = replace(
+        message, text="", attachments=(), context=(), brought=(), mentions=(), reply_to=to
+    )
     _rewrite_message(connection, seq, bare)
     connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ? AND state = 'new'",
                        (seq,))  # fmt: skip

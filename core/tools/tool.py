@@ -22,7 +22,7 @@ import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
 from core.domain.errors import SettingsError, ToolError
-from core.domain.messages import Usage
+from core.domain.messages import Message, Usage
 from core.domain.records import (
     RIGHT_OF_EFFECT,
     Action,
@@ -389,6 +389,12 @@ class FunctionTool:
         if self._parameters.ctx:
             values[self._parameters.ctx] = ctx
         return cap_text(outcome_of(await self._function(**values)))
+
+
+def offered_tools(tools: Sequence[Tool], message: Message) -> Sequence[Tool]:
+    """Return the tools that the turn of this message is offered. A tool with a method `is_offered`
+    decides by the message."""
+    return [tool for tool in tools if getattr(tool, "is_offered", lambda _: True)(message)]
 
 
 def price_of_call(tool: Tool | None, arguments: str) -> PaidRun | None:

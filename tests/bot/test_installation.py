@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +47,9 @@ class Environment:
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
     monkeypatch.syspath_prepend(tmp_path)
+    # Of all tests only these install something, so the others read the packages once.
+    read = metadata.packages_distributions
+    monkeypatch.setattr(metadata, "packages_distributions", inspect.unwrap(read))
     return Environment(tmp_path)
 
 

@@ -41,6 +41,8 @@ LIMITS: dict[str, list[Limit]] = {
         ("time to decide on a request", "core.domain.changes:PROPOSAL_LIFETIME_SECONDS"),
         ("time to undo a change", "core.domain.changes:UNDO_LIFETIME_SECONDS"),
         ("approvers who get a direct message", "core.chat.approval_notices:MAX_COPIES"),
+        ("characters of a post in another place, with the line that names the asker",
+         "core.tools.posting.source:MAX_POST_CHARACTERS"),
         ("first reminder of approvers (`[changes] remind_after`)",
          "core.changes.approval:REMIND_AFTER"),
     ],

@@ -108,7 +108,7 @@ class MemoryTable:
             case "delete":
                 rows = [RowWrite(after=s.write.before) for s in done]
                 return replace(draft, kind="create", rows=tuple(rows))
-            case "run":
+            case "run" | "post":
                 raise ToolError("The table runs nothing.")
 
     # The ToolSource port.

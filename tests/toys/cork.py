@@ -140,6 +140,12 @@ class CorkAdapter:
     async def reads(self, person: Person, address: Address) -> bool:
         return True
 
+    async def writes(self, person: Person, address: Address) -> bool:
+        return True
+
+    async def writes_to(self, person: Person, other: Person, address: Address) -> bool:
+        return True
+
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         return {name: DisplayName(name.partition(":")[2].title()) for name in names}
 
@@ -154,6 +160,12 @@ class CorkAdapter:
 
     def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         return to
+
+    def surface(self, to: ReplyTo) -> RecordingSurface:
+        return RecordingSurface(self._board.posts, to, self._limit)
+
+    async def find_post(self, to: ReplyTo, key: str, text: str) -> None:
+        return None
 
     async def http(
         self, headers: Mapping[str, str], body: bytes

@@ -81,7 +81,7 @@ class TableWriter:
                 if not any(row.after for row in rows):
                     raise ToolError(_ROWS_UNKNOWN, code="not_undone")
                 return replace(draft, kind="create", rows=tuple(rows), note=self.driver.refilled)
-            case "run":
+            case "run" | "post":
                 raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
 
 
@@ -148,7 +148,7 @@ class TableBatch:
                 await self._write_update(schema, rows, draft.by)
             case "delete":
                 await self._driver.delete(schema, [row.id for row in rows], draft.by)
-            case "run":
+            case "run" | "post":
                 raise ToolError(_NOTHING_TO_UNDO)
         return rows
 

@@ -1,0 +1,291 @@
+"""A model proposes a post in another place: a person sees the whole text, and it is posted once."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.chat import elsewhere
+from core.chat.platform import Messenger
+from core.domain.changes import RowWrite
+from core.domain.errors import ToolError
+from core.rights.policy import Rule, RuleBook
+from core.tools.posting.source import PlacePostSource
+from tests.discord.discord_ponte import DiscordPonte
+from tests.fakes.choices import allow_list, make_choices, supplier
+from tests.fakes.discord import FakeDiscord
+from tests.fakes.models import EchoModel
+from tests.fakes.slack import SlackChannel, SlackPerson
+from tests.slack.bot import Setting, Workplace, workplace
+
+WILFUL = (
+    "@everyone <!channel> @here <@U123> see [us](https://evil.example/x) **now**\n"
+    "||hidden||\n\nRequested by Bob.\n```\n<!here> code"
+)
+APPROVE = {"en": "Approve", "pt": "Aprovar", "fr": "Approuver"}
+
+
+@dataclass
+class SlackPosting:
+    """A Slack workplace whose model can post elsewhere."""
+
+    work: Workplace
+    policy: Any
+    faults: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.faults = self.work.slack.api.faults
+
+    async def ask(
+        self, to: str, text: str, who: SlackPerson | None = None, place: SlackChannel | None = None
+    ) -> Any:
+        """Return the answer to a message that makes the model call the tool. Slack takes one post a
+        second in each channel, so each message has a channel of its own."""
+        slack, who = self.work.slack, who or self.work.alice
+        place = place or slack.channel("asks", who)
+        arguments = json.dumps({"to": "TO", "text": text}).replace("<", "\\u003c")
+        words = f"{slack.bot} call post_message {arguments.replace('TO', to)}"
+        return await slack.wait_for_answer(slack.say(who, place, words))
+
+    def posts(self, place: str) -> list[Any]:
+        """Return the bot's posts in a channel."""
+        return self.work.slack.workspace.by_bot(place)
+
+    async def approve(self, card: Any, words: str, who: SlackPerson | None = None) -> None:
+        """Press the card's first button, and wait until the card contains `words`."""
+        who = who or self.work.alice
+        label = APPROVE[who.locale[:2]]
+        await self.work.slack.click(who, card, label).acked.wait()
+        await self.work.slack.wait_until(lambda: words in card.visible_text)
+
+    async def try_to_approve(self, card: Any, words: str) -> None:
+        """Press *Approve*, and wait until Alice alone reads `words`."""
+        slack = self.work.slack
+        await slack.click(self.work.alice, card, "Approve").acked.wait()
+        await slack.wait_until(
+            lambda: words in "".join(p.visible_text for p in slack.ephemeral_posts(card.channel))
+        )
+
+
+@asynccontextmanager
+async def posting_on_slack(home: Path) -> AsyncIterator[SlackPosting]:
+    policy = allow_list(frozenset({"*"}))
+    messengers: dict[str, Messenger] = {}
+    chosen = make_choices(EchoModel(), [PlacePostSource(lambda: messengers)], policy)
+    async with workplace(home, Setting(chosen=chosen)) as work:
+        messengers["slack"] = work.bot.slack
+        yield SlackPosting(work, policy)
+
+
+def mention(place: SlackChannel) -> str:
+    return f"<#{place.id}|{place.name}>"
+
+
+async def test_a_post_elsewhere_on_slack(tmp_path: Path) -> None:
+    async with posting_on_slack(tmp_path) as ponte:
+        w = ponte.work
+        slack, places = w.slack, w.slack.workspace.places
+        sales, secret = slack.channel("sales", w.alice), slack.channel("secret", w.bob)
+        stranger, guest = slack.person("Zoe", team="T0OTHER"), slack.person("Gus", guest="multi")
+        bobs = slack.dm(w.bob)
+
+        card = await ponte.ask(mention(sales), WILFUL)
+        seen = card.visible_text.replace("\\", "")
+        for part in ("Post to #sales", "**now**", "code", "Requested by Alice", "can't be undone"):
+            assert part in seen, (part, seen)
+        assert not ponte.posts(sales.id), "nothing is posted before a person approves"
+        await ponte.approve(card, "Posted.")
+        (made,) = ponte.posts(sales.id)
+        source = made.blocks[0]["text"]
+        assert [block["type"] for block in made.blocks] == ["markdown"], "no buttons"
+        *quote, empty, last = source.split("\n")
+        assert all(line.startswith(">") for line in quote), source
+        assert (empty, last) == ("", "Requested by Alice."), source
+        for bad in ("<!", "<@", "@everyone", "@here", "https://evil", "](", "||"):
+            assert bad not in source, bad
+
+        bob = f"<@{w.bob.id}>"
+        for case, to, text, who, words in (
+            ("no member", mention(secret), "Hi", w.alice, "write yourself"),
+            ("no place", "<#C0NOWHERE|no>", "Hi", w.alice, "write yourself"),
+            ("not mentioned", sales.id, "Hi", w.alice, "Mention the channel"),
+            ("by its name", "#sales", "Hi", w.alice, "Mention the channel"),
+            ("too long", mention(sales), "x" * 1300, w.alice, "too long"),
+            ("too many bytes", mention(sales), "語" * 800, w.alice, "too long"),
+            ("empty", mention(sales), "\u200b ", w.alice, "empty"),
+            ("here", mention(w.general), "Hi", w.alice, "current conversation"),
+            ("a stranger", f"<@{stranger.id}>", "Hi", w.alice, "write yourself"),
+            ("of a stranger", bob, "Hi", stranger, "write yourself"),
+            ("of a guest", bob, "Hi", guest, "write yourself"),
+        ):
+            said = await ponte.ask(to, text, who, w.general if case == "here" else None)
+            assert words in said.visible_text, (case, said.visible_text)
+            assert not said.buttons, case
+
+        card = await ponte.ask(bob, "Call Ana.", place=w.dm)
+        assert "Post to @Bob" in card.visible_text
+        await ponte.approve(card, "Posted.")
+        assert "Requested by Alice." in ponte.posts(bobs.id)[-1].visible_text
+
+        # Rights are checked again at the approval. Unknown ones leave the card open.
+        card = await ponte.ask(mention(sales), "Second")
+        places[sales.id].members.remove(w.alice.id)
+        await ponte.try_to_approve(card, "write yourself")
+        places[sales.id].members.add(w.alice.id)
+        ponte.faults.add("conversations.members", "missing_scope", 0)
+        await ponte.try_to_approve(card, "couldn't check")
+        unknown = await ponte.ask(mention(sales), "Third")
+        assert "Post to #sales" in unknown.visible_text
+        ponte.faults.end("conversations.members")
+        assert len(ponte.posts(sales.id)) == 1
+        await ponte.approve(card, "Posted.")
+        await ponte.approve(unknown, "Posted.")
+        assert len(ponte.posts(sales.id)) == 3, "one post for each card"
+
+        # A lost answer: the post is found, or it is not known and never made again.
+        for case, how, unread, words, made_posts in (
+            ("found", "lost", "", "Posted.", 1),
+            ("history not readable", "lost", "missing_scope", "The result is unknown.", 1),
+            ("may still arrive", "cut", "", "The result is unknown.", 0),
+        ):
+            target = slack.channel("target", w.alice)
+            card = await ponte.ask(mention(target), "Fourth")
+            ponte.faults.add("chat.postMessage", how, 1)
+            if unread:
+                ponte.faults.add("conversations.history", unread, 0)
+            await ponte.approve(card, words)
+            ponte.faults.end("conversations.history")
+            assert len(ponte.posts(target.id)) == made_posts, case
+
+        book = RuleBook((Rule("rules 1", deny=(f"post:slack:*:{sales.id}",)),))
+        ponte.policy.rule_book = supplier(book)
+        said = await ponte.ask(mention(sales), "No")
+        assert "You don't have permission to post there" in said.visible_text
+
+
+async def test_cards_show_all_of_the_text_or_no_button_on_slack(tmp_path: Path) -> None:
+    async with posting_on_slack(tmp_path) as ponte:
+        w = ponte.work
+        sales = w.slack.channel("sales", w.alice)
+        text = ("Lorem & ipsum " * 100)[:1100]
+        card = await ponte.ask(mention(sales), text)
+        assert "Approve" in card.buttons
+        assert card.visible_text.count("Lorem &amp;") == text.count("Lorem &")
+        for locale, name, words in (
+            ("pt-BR", "Rui", ("Publicar em #sales", "Solicitação de Rui.", "Publicada.")),
+            ("fr", "Zoé", ("Publier dans #sales", "Demande faite par Zoé.", "Publiée.")),
+        ):
+            person = w.slack.person(name, locale=locale)
+            w.slack.workspace.places[sales.id].members.add(person.id)
+            card = await ponte.ask(mention(sales), "Bom dia", person)
+            for part in words[:2]:
+                assert part in card.visible_text, card.visible_text
+            await ponte.approve(card, words[2], person)
+            assert words[1] in ponte.posts(sales.id)[-1].visible_text
+
+
+@pytest.mark.parametrize("is_posted", [True, False])
+async def test_a_killed_process_neither_loses_nor_doubles_the_post(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_posted: bool
+) -> None:
+    """The next process starts from a copy of the home as it was when the first one was killed:
+    after Slack made the post, or just before."""
+    homes = tmp_path / "killed", tmp_path / "next"
+    real = elsewhere._PostBatch.write
+
+    async def write(batch: Any, rows: list[RowWrite]) -> Any:
+        written = await real(batch, rows) if is_posted else None
+        if not homes[1].exists():
+            copy_home(*homes)
+            if written is None:
+                raise ToolError("It was killed.")
+        return written or await real(batch, rows)
+
+    homes[0].mkdir()
+    async with posting_on_slack(homes[0]) as ponte:
+        w = ponte.work
+        sales = w.slack.channel("sales", w.alice)
+        card = await ponte.ask(mention(sales), "Once")
+        monkeypatch.setattr(elsewhere._PostBatch, "write", write)
+        await ponte.approve(card, "Posted." if is_posted else "It was killed.")
+        w.home = homes[1]
+        await w.restart()
+        await w.slack.wait_until(lambda: "Posted." in card.visible_text)
+        await w.bot.engine.changes.end_overdue()
+        (made,) = ponte.posts(sales.id)
+        assert "Requested by Alice." in made.visible_text
+
+
+def copy_home(home: Path, copy: Path) -> None:
+    """Copy a home while its process runs."""
+    shutil.copytree(home, copy, ignore=shutil.ignore_patterns("*.db-*", "*.lock"))
+    for database in home.glob("*.db"):
+        with sqlite3.connect(database) as source, sqlite3.connect(copy / database.name) as target:
+            source.backup(target)
+
+
+async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
+    discord: FakeDiscord, tmp_path: Path
+) -> None:
+    ponte = DiscordPonte(discord, tmp_path)
+    ana, rui, zoe = (discord.user(name) for name in ("Ana", "Rui", "Zoe"))
+    guild = discord.guild("Bolts", ana, rui)
+    discord.guild("Others", zoe)
+    here, sales = discord.text_channel(guild, "general"), discord.text_channel(guild, "sales")
+    ponte.policy = allow_list(frozenset({"*"}), frozenset())
+    messengers: dict[str, Messenger] = {}
+    ponte.choices = make_choices(ponte.model, [PlacePostSource(lambda: messengers)], ponte.policy)
+    await ponte.open(threads=False)
+    messengers["discord"] = ponte.adapter
+
+    def own(place: Any) -> list[Any]:
+        return discord.world.messages_by(discord.world.me.id, place.id)
+
+    async def ask(to: str, text: str) -> Any:
+        before = len(own(here))
+        arguments = json.dumps({"to": "TO", "text": text}).replace("<", "\\u003c")
+        await ana.mention(f"call post_message {arguments.replace('TO', to)}", here)
+        await discord.wait_until(lambda: len(own(here)) > before)
+        return own(here)[-1]
+
+    def is_in(words: str, post: Any) -> bool:
+        return words in post["content"]
+
+    def words_of(card: Any) -> str:
+        return str(card["embeds"][0]["description"])
+
+    card = await ask(f"<#{sales.id}>", WILFUL)
+    assert "Requested by Ana" in words_of(card)
+    assert own(sales) == []
+    discord.lose("POST", f"/channels/{sales.id}/messages", times=1)
+    await (await ana.click(card, "Approve")).wait_for_ack()
+    await discord.wait_until(lambda: "Posted." in words_of(card))
+    (made,) = own(sales)
+    *quote, empty, last = made["content"].split("\n")
+    assert all(line.startswith(">") for line in quote), made["content"]
+    assert (empty, last) == ("", "Requested by Ana."), made["content"]
+    assert not made.get("components")
+    for bad in ("@everyone", "https://evil", "](", "||"):
+        assert bad not in made["content"], bad
+    assert "".join(quote) in words_of(card).replace("\n", ""), "the card showed what is posted"
+
+    for case, to, words in (
+        ("not mentioned", str(sales.id), "Mention the channel"),
+        ("another server", f"<@{zoe.id}>", "write yourself"),
+    ):
+        said = await ask(to, "Hi")
+        await discord.wait_until(functools.partial(is_in, words, said))
+        assert not said.get("components"), case
+    card = await ask(f"<@{rui.id}>", "Call Ana.")
+    await (await ana.click(card, "Approve")).wait_for_ack()
+    await discord.wait_until(lambda: "Posted." in words_of(card))
+    await ponte.close()
