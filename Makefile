@@ -4,7 +4,7 @@
 # make faults  change single lines of the product and tell which changes the tests find (FAULTS=60)
 # make evals  all evaluation cases with scripted models, and a table of the results (CASSETTES=/path)
 # make lint   only style and types
-# make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres: many processes)
+# make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres SEED=1: four processes)
 # make rolling OLD=/path  run an older checkout and this one on one Postgres, and kill both at random
 # make sandbox  what Python in the sandbox needs, ahead of its first use
 # make wheel  build dist/ponte_bot-….whl, for any machine with Python 3.11 or newer
@@ -25,8 +25,10 @@ WORKERS ?= $(shell expr $$(nproc) + 1)
 FAULTS ?= 60
 SEED ?= 1
 ENGINE ?= embedded
-STORM_embedded = tests/real/test_storm.py tests/real/test_kill_applying.py
-STORM_postgres = tests/real/test_machines.py
+LONG_TESTS = PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 -s
+STORM_embedded = $(LONG_TESTS) tests/real/test_storm.py tests/real/test_kill_applying.py
+STORM_postgres = $(BIN)/python -m tests.real.cluster_storm --kills $(KILLS) --seed $(SEED) && \
+	$(LONG_TESTS) tests/real/test_machines.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Each test process compiles 800 files again where an environment turns __pycache__ off.
 unexport PYTHONDONTWRITEBYTECODE
@@ -64,7 +66,7 @@ lint: .venv/ready-to-test
 	$(BIN)/mypy
 
 storm: .venv/ready-to-test
-	PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 -s $(STORM_$(ENGINE))
+	$(STORM_$(ENGINE))
 
 rolling: .venv/ready-to-test
 	$(BIN)/python -m tests.real.rolling $(OLD)

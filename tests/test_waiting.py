@@ -25,7 +25,7 @@ ALLOWED = {
     "fakes/openai/responses.py": "Script.seconds, for people who look at an answer that grows",
     "fakes/slack/delivery.py": "Slack's own pauses between retries; tests choose them",
     "fakes/uvicorn_pauses.py": "a pause of uvicorn's, made shorter",
-    "real/machines.py": "people and accidents at random moments, among several processes",
+    "real/cluster_storm.py": "people and faults at random moments, among several processes",
     "real/rolling.py": "people and kills at random moments, among several processes",
     "real/sandbox/attacks/endings.py": "an attack that never ends",
     "real/sandbox/attacks/talk.py": "an attack that writes late; either order must be harmless",

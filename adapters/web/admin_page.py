@@ -360,7 +360,8 @@ class AdminView:
         heads = (say("ID"), say("state"), say("rule"), say("next run"), say("last run"),
                  say("owner"), say("place"), say("text"), say("actions"))  # fmt: skip
         table = _table(heads, rows, empty=say("There are no schedules."))
-        return _section(say("Schedules"), table, _hint("ponte schedules list"))
+        section = _section(say("Schedules"), table, _hint("ponte schedules list"))
+        return f'<div class="wide">{section}</div>'
 
     def _describe_last_run(self, run: Json | None) -> str:
         """Return time and result of a run, with the code of a failure."""

@@ -32,7 +32,7 @@ from adapters.web.http_io import (
     visitor_of,
 )
 from adapters.web.render import render
-from adapters.web.stream import PageWriter, TurnEvents, answer_json, stream_events
+from adapters.web.stream import PageWriter, TurnEvents, answer_json, card_json, stream_events
 from core.commands.grammar import is_decision, render_card_action
 from core.domain.errors import Empty, Forgotten, NotFound
 from core.domain.messages import Answer, Attachment, CardAction, Message
@@ -98,7 +98,7 @@ class ChatRoutes:
             raise NotFound(what="card")
         words = render_card_action(decision.action, id)
         answer = await self._click(request, words, decision.conversation, decision.event_key)
-        body = _decision_json(id, answer)
+        body = _decision_json(id, decision.action, answer)
         if answer.status == "failed" and answer.code in STATUS_BY_CODE:
             error = {"code": answer.code, "message": answer.text}
             return JSONResponse(body | {"error": error}, STATUS_BY_CODE[answer.code])
@@ -274,10 +274,14 @@ def _input_json(name: str, about: Mapping[str, Any]) -> Json:
     }
 
 
-def _decision_json(id: str, answer: Answer) -> Json:
+def _decision_json(id: str, action: str, answer: Answer) -> Json:
+    """Return the result of a click. `edit` explains how to change a card, and leaves it open."""
     card = next((one for one in answer.cards if one.id == id), None)
     change = next((one.id for one in answer.cards if one.kind == "change"), None)
-    body: Json = {"id": id, "state": card.state if card else answer.status, "text": answer.text}
+    state = card.state if card else "open" if action == "edit" else answer.status
+    body: Json = {"id": id, "state": state, "text": answer.text}
+    if card:
+        body["card"] = card_json(card)
     if answer.aloud:
         return body | {"change": id, "aloud": True}
     return body | {"change": change} if change else body

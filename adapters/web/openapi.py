@@ -128,11 +128,13 @@ class ChatAnswer(ResponseBody):
 
 
 class DecisionResult(ResponseBody):
-    """The state of a card after a decision. `change` is the id of the change that it became."""
+    """The state of a card after a decision, and the card if it changed. `change` is the id of the
+    change that it became."""
 
     id: str
     state: str
     text: str
+    card: CardState | None = None
     change: str | None = None
     aloud: bool = False
     error: ErrorDetail | None = None

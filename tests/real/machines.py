@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
-import random
 import re
 import signal
 import time
@@ -29,6 +29,8 @@ from tests.real.postgres import Postgres
 from tests.real.test_whole import clean_environment
 
 APOLOGY = "I was interrupted"
+REFUSAL = "I couldn't save your message"
+"""What people read on Discord while nothing can be stored: Discord does not deliver again."""
 CLICK_REPEAT_SECONDS = 8.0
 """Seconds after which somebody clicks again."""
 
@@ -170,16 +172,20 @@ class Talk:
 
     def wrong(self, accepted: Sequence[str]) -> list[str]:
         """What is not as it must be: one answer or one apology each, in the order in which they
-        were accepted (a platform delivers again what a dying process did not acknowledge)."""
-        answers = list(self.answers())
-        if lost := [asked for asked in self.asked if asked not in accepted]:
-            return [f"{self.name}: never stored: {lost}"]
-        if len(answers) != len(self.asked):
-            without = [q for q in self.asked if not any(is_answer_to(q, a) for a in answers)]
-            twice = [q for q in self.asked if sum(is_answer_to(q, a) for a in answers) > 1]
-            return [f"{self.name}: {len(self.asked)} questions, {len(answers)} answers; "
+        were accepted (a platform delivers again what a dying process did not acknowledge), or the
+        refusal of a message that was not stored."""
+        answers = [answer for answer in self.answers() if REFUSAL not in answer]
+        refusals = len(self.answers()) - len(answers)
+        asked = [question for question in self.asked if question in accepted]
+        if len(self.asked) - len(asked) != refusals:
+            lost = [question for question in self.asked if question not in accepted]
+            return [f"{self.name}: never stored: {lost}; {refusals} refusals"]
+        if len(answers) != len(asked):
+            without = [q for q in asked if not any(is_answer_to(q, a) for a in answers)]
+            twice = [q for q in asked if sum(is_answer_to(q, a) for a in answers) > 1]
+            return [f"{self.name}: {len(asked)} questions, {len(answers)} answers; "
                     f"without one: {without}, with two: {twice}"]  # fmt: skip
-        pairs = zip(sorted(self.asked, key=accepted.index), answers, strict=True)
+        pairs = zip(sorted(asked, key=accepted.index), answers, strict=True)
         return [f"{q!r}: {a!r}" for q, a in pairs if not is_answer_to(q, a) and APOLOGY not in a]
 
 
@@ -219,6 +225,35 @@ class DiscordTalk(Talk):
     def answers(self) -> Sequence[str]:
         world = self.person.discord.world
         return [one["content"] for one in world.messages_by(world.me.id, self.person.dm.id)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Counts of what people see, compared with what they asked."""
+
+    messages: int
+    answers: int
+    apologies: int
+    refusals: int
+    """Messages on Discord that were not stored, and whose senders were asked to repeat them."""
+    lost: int
+    """Messages without an answer, apology or refusal, and approved rows that were not written and
+    of which nobody was told that the result is unknown."""
+    doubled: int
+    """Answers to a message that already has one, and rows that were written again."""
+    disordered: int
+    """Answers above which the answer to a later message stands."""
+
+    @property
+    def is_clean(self) -> bool:
+        return not (self.lost or self.doubled or self.disordered)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.messages} messages, {self.answers} answers, {self.apologies} apologies, "
+            f"{self.refusals} refusals; "
+            f"{self.lost} lost, {self.doubled} doubled, {self.disordered} disordered"
+        )
 
 
 @dataclass
@@ -328,15 +363,47 @@ class Cluster:
         except TimeoutError:
             pass  # `wrong` says what is missing
 
-    def wrong(self) -> list[str]:
+    def _stored_words(self) -> list[str]:
+        """Return the words of the stored messages, in the order in which they were stored."""
         stored = " ".join(str(m) for (m,) in self.query("SELECT message FROM inbox ORDER BY seq"))
-        accepted = re.findall(r"\bword\d+x\b", stored)
+        return re.findall(r"\bword\d+x\b", stored)
+
+    def _missing_rows(self) -> tuple[list[str], int]:
+        """Return the approved rows that were not written, and how many people see as unknown."""
+        written = self.created_rows()
+        shown = "\n".join(answer for talk in self.talks for answer in talk.answers())
+        return [name for name in self.rows if not written[name]], shown.count("Result unknown:")
+
+    def tally(self) -> Tally:
+        """Count what is lost, doubled and disordered; `wrong` names each of them."""
+        accepted = self._stored_words()
+        missing, unknown = self._missing_rows()
+        lost, disordered = max(0, len(missing) - unknown), 0
+        doubled = sum(count - 1 for count in self.created_rows().values())
+        told, answers = Counter[str](), 0
+        for talk in self.talks:
+            kinds = [next((k for k in (APOLOGY, REFUSAL) if k in a), "") for a in talk.answers()]
+            shown = [a for a, kind in zip(talk.answers(), kinds, strict=True) if not kind]
+            matches = [[q for q in talk.asked if is_answer_to(q, answer)] for answer in shown]
+            per_question = Counter(question for found in matches for question in found)
+            unanswered = sum(not per_question[question] for question in talk.asked)
+            others = len(kinds) - len(shown)
+            lost += max(0, unanswered - others)
+            doubled += sum(count - 1 for count in per_question.values())
+            doubled += max(0, others - unanswered)
+            places = [accepted.index(found[0]) for found in matches if found]
+            disordered += sum(later < earlier for earlier, later in itertools.pairwise(places))
+            answers += len(shown)
+            told.update(kinds)
+        messages = sum(len(talk.asked) for talk in self.talks)
+        return Tally(messages, answers, told[APOLOGY], told[REFUSAL], lost, doubled, disordered)
+
+    def wrong(self) -> list[str]:
+        accepted = self._stored_words()
         found = [words for talk in self.talks for words in talk.wrong(accepted)]
         written = self.created_rows()
         found += [f"{name} was written {n} times" for name, n in written.items() if n > 1]
-        told = "\n".join(answer for talk in self.talks for answer in talk.answers())
-        unknown = told.count("Result unknown:")
-        lacking = [name for name in self.rows if not written[name]]
+        lacking, unknown = self._missing_rows()
         if len(lacking) > unknown:
             found.append(f"approved and not written: {lacking}, of which {unknown} are told")
         return found + find_imbalances(self.query)
@@ -392,80 +459,3 @@ async def cluster(
                 if machine.alive:
                     machine.wake()
                     await machine.kill()
-
-
-class Storm:
-    """People talk at their pace while processes die, stand still, and lose their database."""
-
-    def __init__(self, cluster: Cluster, lease: float, seed: int = 20261121) -> None:
-        self.cluster = cluster
-        self.dice = random.Random(seed)
-        self.happened = Counter[str]()
-        self._lease = lease
-        self._numbers = iter(range(1, 1_000_000))
-        self._over = asyncio.Event()
-
-    async def blow(self, kills: int, talks: int = 3) -> None:
-        """Until so many were killed."""
-        for machine in self.cluster.machines:
-            await machine.start()
-        for number in range(talks):
-            self.cluster.slack_talk(f"s{number}")
-            self.cluster.discord_talk(f"d{number}")
-        for talk in self.cluster.talks:  # of a new direct message nobody could be told
-            await talk.say(f"word{next(self._numbers)}x")
-        await self.cluster.settle()
-        people = [asyncio.create_task(self._talk(talk)) for talk in self.cluster.talks]
-        clicks = asyncio.create_task(self._click())
-        while self.happened["killed"] < kills:
-            await asyncio.sleep(self.dice.uniform(0.2, 1.2))
-            await self._harm()
-        self._over.set()
-        await asyncio.gather(*people)
-        await clicks
-        await self.cluster.settle()
-
-    async def _harm(self) -> None:
-        cluster, dice = self.cluster, self.dice
-        what = dice.choices(
-            ("server", "worker", "holder", "freeze", "cut", "restart"), (25, 35, 15, 10, 10, 5)
-        )[0]
-        match what:
-            case "cut":
-                cluster.postgres.cut(cluster.database)
-            case "restart":
-                cluster.postgres.stop()
-                await asyncio.sleep(dice.uniform(0, 0.5))
-                await asyncio.to_thread(cluster.postgres.start)
-            case "freeze":
-                frozen = dice.choice(cluster.machines)
-                frozen.freeze()
-                await asyncio.sleep(self._lease * 1.7)
-                frozen.wake()
-            case _:
-                role = {"server": "serve", "worker": "work"}.get(what)
-                victim = dice.choice(cluster.of(role)) if role else cluster.holder()
-                if victim is None:
-                    return
-                await victim.kill()
-                await asyncio.sleep(dice.choice((0.0, 0.0, self._lease * 1.3)))
-                await victim.start()
-                self.happened["killed"] += 1
-        self.happened[what] += 1
-
-    async def _talk(self, talk: Talk) -> None:
-        """A message now and then; two that wait at most, so that crashes are not all one's own."""
-        while not self._over.is_set():
-            await asyncio.sleep(self.dice.uniform(0.5, 3.0))
-            if len(talk.asked) - len(talk.answers()) >= 2:
-                continue
-            word = f"word{next(self._numbers)}x"
-            if isinstance(talk, SlackTalk) and self.dice.random() < 0.15:
-                await self.cluster.propose(talk, word)
-            else:
-                await talk.say(word)
-
-    async def _click(self) -> None:
-        while not self._over.is_set():
-            await asyncio.sleep(0.5)
-            await self.cluster.approve()

@@ -64,6 +64,11 @@ class Postgres:
         with (self.folder / "log").open("ab") as log:
             command = [str(_bin() / "postgres"), "-D", str(self.folder / "data"), *flags]
             self._process = subprocess.Popen(_run_as_postgres(command), stdout=log, stderr=log)
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Return when it accepts connections, also after it recovered from a crash of its own."""
+        assert self._process
         subprocess.run([str(_bin() / "pg_isready"), "-q", "-h", str(self.folder), "-t", "30"],
                        check=False)  # fmt: skip
         while True:
@@ -74,13 +79,19 @@ class Postgres:
                 assert self._process.poll() is None, (self.folder / "log").read_text()
 
     @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def stop(self) -> None:
-        """At once: connections are cut, and what was committed is kept."""
+    def stop(self, *, crash: bool = False) -> None:
+        """Cut the connections at once and end. What was committed is kept. `crash`: without a
+        checkpoint, so that the next start recovers (`pg_ctl stop -m immediate`)."""
         assert self._process
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
         self._process.wait()
 
     def url(self, database: str) -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tests.fakes.openai import Script
 from tests.real.machine import LEASE
-from tests.real.machines import APOLOGY, BOOKS, Cluster, Machine, Talk, cluster, is_answer_to
+from tests.real.machines import BOOKS, Cluster, Machine, Talk, cluster
 from tests.real.postgres import SPEED, postgres
 
 ROLES = ("serve", "work", "work")
@@ -145,19 +145,10 @@ class Rolling:
 
     def verdict(self) -> list[str]:
         """Return what is wrong; print the counts."""
-        answers = apologies = lost = doubled = 0
-        for talk in self.talks:
-            shown = list(talk.answers())
-            answers += len(shown)
-            apologies += sum(APOLOGY in answer for answer in shown)
-            lost += max(0, len(talk.asked) - len(shown))
-            for asked in talk.asked:
-                doubled += sum(is_answer_to(asked, answer) for answer in shown) > 1
         late = sum(machine.count_lines("late post taken away") for machine in self.made.machines)
         over = sum(machine.count_lines('"taken over"') for machine in self.made.machines)
         print(
-            f"{self._sent} messages, {answers} answers ({apologies} apologies), {lost} lost, "
-            f"{doubled} doubled; kills: {dict(self.happened)}; {over} turns taken over, "
+            f"{self.made.tally()}; kills: {dict(self.happened)}; {over} turns taken over, "
             f"{late} late posts taken away; seed {self.options.seed}",
             flush=True,
         )

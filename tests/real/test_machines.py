@@ -1,6 +1,7 @@
 """Several processes on one Postgres: killed, frozen, cut off, with a full disk; one answer each.
 
-`PONTE_STORM` (kills, default 5) makes the storm a long one: `make storm ENGINE=postgres`.
+`make storm ENGINE=postgres` causes hundreds of faults, and kills at every border of a turn
+(`PONTE_STORM`).
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ import asyncio
 import os
 import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from functools import partial
@@ -29,12 +28,13 @@ from core.store.turn_runner import get_row
 from tests.contract.engines import Shared
 from tests.contract.test_inbox import says
 from tests.fakes.slack import Post
+from tests.real.cluster_storm import ClusterStorm, small_disk
 from tests.real.machine import LEASE
-from tests.real.machines import BOOKS, CLICK_REPEAT_SECONDS, Cluster, Machine, Storm, cluster
+from tests.real.machines import BOOKS, CLICK_REPEAT_SECONDS, Cluster, Machine, cluster
 from tests.real.postgres import SPEED, Postgres, memory_folder, missing, postgres
 from tests.real.test_whole import bearer_of
 
-KILLS = int(os.environ.get("PONTE_STORM", "5"))
+FAULTS = ("kill a worker", "freeze", "crash Postgres", "kill a server", "restart Postgres")
 DEFAULT_BORDERS = (1, 4)
 """Borders of a turn that are killed in every run; `PONTE_STORM` has them all."""
 MOMENTS = ("before", "inside", "after")
@@ -42,10 +42,10 @@ MOMENTS = ("before", "inside", "after")
 
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[Postgres]:
-    """One that may be stopped and started again."""
+    """One that may be stopped, crashed and started again."""
     if why := missing():
         pytest.skip(why)
-    with postgres(SPEED, memory_folder()) as running:
+    with postgres({**SPEED, "synchronous_commit": "on"}, memory_folder()) as running:
         yield running
 
 
@@ -54,14 +54,15 @@ async def test_random_faults_of_machines_lose_and_repeat_no_answer(
     own_postgres: Postgres, tmp_path: Path
 ) -> None:
     async with cluster(own_postgres, tmp_path, "serve", "serve", "work", "work") as made:
-        storm = Storm(made, LEASE)
-        await storm.blow(KILLS)
+        storm = ClusterStorm(made, seed=20261121)
+        await storm.begin()
+        await storm.blow(FAULTS)
         late = sum(machine.count_lines("late post taken away") for machine in made.machines)
         over = sum(machine.count_lines('"taken over"') for machine in made.machines)
-        asked = sum(len(talk.asked) for talk in made.talks)
-        print(f"\n{asked} messages, {len(made.rows)} writes; {dict(storm.happened)}; "
+        print(f"\n{made.tally()}, {len(made.rows)} writes; {dict(storm.happened)}; "
               f"{over} turns taken over, {late} late posts taken away")  # fmt: skip
         assert made.wrong() == [], made.last_lines()
+        assert made.tally().is_clean
         assert made.open() == 0
         for machine in made.machines:
             assert await machine.terminate() == 0
@@ -297,31 +298,26 @@ async def test_a_page_is_followed_on_another_server_than_runs_the_turn(
 
 
 @pytest.fixture
-def small_disk() -> Iterator[Path]:
-    """Where Postgres' own user may go, too."""
-    folder = Path(tempfile.mkdtemp(prefix="ponte-disk-"))
-    mount = ["mount", "-t", "tmpfs", "-o", "size=96m,mode=755", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("blocked: only root may mount a small disk here")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-    folder.rmdir()
+def disk() -> Iterator[Path]:
+    try:
+        with small_disk("96m") as folder:
+            yield folder
+    except PermissionError as refused:
+        pytest.skip(f"blocked: {refused}")
 
 
 @pytest.fixture
-def small_postgres(small_disk: Path) -> Iterator[Postgres]:
+def small_postgres(disk: Path) -> Iterator[Postgres]:
     if why := missing():
         pytest.skip(why)
-    with postgres({**SPEED, "max_wal_size": "32MB", "min_wal_size": "32MB"}, small_disk) as running:
+    with postgres({**SPEED, "max_wal_size": "32MB", "min_wal_size": "32MB"}, disk) as running:
         yield running
 
 
-async def test_a_disk_that_is_full(
-    small_postgres: Postgres, small_disk: Path, tmp_path: Path
-) -> None:
+async def test_a_disk_that_is_full(small_postgres: Postgres, disk: Path, tmp_path: Path) -> None:
     """Postgres takes nothing, so nothing is acknowledged; with room again all is answered."""
     async with cluster(small_postgres, tmp_path, "serve", "work", platforms=["slack"]) as made:
-        await _through_a_full_disk(made, small_disk)
+        await _through_a_full_disk(made, disk)
 
 
 async def _through_a_full_disk(made: Cluster, disk: Path) -> None:

@@ -38,7 +38,7 @@ export function within(id, home) {
 /** Say on the card what became of it; false where there is no such card here. */
 export function tell(id, text) {
   const known = shown.get(id);
-  const words = known && beyond(text.replaceAll("`", ""), known.card);
+  const words = known && beyond(text, known.card).replaceAll("`", "");
   for (const copy of known?.copies ?? []) copy.querySelector(".note").textContent = words;
   return Boolean(known);
 }
@@ -57,7 +57,7 @@ function draw(card, conversation) {
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
     make("p", { class: "state" }, make("strong", { text: state }), ` ${card.id}`, expiry(card)),
-    make("p", { dir: "auto", class: "words", text: card.text }),
+    make("p", { dir: "auto", class: "words" }, ...words(card.text)),
     ...rows(card.rows), note, buttons);
   for (const action of card.actions) {
     const label = `${say(action)}: ${card.title}`;
@@ -65,6 +65,11 @@ function draw(card, conversation) {
       on: { click: () => decide(card.id, action, conversation) } }));
   }
   return drawn;
+}
+
+/** The text of a card, with what stands between backticks as code. */
+function words(text) {
+  return text.split(/`([^`\n]+)`/).map((part, number) => (number % 2 ? make("code", { text: part }) : part));
 }
 
 function expiry(card) {
@@ -133,8 +138,12 @@ async function decide(id, action, conversation) {
   try {
     const decided = await post(`/cards/${id}`, { action, conversation });
     tell(id, decided.aloud ? "" : decided.text);
-    const newest = shown.get(id);
-    if (newest?.card === card) place({ ...card, state: decided.state, actions: [] }, newest.copies[0].parentElement, conversation);
+    const known = shown.get(id);
+    const { state } = decided;
+    if (known?.card === card) {
+      const actions = state === "open" ? card.actions : [];
+      place(decided.card ?? { ...card, state, actions }, known.copies[0].parentElement, conversation);
+    }
   } catch (error) {
     tell(id, error.message);
     enable(error.status !== 404 && error.status !== 410);

@@ -204,7 +204,7 @@ export function showAnswer(answer) {
 function settled(shown, answer) {
   if (answer.aloud) return false;
   const [word, id] = shown.text.split(" ");
-  const told = word === "stop" || (!card.within(id, shown.extra) && card.tell(id, shown.body.textContent));
+  const told = word === "stop" || (!card.within(id, shown.extra) && card.tell(id, answer.text ?? answer.response));
   return told && !answer.cards.some((one) => card.within(one.id, shown.extra));
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -110,10 +111,11 @@ class FakeSlack(PeopleActions):
         async with asyncio.timeout(seconds):
             while not true():
                 self._changed.clear()
-                try:
-                    await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
-                except TimeoutError:
-                    continue
+                # Not asyncio.wait_for: in Python 3.11 it swallows a timeout around it if the event
+                # is set at that moment (github.com/python/cpython/issues/86296).
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._changed.wait()
 
     def ephemeral_posts(self, channel: str) -> list[Post]:
         """Return the ephemeral posts of a channel, oldest first."""
