@@ -63,8 +63,7 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
 @dataclass
 class ScheduleParts:
     """The parts of schedules in one process. `limits` returns the limits that apply now, `admins`
-    the keys of admins. `notices` sends notices to
-    people."""
+    the keys of admins. `notices` sends notices to people."""
 
     database: Database
     inbox: SqlInbox

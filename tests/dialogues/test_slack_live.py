@@ -172,6 +172,7 @@ async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> Non
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.wait_for_answer(said)
+        await w.bot.engine.records.inbox.wait_for_answer(1)  # posted, and ended
         w.slack.workspace.show_session(w.general.id, said.ts, "processing")  # left by a crash
         w.slack.stop(w.alice, w.general, said.ts)
         await w.slack.wait_until(
