@@ -55,11 +55,12 @@ from core.ports.tools import SAMPLE_TABLES_PHRASE
 from core.text.i18n import say
 
 Kind = Literal["history", "memory", "remember", "tables", "show", "python", "nocodb",
-               "again", "count", "more", "other"] | TourStep  # fmt: skip
+               "again", "count", "more", "post", "other"] | TourStep  # fmt: skip
 
 PYTHON_TOOL = "run_python"
 NOCODB_PREFIX = "nocodb_"
 UPDATE_TOOL, COMMAND_TOOL = "nocodb_update", "stackspot_quick_command"
+POST_TOOL = "post_message"
 _MAX_RECALLED = 20
 """Exchanges or messages of the thread that one answer lists."""
 
@@ -67,6 +68,7 @@ _MESSAGE_PATTERNS: dict[Kind, str] = {
     "python": r"run python\b[\s:]*(?P<rest>.*)",
     "nocodb": r"nocodb\b\s*(?P<rest>.*)",
     "remember": r"remember (?:that )?(?P<rest>.+)",
+    "post": r"(?:post (?:in|to)|publique (?:em|para)|publiez? (?:dans|à)) (?P<rest>[#@].+)",
 }
 """Patterns for a whole message, with all its lines."""
 _LINE_PATTERNS: dict[Kind, str] = {
@@ -132,6 +134,7 @@ _UNDERSTOOD = (
     ("remind me tomorrow at 14:00 to …", "prepare a reminder"),
     ("every Monday at 9:00 post …", "prepare a text that is posted again and again"),
     ("change schedule ID to 10:00", "prepare another time for a schedule"),
+    ("post in #sales: …", "prepare a post for another channel or person"),
     ("again", "repeat the last one of these"),
     ("how many?", "say how many rows or tables there were"),
     ("help", "show the commands that work with every model"),
@@ -154,6 +157,11 @@ _NO_PYTHON = (
     "I can't run Python here. Either no sandbox is available (see `PONTE_CODE` and `ponte "
     "doctor`), or you don't have permission."
 )
+_NO_POST = (
+    "I can't post in another place from here. Ask for it on Slack or Discord, if you have "
+    "permission to propose changes."
+)
+_NO_POST_TEXT = "Add the text, for example `post in #sales: Good morning`."
 _NO_CODE = "Add the code, for example `run python print(2 + 2)`."
 _NO_NOCODB = (
     "That NocoDB tool is not available here{near}. Either NocoDB is not connected "
@@ -269,6 +277,8 @@ class DemoParser:
                 drawn = self._run_python(DRAW_CODE)
                 is_silent = drawn == format_code_block("")
                 return self._with_next("draw", "" if is_silent else drawn)
+            case "post":
+                return self._propose_post(intent.rest)
             case "quick":
                 known = COMMAND_TOOL in self._offered
                 told = self._say(_QUICK_COMMANDS_READY if known else _HOW_TO_QUICK_COMMANDS)
@@ -277,6 +287,18 @@ class DemoParser:
                 return self._list_sentences()
             case _:
                 return self._introduce()
+
+    def _propose_post(self, rest: str) -> Decision:
+        """Return the call that prepares a post. `rest` is the place and the text, as in
+        `#sales: Good morning`."""
+        if POST_TOOL not in self._offered:
+            return self._say(_NO_POST)
+        place, _, text = rest.partition(":")
+        if not text.strip():
+            return self._say(_NO_POST_TEXT)
+        if not (used := self._now.calls_of(POST_TOOL)):
+            return [PlannedCall(POST_TOOL, {"to": place.strip(), "text": text.strip()})]
+        return describe_failure(used[-1].reply)
 
     def _steps(self) -> list[TourStep]:
         """Return the steps of the tour that work here, in order."""

@@ -340,3 +340,21 @@ async def test_what_a_model_is_told_of_a_change_is_not_repeated(outcome: str, sh
     assert shown in answer
     for words in ("to you", "tell the person", "A note from Ponte", "not from a person"):
         assert words not in answer
+
+
+async def test_a_post_in_another_place_is_proposed_or_explained() -> None:
+    async def post_message(to: str, text: str) -> str:
+        """Post."""
+        return "proposed"
+
+    tool = FunctionTool.of(post_message, effect="write", doing="posts")
+    for said, to, text in (
+        ("post in #sales: Good morning", "#sales", "Good morning"),
+        ("Publique em #vendas: Bom dia: hoje\nAmanhã", "#vendas", "Bom dia: hoje\nAmanhã"),
+        ("publie dans @Zoé Le Gall : Bonjour", "@Zoé Le Gall", "Bonjour"),
+    ):
+        chat = Chat(DemoModel, [tool])
+        await chat.says(said)
+        assert parse_calls(chat.calls) == [("post_message", {"to": to, "text": text})], said
+        assert "I can't post in another place" in await Chat(DemoModel).says(said)
+    assert "Add the text" in await Chat(DemoModel, [tool]).says("post in #sales")

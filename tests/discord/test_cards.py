@@ -11,7 +11,7 @@ import discord
 import pytest
 
 from adapters.discord.posts import Renderer
-from adapters.discord.render import CARD_BUTTON_ID, embed, view
+from adapters.discord.render import CARD_BUTTON_ID, embed, embeds, in_words, view
 from core.chat.card_redraw import LABELS
 from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
 from core.domain.records import Receipt
@@ -267,3 +267,19 @@ async def test_more_cards_than_fit_come_as_words(ponte: DiscordPonte, ana: Disco
 
 def whispers(exchange: Exchange) -> list[str]:
     return [m["content"] for m in exchange.followups if m["flags"] & EPHEMERAL]
+
+
+async def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> None:
+    text = "> " + "@everyone &é " * 90 + "END\n\n" + "Waiting for Ana. " * 20
+    for count in range(1, 8):
+        cards = [
+            replace(OTHER, id=f"abcde{number}", text=text, is_whole=True)
+            for number in range(2, count + 2)
+        ]
+        buttons = str([getattr(item, "custom_id", "") for item in view(cards).children])
+        for card, made in zip(cards, embeds(cards), strict=False):
+            words, is_whole = made.description or "", count < 3
+            assert (f"approve:{card.id}" in buttons) == is_whole, count
+            assert ("no room" in words) != is_whole, count
+            assert "END" in words or not is_whole, count
+        assert "approve" not in " ".join(in_words(cards[5:]))

@@ -95,3 +95,24 @@ def test_a_decided_card_takes_the_place_of_the_open_one() -> None:
     assert "Approved by Bob" in str(now)
     assert now[-len(others) :] == others
     assert replace_card(others, decided) is None
+
+
+def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> None:
+    """The longest post, in messages with more and more cards."""
+    text = "> " + "&é" * 280 + "x" * 100 + "END\n\n"
+    text += "Requested by Alice. " + "Waiting for Ana. " * 20
+    shown_whole = 0
+    for count in (1, 2, 4, 5, 12):
+        cards = [
+            replace(CARD, id=f"abc23{n}", text=text, is_whole=True) for n in range(2, 2 + count)
+        ]
+        for blocks in (all_blocks(cards), replace_card(all_blocks(cards), cards[0]) or []):
+            check_message(blocks, "chat.postMessage")
+            for card in cards:
+                own = [b for b in blocks if card.id in b.get("block_id", "")]
+                words = "".join(map(block_text, own))
+                can_approve = "ponte_card_approve" in str(own)
+                assert can_approve <= ("END" in words), (count, card.id)
+                assert can_approve or not own or "no room" in words, (count, card.id)
+                shown_whole += can_approve
+    assert shown_whole > 10, "a few cards are whole"
