@@ -212,8 +212,9 @@ class DiscordIntake:
         try:
             receipt = await self._inbox.accept(said)
         except NotStored as error:
-            log.error("not stored", channel=message.channel.id)
-            await self._notices.post(message, error.words(), "not-stored")
+            log.error("not stored", channel=message.channel.id, why=str(error))
+            # Not the words of `error`: they may tell only what is wrong with the database.
+            await self._notices.post(message, NotStored().words(), "not-stored")
             return
         if not receipt.is_new:
             return

@@ -218,7 +218,7 @@ async def test_what_cannot_be_stored_is_said_and_not_answered(
 
 
 async def refuse(message: Message) -> Receipt:
-    raise NotStored
+    raise NotStored("The database did not accept a connection.")
 
 
 async def test_a_mention_that_is_edited_away_is_taken_back(

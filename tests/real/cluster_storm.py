@@ -194,7 +194,9 @@ async def run(kills: int, seed: int) -> int:
                 await storm.blow(storm.choose_faults(min(PART, kills - done)))
                 tally, wrong, unfinished = made.tally(), made.wrong(), made.open()
                 now = time.strftime("%H:%M:%S")
-                print(f"{now} seed {seed}, {dict(storm.happened)}\n    {tally}", flush=True)
+                signs = list(made.slack.workspace.sessions.values()).count("processing")
+                print(f"{now} seed {seed}, {dict(storm.happened)}\n    {tally}; {signs} threads of "
+                      "Slack look as if a turn were in progress", flush=True)  # fmt: skip
                 if wrong or unfinished or not tally.is_clean:
                     print("WRONG:", *wrong, f"{unfinished} unfinished", made.last_lines(), sep="\n")
                     return 1

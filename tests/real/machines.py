@@ -205,7 +205,12 @@ class SlackTalk(Talk):
         self.root = self.root or said
 
     def posts(self) -> Sequence[Post]:
-        return self.slack.finished_answers(self.root) if self.root else []
+        """Return the finished posts. The thread's session does not count: a process that dies right
+        after the end of a turn leaves it "processing" until the thread's next turn."""
+        if not self.root:
+            return []
+        there = self.slack.workspace.by_bot(self.place.id, self.root.ts)
+        return [post for post in there if post.stream is None and "Stop" not in post.buttons]
 
     def answers(self) -> Sequence[str]:
         return [post.visible_text for post in self.posts()]
