@@ -389,9 +389,19 @@ class BridgeSource:
         self._offered = BRIDGE_READ_TOOLS
         self._until = 0.0
         self._tool: ExecuteTool | None = None
+        self._first_look = asyncio.Lock()
 
     async def tools(self) -> Sequence[Tool]:
         """Return the tools, also while the bridge is down: a call then explains the failure."""
+        if self._tool is not None:
+            return await self._find_tools()
+        # Turns of a process that has just started wait for the first list. Without it, a turn would
+        # be told that the bridge cannot write.
+        async with self._first_look:
+            return await self._find_tools()
+
+    async def _find_tools(self) -> Sequence[Tool]:
+        """Return the tools, and list them anew if the list is old."""
         offered = self._offered
         if self._clock() >= self._until:
             # Set before the look, so that no other turn waits for it too.

@@ -23,7 +23,7 @@ from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS, VIEWS
 from tests.fakes.choices import supplier
 from tests.fakes.clock import Clock
-from tests.fakes.loop_clock import LoopClock
+from tests.fakes.loop_clock import LoopClock, run_ready
 
 
 @contextlib.asynccontextmanager
@@ -427,3 +427,26 @@ async def test_a_list_of_bare_titles_shows_no_hidden_one(monkeypatch: pytest.Mon
     monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: ["Customers", "Orders", 7])
     async with asking(bridge, rules=rules) as source:
         assert await execute(source, "list_tables", base_id=BASE) == ["Customers"]
+
+
+async def test_turns_of_a_new_process_wait_for_the_first_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise the second turn is told that the bridge cannot write."""
+    async with FakeBridge() as bridge, HttpClient() as http:
+        source = BridgeSource(bridge.url, "", http)
+        list_tools, may_answer = source.api.list_tools, asyncio.Event()
+
+        async def list_late() -> object:
+            await may_answer.wait()
+            return await list_tools()
+
+        monkeypatch.setattr(source.api, "list_tools", list_late)
+        turns = [asyncio.create_task(source.tools()) for _ in range(2)]
+        await run_ready()
+        assert not any(turn.done() for turn in turns)
+        may_answer.set()
+        first, second = await asyncio.gather(*turns)
+        assert first == second
+        assert source._find_permitted("create_record", "write")
+        assert bridge.listed == 1
