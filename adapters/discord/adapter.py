@@ -215,7 +215,10 @@ class DiscordAdapter:
         return await can_read_channel(await self.connection.client(), person, address)
 
     async def writes(self, person: Person, address: Address) -> bool | None:
-        """Return whether the person can read the channel and post there; None if not known."""
+        """Return whether the person can read the channel and post there; None if not known. False
+        in a direct message, which has no server."""
+        if not (address.workspace and address.channel.isdecimal()):
+            return False
         client = await self.connection.client()
         return await can_read_channel(client, person, address, posts=True)
 

@@ -171,6 +171,8 @@ def build_model_note(change: Change) -> str:
         return _run_note(change, outcome)
     count, table = len(group_steps(change)), clip_line(change.draft.title)
     what = f"{change.draft.kind} {count} row(s) in {table!r}"
+    if change.draft.kind == "post":
+        what = f"post in {table!r}"
     ids = _ids(change, change.written_steps) if change.draft.kind == "create" else ""
     lines = [f"Proposal {change.id} ({what}): {outcome}"]
     lines += [f"Row ids: {ids}."] if ids else []

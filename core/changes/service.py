@@ -585,8 +585,11 @@ class ChangeService:
             return await self._build_answer([say(cards.ERASED)], [change], decision)
         if change.written_steps and change.lapsed:
             return await self._build_answer([cards.describe_lapse()], [change], decision)
-        ran = change.draft.kind == "run" and bool(change.written_steps)
-        sentence = _NOT_TAKEN_BACK if ran else _NOTHING_DONE
+        sentence = _NOTHING_DONE
+        if change.written_steps and change.draft.kind == "run":
+            sentence = _NOT_TAKEN_BACK
+        elif change.written_steps and change.draft.kind == "post":
+            sentence = change.draft.note
         words = [say(sentence), cards.describe_outcome(change)]
         return await self._build_answer(words, [change], decision)
 

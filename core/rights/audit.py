@@ -307,10 +307,12 @@ def place_of(address: Address) -> str:
 
 def _change_facts(change: Change) -> Mapping[str, object]:
     draft, view = change.draft, change.draft.view
+    # The place of a post is a channel (`slack:T1:C1`) or a person, who is left out.
+    channel = view.place if view.place.count(":") == 2 else ""
     return {
         "system": draft.applier,
         "kind": draft.kind,
-        "table": view.table_id,
+        "table": view.table_id or channel,
         "command": view.slug,
         "rows": len(change.steps),
         "written": _safe_row_ids(

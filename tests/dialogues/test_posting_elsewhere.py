@@ -103,7 +103,12 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path) -> None:
         for part in ("Post to #sales", "**now**", "code", "Requested by Alice", "can't be undone"):
             assert part in seen, (part, seen)
         assert not ponte.posts(sales.id), "nothing is posted before a person approves"
+        id = card.buttons["Approve"]["value"]
         await ponte.approve(card, "Posted.")
+        undoing = slack.channel("undo", w.alice)
+        slack.say(w.alice, undoing, f"{slack.bot} undo {id}")
+        await slack.wait_until(lambda: slack.ephemeral_posts(undoing.id))
+        assert "Posts can't be undone." in slack.ephemeral_posts(undoing.id)[0].visible_text
         (made,) = ponte.posts(sales.id)
         source = made.blocks[0]["text"]
         assert [block["type"] for block in made.blocks] == ["markdown"], "no buttons"
