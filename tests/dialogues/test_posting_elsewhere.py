@@ -8,9 +8,9 @@ import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,10 +18,12 @@ from core.chat import elsewhere
 from core.chat.platform import Messenger
 from core.domain.changes import RowWrite
 from core.domain.errors import ToolError
+from core.domain.messages import HOOK_PLATFORM, HookDelivery, Person
 from core.rights.policy import Rule, RuleBook
 from core.tools.posting.source import PlacePostSource
+from core.tools.tool import offered_tools
 from tests.discord.discord_ponte import DiscordPonte
-from tests.fakes.choices import allow_list, make_choices, supplier
+from tests.fakes.choices import allow_list, make_choices, make_message, supplier
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import SlackChannel, SlackPerson
@@ -294,3 +296,20 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
     await (await ana.click(card, "Approve")).wait_for_ack()
     await discord.wait_until(lambda: "Posted." in words_of(card))
     await ponte.close()
+
+
+async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
+    (tool,) = await PlacePostSource(lambda: {"slack": cast("Messenger", None)}).tools()
+    message = make_message("Hi", "k1")
+    for case, author, hook, is_offered in (
+        ("a person of Slack", Person("slack", "U1", "T1"), None, True),
+        ("a bot of Slack", Person("slack", "B1", "T1", robot=True), None, False),
+        ("the page", Person("web", "owner"), None, False),
+        ("the terminal", Person("terminal", "owner"), None, False),
+        ("a platform that is off", Person("discord", "1"), None, False),
+        ("a webhook", Person(HOOK_PLATFORM, "ci"), None, False),
+        ("a webhook's message", Person("slack", "U1", "T1"), HookDelivery("ci"), False),
+    ):
+        asked = replace(message, author=author, hook=hook)
+        assert bool(offered_tools([tool], asked)) == is_offered, case
+    assert await PlacePostSource(dict).tools() == ()
