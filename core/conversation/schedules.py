@@ -169,10 +169,10 @@ class ScheduleService:
         return sorted(found.values(), key=lambda one: (one.state != "active", one.next_due, one.id))
 
     async def get(self, id: str, by: Person, address: Address) -> Schedule:
-        """Return a schedule that the person may see: their own, one of this conversation, one that
-        was offered to them, or any if they are an admin. Raise NotFound."""
+        """Return a schedule that the person may see: their own, one of this channel, one that was
+        offered to them, or any if they are an admin. Raise NotFound."""
         schedule = await self.schedules.get(id)
-        is_here = schedule.address.conversation == address.conversation
+        is_here = schedule.address.is_same_channel(address)
         is_offered = schedule.new_owner is not None and schedule.new_owner.key == by.key
         if is_here or is_offered or self.is_owner(schedule, by):
             return schedule

@@ -1,0 +1,113 @@
+"""The cards of schedules on Slack and Discord: each button, pressed by the owner and by others."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from core.domain.schedules import ScheduleFilter
+from core.tools.schedules.source import ScheduleSource
+from tests.discord.discord_ponte import DiscordPonte
+from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.discord import DiscordPerson, FakeDiscord
+from tests.fakes.discord.world import Payload
+from tests.fakes.models import EchoModel
+from tests.fakes.slack import Post, SlackPerson
+from tests.slack.bot import Setting, workplace
+
+DAILY = {
+    "kind": "post", "what": "Stand-up", "when": "0 9 * * *", "zone": "UTC", "ends": None,
+    "replaces": None,
+}  # fmt: skip
+
+
+def proposal(**values: Any) -> str:
+    return f"call schedule_propose {json.dumps(DAILY | values)}"
+
+
+async def test_the_buttons_on_slack(tmp_path: Path) -> None:
+    chosen = make_choices(EchoModel(), [ScheduleSource()], allow_list(frozenset({"*"})))
+    async with workplace(tmp_path, Setting(chosen=chosen)) as work:
+        slack, alice, bob = work.slack, work.alice, work.bob
+
+        async def ask(words: str) -> Post:
+            """Return the answer in a channel of its own: Slack takes one post a second in each."""
+            place = slack.channel("plans", alice, bob)
+            return await slack.wait_for_answer(slack.say(alice, place, f"{slack.bot} {words}"))
+
+        async def press(who: SlackPerson, card: Post, label: str, words: str) -> None:
+            """Press the button, and wait until a post of this channel has `words`."""
+            await slack.click(who, card, label).acked.wait()
+
+            def is_there() -> bool:
+                posts = slack.workspace.posts.values()
+                return any(words in p.visible_text for p in posts if p.channel == card.channel)
+
+            await slack.wait_until(is_there)
+
+        card = await ask(proposal())
+        assert list(card.buttons) == ["Start", "Edit", "Cancel"]
+        id, _, _ = card.buttons["Start"]["value"].partition("-")
+        await press(bob, card, "Start", "Alice")
+        assert list(card.buttons) == ["Start", "Edit", "Cancel"], "nobody else starts it"
+        await press(alice, card, "Edit", f"schedule {id}")
+        old = copy.deepcopy(card)  # as somebody sees it who has not loaded the edit
+        changed = await ask(proposal(replaces=id, when="10:00"))
+        await slack.wait_until(lambda: not card.buttons)
+        await press(alice, old, "Start", "changed")
+        await press(alice, changed, "Start", "Started")
+        assert "Start" not in changed.buttons
+        other = await ask(proposal(what="Lunch"))
+        await press(alice, other, "Cancel", "Deleted.")
+        assert not other.buttons
+        (stored,) = await work.bot.engine.schedules.store.list_matching(ScheduleFilter())
+        assert (stored.id, stored.state, stored.draft.rule.cron) == (id, "active", "0 10 * * *")
+
+
+async def test_the_buttons_on_discord(discord: FakeDiscord, tmp_path: Path) -> None:
+    ponte = DiscordPonte(discord, tmp_path)
+    ana, rui = discord.user("Ana"), discord.user("Rui")
+    guild = discord.guild("Bolts", ana, rui)
+    here = discord.text_channel(guild, "general")
+    policy = allow_list(frozenset({"*"}), frozenset())
+    ponte.choices = make_choices(ponte.model, [ScheduleSource()], policy)
+    await ponte.open(threads=False)
+
+    def own() -> list[Payload]:
+        return discord.world.messages_by(discord.world.me.id, here.id)
+
+    async def ask(words: str) -> Payload:
+        before = len(own())
+        await ana.mention(words, here)
+        await discord.wait_until(lambda: len(own()) > before and own()[-1]["components"])
+        return own()[-1]
+
+    def labels(card: Payload) -> list[str]:
+        return [b["label"] for row in card["components"] for b in row["components"]]
+
+    async def press(who: DiscordPerson, card: Payload, label: str, words: str) -> None:
+        """Press the button, and wait until a post here or a note to one person has `words`."""
+        exchange = await who.click(card, label)
+        await exchange.wait_for_ack()
+        await discord.wait_until(
+            lambda: words in f"{own()} {exchange.followups} {exchange.original}"
+        )
+
+    card = await ask(proposal())
+    assert labels(card) == ["Start", "Edit", "Cancel"]
+    await press(rui, card, "Start", "Ana")
+    assert labels(card) == ["Start", "Edit", "Cancel"], "nobody else starts it"
+    await press(ana, card, "Edit", "change schedule")
+    old = copy.deepcopy(card)
+    (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+    changed = await ask(proposal(replaces=stored.id, when="10:00"))
+    await discord.wait_until(lambda: not card["components"])
+    await press(ana, old, "Start", "changed")
+    await press(ana, changed, "Start", "Started")
+    other = await ask(proposal(what="Lunch"))
+    await press(ana, other, "Cancel", "Deleted.")
+    (stored,) = await ponte.engine.schedules.store.list_matching(ScheduleFilter())
+    assert (stored.state, stored.draft.rule.cron) == ("active", "0 10 * * *")
+    await ponte.close()
