@@ -172,11 +172,13 @@ async def test_a_token_that_was_revoked_and_comes_back_costs_no_answer(tmp_path:
         await w.slack.wait_until(lambda: model.asks)
         w.slack.api.revoked = True
         model.finish()
-        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"])
+        api = w.bot.slack._workspace.api
+        await w.slack.wait_until(lambda: api.refused)
         health = await w.bot.slack.health()
         assert (health.state, "token_revoked" in health.words) == ("failing", True)
         w.slack.api.revoked = False
         await w.slack.wait_for_answers(said, "One two three.")
+        await w.slack.wait_until(lambda: not api.refused)
         assert (await w.bot.slack.health()).state == "on"
 
 
