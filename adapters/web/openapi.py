@@ -88,7 +88,8 @@ class StoredFile(ResponseBody):
 
 class CardState(ResponseBody):
     """A card. `expires_at` is in seconds since the epoch. Each of `rows` has the raw values
-    `before` and `after`, and its `name`, `name_field` and `changes` in words."""
+    `before` and `after`, and its `name`, `name_field` and `changes` in words. `is_whole`: offer
+    no approval where `text` is cut."""
 
     id: str
     kind: Literal["proposal", "change", "schedule"]
@@ -98,6 +99,7 @@ class CardState(ResponseBody):
     actions: list[CardAction]
     state: str
     expires_at: float | None
+    is_whole: bool
 
 
 class WaitingCard(CardState):
