@@ -209,7 +209,7 @@ async def test_who_is_started_and_ended_at_once_ends(bot_home: BotHome) -> None:
         one, receipt = await running_bot.send("hello")
         first = await running_bot.wait_for_answer(receipt)
     for _ in range(8):
-        async with asyncio.timeout(30), bot_home.open() as running_bot:
+        async with bot_home.open() as running_bot:
             assert (
                 await running_bot.wait_for_answer(
                     await running_bot.engine.records.inbox.accept(one)

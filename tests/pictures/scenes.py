@@ -360,7 +360,7 @@ async def terminal(studio: Studio) -> AsyncIterator[Sitting]:
         await seen.until("You:")
         yield Sitting(seen)
         seen.type("/exit\r")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await process.wait()
     finally:
         if process.returncode is None:

@@ -128,7 +128,7 @@ async def test_a_worker_dies_at_a_border_of_a_turn(pair: Cluster, moment: str) -
     for border in range(1, 5) if "PONTE_STORM" in os.environ else DEFAULT_BORDERS:
         await worker.start(PONTE_DIES=f"{border}:{moment}")
         await talk.say(f"word{border}x")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             await worker.wait_for_exit()
         await worker.start()
         await pair.settle()

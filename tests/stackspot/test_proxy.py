@@ -39,7 +39,7 @@ async def test_no_proxy_is_respected(fake: FakeStackSpot, clock: SteppedClock) -
 
 async def test_https_goes_through_a_tunnel(clock: SteppedClock) -> None:
     """Where it leads nobody speaks TLS: that the tunnel was asked for is all that is seen here."""
-    async with asyncio.timeout(30), ForwardProxy() as proxy, FakeStackSpot() as fake:
+    async with asyncio.timeout(120), ForwardProxy() as proxy, FakeStackSpot() as fake:
         place = fake.url.removeprefix("http://")
         proxies = Proxies(https=proxy.url)
         async with client(f"https://{place}", clock, proxies=proxies) as stackspot:

@@ -105,7 +105,7 @@ class Hall:
 
     async def until(self, met: Callable[[], object]) -> None:
         """Looks again with each call that comes to the board."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not met():
                 await self.board.posts.wait_for_calls(len(self.board.posts.calls) + 1)
 
