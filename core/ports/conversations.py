@@ -137,7 +137,8 @@ class Inbox(Protocol):
 
 
 class Journal(Protocol):
-    """The durable record of turns and threads. Each method is one transaction, durable on return.
+    """The durable record of turns and threads. Each method is one transaction, durable on return;
+    but a power failure may undo `begin` and `end_turn`, which the next start then repeats.
 
     A Turn with an outdated attempt or generation raises Superseded. TakenOver means that the turn
     belongs to another process now. A full disk raises NotStored.
