@@ -207,7 +207,7 @@ class Screen:
         text is wider than its window."""
         text, margin = self._without_links(clean_text(text)), " " * indent
         columns = shutil.get_terminal_size().columns
-        lines = wrap_text(text, columns - indent) if self.live else [text]
+        lines = wrap_text(text, columns - indent) if self.live else text.split("\n")
         self.write_line("\n".join(f"{margin}{line}" for line in lines))
 
     def _without_links(self, text: str) -> str:

@@ -148,7 +148,7 @@ async def test_a_person_sees_the_answer_grow(ponte: WebPonte) -> None:
 
 async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
     card = Card(
-        "abc234", "proposal", "Update 1 row", "In Customers", actions=("approve", "deny"),
+        "abc234", "proposal", "Update 1 row", "In Customers\nof Sales", actions=("approve", "deny"),
         rows=({"before": {"Name": "Ann", "Age": 3}, "after": {"Name": "Ann", "Age": 4}},),
         expires_at=datetime.fromisoformat("2026-11-21 14:05").timestamp(),
     )  # fmt: skip
@@ -162,6 +162,7 @@ async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
         "Shall I?",
         "  # Update 1 row (open)",
         "    In Customers",
+        "    of Sales",
         "    Ann: Age: 3 → 4",
         "    Expires Nov 21, 2026, 2:05\u202fPM.",
         "    Type: approve abc234 · deny abc234",
