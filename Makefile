@@ -20,7 +20,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 KILLS ?= 500
-# One more than processors: a worker often waits for a process that its test started.
+# Two more than processors: a worker often waits for a process that its test started.
 WORKERS ?= $(shell expr $$(nproc) + 2)
 FAULTS ?= 60
 SEED ?= 1

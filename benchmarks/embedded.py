@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 
 from benchmarks import discord, slack
-from benchmarks.rounds import ROUNDS
+from benchmarks.rounds import parser_of_rounds
 
 
 async def main(quick: bool, rounds: int) -> None:
@@ -19,8 +18,5 @@ async def main(quick: bool, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a fifth of the load")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    asked = parser.parse_args()
+    asked = parser_of_rounds(__doc__).parse_args()
     asyncio.run(main(asked.quick, asked.rounds))

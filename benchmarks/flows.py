@@ -45,7 +45,8 @@ from pydantic import SecretStr
 
 from bot.config import Config
 from core.commands import grammar
-from core.rights import policy
+from core.rights.policy import AccessPolicy
+from core.rights.rules import Rule
 from core.text import i18n
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import on_slack
@@ -62,8 +63,8 @@ LANGUAGE_CHOSEN = "language chosen"
 """Sentences that are written in the language that is set already do not count."""
 DECISIONS: dict[str, Callable[..., object]] = {
     "text parsed": grammar.parse_command,
-    "verdicts": policy.AccessPolicy.decide,
-    "rules compared": policy.Rule.decide,
+    "verdicts": AccessPolicy.decide,
+    "rules compared": Rule.decide,
     "channel settings": Config._merge_channels,
     LANGUAGE_CHOSEN: i18n.nearest_locale,
 }

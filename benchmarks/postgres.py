@@ -10,7 +10,6 @@ rounds; processor time on Postgres is that of the server, the worker and all of 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import statistics
@@ -27,7 +26,7 @@ import structlog
 from benchmarks import process, slack
 from benchmarks.engine import engine
 from benchmarks.model import fake
-from benchmarks.rounds import PONTE, ROUNDS, environment
+from benchmarks.rounds import PONTE, environment, parser_of_rounds
 from benchmarks.shared import on, p, serial, turns, workers
 from bot.engine import Engine
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, Post
@@ -273,8 +272,5 @@ async def main(quick: bool, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a fifth of the load")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    asked = parser.parse_args()
+    asked = parser_of_rounds(__doc__).parse_args()
     asyncio.run(main(asked.quick, asked.rounds))

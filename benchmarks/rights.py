@@ -16,7 +16,8 @@ from benchmarks.engine import engine
 from bot.integrations import PLATFORM_RIGHTS
 from core.domain.messages import Address, Person
 from core.rights.allowances import Allowance
-from core.rights.policy import AccessPolicy, Rule, RuleBook
+from core.rights.policy import AccessPolicy
+from core.rights.rules import Rule, RuleBook
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from tests.fakes.choices import make_message, make_spending
 

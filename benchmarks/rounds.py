@@ -3,6 +3,7 @@ ratios."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
@@ -15,6 +16,14 @@ ROUNDS = 3
 PONTE = "bot"
 """The module that is Ponte; a bare bot has another."""
 Measured = Callable[[str], Awaitable[Mapping[str, float]]]
+
+
+def parser_of_rounds(about: str | None) -> argparse.ArgumentParser:
+    """Return the options of a benchmark in rounds: `quick` and `rounds`."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--quick", action="store_true", help="a fifth of the load")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    return parser
 
 
 def environment(home: str, model: str, **more: str) -> Mapping[str, str]:

@@ -8,7 +8,6 @@ the median of the rounds, and the spread of the ratio over them.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import statistics
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from benchmarks import process
 from benchmarks.model import fake
-from benchmarks.rounds import PONTE, ROUNDS, compare_bots, environment
+from benchmarks.rounds import PONTE, ROUNDS, compare_bots, environment, parser_of_rounds
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, Post, SlackChannel, SlackPerson
 from tests.fakes.slack.delivery import Delivery
 
@@ -247,10 +246,8 @@ async def main(quick: bool, rounds: int = ROUNDS) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of_rounds(__doc__)
     parser.add_argument("--check", action="store_true", help="exit 1 where an aim is missed")
-    parser.add_argument("--quick", action="store_true", help="a fifth of the load")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
     asked = parser.parse_args()
     got = asyncio.run(main(asked.quick, asked.rounds))
     if asked.check and any(ratio > AIMS[name] for name, ratio in got.items()):

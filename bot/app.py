@@ -88,7 +88,7 @@ async def run(
         loop.add_signal_handler(signal.SIGHUP, app.reloader.on_hangup)
         await app.start()
         gc.freeze()  # a full collection would walk what a start leaves: 50 ms in which all waits
-        # A turn leaves no reference cycles (tests/core/test_turn.py), so rare collections suffice.
+        # Rare collections suffice: Ponte's objects of a turn form no cycles (core/test_turn.py).
         gc.set_threshold(5_000, 20, 20)
         try:
             await app.announce()

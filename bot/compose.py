@@ -55,19 +55,14 @@ from core.integrations.integration import (
     OwnerIntegration,
     PagePorts,
     Peers,
+    ToolBundle,
     ToolIntegration,
 )
 from core.integrations.settings import plain_value
 from core.models.model_server import ModelOptions
 from core.observability import metrics, tracing
-from core.rights.policy import (
-    OWNER_ID,
-    AccessPolicy,
-    DepartureLookup,
-    GroupLookup,
-    GuestLookup,
-    PlatformRights,
-)
+from core.rights.policy import AccessPolicy, DepartureLookup, GroupLookup, GuestLookup
+from core.rights.rules import OWNER_ID, PlatformRights
 from core.store.inbox import SenderLimits
 from core.store.owner_name import SqlOwnerName
 from core.tools.posting.source import PlacePostSource
@@ -128,11 +123,7 @@ async def compose(
         await owner_name.load()
         people = PlatformPeople()
         platform_rights = collect_rights(settings.faces)
-        policy = AccessPolicy(
-            platform_rights, settings.ponte_allow, settings.ponte_admins,
-            people.memberships, people.guests, rule_book=lambda: live.current.rule_book,
-            departures=people.departures,
-        )  # fmt: skip
+        policy = _access_policy(settings, live, platform_rights, people)
         quick = QuickCommandRegistry(
             lambda: live.current.quick_commands, policy.is_named, policy=policy
         )
@@ -140,20 +131,10 @@ async def compose(
         if stores.jobs:
             board.live["database"] = stores.jobs.health
 
-        tools = [
-            built
-            for face in settings.faces
-            if isinstance(face, ToolIntegration) and (built := face.build(deps, quick))
-        ]
-        for each in reversed(tools):
-            closing.push_async_callback(each.close)
+        tools = _build_tools(settings.faces, deps, quick, board, closing)
         posting = PlacePostSource(lambda: engine.platforms.messengers)
         toolbox = Toolbox([*(each.source for each in tools), ScheduleSource(), posting])
         closing.push_async_callback(toolbox.close)
-        board.live |= {each.source.name: each.source.health for each in tools}
-        board.titles = next(
-            (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
-        )
 
         async def read_file(id: str) -> tuple[File, bytes]:
             return await engine.records.files.get(id)
@@ -175,12 +156,7 @@ async def compose(
                 model=model,
                 toolbox=toolbox,
                 policy=policy,
-                approval=Approval(
-                    policy, lambda: live.table_rules, is_named=policy.is_named,
-                    platforms=platform_rights, rule_book=lambda: live.current.rule_book,
-                    channel_approvers=lambda address: frozenset(live.channel(address).approvers),
-                    admins=policy.admins, canonical_person=canonical_person,
-                ),
+                approval=_approval(policy, live),
                 board=board,
                 quick=quick,
                 spending=_spending(settings, live, policy),
@@ -210,8 +186,9 @@ async def compose(
             on_post_removed=engine.manager.on_post_removed,
             peers=stores.peers, on_refused=engine.audit_refusal, directory=records.directory,
         )  # fmt: skip
-        for face in settings.faces:
-            if surfaces and isinstance(face, ChatIntegration) and face.is_used(settings, settings):
+        used = [face for face in settings.faces if face.is_used(settings, settings)]
+        for face in used:
+            if surfaces and isinstance(face, ChatIntegration):
                 chat = await face.build(deps, ports)
                 served.chats.append(chat)
                 people.add(chat)
@@ -219,10 +196,8 @@ async def compose(
         page = _page_ports(
             settings, home, engine, board, reloader, served, people, owner_name, live, check
         )
-        for face in settings.faces:
-            if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
-                continue
-            if face.is_used(settings, settings):
+        for face in used:
+            if isinstance(face, OwnerIntegration) and (surfaces or face.always):
                 served.owned.append((face, await face.build(deps, ports, page)))
         _mark_unserved(board, settings.faces, served, surfaces=surfaces)
         for platform in served.all:
@@ -300,6 +275,49 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
     for name, own in home.secrets().items():
         home.share(name, await stores.secret(name, own))
     return stores
+
+
+def _access_policy(
+    settings: Settings,
+    live: LiveConfig,
+    platform_rights: Mapping[str, PlatformRights],
+    people: PlatformPeople,
+) -> AccessPolicy:
+    return AccessPolicy(
+        platform_rights, settings.ponte_allow, settings.ponte_admins, people.memberships,
+        people.guests, rule_book=lambda: live.current.rule_book, departures=people.departures,
+    )  # fmt: skip
+
+
+def _approval(policy: AccessPolicy, live: LiveConfig) -> Approval:
+    return Approval(
+        policy, lambda: live.table_rules, is_named=policy.is_named, platforms=policy.platforms,
+        rule_book=lambda: live.current.rule_book,
+        channel_approvers=lambda address: frozenset(live.channel(address).approvers),
+        admins=policy.admins, canonical_person=canonical_person,
+    )  # fmt: skip
+
+
+def _build_tools(
+    faces: Faces,
+    deps: IntegrationDependencies[Any],
+    quick: QuickCommandRegistry,
+    board: HealthBoard,
+    closing: AsyncExitStack,
+) -> Sequence[ToolBundle]:
+    """Build the tools of each integration that is on. Their health is shown on the board."""
+    tools = [
+        built
+        for face in faces
+        if isinstance(face, ToolIntegration) and (built := face.build(deps, quick))
+    ]
+    for each in reversed(tools):
+        closing.push_async_callback(each.close)
+    board.live |= {each.source.name: each.source.health for each in tools}
+    board.titles = next(
+        (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
+    )
+    return tools
 
 
 def _own_secrets(settings: Settings, home: Home) -> Secrets:

@@ -52,7 +52,7 @@ from core.domain.messages import Address
 from core.integrations.integration import ChatIntegration, OwnerIntegration
 from core.integrations.settings import describe_read_error, must_match
 from core.rights.allowances import Allowance, CountedBy, PeriodLength
-from core.rights.policy import (
+from core.rights.rules import (
     DECISION_RIGHTS,
     PEOPLE_SETS,
     RIGHT_KINDS,
@@ -222,7 +222,7 @@ Rows = Annotated[StrictInt, Field(ge=0, le=MAX_PROPOSAL_ROWS)]
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """A rule that allows or denies permissions to people in places (`core.rights.policy`).
+    """A rule that allows or denies permissions to people in places (`core.rights.rules`).
 
     The first rule that covers the person, the place and the right decides.
     """

@@ -47,7 +47,7 @@ from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands
 from core.rights.allowances import Allowance
 from core.rights.audit import AuditLog
-from core.rights.policy import OWNER_ID
+from core.rights.rules import OWNER_ID
 from core.rights.usage import Prices
 from core.store import snapshot
 from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines

@@ -12,7 +12,7 @@ from adapters.terminal import TERMINAL
 from adapters.web import WEB
 from core.integrations.integration import ChatIntegration, Integration
 from core.models import MODEL_INTEGRATION
-from core.rights.policy import OWNER_ID, PlatformRights
+from core.rights.rules import OWNER_ID, PlatformRights
 from core.tools.code import CODE_INTEGRATION
 from core.tools.nocodb import NOCODB_INTEGRATION
 from core.tools.sample import SAMPLE_INTEGRATION

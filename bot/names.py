@@ -14,7 +14,7 @@ from bot.config import AccessRule, ChannelConfig, Config
 from bot.hooks import find_faults
 from bot.settings import Settings
 from core.integrations.integration import ToolIntegration
-from core.rights.policy import matches_pattern
+from core.rights.rules import matches_pattern
 from core.text.i18n import say
 from core.text.text import fold_case
 from core.tools.schedules import SCHEDULE_TOOLS

@@ -18,7 +18,7 @@ from core.domain.records import ApiToken, EndedToken, PageAccount
 from core.integrations.integration import OperatorAction, Peers
 from core.ports.conversations import Inbox, Journal
 from core.rights.audit import OPERATOR, AuditLog
-from core.rights.policy import OWNER_ID
+from core.rights.rules import OWNER_ID
 from core.store.page_accounts import SqlPageAccounts, hash_token, new_api_token, new_token
 from core.text.text import to_one_line
 

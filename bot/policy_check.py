@@ -15,7 +15,8 @@ from core.changes.approval import ASKER, TableRule
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
-from core.rights.policy import NAMED_RIGHTS, RIGHT_KINDS, AccessPolicy, Rule, is_right
+from core.rights.policy import AccessPolicy
+from core.rights.rules import NAMED_RIGHTS, RIGHT_KINDS, Rule, is_right
 
 UNKNOWN_WORKSPACE = "?"
 """Stands for a workspace that was not named. Person and place are in the same one."""

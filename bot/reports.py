@@ -14,7 +14,7 @@ from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
 from core.ports.rights import ReportRow
 from core.rights.allowances import COUNTED_WORDS, format_amount, period_end
-from core.rights.policy import place_names
+from core.rights.rules import place_names
 from core.store.budget import CountingBudget
 from core.store.turns import SqlJournal
 from core.text.i18n import format_moment, say

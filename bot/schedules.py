@@ -20,7 +20,7 @@ from core.integrations.integration import Peers
 from core.ports.conversations import Journal
 from core.ports.rights import Audit, Budget, Policy
 from core.rights.audit import OPERATOR
-from core.rights.policy import OWNER_ID, place_names
+from core.rights.rules import OWNER_ID, place_names
 from core.runtime.retry import Backoff, retry
 from core.runtime.tasks import BackgroundTasks
 from core.store.database import Database, has_rows

@@ -50,7 +50,8 @@ from core.integrations.settings import (
     setting,
 )
 from core.models import ModelSettings
-from core.rights.policy import EVERYBODY_NAME, DailyCaps, DailyTurns
+from core.rights.policy import DailyCaps
+from core.rights.rules import EVERYBODY_NAME, DailyTurns
 from core.text.i18n import nearest_locale, say
 from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings

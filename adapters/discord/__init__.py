@@ -29,7 +29,7 @@ from core.integrations.integration import (
     list_answer_all_places,
 )
 from core.integrations.settings import SettingsPart, SocketUrl, Switch, Url, plain_value, setting
-from core.rights.policy import EVERYBODY_NAME, DailyTurns, PlatformRights
+from core.rights.rules import EVERYBODY_NAME, DailyTurns, PlatformRights
 from core.store.database import Database
 from core.store.remembered import rewrite_remembered
 from core.text.i18n import say

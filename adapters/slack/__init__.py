@@ -32,7 +32,7 @@ from core.integrations.settings import (
     plain_value,
     setting,
 )
-from core.rights.policy import EVERYBODY_NAME, PlatformRights
+from core.rights.rules import EVERYBODY_NAME, PlatformRights
 from core.text.i18n import say
 
 

@@ -15,7 +15,7 @@ from core.integrations.integration import (
     SharedSettings,
 )
 from core.integrations.settings import SettingsPart
-from core.rights.policy import BASIC_RIGHTS, PlatformRights
+from core.rights.rules import BASIC_RIGHTS, PlatformRights
 from core.text.i18n import say
 
 

@@ -33,7 +33,7 @@ from core.integrations.settings import (
     setting,
     token_fault,
 )
-from core.rights.policy import BASIC_RIGHTS, PlatformRights
+from core.rights.rules import BASIC_RIGHTS, PlatformRights
 from core.text.i18n import say
 
 _MIN_DIFFERENT_CHARACTERS = 8

@@ -53,7 +53,7 @@ from core.ports.conversations import (
     StatusBoard,
 )
 from core.ports.rights import OwnerNames, PageAccounts, PersonNotices, Policy
-from core.rights.policy import DEFAULT_RULE, OWNER_ID
+from core.rights.rules import DEFAULT_RULE, OWNER_ID
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]

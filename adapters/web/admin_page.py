@@ -27,7 +27,7 @@ from core.domain.errors import BadInput, SettingsError
 from core.integrations.integration import Administration
 from core.rights.allowances import describe_estimates
 from core.rights.audit import PERSON_FACTS
-from core.rights.policy import OWNER_ID
+from core.rights.rules import OWNER_ID
 from core.text.i18n import (
     LANGUAGE,
     format_date,

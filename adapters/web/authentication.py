@@ -41,7 +41,7 @@ from core.domain.messages import Person
 from core.domain.records import EndedToken, PageAccount
 from core.integrations.settings import has_generated_form
 from core.ports.rights import OwnerNames, PageAccounts
-from core.rights.policy import OWNER_ID
+from core.rights.rules import OWNER_ID
 from core.store.page_accounts import API_TOKEN_PREFIX, hash_token
 
 SESSION_SECONDS = 30 * 86_400

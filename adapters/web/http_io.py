@@ -54,7 +54,7 @@ from core.domain.messages import (
     turn_id,
 )
 from core.domain.records import HistoryEntry, Receipt
-from core.rights.policy import OWNER_ID
+from core.rights.rules import OWNER_ID
 from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.text.i18n import format_size as size_of
 from core.text.text import check_json, clean_text, parse_json, safe_file_name

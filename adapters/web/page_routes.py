@@ -59,7 +59,7 @@ from core.models.demo_tour import (
     PAY_SENTENCE,
     QUICK_SENTENCE,
 )
-from core.rights.policy import OWNER_ID
+from core.rights.rules import OWNER_ID
 from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.text.text import clean_text, safe_file_name, to_one_line
 from core.text.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title

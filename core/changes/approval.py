@@ -10,15 +10,8 @@ from core.domain.changes import TABLE_KINDS, Change, Consent, DecisionRequest, D
 from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
 from core.domain.messages import HOOK_PLATFORM, Address, Person
 from core.ports.rights import Policy
-from core.rights.policy import (  # fmt: skip
-    NO_RIGHTS,
-    OWNER_ID,
-    TURN_RIGHTS,
-    PlatformRights,
-    RuleBook,
-    place_names,
-    turn_may,
-)
+from core.rights.policy import TURN_RIGHTS, turn_may
+from core.rights.rules import NO_RIGHTS, OWNER_ID, PlatformRights, RuleBook, place_names
 from core.text.text import fold_case
 
 OWN_ROWS = 10

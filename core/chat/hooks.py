@@ -166,12 +166,13 @@ def _build_message(
 
 def _parse_body(body: bytes) -> Any:
     """Return the JSON value of the body, or its text if it is no JSON or too complex."""
-    if not check_json(body, MAX_VALUES, MAX_DEPTH):
-        try:
-            return parse_json(body)
-        except ValueError:
-            pass
-    return body.decode("utf-8", "replace")
+    text = body.decode("utf-8", "replace")
+    if check_json(body, MAX_VALUES, MAX_DEPTH):
+        return text
+    try:
+        return parse_json(body)
+    except ValueError:
+        return text
 
 
 class _Rate:

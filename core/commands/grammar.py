@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from core.commands.quick_commands import Inputs, parse_input, render_input
 from core.domain.errors import BadInput, UnknownCommand
-from core.rights.policy import RIGHT_KINDS
+from core.rights.rules import RIGHT_KINDS
 from core.text.text import clean_text, fence_after_line, make_code_block
 
 IMMEDIATE_COMMANDS = frozenset(

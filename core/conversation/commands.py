@@ -39,7 +39,7 @@ from core.ports.conversations import StatusBoard
 from core.ports.rights import Audit, Policy
 from core.ports.tools import QuickCommands
 from core.rights.allowances import describe_estimates, describe_remaining
-from core.rights.policy import place_names
+from core.rights.rules import place_names
 from core.rights.usage import PaidRun
 from core.text import text
 from core.text.i18n import LANGUAGE, format_moment, format_money, plural, say

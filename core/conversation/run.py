@@ -15,7 +15,8 @@ from core.domain.records import RoundOutput, Thread, Turn
 from core.ports.conversations import Reply
 from core.ports.tools import Tool
 from core.rights.allowances import AllowanceCount
-from core.rights.policy import OWNER_ID, PlaceRights
+from core.rights.policy import PlaceRights
+from core.rights.rules import OWNER_ID
 from core.text import text
 from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.text.markdown import Trust

@@ -14,7 +14,7 @@ from core.domain.messages import Person
 from core.domain.notices import PersonNotice
 from core.domain.schedules import Schedule, ScheduleRun
 from core.ports.schedules import Schedules
-from core.rights.policy import OWNER_ID
+from core.rights.rules import OWNER_ID
 from core.text.text import to_one_line
 
 log = structlog.get_logger("schedules")

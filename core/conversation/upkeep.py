@@ -19,7 +19,7 @@ from core.domain.messages import ONE_REQUEST_PREFIX, Address
 from core.domain.records import ConversationArea
 from core.ports.rights import MemberStore
 from core.rights.audit import AuditLog
-from core.rights.policy import place_names
+from core.rights.rules import place_names
 
 log = structlog.get_logger("upkeep")
 ROUND_INTERVAL_SECONDS = 3600.0

@@ -9,7 +9,8 @@ from core.conversation.services import TurnServices
 from core.domain.changes import Change, DecisionRequest
 from core.domain.errors import NotFound, ToolError
 from core.domain.records import RIGHT_OF_EFFECT, Turn
-from core.rights.policy import explain, is_right
+from core.rights.reasons import explain
+from core.rights.rules import is_right
 from core.text.i18n import say
 
 _NOTHING = (

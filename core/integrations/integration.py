@@ -8,6 +8,7 @@ where the integration is built or checked.
 from __future__ import annotations
 
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import (
     Awaitable,
     Callable,
@@ -42,7 +43,7 @@ from core.ports.conversations import (
 )
 from core.ports.rights import MemberStore, OwnerNames, PageAccounts, PersonNotices, Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
-from core.rights.policy import OWNER_ID, DailyTurns, PlatformRights
+from core.rights.rules import OWNER_ID, DailyTurns, PlatformRights
 from core.rights.usage import Prices
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class IntegrationDependencies(Generic[S]):
     peers: Peers = field(default_factory=lambda: Alone())
 
 
-class Integration(Generic[S]):
+class Integration(ABC, Generic[S]):
     """The base class of all integrations.
 
     `settings` is the class of its own settings. `sent_to` maps each setting that holds an address
@@ -219,12 +220,12 @@ class Integration(Generic[S]):
     sent_to: ClassVar[Mapping[str, Sequence[str]]] = {}
     section: type[Any] | None = None
 
+    @abstractmethod
     def summary(self, own: S, shared: SharedSettings) -> Health | None:
         """Return whether it is on or off, with a reason, in one line. Asks no service.
 
         None: it has no such line, because it is always on.
         """
-        raise NotImplementedError
 
     async def check(self, deps: IntegrationDependencies[S]) -> Sequence[Health]:
         """Check an enabled integration against its live service, for `ponte doctor`.
@@ -403,9 +404,9 @@ class ChatIntegration(Integration[S]):
     place_ids: str = ""
     lists_people: ClassVar[bool] = False
 
+    @abstractmethod
     async def build(self, deps: IntegrationDependencies[S], ports: ChatPorts) -> ChatPlatform:
         """Build the platform without starting it."""
-        raise NotImplementedError
 
     remembers: ClassVar[str] = ""
     """The name of the state that it keeps over restarts.
@@ -569,11 +570,11 @@ class OwnerIntegration(Integration[S]):
     always = False
     ids: str = OWNER_ID
 
+    @abstractmethod
     async def build(
         self, deps: IntegrationDependencies[S], ports: ChatPorts, page: PagePorts
     ) -> Platform:
         """Build the platform without starting it."""
-        raise NotImplementedError
 
     def secrets(self, own: S, home: HomeFolder) -> Mapping[str, str]:
         """Return the secrets that it generates at its first start.
@@ -642,9 +643,9 @@ RuleNames = Mapping[str, Collection[str] | None]
 class ToolIntegration(Integration[S]):
     """A system that provides tools."""
 
+    @abstractmethod
     def build(self, deps: IntegrationDependencies[S], quick: QuickRegistry) -> ToolBundle | None:
         """Build the tools without connecting to anything. None: the integration is off."""
-        raise NotImplementedError
 
     def rule_names(self, own: S, config: OperatorConfig) -> RuleNames:
         """Return the names of its tools, commands and agents that rules can use.
@@ -657,6 +658,7 @@ class ToolIntegration(Integration[S]):
 class ModelIntegration(Integration[S]):
     """The integration of the language model."""
 
+    @abstractmethod
     def build(
         self, deps: IntegrationDependencies[S], read: ReadFile, late: RecordLateRemote
     ) -> tuple[Model, Callable[[], None]]:
@@ -665,7 +667,6 @@ class ModelIntegration(Integration[S]):
         `read` returns a file's bytes. `late` records objects on the server that must be erased
         later.
         """
-        raise NotImplementedError
 
 
 def has_daily_turns(shared: SharedSettings) -> bool:

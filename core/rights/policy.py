@@ -36,29 +36,54 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Literal, Protocol
+from typing import Protocol
 
 from core.domain.errors import StatusUnknown
 from core.domain.messages import HOOK_PLATFORM, Address, Person
-from core.domain.records import Action, Verdict
+from core.domain.records import Verdict
+from core.rights.reasons import (
+    DEFAULT_REASONS,
+    GUEST_DECISION_REASON,
+    GUEST_REASON,
+    HOOK_REASON,
+    NAME_TOO_LONG,
+    PROGRAM_DECISION_REASON,
+    RULE_REASONS,
+    UNKNOWN_STATUS_REASON,
+)
+from core.rights.rules import (
+    ADMINS_RULE,
+    ALLOW_RULE,
+    BASIC_RIGHTS,
+    DECISION_RIGHTS,
+    DEFAULT_RULE,
+    EVERYBODY_NAME,
+    HOOK_RIGHTS,
+    NAMED_RIGHTS,
+    NO_RIGHTS,
+    OWNER_ID,
+    PEOPLE_SETS,
+    DailyTurns,
+    PlaceReading,
+    PlatformRights,
+    Rule,
+    RuleBook,
+    is_there,
+    place_names,
+)
 from core.runtime.tasks import run_together
-from core.text.i18n import say
-from core.text.text import fold_case
 
 GroupLookup = Callable[[Person, float], Awaitable[frozenset[str] | None]]
 """Return the ids of a person's groups and roles, from data at most this many seconds old.
 
 None: the platform does not disclose them. The lookup has no timeout of its own and raises nothing.
 """
-
 GuestLookup = Callable[[Person, float], Awaitable[bool | None]]
 """Return True if the person is a guest in the workspace that they write in.
 
 The second argument is the maximum age of the data in seconds. None: the platform does not disclose
 it. The lookup has no timeout of its own and raises nothing.
 """
-
 DepartureLookup = Callable[[Person, Address, float], Awaitable[bool | None]]
 """Return True if a person has been removed from the workspace, server or page since a moment.
 
@@ -79,39 +104,6 @@ class PlaceRights(Protocol):
     def depends_on_name(self, right: str) -> bool:
         """Return True if the right can differ between two things of its kind."""
 
-
-EVERYBODY_NAME = "*"
-"""The name that matches every person. `everybody` has the same meaning."""
-OWNER_ID = "owner"
-"""The id of the owner on a platform that has `has_one_owner`."""
-BASIC_RIGHTS: frozenset[Action] = frozenset({"chat", "read", "propose", "spend", "code"})
-"""Rights that need no admin or approver role."""
-DECISION_RIGHTS = ("approve", "administer")
-"""Rights that only the names of people and groups can give.
-
-The name of a channel, workspace or platform gives none of them.
-"""
-NAMED_RIGHTS = ("tool", "command", "agent", "model", "effort", "post")
-"""Rights to one thing by its name, in addition to the plain right. Allowed unless a rule denies."""
-PEOPLE_SETS = ("everybody", "members", "guests", "outsiders", "admins")
-"""Predefined sets of people that a rule can name.
-
-`outsiders` belong to another workspace than the channel.
-"""
-HOOK_RIGHTS = ("chat", "read", "propose", "model", "tool")
-"""The only rights that a webhook can have. It cannot run code or quick commands, and cannot
-decide."""
-RIGHT_KINDS = ("chat", "read", "propose", "spend", "code", *DECISION_RIGHTS, *NAMED_RIGHTS)
-"""All rights, without names of things."""
-PlaceReading = Literal["people", "members", "all"]
-"""Which people the name of a platform or workspace matches.
-
-- "people": nobody. Used for rights that only people and groups can be given.
-- "members": its members. Used where a rule gives something.
-- "all": its members and guests. Used where a rule denies or limits something.
-"""
-_NAMEABLE_RIGHTS = ("read", "propose", "approve", *NAMED_RIGHTS)
-"""Rights that can be followed by a name, as in `read:Customers`."""
 
 _GROUP_CACHE_SECONDS = (
     60.0  # an empty answer may mean "unresolved", so it is cached for a shorter time
@@ -148,185 +140,6 @@ MAX_RIGHT_NAME_CHARACTERS = 1_000
 
 Titles in NocoDB have at most 255 characters, but people and models can send any text.
 """
-
-_ALLOW_HINT = "To allow it, PONTE_ALLOW must name you, one of your groups or this channel."
-_ALLOW_YOU_HINT = "To allow you, PONTE_ALLOW must name you, one of your groups or this channel."
-DEFAULT_REASONS: Mapping[str, str] = {
-    "chat": "I only answer members of this workspace here. " + _ALLOW_YOU_HINT,
-    "read": "You can chat with me here, but not read tables. " + _ALLOW_HINT,
-    "propose": "You don't have permission to change data here. " + _ALLOW_HINT,
-    "spend": "You can chat with me here, but not run quick commands. " + _ALLOW_HINT,
-    "code": "You can chat with me here, but not run code. " + _ALLOW_HINT,
-    "approve": "Only an admin or a designated approver can decide on that.",
-    "administer": "Only an admin can do that. Admins are set in PONTE_ADMINS.",
-}
-"""The reason for a denial by right, when no rule of ponte.toml decided."""
-_MISSING_RIGHT = (
-    " (`{right}`). Permissions are set in `ponte.toml`. To see which rule applies, "
-    "type `why {right}`."
-)
-RULE_REASONS: Mapping[str, str] = {
-    "chat": "I can't chat with you here. This is set by the rules in `ponte.toml`.",
-    "read": "You don't have permission to read that here" + _MISSING_RIGHT,
-    "propose": "You don't have permission to change that here" + _MISSING_RIGHT,
-    "spend": "You don't have permission to run quick commands here" + _MISSING_RIGHT,
-    "code": "You don't have permission to run code here" + _MISSING_RIGHT,
-    "approve": "You don't have permission to decide on that here" + _MISSING_RIGHT,
-    "administer": "You don't have permission to do that here" + _MISSING_RIGHT,
-    "tool": "You don't have permission to use that tool here" + _MISSING_RIGHT,
-    "command": "You don't have permission to run that quick command here" + _MISSING_RIGHT,
-    "agent": "You don't have permission to ask that agent here" + _MISSING_RIGHT,
-    "model": "You don't have permission to use this place's model" + _MISSING_RIGHT,
-    "effort": "You don't have permission to choose this reasoning effort" + _MISSING_RIGHT,
-    "post": "You don't have permission to post there" + _MISSING_RIGHT,
-}
-"""The reason for a denial by right, when a rule of ponte.toml decided."""
-GUEST_REASON = "You are a guest, and I only answer members here. " + _ALLOW_YOU_HINT
-"""The reason for a denial that would not apply to a member."""
-GUEST_DECISION_REASON = "Guests can't decide on changes and can't be admins. Only members can."
-"""The reason for a denial of `DECISION_RIGHTS` to a guest."""
-HOOK_REASON = "Webhooks can't do this. A person must ask for it."
-"""The reason for a denial of a right that is not in `HOOK_RIGHTS` to a webhook."""
-PROGRAM_DECISION_REASON = (
-    "Programs can't decide on changes and can't be admins. A person must do this themselves."
-)
-"""The reason for a denial of `DECISION_RIGHTS` to a bot, or to a request with an API token."""
-UNKNOWN_STATUS_REASON = StatusUnknown.sentence
-NAME_TOO_LONG = "That name is too long. Names can have up to 1,000 characters."
-ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
-"""The `source` of rules that do not come from ponte.toml."""
-_ALLOWED_SENTENCES: Mapping[str, str] = {
-    ADMINS_RULE: "`{right}`: allowed, because the person is an admin (PONTE_ADMINS).",
-    ALLOW_RULE: (
-        "`{right}`: allowed, because PONTE_ALLOW names the person, one of their groups or the "
-        "place."
-    ),
-    DEFAULT_RULE: "`{right}`: allowed by default here.",
-}
-_DENIED_SENTENCE = "`{right}`: denied. {reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class DailyTurns:
-    """A daily cap of turns, for one person and for everybody together. 0 means no cap."""
-
-    person: int = 0
-    everybody: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PlatformRights:
-    """The default rights of a platform's people, and the meaning of its names.
-
-    `default_rights` apply to people that no rule names. `own_workspace` limits them to people of
-    the workspace that the place belongs to.
-
-    `has_one_owner`: the platform belongs to one person (`OWNER_ID`). Its name means that owner
-    where a rule needs people. The owner decides on all proposals there. Each person creates their
-    own channels, so the name of a channel gives no right. `owner_is_operator`: the owner also runs
-    Ponte and sees changes from all platforms.
-
-    `open_workspace`: people do not belong to a workspace, so its name matches everyone who writes
-    there. `stranger_cap` is the daily cap of each person that PONTE_ALLOW does not name.
-    `links_code`: the platform turns addresses inside code into links. `links_names`: the platform
-    links host names and e-mail addresses that have no scheme.
-    """
-
-    default_rights: frozenset[Action] = frozenset()
-    has_one_owner: bool = False
-    owner_is_operator: bool = False
-    own_workspace: bool = False
-    open_workspace: bool = False
-    stranger_cap: DailyTurns = DailyTurns()
-    links_code: bool = False
-    links_names: bool = True
-
-
-NO_RIGHTS = PlatformRights()
-"""The rights on an unknown platform."""
-
-
-Ruling = Literal["allow", "deny", "silent"]
-"""The effect of one rule on a right."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule of ponte.toml, PONTE_ADMINS, PONTE_ALLOW or a platform's defaults.
-
-    `source` describes where the rule is written. Empty `who` and `where` match everybody and every
-    place. `allow` and `deny` list rights such as `read` or `read:Customers`. A `*` in a name
-    matches any text.
-    """
-
-    source: str
-    who: frozenset[str] = frozenset()
-    where: frozenset[str] = frozenset()
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
-
-    def decide(self, right: str, names: Sequence[str]) -> Ruling:
-        """Return whether this rule allows or denies the right for one of these names.
-
-        A denial takes precedence. Without names, a rule that allows the right for any name allows
-        it.
-        """
-        denied = self._deny_patterns.get(right)
-        if denied and denied.covers(names):
-            return "deny"
-        allowed = self._allow_patterns.get(right)
-        if allowed and (not names or allowed.covers(names)):
-            return "allow"
-        return "silent"
-
-    def leaves_right(self, right: str, names: Sequence[str]) -> bool:
-        """Return True if a place with this rule does not restrict the right.
-
-        A place with an `allow` list leaves only the listed rights. It also leaves a right in
-        `NAMED_RIGHTS` if the list contains no entry of its kind.
-        """
-        ruling = self.decide(right, names)
-        if ruling != "silent":
-            return ruling == "allow"
-        return right not in self._allow_patterns if right in NAMED_RIGHTS else not self.allow
-
-    @cached_property
-    def _allow_patterns(self) -> Mapping[str, _NamePatterns]:
-        return _patterns_by_right(self.allow)
-
-    @cached_property
-    def _deny_patterns(self) -> Mapping[str, _NamePatterns]:
-        return _patterns_by_right(self.deny)
-
-
-@dataclass(frozen=True, slots=True)
-class _NamePatterns:
-    """The names for which a rule allows or denies one right. `is_whole`: all names."""
-
-    is_whole: bool
-    patterns: tuple[str, ...]
-
-    def covers(self, names: Sequence[str]) -> bool:
-        """Return True if a pattern matches one of the names. Without names, require `is_whole`."""
-        if self.is_whole:
-            return True
-        wanted = [fold_case(name) for name in names]
-        return any(matches_pattern(pattern, name) for pattern in self.patterns for name in wanted)
-
-
-@dataclass(frozen=True, slots=True)
-class RuleBook:
-    """The rules of ponte.toml.
-
-    `groups` are named sets of people. `channels` are the rules of places, keyed by `platform`,
-    `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`.
-    """
-
-    rules: tuple[Rule, ...] = ()
-    channels: Mapping[str, Rule] = field(default_factory=dict)
-    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    hooks: Mapping[str, str] = field(default_factory=dict)
-    """The group that each webhook acts as, by the webhook's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -694,7 +507,7 @@ class AccessPolicy:
     def rules_at(self, address: Address) -> tuple[Rule, ...]:
         """Return the rules that apply at the address, in order."""
         rules = (*self.rule_book().rules, *self._default_rules)
-        return tuple(rule for rule in rules if _is_there(rule.where, address))
+        return tuple(rule for rule in rules if is_there(rule.where, address))
 
     def is_one(
         self,
@@ -899,74 +712,3 @@ class DailyCaps:
         cap = named.platforms.get(person.platform, NO_RIGHTS).stranger_cap
         capped = cap != DailyTurns() and not await named.is_named_anywhere(person, address)
         return cap if capped else DailyTurns()
-
-
-def explain(verdict: Verdict) -> str:
-    """Return a sentence that says which rule decided, for the reply to `why`."""
-    if verdict.allowed:
-        words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
-    else:
-        words = "`{right}`: denied by the rule `{rule}`." if verdict.rule else _DENIED_SENTENCE
-    reason = "" if verdict.allowed else verdict.words()
-    return say(words, right=verdict.right, rule=verdict.rule, reason=reason)
-
-
-def is_right(text: str) -> bool:
-    """Return True if the text is a right that a rule may contain.
-
-    `NAMED_RIGHTS` need a name, `_NAMEABLE_RIGHTS` may have one, other rights must not.
-    """
-    kind, colon, name = text.partition(":")
-    if kind not in RIGHT_KINDS or (colon and not name.strip()):
-        return False
-    return kind in _NAMEABLE_RIGHTS if colon else kind not in NAMED_RIGHTS
-
-
-def place_names(address: Address) -> tuple[str, ...]:
-    """Return the names of the address, the widest first: platform, workspace, channel.
-
-    A thread has the names of its channel.
-    """
-    platform, workspace, channel = address.platform, address.workspace, address.channel
-    home = f"{platform}:{workspace}"
-    return platform, home, f"{home}:{channel}"
-
-
-def _is_there(where: frozenset[str], address: Address) -> bool:
-    if not where:
-        return True
-    kind = "shared" if address.shared else "direct"
-    return kind in where or not where.isdisjoint(place_names(address))
-
-
-def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
-    """Return the name patterns by right, from entries such as `read` and `read:Customers`."""
-    names: dict[str, list[str]] = {}
-    for each in written:
-        right, _, name = each.partition(":")
-        names.setdefault(right, []).append(name)
-    return {
-        right: _NamePatterns("" in of_right, tuple(map(fold_case, filter(None, of_right))))
-        for right, of_right in names.items()
-    }
-
-
-def matches_pattern(pattern: str, name: str) -> bool:
-    """Return True if `name` matches `pattern`. Each `*` in the pattern matches any text.
-
-    Each `*` takes the shortest text that works. The search never goes back, so it takes linear
-    time.
-    """
-    first, *others = pattern.split("*")
-    if not others:
-        return name == first
-    *middle, last = others
-    at, end = len(first), len(name) - len(last)
-    if at > end or not name.startswith(first) or not name.endswith(last):
-        return False
-    for part in middle:
-        found = name.find(part, at, end)
-        if found < 0:
-            return False
-        at = found + len(part)
-    return True

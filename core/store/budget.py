@@ -34,7 +34,7 @@ from core.rights.allowances import (
     Unit,
     max_item_tokens,
 )
-from core.rights.policy import place_names
+from core.rights.rules import place_names
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Prices, context_window
 from core.store.database import Database, SqlConnection
 from core.store.database import SqlRow as SqlRow

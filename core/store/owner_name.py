@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from core.rights.policy import OWNER_ID
+from core.rights.rules import OWNER_ID
 from core.store.database import Database, SqlConnection
 
 _ROW_NAME = "owner"

@@ -16,7 +16,7 @@ from core.domain.errors import BadInput, NotFound
 from core.domain.messages import Person
 from core.domain.notices import ACCESS_REMOVED, LINK_RENEWED, PersonNotice
 from core.domain.records import FINAL_STATES, ApiToken, EndedToken, PageAccount
-from core.rights.policy import OWNER_ID
+from core.rights.rules import OWNER_ID
 from core.store.database import Database, SqlConnection, SqlRow, lock_key
 from core.store.outbox import put_person_notice
 

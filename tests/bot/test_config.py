@@ -21,7 +21,7 @@ from core.domain.errors import SettingsError
 from core.domain.messages import Address
 from core.domain.schedules import ScheduleLimits
 from core.rights.allowances import Allowance
-from core.rights.policy import Rule
+from core.rights.rules import Rule
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price
 
 GOOD = """

@@ -13,7 +13,7 @@ from bot.integrations import FACES
 from bot.settings import EnvFile, Settings, load
 from core.domain.errors import SettingsError
 from core.integrations.settings import plain_value
-from core.rights.policy import DailyTurns
+from core.rights.rules import DailyTurns
 
 
 @pytest.fixture(autouse=True)

@@ -12,20 +12,19 @@ from core.domain.errors import StatusUnknown
 from core.domain.messages import Address, Person
 from core.domain.records import Action
 from core.rights.policy import (
+    MAX_CONFIRMED_AGE_SECONDS,
+    MAX_RIGHT_NAME_CHARACTERS,
+    AccessPolicy,
+    DailyCaps,
+)
+from core.rights.reasons import (
     DEFAULT_REASONS,
     GUEST_DECISION_REASON,
     GUEST_REASON,
-    MAX_CONFIRMED_AGE_SECONDS,
-    MAX_RIGHT_NAME_CHARACTERS,
     NAME_TOO_LONG,
     UNKNOWN_STATUS_REASON,
-    AccessPolicy,
-    DailyCaps,
-    DailyTurns,
-    Rule,
-    RuleBook,
-    matches_pattern,
 )
+from core.rights.rules import DailyTurns, Rule, RuleBook, matches_pattern
 from tests.fakes.choices import allow_list, supplier
 
 ALL: frozenset[Action] = frozenset(get_args(Action))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from bot.engine import Engine
-from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS
+from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ModelDown, NotAllowed, NotFound
 from core.domain.messages import Address, Answer, Item, Message, Person, ReplyTo, turn_id
@@ -27,7 +28,7 @@ from core.domain.schedules import (
     ScheduleRun,
 )
 from core.rights.allowances import Allowance
-from core.rights.policy import Rule, RuleBook
+from core.rights.rules import Rule, RuleBook
 from core.rights.usage import Price, Prices
 from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, Tools, Watched
@@ -309,8 +310,10 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
 
 
 async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_without_schedules(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The engine's own loop could look before the hour passes and start the run after it.
+    monkeypatch.setattr(Scheduler, "run", lambda scheduler: asyncio.Event().wait())
     async with open_bot(tmp_path) as bot:
         assert "scheduler" not in vars(bot.engine.schedules), "nothing is loaded yet"
         one = await bot.start()

@@ -13,7 +13,7 @@ from core.domain.errors import NotFound
 from core.domain.messages import Person
 from core.domain.records import Effect, Health, ModelEvent, Outcome, RoundRequest
 from core.ports.tools import Tool
-from core.rights.policy import Rule, RuleBook
+from core.rights.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack

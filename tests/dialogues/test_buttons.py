@@ -13,7 +13,8 @@ from core.changes.approval import TableRule, TableRules
 from core.chat.platform import Messenger
 from core.domain.changes import Consent, DisplayName
 from core.domain.messages import Address, Card, Person
-from core.rights.policy import AccessPolicy, Rule, RuleBook
+from core.rights.policy import AccessPolicy
+from core.rights.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack
 from tests.dialogues.decisions import _call as call

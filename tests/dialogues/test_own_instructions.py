@@ -7,7 +7,7 @@ from pathlib import Path
 from adapters.web.page_routes import MAX_INSTRUCTIONS_CHARACTERS
 from bot.config import ChannelConfig, Config
 from core.conversation.prompt import INSTRUCTIONS, PERSON_INSTRUCTIONS_HEADING
-from core.rights.policy import Rule, RuleBook
+from core.rights.rules import Rule, RuleBook
 from tests.dialogues.whole import Whole, whole
 from tests.fakes.openai import FakeOpenAI
 

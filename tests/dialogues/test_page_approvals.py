@@ -14,7 +14,7 @@ from adapters.web.authentication import TokenAuthentication
 from bot.health import HealthBoard
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Answer, decode_json
-from core.rights.policy import Rule, RuleBook
+from core.rights.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, bot, proposed_on_slack
 from tests.dialogues.test_page_people import ANA, DELETE, OWNER, UPDATE, on_page, propose, says

@@ -19,7 +19,7 @@ from core.chat.platform import Messenger
 from core.domain.changes import RowWrite
 from core.domain.errors import ToolError
 from core.domain.messages import HOOK_PLATFORM, HookDelivery, Person
-from core.rights.policy import Rule, RuleBook
+from core.rights.rules import Rule, RuleBook
 from core.tools.posting.source import PlacePostSource
 from core.tools.tool import offered_tools
 from tests.discord.discord_ponte import DiscordPonte

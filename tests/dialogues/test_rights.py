@@ -13,7 +13,8 @@ from bot.config import read_config
 from core.clients.http import HttpClient
 from core.domain.messages import Answer, Person
 from core.domain.records import ToolSpec
-from core.rights.policy import AccessPolicy, RuleBook
+from core.rights.policy import AccessPolicy
+from core.rights.rules import RuleBook
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.rights.policy import RuleBook
+from core.rights.rules import RuleBook
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import ADA, BOSS, on_slack
 from tests.dialogues.test_rights_moments import (

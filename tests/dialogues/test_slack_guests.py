@@ -15,7 +15,7 @@ from adapters.slack.people import SlackPeople
 from core.domain.messages import Answer, Card
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
 from core.ports.tools import Tool
-from core.rights.policy import GUEST_REASON, UNKNOWN_STATUS_REASON
+from core.rights.reasons import GUEST_REASON, UNKNOWN_STATUS_REASON
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.models import EchoModel

@@ -12,7 +12,7 @@ from core.domain.messages import Person, Quote
 from core.domain.records import RoundRequest
 from core.models.demo_model import DemoModel
 from core.observability import metrics
-from core.rights.policy import Rule, RuleBook
+from core.rights.rules import Rule, RuleBook
 from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.bot_home import BotHome
 from tests.fakes.bridge import FakeBridge

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.chat.hooks import HookIntake
 from core.domain.hooks import Hook
-from core.rights.policy import RuleBook
+from core.rights.rules import RuleBook
 from tests.discord.discord_ponte import DiscordPonte
 from tests.discord.test_posting import MESSAGES
 from tests.fakes.choices import supplier

@@ -20,7 +20,7 @@ TOLD = frozenset(
         "adapters/discord/connection.py", "adapters/slack/adapter.py", "adapters/slack/setup.py",
         "bot/client.py", "core/rights/allowances.py", "core/changes/approval.py",
         "core/chat/files.py", "core/conversation/paying.py", "core/clients/http.py",
-        "core/rights/policy.py", "core/tools/code/local.py",
+        "core/rights/policy.py", "core/rights/reasons.py", "core/tools/code/local.py",
         "core/tools/code/environment.py", "core/tools/code/sandbox/sandbox.py",
         "core/tools/nocodb/api.py", "core/tools/nocodb/bridge.py",
         "core/tools/nocodb/bridge_api.py", "core/tools/stackspot/api.py",

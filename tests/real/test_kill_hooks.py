@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.rights.policy import RuleBook
+from core.rights.rules import RuleBook
 from tests.dialogues.bot_home import BotHome
 from tests.fakes import forker
 from tests.fakes.choices import allow_list

@@ -14,7 +14,7 @@ from bot.home import Home
 from bot.settings import Settings
 from core.chat.hooks import HookIntake
 from core.domain.hooks import Hook
-from core.rights.policy import RuleBook
+from core.rights.rules import RuleBook
 from tests.fakes.choices import allow_list, make_choices, supplier
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_github, from_nocodb
 from tests.fakes.models import EchoModel

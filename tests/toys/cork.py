@@ -22,7 +22,7 @@ from core.integrations.integration import (
 )
 from core.integrations.settings import SettingsPart, setting
 from core.ports.conversations import PostJournal, Reply
-from core.rights.policy import PlatformRights
+from core.rights.rules import PlatformRights
 from tests.fakes.recorder import Recorder, RecordingSurface
 
 BoardFile = tuple[str, str, bytes]

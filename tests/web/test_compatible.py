@@ -16,7 +16,8 @@ from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletio
 
 from adapters.web import compatible
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, File, Usage
-from core.rights.policy import AccessPolicy, Rule, RuleBook
+from core.rights.policy import AccessPolicy
+from core.rights.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list
 from tests.web.web_ponte import LINKS, Script, Turn, WebPonte
 

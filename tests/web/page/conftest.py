@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, expect
@@ -23,7 +24,8 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
 async def shared_tab(browser: Browser) -> AsyncIterator[Page]:
-    async with _open_tab(browser) as page:
+    # A page that a service worker has claimed sends requests past `Page.route`.
+    async with _open_tab(browser, service_workers="block") as page:
         yield page
 
 
@@ -67,8 +69,8 @@ async def page(ponte: WebPonte, tab: Page) -> Page:
 
 
 @asynccontextmanager
-async def _open_tab(browser: Browser, bypass_csp: bool = False) -> AsyncIterator[Page]:
-    context = await browser.new_context(bypass_csp=bypass_csp)
+async def _open_tab(browser: Browser, **options: Any) -> AsyncIterator[Page]:
+    context = await browser.new_context(**options)
     page = await context.new_page()
     page.set_default_timeout(PAGE_TIMEOUT_MILLISECONDS)
     expect.set_options(timeout=PAGE_TIMEOUT_MILLISECONDS)

@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
-from core.rights.policy import Rule, RuleBook
+from core.rights.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list
 from tests.web.page.browser import axe_source, findings, resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte

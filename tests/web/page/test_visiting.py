@@ -141,11 +141,14 @@ async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> Non
     await ponte.open()
     came, go_on = asyncio.Event(), asyncio.Event()
 
+    async with ponte.stranger() as stranger:
+        refusal = await stranger.get("/quick-commands")
+    assert refusal.status_code == 401
+
     async def late(route: Route) -> None:
-        answer = await route.fetch()
         came.set()
         await go_on.wait()
-        await route.fulfill(response=answer)
+        await route.fulfill(status=401, content_type="application/json", body=refusal.text)
 
     try:
         await tab.goto(ponte.web.address)
