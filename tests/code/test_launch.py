@@ -25,18 +25,21 @@ T = TypeVar("T")
 BEGINS = """
 import os, sys, time
 if os.fork() == 0:  # holds the pipes, as bubblewrap's child does before it watches its parent
+    if sys.argv[2] == "own session":
+        os.setsid()
     with open(sys.argv[1], "w") as told:
         told.write(str(os.getpid()))
 time.sleep(600)
 """
 
 
-async def test_children_of_a_program_end_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("session", ["same session", "own session"])
+async def test_children_of_a_program_end_with_it(session: str, tmp_path: Path) -> None:
     told = tmp_path / "child"
     os.mkfifo(told)
 
     def command(ends: ProgramEnds) -> list[str]:
-        return [sys.executable, "-c", BEGINS, str(told)]
+        return [sys.executable, "-c", BEGINS, str(told), session]
 
     starting = asyncio.create_task(
         launch(command, environment={}, folder=tmp_path, user=None), name="launch"

@@ -15,6 +15,7 @@ from core.tools.code.sandbox.process import (
     ProgramEnds,
     RunningProgram,
     as_sandbox_failure,
+    children_of,
     command,
     launch,
     limits_of,
@@ -94,12 +95,12 @@ def _find_child(bwrap: int) -> int:
     """The program's own process. Raises OSError where the machine does not tell.
 
     Ended first, it is collected by bwrap; an orphan would be left to process 1, which in a
-    container can be the bot. https://man7.org/linux/man-pages/man5/proc_pid_task.5.html: children.
+    container can be the bot.
     """
-    children = Path(f"/proc/{bwrap}/task/{bwrap}/children").read_text().split()
+    children = children_of(bwrap)
     if not children:
         raise ProcessLookupError("it has ended")
-    return int(children[0])
+    return children[0]
 
 
 def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Iterator[str]:

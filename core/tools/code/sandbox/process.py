@@ -245,9 +245,29 @@ class RunningProgram:
             if self._first is not None:
                 signal.pidfd_send_signal(self._first, signal.SIGKILL)
             else:
-                # With whatever it has begun: bubblewrap's child does not end with it yet in its
-                # first moment, and would hold the pipe for life for ever.
-                os.killpg(self._process.pid, signal.SIGKILL)
+                _kill_with_children(self._process.pid)
+
+
+def _kill_with_children(pid: int) -> None:
+    """Kill a program, its group and its children. Raise ProcessLookupError if it has ended.
+
+    bubblewrap's child has a session of its own a moment before it ends with bubblewrap, and would
+    hold the pipe for life for ever. A stopped program cannot start another one meanwhile, nor make
+    the id of a child free.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    with contextlib.suppress(OSError):
+        for child in children_of(pid):
+            os.kill(child, signal.SIGKILL)
+    os.killpg(pid, signal.SIGKILL)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the ids of a process's children. Raise OSError where the machine does not tell.
+
+    https://man7.org/linux/man-pages/man5/proc_pid_task.5.html
+    """
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _signal_code(code: int) -> int:
