@@ -137,9 +137,12 @@ class TurnJobManager(JobManager):
         return None
 
     def _look_later(self, key: tuple[str, ...], seconds: float) -> None:
-        """Make the workers of these queues look for a job after that time."""
+        """Make the worker of these queues look for a job after that time, unless it ends before."""
+        asyncio.get_running_loop().call_later(seconds, self._look, key)
+
+    def _look(self, key: tuple[str, ...]) -> None:
         if look := self._looks.get(key):
-            asyncio.get_running_loop().call_later(seconds, look)
+            look()
 
     async def listen_for_jobs(
         self, *, on_notification: Any, queues: Iterable[str] | None = None
@@ -166,12 +169,16 @@ class TurnJobManager(JobManager):
 
         looking: set[asyncio.Future[None]] = set()
         self._looks[key] = look
-        while True:
-            # Jobs may have come before the connection listens.
-            self._look_later(key, RELISTEN_SECONDS)
-            with suppress(ConnectorException):
-                await self.connector.listen_notify(on_news, get_channel_for_queues(queues))
-            await asyncio.sleep(RELISTEN_SECONDS)
+        try:
+            while True:
+                # Jobs may have come before the connection listens.
+                self._look_later(key, RELISTEN_SECONDS)
+                with suppress(ConnectorException):
+                    await self.connector.listen_notify(on_news, get_channel_for_queues(queues))
+                await asyncio.sleep(RELISTEN_SECONDS)
+        finally:
+            if self._looks[key] is look:
+                del self._looks[key]
 
     async def retry_job(self, job: Job, *options: Any, **more: Any) -> None:
         """Put a job back, and notify all processes of it."""

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from procrastinate.exceptions import ConnectorException
 
+from core.runtime.tasks import cancel_all
 from core.store import procrastinate_adapter
 from core.store.database import SqlConnection
+from core.store.queue_manager import TurnJobManager
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
 
@@ -66,6 +68,30 @@ async def test_a_turn_that_is_put_back_begins_elsewhere_without_a_poll(
     await on_postgres.jobs.drain(0)
     await heir.until_ended(1)
     assert heir.said == ["one"]
+
+
+async def test_a_worker_that_has_ended_looks_for_no_job(on_postgres: Shared) -> None:
+    """A timer of it would start a task, which the end of the event loop cuts off."""
+    looked: list[str] = []
+
+    async def look(channel: str, notification: object) -> None:
+        looked.append(channel)
+
+    await on_postgres.jobs.workers.open()
+    manager = on_postgres.jobs.workers.app.job_manager
+    assert isinstance(manager, TurnJobManager)
+    listening = asyncio.create_task(
+        manager.listen_for_jobs(on_notification=look, queues=["nobody's"])
+    )
+    await asyncio.sleep(0)
+    manager._look_later(("nobody's",), 0.0)
+    while not looked:
+        await asyncio.sleep(0)
+    manager._look_later(("nobody's",), 0.0)
+    await cancel_all([listening])
+    for _ in range(3):  # the timer, its task, and what that calls
+        await asyncio.sleep(0)
+    assert looked == [""]
 
 
 async def test_a_process_that_drains_gives_signs_of_life_while_its_turns_run(
