@@ -192,8 +192,8 @@ async def press_the_cards_on_slack(here: Found) -> None:
     assert {31, 32, 33} <= here.team.rows("Customers").keys()
     slack.click(bea, admins, "Approve")
     await slack.wait_until(lambda: "Approved by Bea. Done." in admins.visible_text)
-    assert list(card.buttons) == ["Undo"]
-    assert denied.buttons == {}
+    await slack.wait_until(lambda: list(card.buttons) == ["Undo"])
+    await slack.wait_until(lambda: denied.buttons == {})
     assert here.amount(11) == 1011
     for order in (1, 12, 14):
         assert here.amount(order) != 1000 + order, "expired, denied, taken back"
