@@ -177,7 +177,7 @@ class TurnJobManager(JobManager):
                     await self.connector.listen_notify(on_news, get_channel_for_queues(queues))
                 await asyncio.sleep(RELISTEN_SECONDS)
         finally:
-            if self._looks[key] is look:
+            if self._looks.get(key) is look:
                 del self._looks[key]
 
     async def retry_job(self, job: Job, *options: Any, **more: Any) -> None:
