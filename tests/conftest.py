@@ -18,7 +18,7 @@ import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -170,6 +170,19 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loggers_ask_for_their_settings() -> Iterator[None]:
+    """A logger that kept the settings of an earlier test would write past `capture_logs`."""
+    configure = structlog.configure
+
+    def configure_without_cache(**options: Any) -> None:
+        configure(**options | {"cache_logger_on_first_use": False})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", configure_without_cache)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -154,3 +154,14 @@ def test_a_thread_that_ends_in_a_fault_is_told() -> None:
     thread.start()
     thread.join()
     assert '"a thread ended in a fault" fault="ValueError: the key [secret]' in written.getvalue()
+
+
+def test_a_logger_that_was_used_is_heard_in_a_later_test() -> None:
+    """Which tests run in one process, and in which order, is different in each run."""
+    log = structlog.get_logger("test")
+    logs()
+    log.info("kept in the first test's settings")
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as heard:
+        log.info("heard")
+    assert [line["event"] for line in heard] == ["heard"]

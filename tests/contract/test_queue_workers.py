@@ -11,7 +11,7 @@ import pytest
 from procrastinate.exceptions import ConnectorException
 
 from core.runtime.tasks import cancel_all
-from core.store import procrastinate_adapter
+from core.store import procrastinate_adapter, queue_manager
 from core.store.database import SqlConnection
 from core.store.queue_manager import TurnJobManager
 from tests.contract.engines import Shared, Worker
@@ -70,8 +70,11 @@ async def test_a_turn_that_is_put_back_begins_elsewhere_without_a_poll(
     assert heir.said == ["one"]
 
 
-async def test_a_worker_that_has_ended_looks_for_no_job(on_postgres: Shared) -> None:
+async def test_a_worker_that_has_ended_looks_for_no_job(
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A timer of it would start a task, which the end of the event loop cuts off."""
+    monkeypatch.setattr(queue_manager, "RELISTEN_SECONDS", 3600.0)
     times = 0
     looked = asyncio.Event()
 
