@@ -244,7 +244,7 @@ async def at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
     async with terminal(studio) as written:
         await written.says(OVERDUE, "Source:")
         await written.says(PAID, "Type:")
-        yield Picture("terminal-chat", written.drawing("ponte chat"))
+        yield Picture("terminal-chat", drawing_of(written, "ponte chat"))
 
 
 SCENES: tuple[Scene, ...] = (
@@ -322,31 +322,17 @@ async def photograph_page(name: str, page: Page, camera: Camera) -> Picture:
     return Picture(name, {"kind": "page", "text": lines}, taken=await camera.look(page))
 
 
-class Sitting:
-    """A person at a terminal before `ponte chat`."""
-
-    def __init__(self, terminal: Terminal) -> None:
-        self.terminal = terminal
-
-    async def says(self, text: str, shown: str) -> None:
-        before, prompts = (self.terminal.plain.count(each) for each in (shown, "You:"))
-        self.terminal.type(f"{text}\r")
-        await self.terminal.until(shown, before + 1)
-        await self.terminal.until("You:", prompts + 1)
-
-    def drawing(self, title: str) -> Json:
-        screen = Screen(COLUMNS)
-        screen.write(self.terminal.written)
-        lines = screen.styled_lines()
-        prompts = ("", "You:", "You: Alt-Enter: new line")
-        while lines and "".join(part["text"] for part in lines[-1]).strip() in prompts:
-            lines.pop()  # the next prompt may be there already
-        return {"kind": "terminal", "theme": "dark", "width": 780, "title": title,
-                "lines": lines}  # fmt: skip
+def drawing_of(terminal: Terminal, title: str) -> Json:
+    screen = Screen(COLUMNS)
+    screen.write(terminal.written)
+    lines = screen.styled_lines()
+    while lines and (not lines[-1] or lines[-1][0]["text"].startswith("You:")):
+        lines.pop()  # the prompt that follows, which may be there in part
+    return {"kind": "terminal", "theme": "dark", "width": 780, "title": title, "lines": lines}
 
 
 @asynccontextmanager
-async def terminal(studio: Studio) -> AsyncIterator[Sitting]:
+async def terminal(studio: Studio) -> AsyncIterator[Terminal]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
     process = await asyncio.create_subprocess_exec(
@@ -358,7 +344,7 @@ async def terminal(studio: Studio) -> AsyncIterator[Sitting]:
     seen = Terminal(ours)
     try:
         await seen.until("You:")
-        yield Sitting(seen)
+        yield seen
         seen.type("/exit\r")
         async with asyncio.timeout(120):
             await process.wait()

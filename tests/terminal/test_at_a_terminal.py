@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import fcntl
 import os
 import pty
@@ -32,18 +33,32 @@ class Terminal:
         self.replies = {"\x1b[6n": "\x1b[24;1R"}  # where is the cursor?
         self._ours = ours
         self._came = asyncio.Event()
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read can end within a character
         self.written = ""
         asyncio.get_running_loop().add_reader(ours, self._read)
 
     @property
     def plain(self) -> str:
-        return re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|[=>78])", "", self.written).replace("\r", "")
+        return self.plain_since(0)
+
+    def plain_since(self, start: int) -> str:
+        return re.sub(
+            r"\x1b(\[[0-?]*[ -/]*[@-~]|[=>78])", "", self.written[start:]
+        ).replace("\r", "")  # fmt: skip
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
 
     async def until(self, text: str, times: int = 1) -> None:
         while self.plain.count(text) < times:
+            self._came.clear()
+            await self._came.wait()
+
+    async def says(self, text: str, shown: str) -> None:
+        """Type a line, and wait for what is shown and for the prompt that follows it."""
+        start = len(self.written)
+        self.type(f"{text}\r")
+        while "You:" not in self.plain_since(start).partition(shown)[2]:
             self._came.clear()
             await self._came.wait()
 
@@ -54,11 +69,24 @@ class Terminal:
             data = b""
         if not data:
             asyncio.get_running_loop().remove_reader(self._ours)
-        self.written += data.decode(errors="replace")
+        came = self._decoder.decode(data)
+        self.written += came
         for question, reply in self.replies.items():
-            if question in data.decode(errors="replace"):
+            if question in came:
                 os.write(self._ours, reply.encode())
         self._came.set()
+
+
+async def test_a_character_may_come_in_two_reads() -> None:
+    ours, theirs = os.pipe()
+    terminal = Terminal(ours)
+    for part in (b"\xe2\x82", b"\xac"):
+        os.write(theirs, part)
+        terminal._read()
+    assert terminal.written == "\N{EURO SIGN}"
+    asyncio.get_running_loop().remove_reader(ours)
+    os.close(ours)
+    os.close(theirs)
 
 
 @asynccontextmanager
