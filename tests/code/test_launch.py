@@ -54,6 +54,39 @@ async def test_children_of_a_program_end_with_it(session: str, tmp_path: Path) -
     assert ended
 
 
+async def test_a_start_that_is_cancelled_while_the_process_is_made_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[asyncio.subprocess.Process] = []
+    going_on = asyncio.Event()
+
+    async def start_slowly(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        made.append(await start_program(*command, **options))
+        await going_on.wait()
+        return made[0]
+
+    monkeypatch.setattr("core.tools.code.sandbox.process.start_program", start_slowly)
+    told = tmp_path / "child"
+    os.mkfifo(told)
+
+    def command(ends: ProgramEnds) -> list[str]:
+        return [sys.executable, "-c", BEGINS, str(told), "own session"]
+
+    starting = asyncio.create_task(
+        launch(command, environment={}, folder=tmp_path, user=None), name="launch"
+    )
+    child = os.pidfd_open(int(await asyncio.to_thread(told.read_text)))
+    starting.cancel()
+    await asyncio.sleep(0)
+    going_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    ended, _, _ = await asyncio.to_thread(select.select, [child], [], [], 60.0)
+    os.close(child)
+    assert ended
+    assert made[0].returncode is not None
+
+
 class OtherLoop(asyncio.SelectorEventLoop):
     """Refuses what uvloop refuses (`loop.pyx`: "unexpected kwargs"), also where it is None."""
 

@@ -315,6 +315,21 @@ async def launch(
 
     Raises SandboxFailed or OSError, with no process left, where it does not come to be held in.
     """
+    starting = asyncio.ensure_future(_start(command, environment, folder, user))
+    try:
+        # A start that is cancelled itself would end the program, but not what that has begun.
+        running = await asyncio.shield(starting)
+        await running.ready()
+    except BaseException:
+        with contextlib.suppress(SandboxFailed, OSError):
+            await (await starting).kill()
+        raise
+    return running
+
+
+async def _start(
+    command: Command, environment: Mapping[str, str], folder: Path, user: int | None
+) -> RunningProgram:
     pipes = ProgramPipes()
     ends = await pipes.open()
     try:
@@ -335,10 +350,4 @@ async def launch(
     finally:
         for end in ends:
             os.close(end)
-    running = RunningProgram(process, pipes)
-    try:
-        await running.ready()
-    except BaseException:
-        await running.kill()
-        raise
-    return running
+    return RunningProgram(process, pipes)
