@@ -22,6 +22,7 @@ from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.allowances import Allowance
 from core.rights.policy import AccessPolicy
 from core.rights.usage import Prices
+from core.runtime.tasks import cancel_all
 from core.store.budget import DailyCapLookup, no_daily_caps
 from core.store.inbox import SenderLimits
 from tests.fakes.choices import ANA, make_choices, make_message, make_spending
@@ -36,6 +37,10 @@ class RunningBot:
         self.engine = engine
         self.recorder = recorder
         self._numbers = numbers
+
+    async def stop_redrawing(self) -> None:
+        """From now on cards are redrawn by `engine.redraw.once` alone."""
+        await cancel_all([task for task in self.engine._tasks if task.get_name() == "redraw"])
 
     async def send(
         self, text: str, channel: str = "C1", person: Person = ANA, shared: bool = False

@@ -9,7 +9,6 @@ import pytest
 
 from core.domain.messages import turn_id
 from core.domain.records import RoundRequest
-from core.runtime.tasks import cancel_all
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import ADA, bot, propose
 from tests.fakes.choices import ANA
@@ -22,6 +21,7 @@ THREE = [{"Name": "one"}, {"Name": "two"}, {"Name": "three"}]
 async def test_the_card_is_redrawn_where_it_stands(bot_home: BotHome) -> None:
     table = MemoryTable()
     async with bot(bot_home, table) as running_bot:
+        await running_bot.stop_redrawing()  # it would draw while the test does
         card = await propose(running_bot, "table_create", rows=[ADA])
         post = running_bot.recorder.posts[0]
         assert post.text.endswith(f"⟦{card.id} open approve/deny⟧")
@@ -123,9 +123,7 @@ async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(bot_home
         card = await propose(running_bot, "table_create", rows=THREE)
         ledger = running_bot.engine.changes.ledger
         # its tidying would end the change between the two records below
-        await cancel_all(
-            [task for task in running_bot.engine._tasks if task.get_name() == "redraw"]
-        )
+        await running_bot.stop_redrawing()
         one, two, _ = (await ledger.claim(card.id, 4711, ANA, 1.0)).steps
         steps = [replace(one, state="done"), replace(two, state="writing")]
         await ledger.record(card.id, 4711, steps)
