@@ -179,19 +179,23 @@ async def test_who_is_frozen_in_a_post_takes_it_back(pair: Cluster) -> None:
 async def test_an_allowance_holds_over_workers_that_die(
     own_postgres: Postgres, tmp_path: Path
 ) -> None:
-    """Twelve ask at once where six may; a worker dies at what it reserves, another in the midst."""
+    """Twelve ask at once where six may; a worker dies at what it reserves, another in the midst.
+
+    The first is the only one then: another could take all twelve before it, and it would live.
+    """
     config = '[[allowances]]\nof = "everybody"\nturns = 6\n'
     async with cluster(
         own_postgres, tmp_path, "serve", "work", "work", platforms=["slack"], config=config
     ) as made:
-        _, one, two = made.machines
-        for machine in made.machines[:2]:
-            await machine.start()
+        server, one, two = made.machines
+        await server.start()
         await two.start(PONTE_DIES="1:after")
         talks = [made.slack_talk(f"a{number}") for number in range(12)]
         for number, talk in enumerate(talks):
             await talk.say(f"word{number}x")
         await two.wait_for_exit()
+        await one.start()
+        await made.slack.wait_until(lambda: any(talk.whole for talk in talks), 60)
         await one.kill()
         await one.start()
         await two.start()
