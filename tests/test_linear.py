@@ -159,8 +159,11 @@ def measure(work: Work, said: str) -> float:
 
 @functools.cache
 def measure_rich_text(length: int, attempt: int) -> float:
+    """It is read as Markdown also where a test has lowered the limit for that."""
     rich = repeat(RICH, length)
-    return min(measure(TRUST.sanitize, rich) for _ in range(3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(markdown, "MAX_MARKDOWN_CHARACTERS", MAX_MARKDOWN_CHARACTERS)
+        return min(measure(TRUST.sanitize, rich) for _ in range(3))
 
 
 def find_excess(work: Work, unit: str, length: int) -> str:
