@@ -166,6 +166,8 @@ async def _freeze(engine: Shared) -> None:
     """No sign of life comes any more, and no job is fetched."""
     engine.jobs.places.shut()
     await engine.jobs._side_tasks.close()
+    # A sign of life may still be written: a write goes on when its caller is cancelled.
+    await asyncio.gather(*engine.jobs._database._running, return_exceptions=True)
     await engine.age_signs_of_life(engine.jobs)
     engine.jobs.own.seen_at -= 3600
 
