@@ -49,7 +49,7 @@ from adapters.web.stream import (
 from core.commands.grammar import TRANSLATED
 from core.domain.changes import PendingRequest
 from core.domain.errors import NotFound, NotStored
-from core.domain.messages import Address, Answer, File, Message, Person
+from core.domain.messages import Address, Answer, File, Person
 from core.domain.notices import PersonNotice
 from core.domain.records import ConversationSummary, HistoryEntry, SearchHit
 from core.integrations.integration import Operator
@@ -157,12 +157,11 @@ class ConversationRoutes:
         own = self._site.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         hits = await journal.search(platform, words, own) if words else {}
-        all = await journal.list_conversations(platform, own)
         return JSONResponse(
             {
                 "conversations": [
                     _conversation_json(one, hits.get(one.conversation))
-                    for one in all
+                    for one in await self._list_own(request)
                     if not words or one.conversation in hits
                 ]
             }
@@ -192,11 +191,13 @@ class ConversationRoutes:
         return JSONResponse({"status": "forgotten", "text": answer.text})
 
     async def export(self, request: Request) -> Response:
-        """Export a conversation as a Markdown file."""
-        shown = await self._site.journal.list_entries(self._address(request).conversation)
-        if not shown:
+        """Export a conversation as a Markdown file with the title that `list_all` gives it."""
+        key = self._address(request).conversation
+        shown = await self._site.journal.list_entries(key)
+        listed = {one.conversation: one for one in await self._list_own(request)}
+        if not shown or key not in listed:
             raise NotFound(what="conversation")
-        title = conversation_title(shown[0].message)
+        title = conversation_title(listed[key])
         text = "\n".join([f"# {title}", *(_export_entry(one) for one in shown)])
         headers = _download_headers(safe_file_name(f"{title}.md"), "text/markdown")
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
@@ -291,6 +292,10 @@ class ConversationRoutes:
         are not."""
         conversation = await self._site.files.conversation_of(id)
         return self._site.owns(visitor_of(request).person, conversation)
+
+    async def _list_own(self, request: Request) -> Sequence[ConversationSummary]:
+        own = self._site.address_person(visitor_of(request).person)
+        return await self._site.journal.list_conversations(self._site.auth.platform, own)
 
     def _address(self, request: Request) -> Address:
         """Return the address of the conversation in the path, which is one of the reader's. Raise
@@ -528,17 +533,17 @@ class OperatorRoutes:
         return JSONResponse(dict(await act((await read_json(request, OperatorRequest)).arguments)))
 
 
-def conversation_title(first: Message) -> str:
-    """Return the first words of the message without Markdown, or the name of its file if it has no
-    text."""
-    named = first.attachments[0].name if first.attachments else ""
-    return first_words(first.text) or shorten_title(named)
+def conversation_title(one: ConversationSummary) -> str:
+    """Return its title, else the first words of its first message without Markdown, else the name
+    of that message's first file."""
+    files = one.first.attachments
+    return one.title or first_words(one.first.text) or shorten_title(files[0].name if files else "")
 
 
 def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> Json:
     body: Json = {
         "id": one.first.address.channel,
-        "title": one.title or conversation_title(one.first),
+        "title": conversation_title(one),
         "pinned": one.pinned,
         "at": one.used_at,
     }

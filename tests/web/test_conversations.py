@@ -9,6 +9,7 @@ import pytest
 
 from adapters.web.page_routes import conversation_title
 from core.domain.messages import Answer, Attachment
+from core.domain.records import ConversationSummary
 from tests.fakes.choices import make_message
 from tests.web.web_ponte import WebPonte
 
@@ -35,7 +36,9 @@ async def post_message(client: httpx.AsyncClient, text: str, conversation: str =
 def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -> None:
     first = make_message(text, "k1")
     file = Attachment("plan.pdf", "application/pdf", 1)
-    assert conversation_title(replace(first, attachments=(file,))) == title
+    listed = ConversationSummary("c1", replace(first, attachments=(file,)))
+    assert conversation_title(listed) == title
+    assert conversation_title(replace(listed, title="*Plans*")) == "*Plans*"
 
 
 async def test_conversations_are_listed_newest_first(
@@ -78,6 +81,10 @@ async def test_an_export_is_a_file(client: httpx.AsyncClient) -> None:
     assert exported.headers["content-disposition"].startswith("attachment; filename=")
     assert exported.text.startswith("# Où est São Paulo?\n")
     assert "You said: Où est *São Paulo*?" in exported.text
+    await client.patch("/conversations/main", json={"title": "Cities: of Brazil"})
+    exported = await client.get("/conversations/main/export")
+    assert exported.text.startswith("# Cities: of Brazil\n")
+    assert "Cities" in exported.headers["content-disposition"]
 
 
 async def test_strangers_read_no_list(ponte: WebPonte) -> None:
