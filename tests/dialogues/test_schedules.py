@@ -151,6 +151,19 @@ async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:
             assert (draft.kind, draft.what) == ("post", WEEKLY["what"]), values
 
 
+async def test_an_edit_replaces_or_removes_the_end(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        store = running_bot.engine.schedules.store
+        last_day = f"{datetime.now(UTC).year + 1}-05-04"
+        id = (await proposed_card(running_bot, "k0", ends=last_day)).id[:6]
+        for number, (ends, expected) in enumerate((
+            (None, (True, 0)), ("5", (False, 5)), (last_day, (True, 0)), ("0", (False, 0)),
+        )):  # fmt: skip
+            await proposed_card(running_bot, f"k{number + 1}", ends=ends, replaces=id)
+            draft = (await store.get(id)).draft
+            assert (draft.ends > 0, draft.max_runs) == expected, ends
+
+
 async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as running_bot:
         service, one = running_bot.engine.schedules.service, on_slack("", "x")

@@ -69,7 +69,7 @@ async def schedule_propose(
         when: 2026-11-24T14:00, or cron 0 9 * * MON (day L: last, LW: last workday; weekday 5L:
             last Friday, 1#1: first Monday)
         zone: IANA; null: theirs
-        ends: last date, or number of runs
+        ends: last date, or number of runs; 0: never
         replaces: ID of one to change; empty values stay, when may be 10:00
     """
 
@@ -83,9 +83,9 @@ async def schedule_propose(
         if when.strip() or not before:
             draft = replace(draft, rule=_read_rule(when.strip(), draft.rule, tz))
         if ends and ends.isdecimal():
-            draft = replace(draft, max_runs=int(ends[:9]))
+            draft = replace(draft, ends=0.0, max_runs=int(ends[:9]))
         elif ends:
-            draft = replace(draft, ends=_read_time(f"{ends[:10]}T23:59:59", tz))
+            draft = replace(draft, ends=_read_time(f"{ends[:10]}T23:59:59", tz), max_runs=0)
         return draft
 
     return await ctx.propose_schedule(make_draft, (replaces or "").strip().lower())
