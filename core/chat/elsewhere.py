@@ -2,8 +2,8 @@
 
 The tool writes the whole text into its draft, and the card shows it. The applier chooses the key of
 the post and the start of the search when it begins, and the ledger stores both before the post is
-made. After a crash the platform is asked for that post. Only a post that is certainly not there is
-made again.
+made. After a crash the platform is asked for that post, twice, because the dead process's request
+may still take effect. Only a post that is not there then is made again.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ BUSY_POST_SECONDS = 30.0
 """Seconds for which a post is tried again while the platform's rate limit delays it."""
 POST_TIMEOUT_SECONDS = 60.0
 """Seconds that a check or a post may take."""
+ARRIVAL_SECONDS = 5.0
+"""Seconds that a post may take to appear after the process that requested it has died."""
 NO_UNDO = "Posts can't be undone."
 NO_MEMBER = "You can only post where you can write yourself, and I must be there too."
 NOT_KNOWN = "I couldn't check whether you can write there. Try again later."
@@ -117,15 +119,17 @@ class _PostBatch:
         """Return "after" for a row whose post was made, else "before", with the key of the post.
         Raise ToolError if that is not known."""
         (row,) = rows
-        if row.mark and not row.id:
-            row = replace(row, id=await self._find(row))
-        if row.id:
-            return [RowCheck("after", row, dict(row.after or {}))]
-        if self._may_arrive:
-            raise ToolError(_UNFINISHED)
         if not row.mark:
-            row = replace(row, mark=encode_json(await self._choose_place()))
-        return [RowCheck("before", row)]
+            return [RowCheck("before", replace(row, mark=encode_json(await self._choose_place())))]
+        id = row.id or await self._find(row)
+        if not id and self._may_arrive:
+            raise ToolError(_UNFINISHED)
+        if not id:
+            await asyncio.sleep(ARRIVAL_SECONDS)
+            id = await self._find(row)
+        if not id:
+            return [RowCheck("before", row)]
+        return [RowCheck("after", replace(row, id=id), dict(row.after or {}))]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         """Make the post. Return its row with the id of the post. Raise ToolError if nothing was

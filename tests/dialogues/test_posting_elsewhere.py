@@ -200,36 +200,49 @@ async def test_cards_show_all_of_the_text_or_no_button_on_slack(tmp_path: Path) 
             assert words[1] in ponte.posts(sales.id)[-1].visible_text
 
 
-@pytest.mark.parametrize("is_posted", [True, False])
+@pytest.mark.parametrize("made", ["at once", "late", "never"])
 async def test_a_killed_process_neither_loses_nor_doubles_the_post(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_posted: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
 ) -> None:
-    """The next process starts from a copy of the home as it was when the first one was killed:
-    after Slack made the post, or just before."""
+    """The next process starts from a copy of the home as it was when the first one was killed.
+    Slack has made the post then, or makes it after the next process has looked for it, or never."""
     homes = tmp_path / "killed", tmp_path / "next"
-    real = elsewhere._PostBatch.write
+    write, find = elsewhere._PostBatch.write, elsewhere._PostBatch._find
+    late: list[tuple[Any, list[RowWrite]]] = []
 
-    async def write(batch: Any, rows: list[RowWrite]) -> Any:
-        written = await real(batch, rows) if is_posted else None
-        if not homes[1].exists():
-            copy_home(*homes)
-            if written is None:
-                raise ToolError("It was killed.")
-        return written or await real(batch, rows)
+    async def die(batch: Any, rows: list[RowWrite]) -> Any:
+        if homes[1].exists():
+            return await write(batch, rows)
+        written = await write(batch, rows) if made == "at once" else None
+        copy_home(*homes)
+        if made == "late":
+            late.append((batch, rows))
+        if written is None:
+            raise ToolError("It was killed.")
+        return written
 
+    async def find_before_it_is_made(batch: Any, row: RowWrite) -> Any:
+        found = await find(batch, row)
+        for one in late:
+            late.clear()
+            await write(*one)
+        return found
+
+    monkeypatch.setattr(elsewhere, "ARRIVAL_SECONDS", 0)
     homes[0].mkdir()
     async with posting_on_slack(homes[0]) as ponte:
         w = ponte.work
         sales = w.slack.channel("sales", w.alice)
         card = await ponte.ask(mention(sales), "Once")
-        monkeypatch.setattr(elsewhere._PostBatch, "write", write)
-        await ponte.approve(card, "Posted." if is_posted else "It was killed.")
+        monkeypatch.setattr(elsewhere._PostBatch, "write", die)
+        monkeypatch.setattr(elsewhere._PostBatch, "_find", find_before_it_is_made)
+        await ponte.approve(card, "Posted." if made == "at once" else "It was killed.")
         w.home = homes[1]
         await w.restart()
         await w.slack.wait_until(lambda: "Posted." in card.visible_text)
         await w.bot.engine.changes.end_overdue()
-        (made,) = ponte.posts(sales.id)
-        assert "Requested by Alice." in made.visible_text
+        (post,) = ponte.posts(sales.id)
+        assert "Requested by Alice." in post.visible_text
 
 
 def copy_home(home: Path, copy: Path) -> None:
