@@ -13,6 +13,7 @@ from core.domain.errors import Superseded
 from core.domain.messages import Answer
 from core.store import jobs, processes
 from core.store.database import SqlConnection, SqlRow
+from core.store.postgres import PostgresDatabase
 from core.store.rolling_upgrade import WAITING_JOB
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
@@ -167,7 +168,8 @@ async def _freeze(engine: Shared) -> None:
     engine.jobs.places.shut()
     await engine.jobs._side_tasks.close()
     # A sign of life may still be written: a write goes on when its caller is cancelled.
-    await asyncio.gather(*engine.jobs._database._running, return_exceptions=True)
+    assert isinstance(engine.database, PostgresDatabase)
+    await asyncio.gather(*engine.database._running, return_exceptions=True)
     await engine.age_signs_of_life(engine.jobs)
     engine.jobs.own.seen_at -= 3600
 

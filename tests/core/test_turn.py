@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -17,6 +18,7 @@ from bot.engine import Engine
 from core.chat.reply import GrowingReply
 from core.conversation.rounds import MAX_ROUNDS, Rounds, ToolCalls
 from core.conversation.run import TurnRun
+from core.conversation.upkeep import Upkeep
 from core.domain.errors import ModelDown, NotStored, PostRemoved, ToolError
 from core.domain.messages import Answer, Item, Post, Progress
 from core.domain.records import (
@@ -438,8 +440,10 @@ async def test_a_plain_turn_is_five_commits(
     ended with that post's id."""
 
     class Slow(RecordingSurface):
-        interval = 1.0  # so that a quick answer is posted whole
+        interval = 3600.0  # so that the answer is posted whole
 
+    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 3600.0)
+    monkeypatch.setattr(Upkeep, "once", AsyncMock())
     commits, recorder = list[list[str]](), Recorder()
     commit = SqliteDatabase._commit
 
