@@ -91,6 +91,7 @@ class ChannelSurface:
 
     limit = LIMIT
     interval = EDIT_INTERVAL_SECONDS
+    arrival_seconds = 0.0
 
     def __init__(self, to: ReplyTo, deps: SurfaceParts, source: int | None) -> None:
         self._to = to
@@ -334,6 +335,7 @@ class ResponseSurface:
 
     limit = LIMIT
     interval = EDIT_INTERVAL_SECONDS
+    arrival_seconds = 0.0
 
     def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts) -> None:
         self._to = to
@@ -500,6 +502,7 @@ class ClickSurface:
 
     limit = LIMIT
     interval = EDIT_INTERVAL_SECONDS
+    arrival_seconds = 0.0
 
     def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts) -> None:
         self._to = to

@@ -40,7 +40,7 @@ from adapters.slack.render import (
 )
 from adapters.slack.row_blocks import without_tables
 from adapters.slack.workspace import Workspace
-from core.chat.platform import AnswerPart
+from core.chat.platform import ARRIVAL_SECONDS, AnswerPart
 from core.chat.reply import FILES_NUMBER
 from core.domain import errors
 from core.domain.errors import PlatformBusy, PostRemoved, Undeliverable
@@ -70,6 +70,7 @@ class SlackSurface:
 
     limit = ANSWER_PART_BYTES
     interval = 1.0
+    arrival_seconds = ARRIVAL_SECONDS
 
     def __init__(
         self, workspace: Workspace, files: Files, to: ReplyTo, resumed: bool = False

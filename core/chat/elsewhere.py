@@ -16,7 +16,7 @@ from dataclasses import replace
 import structlog
 
 from core.changes.ports import Batch
-from core.chat.platform import AnswerPart, Messenger
+from core.chat.platform import ARRIVAL_SECONDS, AnswerPart, Messenger
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.errors import (
     NotAllowed,
@@ -46,8 +46,6 @@ BUSY_POST_SECONDS = 30.0
 """Seconds for which a post is tried again while the platform's rate limit delays it."""
 POST_TIMEOUT_SECONDS = 60.0
 """Seconds that a check or a post may take."""
-ARRIVAL_SECONDS = 5.0
-"""Seconds that a post may take to appear after the process that requested it has died."""
 NO_UNDO = "Posts can't be undone."
 NO_MEMBER = "You can only post where you can write yourself, and I must be there too."
 NOT_KNOWN = "I couldn't check whether you can write there. Try again later."

@@ -11,6 +11,9 @@ from core.domain.messages import Address, Answer, Attachment, File, Message, Per
 from core.domain.records import Health
 from core.ports.conversations import PostJournal, Reply
 
+ARRIVAL_SECONDS = 5.0
+"""Seconds that a post may take to appear after the process that requested it has died."""
+
 
 class Platform(Protocol):
     """A platform: it connects, turns events into messages, and builds replies."""
@@ -153,6 +156,9 @@ class Surface(Protocol):
     """Characters in one post."""
     interval: float
     """Seconds between two edits of one post."""
+    arrival_seconds: float
+    """Seconds after which a request of a process that died has taken effect or never will; 0.0 if
+    the platform makes one post of two with the same key."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one post."""

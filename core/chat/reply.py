@@ -48,6 +48,10 @@ class GrowingReply:
         self._turn = turn
         self._known: dict[int, Post] | None = None
         """The journalled posts by number; None until they are loaded."""
+        self._inherited: set[int] = set()
+        """Numbers of the posts that an earlier process requested and this one has not found yet."""
+        self._arrived = 0.0
+        """The time at which the requests of that process have arrived, on the monotonic clock."""
         self._shown: dict[int, str] = {}
         """The text that this process posted last in each part."""
         self._made: dict[int, str] = {}
@@ -222,7 +226,7 @@ class GrowingReply:
             post = await self._intend(number)
         elif not post.id:
             # The key is journalled without an id: an earlier call may have made the post.
-            found = await self._made_here(number) or await self._surface.find(number, post.key)
+            found = await self._made_here(number) or await self._find(post)
             post = await self._record(post, found) if found else post
         self._posts.check_ownership()
         shown, self._shown[number] = self._shown.get(number), part.text
@@ -244,9 +248,7 @@ class GrowingReply:
             post = await self._intend(FILES_NUMBER)
         elif post.id or post.state == "removed":
             return
-        elif found := await self._made_here(FILES_NUMBER) or await self._surface.find(
-            FILES_NUMBER, post.key
-        ):
+        elif found := await self._made_here(FILES_NUMBER) or await self._find(post):
             await self._record(post, found)
             return
         self._posts.check_ownership()
@@ -272,9 +274,22 @@ class GrowingReply:
             await asyncio.wait({under_way})
         return self._made.get(number, "")
 
+    async def _find(self, post: Post) -> str | None:
+        """Return the id of a post that may have been made; None if it was not.
+
+        The request of an earlier process may still be under way when this one starts. So a post
+        that is not there is looked for again once that request must have arrived.
+        """
+        found = await self._surface.find(post.number, post.key)
+        if found is None and post.number in self._inherited:
+            await asyncio.sleep(self._arrived - time.monotonic())
+            found = await self._surface.find(post.number, post.key)
+        self._inherited.discard(post.number)
+        return found
+
     async def _drop(self, post: Post) -> None:
         """Delete a post that the answer no longer needs."""
-        id = post.id or await self._surface.find(post.number, post.key)
+        id = post.id or await self._find(post)
         if id:
             await self._call(post, lambda: self._surface.delete(id), ignore_removed=True)
         await self._posts.record_removed(post.number)
@@ -312,7 +327,11 @@ class GrowingReply:
     async def _load(self) -> dict[int, Post]:
         """Return the journalled posts by number."""
         if self._known is None:
-            self._known = {post.number: post for post in await self._posts.list_posts()}
+            known = {post.number: post for post in await self._posts.list_posts()}
+            self._known = known
+            if self._surface.arrival_seconds:
+                self._inherited = {post.number for post in known.values() if not post.id}
+                self._arrived = time.monotonic() + self._surface.arrival_seconds
         return self._known
 
 

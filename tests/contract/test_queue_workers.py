@@ -92,8 +92,8 @@ async def test_a_worker_that_has_ended_looks_for_no_job(
     await asyncio.sleep(0)
     manager._look_later(("nobody's",), 0.0)
     await looked.wait()
-    manager._look_later(("nobody's",), 0.0)
     await cancel_all([listening])
+    manager._look_later(("nobody's",), 0.0)
     for _ in range(3):  # the timer, its task, and what that calls
         await asyncio.sleep(0)
     assert times == 1

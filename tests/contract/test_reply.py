@@ -149,6 +149,27 @@ async def test_a_process_that_dies_after_the_effect_is_followed_by_one_that_look
     assert place.calls("post") == 1
 
 
+@pytest.mark.parametrize("made", ["late", "never"])
+async def test_a_request_that_may_outlive_its_process_is_waited_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    """A platform may handle a request after the next process has looked for its post."""
+    monkeypatch.setattr(RecordingSurface, "arrival_seconds", 0.001)
+    await place.posts.record_posting(1, place.reply().first_key)
+    find = place.recorder.find
+
+    async def find_before_it_is_made(source: str, key: str) -> str | None:
+        found = await find(source, key)
+        if made == "late" and not place.recorder.posts:
+            await place.recorder.post("C1", source, key, "hi")
+        return found
+
+    monkeypatch.setattr(place.recorder, "find", find_before_it_is_made)
+    await place.reply().finish(answer("hi"))
+    assert place.visible == ["hi"]
+    assert place.calls("find") == 2
+
+
 async def test_a_busy_platform_is_waited_for(place: Place) -> None:
     place.recorder.faults = Faults(busy=3)
     await place.reply().finish(answer("hi"))

@@ -155,6 +155,7 @@ class RecordingSurface:
     """The `Surface` of one reply on a `Recorder`."""
 
     interval = 0.0
+    arrival_seconds = 0.0
 
     def __init__(self, platform: Posting, to: ReplyTo, limit: int = LIMIT) -> None:
         self._platform = platform

@@ -113,6 +113,25 @@ async def test_after_the_effect_and_before_its_record(
     await wait_for_story(slack, said, question)
 
 
+async def test_a_request_that_slack_handles_after_the_next_start(
+    slack: FakeSlack, victim: Victim
+) -> None:
+    """The next process looks for the post that the killed one asked for before it is there."""
+    alice = slack.person("Alice")
+    general = slack.channel("general", alice)
+    await victim.start()
+    held = slack.api.hold("chat.postMessage")
+    said = slack.say(alice, general, f"{slack.bot} hello")
+    await held.wait_until_reached()
+    victim.kill()
+    await victim.wait_for_exit()
+    slack.after["conversations.replies"] = held.release
+    await victim.start()
+    await slack.wait_until(lambda: slack.api.calls["conversations.replies"] == 2)
+    assert await victim.stop() == 0
+    assert texts(slack, said) == story("hello")
+
+
 async def test_where_a_channel_has_no_threads(slack: FakeSlack, victim: Victim) -> None:
     """Its own posts are looked for in the channel, among what others say; it dies again as it does
     that."""

@@ -83,17 +83,19 @@ async def test_a_click_leaves_the_last_message_to_be_asked_again(
 
 
 async def test_stop_leaves_the_last_message_to_be_asked_again(ponte: WebPonte, page: Page) -> None:
-    running = asyncio.Event()
+    begun, stopped = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         if turn.message.clicked:
-            running.set()
+            stopped.set()
             return Answer("Stopped.")
-        await running.wait()
+        begun.set()
+        await stopped.wait()
         return Answer("Half of it.", "stopped")
 
     ponte.script = script
     await say(page, "a long one")
+    await begun.wait()
     await page.get_by_role("button", name="Stop").click()
     await expect(page.locator(".body:visible")).to_have_text(["Half of it."])
     for word in ("Edit", "Ask again"):
