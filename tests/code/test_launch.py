@@ -7,7 +7,7 @@ import errno
 import os
 import select
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -17,7 +17,13 @@ import pytest
 from core.clients.http import Proxies
 from core.tools.code.environment import PythonEnvironment, _read_version, _run_program
 from core.tools.code.sandbox.landlock import _watch_disk
-from core.tools.code.sandbox.process import ProgramEnds, RunningProgram, launch, start_program
+from core.tools.code.sandbox.process import (
+    ProgramEnds,
+    ProgramPipes,
+    RunningProgram,
+    launch,
+    start_program,
+)
 from core.tools.code.sandbox.sandbox import SandboxFailed, SandboxLimits
 
 T = TypeVar("T")
@@ -174,3 +180,29 @@ async def test_a_program_that_cannot_be_watched_is_ended(
     with pytest.raises(OSError, match="Too many open files"):
         await _watch_disk(cast(RunningProgram, Program()), tmp_path, SandboxLimits())
     assert process.returncode is not None
+
+
+async def test_a_program_that_ends_just_after_its_time_limit_needs_no_kill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await process.wait()
+
+    class Ended:
+        """A busy event loop learns of the exit only after the limit."""
+
+        kill = process.kill
+
+        async def wait(self) -> int:
+            return await asyncio.Future()
+
+    with pytest.raises(ProcessLookupError):
+        Ended.kill()
+    monkeypatch.setattr("core.tools.code.sandbox.process.FOLLOW_SECONDS", 0)
+    pipes = ProgramPipes()
+    for end in await pipes.open():
+        os.close(end)
+    try:
+        await RunningProgram(cast(Process, Ended()), pipes)._follow()
+    finally:
+        pipes.close()

@@ -236,7 +236,9 @@ class RunningProgram:
             async with asyncio.timeout(FOLLOW_SECONDS):
                 await self._process.wait()
         except TimeoutError:
-            self._process.kill()
+            # It can have ended at the last moment, or while the event loop was busy.
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
 
     def _strike(self) -> None:
         with contextlib.suppress(ProcessLookupError):
