@@ -90,6 +90,14 @@ class TurnJobManager(JobManager):
         open; tests/contract/test_queue_workers.py).
         """
 
+    async def list_jobs_to_abort_async(self, queue: str | None = None) -> Iterable[int]:
+        """Return none, without asking the database: Ponte never asks for the abortion of a job.
+
+        Procrastinate would ask every five seconds while a job runs. A person stops a turn by
+        `Inbox.cancel`.
+        """
+        return ()
+
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """Wait for room and fetch a job. An error counts as no job.
 

@@ -43,6 +43,21 @@ async def test_a_worker_whose_fetch_fails_takes_new_turns_beside_those_that_run(
     assert worker.said == ["one", "two"]
 
 
+async def test_the_database_is_not_asked_for_jobs_to_abort(on_postgres: Shared) -> None:
+    """A worker of Procrastinate would ask every five seconds while a job runs."""
+    workers = on_postgres.jobs.workers
+    worker = Worker(on_postgres, held=True).start("web")
+    await on_postgres.inbox.accept(says("one"))
+    await worker.until_begun(1)
+    await on_postgres.database.write(
+        lambda c: c.execute(
+            "UPDATE procrastinate_jobs SET abort_requested = true WHERE status = 'doing'"
+        ).close()
+    )
+    assert list(await workers.app.job_manager.list_jobs_to_abort_async()) == []
+    worker.let_go()
+
+
 async def test_turns_begin_without_a_poll(
     on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
