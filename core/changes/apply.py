@@ -7,9 +7,9 @@ For each batch:
 - Read the rows back and journal the result.
 
 If a process died during a write, or the answer was lost, read the rows to find out what happened. A
-write that is found counts as done. An update or delete that has not happened is written once more.
-A create is never repeated, because the first one may still arrive late. A run is not begun twice:
-its end is awaited by the id that was recorded when it began.
+write that is found counts as done, also if it took effect late. An update or delete that has not
+happened is written once more. A create is never repeated, because the first one may still arrive
+late. A run is not begun twice: its end is awaited by the id that was recorded when it began.
 """
 
 from __future__ import annotations
@@ -185,12 +185,7 @@ class ChangeRunner:
             words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
             await self._record(run, [replace(s, state="failed", words=words) for s in steps])
             return []
-        steps = [
-            replace(step, write=one.write, state="writing")
-            if one.state == "before"
-            else replace(step, state="changed", now=one.current)
-            for step, one in zip(steps, seen, strict=True)
-        ]
+        steps = [_judge_before_write(run, s, one) for s, one in zip(steps, seen, strict=True)]
         await self._record(run, steps)
         return [step for step in steps if step.state == "writing"]
 
@@ -323,6 +318,17 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
     except Exception:
         log.exception("applier broke", change=run.change.id)
         raise ToolError(_BROKE) from None
+
+
+def _judge_before_write(run: _Run, step: ChangeStep, seen: RowCheck) -> ChangeStep:
+    """Return the step ready to be written, or ended because its row has changed since the
+    proposal."""
+    if seen.state == "before":
+        return replace(step, write=seen.write, state="writing")
+    if seen.state == "after" and step.number in run.repeated:
+        # The write whose answer was lost has taken effect after the row was read back.
+        return replace(step, write=seen.write, state="done", now=seen.current)
+    return replace(step, state="changed", now=seen.current)
 
 
 def _judge_step(step: ChangeStep, seen: RowCheck, sure: bool) -> ChangeStep:

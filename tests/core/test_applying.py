@@ -28,6 +28,10 @@ class OneRow:
         self.value = "old"
         self.opened = 0
         self.is_answer_lost = False
+        self.is_late = False
+        """Writes take effect only after the next reading of the row."""
+        self.late: list[str] = []
+        self.written = 0
 
     def batch(self, draft: Draft) -> int:
         return 10
@@ -38,6 +42,8 @@ class OneRow:
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         now = {"Name": self.value}
+        if self.late:
+            self.value = self.late.pop()
         await asyncio.sleep(0)
         standing = {str(row.after): "after" for row in rows} | {
             str(row.before): "before" for row in rows
@@ -46,7 +52,12 @@ class OneRow:
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         await asyncio.sleep(0)
-        self.value = (rows[0].after or {})["Name"]
+        self.written += 1
+        name = (rows[0].after or {})["Name"]
+        if self.is_late:
+            self.late.append(name)
+            raise WriteUnsure("It did not respond in time.")
+        self.value = name
         if self.is_answer_lost:
             raise WriteUnsure("The connection broke.")
         return rows
@@ -80,3 +91,17 @@ async def test_a_write_without_an_answer_is_read_back_by_its_own_batch() -> None
     wanted = change("A", ["Name"])
     done = await ChangeRunner(cast(Ledger, NullLedger(wanted)), {"one": table}).run(wanted)
     assert (done.steps[0].state, table.value, table.opened) == ("done", "A", 1)
+
+
+async def test_a_write_that_takes_effect_after_the_row_was_read_back_is_done() -> None:
+    """Not skipped because somebody else had changed the row."""
+    table = OneRow()
+    table.is_late = True
+    wanted = change("A", ["Name"])
+    ended = await ChangeRunner(cast(Ledger, NullLedger(wanted)), {"one": table}).run(wanted)
+    assert (ended.state, ended.steps[0].state, table.value, table.written) == (
+        "done",
+        "done",
+        "A",
+        1,
+    )

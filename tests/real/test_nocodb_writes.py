@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from core.clients.http import HttpClient
 from core.domain.messages import Answer, Card
 from core.tools.nocodb.source import NocoSource
+from core.tools.nocodb.write import TableWriter
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.faulty_proxy import FaultyProxy
 from tests.fakes.models import EchoModel
@@ -69,12 +71,15 @@ class Team:
 
 @asynccontextmanager
 async def team(
-    bot_home: BotHome, url: str, token: str, base: Base, bot_token: str = ""
+    bot_home: BotHome,
+    url: str,
+    token: str,
+    base: Base,
+    bot_token: str = "",
+    pauses: Sequence[float] = RETRY_PAUSES_SECONDS,
 ) -> AsyncIterator[Team]:
     async with FaultyProxy(url) as proxy, HttpClient() as http:
-        source = NocoSource(
-            proxy.origin, bot_token or token, http, base_id=base.id, pauses=RETRY_PAUSES_SECONDS
-        )
+        source = NocoSource(proxy.origin, bot_token or token, http, base_id=base.id, pauses=pauses)
         model = EchoModel()
         async with bot_home.open(model, [source], appliers=[source.rows]) as running_bot:
             yield Team(running_bot, proxy, token, base, model)
@@ -276,24 +281,25 @@ async def test_invalid_writes_are_refused_before_a_card(crm: Team) -> None:
 
 
 async def test_nocodb_is_restarted_while_a_change_is_applied(
-    bot_home: BotHome, tmp_path: Path
+    bot_home: BotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One batch's answer is lost with it; it is looked for when NocoDB is back, and all is done."""
     if why := missing():
         pytest.skip(why)
+    monkeypatch.setattr(TableWriter, "patience", 3600.0)
     folder = tmp_path / "nocodb"
     folder.mkdir()
-    with ExitStack() as first:
+    with ExitStack() as first, ExitStack() as second:
         real = seed_server(first.enter_context(nocodb(folder)), folder)
-        async with team(bot_home, real.url, real.token, real.crm) as crm:
+        async with team(bot_home, real.url, real.token, real.crm, pauses=[0.3] * 1000) as crm:
             card = await crm.proposes("update", table="Orders", filters=CHEAP, set={"Title": "x"})
             crm.proxy.hang("PATCH records")
             _, receipt = await crm.running_bot.send(f"approve {card.id}")
             await crm.proxy.wait_for_held_call()
             first.close()
             crm.proxy.release()
-            with nocodb(folder) as crm.proxy.upstream:
-                told = (await crm.running_bot.wait_for_answer(receipt)).text
-                titles = [row["Title"] for row in crm.rows("Orders").values()]
+            crm.proxy.upstream = await asyncio.to_thread(second.enter_context, nocodb(folder))
+            told = (await crm.running_bot.wait_for_answer(receipt)).text
+            titles = [row["Title"] for row in crm.rows("Orders").values()]
     assert told.startswith("Approved by Ana. Done.")
     assert titles.count("x") == 57
