@@ -378,7 +378,7 @@ class BridgeSource:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.api = BridgeApi(url, token, http, pauses=pauses)
-        self._driver = BridgeDriver(self.api, base_id, lambda: self._offered)
+        self._driver = BridgeDriver(self.api, base_id, lambda: self._known)
         self.rows = TableWriter(self._driver)
         """What does the writes that were approved."""
         self._drafts = DraftBuilder(self._driver)
@@ -386,7 +386,10 @@ class BridgeSource:
         self._hiding = BridgeTableFilter(self._rules, self._driver)
         self._base_id = base_id
         self._clock = clock
-        self._offered = BRIDGE_READ_TOOLS
+        self._known: Sequence[str] = ()
+        """The tools that the bridge said it has."""
+        self._offered: Sequence[str] = _OURS
+        """All of ours until the bridge answers: if it has not a tool, its call says so."""
         self._until = 0.0
         self._tool: ExecuteTool | None = None
         self._first_look = asyncio.Lock()
@@ -395,8 +398,8 @@ class BridgeSource:
         """Return the tools, also while the bridge is down: a call then explains the failure."""
         if self._tool is not None:
             return await self._find_tools()
-        # Turns of a process that has just started wait for the first list. Without it, a turn would
-        # be told that the bridge cannot write.
+        # Turns of a process that has just started wait for the first list. Without it, a turn could
+        # be offered what the bridge does not have.
         async with self._first_look:
             return await self._find_tools()
 
@@ -410,6 +413,7 @@ class BridgeSource:
                 names = await self.api.list_tools()
                 self._until = self._clock() + TOOL_LIST_SECONDS
                 offered = tuple(each for each in _OURS if names is None or each in names)
+                self._known = offered
         if self._tool is None or offered != self._offered:
             self._offered = offered
             self._tool = self._build_tool(self.nocodb_execute, _OURS)

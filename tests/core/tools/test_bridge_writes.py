@@ -16,6 +16,7 @@ from core.domain.errors import ToolError
 from core.domain.messages import Address
 from core.domain.records import Outcome, ToolContext
 from core.tools.nocodb.bridge import BridgeSource
+from core.tools.nocodb.bridge_api import BridgeError
 from tests.core.tools.scene import ADA, ctx
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS, ORDERS
@@ -172,6 +173,21 @@ async def test_a_deleted_row_comes_back_without_its_links() -> None:
         erased = (ChangeStep(1, replace(draft.rows[0], before=None), "done"),)
         with pytest.raises(ToolError, match="are unknown"):
             ask.source.rows.revert(Change(proposal, "done", erased))
+
+
+async def test_a_write_is_proposed_while_it_is_unknown_what_the_bridge_can_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its list came too late, for example because the machine was busy."""
+    async with asking() as ask:
+
+        async def come_too_late() -> None:
+            raise BridgeError("It did not respond in time.", code="bridge_away")
+
+        monkeypatch.setattr(ask.source.api, "list_tools", come_too_late)
+        draft = await ask("update_record", record_id=3, record_data={"Status": "Lost"})
+        assert [row.after for row in draft.rows] == [{"Status": "Lost"}]
+        assert ask.source.rows.batch(draft) == 1, "a bulk tool is used only where it is known"
 
 
 async def test_a_write_is_refused_where_nothing_can_be_proposed() -> None:
