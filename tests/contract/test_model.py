@@ -142,7 +142,10 @@ async def test_a_round_from_before_a_crash_is_answered(talk: Talk) -> None:
     assert completed.items[-1].text
 
 
-async def test_a_model_reports_its_health_name_and_level(model: Model) -> None:
+async def test_a_model_reports_its_health_name_and_level(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.models.served_model.HEALTH_WAIT_SECONDS", 60.0)
     health = await model.health()
     assert (health.name, health.state) == ("model", "on")
     assert health.words

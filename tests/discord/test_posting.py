@@ -171,8 +171,10 @@ async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
     [(403, 987654), (400, 0), (404, 0), (403, 50013), (400, 200000), (400, 240000), (403, 50278)],
 )
 async def test_a_refusal_for_good_is_told_with_the_next_message(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, status: int, code: int
-) -> None:
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    status: int, code: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # the answer is posted whole
     await ponte.open()
     discord.refuse("POST", MESSAGES, status, code)
     await ana.say("hello")

@@ -93,8 +93,9 @@ async def test_new_tables_are_seen_after_a_while(fake: FakeNocoDB, http: HttpCli
 
 
 async def test_while_nocodb_is_away_the_tools_stay_and_one_turn_alone_waits(
-    fake: FakeNocoDB, http: HttpClient
+    fake: FakeNocoDB, http: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("core.tools.nocodb.source.NOCODB_LOOK_TIMEOUT_SECONDS", 60.0)
     clock = Clock()
     source = NocoSource(fake.origin, filled.EDITOR, http, pauses=(), clock=clock)
     fake.fail(1, 503)
