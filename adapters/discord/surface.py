@@ -99,7 +99,8 @@ class ChannelSurface:
         self._source = source
         self._renderer = Renderer(MAX_POSTS_OF_ANSWER)
         self._doubted: set[int] = set()
-        self._shown: dict[str, ShownPost] = {}
+        self._shown: dict[str, ShownPost | None] = {}
+        """What each post shows; None if the end of an edit is unknown."""
         self._changing = asyncio.Lock()
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
@@ -203,7 +204,7 @@ class ChannelSurface:
         """Add the stop button to the newest post, which may still grow."""
         async with self._changing:
             for post, shown in list(self._shown.items())[-1:]:
-                if not shown.stop:
+                if shown and not shown.stop:
                     await self._change(post, ShownPost(shown.content, stop=True), {})
 
     async def _change(
@@ -211,15 +212,14 @@ class ChannelSurface:
     ) -> None:
         """Edit a post, unless it already shows `shown`: few edits are allowed
         (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written."""
-        # Stored again after the edit. If the edit fails, the content is unknown, so that the next
-        # call is not skipped.
-        had = self._shown.pop(post, None)
+        # What the post shows is known again after the edit, unless that fails or is cancelled.
+        had, self._shown[post] = self._shown.get(post), None
         plain = answer is None or (await self._renderer.rendering(answer)).plain
         if had != shown or not plain:
             message = message_at(await self._deps.client(), post)
             if shown.stop and not (had and had.stop):
                 form = form | {"view": render.stop_view(self._to.asker.id)}
-            elif had and had.stop and not shown.stop:
+            elif not shown.stop and (had is None or had.stop):
                 form = {"view": None} | form
 
             async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
@@ -297,8 +297,8 @@ class ChannelSurface:
             return
         self._last = (post, part.text, part.answer)
         for other, shown in list(self._shown.items()):
-            if shown.stop:
-                await self._change(other, ShownPost(shown.content), {})
+            if shown is None or shown.stop:
+                await self._change(other, ShownPost(shown.content if shown else ""), {})
 
     async def _channel(self) -> discord.PartialMessageable:
         client = await self._deps.client()

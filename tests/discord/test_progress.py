@@ -8,6 +8,8 @@ import pytest
 
 from adapters.discord import presence, surface
 from core.chat.presence import SIGN_AFTER_SECONDS
+from core.chat.reply import GrowingReply
+from core.domain.messages import Post
 from core.domain.records import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -215,6 +217,28 @@ async def test_a_long_answer_comes_in_parts_with_whole_code_blocks(
         assert part["content"].count("```") % 2 == 0
     assert "```python\n" in seen[1]["content"]
     await ana.discord.wait_until(lambda: not any(buttons(part) for part in seen))
+
+
+async def test_a_stop_button_whose_edit_was_cut_off_goes_with_the_answer(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second part comes while the button is being added to the first."""
+    intend = GrowingReply._intend
+
+    async def intend_late(reply: GrowingReply, number: int) -> Post:
+        if number == 2:
+            await ana.wait_for_messages(lambda seen: buttons(seen[0]))
+        return await intend(reply, number)
+
+    monkeypatch.setattr(GrowingReply, "_intend", intend_late)
+    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # no part is posted before
+    ponte.model.script = {"tell me": ["word " * 500]}
+    await ponte.open()
+    adding = discord.hold("PATCH", "/channels/*/messages/*")
+    await ana.say("tell me")
+    seen = await ana.wait_for_messages(lambda seen: len(seen) == 2 and not buttons(seen[0]))
+    adding.release()
+    assert not buttons(seen[1])
 
 
 async def test_a_very_long_answer_ends_in_a_file(ponte: DiscordPonte, ana: DiscordPerson) -> None:
