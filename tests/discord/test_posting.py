@@ -175,6 +175,7 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
     status: int, code: int,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # the answer is posted whole
+    monkeypatch.setattr("adapters.discord.surface.ChannelSurface.interval", 60.0)
     await ponte.open()
     discord.refuse("POST", MESSAGES, status, code)
     await ana.say("hello")

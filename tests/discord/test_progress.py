@@ -232,6 +232,7 @@ async def test_a_stop_button_whose_edit_was_cut_off_goes_with_the_answer(
 
     monkeypatch.setattr(GrowingReply, "_intend", intend_late)
     monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # no part is posted before
+    monkeypatch.setattr(surface.ChannelSurface, "interval", 60.0)
     ponte.model.script = {"tell me": ["word " * 500]}
     await ponte.open()
     adding = discord.hold("PATCH", "/channels/*/messages/*")
