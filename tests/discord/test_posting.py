@@ -71,7 +71,7 @@ async def test_a_rate_limit_that_was_not_announced_is_waited_out(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     """Other programs with the same token used the bucket up."""
-    discord.faults.rate = (1, 0.3)
+    discord.faults.rate = (1, 2.0)  # longer than a slow machine takes from "one" to "two"
     discord.faults.announced = False
     await ponte.open()
     await ana.say("one")
