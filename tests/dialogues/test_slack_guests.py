@@ -360,13 +360,13 @@ async def test_a_form_that_contradicts_itself_is_an_outsiders(tmp_path: Path, cl
         sent = w.slack.submit(w.bob, w.slack.workspace.views[0], {"slug": "joke"}, lies)
         await sent.acked.wait()
 
-        def told() -> list[str]:
+        def answers() -> list[str]:
             """What Bob alone is shown. Alice may be told that her form is late."""
             posts = w.slack.ephemeral_posts(w.general.id)
             return [post.visible_text for post in posts if post.seen_by == w.bob.id]
 
-        await w.slack.wait_until(told)
-        (text,) = told()
+        await w.slack.wait_until(answers)
+        (text,) = answers()
         assert "membros deste workspace" in text
         assert w.slack.workspace.by_bot(w.general.id) == []
 

@@ -172,7 +172,8 @@ async def test_metrics_count_what_happened(bot_home: BotHome) -> None:
     assert 0 < grown['ponte_turn_seconds_sum{platform="web"}'] < 60
     assert grown['ponte_tool_calls_total{outcome="error",tool="unknown"}'] == 1
     assert grown['ponte_accept_seconds_count{platform="web"}'] == 3
-    assert (grown["ponte_running_turns"], grown["ponte_queued_messages"]) == (0, 0)
+    # The number of the queue is set and not counted: other bots of this process left it as it was.
+    assert (grown["ponte_running_turns"], after["ponte_queued_messages"]) == (0, 0)
 
 
 def _samples() -> dict[str, float]:

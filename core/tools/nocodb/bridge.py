@@ -387,9 +387,10 @@ class BridgeSource:
         self._base_id = base_id
         self._clock = clock
         self._known: Sequence[str] = ()
-        """The tools that the bridge said it has."""
+        """The tools that the bridge has listed."""
         self._offered: Sequence[str] = _OURS
-        """All of ours until the bridge answers: if it has not a tool, its call says so."""
+        """The tools that the model may call: all of `_OURS` until the bridge has listed its own. A
+        call of one that it lacks then fails with the bridge's error."""
         self._until = 0.0
         self._tool: ExecuteTool | None = None
         self._first_look = asyncio.Lock()
