@@ -160,6 +160,9 @@ async def test_what_is_not_set_up_is_told_as_a_failure(bot_home: BotHome) -> Non
 
 
 async def test_metrics_count_what_happened(bot_home: BotHome) -> None:
+    # Bots that earlier tests of this process killed left their waiting messages in the number.
+    # The embedded store counts on from there, Postgres sets it.
+    metrics.queued.set(0)
     before = _samples()
     async with bot_home.open() as running_bot:
         await running_bot.ask("hello")
@@ -172,7 +175,6 @@ async def test_metrics_count_what_happened(bot_home: BotHome) -> None:
     assert 0 < grown['ponte_turn_seconds_sum{platform="web"}'] < 60
     assert grown['ponte_tool_calls_total{outcome="error",tool="unknown"}'] == 1
     assert grown['ponte_accept_seconds_count{platform="web"}'] == 3
-    # The number of the queue is set and not counted: other bots of this process left it as it was.
     assert (grown["ponte_running_turns"], after["ponte_queued_messages"]) == (0, 0)
 
 
