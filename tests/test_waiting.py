@@ -17,7 +17,7 @@ CLOCKS = ("monotonic", "perf_counter", "process_time", "thread_time")
 WORDS = re.compile("|".join([r"\bsleep", r"\.timeout\(", "wait_for", *CLOCKS]))
 ALLOWED = {
     "contract/test_processes.py": "a database that takes a while, on the loop's clock",
-    "dialogues/test_loop.py": "CPU time of the thread, with a wide limit",
+    "dialogues/test_loop.py": "CPU time of the thread, in a ratio",
     "real/schedule_machine.py": "polls a database that a killed process left, without a limit",
     "fakes/models.py": "EchoModel's delay lets turns overlap; their order must not depend on it",
     "fakes/openai/chat.py": "Script.seconds, for people who look at an answer that grows",
@@ -31,7 +31,6 @@ ALLOWED = {
     "real/sandbox/attacks/talk.py": "an attack that writes late; either order must be harmless",
     "slack/victim.py": "a model that says its words one by one, to be killed at any of them",
     "test_linear.py": "CPU time of the thread, in a ratio",
-    "web/test_render.py": "CPU time of the thread, in a ratio",
 }
 """File → why nothing in it depends on how long that takes."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from hypothesis import given
@@ -84,23 +83,6 @@ def test_no_attribute_is_ever_forged(text: str) -> None:
 async def test_a_hostile_length_is_shown_as_it_is() -> None:
     html = await render("[" * (MAX_MARKDOWN_CHARACTERS + 1))
     assert html.startswith("<pre")
-
-
-@pytest.mark.parametrize("piece", ["[", "![", "*a _", "`", "> ", "|a|\n|-|\n", "<", "\\[x]("])
-def test_hostile_markdown_ends_in_time(piece: str) -> None:
-    """Four times the text takes about four times the work, and nowhere near its square."""
-    whole = piece * (20_000 // len(piece))
-    assert cost(whole) < 12 * max(cost(whole[: len(whole) // 4]), 0.01)
-
-
-def cost(text: str) -> float:
-    """Seconds of this thread's processor, the least of some tries."""
-    seconds = []
-    for _ in range(3):
-        began = time.thread_time()
-        to_html.__wrapped__(text)
-        seconds.append(time.thread_time() - began)
-    return min(seconds)
 
 
 async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
