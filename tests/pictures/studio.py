@@ -277,7 +277,10 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 "stackspot_client_id": CLIENT, "stackspot_client_secret": SECRET,
                 "stackspot_realm": REALM, "stackspot_auth_url": stackspot.url,
                 "stackspot_api_url": stackspot.url, "stackspot_agent_url": stackspot.url,
-                "slack_bot_token": slack.bot_token, "slack_app_token": slack.app_token,
+                "slack_bot_token": slack.bot_token,
+                # over HTTP: each move of the clock would end a socket's connection, and Slack sends
+                # a command or a click that it loses no second time
+                "slack_signing_secret": slack.deliveries.signing_secret,
                 "slack_api_url": slack.base_url, "discord_token": discord.token,
                 "discord_api_url": discord.api_url, "discord_gateway_url": discord.gateway_url,
                 "ponte_home": home, "ponte_web_port": 0, "ponte_timezone": ZONE.key,
@@ -294,7 +297,8 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 # scenes call `redraw`: beside a click it would come first or last
                 await cancel_all([t for t in app.engine._tasks if t.get_name() == "redraw"])
                 try:
-                    await slack.deliveries.wait_until_connected()
+                    page = app.link().partition("#")[0]
+                    slack.deliveries.request_url = f"{page}slack/events"
                     await discord.wait_until(lambda: discord.rest.commands)
                     yield Studio(app, clock, slack, discord, stackspot, nocodb, home,
                                  ana, rui, lea, channel, maya, server)  # fmt: skip
