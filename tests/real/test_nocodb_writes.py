@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +76,11 @@ async def team(
     token: str,
     base: Base,
     bot_token: str = "",
-    pauses: Sequence[float] = RETRY_PAUSES_SECONDS,
 ) -> AsyncIterator[Team]:
     async with FaultyProxy(url) as proxy, HttpClient() as http:
-        source = NocoSource(proxy.origin, bot_token or token, http, base_id=base.id, pauses=pauses)
+        source = NocoSource(
+            proxy.origin, bot_token or token, http, base_id=base.id, pauses=RETRY_PAUSES_SECONDS
+        )
         model = EchoModel()
         async with bot_home.open(model, [source], appliers=[source.rows]) as running_bot:
             yield Team(running_bot, proxy, token, base, model)
@@ -287,11 +288,12 @@ async def test_nocodb_is_restarted_while_a_change_is_applied(
     if why := missing():
         pytest.skip(why)
     monkeypatch.setattr(TableWriter, "patience", 3600.0)
+    monkeypatch.setattr("core.tools.nocodb.source.APPLYING_PAUSES_SECONDS", [0.3] * 10_000)
     folder = tmp_path / "nocodb"
     folder.mkdir()
     with ExitStack() as first, ExitStack() as second:
         real = seed_server(first.enter_context(nocodb(folder)), folder)
-        async with team(bot_home, real.url, real.token, real.crm, pauses=[0.3] * 1000) as crm:
+        async with team(bot_home, real.url, real.token, real.crm) as crm:
             card = await crm.proposes("update", table="Orders", filters=CHEAP, set={"Title": "x"})
             crm.proxy.hang("PATCH records")
             _, receipt = await crm.running_bot.send(f"approve {card.id}")
