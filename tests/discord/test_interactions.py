@@ -164,8 +164,7 @@ async def test_ask_without_a_prompt_opens_a_modal(
     opened = await (await ana.slash("ask")).wait_for_ack()
     assert opened.kind == MODAL
     sent = await ana.submit(opened, prompt="several\nlines")
-    await sent.wait_for_answer()
-    assert sent.text == "You said: several\nlines"
+    await sent.wait_for_text("You said: several\nlines")
 
 
 async def test_a_modal_that_was_opened_before_a_restart_is_taken(
@@ -175,8 +174,7 @@ async def test_a_modal_that_was_opened_before_a_restart_is_taken(
     await open_ponte.close()
     await open_ponte.open()
     sent = await ana.submit(opened, prompt="still here")
-    await sent.wait_for_answer()
-    assert sent.text == "You said: still here"
+    await sent.wait_for_text("You said: still here")
 
 
 async def test_a_quick_command_without_its_input_asks_for_it(
@@ -212,8 +210,7 @@ async def test_the_message_menu_asks_about_a_message(
     said = await bob.say("the bolts are late", channel)
     opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
     sent = await ana.submit(opened, prompt="why?")
-    await sent.wait_for_answer()
-    assert sent.text == "You said: why?"
+    await sent.wait_for_text("You said: why?")
     (context, question) = open_ponte.model.asks[-1].input
     assert "the bolts are late" in context.text
     assert question.text == "why?"
@@ -224,12 +221,10 @@ async def test_where_only_the_person_installed_the_app_all_goes_by_the_token(
 ) -> None:
     elsewhere = discord.text_channel(discord.guild("Nuts", ana, with_bot=False), "general")
     exchange = await ana.slash("ask", elsewhere, prompt="hello")
-    await exchange.wait_for_answer()
-    assert exchange.text == "You said: hello"
+    await exchange.wait_for_text("You said: hello")
     group = discord.group_dm(ana, discord.user("Bob"))
     exchange = await ana.slash("ask", group, prompt="and here?")
-    await exchange.wait_for_answer()
-    assert exchange.text == "You said: and here?"
+    await exchange.wait_for_text("You said: and here?")
     assert not [call for call in discord.calls if call[1].startswith("/channels/")]
 
 

@@ -69,8 +69,13 @@ class Exchange:
     async def wait_for_ack(self) -> Exchange:
         return await self.wait_until(lambda e: e.kind is not None)
 
+    async def wait_for_text(self, text: str) -> Exchange:
+        """Wait until the answer is this text. An answer that still grows may show the start of
+        it."""
+        return await self.wait_until(lambda e: e.text == text)
+
     async def wait_for_answer(self) -> Exchange:
-        """Wait for an answer other than "thinking…"."""
+        """Wait for an answer other than "thinking…". It may still grow."""
         return await self.wait_until(
             lambda e: e.kind is not None and (not e.loading or bool(e.followups))
         )
