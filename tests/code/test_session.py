@@ -278,6 +278,49 @@ async def test_a_stop_ends_the_run_at_once(
         assert await run(session, "x") == RunResult(value="5")
 
 
+FIRST_SIGNAL_IS_LOST = """
+import signal, time
+kill = signal.pthread_kill
+def lose(*arguments):
+    signal.pthread_kill = kill
+signal.pthread_kill = lose
+print("on", flush=True)
+time.sleep(600)
+"""
+
+
+async def test_a_stop_reaches_code_that_was_just_about_to_wait(
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal just before `time.sleep` begins does not wake it."""
+    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 60.0)
+    ran = await run_out_of_time(session, monkeypatch, FIRST_SIGNAL_IS_LOST)
+    assert (ran.fault, ran.is_state_lost) == ("timeout", False)
+
+
+async def test_a_repeated_interrupt_is_raised_once(
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code may end in its own time, and an interrupt that it raised itself counts for
+    nothing."""
+    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 600.0)
+    code = """
+import signal, time
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("on", flush=True)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    time.sleep(0.3)
+    saved = True
+"""
+    ran = await run_out_of_time(session, monkeypatch, code)
+    assert (ran.fault, ran.is_state_lost) == ("timeout", False)
+    assert (await run(session, "saved")).value == "True"
+
+
 async def test_a_stop_before_the_code_began_counts(
     session: KernelSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 import traceback
 import types
 from collections.abc import Callable, Iterator
@@ -53,6 +54,8 @@ CPU_SECONDS = 60
 """Processor time that one run and what it leaves running may take, over all threads."""
 MAX_FILES_SEEN = 10_000
 """Entries of the work folder that are looked at."""
+_INTERRUPT_INTERVAL_SECONDS = 0.01
+"""Seconds after which an interrupt is repeated that the code has not noticed."""
 FIGURES_MODULE = "ponte_figures"
 """`figures.py`, as it is called in the sandbox's environment."""
 
@@ -198,7 +201,7 @@ class Interpreter:
         self._sources: set[str] = set()
         self._stream = sys.stdout
         self._lines = linecache.cache
-        self.running = self.interrupted = ""
+        self.running = self.interrupted = self.raised_in = ""
         sys.modules["__main__"] = self._main
         vars(self._main)["display"] = _display
 
@@ -257,8 +260,11 @@ class Interpreter:
         return ""
 
     def _on_interrupt(self, number: int, frame: object) -> None:
-        if self.running:
-            raise KeyboardInterrupt
+        if not self.running or self.raised_in == self.running:
+            return
+        if self.interrupted == self.running:
+            self.raised_in = self.running
+        raise KeyboardInterrupt
 
     def _restore_state(self) -> None:
         """Undo what a run may have done to what all runs stand on."""
@@ -334,9 +340,12 @@ def _listen(pipe: int, requests: queue.SimpleQueue[Frame | None], running: Inter
             if "interrupt" not in request:
                 requests.put(request)
                 continue
-            running.interrupted = str(request["interrupt"])
-            if running.interrupted == running.running:
+            name = running.interrupted = str(request["interrupt"])
+            # A signal between the last check for signals and the start of a wait, as in
+            # time.sleep, does not end the wait.
+            while running.running == name != running.raised_in:
                 _interrupt(main)
+                time.sleep(_INTERRUPT_INTERVAL_SECONDS)
     requests.put(None)
 
 
