@@ -309,8 +309,9 @@ import signal, time
 try:
     signal.raise_signal(signal.SIGINT)
 except KeyboardInterrupt:
-    print("on", flush=True)
+    pass
 try:
+    print("on", flush=True)
     time.sleep(600)
 except KeyboardInterrupt:
     time.sleep(0.3)
