@@ -31,13 +31,18 @@ async def test_what_failed_is_tried_again_in_its_place(ponte: WebPonte, page: Pa
 
 
 async def test_the_last_answer_alone_can_be_asked_again(ponte: WebPonte, page: Page) -> None:
+    async def script(turn: Turn) -> Answer:
+        again = " again" if turn.message.replaces else ""
+        return Answer(f"You said: {turn.message.text}{again}")
+
+    ponte.script = script
     for text in ("one", "two"):
         await say(page, text)
         await expect(page.locator(".body").last).to_have_text(f"You said: {text}")
     await expect(page.get_by_role("button", name="Ask again")).to_have_count(1)
     await page.get_by_role("button", name="Ask again").click()
     await expect(page.locator(".said .words")).to_have_text(["one", "two"])
-    await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
+    await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two again"])
     assert len(ponte.rows) == 3
 
 

@@ -35,13 +35,13 @@ async def test_a_model_is_chosen_where_a_rule_allows_more_than_one(
     await say(page, "one")
     await choice.select_option("gpt-large")
     await say(page, "two")
-    await expect(page.locator(".body")).to_have_count(2)
+    await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
     assert [row.message.model for row in ponte.rows.values()] == ["", "gpt-large"]
     effort = page.get_by_role("combobox", name="Reasoning effort")
     await expect(effort.locator("option")).to_have_text(["Default effort", "High effort"])
     await effort.select_option("high")
     await say(page, "three")
-    await expect(page.locator(".body")).to_have_count(3)
+    await expect(page.locator(".body").last).to_have_text("You said: three")
     assert ponte.rows[3].message.effort == "high"
     await page.reload()
     await expect(choice).to_have_value("gpt-large")
@@ -61,7 +61,7 @@ async def test_a_conversation_has_instructions_before_its_first_message(
     await page.get_by_role("button", name="Save instructions").click()
     await expect(shown).to_be_visible()
     await say(page, "hello")
-    await expect(page.locator(".body")).to_have_count(1)
+    await expect(page.locator(".body")).to_have_text("You said: hello")
     assert ponte.rows[1].message.instructions == "Answer in French."
     await page.reload()
     await shown.click()
@@ -70,7 +70,7 @@ async def test_a_conversation_has_instructions_before_its_first_message(
     await page.get_by_role("button", name="Save instructions").click()
     await expect(shown).to_be_hidden()
     await say(page, "again")
-    await expect(page.locator(".body")).to_have_count(2)
+    await expect(page.locator(".body")).to_have_text(["You said: hello", "You said: again"])
     assert ponte.rows[2].message.instructions == ""
 
 
