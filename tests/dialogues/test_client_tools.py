@@ -376,6 +376,27 @@ WRONG: dict[str, Any] = {
     "not a JSON schema": {
         "tools": [{"type": "function", "function": {**WEATHER, "parameters": "x"}}]
     },
+    "`tools`: it is not a list": {"tools": {"weather": WEATHER}},
+    "`tools[0]`: it is not an object": {"tools": ["weather"]},
+    "its function is not an object": {"tools": [{"type": "function", "function": "weather"}]},
+    "`tools[0].description`: it is not a text": {
+        "tools": [{"type": "function", "function": {**WEATHER, "description": 1}}]
+    },
+    "`tools[0].strict`: it is not true or false": {
+        "tools": [{"type": "function", "function": {**WEATHER, "strict": "yes"}}]
+    },
+    "its properties are not an object": {
+        "tools": [{"type": "function", "function": {
+            **WEATHER, "parameters": {"type": "object", "properties": ["city"]}}}]
+    },
+    "more than 131072 bytes": {
+        "tools": [{"type": "function", "function": {
+            "name": f"weather_{number}", "description": "x" * 4000}} for number in range(40)]
+    },
+    "`parallel_tool_calls`: it is not true or false": {"parallel_tool_calls": "no"},
+    "its strict is not true or false": {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "strict": 1}}
+    },
     "it names no tool": {"tools": TOOLS, "tool_choice": {"type": "function", "function": {}}},
     "the request has no tools": {"tool_choice": "required"},
     "at most 4": {"stop": ["a"] * 5},
