@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import RunStep, parse_status
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.stackspot.command_scene import error_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -107,6 +108,18 @@ async def test_an_object_as_the_result_is_json(fake: FakeStackSpot, stackspot: S
     fake.answer("status", 200, body={"progress": {"status": "completed"}, "result": {"sum": 3}})
     result = await stackspot.run("echo", "a")
     assert json.loads(result.text) == result.data == {"sum": 3}
+
+
+@pytest.mark.parametrize("body", [["COMPLETED"], "COMPLETED", 1, None])
+async def test_a_state_that_cannot_be_read_is_asked_for_again(
+    fake: FakeStackSpot, stackspot: StackSpot, body: Any
+) -> None:
+    fake.go(Run((Look("COMPLETED"),), result="done"))
+    fake.answer("status", 200, 200, body=body)
+    execution = await stackspot.create("echo", "a")
+    assert (await error_of(stackspot.status(execution))).code == "unreadable"
+    assert (await stackspot.wait(execution)).text == "done"
+    assert fake.count("status") == 3
 
 
 def test_halves_of_characters_do_not_come_through() -> None:
