@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from core.domain.messages import Card
 from core.domain.records import QuickCommand
+from core.rights.rules import Rule, RuleBook
+from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import Board, WatchedInbox
@@ -56,6 +59,20 @@ async def test_an_empty_command_offers_the_known_ones(tmp_path: Path) -> None:
         await chosen.acked.wait()
         assert chosen.response["response_action"] == "update"
         assert chosen.response["view"]["callback_id"] == "ponte_inputs"
+
+
+async def test_a_rule_for_shared_places_holds_where_the_command_is_typed(tmp_path: Path) -> None:
+    policy = allow_list()
+    in_direct_messages_only = Rule("ponte.toml:7", where=frozenset({"shared"}), deny=("chat",))
+    policy.rule_book = lambda: RuleBook((in_direct_messages_only,))
+    async with workplace(tmp_path, replace(KNOWN, chosen=make_choices(policy=policy))) as w:
+        refused = w.slack.command(w.alice, w.general, "/quick-command", "")
+        await refused.acked.wait()
+        assert "I can't chat with you here" in refused.response["text"]
+        assert w.slack.workspace.views == []
+        allowed = w.slack.command(w.alice, w.slack.dm(w.alice), "/quick-command", "")
+        await allowed.acked.wait()
+        assert len(w.slack.workspace.views) == 1
 
 
 async def test_a_wrong_name_is_told_in_the_modal(tmp_path: Path) -> None:
