@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -13,7 +14,7 @@ NOWHERE = "http://127.0.0.1:9"
 """The discard port, where nothing listens."""
 
 
-async def read_health(home: Path, **settings: str) -> tuple[int, list[str], dict[str, str]]:
+async def read_health(home: Path, **settings: Any) -> tuple[int, list[str], dict[str, str]]:
     """Return the status of `/readyz`, the parts that it names, and the state of every part."""
     async with office(home) as team, team.open(**settings) as app:
         page, bearer = parse_page_link(app.link())
