@@ -11,12 +11,15 @@ from typing import Any
 import psycopg
 from pydantic import SecretStr
 
+from bot.engine import Stores
 from bot.home import Home
 from bot.migrate import migrate
 from bot.settings import Settings
+from core.domain.records import Thread
 from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS
 from core.store.tables import COPIED, DECLARED_TABLES, Column
+from core.store.thread_map import FileThreadMap
 from tests.real.postgres import Postgres
 
 
@@ -43,6 +46,29 @@ async def test_each_table_arrives_whole(
                 ours: Sequence[Any] = home.execute(select).fetchall()
             found = set(there.execute(select.encode()).fetchall())
             assert found >= set(ours), table.name
+
+
+async def test_the_thread_of_each_conversation_arrives(
+    nothing_set: None, real_postgres: Postgres, tmp_path: Path
+) -> None:
+    await (await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)).close()
+    threads = [
+        Thread("web:main", "t1", generation=2, remote="conv_1", remote_upto=7),
+        Thread("slack:T1:C1:1.5", "t2", level="chat", participants=("slack:T1:U1",)),
+    ]
+    home = await FileThreadMap.open(tmp_path / "threads.db")
+    for thread in threads:
+        await home.put(thread)
+    await home.close()
+    url = real_postgres.url(real_postgres.database())
+    settings = Settings(ponte_home=tmp_path, database_url=SecretStr(url))
+    assert await migrate(settings, Home(tmp_path)) == 0
+    shared = await Stores.open_shared(url, takes=False, works=False)
+    try:
+        found = [await shared.threads.get(thread.conversation) for thread in threads]
+    finally:
+        await shared.close()
+    assert found == threads
 
 
 def test_what_is_not_copied_is_made_again_elsewhere() -> None:

@@ -91,6 +91,29 @@ async def test_a_dead_server_starts_all_the_same(
     assert "Ponte is ready" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("accepts", "runs_turns", "words"),
+    [
+        (True, True, "Ponte is ready: open http"),
+        (True, False, "Ponte is ready and receives messages; `ponte work` answers them"),
+        (False, True, "Ponte is ready and answers messages; `ponte serve` receives them"),
+    ],
+)
+async def test_the_last_line_says_what_the_process_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], accepts: bool, runs_turns: bool, words: str
+) -> None:
+    home = Home(tmp_path / "home")
+    with home.take():
+        settings = Settings(ponte_home=home.path, ponte_web_port=0)
+        app = await compose(
+            settings, Config(), home, accepts=accepts, runs_turns=runs_turns, surfaces=accepts
+        )
+        await app.start()
+        await app.announce()
+        await app.stop()
+    assert capsys.readouterr().out.splitlines()[-1].startswith(words)
+
+
 async def test_a_worker_names_the_process_that_serves_the_platforms(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     with home.take():
