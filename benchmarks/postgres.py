@@ -182,7 +182,8 @@ async def count_statements(server: Postgres, quick: bool) -> None:
     """Print what a turn on Slack sends, and what two idle processes send and use."""
     count, seconds = (30, 20.0) if quick else (200, 60.0)
     name = server.database()
-    server.execute("CREATE EXTENSION pg_stat_statements SCHEMA public", database=name)
+    with psycopg.connect(server.url(name)) as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements SCHEMA public")
     server.execute(f"ALTER DATABASE {name} SET pg_stat_statements.track = 'all'")
     async with (
         fake(0.0) as model,

@@ -62,12 +62,11 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests, and put the longest first, so that no worker begins one at the end."""
     for item in items:
-        place = item.path.relative_to(quick.TESTS).as_posix()
         if quick.is_quick(item):
             item.add_marker("quick")
-        if place.startswith(LOOKS_FOR_PROGRAMS):
+        if quick.place_of(item.path).startswith(LOOKS_FOR_PROGRAMS):
             item.add_marker("looks_for_programs")
-    items.sort(key=lambda item: not item.path.is_relative_to(quick.TESTS / "real"))
+    items.sort(key=lambda item: not quick.place_of(item.path).startswith("real/"))
 
 
 def pytest_runtest_setup() -> None:
@@ -166,7 +165,6 @@ def pytest_collection_finish() -> None:
 
     With Python's default of 700 objects, collecting takes 5 % of the tests' processor time.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()

@@ -6,6 +6,7 @@ NocoDB listen on loopback in the test's own event loop.
 
 from __future__ import annotations
 
+import functools
 import platform
 import sys
 from pathlib import Path
@@ -55,8 +56,14 @@ The last one is raised by the tests' own helpers, which ask another process to f
 _started: list[str] = []
 
 
+@functools.cache
+def place_of(file: Path) -> str:
+    """Return where a file with tests is, for example `core/test_text.py`."""
+    return file.relative_to(TESTS).as_posix()
+
+
 def is_listed(path: Path) -> bool:
-    place = path.relative_to(TESTS).as_posix()
+    place = place_of(path)
     return place.startswith(QUICK) and place not in NOT_QUICK
 
 

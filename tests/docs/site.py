@@ -60,12 +60,16 @@ def parser() -> MarkdownIt:
     return MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
-def documents(root: Path = ROOT) -> dict[str, Document]:
-    """All there are, by their path in the repository."""
+def document_paths(root: Path = ROOT) -> dict[str, Path]:
+    """All documents, by their path in the repository."""
     paths = [*sorted(root.glob("*.md")), *sorted((root / "docs").rglob("*.md"))]
+    return {path.relative_to(root).as_posix(): path for path in paths}
+
+
+def documents(root: Path = ROOT) -> dict[str, Document]:
+    """All documents, read, by their path in the repository."""
     found = {}
-    for path in paths:
-        name = path.relative_to(root).as_posix()
+    for name, path in document_paths(root).items():
         flat = name.removeprefix("docs/").removesuffix(".md").replace("/", "-")
         page = {HOME: "index.html", CONTENTS: "contents.html"}.get(name, f"{flat}.html")
         found[name] = _read(name, page.lower(), path.read_text("utf-8"))
