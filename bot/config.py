@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -744,6 +744,7 @@ def _list_places(config: Config) -> frozenset[str]:
     return frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
 
 
+@cache
 def _file_adapter(faces: Faces) -> TypeAdapter[Config]:
     """Return the validator of a file with the sections of these integrations."""
     sections = [
