@@ -19,7 +19,7 @@ from core.tools.nocodb.write import TableWriter
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.faulty_proxy import FaultyProxy
 from tests.fakes.models import EchoModel
-from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call, seed_server
+from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call, sign_up_owner
 from tests.real.nocodb.server import missing, nocodb
 
 RETRY_PAUSES_SECONDS = (0.1, 0.3, 1.0, 3.0, 6.0)
@@ -292,8 +292,9 @@ async def test_nocodb_is_restarted_while_a_change_is_applied(
     folder = tmp_path / "nocodb"
     folder.mkdir()
     with ExitStack() as first, ExitStack() as second:
-        real = seed_server(first.enter_context(nocodb(folder)), folder)
-        async with team(bot_home, real.url, real.token, real.crm) as crm:
+        url = first.enter_context(nocodb(folder))
+        token = sign_up_owner(url)
+        async with team(bot_home, url, token, base_with_rows(url, token, "Shop")) as crm:
             card = await crm.proposes("update", table="Orders", filters=CHEAP, set={"Title": "x"})
             crm.proxy.hang("PATCH records")
             _, receipt = await crm.running_bot.send(f"approve {card.id}")

@@ -59,8 +59,7 @@ def call(url: str, body: object = None, *, method: str = "", **headers: str) -> 
 
 def seed_server(url: str, data: Path) -> Seeded:
     """`data` is the server's own folder: an invitation's token goes by mail alone, and there."""
-    jwt = _signed_up(url, "owner@example.com")
-    token = _token(url, jwt)
+    token = sign_up_owner(url)
     crm = base_with_rows(url, token, "CRM", readings=READINGS)
     other = str(call(f"{url}/api/v2/meta/bases", {"title": "Archive"}, xc_token=token)["id"])
     # The first user is given a base of her own.
@@ -69,6 +68,11 @@ def seed_server(url: str, data: Path) -> Seeded:
             call(f"{url}/api/v2/meta/bases/{each['id']}", method="DELETE", xc_token=token)
     editor, viewer = (_member(url, token, crm.id, role, data) for role in ("editor", "viewer"))
     return Seeded(url, token, editor, viewer, crm, other)
+
+
+def sign_up_owner(url: str) -> str:
+    """Return the token of a new server's first user, who owns everything."""
+    return _token(url, _signed_up(url, "owner@example.com"))
 
 
 def base_with_rows(url: str, token: str, title: str, *, readings: int = 0) -> Base:
@@ -191,7 +195,7 @@ def reading(number: int) -> Json:
 
 
 def _signed_up(url: str, email: str, invitation: str = "") -> str:
-    """The session token of a new user; the first of all owns everything."""
+    """Return the session token of a new user."""
     body = {"email": email, "password": secrets.token_urlsafe(16)}
     if invitation:
         body["token"] = invitation
