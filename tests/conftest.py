@@ -16,7 +16,7 @@ import re
 import ssl
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ import pytest
 import structlog
 
 from core.text.i18n import LANGUAGE, READER_IS_OWNER
+from core.tools.code import environment
 from tests import bytecode, databases, quick
 from tests.languages import strict
 
@@ -186,13 +187,27 @@ def _loggers_ask_for_their_settings() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _files_of_the_machine() -> Iterator[None]:
     """Read once what does not change: the certificates, for which every other HTTP client takes
-    25 ms, and the files of all installed packages, for which `ponte doctor` takes 50 ms."""
+    25 ms, and the files of all installed packages, for which `ponte doctor` takes 50 ms. Find the
+    sandbox's Python once: each search starts up to three processes."""
     with pytest.MonkeyPatch.context() as patch:
         for module, name in (
             (ssl, "create_default_context"), (importlib.metadata, "packages_distributions"),
         ):  # fmt: skip
             patch.setattr(module, name, functools.cache(getattr(module, name)))
+        patch.setattr(environment, "find_base_python", _find_base_python_once())
         yield
+
+
+def _find_base_python_once() -> Callable[[], Awaitable[environment.BasePython]]:
+    found: list[environment.BasePython] = []
+
+    @functools.wraps(environment.find_base_python)
+    async def find() -> environment.BasePython:
+        if not found:
+            found.append(await find.__wrapped__())
+        return found[0]
+
+    return find
 
 
 @pytest.fixture(scope="session")

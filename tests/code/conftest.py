@@ -1,11 +1,13 @@
-"""Hosted backends on one fake OpenAI."""
+"""Hosted backends on one fake OpenAI, and the search for the sandbox's Python."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from core.tools.code import environment
 from tests.code.hosted import Bench, benches
 from tests.fakes.openai import FakeOpenAI
 
@@ -27,3 +29,10 @@ async def make() -> AsyncIterator[Make]:
 @pytest.fixture
 def bench(make: Make) -> Bench:
     return make()
+
+
+@pytest.fixture
+def searches_for_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search as the product does, and not once for all tests (`tests/conftest.py`)."""
+    search = inspect.unwrap(environment.find_base_python)
+    monkeypatch.setattr(environment, "find_base_python", search)

@@ -143,6 +143,7 @@ def test_the_python_of_the_sandbox_is_asked_on_another_event_loop(
     assert on_another_loop(_read_version(sys.executable)).startswith(f"{sys.version_info[0]}.")
 
 
+@pytest.mark.usefixtures("searches_for_python")
 def test_why_root_has_no_sandbox_on_another_event_loop_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

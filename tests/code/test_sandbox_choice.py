@@ -58,6 +58,7 @@ async def test_landlock_next_and_why(proof_results: dict[str, str]) -> None:
     assert chosen.words == "Landlock 7: all checks passed (no bubblewrap: it is not installed)"
 
 
+@pytest.mark.usefixtures("searches_for_python")
 async def test_a_root_that_cannot_become_another_user_reads_that(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

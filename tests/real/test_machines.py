@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
+import psycopg
 import pytest
 
 from core.domain.errors import NotStored
@@ -104,10 +105,8 @@ async def test_a_restart_of_postgres_is_worded_and_wakes_who_waits(
             await engine.inbox.accept(says("hello again"))
         pool.timeout = 30.0
         own_postgres.start()
-        own_postgres.execute(
-            "SET search_path = ponte", f"UPDATE inbox SET state = 'done' WHERE seq = {receipt.seq}",
-            database=url.partition("@/")[2].partition("?")[0],
-        )  # fmt: skip
+        with psycopg.connect(url) as connection:
+            connection.execute("UPDATE ponte.inbox SET state = 'done' WHERE seq = %s", [receipt.seq])
         may_connect.set()
         assert await waiting
         await engine.close()
