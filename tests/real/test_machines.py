@@ -105,8 +105,8 @@ async def test_a_restart_of_postgres_is_worded_and_wakes_who_waits(
             await engine.inbox.accept(says("hello again"))
         pool.timeout = 30.0
         own_postgres.start()
-        with psycopg.connect(url) as connection:
-            connection.execute("UPDATE ponte.inbox SET state = 'done' WHERE seq = %s", [receipt.seq])
+        with psycopg.connect(url, options="-c search_path=ponte") as connection:
+            connection.execute("UPDATE inbox SET state = 'done' WHERE seq = %s", [receipt.seq])
         may_connect.set()
         assert await waiting
         await engine.close()
