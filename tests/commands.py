@@ -37,14 +37,13 @@ LATE_IMPORTS = (
 
 def serve(path: str) -> None:
     """Serve until standard input ends, which it does when the tests end; then end every command."""
-    from bot.app import start
     from bot.cli import main
+    from tests.fakes import forker
 
     for module in LATE_IMPORTS:
         import_module(module)
-    umask = os.umask(0)
-    start(quiet=True)  # every child inherits the models that this builds
-    os.umask(umask)
+    forker.build_once()
+    forker.read_once()
     gc.freeze()  # a child's collector leaves alone, and does not copy, what it inherits
     if (words := accept_commands(path)) is None:
         return
