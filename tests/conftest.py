@@ -68,6 +68,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if quick.place_of(item.path).startswith(LOOKS_FOR_PROGRAMS):
             item.add_marker("looks_for_programs")
     items.sort(key=lambda item: not quick.place_of(item.path).startswith("real/"))
+    move_page_tests(items, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def move_page_tests(items: list[pytest.Item], workers: int) -> None:
+    """Put the tests of the page where the second worker begins, so that one worker runs nearly all
+    of them: each worker that runs one starts a browser, which takes seconds.
+
+    With `--dist worksteal` each worker gets an equal part of the list, and a worker that has none
+    left takes tests from the end of another's part.
+    """
+    if workers > 1:
+        page = [item for item in items if quick.place_of(item.path).startswith("web/page/")]
+        items[:] = [item for item in items if not quick.place_of(item.path).startswith("web/page/")]
+        begin = (len(items) + len(page)) // workers
+        items[begin:begin] = page
 
 
 def pytest_runtest_setup() -> None:
