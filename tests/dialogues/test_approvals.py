@@ -330,6 +330,18 @@ async def test_a_bot_never_approves(bot_home: BotHome) -> None:
     assert table.applied == []
 
 
+async def test_a_bot_never_undoes(bot_home: BotHome) -> None:
+    robot = Person("slack", "U9", "T1", "Robo", robot=True)
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table, policy=rights()) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+        await says(running_bot, f"approve {card.id}", "k2", MEMBER)
+        beside_the_card = on_slack(f"undo {card.id}", "k3", robot, thread="tU1")
+        refused = await running_bot.ask_message(beside_the_card)
+        assert (refused.code, "Bots can't decide on changes" in refused.text) == ("forbidden", True)
+    assert table.rows["1"]["Name"] == "A"
+
+
 async def test_approvers_of_a_tool(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     rules = TableRules(tools={"table_delete": Approvers(FINANCE, 1)})
