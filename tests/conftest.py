@@ -79,9 +79,9 @@ def move_page_tests(items: list[pytest.Item], workers: int) -> None:
     left takes tests from the end of another's part.
     """
     if workers > 1:
+        begin = len(items) // workers
         page = [item for item in items if quick.place_of(item.path).startswith("web/page/")]
         items[:] = [item for item in items if not quick.place_of(item.path).startswith("web/page/")]
-        begin = (len(items) + len(page)) // workers
         items[begin:begin] = page
 
 
@@ -200,7 +200,7 @@ def _loggers_ask_for_their_settings() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _files_of_the_machine() -> Iterator[None]:
+def _ask_the_machine_once() -> Iterator[None]:
     """Read once what does not change: the certificates, for which every other HTTP client takes
     25 ms, and the files of all installed packages, for which `ponte doctor` takes 50 ms. Find the
     sandbox's Python once: each search starts up to three processes."""

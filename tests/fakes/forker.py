@@ -69,7 +69,8 @@ rest of its start."""
 
 
 def build_once() -> None:
-    """Build what each start of Ponte would build. It takes half of its processor time."""
+    """Build what each start of Ponte would build: what checks the settings and ponte.toml, the
+    parser of the command line, and the translations."""
     import typer.main
 
     from bot import config, settings

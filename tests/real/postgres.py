@@ -55,7 +55,7 @@ class Postgres:
         self.folder = folder
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
-        self._administration: psycopg.Connection[Any] | None = None
+        self._connection: psycopg.Connection[Any] | None = None
         self._count = 0
         self._migrated = ""
 
@@ -71,7 +71,7 @@ class Postgres:
     def wait_until_ready(self) -> None:
         """Return when it accepts connections, also after it recovered from a crash of its own."""
         assert self._process
-        self._leave()
+        self._disconnect()
         subprocess.run([str(_bin() / "pg_isready"), "-q", "-h", str(self.folder), "-t", "30"],
                        check=False)  # fmt: skip
         while True:
@@ -94,7 +94,7 @@ class Postgres:
         """Cut the connections at once and end. What was committed is kept. `crash`: without a
         checkpoint, so that the next start recovers (`pg_ctl stop -m immediate`)."""
         assert self._process
-        self._leave()
+        self._disconnect()
         self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
         self._process.wait()
 
@@ -106,15 +106,15 @@ class Postgres:
 
     def execute(self, *statements: str) -> None:
         """Run statements in the database `postgres`, on one connection for all calls: a new one
-        costs as much as a short test."""
-        if self._administration is None or self._administration.closed:
-            self._administration = psycopg.connect(self.url("postgres"), autocommit=True)
+        takes 4 ms of processor time."""
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self.url("postgres"), autocommit=True)
         for statement in statements:
-            self._administration.execute(statement.encode())
+            self._connection.execute(statement.encode())
 
-    def _leave(self) -> None:
-        if self._administration is not None:
-            self._administration.close()
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
     def database(self, template: str = "template1") -> str:
         """Create a database as a copy of `template`; return its name."""
