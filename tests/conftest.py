@@ -164,16 +164,11 @@ def durable_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The socket of a server that starts `ponte …` quickly (`tests.commands`)."""
-    from bot.settings import Settings
-    from tests.commands import command_server
+def commands() -> str:
+    """The socket over which `tests.commands` starts `ponte …` quickly."""
+    from tests.fakes.forker import fork_server
 
-    ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
-    folder = tmp_path_factory.mktemp("commands")
-    # The home's default place depends on HOME, and is found out once: not the developer's own.
-    with command_server(folder, ours | {"HOME": str(folder)}) as path:
-        yield path
+    return fork_server().address
 
 
 def pytest_collection_finish() -> None:

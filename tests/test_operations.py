@@ -19,7 +19,7 @@ import pytest
 
 from bot.backup import StoredInPostgres
 from bot.settings import Settings
-from tests.commands import command_server
+from tests.fakes.forker import ForkServer
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "guides" / "operations.md").read_text()
@@ -39,7 +39,7 @@ STUBS = {
     "pip": 'cp "$MACHINE/bin/the-program" "$MACHINE/opt/ponte/bin/ponte"',
     "the-program": (
         'cd "$MACHINE"; unset DATABASE_URL; export PYTHONPATH="$CHECKOUT"; '
-        'exec "$PYTHON" -I -S "$CHECKOUT/tests/commands.py" "$MACHINE/commands" "$@"'
+        'exec "$PYTHON" -I -S "$CHECKOUT/tests/commands.py" "$MACHINE/forker" "$@"'
     ),
     "systemctl": r"""
 start() {
@@ -73,7 +73,7 @@ def machine(tmp_path: Path) -> Iterator[Path]:
         stub = tmp_path / "bin" / name
         stub.write_text(f"#!/bin/bash\nset -e\n{text}\n")
         stub.chmod(0o755)
-    with command_server(tmp_path, os.environ):
+    with ForkServer(tmp_path, os.environ):
         yield tmp_path
     if (pid := tmp_path / "pid").exists():
         with contextlib.suppress(ProcessLookupError):

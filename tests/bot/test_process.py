@@ -32,7 +32,7 @@ Process = subprocess.Popen[str] | Command
 class Machine:
     """A computer with one home. `ponte(…)` runs a command there and returns when it has ended.
 
-    `commands` is the socket of `tests.commands`. "" starts a Python for each command, which also
+    `commands` is the fork server's socket. "" starts a Python for each command, which also
     proves its sandbox.
     """
 

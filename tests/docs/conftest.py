@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import Command, command_server
+from tests.commands import Command
+from tests.fakes.forker import ForkServer
 
 ROOT = Path(__file__).parents[2]
-_PONTE = '#!/bin/sh\nexec {python} -I -S {root}/tests/commands.py {commands} "$@"\n'
+_PONTE = '#!/bin/sh\nexec {python} -I -S {root}/tests/commands.py {forker} "$@"\n'
 _CURL = '#!/bin/sh\nexec /usr/bin/curl --silent --show-error --fail-with-body "$@"\n'
 
 
@@ -40,7 +41,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine")
     programs = folder / "bin"
     programs.mkdir()
-    ponte = _PONTE.format(python=sys.executable, root=ROOT, commands=folder / "commands")
+    ponte = _PONTE.format(python=sys.executable, root=ROOT, forker=folder / "forker")
     for name, text in (("ponte", ponte), ("curl", _CURL)):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
@@ -49,8 +50,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         "PONTE_WEB_PORT": "0", "PONTE_CODE": "off",
     }  # fmt: skip
     with (
-        command_server(folder, environment) as commands,
-        Command(commands, ["run"], environment, folder) as process,
+        ForkServer(folder, environment) as forker,
+        Command(forker.address, ["run"], environment, folder) as process,
     ):
         try:
             assert process.stdout

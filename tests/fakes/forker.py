@@ -1,12 +1,12 @@
 """Starts Python programs for tests in milliseconds, by forking a process that imported them before.
 
-A program that imports the product needs most of a second before its first line runs, and the kill
-tests start hundreds of them. One process for each worker imports a program's module once, and then
-forks itself for every start. A forked program is a process of its own: it has its own id,
-environment, arguments and standard streams, runs its module as `__main__`, and dies of SIGKILL.
+A program that imports the product needs most of a second before its first line runs, and the tests
+start hundreds of them. One process for each worker imports a program's module once, and then forks
+itself for every start. A forked program is a process of its own: it has its own id, environment,
+arguments and standard streams, runs its module as `__main__`, and dies of SIGKILL.
 
-Tests of how a program starts (what it imports, how the interpreter is set up) need a new
-interpreter instead.
+`start` starts one on a test's event loop. A test without a loop uses `tests.commands`. Tests of how
+a program starts (what it imports, how the interpreter is set up) need a new interpreter instead.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
+import threading
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
+
+from tests.commands import NUMBER, send_request
 
 ROOT = Path(__file__).parents[2]
 MAX_REQUEST_BYTES = 200_000
@@ -159,19 +163,16 @@ class Reports(asyncio.Protocol):
         self.pid: asyncio.Future[int] = loop.create_future()
         self.exit_code: asyncio.Future[int] = loop.create_future()
         self._code = -signal.SIGKILL
-        self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        *lines, self._received = self._received.split(b"\n")
-        for line in lines:
+        for (number,) in NUMBER.iter_unpack(data):
             if not self.pid.done():
-                self.pid.set_result(int(line))
+                self.pid.set_result(number)
             else:
-                self._code = int(line)
+                self._code = number
                 self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -180,63 +181,44 @@ class Reports(asyncio.Protocol):
         self.exit_code.set_result(self._code)
 
 
-class Forker:
-    """The client's side: starts the forking process, and asks it for programs."""
+class ForkServer:
+    """The forking process, seen from the tests. It ends when they close it, or have died.
 
-    def __init__(self) -> None:
-        self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+    `environment` is what it imports the product with: the place of the home folder depends on HOME
+    and is found out then.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.address = str(folder / "forker")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(self.address)
+            listener.listen()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.fakes.forker", str(theirs.fileno())],
-                cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", "tests.fakes.forker", str(listener.fileno())],
+                cwd=ROOT, env=environment, pass_fds=[listener.fileno()], stdin=PIPE,
             )  # fmt: skip
 
-    async def start(
-        self, request: Mapping[str, Any], stdin: int, stdout: int, stderr: int
-    ) -> Process:
-        """A stream is DEVNULL or a descriptor. `stdout` and `stderr` may be PIPE, too."""
-        readers: list[int] = []
-        ours: list[int] = []
+    def __enter__(self) -> ForkServer:
+        return self
 
-        def writer(stream: int) -> int:
-            if stream >= 0:
-                return stream
-            if stream == PIPE:
-                reading, writing = os.pipe()
-                readers.append(reading)
-            else:
-                writing = os.open(os.devnull, os.O_RDWR)
-            ours.append(writing)
-            return writing
-
-        given, out = writer(stdin), writer(stdout)
-        err = out if stderr == STDOUT else writer(stderr)
-        reports, reporting = os.pipe()
-        data = json.dumps(request).encode()
-        socket.send_fds(self._connection, [data], [given, out, err, reporting])
-        for fd in (*ours, reporting):
-            os.close(fd)
-        pipes = [await _reader(fd) for fd in readers]
-        loop = asyncio.get_running_loop()
-        _, reported = await loop.connect_read_pipe(Reports, os.fdopen(reports, "rb", 0))
-        await reported.pid
-        output = pipes.pop(0) if stdout == PIPE else None
-        return Process(reported, output, pipes.pop() if pipes else None)
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        self._connection.close()
+        """End it and every program that still runs."""
+        assert self._process.stdin
+        self._process.stdin.close()
         self._process.wait()
 
 
-async def _reader(fd: int) -> asyncio.StreamReader:
-    reader = asyncio.StreamReader()
-    protocol = asyncio.StreamReaderProtocol(reader)
-    pipe = os.fdopen(fd, "rb", 0)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
-    return reader
-
-
-_forker: Forker | None = None
+@functools.cache
+def fork_server() -> ForkServer:
+    """Return the one of this test process. The developer's home folder is not its own."""
+    folder = tempfile.TemporaryDirectory(prefix="ponte-forker-")
+    server = ForkServer(Path(folder.name), {**os.environ, "HOME": folder.name})
+    atexit.register(folder.cleanup)
+    atexit.register(server.close)
+    return server
 
 
 async def start(
@@ -248,17 +230,43 @@ async def start(
     stdout: int = PIPE,
     stderr: int = DEVNULL,
 ) -> Process:
-    """Run `python -m MODULE ARGUMENTS`."""
-    sys.audit("tests.start_process", module)
-    global _forker
-    if _forker is None:
-        _forker = Forker()
-        atexit.register(_forker.close)
-    request = {
-        "module": module, "arguments": arguments, "env": dict(os.environ if env is None else env),
-        "cwd": str(cwd),
-    }  # fmt: skip
-    return await _forker.start(request, stdin, stdout, stderr)
+    """Run `python -m MODULE ARGUMENTS`. A stream is DEVNULL or a file descriptor. `stdout` may be
+    PIPE, too, and `stderr` PIPE or STDOUT."""
+    readers: list[int] = []
+    ours: list[int] = []
+
+    def open_stream(stream: int) -> int:
+        if stream >= 0:
+            return stream
+        if stream == PIPE:
+            reading, writing = os.pipe()
+            readers.append(reading)
+        else:
+            writing = os.open(os.devnull, os.O_RDWR)
+        ours.append(writing)
+        return writing
+
+    streams = [open_stream(stdin), open_stream(stdout)]
+    streams.append(streams[1] if stderr == STDOUT else open_stream(stderr))
+    connection = send_request(
+        fork_server().address, module, arguments, streams, os.environ if env is None else env,
+        str(cwd),
+    )  # fmt: skip
+    for fd in ours:
+        os.close(fd)
+    pipes = [await _reader(fd) for fd in readers]
+    _, reports = await asyncio.get_running_loop().connect_read_pipe(Reports, connection)
+    await reports.pid
+    output = pipes.pop(0) if stdout == PIPE else None
+    return Process(reports, output, pipes.pop() if pipes else None)
+
+
+async def _reader(fd: int) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    pipe = os.fdopen(fd, "rb", 0)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, pipe)
+    return reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +289,11 @@ class Program:
             gc.collect()
             gc.freeze()  # else a program that ends looks through everything that was imported here
 
-    def run(self) -> None:
+    def run(self, streams: Sequence[int]) -> NoReturn:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
         os.environ.clear()
         os.environ.update(self.env)
         os.chdir(self.cwd)
@@ -289,50 +301,68 @@ class Program:
         sys.argv[1:] = self.arguments
         if not hasattr(sys.modules[self.module], "__path__"):
             del sys.modules[self.module]  # else runpy warns
-        runpy.run_module(self.module, run_name="__main__", alter_sys=True)
+        code: str | int | None = 0
+        try:
+            runpy.run_module(self.module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+        _leave(code)
 
 
-def serve(connection: socket.socket) -> Program | None:
-    """Fork for each request until the tests end. Returns the program in the forked process."""
-    selector = selectors.DefaultSelector()
-    selector.register(connection, selectors.EVENT_READ)
-    reporting: dict[int, tuple[int, int]] = {}
-    while True:
-        for key, _ in selector.select():
-            if key.fileobj is not connection:
-                pid, report = reporting.pop(key.fd)
-                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def _leave(code: str | int | None) -> NoReturn:
+    """End as an interpreter does, but without tearing all modules down: that takes three times as
+    long as a short command."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    if isinstance(code, int):
+        os._exit(code)
+    sys.exit(code)
+
+
+def serve(listener: socket.socket) -> None:
+    """Fork for each request, until standard input ends: the tests have ended then."""
+    running: dict[int, tuple[int, socket.socket]] = {}
+    with selectors.DefaultSelector() as events:
+        events.register(listener, selectors.EVENT_READ)
+        events.register(0, selectors.EVENT_READ)
+        while True:
+            for key, _ in events.select():
+                if key.fd == 0:
+                    for pid, _ in running.values():
+                        os.kill(pid, signal.SIGKILL)
+                    return
+                if key.fd in running:
+                    events.unregister(key.fd)
+                    report_end(key.fd, *running.pop(key.fd))
+                    continue
+                caller, _ = listener.accept()
+                request, streams, *_ = socket.recv_fds(caller, MAX_REQUEST_BYTES, 3)
+                program = Program(**json.loads(request))
+                program.load()
+                if not (pid := os.fork()):
+                    events.close()
+                    for pidfd, (_, other) in running.items():
+                        os.close(pidfd)
+                        other.close()
+                    caller.close()
+                    listener.close()
+                    program.run(streams)
+                for stream in streams:
+                    os.close(stream)
                 with suppress(BrokenPipeError):
-                    os.write(report, b"%d\n" % code)
-                selector.unregister(key.fd)
-                os.close(key.fd)
-                os.close(report)
-                continue
-            data, fds, *_ = socket.recv_fds(connection, MAX_REQUEST_BYTES, 4)
-            if not data:
-                for pid, _ in reporting.values():
-                    os.kill(pid, signal.SIGKILL)
-                return None
-            program = Program(**json.loads(data))
-            program.load()
-            if not (pid := os.fork()):
-                for number, fd in enumerate(fds[:3]):
-                    os.dup2(fd, number)
-                for fd in (*fds, *reporting, *(report for _, report in reporting.values())):
-                    os.close(fd)
-                selector.close()
-                connection.close()
-                return program
-            for fd in fds[:3]:
-                os.close(fd)
-            with suppress(BrokenPipeError):
-                os.write(fds[3], b"%d\n" % pid)
-            pidfd = os.pidfd_open(pid)
-            reporting[pidfd] = pid, fds[3]
-            selector.register(pidfd, selectors.EVENT_READ)
+                    caller.send(NUMBER.pack(pid))
+                pidfd = os.pidfd_open(pid)
+                running[pidfd] = pid, caller
+                events.register(pidfd, selectors.EVENT_READ)
+
+
+def report_end(pidfd: int, pid: int, caller: socket.socket) -> None:
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(pidfd)
+    with caller, suppress(BrokenPipeError):
+        caller.send(NUMBER.pack(code))
 
 
 if __name__ == "__main__":
-    program = serve(socket.socket(fileno=int(sys.argv[1])))
-    if program is not None:
-        program.run()
+    serve(socket.socket(fileno=int(sys.argv[1])))
