@@ -101,13 +101,16 @@ def faults_of(path: Path) -> list[Fault]:
 
 
 def _inside(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a statement, without annotations, log calls and nested definitions."""
+    """The nodes of a statement, without annotations, log calls, nested definitions, patterns and
+    f-strings. No marker fits into the last two."""
     yield node
     for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "decorator_list"):
+        if name in ("annotation", "returns", "decorator_list", "pattern"):
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if isinstance(
+                child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.JoinedStr
+            ):
                 continue
             if isinstance(child, ast.AST) and not _is_log(child):
                 yield from _inside(child)

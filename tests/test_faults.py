@@ -28,6 +28,28 @@ def test_a_run_without_a_failed_test_finds_nothing(code: int) -> None:
         faults.failure_of(code, "no tests ran in 2.09s")
 
 
+def test_a_fault_is_where_a_marker_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "core").mkdir()
+    product = tmp_path / "core" / "product.py"
+    product.write_text(
+        "def f(a):\n"
+        "    match a:\n"
+        "        case 1:\n"
+        "            return f'{a + 2:>{3}}'\n"
+        "        case _ if a > 4:\n"
+        "            raise ValueError\n"
+    )
+    monkeypatch.setattr(faults, "ROOT", tmp_path)
+    made = faults.faults_of(product)
+    assert {(fault.line, fault.before) for fault in made} == {
+        (5, "a > 4"), (5, "4"), (6, "raise ValueError")
+    }  # fmt: skip
+    monkeypatch.setattr("sys.path", [str(tmp_path / "site-packages")])
+    (tmp_path / "site-packages").mkdir()
+    faults.mark([made[0], made[-1]], tmp_path / "hits")
+    compile(product.read_text(), product, "exec")
+
+
 def test_an_id_with_its_parameters_in_another_order_stands_for_its_function() -> None:
     there = {"a.py::test_a[x-y]", "a.py::test_a[x-z]", "a.py::test_b"}
     asked = ["a.py::test_a[y-x]", "a.py::test_a[z-x]", "a.py::test_b", "a.py::test_of_before"]
