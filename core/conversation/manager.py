@@ -548,7 +548,7 @@ class ConversationManager:
         counts: Sequence[AllowanceCount] = ()
         unread_notes: Sequence[str] = ()
         provenance: Provenance | None = None
-        # Files are downloaded only if the budget allows the turn.
+        # A refused message does not wait for the download of its files.
         if run.turn.items or message.attachments:
             await services.budget.reserve(run.turn)
         if not run.turn.items:  # no attempt has recorded the message yet

@@ -96,6 +96,16 @@ def test_too_many_files_are_too_much(tmp_path: Path) -> None:
         assert disk.too_much() == "it created more than 50 files"
 
 
+def test_a_link_counts_as_itself(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "large").write_bytes(bytes(4 * MiB))
+    for name, target in (("outside", tmp_path), ("large", tmp_path / "large"), ("gone", "nowhere")):
+        (work / name).symlink_to(target)
+    with program(work) as disk:
+        assert disk.too_much() == ""
+
+
 @pytest.mark.parametrize(("size", "said"), [(4 * MiB, TOO_MUCH), (1, "")])
 def test_what_moves_on_and_on_is_measured_all_the_same(
     tmp_path: Path, size: int, said: str

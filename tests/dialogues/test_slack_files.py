@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.messages import Answer, File, Person
+from core.rights.allowances import Allowance
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
@@ -51,6 +52,21 @@ async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
         assert (heard.files, "orders.csv could not be fetched" in heard.text) == ((), True)
         if trouble == "too large":
             assert w.slack.api.calls["download"] == 0
+
+
+async def test_a_message_that_the_limit_refuses_does_not_wait_for_its_files(
+    tmp_path: Path,
+) -> None:
+    async with workplace(tmp_path) as w:
+        limits = (Allowance("each person", turns=1),)
+        w.bot.engine.records.budget.allowances = lambda: limits
+        await w.slack.wait_for_answer(w.slack.say(w.alice, w.dm, "hello"))
+        held = w.slack.api.close("download")
+        refused = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])
+        await w.slack.wait_for_answer(refused)
+        (answer,) = w.slack.finished_answers(refused)
+        assert "Your limit is 1 message a day." in answer.text
+        held.release()
 
 
 async def test_our_token_goes_to_slack_alone(tmp_path: Path) -> None:
