@@ -55,8 +55,9 @@ async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
 
 
 async def test_a_message_that_the_limit_refuses_does_not_wait_for_its_files(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("core.conversation.context.FETCH_TIMEOUT_SECONDS", 600)
     async with workplace(tmp_path) as w:
         limits = (Allowance("each person", turns=1),)
         w.bot.engine.records.budget.allowances = lambda: limits
