@@ -116,11 +116,11 @@ def _check_everything(begun: Start) -> AsyncIterator[DoctorFinding]:
 
 
 @asynccontextmanager
-async def local(begun: Start) -> AsyncIterator[Path]:
+async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
     """Yield the path of a socket of the process that holds the home.
 
-    If none does, this process takes the home and serves the socket while the block runs. Raise
-    SettingsError if ponte.toml has errors then.
+    If none does, this process takes the home and serves the socket while the block runs; `prepares`
+    as in `Application.start`. Raise SettingsError if ponte.toml has errors then.
     """
     async with AsyncExitStack() as stack:
         with suppress(HomeTaken):
@@ -128,6 +128,6 @@ async def local(begun: Start) -> AsyncIterator[Path]:
             if begun.fault:
                 raise begun.fault
             app = await compose(begun.settings, begun.config, begun.home, surfaces=False)
-            await app.start()
+            await app.start(prepares=prepares)
             stack.push_async_callback(app.stop)
         yield Path(stack.enter_context(begun.home.address()))

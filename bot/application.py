@@ -37,7 +37,7 @@ SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} is not used ({why})"
 class Application:
     """All composed parts.
 
-    `start_parts` begins checks and imports that run in the background. `closing` closes the parts
+    `prepare_parts` begins checks and imports that run in the background. `closing` closes the parts
     in the reverse order of their composition; traces are closed last.
     """
 
@@ -49,19 +49,24 @@ class Application:
     surfaces: Surfaces
     reloader: Reloader
     runs_turns: bool
-    start_parts: Callable[[], None]
+    prepare_parts: Callable[[], None]
     closing: AsyncExitStack
     traces: Traces | None = None
 
-    async def start(self) -> None:
-        """Run turns and serve the platforms. Raises PonteError where one of them cannot start."""
+    async def start(self, *, prepares: bool = True) -> None:
+        """Run turns and serve the platforms. Raises PonteError where one of them cannot start.
+
+        `prepares`: what only a turn needs is made ready now: the model's server is checked, and the
+        sandbox is proven. Else the first turn waits for it.
+        """
         self.engine.start()
         try:
             await self.surfaces.start()
         except PonteError:
             await self.stop()
             raise
-        self.start_parts()
+        if prepares:
+            self.prepare_parts()
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """Accept nothing more, let turns finish within PONTE_GRACE seconds or until `hurry` is set,

@@ -199,7 +199,7 @@ def chat() -> int:
     from bot import app
 
     async def talk() -> int:
-        async with app.local(begun) as socket_path:
+        async with app.local(begun, prepares=True) as socket_path:
             return await converse(socket_path, sys.stdin, sys.stdout)
 
     return asyncio.run(talk())
@@ -223,7 +223,7 @@ def ask(text: str, files: Sequence[Path] = ()) -> int:
     for name in missing:
         sys.stderr.write(f"{i18n.say(NO_FILE_SENTENCE, name=name)}\n")
     answer, other = Screen(sys.stdout), Screen(sys.stderr, shows_shell_commands=True)
-    body, saved = _ask_holder(lambda one: one.ask(prompt, attached, answer, other))
+    body, saved = _ask_holder(lambda one: one.ask(prompt, attached, answer, other), prepares=True)
     done = body["status"] == "done"
     (answer if done or answer.live else other).show_answer({**body, "cards": ()})
     other.show_extras(body["cards"], saved)
@@ -356,7 +356,7 @@ def send_command(message: str) -> int:
 
 def status(*, as_json: bool = False) -> int:
     """Print the state of each part. The exit code is 1 if a part fails."""
-    parts = _ask_holder(lambda one: one.status())
+    parts = _ask_holder(lambda one: one.status(), prepares=True)
     lines = [f"{part['state']:<8} {part['name']:<10} {part['words']}".rstrip() for part in parts]
     _print_all([json.dumps(parts, ensure_ascii=False)] if as_json else lines)
     return int(any(part["state"] == "failing" for part in parts))
@@ -691,9 +691,14 @@ def threads_forget(conversation: str, person: str) -> int:
     return 0
 
 
-def _ask_holder(work: Callable[[LocalClient], Awaitable[T]], begun: Start | None = None) -> T:
+def _ask_holder(
+    work: Callable[[LocalClient], Awaitable[T]],
+    begun: Start | None = None,
+    *,
+    prepares: bool = False,
+) -> T:
     async def ask(begun: Start) -> T:
-        async with local_client(begun) as one:
+        async with local_client(begun, prepares=prepares) as one:
             return await work(one)
 
     return asyncio.run(ask(begun or start(quiet=True, asks_holder=True)))

@@ -262,13 +262,13 @@ class LocalClient:
 
 
 @asynccontextmanager
-async def local_client(start: Start) -> AsyncIterator[LocalClient]:
+async def local_client(start: Start, *, prepares: bool = False) -> AsyncIterator[LocalClient]:
     """Yield a client of the process that holds the home. If none does, this process holds it for
-    now."""
+    now; `prepares` as in `Application.start`."""
     from bot import app
 
     async with (
-        app.local(start) as socket_path,
+        app.local(start, prepares=prepares) as socket_path,
         HttpClient(socket=str(socket_path)) as http,
     ):
         yield LocalClient(http, start)

@@ -204,13 +204,13 @@ async def compose(
             engine.platforms.replies[platform.name] = platform.reply
             board.live[platform.name] = platform.health
 
-        def start_parts() -> None:
+        def prepare_parts() -> None:
             start_model()  # loads a large package, so it comes after everything that answers people
             for each in tools:
                 each.start()
 
         return Application(
-            settings, live, home, engine, board, served, reloader, runs_turns, start_parts,
+            settings, live, home, engine, board, served, reloader, runs_turns, prepare_parts,
             closing.pop_all(), traces,
         )  # fmt: skip
 

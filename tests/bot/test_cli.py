@@ -333,7 +333,7 @@ def test_a_holder_that_does_not_answer_is_told(ponte: Shell, fake_holder: FakeHo
 def test_a_fault_of_our_own_is_one_line_without_a_secret(
     ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def raise_error(*_: object) -> None:
+    def raise_error(*_: object, **__: object) -> None:
         raise RuntimeError("no luck with hunter2-hunter2\nat all")
 
     monkeypatch.setenv("OPENAI_API_KEY", "hunter2-hunter2")

@@ -13,6 +13,7 @@ from bot.settings import Settings
 from core.clients.http import HttpClient, Proxies
 from core.tools.code import CODE_INTEGRATION, environment
 from core.tools.code.environment import InstallationFailed
+from core.tools.code.local import LocalBackend
 from core.tools.code.port import CodeBackend
 from tests.bot.conftest import Shell
 
@@ -90,3 +91,17 @@ def test_a_sandbox_that_cannot_be_set_up_fails_with_the_reason(
     ponte("sandbox")
     assert ponte.code == 1
     assert ponte.err.splitlines()[-1] == "the packages could not be installed: the disk is full"
+
+
+@pytest.mark.parametrize(
+    ("words", "prepared"),
+    [(["threads", "list"], 0), (["usage"], 0), (["ask", "hello"], 1), (["status"], 1)],
+)
+def test_only_a_command_that_may_run_code_proves_the_sandbox_ahead(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, words: list[str], prepared: int
+) -> None:
+    started: list[LocalBackend] = []
+    monkeypatch.setattr(LocalBackend, "start", lambda backend: started.append(backend))
+    monkeypatch.setattr("sys.stdin", None)
+    assert ponte(*words).code == 0, ponte.err
+    assert len(started) == prepared

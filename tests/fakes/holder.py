@@ -37,7 +37,7 @@ class FakeHolder:
         return 0
 
     @asynccontextmanager
-    async def local(self, begun: Start) -> AsyncIterator[str]:
+    async def local(self, begun: Start, *, prepares: bool = False) -> AsyncIterator[str]:
         home = begun.home
         with home.take(), home.address() as address:
             if self.silent:
