@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import html
 import re
-import sqlite3
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from bot.config import Config
 from bot.doctor import check_everything
 from bot.home import Home
 from bot.start import Start
-from core.domain.messages import Address, Person, ReplyTo, encode_json
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script
+from tests.fakes.schedules import add_schedule
 
 TABS = ("", "/checks", "/usage", "/people", "/schedules", "/audit", "/config")
 ADMINS = "web:owner,terminal:owner,web:ana"
@@ -311,23 +310,6 @@ async def test_filters_and_languages(desk: Desk) -> None:
         for tab in TABS:
             page = await desk["owner"].get(f"/admin{tab}", headers={"Accept-Language": language})
             assert (f'<html lang="{language}"' in page.text, word in page.text) == (True, True)
-
-
-def add_schedule(home: Path) -> None:
-    """Store an active schedule of bob's, as its Start does."""
-    owner = Person("web", "bob", name="<b>Bob</b>")
-    to = ReplyTo(Address("web", "main", person="bob"), owner, "m1", "")
-    values = {
-        "id": "abc234", "origin": "o", "person": "web:bob", "owner": encode_json(owner),
-        "conversation": to.address.conversation, "reply_to": encode_json(to), "kind": "post",
-        "what": "<i>Stand-up</i>", "cron": "0 9 LW * *", "zone": "Europe/Lisbon",
-        "state": "active", "next_due": 4e9, "catch_up": 60.0, "created": 1.0, "updated": 1.0,
-    }  # fmt: skip
-    with closing(sqlite3.connect(home / "ponte.db")) as connection, connection:
-        marks = ", ".join("?" for _ in values)
-        connection.execute(
-            f"INSERT INTO schedules ({', '.join(values)}) VALUES ({marks})", [*values.values()]
-        )
 
 
 async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them(
