@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from aiohttp import web
+from pydantic import SecretStr
 
 from bot.config import Config, TableConfig
 from bot.doctor import examine
@@ -18,6 +22,7 @@ from bot.settings import Settings
 from bot.start import Start
 from core.domain.messages import Usage
 from core.models import MODEL_INTEGRATION
+from core.store.schema import MIGRATIONS
 from tests.bot.conftest import Shell
 from tests.code import sandboxed
 from tests.contract.engines import Embedded
@@ -26,6 +31,7 @@ from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, ORDERS
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.real.postgres import Postgres
 
 
 @dataclass
@@ -336,3 +342,30 @@ async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
     )
     assert told.code == 0
     await engine.close()
+
+
+async def test_the_database_is_examined_and_not_changed(
+    nothing_set: None, real_postgres: Postgres, migrated_postgres: str, tmp_path: Path
+) -> None:
+    empty = real_postgres.url(real_postgres.database())
+    for _ in range(2):
+        told = await doctor(tmp_path, database_url=SecretStr(empty))
+        assert re.fullmatch(
+            r"ok    database: Postgres \d+\.\d+, empty; Ponte creates its tables on first start",
+            told.parts["database"],
+        ), told.parts["database"]
+    with psycopg.connect(migrated_postgres, options="-c search_path=ponte") as there:
+        version = f"schema {len(MIGRATIONS)}"
+        unused = await doctor(tmp_path, database_url=SecretStr(migrated_postgres))
+        assert unused.parts["database"].endswith(f", {version}; no Ponte process uses it now")
+        add = "INSERT INTO processes VALUES (%s, 'h 1', %s, %s, 1, %s)"
+        there.execute(add, ("server", 1, 0, time.time()))
+        there.commit()
+        alone = await doctor(tmp_path, database_url=SecretStr(migrated_postgres))
+        there.execute(add, ("worker", 0, 1, time.time()))
+        there.commit()
+        both = await doctor(tmp_path, database_url=SecretStr(migrated_postgres))
+    assert (alone.code, both.code) == (1, 0)
+    words = "processes that receive events: 1, that answer messages: 0; no messages are answered"
+    assert words in alone.parts["database"]
+    assert "receive events: 1, that answer messages: 1" in both.parts["database"]
