@@ -45,6 +45,11 @@ TEST_TIMEOUT_SECONDS = 120
 process ends then: a task of the test may swallow the exception that a signal raises."""
 FIRST_TESTS = 25
 """How many of a fault's tests run before all the others."""
+IN_THE_SANDBOX = tuple(
+    f"core/tools/code/{name}" for name in ("kernel/", "sandbox/checks.py", "sandbox/inside/")
+)
+SANDBOX_TESTS = "tests/code"
+"""A line that runs inside a sandbox cannot report its test, so all of these tests run for it."""
 MARKER = "__import__('builtins').__dict__.get('_ponte_fault_hit', int)({number})"
 RECORDER = """\
 import builtins, os
@@ -210,14 +215,19 @@ def check(faults: list[Fault], hits: Path, results: Path, workers: int) -> None:
     Start again to go on: only a fault whose tests did not run is repeated.
     """
     known = tests_of(hits)
-    there = collect_tests({test.partition("::")[0] for tests in known.values() for test in tests})
+    files = {test.partition("::")[0] for tests in known.values() for test in tests}
+    code = {str(file.relative_to(ROOT)) for file in (ROOT / SANDBOX_TESTS).glob("test_*.py")}
+    there = collect_tests(files | code)
+    sandboxed = sorted(test for test in there if test.partition("::")[0] in code)
     done = json.loads(results.read_text()) if results.exists() else {}
     for number, fault in enumerate(faults):
         if done.get(str(number), {"not_run": "yet"})["not_run"] == "":
             continue
         original = (ROOT / fault.path).read_bytes()
         started = time.monotonic()
-        tests = find_tests(known.get(number, []), there)
+        is_sandboxed = fault.path.startswith(IN_THE_SANDBOX)
+        reached = known.get(number) or (sandboxed if is_sandboxed else [])
+        tests = find_tests(reached, there)
         found_by = not_run = ""
         splice(fault, fault.after)
         try:

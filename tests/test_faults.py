@@ -85,3 +85,25 @@ def test_a_fault_whose_tests_did_not_run_is_not_found_and_is_repeated(
         "", "FAILED test_a",
     ]  # fmt: skip
     assert product.read_text() == "a = 1\nb = 2\n"
+
+
+def test_all_tests_of_the_sandbox_run_for_a_line_that_runs_inside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = tmp_path / "core" / "tools" / "code" / "kernel" / "kernel.py"
+    tests = tmp_path / "tests" / "code"
+    for folder in (product.parent, tests):
+        folder.mkdir(parents=True)
+    product.write_text("a = 1\n")
+    (tests / "test_a.py").touch()
+    path = str(product.relative_to(tmp_path))
+    (tmp_path / "hits").touch()
+    ran: list[list[str]] = []
+    monkeypatch.setattr(faults, "ROOT", tmp_path)
+    monkeypatch.setattr(
+        faults, "collect_tests", lambda files: {f"{file}::test_b" for file in files}
+    )
+    monkeypatch.setattr(faults, "run", lambda tests, workers: ran.append(tests))
+    made = [faults.Fault(path, 1, 4, 5, "1", "(2)", "constant")]
+    faults.check(made, tmp_path / "hits", tmp_path / "results.json", workers=0)
+    assert ran[0] == ["tests/code/test_a.py::test_b"]
