@@ -75,6 +75,10 @@ async def test_an_edit_needs_a_new_start(bot_home: BotHome) -> None:
             on_slack(f"schedule {first.id} edit", "k2", clicked=True)
         )
         assert (told.private, f"change schedule {id} to 10:00" in told.text) == (True, True)
+        other = await running_bot.ask_message(
+            on_slack(f"schedule {first.id} edit", "k2o", OTHER, clicked=True, thread="tU1")
+        )
+        assert (other.code, "Only Mia, who owns" in other.text) == ("forbidden", True)
         second = await proposed_card(running_bot, "k3", when="0 10 * * MON", replaces=id)
         assert second.id == f"{id}-2"
 
