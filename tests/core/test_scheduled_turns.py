@@ -375,7 +375,7 @@ async def test_a_run_that_waits_does_not_begin_after_its_schedule_was_paused(
 
 
 @pytest.mark.usefixtures("stops_scheduler")
-@pytest.mark.parametrize("is_restarted", [False])
+@pytest.mark.parametrize("is_restarted", [False, True])
 async def test_a_schedule_whose_time_zone_is_unknown_now_pauses_and_others_run(
     tmp_path: Path, is_restarted: bool
 ) -> None:
