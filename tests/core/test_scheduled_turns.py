@@ -74,6 +74,17 @@ class Bot:
         await self.engine.schedules.scheduler.start_due_runs()
         return (await self.store.list_runs(one.id, 1))[0], answer
 
+    async def update(self, one: Schedule, column: str, value: str) -> None:
+        """Change the stored schedule, past all checks."""
+
+        def write(connection: Any) -> None:
+            connection.execute(
+                f"UPDATE schedules SET {column} = ? WHERE id = ?",
+                (value, one.id),
+            )
+
+        await vars(self.store)["_database"].write(write)
+
     async def notices(self, person: Person = ANA) -> list[str]:
         return [one.kind for one in await self.engine.notices.list_waiting(person)]
 
@@ -155,6 +166,23 @@ async def test_a_run_reads_its_own_message_and_people_read_the_run(tmp_path: Pat
             "and why?",
         ]  # fmt: skip
         assert {one.thread.id for one in model.asks} == {model.asks[0].thread.id}
+
+
+async def test_a_schedule_never_runs_another_command_than_a_quick_command(tmp_path: Path) -> None:
+    """Not even if its stored text is another one, as after a change by hand."""
+    async with open_bot(tmp_path) as bot:
+        message = Message("k1", "hello", ANA, PLACE, replace(TO, turn=turn_id("k1")))
+        inbox, journal = bot.engine.records.inbox, bot.engine.records.journal
+        await inbox.wait_for_answer((await inbox.accept(message)).seq)
+        one = await bot.start(replace(DAILY, kind="command", what="quick-command nothing"))
+        for what in ("forget yes", "hello"):
+            await bot.update(one, "what", what)
+            run, answer = await bot.run(one)
+            assert (run.state, answer.text) == (
+                "failed", "This schedule has no quick command. Edit it."
+            )  # fmt: skip
+        kept = [entry.message.text for entry in await journal.list_entries(PLACE.conversation)]
+        assert "hello" in kept, "nothing was forgotten"
 
 
 async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -> None:
@@ -381,16 +409,11 @@ async def test_a_schedule_whose_time_zone_is_unknown_now_pauses_and_others_run(
 ) -> None:
     """An update of the operating system can remove a time zone."""
     async with open_bot(tmp_path) as bot:
-        schedules, database = bot.engine.schedules, vars(bot.store)["_database"]
+        schedules = bot.engine.schedules
         first, second = await bot.start(), await bot.start()
         if not is_restarted:
             await schedules.scheduler.start_due_runs()
-
-        def remove_zone(connection: Any) -> None:
-            sql = "UPDATE schedules SET zone = 'Mars/Base' WHERE id = ?"
-            connection.execute(sql, (first.id,))
-
-        await database.write(remove_zone)
+        await bot.update(first, "zone", "Mars/Base")
         bot.clock.now = first.next_due - (1.0 if is_restarted else 0.0)
         await schedules.scheduler.start_due_runs()
         bot.clock.now = first.next_due

@@ -57,6 +57,13 @@ async def test_two_different_people_approve(bot_home: BotHome) -> None:
     async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         assert "2 different people must approve it." in card.text
+        why = await says(running_bot, f"why {card.id}", "w1", MEMBER)
+        assert why.text.endswith(
+            "An admin or a designated approver can decide.\n2 different people must approve it."
+        )
+        elsewhere = on_slack(f"why {card.id}", "w2", OTHER, channel="C9")
+        hidden = await running_bot.ask_message(elsewhere)
+        assert (hidden.code, "Not found." in hidden.text) == ("not_found", True)
         for number in (2, 3):
             first = await says(running_bot, f"approve {card.id}", f"k{number}", CLERK)
             assert first.text.startswith("1 of 2 approvals, by Cleo.")
