@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
+from structlog.testing import capture_logs
 
 from bot.engine import Engine
 from core.chat.reply import GrowingReply
@@ -20,7 +21,7 @@ from core.conversation.rounds import MAX_ROUNDS, Rounds, ToolCalls
 from core.conversation.run import TurnRun
 from core.conversation.upkeep import Upkeep
 from core.domain.errors import ModelDown, NotStored, PostRemoved, ToolError
-from core.domain.messages import Answer, Item, Post, Progress
+from core.domain.messages import Answer, Item, Post, Progress, Usage
 from core.domain.records import (
     Effect,
     Health,
@@ -38,7 +39,7 @@ from core.domain.records import (
 )
 from core.models.demo_model import DemoModel
 from core.ports.tools import Model, Tool
-from core.rights.allowances import Allowance
+from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
 from core.store.database import SqliteDatabase
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import make_choices, make_message, make_spending
@@ -277,6 +278,88 @@ async def test_the_model_is_told_of_a_tools_fault_and_goes_on(
     heard = model.asks[1].input[0].text
     assert told in heard
     assert "secret inside" not in heard
+
+
+@pytest.mark.parametrize(
+    ("effect", "status"),
+    [("read", "error"), ("write", "unknown"), ("spend", "unknown"), ("code", "unknown")],
+)
+async def test_a_call_that_takes_too_long_may_have_happened_unless_it_only_reads(
+    tmp_path: Path, effect: Effect, status: str
+) -> None:
+    async def hang() -> str:
+        """Never ends."""
+        await asyncio.Event().wait()
+        return ""
+
+    tool = FunctionTool.of(hang, effect=effect, doing="", patience=0.0)
+    model = Scripted(_then([RoundCompleted((_call("hang"),))], [_completed_with("sorry")]))
+    with capture_logs() as logs:
+        async with _bot(tmp_path, model, tool) as (engine, _):
+            assert (await _answer(engine)).text == "sorry"
+    assert model.asks[1].input[0].text.startswith("error: no answer within 0 s")
+    assert [log["status"] for log in logs if log["event"] == "tool call"] == [status]
+
+
+async def test_an_answer_that_ends_without_its_end_is_told_as_incomplete(tmp_path: Path) -> None:
+    model = Scripted(_then([TextDelta("So far")]))
+    async with _bot(tmp_path, model) as (engine, _):
+        answer = await _answer(engine)
+    assert answer.text == f"So far\n\n{ModelDown().words()}"
+    assert (answer.status, answer.code) == ("failed", "model_down")
+
+
+class Paying(Scripted):
+    """A model whose requests cost something; each has `tokens` input tokens."""
+
+    level = "chat"
+
+    def __init__(self, script: Script, tokens: int) -> None:
+        super().__init__(script)
+        self.tokens = tokens
+        self.holds: list[list[int]] = []
+        """The tokens of the reservations that each request finds."""
+        self.read_holds: Callable[[], Coroutine[Any, Any, list[int]]] | None = None
+
+    async def ask(self, ask: RoundRequest) -> Any:
+        assert ask.payment
+        await ask.payment(self.tokens)
+        if self.read_holds:
+            self.holds.append(await self.read_holds())
+        async for event in super().ask(ask):
+            yield event
+
+
+async def test_without_any_text_a_used_up_allowance_is_the_answer(tmp_path: Path) -> None:
+    """It was used up between two rounds of one turn."""
+
+    async def look() -> str:
+        """Looks."""
+        return "nothing"
+
+    spent = RoundCompleted((_call("look"),), Usage(input=49_000, output=900))
+    model = Paying(_then([spent]), 1000)
+    allowances = [Allowance("each person", tokens=50_000)]
+    async with _bot(tmp_path, model, _tool(look), allowances=allowances) as (engine, _):
+        answer = await _answer(engine)
+    assert (answer.status, answer.code) == ("failed", "too_many")
+    assert "50,000" in answer.text, answer.text
+    assert len(model.asks) == 1
+
+
+async def test_a_request_that_is_longer_than_was_reserved_gets_another_reservation(
+    tmp_path: Path,
+) -> None:
+    model = Paying(_then([_completed_with("hello")]), 60_000)
+    allowances = [Allowance("each person", tokens=200_000)]
+    async with _bot(tmp_path, model, allowances=allowances) as (engine, _):
+
+        def read(connection: Any) -> list[int]:
+            return [row["tokens"] for row in connection.execute("SELECT * FROM holds").fetchall()]
+
+        model.read_holds = lambda: engine.stores.database.read(read)
+        assert (await _answer(engine)).text == "hello"
+    assert model.holds == [[60_000 + MAX_OUTPUT_TOKENS]], "the first one was released"
 
 
 async def test_a_tool_that_is_not_there_and_arguments_that_are_wrong(tmp_path: Path) -> None:
