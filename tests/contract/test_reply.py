@@ -325,6 +325,22 @@ async def test_a_post_that_arrives_after_the_turn_was_taken_over_is_deleted(
     assert (place.calls("post"), place.calls("delete")) == (1, 1)
 
 
+async def test_the_last_post_of_a_turn_that_goes_back_to_the_queue_is_not_made_twice(
+    database_engine: Embedded,
+) -> None:
+    """Its id would have been stored with the end of the turn, which did not come."""
+    recorder, turn = Recorder(), await begin_turn(database_engine)
+    for _ in range(2):
+        posts = TurnPosts(database_engine.journal, turn)
+        surface = RecordingSurface(recorder, turn.message.reply_to)
+        await GrowingReply(surface, posts, turn.id).finish(answer("hello"))
+        await posts.keep()
+        turn = await again(database_engine, turn.seq)
+        assert [post.id for post in turn.posts] == ["p1"]
+    assert recorder.visible(turn.message.reply_to.source) == ["hello"]
+    assert (recorder.calls.count("post"), recorder.calls.count("find")) == (1, 0)
+
+
 async def test_an_old_generation_posts_nothing_new(database_engine: Embedded) -> None:
     recorder, turn = Recorder(), await begin_turn(database_engine)
     surface = RecordingSurface(recorder, turn.message.reply_to)

@@ -469,6 +469,23 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
     )
 
 
+async def test_typed_python_that_was_interrupted_is_not_run_again(tmp_path: Path) -> None:
+    async with _bot(tmp_path, EchoModel()) as (engine, _):
+        await engine.drain(0)
+        message = make_message("```python\nprint(1)\n```", "k1")
+        receipt = await engine.records.inbox.accept(message)
+        turn = await engine.records.journal.begin(receipt.seq)
+        assert turn
+        call = ToolCall("run_python", "run_python", "{}", "code")
+        await engine.records.journal.record_call_start(turn, call)
+    async with _bot(tmp_path, EchoModel()) as (engine, _):
+        answer = await engine.records.inbox.wait_for_answer(receipt.seq)
+    assert (answer.status, answer.code) == ("failed", "unknown")
+    assert answer.text.startswith("I was interrupted while this code ran")
+    runs = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert [(run["event"], run["outcome"]) for run in runs] == [("run", "unknown")]
+
+
 async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Path) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
