@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
@@ -17,11 +18,22 @@ from structlog.testing import capture_logs
 
 from bot.engine import Engine
 from core.chat.reply import GrowingReply
+from core.conversation import manager
 from core.conversation.rounds import MAX_ROUNDS, Rounds, ToolCalls
 from core.conversation.run import TurnRun
 from core.conversation.upkeep import Upkeep
-from core.domain.errors import ModelDown, NotStored, PostRemoved, ToolError
-from core.domain.messages import Answer, Item, Post, Progress, Usage
+from core.domain.errors import ModelDown, NotStored, PostRemoved, TakenOver, ToolError
+from core.domain.messages import (
+    Answer,
+    Card,
+    ClientOptions,
+    ClientResult,
+    ClientTool,
+    Item,
+    Post,
+    Progress,
+    Usage,
+)
 from core.domain.records import (
     Effect,
     Health,
@@ -35,6 +47,7 @@ from core.domain.records import (
     TextDelta,
     Thread,
     ToolCall,
+    ToolContext,
     Turn,
 )
 from core.models.demo_model import DemoModel
@@ -467,6 +480,90 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
         "I was interrupted while this code ran, so its effects are unknown. I won't run it "
         "again by myself. Send it again if you need it."
     )
+
+
+async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
+    tmp_path: Path,
+) -> None:
+    remote = Remote("container", "cntr_1")
+
+    async def compute(ctx: ToolContext) -> str:
+        """Computes."""
+        await ctx.record_remote(remote)
+        return "42"
+
+    model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("42")]))
+    async with _bot(tmp_path, model, _tool(compute)) as (engine, _):
+        await _answer(engine)
+        journal = engine.records.journal
+        assert await journal.list_remotes_to_erase() == []
+        await journal.forget("web:C1")
+        assert await journal.list_remotes_to_erase() == [remote]
+
+
+async def test_results_that_a_program_sends_twice_are_not_asked_or_paid_for_again(
+    tmp_path: Path,
+) -> None:
+    asked = _call("client__weather")
+    model = Scripted(_then([RoundCompleted((asked,))]))
+    async with _bot(tmp_path, model) as (engine, _):
+        inbox, options = engine.records.inbox, ClientOptions((ClientTool("weather"),))
+        message = replace(make_message("How hot is it?", "k1"), client=options)
+        calls = (await inbox.wait_for_answer((await inbox.accept(message)).seq)).calls
+        assert [call.call_id for call in calls] == [asked.call_id]
+        model._script = lambda ask: [_completed_with("31 degrees.")]
+        results, answers = (ClientResult(asked.call_id, "31"),), []
+        for key in ("k2", "k3"):
+            message = replace(make_message("", key), client=options, results=results)
+            answers.append(await inbox.wait_for_answer((await inbox.accept(message)).seq))
+    assert answers[0].text == "31 degrees."
+    assert (answers[1].status, answers[1].code) == ("failed", "bad_request")
+    assert answers[1].text.startswith("These tool calls have results already")
+    assert len(model.asks) == 2
+
+
+class Corrected(Watched):
+    """A reply that notes with which answer its late posts are corrected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[str] = []
+        self.was_corrected = asyncio.Event()
+
+    async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
+        self.answers.append(answer.text)
+        self.was_corrected.set()
+
+
+async def test_a_turn_that_another_process_has_waits_for_its_answer_to_correct_late_posts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager, "TAKEOVER_POLL_SECONDS", 0.0)
+    model, reply, polled = EchoModel(), Corrected(), asyncio.Event()
+    async with _bot(tmp_path, model) as (engine, _):
+        engine.platforms.replies["web"] = lambda to, posts: reply
+        journal = engine.records.journal
+        replace_cards = journal.replace_cards
+
+        async def poll(seq: int, cards: Sequence[Card] = ()) -> Turn | None:
+            polled.set()
+            return await replace_cards(seq, cards)
+
+        def lose_ownership() -> None:
+            raise TakenOver
+
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "check_ownership", lose_ownership)
+            patch.setattr(journal, "replace_cards", poll)
+            receipt = await engine.records.inbox.accept(make_message("go", "k1"))
+            await polled.wait()
+        assert (model.asks, reply.answers) == ([], []), "the other process asks the model"
+        turn = await journal.begin(receipt.seq)
+        assert turn
+        await journal.record_answer(turn, Answer("from the other process"))
+        await journal.end_turn(turn, "done")
+        await reply.was_corrected.wait()
+    assert reply.answers == ["from the other process"]
 
 
 async def test_typed_python_that_was_interrupted_is_not_run_again(tmp_path: Path) -> None:

@@ -97,6 +97,19 @@ async def test_an_edit_needs_a_new_start(bot_home: BotHome) -> None:
         assert (await store.get(id)).state == "active"
 
 
+async def test_two_edits_of_one_turn_leave_one_card_to_start(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        id = (await proposed_card(running_bot, "k1")).id[:6]
+        edits = [
+            f"call schedule_propose {json.dumps(WEEKLY | {'when': when, 'replaces': id})}"
+            for when in ("0 10 * * MON", "0 11 * * MON")
+        ]
+        answer = await running_bot.ask_message(on_slack("\n".join(edits), "k2"))
+        assert {card.id: card.state for card in answer.cards} == {
+            f"{id}-2": "withdrawn", f"{id}-3": "open",
+        }  # fmt: skip
+
+
 async def test_commands_manage_it(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as running_bot:
 
