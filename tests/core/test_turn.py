@@ -53,6 +53,7 @@ from core.domain.records import (
 from core.models.demo_model import DemoModel
 from core.ports.tools import Model, Tool
 from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.store.database import SqliteDatabase
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import make_choices, make_message, make_spending
@@ -144,9 +145,11 @@ ALLOWANCES = (
 
 @asynccontextmanager
 async def _bot(
-    home: Path, model: Model, *tools: Tool, allowances: Sequence[Allowance] = ()
-) -> AsyncIterator[tuple[Engine, Watched]]:
-    chosen = make_choices(model, [Tools(*tools)], spending=make_spending(allowances=allowances))
+    home: Path, model: Model, *tools: Tool, allowances: Sequence[Allowance] = (),
+    prices: Prices | None = None,
+) -> AsyncIterator[tuple[Engine, Watched]]:  # fmt: skip
+    spending = make_spending(allowances=allowances, prices=prices)
+    chosen = make_choices(model, [Tools(*tools)], spending=spending)
     engine, reply = await Engine.open(home, chosen), Watched()
     engine.platforms.replies["web"] = lambda to, posts: reply
     engine.start()
@@ -312,6 +315,31 @@ async def test_a_call_that_takes_too_long_may_have_happened_unless_it_only_reads
             assert (await _answer(engine)).text == "sorry"
     assert model.asks[1].input[0].text.startswith("error: no answer within 0 s")
     assert [log["status"] for log in logs if log["event"] == "tool call"] == [status]
+
+
+@pytest.mark.parametrize("fault", ["hangs", "breaks", ""])
+async def test_a_container_run_without_a_known_end_costs_what_was_reserved(
+    tmp_path: Path, fault: str
+) -> None:
+    async def compute() -> str:
+        """Computes."""
+        if fault == "breaks":
+            raise RuntimeError("a bug")
+        if fault == "hangs":
+            await asyncio.Event().wait()
+        return "42"
+
+    patience = 0.0 if fault == "hangs" else 60.0
+    tool = FunctionTool.of(compute, effect="code", doing="", patience=patience)
+    tool.costs = lambda arguments: PaidRun("container", "", "echo", 1000, 500)
+    model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("done")]))
+    allowances = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR)]
+    prices = Prices({"echo": Price(1.0, 1.0, 1.0, 2.0)}, container=0.03)
+    opened = _bot(tmp_path, model, tool, allowances=allowances, prices=prices)
+    async with opened as (engine, _):
+        assert (await _answer(engine)).text == "done"
+        spent = (await engine.records.budget.usage_today()).usage
+    assert (spent.cost or 0.0) == pytest.approx(0.032 if fault else 0.0)
 
 
 async def test_an_answer_that_ends_without_its_end_is_told_as_incomplete(tmp_path: Path) -> None:
