@@ -335,6 +335,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     assert calls_of_model(fake) == 2
 
 
+@pytest.mark.parametrize("bot_home", ["home"], indirect=True)
 async def test_an_answer_is_not_given_up_while_the_store_is_unavailable(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
