@@ -48,11 +48,6 @@ class FieldChange:
     after: str | None
 
     @property
-    def is_changed(self) -> bool:
-        """Return True if the field has two values, an old and a new one."""
-        return self.before is not None and self.after is not None
-
-    @property
     def value(self) -> str:
         """The only value, or both: `Overdue → Paid`."""
         return " → ".join(side for side in (self.before, self.after) if side is not None)

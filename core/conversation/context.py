@@ -41,16 +41,14 @@ class ToolContexts:
         thread: Thread,
         call: ToolCall,
         doing: Callable[[str], Awaitable[None]],
+        record_remote: Callable[[Remote], Awaitable[None]],
     ) -> ToolContext:
-        """Return the context of one call. Handles and remote objects that the tool reports are
-        journalled."""
+        """Return the context of one call. Handles that the tool reports are journalled.
+        `record_remote` journals the remote objects that it reports."""
         message = turn.message
 
         async def record_handle(handle: str) -> None:
             await self.journal.record_call_handle(turn, call.call_id, handle)
-
-        async def record_remote(remote: Remote) -> None:
-            await self.journal.record_remote(thread.id, remote)
 
         return ToolContext(
             asker=message.author,
@@ -80,14 +78,13 @@ class ToolContexts:
             await show(Progress(doing=words))
 
         thread = await self.load_thread(turn)
-        ctx = self.make_context(turn, thread, call, show_words)
 
         async def record_remote(remote: Remote) -> None:
             await self.journal.record_remote(thread.id, remote)
             if remote.kind == "container":
                 await self.threads.put(replace(thread, container=remote.id))
 
-        return replace(ctx, record_remote=record_remote)
+        return self.make_context(turn, thread, call, show_words, record_remote)
 
     async def load_thread(self, turn: Turn, new: bool = False) -> Thread:
         """Return the thread's record, or a new one if it is lost or belongs to an older thread or

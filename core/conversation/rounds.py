@@ -754,8 +754,9 @@ class Rounds:
     def _tool_context(self, call: ToolCall) -> ToolContext:
         """Return the context of a call, able to propose changes and to record remote objects."""
         turn = self._run.turn
-        ctx = self._tool_contexts.make_context(turn, self.thread, call, self._show_progress)
-        ctx = replace(ctx, record_remote=self._record_remote)
+        ctx = self._tool_contexts.make_context(
+            turn, self.thread, call, self._show_progress, self._record_remote
+        )
 
         async def propose(draft: Draft) -> Outcome:
             if earlier := self._run.earlier_proposal:

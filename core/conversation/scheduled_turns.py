@@ -60,7 +60,7 @@ class ScheduledTurns:
         except PonteError:
             # The owner's status is not known. The turn asks again, and answers that.
             log.info("rights not known", schedule=scheduled.schedule)
-        if await self._is_gone(message):
+        if await self._is_gone(message, scheduled.schedule):
             raise RunSkipped("rights", "rights")
         if scheduled.kind == "ask":
             try:
@@ -85,12 +85,10 @@ class ScheduledTurns:
             return ""
         return await self._schedules.find_open_card(scheduled.schedule, turn.seq)
 
-    async def _is_gone(self, message: Message) -> bool:
+    async def _is_gone(self, message: Message, schedule_id: str) -> bool:
         """Return whether the owner is known to have left the place."""
-        person, address, scheduled = message.author, message.address, message.scheduled
-        if scheduled is None:
-            return False
-        schedule = await self._schedules.get(scheduled.schedule)
+        person, address = message.author, message.address
+        schedule = await self._schedules.get(schedule_id)
         if await self._policy.has_left(person, address, schedule.created):
             return True
         messenger = self._messengers.get(address.platform)

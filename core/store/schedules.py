@@ -320,7 +320,10 @@ class SqlSchedules:
         """
         now, moved = await self.read_clock(), 0
         for schedule in await self.list_matching(ScheduleFilter(states=("active",))):
-            due = next_after(schedule.draft.rule, schedule.draft.zone, now)
+            try:
+                due = next_after(schedule.draft.rule, schedule.draft.zone, now)
+            except BadSchedule:
+                continue  # for example an unknown time zone; the scheduler pauses it when it is due
             if due is None or schedule.next_due <= now or due == schedule.next_due:
                 continue
             sql = "UPDATE schedules SET next_due = ? WHERE id = ? AND revision = ? AND next_due = ?"

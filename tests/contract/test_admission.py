@@ -108,6 +108,18 @@ async def test_after_its_time_a_turn_begins_all_the_same(
     await worker.until_ended(1)
 
 
+@pytest.mark.parametrize("text", ["hello", "quick-command"], ids=["chat", "a wrong command"])
+async def test_a_message_waits_for_its_author_though_it_needs_no_confirmed_status(
+    database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
+    receipt = await database_engine.inbox.accept(says(text, "new"))
+    waits = Admission(database_engine.inbox.find_unstarted, registrar)
+    assert not await waits.admit(receipt.seq, 0.0)
+    await registrar.tell("new", confirmed=False)
+    assert await waits.admit(receipt.seq, 0.0)
+
+
 async def test_chat_goes_on_unconfirmed_and_a_decision_waits_for_it(
     database_engine: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
 ) -> None:

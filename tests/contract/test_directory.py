@@ -9,6 +9,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from core.chat.directory import MemberDirectory, NoRows
+from core.domain.errors import NotStored
 from core.domain.records import MemberKey, PlatformMember
 from core.store.directory import SqlDirectory
 from tests.contract.engines import Embedded
@@ -135,4 +136,24 @@ async def test_who_waits_for_a_person_does_not_wait_for_the_store() -> None:
     await rows.writes.wait()
     assert not rows.may_end.is_set()
     rows.may_end.set()
+    await members.close()
+
+
+async def test_a_row_that_could_not_be_stored_is_stored_the_next_time(
+    directory: SqlDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are written again only after a while, unless the last attempt failed."""
+    members = MemberDirectory("chat", directory, Answering(), clock=lambda: 200.0)
+
+    async def fail_to_store(*arguments: object) -> frozenset[str]:
+        raise NotStored
+
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "put", fail_to_store)
+        await members.take([member("U1")])
+    known = members.cached_member("U1")
+    assert known is not None, "it is known until the process ends"
+    assert await find_ids(directory, "U1") == []
+    await members.take([member("U1")])
+    assert await find_ids(directory, "U1") == ["U1"]
     await members.close()

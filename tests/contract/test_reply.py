@@ -21,6 +21,7 @@ from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begin_turn
 from tests.fakes.choices import make_message
+from tests.fakes.gate import Gate
 from tests.fakes.posts import KeptPosts
 from tests.fakes.recorder import LIMIT, Faults, Recorder, RecordingSurface
 from tests.fakes.recorder_server import serve
@@ -59,6 +60,18 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Place:
 
 def answer(*parts: str, files: tuple[File, ...] = ()) -> Answer:
     return Answer("\n\n".join(parts), parts=parts, files=files)
+
+
+def hold_posts(place: Place, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Return the gate that each post passes before it has its effect."""
+    gate, make_post = Gate(), place.recorder.post
+
+    async def post(channel: str, source: str, key: str, text: str) -> str:
+        await gate.wait()
+        return await make_post(channel, source, key, text)
+
+    monkeypatch.setattr(place.recorder, "post", post)
+    return gate
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -277,6 +290,55 @@ async def test_a_post_whose_record_was_refused_is_found_again(
     await place.reply().finish(answer("hi"))
     assert place.visible == ["hi"]
     assert place.calls("post") == 1
+
+
+async def test_a_post_that_was_under_way_when_its_turn_was_stopped_is_not_made_twice(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply, gate = place.reply(), hold_posts(place, monkeypatch)
+    first = asyncio.create_task(reply.finish(answer("whole")))
+    await gate.wait_until_reached()
+    first.cancel()
+    await asyncio.wait({first})
+    second = asyncio.create_task(reply.finish(answer("stopped")))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    gate.release()
+    await second
+    assert place.visible == ["stopped"]
+    assert (place.calls("post"), place.calls("find")) == (1, 0)
+
+
+async def test_a_post_that_arrives_after_the_turn_was_taken_over_is_deleted(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply, gate = place.reply(), hold_posts(place, monkeypatch)
+    late = asyncio.create_task(reply.finish(answer("whole")))
+    await gate.wait_until_reached()
+    late.cancel()
+    await asyncio.wait({late})
+    correcting = asyncio.create_task(reply.correct_late_posts(answer("whole"), ()))
+    await asyncio.sleep(0)
+    gate.release()
+    await correcting
+    assert place.visible == []
+    assert (place.calls("post"), place.calls("delete")) == (1, 1)
+
+
+async def test_the_last_post_of_a_turn_that_goes_back_to_the_queue_is_not_made_twice(
+    database_engine: Embedded,
+) -> None:
+    """Its id would have been stored with the end of the turn, which did not come."""
+    recorder, turn = Recorder(), await begin_turn(database_engine)
+    for _ in range(2):
+        posts = TurnPosts(database_engine.journal, turn)
+        surface = RecordingSurface(recorder, turn.message.reply_to)
+        await GrowingReply(surface, posts, turn.id).finish(answer("hello"))
+        await posts.keep()
+        turn = await again(database_engine, turn.seq)
+        assert [post.id for post in turn.posts] == ["p1"]
+    assert recorder.visible(turn.message.reply_to.source) == ["hello"]
+    assert (recorder.calls.count("post"), recorder.calls.count("find")) == (1, 0)
 
 
 async def test_an_old_generation_posts_nothing_new(database_engine: Embedded) -> None:

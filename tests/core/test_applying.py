@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+import pytest
+
 from core.changes.apply import ChangeRunner
 from core.changes.ports import Ledger
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowCheck, RowWrite
-from core.domain.errors import WriteUnsure
+from core.domain.errors import Draining, WriteUnsure
 from core.domain.messages import Address, Person
+from tests.fakes.gate import Gate
 from tests.fakes.null_ledger import NullLedger
 
 ANA = Person("slack", "U1", "T1", "Ana")
@@ -26,14 +29,20 @@ class OneRow:
 
     def __init__(self) -> None:
         self.value = "old"
-        self.opened = 0
+        self.opened = self.batches = 0
         self.is_answer_lost = False
         self.is_late = False
         """Writes take effect only after the next reading of the row."""
         self.late: list[str] = []
+        self.gate: Gate | None = None
+        """Stops each write before it takes effect."""
+        self.fault = ""
+        """How each reading fails: it "hangs" or "breaks"."""
         self.written = 0
 
     def batch(self, draft: Draft) -> int:
+        self.batches += 1
+        assert self.batches < 10, "the change goes round without end"
         return 10
 
     def open(self, draft: Draft) -> OneRow:
@@ -41,6 +50,10 @@ class OneRow:
         return self
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
+        if self.fault == "breaks":
+            raise RuntimeError("a bug")
+        if self.fault == "hangs":
+            await asyncio.Event().wait()
         now = {"Name": self.value}
         if self.late:
             self.value = self.late.pop()
@@ -52,6 +65,8 @@ class OneRow:
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         await asyncio.sleep(0)
+        if self.gate:
+            await self.gate.wait()
         self.written += 1
         name = (rows[0].after or {})["Name"]
         if self.is_late:
@@ -105,3 +120,53 @@ async def test_a_write_that_takes_effect_after_the_row_was_read_back_is_done() -
         "A",
         1,
     )
+
+
+async def test_after_a_stop_no_further_batch_begins_and_the_next_process_goes_on() -> None:
+    table, wanted = OneRow(), change("A", ["Name"])
+    ledger = NullLedger(wanted)
+    stopped = ChangeRunner(cast(Ledger, ledger), {"one": table})
+    stopped.stop_batches()
+    with pytest.raises(Draining):
+        await stopped.run(wanted)
+    assert (table.opened, table.value) == (0, "old")
+    ended = await ChangeRunner(cast(Ledger, ledger), {"one": table}).run(wanted)
+    assert (ended.state, table.value) == ("done", "A")
+
+
+async def test_a_stop_waits_for_the_record_of_a_write_that_nobody_waits_for_any_more() -> None:
+    """A turn that is cancelled twice does not wait for its write."""
+    table, wanted = OneRow(), change("A", ["Name"])
+    table.gate = Gate()
+    applying = ChangeRunner(cast(Ledger, NullLedger(wanted)), {"one": table})
+    turn = asyncio.create_task(applying.run(wanted))
+    await table.gate.wait_until_reached()
+    for _ in range(2):
+        turn.cancel()
+        await asyncio.sleep(0)
+    await asyncio.wait({turn})
+    assert turn.cancelled()
+    recorded = asyncio.create_task(applying.wait_for_records())
+    await asyncio.sleep(0)
+    assert not recorded.done()
+    table.gate.release()
+    await recorded
+    assert (table.value, table.written) == ("A", 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("hangs", "The system did not respond in time."),
+        ("breaks", "The tool failed because of a bug in Ponte."),
+    ],
+)
+async def test_a_row_that_cannot_be_read_in_time_or_because_of_a_bug_is_not_written(
+    fault: str, words: str
+) -> None:
+    table, wanted = OneRow(), change("A", ["Name"])
+    table.fault, table.patience = fault, 0.0
+    ended = await ChangeRunner(cast(Ledger, NullLedger(wanted)), {"one": table}).run(wanted)
+    (step,) = ended.steps
+    assert (ended.state, step.state, table.written) == ("failed", "failed", 0)
+    assert step.words == f"They could not be read again, so nothing was written. {words}"

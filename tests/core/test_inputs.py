@@ -58,6 +58,7 @@ def test_an_input_is_parsed(text: str, read: Any) -> None:
         ('{"a": 1e999}', "is not valid (line 1, column 1)"),
         ('{"a": 1, "a": 2}', "a appears twice"),
         ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", "is not valid (line 1, column 1)"),
+        ('{"a": ' + "[" * 33 + "]" * 33 + "}", "is not valid (line 1, column 1)"),
         ('{"a": ' + "9" * 5000 + "}", "is not valid (line 1, column 1)"),
         ('a="two words', "quote after a= is not closed"),
         ("a='tis", "quote after a= is not closed"),

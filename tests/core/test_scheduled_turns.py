@@ -16,7 +16,7 @@ import pytest
 from bot.engine import Engine
 from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.domain.changes import Draft, RowWrite
-from core.domain.errors import ModelDown, NotAllowed, NotFound
+from core.domain.errors import ModelDown, NotAllowed, NotFound, NotStored, PlatformBusy
 from core.domain.messages import Address, Answer, Item, Message, Person, ReplyTo, turn_id
 from core.domain.records import Outcome, RoundCompleted, RoundRequest, ToolContext
 from core.domain.schedules import (
@@ -34,6 +34,7 @@ from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, Tools, Watched
 from tests.fakes.choices import allow_list, make_choices, make_spending
 from tests.fakes.clock import Clock
+from tests.fakes.gate import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
@@ -72,6 +73,17 @@ class Bot:
         answer = await self.engine.records.inbox.wait_for_answer(run.seq)
         await self.engine.schedules.scheduler.start_due_runs()
         return (await self.store.list_runs(one.id, 1))[0], answer
+
+    async def update(self, one: Schedule, column: str, value: str) -> None:
+        """Change the stored schedule, past all checks."""
+
+        def write(connection: Any) -> None:
+            connection.execute(
+                f"UPDATE schedules SET {column} = ? WHERE id = ?",
+                (value, one.id),
+            )
+
+        await vars(self.store)["_database"].write(write)
 
     async def notices(self, person: Person = ANA) -> list[str]:
         return [one.kind for one in await self.engine.notices.list_waiting(person)]
@@ -154,6 +166,23 @@ async def test_a_run_reads_its_own_message_and_people_read_the_run(tmp_path: Pat
             "and why?",
         ]  # fmt: skip
         assert {one.thread.id for one in model.asks} == {model.asks[0].thread.id}
+
+
+async def test_a_schedule_never_runs_another_command_than_a_quick_command(tmp_path: Path) -> None:
+    """Not even if its stored text is another one, as after a change by hand."""
+    async with open_bot(tmp_path) as bot:
+        message = Message("k1", "hello", ANA, PLACE, replace(TO, turn=turn_id("k1")))
+        inbox, journal = bot.engine.records.inbox, bot.engine.records.journal
+        await inbox.wait_for_answer((await inbox.accept(message)).seq)
+        one = await bot.start(replace(DAILY, kind="command", what="quick-command nothing"))
+        for what in ("forget yes", "hello"):
+            await bot.update(one, "what", what)
+            run, answer = await bot.run(one)
+            assert (run.state, answer.text) == (
+                "failed", "This schedule has no quick command. Edit it."
+            )  # fmt: skip
+        kept = [entry.message.text for entry in await journal.list_entries(PLACE.conversation)]
+        assert "hello" in kept, "nothing was forgotten"
 
 
 async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -> None:
@@ -253,6 +282,8 @@ async def test_only_its_owner_starts_and_edits_and_admins_may_stop_it(tmp_path: 
                        service.run_now(one.id, cy, PLACE, "x")):  # fmt: skip
             with pytest.raises(NotFound):
                 await hidden
+        with pytest.raises(BadSchedule, match="A program cannot own"):
+            await service.offer(one.id, replace(cy, robot=True), BO, bo_here)
         with pytest.raises(NotAllowed):
             await service.list_for(cy, PLACE, everywhere=True)
         assert await service.list_for(BO, PLACE) == [], "others read this place"
@@ -271,8 +302,11 @@ class Room:
     """A messenger that knows who reads a place, and an admin."""
 
     is_reader: bool | None = True
+    is_busy = False
 
     async def reads(self, person: Person, address: Address) -> bool | None:
+        if self.is_busy:
+            raise PlatformBusy(5.0)
         return self.is_reader
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
@@ -290,8 +324,11 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
         room: Any = Room()
         bot.engine.platforms.messengers["web"] = room
         bot.engine.schedules.admins = lambda: ["web:bo"]
-        for is_reader, state in ((None, "done"), (True, "done"), (False, "skipped")):
-            room.is_reader = is_reader
+        for is_reader, is_busy, state in (
+            (None, False, "done"), (False, True, "done"), (True, False, "done"),
+            (False, False, "skipped"),
+        ):  # fmt: skip
+            room.is_reader, room.is_busy = is_reader, is_busy
             one = await bot.start()
             run, _ = await bot.run(one)
             assert (run.state, run.reason == "rights") == (state, state == "skipped"), is_reader
@@ -306,14 +343,112 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
         assert await bot.notices(BO) == ["schedule-rights"]
         (notice,) = await bot.engine.notices.list_waiting(ANA)
         assert "`" + one.id + "`" in notice.words()
-        assert "2027-06-09 09:00 (UTC)" in notice.words()
+        assert "2027-06-10 09:00 (UTC)" in notice.words()
 
 
-async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_without_schedules(
+@pytest.fixture
+def stops_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's own loop starts no run, so a test chooses each moment."""
+    monkeypatch.setattr(Scheduler, "run", lambda scheduler: asyncio.Event().wait())
+
+
+@pytest.mark.usefixtures("stops_scheduler")
+async def test_the_owner_is_notified_of_missed_runs_and_of_one_that_an_earlier_run_blocked(
+    tmp_path: Path,
+) -> None:
+    gate = Gate()
+    model = EchoModel(gate=lambda ask: gate.wait())
+    async with open_bot(tmp_path, model) as bot:
+        scheduler = bot.engine.schedules.scheduler
+        missed = await bot.start()
+        bot.clock.now = missed.next_due + 7 * HOUR
+        await scheduler.start_due_runs()
+        assert await bot.notices() == ["schedule-missed"]
+        await bot.store.delete(missed.id)
+
+        slow = await bot.start(replace(DAILY, kind="ask"))
+        for _ in range(2):
+            bot.clock.now = (await bot.store.get(slow.id)).next_due
+            await scheduler.start_due_runs()
+            await gate.wait_until_reached()
+        skipped, begun = await bot.store.list_runs(slow.id)
+        assert (skipped.state, skipped.reason, skipped.seq) == ("skipped", "busy", 0)
+        assert await bot.notices() == ["schedule-busy"]
+        gate.release()
+        await bot.engine.records.inbox.wait_for_answer(begun.seq)
+        assert len(model.asks) == 1
+
+
+@pytest.mark.usefixtures("stops_scheduler")
+async def test_a_run_that_waits_does_not_begin_after_its_schedule_was_paused(
+    tmp_path: Path,
+) -> None:
+    gate = Gate()
+    model = EchoModel(gate=lambda ask: gate.wait())
+    async with open_bot(tmp_path, model) as bot:
+        inbox = bot.engine.records.inbox
+        ask = Message("k1", "hello", ANA, PLACE, replace(TO, turn=turn_id("k1")))
+        first = await inbox.accept(ask)
+        await gate.wait_until_reached()
+        one = await bot.start()
+        bot.clock.now = one.next_due
+        await bot.engine.schedules.scheduler.start_due_runs()
+        await bot.engine.schedules.service.pause(one.id, ANA, PLACE)
+        gate.release()
+        await inbox.wait_for_answer(first.seq)
+        (run,) = await bot.store.list_runs(one.id)
+        assert (await inbox.wait_for_answer(run.seq)).text == ""
+        (run,) = await bot.store.list_runs(one.id)
+        assert (run.state, run.reason) == ("skipped", "changed")
+
+
+@pytest.mark.usefixtures("stops_scheduler")
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_a_schedule_whose_time_zone_is_unknown_now_pauses_and_others_run(
+    tmp_path: Path, is_restarted: bool
+) -> None:
+    """An update of the operating system can remove a time zone."""
+    async with open_bot(tmp_path) as bot:
+        schedules = bot.engine.schedules
+        first, second = await bot.start(), await bot.start()
+        if not is_restarted:
+            await schedules.scheduler.start_due_runs()
+        await bot.update(first, "zone", "Mars/Base")
+        bot.clock.now = first.next_due - (1.0 if is_restarted else 0.0)
+        await schedules.scheduler.start_due_runs()
+        bot.clock.now = first.next_due
+        await schedules.scheduler.start_due_runs()
+        paused = await bot.store.get(first.id)
+        assert (paused.state, paused.reason) == ("paused", "failures")
+        (run,) = await bot.store.list_runs(second.id)
+        assert (await bot.engine.records.inbox.wait_for_answer(run.seq)).status == "done"
+
+
+@pytest.mark.usefixtures("stops_scheduler")
+async def test_a_due_schedule_runs_once_its_store_works_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The engine's own loop could look before the hour passes and start the run after it.
-    monkeypatch.setattr(Scheduler, "run", lambda scheduler: asyncio.Event().wait())
+    async with open_bot(tmp_path) as bot:
+        one, scheduler = await bot.start(), bot.engine.schedules.scheduler
+
+        async def fail_to_store(*arguments: object) -> None:
+            raise NotStored
+
+        bot.clock.now = one.next_due
+        with monkeypatch.context() as patch:
+            patch.setattr(bot.store, "advance", fail_to_store)
+            with pytest.raises(NotStored):
+                await scheduler.start_due_runs()
+        assert (await bot.store.get(one.id)).state == "active", "it was not paused"
+        await scheduler.start_due_runs()
+        (run,) = await bot.store.list_runs(one.id)
+        assert (await bot.engine.records.inbox.wait_for_answer(run.seq)).status == "done"
+
+
+@pytest.mark.usefixtures("stops_scheduler")
+async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_without_schedules(
+    tmp_path: Path,
+) -> None:
     async with open_bot(tmp_path) as bot:
         assert "scheduler" not in vars(bot.engine.schedules), "nothing is loaded yet"
         one = await bot.start()

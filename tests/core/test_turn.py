@@ -8,19 +8,32 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
+from structlog.testing import capture_logs
 
 from bot.engine import Engine
 from core.chat.reply import GrowingReply
+from core.conversation import manager
 from core.conversation.rounds import MAX_ROUNDS, Rounds, ToolCalls
 from core.conversation.run import TurnRun
 from core.conversation.upkeep import Upkeep
-from core.domain.errors import ModelDown, NotStored, PostRemoved, ToolError
-from core.domain.messages import Answer, Item, Post, Progress
+from core.domain.errors import ModelDown, NotStored, PostRemoved, TakenOver, ToolError
+from core.domain.messages import (
+    Answer,
+    Card,
+    ClientOptions,
+    ClientResult,
+    ClientTool,
+    Item,
+    Post,
+    Progress,
+    Usage,
+)
 from core.domain.records import (
     Effect,
     Health,
@@ -34,11 +47,13 @@ from core.domain.records import (
     TextDelta,
     Thread,
     ToolCall,
+    ToolContext,
     Turn,
 )
 from core.models.demo_model import DemoModel
 from core.ports.tools import Model, Tool
-from core.rights.allowances import Allowance
+from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
+from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.store.database import SqliteDatabase
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import make_choices, make_message, make_spending
@@ -130,9 +145,11 @@ ALLOWANCES = (
 
 @asynccontextmanager
 async def _bot(
-    home: Path, model: Model, *tools: Tool, allowances: Sequence[Allowance] = ()
-) -> AsyncIterator[tuple[Engine, Watched]]:
-    chosen = make_choices(model, [Tools(*tools)], spending=make_spending(allowances=allowances))
+    home: Path, model: Model, *tools: Tool, allowances: Sequence[Allowance] = (),
+    prices: Prices | None = None,
+) -> AsyncIterator[tuple[Engine, Watched]]:  # fmt: skip
+    spending = make_spending(allowances=allowances, prices=prices)
+    chosen = make_choices(model, [Tools(*tools)], spending=spending)
     engine, reply = await Engine.open(home, chosen), Watched()
     engine.platforms.replies["web"] = lambda to, posts: reply
     engine.start()
@@ -279,6 +296,113 @@ async def test_the_model_is_told_of_a_tools_fault_and_goes_on(
     assert "secret inside" not in heard
 
 
+@pytest.mark.parametrize(
+    ("effect", "status"),
+    [("read", "error"), ("write", "unknown"), ("spend", "unknown"), ("code", "unknown")],
+)
+async def test_a_call_that_takes_too_long_may_have_happened_unless_it_only_reads(
+    tmp_path: Path, effect: Effect, status: str
+) -> None:
+    async def hang() -> str:
+        """Never ends."""
+        await asyncio.Event().wait()
+        return ""
+
+    tool = FunctionTool.of(hang, effect=effect, doing="", patience=0.0)
+    model = Scripted(_then([RoundCompleted((_call("hang"),))], [_completed_with("sorry")]))
+    with capture_logs() as logs:
+        async with _bot(tmp_path, model, tool) as (engine, _):
+            assert (await _answer(engine)).text == "sorry"
+    assert model.asks[1].input[0].text.startswith("error: no answer within 0 s")
+    assert [log["status"] for log in logs if log["event"] == "tool call"] == [status]
+
+
+@pytest.mark.parametrize("fault", ["hangs", "breaks", ""])
+async def test_a_container_run_without_a_known_end_costs_what_was_reserved(
+    tmp_path: Path, fault: str
+) -> None:
+    async def compute() -> str:
+        """Computes."""
+        if fault == "breaks":
+            raise RuntimeError("a bug")
+        if fault == "hangs":
+            await asyncio.Event().wait()
+        return "42"
+
+    patience = 0.0 if fault == "hangs" else 60.0
+    tool = FunctionTool.of(compute, effect="code", doing="", patience=patience)
+    tool.costs = lambda arguments: PaidRun("container", "", "echo", 1000, 500)
+    model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("done")]))
+    allowances = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR)]
+    prices = Prices({"echo": Price(1.0, 1.0, 1.0, 2.0)}, container=0.03)
+    opened = _bot(tmp_path, model, tool, allowances=allowances, prices=prices)
+    async with opened as (engine, _):
+        assert (await _answer(engine)).text == "done"
+        spent = (await engine.records.budget.usage_today()).usage
+    assert (spent.cost or 0.0) == pytest.approx(0.032 if fault else 0.0)
+
+
+async def test_an_answer_that_ends_without_its_end_is_told_as_incomplete(tmp_path: Path) -> None:
+    model = Scripted(_then([TextDelta("So far")]))
+    async with _bot(tmp_path, model) as (engine, _):
+        answer = await _answer(engine)
+    assert answer.text == f"So far\n\n{ModelDown().words()}"
+    assert (answer.status, answer.code) == ("failed", "model_down")
+
+
+class Paying(Scripted):
+    """A model whose requests cost something; each has `tokens` input tokens."""
+
+    level = "chat"
+
+    def __init__(self, script: Script, tokens: int) -> None:
+        super().__init__(script)
+        self.tokens = tokens
+        self.holds: list[list[int]] = []
+        """The tokens of the reservations that each request finds."""
+        self.read_holds: Callable[[], Coroutine[Any, Any, list[int]]] | None = None
+
+    async def ask(self, ask: RoundRequest) -> Any:
+        assert ask.payment
+        await ask.payment(self.tokens)
+        if self.read_holds:
+            self.holds.append(await self.read_holds())
+        async for event in super().ask(ask):
+            yield event
+
+
+async def test_without_any_text_a_used_up_allowance_is_the_answer(tmp_path: Path) -> None:
+    """It was used up between two rounds of one turn."""
+
+    async def look() -> str:
+        """Looks."""
+        return "nothing"
+
+    spent = RoundCompleted((_call("look"),), Usage(input=49_000, output=900))
+    model = Paying(_then([spent]), 1000)
+    allowances = [Allowance("each person", tokens=50_000)]
+    async with _bot(tmp_path, model, _tool(look), allowances=allowances) as (engine, _):
+        answer = await _answer(engine)
+    assert (answer.status, answer.code) == ("failed", "too_many")
+    assert "50,000" in answer.text, answer.text
+    assert len(model.asks) == 1
+
+
+async def test_a_request_that_is_longer_than_was_reserved_gets_another_reservation(
+    tmp_path: Path,
+) -> None:
+    model = Paying(_then([_completed_with("hello")]), 60_000)
+    allowances = [Allowance("each person", tokens=200_000)]
+    async with _bot(tmp_path, model, allowances=allowances) as (engine, _):
+
+        def read(connection: Any) -> list[int]:
+            return [row["tokens"] for row in connection.execute("SELECT * FROM holds").fetchall()]
+
+        model.read_holds = lambda: engine.stores.database.read(read)
+        assert (await _answer(engine)).text == "hello"
+    assert model.holds == [[60_000 + MAX_OUTPUT_TOKENS]], "the first one was released"
+
+
 async def test_a_tool_that_is_not_there_and_arguments_that_are_wrong(tmp_path: Path) -> None:
     async def look(table: str) -> str:
         """Looks."""
@@ -384,6 +508,107 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
         "I was interrupted while this code ran, so its effects are unknown. I won't run it "
         "again by myself. Send it again if you need it."
     )
+
+
+async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
+    tmp_path: Path,
+) -> None:
+    remote = Remote("container", "cntr_1")
+
+    async def compute(ctx: ToolContext) -> str:
+        """Computes."""
+        await ctx.record_remote(remote)
+        return "42"
+
+    model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("42")]))
+    async with _bot(tmp_path, model, _tool(compute)) as (engine, _):
+        await _answer(engine)
+        journal = engine.records.journal
+        assert await journal.list_remotes_to_erase() == []
+        await journal.forget("web:C1")
+        assert await journal.list_remotes_to_erase() == [remote]
+
+
+async def test_results_that_a_program_sends_twice_are_not_asked_or_paid_for_again(
+    tmp_path: Path,
+) -> None:
+    asked = _call("client__weather")
+    model = Scripted(_then([RoundCompleted((asked,))]))
+    async with _bot(tmp_path, model) as (engine, _):
+        inbox, options = engine.records.inbox, ClientOptions((ClientTool("weather"),))
+        message = replace(make_message("How hot is it?", "k1"), client=options)
+        calls = (await inbox.wait_for_answer((await inbox.accept(message)).seq)).calls
+        assert [call.call_id for call in calls] == [asked.call_id]
+        model._script = lambda ask: [_completed_with("31 degrees.")]
+        results, answers = (ClientResult(asked.call_id, "31"),), []
+        for key in ("k2", "k3"):
+            message = replace(make_message("", key), client=options, results=results)
+            answers.append(await inbox.wait_for_answer((await inbox.accept(message)).seq))
+    assert answers[0].text == "31 degrees."
+    assert (answers[1].status, answers[1].code) == ("failed", "bad_request")
+    assert answers[1].text.startswith("These tool calls have results already")
+    assert len(model.asks) == 2
+
+
+class Corrected(Watched):
+    """A reply that notes with which answer its late posts are corrected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[str] = []
+        self.was_corrected = asyncio.Event()
+
+    async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
+        self.answers.append(answer.text)
+        self.was_corrected.set()
+
+
+async def test_a_turn_that_another_process_has_waits_for_its_answer_to_correct_late_posts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager, "TAKEOVER_POLL_SECONDS", 0.0)
+    model, reply, polled = EchoModel(), Corrected(), asyncio.Event()
+    async with _bot(tmp_path, model) as (engine, _):
+        engine.platforms.replies["web"] = lambda to, posts: reply
+        journal = engine.records.journal
+        replace_cards = journal.replace_cards
+
+        async def poll(seq: int, cards: Sequence[Card] = ()) -> Turn | None:
+            polled.set()
+            return await replace_cards(seq, cards)
+
+        def lose_ownership() -> None:
+            raise TakenOver
+
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "check_ownership", lose_ownership)
+            patch.setattr(journal, "replace_cards", poll)
+            receipt = await engine.records.inbox.accept(make_message("go", "k1"))
+            await polled.wait()
+        assert (model.asks, reply.answers) == ([], []), "the other process asks the model"
+        turn = await journal.begin(receipt.seq)
+        assert turn
+        await journal.record_answer(turn, Answer("from the other process"))
+        await journal.end_turn(turn, "done")
+        await reply.was_corrected.wait()
+    assert reply.answers == ["from the other process"]
+
+
+async def test_typed_python_that_was_interrupted_is_not_run_again(tmp_path: Path) -> None:
+    async with _bot(tmp_path, EchoModel()) as (engine, _):
+        await engine.drain(0)
+        message = make_message("```python\nprint(1)\n```", "k1")
+        receipt = await engine.records.inbox.accept(message)
+        turn = await engine.records.journal.begin(receipt.seq)
+        assert turn
+        call = ToolCall("run_python", "run_python", "{}", "code")
+        await engine.records.journal.record_call_start(turn, call)
+    async with _bot(tmp_path, EchoModel()) as (engine, _):
+        answer = await engine.records.inbox.wait_for_answer(receipt.seq)
+    assert (answer.status, answer.code) == ("failed", "unknown")
+    assert answer.text.startswith("I was interrupted while this code ran")
+    runs = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert [(run["event"], run["outcome"]) for run in runs] == [("run", "unknown")]
 
 
 async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -17,6 +19,8 @@ from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.errors import ModelDown, NotStored
 from core.domain.records import PlatformMember, Remote
+from core.rights.audit import AuditLog
+from core.store.audit import FileAuditLines, SqlPseudonyms
 from core.store.changes import SqlLedger
 from core.store.directory import SqlDirectory
 from core.store.files import FolderBytes, SqlFiles
@@ -24,6 +28,7 @@ from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import ANA, talk
 from tests.contract.test_ledger import finish_change
+from tests.core.test_audit import DONE
 from tests.fakes.models import EchoModel
 
 STAMPED = ("conversation.upkeep", "store.inbox", "store.turns", "store.threads")
@@ -68,15 +73,15 @@ class UpkeepSetup:
     def files(self) -> SqlFiles:
         return SqlFiles(self.engine.database, FolderBytes(self.engine.home / "files"))
 
-    def upkeep(self, days: int = 0) -> Upkeep:
+    def upkeep(self, days: int = 0, audit: AuditLog | None = None, audit_days: int = 0) -> Upkeep:
         engine = self.engine
         services = SimpleNamespace(
             inbox=engine.inbox, journal=engine.journal, files=self.files, model=self.model,
             changes=SimpleNamespace(ledger=SqlLedger(engine.database)),
         )  # fmt: skip
         return Upkeep(
-            cast("TurnServices", services), self.forget_idle, Retention(days),
-            directory=self.directory,
+            cast("TurnServices", services), self.forget_idle, Retention(days, audit=audit_days),
+            audit=audit, directory=self.directory,
         )  # fmt: skip
 
     @property
@@ -113,6 +118,28 @@ async def test_people_whom_their_platform_no_longer_confirms_are_deleted(
     await setup.upkeep().once()
     left = await setup.directory.find("chat", {("", "U1"), ("", "U2")})
     assert [member.id for member in left] == ["U2"]
+
+
+async def test_old_audit_lines_are_removed_by_whole_days(
+    setup: UpkeepSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    path, clock = tmp_path / "audit.log", [noon]
+    log = AuditLog(FileAuditLines(path), SqlPseudonyms(setup.engine.database), lambda: clock[0])
+    monkeypatch.setattr("core.conversation.upkeep.datetime", SimpleNamespace(now=lambda zone: noon))
+    for days in (400, 31, 30, 0):
+        clock[0] = noon - timedelta(days=days, hours=days and 1)
+        await log.write("done", DONE, f"rule {days}")
+    with capture_logs() as logs:
+        await setup.upkeep().once()
+        assert len(path.read_text().splitlines()) == 4, "they are kept for ever by default"
+        for _ in range(2):
+            await setup.upkeep(audit=log, audit_days=30).once()
+    left = [json.loads(line)["rule"] for line in path.read_text().splitlines()]
+    assert left == ["rule 30", "rule 0"]
+    removed = [line["count"] for line in logs if line["event"] == "audit lines dropped"]
+    assert removed == [2], "the log mentions it only if there were any"
+    await log.close()
 
 
 async def test_what_nobody_used_for_long_is_forgotten(setup: UpkeepSetup) -> None:

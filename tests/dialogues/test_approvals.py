@@ -57,6 +57,13 @@ async def test_two_different_people_approve(bot_home: BotHome) -> None:
     async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         assert "2 different people must approve it." in card.text
+        why = await says(running_bot, f"why {card.id}", "w1", MEMBER)
+        assert why.text.endswith(
+            "An admin or a designated approver can decide.\n2 different people must approve it."
+        )
+        elsewhere = on_slack(f"why {card.id}", "w2", OTHER, channel="C9")
+        hidden = await running_bot.ask_message(elsewhere)
+        assert (hidden.code, "Not found." in hidden.text) == ("not_found", True)
         for number in (2, 3):
             first = await says(running_bot, f"approve {card.id}", f"k{number}", CLERK)
             assert first.text.startswith("1 of 2 approvals, by Cleo.")
@@ -285,6 +292,36 @@ async def test_who_approved_is_checked_again_after_a_restart(
         assert (await running_bot.engine.changes.ledger.get(card.id)).state == "open"
         assert table.applied == []
         assert "Done." in (await says(running_bot, f"approve {card.id}", "k4", OTHER)).text
+
+
+async def test_a_card_names_only_who_still_counts_after_a_restart(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file then asks for fewer approvals, and one of the three no longer counts."""
+    table, begun = MemoryTable({"1": dict(ADA)}), asyncio.Event()
+
+    async def drain_at_once(change: Change, doing: object = None) -> None:
+        begun.set()
+        raise Draining
+
+    names = frozenset({"slack:S1", "slack:U2"})
+    three = TableRules({"people": TableRule("ask", names, approvals=3)})
+    async with bot(bot_home, table, policy=rights(), rules=three) as running_bot:
+        id = (await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])).id
+        for who in (CLERK, CHIEF):
+            await says(running_bot, f"approve {id}", f"k-{who.id}", who)
+        with monkeypatch.context() as patch:
+            patch.setattr(running_bot.engine.changes.applying, "run", drain_at_once)
+            last = on_slack(f"approve {id}", "k3", OTHER)
+            receipt = await running_bot.engine.records.inbox.accept(last)
+            await begun.wait()
+    fewer = two("slack:U6", "slack:U2")
+    async with bot(bot_home, table, policy=rights(), rules=fewer) as running_bot:
+        await running_bot.wait_for_answer(receipt)
+        (card,) = await running_bot.engine.changes.find_latest("")
+        assert "Approved by Otto, Carl *C*. Done." in card.text
+        assert "Cleo" not in card.text
+    assert table.rows == {}
 
 
 async def test_the_owner_on_page_and_terminal_counts_as_one_approver(bot_home: BotHome) -> None:

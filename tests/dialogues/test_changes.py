@@ -189,6 +189,8 @@ async def test_a_small_create_that_policy_allows(bot_home: BotHome) -> None:
         assert "Approved automatically by the policy. Done." in answer.text, "the model goes on"
         (card,) = answer.cards
         assert (card.state, card.actions) == ("done", ("undo",))
+        why = (await running_bot.ask(f"why {card.id}")).text
+        assert why.endswith("The policy approved it automatically."), "nobody decided it"
         assert "Undone (`" in (await running_bot.ask(f"undo {card.id}")).text
         assert table.rows == {}
         await propose(running_bot, "table_create", rows=[ADA, BRUNO])

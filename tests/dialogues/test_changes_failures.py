@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
+from core.domain.changes import MAX_PROPOSAL_ROWS
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BRUNO, bot, propose, summary
 from tests.fakes.memory_table import MemoryTable
@@ -148,6 +150,38 @@ async def test_a_system_that_is_no_longer_connected(bot_home: BotHome) -> None:
         told = (await running_bot.ask(f"approve {card.id}")).text
         assert "Nothing was changed." in told
         assert "no longer connected" in told
+
+
+async def test_an_undo_in_a_system_that_is_no_longer_connected(bot_home: BotHome) -> None:
+    table = MemoryTable()
+    async with bot(bot_home, table) as running_bot:
+        card = await propose(running_bot, "table_create", rows=[ADA])
+        await running_bot.ask(f"approve {card.id}")
+    async with bot_home.open() as running_bot:
+        told = await running_bot.ask(f"undo {card.id}")
+        assert (told.status, told.text) == (
+            "failed", "The system where it was done is no longer connected."
+        )  # fmt: skip
+    async with bot(bot_home, table) as running_bot:
+        assert "Undone (`" in (await running_bot.ask(f"undo {card.id}")).text
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ('call table_update {"rows": {}}', "No row matches, so there is nothing to change."),
+        (
+            f"call table_create {json.dumps({'rows': [ADA] * (MAX_PROPOSAL_ROWS + 1)})}",
+            f"That is 101 rows. One request can have at most {MAX_PROPOSAL_ROWS}.",
+        ),
+    ],
+)
+async def test_a_request_has_at_least_one_row_and_not_too_many(
+    bot_home: BotHome, call: str, words: str
+) -> None:
+    async with bot(bot_home, MemoryTable()) as running_bot:
+        told = await running_bot.ask(call)
+        assert (words in told.text, told.cards) == (True, ()), told.text
 
 
 async def test_without_an_audit_log_nothing_is_changed(bot_home: BotHome) -> None:

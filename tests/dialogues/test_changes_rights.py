@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
-from core.domain.messages import Answer, Person
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, DecisionRequest
+from core.domain.errors import StatusUnknown
+from core.domain.messages import Answer, ChangeAction, Person
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import (
     ADA,
@@ -22,6 +24,7 @@ from tests.dialogues.decisions import (
     proposed_on_slack,
 )
 from tests.fakes.choices import ANA, allow_list
+from tests.fakes.clock import Clock
 from tests.fakes.memory_table import MemoryTable
 
 ELEVEN = [{"Name": f"N{n}"} for n in range(11)]
@@ -216,3 +219,82 @@ async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
         )
         assert undone.text == f"Undone (`{undo.id}`).", "one sentence; the card says the rest"
         assert (undo.state, undo.draft.kind, undo.proposal.undoes) == ("done", "delete", card.id)
+
+
+async def test_who_has_no_name_stands_on_a_shared_card_by_their_id(bot_home: BotHome) -> None:
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as running_bot:
+        card = await proposed_on_slack(
+            running_bot, "k1", "table_update", replace(OTHER, name=""), rows={"1": {"Name": "A"}}
+        )
+        assert card.text.endswith("Waiting for U2 or an admin."), card.text
+
+
+GROUP = frozenset({"S9"})
+"""The group whose members are admins."""
+
+
+@pytest.mark.parametrize("action", ["approve", "deny", "undo"])
+@pytest.mark.parametrize("channel", ["C1", "C9"], ids=["at the card", "elsewhere"])
+async def test_while_it_is_not_known_whether_somebody_is_an_admin_they_decide_nothing(
+    bot_home: BotHome, action: ChangeAction, channel: str
+) -> None:
+    """Nor does Ponte answer that there is no such card."""
+    groups: list[frozenset[str] | None] = [None]
+
+    async def find_groups(person: Person, max_age: float) -> frozenset[str] | None:
+        return groups[0] if person == BOSS else frozenset()
+
+    clock = Clock(1.0)
+    policy = allow_list(
+        frozenset({"slack:U1", "slack:U9"}),
+        frozenset({"slack:S9"}),
+        {"slack": find_groups},
+        clock=clock,
+    )
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table, policy=policy) as running_bot:
+        id = (
+            await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+        ).id
+        if action == "undo":
+            await says(running_bot, f"approve {id}", "k2")
+        before = (await running_bot.engine.changes.ledger.get(id)).state
+        thread = "tU1" if channel == "C1" else None
+        place = on_slack("", "x", BOSS, channel=channel, thread=thread).address
+        decision = DecisionRequest(id, 4711, BOSS, place)
+        with pytest.raises(StatusUnknown):
+            await running_bot.engine.changes.decide(action, decision)
+        assert (await running_bot.engine.changes.ledger.get(id)).state == before
+        groups[0] = GROUP
+        clock.now += 300
+        assert (await running_bot.engine.changes.decide(action, decision)).text
+        after = (await running_bot.engine.changes.ledger.get(id)).state
+        assert after == {"approve": "done", "deny": "denied", "undo": "undone"}[action]
+
+
+async def test_while_it_is_not_known_whether_the_asker_may_still_ask_nothing_is_done(
+    bot_home: BotHome,
+) -> None:
+    is_guest: list[bool | None] = [False]
+
+    async def find_guest(person: Person, max_age: float) -> bool | None:
+        return is_guest[0] if person == MEMBER else False
+
+    clock = Clock(1.0)
+    policy = allow_list(
+        frozenset({"members"}), frozenset({"slack:U9"}), {}, {"slack": find_guest}, clock
+    )
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table, policy=policy) as running_bot:
+        id = (
+            await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
+        ).id
+        decision = DecisionRequest(id, 4711, BOSS, on_slack("", "x", BOSS, thread="tU1").address)
+        is_guest[0] = None
+        clock.now += 300
+        with pytest.raises(StatusUnknown):
+            await running_bot.engine.changes.decide("approve", decision)
+        assert table.applied == []
+        is_guest[0] = False
+        clock.now += 300
+        assert "Done." in (await running_bot.engine.changes.decide("approve", decision)).text

@@ -335,6 +335,27 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     assert calls_of_model(fake) == 2
 
 
+@pytest.mark.parametrize("bot_home", ["home"], indirect=True)
+async def test_an_answer_is_not_given_up_while_the_store_is_unavailable(
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(0.0))
+    prepare, failures = ConversationManager._disarm_and_split, MAX_PREPARE_ATTEMPTS + 1
+
+    async def fail_to_read(self: Any, run: TurnRun, answer: Answer) -> Answer:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise NotStored
+        return await prepare(self, run, answer)
+
+    monkeypatch.setattr(ConversationManager, "_disarm_and_split", fail_to_read)
+    fake.say("It works again.")
+    async with open_served_bot(bot_home, fake, level="chat") as running_bot:
+        assert (await running_bot.ask("hello")).text == "It works again."
+    assert calls_of_model(fake) == 1
+
+
 async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,16 @@ async def test_the_owner_s_own_request_names_them(bot_home: BotHome, locale: str
             assert card.text.startswith(words[locale])
 
 
+async def test_an_owner_without_a_name_is_the_owner_of_the_page_to_others(
+    bot_home: BotHome,
+) -> None:
+    admins = allow_list(admins=frozenset({"web:ana", "web:owner"}))
+    async with bot(bot_home, MemoryTable({"1": dict(ADA)}), policy=admins) as running_bot:
+        await propose(running_bot, DELETE, OWNER)
+        (card,) = (await says(running_bot, "approvals", ANA)).cards
+        assert card.text.startswith("Requested by the owner of the page.")
+
+
 async def test_forgetting_a_conversation_empties_its_cards_elsewhere(bot_home: BotHome) -> None:
     """An approver's list of requests keeps the cards, and none of their values."""
     async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:

@@ -15,10 +15,18 @@ from typing import Any, cast
 import pytest
 
 from core.chat import elsewhere
+from core.chat.elsewhere import PlacePosts
 from core.chat.platform import Messenger
-from core.domain.changes import RowWrite
-from core.domain.errors import ToolError
-from core.domain.messages import HOOK_PLATFORM, HookDelivery, Person
+from core.domain.changes import Draft, RowWrite
+from core.domain.errors import NotAllowed, PlatformBusy, ToolError, Undeliverable
+from core.domain.messages import (
+    HOOK_PLATFORM,
+    Address,
+    HookDelivery,
+    Person,
+    ReplyTo,
+    encode_json,
+)
 from core.rights.rules import Rule, RuleBook
 from core.tools.posting.source import PlacePostSource
 from core.tools.tool import offered_tools
@@ -26,6 +34,7 @@ from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices, make_message, supplier
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
+from tests.fakes.recorder import Faults, Recorder, RecordingSurface
 from tests.fakes.slack import SlackChannel, SlackPerson
 from tests.slack.bot import Setting, Workplace, workplace
 
@@ -309,6 +318,105 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
     await (await ana.click(card, "Approve")).wait_for_ack()
     await discord.wait_until(lambda: "Posted." in words_of(card))
     await ponte.close()
+
+
+class Places:
+    """A messenger whose posts stand in a `Recorder`."""
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+        self.refusal: Exception | None = None
+        """Why no direct message can begin."""
+
+    async def writes(self, person: Person, address: Address) -> bool | None:
+        return True
+
+    async def writes_to(self, person: Person, other: Person, address: Address) -> bool | None:
+        return True
+
+    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+        if self.refusal:
+            raise self.refusal
+        return ReplyTo(SALES, person, "direct", ""), "en"
+
+    def into(self, address: Address, person: Person) -> ReplyTo:
+        return ReplyTo(address, person, "into", "")
+
+    def surface(self, to: ReplyTo) -> RecordingSurface:
+        return RecordingSurface(self.recorder, to)
+
+    async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
+        return await self.recorder.find(to.source, key)
+
+
+SALES = Address("slack", "C5", "T1", shared=True)
+ALICE, BOB = Person("slack", "U1", "T1", "Alice"), Person("slack", "U2", "T1", "Bob")
+
+
+def make_post(to: Person | None = None) -> Draft:
+    target = {
+        "asker": encode_json(ALICE), "address": encode_json(SALES),
+        "person": encode_json(to) if to else "",
+    }  # fmt: skip
+    row = RowWrite(after={"text": "Hello"})
+    return Draft(elsewhere.POST_APPLIER, "post", target, "#sales", (row,))
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> Places:
+    monkeypatch.setattr(elsewhere, "ARRIVAL_SECONDS", 0.0)
+    monkeypatch.setattr(elsewhere, "BUSY_POST_SECONDS", 0.0)
+    return Places()
+
+
+@pytest.mark.parametrize(
+    ("faults", "words"),
+    [
+        (Faults(busy=1), "The platform takes no posts at the moment. Ask again later."),
+        (Faults(refuse="channel_is_archived"), elsewhere.NO_MEMBER),
+    ],
+    ids=["busy", "refused"],
+)
+async def test_a_post_that_the_platform_rejects_is_certainly_not_made(
+    places: Places, faults: Faults, words: str
+) -> None:
+    batch = PlacePosts(lambda: {"slack": cast(Messenger, places)}).open(make_post())
+    (checked,) = await batch.check(make_post().rows)
+    places.recorder.faults = faults
+    with pytest.raises(ToolError, match=words):
+        await batch.write([checked.write])
+    places.recorder.faults = Faults()
+    (again,) = await batch.check([checked.write])
+    assert again.state == "before", "so it could be made now"
+    await batch.write([again.write])
+    assert [post.text for post in places.recorder.posts] == ["Hello"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        (Undeliverable(reason="user_disabled"), elsewhere.NO_MEMBER),
+        (PlatformBusy(5.0), elsewhere.NOT_KNOWN),
+    ],
+    ids=["never", "not now"],
+)
+async def test_nothing_is_posted_to_a_person_who_cannot_be_written_to(
+    places: Places, refusal: Exception, words: str
+) -> None:
+    draft, places.refusal = make_post(BOB), refusal
+    batch = PlacePosts(lambda: {"slack": cast(Messenger, places)}).open(draft)
+    with pytest.raises(ToolError) as refused:
+        await batch.check(draft.rows)
+    assert (refused.value.words(), refused.value.code) == (words, "drift")
+
+
+async def test_a_post_on_a_platform_that_is_no_longer_connected_stays_undecided() -> None:
+    posts, draft = PlacePosts(dict), make_post()
+    with pytest.raises(NotAllowed, match="couldn't check whether you can write there"):
+        await posts.check_asker(draft)
+    with pytest.raises(ToolError) as refused:
+        await posts.open(replace(draft, target=dict(make_post(BOB).target))).check(draft.rows)
+    assert refused.value.code == "drift"
 
 
 async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from core.domain.messages import File, Person
+from dataclasses import replace
+
+from core.chat.files import MAX_ATTACHMENT_BYTES
+from core.domain.messages import Attachment, File, Person
 from core.domain.records import Outcome, ToolCall
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.decisions import RIGHTS, STRANGER, on_slack
@@ -42,6 +45,19 @@ async def test_what_is_wrong_is_told_before_anything_runs(bot_home: BotHome) -> 
         ):
             answer = await running_bot.ask(said)
             assert (answer.status, told in answer.text) == ("failed", True), answer.text
+    assert quick.ran == []
+
+
+async def test_an_attached_file_that_is_too_large_is_refused_before_anything_runs(
+    bot_home: BotHome,
+) -> None:
+    quick = RegisteredCommands()
+    large = Attachment("all.csv", "text/csv", MAX_ATTACHMENT_BYTES + 1)
+    async with bot_home.open(quick=quick) as running_bot:
+        asked = replace(on_slack("quick-command echo", "k1"), attachments=(large,))
+        refused = await running_bot.ask_message(asked)
+        assert (refused.status, refused.code) == ("failed", "too_large")
+        assert "all.csv" in refused.text
     assert quick.ran == []
 
 

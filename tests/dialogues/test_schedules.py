@@ -75,6 +75,10 @@ async def test_an_edit_needs_a_new_start(bot_home: BotHome) -> None:
             on_slack(f"schedule {first.id} edit", "k2", clicked=True)
         )
         assert (told.private, f"change schedule {id} to 10:00" in told.text) == (True, True)
+        other = await running_bot.ask_message(
+            on_slack(f"schedule {first.id} edit", "k2o", OTHER, clicked=True, thread="tU1")
+        )
+        assert (other.code, "Only Mia, who owns" in other.text) == ("forbidden", True)
         second = await proposed_card(running_bot, "k3", when="0 10 * * MON", replaces=id)
         assert second.id == f"{id}-2"
 
@@ -91,6 +95,19 @@ async def test_an_edit_needs_a_new_start(bot_home: BotHome) -> None:
         assert shown == {first.id: "withdrawn", second.id: "open"}
         await running_bot.ask_message(on_slack(f"schedule {second.id} start", "k5"))
         assert (await store.get(id)).state == "active"
+
+
+async def test_two_edits_of_one_turn_leave_one_card_to_start(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        id = (await proposed_card(running_bot, "k1")).id[:6]
+        edits = [
+            f"call schedule_propose {json.dumps(WEEKLY | {'when': when, 'replaces': id})}"
+            for when in ("0 10 * * MON", "0 11 * * MON")
+        ]
+        answer = await running_bot.ask_message(on_slack("\n".join(edits), "k2"))
+        assert {card.id: card.state for card in answer.cards} == {
+            f"{id}-2": "withdrawn", f"{id}-3": "open",
+        }  # fmt: skip
 
 
 async def test_commands_manage_it(bot_home: BotHome) -> None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.conversation.manager import Profile
 from core.conversation.titles import MAX_TITLE_TOKENS, TITLE_INSTRUCTIONS, TITLE_REQUEST
+from core.domain.errors import ModelDown
+from core.domain.records import RoundRequest
 from core.rights.allowances import Allowance
+from tests.dialogues.bot_home import BotHome
 from tests.dialogues.whole import Json, Whole, whole
+from tests.fakes.choices import make_message
+from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
 
 SUGGESTED = Script('**"Faturas [vencidas](https://evil.example)"**\n@everyone', match=TITLE_REQUEST)
@@ -115,6 +122,41 @@ async def test_a_title_is_paid_from_the_asker_s_allowances(
         fake.say(Script("Hi.", match="again", usage={"input": 198_000, "output": 100}))
         await ponte.ask("hello again", conversation="c2")
         assert (await titles(ponte, fake, 1))[0] == "hello again"
+
+
+class RefusesTitles(EchoModel):
+    """A model server that rejects each request for a title unprocessed."""
+
+    level = "chat"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refused = 0
+
+    async def ask(self, ask: RoundRequest) -> Any:
+        assert ask.payment
+        await ask.payment(1000)
+        if ask.for_title:
+            self.refused += 1
+            ask.payment.on_refused_request()
+            raise ModelDown
+        async for event in super().ask(ask):
+            yield event
+
+
+async def test_a_title_that_the_server_refused_costs_nothing(bot_home: BotHome) -> None:
+    model, allowed = RefusesTitles(), [Allowance("each person", tokens=200_000)]
+    opened = bot_home.open(model, allowed=allowed, profile=Profile(titles=True))
+    async with opened as running_bot:
+        engine = running_bot.engine
+        asked = replace(make_message("hello", "k1"), titled=True)
+        assert (await running_bot.ask_message(asked)).status == "done"
+        await running_bot.ask("help")  # in the same conversation: the turn before has ended
+        await asyncio.gather(*engine.manager.background_tasks._running)
+        held = await engine.stores.database.read(
+            lambda c: c.execute("SELECT count(*) AS count FROM holds").fetchone()
+        )
+    assert (model.refused, held["count"]) == (1, 0)
 
 
 async def test_the_demo_model_gives_titles_too(tmp_path: Path) -> None:

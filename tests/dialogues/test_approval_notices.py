@@ -1,0 +1,242 @@
+"""Copies of a card and reminders when the platform or a person gets in the way. The platforms' own
+dialogues are in test_slack_approvers.py and test_discord_approvers.py."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import cast
+
+import pytest
+
+from core.changes.approval import TableRule, TableRules
+from core.chat import approval_notices, card_redraw
+from core.chat.platform import Messenger
+from core.domain.changes import ApprovalNotice, DisplayName
+from core.domain.errors import PlatformBusy, TakenOver
+from core.domain.messages import Address, Message, Person, ReplyTo
+from core.rights.policy import AccessPolicy
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, proposed_on_slack
+from tests.fakes.choices import allow_list
+from tests.fakes.clock import Clock
+from tests.fakes.gate import Gate
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.recorder import RecordedPost
+
+APPROVER = Person("slack", "U5", "T1", "Cleo")
+RULES = TableRules({"people": TableRule("ask", frozenset({"slack:U5"}))})
+
+
+class Workspace:
+    """A messenger of a workspace in which nobody reads the channels of others."""
+
+    is_busy = False
+
+    async def members(self, names: Collection[str]) -> Sequence[Person]:
+        return [APPROVER] if f"slack:{APPROVER.id}" in names else []
+
+    async def reads(self, person: Person, address: Address) -> bool | None:
+        return False
+
+    async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
+        return {}
+
+    async def title(self, address: Address) -> str:
+        return ""
+
+    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+        if self.is_busy:
+            raise PlatformBusy(1.0)
+        return ReplyTo(Address("slack", f"D{person.id}", "T1"), person, "direct", ""), "en"
+
+    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+        return replace(to, source=f"after {post}")
+
+
+@asynccontextmanager
+async def team(
+    bot_home: BotHome, policy: AccessPolicy | None = None
+) -> AsyncIterator[tuple[RunningBot, Workspace]]:
+    """Mia asks in a channel that Cleo, who approves, does not read. The test redraws."""
+    policy = policy or allow_list(frozenset({"slack:U1"}), frozenset({"slack:U9"}))
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table, policy=policy, rules=RULES) as running_bot:
+        await running_bot.stop_redrawing()
+        workspace = Workspace()
+        messengers = running_bot.engine.platforms.messengers
+        messengers["slack"] = cast(Messenger, workspace)
+        yield running_bot, workspace
+
+
+async def ask(running_bot: RunningBot) -> str:
+    """Return the id of a new proposal."""
+    rows = {"1": {"Name": "A"}}
+    return (await proposed_on_slack(running_bot, "k1", "table_update", rows=rows)).id
+
+
+async def deny(running_bot: RunningBot, id: str) -> None:
+    assert "Denied" in (await running_bot.ask_message(on_slack(f"deny {id}", "deny"))).text
+
+
+def direct_posts(running_bot: RunningBot) -> list[RecordedPost]:
+    return [post for post in running_bot.recorder.posts if post.channel == f"D{APPROVER.id}"]
+
+
+async def test_an_approver_is_asked_once_it_is_known_that_they_are_no_guest(
+    bot_home: BotHome,
+) -> None:
+    is_guest: list[bool | None] = [None]
+
+    async def find_guest(person: Person, max_age: float) -> bool | None:
+        return is_guest[0] if person == APPROVER else False
+
+    clock = Clock()
+    policy = allow_list(
+        frozenset({"slack:U1"}), frozenset({"slack:U9"}), {}, {"slack": find_guest}, clock
+    )
+    async with team(bot_home, policy) as (running_bot, _):
+        await ask(running_bot)
+        assert await running_bot.engine.redraw.once() == 1
+        assert direct_posts(running_bot) == []
+        is_guest[0] = False
+        clock.now += 300
+        assert await running_bot.engine.redraw.once() == 0
+        (copy,) = direct_posts(running_bot)
+        assert copy.text.startswith("Mia requested this in another place. You can decide")
+
+
+async def test_what_was_decided_meanwhile_is_not_sent_to_an_approver(bot_home: BotHome) -> None:
+    async with team(bot_home) as (running_bot, workspace):
+        id, outbox = await ask(running_bot), running_bot.engine.records.outbox
+        workspace.is_busy = True
+        assert await running_bot.engine.redraw.once() == 1
+        await deny(running_bot, id)
+        workspace.is_busy = False
+        assert await running_bot.engine.redraw.once() == 0
+        assert direct_posts(running_bot) == []
+        assert await outbox.list_unposted() == []
+
+
+async def test_nobody_is_reminded_of_a_card_that_they_do_not_have(bot_home: BotHome) -> None:
+    async with team(bot_home) as (running_bot, _):
+        id, outbox = await ask(running_bot), running_bot.engine.records.outbox
+        await outbox.put(ApprovalNotice(id, "reminder", BOSS))
+        assert await running_bot.engine.redraw.once() == 0
+        assert [post.source for post in direct_posts(running_bot)] == ["direct"]
+        assert not [post for post in running_bot.recorder.posts if "is waiting" in post.text]
+        assert await outbox.list_unposted() == []
+
+
+async def test_a_process_that_lost_its_lease_posts_no_notices(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_lost = [True]
+
+    def check_ownership() -> None:
+        if is_lost[0]:
+            raise TakenOver
+
+    async with team(bot_home) as (running_bot, _):
+        await ask(running_bot)
+        monkeypatch.setattr(running_bot.engine.records.journal, "check_ownership", check_ownership)
+        with pytest.raises(TakenOver):
+            await running_bot.engine.redraw.once()
+        assert direct_posts(running_bot) == []
+        is_lost[0] = False
+        assert await running_bot.engine.redraw.once() == 0
+        assert len(direct_posts(running_bot)) == 1
+
+
+async def test_a_copy_that_could_not_be_redrawn_is_redrawn_in_the_next_round(
+    bot_home: BotHome,
+) -> None:
+    async with team(bot_home) as (running_bot, _):
+        id = await ask(running_bot)
+        await running_bot.engine.redraw.once()
+        await deny(running_bot, id)
+        running_bot.recorder.faults.lose_before = 2  # the card, then its copy
+        assert await running_bot.engine.redraw.once() == 2
+        assert await running_bot.engine.redraw.once() == 0
+        card = next(post for post in running_bot.recorder.posts if post.source == "slack:k1")
+        for post in (card, *direct_posts(running_bot)):
+            assert post.text.endswith(f"⟦{id} denied ⟧")
+
+
+@pytest.mark.parametrize("is_listed", [False, True], ids=["a copy", "a card in a list"])
+async def test_ponte_gives_up_a_card_that_can_never_be_redrawn(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch, is_listed: bool
+) -> None:
+    monkeypatch.setattr(approval_notices, "MAX_COPY_REDRAWS", 3)
+    monkeypatch.setattr(card_redraw, "MAX_REDRAW_TRIES", 3)
+    async with team(bot_home) as (running_bot, workspace):
+        recorder, redraw = running_bot.recorder, running_bot.engine.redraw
+        id = await ask(running_bot)
+        workspace.is_busy = is_listed  # so that there is a list and no copy
+        await redraw.once()
+        if is_listed:
+            asked = in_direct_message("approvals", "k2")
+            assert len((await running_bot.ask_message(asked)).cards) == 1
+        await deny(running_bot, id)
+        edits = recorder.calls.count("edit")
+        left = []
+        for _ in range(4):
+            recorder.faults.lose_before = 2  # the card, and its copy or the list
+            left.append(await redraw.once())
+        assert left == [2, 2, 0, 0]
+        assert recorder.calls.count("edit") - edits == 6, "three times each"
+
+
+async def test_a_card_is_redrawn_after_the_pause_that_the_platform_asked_for(
+    bot_home: BotHome,
+) -> None:
+    async with team(bot_home) as (running_bot, _):
+        id = await ask(running_bot)
+        await deny(running_bot, id)
+        running_bot.recorder.faults.busy = 1
+        assert await running_bot.engine.redraw.once() == 0
+        card = next(post for post in running_bot.recorder.posts if post.source == "slack:k1")
+        assert card.text.endswith(f"⟦{id} denied ⟧")
+
+
+def in_direct_message(text: str, key: str) -> Message:
+    return on_slack(text, key, APPROVER, channel="D1", shared=False)
+
+
+async def test_a_list_is_redrawn_by_a_process_that_has_its_platform(bot_home: BotHome) -> None:
+    async with team(bot_home) as (running_bot, _):
+        id, replies = await ask(running_bot), running_bot.engine.platforms.replies
+        await running_bot.ask_message(in_direct_message("approvals", "k2"))
+        await deny(running_bot, id)
+        slack = replies.pop("slack")
+        assert await running_bot.engine.redraw.once() == 0
+        listed = next(post for post in running_bot.recorder.posts if post.channel == "D1")
+        assert listed.text.endswith(f"⟦{id} open approve/deny⟧")
+        replies["slack"] = slack
+        assert await running_bot.engine.redraw.once() == 0
+        assert listed.text.endswith(f"⟦{id} denied ⟧")
+
+
+async def test_a_card_that_was_decided_while_its_list_was_posted_is_redrawn(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with team(bot_home) as (running_bot, _):
+        engine, recorder, gate = running_bot.engine, running_bot.recorder, Gate()
+        id, make_post = await ask(running_bot), recorder.post
+
+        async def post(channel: str, source: str, key: str, text: str) -> str:
+            if channel == "D1":
+                await gate.wait()
+            return await make_post(channel, source, key, text)
+
+        monkeypatch.setattr(recorder, "post", post)
+        await engine.records.inbox.accept(in_direct_message("approvals", "k2"))
+        await gate.wait_until_reached()
+        await deny(running_bot, id)
+        assert await engine.redraw.once() == 0
+        gate.release()
+        await running_bot.ask_message(in_direct_message("help", "k3"))  # the turn before has ended
+        assert await engine.redraw.once() == 0
+        listed = next(post for post in recorder.posts if post.channel == "D1")
+        assert listed.text.endswith(f"⟦{id} denied ⟧")
