@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from zoneinfo import ZoneInfo
-
 from core.domain.messages import Card, CardAction
 from core.domain.schedule_rules import next_dates
-from core.domain.schedule_words import describe_date, describe_rule
+from core.domain.schedule_words import describe_date, describe_rule, local_time
 from core.domain.schedules import BadSchedule, Schedule, ScheduleKind
 from core.text.i18n import plural, say
 from core.text.text import to_one_line
@@ -78,7 +75,7 @@ def describe_schedule(schedule: Schedule) -> str:
     """Return one line for a list: id, title, rule, and the state or the next date."""
     rule, state = describe_rule(schedule.draft), " ".join(_describe_state(schedule))
     if schedule.state == "active" and schedule.next_due:
-        when = datetime.fromtimestamp(schedule.next_due, ZoneInfo(schedule.draft.zone))
+        when = local_time(schedule.next_due, schedule.draft.zone)
         state = say("Next: {when}.", when=describe_date(when))
     title = build_schedule_title(schedule)
     return f"`{schedule.id}` {title} ({rule}). {state}".strip()
@@ -98,7 +95,7 @@ def _describe_times(schedule: Schedule, now: float) -> list[str]:
     if " LW " in draft.rule.cron or draft.rule.cron.endswith(("1-5", "MON-FRI")):
         lines.append(say(_HOLIDAYS))
     if draft.ends:
-        end = datetime.fromtimestamp(draft.ends, ZoneInfo(draft.zone))
+        end = local_time(draft.ends, draft.zone)
         lines.append(say("Ends after {when}.", when=describe_date(end)))
     if draft.max_runs:
         lines.append(plural("Ends after {count} run.", "Ends after {count} runs.", draft.max_runs))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from core.chat.platform import Messenger
 from core.commands import grammar
@@ -24,7 +22,7 @@ from core.conversation.schedules import ScheduleService
 from core.domain.errors import BadInput, NotAllowed, NotFound, StatusUnknown
 from core.domain.messages import Answer, Card
 from core.domain.records import MakeDraft, Outcome, Turn
-from core.domain.schedule_words import describe_date, describe_result
+from core.domain.schedule_words import describe_date, describe_result, local_time
 from core.domain.schedules import BadSchedule, Schedule, ScheduleRun
 from core.ports.conversations import Journal
 from core.text.i18n import plural, say, use_locale
@@ -260,6 +258,6 @@ class ScheduleCommands:
 
 def _describe_run(schedule: Schedule, run: ScheduleRun) -> str:
     """Return one line about a run."""
-    when = datetime.fromtimestamp(run.due, ZoneInfo(schedule.draft.zone))
+    when = local_time(run.due, schedule.draft.zone)
     result = describe_result(run.state, run.missed, is_late=run.is_late)
     return f"{describe_date(when)}: {result}"

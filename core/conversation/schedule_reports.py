@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -12,6 +10,7 @@ from core.chat.platform import Messenger
 from core.domain.errors import PonteError
 from core.domain.messages import Person
 from core.domain.notices import PersonNotice
+from core.domain.schedule_words import local_time
 from core.domain.schedules import Schedule, ScheduleRun
 from core.ports.schedules import Schedules
 from core.rights.rules import OWNER_ID
@@ -50,10 +49,10 @@ class ScheduleReports:
         if kind:
             found = [schedule.owner, *(await self._find_admins() if for_admins else ())]
             people = {one.key: one for one in map(self._canonical, found)}
-        due = datetime.fromtimestamp(run.due, ZoneInfo(schedule.draft.zone))
+        due = local_time(run.due, schedule.draft.zone)
         values = {
             "schedule": schedule.id, "what": to_one_line(schedule.draft.what)[:MAX_WHAT_CHARACTERS],
-            "when": f"{due:%Y-%m-%d %H:%M} ({schedule.draft.zone})",
+            "when": f"{due:%Y-%m-%d %H:%M} ({due.tzinfo})",
         }  # fmt: skip
         notices = [
             (person, PersonNotice.new(run.event_key, kind, **values)) for person in people.values()

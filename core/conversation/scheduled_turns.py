@@ -7,8 +7,6 @@ lost them, the schedule pauses. If an allowance is used up, the run is skipped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -16,7 +14,7 @@ from core.chat.platform import Messenger
 from core.domain.errors import NotAllowed, OverBudget, PonteError
 from core.domain.messages import Message
 from core.domain.records import Turn
-from core.domain.schedule_words import describe_date
+from core.domain.schedule_words import describe_date, local_time
 from core.domain.schedules import RunSkipped
 from core.ports.rights import Audit, Budget, Policy
 from core.ports.schedules import Schedules
@@ -105,5 +103,5 @@ class ScheduledTurns:
         scheduled = message.scheduled
         if scheduled is None or not scheduled.is_late:
             return ()
-        due = datetime.fromtimestamp(scheduled.due, ZoneInfo(message.time_zone or "UTC"))
+        due = local_time(scheduled.due, message.time_zone or "UTC")
         return [say("This is late: it was due on {when}.", when=describe_date(due))]

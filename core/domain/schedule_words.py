@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import datetime, time
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, time
 
-from core.domain.schedules import ScheduleDraft, ScheduleRule
+from core.domain.schedule_rules import get_zone
+from core.domain.schedules import BadSchedule, ScheduleDraft, ScheduleRule
 from core.text.i18n import babel_locale, plural, say
 
 _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -44,11 +44,19 @@ def describe_rule(draft: ScheduleDraft) -> str:
     """Return when the schedule runs, as in `every day at 9:00 AM`. The time zone is not included.
     A rule that no sentence covers is shown as its five fields."""
     if draft.rule.at:
-        when = datetime.fromtimestamp(draft.rule.at, ZoneInfo(draft.zone))
+        when = local_time(draft.rule.at, draft.zone)
         return say("once, on {when}", when=describe_date(when))
     return _describe_cron(draft.rule) or say(
         "by the rule {rule} (minute, hour, day, month, weekday)", rule=f"`{draft.rule.cron}`"
     )
+
+
+def local_time(at: float, zone: str) -> datetime:
+    """Return a time in a schedule's zone; in UTC if this machine no longer knows the zone."""
+    try:
+        return datetime.fromtimestamp(at, get_zone(zone))
+    except BadSchedule:
+        return datetime.fromtimestamp(at, UTC)
 
 
 def describe_result(state: str, missed: int, *, is_late: bool) -> str:

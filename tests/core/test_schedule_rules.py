@@ -241,3 +241,5 @@ def test_rules_are_put_into_words_in_three_languages() -> None:
     with use_locale("fr"):
         once = describe_rule(draft(at=instant("2027-01-15T08:00"), zone=LISBON))
         assert "vendredi 15 janvier 2027, 08:00" in once
+        unknown = describe_rule(draft(at=instant("2027-01-15T08:00"), zone="Mars/Base"))
+        assert unknown == once, "UTC, which Lisbon has in winter"

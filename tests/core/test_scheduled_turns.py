@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bot.engine import Engine
+from core.conversation.schedule_cards import describe_schedule
 from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ModelDown, NotAllowed, NotFound, NotStored, PlatformBusy
@@ -422,6 +423,28 @@ async def test_a_schedule_whose_time_zone_is_unknown_now_pauses_and_others_run(
         assert (paused.state, paused.reason) == ("paused", "failures")
         (run,) = await bot.store.list_runs(second.id)
         assert (await bot.engine.records.inbox.wait_for_answer(run.seq)).status == "done"
+
+
+@pytest.mark.usefixtures("stops_scheduler")
+async def test_a_run_that_ended_is_reported_in_utc_once_its_time_zone_is_unknown(
+    tmp_path: Path,
+) -> None:
+    def fail_to_answer(ask: RoundRequest) -> Any:
+        raise ModelDown
+
+    async with open_bot(tmp_path, Scripted(fail_to_answer)) as bot:
+        one = await bot.start(replace(DAILY, kind="ask"))
+        scheduler = bot.engine.schedules.scheduler
+        bot.clock.now = one.next_due
+        await scheduler.start_due_runs()
+        (run,) = await bot.store.list_runs(one.id)
+        await bot.engine.records.inbox.wait_for_answer(run.seq)
+        await bot.update(one, "zone", "Mars/Base")
+        await scheduler.start_due_runs()
+        (notice,) = await bot.engine.notices.list_waiting(ANA)
+        assert "2027-06-07 09:00 (UTC)" in notice.words()
+        listed = describe_schedule(await bot.store.get(one.id))
+        assert listed.startswith(f"`{one.id}` ")
 
 
 @pytest.mark.usefixtures("stops_scheduler")
