@@ -10,26 +10,35 @@ import pytest
 
 from adapters.terminal.screen import Screen
 from bot import client
-from core.clients.http import HttpAnswer
+from core.clients.http import HttpAnswer, HttpError
 
 DONE = ("done", {"response": "Done."})
 
 
-class Server:
-    """Answers each request with the next status; 200 is the end of the turn."""
+Event = tuple[str, Any]
+PROGRESS: Event = ("progress", {"turn": "t1", "text": "Running…"})
 
-    def __init__(self, *statuses: int) -> None:
-        self._statuses = list(statuses)
+
+class Server:
+    """Answers each request with the next status, or with a stream of events that then ends; 200 is
+    the end of the turn."""
+
+    def __init__(self, *answers: int | list[Event]) -> None:
+        self._answers = list(answers)
         self.keys: list[object] = []
 
     async def stream(
         self, _http: object, asked: Mapping[str, object], *_: object
-    ) -> AsyncGenerator[tuple[str, Any]]:
+    ) -> AsyncGenerator[Event]:
         self.keys.append(asked["event_key"])
-        status = self._statuses.pop(0)
-        if status != 200:
-            raise HttpAnswer(status, {}, b"")
-        yield DONE
+        answer = self._answers.pop(0)
+        if isinstance(answer, list):
+            for event in answer:
+                yield event
+        elif answer != 200:
+            raise HttpAnswer(answer, {}, b"")
+        else:
+            yield DONE
 
 
 def run_over(server: Server, monkeypatch: pytest.MonkeyPatch) -> client.SingleTurn:
@@ -58,3 +67,28 @@ async def test_a_restart_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(client.HolderLost):
         await run_over(server, monkeypatch).run("quick-command a", [], "command")
     assert len(server.keys) == 4, "one attempt after each pause"
+
+
+async def test_a_stream_that_breaks_off_is_followed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server([PROGRESS], 503, 200)
+    answer = await run_over(server, monkeypatch).run("quick-command a", [], "command")
+    assert answer["response"] == "Done."
+    assert len(set(server.keys)) == 1, "it runs once"
+
+
+async def test_a_stream_that_breaks_off_before_a_turn_is_known_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server([], 200)
+    with pytest.raises(HttpError, match="the stream ended early"):
+        await run_over(server, monkeypatch).run("quick-command a", [], "command")
+    assert len(server.keys) == 1
+
+
+async def test_a_turn_that_is_refused_while_it_waits_tells_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Server([PROGRESS, ("error", {"message": "Ponte is stopping."})])
+    with pytest.raises(client.TurnRefused, match="Ponte is stopping"):
+        await run_over(server, monkeypatch).run("quick-command a", [], "command")
+    assert len(server.keys) == 1
