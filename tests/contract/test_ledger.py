@@ -18,7 +18,7 @@ from core.domain.changes import (
     RowWrite,
     new_change_id,
 )
-from core.domain.errors import NotFound, Superseded
+from core.domain.errors import NotFound, Superseded, TakenOver
 from core.domain.messages import Address, Person, ReplyTo
 from core.domain.records import ConversationArea
 from core.store.changes import SqlLedger
@@ -379,3 +379,40 @@ async def test_what_is_forgotten_keeps_no_words(
     assert await outbox.list_copies(change.id) == []
     await outbox.put(one)
     assert await outbox.list_copies(change.id) == [], "there is nothing that it is about"
+
+
+async def test_a_process_that_may_count_as_dead_writes_nothing_more(
+    database_engine: Embedded,
+) -> None:
+    lease = ["held"]
+    ledger = SqlLedger(database_engine.database, is_alive=lambda: bool(lease))
+    change = await ledger.claim((await open_(ledger)).id, 8, ANA, 150.0)
+    await ledger.record(change.id, 8, change.steps)
+    lease.clear()
+    with pytest.raises(TakenOver):
+        await ledger.record(change.id, 8, change.steps)
+
+
+async def test_a_change_whose_event_another_process_has_is_not_applied_here(
+    database_engine: Embedded,
+) -> None:
+    ledger = SqlLedger(database_engine.database, owner="this")
+    seq = (await database_engine.inbox.accept(says("approve"))).seq
+    change = await ledger.claim((await open_(ledger)).id, seq, ANA, 150.0)
+
+    async def give(owner: str) -> None:
+        await database_engine.database.write(
+            lambda connection: connection.execute(
+                "UPDATE inbox SET owner = ?, state = 'running' WHERE seq = ?", (owner, seq)
+            ).close()
+        )
+
+    await give("another")
+    for write in (
+        lambda: ledger.record(change.id, seq, change.steps),
+        lambda: ledger.finish(change.id, seq, "done", "", 151.0),
+    ):
+        with pytest.raises(TakenOver):
+            await write()
+    await give("this")
+    assert (await ledger.finish(change.id, seq, "done", "", 151.0)).state == "done"
