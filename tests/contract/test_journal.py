@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core.domain.errors import NotFound, Superseded
+from core.domain.errors import NotFound, Superseded, TakenOver
 from core.domain.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode_json
 from core.domain.records import Outcome, Provenance, Round, RoundOutput, ToolCall, Turn
 from core.store.budget import CountingBudget
@@ -225,6 +225,28 @@ async def test_a_removed_post_stays_removed(database_engine: Embedded) -> None:
     await journal.record_posting(turn, 1, "k1")
     await journal.record_posted(turn, 1, "p2")
     assert (await again(database_engine, turn.seq)).posts == (Post(1, "k1", "p1", "removed"),)
+
+
+async def test_a_process_whose_turn_another_one_has_records_no_post(
+    database_engine: Embedded,
+) -> None:
+    turn, journal = await begin_turn(database_engine), database_engine.journal
+    await journal.record_posting(turn, 1, "k1")
+    later = await SqlJournal(database_engine.database, "another").begin(turn.seq)
+    assert later
+    with pytest.raises(TakenOver):
+        await journal.record_posted(turn, 1, "p1")
+    await journal.record_posted(later, 1, "p2")
+    assert (await again(database_engine, turn.seq)).posts == (Post(1, "k1", "p2", "posted"),)
+
+
+async def test_a_process_that_may_count_as_dead_calls_no_platform(sqlite: Embedded) -> None:
+    lease = ["held"]
+    journal = SqlJournal(sqlite.database, is_alive=lambda: bool(lease))
+    journal.check_ownership()
+    lease.clear()
+    with pytest.raises(TakenOver):
+        journal.check_ownership()
 
 
 async def test_a_post_that_is_known_is_not_in_doubt_again(database_engine: Embedded) -> None:
