@@ -9,8 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from core.domain.changes import Draft
+from core.clients.http import HttpClient
+from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ToolError, WriteUnsure
+from core.tools.nocodb.bridge import BridgeSource
 from tests.contract.applier_case import (
     ADA,
     Case,
@@ -20,6 +22,9 @@ from tests.contract.applier_case import (
     the_bridge,
     the_sample_base,
 )
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.faulty import Trouble
 
 CASES = (a_table_in_memory, the_bridge, nocodb_in_memory, the_sample_base)
 
@@ -126,6 +131,22 @@ async def test_an_answer_that_was_lost(case: Case, when: str, standing: str) -> 
         with pytest.raises(WriteUnsure):
             await case.applier.open(draft).write(rows)
         assert await case.standing(draft, rows) == [standing] * len(rows)
+
+
+async def test_a_bridge_that_does_not_name_the_row_that_it_created() -> None:
+    """It is not created again: one looks."""
+    async with FakeBridge() as bridge, HttpClient() as http:
+        bridge.api.rows[CUSTOMERS] = []
+        source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
+        await source.tools()
+        target = {"table_id": CUSTOMERS, "key": "Id", "computed": ["Id"]}
+        draft = Draft(source.rows.name, "create", target, "People", (RowWrite(after=ADA),))
+        (before,) = await source.rows.open(draft).check(draft.rows)
+        bridge.trouble(Trouble("after", 200, {"result": {"Name": "Ada"}}))
+        with pytest.raises(WriteUnsure, match="which rows it created"):
+            await source.rows.open(draft).write([before.write])
+        (after,) = await source.rows.open(draft).check([before.write])
+    assert (before.state, after.state, after.write.id) == ("before", "after", "1")
 
 
 async def test_a_created_row_is_found_among_its_likes(case: Case) -> None:
