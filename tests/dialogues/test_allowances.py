@@ -180,22 +180,23 @@ async def test_a_hundred_at_once_spend_no_more_than_there_is(
     assert sorted(tokens for tokens, _ in counted) == [0, sum(map(sum, fake.used))]
 
 
+@pytest.mark.parametrize("level", LEVELS)
 async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
-    bot_home: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     allowed = [Allowance("each person", tokens=10**6)]
     async with open_served_bot(
-        bot_home, fake, allowed=allowed, prices=PRICES, level="responses"
+        bot_home, fake, allowed=allowed, prices=PRICES, level=level
     ) as running_bot:
         fake.say(Script(status=400, code="content_policy_violation"))
         assert (await running_bot.ask("hello")).code == "refused"
         assert await read_counters(running_bot) == [(0, 0)]
         fake.say(Script(status=429, code="rate_limit_exceeded"))
-        assert (await running_bot.ask("one")).text == "You said: one"
+        assert (await running_bot.ask("one")).text.endswith("one")
         ((tokens, _),) = await read_counters(running_bot)
         assert tokens == sum(map(sum, fake.used))
         fake.say(Script(text="Hm, let me see", fail="drop", on_disconnect="nothing"))
-        assert (await running_bot.ask("two")).text == "You said: two"
+        assert (await running_bot.ask("two")).text.endswith("two")
         ((after, _),) = await read_counters(running_bot)
         assert after > tokens + MAX_OUTPUT_TOKENS, "the lost one counts as its bound"
         spent = (await running_bot.engine.records.budget.usage_today()).usage
