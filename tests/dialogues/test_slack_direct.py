@@ -59,13 +59,18 @@ async def test_one_direct_message_is_one_conversation(tmp_path: Path) -> None:
         assert len({ask.thread.id for ask in model.asks}) == 1
 
 
-async def test_a_thread_of_its_own_is_a_conversation_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("author", ["the app", "the person"])
+async def test_a_thread_of_its_own_is_a_conversation_of_its_own(
+    tmp_path: Path, author: str
+) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "one")
         await w.slack.wait_for_answer(said)
         before_ponte = w.slack.workspace.new_bot_post(w.dm.id)
-        before_ponte.text = "An old post of the app"
+        before_ponte.text = "An old post"
+        if author == "the person":
+            before_ponte.user, before_ponte.bot_id = w.alice.id, ""
         w.slack.workspace.add(before_ponte)
         asked = w.slack.say(w.alice, w.dm, "about this one", thread=before_ponte)
         answer = await w.slack.wait_for_answer(asked)
