@@ -147,6 +147,25 @@ async def test_what_slack_finds_too_long_goes_out_with_less_beside_it(
         await stands(w, said, text)
 
 
+@pytest.mark.parametrize("limit", [blocks.MESSAGE, 4000])
+async def test_each_part_of_a_long_private_answer_is_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(blocks, "MESSAGE", limit)
+    inbox, text = WatchedInbox(), TEXTS["generics"]
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} usage here")
+        answer = await w.slack.wait_for_answer(said)
+        reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
+        parts = reply.split(text)
+        assert len(parts) > 1
+        await reply.finish(Answer(text, parts=parts, private=True))
+        assert w.slack.workspace.by_bot(w.general.id) == [answer]
+        private = w.slack.ephemeral_posts(w.general.id)
+        assert {post.seen_by for post in private} == {w.alice.id}
+        assert visible_letters(private) == letters(text)
+
+
 @pytest.mark.parametrize("where", ["general", "dm"])
 @pytest.mark.parametrize("name", ["generics", "japanese", "one word", "table"])
 async def test_a_slack_that_takes_less_than_anybody_knows_gets_more_messages(
