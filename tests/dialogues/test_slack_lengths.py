@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.messages import Answer, Card
+from core.domain.messages import Answer, Card, Progress
 from tests.fakes.slack import Post, blocks
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, Says, Speaker, WatchedInbox
@@ -130,6 +130,24 @@ async def test_a_long_answer_is_posted_whole_with_its_cards(
             block["text"] for block in body
         )
         assert letters(told) == letters(text)
+
+
+async def test_a_stream_without_room_for_cards_gets_them_whole_by_an_edit(tmp_path: Path) -> None:
+    inbox, text = WatchedInbox(), "The bridge was built in 1894.\n" * 280
+    card = replace(CARD, text="", rows=({"before": {"a": "<&>"}, "after": {"a": "&" * 50}},) * 7)
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        said = w.slack.say(w.alice, w.dm, "pay order 1")
+        await w.slack.wait_for_answer(said)
+        reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
+        await reply.show(Progress(text=text))
+        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(w.dm.id)) == 2)
+        await reply.finish(Answer(text, parts=(text,), cards=(card,)))
+        post = w.slack.workspace.by_bot(w.dm.id)[-1]
+        assert post.streamed
+        assert post.visible_text.startswith(text.strip())
+        assert "Approve" in post.buttons
+        assert post.visible_text.count("<&> →") == 7, "all rows"
+        assert len(w.calls("chat.update")) == 1, "the stream was closed before"
 
 
 @pytest.mark.parametrize("method", ["chat.update", "chat.postMessage", "chat.postEphemeral"])
