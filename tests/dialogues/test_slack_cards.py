@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from adapters.slack.render import ANSWER_PART_BYTES
 from core.domain.errors import Undeliverable
 from core.domain.messages import Answer, Card
 from tests.fakes.slack import Post, blocks
+from tests.fakes.slack.records import block_text
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
 
@@ -209,6 +211,17 @@ async def test_a_workspace_without_tables_gets_lines_and_is_not_asked_for_ever(
         assert tried == [2, 2, 1, 1], "after three refusals no table is tried"
         assert "tables: invalid_blocks" in (await w.bot.slack.health()).words
         check_inert(post)
+
+
+async def test_a_row_that_does_not_fit_says_how_many_more_fields_it_has(tmp_path: Path) -> None:
+    changes = [{"field": f"F{n}", "before": "x" * 30, "after": "y" * 30} for n in range(12)]
+    card = replace(CARD, text="", rows=({**ROWS[1], "changes": changes},))
+    text = "The bridge was built in 1894.\n" * (ANSWER_PART_BYTES // 30)
+    answer = Answer(text, parts=(text,), cards=(card, replace(card, id="abc235")))
+    async with answered_workplace(tmp_path, answer) as (_, _, post):
+        told = [block_text(b) for b in post.blocks if b.get("block_id", "").endswith(":rows")]
+        fields = [one.splitlines()[1].split(" · ") for one in told]
+        assert [(len(one), one[-1]) for one in fields] == [(6, "… +7"), (6, "… +7")]
 
 
 async def test_a_decided_table_becomes_lines_where_slack_no_longer_takes_tables(
