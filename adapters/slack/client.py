@@ -353,8 +353,6 @@ class RateLimiter:
 
     async def spare(self, method: str) -> bool:
         """Return whether an optional call of this method may be made. It takes no place."""
-        if method not in self._methods:
-            return True
         return await self._on_lines([method], lambda lines, now: lines[0].spare(now), _is_refused)
 
     async def claim(self, *methods: str) -> bool:

@@ -195,8 +195,8 @@ class SlackSurface:
     async def _make_post(self, key: str, part: AnswerPart) -> str:
         """Post a part privately, in its card, as a stream or as an ordinary post. Return its id."""
         answer = part.answer
-        if answer is not None and (answer.private or self._source.kind == "quiet"):
-            return await self._post_privately(part, answer)
+        if part.is_private or (part.is_final and self._source.kind == "quiet"):
+            return await self._post_privately(part)
         if answer is not None and self._source.kind == "card" and await self._in_place(answer):
             return f"{PRIVATE_PREFIX}card"
         if part.is_growing and (started := await self._start_stream(key, part.text)):
@@ -339,12 +339,13 @@ class SlackSurface:
             metadata=metadata, claimed=claimed,
         )  # fmt: skip
 
-    async def _post_privately(self, part: AnswerPart, answer: Answer) -> str:
+    async def _post_privately(self, part: AnswerPart) -> str:
         """Post a part that only the asker sees, and return its id."""
         thread = self._thread if self._thread != self._source.ts else ""
         body = self._content(part)
+        code = part.answer.code if part.answer else ""
         shown = await self._posts.post_privately(
-            self._to.asker.id, thread, body, part.text, refusal=errors.is_refusal(answer.code)
+            self._to.asker.id, thread, body, part.text, refusal=errors.is_refusal(code)
         )
         return PRIVATE_PREFIX + shown
 
@@ -356,16 +357,16 @@ class SlackSurface:
         return any(done)
 
     async def _through_hook(self, refused: SlackRefused, part: AnswerPart) -> str:
-        """Post a final answer to the command's `response_url` if the bot is not a member of the
-        channel. Raises PostRemoved or Undeliverable if that is impossible."""
-        to, answer = self._to, part.answer
+        """Post a part of the final answer to the command's `response_url` if the bot is not a
+        member of the channel. Raises PostRemoved or Undeliverable if that is impossible."""
+        to = self._to
         alive = to.token and time.time() < to.token_expires
         if refused.error not in NOT_A_MEMBER or not alive:
             await self._presence.end()
             raise _as_delivery_error(refused) from refused
-        if answer is None:
+        if not part.is_final:
             raise Undeliverable(reason=refused.error) from refused
-        kind = "ephemeral" if answer.private else "in_channel"
+        kind = "ephemeral" if part.is_private else "in_channel"
         body = self._content(part)
         if not await self._posts.respond(to.token, kind, body, part.text):
             raise Undeliverable(reason="response_url is used up") from refused

@@ -131,7 +131,7 @@ class AnswerPart:
     """The text of one post of an answer; parts count from 1.
 
     `answer`: the finished answer, on its last part only. `is_growing`: more text may follow in this
-    part. `is_final`: the whole answer is known.
+    part. `is_final`: the whole answer is known. `is_private`: only the asker may see the answer.
     """
 
     number: int
@@ -139,6 +139,7 @@ class AnswerPart:
     answer: Answer | None = None
     is_growing: bool = False
     is_final: bool = False
+    is_private: bool = False
 
 
 class Surface(Protocol):

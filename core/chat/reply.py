@@ -207,8 +207,9 @@ class GrowingReply:
         """Post or edit all parts, delete posts beyond the last part, and upload the files."""
         last = len(answer.parts)
         for number, part in enumerate(answer.parts, 1):
+            ends = answer if number == last else None
             await self._put(
-                AnswerPart(number, part, answer if number == last else None, is_final=True)
+                AnswerPart(number, part, ends, is_final=True, is_private=answer.private)
             )
         for post in list((await self._load()).values()):
             if post.number > last and post.state != "removed":

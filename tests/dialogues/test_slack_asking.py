@@ -98,6 +98,20 @@ async def test_a_name_is_kept_over_a_restart(tmp_path: Path) -> None:
         assert "The asker is 'Bob'; their language setting is pt" in model.asks[1].preface
 
 
+async def test_a_forgotten_person_who_writes_again_is_asked_for(tmp_path: Path) -> None:
+    model = EchoModel()
+    setting = Setting(chosen=make_choices(model, policy=EVERYBODY))
+    async with workplace(tmp_path, setting) as w:
+        await w.slack.wait_for_answer(w.slack.say(w.bob, w.general, f"{w.slack.bot} hello"))
+        await w.bot.engine.records.directory.forget("slack", [w.bob.id])
+        await w.bot.slack.forget(frozenset({w.bob.id}))
+        assert w.slack.api.calls["users.info"] == 0
+        w.slack.change_person(w.bob, name="Roberto")
+        await w.slack.wait_for_answer(w.slack.say(w.bob, w.general, f"{w.slack.bot} again"))
+        assert w.slack.api.calls["users.info"] == 1
+        assert "The asker is 'Roberto'" in model.asks[1].preface
+
+
 async def test_a_turn_of_a_listed_person_asks_for_the_thread_alone(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:

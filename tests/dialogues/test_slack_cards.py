@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from adapters.slack.render import ANSWER_PART_BYTES
+from core.domain.errors import Undeliverable
 from core.domain.messages import Answer, Card
 from tests.fakes.slack import Post, blocks
+from tests.fakes.slack.records import block_text
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
 
@@ -48,15 +51,57 @@ async def test_a_card_shows_what_would_change_and_asks(tmp_path: Path) -> None:
 async def test_a_click_becomes_the_word_and_the_card_is_rendered_anew(tmp_path: Path) -> None:
     async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         await w.restart()
-        await w.slack.click(w.bob, post, "Approve").acked.wait()
+        await decide(w, inbox, post)
         click = inbox.messages[-1]
         assert (click.text, click.clicked, click.author.id) == ("approve abc234", True, w.bob.id)
-        decided = replace(CARD, state="Approved by Bob", actions=())
-        reply = w.bot.slack.reply(click.reply_to, NoPosts())
-        await reply.finish(Answer("Done.", parts=("Done.",), cards=(decided,)))
         assert "Approved by Bob" in post.visible_text
         assert "Shall I?" in post.visible_text
         assert not post.buttons
+
+
+async def decide(w: Workplace, inbox: WatchedInbox, post: Post, card: Card = CARD) -> None:
+    """Bob approves in `post`, and Ponte answers with the decided `card`."""
+    await w.slack.click(w.bob, post, "Approve").acked.wait()
+    decided = replace(card, state="Approved by Bob", actions=())
+    reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
+    await reply.finish(Answer("Done.", parts=("Done.",), cards=(decided,)))
+
+
+@pytest.mark.parametrize("why", ["card deleted", "another card", "refused blocks"])
+async def test_a_decision_whose_card_cannot_be_redrawn_is_told_in_a_message(
+    tmp_path: Path, why: str
+) -> None:
+    async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
+        if why == "card deleted":
+            w.slack.remove(post)
+        if why == "refused blocks":
+            w.slack.api.faults.add("chat.update", "invalid_blocks", 0)
+        await decide(w, inbox, post, replace(CARD, id="zzz234") if why == "another card" else CARD)
+        posts = w.slack.workspace.by_bot(w.general.id, post.thread_ts)
+        (told,) = [each for each in posts if "Done." in each.visible_text]
+        assert "Approved by Bob" in told.visible_text
+        assert "Approved by Bob" not in post.visible_text
+
+
+async def test_a_refused_card_without_a_table_does_not_switch_tables_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
+    async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
+        w.slack.api.limits.on = False
+        w.slack.api.faults.add("chat.update", "invalid_blocks", 0)
+        for _ in range(3):
+            await decide(w, inbox, post)
+        assert "tables" not in (await w.bot.slack.health()).words
+
+
+async def test_a_decision_is_undeliverable_if_slack_refuses_every_edit_of_its_card(
+    tmp_path: Path,
+) -> None:
+    async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
+        w.slack.api.faults.add("chat.update", "cant_update_message", 0)
+        with pytest.raises(Undeliverable, match="cant_update_message"):
+            await decide(w, inbox, post)
 
 
 async def test_a_click_by_someone_who_may_not_is_answered_to_them_alone(tmp_path: Path) -> None:
@@ -166,3 +211,35 @@ async def test_a_workspace_without_tables_gets_lines_and_is_not_asked_for_ever(
         assert tried == [2, 2, 1, 1], "after three refusals no table is tried"
         assert "tables: invalid_blocks" in (await w.bot.slack.health()).words
         check_inert(post)
+
+
+async def test_a_row_that_does_not_fit_says_how_many_more_fields_it_has(tmp_path: Path) -> None:
+    changes = [{"field": f"F{n}", "before": "x" * 30, "after": "y" * 30} for n in range(12)]
+    card = replace(CARD, text="", rows=({**ROWS[1], "changes": changes},))
+    text = "The bridge was built in 1894.\n" * (ANSWER_PART_BYTES // 30)
+    answer = Answer(text, parts=(text,), cards=(card, replace(card, id="abc235")))
+    async with answered_workplace(tmp_path, answer) as (_, _, post):
+        told = [block_text(b) for b in post.blocks if b.get("block_id", "").endswith(":rows")]
+        fields = [one.splitlines()[1].split(" · ") for one in told]
+        assert [(len(one), one[-1]) for one in fields] == [(6, "… +7"), (6, "… +7")]
+
+
+async def test_a_decided_table_becomes_lines_where_slack_no_longer_takes_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
+    async with answered_workplace(tmp_path, with_rows(3)) as (w, inbox, _):
+        w.slack.api.limits.on = False
+        for _ in range(3):
+            await w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts()).finish(with_rows(3))
+        monkeypatch.setattr(blocks, "TAKES_TABLES", False)
+        tried = []
+        for post in w.slack.workspace.by_bot(w.general.id)[-4:]:
+            assert kinds(post) == ["table"]
+            before = w.slack.api.calls["chat.update"]
+            await decide(w, inbox, post, with_rows(3).cards[0])
+            tried.append(w.slack.api.calls["chat.update"] - before)
+            assert kinds(post) == ["rich_text"]
+            assert "Approved by Bob" in post.visible_text
+        assert tried == [3, 3, 3, 1], "after three refusals no table is tried"
+        assert "tables: invalid_blocks" in (await w.bot.slack.health()).words

@@ -121,6 +121,35 @@ async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Pa
         assert "since when?" not in "".join(i.text for i in model.asks[2].input[:-1])
 
 
+async def test_what_was_said_to_others_meanwhile_is_told_to_the_model(tmp_path: Path) -> None:
+    settings, model = SettingsByChannel(EVERYTHING), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
+        settings.of(w)
+        said = w.slack.say(w.alice, w.general, "how many bolts?")
+        await w.slack.wait_for_answer(said)
+        w.slack.say(w.alice, w.general, f"{w.bob.mention} they are in the cellar", thread=said)
+        w.slack.say(w.alice, w.general, "where are they?", thread=said)
+        await w.slack.wait_for_answer(said, 2)
+        quoted, question = model.asks[-1].input
+        assert "they are in the cellar" in quoted.text
+        assert question.text == "where are they?"
+
+
+async def test_a_reply_is_answered_if_slack_does_not_say_how_its_thread_began(
+    tmp_path: Path,
+) -> None:
+    settings = SettingsByChannel(EVERYTHING)
+    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+        settings.of(w)
+        theirs = w.slack.say(w.alice, w.general, f"{w.bob.mention} can you?")
+        await w.slack.deliveries.wait_for_deliveries()
+        await w.restart()
+        w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=60)
+        asked = w.slack.say(w.bob, w.general, "I can", thread=theirs)
+        answer = await w.slack.wait_for_answer(asked)
+        assert answer.visible_text.startswith("You said: I can")
+
+
 async def test_bots_joins_and_its_own_posts_are_never_for_it(tmp_path: Path) -> None:
     settings = SettingsByChannel(BOTH)
     async with workplace(tmp_path, Setting(options=settings.options)) as w:

@@ -64,6 +64,24 @@ async def test_after_a_restart_it_still_knows_who_is_there(tmp_path: Path) -> No
         assert len(w.slack.finished_answers(shared)) == 2
 
 
+async def test_after_a_restart_without_the_history_it_knows_who_asked(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        alone = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
+        shared = w.slack.say(w.alice, w.general, f"{w.slack.bot} here too")
+        await w.slack.wait_for_answer(alone)
+        await w.slack.wait_for_answer(shared)
+        asked = w.slack.say(w.bob, w.general, f"{w.slack.bot} and I", thread=shared)
+        await w.slack.wait_for_answer(asked, 2)  # and the notice that it waits for mentions
+        answers = w.slack.finished_answers(shared)
+        await w.restart()
+        w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=60)
+        w.slack.say(w.alice, w.general, "not for the bot", thread=shared)
+        more = w.slack.say(w.alice, w.general, "two", thread=alone)
+        assert (await w.slack.wait_for_answer(more)).visible_text == "You said: two"
+        await w.slack.deliveries.wait_for_deliveries()
+        assert w.slack.finished_answers(shared) == answers
+
+
 async def test_strict_mention_wants_one_each_time(tmp_path: Path) -> None:
     options = SlackOptions(
         lambda address: FixedAddressingSettings(strict_mention=address.channel.startswith("C"))

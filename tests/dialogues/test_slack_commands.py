@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from core.domain.messages import Card
+from adapters.slack.surface import SlackSurface
+from core.domain.errors import Undeliverable
+from core.domain.messages import Answer, Card, Progress
 from core.domain.records import QuickCommand
+from core.ports.conversations import Reply
 from core.rights.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.models import EchoModel
-from tests.slack.bot import Setting, workplace
-from tests.slack.doubles import Board, WatchedInbox
+from tests.fakes.slack import Json
+from tests.fakes.slack.hooks import USES
+from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import Board, NoPosts, WatchedInbox
 
 REPORT = QuickCommand("report", "Report", "Writes a report.", {"month": {"required": True}})
 KNOWN = Setting(board=Board([REPORT, QuickCommand("joke", "Joke")]))
@@ -94,6 +101,54 @@ async def test_where_the_bot_is_no_member_the_answer_comes_through_the_command(
         (answer,) = w.slack.workspace.by_bot(elsewhere.id)
         assert "not set up" in answer.visible_text
         assert len(w.slack.workspace.hooks) == 1
+
+
+@asynccontextmanager
+async def command_elsewhere(home: Path) -> AsyncIterator[tuple[Workplace, Reply, list[Json]]]:
+    """Alice typed a command where the bot is no member. Yields the reply to it, and the bodies that
+    its `response_url` gets from now on."""
+    inbox = WatchedInbox()
+    async with workplace(home, replace(KNOWN, inbox=inbox.over)) as w:
+        elsewhere = w.slack.channel("elsewhere", w.alice, bot=False)
+        w.slack.command(w.alice, elsewhere, "/quick-command", "joke")
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(elsewhere.id))
+        (hook,) = w.slack.workspace.hooks.values()
+        hook.heard.clear()
+        hook.uses = 0
+        yield w, w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts()), hook.heard
+
+
+async def test_an_answer_comes_through_the_command_only_when_it_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SlackSurface, "interval", 0.0)
+    async with command_elsewhere(tmp_path) as (w, reply, heard):
+        posted = w.slack.api.calls["chat.postMessage"]
+        await reply.show(Progress(text="One two "))
+        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"] > posted)
+        await reply.finish(Answer("One two three.", parts=("One two three.",)))
+        assert [body["text"] for body in heard] == ["One two three."]
+
+
+@pytest.mark.parametrize("private", [True, False])
+async def test_each_part_of_a_long_answer_comes_through_the_command(
+    tmp_path: Path, private: bool
+) -> None:
+    async with command_elsewhere(tmp_path) as (_, reply, heard):
+        await reply.finish(Answer("One. Two.", parts=("One.", "Two."), private=private))
+        kind = "ephemeral" if private else "in_channel"
+        assert [(body["text"], body["response_type"]) for body in heard] == [
+            ("One.", kind), ("Two.", kind),
+        ]  # fmt: skip
+
+
+async def test_an_answer_is_undeliverable_once_the_command_takes_no_more(tmp_path: Path) -> None:
+    async with command_elsewhere(tmp_path) as (w, reply, _):
+        (hook,) = w.slack.workspace.hooks.values()
+        hook.uses = USES
+        with pytest.raises(Undeliverable) as refused:
+            await reply.finish(Answer("One.", parts=("One.",)))
+        assert "response_url is used up" in refused.value.words()
 
 
 async def test_a_command_that_cannot_be_stored_says_so(tmp_path: Path) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from adapters.slack import posts
+from adapters.slack.render import ANSWER_PART_BYTES
+from adapters.slack.surface import SlackSurface
+from core.chat.platform import AnswerPart
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
-from tests.slack.doubles import Speaker
+from tests.slack.doubles import Speaker, WatchedInbox
 
 WORDS = ("The bridge ", "was built ", "in 1894, ", "stone by stone.\n")
 
@@ -59,13 +62,18 @@ async def test_one_direct_message_is_one_conversation(tmp_path: Path) -> None:
         assert len({ask.thread.id for ask in model.asks}) == 1
 
 
-async def test_a_thread_of_its_own_is_a_conversation_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("author", ["the app", "the person"])
+async def test_a_thread_of_its_own_is_a_conversation_of_its_own(
+    tmp_path: Path, author: str
+) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.dm, "one")
         await w.slack.wait_for_answer(said)
         before_ponte = w.slack.workspace.new_bot_post(w.dm.id)
-        before_ponte.text = "An old post of the app"
+        before_ponte.text = "An old post"
+        if author == "the person":
+            before_ponte.user, before_ponte.bot_id = w.alice.id, ""
         w.slack.workspace.add(before_ponte)
         asked = w.slack.say(w.alice, w.dm, "about this one", thread=before_ponte)
         answer = await w.slack.wait_for_answer(asked)
@@ -136,13 +144,49 @@ async def test_a_lost_answer_to_the_start_of_a_stream_makes_no_second_one(tmp_pa
 
 
 @pytest.mark.parametrize("method", ["chat.appendStream", "chat.stopStream"])
-async def test_a_lost_answer_in_mid_stream_doubles_no_words(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("how", ["lost", "cut"])
+async def test_a_lost_answer_in_mid_stream_doubles_and_loses_no_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, how: str
+) -> None:
+    monkeypatch.setattr("adapters.slack.client._TRIES", 0)
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
-        w.slack.api.faults.add(method, "lost", 1)
+        w.slack.api.faults.add(method, how, 1)
         said = w.slack.say(w.alice, w.dm, "tell me")
         model.go(2)
         await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
         model.go()
+        await w.slack.wait_until(lambda: w.slack.api.calls["chat.appendStream"])
         model.finish()
         await w.slack.wait_for_answers(said, "".join(WORDS).strip())
+
+
+async def test_nothing_is_sent_to_a_stream_while_a_word_is_unfinished(tmp_path: Path) -> None:
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        await w.slack.wait_for_answer(w.slack.say(w.alice, w.dm, "tell me"))
+        surface = SlackSurface(
+            w.bot.slack._workspace, w.bot.engine.records.files, inbox.messages[0].reply_to
+        )
+        assert await surface.seconds_until_growth() == 0.0
+        post = await surface.post("key:1", AnswerPart(1, "The bridge w", is_growing=True))
+        for text in ("The bridge wa", "The bridge was b"):
+            await surface.edit(post, AnswerPart(1, text, is_growing=True))
+        sent = [call["chunks"][0]["text"] for call in w.calls("chat.appendStream")]
+        assert sent == ["was "]
+
+
+async def test_a_stream_is_closed_when_the_next_post_begins(tmp_path: Path) -> None:
+    full = "The bridge was built in 1894.\n" * (ANSWER_PART_BYTES // 30)
+    model = Speaker(f"{full}\n", "It stands there ", "to this day.")
+    async with workplace(tmp_path, Setting(model)) as w:
+        said = w.slack.say(w.alice, w.dm, "tell me")
+        model.go()
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        model.go()
+        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(w.dm.id)) == 2)
+        first, second = w.slack.workspace.by_bot(w.dm.id)
+        assert (first.stream, first.metadata["event_type"]) == (None, "ponte_post")
+        assert second.stream is not None
+        model.finish()
+        await w.slack.wait_for_answers(said, full.strip(), "It stands there to this day.")

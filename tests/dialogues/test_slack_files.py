@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from core.domain.errors import Undeliverable
 from core.domain.messages import Answer, File, Person
 from core.rights.allowances import Allowance
+from core.runtime.retry import Backoff
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
 
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
+COMPLETE = "files.completeUploadExternal"
 HTML = ("page.html", "text/html", b"<p>hello</p>")
 
 
@@ -36,7 +39,7 @@ async def test_a_file_alone_is_a_message_in_a_direct_message(tmp_path: Path) -> 
         assert [file.name for file in model.asks[0].input[-1].files] == ["orders.csv"]
 
 
-@pytest.mark.parametrize("trouble", ["html", "500", "too large"])
+@pytest.mark.parametrize("trouble", ["html", "500", "cut", "too large"])
 async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
     tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,17 +90,34 @@ async def store_files(w: Workplace, *names: str) -> tuple[File, ...]:
     return tuple([await put("made", name, "text/csv", name.encode(), owner, "c") for name in names])
 
 
-@pytest.mark.parametrize("fault", ["", "lost", "503"])
-async def test_files_of_an_answer_come_once_into_its_thread(tmp_path: Path, fault: str) -> None:
+@pytest.mark.parametrize("fault", ["", "complete lost", "complete 503", "upload 500"])
+async def test_files_of_an_answer_come_once_into_its_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr("core.chat.reply.POST_BACKOFF", Backoff(0.0))
     inbox = WatchedInbox()
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} export")
         await w.slack.wait_for_answer(said)
         if fault:
-            w.slack.api.faults.add("files.completeUploadExternal", fault, 1)
+            step, how = fault.split()
+            w.slack.api.faults.add(COMPLETE if step == "complete" else step, how, 1)
         files = await store_files(w, "a.csv", "b.csv")
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         await reply.finish(Answer("Here.", parts=("Here.",), files=files))
         posts = [post for post in w.slack.workspace.by_bot(w.general.id, said.ts) if post.files]
         assert [[file.name for file in post.files] for post in posts] == [["a.csv", "b.csv"]]
         assert posts[0].files[0].data == b"a.csv"
+
+
+async def test_files_that_slack_refuses_make_an_answer_undeliverable(tmp_path: Path) -> None:
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} export")
+        await w.slack.wait_for_answer(said)
+        w.slack.api.faults.add(COMPLETE, "file_type_not_allowed", 0)
+        files = await store_files(w, "a.exe")
+        reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
+        with pytest.raises(Undeliverable, match="file_type_not_allowed"):
+            await reply.finish(Answer("Here.", parts=("Here.",), files=files))
+        assert w.slack.api.calls[COMPLETE] == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.messages import Answer, Card
+from core.domain.messages import Answer, Card, Progress
 from tests.fakes.slack import Post, blocks
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, Says, Speaker, WatchedInbox
@@ -132,6 +132,24 @@ async def test_a_long_answer_is_posted_whole_with_its_cards(
         assert letters(told) == letters(text)
 
 
+async def test_a_stream_without_room_for_cards_gets_them_whole_by_an_edit(tmp_path: Path) -> None:
+    inbox, text = WatchedInbox(), "The bridge was built in 1894.\n" * 280
+    card = replace(CARD, text="", rows=({"before": {"a": "<&>"}, "after": {"a": "&" * 50}},) * 7)
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        said = w.slack.say(w.alice, w.dm, "pay order 1")
+        await w.slack.wait_for_answer(said)
+        reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
+        await reply.show(Progress(text=text))
+        await w.slack.wait_until(lambda: len(w.slack.workspace.by_bot(w.dm.id)) == 2)
+        await reply.finish(Answer(text, parts=(text,), cards=(card,)))
+        post = w.slack.workspace.by_bot(w.dm.id)[-1]
+        assert post.streamed
+        assert post.visible_text.startswith(text.strip())
+        assert "Approve" in post.buttons
+        assert post.visible_text.count("<&> →") == 7, "all rows"
+        assert len(w.calls("chat.update")) == 1, "the stream was closed before"
+
+
 @pytest.mark.parametrize("method", ["chat.update", "chat.postMessage", "chat.postEphemeral"])
 async def test_what_slack_finds_too_long_goes_out_with_less_beside_it(
     tmp_path: Path, method: str
@@ -145,6 +163,25 @@ async def test_what_slack_finds_too_long_goes_out_with_less_beside_it(
         await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
         model.finish()
         await stands(w, said, text)
+
+
+@pytest.mark.parametrize("limit", [blocks.MESSAGE, 4000])
+async def test_each_part_of_a_long_private_answer_is_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(blocks, "MESSAGE", limit)
+    inbox, text = WatchedInbox(), TEXTS["generics"]
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} usage here")
+        answer = await w.slack.wait_for_answer(said)
+        reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
+        parts = reply.split(text)
+        assert len(parts) > 1
+        await reply.finish(Answer(text, parts=parts, private=True))
+        assert w.slack.workspace.by_bot(w.general.id) == [answer]
+        private = w.slack.ephemeral_posts(w.general.id)
+        assert {post.seen_by for post in private} == {w.alice.id}
+        assert visible_letters(private) == letters(text)
 
 
 @pytest.mark.parametrize("where", ["general", "dm"])

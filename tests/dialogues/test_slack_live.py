@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.slack.surface import SlackSurface
+from core.domain.errors import PostRemoved
 from core.domain.messages import Answer, Progress
 from core.domain.records import RoundRequest
 from tests.fakes.models import EchoModel
@@ -57,6 +59,24 @@ async def test_where_there_are_no_sessions_a_status_shows_what_is_done(
         await w.slack.wait_for_answer(again)
         assert w.slack.api.calls["agents.sessions.setStatus"] == 1
         assert f"sessions: {error}" in (await w.bot.slack.health()).words
+
+
+async def test_no_session_is_tried_after_slack_refused_to_end_one(
+    tmp_path: Path,
+) -> None:
+    model = Speaker(*WORDS)
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        await w.slack.wait_until(lambda: w.slack.workspace.session_log)
+        w.slack.api.faults.add("agents.sessions.setStatus", "feature_disabled", 0)
+        model.finish()
+        await w.slack.wait_until(lambda: w.slack.api.calls["agents.sessions.setStatus"] == 2)
+        w.slack.say(w.alice, w.dm, "again")
+        await w.slack.wait_until(
+            lambda: WHOLE in [post.visible_text for post in w.slack.workspace.by_bot(w.dm.id)]
+        )
+        assert w.slack.api.calls["agents.sessions.setStatus"] == 2
+        assert "sessions: feature_disabled" in (await w.bot.slack.health()).words
 
 
 async def test_a_session_that_a_former_process_left_working_is_ended(tmp_path: Path) -> None:
@@ -268,6 +288,24 @@ async def test_an_answer_that_somebody_deleted_is_never_posted_again(tmp_path: P
         await w.slack.wait_for_answer(again)
         assert {post.user for post in w.slack.workspace.by_bot(w.general.id)} == {BOT_USER}
         assert len(w.slack.workspace.by_bot(w.general.id)) == 1
+
+
+async def test_a_post_that_somebody_deleted_cannot_be_deleted_again(tmp_path: Path) -> None:
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        answer = await w.slack.wait_for_answer(said)
+        surface = SlackSurface(
+            w.bot.slack._workspace, w.bot.engine.records.files, inbox.messages[0].reply_to
+        )
+        id = f"{w.general.id}:{answer.ts}"
+        w.slack.api.faults.add("chat.delete", "cant_delete_message", 1)
+        await surface.delete(id)
+        assert w.slack.finished_answers(said) == [answer], "a refusal is only logged"
+        await surface.delete(id)
+        assert w.slack.finished_answers(said) == []
+        with pytest.raises(PostRemoved):
+            await surface.delete(id)
 
 
 async def test_an_answer_that_was_deleted_when_done_stays_away_after_a_restart(

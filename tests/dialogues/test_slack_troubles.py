@@ -198,22 +198,24 @@ async def test_an_answer_that_waited_for_its_token_is_posted_by_the_next_process
 
 
 @pytest.mark.usefixtures("growing")
-@pytest.mark.parametrize("method", ["chat.postMessage", "chat.update"])
+@pytest.mark.parametrize("method", ["chat.postMessage", "chat.update", "chat.stopStream"])
 async def test_a_refusal_that_nobody_has_heard_of_ends_worded(tmp_path: Path, method: str) -> None:
     model = Speaker("One ", "two ", "three.")
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add(method, "?the_moon_is_full", 0)
-        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
+        place = w.dm if method == "chat.stopStream" else w.general
+        first = "chat.startStream" if place is w.dm else "chat.postMessage"
+        said = w.slack.say(w.alice, place, f"{w.slack.bot} count")
         model.go(2)
-        await w.slack.wait_until(lambda: w.slack.api.calls["chat.postMessage"])
+        await w.slack.wait_until(lambda: w.slack.api.calls[first])
         model.finish()
-        await w.slack.wait_until(lambda: w.slack.api.calls[method] > 1 or method == "chat.update")
+        await w.slack.wait_until(lambda: w.slack.api.calls[method] > 1 or method != first)
         await wait_for_turn_end(w, said)
         tried = w.slack.api.calls[method]
         w.slack.api.faults.end(method)
-        again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and?", thread=said)
+        again = w.slack.say(w.alice, place, f"{w.slack.bot} and?", thread=said)
         answer = await w.slack.wait_for_answer(again)
-        assert "the_moon_is_full" in answer.visible_text
+        await w.slack.wait_until(lambda: "the_moon_is_full" in answer.visible_text)
         assert w.slack.api.calls[method] <= tried + 2
 
 

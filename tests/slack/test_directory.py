@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,13 +15,15 @@ from adapters.slack.people import GROUPS, SlackPeople
 from core.chat import directory as members
 from core.clients.http import Proxies
 from core.domain.changes import DisplayName
+from core.domain.errors import PlatformBusy
 from core.domain.messages import Person
 from core.domain.records import PlatformMember
+from core.integrations.integration import Alone
 from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 from core.store.database import SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.schema import MIGRATIONS
-from tests.fakes.loop_clock import LoopClock
+from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.slack import TEAM, FakeSlack, SlackPerson
 
 T = TypeVar("T")
@@ -82,6 +84,22 @@ async def town(tmp_path: Path) -> AsyncIterator[DirectorySetup]:
         yield town
         await town.close()
     await database.close()
+
+
+class Neighbours(Alone):
+    """Two processes: what one sends comes to the `other`."""
+
+    other: Neighbours
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handlers: dict[str, Callable[[str], Awaitable[None]]] = {}
+
+    def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
+        self._handlers[word] = handler
+
+    async def notify(self, word: str, id: str) -> None:
+        await self.other._handlers[word](id)
 
 
 async def waits(question: Awaitable[T]) -> asyncio.Future[T]:
@@ -216,6 +234,25 @@ async def test_people_and_groups_have_names_for_cards(town: DirectorySetup) -> N
     await other.close()
 
 
+@pytest.mark.parametrize("method", ["users.info", "usergroups.list"])
+async def test_nobody_is_written_to_before_slack_says_who_they_are(
+    town: DirectorySetup, method: str
+) -> None:
+    town.slack.workspace.groups["S1"] = {town.alice.id}
+    names = [f"slack:{town.alice.id}", "slack:S1"]
+    town.slack.api.faults.add(method, "missing_scope", 0)
+    with pytest.raises(PlatformBusy):
+        await town.directory.people(names)
+    town.slack.api.faults.end(method)
+    gate = town.slack.api.close(method)
+    asked = asyncio.ensure_future(town.directory.people(names))
+    await LoopClock().skip_until_done(asked, people.PEOPLE_SECONDS)
+    with pytest.raises(PlatformBusy):
+        await asked
+    gate.release()
+    assert [person.id for person in await town.directory.people(names)] == [town.alice.id]
+
+
 async def test_who_waits_is_told_by_a_list_and_by_an_event(town: DirectorySetup) -> None:
     held = town.slack.api.hold("users.info")
     alice = await waits(town.guest(town.alice))
@@ -242,6 +279,41 @@ async def test_a_retry_after_of_a_minute_shuts_nobody_out(town: DirectorySetup) 
     assert town.calls[1] <= 3
 
 
+async def test_a_list_that_failed_is_repeated_after_a_pause(
+    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.client._TRIES", 0)
+    failures = len(people.PAGE_SIZES)
+    town.slack.api.faults.add("users.list", "503", failures)
+    town.directory.start()
+    await town.slack.wait_until(lambda: town.calls[1] == failures)
+    await run_ready()
+    assert town.calls[1] == failures
+    listed = asyncio.ensure_future(town.slack.wait_until(lambda: town.calls[1] > failures, None))
+    await LoopClock().skip_until_done(listed, people.LIST_RETRY_SECONDS)
+    assert await town.guest(town.alice) is False
+
+
+async def test_user_groups_that_slack_does_not_list_are_asked_for_after_a_pause(
+    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.client._TRIES", 0)
+    calls = town.slack.api.calls
+    town.slack.workspace.groups["S1"] = {town.alice.id}
+    town.slack.api.faults.add("usergroups.list", "503", 1)
+    asked = asyncio.ensure_future(town.groups(town.alice))
+    await town.slack.wait_until(lambda: calls["usergroups.list"])
+    await run_ready()
+    assert (asked.done(), calls["usergroups.list"]) == (False, 1)
+    await LoopClock().skip_until_done(asked, people.GROUPS_RETRY_SECONDS)
+    assert await asked == frozenset({"slack:S1"})
+
+
+async def test_after_the_end_user_groups_are_not_known(town: DirectorySetup) -> None:
+    await town.directory.close()
+    assert await town.groups(town.alice) is None
+
+
 async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: DirectorySetup) -> None:
     for n in range(450):
         town.slack.person(f"Person {n}")
@@ -252,6 +324,29 @@ async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: Directory
     people = [someone.id for someone in town.slack.workspace.people.values()]
     rows = await town.rows.find("slack", {("", id) for id in people})
     assert {row.id for row in rows} == set(people)
+
+
+async def test_a_process_that_waits_for_people_asks_the_one_that_lists_them(
+    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(people, "LIST_AGAIN_SECONDS", 0.0)
+    two = Neighbours(), Neighbours()
+    for one, other in (two, two[::-1]):
+        one.other = other
+    leader, follower = (SlackPeople(town.api, clock=lambda: town.now, peers=one) for one in two)
+    leader.team = follower.team = TEAM
+    try:
+        leader.start()
+        await town.slack.wait_until(lambda: leader.is_complete)
+        await town.api.limiter.hold("users.info", "", 60)
+        listed = town.calls[1]
+        asked = asyncio.ensure_future(follower.is_stranger(town.alice.id))
+        await town.slack.wait_until(lambda: town.calls[1] > listed)
+        assert not asked.done()
+        asked.cancel()
+    finally:
+        await follower.close()
+        await leader.close()
 
 
 async def test_a_long_list_leaves_calls_of_the_minute_to_others(
@@ -292,12 +387,16 @@ async def test_who_left_is_forgotten_and_strangers_and_the_erased_are_not_listed
     town: DirectorySetup,
 ) -> None:
     eve, zoe = town.slack.person("Eve", team=OTHER), town.slack.person("Zoe")
+    town.slack.workspace.groups["S1"] = {town.alice.id, zoe.id}
     await town.list()
     assert await town.row(eve) is None
     assert await town.row(zoe)
+    assert await town.groups(town.alice) == frozenset({"slack:S1"})
     zoe.deactivated = True
     await town.rows.forget("slack", [town.alice.id])
     town.directory.forget(frozenset({town.alice.id}))
+    assert await town.groups(town.alice) == frozenset()
+    assert await town.groups(zoe) == frozenset({"slack:S1"})
     await town.list()
     assert (await town.row(zoe), await town.row(town.alice)) == (None, None)
     assert town.directory.cached_member(town.alice.id).name == ""

@@ -65,6 +65,7 @@ def test_markdown_stays_and_forgeries_go(text: str, posted: str) -> None:
         ("<https://evil.io>", "`https://evil.io`"),
         ("[a](https://db.ponte.example/t)", "[a](https://db.ponte.example/t)"),
         ("[a](https://ponte.example.evil.io)", "a (`https://ponte.example.evil.io`)"),
+        ("[a](https://[ponte.example/x)", "a (`https://[ponte.example/x`)"),
         ("https://ponte.example/x", "https://ponte.example/x"),
     ],
 )

@@ -114,6 +114,9 @@ async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
         assert "files:read" in found[1].words
         wrong = await check("xoxb-wrong", APP_TOKEN, "", slack.base_url, Proxies())
         assert "SLACK_BOT_TOKEN" in wrong[0].words
+        neither = await check(BOT_TOKEN, "", "", slack.base_url, Proxies())
+        assert (neither[-1].name, neither[-1].state) == ("slack socket", "failing")
+        assert "SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET" in neither[-1].words
     gone = await check(BOT_TOKEN, APP_TOKEN, "", "http://127.0.0.1:9/api/", Proxies())
     assert "Slack did not respond at" in gone[0].words
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import fcntl
+import io
 import os
 import pty
 import re
 import struct
+import termios
 import threading
 import tty
 from collections.abc import Iterator, Mapping
@@ -15,6 +18,7 @@ from contextlib import contextmanager
 import pytest
 
 from adapters.terminal import pictures
+from tests.terminal.test_sixel import png as sixel_png
 
 ATTRIBUTES = b"\x1b[?62;22c"
 WITH_SIXEL = b"\x1b[?62;4;22c"
@@ -85,6 +89,17 @@ def test_a_terminal_is_believed_by_what_it_answers(monkeypatch: pytest.MonkeyPat
                 assert pictures._ASK_KITTY not in b"".join(asked), (
                     "it would become the pane's title"
                 )
+
+
+def test_a_picture_is_drawn_with_sixels_no_wider_than_the_terminal() -> None:
+    picture = sixel_png([[bytes(3)] * 100] * 2, 2)
+    with terminal(b"foot(1.21.0)", attributes=WITH_SIXEL) as (descriptor, _):
+        fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 10, 80, 480))
+        with os.fdopen(descriptor, "r+b", buffering=0, closefd=False) as device:
+            stream = io.TextIOWrapper(device)
+            drawn = pictures.PictureTerminal(stream, stream).encode(picture)
+            stream.detach()
+    assert drawn.startswith('\x1bP0;1;0q"1;1;72;')
 
 
 def test_a_silent_terminal_gets_no_further_question(monkeypatch: pytest.MonkeyPatch) -> None:

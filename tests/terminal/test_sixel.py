@@ -116,7 +116,9 @@ def test_what_is_no_such_picture_is_not_drawn() -> None:
     whole = png(rows, 2)
     unknown = whole.replace(struct.pack(">IIBB", 3, 3, 8, 2), struct.pack(">IIBB", 3, 3, 8, 5))
     huge = whole.replace(struct.pack(">II", 3, 3), struct.pack(">II", 30_000, 30_000))
+    filtered = chunk(b"IDAT", zlib.compress((b"\x05" + bytes(9)) * 3))
+    unknown_filter = whole[: whole.index(b"IDAT") - 4] + filtered + chunk(b"IEND", b"")
     for picture in (b"", b"\x89PNG\r\n\x1a\n", whole[:60], png(rows, 2, depth=16),
-                    png(rows, 2, interlaced=1), unknown, huge,
+                    png(rows, 2, interlaced=1), unknown, huge, unknown_filter,
                     png([[b"\x09"] * 3] * 3, 3)):  # fmt: skip
         assert encode_sixel(picture, 100) == "", picture[:40]

@@ -16,6 +16,7 @@ from rich.cells import cell_len
 
 from adapters.terminal import chat
 from adapters.terminal.screen import Screen, count_rows, render_markdown
+from core.domain.errors import Forgotten
 from core.domain.messages import Answer, Card, File
 from core.text.i18n import use_locale
 from tests.web.web_ponte import Turn, WebPonte
@@ -120,6 +121,39 @@ async def test_a_file_can_be_read(ponte: WebPonte, tmp_path: Path) -> None:
     assert out.getvalue() == "You said: é\nYou said: b\n"
 
 
+async def test_a_code_block_is_one_message(ponte: WebPonte) -> None:
+    code, out = await run_piped(ponte, "```python\nx = 1\n\ny = 2\n```\nnext\n~~~\nnever closed")
+    texts = [row.message.text for row in ponte.rows.values()]
+    assert texts == ["```python\nx = 1\n\ny = 2\n```", "next", "~~~\nnever closed"]
+    assert code == 0
+    assert out.count("You said: ") == 3
+
+
+async def test_a_file_that_cannot_be_read_is_named_and_nothing_is_sent(ponte: WebPonte) -> None:
+    code, out = await run_piped(ponte, "look at @/proc/self/mem\nnext\n")
+    assert (code, out.splitlines()) == (
+        1,
+        [
+            "Couldn't read the file mem (Input/output error). Nothing was sent.",
+            "You said: next",
+        ],
+    )
+    assert [row.message.text for row in ponte.rows.values()] == ["next"]
+
+
+async def test_a_message_that_is_forgotten_before_its_answer_is_not_answered(
+    ponte: WebPonte,
+) -> None:
+    async def script(turn: Turn) -> Answer:
+        if turn.message.text == "forget this":
+            await ponte.inbox.forget(turn.message.address.conversation)
+        return Answer(f"You said: {turn.message.text}")
+
+    ponte.script = script
+    code, out = await run_piped(ponte, "forget this\nnext\n")
+    assert (code, out.splitlines()) == (1, [Forgotten().words(), "You said: next"])
+
+
 async def test_a_person_sees_the_answer_grow(ponte: WebPonte) -> None:
     looked, half = asyncio.Event(), asyncio.Event()
 
@@ -168,6 +202,25 @@ async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
         "    Type: approve abc234 · deny abc234",
         "  [plot.png, 5 kB] it could not be saved",
     ]
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_code_that_ran_is_written_in_full(ponte: WebPonte, live: bool) -> None:
+    async def script(turn: Turn) -> Answer:
+        message = turn.message
+        made = await ponte.files.put(
+            message.event_key, "code.py", chat.CODE_FILE_TYPE, b"x = 1\x1b[2J\n\nx + 1\n",
+            message.author, message.address.conversation,
+        )  # fmt: skip
+        return Answer("2", files=(made,))
+
+    assert ponte.home is not None
+    ponte.script = script
+    out = Tty() if live else io.StringIO()
+    assert await chat.chat(ponte.home / "ponte.sock", io.StringIO("run\n"), out) == 0
+    code = "  | x = 1\n  | \n  | x + 1"
+    assert (f"\x1b[2m{code}\x1b[0m\n" if live else f"2\n{code}\n") in out.getvalue()
+    assert not (ponte.home / "ponte-files").exists()
 
 
 async def test_three_rows_are_a_table(ponte: WebPonte) -> None:
@@ -367,6 +420,48 @@ def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.Mo
     lines = screen_lines(tty.getvalue())
     assert lines[:4] == ["Some bold words.", "", "Second, plain.", ""]
     assert [line for line in lines[4:] if line] == [" • one", " • two", " code", "The end."]
+
+
+@pytest.mark.parametrize(
+    ("texts", "lines"),
+    [
+        (["One two thr", "One two, no, four"], ["One two, no, four"]),
+        (["One two thr", "One"], ["One two thr"]),
+        (["**One.**\n\nTwo\n", "Other.\n\nTwo"], ["One.", "", "Two", "", "Other.", "", "Two"]),
+    ],
+)
+def test_text_that_changed_is_written_again(
+    texts: Sequence[str], lines: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    tty = Tty()
+    screen = Screen(tty)
+    for text in texts:
+        screen.show_text(text)
+    assert screen_lines(tty.getvalue()) == lines
+
+
+LONG_LIST = "".join(f"- **{n}**\n" for n in range(20))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [LONG_LIST[:-3], LONG_LIST, f"{LONG_LIST}\n", f"{LONG_LIST}\nThe"],
+)
+def test_a_block_that_is_longer_than_the_screen_stays_as_it_was_written(
+    before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "10")
+    tty = Tty()
+    screen = Screen(tty)
+    screen.show_text(before)
+    screen.show_text(f"{LONG_LIST}\nThe end.\n")
+    written = [*LONG_LIST.splitlines(), "", "The end."]
+    assert screen_lines(tty.getvalue()) == written
+    screen.show_answer({"response": f"{LONG_LIST}\nThe end.\n\nAnd **more**.", "cards": []})
+    assert screen_lines(tty.getvalue()) == [*written, "", "And more."]
 
 
 @pytest.mark.parametrize("text", ["> " * 4000, "- " * 4000 + "x", "[" * 9000, "x" * 40_000])

@@ -100,7 +100,7 @@ class WebApi:
             await hold.wait()
         fault = self.faults.take(method)
         if fault and fault.how == "cut":
-            return _cut(request)
+            return cut_off(request)
         try:
             if fault and fault.how != "lost":
                 raise _refusal(fault)
@@ -112,7 +112,7 @@ class WebApi:
                 self._check_name(method, refused.error, fault)
             return _error_response(refused)
         if fault:
-            return _cut(request)
+            return cut_off(request)
         headers = {"x-oauth-scopes": ",".join(self.scopes)}
         return web.json_response({"ok": True, **body}, headers=headers)
 
@@ -184,7 +184,7 @@ def _error_response(refused: SlackErrorResponse) -> web.Response:
     return web.json_response(body, status=refused.status, headers=headers)
 
 
-def _cut(request: web.Request) -> web.Response:
+def cut_off(request: web.Request) -> web.Response:
     """Drop the connection instead of answering."""
     if request.transport is not None:
         request.transport.abort()

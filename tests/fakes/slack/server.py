@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
-from .api import WebApi
+from .api import WebApi, cut_off
 from .control import Control
 from .delivery import Deliveries
 from .hooks import respond
@@ -139,8 +139,11 @@ class FakeSlack(PeopleActions):
 
     async def _upload(self, request: web.Request) -> web.StreamResponse:
         file = self.workspace.files.get(request.match_info["id"])
-        if file is None:
-            return web.Response(status=404)
+        fault = self.api.faults.take("upload")
+        if file is None or fault:
+            # Slack returns 200 only for an upload that succeeded
+            # (docs.slack.dev/reference/methods/files.getUploadURLExternal).
+            return web.Response(status=int(fault.how) if fault else 404)
         body = await request.post() if request.content_type.startswith("multipart") else {}
         part = next(iter(body.values()), None)
         file.data = part.file.read() if isinstance(part, web.FileField) else await request.read()
@@ -153,6 +156,8 @@ class FakeSlack(PeopleActions):
         fault = self.api.faults.take("download")
         if fault and fault.how == "html":
             return web.Response(text="<html>Sign in to Slack</html>", content_type="text/html")
+        if fault and fault.how == "cut":
+            return cut_off(request)
         if request.headers.get("Authorization") != f"Bearer {self.api.token}":
             return web.Response(status=302, headers={"Location": f"{self._origin}/login"})
         if file is None or fault:
