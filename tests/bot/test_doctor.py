@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from aiohttp import web
 
@@ -18,6 +19,7 @@ from bot.settings import Settings
 from bot.start import Start
 from core.domain.messages import Usage
 from core.models import MODEL_INTEGRATION
+from core.store.postgres import CONNECTION_OPTIONS
 from tests.bot.conftest import Shell
 from tests.code import sandboxed
 from tests.contract.engines import Embedded
@@ -26,6 +28,7 @@ from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, ORDERS
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.real.postgres import Postgres
 
 
 @dataclass
@@ -336,3 +339,35 @@ async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
     )
     assert told.code == 0
     await engine.close()
+
+
+async def test_the_processes_of_a_shared_database_are_told(
+    migrated_postgres: str, real_postgres: Postgres, tmp_path: Path
+) -> None:
+    """It fails only where messages are received that no process answers."""
+    database = real_postgres.database()
+    empty = await doctor(tmp_path, database_url=real_postgres.url(database))
+    real_postgres.execute(f"DROP DATABASE {database}")
+    version = empty.parts["database"].removeprefix("ok    database: ").partition(",")[0]
+    assert (empty.code, empty.parts["database"]) == (
+        0, f"ok    database: {version}, empty; Ponte creates its tables on first start",
+    )  # fmt: skip
+    assert version.startswith("Postgres 1")
+    with psycopg.connect(migrated_postgres, autocommit=True, **CONNECTION_OPTIONS) as connection:
+        for takes, works, mark, words in (
+            (0, 0, "ok  ", "no Ponte process uses it now"),
+            (0, 1, "ok  ", "processes that receive events: 0, that answer messages: 1"),
+            (1, 1, "ok  ", "processes that receive events: 1, that answer messages: 1"),
+            (1, 0, "FAIL", "processes that receive events: 1, that answer messages: 0; "
+                           "no messages are answered until `ponte work` runs"),
+        ):  # fmt: skip
+            connection.execute("DELETE FROM processes")
+            connection.execute(
+                "INSERT INTO processes (id, name, takes, works, started, seen)"
+                " VALUES ('p1', 'host 1', %s, %s, 0, extract(epoch FROM now()))",
+                (takes, works),
+            )
+            told = await doctor(tmp_path, database_url=migrated_postgres)
+            assert told.parts["database"].startswith(f"{mark}  database: {version}, schema ")
+            assert told.parts["database"].partition("; ")[2] == words
+            assert told.code == (mark == "FAIL")
