@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from core.changes.cards import clip_line
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import (
     CONTEXT_NAME,
@@ -713,10 +714,12 @@ def _update(work: _ErasureWork, sql: str, *values: object) -> None:
 def _without_names(text: str, who: KnownPerson) -> str:
     """Return the text with the person's names and id replaced.
 
-    Only for texts that Ponte wrote, because they contain these names verbatim.
+    Only for texts that Ponte wrote, because they contain these names verbatim or, on cards and in
+    notes, as `clip_line` returns them.
     """
     # The longest name first, so that a name that begins with a shorter one is replaced whole.
-    names = sorted(who.names | {who.id}, key=len, reverse=True)
+    given = who.names | {who.id}
+    names = sorted(filter(None, given.union(map(clip_line, given))), key=len, reverse=True)
     pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
     return re.sub(pattern, FORGOTTEN_PERSON.name, text)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import logging
 import os
+import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,10 @@ import pytest
 import structlog
 import typer
 
+from bot import app
 from bot.cli import main
 from bot.settings import Settings
+from tests.fakes import uvicorn_pauses
 from tests.fakes.holder import FakeHolder
 
 
@@ -92,9 +97,49 @@ def ponte(
 @pytest.fixture
 def fake_holder(monkeypatch: pytest.MonkeyPatch) -> FakeHolder:
     # They take from the real client what they need.
-    for name in ("bot.change_commands", "bot.cli_commands", "bot.person_commands"):
-        importlib.import_module(name)
+    for name in ("change_commands", "cli_commands", "person_commands", "schedule_commands"):
+        importlib.import_module(f"bot.{name}")
     fake = FakeHolder()
     monkeypatch.setitem(sys.modules, "bot.app", fake.as_app())
     monkeypatch.setattr("bot.app", fake.as_app(), raising=False)
     return fake
+
+
+class RunningPonte:
+    """`ponte …` typed at a Ponte that runs in this process's event loop."""
+
+    def __init__(self, ponte: Shell) -> None:
+        self._ponte = ponte
+
+    @property
+    def home(self) -> Path:
+        return self._ponte.home
+
+    async def run(self, *words: str) -> list[str]:
+        """Return the lines that a successful command prints."""
+        ponte = await asyncio.to_thread(self._ponte, *words)
+        assert (ponte.code, ponte.err) == (0, "")
+        return ponte.out.splitlines()
+
+    async def fail(self, *words: str) -> tuple[int, str]:
+        """Return the exit code and the errors of a command that prints no result."""
+        ponte = await asyncio.to_thread(self._ponte, *words)
+        assert ponte.out == ""
+        return ponte.code, ponte.err
+
+    def write(self, sql: str, *values: object) -> None:
+        """Change the database, as another process could."""
+        with closing(sqlite3.connect(self.home / "ponte.db")) as connection, connection:
+            connection.execute(sql, values)
+
+
+@pytest.fixture
+async def running_ponte(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RunningPonte]:
+    """A Ponte with its real engine and store, for commands only."""
+    monkeypatch.setenv("PONTE_CODE", "off")
+    monkeypatch.setenv("PONTE_TIMEZONE", "UTC")
+    with uvicorn_pauses.short_pauses():
+        async with app.local(app.start(quiet=True)):
+            yield RunningPonte(ponte)

@@ -83,6 +83,8 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
         (["threads", "forget"], "ponte: Invalid value: Give a conversation, or --person"),
         (["threads", "forget", "c", "--person", "p"], "Give a conversation, or --person"),
         (["threads", "forget", "c"], "Add --yes to confirm."),
+        (["sample", "reset"], "Add --yes to confirm."),
+        (["schedules", "delete", "abc234"], "Add --yes to confirm."),
     ],
 )
 def test_wrong_usage_is_2(ponte: Shell, words: list[str], told: str) -> None:
@@ -170,6 +172,7 @@ def test_a_running_ponte_is_asked_although_its_file_has_errors(
     monkeypatch.setenv("PONTE_CONFIG", str(file))
     asking = [
         ["turns"], ["changes", "pending", "--all"], ["people", "add", "ana"], ["person", "list"],
+        ["schedules", "list"],
     ]  # fmt: skip
     for words in asking:
         fake_holder.asked.clear()

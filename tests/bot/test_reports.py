@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,3 +93,30 @@ def test_json_and_csv_keep_the_keys(ponte: Shell, fake_holder: FakeHolder, tmp_p
     assert "Maya" in ponte("usage", "--by", "person").out
     assert json.loads(ponte("usage", "--by", "person", "--json").out) == report
     assert ponte("usage", "--by", "person", "--csv").out.splitlines()[1].startswith("web:owner,")
+
+
+def test_turns_that_run_or_failed_are_listed(ponte: Shell, fake_holder: FakeHolder) -> None:
+    def summary(state: str, reason: str, person: str) -> dict[str, Any]:
+        return {
+            "turn": f"t-{state}", "person": person, "conversation": f"web:main\n{state}",
+            "state": state, "reason": reason, "created": 1795000000.0, "updated": 1795000000.0,
+            "failed": bool(reason),
+        }  # fmt: skip
+
+    turns = [summary("running", "", "web:owner"), summary("failed", "model", "slack:T1:U1")]
+    fake_holder.answers["POST /operator/turns"] = (200, {"turns": turns})
+    fake_holder.answers["POST /operator/names"] = (200, {"names": {"web:owner": "Maya\nReis"}})
+    split = re.compile("  +").split
+    head, *lines = map(split, ponte("turns").out.splitlines())
+    assert head == ["time", "state", "code", "person", "conversation"]
+    failure = ["failed", "model", "slack:T1:U1", "web:main failed"]
+    assert [line[1:] for line in lines] == [["running", "Maya Reis", "web:main running"], failure]
+    assert all("2026" in line[0] for line in lines)
+    _, *lines = map(split, ponte("turns", "--failed").out.splitlines())
+    assert [line[1:] for line in lines] == [failure]
+    assert json.loads(ponte("turns", "--json").out) == turns
+    assert json.loads(ponte("turns", "--failed", "--json").out) == turns[1:]
+    fake_holder.answers["POST /operator/turns"] = (200, {"turns": turns[:1]})
+    assert (ponte("turns", "--failed").code, ponte.out) == (
+        0, "No turn is running or has failed.\n",
+    )  # fmt: skip

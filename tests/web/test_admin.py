@@ -320,6 +320,8 @@ async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them
     page = (await desk["ana"].get("/admin/schedules")).text
     assert "on the last working day (Monday to Friday) of each month" in page
     assert "&lt;i&gt;Stand-up&lt;/i&gt;" in page
+    unknown = await desk.act("schedules", action="dance", id="abc234")
+    assert unknown["error"]["message"].startswith("Schedules have no action 'dance'. Use show, ")
     expected = {"show": "active", "pause": "paused", "resume": "active", "run": "active",
                 "delete": "active"}  # fmt: skip
     for action, state in expected.items():

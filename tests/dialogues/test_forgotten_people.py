@@ -1,0 +1,166 @@
+"""An operator deletes a person who talked, and decided, in conversations with other people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from bot.page_accounts import PageAccountService
+from bot.personal_data import PersonalDataService
+from core.changes.approval import TableRule, TableRules
+from core.chat.platform import ChatPlatform
+from core.domain.errors import NotFound
+from core.domain.messages import Person
+from core.domain.records import RoundRequest
+from core.ports.conversations import Journal
+from core.store.remembered import FORGOTTEN_ID
+from core.tools.code.source import CodeRunner
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.decisions import ADA, OTHER, on_slack, proposed_on_slack
+from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.code import FakeBackend
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
+
+BEA, ZED = Person("slack", "U9", "T1", "Bea  de Sá"), Person("slack", "UZ", "T1", "Zed")
+"""Two admins. A card shows the name with one space."""
+RIGHTS = allow_list(frozenset({"slack:U2"}), frozenset({"slack:U9", "slack:UZ"}))
+SECRET = b"Bea's own bytes"
+
+
+class RememberingChat:
+    """A chat platform that remembers people. `forgotten` are the ids that it was told to forget."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.forgotten = frozenset[str]()
+
+    async def forget(self, ids: frozenset[str]) -> None:
+        self.forgotten |= ids
+
+
+def personal_data(
+    running_bot: RunningBot, chats: Sequence[RememberingChat] = ()
+) -> PersonalDataService:
+    records, engine = running_bot.engine.records, running_bot.engine
+    accounts = PageAccountService(
+        records.page_accounts, records.journal, records.inbox, engine.stores.peers, records.audit,
+        engine.changes.withdraw_of,
+    )  # fmt: skip
+    return PersonalDataService(engine, accounts, cast("Sequence[ChatPlatform]", chats))
+
+
+async def texts_of_cards(journal: Journal, conversation: str) -> list[str]:
+    entries = await journal.list_entries(conversation)
+    return [card.text for one in entries if one.answer for card in one.answer.cards]
+
+
+async def act(service: PersonalDataService, path: str, **arguments: str) -> Any:
+    return await service.acts()[path](arguments)
+
+
+async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: BotHome) -> None:
+    """Their files, the sandbox of the thread and what the model's server holds of it are deleted.
+    No card and no note for the model names them any more."""
+    table, backend = MemoryTable({"1": dict(ADA)}), FakeBackend()
+    rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals=2)})
+    made = make_choices(sources=[table], appliers=[table], policy=RIGHTS, rules=rules)
+    async with bot_home.play(replace(made, code=CodeRunner(backend))) as running_bot:
+        threads, files = running_bot.engine.records.threads, running_bot.engine.records.files
+        journal = running_bot.engine.records.journal
+        both = on_slack("", "k1", BEA).address.conversation
+        others = on_slack("", "k1", OTHER).address.conversation
+        await running_bot.ask_message(on_slack("hello", "k1", replace(BEA, name="  ")))
+        await running_bot.ask_message(on_slack("hello too", "k2", OTHER, thread="tU9"))
+        file = await files.put("slack:k1", "a.txt", "text/plain", SECRET, BEA, both)
+        for number, name in enumerate(("A", "B")):
+            card = await proposed_on_slack(
+                running_bot, f"k3{number}", "table_update", OTHER, rows={"1": {"Name": name}}
+            )
+            for who in (BEA, ZED) if name == "A" else (BEA,):
+                key = f"k4{number}{who.id}"
+                told = await running_bot.ask_message(on_slack(f"approve {card.id}", key, who))
+                assert told.status == "done", told.text
+        await running_bot.ask_message(on_slack("and now?", "k5", OTHER))
+        await running_bot.stop_redrawing()  # as in a process that does not serve the platform
+        await running_bot.engine.redraw.once()
+        waiting = "Requested by Otto. A designated approver must approve it."
+        assert await texts_of_cards(journal, others) == [
+            "Approved by Bea de Sá, Zed. Done.",
+            f"{waiting} 1 of 2 approvals, by Bea de Sá.",
+        ]
+        for conversation in (both, others):
+            record = await threads.get(conversation)
+            assert record is not None
+            await threads.put(replace(record, remote="conv_1", container="c_1", remote_upto=1))
+
+        slack, discord = RememberingChat("slack"), RememberingChat("discord")
+        service = personal_data(running_bot, [discord, slack])
+        with pytest.raises(NotFound):
+            await act(service, "person/file", person=OTHER.key, file=file.id)
+        assert (await act(service, "person/file", person=BEA.key, file=file.id))["data"]
+        done = await act(service, "person/forget", person=BEA.key)
+        assert (done["left"], done["shared"]) == ({}, [both])
+
+        stored = [path for path in bot_home.home.rglob("*") if path.is_file()]
+        for word in (SECRET, "de Sá".encode()):
+            assert not [path for path in stored if word in path.read_bytes()], word
+        note = "Approved by –, Zed. Done.]".encode()
+        assert [path for path in stored if note in path.read_bytes()]
+        assert await texts_of_cards(journal, others) == [
+            "Approved by Zed. Done.",
+            f"{waiting} 2 different people must approve it.",
+        ]
+        record = await threads.get(both)
+        assert record is not None
+        assert backend.forgotten == [record.id]
+        assert record.participants == (FORGOTTEN_ID, OTHER.key)
+        assert (record.remote, record.container, record.remote_upto) == ("", "", 0)
+        record = await threads.get(others)
+        assert record is not None
+        assert (record.remote, record.container, record.remote_upto) == ("", "c_1", 0)
+        assert (slack.forgotten, discord.forgotten) == ({"U9"}, frozenset())
+
+
+async def test_rows_are_deleted_after_their_running_turn_has_ended(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if the turn needs a while to stop."""
+    order, looks = list[str](), list[str]()
+    started, awaited = asyncio.Event(), asyncio.Event()
+
+    async def stop_slowly(request: RoundRequest) -> None:
+        if request.input[-1].text == "slow":
+            started.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await awaited.wait()
+                order.append("the turn ended")
+
+    made = replace(make_choices(EchoModel(gate=stop_slowly)), code=CodeRunner(FakeBackend()))
+    async with bot_home.play(made) as running_bot:
+        records = running_bot.engine.records
+        find_running, erase = records.inbox.running_turn, records.personal_data.erase
+
+        async def running_turn(conversation: str) -> int | None:
+            if looks:
+                awaited.set()
+            looks.append(conversation)
+            return await find_running(conversation)
+
+        async def note_and_erase(*arguments: Any) -> Any:
+            order.append("rows are deleted")
+            return await erase(*arguments)
+
+        monkeypatch.setattr(records.inbox, "running_turn", running_turn)
+        monkeypatch.setattr(records.personal_data, "erase", note_and_erase)
+        await running_bot.ask_message(on_slack("hello", "k1", OTHER, thread="tU9"))
+        await records.inbox.accept(on_slack("slow", "k2", BEA))
+        await started.wait()
+        done = await act(personal_data(running_bot), "person/forget", person=BEA.key)
+        assert (done["left"], order) == ({}, ["the turn ended", "rows are deleted"])
