@@ -644,7 +644,7 @@ class AccessPolicy:
             guest, told = await self._look_up_guest(person, max_age, seconds)
             return _PersonFacts(frozenset(), guest), told
         (groups, told), (guest, told_too) = await run_together(
-            self._look_up_groups(person, names, max_age, seconds),
+            self._look_up_groups(person, max_age, seconds),
             self._look_up_guest(person, max_age, seconds),
         )
         return _PersonFacts(groups, guest), told and told_too
@@ -669,10 +669,8 @@ class AccessPolicy:
         return any(name.startswith(f"{platform}:") for names in named for name in names)
 
     async def _look_up_groups(
-        self, person: Person, names: frozenset[str], max_age: float, seconds: float
+        self, person: Person, max_age: float, seconds: float
     ) -> tuple[frozenset[str] | None, bool]:
-        if not self._groups_matter(person.platform, names):
-            return frozenset(), True
         now = self.clock()
         expires, groups = self._groups.get(person.key, (0.0, None))
         if now < expires:

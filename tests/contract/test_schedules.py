@@ -261,6 +261,31 @@ async def test_a_new_owner_must_accept_before_it_runs_again(book: Book) -> None:
     assert (await book.schedules.resume(one.id)).state == "active"
 
 
+async def test_a_schedule_cannot_be_started_while_paused_or_offered_before_its_start(
+    book: Book,
+) -> None:
+    one = await book.propose()
+    with pytest.raises(BadSchedule):
+        await book.schedules.offer(one.id, BO)
+    assert (await book.schedules.get(one.id)).state == "proposed"
+    await book.schedules.start(one.id, 0)
+    await book.schedules.pause(one.id, "failures")
+    with pytest.raises(BadSchedule):
+        await book.schedules.start(one.id, 0)  # its first card has a button to start it
+    assert (await book.schedules.get(one.id)).state == "paused"
+
+
+async def test_a_schedule_whose_times_have_all_passed_is_not_started(book: Book) -> None:
+    once = replace(DAILY, rule=ScheduleRule(at=MONDAY + HOUR))
+    ends = replace(DAILY, ends=MONDAY + 2 * HOUR)
+    cards = [await book.propose(draft) for draft in (once, ends)]
+    book.clock.now = MONDAY + 3 * HOUR
+    for card in cards:
+        with pytest.raises(BadSchedule, match="have passed"):
+            await book.schedules.start(card.id, 0)
+        assert (await book.schedules.get(card.id)).state == "proposed"
+
+
 async def test_after_the_clock_was_set_back_nothing_runs_twice_or_stays_away(
     book: Book,
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from core.domain.errors import StatusUnknown
 from core.domain.messages import Address, Person
 from core.domain.records import Action
+from core.rights import policy as policies
 from core.rights.policy import (
     MAX_CONFIRMED_AGE_SECONDS,
     MAX_RIGHT_NAME_CHARACTERS,
@@ -136,6 +137,15 @@ async def test_groups_are_asked_once_in_minutes() -> None:
     now[0] += 2
     assert not (await policy.may(ANA, CHANNEL, "propose")).allowed
     assert directory.asked == 2
+
+
+async def test_the_groups_of_few_people_are_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "_MAX_CACHED_PEOPLE", 2)
+    policy = allow_list(frozenset({"slack:S5"}), frozenset(), {"slack": Directory("S5")})
+    for number in range(5):
+        person = Person("slack", f"U{number}", "T1")
+        assert (await policy.may(person, CHANNEL, "propose")).allowed
+        assert len(policy._groups) <= 2
 
 
 async def test_an_empty_answer_is_asked_again_sooner() -> None:
@@ -416,6 +426,28 @@ async def test_no_rule_lets_a_guest_decide(person: Person) -> None:
             False, GUEST_DECISION_REASON if person is EVE else UNKNOWN_STATUS_REASON,
         )  # fmt: skip
     assert not (await policy.may(person, CHANNEL, "approve", "Orders")).allowed
+
+
+@pytest.mark.parametrize(
+    ("platform", "person", "address", "may"),
+    [
+        ("web", WEB, PAGE, True),
+        ("web", VISITOR, PAGE, False),
+        ("terminal", TERMINAL, SHELL, True),
+        ("slack", ANA, CHANNEL, False),
+        ("slack", Person("slack", "owner", "T1"), CHANNEL, False),
+        ("discord", BIA, SERVER, False),
+    ],
+)
+async def test_the_name_of_a_platform_lets_only_its_owner_decide(
+    platform: str, person: Person, address: Address, may: bool
+) -> None:
+    rule = Rule("1", frozenset({platform}), allow=("approve:Orders", "read:Orders"))
+    policy = policy_with_rules(rule)
+    policy.admins = frozenset({"slack:U99"})
+    assert (await policy.may(person, address, "read", "Orders")).allowed
+    assert (await policy.may(person, address, "approve", "Orders")).allowed is may
+    assert await policy.is_named(person, address, frozenset({platform})) is may
 
 
 async def test_what_a_turn_knows_of_an_admin_suffices() -> None:

@@ -130,6 +130,7 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path) -> None:
             assert bad not in source, bad
 
         bob = f"<@{w.bob.id}>"
+        slack.workspace.groups["SBOBSTEAM"] = {w.bob.id}
         for case, to, text, who, words in (
             ("no member", mention(secret), "Hi", w.alice, "write yourself"),
             ("no place", "<#C0NOWHERE|no>", "Hi", w.alice, "write yourself"),
@@ -140,12 +141,21 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path) -> None:
             ("empty", mention(sales), "\u200b ", w.alice, "empty"),
             ("here", mention(w.general), "Hi", w.alice, "current conversation"),
             ("a stranger", f"<@{stranger.id}>", "Hi", w.alice, "write yourself"),
+            ("nobody", "<@U0NOWHERE>", "Hi", w.alice, "write yourself"),
+            ("a group, though of one person", "@SBOBSTEAM", "Hi", w.alice, "write yourself"),
             ("of a stranger", bob, "Hi", stranger, "write yourself"),
             ("of a guest", bob, "Hi", guest, "write yourself"),
         ):
             said = await ponte.ask(to, text, who, w.general if case == "here" else None)
             assert words in said.visible_text, (case, said.visible_text)
             assert not said.buttons, case
+
+        newcomer = slack.person("Nia")
+        ponte.faults.add("users.info", "missing_scope", 0)
+        said = await ponte.ask(f"<@{newcomer.id}>", "Hi", w.alice)
+        assert "couldn't check" in said.visible_text
+        assert not said.buttons
+        ponte.faults.end("users.info")
 
         card = await ponte.ask(bob, "Call Ana.", place=w.dm)
         assert "Post to @Bob" in card.visible_text
