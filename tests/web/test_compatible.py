@@ -14,8 +14,8 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletionMessageParam
 
-from adapters.web import compatible
-from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, File, Usage
+from adapters.web import client_requests, compatible
+from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, ClientCall, File, Usage
 from core.rights.policy import AccessPolicy
 from core.rights.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list
@@ -120,6 +120,22 @@ async def test_a_completion_grows_and_ends_as_openai_s_does(
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.total_tokens == 7
     assert all(chunk.usage is None for chunk in chunks[:-1])
+
+
+async def test_a_text_that_may_become_a_stop_is_held_back(
+    ponte: WebPonte, ai: openai.AsyncOpenAI
+) -> None:
+    async def counts(turn: Turn) -> Answer:
+        for text in ("1 E", "1 EN", "1 EN 2 EN"):
+            await show(ponte, turn, text)
+        return Answer("1 EN 2 END 3")
+
+    ponte.script = counts
+    stream = await ai.chat.completions.create(
+        model="ponte", messages=HELLO, stream=True, stop=["END"]
+    )
+    pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert [piece for piece in pieces if piece] == ["1 ", "EN 2 "]
 
 
 async def test_a_stream_ends_with_done(ponte: WebPonte) -> None:
@@ -262,6 +278,82 @@ async def test_files_come_in_as_data_and_are_never_fetched(
     assert len(ponte.rows) == 1
 
 
+async def test_a_file_in_the_history_is_named_where_it_was_sent(
+    ponte: WebPonte, ai: openai.AsyncOpenAI
+) -> None:
+    pdf = base64.b64encode(b"%PDF-1.7").decode()
+    await ai.chat.completions.create(
+        model="ponte",
+        messages=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "Read this"},
+                    {"type": "file", "file": {"file_data": pdf, "filename": "note.pdf"}},
+                ],
+            },
+            {"role": "assistant", "content": [{"type": "refusal", "refusal": "I cannot."}]},
+            {"role": "user", "content": "Why?"},
+        ],
+    )
+    said = ponte.rows[1].message
+    assert [(quote.name, quote.text) for quote in said.brought] == [
+        ("user", "Read this\n[note.pdf]"), ("assistant", "I cannot."),
+    ]  # fmt: skip
+    assert [one.name for one in said.attachments] == ["note.pdf"]
+
+
+async def test_a_file_that_is_too_large_is_refused(
+    ponte: WebPonte, ai: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_requests, "MAX_FILE_BYTES", 6)
+    for data, is_allowed in ((b"%PDF-1", True), (b"%PDF-1.", False)):
+        part: Any = {"type": "file", "file": {"file_data": base64.b64encode(data).decode()}}
+        asking = ai.chat.completions.create(
+            model="ponte", messages=[{"role": "user", "content": [part]}]
+        )
+        if is_allowed:
+            await asking
+            continue
+        with pytest.raises(openai.APIStatusError) as refused:
+            await asking
+        assert (refused.value.status_code, refused.value.code) == (413, "too_large")
+    assert len(ponte.rows) == 1
+
+
+WRONG_INPUT: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "input[1]: item_reference": ({"type": "item_reference", "id": "x"}, "unsupported_parameter"),
+    "input[1]: files in a result": (
+        {
+            "type": "function_call_output", "call_id": "call_x",
+            "output": [{"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}],
+        },
+        "unsupported_parameter",
+    ),
+    "input[1].content[0]": (
+        {
+            "role": "user",
+            "content": [{"type": "input_file", "file_url": "https://example.com/a.pdf"}],
+        },
+        "bad_request",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("param", WRONG_INPUT)
+async def test_an_input_that_ponte_cannot_read_is_refused(
+    ponte: WebPonte, ai: openai.AsyncOpenAI, param: str
+) -> None:
+    item, code = WRONG_INPUT[param]
+    question = {"role": "user", "content": "Hello"}
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ai.post(
+            "/responses", body={"input": [question, item, question]}, cast_to=httpx.Response
+        )
+    assert (refused.value.param, refused.value.code) == (param, code)
+    assert ponte.rows == {}
+
+
 WRONG: Mapping[str, Mapping[str, Any]] = {
     "functions": {"functions": [{"name": "f"}]},
     "tool_choice": {"tool_choice": {"type": "allowed_tools"}},
@@ -392,6 +484,32 @@ async def test_a_failure_in_the_middle_is_an_event(
     assert (error.code, "model is gone" in error.message) == ("model_down", True)
     assert failed.type == "response.failed"
     assert failed.response.status == "failed"
+
+
+async def test_a_response_that_failed_is_still_failed_when_it_is_read_again(
+    ponte: WebPonte, ai: openai.AsyncOpenAI
+) -> None:
+    async def fails(turn: Turn) -> Answer:
+        return Answer("The model is gone.", "failed", code="model_down")
+
+    ponte.script = fails
+    with pytest.raises(openai.InternalServerError):
+        await ai.responses.create(input="Hello")
+    got = await ai.responses.retrieve(f"resp_{ponte.rows[1].message.turn}")
+    assert got.status == "failed"
+    assert got.error is not None
+    assert (got.error.code, got.error.message) == ("server_error", "The model is gone.")
+    assert got.output == []
+
+
+async def test_a_message_of_the_page_is_no_response(
+    ponte: WebPonte, ai: openai.AsyncOpenAI
+) -> None:
+    async with ponte.client() as page:
+        turn = (await page.post("/chat", json={"message": "Of the page"})).json()["turn"]
+    with pytest.raises(openai.NotFoundError) as refused:
+        await ai.responses.retrieve(f"resp_{turn}")
+    assert refused.value.message.endswith("Not found: response.")
 
 
 async def test_a_stranger_is_told_so_in_their_client_s_form(ponte: WebPonte) -> None:
@@ -532,3 +650,71 @@ async def test_a_message_cannot_name_two_conversations(ai: openai.AsyncOpenAI) -
             input="Two", previous_response_id=first.id,
             extra_headers={"X-Ponte-Conversation": "b"},
         )  # fmt: skip
+
+
+WEATHER_TOOLS: list[Any] = [
+    {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+]
+
+
+async def ask_for_weather(
+    ponte: WebPonte, ai: openai.AsyncOpenAI, conversation: str = ""
+) -> tuple[list[Any], str]:
+    """Return a history that ends in a call of the client's tool, and the call's id."""
+
+    async def calls(turn: Turn) -> Answer:
+        if turn.message.results:
+            return Answer("It is hot.")
+        return Answer("", calls=(ClientCall("call_of_model", "get_weather", "{}"),))
+
+    ponte.script = calls
+    messages: list[Any] = [{"role": "user", "content": "The weather?"}]
+    got = await ai.chat.completions.create(
+        model="ponte", messages=messages, tools=WEATHER_TOOLS,
+        extra_headers={"X-Ponte-Conversation": conversation} if conversation else {},
+    )  # fmt: skip
+    (call,) = got.choices[0].message.tool_calls or ()
+    return [*messages, got.choices[0].message.model_dump(exclude_none=True)], call.id
+
+
+def result_of(call: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call, "content": "31"}
+
+
+async def test_results_belong_to_one_answer(ponte: WebPonte, ai: openai.AsyncOpenAI) -> None:
+    history, call = await ask_for_weather(ponte, ai)
+    other = "call_aaaaaaaaaaaaaaaa_0"
+    asked: dict[str, Any] = {"model": "ponte", "tools": WEATHER_TOOLS}
+    with pytest.raises(openai.BadRequestError, match="exactly one result") as refused:
+        await ai.chat.completions.create(
+            **asked, messages=[*history, result_of(other), result_of(call)]
+        )
+    assert (call in refused.value.message, other in refused.value.message) == (True, False)
+    assert len(ponte.rows) == 1
+    got = await ai.chat.completions.create(**asked, messages=[*history, result_of(call)])
+    assert got.choices[0].message.content == "It is hot."
+
+
+async def test_results_go_to_the_conversation_of_their_call(
+    ponte: WebPonte, ai: openai.AsyncOpenAI
+) -> None:
+    history, call = await ask_for_weather(ponte, ai, "work")
+    asked: dict[str, Any] = {
+        "model": "ponte", "tools": WEATHER_TOOLS, "messages": [*history, result_of(call)],
+    }  # fmt: skip
+    with pytest.raises(openai.BadRequestError, match="different conversations"):
+        await ai.chat.completions.create(**asked, extra_headers={"X-Ponte-Conversation": "private"})
+    assert len(ponte.rows) == 1
+    got = await ai.chat.completions.create(**asked, extra_headers={"X-Ponte-Conversation": "work"})
+    assert got.choices[0].message.content == "It is hot."
+    assert ponte.rows[2].message.address.conversation == "web:work"
+
+
+async def test_a_command_comes_without_results(ponte: WebPonte, ai: openai.AsyncOpenAI) -> None:
+    history, call = await ask_for_weather(ponte, ai)
+    with pytest.raises(openai.BadRequestError, match="cannot come with results of tools"):
+        await ai.chat.completions.create(
+            model="ponte", tools=WEATHER_TOOLS,
+            messages=[*history, result_of(call), {"role": "user", "content": "forget"}],
+        )  # fmt: skip
+    assert len(ponte.rows) == 1
