@@ -207,26 +207,6 @@ def test_everybody_s_requests_are_listed(ponte: Shell, fake_holder: FakeHolder) 
     assert (ponte.code, "--all" in ponte.err) == (2, True)
 
 
-def test_turns_are_listed_all_or_those_that_failed(ponte: Shell, fake_holder: FakeHolder) -> None:
-    turn: dict[str, Any] = {
-        "created": 1795305600.0, "state": "failed", "reason": "model_down",
-        "person": "slack:T1:U1", "conversation": "slack:T1:C1", "failed": True,
-    }  # fmt: skip
-    runs = turn | {"state": "running", "reason": "", "person": "web:owner", "failed": False}
-    fake_holder.answers["POST /operator/turns"] = 200, {"turns": [runs, turn]}
-    fake_holder.answers["POST /operator/names"] = 200, {"names": {"slack:T1:U1": "Ana\nLima"}}
-    lines = ponte("turns").out.splitlines()
-    assert lines[0].split() == ["time", "state", "code", "person", "conversation"]
-    assert re.search(r"M  running  +web:owner  slack:T1:C1$", lines[1])
-    assert re.search(r"M  failed   model_down  Ana Lima   slack:T1:C1$", lines[2])
-    (line,) = ponte("turns", "--failed").out.splitlines()[1:]
-    assert "model_down" in line
-    assert json.loads(ponte("turns", "--failed", "--json").out) == [turn]
-    fake_holder.answers["POST /operator/turns"] = 200, {"turns": [runs]}
-    assert ponte("turns", "--failed").out == "No turn is running or has failed.\n"
-    assert ponte.code == 0
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from tests.bot.conftest import RunningPonte
-from tests.web.test_admin import add_schedule
+from tests.fakes.schedules import add_schedule
 
 RULE = "on the last working day (Monday to Friday) of each month at 9:00\u202fAM"
 DUE = "Oct 2, 2096, 7:06\u202fAM"
