@@ -193,7 +193,9 @@ async def test_a_workspace_without_tables_gets_lines_and_is_not_asked_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "TAKES_TABLES", False)
+    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
     async with answered_workplace(tmp_path, with_rows(3)) as (w, inbox, post):
+        w.slack.api.limits.on = False
         calls, tried = w.slack.api.calls, []
         for _ in range(4):
             assert kinds(post) == ["rich_text"]
