@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -165,4 +166,18 @@ async def test_what_cannot_be_kept_is_refused(database_engine: Embedded, tmp_pat
     await database_engine.database.close()
     with pytest.raises(AuditRefused):
         await log.write_note("one", ANA, HERE)
+    await log.close()
+
+
+async def test_a_line_of_which_the_disk_took_half_is_refused_and_gone(
+    sqlite: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, write = log_of(sqlite), os.write
+    await log.write_note("one", ANA, HERE)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda file, data: write(file, data[: len(data) // 2]))
+        with pytest.raises(AuditRefused):
+            await log.write_note("two", ANA, HERE)
+    await log.write_note("three", ANA, HERE)
+    assert [event for event, _ in await every(log)] == ["one", "three"]
     await log.close()

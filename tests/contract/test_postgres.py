@@ -237,3 +237,22 @@ async def test_a_database_as_the_document_makes_it_lets_no_other_role_in(
         real_postgres.execute(
             "DROP DATABASE ponte WITH (FORCE)", "DROP ROLE ponte", "DROP ROLE IF EXISTS stranger"
         )
+
+
+async def test_a_scrub_takes_deleted_rows_out_of_the_files(url: str) -> None:
+    def size(connection: SqlConnection) -> int:
+        return int(
+            connection.execute("SELECT pg_relation_size('directory') AS size").fetchone()["size"]
+        )
+
+    fill = (
+        "INSERT INTO directory SELECT 'slack', '', 'U' || n, 'U' || n, 'Zoe', '', '', 0, 0,"
+        " '', 1e12 FROM generate_series(1, 1000) AS n"
+    )
+    database = await open_database(url)
+    await database.write(lambda connection: connection.execute(fill).close())
+    await database.write(lambda connection: connection.execute("DELETE FROM directory").close())
+    assert await database.read(size) > 0
+    await database.scrub()
+    assert await database.read(size) == 0
+    await database.close()
