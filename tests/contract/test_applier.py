@@ -3,6 +3,7 @@ fake and real."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -12,6 +13,8 @@ import pytest
 from core.clients.http import HttpClient
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ToolError, WriteUnsure
+from core.domain.messages import Address
+from core.domain.records import Outcome, Thread, ToolContext
 from core.tools.nocodb.bridge import BridgeSource
 from tests.contract.applier_case import (
     ADA,
@@ -24,6 +27,7 @@ from tests.contract.applier_case import (
 )
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.choices import ANA
 from tests.fakes.faulty import Trouble
 
 CASES = (a_table_in_memory, the_bridge, nocodb_in_memory, the_sample_base)
@@ -147,6 +151,30 @@ async def test_a_bridge_that_does_not_name_the_row_that_it_created() -> None:
             await source.rows.open(draft).write([before.write])
         (after,) = await source.rows.open(draft).check([before.write])
     assert (before.state, after.state, after.write.id) == ("before", "after", "1")
+
+
+async def test_a_row_whose_empty_cell_was_filled_is_not_deleted_through_the_bridge() -> None:
+    drafts: list[Draft] = []
+
+    async def propose(draft: Draft) -> Outcome:
+        drafts.append(draft)
+        return Outcome("proposed", "")
+
+    async def show(words: str) -> None:
+        return None
+
+    async with FakeBridge() as bridge, HttpClient() as http:
+        (row,) = bridge.api.rows[CUSTOMERS] = [{"Id": 1, **ADA, "Contract": None}]
+        source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
+        (tool,) = await source.tools()
+        thread = Thread("web:C1", "t1")
+        ctx = ToolContext(ANA, Address("web", "C1"), "turn1", 1, "call1", thread, show, propose)
+        asked = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": "1"}}
+        await tool.run(ctx, json.dumps(asked))
+        (draft,) = drafts
+        assert [one.state for one in await source.rows.open(draft).check(draft.rows)] == ["before"]
+        row["Contract"] = "signed"
+        assert [one.state for one in await source.rows.open(draft).check(draft.rows)] == ["other"]
 
 
 async def test_a_created_row_is_found_among_its_likes(case: Case) -> None:
