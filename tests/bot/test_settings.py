@@ -156,6 +156,8 @@ WRONG = [
     ("PONTE_ADMINS", "terminal:ana", "'terminal:ana' is not valid; write slack:ID"),
     ("PONTE_ADMINS", "*", "'*' is not valid; write slack:ID, discord:ID, web or terminal"),
     ("PONTE_CODE", "yes", "write one of 'auto', 'hosted', 'local' or 'off'"),
+    ("NOCODB_URL", "ftp://h", "write a URL that starts with https://"),
+    ("OPENAI_BASE_URL", "https:///v1", "write a URL that starts with https://"),
     ("NOCODB_URL", "https://h/tables", "write an origin (https://host), or a bridge's URL"),
     ("OPENAI_BASE_URL", "models.example.com/v1", "write https://models.example.com/v1, or http://"),
     ("DISCORD_GATEWAY_URL", "https://h", "write a URL that starts with wss://"),

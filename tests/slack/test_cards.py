@@ -14,11 +14,13 @@ from adapters.slack.render import (
     all_blocks,
     card_blocks,
     content,
+    home_view,
     parts,
     replace_card,
 )
 from adapters.slack.row_blocks import without_tables
-from core.domain.messages import Card
+from core.domain.messages import Address, Card, Person
+from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.slack.blocks import check_message
 from tests.fakes.slack.records import block_text
 
@@ -116,3 +118,17 @@ def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> None:
                 assert can_approve or not own or "no room" in words, (count, card.id)
                 shown_whole += can_approve
     assert shown_whole > 10, "a few cards are whole"
+
+
+async def test_the_home_tab_lists_the_ten_newest_changes() -> None:
+    class Changed(EmptyStatusBoard):
+        async def changes(self, conversation: str) -> list[Card]:
+            return [replace(CARD, id=f"abc{n:03}", title=f"Order <{n}>") for n in range(12)]
+
+    person, here = Person("slack", "U1", "T1", "Ana"), Address("slack", "D1", "T1")
+    view = await home_view(Changed(), allow_list(), person, here)
+    lines = view["blocks"][-1]["text"]["text"].splitlines()
+    assert [lines[0], lines[-1]] == [
+        "• `abc000` Order &lt;0&gt; (open)", "• `abc009` Order &lt;9&gt; (open)"
+    ]  # fmt: skip
+    assert len(lines) == 10
