@@ -377,6 +377,22 @@ def test_who_reads_us_may_hang_up(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
+def test_who_reads_a_list_may_hang_up(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `ponte status | head`. Short output is written at the end of the command."""
+    parts = [{"name": "slack", "state": "on", "words": ""}]
+    fake_holder.answers["GET /status"] = (200, {"parts": parts})
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        assert cli.main(["status"]) == 1
+        pipe.flush()  # as Python does when it ends
+    monkeypatch.undo()
+    assert ponte.capture.readouterr().err == ""
+
+
 @pytest.mark.parametrize(("reads_here", "words"), [(True, "Starting Ponte…"), (False, "")])
 def test_a_person_reads_at_once_that_the_chat_is_starting(
     ponte: Shell, monkeypatch: pytest.MonkeyPatch, reads_here: bool, words: str
