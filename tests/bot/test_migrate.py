@@ -60,9 +60,9 @@ async def test_each_table_arrives_whole(
     await (await SqliteDatabase.open(other / "ponte.db", MIGRATIONS)).close()
     settings = Settings(ponte_home=other, database_url=SecretStr(url))
     assert await migrate(settings, Home(other)) == 0
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for name in Home(other).secrets():
-        assert f"  {name}: the database has its own already, which stays\n" in told
+        assert f"  {name}: the database has its own already, which stays\n" in printed
 
     row = (
         "INSERT INTO api_tokens (id, person, token, name, added, expires)"
