@@ -222,8 +222,9 @@ class ChangeService:
         deciders = ""
         if change.state == "open" and (address.shared or is_named or "approve" not in shown):
             deciders = await self._deciders(change, viewer, address)
-        needs_admin = self.approval.needs_admin(change)
         count = self.approval.approvers(change.proposal).count
+        # Where nobody is named, only admins can give the approvals of several people.
+        needs_admin = self.approval.needs_admin(change) or (count > 1 and not is_named)
         asker = self.name_of_asker(change, viewer, address)
         return cards.build_card(change, shown, deciders, needs_admin, count, asker)
 
@@ -285,7 +286,7 @@ class ChangeService:
                 "approve", replace(change, consents=()), asker, proposal.address
             ):
                 words.append(self.name_of_asker(change, viewer, address) or say("you"))
-        elif not named:
+        if not words:
             return ""
         words = list(dict.fromkeys(words))
         if None in known or len(words) > MAX_NAMED_DECIDERS:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import typer
 
 from bot import __version__, cli
 from bot.home import Home
+from bot.start import Start
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder, chat_answer
 
@@ -238,6 +239,14 @@ def test_a_quick_commands_result_as_json_and_its_failure(
     assert json.loads(ponte.out)["status"] == "failed"
 
 
+def test_a_result_file_that_cannot_be_read_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
+    status, body = chat_answer("It is in the file.")
+    file = {"name": "result.csv", "type": "text/csv", "size": 4, "url": "/files/f1/result.csv"}
+    fake_holder.answers["POST /chat"] = status, body | {"files": [file]}
+    assert ponte("quick-command", "sum-up").code == 1
+    assert (ponte.out, ponte.err) == ("", "Cannot read the result file (HTTP 404).\n")
+
+
 def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path) -> None:
     fake_holder.answers["POST /chat"] = chat_answer("Read.")
     (tmp_path / "a.csv").write_text("x,y\n1,2\n")
@@ -366,6 +375,49 @@ def test_who_reads_us_may_hang_up(tmp_path: Path) -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_who_reads_a_list_may_hang_up(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `ponte status | head`. Short output is written at the end of the command."""
+    parts = [{"name": "slack", "state": "on", "words": ""}]
+    fake_holder.answers["GET /status"] = (200, {"parts": parts})
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        monkeypatch.setattr("sys.stdout", pipe)
+        assert cli.main(["status"]) == 1
+        pipe.flush()  # as Python does when it ends
+    monkeypatch.undo()
+    assert ponte.capture.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("reads_here", "words"), [(True, "Starting Ponte…"), (False, "")])
+def test_a_person_reads_at_once_that_the_chat_is_starting(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, reads_here: bool, words: str
+) -> None:
+    monkeypatch.setattr("bot.cli_commands.chat", lambda: 0)
+    for stream in ("stdin", "stdout"):
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: reads_here, raising=False)
+    assert (ponte("chat").out, ponte.code) == (words, 0)
+
+
+def test_an_evaluation_is_run_as_asked_and_its_lines_are_printed(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def evaluate(
+        begun: Start, trials: int, budget: float, write: Callable[[str], None]
+    ) -> int:
+        write(f"{begun.settings.ponte_model}: {trials} runs for at most {budget} USD")
+        write("2 of 3 passed")
+        return 1
+
+    monkeypatch.setattr("bot.evals.live.evaluate", evaluate)
+    ponte("eval", "--k", "2", "--budget", "0.5")
+    assert (ponte.code, ponte.out) == (
+        1, "gpt-6-luna: 2 runs for at most 0.5 USD\n2 of 3 passed\n",
+    )  # fmt: skip
 
 
 def test_the_slack_manifest_is_json_to_paste(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

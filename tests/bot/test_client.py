@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import signal
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from adapters.terminal.screen import Screen
 from bot import client
-from core.clients.http import HttpAnswer, HttpError
+from core.clients.http import HttpAnswer, HttpClient, HttpError
 
 DONE = ("done", {"response": "Done."})
 
@@ -92,3 +94,28 @@ async def test_a_turn_that_is_refused_while_it_waits_tells_why(
     with pytest.raises(client.TurnRefused, match="Ponte is stopping"):
         await run_over(server, monkeypatch).run("quick-command a", [], "command")
     assert len(server.keys) == 1
+
+
+class WaitingServer:
+    """A turn that never ends. The person presses Ctrl-C when it begins, and when it is stopped."""
+
+    def __init__(self) -> None:
+        self.stopped: list[str] = []
+
+    async def stream(self, *_: object) -> AsyncGenerator[tuple[str, Any]]:
+        yield "progress", {"turn": "t1", "text": "Working…"}
+        signal.raise_signal(signal.SIGINT)
+        await asyncio.Event().wait()
+
+    async def post_json(self, url: str, body: object, *, headers: object) -> None:
+        self.stopped.append(url.partition("/turns/")[2])
+        signal.raise_signal(signal.SIGINT)
+
+
+async def test_the_second_ctrl_c_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, screen = WaitingServer(), io.StringIO()
+    monkeypatch.setattr(client, "turn_stream", server.stream)
+    turn = client.SingleTurn(cast("HttpClient", server), Screen(screen))
+    with pytest.raises(KeyboardInterrupt):
+        await turn.run("quick-command a", [], "command")
+    assert server.stopped == ["t1/stop"]

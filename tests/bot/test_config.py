@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -16,13 +18,17 @@ from bot.config import (
     in_language,
     read_config,
 )
+from bot.reload import Reloader
+from bot.settings import Settings
 from core.changes.approval import Approvers, TableRule
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
 from core.domain.schedules import ScheduleLimits
 from core.rights.allowances import Allowance
+from core.rights.audit import AuditLog
 from core.rights.rules import Rule
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price
+from tests.fakes.peers import ConnectedPeers
 
 GOOD = """
 [channels."slack:T1:C1"]
@@ -469,3 +475,19 @@ def test_places_may_be_named_where_nobody_decides(tmp_path: Path) -> None:
         'allow = ["read"]\ndeny = ["approve"]'
     )
     assert read(tmp_path, text).rule_book.rules[0].allow == ("read",)
+
+
+async def test_a_reload_in_one_process_reaches_the_others(tmp_path: Path) -> None:
+    """Each reads its own file, and one with errors changes nothing."""
+    audit = cast("AuditLog", SimpleNamespace(note=lambda *_, **__: None))
+    live, reloaders = [], []
+    for number, peers in enumerate(ConnectedPeers.make(3)):
+        file = tmp_path / f"{number}.toml"
+        live.append(LiveConfig(Config()))
+        settings = Settings(ponte_config=file, ponte_home=tmp_path)
+        reloaders.append(Reloader(settings, live[-1], audit, peers))
+        file.write_text("[limits]\ntool_calls = 7\n" if number < 2 else "[limits]\nwhat = 7\n")
+    before = live[2].current
+    await reloaders[0].on_command({})
+    assert [one.current.limits.tool_calls for one in live[:2]] == [7, 7]
+    assert live[2].current is before

@@ -145,3 +145,28 @@ def test_it_is_said_in_english_where_core_is_somebody_elses(
 )
 def test_versions_are_compared_as_numbers(version: str, bounds: str, kept: bool) -> None:
     assert is_within_bounds(version, bounds) == kept
+
+
+def test_a_missing_driver_of_postgres_is_told(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def open_shared(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError(name="psycopg_pool")
+
+    monkeypatch.setattr("bot.engine.Stores.open_shared", open_shared)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ponte:hunter22@db.example.com/ponte")
+    assert ponte("status").code == 2
+    assert ponte.err == (
+        "DATABASE_URL needs the package psycopg_pool. Install requirements-postgres.txt "
+        "(docs/guides/scaling.md).\n"
+    )
+
+
+def test_an_installed_ponte_reads_what_it_needs_from_its_metadata(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installation, "INSTALL_FOLDER", environment.folder)
+    environment.install(installation.DISTRIBUTION, "0.1.0")
+    info = next(environment.folder.glob("*.dist-info")) / "METADATA"
+    info.write_text(info.read_text() + "Requires-Dist: ponte-dreams>=4\n")
+    assert inspect_installation().missing == {"ponte-dreams": ">=4"}

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from pydantic import SecretStr
 
 from bot.engine import Stores
 from bot.home import Home
-from bot.migrate import migrate
+from bot.migrate import NotTheSame, migrate
 from bot.settings import Settings
+from core.domain.errors import SettingsError
 from core.domain.records import Thread
 from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS
@@ -24,9 +26,10 @@ from tests.real.postgres import Postgres
 
 
 async def test_each_table_arrives_whole(
-    nothing_set: None, real_postgres: Postgres, tmp_path: Path
+    nothing_set: None, real_postgres: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Also those that no recorded home has rows in: one row with a value of its own in each."""
+    """Also those that no recorded home has rows in: one row with a value of its own in each. What
+    the database has already stays, and rows that it cannot take are told."""
     await (await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)).close()
     with closing(sqlite3.connect(tmp_path / "ponte.db")) as home:
         for table in COPIED:
@@ -36,8 +39,10 @@ async def test_each_table_arrives_whole(
         home.commit()
     url = real_postgres.url(real_postgres.database())
     settings = Settings(ponte_home=tmp_path, database_url=SecretStr(url))
+    (tmp_path / "discord.json").write_text('{"of": "an earlier version"}')
     for _ in range(2):
         assert await migrate(settings, Home(tmp_path)) == 0
+    assert "which stays" not in capsys.readouterr().out
     with psycopg.connect(url, options="-c search_path=ponte") as there:
         for table in COPIED:
             names = [column.name for column in table.columns if not column.shared]
@@ -46,6 +51,39 @@ async def test_each_table_arrives_whole(
                 ours: Sequence[Any] = home.execute(select).fetchall()
             found = set(there.execute(select.encode()).fetchall())
             assert found >= set(ours), table.name
+        select_file = "SELECT data FROM remembered WHERE name = 'discord.json'"
+        assert there.execute(select_file).fetchone() == ('{"of": "an earlier version"}',)
+    assert (tmp_path / "discord.json").exists(), "the home is only read"
+
+    other = tmp_path / "other"
+    other.mkdir()
+    await (await SqliteDatabase.open(other / "ponte.db", MIGRATIONS)).close()
+    settings = Settings(ponte_home=other, database_url=SecretStr(url))
+    assert await migrate(settings, Home(other)) == 0
+    printed = capsys.readouterr().out
+    for name in Home(other).secrets():
+        assert f"  {name}: the database has its own already, which stays\n" in printed
+
+    row = (
+        "INSERT INTO api_tokens (id, person, token, name, added, expires)"
+        " VALUES (?, ?, ?, '', 1, 0)"
+    )
+    with closing(sqlite3.connect(other / "ponte.db")) as home:
+        home.execute(row, ("id of it", "web:ana", "t1"))
+        home.execute(row, ("id 2", "web:bob", "token of it"))
+        home.commit()
+    with pytest.raises(NotTheSame) as lost:
+        await migrate(settings, Home(other))
+    assert lost.value.words().startswith(
+        "After copying, api_tokens has 1 rows, but the data folder has 2."
+    )
+
+
+async def test_a_home_without_data_is_not_copied(nothing_set: None, tmp_path: Path) -> None:
+    url = SecretStr("postgresql://ponte@127.0.0.1:1/ponte")
+    settings = Settings(ponte_home=tmp_path, database_url=url)
+    with pytest.raises(SettingsError, match="has no data to copy"):
+        await migrate(settings, Home(tmp_path))
 
 
 async def test_the_thread_of_each_conversation_arrives(

@@ -14,6 +14,7 @@ from core.store.owner_name import SqlOwnerName
 from core.store.schema import MIGRATIONS
 from core.text.i18n import READER_IS_OWNER, say, use_locale
 from core.text.owner_sentences import OWNER_SENTENCES
+from tests.fakes.peers import ConnectedPeers
 from tests.languages.sentences import sentences
 
 
@@ -82,3 +83,12 @@ def test_the_owner_is_not_sent_to_the_person_who_runs_ponte() -> None:
                     assert word not in say(sentence), sentence
     finally:
         READER_IS_OWNER.reset(token)
+
+
+async def test_a_new_name_is_used_by_the_other_processes_too(tmp_path: Path) -> None:
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+    peers = ConnectedPeers.make(2)
+    here, there = (OwnerName("Maya", SqlOwnerName(database), each) for each in peers)
+    await here.change("May")
+    assert (here.current, there.current) == ("May", "May")
+    await database.close()

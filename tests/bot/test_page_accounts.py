@@ -113,8 +113,9 @@ def test_reserved_and_invalid_account_names_are_refused(ponte: Shell, name: str,
 
 def test_without_a_page_nobody_is_let_in(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PONTE_WEB", "off")
-    assert ponte("people", "add", "ana").code == 1
-    assert ponte.err.startswith("The page is turned off")
+    for command in ("add", "token"):
+        assert ponte("people", command, "ana").code == 1
+        assert ponte.err.startswith("The page is turned off"), command
     assert ponte("people", "list").code == 0
 
 

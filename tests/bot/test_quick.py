@@ -39,6 +39,10 @@ async def groups(person: Person, max_age: float) -> frozenset[str]:
     return frozenset({"SGROUP"}) if person.id == "U9" else frozenset()
 
 
+async def unknown_groups(person: Person, max_age: float) -> None:
+    """As Slack while it does not respond."""
+
+
 def registry(**commands: QuickCommandConfig) -> QuickCommandRegistry:
     policy = allow_list(memberships={"slack": groups})
     return QuickCommandRegistry(supplier(commands or COMMANDS), policy.is_named)
@@ -54,6 +58,12 @@ async def test_what_a_person_may_run_here() -> None:
     assert await slugs(BOB, C1) == ["resumo", "payroll"]
     assert await slugs(Person("slack", "U9", "T1"), C2) == ["resumo", "secret"]
     assert await slugs(WEB, Address("web", "main")) == ["resumo", "payroll"]
+
+
+async def test_a_command_of_a_group_is_not_listed_while_the_group_is_unknown() -> None:
+    policy = allow_list(memberships={"slack": unknown_groups})
+    known = QuickCommandRegistry(supplier(COMMANDS), policy.is_named)
+    assert [one.slug for one in await known.list_commands(BOB, C2)] == ["resumo"]
 
 
 async def test_what_surfaces_show_of_it() -> None:

@@ -96,5 +96,5 @@ async def test_schedules_are_paused_resumed_run_and_deleted(
     assert await running_ponte.run(*delete, "--yes") == ["Deleted abc234."]
     assert await running_ponte.run("schedules", "list") == ["There are no schedules."]
     for action in (["show"], ["pause"], ["delete", "--yes"]):
-        told = (await running_ponte.fail("schedules", action[0], "abc234", *action[1:]))[1]
-        assert told == "There is no schedule abc234.\n", action
+        _, error = await running_ponte.fail("schedules", action[0], "abc234", *action[1:])
+        assert error == "There is no schedule abc234.\n", action

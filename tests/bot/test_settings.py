@@ -165,6 +165,7 @@ WRONG = [
     ("SLACK_BOT_TOKEN", "xapp-1-A", "this is an app token"),
     ("SLACK_APP_TOKEN", "xoxb-1", "this is a bot token"),
     ("DATABASE_URL", "mysql://u:hunter2@h/d", "write postgresql://user:password@host/database"),
+    ("PONTE_HOME", "~no-such-user/ponte", "the home folder for ~ is unknown; write the full path"),
     ("PONTE_LOG", "xml", "write one of 'text' or 'json'"),
 ]
 

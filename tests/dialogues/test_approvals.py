@@ -18,6 +18,7 @@ from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DisplayName
 from core.domain.errors import Draining
 from core.domain.messages import Address, Answer, Person
 from core.rights.policy import AccessPolicy
+from core.rights.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.fakes.choices import allow_list, make_choices, supplier
@@ -77,6 +78,29 @@ async def test_two_different_people_approve(bot_home: BotHome) -> None:
         assert done.text.startswith("Approved by Cleo, Carl *C*. Done.")
         assert table.rows["1"]["Name"] == "A"
         assert "Undone (`" in (await says(running_bot, f"undo {card.id}", "k6", CLERK)).text
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["in a channel", "in a direct message"])
+async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, shared: bool) -> None:
+    """The card says so, although one row alone needs no admin. Whoever asked is not enough. It does
+    not say so if a rule lets others approve, whose names are unknown here."""
+    table, policy = MemoryTable({"1": dict(ADA)}), rights()
+    async with bot(bot_home, table, policy=policy, rules=two()) as running_bot:
+        call = f"call table_update {json.dumps({'rows': {'1': {'Name': 'A'}}})}"
+        asked = await running_bot.ask_message(on_slack(call, "k1", OTHER, shared=shared))
+        (card,) = asked.cards
+        assert card.text == (
+            "Requested by Otto. An admin must approve it. 2 different people must approve it."
+        )
+        own = on_slack(f"approve {card.id}", "k2", OTHER, shared=shared)
+        assert (await running_bot.ask_message(own)).code == "forbidden"
+        first = await says(running_bot, f"approve {card.id}", "k3", BOSS)
+        assert first.text.startswith("1 of 2 approvals, by Bea.")
+        assert table.applied == []
+        clerks = Rule("ponte.toml:1", frozenset({"slack:U5"}), allow=("approve:people",))
+        policy.rule_book = lambda: RuleBook((clerks,))
+        asked = await running_bot.ask_message(on_slack(call, "k4", OTHER, shared=shared))
+        assert asked.cards[0].text == "Requested by Otto. 2 different people must approve it."
 
 
 async def test_each_approval_stands_in_the_audit_log(bot_home: BotHome) -> None:

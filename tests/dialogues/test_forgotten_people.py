@@ -83,8 +83,8 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
             )
             for who in (BEA, ZED) if name == "A" else (BEA,):
                 key = f"k4{number}{who.id}"
-                told = await running_bot.ask_message(on_slack(f"approve {card.id}", key, who))
-                assert told.status == "done", told.text
+                answer = await running_bot.ask_message(on_slack(f"approve {card.id}", key, who))
+                assert answer.status == "done", answer.text
         await running_bot.ask_message(on_slack("and now?", "k5", OTHER))
         await running_bot.stop_redrawing()  # as in a process that does not serve the platform
         await running_bot.engine.redraw.once()

@@ -1,0 +1,51 @@
+"""The composed application ends: running turns get time, unless somebody is in a hurry."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bot.application import Application
+
+
+class BusyEngine:
+    """An engine with a turn that runs until it is told to wait no longer."""
+
+    def __init__(self) -> None:
+        self.drained: list[float] = []
+        self.waiting = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    async def drain(self, grace: float) -> None:
+        self.drained.append(grace)
+        self.waiting.set()
+        if not grace:
+            self._ended.set()
+        await self._ended.wait()
+
+
+async def stop_intake() -> None:
+    return None
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "while it waits"])
+async def test_a_second_signal_skips_the_wait_for_running_turns(is_late: bool) -> None:
+    engine, closed = BusyEngine(), list[str]()
+    closing = AsyncExitStack()
+    closing.callback(closed.append, "parts")
+    unused = cast("Any", None)
+    app = Application(
+        cast("Any", SimpleNamespace(ponte_grace=3600)), unused, unused, cast("Any", engine), unused,
+        cast("Any", SimpleNamespace(stop_intake=stop_intake)), unused, True, unused, closing,
+    )  # fmt: skip
+    hurry = asyncio.Event()
+    stopping = asyncio.create_task(app.stop(hurry))
+    if is_late:
+        await engine.waiting.wait()
+    hurry.set()
+    await stopping
+    assert (engine.drained, closed) == ([3600, 0], ["parts"])
