@@ -78,5 +78,5 @@ async def test_a_commit_that_fails_is_unsure(sample: SampleApi) -> None:
 async def test_a_base_that_cannot_be_restored_says_why(tmp_path: Path) -> None:
     sample = make_sample_base(tmp_path)
     sample.path.mkdir()
-    with pytest.raises(NocoError, match="[Dd]irectory"):
+    with pytest.raises(NocoError, match=r"[Dd]irectory"):
         sample.reset()
