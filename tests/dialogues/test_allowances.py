@@ -180,12 +180,13 @@ async def test_a_hundred_at_once_spend_no_more_than_there_is(
     assert sorted(tokens for tokens, _ in counted) == [0, sum(map(sum, fake.used))]
 
 
+@pytest.mark.parametrize("level", ["conversations", "responses"])
 async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
-    bot_home: BotHome, fake: FakeOpenAI
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
     allowed = [Allowance("each person", tokens=10**6)]
     async with open_served_bot(
-        bot_home, fake, allowed=allowed, prices=PRICES, level="responses"
+        bot_home, fake, allowed=allowed, prices=PRICES, level=level
     ) as running_bot:
         fake.say(Script(status=400, code="content_policy_violation"))
         assert (await running_bot.ask("hello")).code == "refused"
