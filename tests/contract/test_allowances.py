@@ -11,13 +11,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.domain.messages import Answer, Person, Usage
+from core.domain.messages import Answer, File, Person, Usage, encode_json
 from core.domain.records import Outcome, RoundOutput, ToolCall, Turn
-from core.rights.allowances import MIN_OUTPUT_TOKENS, Allowance, Grant, OverAllowance
-from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
+from core.rights.allowances import (
+    MAX_DOCUMENT_TOKENS,
+    MAX_TEXT_FILE_BYTES,
+    MIN_OUTPUT_TOKENS,
+    Allowance,
+    Grant,
+    OverAllowance,
+    max_item_tokens,
+)
+from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.store.budget import CountingBudget, no_daily_caps
 from core.store.database import SqlConnection
-from tests.contract.engines import Embedded
+from core.store.personal_data import SqlPersonalData
+from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import HELLO, SAID, again
 from tests.fakes.choices import supplier
@@ -154,6 +163,44 @@ async def test_what_a_killed_process_held_is_settled_by_the_next(database_engine
     assert (held, usage) == (0, spendings)
     assert usage[0] == bounds + 110
     assert counters[PERSON_AND_CHANNEL_ALLOWANCES[2].key] == usage
+
+
+async def test_erasing_a_person_charges_for_their_call_under_way(
+    database_engine: Embedded,
+) -> None:
+    """Otherwise, its tokens would be free for everybody else."""
+    budget = budget_of(database_engine, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turn = await begin_turn(database_engine)
+    grant = await record_question(database_engine, budget, turn)
+    assert grant
+    people = SqlPersonalData(database_engine.database, shared=isinstance(database_engine, Shared))
+    await people.erase(people.by_key(ANA.key), ())
+    counters, held, usage, spendings = await books(database_engine)
+    assert (held, usage) == (0, spendings)
+    assert usage == (grant.bound.tokens, grant.bound.money)
+    assert counters[PERSON_AND_CHANNEL_ALLOWANCES[2].key] == usage
+
+
+@pytest.mark.parametrize(
+    ("type", "size", "tokens"),
+    [
+        ("image/png", 10, MAX_PICTURE_TOKENS),
+        ("application/pdf", 10, MAX_DOCUMENT_TOKENS),
+        ("text/csv", 10**4, 10**4),
+        ("text/csv", 10**9, MAX_TEXT_FILE_BYTES),
+    ],
+)
+async def test_the_bound_of_a_call_counts_the_files_of_its_thread(
+    database_engine: Embedded, type: str, size: int, tokens: int
+) -> None:
+    budget = budget_of(database_engine, *PERSON_AND_CHANNEL_ALLOWANCES)
+    turn = await begin_turn(database_engine)
+    bare = max_item_tokens(encode_json(HELLO))
+    reserve = await budget.make_reservation(turn, budget.model_call(1, "m", 100))
+    item = replace(HELLO, files=(File("f1", "one", type, size),))
+    await database_engine.journal.record_user_message(turn, [item], reserve)
+    assert reserve.grant
+    assert tokens <= reserve.grant.input - 100 - bare < tokens + 1_000
 
 
 async def test_a_lost_call_is_charged_when_its_round_is_recorded(database_engine: Embedded) -> None:

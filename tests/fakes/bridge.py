@@ -44,6 +44,7 @@ class FakeBridge(FaultyServer):
         self.calls: list[BridgeCall] = []
         self.listed = 0
         """How often /tools was asked."""
+        self.listing_status = 200
         self._token = token
         self._lists_tools = lists_tools
 
@@ -77,6 +78,8 @@ class FakeBridge(FaultyServer):
 
     async def _tools(self, request: web.Request) -> web.Response:
         self.listed += 1
+        if self.listing_status != 200:
+            return _detail(self.listing_status, "Internal Server Error")
         names = [name for name in dir(self.api) if callable(getattr(self.api, name))]
         return web.json_response(
             {"tools": [{"name": name, "description": name} for name in names if name[0] != "_"]}

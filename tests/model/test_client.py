@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from core.clients.http import Proxies
+from core.clients.http import MAX_ERROR_BODY_BYTES, Proxies
 from core.clients.openai import (
     ModelEndpoint,
     ModelServerClient,
@@ -22,6 +23,7 @@ from core.clients.openai import (
 )
 from core.domain.errors import NoKey
 from tests.fakes.openai import FakeOpenAI
+from tests.fakes.proxy import ForwardProxy
 
 ROOT = Path(__file__).parents[2]
 KEY = "sk-" + "secret" * 4
@@ -193,6 +195,13 @@ def test_pauses_grow_and_obey_retry_after() -> None:
         assert least <= seconds_before_retry(tried, ModelServerFault("lost")) <= least * 1.25
 
 
+def test_a_refused_field_that_names_a_model_is_no_unknown_model() -> None:
+    for param, is_unknown in (("", True), ("model", True), ("reasoning.effort", False)):
+        words = "The model does not exist."
+        fault = ModelServerFault("refused", status=400, body={"param": param, "message": words})
+        assert fault.is_unknown_model is is_unknown, param
+
+
 def test_quota_is_never_passing() -> None:
     for code in ("insufficient_quota", "credit_balance_exhausted", "spend_limit_reached"):
         fault = ModelServerFault("refused", status=429, body={"code": code})
@@ -218,3 +227,38 @@ async def test_a_proxy_is_used_and_never_shown(fake: FakeOpenAI) -> None:
     )
     assert await around.get("/models")
     await around.close()
+
+
+async def test_an_answer_is_streamed_through_a_proxy(fake: FakeOpenAI) -> None:
+    async with ForwardProxy("user", "hunter2") as proxy:
+        place = ModelEndpoint(KEY, fake.base_url, Proxies(http=proxy.url))
+        client = ModelServerClient(place, sleep=_no_sleep)
+        body = {"model": "gpt-6-luna", "input": "hello", "stream": True}
+        events = [event async for event in client.stream("/responses", body)]
+        types = [event["type"] for event in events]
+        assert (types[0], types[-1]) == ("response.created", "response.completed")
+        words = "".join(event["delta"] for event in events if event["type"].endswith("text.delta"))
+        assert words == "You said: hello"
+        assert len(proxy.asked) == 1
+        await client.close()
+
+
+@pytest.mark.parametrize(("more", "is_cut"), [(0, False), (1, True), (10**6, True)])
+async def test_an_error_through_a_proxy_is_read_to_its_cap(
+    fake: FakeOpenAI, more: int, is_cut: bool
+) -> None:
+    """JSON that was cut has no message."""
+    frame = len(json.dumps({"error": {"message": ""}}))
+    words = "x" * (MAX_ERROR_BODY_BYTES - frame + more)
+
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": words}}, status=400)
+
+    fake.hostile, fake.hostile_at = refuse, {"/models"}
+    async with ForwardProxy("user", "hunter2") as proxy:
+        client = ModelServerClient(ModelEndpoint(KEY, fake.base_url, Proxies(http=proxy.url)))
+        with pytest.raises(ModelServerFault) as caught:
+            await client.get("/models")
+        await client.close()
+    assert (caught.value.kind, caught.value.status) == ("refused", 400)
+    assert (caught.value.message != words) is is_cut

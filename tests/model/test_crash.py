@@ -7,6 +7,7 @@ import signal
 from dataclasses import asdict
 
 import pytest
+from aiohttp import web
 
 from core.domain.messages import Item
 from core.domain.records import Thread
@@ -103,6 +104,22 @@ async def test_a_response_that_still_runs_is_waited_for(
     completed = await talk.round(response=response["id"])
     assert completed.items[0].text == "You said: hello"
     assert waits == [0.5]
+
+
+async def test_a_response_that_cannot_be_read_is_asked_again(make: Make, fake: FakeOpenAI) -> None:
+    talk = Talk(await make())
+    await talk.say("hello")
+    response = talk.response
+
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "No."}}, status=503)
+
+    fake.hostile, fake.hostile_at = refuse, {f"/responses/{response}"}
+    fake.say("Again.")
+    talk.begin("And now?")
+    completed = await talk.restart(await make()).round(response=response)
+    assert completed.items[0].text == "Again."
+    assert [r.method for r in fake.requests if r.path == f"/responses/{response}"] == ["GET"] * 3
 
 
 async def test_a_crash_after_calls_were_complete(make: Make, fake: FakeOpenAI) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from core.domain.errors import ModelDown, RateLimited, UnknownModel, WrongKey
 from core.models.served_model import Level
@@ -56,24 +57,46 @@ async def test_probing_costs_no_tokens_and_happens_once(make: Make, fake: FakeOp
     assert len(fake.request_bodies("/responses")) == 6
 
 
+async def test_a_server_that_answers_anything_has_no_conversations(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    """Some answer 200 and an empty object to every path that they do not know."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({})
+
+    fake.hostile, fake.hostile_at = answer, {"/conversations"}
+    model = await make(None)
+    assert await Talk(model).say("hello")
+    assert model.level == "responses"
+
+
+@pytest.mark.parametrize("without", [set[str](), {"conversations"}])
 @pytest.mark.parametrize(("status", "error"), [(429, RateLimited), (503, ModelDown)])
 async def test_trouble_says_nothing_of_levels(
-    make: Make,
-    fake: FakeOpenAI,
-    status: int,
-    error: type[Exception],
-    monkeypatch: pytest.MonkeyPatch,
+    make: Make, fake: FakeOpenAI, status: int, error: type[Exception], without: set[str]
 ) -> None:
     """Nobody falls to a lower level because the server is busy or down; it is asked again."""
     model = await make(None)
-    fake.ill = status
+    fake.ill, fake.without = status, without
     with pytest.raises(error):
         await Talk(model).say("hello")
     assert (await model.health()).state == "failing"
     fake.ill = 0
     assert await Talk(model).say("hello")
-    assert model.level == "conversations"
+    assert model.level == ("responses" if without else "conversations")
     assert (await model.health()).state == "on"
+
+
+@pytest.mark.parametrize(("status", "state"), [(503, "failing"), (401, "failing"), (404, "on")])
+async def test_health_needs_no_list_of_models_but_reports_that_it_failed(
+    make: Make, fake: FakeOpenAI, status: int, state: str
+) -> None:
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "No."}}, status=status)
+
+    fake.hostile, fake.hostile_at = refuse, {"/models"}
+    assert (await (await make(None)).health()).state == state
 
 
 async def test_a_wrong_key_starts_and_is_told(make: Make, fake: FakeOpenAI) -> None:

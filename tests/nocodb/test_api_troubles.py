@@ -12,6 +12,7 @@ from core.clients.http import HttpClient
 from core.domain.errors import ToolError, WriteUnsure
 from core.runtime.tasks import Pacer
 from core.tools.nocodb.api import NocoApi, NocoError, NocoRecord, TableId, seconds_between_calls
+from core.tools.nocodb.schema import Schemas
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -160,6 +161,37 @@ async def test_a_nocodb_that_hangs_is_not_waited_for(
         clock.skip(60.0)
         with pytest.raises(error, match="did not respond in time"):
             await calling
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        (lambda api, at: api.list_tables(at.base), {"list": {}}),
+        (lambda api, at: api.fetch_record(at, "1"), {"fields": {"Name": "Ana"}}),
+        (lambda api, at: api.count_rows(at), {}),
+        (lambda api, at: api.count_rows(at), {"count": "many"}),
+    ],
+)
+async def test_an_answer_without_its_content_is_unreadable(
+    fake: FakeNocoDB, api: NocoApi, at: TableId, call: Write, answer: object
+) -> None:
+    fake.fail(1, 200, answer)
+    with pytest.raises(NocoError) as caught:
+        await call(api, at)
+    assert caught.value.code == "nocodb_unreadable"
+
+
+@pytest.mark.parametrize("answer", [{"fields": []}, {"id": "m1", "fields": None}])
+async def test_a_description_without_its_fields_is_unreadable(
+    fake: FakeNocoDB, api: NocoApi, answer: object
+) -> None:
+    schemas = Schemas(api, filled.CRM)
+    await schemas.visible_tables()
+    fake.fail(1, 200, answer)
+    with pytest.raises(NocoError) as caught:
+        await schemas.describe_table("Customers")
+    assert caught.value.code == "nocodb_unreadable"
+    assert (await schemas.describe_table("Customers")).title == "Customers"
 
 
 @pytest.mark.parametrize("answer", [(302, None), (404, None), (200, ["no", "object"])])

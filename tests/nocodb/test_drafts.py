@@ -220,10 +220,13 @@ async def test_a_link_among_the_fields_is_set_whole(write_tools: WriteTools) -> 
     ((_, before, after),) = sides(draft)
     assert link_labels((before or {})["Customers"]) == ["1 Customer 01"]
     assert link_labels((after or {})["Customers"]) == ["2 Customer 02"]
-    refused = await write_tools.error_of_call(
-        "nocodb_update", table="Orders", changes=[{"id": 1, "fields": {"Customers": [2, 3]}}]
-    )
-    assert str(refused) == "The link Customers can have only one row."
+    two = {"Customers": [2, 3]}
+    for tool, arguments in (
+        ("nocodb_update", {"changes": [{"id": 1, "fields": two}]}),
+        ("nocodb_create", {"rows": [two]}),
+    ):
+        refused = await write_tools.error_of_call(tool, table="Orders", **arguments)
+        assert str(refused) == "The link Customers can have only one row.", tool
 
 
 async def test_a_row_to_be_deleted_is_kept_whole(own_write_tools: WriteTools) -> None:

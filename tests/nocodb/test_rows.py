@@ -231,6 +231,31 @@ async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(
     assert {step.write.id for step in first.steps} == {"31", "32"}
 
 
+async def test_a_row_that_was_found_stays_found_while_the_others_are_looked_for(
+    write_tools: WriteTools,
+) -> None:
+    draft = await write_tools.draft(
+        "nocodb_create", table="Customers", rows=[{"Name": "Same"}, {"Name": "Same"}]
+    )
+    first, second = [one.write for one in await write_tools.rows.open(draft).check(draft.rows)]
+    written = await write_tools.rows.open(draft).write([first])
+    seen = await write_tools.rows.open(draft).check([*written, second])
+    assert [(one.state, one.write.id) for one in seen] == [("after", "31"), ("before", "")]
+
+
+async def test_there_is_no_undo_where_all_cells_were_changed_since(write_tools: WriteTools) -> None:
+    done = await write_tools.all_done(
+        await write_tools.draft("nocodb_update", table="Customers", changes=[change(1, Value=1)])
+    )
+    await write_tools.all_done(
+        await write_tools.draft("nocodb_update", table="Customers", changes=[change(1, Value=2)])
+    )
+    now = await write_tools.image("Customers", "1")
+    step = replace(done.steps[0], state="differs", now=now)
+    with pytest.raises(ToolError, match=r"^Nothing that was saved there can be undone\.$"):
+        write_tools.rows.revert(replace(done, steps=(step,)))
+
+
 async def test_ten_rows_in_a_call(write_tools: WriteTools) -> None:
     rows = [change(n, Value=1000 + n) for n in range(1, 31)]
     draft = await write_tools.draft("nocodb_update", table="Customers", changes=rows)

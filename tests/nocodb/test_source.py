@@ -9,8 +9,11 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.clients.http import HttpClient
+from core.domain.errors import ToolError
 from core.domain.records import Action
 from core.ports.tools import Tool
+from core.tools.nocodb import schema
+from core.tools.nocodb import source as sources
 from core.tools.nocodb.schema import MAX_OUTLINED_TABLES
 from core.tools.nocodb.source import LOOK_INTERVAL_SECONDS, NocoSource
 from tests.core.tools.scene import ctx
@@ -166,3 +169,43 @@ async def test_a_nocodb_that_does_not_tell_the_role(fake: FakeNocoDB, http: Http
     await source.schemas.visible_tables()
     fake.fail(1, 404, {"error": "NOT_FOUND", "message": "Cannot GET /api/v1/auth/user/me"})
     assert (await source.health()).words == "base CRM: 3 tables"
+
+
+async def test_a_role_that_could_not_be_read_is_a_failure(
+    fake: FakeNocoDB, http: HttpClient
+) -> None:
+    """Otherwise, a viewer's token would be offered writes."""
+    source = NocoSource(fake.origin, filled.EDITOR, http, pauses=())
+    await source.schemas.visible_tables()
+    fake.fail(1, 500)
+    health = await source.health()
+    assert health.state == "failing"
+    assert health.words.startswith("NocoDB failed (status 500).")
+
+
+async def test_no_file_is_made_where_none_can_be_sent(fake: FakeNocoDB, http: HttpClient) -> None:
+    source = NocoSource(fake.origin, filled.EDITOR, http)
+    with pytest.raises(ToolError, match=r"^Files can't be sent here\.$"):
+        await call_tool(source, "nocodb_query", table="Customers", export=True)
+
+
+async def test_the_tables_of_few_sets_of_rights_are_kept_in_memory(
+    fake: FakeNocoDB, http: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sources, schema):
+        monkeypatch.setattr(module, "MAX_VISIBLE_SETS", 2)
+    rules = TableRules()
+    source = NocoSource(fake.origin, filled.EDITOR, http, rules=lambda: rules)
+    for hidden, left in (
+        (("Orders",), "Customers, Readings"),
+        (("Readings",), "Customers, Orders"),
+        (("Orders", "Readings"), "Customers"),
+        ((), "Customers, Orders, Readings"),
+    ):
+        rules = TableRules({name: TableRule("hidden") for name in hidden})
+        (tables, *_) = await source.tools()
+        assert f"Tables: {left}." in tables.spec.description
+        await source.schemas.describe_table("Customers")
+    assert len(source._tables_tools) <= 2
+    (described,) = source.schemas._tables.values()
+    assert len((await described.value())._seen) <= 2

@@ -524,10 +524,13 @@ class NocoApi:
 
     async def describe_table(self, at: TableId) -> Json:
         """Return NocoDB's description of a table; `schema.parse_table` parses it. Raise
-        NocoError."""
-        return await self._read(
+        NocoError, also if it has no id or no fields, so that no such description is cached."""
+        told = await self._read(
             f"/api/v3/meta/bases/{_quote_step(at.base)}/tables/{_quote_step(at.table)}"
         )
+        if not isinstance(told.get("fields"), list) or not told.get("id"):
+            raise unreadable_answer()
+        return told
 
     async def fetch_page(
         self,

@@ -25,7 +25,6 @@ from core.tools.nocodb.api import (
     NocoRecord,
     TableApi,
     TableId,
-    unreadable_answer,
 )
 from core.tools.nocodb.fieldtypes import Field, format_label
 from core.tools.tool import FunctionTool
@@ -186,15 +185,13 @@ def parse_table(
     seen: Mapping[str, NamedTable],
     foreign: Collection[str] = frozenset(),
 ) -> TableDescription:
-    """Return a table from NocoDB's description. Raise NocoError.
+    """Return a table from NocoDB's description.
 
     `seen` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
     create. Links to hidden tables, and lookups through them, are not among the fields.
     """
-    columns = told.get("fields")
-    if not isinstance(columns, list) or not told.get("id"):
-        raise unreadable_answer()
-    fields = [_parse_field(column, seen) for column in columns if isinstance(column, Mapping)]
+    columns = [column for column in told["fields"] if isinstance(column, Mapping)]
+    fields = [_parse_field(column, seen) for column in columns]
     concealed = tuple(f for f in fields if f.is_link and f.related_id and f.related_id not in seen)
     closed = {each.id for each in concealed}
     shown = [

@@ -24,6 +24,7 @@ from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS, VIEWS
 from tests.fakes.choices import supplier
 from tests.fakes.clock import Clock
 from tests.fakes.loop_clock import LoopClock, run_ready
+from tests.fakes.nocodb.server import FakeNocoDB
 
 
 @contextlib.asynccontextmanager
@@ -117,6 +118,17 @@ async def test_a_hidden_table_is_not_there(name: str) -> None:
         await execute(source, "list_records", table_id=tables[0]["id"])
         searching = await error_of_call(source, "global_search", query="Ada")
         assert "all tables at once" in searching["message"]
+
+
+async def test_a_hidden_table_stays_hidden_where_the_first_description_fails() -> None:
+    """Its title, by which the rule hides it, is then known only from the answer."""
+    bridge, rules = FakeBridge(), TableRules({"Customers": TableRule("hidden")})
+    async with asking(bridge, rules=rules) as source:
+        await source.tools()
+        bridge.fail(1, 500, "503: 503 Server Error")
+        told = await error_of_call(source, "get_table", base_id=BASE, table_id=CUSTOMERS)
+    assert (told["code"], told["message"]) == ("not_found", "Table not found.")
+    assert bridge.executed_tools[-1] == "get_table"
 
 
 async def test_a_calls_effect_is_that_of_the_bridges_tool() -> None:
@@ -365,6 +377,31 @@ async def test_the_list_of_tools_is_kept_for_a_while_and_may_be_missing() -> Non
         (made,) = await source.tools()
         assert "- list_views(table_id)" in made.spec.description
         assert await source.health() == Health("nocodb", "on", "bridge; it does not list its tools")
+
+
+async def test_an_address_that_is_no_bridge_is_failing() -> None:
+    async with FakeNocoDB() as server, HttpClient() as http:
+        health = await BridgeSource(f"{server.origin}/execute", "", http).health()
+    assert (health.state, "NOCODB_URL" in health.words) == ("failing", True), health.words
+
+
+async def test_a_bridge_that_cannot_list_its_tools_is_failing() -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        bridge.listing_status = 500
+        health = await source.health()
+    assert (health.state, health.words) == ("failing", "The bridge could not run tools.")
+
+
+async def test_an_answer_without_a_result_is_reported() -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        await source.tools()
+        bridge.fail(1, 200)
+        told = await error_of_call(source, "list_bases")
+    assert (told["code"], told["message"]) == (
+        "bridge_unreadable", "The NocoDB bridge returned no result for list_bases.",
+    )  # fmt: skip
 
 
 async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:

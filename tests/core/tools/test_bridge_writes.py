@@ -12,7 +12,7 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.domain.changes import Change, ChangeStep, Draft, Proposal
-from core.domain.errors import ToolError
+from core.domain.errors import ToolError, WriteUnsure
 from core.domain.messages import Address
 from core.domain.records import Outcome, ToolContext
 from core.tools.nocodb.bridge import BridgeSource
@@ -20,6 +20,7 @@ from core.tools.nocodb.bridge_api import BridgeError
 from tests.core.tools.scene import ADA, ctx
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS, ORDERS
+from tests.fakes.faulty import Trouble
 
 BAD = "bad_arguments"
 
@@ -173,6 +174,26 @@ async def test_a_deleted_row_comes_back_without_its_links() -> None:
         erased = (ChangeStep(1, replace(draft.rows[0], before=None), "done"),)
         with pytest.raises(ToolError, match="are unknown"):
             ask.source.rows.revert(Change(proposal, "done", erased))
+
+
+@pytest.mark.parametrize("answer", [{}, {"result": {}}, {"result": [{"Id": 8}]}, {"result": None}])
+async def test_a_create_that_does_not_report_its_rows_is_unsure(answer: dict[str, Any]) -> None:
+    async with asking() as ask:
+        draft = await ask("create_record", record_data=[{"Name": "A"}, {"Name": "B"}])
+        ask.bridge.trouble(Trouble("status", 200, answer))
+        with pytest.raises(WriteUnsure):
+            await ask.source.rows.open(draft).write(draft.rows)
+
+
+async def test_a_row_that_could_not_be_read_does_not_count_as_deleted() -> None:
+    async with asking() as ask:
+        draft = await ask("delete_record", record_id=1)
+        ask.bridge.fail(1, 500, "403: 403 Client Error: Forbidden")
+        with pytest.raises(BridgeError) as caught:
+            await ask.source.rows.open(draft).check(draft.rows)
+        assert caught.value.code == "nocodb_refused"
+        (seen,) = await ask.source.rows.open(draft).check(draft.rows)
+        assert seen.state == "before"
 
 
 async def test_a_write_is_proposed_while_it_is_unknown_what_the_bridge_can_do(

@@ -1,0 +1,82 @@
+"""The sample base where a table, a field or its file is not as it should be."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from core.clients.http import HttpClient
+from core.domain.errors import WriteUnsure
+from core.tools.nocodb.api import NocoError, TableId
+from core.tools.sample.base import SampleApi
+from tests.nocodb.sample import make_sample_base
+from tests.nocodb.write_tools import WriteTools
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> SampleApi:
+    return make_sample_base(tmp_path)
+
+
+async def place_of(sample: SampleApi, table: str) -> TableId:
+    (base,) = await sample.list_bases()
+    return TableId(base.id, table)
+
+
+async def test_unknown_tables_and_links_are_refused(sample: SampleApi) -> None:
+    at = await place_of(sample, "mcustomers")
+    with pytest.raises(NocoError) as caught:
+        await sample.describe_table(TableId(at.base, "mgone"))
+    assert (caught.value.code, str(caught.value)) == ("unknown_table", "Table 'mgone' not found.")
+    for field in ("Name", "Gone"):
+        with pytest.raises(NocoError) as caught:
+            await sample.fetch_linked_rows(at, field, "1")
+        assert (caught.value.code, str(caught.value)) == (
+            "unknown_field", f"Field '{field}' not found in the table Customers.",
+        )  # fmt: skip
+
+
+async def test_a_link_is_read_from_both_ends(sample: SampleApi) -> None:
+    orders, customers = await place_of(sample, "morders"), await place_of(sample, "mcustomers")
+    for at, field, row, linked in (
+        (customers, "Orders", "1", ["1", "2"]),
+        (orders, "Customers", "1", ["1"]),
+        (orders, "Customers", "3", []),
+    ):
+        found = await sample.fetch_linked_rows(at, field, row)
+        assert [one.id for one in found] == linked, (field, row)
+
+
+async def test_a_row_that_could_not_be_read_does_not_count_as_deleted(
+    sample: SampleApi, http: HttpClient
+) -> None:
+    write_tools = WriteTools("", "", "", http, sample=sample)
+    draft = await write_tools.draft("nocodb_delete", table="Customers", ids=[1])
+    batch = write_tools.rows.open(draft)
+    assert [one.state for one in await batch.check(draft.rows)] == ["before"]
+    sample.path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(NocoError) as caught:
+        await batch.check(draft.rows)
+    assert caught.value.code == "sample_failed"
+
+
+async def test_a_commit_that_fails_is_unsure(sample: SampleApi) -> None:
+    at = await place_of(sample, "mcustomers")
+    busy = SampleApi(sample.path, "CRM", [], dict, lock_timeout=0)
+    busy._tables = sample._tables
+    with closing(sqlite3.connect(sample.path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        with pytest.raises(WriteUnsure, match="locked"):
+            await busy.create_rows(at, [{"Name": "New"}])
+    assert await sample.count_rows(at) == 30
+
+
+async def test_a_base_that_cannot_be_restored_says_why(tmp_path: Path) -> None:
+    sample = make_sample_base(tmp_path)
+    sample.path.mkdir()
+    with pytest.raises(NocoError, match=r"[Dd]irectory"):
+        sample.reset()
