@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 import httpx
 import pytest
 
-from adapters.web import server
-from core.domain.messages import Answer
+from adapters.web import adapter, server
+from core.domain.changes import PendingRequest
+from core.domain.messages import Address, Answer, Card, Person
 from tests.fakes.link import parse_page_link
-from tests.web.web_ponte import Event, Turn, WebPonte, following, until
+from tests.web.web_ponte import Event, MemoryPeers, NoPosts, Turn, WebPonte, following, until
 
 RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
 
@@ -231,6 +235,99 @@ async def test_a_hundred_tabs_at_once(ponte: WebPonte) -> None:
         await here.wait()
         await client.post("/chat", json={"message": "all"}, headers=RESPOND_LATER_HEADERS)
     assert {task.result().data["response"] for task in tabs} == {"You said: all"}
+
+
+async def test_a_tab_at_another_process_sees_a_turn_as_it_happens(ponte: WebPonte) -> None:
+    begun, free = asyncio.Event(), asyncio.Event()
+    card = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
+
+    async def script(turn: Turn) -> Answer:
+        await begun.wait()
+        await turn.show("So far")
+        await free.wait()
+        return Answer("So far, so good.", cards=(card,))
+
+    ponte.script, ponte.peers = script, MemoryPeers()
+    await ponte.restart()
+    async with ponte.client() as here, ponte.second_process() as there, following(there) as tab:
+        await until(tab, "ready")
+        await here.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
+        seen = await until(tab, "message")
+        begun.set()
+        seen += await until(tab, "delta")
+        free.set()
+        seen += await until(tab, "done")
+        row = ponte.rows[1]
+        row.answer = Answer("So far, so good.", cards=(replace(card, state="denied"),))
+        await ponte.web.reply(row.message.reply_to, NoPosts()).refresh(row.answer)
+        redrawn = (await until(tab, "card"))[-1]
+    assert [event.name for event in seen] == ["message", "delta", "card", "done"]
+    assert (seen[0].data["text"], seen[1].data["text"]) == ("go", "So far")
+    assert (redrawn.data["id"], redrawn.data["state"]) == ("abc234", "denied")
+    await ponte.peers.wait_for_handlers()
+
+
+async def test_the_answer_of_a_process_that_took_the_turn_over_is_the_one_that_tabs_see(
+    ponte: WebPonte, client: httpx.AsyncClient
+) -> None:
+    async def script(turn: Turn) -> Answer:
+        await turn.reply.correct_late_posts(Answer("Of the other process."), ())
+        return Answer("Too late.")
+
+    ponte.script = script
+    async with following(client) as tab:
+        await until(tab, "ready")
+        await client.post("/chat", json={"message": "go"}, headers=RESPOND_LATER_HEADERS)
+        assert (await until(tab, "done"))[-1].data["response"] == "Of the other process."
+
+
+async def test_one_stream_too_many_is_refused_and_its_message_is_not_stored(
+    ponte: WebPonte, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "MAX_OPEN_STREAMS", 2)
+    headers = {"Accept": "text/event-stream"}
+    async with following(client) as one, following(client, "other") as two:
+        await until(one, "ready"), await until(two, "ready")
+        for method, path, body in (
+            ("GET", "/conversations/main/events", None),
+            ("POST", "/chat", {"message": "x"}),
+        ):
+            async with client.stream(method, path, json=body, headers=headers) as refused:
+                assert refused.status_code == 429
+                error = json.loads(await refused.aread())["error"]
+            assert error["message"] == "Too many pages are open. Close one and try again."
+        assert not ponte.rows
+
+
+async def test_a_server_that_stops_opens_no_stream(
+    ponte: WebPonte, client: httpx.AsyncClient
+) -> None:
+    await ponte.web._hub.close()  # the server itself still accepts connections for a moment
+    async with client.stream("GET", "/conversations/main/events") as refused:
+        assert refused.status_code == 503
+        assert json.loads(await refused.aread())["error"]["code"] == "not_stored"
+
+
+async def test_a_count_of_requests_that_still_runs_ends_when_the_server_stops(
+    ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting, ended = asyncio.Event(), asyncio.Event()
+
+    async def requests(person: Person, address: Address) -> Sequence[PendingRequest]:
+        counting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return ()
+
+    monkeypatch.setattr(ponte.board, "requests", requests)
+    async with ponte.client() as client, following(client):
+        await counting.wait()
+        async with asyncio.timeout(60):
+            await ponte.close()
+    assert ended.is_set()
+    await ponte.open()
 
 
 async def test_a_stream_ends_when_the_server_stops(

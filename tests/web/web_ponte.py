@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,10 @@ from adapters.web.authentication import SocketAuthentication, TokenAuthenticatio
 from adapters.web.file_links import FileLinks
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
-from core.integrations.integration import Operator
+from core.integrations.integration import KernelPlaces, Operator, Pace
 from core.ports.conversations import PostJournal, Reply
 from core.ports.rights import Policy
+from core.store.remembered import RememberedState
 from tests.fakes.administration import MemoryAdministration
 from tests.fakes.memory import (
     InboxRow,
@@ -116,6 +117,44 @@ class MemoryPersonNotices:
         return bool(found)
 
 
+class MemoryPeers:
+    """The `Peers` port of all processes in memory. Each event reaches every process, its sender
+    too, as a notification of Postgres does."""
+
+    pace: Pace | None = None
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, list[Callable[[str], Awaitable[None]]]] = {}
+        self._progress: dict[str, Progress] = {}
+        self._tasks: list[asyncio.Future[None]] = []
+
+    def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
+        self._handlers.setdefault(word, []).append(handler)
+
+    async def notify(self, word: str, id: str) -> None:
+        self._tasks += [asyncio.ensure_future(one(id)) for one in self._handlers.get(word, ())]
+
+    async def wait_for_handlers(self) -> None:
+        """Wait until all events are handled. Raise the error of a handler."""
+        await asyncio.gather(*self._tasks)
+
+    async def save_progress(self, turn: str, progress: Progress) -> None:
+        self._progress[turn] = progress
+        await self.notify("progress", turn)
+
+    async def read_progress(self, turn: str) -> Progress | None:
+        return self._progress.get(turn)
+
+    async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        raise AssertionError("the web adapter has no role")
+
+    def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
+        raise AssertionError("the web adapter stores no state")
+
+    def kernel_places(self) -> KernelPlaces:
+        raise AssertionError("the web adapter runs no code")
+
+
 class WebPonte:
     """`script` answers as the assistant; `restart` begins a new process over the same stores."""
 
@@ -127,6 +166,7 @@ class WebPonte:
         self.settings = MemoryConversationSettings()
         self.owner_name = MemoryOwnerName()
         self.notices = MemoryPersonNotices()
+        self.peers: MemoryPeers | None = None
         self.policy: Policy | None = None
         self.rows: dict[int, InboxRow] = {}
         self.home = home
@@ -138,10 +178,7 @@ class WebPonte:
 
     async def open(self) -> None:
         self.inbox = MemoryInbox(self.rows)
-        auth = TokenAuthentication(
-            self.host, self.token, self.url, self.people, owner_name=self.owner_name
-        )
-        self.web = self._adapter(auth, ListenAddress("127.0.0.1", self._port))
+        self.web = self._adapter(self._authentication(), ListenAddress("127.0.0.1", self._port))
         self.terminal = None
         if self.home is not None:
             self.terminal = self._adapter(
@@ -165,6 +202,16 @@ class WebPonte:
         for row in self.rows.values():
             row.state = "new" if row.answer is None else row.state
         await self.open()
+
+    @asynccontextmanager
+    async def second_process(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Yield a client of another process that serves the same page and runs no turn."""
+        web = self._adapter(self._authentication(), ListenAddress("127.0.0.1", 0))
+        await web.start()
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with httpx.AsyncClient(base_url=web.address, headers=headers, timeout=20) as client:
+            yield client
+        await web.close()
 
     @property
     def link(self) -> str:
@@ -197,6 +244,11 @@ class WebPonte:
     def _adapters(self) -> list[WebAdapter]:
         return [self.web, self.terminal] if self.terminal else [self.web]
 
+    def _authentication(self) -> TokenAuthentication:
+        return TokenAuthentication(
+            self.host, self.token, self.url, self.people, owner_name=self.owner_name
+        )
+
     def _adapter(
         self,
         auth: TokenAuthentication | SocketAuthentication,
@@ -212,7 +264,7 @@ class WebPonte:
             owner_name=self.owner_name if web else None, requests=self.board,
             administration=MemoryAdministration() if web else None,
             file_links=LINKS if web else None, notices=self.notices,
-            conversation_settings=self.settings if web else None,
+            conversation_settings=self.settings if web else None, peers=self.peers,
         )  # fmt: skip
 
     async def usage_since(self, since: str) -> Sequence[Mapping[str, Any]]:
