@@ -529,10 +529,14 @@ class ClickSurface:
         await self._channel.end_activity()
 
     async def post(self, key: str, part: AnswerPart) -> str:
-        """Redraw the card; an `aloud` answer, or one that still grows, is posted in the channel.
-        Return the id of the card's message or of the new post, as `channel:message`."""
+        """Redraw the card, post an `aloud` or growing answer in the channel, or send a part of a
+        private answer as an ephemeral message. Return the id of the card's message or of the new
+        post, as `channel:message`."""
         if part.answer is not None and not part.answer.aloud:
             await self._take(part.text, part.answer)
+            return self._card
+        if part.is_private:
+            await self._whisper(part.text)
             return self._card
         self._aloud = True
         try:

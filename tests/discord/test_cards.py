@@ -209,6 +209,18 @@ async def test_who_may_not_decide_is_told_alone(
     assert labels(message) == [["Approve", "Deny"]]
 
 
+async def test_no_part_of_a_long_private_outcome_is_posted_in_the_channel(
+    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+) -> None:
+    message = await post_cards(ponte, ana, OPEN)
+    click = await (await ana.click(message, "Approve")).wait_for_ack()
+    posted = len(discord.world.messages_by(discord.world.me.id))
+    parts = ("Your limit is used up.", "It resets on Monday.")
+    await deciding.answer(Answer("", status="failed", parts=parts, private=True))
+    assert whispers(click) == list(parts)
+    assert len(discord.world.messages_by(discord.world.me.id)) == posted
+
+
 async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
     discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
