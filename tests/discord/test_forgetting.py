@@ -11,7 +11,7 @@ from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 
 
-def remembered(home: Path) -> str:
+def read_remembered(home: Path) -> str:
     with closing(sqlite3.connect(home / "ponte.db")) as connection:
         return "\n".join(data for (data,) in connection.execute("SELECT data FROM remembered"))
 
@@ -37,10 +37,10 @@ async def test_who_is_erased_is_no_longer_remembered(
     await count_lookups(ana)
     await count_lookups(bob)
     await ponte.adapter.state.flush()
-    kept = remembered(ponte.home)
+    kept = read_remembered(ponte.home)
     assert (str(ana.id) in kept, str(bob.id) in kept) == (True, True)
     await ponte.engine.records.directory.forget("discord", [str(ana.id)])
     await ponte.adapter.forget(frozenset({str(ana.id)}))
-    kept = remembered(ponte.home)
+    kept = read_remembered(ponte.home)
     assert (str(ana.id) in kept, str(bob.id) in kept) == (False, True)
     assert (await count_lookups(ana), await count_lookups(bob)) == (1, 0)

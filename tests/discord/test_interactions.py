@@ -11,7 +11,7 @@ import pytest
 
 from adapters.discord import interactions
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
-from core.domain.messages import Address, Card, Message, Person
+from core.domain.messages import Address, Card, Message, Person, turn_id
 from core.domain.records import QuickCommand, Receipt, RoundRequest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
@@ -74,6 +74,18 @@ async def test_commands_are_registered_only_when_they_changed(
         await open_ponte.open()
         await open_ponte.close()
     assert discord.rest.syncs == 1
+
+
+async def test_commands_that_discord_refused_are_registered_at_the_next_start(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    discord.refuse("PUT", "/applications/*/commands", 400, 30034)
+    await ponte.open()
+    await discord.wait_until(lambda: not discord.faults.waiting)
+    await ponte.close()
+    assert discord.rest.commands == []
+    await ponte.open()
+    await ponte.ready()
 
 
 async def test_status_is_for_the_asker_alone(open_ponte: DiscordPonte, ana: DiscordPerson) -> None:
@@ -187,6 +199,27 @@ async def test_a_quick_command_without_its_input_asks_for_it(
     await sent.wait_until(lambda answer: "Quick commands are not set up" in answer.text)
 
 
+async def test_a_quick_command_that_is_not_known_asks_for_one_input(
+    open_ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    opened = await (await ana.slash("quick-command", slug="other")).wait_for_ack()
+    assert (opened.kind, opened.data["title"]) == (MODAL, "other")
+    (field,) = opened.data["components"]
+    assert field["label"] == "Its input: text or key=value"
+    assert field["component"]["required"] is False
+    await ana.submit(opened, input="text=news")
+    await open_ponte.wait_until_stored("quick-command other text=news")
+
+
+async def test_undo_names_the_change_in_lower_case(
+    open_ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    exchange = await ana.slash("undo", change="ABCDE2")
+    await exchange.wait_until(lambda e: "abcde2" in e.text)
+    assert open_ponte.taken == ["undo abcde2"]
+    assert open_ponte.model.asks == []
+
+
 async def test_a_command_that_breaks_is_answered_too(
     open_ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +233,20 @@ async def test_a_command_that_breaks_is_answered_too(
     await exchange.wait_for_answer()
     assert (exchange.ephemeral, exchange.followups) == (True, [])
     assert "Something went wrong" in exchange.text
+
+
+async def test_a_form_that_breaks_is_answered_too(
+    open_ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def raise_error(message: Message) -> Receipt:
+        raise RuntimeError("the inbox")
+
+    opened = await (await ana.slash("ask")).wait_for_ack()
+    monkeypatch.setattr(open_ponte.engine.records.inbox, "accept", raise_error)
+    sent = await ana.submit(opened, prompt="hello")
+    await sent.wait_for_answer()
+    assert sent.ephemeral
+    assert "Something went wrong" in sent.text
 
 
 async def test_the_message_menu_asks_about_a_message(
@@ -268,12 +315,38 @@ async def test_a_file_comes_with_a_command(open_ponte: DiscordPonte, ana: Discor
     assert await open_ponte.engine.records.files.get(file.id) == (file, b"a,b")
 
 
+async def test_a_file_of_a_command_that_cannot_be_downloaded_is_named(
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    discord.refuse("GET", "/cdn/*", 404, times=9)
+    exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
+    await exchange.wait_until(lambda e: "a.csv could not be fetched" in e.text)
+
+
 async def test_an_ack_that_came_too_late_is_answered_in_the_channel(
     discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     discord.interactions.deadline = -1.0
     await ana.slash("ask", prompt="hello")
     await ana.wait_for_text("You said: hello")
+    assert len(discord.world.messages_by(discord.world.me.id)) == 1
+
+
+async def test_a_private_answer_whose_ack_came_too_late_is_not_shown_to_others(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await ponte.open(threads=False)
+    await ponte.ready()
+    discord.interactions.deadline = -1.0
+    exchange = await ana.slash("status", channel)
+    await ponte.wait_until_stored("status")
+    records = ponte.engine.records
+    turn = await records.journal.history_entry(turn_id(f"discord:interaction:{exchange.id}"))
+    await records.inbox.wait_for_answer(turn.seq)
+    await ana.mention("hello", channel)
+    answer = await ana.wait_for_text("You said: hello", channel)
+    assert "my last answer here (the command's token is over)" in answer["content"]
     assert len(discord.world.messages_by(discord.world.me.id)) == 1
 
 

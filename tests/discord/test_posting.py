@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
+from dataclasses import replace
+
 import pytest
 
 from adapters.discord import client
 from core.chat.platform import AnswerPart
+from core.chat.reply import GrowingReply
 from core.domain.errors import Undeliverable
-from core.domain.messages import Address, Person
+from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import ATTACH, Payload
+from tests.fakes.loop_clock import LoopClock, run_ready
+from tests.fakes.posts import KeptPosts
 
 MESSAGES = "/channels/*/messages"
 
@@ -82,6 +87,30 @@ async def test_a_rate_limit_that_was_not_announced_is_waited_out(
     await ana.wait_for_text("You said: two")
     assert bot_messages(discord) == ["You said: one", "You said: two"]
     assert discord.faults.refused
+
+
+async def test_a_rate_limit_of_more_than_a_minute_is_waited_out_with_one_call(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.discord.presence.SIGN_AFTER_SECONDS", 600.0)
+    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 600.0)  # posted whole
+    monkeypatch.setattr("adapters.discord.surface.ChannelSurface.interval", 600.0)
+    await ponte.open()
+    await ana.say("one")
+    await ana.wait_for_text("You said: one")
+    discord.faults.rate = (0, 120.0)
+    discord.faults.announced = False
+    await ana.say("two")
+    await discord.wait_until(lambda: discord.faults.refused)
+    clock = LoopClock()
+    await run_ready()  # the refusal arrives
+    clock.skip(60.0)
+    await run_ready()
+    assert len(discord.faults.refused) == 1
+    discord.faults.rate = None
+    clock.skip(120.0)
+    await ana.wait_for_text("You said: two")
+    assert bot_messages(discord) == ["You said: one", "You said: two"]
 
 
 async def test_a_file_that_is_too_large_does_not_take_the_text_with_it(
@@ -155,6 +184,78 @@ async def test_a_post_in_a_channel_whose_answer_was_lost_is_found_by_its_text(
         await ponte.adapter.find_post(to, "k1", "Order 12 is paid.")
 
 
+async def reply_to_ana(ponte: DiscordPonte, ana: DiscordPerson) -> tuple[GrowingReply, KeptPosts]:
+    """Return a reply to a message of Ana in her direct messages, and its journalled posts."""
+    question = await ana.say("hello")
+    await ana.wait_for_text("You said: hello")
+    to = ReplyTo(Address("discord", str(ana.dm.id)), Person("discord", str(ana.id)),
+                 question["id"], turn_id(question["id"]))  # fmt: skip
+    posts = KeptPosts()
+    return GrowingReply(ponte.adapter.surface(to), posts, to.turn), posts
+
+
+async def store_files(ponte: DiscordPonte, *names: str) -> tuple[File, ...]:
+    put, ana = ponte.engine.records.files.put, Person("discord", "1")
+    return tuple([await put("t", name, "image/png", name.encode()[:5], ana, "c") for name in names])
+
+
+async def test_a_file_that_does_not_fit_beside_the_others_is_named(
+    ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ponte.open()
+    reply, _ = await reply_to_ana(ponte, ana)
+    files = await store_files(ponte, *(f"{number}.png" for number in range(12)))
+    await reply.finish(Answer("all", parts=("all",), files=files))
+    many = await ana.wait_for_text("all\n")
+    assert [file["filename"] for file in many["attachments"]] == [f"{n}.png" for n in range(10)]
+    assert many["content"].count("doesn't fit in this message") == 2
+    assert "`10.png` (5 B) doesn't fit" in many["content"]
+    monkeypatch.setattr("adapters.discord.files.MAX_REQUEST_BYTES", 9)
+    reply, _ = await reply_to_ana(ponte, ana)
+    await reply.finish(Answer("two", parts=("two",), files=files[:2]))
+    large = await ana.wait_for_text("two\n")
+    assert [file["filename"] for file in large["attachments"]] == ["0.png"]
+    assert "`1.png` (5 B) doesn't fit" in large["content"]
+
+
+async def test_a_file_that_was_erased_before_it_was_posted_is_named(
+    ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    await ponte.open()
+    reply, _ = await reply_to_ana(ponte, ana)
+    (file,) = await store_files(ponte, "kept.png")
+    gone = replace(file, id="gone", name="gone.png")
+    await reply.finish(Answer("here", parts=("here",), files=(gone, file)))
+    answer = await ana.wait_for_text("here\n")
+    assert "`gone.png`" in answer["content"]
+    assert [one["filename"] for one in answer["attachments"]] == ["kept.png"]
+
+
+async def test_an_answer_without_text_names_its_files_or_says_that_it_has_no_text(
+    ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    """Discord refuses an empty message."""
+    await ponte.open()
+    reply, _ = await reply_to_ana(ponte, ana)
+    await reply.finish(Answer("", parts=("",), files=await store_files(ponte, "a.png", "b.png")))
+    answer = await ana.wait_for_text("`a.png`, `b.png`")
+    assert len(answer["attachments"]) == 2
+    reply, _ = await reply_to_ana(ponte, ana)
+    await reply.finish(Answer("", parts=("",)))
+    await ana.wait_for_text("(no text)")
+
+
+async def test_posts_that_the_final_answer_does_not_need_are_deleted(
+    ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    await ponte.open()
+    reply, posts = await reply_to_ana(ponte, ana)
+    await reply.finish(Answer("", parts=("one", "two")))
+    again = GrowingReply(reply._surface, posts, reply._turn)
+    await again.finish(Answer("", parts=("all of it",)))
+    assert bot_messages(ana.discord) == ["You said: hello", "all of it"]
+
+
 async def test_files_that_are_refused_leave_the_text_and_their_names(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
@@ -170,6 +271,23 @@ async def test_files_that_are_refused_leave_the_text_and_their_names(
     assert answer["content"].startswith("You said: ")
     await ana.mention("tell me", channel)
     await ana.wait_for_text("couldn't post `answer.md`", channel)
+
+
+async def test_an_answer_that_was_refused_while_it_grew_is_not_sent_again(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    """Discord restricts bots that repeat requests which it refuses."""
+    ponte.model.script = {"tell me": ["one", " two"]}
+    ponte.model.pauses = asyncio.Queue()
+    await ponte.open()
+    discord.refuse("POST", MESSAGES, 403, 50013)
+    await ana.say("tell me")
+    await discord.wait_until(lambda: not discord.faults.waiting)
+    ponte.model.go_on()
+    await ana.say("next")
+    answer = await ana.wait_for_text("You said: next")
+    assert "couldn't post my last answer here (Discord 403/50013" in answer["content"]
+    assert bot_messages(discord) == [answer["content"]]
 
 
 async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(

@@ -76,6 +76,7 @@ class FakeDiscord:
             return answer({"message": "401: Unauthorized", "code": 0}, 401)
         limited = self._limit(request)
         if limited is not None:
+            await self.world.notify()
             return limited
         fault = self.faults.take(request, "refuse")
         if fault is not None:
