@@ -18,8 +18,13 @@ from core.domain.errors import ToolError
 from core.domain.messages import File, Item, Person
 from core.domain.records import NOTE_TEMPLATE, Remote
 from core.models.demo_model import DemoModel
-from core.models.demo_tour import make_file_code
-from core.ports.tools import Model, Tool
+from core.models.demo_tour import (
+    EXPORT_SENTENCE,
+    OVERDUE_SENTENCE,
+    PAY_SENTENCE,
+    make_file_code,
+)
+from core.ports.tools import SAMPLE_TABLES_PHRASE, Model, Tool
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
@@ -168,6 +173,76 @@ async def test_one_base_of_two_fails() -> None:
     )
 
 
+async def test_of_many_bases_the_first_are_read_and_the_answer_says_so() -> None:
+    async def nocodb_execute(tool: str, args: dict[str, str]) -> object:
+        """Read tables."""
+        if tool == "list_bases":
+            return [{"id": f"p{number}", "title": f"Base {number}"} for number in range(30)]
+        return [{"id": f"m{args['base_id']}", "title": f"Cats {args['base_id']}"}]
+
+    tool = FunctionTool.of(nocodb_execute, effect="read", doing="reads", strict=False)
+    chat = Chat(DemoModel, [tool])
+    answer = await chat.says("list tables")
+    read = len(chat.calls) - 1
+    assert read < 30
+    assert answer.startswith(f"Tables: {read}\n\n")
+    assert answer.endswith(f"\n\nI read only the first {read} bases.")
+
+
+@pytest.mark.parametrize("said", [OVERDUE_SENTENCE, PAY_SENTENCE, EXPORT_SENTENCE])
+async def test_a_step_of_the_tour_that_cannot_read_says_why(said: str) -> None:
+    chat = Chat(DemoModel, sample_tools(reads=False, changes=True))
+    assert await chat.says(said) == "That didn't work: The disk is full."
+    assert [call.name for call in chat.calls] == ["nocodb_query"]
+
+
+async def test_a_payment_that_cannot_be_proposed_says_why() -> None:
+    chat = Chat(DemoModel, sample_tools(reads=True, changes=False))
+    assert await chat.says(PAY_SENTENCE) == "That didn't work: It is locked."
+    assert parse_calls(chat.calls)[1] == (
+        "nocodb_update",
+        {"table": "Invoices", "changes": [{"id": "7", "fields": {"Status": "Paid"}}]},
+    )
+
+
+def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
+    """The tools over the sample tables, which fail where they are not to read or change."""
+
+    async def nocodb_query(
+        table: str, filters: list[Any], match: str, page: int, fields: list[str], sort: list[Any],
+        limit: int, export: bool | None = None,
+    ) -> dict[str, object]:  # fmt: skip
+        if not reads:
+            raise ToolError("The disk is full.")
+        return {"total": 1, "returned": 1, "rows": [{"id": "7", "Number": "2026-01"}]}
+
+    async def nocodb_update(table: str, changes: list[Any]) -> str:
+        if not may_change:
+            raise ToolError("It is locked.")
+        return "proposed"
+
+    may_change = changes
+    return [
+        FunctionTool.of(
+            each, effect=effect, doing="works", strict=False, description=SAMPLE_TABLES_PHRASE
+        )
+        for each, effect in ((nocodb_query, "read"), (nocodb_update, "write"))
+    ]
+
+
+async def test_a_schedule_that_cannot_be_prepared_says_why() -> None:
+    async def schedule_propose(
+        kind: str, what: str, when: str, zone: str | None, ends: str | None, replaces: str | None
+    ) -> str:
+        """Prepare a schedule."""
+        raise ToolError("You have 20 schedules already.")
+
+    tool = FunctionTool.of(schedule_propose, effect="write", doing="prepares")
+    chat = Chat(DemoModel, [tool])
+    said = "every Monday at 9:00 post Good morning"
+    assert await chat.says(said) == "That didn't work: You have 20 schedules already."
+
+
 async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
     async def nocodb_tables() -> str:
         """Tables."""
@@ -234,6 +309,8 @@ async def test_python_on_a_file_that_was_attached() -> None:
     chat.thread.append(Item(kind="message", role="user", text="here", name="Ana", files=(file,)))
     told = await chat.says("Summarise my file")
     assert "'sales.csv'" in told
+    newer = File("f2", "costs.csv", "text/csv", 10)
+    assert "'costs.csv'" in await chat.says("Summarise my file", files=(newer,))
     assert "Next, try: `Draw y = sin(x) with Python.`" in told
     told = await Chat(DemoModel, [python("[The person has: plot.png]")]).says("draw something")
     assert told == "Next, try: `Run a quick command`", "the picture says the rest"

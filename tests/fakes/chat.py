@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from core.domain.errors import ToolError
-from core.domain.messages import Item, Person, decode_json, encode_json
+from core.domain.messages import File, Item, Person, decode_json, encode_json
 from core.domain.records import RoundCompleted, RoundRequest, TextDelta, Thread
 from core.ports.tools import Model, Tool
 from core.tools.tool import outcome_of_error
@@ -31,11 +31,11 @@ class Chat:
         self._tools = {tool.spec.name: tool for tool in tools}
         self._turns = 0
 
-    async def says(self, text: str, person: Person = ANA) -> str:
+    async def says(self, text: str, person: Person = ANA, files: tuple[File, ...] = ()) -> str:
         """The answer."""
         self._turns += 1
         self.asks, self.calls = [], []
-        new = [Item(kind="message", role="user", text=text, name=person.name)]
+        new = [Item(kind="message", role="user", text=text, name=person.name, files=files)]
         for number in range(1, _ROUNDS + 1):
             self.asks.append(self._question(number, new, person))
             self.thread += new

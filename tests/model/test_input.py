@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from core.domain.errors import ModelRefused
+from core.domain.errors import ModelError, ModelRefused
 from core.domain.messages import CONTEXT_NAME, File, Item, Person
 from core.domain.records import Thread, ToolSpec
+from core.models.model_input import estimate_max_tokens
 from core.models.served_model import Level
+from core.rights.allowances import MAX_DOCUMENT_TOKENS
+from core.rights.usage import MAX_PICTURE_TOKENS
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.files import MemoryFiles
@@ -269,6 +272,31 @@ async def test_a_tool_whose_schema_is_refused_goes_out_loosely(
     assert await talk.say("hello")
     tools = [tool.get("function", tool) for tool in last(fake)["tools"]]
     assert [bool(tool.get("strict")) for tool in tools] == [True, False]
+
+
+@every_level
+async def test_a_refused_schema_of_no_tool_of_ours_is_reported(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    refused = Script(
+        status=400, code="invalid_function_parameters", message="Invalid schema for 'other'."
+    )
+    fake.say(refused, "A second request.")
+    before = len(fake.requests)
+    with pytest.raises(ModelError, match="rejected the request"):
+        await Talk(await make(level)).say("hello")
+    assert sum(each.path in fake.hostile_at for each in fake.requests[before:]) == 1
+
+
+def test_the_bound_of_a_request_counts_each_file_as_the_largest() -> None:
+    text = {"type": "input_text", "text": "x" * 1000}
+    bare = estimate_max_tokens([text])
+    assert 1000 <= bare < 1100
+    for url, tokens in (
+        ("data:image/png;base64,AAAA", MAX_PICTURE_TOKENS),
+        ("data:application/pdf;base64,AAAA", MAX_DOCUMENT_TOKENS),
+    ):
+        assert tokens <= estimate_max_tokens([text, {"file": url}]) - bare < tokens + 100, url
 
 
 async def test_reasoning_effort(make: Make, fake: FakeOpenAI) -> None:
