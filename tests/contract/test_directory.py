@@ -157,3 +157,28 @@ async def test_a_row_that_could_not_be_stored_is_stored_the_next_time(
     await members.take([member("U1")])
     assert await find_ids(directory, "U1") == ["U1"]
     await members.close()
+
+
+class NeverAnswering(Answering):
+    """A platform that keeps everybody waiting."""
+
+    def __init__(self) -> None:
+        self.asked, self.is_stopped = asyncio.Event(), False
+
+    async def ask(self, place: MemberKey) -> PlatformMember:
+        self.asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_stopped = True
+        raise AssertionError
+
+
+async def test_a_close_stops_the_lookups(directory: SqlDirectory) -> None:
+    platform = NeverAnswering()
+    members = MemberDirectory("chat", directory, platform)
+    waiting = asyncio.create_task(members.resolve("U1", 300.0))
+    await platform.asked.wait()
+    await members.close()
+    assert platform.is_stopped
+    waiting.cancel()
