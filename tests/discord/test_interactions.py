@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,7 +12,8 @@ import pytest
 
 from adapters.discord import interactions
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
-from core.domain.messages import Address, Card, Message, Person, turn_id
+from adapters.discord.surface import ResponseSurface
+from core.domain.messages import Address, Card, File, Message, Person, turn_id
 from core.domain.records import QuickCommand, Receipt, RoundRequest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
@@ -360,6 +362,36 @@ async def test_a_token_that_ends_before_the_answer_leaves_one_answer(
     discord.clock.advance(3600)
     open_ponte.model.go_on()
     await ana.wait_for_text("one two")
+    assert len(discord.world.messages_by(discord.world.me.id)) == 1
+
+
+@pytest.mark.parametrize("is_expired_before", [False, True])
+async def test_a_token_that_ends_before_the_files_are_attached_loses_no_file(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    is_expired_before: bool,
+) -> None:  # fmt: skip
+    """It ends after the answer is complete: while the files are attached, or before that."""
+    ponte.give("plot.png", b"png")
+    await ponte.open()
+    await ponte.ready()
+    get, upload, now = ponte.engine.records.files.get, ResponseSurface.upload, time.time
+
+    async def get_late(id: str) -> tuple[File, bytes]:
+        discord.clock.advance(3600)
+        return await get(id)
+
+    async def upload_late(surface: ResponseSurface, key: str, files: Sequence[File]) -> str:
+        monkeypatch.setattr(time, "time", lambda: now() + 3600)
+        return await upload(surface, key, files)
+
+    if is_expired_before:
+        monkeypatch.setattr(ResponseSurface, "upload", upload_late)
+    else:
+        monkeypatch.setattr(ponte.engine.records.files, "get", get_late)
+    exchange = await ana.slash("ask", prompt="call draw {}")
+    await exchange.wait_until(lambda e: e.original and e.text.startswith("You said: "))
+    await discord.wait_until(lambda: exchange.original and exchange.original["attachments"])
+    assert exchange.text.startswith("You said: ")
     assert len(discord.world.messages_by(discord.world.me.id)) == 1
 
 
