@@ -103,7 +103,8 @@ class RefusedForNow(PlatformBusy):
 
 
 class FilesTooLarge(PonteError):
-    """Discord refused the whole request because a file exceeds the size limit of this place."""
+    """Discord refused the whole request because a file exceeds the size limit of this place.
+    `reason` has the status, the code and the text of the refusal."""
 
     code = "files_too_large"
 
@@ -202,8 +203,8 @@ DISCORD_ERRORS = ErrorTable(
     PonteError,
     on(when=has_code(UNKNOWN_MESSAGE)).raises(PostRemoved),
     on(when=has_code(*OVER)).raises(TokenOver),
-    on(when=has_code(*TOO_LARGE_CODES)).raises(FilesTooLarge),
-    on(413).raises(FilesTooLarge),
+    on(when=has_code(*TOO_LARGE_CODES)).raises(FilesTooLarge, values=_reason_values),
+    on(413).raises(FilesTooLarge, values=_reason_values),
     on(when=has_code(*PASSING)).raises(RefusedForNow, values=_reason_values),
     on(*IN_FRONT, when=has_code(0)).raises(RefusedForNow, values=_reason_values),
     on().raises(Undeliverable, values=_reason_values),

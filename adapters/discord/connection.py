@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import discord
 import structlog
@@ -101,10 +102,8 @@ class GatewayConnection:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        try:
+        with suppress(SettingsError):  # `health` reports it
             await self.start(listens=listens)
-        except SettingsError as error:
-            self._fail(error)
 
     async def client(self) -> DiscordClient:
         """Wait for the login and return the client. REST calls work from then on, also without a

@@ -144,9 +144,9 @@ def explain_refusal(error: PonteError, names: Sequence[str]) -> list[str]:
     the refusal was not about the files."""
     if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
         raise error
+    why = error.values["reason"]
     if not names:
-        raise Undeliverable(reason=error.code) from error
-    why = error.values.get("reason", error.code)
+        raise Undeliverable(reason=why) from error
     return [say("I couldn't post {name} ({why}).", name=f"`{n}`", why=why) for n in names]
 
 

@@ -406,15 +406,22 @@ class ResponseSurface:
     async def find(self, number: int, key: str) -> str | None:
         """Return None while the token is valid, because writing the original response can be
         repeated. Later, look for the response in the channel's history. If it is not there, `post`
-        looks for a post with the same text."""
-        if not await self._over():
+        looks for a post with the same text. Return None for the files: attaching them can be
+        repeated too."""
+        if number < 1 or not await self._over():
             return None
         return await self._standing() or await self._channel.find(number, key)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add the files to the original response, or to the post in the channel that replaced it.
         Return the post's id."""
-        if self._last is None or await self._over():
+        over = await self._over()
+        if over and self._last is not None:
+            # The token expired after the answer was complete: the channel's surface does not know
+            # the post yet.
+            post, part, answer = self._last
+            await self.edit(post, AnswerPart(ORIGINAL_PARTS, part, answer, is_final=True))
+        if over or self._last is None:
             return await self._channel.upload(key, files)
         post, part, answer = self._last
         self._uploads += 1

@@ -11,8 +11,10 @@ import discord
 import pytest
 
 from adapters.discord.posts import Renderer
-from adapters.discord.render import CARD_BUTTON_ID, embed, embeds, in_words, view
+from adapters.discord.render import CARD_BUTTON_ID, DISCORD_CARD_ROWS, embed, embeds, in_words, view
 from core.chat.card_redraw import LABELS
+from core.chat.reply import GrowingReply
+from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox, Reply
@@ -56,20 +58,22 @@ class Deciding:
         inbox.accept = catch_click  # type: ignore[method-assign]  # this one test double
         return inbox
 
-    async def answer(self, answer: Answer) -> None:
-        """To the newest click."""
+    async def answer(self, answer: Answer, **reply_to: Any) -> GrowingReply:
+        """To the newest click. `reply_to` are fields that its stored ReplyTo has instead."""
         async with self.came:
             await self.came.wait_for(lambda: self.taken)
             message = self.taken.pop()
-        reply = self.ponte.adapter.reply(message.reply_to, KeptPosts())
+        to = replace(message.reply_to, **reply_to)
+        reply = GrowingReply(self.ponte.adapter.surface(to), KeptPosts(), to.turn)
         await reply.finish(answer)
+        return reply
 
-    async def work(self) -> Reply:
-        """Begin with the newest click."""
+    async def work(self, text: str = "") -> Reply:
+        """Begin with the newest click, and show `text` as the start of the answer."""
         async with self.came:
             await self.came.wait_for(lambda: self.taken)
         reply = self.ponte.adapter.reply(self.taken[-1].reply_to, KeptPosts())
-        await reply.show(Progress())
+        await reply.show(Progress(text))
         return reply
 
 
@@ -127,6 +131,16 @@ NAMED = tuple(
 
 def describe_rows(rows: tuple[dict[str, Any], ...]) -> str:
     return str(embed(replace(OPEN, rows=rows)).description)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"), [(0, ""), (1, "…and 1 more row."), (2, "…and 2 more rows.")]
+)
+def test_rows_that_a_card_does_not_show_are_counted(more: int, words: str) -> None:
+    rows = tuple({"after": {"id": str(number)}} for number in range(DISCORD_CARD_ROWS + more))
+    text = describe_rows(rows)
+    assert text.count("more row") == bool(more)
+    assert words in text
 
 
 def test_three_narrow_rows_are_a_table_on_discord() -> None:
@@ -221,14 +235,99 @@ async def test_no_part_of_a_long_private_outcome_is_posted_in_the_channel(
     assert len(discord.world.messages_by(discord.world.me.id)) == posted
 
 
+@pytest.mark.parametrize("is_expired_here", [False, True])
 async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
+    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson,
+    is_expired_here: bool,
+) -> None:  # fmt: skip
+    """A token that has expired by our own clock is not sent."""
+    message = await post_cards(ponte, ana, OPEN)
+    await (await ana.click(message, "Approve")).wait_for_ack()
+    discord.clock.advance(3600)
+    expires = {"token_expires": 1.0} if is_expired_here else {}
+    await deciding.answer(Answer("", parts=("",), cards=(DONE,)), **expires)
+    await discord.wait_until(lambda: labels(message) == [["Undo"]])
+    sent = [path for _, path in discord.calls if path.startswith("/webhooks/")]
+    assert bool(sent) is not is_expired_here
+
+
+async def test_a_private_outcome_after_the_clicks_token_is_undeliverable(
     discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:
     message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
+    before = len(discord.world.messages_by(discord.world.me.id))
     discord.clock.advance(3600)
+    with pytest.raises(Undeliverable, match="the click's token is over"):
+        await deciding.answer(Answer("No.", status="failed", parts=("No.",), private=True))
+    assert len(discord.world.messages_by(discord.world.me.id)) == before
+
+
+async def test_a_card_whose_embed_a_moderator_removed_is_drawn_again(
+    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+) -> None:
+    message = await post_cards(ponte, ana, OPEN)
+    await (await ana.click(message, "Approve")).wait_for_ack()
+    message["embeds"] = []
     await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
-    await discord.wait_until(lambda: labels(message) == [["Undo"]])
+    assert [embed["title"] for embed in message["embeds"]] == ["Changed 2 customers"]
+
+
+async def test_a_card_that_changes_after_the_answer_to_its_click_is_redrawn(
+    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+) -> None:
+    message = await post_cards(ponte, ana, OPEN)
+    await (await ana.click(message, "Approve")).wait_for_ack()
+    reply = await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
+    assert labels(message) == [["Undo"]]
+    undone = replace(DONE, state="undone", actions=())
+    await reply.refresh(Answer("", parts=("",), cards=(undone,)))
+    assert message["embeds"][0]["footer"]["text"] == "abcde2 · undone"
+    assert labels(message) == []
+
+
+async def test_an_answer_for_everybody_to_a_click_grows_in_a_post_with_its_files(
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+) -> None:
+    message = await post_cards(ponte, ana, OPEN)
+    await (await ana.click(message, "Approve")).wait_for_ack()
+    reply = await deciding.work("one")
+    await ana.wait_for_text("one")
+    file = await ponte.engine.records.files.put(
+        "t", "plot.png", "image/png", b"png", Person("discord", str(ana.id)), "c"
+    )
+    await reply.finish(Answer("", parts=("one two",), files=(file,), aloud=True))
+    answer = await ana.wait_for_text("one two")
+    assert [one["filename"] for one in answer["attachments"]] == ["plot.png"]
+    assert labels(message) == [["Approve", "Deny"]], "the card's message is not changed"
+    assert not message["attachments"]
+    assert len(ana.dm.messages) == 4, "Ana's message, its answer, the card, and this answer"
+
+
+async def test_an_outcome_on_the_card_has_no_place_for_files(
+    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+) -> None:
+    message = await post_cards(ponte, ana, OPEN)
+    await (await ana.click(message, "Approve")).wait_for_ack()
+    file = await ponte.engine.records.files.put(
+        "t", "plot.png", "image/png", b"png", Person("discord", str(ana.id)), "c"
+    )
+    before = len(ana.dm.messages)
+    await deciding.answer(Answer("", parts=("",), cards=(DONE,), files=(file,)))
+    assert labels(message) == [["Undo"]]
+    assert not message["attachments"]
+    assert len(ana.dm.messages) == before
+
+
+async def test_an_answer_to_a_click_where_ponte_may_not_post_is_for_the_person_alone(
+    discord: FakeDiscord, ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+) -> None:
+    """Ponte is not a member there. The token of the click is valid."""
+    message = await post_cards(ponte, ana, OPEN)
+    click = await (await ana.click(message, "Approve")).wait_for_ack()
+    discord.refuse("POST", "/channels/*/messages", 403, 50001)
+    await deciding.answer(Answer("", parts=("Undone.",), aloud=True))
+    assert whispers(click) == ["Undone."]
 
 
 async def test_a_card_that_was_deleted_meanwhile_is_let_go(

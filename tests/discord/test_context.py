@@ -58,6 +58,25 @@ async def test_a_reply_brings_the_text_and_the_files_of_what_it_replies_to(
     assert (await ponte_with_content.engine.records.files.get(question.files[1].id))[1] == CSV[1]
 
 
+@pytest.mark.parametrize("is_deleted", [False, True])
+async def test_what_is_replied_to_is_fetched_if_the_event_lacks_it_and_was_not_deleted(
+    discord: FakeDiscord, ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson,
+    bob: DiscordPerson, is_deleted: bool,
+) -> None:  # fmt: skip
+    """Discord leaves the field out if it did not fetch the message; a deleted message is null."""
+    said = await bob.say("the bolts are late", channel)
+    reference = {"message_id": said["id"], "channel_id": str(channel.id)}
+    resolved: Payload = {"referenced_message": None} if is_deleted else {}
+    if is_deleted:
+        await bob.delete(said)
+    await ana.mention("so?", channel, type=19, message_reference=reference, **resolved)
+    answer = await ana.wait_for_text("You said: so?", channel)
+    assert answer["content"] == "You said: so?", "nothing is reported as missing"
+    assert ("> 'Bob': the bolts are late" in newest_input(ponte_with_content)[0]) != is_deleted
+    fetched = ("GET", f"/channels/{channel.id}/messages/{said['id']}")
+    assert discord.calls.count(fetched) == (not is_deleted)
+
+
 async def test_a_picture_that_is_replied_to_comes_though_it_has_no_words(
     ponte_with_content: DiscordPonte, channel: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:

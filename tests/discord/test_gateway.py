@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from adapters.discord.state import DiscordState, SeenChannel
 from core.domain.errors import SettingsError
 from core.runtime.retry import Backoff
 from tests.discord.discord_ponte import DiscordPonte
@@ -210,6 +211,71 @@ async def test_discord_down_at_the_start_is_tried_again(
     await ana.wait_for_text("You said: hello")
 
 
+async def test_until_discord_answers_the_connection_is_failing(
+    discord: FakeDiscord, ponte: DiscordPonte, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.discord.connection.DISCORD_START_SECONDS", 0.0)
+    gate = discord.hold("GET", "/users/@me")
+    await ponte.open()
+    await gate.wait_until_reached()
+    health = await ponte.adapter.health()
+    assert (health.state, health.words) == ("failing", "not connected yet")
+    gate.release()
+    await discord.wait_until(lambda: discord.gateway.is_connected)
+
+
+async def test_while_discord_cannot_be_reached_the_reason_is_reported(
+    discord: FakeDiscord, ponte: DiscordPonte, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.discord.connection.DISCORD_START_SECONDS", 0.0)
+    monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
+    discord.lose("GET", "/users/@me", times=2)
+    gate = discord.hold("GET", "/users/@me")
+    await ponte.open()
+    await gate.wait_until_reached()  # at the third attempt
+    health = await ponte.adapter.health()
+    assert (health.state, health.words) == (
+        "failing", "Cannot reach Discord (ServerDisconnectedError). Retrying."
+    )  # fmt: skip
+    gate.release()
+    await discord.wait_until(lambda: discord.gateway.is_connected)
+
+
+async def test_a_token_that_discord_refuses_when_this_process_begins_to_lead_is_reported(
+    discord: FakeDiscord, ponte: DiscordPonte
+) -> None:
+    await ponte.open()
+    discord.refuse("GET", "/users/@me", 401, times=9)
+    await ponte.adapter.connection.hold()
+    health = await ponte.adapter.health()
+    assert health.state == "failing"
+    assert "DISCORD_TOKEN" in health.words
+
+
+async def test_a_channel_that_ponte_may_not_read_any_more_is_read_back_once(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await ponte.open(threads=False)
+    await ana.mention("before", channel)
+    await ana.wait_for_text("You said: before", channel)
+    discord.refuse("GET", f"/channels/{channel.id}/messages", 403, 50001)
+    discord.gateway.forget()
+    await discord.wait_until(lambda: not discord.faults.waiting)
+    discord.gateway.forget()
+    await discord.wait_until(lambda: discord.gateway.identified == 3)
+    await ana.mention("after", channel)
+    await ana.wait_for_text("You said: after", channel)
+    assert discord.calls.count(("GET", f"/channels/{channel.id}/messages")) == 1
+
+
+async def test_http_requests_are_refused_because_events_come_by_the_gateway(
+    ponte: DiscordPonte,
+) -> None:
+    await ponte.open()
+    assert await ponte.adapter.http({}, b"{}") == (404, {}, b"")
+
+
 async def test_close_drains_what_was_taken_in(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
@@ -239,6 +305,17 @@ async def test_close_waits_for_events_that_are_being_handled(ponte: DiscordPonte
     await begun.wait()
     await ponte.adapter.close()
     assert handled == ["stored"]
+
+
+async def test_of_many_channels_those_used_last_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("adapters.discord.state.MAX_REMEMBERED", 2)
+    state = DiscordState()
+    state.seen = {1: SeenChannel(10, at=3.0), 2: SeenChannel(20, at=1.0), 3: SeenChannel(5, at=2.0)}
+    await state.flush()
+    assert set(state.seen) == {1, 3}
+    await state.close()
 
 
 async def test_notes_that_cannot_be_read_are_begun_anew(

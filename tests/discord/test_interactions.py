@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,13 +12,19 @@ import pytest
 
 from adapters.discord import interactions
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
-from core.domain.messages import Address, Card, Message, Person, turn_id
+from adapters.discord.surface import ResponseSurface
+from core.chat.reply import GrowingReply
+from core.domain.errors import Undeliverable
+from core.domain.messages import Address, Answer, Card, File, Message, Person, ReplyTo, turn_id
 from core.domain.records import QuickCommand, Receipt, RoundRequest
+from core.ports.conversations import PostJournal, Reply
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.interactions import DEFER, DEFER_UPDATE, EPHEMERAL, MODAL
 from tests.fakes.discord.interactions import MESSAGE as SAID
+from tests.fakes.discord.limits import NONCE_SECONDS
+from tests.fakes.posts import KeptPosts
 
 
 class Board(EmptyStatusBoard):
@@ -360,6 +367,92 @@ async def test_a_token_that_ends_before_the_answer_leaves_one_answer(
     discord.clock.advance(3600)
     open_ponte.model.go_on()
     await ana.wait_for_text("one two")
+    assert len(discord.world.messages_by(discord.world.me.id)) == 1
+
+
+def record_destinations(ponte: DiscordPonte) -> list[ReplyTo]:
+    """Return a list that gets the destination of each reply from now on, with its token."""
+    destinations: list[ReplyTo] = []
+
+    def reply(to: ReplyTo, posts: PostJournal) -> Reply:
+        destinations.append(to)
+        return ponte.adapter.reply(to, posts)
+
+    ponte.engine.platforms.replies["discord"] = reply
+    return destinations
+
+
+async def test_an_answer_that_replaced_the_response_is_not_posted_twice_after_a_crash(
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    """Nothing but its text tells which post it is: Discord has forgotten the nonce."""
+    destinations = record_destinations(open_ponte)
+    discord.interactions.deadline = -1.0
+    await ana.slash("ask", prompt="hello")
+    await ana.wait_for_text("You said: hello")
+    discord.clock.advance(NONCE_SECONDS + 60)
+    to, posts = replace(destinations[0], token_expires=1.0), KeptPosts()
+    await posts.record_posting(1, f"{to.turn}:1")
+    reply = open_ponte.adapter.reply(to, posts)
+    await reply.finish(Answer("", parts=("You said: hello",)))
+    (answer,) = discord.world.messages_by(discord.world.me.id)
+    assert posts.posts[1].id == f"{ana.dm.id}:{answer['id']}"
+
+
+async def test_a_private_answer_is_not_changed_after_its_token(
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    destinations = record_destinations(open_ponte)
+    await (await ana.slash("status")).wait_for_answer()
+    to, posts = replace(destinations[0], token_expires=1.0), KeptPosts()
+    await posts.record_posting(1, f"{to.turn}:1")
+    await posts.record_posted(1, f"{ana.dm.id}:1")
+    with pytest.raises(Undeliverable, match="the command's token is over"):
+        await open_ponte.adapter.reply(to, posts).finish(Answer("", parts=("on",)))
+    assert not [path for method, path in discord.calls if method == "PATCH" and "channels" in path]
+
+
+async def test_an_answer_that_came_after_another_process_took_over_is_deleted(
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    destinations = record_destinations(open_ponte)
+    await (await ana.slash("ask", prompt="hello")).wait_for_text("You said: hello")
+    reply = open_ponte.adapter.reply(destinations[0], KeptPosts())
+    assert isinstance(reply, GrowingReply)
+    answer = Answer("", parts=("late",))
+    await reply.finish(answer)
+    assert [m["content"] for m in ana.dm.messages.values()] == ["late"]
+    await reply.correct_late_posts(answer, [])
+    assert not ana.dm.messages
+
+
+@pytest.mark.parametrize("is_expired_before", [False, True])
+async def test_a_token_that_ends_before_the_files_are_attached_loses_no_file(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    is_expired_before: bool,
+) -> None:  # fmt: skip
+    """It ends after the answer is complete: while the files are attached, or before that."""
+    ponte.give("plot.png", b"png")
+    await ponte.open()
+    await ponte.ready()
+    get, upload, now = ponte.engine.records.files.get, ResponseSurface.upload, time.time
+
+    async def get_late(id: str) -> tuple[File, bytes]:
+        discord.clock.advance(3600)
+        return await get(id)
+
+    async def upload_late(surface: ResponseSurface, key: str, files: Sequence[File]) -> str:
+        monkeypatch.setattr(time, "time", lambda: now() + 3600)
+        return await upload(surface, key, files)
+
+    if is_expired_before:
+        monkeypatch.setattr(ResponseSurface, "upload", upload_late)
+    else:
+        monkeypatch.setattr(ponte.engine.records.files, "get", get_late)
+    exchange = await ana.slash("ask", prompt="call draw {}")
+    await exchange.wait_until(lambda e: e.original and e.text.startswith("You said: "))
+    await discord.wait_until(lambda: exchange.original and exchange.original["attachments"])
+    assert exchange.text.startswith("You said: ")
     assert len(discord.world.messages_by(discord.world.me.id)) == 1
 
 

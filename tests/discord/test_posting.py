@@ -269,7 +269,10 @@ async def test_files_that_are_refused_leave_the_text_and_their_names(
     answer = await ana.wait_for_text("couldn't post `plot.png` (Discord 403/50013", channel)
     assert answer["content"].startswith("You said: ")
     await ana.mention("tell me", channel)
-    await ana.wait_for_text("couldn't post `answer.md`", channel)
+    await ana.wait_for_text("couldn't post `answer.md` (Discord 403/50013", channel)
+    discord.faults.largest = 2
+    await ana.say("tell me")
+    await ana.wait_for_text("couldn't post `answer.md` (Discord 413/40005")
 
 
 async def test_an_answer_that_was_refused_while_it_grew_is_not_sent_again(
@@ -306,8 +309,11 @@ async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
 
 @pytest.mark.parametrize(
     ("status", "code"),
-    [(403, 987654), (400, 0), (404, 0), (403, 50013), (400, 200000), (400, 240000), (403, 50278)],
-)
+    [
+        (403, 987654), (400, 0), (404, 0), (403, 50013), (400, 200000), (400, 240000),
+        (403, 50278), (413, 40005), (413, 0),
+    ],
+)  # fmt: skip
 async def test_a_refusal_for_good_is_told_with_the_next_message(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
     status: int, code: int,

@@ -161,6 +161,17 @@ async def test_a_turn_that_is_put_back_types_no_more(
     await ana.wait_for_text("You said: hello")
 
 
+async def test_an_adapter_that_closes_during_a_turn_types_no_more(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    gate = Gate(ponte)
+    await ponte.open()
+    await ana.say("hello")
+    await discord.wait_until(lambda: ana.dm.typing)
+    await ponte.adapter.close()
+    gate.open()
+
+
 async def test_a_message_that_waits_wears_an_hourglass(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
