@@ -262,8 +262,12 @@ def bind_socket(host: str, port: int) -> socket.socket:
         # asyncio sets TCP_NODELAY only where the socket says that it is TCP; without it an answer
         # waits up to 40 ms for the client's delayed acknowledgement.
         listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
     except OSError as error:
         raise SettingsError(
             "Cannot listen on {host}:{port} ({why}). Change PONTE_WEB_HOST or PONTE_WEB_PORT.",

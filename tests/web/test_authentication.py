@@ -67,6 +67,11 @@ async def test_the_listen_host_and_the_public_url_are_ours() -> None:
         await auth.admit(Visit("/", {"host": "192.168.1.6:8080"}))
 
 
+def test_a_page_without_a_token_is_not_opened() -> None:
+    with pytest.raises(ValueError, match="needs a token"):
+        TokenAuthentication("127.0.0.1", "")
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 async def test_health_answers_under_any_name(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(path, headers={"Host": "10.1.2.3:8080"})).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import httpx
@@ -11,7 +12,7 @@ from adapters.web.page_routes import conversation_title
 from core.domain.messages import Answer, Attachment
 from core.domain.records import ConversationSummary
 from tests.fakes.choices import make_message
-from tests.web.web_ponte import WebPonte
+from tests.web.web_ponte import Turn, WebPonte
 
 
 async def post_message(client: httpx.AsyncClient, text: str, conversation: str = "main") -> None:
@@ -113,6 +114,23 @@ async def test_only_the_last_answered_message_is_asked_again(
     assert (await again(last)).json()["response"] == "You said: three"
     told = (await client.get("/conversations/main")).json()["messages"]
     assert [one["text"] for one in told if one["role"] == "user"] == ["one", "three"]
+
+
+async def test_a_message_that_still_runs_is_not_asked_again(
+    ponte: WebPonte, client: httpx.AsyncClient
+) -> None:
+    async def script(turn: Turn) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    ponte.script = script
+    later = {"Prefer": "respond-async"}
+    turn = (await client.post("/chat", json={"message": "one"}, headers=later)).json()["turn"]
+    refused = await client.post("/chat", json={"message": "two", "replaces": turn}, headers=later)
+    assert (refused.status_code, refused.json()["error"]["message"]) == (
+        400, "Invalid request: it has no answer yet.",
+    )  # fmt: skip
+    assert len(ponte.rows) == 1
 
 
 async def test_words_are_in_the_language_that_is_asked_for(ponte: WebPonte) -> None:

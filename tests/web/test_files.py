@@ -67,6 +67,16 @@ async def test_what_is_too_large_or_not_a_form(ponte: WebPonte, client: httpx.As
     assert not ponte.rows
 
 
+async def test_the_text_of_a_form_is_not_read_beyond_its_limit(
+    ponte: WebPonte, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_io, "MAX_TEXT_BYTES", 1000)
+    form = {"message": "x" * 2001}
+    said = await client.post("/chat", data=form, files={"file": ("a", b"x")})
+    assert (said.status_code, said.json()["error"]["code"]) == (413, "too_large")
+    assert not ponte.rows
+
+
 async def test_a_full_disk_refuses_the_file(ponte: WebPonte, client: httpx.AsyncClient) -> None:
     ponte.files.refusing = True
     said = await client.post("/chat", files={"file": ("a", b"x")})

@@ -14,6 +14,7 @@ from adapters.web import adapter, server
 from core.domain.changes import PendingRequest
 from core.domain.messages import Address, Answer, Card, Person
 from tests.fakes.link import parse_page_link
+from tests.fakes.memory import InboxRow
 from tests.web.web_ponte import Event, MemoryPeers, NoPosts, Turn, WebPonte, following, until
 
 RESPOND_LATER_HEADERS = {"Prefer": "respond-async"}
@@ -166,6 +167,40 @@ async def test_a_decision_overtakes_and_nothing_is_told_twice(
     assert slow.data["response"] == "slow"
     async with following(client, last=slow.id) as tab:
         assert [e.name for e in await until(tab, "ready")] == ["ready"]
+
+
+async def test_a_page_that_is_read_while_a_turn_runs_is_told_how_it_ends(
+    ponte: WebPonte, client: httpx.AsyncClient
+) -> None:
+    """Also if a later turn has already ended, as a decision on a card does."""
+    free = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await free.wait()
+        return Answer("slow")
+
+    ponte.script = script
+    await client.post("/chat", json={"message": "work"}, headers=RESPOND_LATER_HEADERS)
+    later = replace(ponte.rows[1].message, event_key="web:later", text="and then")
+    ponte.rows[2] = InboxRow(2, later, "done", Answer("quick"))
+    cursor = (await client.get("/conversations/main")).json()["cursor"]
+    free.set()
+    await ponte.inbox.wait_for_answer(1)
+    async with following(client, last=cursor) as tab:
+        seen = await until(tab, "ready")
+    assert [e.data["response"] for e in seen if e.name == "done"] == ["slow"]
+
+
+async def test_a_malformed_command_neither_ends_the_stream_nor_resets_the_page(
+    client: httpx.AsyncClient,
+) -> None:
+    async with following(client) as tab:
+        await until(tab, "ready")
+        for text in ("quick-command ?", "hello"):
+            await client.post("/chat", json={"message": text})
+            seen = await until(tab, "done")
+            assert [event.name for event in seen] == ["message", "done"]
+            assert seen[-1].data["response"] == f"You said: {text}"
 
 
 async def test_a_slow_tab_holds_nobody_up(ponte: WebPonte, client: httpx.AsyncClient) -> None:

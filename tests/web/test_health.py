@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
-from core.domain.errors import NotFound
+from adapters.web.server import bind_socket
+from core.domain.errors import NotFound, SettingsError
 from core.domain.records import Health
 from core.integrations.integration import OperatorAction
 from tests.web.web_ponte import WebPonte
@@ -46,6 +49,19 @@ async def test_the_page_reads_what_is_connected(ponte: WebPonte, client: httpx.A
     ponte.board.parts = [Health("model", "on", "demo model")]
     said = await client.get("/status")
     assert said.json() == {"parts": [{"name": "model", "state": "on", "words": "demo model"}]}
+
+
+def test_a_port_that_is_taken_is_told_to_the_operator() -> None:
+    with bind_socket("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError) as refused:
+            bind_socket("127.0.0.1", port)
+    assert refused.value.words() == (
+        f"Cannot listen on 127.0.0.1:{port} (Address already in use). "
+        "Change PONTE_WEB_HOST or PONTE_WEB_PORT."
+    )
+    del refused
+    gc.collect()  # a socket that was left open would be a warning, and so an error
 
 
 class Threads:

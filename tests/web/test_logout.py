@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from adapters.web import adapter
+from core.domain.errors import NotStored
 from tests.bot.test_process import Machine
 from tests.web.test_page_accounts import signed_in
 from tests.web.web_ponte import WebPonte, following, until
@@ -110,6 +111,19 @@ async def test_who_cannot_be_signed_out_is_told(
     ponte.people.away = False
     assert (await browser.get("/me")).status_code == 200, "and is signed in still"
     assert (await browser.post("/logout")).status_code == 200
+
+
+async def test_while_ended_sessions_cannot_be_read_only_the_owner_comes_in(
+    ponte: WebPonte, browser: httpx.AsyncClient, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The owner must see what is wrong."""
+
+    async def fail(session: str) -> bool:
+        raise NotStored
+
+    monkeypatch.setattr(ponte.people, "is_session_ended", fail)
+    expected = 200 if token == ponte.token else 503
+    assert (await browser.get("/me")).status_code == expected
 
 
 async def test_another_site_signs_nobody_out(ponte: WebPonte, browser: httpx.AsyncClient) -> None:

@@ -22,6 +22,7 @@ def error_of(response: httpx.Response) -> tuple[int, str]:
 
 
 JSON = {"Content-Type": "application/json"}
+LATER = {"Prefer": "respond-async"}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,9 @@ async def test_only_json_and_forms_with_files_come_in(client: httpx.AsyncClient,
     assert error_of(said) == (415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/conversations/a%2Fb", "/files/../x", "/chat/"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/conversations/a%2Fb", "/files/../x", "/chat/", "/page/none.js"]
+)
 async def test_unknown_paths_are_not_found(client: httpx.AsyncClient, path: str) -> None:
     assert error_of(await client.get(path)) == (404, "not_found")
 
@@ -160,6 +163,24 @@ async def test_a_forgotten_turn_is_gone(ponte: WebPonte, client: httpx.AsyncClie
     ponte.script = script
     said = await client.post("/chat", json={"message": "x"}, headers={"Prefer": "wait=1"})
     assert error_of(said) == (410, "forgotten")
+
+
+async def test_a_withdrawn_turn_is_gone_at_its_address(
+    ponte: WebPonte, client: httpx.AsyncClient
+) -> None:
+    async def script(turn: Turn) -> Any:
+        await asyncio.Event().wait()
+
+    ponte.script = script
+    turns = [
+        (await client.post("/chat", json={"message": text}, headers=LATER)).json()["turn"]
+        for text in ("one", "two")
+    ]
+    await client.post(f"/turns/{turns[1]}/stop")
+    for method, path in (("GET", ""), ("GET", "/usage"), ("POST", "/stop")):
+        said = await client.request(method, f"/turns/{turns[1]}{path}")
+        assert error_of(said) == (410, "forgotten"), path
+    assert (await client.get(f"/turns/{turns[0]}")).json()["state"] == "running"
 
 
 async def test_a_forgotten_turn_ends_its_stream(ponte: WebPonte, client: httpx.AsyncClient) -> None:

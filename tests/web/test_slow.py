@@ -174,6 +174,40 @@ async def test_who_does_not_read_the_answer_is_let_go(
         await gone.wait()
 
 
+async def test_who_reads_a_large_answer_late_is_not_disconnected_afterwards(
+    ponte: WebPonte, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, begun, free = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    pause = server.HttpConnection.pause_writing
+
+    def pause_and_note(self: server.HttpConnection) -> None:
+        pause(self)
+        full.set()
+
+    async def script(turn: Turn) -> Answer:
+        if turn.seq == 1:
+            return Answer("x" * 10_000_000)
+        begun.set()
+        await free.wait()
+        return Answer("Later.")
+
+    monkeypatch.setattr(server.HttpConnection, "pause_writing", pause_and_note)
+    ponte.script = script
+    async with connect(ponte) as client:
+        body = '{"message": "x"}'
+        await client.sends(post(ponte, len(body)) + body)
+        await full.wait()
+        head = (await client.reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+        await client.reader.readexactly(length)
+        await client.sends(post(ponte, len(body)) + body)
+        await begun.wait()
+        clock.skip(server.UNREAD_TIMEOUT_SECONDS)
+        await run_ready()
+        free.set()
+        assert (await client.reader.readline()).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_many_slow_ones_leave_room_for_honest_ones(
     ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import httpx
+import pytest
 
 from adapters.web.usage_page import CHART_DAYS, render_page
 from tests.web.web_ponte import WebPonte
@@ -33,6 +34,13 @@ async def test_a_bar_for_each_day_and_the_numbers_beside_it(
 async def test_the_usage_page_needs_a_session(ponte: WebPonte) -> None:
     async with ponte.stranger() as somebody:
         assert (await somebody.get("/usage")).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/usage", "/me/tokens"])
+async def test_the_socket_has_no_usage_page_and_no_api_tokens(ponte: WebPonte, path: str) -> None:
+    async with ponte.terminal_client() as terminal:
+        said = await terminal.get(path)
+    assert (said.status_code, said.json()["error"]["code"]) == (404, "not_found")
 
 
 def test_without_prices_the_bars_are_tokens() -> None:

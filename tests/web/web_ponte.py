@@ -258,7 +258,7 @@ class WebPonte:
         return WebAdapter(
             auth=auth, listener=listener, inbox=self.inbox, journal=self.inbox,
             files=self.files, board=self.board, metrics=_exposition,
-            usage=self.usage_since,
+            usage=self.usage_since if web else None,
             extra=self.extra if web else None, operator=None if web else self.operator,
             people=self.people if web else None, policy=self.policy,
             owner_name=self.owner_name if web else None, requests=self.board,
