@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from aiohttp import web
 
+from core.domain.errors import ToolError
 from core.domain.records import Remote
 from tests.code.conftest import Make
 from tests.code.hosted import Bench
@@ -153,6 +155,55 @@ async def test_the_next_process_heals_what_expired_meanwhile(make: Make) -> None
     after = make()
     ran = await after.backend.run(after.ctx(container=before.containers[0]), "1", [])
     assert (ran.reset, ran.why_reset) == (True, "it was idle for 20 minutes")
+
+
+async def test_a_container_that_could_not_be_looked_up_is_not_given_up(make: Make) -> None:
+    before = make()
+    await before.run("x = 5")
+    after = make()
+    ctx = after.ctx(container=before.containers[0])
+    fake = before.fake
+    fake.hostile, fake.hostile_at = refuse, {f"/containers/{before.containers[0]}"}
+    with pytest.raises(ToolError, match="OpenAI can't run code right now"):
+        await after.backend.run(ctx, "x", [])
+    fake.hostile = None
+    ran = await after.backend.run(ctx, "x", [])
+    assert (ran.printed, ran.reset, fake.containers.created) == ("5\n", False, 1)
+
+
+async def test_a_run_that_is_taken_up_is_waited_for(make: Make) -> None:
+    before = make()
+    await before.run("x = 5")
+    done = before.fake.responses[before.handles[-1]]
+    before.fake.responses[done["id"]] = {**done, "status": "in_progress"}
+    after = make()
+
+    async def finish(seconds: float) -> None:
+        after.waits.append(seconds)
+        before.fake.responses[done["id"]] = done
+
+    after.client.sleep = finish
+    ctx = after.ctx(container=before.containers[0], handle=done["id"])
+    ran = await after.backend.run(ctx, "x = 5", [])
+    assert (ran.error, len(after.waits)) == ("", 1)
+
+
+async def test_a_run_that_could_not_be_looked_up_is_reported(make: Make) -> None:
+    before = make()
+    await before.run("x = 5")
+    after, fake = make(), before.fake
+    ctx = after.ctx(container=before.containers[0], handle=before.handles[-1])
+    fake.hostile, fake.hostile_at = refuse, {f"/responses/{before.handles[-1]}"}
+    with pytest.raises(ToolError) as caught:
+        await after.backend.run(ctx, "x = 5", [])
+    assert caught.value.code == "model_down"
+    fake.hostile = None
+    assert (await after.backend.run(ctx, "x = 5", [])).error == ""
+    assert len(fake.request_bodies("/responses")) == 1, "it never runs twice"
+
+
+async def refuse(_: web.Request) -> web.StreamResponse:
+    return web.json_response({"error": {"message": "No."}}, status=503)
 
 
 async def test_a_run_is_known_before_it_is_waited_for(bench: Bench) -> None:

@@ -103,6 +103,24 @@ async def test_files_over_the_caps_are_left_out(bench: Bench) -> None:
     assert ran.left_out == ("'large.bin' was not taken: a file may have 8 MiB",)
 
 
+async def test_files_beyond_the_total_size_are_left_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.tools.code.hosted_containers.MAX_OUTPUT_BYTES", 2 << 20)
+    files = tuple((f"{n}.bin", bytes([n]) * 2**20) for n in range(3))
+    bench.fake.runs(Script(runs=(Run(logs="", files=(*files, ("s.bin", b""))),)))
+    ran = await bench.run("1")
+    assert names(ran.output_files) == ["0.bin", "1.bin", "s.bin"]
+    assert ran.left_out == ("'2.bin' was not taken: the files of one run may have 2 MiB",)
+
+
+async def test_a_picture_that_is_no_base64_is_left_out(bench: Bench) -> None:
+    bench.fake.runs(Script(runs=(Run(logs="x", images=("data:image/png;base64,AAAAA",)),)))
+    ran = await bench.run("1")
+    assert ran.output_files == ()
+    assert ran.left_out == ("'figure-1.png' was not taken: it cannot be read",)
+
+
 async def test_a_file_that_cannot_be_had_spoils_nothing(bench: Bench) -> None:
     """openai-python issue 2466: it is listed, and its content is not found."""
     await bench.run("1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 
 from core.clients.openai import ModelEndpoint, ModelServerClient
@@ -10,6 +12,7 @@ from core.tools.code.hosted import HostedBackend
 from core.tools.code.hosted_prompt import MAX_CODE_CHARACTERS
 from tests.code.conftest import Make
 from tests.code.hosted import Bench, Official
+from tests.core.tools.scene import ctx
 from tests.fakes.openai import Script, hostile
 from tests.fakes.openai.script import Run
 
@@ -121,6 +124,20 @@ async def test_a_refused_run_raises_a_worded_error(
     assert "sk-test" not in caught.value.words() + caught.value.hint
 
 
+@pytest.mark.parametrize("events", [(), (b"data: {}\n\n",)])
+async def test_a_stream_that_ends_without_an_id_says_nothing_of_whether_it_ran(
+    bench: Bench, events: tuple[bytes, ...]
+) -> None:
+    async def pieces(chat: bool) -> AsyncIterator[bytes]:
+        for event in events:
+            yield event
+
+    bench.fake.hostile = hostile.streams(pieces)
+    with pytest.raises(ToolError, match="don't know whether the code ran"):
+        await bench.run("print(1)")
+    assert [r.method for r in bench.fake.requests if r.path.startswith("/responses")] == ["POST"]
+
+
 async def test_a_passing_refusal_is_retried_after_a_wait(bench: Bench) -> None:
     bench.fake.runs(Script(status=503), Script(status=429, headers={"retry-after": "2"}))
     assert (await bench.run("print(1)")).printed == "1\n"
@@ -154,6 +171,9 @@ async def test_without_a_key_it_is_not_offered() -> None:
     assert not await backend.is_available()
     health = await backend.health()
     assert (health.state, health.words) == ("off", "hosted: OPENAI_API_KEY is not set")
+    with pytest.raises(ToolError) as caught:
+        await backend.run(ctx(), "1", [])
+    assert caught.value.code == "no_key"
     await backend.close()
 
 

@@ -66,6 +66,14 @@ async def test_code_is_not_to_be_improved(
     assert fake.request_bodies("/responses")[0]["instructions"] == VERBATIM_INSTRUCTIONS
 
 
+async def test_a_name_with_many_combining_marks_is_not_parsed(
+    fake: FakeOpenAI, interpreter: CodeInterpreter
+) -> None:
+    """The parser sorts them, which takes seconds for a long row."""
+    await interpreter.execute_code("x" + "\u0301" * 200)
+    assert fake.request_bodies("/responses")[0]["instructions"] == REQUEST_INSTRUCTIONS
+
+
 @pytest.mark.parametrize("prompt", ["", "  ", None, 7])
 async def test_an_invalid_prompt_is_worded(interpreter: CodeInterpreter, prompt: object) -> None:
     with pytest.raises(ToolError, match="There is no code to run"):

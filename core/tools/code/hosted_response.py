@@ -45,18 +45,14 @@ async def ask_for_response(
     may have run.
     """
 
-    async def open_stream() -> tuple[Json, AsyncGenerator[Json, None]]:
+    async def open_stream() -> tuple[Json | None, AsyncGenerator[Json, None]]:
         events = client.stream(CODE_RESPONSES_PATH, {**body, "stream": True})
-        first = await anext(events, None)
-        if first is None:
-            raise ModelServerFault("lost")
-        return first, events
+        return await anext(events, None), events
 
-    first, events = await client.call_with_retries(open_stream)
+    event, events = await client.call_with_retries(open_stream)
     name = ""
     try:
         async with aclosing(events):
-            event: Json | None = first
             while event is not None:
                 response = event.get("response")
                 if not name and isinstance(response, dict) and response.get("id"):
