@@ -222,11 +222,10 @@ def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
         return "proposed"
 
     may_change = changes
+    about: Any = {"doing": "works", "strict": False, "description": SAMPLE_TABLES_PHRASE}
     return [
-        FunctionTool.of(
-            each, effect=effect, doing="works", strict=False, description=SAMPLE_TABLES_PHRASE
-        )
-        for each, effect in ((nocodb_query, "read"), (nocodb_update, "write"))
+        FunctionTool.of(nocodb_query, effect="read", **about),
+        FunctionTool.of(nocodb_update, effect="write", **about),
     ]
 
 
