@@ -273,8 +273,9 @@ def copy_home(home: Path, copy: Path) -> None:
 
 
 async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
-    discord: FakeDiscord, tmp_path: Path
+    discord: FakeDiscord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("adapters.discord.client.CALL_PAUSES_SECONDS", (0.01, 0.01))
     ponte = DiscordPonte(discord, tmp_path)
     ana, rui, zoe = (discord.user(name) for name in ("Ana", "Rui", "Zoe"))
     guild = discord.guild("Bolts", ana, rui)
@@ -289,12 +290,12 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
     def own(place: Any) -> list[Any]:
         return discord.world.messages_by(discord.world.me.id, place.id)
 
-    async def ask(to: str, text: str) -> Any:
-        before = len(own(here))
+    async def ask(to: str, text: str, place: Any = here) -> Any:
+        before = len(own(place))
         arguments = json.dumps({"to": "TO", "text": text}).replace("<", "\\u003c")
-        await ana.mention(f"call post_message {arguments.replace('TO', to)}", here)
-        await discord.wait_until(lambda: len(own(here)) > before)
-        return own(here)[-1]
+        await ana.mention(f"call post_message {arguments.replace('TO', to)}", place)
+        await discord.wait_until(lambda: len(own(place)) > before)
+        return own(place)[-1]
 
     def is_in(words: str, post: Any) -> bool:
         return words in post["content"]
@@ -317,11 +318,25 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
         assert bad not in made["content"], bad
     assert "".join(quote) in words_of(card).replace("\n", ""), "the card showed what is posted"
 
-    for case, to, words in (
-        ("not mentioned", str(sales.id), "Mention the channel"),
-        ("another server", f"<@{zoe.id}>", "write yourself"),
+    # All tries of a call are lost, so the post is looked for: in the history, or in vain.
+    for text, unread, words in (("Found", False, "Posted."), ("Lost", True, "result is unknown")):
+        card = await ask(f"<#{sales.id}>", text)
+        discord.lose("POST", f"/channels/{sales.id}/messages", times=3)
+        if unread:
+            discord.refuse("GET", f"/channels/{sales.id}/messages", 403, 50001, times=99)
+        await (await ana.click(card, "Approve")).wait_for_ack()
+        await discord.wait_until(lambda words=words, card=card: words in words_of(card))  # type: ignore[misc]
+        assert [text in post["content"] for post in own(sales)].count(True) == 1, "never twice"
+    thread = discord.world.channel(type=11, name="offers", guild=guild, parent=sales.id)
+
+    for case, place, to, words in (
+        ("not mentioned", here, str(sales.id), "Mention the channel"),
+        ("another server", here, f"<@{zoe.id}>", "write yourself"),
+        ("a thread", here, f"<#{thread.id}>", "write yourself"),
+        ("a channel, from a direct message", ana.dm, f"<#{sales.id}>", "write yourself"),
+        ("a person, from a direct message", ana.dm, f"<@{rui.id}>", "write yourself"),
     ):
-        said = await ask(to, "Hi")
+        said = await ask(to, "Hi", place)
         await discord.wait_until(functools.partial(is_in, words, said))
         assert not said.get("components"), case
     card = await ask(f"<@{rui.id}>", "Call Ana.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapters.discord import intake
+from core.domain.messages import Person
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Payload
@@ -185,3 +186,24 @@ async def test_a_role_named_in_the_allow_list_opens_tables_to_its_members(
     await ana.say("call draw {}")
     await ana.wait_for_messages(lambda seen: seen)
     assert len(ponte.model.asks[-1].tools) == 1, "a role holds in DMs too"
+
+
+async def test_a_person_who_is_forgotten_has_no_language_and_no_roles_in_memory(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    guild = discord.guild("Bolts", ana, roles={77: "buyers"})
+    ana.user.roles.add(77)
+    await ponte.open(threads=False)
+    await ponte.ready()
+    exchange = await ana.slash("ask", discord.text_channel(guild, "general"), prompt="olá",
+                               locale="pt-BR")  # fmt: skip
+    await exchange.wait_for_answer()
+    person, lookup = Person("discord", str(ana.id)), ("GET", f"/guilds/{guild.id}/members/{ana.id}")
+    assert (await ponte.adapter.direct(person))[1] == "pt-BR"
+    assert await ponte.adapter.membership(person, 3600.0) == {"77"}
+    assert lookup not in discord.calls, "the command told her roles"
+    await ponte.engine.records.directory.forget("discord", [person.id])
+    await ponte.adapter.forget(frozenset({person.id}))
+    assert (await ponte.adapter.direct(person))[1] == ""
+    assert await ponte.adapter.membership(person, 3600.0) == {"77"}
+    assert discord.calls.count(lookup) == 1

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.discord import interactions
+from adapters.discord import interactions, tokens
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
 from adapters.discord.surface import ResponseSurface
 from core.chat.reply import GrowingReply
@@ -25,6 +25,7 @@ from tests.fakes.discord.interactions import DEFER, DEFER_UPDATE, EPHEMERAL, MOD
 from tests.fakes.discord.interactions import MESSAGE as SAID
 from tests.fakes.discord.limits import NONCE_SECONDS
 from tests.fakes.posts import KeptPosts
+from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 
 class Board(EmptyStatusBoard):
@@ -328,6 +329,22 @@ async def test_a_file_of_a_command_that_cannot_be_downloaded_is_named(
     discord.refuse("GET", "/cdn/*", 404, times=9)
     exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
     await exchange.wait_until(lambda e: "a.csv could not be fetched" in e.text)
+
+
+async def test_of_too_many_acks_the_oldest_counts_as_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The answer that waits for it goes to the channel."""
+    monkeypatch.setattr(tokens, "MAX_REMEMBERED_ACKS", 1)
+    acks = tokens.Acks()
+    acks.expect("old")
+    waiting = asyncio.create_task(acks.wait_for("old"))
+    await asyncio.sleep(0)
+    acks.expect("new")
+    assert await asyncio.wait_for(waiting, HANG_TIMEOUT_SECONDS) is False
+    assert await acks.wait_for("old") is None
+    acks.settle("new", True)
+    assert await acks.wait_for("new") is True
 
 
 async def test_an_ack_that_came_too_late_is_answered_in_the_channel(

@@ -366,6 +366,21 @@ async def test_what_does_not_pass_within_the_hour_is_given_up(
     await ana.wait_for_text("couldn't post my last answer here (Discord 401/0")
 
 
+async def test_a_post_is_not_taken_for_missing_where_history_cannot_be_read(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    """It would be made again."""
+    guild = discord.guild("Bolts", ana)
+    channel = discord.text_channel(guild, "general")
+    await ponte.open()
+    find, ana_here = ponte.adapter.find_post, Person("discord", str(ana.id))
+    to = ponte.adapter.into(Address("discord", str(channel.id), str(guild.id)), ana_here)
+    assert await find(to, "key", "hello") is None
+    discord.refuse("GET", MESSAGES, 403, 50001)
+    with pytest.raises(Undeliverable, match="Discord 403/50001"):
+        await find(to, "key", "hello")
+
+
 async def test_a_token_that_was_reset_loses_no_answer(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
