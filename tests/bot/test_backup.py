@@ -490,6 +490,23 @@ def test_a_backup_that_cannot_be_read_back_is_not_left_behind(
     assert list(tmp_path.glob("kept*")) == []
 
 
+def test_a_disk_that_is_full_during_a_restore_is_told_and_changes_nothing(
+    ponte_with_home: Shell, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = names(ponte_with_home.home)
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(work, "unpacked", fails)
+    assert ponte_with_home("restore", "--replace", str(archive)).code == 1
+    assert ponte_with_home.err == (
+        f"Cannot use the folder {ponte_with_home.home} (No space left on device). Make it "
+        "writable, or set PONTE_HOME to another folder.\n"
+    )
+    assert names(ponte_with_home.home) - {"ponte.lock"} == before
+
+
 def test_a_file_system_without_links_is_backed_up_too(
     ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
