@@ -36,7 +36,7 @@ from bot.archive import (
 )
 from bot.archive import extract_archive as unpacked
 from bot.engine import Stores
-from bot.home import ASIDE_PREFIX, Home, sync_folder
+from bot.home import ASIDE_PREFIX, Home, HomeUnusable, sync_folder
 from bot.integrations import FACES
 from bot.start import Start
 from core.domain.errors import BadInput, HomeTaken, NotStored, PonteError
@@ -190,7 +190,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
             manifest = unpacked(source, name, staged, begin)
             _check_database(staged, manifest, name)
         except OSError as error:
-            raise NotWritten(file=home.path, cause=describe_read_error(error)) from None
+            raise HomeUnusable(home=home.path, cause=describe_read_error(error)) from None
         closed = asyncio.run(_close_unfinished_work(staged, manifest, resume=resume))
         for each in [staged, *(one for one in staged.rglob("*") if one.is_dir())]:
             sync_folder(each)

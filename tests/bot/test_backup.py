@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import io
 import itertools
 import json
@@ -291,6 +292,17 @@ def _twice(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
     return manifest
 
 
+def _no_database(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
+    """`ponte.db` is no database, and the manifest says so."""
+    data = b"no database at all" * 100
+    for number, (entry, _) in enumerate(entries):
+        if entry.name == "ponte.db":
+            entry.size = len(data)
+            entries[number] = (entry, data)
+    member = ArchiveMember(len(data), hashlib.sha256(data).hexdigest())
+    return replace(manifest, members={**manifest.members, "ponte.db": member})
+
+
 def _empty_database(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
     rest = {name: one for name, one in manifest.rows.items() if name != "inbox"}
     return replace(manifest, rows={**rest, "inbox": 0})
@@ -310,6 +322,7 @@ def _empty_database(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Man
         (_without, "ponte.db is missing"),
         (_twice, "which does not belong in a backup"),
         (_empty_database, "its parts come from different backups"),
+        (_no_database, "file is not a database"),
     ],
 )  # fmt: skip
 def test_a_hostile_or_damaged_archive_changes_nothing(
@@ -341,6 +354,33 @@ def test_a_truncated_archive_changes_nothing(ponte: Shell, archive: Path) -> Non
     assert ponte("restore", str(archive)).code == 1
     assert ponte("restore", str(archive.with_name("none"))).code == 1
     assert ponte.err.startswith("Cannot read the file ")
+
+
+COMPLETE_MANIFEST = encode_json(Manifest(FORMAT_VERSION, "0", 1, "", True, {}, {})).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "contents"),
+    [
+        ("ponte.db", COMPLETE_MANIFEST), (MANIFEST_NAME, b"{}"), (MANIFEST_NAME, b"not JSON"),
+        (MANIFEST_NAME, b"[]"), (MANIFEST_NAME, b'{"format": %d}' % FORMAT_VERSION),
+    ],
+    ids=["not first", "empty", "not JSON", "a list", "incomplete"],
+)  # fmt: skip
+def test_an_archive_without_a_list_of_contents_changes_nothing(
+    ponte: Shell, tmp_path: Path, name: str, contents: bytes
+) -> None:
+    path = tmp_path / "other.tar.gz"
+    entry = tarfile.TarInfo(name)
+    entry.size = len(contents)
+    with tarfile.open(path, "w:gz") as tar:
+        tar.addfile(entry, io.BytesIO(contents))
+    assert ponte("restore", str(path)).code == 1
+    assert ponte.err == (
+        f"{path} is damaged or is not a Ponte backup: its list of contents is missing. "
+        "Nothing was changed. Use another backup.\n"
+    )
+    assert names(ponte.home) == {"ponte.lock"}
 
 
 @pytest.mark.parametrize("what", ["schema", "format"])
@@ -439,6 +479,60 @@ def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
     assert path.read_bytes() == earlier, "the one of before stands"
 
 
+def test_a_backup_that_cannot_be_read_back_is_not_left_behind(
+    ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kept.tar.gz"
+    check = work.check
+    monkeypatch.setattr(work, "check", lambda file, name: replace(check(file, name), members={}))
+    assert ponte_with_home("backup", str(path)).code == 1
+    assert f"{path} is damaged" in ponte_with_home.err
+    assert list(tmp_path.glob("kept*")) == []
+
+
+def test_a_disk_that_is_full_during_a_restore_is_told_and_changes_nothing(
+    ponte_with_home: Shell, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = names(ponte_with_home.home)
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(work, "unpacked", fails)
+    assert ponte_with_home("restore", "--replace", str(archive)).code == 1
+    assert ponte_with_home.err == (
+        f"Cannot use the folder {ponte_with_home.home} (No space left on device). Make it "
+        "writable, or set PONTE_HOME to another folder.\n"
+    )
+    assert names(ponte_with_home.home) - {"ponte.lock"} == before
+
+
+def test_a_file_system_without_links_is_backed_up_too(
+    ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    path = tmp_path / "kept.tar.gz"
+    monkeypatch.setattr(os, "link", fails)
+    assert ponte_with_home("backup", str(path)).code == 0, ponte_with_home.err
+    manifest, held = read_backup(path)
+    ids = rows(ponte_with_home.home, "SELECT id FROM files")
+    assert manifest.lost == ()
+    for id in ids:
+        stored = (ponte_with_home.home / "files" / id[:2] / id).read_bytes()
+        assert held[f"files/{id[:2]}/{id}"] == stored
+    assert ids
+
+
+def test_marks_of_kernels_are_in_the_backup(ponte_with_home: Shell, tmp_path: Path) -> None:
+    path, mark = tmp_path / "kept.tar.gz", "a" * 32
+    (ponte_with_home.home / "kernels").mkdir(exist_ok=True)
+    (ponte_with_home.home / "kernels" / mark).touch()
+    assert ponte_with_home("backup", str(path)).code == 0, ponte_with_home.err
+    assert f"kernels/{mark}" in read_backup(path)[1]
+
+
 def test_what_is_forgotten_while_it_is_made_is_not_in_it(
     ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -521,6 +615,20 @@ def test_what_cannot_be_backed_up_is_told(
     assert ponte_with_home("backup", str(tmp_path / "none" / "x.tar.gz")).code == 1
     assert "Cannot write " in ponte_with_home.err
     assert "(No such file or directory)" in ponte_with_home.err
+    state = ponte_with_home.home / "discord.json"
+    state.unlink()
+    state.mkdir()
+    assert ponte_with_home("backup", str(tmp_path / "x.tar.gz")).code == 1
+    assert ponte_with_home.err.startswith(f"Cannot write {ponte_with_home.home}/backup-")
+    assert ponte_with_home.err.endswith("(Is a directory). No backup was made.\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: ponte_with_home.home.stat().st_uid + 1)
+        assert ponte_with_home("backup", str(tmp_path / "x.tar.gz")).code == 1
+    assert ponte_with_home.err == (
+        f"The folder {ponte_with_home.home} belongs to another user. Run this command as that "
+        "user.\n"
+    )
+    assert not (tmp_path / "x.tar.gz").exists()
     monkeypatch.setenv("PONTE_HOME", str(tmp_path / "nothing"))
     assert ponte_with_home("backup", str(tmp_path / "x.tar.gz")).code == 1
     assert ponte_with_home.err == f"{tmp_path / 'nothing'} has no data yet.\n"
