@@ -29,6 +29,7 @@ from bot.archive import (
     MANIFEST_NAME,
     ArchiveMember,
     Manifest,
+    check,
     write_archive,
 )
 from bot.config import Config
@@ -483,7 +484,6 @@ def test_a_backup_that_cannot_be_read_back_is_not_left_behind(
     ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "kept.tar.gz"
-    check = work.check
     monkeypatch.setattr(work, "check", lambda file, name: replace(check(file, name), members={}))
     assert ponte_with_home("backup", str(path)).code == 1
     assert f"{path} is damaged" in ponte_with_home.err

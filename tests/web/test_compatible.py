@@ -673,11 +673,13 @@ async def ask_for_weather(
         model="ponte", messages=messages, tools=WEATHER_TOOLS,
         extra_headers={"X-Ponte-Conversation": conversation} if conversation else {},
     )  # fmt: skip
-    (call,) = got.choices[0].message.tool_calls or ()
-    return [*messages, got.choices[0].message.model_dump(exclude_none=True)], call.id
+    answer = got.choices[0].message
+    assert answer.tool_calls is not None
+    (call,) = answer.tool_calls
+    return [*messages, answer.model_dump(exclude_none=True)], call.id
 
 
-def result_of(call: str) -> dict[str, Any]:
+def result_of(call: str) -> Any:
     return {"role": "tool", "tool_call_id": call, "content": "31"}
 
 
