@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import gc
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -221,3 +225,81 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.undo()
     with Home(tmp_path).take():
         pass
+
+
+def fail_with(number: int) -> Callable[..., None]:
+    """Return a function that fails as the system call does."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fails
+
+
+def test_a_lock_file_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    (home / "ponte.lock").symlink_to(elsewhere)
+    with pytest.raises(HomeUnusable, match="Too many levels"), Home(home).take():
+        pass
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [("fchmod", errno.EROFS), ("flock", errno.ENOLCK)],
+    ids=["a read-only volume", "a volume without locks"],
+)
+def test_a_volume_that_cannot_hold_a_home_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(os if call == "fchmod" else fcntl, call, fail_with(number))
+    with pytest.raises(HomeUnusable, match=os.strerror(number)), Home(tmp_path).take():
+        pass
+
+
+def test_a_restore_that_cannot_move_the_data_is_told_and_finished_later(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    (tmp_path / "ponte.db").write_text("former")
+    obstacle = tmp_path / "replaced-then"
+    obstacle.write_text("")
+    with home.take(), home.staging("restore") as staged:
+        (staged / "ponte.db").write_text("new")
+        with pytest.raises(HomeUnusable, match="File exists"):
+            home.replace(staged, obstacle.name)
+    with pytest.raises(HomeUnusable, match="File exists"), home.take():
+        pass
+    assert (tmp_path / "ponte.db").read_text() == "former"
+    obstacle.unlink()
+    with home.take():
+        assert (tmp_path / "ponte.db").read_text() == "new"
+        assert (obstacle / "ponte.db").read_text() == "former"
+
+
+def test_a_token_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "web-token").mkdir()
+    with pytest.raises(HomeUnusable, match="Is a directory"):
+        Home(tmp_path).kept_web_token()
+
+
+def test_a_socket_that_cannot_be_made_is_told_and_closed(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with home.take():
+        shutil.rmtree(home.path)
+        with pytest.raises(HomeUnusable, match="No such file") as refused:
+            home.listen()
+    del refused
+    gc.collect()  # a socket that was left open would be a warning, and so an error
+
+
+def test_a_shared_secret_is_stored_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path)
+    with home.take():
+        home.share("pseudonyms.key", b"first")
+        monkeypatch.setattr(os, "fsync", fail_with(errno.ENOSPC))
+        with pytest.raises(HomeUnusable, match="No space left"):
+            home.share("pseudonyms.key", b"second")
+        assert home.pseudonyms() == b"first"

@@ -273,15 +273,21 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(desk: Desk) -> None
         assert "<i>" not in page.text
     assert page.status_code == 400
     assert "ponte.toml has errors." in (await desk["ana"].get("/admin")).text
-    desk.config.write_text('[[allowances]]\nof = "everybody"\nturns = 2\n')
+    allowance = '[[allowances]]\nof = "everybody"\nturns = 2\n'
+    desk.config.write_text(f'{allowance}[slack]\nbots = ["B0123456789"]\n')
     page = await desk.send("owner", "reload", "config")
     assert (page.status_code, "Reloaded ponte.toml." in page.text) == (200, True)
+    assert "Restart Ponte to apply: [slack]." in page.text
     await desk["bob"].post("/chat", json={"message": PAID, "conversation": "work"})
     usage = (await desk["ana"].get("/admin/usage")).text
     assert "2 messages a day" in usage
     assert re.search(r"1 message\b", usage)
     assert "50%" in usage
     assert "ponte.toml:1" in usage
+    assert "Limits that are nearly used" not in (await desk["ana"].get("/admin")).text
+    await desk["bob"].post("/chat", json={"message": "Hello", "conversation": "other"})
+    nearly = (await desk["ana"].get("/admin")).text.partition("Limits that are nearly used")[2]
+    assert "100%" in nearly
     (line,) = [one for one in (await desk.act("audit"))["lines"] if one["event"] == "reload"]
     assert line["asker"] == "web:owner"
 

@@ -673,9 +673,10 @@ async def ask_for_weather(
         model="ponte", messages=messages, tools=WEATHER_TOOLS,
         extra_headers={"X-Ponte-Conversation": conversation} if conversation else {},
     )  # fmt: skip
-    called = got.choices[0].message.tool_calls
-    assert called
-    return [*messages, got.choices[0].message.model_dump(exclude_none=True)], called[0].id
+    answer = got.choices[0].message
+    assert answer.tool_calls is not None
+    (call,) = answer.tool_calls
+    return [*messages, answer.model_dump(exclude_none=True)], call.id
 
 
 def result_of(call: str) -> Any:

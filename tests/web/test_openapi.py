@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 
 from adapters.web import openapi
-from adapters.web.adapter import MountedHandler
+from adapters.web.adapter import HOOKS_PATH, MountedHandler
 from adapters.web.http_io import Guard
 from adapters.web.openapi import OPERATIONS
 from adapters.web.server import make_application
@@ -97,6 +97,14 @@ async def test_the_page_s_server_tells_what_it_serves(ponte: WebPonte) -> None:
     async with ponte.terminal_client() as client:
         by_socket = (await client.get("/openapi.json")).json()["paths"]
     assert "/operator/threads/{conversation}" in by_socket
+
+
+def test_a_webhook_is_described_with_what_its_sender_gets() -> None:
+    described = openapi.build_document([], [HOOKS_PATH])["paths"]["/hooks/{name}"]["post"]
+    assert described["security"] == [], "its senders have no token of the page"
+    assert [one["name"] for one in described["parameters"]] == ["name"]
+    statuses = ["200", "202", "400", "401", "404", "413", "429", "503"]
+    assert sorted(described["responses"]) == statuses
 
 
 async def test_it_holds_together_as_openapi_has_it(ponte: WebPonte) -> None:
