@@ -14,7 +14,7 @@ from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.world import ATTACH, Payload
+from tests.fakes.discord.world import ATTACH, READ_HISTORY, Payload
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.posts import KeptPosts
 
@@ -365,6 +365,11 @@ async def test_a_post_is_not_taken_for_missing_where_history_cannot_be_read(
     discord.refuse("GET", MESSAGES, 403, 50001)
     with pytest.raises(Undeliverable, match="Discord 403/50001"):
         await find(to, "key", "hello")
+    await ponte.close()
+    guild.permissions &= ~READ_HISTORY  # Discord then lists no messages
+    await ponte.open()
+    with pytest.raises(Undeliverable, match="Read Message History"):
+        await ponte.adapter.find_post(to, "key", "hello")
 
 
 async def test_a_token_that_was_reset_loses_no_answer(
