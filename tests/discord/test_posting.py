@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-
 from dataclasses import replace
 
 import pytest
@@ -165,9 +164,7 @@ async def test_where_history_may_not_be_read_the_answer_refers_to_nothing(
     assert "message_reference" not in answer
 
 
-async def reply_to_ana(
-    ponte: DiscordPonte, ana: DiscordPerson
-) -> tuple[GrowingReply, KeptPosts]:
+async def reply_to_ana(ponte: DiscordPonte, ana: DiscordPerson) -> tuple[GrowingReply, KeptPosts]:
     """Return a reply to a message of Ana in her direct messages, and its journalled posts."""
     question = await ana.say("hello")
     await ana.wait_for_text("You said: hello")
@@ -179,9 +176,7 @@ async def reply_to_ana(
 
 async def store_files(ponte: DiscordPonte, *names: str) -> tuple[File, ...]:
     put, ana = ponte.engine.records.files.put, Person("discord", "1")
-    return tuple(
-        [await put("t", name, "image/png", name.encode()[:5], ana, "c") for name in names]
-    )
+    return tuple([await put("t", name, "image/png", name.encode()[:5], ana, "c") for name in names])
 
 
 async def test_a_file_that_does_not_fit_beside_the_others_is_named(
