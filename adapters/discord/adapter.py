@@ -28,7 +28,13 @@ from adapters.discord.events import Locations
 from adapters.discord.files import DiscordFiles
 from adapters.discord.intake import CatchUp, DiscordIntake, Notices
 from adapters.discord.interactions import DiscordHandlers, InteractionParts
-from adapters.discord.people import Roles, can_read_channel, find_labels, find_people
+from adapters.discord.people import (
+    Roles,
+    can_read_channel,
+    find_labels,
+    find_people,
+    may_read_history,
+)
 from adapters.discord.posts import find_by_text, own_posts_since
 from adapters.discord.presence import TypingSign, waiting_marks
 from adapters.discord.state import DiscordState
@@ -42,6 +48,7 @@ from core.chat.platform import Surface
 from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
 from core.domain.changes import DisplayName
+from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
 from core.integrations.integration import Alone, ChatPorts
@@ -231,13 +238,16 @@ class DiscordAdapter:
         return None if left is None else not left
 
     async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
-        """Return the id of our post with this text, which was made for `to` in a channel. Raise as
-        `attempt` does."""
+        """Return the id of our post with this text, which was made for `to` in a channel; None if
+        there is certainly none. Raise as `attempt` does, and Undeliverable if we may not read the
+        channel's history."""
         client = await self.connection.client()
         channel = client.get_partial_messageable(int(to.address.channel))
         since = int(to.source.removeprefix(SINCE))
         own = await own_posts_since(client, channel, since, is_certain=True)
         found = find_by_text(own, text, None)
+        if found is None and not may_read_history(client, to.address):
+            raise Undeliverable(reason="no permission Read Message History")
         return f"{channel.id}:{found.id}" if found else None
 
     async def title(self, address: Address) -> str:

@@ -101,6 +101,17 @@ async def can_read_channel(
     return may.view_channel and (may.send_messages or not posts)
 
 
+def may_read_history(client: discord.Client, address: Address) -> bool:
+    """Return whether Ponte may read the history of the channel of `address`. Without that
+    permission Discord lists no messages (resources/message.mdx#get-channel-messages). True where
+    that is not known: outside servers, in threads, and without a gateway session."""
+    guild = client.get_guild(int(address.workspace or 0))
+    channel = guild.get_channel(int(address.channel)) if guild else None
+    if guild is None or channel is None:
+        return True
+    return channel.permissions_for(guild.me).read_message_history
+
+
 class ServersNotTold(Exception):
     """Discord does not list our servers at present."""
 

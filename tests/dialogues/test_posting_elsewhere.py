@@ -303,6 +303,9 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
     def words_of(card: Any) -> str:
         return str(card["embeds"][0]["description"])
 
+    def is_on(words: str, card: Any) -> bool:
+        return words in words_of(card)
+
     card = await ask(f"<#{sales.id}>", WILFUL)
     assert "Requested by Ana" in words_of(card)
     assert own(sales) == []
@@ -325,7 +328,7 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
         if unread:
             discord.refuse("GET", f"/channels/{sales.id}/messages", 403, 50001, times=99)
         await (await ana.click(card, "Approve")).wait_for_ack()
-        await discord.wait_until(lambda words=words, card=card: words in words_of(card))  # type: ignore[misc]
+        await discord.wait_until(functools.partial(is_on, words, card))
         assert [text in post["content"] for post in own(sales)].count(True) == 1, "never twice"
     thread = discord.world.channel(type=11, name="offers", guild=guild, parent=sales.id)
 
@@ -339,6 +342,10 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
         said = await ask(to, "Hi", place)
         await discord.wait_until(functools.partial(is_in, words, said))
         assert not said.get("components"), case
+    discord.lose("GET", f"/users/{rui.id}", times=99)
+    said = await ask(f"<@{rui.id}>", "Hi")
+    await discord.wait_until(functools.partial(is_in, "couldn't check", said))
+    discord.faults.clear()
     card = await ask(f"<@{rui.id}>", "Call Ana.")
     await (await ana.click(card, "Approve")).wait_for_ack()
     await discord.wait_until(lambda: "Posted." in words_of(card))

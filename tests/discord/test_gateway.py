@@ -8,11 +8,14 @@ from contextlib import closing
 
 import pytest
 
+from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.state import DiscordState, SeenChannel
 from core.domain.errors import SettingsError
+from core.integrations.integration import Alone
 from core.runtime.retry import Backoff
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
+from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
 
 HOUR = 3600.0
 
@@ -305,6 +308,29 @@ async def test_close_waits_for_events_that_are_being_handled(ponte: DiscordPonte
     await begun.wait()
     await ponte.adapter.close()
     assert handled == ["stored"]
+
+
+class Notified(Alone):
+    """Records the events that are sent to other processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+
+    async def notify(self, word: str, id: str) -> None:
+        self.sent.put_nowait((word, id))
+
+
+async def test_a_process_that_does_not_lead_shares_its_changes_in_one_event() -> None:
+    peers = Notified()
+    state = DiscordState(peers)
+    state.leads = False
+    state.note_language(7, "fr")
+    state.note_language(8, "en")
+    async with asyncio.timeout(HANG_TIMEOUT_SECONDS):
+        assert await peers.sent.get() == ("remembered", DISCORD_STATE_NAME)
+    assert peers.sent.empty()
+    await state.close()
 
 
 async def test_of_many_channels_those_used_last_are_remembered(

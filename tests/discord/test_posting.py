@@ -8,13 +8,12 @@ from dataclasses import replace
 import pytest
 
 from adapters.discord import client
-from core.chat.platform import AnswerPart
 from core.chat.reply import GrowingReply
 from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
-from tests.fakes.discord.world import ATTACH, Payload
+from tests.fakes.discord.world import ATTACH, READ_HISTORY, Payload
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.posts import KeptPosts
 
@@ -163,24 +162,6 @@ async def test_where_history_may_not_be_read_the_answer_refers_to_nothing(
     await ana.say("hello")
     answer = await ana.wait_for_text("You said: hello")
     assert "message_reference" not in answer
-
-
-async def test_a_post_in_a_channel_whose_answer_was_lost_is_found_by_its_text(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    guild = discord.guild("Bolts", ana)
-    channel = discord.text_channel(guild, "general")
-    await ponte.open()
-    person = Person("discord", str(ana.id), str(guild.id))
-    address = Address("discord", str(channel.id), str(guild.id), shared=True)
-    to = ponte.adapter.into(address, person)
-    assert await ponte.adapter.find_post(to, "k1", "Order 12 is paid.") is None
-    post = await ponte.adapter.surface(to).post("k1", AnswerPart(1, "Order 12 is paid."))
-    assert await ponte.adapter.find_post(to, "k1", "Order 12 is paid.") == post
-    assert await ponte.adapter.find_post(to, "k1", "Order 13 is paid.") is None
-    discord.refuse("GET", MESSAGES, 403, 50001)
-    with pytest.raises(Undeliverable):  # it is not posted again: it may stand there
-        await ponte.adapter.find_post(to, "k1", "Order 12 is paid.")
 
 
 async def reply_to_ana(ponte: DiscordPonte, ana: DiscordPerson) -> tuple[GrowingReply, KeptPosts]:
@@ -379,6 +360,11 @@ async def test_a_post_is_not_taken_for_missing_where_history_cannot_be_read(
     discord.refuse("GET", MESSAGES, 403, 50001)
     with pytest.raises(Undeliverable, match="Discord 403/50001"):
         await find(to, "key", "hello")
+    await ponte.close()
+    guild.permissions &= ~READ_HISTORY  # Discord then lists no messages
+    await ponte.open()
+    with pytest.raises(Undeliverable, match="Read Message History"):
+        await ponte.adapter.find_post(to, "key", "hello")
 
 
 async def test_a_token_that_was_reset_loses_no_answer(

@@ -170,6 +170,7 @@ async def test_an_adapter_that_closes_during_a_turn_types_no_more(
     await discord.wait_until(lambda: ana.dm.typing)
     await ponte.adapter.close()
     gate.open()
+    await ponte.close(grace=0.0)
 
 
 async def test_a_message_that_waits_wears_an_hourglass(
