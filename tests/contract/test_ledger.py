@@ -18,11 +18,12 @@ from core.domain.changes import (
     RowWrite,
     new_change_id,
 )
-from core.domain.errors import NotFound, Superseded
+from core.domain.errors import NotFound, Superseded, TakenOver
 from core.domain.messages import Address, Person, ReplyTo
 from core.domain.records import ConversationArea
 from core.store.changes import SqlLedger
 from core.store.outbox import SqlOutbox
+from core.store.turns import SqlJournal
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import talk
@@ -123,6 +124,33 @@ async def test_steps_are_stored_while_a_change_is_applied(ledger: Ledger) -> Non
     assert await ledger.finish(change.id, 8, "done", "", 161.0) == ended
     with pytest.raises(Superseded):
         await ledger.record(change.id, 8, [one])
+
+
+async def test_a_process_that_may_count_as_dead_writes_no_step(database_engine: Embedded) -> None:
+    alive = True
+    ledger = SqlLedger(database_engine.database, "p1", lambda: alive)
+    change = await open_(ledger)
+    claimed = await ledger.claim(change.id, 8, ANA, 150.0)
+    await ledger.record(change.id, 8, claimed.steps)
+    alive = False
+    with pytest.raises(TakenOver):
+        await ledger.record(change.id, 8, claimed.steps)
+
+
+async def test_a_change_whose_event_another_process_has_is_not_written(
+    database_engine: Embedded,
+) -> None:
+    ours = SqlLedger(database_engine.database, "p1")
+    seq = (await database_engine.inbox.accept(says("approve"))).seq
+    change = await open_(ours)
+    claimed = await ours.claim(change.id, seq, ANA, 150.0)
+    assert await SqlJournal(database_engine.database, "p2").begin(seq)
+    with pytest.raises(TakenOver):
+        await ours.record(change.id, seq, claimed.steps)
+    with pytest.raises(TakenOver):
+        await ours.finish(change.id, seq, "done", "", 160.0)
+    theirs = SqlLedger(database_engine.database, "p2")
+    assert (await theirs.finish(change.id, seq, "done", "", 160.0)).state == "done"
 
 
 async def test_a_released_change_is_open_again(ledger: Ledger) -> None:
