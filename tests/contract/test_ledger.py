@@ -19,7 +19,7 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.errors import NotFound, Superseded, TakenOver
-from core.domain.messages import Address, Person, ReplyTo
+from core.domain.messages import Address, ClientResult, Item, Person, ReplyTo
 from core.domain.records import ConversationArea
 from core.store.changes import SqlLedger
 from core.store.outbox import SqlOutbox
@@ -239,6 +239,25 @@ async def test_a_note_waits_for_the_threads_next_turn(
     await talk(database_engine, "again")
     texts = [e.item.text for e in await database_engine.journal.transcript(turn.thread)]
     assert texts.count("first") == 1
+
+
+async def test_results_that_nobody_asked_for_use_up_no_note(
+    ledger: Ledger, database_engine: Embedded
+) -> None:
+    """Their turn ends without a question to the model."""
+    journal = database_engine.journal
+    turn = await talk(database_engine, "hello")
+    asked = replace(proposal(), thread=turn.thread)
+    await ledger.close((await ledger.propose(asked)).id, "denied", ANA, "a note", 150.0)
+    message = replace(says(""), results=(ClientResult("c9", "42"),))
+    later = await journal.begin((await database_engine.inbox.accept(message)).seq)
+    assert later
+    output = Item("output", call_id="c9", text="42")
+    assert (await journal.record_user_message(later, [output])).items == ()
+    await database_engine.end(later.seq)
+    assert "a note" not in [e.item.text for e in await journal.transcript(turn.thread)]
+    await talk(database_engine, "and now")
+    assert "a note" in [e.item.text for e in await journal.transcript(turn.thread)]
 
 
 async def test_forgetting(ledger: Ledger, database_engine: Embedded) -> None:
