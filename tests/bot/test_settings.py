@@ -161,6 +161,8 @@ WRONG = [
     ("NOCODB_URL", "https://h/tables", "write an origin (https://host), or a bridge's URL"),
     ("OPENAI_BASE_URL", "models.example.com/v1", "write https://models.example.com/v1, or http://"),
     ("DISCORD_GATEWAY_URL", "https://h", "write a URL that starts with wss://"),
+    ("HTTPS_PROXY", "http://[::1", "write a URL that starts with http:// and contains a host"),
+    ("HTTPS_PROXY", "http://proxy:port", "write a URL that starts with http:// and contains"),
     ("HTTPS_PROXY", "proxy:3128", "write a URL that starts with http://"),
     ("SLACK_BOT_TOKEN", "xapp-1-A", "this is an app token"),
     ("SLACK_APP_TOKEN", "xoxb-1", "this is a bot token"),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.clients.http import Proxies
-from core.tools.code import environment
+from core.domain.errors import PonteError
+from core.tools.code import CODE_INTEGRATION, environment
 from core.tools.code.environment import (
     INSTALL_RETRY_SECONDS,
     OLD_FOLDER_SECONDS,
@@ -74,6 +75,16 @@ async def test_it_is_made_with_the_first_run_and_the_person_is_told(shop: Shop) 
     assert await shop.python() == (one, "")
     assert (shop.told, shop.asked) == ([], 1)
     assert [each.name for each in shop.folder.iterdir()] == [one.parent.parent.name]
+
+
+async def test_a_home_that_cannot_hold_it_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python").touch()
+    monkeypatch.setattr(environment, "environments_folder", lambda home: home / "python")
+    with pytest.raises(PonteError, match="File exists") as caught:
+        await CODE_INTEGRATION.prepare(tmp_path, Proxies(), print)
+    assert type(caught.value) is PonteError
 
 
 async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(shop: Shop) -> None:

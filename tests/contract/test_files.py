@@ -118,6 +118,14 @@ async def test_bytes_that_are_missing_are_not_found(folder: FileStore) -> None:
         await folder.files.get(file.id)
 
 
+async def test_bytes_that_a_table_lacks_are_not_found(on_postgres: Shared) -> None:
+    stored = on_postgres.bytes()
+    with pytest.raises(NotFound):
+        await stored.get("0" * 32)
+    with pytest.raises(NotFound):
+        await stored.discard("../ponte.db")
+
+
 @pytest.mark.parametrize(
     ("name", "kept"),
     [

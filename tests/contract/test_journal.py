@@ -58,6 +58,32 @@ async def test_only_a_new_process_is_a_new_attempt(database_engine: Embedded) ->
     assert (await again(await heir.kill(), turn.seq)).attempt == 3
 
 
+async def test_a_process_that_may_count_as_dead_is_told_to_stop(database_engine: Embedded) -> None:
+    alive = True
+    journal = SqlJournal(database_engine.database, "p1", lambda: alive)
+    turn = await journal.begin((await database_engine.inbox.accept(says("hello"))).seq)
+    assert turn
+    await journal.record_user_message(turn, [HELLO])
+    journal.check_ownership()
+    alive = False
+    with pytest.raises(TakenOver):
+        journal.check_ownership()
+    with pytest.raises(TakenOver):
+        await journal.record_answer(turn, Answer("hi"), key="k1")
+
+
+async def test_an_older_attempt_records_no_post(database_engine: Embedded) -> None:
+    turn = await begin_turn(database_engine)
+    await database_engine.journal.record_answer(turn, Answer("hi", parts=("hi",)), key="k1")
+    heir = await database_engine.kill()
+    newer = await again(heir, turn.seq)
+    with pytest.raises(TakenOver):
+        await heir.journal.record_posted(turn, 1, "late")
+    assert [row["post"] for row in (await rows(heir))["posts"]] == [""]
+    await heir.journal.record_posted(newer, 1, "p1")
+    assert [row["post"] for row in (await rows(heir))["posts"]] == ["p1"]
+
+
 async def test_a_thread_keeps_that_something_from_outside_is_in_it(
     database_engine: Embedded,
 ) -> None:

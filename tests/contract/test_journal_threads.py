@@ -149,6 +149,14 @@ async def test_words_are_found_in_what_both_said(database_engine: Embedded) -> N
     assert set(await journal.search("web", "re:")) == {"web:C1", "web:C2"}
     assert await journal.search("web", "absent") == {}
     assert await journal.search("terminal", "hello") == {}
+    long = await talk(database_engine, f"{'word ' * 200}needle {'after ' * 200}", "C3")
+    (hit,) = (await journal.search("web", "needle")).values()
+    assert (hit.turn, hit.match, hit.before[:6], hit.before[-6:]) == (
+        long.id, "needle", "…word ", " word ",
+    )  # fmt: skip
+    await talk(database_engine, "İstanbul and the haystack", "C4")
+    (hit,) = (await journal.search("web", "HAYSTACK")).values()
+    assert (hit.before, hit.match) == ("İstanbul and the ", "haystack"), "folding moved letters"
     await journal.forget("web:C1")
     assert await journal.search("web", "paulo") == {}
 

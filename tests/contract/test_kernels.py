@@ -10,7 +10,7 @@ import pytest
 from core.domain.errors import NotStored
 from core.store import kernels
 from core.store.database import SqlConnection
-from core.store.kernels import KernelRows, import_marks
+from core.store.kernels import KernelRows, SharedKernelRows, import_marks
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 
@@ -97,3 +97,25 @@ async def test_marks_stay_while_their_rows_are_not_there(
     assert [path.name for path in folder.iterdir()] == [mark_of(thread)]
     await import_marks(sqlite.database, folder)
     assert not folder.exists()
+
+
+async def test_marks_that_cannot_be_read_or_removed_are_reported(sqlite: Embedded) -> None:
+    file = sqlite.home / "not-a-folder"
+    file.touch()
+    with pytest.raises(NotStored, match="not-a-folder"):
+        await import_marks(sqlite.database, file)
+    folder = put_marks(sqlite.home)
+    (folder / mark_of("a")).mkdir()
+    with pytest.raises(NotStored, match=r"Cannot use .*/kernels"):
+        await import_marks(sqlite.database, folder)
+
+
+async def test_a_failed_look_up_ends_no_kernel(sqlite: Embedded) -> None:
+    async def tell(kind: str, thread: str) -> None:
+        return None
+
+    places = SharedKernelRows(sqlite.database, "p1", tell)
+    await places.record_start("a")
+    assert (await places.is_here("a"), await places.is_here("b")) == (True, False)
+    await sqlite.database.close()
+    assert await places.is_here("b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -130,3 +131,22 @@ async def test_the_file_stays_while_the_row_is_not_what_it_says(
     assert json.loads(file.read_text()) == {"a": 1}
     await import_file(sqlite.database, file)
     assert (file.exists(), await state(sqlite, dict).read()) == (False, {"a": 1})
+
+
+async def test_a_file_that_cannot_be_read_or_removed_is_reported(
+    sqlite: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sqlite.home / NAME
+    file.mkdir()
+    with pytest.raises(NotStored, match="Is a directory"):
+        await import_file(sqlite.database, file)
+    file.rmdir()
+    file.write_text('{"a": 1}')
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(NotStored, match="Read-only"):
+        await import_file(sqlite.database, file)
+    assert (file.exists(), await state(sqlite, dict).read()) == (True, {"a": 1})

@@ -3,6 +3,7 @@ name."""
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from core.domain.changes import POLICY_PERSON, Change, ChangeStep, Draft, Proposal, RowWrite
-from core.domain.errors import AuditRefused
+from core.domain.errors import AuditRefused, NotStored
 from core.domain.messages import Address, Person
 from core.rights.audit import OPERATOR, AuditLog, place_of
 from core.store import audit
@@ -211,6 +212,19 @@ async def test_a_refused_write_is_worded(log: AuditLog, tmp_path: Path) -> None:
         log.note("run", ANA, HERE, tool="t")
         await log.close()
     assert [(one["event"], one["event_lost"]) for one in logs] == [("audit log refused", "run")]
+
+
+async def test_old_lines_that_cannot_be_deleted_are_an_error(
+    log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    await log.write("one", DONE)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(NotStored):
+        await log.purge(datetime.now(UTC) + timedelta(days=1))
+    assert len(lines(tmp_path / "audit.log")) == 1
 
 
 async def test_a_full_disk_leaves_no_torn_line(log: AuditLog, tmp_path: Path) -> None:

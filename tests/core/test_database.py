@@ -14,8 +14,13 @@ from typing import Any
 
 import pytest
 
-from core.domain.errors import NotStored
-from core.store.database import NewerDatabase, SqlConnection, SqliteDatabase
+from core.domain.errors import NotStored, Unstorable
+from core.store.database import (
+    NewerDatabase,
+    SqlConnection,
+    SqliteDatabase,
+    inspect_file,
+)
 from core.store.schema import Migration
 
 NOTES = Migration("CREATE TABLE notes (text TEXT UNIQUE)")
@@ -278,6 +283,8 @@ async def test_a_read_that_fails_is_worded(database: SqliteDatabase) -> None:
         await database.read(lambda c: c.execute("SELECT * FROM nowhere").fetchall())
     with pytest.raises(NotStored, match="readonly"):
         await database.read(lambda c: c.execute("DELETE FROM notes").close())
+    with pytest.raises(Unstorable):
+        await database.read(lambda c: c.execute("SELECT ?", (2**63,)).fetchall())
 
 
 @pytest.fixture
@@ -303,6 +310,8 @@ async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     path.write_text("my diary " * 1000)
     with pytest.raises(NotStored, match="not a database"):
         await SqliteDatabase.open(path, [NOTES])
+    with pytest.raises(NotStored, match=r"Cannot use .*/ponte\.db: file is not a database"):
+        inspect_file(path, lambda c: c.execute("SELECT * FROM notes").fetchall())
     assert path.read_text().startswith("my diary")
 
 

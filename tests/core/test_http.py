@@ -136,14 +136,18 @@ async def test_a_silent_server_and_a_slow_one_are_given_up(tmp_path: Path) -> No
     """On a Unix socket, where what one side writes is at once there for the other."""
     clock = LoopClock()
 
+    async def read_request(reader: asyncio.StreamReader) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(b"{}") if head.startswith(b"POST") else 0)
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"{}")
+        await read_request(reader)
         while not reader.at_eof():
             clock.skip(0.1)
             await asyncio.sleep(0)
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"{}")
+        await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         while not reader.at_eof():
             writer.write(b" ")
@@ -154,10 +158,13 @@ async def test_a_silent_server_and_a_slow_one_are_given_up(tmp_path: Path) -> No
     path = str(tmp_path / "socket")
     for serve, reason in ((silent, "ReadTimeout"), (slow, "deadline")):
         async with server(serve, path) as url, HttpClient(socket=path) as http:
-            with pytest.raises(HttpTimeout, match=reason) as caught:
-                await http.post_json(url, {}, timeout=100.0)
-            assert caught.value.sent
-            assert caught.value.__suppress_context__
+            for call in (
+                http.post_json(url, {}, timeout=100.0), http.get_bytes(url, timeout=100.0)
+            ):  # fmt: skip
+                with pytest.raises(HttpTimeout, match=reason) as caught:
+                    await call
+                assert caught.value.sent
+                assert caught.value.__suppress_context__
 
 
 async def test_no_server_is_told_without_its_address(caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,12 @@ EVIL = "https://evil.test/?q=secret"
         (f"see {EVIL}.", f"see `{EVIL}`."),
         (f"[click me]({EVIL})", f"click me (`{EVIL}`)"),
         (f'[click me]({EVIL} "title")', f"click me (`{EVIL}`)"),
+        ("[a [b]]( \thttps://example.com/x)", "[a [b]]( \thttps://example.com/x)"),
+        (f"[a [b]]( {EVIL})", f"[a [b]] ( `{EVIL}`)"),
+        (
+            f"a ` b\n\n```\n` {EVIL}\n```\n",
+            "a ` b\n\n```\n` https[:]//evil[.]test/?q=secret\n```\n",
+        ),
         (f"![]({EVIL})", f"(`{EVIL}`)"),
         ("![chart](https://example.com/c.png)", "chart (`https://example.com/c.png`)"),
         (f"<{EVIL}>", f"`{EVIL}`"),

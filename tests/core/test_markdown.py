@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.text.markdown import escape_markdown
+from core.text.markdown import MAX_BRACKETS, ended_blocks_length, escape_markdown
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,9 @@ from core.text.markdown import escape_markdown
 )
 def test_a_foreign_name_is_escaped_in_markdown(name: str, written: str) -> None:
     assert escape_markdown(name) == written
+
+
+def test_of_a_text_that_is_shown_unformatted_no_block_has_ended() -> None:
+    text = "One.\n\nTwo.\n\n"
+    assert ended_blocks_length(text) == len("One.\n\n")
+    assert ended_blocks_length("[" * MAX_BRACKETS + "]\n\n" + text) == 0

@@ -106,6 +106,17 @@ async def test_a_damaged_database_is_not_copied_and_named(home: Path) -> None:
     assert snapshot.list_snapshots(home) == []
 
 
+def test_an_unfinished_copy_is_removed(home: Path, tmp_path: Path) -> None:
+    """A page in the middle is damaged: it is copied, and found by the check of the copy."""
+    database = home / "ponte.db"
+    with database.open("r+b") as file:
+        file.seek(database.stat().st_size // 4096 // 2 * 4096)
+        file.write(b"\xff" * 4096)
+    with pytest.raises(NotStored, match="Cannot copy"):
+        snapshot.copy_database(database, tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
+
+
 @pytest.mark.parametrize(
     ("schema", "lacks", "drop"),
     [

@@ -117,7 +117,8 @@ def test_a_table_row_is_never_cut(table: str, limit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "seen_as_one", ["👩\u200d👩\u200d👧", "e\u0301\u0323", "🇧🇷", "👍🏽", "❤\ufe0f", "각"]
+    "seen_as_one",
+    ["👩\u200d👩\u200d👧", "e\u0301\u0323", "🇧🇷", "👍🏽", "❤\ufe0f", "각", "\ud83d\ude00"],
 )
 def test_what_is_seen_as_one_character_stays_whole(seen_as_one: str) -> None:
     parts = split_text(seen_as_one * 50, 33)

@@ -206,7 +206,15 @@ def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:
             a: was renamed
         """
 
+    async def with_default(page: Page) -> None:
+        """A."""
+
+    def not_async(a: str) -> None:
+        """A."""
+
     for function, why in (
+        (with_default, "must admit None"),
+        (not_async, "not an async function"),
         (without_docstring, "no docstring"),
         (without_types, "'a' has no type"),
         (star, "by name"),
@@ -217,6 +225,13 @@ def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:
     ):
         with pytest.raises(TypeError, match=why):
             FunctionTool.of(function, effect="read", doing="…")
+    with pytest.raises(TypeError, match="cannot be a tool's name"):
+        FunctionTool.of(star, effect="read", doing="…", name="two words")
+
+
+@dataclass
+class Page:
+    rows: int = 5
 
 
 @dataclass
