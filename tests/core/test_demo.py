@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import runpy
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -222,12 +223,10 @@ def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
         return "proposed"
 
     may_change = changes
-    return [
-        FunctionTool.of(
-            each, effect=effect, doing="works", strict=False, description=SAMPLE_TABLES_PHRASE
-        )
-        for each, effect in ((nocodb_query, "read"), (nocodb_update, "write"))
-    ]
+    make = functools.partial(
+        FunctionTool.of, doing="works", strict=False, description=SAMPLE_TABLES_PHRASE
+    )
+    return [make(nocodb_query, effect="read"), make(nocodb_update, effect="write")]
 
 
 async def test_a_schedule_that_cannot_be_prepared_says_why() -> None:

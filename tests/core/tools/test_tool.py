@@ -212,7 +212,7 @@ def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:
     def not_async(a: str) -> None:
         """A."""
 
-    for function, why in (
+    cases: list[tuple[Any, str]] = [
         (with_default, "must admit None"),
         (not_async, "not an async function"),
         (without_docstring, "no docstring"),
@@ -222,7 +222,8 @@ def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:
         (anything, "any value"),
         (recursive, "contains itself"),
         (with_renamed_parameter, "no parameters"),
-    ):
+    ]
+    for function, why in cases:
         with pytest.raises(TypeError, match=why):
             FunctionTool.of(function, effect="read", doing="…")
     with pytest.raises(TypeError, match="cannot be a tool's name"):
