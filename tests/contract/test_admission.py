@@ -10,9 +10,11 @@ import pytest
 
 from core.conversation import admission
 from core.conversation.admission import Admission
+from core.domain.errors import NotStored
 from core.domain.messages import Address, Message, Person
 from core.store import jobs, stalled_turns, turn_runner
-from tests.contract.engines import Embedded, Worker
+from core.store.kernels import SharedKernelRows
+from tests.contract.engines import Embedded, Shared, Worker
 from tests.fakes.choices import make_message
 
 
@@ -118,6 +120,28 @@ async def test_a_message_waits_for_its_author_though_it_needs_no_confirmed_statu
     assert not await waits.admit(receipt.seq, 0.0)
     await registrar.tell("new", confirmed=False)
     assert await waits.admit(receipt.seq, 0.0)
+
+
+async def test_a_database_that_fails_during_the_look_up_holds_up_no_turn(
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(seq: int, seconds: float) -> bool:
+        raise NotStored
+
+    def fail_to_hand_over(*_: object) -> str:
+        raise NotStored
+
+    async def tell(kind: str, thread: str) -> None:
+        return None
+
+    on_postgres.inbox.set_admission(fail)
+    monkeypatch.setattr(jobs, "hand_over", fail_to_hand_over)
+    monkeypatch.setattr(on_postgres.jobs, "_has_kernels", True)
+    await SharedKernelRows(on_postgres.database, "another", tell).record_start("thread")
+    worker = Worker(on_postgres).start()
+    await on_postgres.inbox.accept(says("hello", "ana"))
+    await worker.until_ended(1)
+    assert worker.said == ["hello"]
 
 
 async def test_chat_goes_on_unconfirmed_and_a_decision_waits_for_it(

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from core.domain.errors import NotStored
+from core.domain.messages import Progress
 from core.runtime.retry import Backoff
 from core.store import notifications
 from tests.contract.engines import Shared, Worker
@@ -38,6 +39,15 @@ async def caught_up(engine: Shared) -> None:
     engine.jobs.on("marker", handle)
     await notify(engine, "marker 1")
     await handled.wait()
+
+
+async def test_the_progress_of_a_turn_is_read_by_other_processes(two: Two) -> None:
+    ours, theirs = two
+    assert await theirs.jobs.read_progress("turn1") is None
+    for progress in (Progress("It is"), Progress("It is 4", "runs Python")):
+        await ours.jobs.save_progress("turn1", progress)
+        assert await theirs.jobs.read_progress("turn1") == progress
+    assert await theirs.jobs.read_progress("turn2") is None
 
 
 async def test_nobody_stops_a_turn_by_a_notification_alone(two: Two) -> None:

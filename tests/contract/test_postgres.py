@@ -12,7 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from core.domain.errors import NotStored
+from core.domain.errors import NotStored, SettingsError
+from core.store import postgres
 from core.store.database import NewerDatabase, SqlConnection
 from core.store.postgres import (
     CONNECTION_OPTIONS,
@@ -199,10 +200,28 @@ async def test_a_database_that_cannot_be_used_is_told_in_words(
     url: str, change: object, told: str
 ) -> None:
     assert callable(change)
-    with pytest.raises(NotStored, match=told) as refused:
-        await open_database(change(url))
-    assert str(refused.value).startswith("Cannot use the database of DATABASE_URL: ")
-    assert "secret-word" not in str(refused.value)
+    opened = await open_database(url)
+    opened._url = change(url)
+    for use in (
+        open_database(change(url)),
+        asyncio.to_thread(check_server, change(url), read_cluster),
+        opened.scrub(),
+    ):
+        with pytest.raises(NotStored, match=told) as refused:
+            await use
+        assert str(refused.value).startswith("Cannot use the database of DATABASE_URL: ")
+        assert "secret-word" not in str(refused.value)
+    await opened.close()
+
+
+async def test_a_server_that_is_too_old_is_refused_with_words(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "MIN_SERVER_VERSION", 99)
+    with pytest.raises(
+        SettingsError, match=r"^Postgres \d+ is too old\. Ponte needs 99 or newer\.$"
+    ):
+        await asyncio.to_thread(check_server, empty_url, read_cluster)
 
 
 async def test_doctor_looks_and_changes_nothing(empty_url: str) -> None:
