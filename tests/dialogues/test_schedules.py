@@ -269,6 +269,8 @@ async def test_a_schedule_is_given_to_somebody_who_accepts_it(bot_home: BotHome)
             click = f"schedule {card.id} accept"
             if number:
                 await says(accept.format(id=id), f"g{number}", OTHER, shared=False, channel="D2")
+                (card,) = (await says("the same message again", f"f{number}")).cards
+                assert card.state == "active", "in the answer of the turn that offered it"
             else:
                 (drawn,) = (await says(click, "g", OTHER, thread="tU1", clicked=True)).cards
                 assert (drawn.id, drawn.state, drawn.actions) == (card.id, "active", ())
