@@ -93,15 +93,20 @@ soak: .venv/ready-to-test
 	"$$python" -m venv .venv || { echo "$(NO_VENV)" >&2; rm -rf .venv; exit 1; }
 	@touch $@
 
+# These files name every package, so pip need not look for more. Python compiles what Ponte imports;
+# the tests import most of it, in several processes at once, so it is compiled before them.
+INSTALL = $(BIN)/pip install --quiet --no-deps --no-compile --require-hashes
+
 .venv/ready: .venv/made requirements.txt requirements-build.txt pyproject.toml
 	@echo "Installing what Ponte needs (once; about a minute)"
-	@$(BIN)/pip install --quiet --require-hashes -r requirements.txt -r requirements-build.txt
+	@$(INSTALL) -r requirements.txt -r requirements-build.txt
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/ready-to-test: .venv/ready requirements-dev.txt
 	@echo "Installing what the tests need"
-	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	@$(INSTALL) -r requirements-dev.txt
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib
 	@touch $@
 
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
