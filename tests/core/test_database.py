@@ -154,6 +154,9 @@ async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Sqlite
     def raise_memory_error(connection: SqlConnection) -> None:
         raise MemoryError
 
+    def store_too_large(connection: SqlConnection) -> None:
+        connection.execute("INSERT INTO notes VALUES (?)", (2**63,))
+
     results = await together(
         database,
         note("a"),
@@ -164,10 +167,13 @@ async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Sqlite
         note("a"),
         raise_memory_error,
         note("d"),
+        store_too_large,
     )
     kinds = [type(result) for result in results]
     assert kinds == [str, ValueError, str, sqlite3.OperationalError,
-                     str, sqlite3.IntegrityError, MemoryError, str]  # fmt: skip
+                     str, sqlite3.IntegrityError, MemoryError, str, Unstorable]  # fmt: skip
+    causes = [type(error.__cause__) for error in results if isinstance(error, Exception)]
+    assert causes == [type(None)] * 4 + [OverflowError]
     assert await notes(database) == ["a", "b", "c", "d"]
 
 
@@ -213,6 +219,8 @@ async def test_a_full_disk_refuses_the_group_and_later_takes_it(database: Sqlite
     await database.write(pages(10))
     results = await together(database, note("beside"), note(MEGABYTE))
     assert [type(result) for result in results] == [NotStored, NotStored]
+    log = database.path.with_name(f"{database.path.name}-wal")
+    assert log.stat().st_size == 0, "its space is free again"
     with pytest.raises(NotStored, match="couldn't save your message"):
         await database.write(note(MEGABYTE), then=followed.append)
     assert followed == []

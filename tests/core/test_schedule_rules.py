@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -201,6 +202,8 @@ def test_limits_end_a_schedule_and_a_rule_is_stored_in_one_form() -> None:
     assert checked.rule.cron == "0 9 * * MON-FRI"
     assert (checked.ends, checked.max_runs) == (now + 30 * DAY, 5)
     assert len(next_dates(checked, now, 9)) == 5
+    (first, second, *_) = next_dates(checked, now, 9)
+    assert next_dates(replace(checked, ends=second.timestamp()), now) == [first, second]
     once = check_draft(draft(at=now + 90 * DAY), now, limits)
     assert (once.ends, once.max_runs) == (0.0, 0), "one run needs no end"
     assert next_dates(once, now) == [datetime.fromtimestamp(now + 90 * DAY, UTC)]
