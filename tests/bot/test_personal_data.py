@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ import httpx
 import pytest
 import typer
 
+from bot.person_commands import format_people
 from tests.bot.conftest import Shell
 from tests.bot.test_process import ROOT, Machine
 from tests.recorded.recorded_ponte import put_home, read
@@ -238,6 +240,13 @@ def test_a_list_for_people(recorded_ponte: Shell) -> None:
     assert head.split()[-5:] == ["messages", "files", "requests", "decisions", "person"]
     found = list_people(recorded_ponte)
     assert {line.split()[-1] for line in lines} == found.keys()
+
+
+def test_a_day_on_which_nobody_was_seen_is_a_dash() -> None:
+    numbers = {"messages": 1, "files": 0, "changes": 0, "decisions": 0}
+    ana = {"name": "Ana", "first": 1e9, "last": 0.0, "person": "slack:T1:U1", **numbers}
+    _, line = format_people([ana])
+    assert re.split(r" {2,}", line.strip())[:3] == ["Ana", "Sep 9, 2001", "–"]
 
 
 def test_who_is_forgotten_leaves_the_directory_and_does_not_come_back(

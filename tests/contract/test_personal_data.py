@@ -432,6 +432,15 @@ async def test_what_others_decided_on_goes_and_what_she_decided_names_nobody(tea
     assert listed.cards[0].text == "Approved by –."
 
 
+async def test_a_name_that_begins_with_another_one_of_hers_is_replaced_whole(team: Team) -> None:
+    engine = team.engine
+    await talk(engine, "aubergine three", replace(ANA, name="Ana"), DIRECT)
+    await forget(engine, ANA.key)
+    shown = await engine.journal.list_entries("slack:T1:C1:1.1")
+    answers = [one.answer.text for one in shown if one.answer]
+    assert "1. Bea's row, approved by –." in answers
+
+
 async def test_a_thread_with_others_goes_on_without_her(team: Team) -> None:
     engine = team.engine
     thread = await engine.journal.current_thread("slack:T1:C1:1.1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from structlog.testing import capture_logs
 
 from adapters.web.authentication import COMPATIBLE_PREFIX
 from adapters.web.page_routes import OperatorRoutes
+from core.domain.records import ApiToken
 from core.store.page_accounts import API_TOKEN_PREFIX
 from tests.web.test_page_accounts import ROUTES, Inhabited, ponte_with_people
 from tests.web.web_ponte import WebPonte
@@ -194,6 +196,12 @@ async def test_a_page_token_still_works_and_is_told_that_it_is_old(ponte: WebPon
             assert (said.status_code, "deprecation" in said.headers) == (200, False)
     told = [one for one in logs if "page token" in one["event"]]
     assert [(one["person"], one["until"]) for one in told] == [("web:owner", "2027-06-01")]
+
+
+def test_a_token_ends_at_its_time_and_one_without_a_time_never() -> None:
+    token = ApiToken("t1", "web:ana", "hash", "notebook", added_at=0.0, expires_at=5.0)
+    assert (token.is_expired(4.9), token.is_expired(5.0)) == (False, True)
+    assert not replace(token, expires_at=0.0).is_expired(1e12)
 
 
 async def test_tokens_are_shown_once_and_end(ponte: WebPonte) -> None:
