@@ -37,10 +37,7 @@ while True:
 
 
 class GoneElsewhere(KernelRows):
-    """Another process forgot the thread."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
+    """Another process forgot the thread, or runs its kernel now."""
 
     async def is_here(self, thread: str) -> bool:
         return False
@@ -81,9 +78,18 @@ async def test_a_notification_alone_ends_no_kernel(bench: Bench) -> None:
     await bench.run("a", "x = 1")
     await bench.kernels.drop_forgotten("a")
     assert (await bench.run("a", "x")).value == "1"
-    bench.kernels._places = GoneElsewhere()
+    bench.kernels._places = GoneElsewhere(bench.database)
     await bench.kernels.drop_forgotten("a")
     assert bench.kernels.running == 0
+
+
+async def test_a_kernel_whose_thread_runs_elsewhere_by_now_is_not_used(bench: Bench) -> None:
+    await bench.run("a", "x = 1")
+    bench.kernels._places = GoneElsewhere(bench.database)
+    ran = await bench.run("a", "x")
+    assert "NameError" in ran.error
+    assert (ran.reset, ran.why_reset) == (True, KernelRows.why)
+    assert bench.kernels.running == 1
 
 
 async def test_threads_have_variables_and_files_of_their_own(bench: Bench) -> None:

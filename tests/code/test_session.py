@@ -173,6 +173,9 @@ async def test_too_much_of_files_is_left_and_told(session: KernelSession) -> Non
         (),
         ("'large.bin' was not taken: a file may have 8 MiB",),
     )
+    ran = await run(session, "for n in range(5): open(f'{n}.bin', 'wb').write(bytes(7 << 20))")
+    assert len(ran.output_files) == 4
+    assert ran.left_out == ("'4.bin' was not taken: the files of one run may have 32 MiB",)
     big = input_file("big.csv", b"", "big")
     ran = await run(session, "1", InputFile("big", "big.csv", "", 1 << 30, big.read))
     assert ran.left_out == ("'big.csv' is too large to be put into the work folder",)

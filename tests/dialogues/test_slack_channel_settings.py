@@ -105,6 +105,16 @@ async def test_after_a_restart_a_thread_among_others_is_still_theirs(tmp_path: P
         assert w.slack.finished_answers(theirs) == []
 
 
+async def test_a_thread_that_is_older_than_the_setting_is_answered_too(tmp_path: Path) -> None:
+    settings = SettingsByChannel(EVERYTHING)
+    async with workplace(tmp_path, Setting(options=settings.options)) as w:
+        older = w.slack.say(w.alice, w.general, "who has the key?")
+        await w.slack.deliveries.wait_for_deliveries()
+        settings.of(w)
+        w.slack.say(w.bob, w.general, "which one?", thread=older)
+        await w.slack.wait_for_answers(older, "You said: which one?")
+
+
 async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Path) -> None:
     settings, model = SettingsByChannel(EVERYTHING), EchoModel()
     async with workplace(tmp_path, Setting(model, options=settings.options)) as w:
