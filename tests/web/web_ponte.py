@@ -83,7 +83,7 @@ def unix_socket(path: Path) -> socket.socket:
 
 
 TOKEN = "the-token-of-a-ponte-in-tests"
-LINKS = FileLinks(b"a key of a ponte in tests")
+LINKS = FileLinks(b"a key of a ponte in tests", lambda: 2e9)
 
 
 @dataclass
