@@ -210,7 +210,7 @@ async def test_bytes_from_before_a_crash_are_taken_up_and_not_swept(folder: File
     await folder.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
     os.utime(folder.one(), (1, 1))
     await folder.put()
-    assert folder.one().stat().st_mtime > time.time() - 60
+    assert folder.one().stat().st_mtime > 1
 
 
 async def test_there_may_be_no_folder_yet(drawer: FileStore) -> None:
