@@ -1,6 +1,6 @@
 """A complete bot that tests kill: the embedded engine between a recording platform and its tables.
 
-`python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL | --nocodb URL TOKEN BASE]
+`python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL | "--nocodb=URL TOKEN BASE"]
 [--model URL] [--die-after-accept N] [--die-at-commit N:before|inside|after] [--grace S]`
 prints its own URL. The platform sends it messages (`POST /events`): 200 is the acknowledgement.
 `POST /answers` waits for an answer that was asked for before. SIGTERM drains.
@@ -174,7 +174,8 @@ if __name__ == "__main__":
     parser.add_argument("home", type=Path)
     parser.add_argument("platform")
     parser.add_argument("--bridge", default="")
-    parser.add_argument("--nocodb", nargs=3, metavar=("URL", "TOKEN", "BASE"))
+    # One argument: a token of NocoDB's can begin with "-", which would be an option by itself.
+    parser.add_argument("--nocodb", type=str.split, metavar="URL TOKEN BASE")
     parser.add_argument("--stackspot", default="", help="a StackSpot, in the bridge's place")
     parser.add_argument("--model", default="", help="a server with OpenAI's API")
     parser.add_argument("--die-after-accept", type=int, default=0)

@@ -72,8 +72,8 @@ async def storm(real_nocodb: Seeded, tmp_path: Path) -> AsyncIterator[Storm]:
     ):
         victim = Victim(tmp_path / "home", platform)
         table = NocoTable(proxy, real_nocodb, base)
-        start = ("--nocodb", proxy.origin, real_nocodb.token, base.id)
-        yield Storm(table, victim, People(victim, session), start)
+        start = f"--nocodb={proxy.origin} {real_nocodb.token} {base.id}"
+        yield Storm(table, victim, People(victim, session), [start])
         await victim.kill()
 
 
