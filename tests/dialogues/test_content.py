@@ -53,12 +53,13 @@ def calls_of_model(fake: FakeOpenAI) -> int:
 
 
 async def read_budget(running_bot: RunningBot) -> tuple[int, int, int]:
-    """Tokens and money of the one counter, and how many reservations are open."""
+    """Tokens and money of the one counter, and how many reservations are open; zeros before the
+    first call."""
 
     def read(connection: SqlConnection) -> tuple[int, int, int]:
         held = connection.execute("SELECT count(*) AS n FROM holds").fetchone()["n"]
         rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
-        return int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)
+        return (int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)) if rows else (0, 0, 0)
 
     return await running_bot.engine.records.budget._database.read(read)
 
@@ -127,21 +128,24 @@ async def test_half_an_emoji_in_encrypted_reasoning(
 
 
 @every_level
-@pytest.mark.parametrize("output", [10**17, 10**400, -(10**30), 2**63, "many", None, 1.5, [1]])
 async def test_absurd_counts_are_settled_at_the_reservation(
-    bot_home: BotHome, fake: FakeOpenAI, level: Level, output: object
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    fake.say(Script(text="Hello", usage={"output": output}), "Yes.")
+    counts = [10**17, 10**400, -(10**30), 2**63, "many", None, 1.5, [1]]
+    allowed = [Allowance("each person", tokens=10**7, money=10 * NANODOLLARS_PER_DOLLAR)]
     async with open_served_bot(
-        bot_home, fake, allowed=ALLOWED, prices=PRICES, level=level
+        bot_home, fake, allowed=allowed, prices=PRICES, level=level
     ) as running_bot:
-        assert (await running_bot.ask("hello")).text == "Hello"
-        tokens, money, held = await read_budget(running_bot)
-        assert (await running_bot.ask("again")).text == "Yes."
-    assert MAX_OUTPUT_TOKENS < tokens < 100_000
-    assert 0 < money < NANODOLLARS_PER_DOLLAR
-    assert held == 0
-    assert calls_of_model(fake) == 2
+        tokens = money = 0
+        for count in counts:
+            fake.say(Script(text="Hello", usage={"output": count}))
+            assert (await running_bot.ask("hello")).text == "Hello", count
+            before = tokens, money
+            tokens, money, held = await read_budget(running_bot)
+            assert MAX_OUTPUT_TOKENS < tokens - before[0] < 100_000, count
+            assert 0 < money - before[1] < NANODOLLARS_PER_DOLLAR, count
+            assert held == 0, count
+    assert calls_of_model(fake) == len(counts)
 
 
 async def test_what_a_tool_says_is_stored(bot_home: BotHome, fake: FakeOpenAI) -> None:
@@ -272,42 +276,46 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
 
 
 @every_level
-@pytest.mark.parametrize("what", ["long_ids", "deep_event", "many_parts"])
 async def test_what_no_index_or_reader_takes_ends_the_turn(
-    bot_home: BotHome, fake: FakeOpenAI, level: Level, what: str
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    fake.hostile = hostile.streams(getattr(hostile, what))
     async with open_served_bot(
         bot_home, fake, allowed=ALLOWED, prices=PRICES, level=level
     ) as running_bot:
-        answer = await running_bot.ask("hello")
-        assert "The model's server sent more than the limit (" in answer.text
-        tokens, _, held = await read_budget(running_bot)
-        assert (tokens > MAX_OUTPUT_TOKENS, held) == (True, 0), "it counts as what was reserved"
-        assert calls_of_model(fake) == 1
-        fake.hostile = None
-        fake.say("Well again.")
-        assert (await running_bot.ask("again")).text == "Well again."
+        for what in (hostile.long_ids, hostile.deep_event, hostile.many_parts):
+            (before, *_), calls = await read_budget(running_bot), calls_of_model(fake)
+            fake.hostile = hostile.streams(what)
+            answer = await running_bot.ask("hello")
+            assert "The model's server sent more than the limit (" in answer.text, what
+            tokens, _, held = await read_budget(running_bot)
+            assert (tokens - before > MAX_OUTPUT_TOKENS, held) == (True, 0), (
+                f"it counts as what was reserved: {what.__name__}"
+            )
+            assert calls_of_model(fake) == calls + 1, what
+            fake.hostile = None
+            fake.say("Well again.")
+            assert (await running_bot.ask("again")).text == "Well again.", what
 
 
-@pytest.mark.parametrize("levels", [90, 150, 210, 300, 900])
 async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
-    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, levels: int
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some of it could be written and never be read again."""
-    whole, deep = events.output_of, json.loads("[" * levels + "]" * levels)
+    whole, levels = events.output_of, 0
 
     def deepen_reasoning(*given: Any) -> list[dict[str, Any]]:
-        items = whole(*given)
+        items, deep = whole(*given), json.loads("[" * levels + "]" * levels)
         return [{**i, "summary": deep} if i["type"] == "reasoning" else i for i in items]
 
     monkeypatch.setattr("tests.fakes.openai.responses.output_of", deepen_reasoning)
-    fake.say(Script(text="Hello", reasoning=True), "Well again.")
     async with open_served_bot(bot_home, fake, level="responses") as running_bot:
-        answer = await running_bot.ask("hello")
-        assert (answer.text == "Hello") == (levels < 100)
-        assert (await running_bot.ask("again")).text == "Well again."
-    assert calls_of_model(fake) == 2
+        for levels in (90, 150, 210, 300, 900):
+            calls = calls_of_model(fake)
+            fake.say(Script(text="Hello", reasoning=True), "Well again.")
+            answer = await running_bot.ask("hello")
+            assert (answer.text == "Hello") == (levels < 100), levels
+            assert (await running_bot.ask("again")).text == "Well again.", levels
+            assert calls_of_model(fake) == calls + 2, levels
 
 
 async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
