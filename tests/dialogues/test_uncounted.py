@@ -6,12 +6,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from core.clients.openai import ModelEndpoint, ModelServerClient
-from core.domain.messages import Answer
 from core.models.served_model import Level
 from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance, describe_estimates
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
@@ -25,7 +25,7 @@ from core.tools.code.source import CodeSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.openai import open_served_bot
 from tests.dialogues.test_allowances import LEVELS, OWNER, PRICES, read_counters
-from tests.fakes.choices import supplier
+from tests.fakes.choices import ANA, supplier
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
@@ -48,26 +48,24 @@ UNCOUNTED: Mapping[str, dict[str, Any]] = {
 }
 
 
-async def turns(running_bot: RunningBot, count: int) -> list[Answer]:
-    return [await running_bot.ask("hello", channel=f"C{n}") for n in range(count)]
-
-
 @every_level
-@pytest.mark.parametrize("what", UNCOUNTED)
 async def test_a_turn_is_charged_what_was_reserved(
-    bot_home: BotHome, fake: FakeOpenAI, level: Level, what: str
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    fake.say(Script(text="Hi.", times=0, **UNCOUNTED[what]))
     async with open_served_bot(
         bot_home, fake, allowed=ROOM_FOR_ONE, prices=PRICES, level=level
     ) as running_bot:
-        answers = await turns(running_bot, 12)
-        ((tokens, _),) = await read_counters(running_bot)
+        for number, (what, said) in enumerate(UNCOUNTED.items()):
+            fake.say(Script(text="Hi.", **said))
+            person = replace(ANA, id=f"{ANA.id}{number}")
+            answers = [await running_bot.ask("hello", f"C{n}", person) for n in range(2)]
+            assert [answer.status for answer in answers] == ["done", "failed"], what
+            assert len(fake.used) == number + 1, what
+        counters = await read_counters(running_bot)
         told = (await running_bot.ask("usage", person=OWNER)).text
-    assert [answer.status for answer in answers] == ["done"] + ["failed"] * 11
-    assert MAX_OUTPUT_TOKENS < tokens <= 20_000
-    assert len(fake.used) == 1
-    assert "The cost of 1 call is an upper estimate" in told
+    assert len(counters) == len(UNCOUNTED)
+    assert all(MAX_OUTPUT_TOKENS < tokens <= 20_000 for tokens, _ in counters), counters
+    assert describe_estimates(len(UNCOUNTED)) in told
 
 
 @every_level
