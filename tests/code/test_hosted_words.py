@@ -194,7 +194,7 @@ def test_only_openais_own_address_is_official() -> None:
 async def test_more_than_we_take_says_nothing_of_whether_it_ran(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.models.model_server.MAX_ANSWER_CHARACTERS", 20_000)
+    monkeypatch.setattr("core.clients.openai.MAX_STREAM_BYTES", 2**20)
     bench.fake.hostile = hostile.streams(hostile.endless_words)
     with pytest.raises(ToolError, match="don't know whether the code ran"):
         await bench.run("print(1)")
