@@ -169,7 +169,7 @@ async def main(
             await model.close()
 
 
-if __name__ == "__main__":
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("home", type=Path)
     parser.add_argument("platform")
@@ -181,7 +181,11 @@ if __name__ == "__main__":
     parser.add_argument("--die-after-accept", type=int, default=0)
     parser.add_argument("--die-at-commit", default="0:")
     parser.add_argument("--grace", type=float, default=2.0)
-    asked = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    asked = parse_arguments(sys.argv[1:])
     number, Fragile.moment = asked.die_at_commit.split(":")
     Fragile.number = int(number)
     vars(engine_module)["SqliteDatabase"] = Fragile

@@ -18,6 +18,7 @@ from tests.fakes.choices import make_message
 from tests.fakes.faulty_proxy import FaultyProxy
 from tests.fakes.recorder import Recorder
 from tests.fakes.recorder_server import serve
+from tests.fakes.victim import parse_arguments
 from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call
 from tests.real.storm import Storm, ledger
 from tests.real.victims import People, Victim
@@ -75,6 +76,12 @@ async def storm(real_nocodb: Seeded, tmp_path: Path) -> AsyncIterator[Storm]:
         start = f"--nocodb={proxy.origin} {real_nocodb.token} {base.id}"
         yield Storm(table, victim, People(victim, session), [start])
         await victim.kill()
+
+
+def test_a_token_may_begin_as_an_option_does() -> None:
+    """One of 64 tokens of NocoDB's begins with "-"."""
+    asked = parse_arguments(["home", "platform", "--nocodb=http://nocodb -token base"])
+    assert asked.nocodb == ["http://nocodb", "-token", "base"]
 
 
 async def test_random_kills_during_writes_to_nocodb_leave_no_wrong_row(storm: Storm) -> None:

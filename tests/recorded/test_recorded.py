@@ -33,12 +33,12 @@ from tests.recorded.recorded_ponte import (
 )
 
 SCHEMAS = (3, 4, 5, 6, 8, 9, 10, 11, 12, 13)
-"""Those whose home is recorded. `home-8` is `home-6` as the last version
-with schema 8 (commit 1d028d5) left it after one start. `home-10` is `home-9` as a version with
-schema 10 (commit a40a4cb) migrated its database, `home-12` is `home-11` after migration 12
+"""Those whose home is recorded. `home-8` is `home-6` as the last version with schema 8 (commit
+1d028d5) left it after one start. `home-10` is `home-9` as a version with schema 10 (commit a40a4cb)
+migrated its database, `home-12` is `home-11` after migration 12
 (commit e74a6a2), and `home-13` is `home-12` after migration 13 (commit 6923d89)."""
 MIGRATED_ALONE = (10, 12)
-"""The tests do not run on these: who opens `home-9` and `home-11` gets them on the way."""
+"""The tests do not run on these: the migrations of `home-9` and `home-11` lead through them."""
 RECORDED_AS_BACKUP = (7,)
 """The record of schema 7 is `backup-7.tar.gz`, which test_backups.py restores."""
 OPEN = {"new", "running", "answered", "posting"}
