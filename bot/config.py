@@ -657,7 +657,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
             path=path,
             cause=describe_read_error(error),
         ) from None
-    adapter = _file_adapter(faces)
+    adapter = _file_adapter(_list_sections(faces))
     try:
         config = adapter.validate_python(tomllib.loads(text), context={"faces": faces})
     except tomllib.TOMLDecodeError as error:
@@ -744,15 +744,16 @@ def _list_places(config: Config) -> frozenset[str]:
     return frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
 
 
+def _list_sections(faces: Faces) -> tuple[tuple[str, type[Any]], ...]:
+    """Return the name and the type of each section that integrations add to the file."""
+    return tuple((face.name, face.section) for face in faces if face.section)
+
+
 @cache
-def _file_adapter(faces: Faces) -> TypeAdapter[Config]:
-    """Return the validator of a file with the sections of these integrations."""
-    sections = [
-        (face.name, face.section, field(default_factory=face.section))
-        for face in faces
-        if face.section
-    ]
-    whole = make_dataclass("File", sections, bases=(Config,), frozen=True, slots=True)
+def _file_adapter(sections: tuple[tuple[str, type[Any]], ...]) -> TypeAdapter[Config]:
+    """Return the validator of a file with these sections of integrations."""
+    fields = [(name, section, field(default_factory=section)) for name, section in sections]
+    whole = make_dataclass("File", fields, bases=(Config,), frozen=True, slots=True)
     return TypeAdapter(whole)
 
 
@@ -786,7 +787,7 @@ def _known_keys(path: tuple[str, ...], faces: Faces) -> list[str]:
         "agents": AgentConfig, "limits": LimitsConfig, "hooks": HookConfig, "rules": AccessRule,
         "tools": ToolConfig, "allowances": AllowanceRule, "prices": PriceTable,
     }  # fmt: skip
-    own = {face.name: face.section for face in faces if face.section}
+    own = dict(_list_sections(faces))
     if path[:2] == ("prices", "models"):
         return [f.name for f in fields(ModelPrice)]
     kind = (sections | own).get(path[0] if path else "") or kinds.get(len(path), Config)

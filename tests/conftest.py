@@ -25,11 +25,12 @@ import structlog
 
 from core.text.i18n import LANGUAGE, READER_IS_OWNER
 from core.tools.code import environment
+from core.tools.tool import Parameters
 from tests import bytecode, databases, quick
 from tests.languages import strict
 
 if TYPE_CHECKING:
-    from tests.real.nocodb.seed import Seeded
+    from tests.real.nocodb.seed import Base, ReusedBase, Seeded
     from tests.real.postgres import Postgres
 
 CI = os.environ.get("CI") == "true"
@@ -198,13 +199,15 @@ def _loggers_ask_for_their_settings() -> Iterator[None]:
 def _ask_the_machine_once() -> Iterator[None]:
     """Read once what does not change: the certificates, for which every other HTTP client takes
     25 ms, and the files of all installed packages, for which `ponte doctor` takes 50 ms. Find the
-    sandbox's Python once: each search starts up to three processes."""
+    sandbox's Python once: each search starts up to three processes. Read the parameters of each
+    tool once: the tools of NocoDB are made for nearly every test and take 10 ms."""
     with pytest.MonkeyPatch.context() as patch:
         for module, name in (
             (ssl, "create_default_context"), (importlib.metadata, "packages_distributions"),
         ):  # fmt: skip
             patch.setattr(module, name, functools.cache(getattr(module, name)))
         patch.setattr(environment, "find_base_python", _find_base_python_once())
+        patch.setattr(Parameters, "of", _read_parameters_once())
         yield
 
 
@@ -220,6 +223,22 @@ def _find_base_python_once() -> Callable[[], Awaitable[environment.BasePython]]:
     return find
 
 
+def _read_parameters_once() -> Callable[[Callable[..., Awaitable[object]]], Parameters]:
+    """`Parameters.of` with a memory for methods, whose functions stay for good."""
+    read = Parameters.of
+    known: dict[object, Parameters] = {}
+
+    def of(function: Callable[..., Awaitable[object]]) -> Parameters:
+        method = getattr(function, "__func__", None)
+        if method is None:
+            return read(function)
+        if method not in known:
+            known[method] = read(function)
+        return known[method]
+
+    return of
+
+
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all test processes of this run share."""
@@ -229,7 +248,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real_nocodb(run_folder: Path) -> Iterator[Seeded]:
-    """One server for all tests. A test that writes makes its own base (`seed.base_with_rows`)."""
+    """One server for all tests. A test that writes has `reused_base`, or makes its own base."""
     from tests.real.nocodb import server
     from tests.real.nocodb.shared import shared_nocodb
 
@@ -237,6 +256,21 @@ def real_nocodb(run_folder: Path) -> Iterator[Seeded]:
         pytest.skip(why)
     with shared_nocodb(run_folder) as seeded:
         yield seeded
+
+
+@pytest.fixture(scope="session")
+def _base_of_this_process(real_nocodb: Seeded) -> ReusedBase:
+    from tests.real.nocodb.seed import ReusedBase, base_with_rows
+
+    return ReusedBase(
+        real_nocodb, lambda: base_with_rows(real_nocodb.url, real_nocodb.token, "Test")
+    )
+
+
+@pytest.fixture
+def reused_base(_base_of_this_process: ReusedBase) -> Base:
+    """Customers and Orders in a base where no other test writes meanwhile."""
+    return _base_of_this_process.take()
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,15 @@
-"""A database that a test gets as a copy is the one that the migrations make."""
+"""A test gets a database as if it were the first one to use it."""
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from core.store.database import SqlConnection, SqliteDatabase
 from core.store.schema import MIGRATIONS
+from tests.real.nocodb.seed import ReusedBase, Seeded, base_with_rows, call
 
 
 def read_schema(path: Path) -> list[object]:
@@ -37,3 +39,27 @@ async def test_no_test_waits_for_the_disk(tmp_path: Path) -> None:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
     assert await database.write(synchronous) == 0
     await database.close()
+
+
+def test_a_base_of_nocodbs_has_its_first_rows_again_for_the_next_test(real_nocodb: Seeded) -> None:
+    url, token = real_nocodb.url, real_nocodb.token
+    reused = ReusedBase(real_nocodb, lambda: base_with_rows(url, token, "Reused"))
+    base = reused.take()
+    orders = base.tables["Orders"]
+    records = f"{url}/api/v3/data/{base.id}/{orders}/records"
+
+    def read_rows() -> Any:
+        return call(f"{records}?pageSize=100", xc_token=token)
+
+    first = read_rows()
+    call(records, [{"id": 1}, {"id": 2}], method="DELETE", xc_token=token)
+    call(records, {"id": 3, "fields": {"Title": "x"}}, method="PATCH", xc_token=token)
+    assert read_rows() != first
+    assert reused.take() is base
+    assert read_rows() == first
+
+    field = {"title": "More", "type": "SingleLineText"}
+    call(f"{url}/api/v3/meta/bases/{base.id}/tables/{orders}/fields", field, xc_token=token)
+    other = reused.take()
+    assert other.id != base.id, "a test changed its fields"
+    assert reused.take() is other

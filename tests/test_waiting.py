@@ -24,6 +24,7 @@ ALLOWED = {
     "fakes/openai/hostile.py": "a server that keeps a connection alive says something now and then",
     "fakes/openai/responses.py": "Script.seconds, for people who look at an answer that grows",
     "fakes/slack/delivery.py": "Slack's own pauses between retries; tests choose them",
+    "fakes/stackspot_parts.py": "the pause between two polls; tests wait for the polls themselves",
     "fakes/uvicorn_pauses.py": "a pause of uvicorn's, made shorter",
     "real/cluster_storm.py": "people and faults at random moments, among several processes",
     "real/rolling.py": "people and kills at random moments, among several processes",

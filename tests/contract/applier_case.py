@@ -32,7 +32,7 @@ from tests.fakes.memory_table import MemoryTable
 from tests.fakes.nocodb.call import FakeUser, World
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable
-from tests.real.nocodb.seed import Seeded, call
+from tests.real.nocodb.seed import Base, Seeded, call
 
 Rows = Mapping[str, Mapping[str, Any]]
 ADA = {"Name": "Ada", "Status": "Lead", "Value": 1}
@@ -218,24 +218,33 @@ async def the_sample_base() -> AsyncIterator[Case]:
         )  # fmt: skip
 
 
-@contextlib.asynccontextmanager
-async def a_real_nocodb(real: Seeded) -> AsyncIterator[Case]:
-    def ask(path: str, body: object = None, method: str = "") -> Any:
-        return call(f"{real.url}{path}", body, method=method, xc_token=real.token)
+def make_real_base(real: Seeded) -> Base:
+    def ask(path: str, body: object) -> Any:
+        return call(f"{real.url}{path}", body, xc_token=real.token)
 
     base = ask("/api/v2/meta/bases", {"title": "Contract"})["id"]
     fields = [{"title": title, "type": type} for title, type in PEOPLE.items()]
     path = f"/api/v3/meta/bases/{base}/tables"
     table = ask(path, {"title": "People", "fields": fields})["id"]
-    records = f"/api/v3/data/{base}/{table}/records"
-    ask(records, [{"fields": row} for row in (ADA, BRUNO)])
+    ask(f"/api/v3/data/{base}/{table}/records", [{"fields": row} for row in (ADA, BRUNO)])
+    return Base(base, {"People": table})
+
+
+@contextlib.asynccontextmanager
+async def a_real_nocodb(real: Seeded, base: Base) -> AsyncIterator[Case]:
+    """`base` is as `make_real_base` made it."""
+    table = base.tables["People"]
+    records = f"{real.url}/api/v3/data/{base.id}/{table}/records"
+
+    def ask(url: str, body: object = None, method: str = "") -> Any:
+        return call(url, body, method=method, xc_token=real.token)
 
     def rows() -> Rows:
         found = ask(f"{records}?pageSize=100")["records"]
         return {str(row["id"]): {name: row["fields"][name] for name in FIELDS} for row in found}
 
     async with _nocodb(
-        real.url, real.token, TableId(base, table), rows,
+        real.url, real.token, TableId(base.id, table), rows,
         lambda id, values: ask(records, {"id": id, "fields": values}, "PATCH"),
         lambda id: ask(records, {"id": id}, "DELETE"),
     ) as case:  # fmt: skip

@@ -21,6 +21,7 @@ from tests.contract.applier_case import (
     Case,
     a_real_nocodb,
     a_table_in_memory,
+    make_real_base,
     nocodb_in_memory,
     the_bridge,
     the_sample_base,
@@ -29,8 +30,14 @@ from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import ANA
 from tests.fakes.faulty import Trouble
+from tests.real.nocodb.seed import ReusedBase, Seeded
 
 CASES = (a_table_in_memory, the_bridge, nocodb_in_memory, the_sample_base)
+
+
+@pytest.fixture(scope="session")
+def base_of_people(real_nocodb: Seeded) -> ReusedBase:
+    return ReusedBase(real_nocodb, lambda: make_real_base(real_nocodb))
 
 
 @pytest.fixture(params=[*(each.__name__ for each in CASES), a_real_nocodb.__name__])
@@ -41,7 +48,9 @@ async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
         async with make() as made:
             yield made
         return
-    async with a_real_nocodb(request.getfixturevalue("real_nocodb")) as made:
+    real: Seeded = request.getfixturevalue("real_nocodb")
+    people: ReusedBase = request.getfixturevalue("base_of_people")
+    async with a_real_nocodb(real, people.take()) as made:
         yield made
 
 

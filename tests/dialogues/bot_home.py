@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from bot.engine import Choices, Engine, Stores
 from bot.integrations import canonical_person
 from core.changes.approval import TableRules
@@ -28,6 +30,9 @@ from core.store.inbox import SenderLimits
 from tests.fakes.choices import ANA, make_choices, make_message, make_spending
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface
+
+also_on_postgres = pytest.mark.parametrize("bot_home", ["home", "postgres"], indirect=True)
+"""For a dialogue in which the engine runs, finds or stores something in its own way."""
 
 
 class RunningBot:

@@ -13,24 +13,11 @@ from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.stackspot import FakeStackSpot
 
-ON_POSTGRES = (
-    "test_changes", "test_changes_restart", "test_content", "test_hooks", "test_pace",
-    "test_rights_restart", "test_stackspot_approved", "test_stop", "test_talk", "test_upkeep",
-)  # fmt: skip
-"""Where the store, or who runs a turn, could make a difference."""
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    name = metafunc.module.__name__.rpartition(".")[2]
-    given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
-    if "bot_home" in metafunc.fixturenames and "bot_home" not in given:
-        places = ["home", "postgres"] if name in ON_POSTGRES else ["home"]
-        metafunc.parametrize("bot_home", places, indirect=True)
-
 
 @pytest.fixture
 def bot_home(request: pytest.FixtureRequest, tmp_path: Path) -> BotHome:
-    if request.param == "home":
+    """Most dialogues have SQLite alone: the tests of the contract hold every engine to the same."""
+    if getattr(request, "param", "home") == "home":
         return BotHome(tmp_path / "home")
     return BotHome(tmp_path / "home", request.getfixturevalue("migrated_postgres"))
 

@@ -6,19 +6,18 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-import pytest
-
 from core.changes.approval import TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.domain.records import Health
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
-from tests.dialogues.bot_home import BotHome
+from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import ADA, BRUNO, bot, propose, summary
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
 
+@also_on_postgres
 async def test_nothing_is_changed_before_a_person_approves(bot_home: BotHome) -> None:
     table = MemoryTable()
     async with bot(bot_home, table) as running_bot:
@@ -56,6 +55,7 @@ async def test_reads_of_the_same_round_still_run(bot_home: BotHome) -> None:
         assert any(item.kind == "output" and "Ada" in item.text for item in items)
 
 
+@also_on_postgres
 async def test_several_proposals_of_one_round_are_decided_each_for_itself(
     bot_home: BotHome,
 ) -> None:
@@ -91,6 +91,7 @@ async def test_a_second_click_says_what_the_first_one_did(bot_home: BotHome) -> 
         assert table.applied == [("create", 1)]
 
 
+@also_on_postgres
 async def test_a_second_click_while_it_is_being_done(bot_home: BotHome) -> None:
     table = MemoryTable()
     table.gate = asyncio.Event()
@@ -128,6 +129,7 @@ async def test_it_expires_after_a_day(bot_home: BotHome) -> None:
     assert PROPOSAL_LIFETIME_SECONDS == 24 * 3600
 
 
+@also_on_postgres
 async def test_nobody_need_click_for_it_to_expire(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable()) as running_bot:
         card = await propose(running_bot, "table_create", rows=[ADA])
@@ -154,6 +156,7 @@ async def test_the_command_changes_lists_the_changes_of_the_channel(bot_home: Bo
         assert (await running_bot.ask("changes", channel="C2")).text == "No changes yet."
 
 
+@also_on_postgres
 async def test_the_model_hears_of_it_in_its_next_turn(bot_home: BotHome) -> None:
     table, model = MemoryTable(), EchoModel()
     async with bot(bot_home, table, model=model) as running_bot:
@@ -197,7 +200,6 @@ async def test_a_small_create_that_policy_allows(bot_home: BotHome) -> None:
         assert table.rows == {}
 
 
-@pytest.mark.parametrize("bot_home", ["home"], indirect=True)
 async def test_what_the_audit_log_keeps_of_it(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable()) as running_bot:
         card = await propose(running_bot, "table_create", rows=[ADA])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-import pytest
-
 from core.domain.messages import turn_id
 from core.domain.records import RoundRequest
-from tests.dialogues.bot_home import BotHome
+from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import ADA, bot, propose
 from tests.fakes.choices import ANA
 from tests.fakes.memory_table import MemoryTable
@@ -18,6 +16,7 @@ from tests.fakes.models import EchoModel
 THREE = [{"Name": "one"}, {"Name": "two"}, {"Name": "three"}]
 
 
+@also_on_postgres
 async def test_the_card_is_redrawn_where_it_stands(bot_home: BotHome) -> None:
     table = MemoryTable()
     async with bot(bot_home, table) as running_bot:
@@ -39,6 +38,7 @@ async def test_the_card_is_redrawn_where_it_stands(bot_home: BotHome) -> None:
         assert len(post.texts) == edits, "drawn once"
 
 
+@also_on_postgres
 async def test_a_failed_redraw_is_repeated_after_a_restart(bot_home: BotHome) -> None:
     table = MemoryTable()
     async with bot(bot_home, table) as running_bot:
@@ -54,6 +54,7 @@ async def test_a_failed_redraw_is_repeated_after_a_restart(bot_home: BotHome) ->
         assert len(running_bot.recorder.visible("k1")) == 1
 
 
+@also_on_postgres
 async def test_a_post_that_a_person_removed_stays_away(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable()) as running_bot:
         card = await propose(running_bot, "table_create", rows=[ADA])
@@ -64,6 +65,7 @@ async def test_a_post_that_a_person_removed_stays_away(bot_home: BotHome) -> Non
         assert await running_bot.engine.changes.ledger.list_undrawn() == []
 
 
+@also_on_postgres
 async def test_sigterm_ends_the_call_under_way_and_begins_no_other(bot_home: BotHome) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
@@ -84,7 +86,6 @@ async def test_sigterm_ends_the_call_under_way_and_begins_no_other(bot_home: Bot
     assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]
 
 
-@pytest.mark.parametrize("bot_home", ["home"], indirect=True)
 async def test_what_was_decided_comes_before_any_turn(bot_home: BotHome) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
@@ -116,7 +117,6 @@ async def test_what_was_decided_comes_before_any_turn(bot_home: BotHome) -> None
     assert rows_when_asked == [3]
 
 
-@pytest.mark.parametrize("bot_home", ["home"], indirect=True)
 async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(bot_home: BotHome) -> None:
     table = MemoryTable(batch=1)
     async with bot(bot_home, table) as running_bot:

@@ -23,7 +23,7 @@ from core.store import turns
 from core.store.database import SqlConnection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
-from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.openai import open_served_bot
 from tests.dialogues.test_allowances import PRICES, Source
 from tests.fakes.bridge import FakeBridge
@@ -31,6 +31,12 @@ from tests.fakes.openai import FakeOpenAI, Script, events, hostile
 
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)
+also_on_postgres_with_history = pytest.mark.parametrize(
+    ("bot_home", "level"),
+    [*(("home", level) for level in LEVELS), ("postgres", "responses")],
+    indirect=["bot_home"],
+)
+"""On Postgres with the kind of server for which Ponte stores the most."""
 HALF, OTHER_HALF, WHOLE = "\ud83d", "\ude00", "\U0001f600"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 ALLOWED = [Allowance("each person", tokens=10**6, money=NANODOLLARS_PER_DOLLAR)]
@@ -64,7 +70,7 @@ async def read_budget(running_bot: RunningBot) -> tuple[int, int, int]:
     return await running_bot.engine.records.budget._database.read(read)
 
 
-@every_level
+@also_on_postgres_with_history
 async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
@@ -91,7 +97,7 @@ async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
     assert calls_of_model(fake) == 1
 
 
-@every_level
+@also_on_postgres_with_history
 async def test_half_an_emoji_anywhere_else_in_a_response(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
@@ -107,6 +113,7 @@ async def test_half_an_emoji_anywhere_else_in_a_response(
     assert calls_of_model(fake) == 3
 
 
+@also_on_postgres
 async def test_half_an_emoji_in_encrypted_reasoning(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +134,7 @@ async def test_half_an_emoji_in_encrypted_reasoning(
     assert calls_of_model(fake) == 2
 
 
-@every_level
+@also_on_postgres_with_history
 async def test_absurd_counts_are_settled_at_the_reservation(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
@@ -148,6 +155,7 @@ async def test_absurd_counts_are_settled_at_the_reservation(
     assert calls_of_model(fake) == len(counts)
 
 
+@also_on_postgres
 async def test_what_a_tool_says_is_stored(bot_home: BotHome, fake: FakeOpenAI) -> None:
     fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
     async with open_served_bot(bot_home, fake, [Source(look, rows)], level="chat") as running_bot:
@@ -174,7 +182,7 @@ async def test_what_a_bridge_says_of_its_failure_is_stored(
     assert calls_of_model(fake) == 2
 
 
-@every_level
+@also_on_postgres_with_history
 @pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
 async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_once(
     bot_home: BotHome,
@@ -275,7 +283,7 @@ async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing
     assert calls_of_model(fake) == (2 if calls else 1)
 
 
-@every_level
+@also_on_postgres_with_history
 async def test_what_no_index_or_reader_takes_ends_the_turn(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
@@ -297,6 +305,7 @@ async def test_what_no_index_or_reader_takes_ends_the_turn(
             assert (await running_bot.ask("again")).text == "Well again.", what
 
 
+@also_on_postgres
 async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -343,7 +352,6 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     assert calls_of_model(fake) == 2
 
 
-@pytest.mark.parametrize("bot_home", ["home"], indirect=True)
 async def test_an_answer_is_not_given_up_while_the_store_is_unavailable(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:

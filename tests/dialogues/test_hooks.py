@@ -18,7 +18,7 @@ from core.clients.http import HttpClient
 from core.domain.messages import Address, Answer, Person, ReplyTo
 from core.rights.policy import AccessPolicy
 from core.tools.nocodb.source import NocoSource
-from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import BOSS, OTHER, on_slack
 from tests.dialogues.test_obedient import EVIL, Bought, Obedient
 from tests.dialogues.test_rights import policy
@@ -142,6 +142,7 @@ async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_pro
         assert [line["asker"] for line in lines if line["event"] == "hook"] == ["hook:ask"]
 
 
+@also_on_postgres
 async def test_a_template_is_posted_without_a_model_and_a_model_runs_within_the_cap(
     bot_home: BotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

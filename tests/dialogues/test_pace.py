@@ -10,7 +10,7 @@ from core.conversation import manager
 from core.domain.messages import Address, Person
 from core.rights.policy import AccessPolicy, Rights
 from core.store.turn_runner import TurnExecutor
-from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.fakes.choices import allow_list
 from tests.fakes.recorder import Recorder
 
@@ -33,6 +33,7 @@ async def check_other_channel_is_answered(
     assert (await running_bot.wait_for_answer(first)).text == "You said: one"
 
 
+@also_on_postgres
 async def test_an_answer_that_waits_for_its_channels_pace(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +51,7 @@ async def test_an_answer_that_waits_for_its_channels_pace(
         await check_other_channel_is_answered(running_bot, waits, free)
 
 
+@also_on_postgres
 async def test_a_person_of_whom_the_platform_says_nothing_yet(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +70,7 @@ async def test_a_person_of_whom_the_platform_says_nothing_yet(
         await check_other_channel_is_answered(running_bot, asked, known)
 
 
+@also_on_postgres
 async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

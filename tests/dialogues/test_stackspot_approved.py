@@ -13,7 +13,7 @@ import pytest
 from bot.config import Config
 from core.domain.errors import NotStored
 from core.domain.messages import Answer, Message, Person
-from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
 from tests.fakes.choices import make_message
@@ -60,6 +60,7 @@ async def answer(running_bot: RunningBot, seq: int) -> Answer:
     return await running_bot.engine.records.inbox.wait_for_answer(seq)
 
 
+@also_on_postgres
 async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:
     model = EchoModel()
     async with bot.open(model) as running_bot:
@@ -96,6 +97,7 @@ async def test_each_stop_leaves_the_latest(bot: Bot) -> None:
             assert LEFT in (await answer(running_bot, seq)).text
 
 
+@also_on_postgres
 async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
     async with bot.open() as running_bot:
         first = await approve_run(running_bot, bot, "one")

@@ -14,7 +14,7 @@ from core.models.demo_model import DemoModel
 from core.observability import metrics
 from core.rights.rules import Rule, RuleBook
 from core.tools.nocodb.bridge import BridgeSource
-from tests.dialogues.bot_home import BotHome
+from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.choices import ANA, allow_list, fixed_caps, make_message
 from tests.fakes.models import EchoModel
@@ -33,6 +33,7 @@ async def test_the_demo_model_reads_a_table_through_the_bridge(bot_home: BotHome
             assert "show Customers" in (await running_bot.ask("history")).text, "after a restart"
 
 
+@also_on_postgres
 async def test_one_memory_a_conversation(bot_home: BotHome) -> None:
     async with bot_home.open(DemoModel()) as running_bot:
         await running_bot.ask("remember the door code is blue", channel="C1")
@@ -42,6 +43,7 @@ async def test_one_memory_a_conversation(bot_home: BotHome) -> None:
         assert "blue" not in (await running_bot.ask("what did I say")).text
 
 
+@also_on_postgres
 async def test_messages_at_once_are_answered_in_order_and_side_by_side(bot_home: BotHome) -> None:
     gate = asyncio.Event()
 
@@ -86,6 +88,7 @@ async def test_the_model_is_told_who_asks_when_and_where(bot_home: BotHome) -> N
     assert elsewhere.instructions == profile.instructions
 
 
+@also_on_postgres
 async def test_the_same_event_twice_is_answered_once(bot_home: BotHome) -> None:
     async with bot_home.open() as running_bot:
         one, receipt = await running_bot.send("hello")
@@ -107,6 +110,7 @@ async def test_an_empty_message_is_told_so(bot_home: BotHome) -> None:
         assert (answer.code, answer.text) == ("empty", Empty().words())
 
 
+@also_on_postgres
 async def test_a_message_of_two_megabytes_is_kept_and_answered(bot_home: BotHome) -> None:
     bot_home.recorder.limit = 4_000_000
     async with bot_home.open() as running_bot:
@@ -114,6 +118,7 @@ async def test_a_message_of_two_megabytes_is_kept_and_answered(bot_home: BotHome
         assert len(answer.text) > 2_000_000
 
 
+@also_on_postgres
 async def test_control_characters_reach_nobody(bot_home: BotHome) -> None:
     async with bot_home.open() as running_bot:
         answer = await running_bot.ask("red \x1b[31mtext\x00 \u202eevil")
@@ -132,6 +137,7 @@ async def test_who_may_not_is_told_why_and_alone(bot_home: BotHome) -> None:
         assert (await running_bot.ask("hello", person=BO)).status == "done"
 
 
+@also_on_postgres
 async def test_the_days_turns_are_counted_across_a_restart(bot_home: BotHome) -> None:
     for expected in ("done", "done", "failed"):
         async with bot_home.open(EchoModel(), caps=fixed_caps(2)) as running_bot:
@@ -142,6 +148,7 @@ async def test_the_days_turns_are_counted_across_a_restart(bot_home: BotHome) ->
     assert "daily limit of 2 messages per person" in answer.text
 
 
+@also_on_postgres
 async def test_usage_tells_ones_own_and_all(bot_home: BotHome) -> None:
     async with bot_home.open(policy=allow_list()) as running_bot:
         await running_bot.ask("hello")
@@ -159,6 +166,7 @@ async def test_what_is_not_set_up_is_told_as_a_failure(bot_home: BotHome) -> Non
         assert (code.status, "sandbox" in code.text) == ("failed", True)
 
 
+@also_on_postgres
 async def test_metrics_count_what_happened(bot_home: BotHome) -> None:
     # Bots that earlier tests of this process killed left their waiting messages in the number.
     # The embedded store counts on from there, Postgres sets it.
@@ -206,6 +214,7 @@ async def test_the_model_hears_no_hidden_characters_and_quotes_are_marked(
     assert asked.text == "and this?"
 
 
+@also_on_postgres
 async def test_who_is_started_and_ended_at_once_ends(bot_home: BotHome) -> None:
     """A worker that is told to stop in the moment in which it begins to wait."""
     async with bot_home.open() as running_bot:

@@ -16,7 +16,7 @@ from core.domain.errors import ModelDown, NotFound
 from core.domain.messages import ONE_REQUEST_PREFIX, Address
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea, Remote
 from core.store.database import SqlConnection
-from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.fakes.choices import ANA, make_choices
 from tests.fakes.models import EchoModel
 
@@ -55,6 +55,7 @@ async def _grow_old(running_bot: RunningBot, channel: str, days: float) -> None:
     )
 
 
+@also_on_postgres
 async def test_idle_conversations_are_forgotten_and_others_kept(bot_home: BotHome) -> None:
     model = EchoModel()
     async with bot_home.open(model) as running_bot:
@@ -69,6 +70,7 @@ async def test_idle_conversations_are_forgotten_and_others_kept(bot_home: BotHom
         assert await running_bot.engine.records.journal.list_entries("web:C2")
 
 
+@also_on_postgres
 async def test_who_comes_back_while_others_are_forgotten_keeps_all(bot_home: BotHome) -> None:
     """The list of idle conversations was read before; each is looked at again when it is due."""
     model = EchoModel()
@@ -168,6 +170,7 @@ async def test_status_says_after_how_many_days(bot_home: BotHome) -> None:
         assert "Conversations here are deleted after 1 day without activity." in told.text
 
 
+@also_on_postgres
 async def test_what_a_server_holds_is_erased_until_it_is_gone(bot_home: BotHome) -> None:
     model = Erasing()
     conversation = Remote("conversation", "conv_1")
@@ -186,6 +189,7 @@ async def test_what_a_server_holds_is_erased_until_it_is_gone(bot_home: BotHome)
     assert set(model.erased) == {conversation}
 
 
+@also_on_postgres
 async def test_what_cannot_be_erased_is_listed(bot_home: BotHome) -> None:
     model = Erasing()
     model.down = True
@@ -220,6 +224,7 @@ async def test_erasing_begins_when_a_conversation_is_forgotten(bot_home: BotHome
     assert model.erased == [Remote("response", "resp_1")]
 
 
+@also_on_postgres
 async def test_a_file_whose_message_never_came_is_swept(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

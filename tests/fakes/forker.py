@@ -83,7 +83,7 @@ def build_once() -> None:
     from core.text.i18n import LOCALES, catalogue
 
     settings._environment_class(FACES)
-    config._file_adapter(FACES)
+    config._file_adapter(config._list_sections(FACES))
     typer.main.get_command = functools.cache(typer.main.get_command)
     typer.main.get_command(cli)
     for locale in LOCALES:

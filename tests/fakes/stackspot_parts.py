@@ -42,14 +42,18 @@ AGENTS = {"reviewer": AgentConfig("01AGENT", {"en": "Code reviewer"})}
 CONFIG = Config(quick_commands=COMMANDS, agents=AGENTS)
 
 
+POLL_SECONDS = 0.01
+
+
 class StillClock:
-    """A clock that stands still, so that a held run can be polled without end."""
+    """A clock that stands still, so that a held run can be polled without end. It is polled now and
+    then: to do so all the time would keep a processor busy."""
 
     def now(self) -> float:
         return 0.0
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(POLL_SECONDS)
 
     def jitter(self) -> float:
         return 1.0

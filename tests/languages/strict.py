@@ -2,20 +2,21 @@
 
 A sentence counts when its text is a string of the product's code; texts that a test makes up do
 not. `Strict` only records what is said; `take_unknown` looks it up after each test. A text that is
-missing from the catalogues is looked for in the few source files that contain all of its words, so
-that nothing parses the whole product.
+missing from the catalogues is looked for in the few source files that contain all of its words, in
+what Python compiled from them.
 """
 
 from __future__ import annotations
 
-import ast
 import errno
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from gettext import NullTranslations
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import cast
 
 from core.text import i18n
@@ -96,8 +97,12 @@ def _words(source: str) -> frozenset[str]:
 @functools.cache
 def _strings(path: Path) -> frozenset[str]:
     """Every string constant of a source file."""
-    return frozenset(
-        node.value
-        for node in ast.walk(ast.parse(_sources()[path]))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    )
+    return frozenset(_strings_in(SourceFileLoader(path.stem, str(path)).get_code(path.stem)))
+
+
+def _strings_in(constant: object) -> Iterator[str]:
+    if isinstance(constant, str):
+        yield constant
+    elif isinstance(constant, CodeType | tuple | frozenset):
+        for each in constant.co_consts if isinstance(constant, CodeType) else constant:
+            yield from _strings_in(each)

@@ -11,7 +11,7 @@ from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.nocodb.places import Place
 from tests.nocodb.sample import make_sample_base
-from tests.real.nocodb.seed import Seeded, base_with_rows
+from tests.real.nocodb.seed import Seeded
 
 
 @pytest.fixture
@@ -50,16 +50,19 @@ def table_place(request: pytest.FixtureRequest, http: HttpClient, tmp_path: Path
 
 
 @pytest.fixture
-def own_table_place(table_place: Place) -> Place:
-    """`table_place` to write to: without Readings in a real one."""
-    if table_place.sample or table_place.token == filled.OWNER:
+def own_table_place(table_place: Place, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """`table_place` to write to: only the fake one has Readings. The sample base reads all its rows
+    again after each write."""
+    if table_place.sample:
+        return replace(table_place, sample=make_sample_base(tmp_path, readings=0))
+    if table_place.token == filled.OWNER:
         return table_place
-    return replace(table_place, base=base_with_rows(table_place.url, table_place.token, "Test").id)
+    return replace(table_place, base=request.getfixturevalue("reused_base").id)
 
 
 @pytest.fixture
-def own_place(place: Place) -> Place:
+def own_place(place: Place, request: pytest.FixtureRequest) -> Place:
     """A base of the test's own, to write to: without Readings, and the viewer does not see it."""
     if place.token == filled.OWNER:
         return place
-    return replace(place, base=base_with_rows(place.url, place.token, "Test").id)
+    return replace(place, base=request.getfixturevalue("reused_base").id)

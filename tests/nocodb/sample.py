@@ -14,7 +14,7 @@ _FILE = {"title": "contract.txt", "mimetype": "text/plain", "size": 23,
          "path": "download/contract.txt"}  # fmt: skip
 
 
-def make_sample_base(folder: Path) -> SampleApi:
+def make_sample_base(folder: Path, readings: int = READINGS) -> SampleApi:
     tables = [
         SampleTable(f"m{title.lower()}", title, (
             _field(title, "Id", "ID"),
@@ -23,7 +23,7 @@ def make_sample_base(folder: Path) -> SampleApi:
         ))
         for title, fields in FIELDS.items()
     ]  # fmt: skip
-    return SampleApi(folder / "sample.db", "CRM", tables, _content)
+    return SampleApi(folder / "sample.db", "CRM", tables, lambda: _content(readings))
 
 
 def _field(table: str, title: str, type: str, options: Any = None) -> dict[str, Any]:
@@ -49,7 +49,7 @@ _LINKS = {
 }  # fmt: skip
 
 
-def _content() -> Content:
+def _content(readings: int) -> Content:
     customers, orders = ({n: make(n) for n in range(1, most + 1)}
                          for make, most in ((customer, 30), (order, 60)))  # fmt: skip
     for row in customers.values():
@@ -59,6 +59,6 @@ def _content() -> Content:
         orders[number]["Customers"] = 1
     rows = {
         "mcustomers": customers.values(), "morders": orders.values(),
-        "mreadings": [reading(number) for number in range(1, READINGS + 1)],
+        "mreadings": [reading(number) for number in range(1, readings + 1)],
     }  # fmt: skip
     return {table: [NewRow(row, _CREATED) for row in each] for table, each in rows.items()}

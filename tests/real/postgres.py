@@ -20,9 +20,10 @@ from core.store.schema import MIGRATIONS
 
 SPEED = {
     "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off",
-    "deadlock_timeout": "50ms",
+    "deadlock_timeout": "50ms", "shared_buffers": "16MB",
 }  # fmt: skip
-"""Where no power is cut, no database lives for long, and nobody waits for a deadlock's end."""
+"""Where no power is cut, no database lives for long or is large, and nobody waits for a deadlock's
+end. Each new connection and each new database takes longer with larger buffers."""
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED_BYTES = 2 << 30
 """A database is about 300 files and 11 MB: on a disk, deleting one takes longer than most tests."""

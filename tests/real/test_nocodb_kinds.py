@@ -9,7 +9,7 @@ import pytest
 
 from core.clients.http import HttpClient
 from tests.nocodb.write_tools import WriteTools
-from tests.real.nocodb.seed import Seeded, call
+from tests.real.nocodb.seed import Base, ReusedBase, Seeded, call
 
 PLAIN = (
     "SingleLineText", "LongText", "Email", "URL", "PhoneNumber", "Number", "Decimal", "Currency",
@@ -34,8 +34,20 @@ SECOND: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def base_of_kinds(real_nocodb: Seeded) -> ReusedBase:
+    return ReusedBase(real_nocodb, lambda: make_base(real_nocodb))
+
+
 @pytest.fixture
-async def write_tools(real_nocodb: Seeded) -> AsyncIterator[WriteTools]:
+async def write_tools(real_nocodb: Seeded, base_of_kinds: ReusedBase) -> AsyncIterator[WriteTools]:
+    async with HttpClient() as http:
+        yield WriteTools(real_nocodb.url, real_nocodb.token, base_of_kinds.take().id, http)
+
+
+def make_base(real_nocodb: Seeded) -> Base:
+    """A table with every kind of field, and two tables with every kind of link between them."""
+
     def ask(path: str, body: object) -> Any:
         return call(f"{real_nocodb.url}{path}", body, xc_token=real_nocodb.token)
 
@@ -56,8 +68,7 @@ async def write_tools(real_nocodb: Seeded) -> AsyncIterator[WriteTools]:
     for id in ids.values():
         rows = [{"fields": {"Name": f"n{number}"}} for number in range(1, 10)]
         ask(f"/api/v3/data/{base}/{id}/records", rows)
-    async with HttpClient() as http:
-        yield WriteTools(real_nocodb.url, real_nocodb.token, base, http)
+    return Base(base, {"Kinds": kinds["id"], **ids})
 
 
 async def test_every_kind_of_field(write_tools: WriteTools) -> None:

@@ -92,13 +92,8 @@ def bot_home(tmp_path: Path) -> BotHome:
 
 
 @pytest.fixture
-def base(real_nocodb: Seeded) -> Base:
-    return base_with_rows(real_nocodb.url, real_nocodb.token, "Writes")
-
-
-@pytest.fixture
-async def crm(bot_home: BotHome, real_nocodb: Seeded, base: Base) -> AsyncIterator[Team]:
-    async with team(bot_home, real_nocodb.url, real_nocodb.token, base) as made:
+async def crm(bot_home: BotHome, real_nocodb: Seeded, reused_base: Base) -> AsyncIterator[Team]:
+    async with team(bot_home, real_nocodb.url, real_nocodb.token, reused_base) as made:
         yield made
 
 
@@ -169,9 +164,9 @@ async def test_a_row_that_changed_is_left_alone(crm: Team) -> None:
 
 
 async def test_a_restart_between_proposal_and_approval(
-    bot_home: BotHome, real_nocodb: Seeded, base: Base
+    bot_home: BotHome, real_nocodb: Seeded, reused_base: Base
 ) -> None:
-    where = (bot_home, real_nocodb.url, real_nocodb.token, base)
+    where = (bot_home, real_nocodb.url, real_nocodb.token, reused_base)
     async with team(*where) as crm:
         card = await crm.proposes("delete", table="Customers", ids=[5])
     async with team(*where) as crm:
