@@ -11,9 +11,7 @@ from procrastinate.schema import SchemaManager
 from psycopg.rows import TupleRow
 
 from core.store import queue_manager
-from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
-from core.store.schema import MIGRATIONS
-from tests.real.postgres import Postgres
+from core.store.postgres import CONNECTION_OPTIONS
 
 MAX_PAGES_READ = 2000
 """Procrastinate's own function read 520,000 of them with 10,000 jobs and no statistics. The first
@@ -28,12 +26,10 @@ FROM generate_series(1, %s) AS n
 
 
 @pytest.fixture
-async def connection(real_postgres: Postgres) -> AsyncIterator[Connection]:
+async def connection(migrated_postgres: str) -> AsyncIterator[Connection]:
     """A database whose tables nobody has analysed, and nobody will."""
-    url = real_postgres.url(real_postgres.database())
-    await (await PostgresDatabase.open(url, MIGRATIONS)).close()
     async with await psycopg.AsyncConnection.connect(
-        url, autocommit=True, **CONNECTION_OPTIONS
+        migrated_postgres, autocommit=True, **CONNECTION_OPTIONS
     ) as opened:
         await opened.execute("ALTER TABLE procrastinate_jobs SET (autovacuum_enabled = off)")
         await opened.execute("INSERT INTO procrastinate_workers DEFAULT VALUES")

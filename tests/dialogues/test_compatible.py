@@ -14,7 +14,6 @@ from openai.types.chat import ChatCompletionMessageParam
 from core.domain.messages import ONE_REQUEST_PREFIX
 from tests.dialogues.whole import Whole, whole
 from tests.fakes.openai import FakeOpenAI, Script
-from tests.real.postgres import Postgres
 
 
 @asynccontextmanager
@@ -77,8 +76,7 @@ async def test_half_an_emoji_in_a_request_is_stored_and_told(
     """JSON can escape it; UTF-8 cannot hold it. It answered 500."""
     settings: dict[str, str] = {}
     if engine == "postgres":
-        server: Postgres = request.getfixturevalue("real_postgres")
-        settings["database_url"] = server.url(server.database())
+        settings["database_url"] = request.getfixturevalue("migrated_postgres")
     words = [{"role": "system", "content": "Be \ud83d."}, {"role": "user", "content": "Hi \ude00."}]
     field = "messages" if path == "chat/completions" else "input"
     body = json.dumps({field: words, "\ud83d": 1})
