@@ -7,8 +7,7 @@ import glob
 import os
 import secrets
 import sqlite3
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -16,8 +15,9 @@ from pathlib import Path
 from bot.settings import Settings
 from core.domain.errors import RESTORED_REASON, Restored
 from tests.fakes.choices import make_message
+from tests.fakes.forker import Process, start
 from tests.real.conftest import ToolContext
-from tests.real.victims import ROOT, Victim, turns_of_the_loop
+from tests.real.victims import Victim, turns_of_the_loop
 from tests.recorded.recorded_ponte import put_home, read
 
 LANES = 4
@@ -26,23 +26,20 @@ PIPE_HOLDS = 1 << 16
 
 
 @asynccontextmanager
-async def start_ponte(home: Path, *words: str) -> AsyncIterator[Process]:
+async def start_ponte(home: Path, *words: str, stdin: int = DEVNULL) -> AsyncIterator[Process]:
     ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", *words, cwd=home.parent, stdin=PIPE, stdout=PIPE, stderr=PIPE,
-        env=ours | {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(home)},
-    )  # fmt: skip
+    env = {**ours, "PONTE_HOME": str(home)}
+    process = await start("bot", *words, env=env, cwd=home.parent, stdin=stdin, stderr=PIPE)
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        process.kill()
+        await process.wait()
 
 
-async def ponte(home: Path, *words: str, stdin: bytes = b"") -> bytes:
-    async with start_ponte(home, *words) as process:
-        out, err = await process.communicate(stdin)
+async def ponte(home: Path, *words: str, stdin: int = DEVNULL) -> bytes:
+    async with start_ponte(home, *words, stdin=stdin) as process:
+        out, err = await process.communicate()
     assert process.returncode == 0, err
     return out
 
@@ -132,15 +129,18 @@ async def test_killed_in_the_middle_nothing_half_is_left(tmp_path: Path) -> None
         process.kill()
     assert not path.exists()
 
-    async with start_ponte(other, "restore", "-") as process:
-        assert process.stdin
-        process.stdin.write(whole[: len(whole) // 2])
-        await process.stdin.drain()
-        await until(other, "restore-*/audit.log")
-        process.kill()
+    reading, writing = os.pipe()
+    async with start_ponte(other, "restore", "-", stdin=reading) as process:
+        os.close(reading)
+        with os.fdopen(writing, "wb", 0) as pipe:
+            await asyncio.to_thread(pipe.write, whole[: len(whole) // 2])
+            await until(other, "restore-*/audit.log")
+            process.kill()
     assert not (other / "ponte.db").exists()
     assert not (other / "audit.log").exists()
-    await ponte(other, "restore", "-", stdin=whole)
+    (tmp_path / "whole").write_bytes(whole)
+    with (tmp_path / "whole").open("rb") as file:
+        await ponte(other, "restore", "-", stdin=file.fileno())
     assert {entry.name for entry in other.iterdir()} >= {"ponte.db", "audit.log", "files"}
     assert list(other.glob("restore-*")) == []
     events = "SELECT event_key FROM inbox ORDER BY event_key"
