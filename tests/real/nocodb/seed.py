@@ -101,6 +101,7 @@ class ReusedBase:
     def take(self) -> Base:
         with closing(sqlite3.connect(self._database, timeout=60)) as database, database:
             if self._base and self._fields == _read_fields(database, self._base):
+                database.execute("PRAGMA synchronous = OFF")  # the server waits for this write
                 for table, rows in self._rows.items():
                     database.execute(f"DELETE FROM {table}")
                     if rows:
