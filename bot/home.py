@@ -88,7 +88,7 @@ class Home:
             try:
                 yield
             finally:
-                (self.path / SOCKET_FILE).unlink(missing_ok=True)
+                self._remove_socket()
         finally:
             os.close(lock)
 
@@ -210,7 +210,7 @@ class Home:
 
         The socket file of a killed process is removed: the lock proves that nobody serves it.
         """
-        (self.path / SOCKET_FILE).unlink(missing_ok=True)
+        self._remove_socket()
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # Before bind, so that it is never open to others: bind(2) takes the mode from here.
@@ -223,6 +223,12 @@ class Home:
             listening.close()
             raise self._unusable(error) from None
         return listening
+
+    def _remove_socket(self) -> None:
+        try:
+            (self.path / SOCKET_FILE).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from None
 
     @contextmanager
     def address(self) -> Iterator[str]:
@@ -356,7 +362,10 @@ class Home:
             raise self._unusable(error) from None
 
     def _unusable(self, error: OSError) -> HomeUnusable:
-        return HomeUnusable(home=self.path, cause=error.strerror or type(error).__name__)
+        cause = error.strerror or type(error).__name__
+        if isinstance(error.filename, str | os.PathLike) and Path(error.filename) != self.path:
+            cause = f"{Path(error.filename).name}: {cause}"
+        return HomeUnusable(home=self.path, cause=cause)
 
 
 def sync_folder(folder: Path) -> None:

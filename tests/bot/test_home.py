@@ -293,6 +293,13 @@ def test_a_socket_that_cannot_be_made_is_told_and_closed(tmp_path: Path) -> None
     gc.collect()  # a socket that was left open would be a warning, and so an error
 
 
+def test_a_folder_in_the_place_of_the_socket_is_told(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    (tmp_path / "ponte.sock").mkdir()
+    with pytest.raises(HomeUnusable, match=r"\(ponte.sock: Is a directory\)"), home.take():
+        home.listen()
+
+
 def test_a_shared_secret_is_stored_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
