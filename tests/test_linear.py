@@ -177,13 +177,14 @@ def find_excess(work: Work, unit: str, length: int) -> str:
     """
     short = long = rich = float("inf")
     for attempt in range(MEASUREMENTS):
+        long = min(long, measure(work, f"{repeat(unit, length)}x{attempt}"))
+        rich = min(rich, measure_rich_text(length, attempt))
+        if long <= SMALL_COST_IN_RICH_TEXTS * rich:
+            return ""
         for number in (2 * attempt, 2 * attempt + 1):
             said = f"{repeat(unit, length // TIMES_LONGER)}x{number}"
             short = min(short, measure(work, said))
-        long = min(long, measure(work, f"{repeat(unit, length)}x{attempt}"))
-        rich = min(rich, measure_rich_text(length, attempt))
-        most = max(MAX_COST_RATIO * short, SMALL_COST_IN_RICH_TEXTS * rich)
-        if long <= min(most, MAX_COST_IN_RICH_TEXTS * rich):
+        if long <= min(MAX_COST_RATIO * short, MAX_COST_IN_RICH_TEXTS * rich):
             return ""
     return f"{unit!r}: {long / short:.0f} times a shorter text, {long / rich:.1f} rich texts"
 
