@@ -596,9 +596,7 @@ class _Part:
             now = self._open_at(place)
             if self._fits(place, now):
                 yield self._cut_at(place, now)
-                end = place - 1
-            else:
-                end = min(place - 1, self.start + self.room - len(self._closing(now)))
+            end = place - 1
 
     def _cut_at(self, end: int, fence: Fence | None) -> _Cut:
         start = end if fence else _skip_spaces(self.text, end)

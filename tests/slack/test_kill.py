@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.slack.posts import key_of
 from tests.fakes import forker
 from tests.fakes.slack import FakeSlack, Post, SlackChannel
 from tests.slack.victim import story
@@ -187,6 +188,9 @@ async def test_in_the_middle_of_a_stream(
     await victim.start()
     await wait_for_story(slack, said, "tell 120")
     assert len(slack.workspace.by_bot(dm.id)) == 1
+    stops = [arguments for name, arguments in slack.api.log if name == "chat.stopStream"]
+    if method == "chat.startStream":
+        assert key_of(stops[0]), "nobody has kept its time stamp; from now on it has a key"
 
 
 async def test_as_the_acknowledgement_goes_out(slack: FakeSlack, victim: Victim) -> None:

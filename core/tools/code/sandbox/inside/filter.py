@@ -20,14 +20,11 @@ from .syscalls import (
     parse_numbers,
 )
 
-LOAD, JUMP_EQUAL, JUMP_AT_LEAST, AND, RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+LOAD, JUMP_EQUAL, AND, RETURN = 0x20, 0x15, 0x54, 0x06
 KILL = 0x8000_0000  # SECCOMP_RET_KILL_PROCESS
 ERRNO = 0x0005_0000
 ALLOW = 0x7FFF_0000
 NUMBER, ARCHITECTURE = 0, 4
-
-X32 = 0x4000_0000
-"""Calls of the x32 interface have this bit, and the architecture of x86_64."""
 
 CLONE_THREAD, CLONE_FILES = 0x0001_0000, 0x400
 CLOSE_RANGE_CLOEXEC = 4
@@ -67,8 +64,6 @@ def build_filter(machine: str, pid: int) -> list[FilterStep]:
         FilterStep(LOAD, 0, 0, ARCHITECTURE),
         *_return_unless(JUMP_EQUAL, architecture, KILL),
         FilterStep(LOAD, 0, 0, NUMBER),
-        FilterStep(JUMP_AT_LEAST, 0, 1, X32),
-        FilterStep(RETURN, 0, 0, ERRNO | errno.ENOSYS),
     ]
     for table, answer in _ANSWER_BY_TABLE:
         for number in parse_numbers(table, column).values():
