@@ -153,7 +153,6 @@ class SlackSurface:
             if not released:
                 await self._update(post, part)
         except SlackRefused as refused:
-            await self._presence.end()
             raise _as_delivery_error(refused) from refused
         if part.answer is not None:
             await self._presence.end(released)
@@ -209,7 +208,6 @@ class SlackSurface:
             # Slack accepts a reply to a deleted message and posts it at the top level
             # (slack-go/slack issue 1571), where everybody would see an answer without a question.
             await self.delete(id)
-            await self._presence.end()
             raise Undeliverable(reason="thread_not_found")
         self._shown[id] = body["blocks"]
         return id
@@ -362,7 +360,6 @@ class SlackSurface:
         to = self._to
         alive = to.token and time.time() < to.token_expires
         if refused.error not in NOT_A_MEMBER or not alive:
-            await self._presence.end()
             raise _as_delivery_error(refused) from refused
         if not part.is_final:
             raise Undeliverable(reason=refused.error) from refused

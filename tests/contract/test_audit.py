@@ -148,7 +148,7 @@ async def test_old_lines_are_purged(
     for day in range(10):
         moment = datetime(2026, 11, 1 + day, 12, tzinfo=UTC)
         await log.write_note(f"day {day + 1}", BIA, HERE)
-    assert await log.purge(datetime(2026, 11, 1, tzinfo=UTC)) == 0
+    assert await log.purge(datetime(2026, 11, 1, 12, tzinfo=UTC)) == 0, "written at that moment"
     assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 7
     assert [event for event, _ in await every(log)] == ["day 8", "day 9", "day 10"]
     assert len(list_audit_files(database_engine.home / "audit.log")) <= 2

@@ -126,6 +126,16 @@ async def test_what_is_not_a_good_answer(
         assert caught.value.sent
 
 
+async def test_a_body_may_be_as_long_as_the_limit() -> None:
+    serve, _ = says("200 OK", b"[1, 2]")
+    async with server(serve) as url:
+        async with HttpClient(cap=6) as http:
+            assert await http.get_json(url) == [1, 2]
+        async with HttpClient(cap=5) as http:
+            with pytest.raises(HttpTooLarge):
+                await http.get_json(url)
+
+
 async def test_an_empty_body_is_nothing() -> None:
     serve, _ = says("200 OK", b"")
     async with server(serve) as url, HttpClient() as http:

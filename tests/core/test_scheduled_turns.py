@@ -280,7 +280,8 @@ async def test_only_its_owner_starts_and_edits_and_admins_may_stop_it(tmp_path: 
         assert (await service.pause(one.id, admin, PLACE)).state == "paused"
         cy = Person("web", "cy")
         for hidden in (service.get(one.id, cy, PLACE), service.delete(one.id, cy, PLACE),
-                       service.run_now(one.id, cy, PLACE, "x")):  # fmt: skip
+                       service.run_now(one.id, cy, PLACE, "x"),
+                       service.offer(one.id, ANA, cy, PLACE)):  # fmt: skip
             with pytest.raises(NotFound):
                 await hidden
         with pytest.raises(BadSchedule, match="A program cannot own"):
