@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from bot.config import Config
-from core.domain.messages import Answer, Attachment, Message, Quote
+from core.domain.changes import Change
+from core.domain.messages import Answer, Attachment, Message, Person, Quote
 from core.rights.allowances import Allowance
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, Prices
 from tests.dialogues.bot_home import BotHome, RunningBot
@@ -318,3 +319,26 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
         "quick-command explain": 1, "quick-command translate-all": 1,
     }  # fmt: skip
     assert bot.stackspot.count("create") == 2
+
+
+async def test_who_approves_a_moment_too_late_pays_nothing(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR)]
+    spending = make_spending(allowances=allowed, prices=Prices(commands={"*": 0.2}))
+    async with bot.open(EchoModel(), spending=spending) as running_bot:
+        said, receipt = await running_bot.send(asks("translate-all", "two"))
+        (card,) = (await running_bot.wait_for_answer(receipt)).cards
+        ledger = running_bot.engine.changes.ledger
+        claim = ledger.claim
+
+        async def claim_second(id: str, seq: int, decider: Person, now: float) -> Change:
+            await claim(id, receipt.seq, decider, now)
+            return await claim(id, seq, decider, now)
+
+        monkeypatch.setattr(ledger, "claim", claim_second)
+        await running_bot.click(f"approve {card.id}", said)
+        budget = running_bot.engine.records.budget
+        held = await budget._database.read(lambda c: c.execute("SELECT * FROM holds").fetchall())
+        assert (held, (await budget.usage_today()).usage.cost) == ([], None)
+    assert bot.stackspot.count("create") == 0

@@ -58,6 +58,17 @@ async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
     await ana.wait_for_text("You said: how many bolts?", channel)
 
 
+async def test_a_person_is_told_so_in_a_thread_as_well(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await ponte.open()
+    thread = await thread_of(discord, await ana.mention("how many bolts?", channel))
+    await ana.wait_for_text("You said: how many bolts?", thread)
+    await ana.mention_role("and how many nuts?", thread)
+    await ana.wait_for_text(intake.ROLE_MENTIONED, thread)
+
+
 async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_so_once(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
