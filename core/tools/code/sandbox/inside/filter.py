@@ -71,8 +71,9 @@ def build_filter(machine: str, pid: int) -> list[FilterStep]:
     for name, number in parse_numbers(CHECKED_CALLS, column).items():
         block = _check_arguments(name, pid)
         steps += [FilterStep(JUMP_EQUAL, 0, len(block), number), *block]
-    # glibc asks for threads with clone3 first and takes ENOSYS for "use clone": its flags lie in
-    # memory, where a filter cannot see them.
+    # Numbers of the x32 interface have bit 30, and are in no table. glibc asks for threads with
+    # clone3 first and takes ENOSYS for "use clone": its flags lie in memory, where a filter cannot
+    # see them.
     return [*steps, FilterStep(RETURN, 0, 0, ERRNO | errno.ENOSYS)]
 
 
