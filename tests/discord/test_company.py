@@ -58,17 +58,6 @@ async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
     await ana.wait_for_text("You said: how many bolts?", channel)
 
 
-async def test_a_person_is_told_so_in_a_thread_as_well(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
-) -> None:
-    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await ponte.open()
-    thread = await thread_of(discord, await ana.mention("how many bolts?", channel))
-    await ana.wait_for_text("You said: how many bolts?", thread)
-    await ana.mention_role("and how many nuts?", thread)
-    await ana.wait_for_text(intake.ROLE_MENTIONED, thread)
-
-
 async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_so_once(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
@@ -93,7 +82,7 @@ async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_s
     assert count(discord, intake.DISCORD_WAITS_FOR_MENTION) == 1
 
 
-async def test_without_message_content_a_follow_up_gets_one_hint(
+async def test_without_message_content_a_follow_up_gets_one_hint_and_a_role_an_explanation(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
@@ -106,6 +95,8 @@ async def test_without_message_content_a_follow_up_gets_one_hint(
     await ana.mention("and nuts?", thread)
     await ana.wait_for_text("You said: and nuts?", thread)
     assert count(discord, intake.MENTION_NEEDED) == 1
+    await ana.mention_role("and screws?", thread)
+    await ana.wait_for_text(intake.ROLE_MENTIONED, thread)
 
 
 async def test_a_reply_with_the_mention_on_is_answered_and_one_without_gets_the_hint(
