@@ -387,7 +387,6 @@ class _TransientError(Exception):
     database's error."""
 
     def __init__(self, error: psycopg.Error) -> None:
-        super().__init__(str(error))
         self.error = error
 
 

@@ -49,3 +49,28 @@ async def test_a_second_signal_skips_the_wait_for_running_turns(is_late: bool) -
     hurry.set()
     await stopping
     assert (engine.drained, closed) == ([3600, 0], ["parts"])
+
+
+async def test_the_last_traces_are_sent_within_the_rest_of_the_grace() -> None:
+    """None is left after a second signal."""
+    unused = cast("Any", None)
+    sent = list[float]()
+
+    async def close(seconds: float) -> None:
+        sent.append(seconds)
+
+    async def drain(grace: float) -> None:
+        return None
+
+    hurry = asyncio.Event()
+    for _ in range(2):
+        app = Application(
+            cast("Any", SimpleNamespace(ponte_grace=3600)), unused, unused,
+            cast("Any", SimpleNamespace(drain=drain)), unused,
+            cast("Any", SimpleNamespace(stop_intake=stop_intake)), unused, True, unused,
+            AsyncExitStack(), cast("Any", SimpleNamespace(close=close)),
+        )  # fmt: skip
+        await app.stop(hurry)
+        hurry.set()
+    assert 0 < sent[0] <= 3600
+    assert sent[1] == 0.0

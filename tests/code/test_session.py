@@ -125,6 +125,13 @@ async def test_what_breaks_the_interpreter_does_not_reach_the_next_run(
     assert session.alive != ran.is_state_lost
 
 
+async def test_a_trace_function_of_one_run_does_not_see_the_next(session: KernelSession) -> None:
+    """One that does no harm: the next run would not fail with it."""
+    await run(session, "import sys\nseen = []\nsys.settrace(lambda *a: seen.append(a[1]))")
+    await run(session, "def one():\n    return 1\none()")
+    assert (await run(session, "seen.count('call') < 2, sys.gettrace()")).value == "(True, None)"
+
+
 async def test_the_end_of_the_process_is_told_with_its_last_words(session: KernelSession) -> None:
     ran = await run(session, "import os\nprint('so far', flush=True)\nos._exit(3)")
     assert (ran.printed, ran.fault, ran.is_state_lost) == ("so far\n", "died", True)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from core.chat.directory import MemberDirectory, NoRows
-from core.domain.errors import NotStored
+from core.domain.errors import NotStored, PlatformBusy
 from core.domain.records import MemberKey, PlatformMember
 from core.store.directory import SqlDirectory
 from tests.contract.engines import Embedded
@@ -182,3 +182,30 @@ async def test_a_close_stops_the_lookups(directory: SqlDirectory) -> None:
     await members.close()
     assert platform.is_stopped
     waiting.cancel()
+
+
+class Busy(Answering):
+    """A platform that is busy whenever it is asked, once `may_answer` is set."""
+
+    def __init__(self) -> None:
+        self.asked, self.times, self.may_answer = asyncio.Event(), 0, asyncio.Event()
+
+    async def ask(self, place: MemberKey) -> PlatformMember:
+        self.times += 1
+        self.asked.set()
+        await self.may_answer.wait()
+        raise PlatformBusy(0.0)
+
+
+async def test_a_lookup_that_nobody_waits_for_any_more_is_not_repeated() -> None:
+    platform = Busy()
+    members = MemberDirectory("chat", NoRows(), platform)
+    waiting = asyncio.create_task(members.resolve("U1", 300.0))
+    await platform.asked.wait()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    platform.may_answer.set()
+    while members._waits and platform.times == 1:
+        await asyncio.sleep(0)
+    assert (platform.times, members._waits) == (1, {})
+    await members.close()

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from core.domain.errors import Superseded
 from core.domain.messages import Answer
+from core.observability import metrics
 from core.store import jobs, processes
 from core.store.database import SqlConnection, SqlRow
 from core.store.postgres import PostgresDatabase
@@ -74,6 +75,17 @@ async def test_a_stop_whose_notice_was_lost_is_found_with_the_next_beat(
     theirs.jobs.notifications._handlers.clear()
     assert await ours.inbox.cancel(receipt.seq)
     assert (await ours.inbox.wait_for_answer(receipt.seq)).text == "stopped"
+
+
+async def test_each_beat_updates_the_metrics(two: Two) -> None:
+    ours, _ = two
+    for gauge in (metrics.queued, metrics.processes.labels("works")):
+        gauge.set(0)
+    await ours.inbox.accept(says("hello"))
+    await ours.jobs._beat()
+    shown = metrics.render_metrics()
+    assert "ponte_queued_messages 1.0\n" in shown
+    assert 'ponte_processes{does="works"} 2.0\n' in shown
 
 
 async def test_a_waiting_message_is_withdrawn_by_whoever_is_asked(two: Two) -> None:

@@ -294,7 +294,8 @@ async def test_only_its_owner_starts_and_edits_and_admins_may_stop_it(tmp_path: 
         await service.offer(one.id, cy, BO, bo_here)
         with pytest.raises(BadSchedule):
             await service.accept(one.id, ANA, PLACE)
-        assert (await service.accept(one.id, cy, bo_here)).owner == cy
+        accepted = await service.accept(one.id, cy, bo_here)
+        assert (accepted.owner, accepted.revision) == (cy, one.revision + 1)
         with pytest.raises(NotFound):
             await service.delete(one.id, BO, PLACE)
         assert await service.list_for(cy, bo_here)
@@ -346,6 +347,19 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
         (notice,) = await bot.engine.notices.list_waiting(ANA)
         assert "`" + one.id + "`" in notice.words()
         assert "2027-06-10 09:00 (UTC)" in notice.words()
+
+
+async def test_the_owner_of_page_and_terminal_is_one_person(tmp_path: Path) -> None:
+    owner = Person("terminal", "owner")
+    async with open_bot(tmp_path) as bot:
+        room: Any = Room()
+        room.is_reader = False
+        bot.engine.platforms.messengers["web"] = room
+        bot.engine.schedules.admins = lambda: ["terminal:owner"]
+        run, _ = await bot.run(await bot.start(by=owner))
+        assert (run.state, run.reason) == ("skipped", "rights")
+        for person in (owner, Person("web", "owner")):
+            assert await bot.notices(person) == ["schedule-rights"]
 
 
 @pytest.fixture

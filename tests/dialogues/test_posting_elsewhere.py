@@ -420,8 +420,10 @@ async def test_a_post_that_the_platform_rejects_is_certainly_not_made(
     places.recorder.faults = Faults()
     (again,) = await batch.check([checked.write])
     assert again.state == "before", "so it could be made now"
-    await batch.write([again.write])
+    (written,) = await batch.write([again.write])
     assert [post.text for post in places.recorder.posts] == ["Hello"]
+    (found,) = await batch.check([written])
+    assert (found.state, found.current) == ("after", written.after)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import asyncio
 import pytest
 
 from adapters.discord import presence, surface
+from adapters.discord.threads import DiscordThreads
 from core.chat.presence import SIGN_AFTER_SECONDS
 from core.chat.reply import GrowingReply
-from core.domain.messages import Post
+from core.domain.messages import Post, ReplyTo
 from core.domain.records import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -111,6 +112,26 @@ async def test_while_a_thread_is_being_made_the_sign_shows_where_the_question_st
     await discord.wait_until(lambda: channel.typing)
     making.release()
     gate.open()
+    await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
+    await ana.wait_for_text("You said: bolts?", discord.world.channels[int(question["id"])])
+
+
+async def test_an_answer_waits_for_the_thread_that_is_being_made(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    waits, answer_channel = asyncio.Event(), DiscordThreads.answer_channel
+
+    async def watch(threads: DiscordThreads, to: ReplyTo) -> int:
+        waits.set()
+        return await answer_channel(threads, to)
+
+    monkeypatch.setattr(DiscordThreads, "answer_channel", watch)
+    making = discord.hold("POST", "/channels/*/threads")
+    await ponte.open()
+    question = await ana.mention("bolts?", channel)
+    await waits.wait()
+    making.release()
     await discord.wait_until(lambda: int(question["id"]) in discord.world.channels)
     await ana.wait_for_text("You said: bolts?", discord.world.channels[int(question["id"])])
 

@@ -238,6 +238,18 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
     assert sorted(told) == sorted(f"You said: {number}" for number in range(70))
 
 
+async def test_a_turn_that_nobody_follows_is_not_kept_in_memory(
+    ponte: WebPonte, client: httpx.AsyncClient
+) -> None:
+    async def script(turn: Turn) -> Answer:
+        await turn.show("Good")
+        return Answer("Good morning.")
+
+    ponte.script = script
+    await client.post("/chat", json={"message": "hello"})
+    assert ponte.web._hub._channels == {}
+
+
 async def test_new_and_forget_tell_tabs_to_read_again(
     ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.clients.http import HttpClient
-from core.domain.changes import Change, ChangeStep, Draft, Proposal
+from core.domain.changes import MAX_PROPOSAL_ROWS, Change, ChangeStep, Draft, Proposal
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.messages import Address
 from core.domain.records import Outcome, ToolContext
@@ -96,6 +96,12 @@ async def test_deletes_hold_the_whole_row_without_signed_addresses() -> None:
         assert "signed" not in json.dumps(before)
         assert before["Contract"][0]["title"] == "contract.pdf"
         assert "new IDs" in draft.note
+
+
+async def test_one_request_has_at_most_a_hundred_rows() -> None:
+    async with asking() as ask:
+        draft = await ask("create_record", record_data=[{"Name": "A"}] * MAX_PROPOSAL_ROWS)
+        assert len(draft.rows) == MAX_PROPOSAL_ROWS == 100
 
 
 @pytest.mark.parametrize(

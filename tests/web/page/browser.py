@@ -71,6 +71,13 @@ async def findings(page: Page, source: str) -> list[str]:
     ]
 
 
+async def wait_until(page: Page, expression: str) -> None:
+    """Wait until it is true in the page, asked once a frame. The page's policy forbids Playwright's
+    own `wait_for_function` to ask a second time."""
+    while not await page.evaluate(expression):
+        await page.evaluate("new Promise(requestAnimationFrame)")
+
+
 async def visit(page: Page, address: str) -> None:
     """Open it, and wait until its script listens, which is after the browser's `load`."""
     await page.goto(address)

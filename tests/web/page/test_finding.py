@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, Route, expect
 
 from core.domain.messages import Answer
-from tests.web.page.browser import resize, say, visit
+from tests.web.page.browser import resize, say, visit, wait_until
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -62,7 +62,7 @@ async def test_a_search_keeps_the_open_conversation_and_escape_leaves_it(
     await expect(page.locator("nav mark")).to_have_text("pear")
     await expect(page.locator("#log > li:visible")).to_have_count(2)
     # In the question and in its answer. The module that marks them is loaded at the first search.
-    await page.wait_for_function("CSS.highlights.get('searched')?.size === 2")
+    await wait_until(page, "CSS.highlights.get('searched')?.size === 2")
     await page.keyboard.press("Escape")
     await expect(page.locator("nav mark")).to_have_count(0)
     await expect(page.get_by_role("searchbox")).to_have_value("")
