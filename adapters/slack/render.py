@@ -405,10 +405,9 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
         blocks.append(_paragraph(escape_text(verdict.words())))
         return {"type": "home", "blocks": blocks}
     hello = "Mention me in a channel or send me a direct message. Type `help` for more."
-    may = [(await policy.may(person, where, action)).allowed for action, _ in _MAY]
     lines = [
-        f"{'✅' if allowed else '🚫'} {say(words)}"
-        for allowed, (_, words) in zip(may, _MAY, strict=True)
+        f"{'✅' if (await policy.may(person, where, action)).allowed else '🚫'} {say(words)}"
+        for action, words in _MAY
     ]
     parts, changes = await board.health(), await board.changes(where.conversation)
     administers = (await policy.may(person, where, "administer")).allowed

@@ -56,7 +56,7 @@ def find_field(body: Any, path: str) -> Any:
     for key in path.split("."):
         if isinstance(body, Mapping):
             body = body.get(key)
-        elif isinstance(body, list) and key.isdecimal() and int(key[:9]) < len(body):
+        elif isinstance(body, list) and re.fullmatch("[0-9]{1,9}", key) and int(key) < len(body):
             body = body[int(key)]
         else:
             return None

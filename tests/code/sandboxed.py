@@ -10,6 +10,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -23,7 +24,12 @@ from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
 from core.tools.code.sandbox.probe import prove_sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import Sandbox, SandboxLimits
+from core.tools.code.sandbox.sandbox import (
+    PROBE_ESCAPED,
+    PROBE_SILENT,
+    Sandbox,
+    SandboxLimits,
+)
 from core.tools.code.session import KernelRun, KernelSession
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci"
@@ -45,6 +51,20 @@ def require(kind: str) -> None:
         pytest.skip(NEEDS_BUBBLEWRAP)
 
 
+def skip_blocked(reason: str) -> NoReturn:
+    """Skip the test, because this machine refuses the sandbox with an OSError or in bubblewrap's
+    words.
+
+    All else is a fault of ours, for which no test may skip: a check that failed, no result, or
+    another exception.
+    """
+    error = getattr(builtins, reason.partition(":")[0], OSError)
+    escaped = PROBE_ESCAPED.partition("{")[0]
+    if escaped in reason or PROBE_SILENT in reason or not issubclass(error, OSError):
+        pytest.fail(f"the sandbox does not hold: {reason}")
+    pytest.skip(f"blocked: {reason}")
+
+
 async def python() -> Path:
     """The environment with libraries; skips where nobody has made it."""
     found = await PythonEnvironment(environments_folder(CACHE), Proxies()).bare()
@@ -63,7 +83,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
             yield each
             return
     require("bubblewrap")
-    pytest.skip(f"blocked: {'; '.join(reasons)}")
+    skip_blocked("; ".join(reasons))
 
 
 @asynccontextmanager
@@ -83,18 +103,13 @@ async def one_of(kind: str) -> AsyncIterator[Sandbox]:
     require(kind)
     held: Sandbox = Bubblewrap(_RUNTIME) if kind == "bubblewrap" else Landlock(_RUNTIME)
     if reason := await _prove_once(held):
-        pytest.skip(f"blocked: {reason}")
+        skip_blocked(reason)
     yield held
 
 
 async def _prove_once(sandbox: Sandbox) -> str:
     if sandbox.name not in _REASONS:
-        reason = (await prove_sandbox(sandbox, await python())).reason
-        # A machine refuses with an OSError or in bubblewrap's words. All else is a fault of ours,
-        # for which no test may skip.
-        error = getattr(builtins, reason.partition(":")[0], OSError)
-        assert issubclass(error, OSError), reason
-        _REASONS[sandbox.name] = reason
+        _REASONS[sandbox.name] = (await prove_sandbox(sandbox, await python())).reason
     return _REASONS[sandbox.name]
 
 
@@ -118,7 +133,7 @@ async def local(home: Path, most: int = 4) -> AsyncIterator[LocalBackend]:
     try:
         health = await backend.health()
         if health.state != "on":
-            pytest.skip(f"blocked: {health.words}")
+            skip_blocked(health.words)
         yield backend
     finally:
         await backend.close()

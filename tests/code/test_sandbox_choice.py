@@ -13,20 +13,25 @@ import pytest
 
 from core.clients.http import Proxies
 from core.store.kernels import KernelRows
+from core.text.i18n import say
 from core.tools.code import environment
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox import probe
 from core.tools.code.sandbox.inside import ruleset
-from core.tools.code.sandbox.probe import Proof, choose_sandbox
+from core.tools.code.sandbox.probe import NEITHER, Proof, choose_sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (
+    NO_LANDLOCK,
+    PROBE_ESCAPED,
+    PROBE_SILENT,
     Process,
     Sandbox,
     SandboxFailed,
     SandboxLimits,
     explain_start_failure,
 )
+from tests.code.sandboxed import skip_blocked
 
 PYTHON = Path("python")
 
@@ -157,3 +162,16 @@ class Broken:
 async def test_what_it_said_is_worded_with_the_remedy(said: str, words: str) -> None:
     assert words in explain_start_failure(said)
     assert (await probe.prove_sandbox(Broken(said), PYTHON)).reason == explain_start_failure(said)
+
+
+def test_only_a_refusal_of_the_machine_skips_a_test() -> None:
+    """A sandbox that ours broke must not count as one that this machine lacks."""
+    for ours in (
+        say(PROBE_ESCAPED, "en", what="made a process"), PROBE_SILENT, "NameError: name 'x'",
+        say(NEITHER, "en", bubblewrap="not installed", landlock=PROBE_SILENT),
+    ):  # fmt: skip
+        with pytest.raises(pytest.fail.Exception):
+            skip_blocked(ours)
+    for refused in ("PermissionError: [Errno 1] mount", "bwrap: No such device", NO_LANDLOCK):
+        with pytest.raises(pytest.skip.Exception, match="blocked: "):
+            skip_blocked(refused)

@@ -21,6 +21,7 @@ from core.tools.code.hosted import HostedBackend
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.port import CodeBackend, InputFile, RunResult
 from core.tools.code.sandbox.sandbox import SandboxLimits
+from tests.code.sandboxed import skip_blocked
 from tests.core.tools.scene import ctx
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
@@ -68,7 +69,7 @@ async def local() -> AsyncIterator[LocalBackend]:
         backend = LocalBackend(environment, kernels, limits)
         try:
             if (health := await backend.health()).state != "on":
-                pytest.skip(f"blocked: {health.words}")
+                skip_blocked(health.words)
             yield backend
         finally:
             await backend.close()

@@ -13,6 +13,7 @@ from core.domain.errors import NotStored, PlatformBusy
 from core.domain.records import MemberKey, PlatformMember
 from core.store.directory import SqlDirectory
 from tests.contract.engines import Embedded
+from tests.fakes.loop_clock import run_ready
 
 
 def hash_name(name: str) -> str:
@@ -205,7 +206,6 @@ async def test_a_lookup_that_nobody_waits_for_any_more_is_not_repeated() -> None
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     platform.may_answer.set()
-    while members._waits and platform.times == 1:
-        await asyncio.sleep(0)
+    await run_ready()
     assert (platform.times, members._waits) == (1, {})
     await members.close()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from core.domain.changes import ApprovalNotice
 from core.domain.errors import Superseded
 from core.domain.messages import Answer
 from core.observability import metrics
 from core.store import jobs, processes
-from core.store.database import SqlConnection, SqlRow
+from core.store.changes import SqlLedger
+from core.store.database import SqlConnection, SqlRow, lock_key
+from core.store.outbox import SqlOutbox
 from core.store.postgres import PostgresDatabase
 from core.store.rolling_upgrade import WAITING_JOB
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
-from tests.contract.test_journal import again
+from tests.contract.test_journal import again, begin_turn
+from tests.contract.test_ledger import BOB, proposal
 from tests.fakes.clock import Clock
 
 
@@ -462,3 +467,37 @@ async def test_who_cannot_reach_the_database_leads_no_more(
     for task in (first, second):
         task.cancel()
     await asyncio.gather(first, second, return_exceptions=True)
+
+
+async def test_a_notice_that_is_stored_while_its_change_is_forgotten_keeps_no_words(
+    two: Two,
+) -> None:
+    ours, theirs = two
+    turn = await begin_turn(ours)
+    change = await SqlLedger(ours.database).propose(proposal("c1", turn.seq, turn.message.address))
+    forgets, may_end = threading.Event(), threading.Event()
+
+    def forget(connection: SqlConnection) -> None:
+        lock_key(connection, change.proposal.address.conversation)
+        connection.execute("UPDATE changes SET forgotten = 1 WHERE id = ?", (change.id,))
+        forgets.set()
+        may_end.wait()
+
+    def count_waiting(connection: SqlConnection) -> int:
+        sql = (
+            "SELECT count(*) AS n FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return int(connection.execute(sql).fetchone()["n"])
+
+    forgetting = asyncio.create_task(ours.database.write(forget))
+    await asyncio.to_thread(forgets.wait)
+    outbox = SqlOutbox(theirs.database)
+    notice = ApprovalNotice(change.id, "copy", BOB, text="Ana asks", state="posted")
+    putting = asyncio.create_task(outbox.put(notice))
+    while not putting.done() and not await theirs.database.read(count_waiting):
+        pass
+    may_end.set()
+    await asyncio.gather(forgetting, putting)
+    (stored,) = await outbox.list_copies(change.id)
+    assert (stored.text, stored.person.name) == ("", "")

@@ -221,6 +221,7 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
     ("template", "expected"),
     [
         ("{a} {rows.0.b} {rows.1.b}|{rows.x}|{none}", "1 two |" + "|"),
+        ("{rows.0000000001}|{rows.0000000000}|{rows.99999999999}", "||"),
         ("{obj} {flag} {a.b.c}", r'\{"k": 1\} true '),
         ("{} { a } {{a}}", "{} { a } {1}"),
         ("{long}", "y" * (MAX_FIELD_CHARACTERS - 1) + "…"),

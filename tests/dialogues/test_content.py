@@ -13,8 +13,8 @@ from core.clients.http import HttpClient
 from core.conversation.manager import MAX_PREPARE_ATTEMPTS, ConversationManager
 from core.conversation.run import TurnRun
 from core.domain.errors import NotStored, ToolError, Unstorable
-from core.domain.messages import Answer, encode_json
-from core.domain.records import RoundOutput, Turn
+from core.domain.messages import Answer, decode_json, encode_json
+from core.domain.records import Outcome, RoundOutput, Turn
 from core.models.served_model import Level
 from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance
 from core.rights.usage import NANODOLLARS_PER_DOLLAR
@@ -238,6 +238,10 @@ async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
     fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
     async with open_served_bot(bot_home, fake, [Source(buy)], level="chat") as running_bot:
         assert (await running_bot.ask("buy it")).text == "It is not known."
+        (call,) = await running_bot.engine.records.budget._database.read(
+            lambda c: c.execute("SELECT outcome FROM calls").fetchall()
+        )
+        assert decode_json(Outcome, call["outcome"]).status == "unknown"
     told = fake.request_bodies("/chat/completions")[-1]["messages"][-1]["content"]
     assert "could not be stored" in told
     assert (bought, calls_of_model(fake)) == ([1], 2)

@@ -126,7 +126,7 @@ def test_formulas_are_kept_as_they_were_written_and_prices_are_none() -> None:
         "$1,000–$2,000", "**$5** and **$6**", "($5) or ($6)", "it costs 5$ and 6$",
         "$5 or 10$ each",
         "$HOME/bin:$PATH", "`$x$`", "$ x $", "$$", "$", "\\(", "a \\( b", "$" * 3000, "\\[" * 3000,
-        "```\n$x$\n```", "$$\na\n\nb\n$$",
+        "```\n$x$\n```", "$$\na\n\nb\n$$", "\\[\\]\na\\]",
     )  # fmt: skip
     for text in plain:
         assert 'class="math"' not in to_html(text), text

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.code.sandboxed import require
+from tests.code.sandboxed import require, skip_blocked
 from tests.real.sandbox.pythons import ROOT, driver_python, sandbox_python
 from tests.real.sandbox.scenery import SECRET
 
@@ -47,7 +47,7 @@ def drive(module: str, who: str, *arguments: str, under: tuple[str, ...] = ()) -
     assert done.returncode == 0, done.stderr[-3000:]
     answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     if "blocked" in answer:
-        pytest.skip(f"blocked: {answer['blocked']}")
+        skip_blocked(answer["blocked"])
     return answer
 
 

@@ -128,7 +128,7 @@ async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     sandbox: Sandbox = (Bubblewrap if request.param == "bubblewrap" else Landlock)(runtime)
     proof = await prove_sandbox(sandbox, sandbox_python())
     if not proof.holds:
-        pytest.skip(f"blocked: {request.param}: {proof.reason}")
+        sandboxed.skip_blocked(proof.reason)
     yield sandbox
     runtime.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.tools.code.sandbox.inside import ruleset
-from tests.code.sandboxed import BUBBLEWRAP, require
+from tests.code.sandboxed import BUBBLEWRAP, require, skip_blocked
 from tests.real.sandbox.pythons import sandbox_python
 from tests.real.sandbox.runs import drive
 
@@ -21,7 +21,7 @@ def test_bubblewrap_where_it_holds(who: str) -> None:
     require("bubblewrap")
     found = choose_on("as-it-is", who)
     if found["bubblewrap"]:
-        pytest.skip(f"blocked: {found['bubblewrap']}")
+        skip_blocked(found["bubblewrap"])
     assert (found["name"], found["words"]) == ("bubblewrap", "bubblewrap: all checks passed")
 
 
@@ -30,7 +30,7 @@ def test_landlock_where_nobody_may_make_namespaces(who: str) -> None:
     """Also where bubblewrap is not installed at all."""
     found = choose_on("like-docker", who)
     if found["landlock"]:
-        pytest.skip(f"blocked: {found['landlock']}")
+        skip_blocked(found["landlock"])
     reason = found["bubblewrap"]
     words = f"Landlock {ruleset.version()}: all checks passed (no bubblewrap: {reason})"
     assert (found["name"], found["words"]) == ("landlock", words)
