@@ -5,7 +5,7 @@ from __future__ import annotations
 from core.domain.messages import Card, CardAction
 from core.domain.schedule_rules import next_dates
 from core.domain.schedule_words import describe_date, describe_rule, local_time
-from core.domain.schedules import BadSchedule, Schedule, ScheduleKind
+from core.domain.schedules import BadSchedule, PauseReason, Schedule, ScheduleKind
 from core.text.i18n import plural, say
 from core.text.text import to_one_line
 
@@ -20,7 +20,7 @@ _COSTS: dict[ScheduleKind, str] = {
     "command": "Each run is one quick command and counts toward your limits. It uses your "
     "permissions in this place.",
 }
-_PAUSED = {
+_PAUSED: dict[PauseReason, str] = {
     "person": "Paused.",
     "rights": "Paused: its owner no longer has the permissions.",
     "failures": "Paused because it failed repeatedly.",
@@ -119,6 +119,6 @@ def _describe_state(schedule: Schedule) -> list[str]:
             to = schedule.new_owner
             name = to_one_line(to.name or to.id, 80) if to else ""
             how = _OFFERED if to else "To continue, type `schedule {id} resume`."
-            return [say(_PAUSED[schedule.reason or "person"], name=name),
+            return [say(_PAUSED[schedule.reason], name=name),
                     say(how, id=schedule.id, name=name)]  # fmt: skip
     return [say("Ended.")]

@@ -71,10 +71,11 @@ def test_days_are_written_as_dates() -> None:
 )  # fmt: skip
 def test_people_and_threads_have_headings(locale: str, people: str, threads: str) -> None:
     with use_locale(locale):
-        account = {"name": "ana", "added": 1795000000.0, "seen": "2026-11-18"}
+        account = {"name": "ana", "added": 1795000000.0, "seen": "2027-01-23"}
         head, line = format_people([account], UTC)
         assert head.startswith(people)
         assert "2026" in line
+        assert re.search("23.*2027$", line)
         thread = {"conversation": "web:main", "messages": 2, "used_at": 1795000000.0}
         head, line = format_threads([thread], UTC)
         assert head.startswith(threads)

@@ -17,7 +17,7 @@ from core.text.i18n import say
 from core.tools.code import environment
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.local import Kernels, LocalBackend
-from core.tools.code.sandbox import probe
+from core.tools.code.sandbox import checks, probe
 from core.tools.code.sandbox.inside import ruleset
 from core.tools.code.sandbox.probe import NEITHER, Proof, choose_sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
@@ -175,3 +175,9 @@ def test_only_a_refusal_of_the_machine_skips_a_test() -> None:
     for refused in ("PermissionError: [Errno 1] mount", "bwrap: No such device", NO_LANDLOCK):
         with pytest.raises(pytest.skip.Exception, match="blocked: "):
             skip_blocked(refused)
+
+
+def test_the_probe_leaves_no_file_where_it_could_write(tmp_path: Path) -> None:
+    outside = checks.Outside(file="", folder=str(tmp_path), bot=0, memory=0)
+    assert checks.writing(outside) == f"wrote into {tmp_path}"
+    assert list(tmp_path.iterdir()) == []

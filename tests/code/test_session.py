@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from core.tools.code.kernel.kernel import CPU_SECONDS
 from core.tools.code.port import InputFile, RunResult
+from core.tools.code.sandbox.sandbox import SandboxLimits
 from core.tools.code.session import RUN_SECONDS, KernelSession
 from tests.code import sandboxed
 from tests.code.test_kernels import STUBBORN
@@ -265,6 +267,16 @@ async def test_code_that_does_not_listen_is_killed(
     monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 0.2)
     ran = await run_out_of_time(session, monkeypatch, STUBBORN)
     assert (ran.fault, ran.is_state_lost, session.alive) == ("timeout", True, False)
+
+
+@pytest.mark.parametrize("kind", ["bubblewrap", "landlock"])
+async def test_processor_time_that_is_nearly_used_up_is_no_error(kind: str) -> None:
+    """The limit of one run is longer than what is left for all."""
+    async with sandboxed.one_of(kind) as held:
+        limits = SandboxLimits(cpu=CPU_SECONDS - 1)
+        session = await KernelSession.start(held, await sandboxed.python(), limits)
+        assert (await run(session, "1 + 1")).value == "2"
+        await session.kill()
 
 
 @pytest.mark.parametrize(

@@ -337,7 +337,7 @@ async def test_an_older_attempt_writes_nothing(database_engine: Embedded) -> Non
     turn = await begin_turn(database_engine)
     heir = await database_engine.kill()
     await again(heir, turn.seq)
-    await assert_superseded(heir, turn)
+    await assert_superseded(heir, turn, TakenOver)
 
 
 async def test_a_forgotten_turn_writes_nothing(database_engine: Embedded) -> None:
@@ -352,11 +352,13 @@ async def test_a_turn_that_ended_writes_nothing(database_engine: Embedded) -> No
     await assert_superseded(database_engine, turn)
 
 
-async def assert_superseded(engine: Embedded, turn: Turn) -> None:
+async def assert_superseded(
+    engine: Embedded, turn: Turn, error: type[Superseded] = Superseded
+) -> None:
     """Each write of the turn is refused, and leaves everything as it was."""
     before = await rows(engine)
     for name, write in WRITES.items():
-        with pytest.raises(Superseded):
+        with pytest.raises(error):
             pytest.fail(f"{name} was not refused: {await write(engine, turn)}")
         assert await rows(engine) == before, name
 

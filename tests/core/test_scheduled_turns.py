@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from bot.engine import Engine
-from core.conversation.schedule_cards import describe_schedule
+from core.conversation.schedule_cards import build_schedule_card, describe_schedule
 from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ModelDown, NotAllowed, NotFound, NotStored, PlatformBusy
@@ -22,6 +22,7 @@ from core.domain.messages import Address, Answer, Item, Message, Person, ReplyTo
 from core.domain.records import Outcome, RoundCompleted, RoundRequest, ToolContext
 from core.domain.schedules import (
     BadSchedule,
+    PauseReason,
     Schedule,
     ScheduleDraft,
     ScheduleLimits,
@@ -460,6 +461,17 @@ async def test_a_run_that_ended_is_reported_in_utc_once_its_time_zone_is_unknown
         assert "2027-06-07 09:00 (UTC)" in notice.words()
         listed = describe_schedule(await bot.store.get(one.id))
         assert listed.startswith(f"`{one.id}` ")
+
+
+async def test_the_card_of_a_paused_schedule_says_why(tmp_path: Path) -> None:
+    async with open_bot(tmp_path) as bot:
+        one = replace(await bot.start(), state="paused")
+        reasons = [reason for reason in get_args(PauseReason) if reason]
+        cards = {
+            build_schedule_card(replace(one, reason=reason), bot.clock.now).text
+            for reason in reasons
+        }
+        assert len(cards) == len(reasons) == 5
 
 
 @pytest.mark.usefixtures("stops_scheduler")

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from adapters.discord import client
+from adapters.discord.posts import own_posts_since
 from core.chat.reply import GrowingReply
 from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
@@ -376,3 +377,16 @@ async def test_a_token_that_was_reset_loses_no_answer(
     await ana.say("hello")
     await ana.wait_for_text("You said: hello")
     assert bot_messages(discord) == ["You said: hello"]
+
+
+async def test_own_posts_come_oldest_first(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    await ponte.open()
+    for text in ("one", "two"):
+        await ana.say(text)
+        await ana.wait_for_text(f"You said: {text}")
+    client = await ponte.adapter.connection.client()
+    channel = client.get_partial_messageable(ana.dm.id)
+    found = await own_posts_since(client, channel, 0)
+    assert [message.content for message in found] == ["You said: one", "You said: two"]

@@ -96,12 +96,15 @@ async def test_a_drain_in_mid_answer_is_taken_up_by_the_next_process(tmp_path: P
         said = w.slack.say(w.alice, w.dm, "count")
         model.go(2)
         await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.dm.id))
-        other = Speaker("One ", "two ", "three.")
-        other.finish()
+        other, ended = Speaker("One ", "two ", "three."), len(w.calls("chat.stopStream"))
         await w.restart(Setting(other))
+        other.go(2)
+        await w.slack.wait_until(lambda: w.calls("chat.update"))
+        other.finish()
         await w.slack.wait_until(
             lambda: [a.visible_text for a in w.slack.finished_answers(said)] == ["One two three."]
         )
+        assert len(w.calls("chat.stopStream")) == ended + 1, "before the first edit"
 
 
 async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:

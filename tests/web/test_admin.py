@@ -174,6 +174,7 @@ async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
         links.append(link.partition("#token=")[2])
         again = await desk["owner"].get("/admin/people")
         assert "eve" in again.text
+        assert '<td class="amount" data-head="API tokens">0</td>' in again.text
         assert links[-1] not in again.text, "it is shown once"
         if do == "add":
             eve = desk["stranger"]
