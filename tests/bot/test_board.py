@@ -6,6 +6,7 @@ import asyncio
 
 from bot.health import HealthBoard
 from core.domain.records import Health
+from tests.fakes.loop_clock import LoopClock
 from tests.fakes.quick_commands import RegisteredCommands
 
 LINEUP = (Health("model", "on", "demo"), Health("web", "on", "here"), Health("slack", "off", "set"))
@@ -32,6 +33,11 @@ async def test_a_part_that_hangs_is_failing_and_at_start_only_not_answered_yet()
     board.live["model"] = _hangs
     first = (await board.health(patience=0.01))[0]
     assert (first.state, first.words) == ("on", "demo (no response yet)")
+    clock = LoopClock()
+    asking = asyncio.create_task(board.health())
+    await clock.skip_until_done(asking, 1.0)
+    later = (await asking)[0]
+    assert (later.state, later.words) == ("failing", "no response within 5 s")
 
 
 async def test_what_this_process_does_not_serve_is_told_so() -> None:

@@ -513,16 +513,20 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
 async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
     tmp_path: Path,
 ) -> None:
+    """The thread has it before the call ends, so that a process that takes over goes on in it."""
     remote = Remote("container", "cntr_1")
 
     async def compute(ctx: ToolContext) -> str:
         """Computes."""
         await ctx.record_remote(remote)
-        return "42"
+        stored = await engine.records.threads.get("web:C1")
+        assert stored
+        return f"in {stored.container}"
 
     model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("42")]))
     async with _bot(tmp_path, model, _tool(compute)) as (engine, _):
         await _answer(engine)
+        assert model.asks[-1].input[-1].text == "in cntr_1"
         journal = engine.records.journal
         assert await journal.list_remotes_to_erase() == []
         await journal.forget("web:C1")

@@ -216,6 +216,9 @@ async def test_signs_of_an_attempt_that_died_with_its_answer_go(tmp_path: Path) 
         await reply.wait_for_updates()
         assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
         await w.slack.wait_until(lambda: not said.reactions)
+        calls = w.slack.api.calls.total()
+        await reply.wait_for_updates()
+        assert w.slack.api.calls.total() == calls, "each turn waits twice"
 
 
 async def test_only_who_asked_may_stop_and_others_are_told_alone(tmp_path: Path) -> None:
