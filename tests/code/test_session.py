@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from core.tools.code.kernel.kernel import CPU_SECONDS
 from core.tools.code.port import InputFile, RunResult
-from core.tools.code.sandbox.sandbox import SandboxLimits
+from core.tools.code.sandbox.sandbox import Sandbox, SandboxLimits
 from core.tools.code.session import RUN_SECONDS, KernelSession
 from tests.code import sandboxed
 from tests.code.test_kernels import STUBBORN
@@ -361,3 +363,26 @@ async def test_a_stop_before_the_code_began_counts(
     with pytest.raises(asyncio.CancelledError):
         await running
     assert (await run(session, "open('f').read()")).value == "''"
+
+
+async def test_a_kernel_whose_start_is_cancelled_is_ended() -> None:
+    waits, ended = asyncio.Event(), list[str]()
+
+    async def hang() -> bytes:
+        waits.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def kill() -> None:
+        ended.append("killed")
+
+    async def start(*given: object) -> object:
+        return SimpleNamespace(frames=SimpleNamespace(readline=hang), kill=kill)
+
+    sandbox = cast("Sandbox", SimpleNamespace(start=start))
+    starting = asyncio.create_task(KernelSession.start(sandbox, Path("python"), SandboxLimits()))
+    await waits.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert ended == ["killed"]
