@@ -15,6 +15,7 @@ import typer.main
 from bot.cli import cli
 from bot.settings import Settings
 from core.store.turn_runner import CANCELLED_TURN_SECONDS
+from tests.code.sandboxed import require
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 UNITS = sorted(path.name for path in DEPLOY.iterdir() if path.suffix in (".service", ".timer"))
@@ -125,12 +126,12 @@ def test_the_sandbox_finds_what_it_needs() -> None:
     assert "AF_NETLINK" in SERVICE["RestrictAddressFamilies"]
 
 
-@pytest.mark.skipif(not shutil.which("bwrap"), reason="blocked: no bubblewrap here")
 @pytest.mark.skipif(os.geteuid() != 0, reason="blocked: only root can build these walls")
 @pytest.mark.parametrize(("wall", "holds"), [("true", True), ("/proc/sys", False)])
 def test_which_walls_bubblewrap_stands_behind(wall: str, holds: bool) -> None:
     """Those of the unit, by hand: no capabilities, nothing to gain, all read only. A wall before a
     part of /proc, as ProtectKernelTunables builds it, is the one that it cannot stand behind."""
+    require("bubblewrap")
     hidden = "true" if holds else f"mount --bind {wall} {wall} && mount -o remount,ro,bind {wall}"
     inner = "bwrap --unshare-all --unshare-user --disable-userns --hostname sandbox --ro-bind / / "
     script = (
