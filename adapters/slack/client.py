@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import structlog
 
 from adapters.slack.render import Json
-from core.clients.http import Proxies
+from core.clients.http import Proxies, parse_retry_after
 from core.domain.errors import NotStored, PlatformBusy, SettingsError
 from core.integrations.integration import Pace
 from core.runtime.retry import Backoff, retry
@@ -790,8 +790,9 @@ def _failure(method: str, response: Any) -> Exception:
     data = getattr(response, "data", None)
     error = data.get("error", "") if isinstance(data, dict) else ""
     if status == 429 or error in RATE_LIMITED:
-        after = response.headers.get("Retry-After", "1")
-        return PlatformBusy(float(after) if str(after).isdigit() else 1.0)
+        headers = {name.lower(): str(value) for name, value in response.headers.items()}
+        seconds = parse_retry_after(headers)
+        return PlatformBusy(1.0 if seconds is None else seconds)
     if status >= 500 or not error:
         return InDoubt(f"{method}: {status} {error}".strip())
     return meaning(method, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
@@ -12,6 +13,7 @@ from adapters.slack.client import (
     TIERS,
     RateLimit,
     RateLimiter,
+    _failure,
 )
 from core.domain.errors import NotStored, PlatformBusy
 from tests.fakes.clock import Clock
@@ -79,6 +81,17 @@ async def test_retry_after_holds_the_line() -> None:
     assert not await limiter.spare("chat.update")
     clock.now += 31
     assert await count_passing_calls(limiter, "chat.update", "C2", 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"), [({"Retry-After": "7"}, 7.0), ({"retry-after": "soon"}, 1.0), ({}, 1.0)]
+)
+def test_a_refused_call_waits_as_long_as_slack_asks(
+    headers: dict[str, str], seconds: float
+) -> None:
+    busy = _failure("chat.update", SimpleNamespace(status_code=429, data={}, headers=headers))
+    assert isinstance(busy, PlatformBusy)
+    assert busy.seconds == seconds
 
 
 async def test_a_claimed_place_is_taken_at_once_and_only_where_there_is_one_to_spare() -> None:
