@@ -167,6 +167,23 @@ async def test_a_full_disk_refuses_and_leaves_nothing(
     assert await folder.files.get((await folder.put()).id)
 
 
+async def test_bytes_and_the_folders_that_name_them_are_written_to_disk(
+    folder: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is only in the system's memory is lost when the power fails."""
+    synced = list[tuple[Path, int]]()
+
+    def sync(file: int) -> None:
+        path = Path(f"/proc/self/fd/{file}").readlink()
+        synced.append((path.parent if path.suffix else path, os.stat(file).st_size))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    await folder.put()
+    own = folder.one().parent
+    assert synced[0] == (own, len(PLOT))
+    assert [path for path, _ in synced[1:]] == [own, own.parent]
+
+
 async def test_a_row_that_is_refused_leaves_bytes_to_the_sweep(folder: FileStore) -> None:
     await folder.engine.database.close()
     with pytest.raises(NotStored):
