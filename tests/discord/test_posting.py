@@ -269,8 +269,8 @@ async def test_an_answer_that_was_refused_while_it_grew_is_not_sent_again(
     await discord.wait_until(lambda: not discord.faults.waiting)
     ponte.model.go_on()
     await ana.say("next")
-    answer = await ana.wait_for_text("You said: next")
-    assert "couldn't post my last answer here (Discord 403/50013" in answer["content"]
+    answer = await ana.wait_for_text("couldn't post my last answer here (Discord 403/50013")
+    assert "You said: next" in answer["content"]
     assert bot_messages(discord) == [answer["content"]]
 
 
