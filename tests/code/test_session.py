@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -385,3 +387,8 @@ async def test_a_kernel_whose_start_is_cancelled_is_ended() -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     assert ended == ["killed"]
+
+
+def test_who_imports_the_kernels_program_keeps_their_modules() -> None:
+    importlib.import_module("core.tools.code.kernel.kernel")
+    assert sys.modules["json"] is json

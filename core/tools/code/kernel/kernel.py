@@ -65,10 +65,6 @@ globals()["__builtins__"] = dict(vars(builtins))
 _PRISTINE = dict(vars(builtins))
 _execute: Callable[..., None] = _PRISTINE["exec"]
 _evaluate: Callable[..., object] = _PRISTINE["eval"]
-# User code that imports these gets modules of its own, so that it cannot change ours.
-for _name in ("ast", "base64", "json", "queue", "traceback"):
-    for _loaded in [name for name in sys.modules if name.partition(".")[0] == _name]:
-        del sys.modules[_loaded]
 
 Frame = dict[str, object]
 Stamp = tuple[int, int, int]
@@ -381,8 +377,16 @@ def _own(handle: int) -> int:
     return own
 
 
+def _keep_modules() -> None:
+    """Let user code that imports these get modules of its own, so that it cannot change ours."""
+    for loaded in list(sys.modules):
+        if loaded.partition(".")[0] in ("ast", "base64", "json", "queue", "traceback"):
+            del sys.modules[loaded]
+
+
 def main() -> None:
     """Until the requests' pipe is closed."""
+    _keep_modules()
     _prepare_matplotlib()
     requests, work = _own(0), WorkFolder(os.getcwd())
     frames = Frames(int(sys.argv[1]), _own(1))
