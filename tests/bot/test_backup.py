@@ -122,6 +122,7 @@ def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> 
         path.stat().st_mode & 0o777 for path in ponte_with_home.home.rglob("*") if path.is_file()
     }
     assert modes == {0o600}
+    assert not (ponte_with_home.home / "ponte.db-wal").exists(), "its database was closed"
     assert {
         path.stat().st_mode & 0o777 for path in ponte_with_home.home.rglob("*") if path.is_dir()
     } == {0o700}
