@@ -137,6 +137,7 @@ class SlackSurface:
         except SlackRefused as refused:
             id = await self._through_hook(refused, part)
         self._own_posts.add(id)
+        self._workspace.pending.end(self._to.turn)
         if part.answer is not None:
             await self._presence.end()
         return id

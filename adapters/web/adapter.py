@@ -446,7 +446,7 @@ class Hub:
         live = channel.turns.setdefault(message.turn, LiveTurn(message.turn))
         if not live.seq:
             live.seq, live.message = seq, message
-            self._publish(conversation, channel, live)
+            self._publish(channel, live)
         task = asyncio.create_task(self._await_answer(conversation, live), name=f"watch {seq}")
         self._watches[seq] = task
         task.add_done_callback(lambda _: self._watches.pop(seq, None))
@@ -456,7 +456,7 @@ class Hub:
         channel = self._channels.setdefault(conversation, LiveConversation())
         live = channel.turns.setdefault(turn, LiveTurn(turn))
         live.progress = progress
-        self._publish(conversation, channel, live)
+        self._publish(channel, live)
 
     async def notify_peers(self, word: str, turn: str) -> None:
         """Send the event `word` about a turn to the other processes. Failures are ignored."""
@@ -514,7 +514,8 @@ class Hub:
                 live.answer = outcome
             else:
                 live.error = outcome
-            self._publish(conversation, channel, live)
+            self._publish(channel, live)
+        self._drop_ended_turns(conversation, channel)
 
     def redraw_cards(self, conversation: str, turn: str, cards: Sequence[Card]) -> None:
         """Send the present state of cards of an ended turn."""
@@ -522,7 +523,8 @@ class Hub:
         if channel is not None and cards:
             live = channel.turns.setdefault(f"{turn} cards", LiveTurn(turn))
             live.cards = tuple(cards)
-            self._publish(conversation, channel, live)
+            self._publish(channel, live)
+            self._drop_ended_turns(conversation, channel)
 
     async def close(self) -> None:
         """Close every stream and wait for the hub's own tasks."""
@@ -541,14 +543,11 @@ class Hub:
             outcome = error
         self.finish_turn(conversation, live.turn, outcome)
 
-    def _publish(self, conversation: str, channel: LiveConversation, live: LiveTurn) -> None:
-        """Wake the streams of a conversation for what is new about a turn."""
+    def _publish(self, channel: LiveConversation, live: LiveTurn) -> None:
         channel.version += 1
         live.version = channel.version
         for follower in channel.followers:
             follower.wake(urgent=live.is_ended)
-        if live.is_ended:
-            self._drop_ended_turns(conversation, channel)
 
     def _drop_ended_turns(self, conversation: str, channel: LiveConversation) -> None:
         """Drop ended turns that all followers have seen, and the oldest above

@@ -119,6 +119,6 @@ def _describe_state(schedule: Schedule) -> list[str]:
             to = schedule.new_owner
             name = to_one_line(to.name or to.id, 80) if to else ""
             how = _OFFERED if to else "To continue, type `schedule {id} resume`."
-            return [say(_PAUSED[schedule.reason], name=name),
+            return [say(_PAUSED[schedule.reason or "person"], name=name),
                     say(how, id=schedule.id, name=name)]  # fmt: skip
     return [say("Ended.")]

@@ -613,7 +613,7 @@ def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: i
     )  # fmt: skip
     past = Spend()
     for row in rows:
-        parts = str(row["place"]).split(":")
+        parts = str(row["place"]).split(":", 2)
         names = {":".join(parts[:length]) for length in (1, 2, 3)}
         where = scope.allowance.where
         if (where and where.isdisjoint(names)) or (scope.place and scope.place not in names):

@@ -488,20 +488,15 @@ async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path:
     call = Item("call", call_id="c0", name="run_python", arguments='{"code": "1 + 1"}')
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
         await engine.drain(0)
-        said = "run python 1 + 1"
-        turn = await engine.records.journal.begin(
-            (await engine.records.inbox.accept(make_message(said, "k1"))).seq
-        )
+        journal, said = engine.records.journal, "run python 1 + 1"
+        receipt = await engine.records.inbox.accept(make_message(said, "k1"))
+        turn = await journal.begin(receipt.seq)
         assert turn
-        await engine.records.journal.record_user_message(
-            turn, [Item("message", role="user", text=said)]
-        )
-        await engine.records.journal.record_round(
-            turn, RoundOutput(1, (call,), RoundCompleted(()).usage, "demo")
-        )
-        await engine.records.journal.record_call_start(
-            turn, ToolCall("c0", "run_python", call.arguments, "code")
-        )
+        await journal.record_user_message(turn, [Item("message", role="user", text=said)])
+        usage = RoundCompleted(()).usage
+        await journal.record_round(turn, RoundOutput(1, (call,), usage, "demo"))
+        begun = ToolCall("c0", "run_python", call.arguments, "code")
+        await journal.record_call_start(turn, begun)
     async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
         answer = await _answer(engine)
     assert answer.text == (
@@ -519,9 +514,8 @@ async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
     async def compute(ctx: ToolContext) -> str:
         """Computes."""
         await ctx.record_remote(remote)
-        stored = await engine.records.threads.get("web:C1")
-        assert stored
-        return f"in {stored.container}"
+        thread = await engine.records.threads.get("web:C1")
+        return f"in {thread.container if thread else None}"
 
     model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("42")]))
     async with _bot(tmp_path, model, _tool(compute)) as (engine, _):

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.surface import SlackSurface
+from core.chat.platform import AnswerPart
 from core.domain.errors import Undeliverable
 from core.domain.messages import Answer, Card, Progress
 from core.domain.records import QuickCommand
 from core.ports.conversations import Reply
 from core.rights.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.loop_clock import run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Json
 from tests.fakes.slack.hooks import USES
@@ -243,6 +245,20 @@ async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(
         await w.slack.wait_until(lambda: len(hook.heard) == 2)
         assert hook.heard[-1] == {"delete_original": True}
         assert len(w.slack.workspace.by_bot(w.general.id)) == 1
+
+
+async def test_the_first_post_of_an_answer_withdraws_the_notice(tmp_path: Path) -> None:
+    """It need not be the last: an answer grows, or has many parts."""
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, replace(KNOWN, inbox=inbox.over)) as w:
+        w.slack.command(w.alice, w.general, "/quick-command", "joke")
+        await w.slack.wait_until(lambda: w.slack.workspace.by_bot(w.general.id))
+        to = replace(inbox.messages[0].reply_to, turn="another")
+        pending = w.bot.slack._workspace.pending
+        pending.begin(to.turn, to.token, "It takes its time.")
+        await w.bot.slack.surface(to).post("key", AnswerPart(1, "The first part."))
+        await run_ready()
+        assert to.turn not in pending._waiting
 
 
 async def test_a_form_that_takes_its_time_says_so_too(

@@ -241,12 +241,17 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
 async def test_a_turn_that_nobody_follows_is_not_kept_in_memory(
     ponte: WebPonte, client: httpx.AsyncClient
 ) -> None:
+    card = Card("abcde2", "change", "Customers", "3 rows")
+
     async def script(turn: Turn) -> Answer:
         await turn.show("Good")
+        ponte.web._hub.redraw_cards("web:main", "an earlier turn", [card])
+        kept.extend(ponte.web._hub._channels["web:main"].turns)
         return Answer("Good morning.")
 
-    ponte.script = script
+    ponte.script, kept = script, list[str]()
     await client.post("/chat", json={"message": "hello"})
+    assert kept == [ponte.rows[1].message.turn], "its own, which has not ended"
     assert ponte.web._hub._channels == {}
 
 

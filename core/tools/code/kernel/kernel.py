@@ -377,8 +377,8 @@ def _own(handle: int) -> int:
     return own
 
 
-def _keep_modules() -> None:
-    """Let user code that imports these get modules of its own, so that it cannot change ours."""
+def _hide_modules() -> None:
+    """Let user code that imports these modules get new ones, so that it cannot change ours."""
     for loaded in list(sys.modules):
         if loaded.partition(".")[0] in ("ast", "base64", "json", "queue", "traceback"):
             del sys.modules[loaded]
@@ -386,7 +386,7 @@ def _keep_modules() -> None:
 
 def main() -> None:
     """Until the requests' pipe is closed."""
-    _keep_modules()
+    _hide_modules()
     _prepare_matplotlib()
     requests, work = _own(0), WorkFolder(os.getcwd())
     frames = Frames(int(sys.argv[1]), _own(1))
