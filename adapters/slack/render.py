@@ -405,10 +405,10 @@ async def home_view(board: StatusBoard, policy: Policy, person: Person, where: A
         blocks.append(_paragraph(escape_text(verdict.words())))
         return {"type": "home", "blocks": blocks}
     hello = "Mention me in a channel or send me a direct message. Type `help` for more."
-    lines = [
-        f"{'✅' if (await policy.may(person, where, action)).allowed else '🚫'} {say(words)}"
-        for action, words in _MAY
-    ]
+    lines = []
+    for action, words in _MAY:
+        allowed = (await policy.may(person, where, action)).allowed
+        lines.append(f"{'✅' if allowed else '🚫'} {say(words)}")
     parts, changes = await board.health(), await board.changes(where.conversation)
     administers = (await policy.may(person, where, "administer")).allowed
     connected = _health(parts) if administers else "\n".join(describe_parts(parts))
