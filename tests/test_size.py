@@ -1,0 +1,80 @@
+"""The size of the product has a ceiling: lines of code and Python files in `bot`, `adapters` and
+`core`. Each change that makes the product smaller may lower it; raising it is a decision.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("bot", "adapters", "core")
+MAX_CODE_LINES = 56_091
+MAX_FILES = 320
+
+
+def count_code_lines(source: str) -> int:
+    """Return the number of lines without blank lines, comments, docstrings and the strings that
+    explain fields."""
+    texts: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            for each in node.body:
+                if isinstance(each, ast.Expr) and is_text(each.value):
+                    texts.update(range(each.lineno, (each.end_lineno or each.lineno) + 1))
+    return sum(
+        number not in texts and line.strip()[:1] not in ("", "#")
+        for number, line in enumerate(source.splitlines(), 1)
+    )
+
+
+def is_text(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def refuse_growth(name: str, count: int, ceiling: int) -> None:
+    assert count <= ceiling, (
+        f"The product has {count:,} {name}, and {ceiling:,} are allowed. Remove what is not needed "
+        "or write it shorter. If the change is worth its size, raise the ceiling in "
+        "tests/test_size.py in the same commit and give the reason in its message."
+    )
+
+
+def test_the_product_does_not_grow_past_its_ceiling() -> None:
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    lines = sum(count_code_lines(path.read_text("utf-8")) for path in files)
+    refuse_growth("lines of code", lines, MAX_CODE_LINES)
+    refuse_growth("Python files", len(files), MAX_FILES)
+
+
+def test_only_code_counts() -> None:
+    source = '''"""A module.
+
+On two lines."""
+
+import os  # counts
+
+
+# A comment.
+class Table:
+    """A class."""
+
+    rows: int = 0
+    """How many
+    rows it has."""
+
+    def path(self) -> str:
+        """A function."""
+        return """a text
+
+        in code"""
+'''
+    assert count_code_lines(source) == 6
+
+
+def test_growth_fails_with_what_to_do() -> None:
+    refuse_growth("Python files", 3, 3)
+    with pytest.raises(AssertionError, match="has 4 Python files, and 3 are allowed"):
+        refuse_growth("Python files", 4, 3)
