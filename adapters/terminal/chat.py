@@ -17,9 +17,8 @@ import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar
+from typing import Any, Protocol, TextIO, TypeVar
 
 from adapters.terminal.screen import DownloadedFile, Screen
 from core.clients.http import HttpAnswer, HttpClient, HttpError
@@ -40,15 +39,11 @@ SOCKET_ORIGIN = "http://localhost"
 """The origin of every URL on the home's Unix socket."""
 CODE_FILE_TYPE = "text/x-python"
 """Media type of the file that contains the code that ran."""
-PICTURE_TYPE = "image/png"
-"""Media type of the pictures that a terminal may be able to draw."""
 _READ_BYTES = 65_536
 _SUFFIX = re.compile(
     r"\.(csv|docx?|gif|html?|jpe?g|json|md|pdf|png|pptx?|py|tsv|txt|xlsx?|xml|zip)$", re.IGNORECASE
 )
 _WORD = re.compile(r"(?:^|(?<=\s))@(\"[^\"]+\"|[^\s\"]+)")
-if TYPE_CHECKING:
-    from adapters.terminal.pictures import PictureTerminal
 
 T = TypeVar("T")
 StopWork = Callable[[], Coroutine[Any, Any, None] | None]
@@ -187,12 +182,11 @@ class DownloadFolder:
             return DownloadedFile(
                 name, size, code=clean_text(data.decode(errors="replace")).rstrip()
             )
-        picture = data if file["type"] == PICTURE_TYPE else b""
         try:
             path = str(await asyncio.to_thread(self._save, name, data))
         except OSError:
             path = ""
-        return DownloadedFile(name, size, path, picture=picture)
+        return DownloadedFile(name, size, path)
 
     def _save(self, name: str, data: bytes) -> Path:
         """Save the bytes under a free name and return the path. Raise OSError."""
@@ -331,8 +325,6 @@ class TerminalChat:
         """Whether any message so far was not answered. Scripts read it from the exit code."""
         self._turn = ""
         self._doing = ""
-        self._pictures: PictureTerminal | None = None
-        """Draws pictures; None for a pipe."""
         self._suggestions: list[str] = []
         """Messages that a new conversation may begin with."""
 
@@ -341,9 +333,7 @@ class TerminalChat:
         if not (self._screen.live and stdin.isatty()):
             return PipeInput(stdin)
         from adapters.terminal.line_editor import LineEditor
-        from adapters.terminal.pictures import PictureTerminal
 
-        self._pictures = PictureTerminal(stdin, self._screen.stdout)
         past = await self._past_messages()
         if not past:
             self._suggestions = await self._first_messages()
@@ -476,14 +466,6 @@ class TerminalChat:
     async def _show(self, body: Mapping[str, Any]) -> None:
         self.has_failed = self.has_failed or body["status"] == "failed"
         files = [await self._downloads.fetch(file, self._headers) for file in body["files"]]
-        if self._pictures is not None:
-            draw = self._pictures.encode
-            files = [
-                replace(file, drawing=await asyncio.to_thread(draw, file.picture))
-                if file.picture
-                else file
-                for file in files
-            ]
         self._screen.show_answer(body, files)
 
     def _stop_work(self) -> Coroutine[Any, Any, None] | None:

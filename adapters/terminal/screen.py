@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from socket import gethostname
 from typing import TYPE_CHECKING, Any, ClassVar, TextIO
+from urllib.parse import quote
 
 from rich.cells import cell_len
 
@@ -44,16 +47,13 @@ class DownloadedFile:
     """A file of an answer.
 
     `path` is where it was saved ("" if that failed). `code` is its text if it is the code that ran.
-    `size` is in bytes. `picture` holds the bytes of a PNG picture, and `drawing` the escape
-    sequences that draw it ("" if the terminal cannot).
+    `size` is in bytes.
     """
 
     name: str
     size: int
     path: str = ""
     code: str = ""
-    picture: bytes = b""
-    drawing: str = ""
 
 
 class Screen:
@@ -67,7 +67,7 @@ class Screen:
         self.live = stdout.isatty()
         self._shows_shell_commands = shows_shell_commands
         """Whether a card names the commands of the shell instead of those of the chat."""
-        self.stdout = stdout
+        self._stdout = stdout
         self._progress = False
         self._shown = ""
         """The answer so far. Its first `_rendered` characters are on the screen in their final
@@ -163,17 +163,19 @@ class Screen:
             self._file(file)
 
     def _file(self, file: DownloadedFile) -> None:
-        """Write where a file was saved. The code that ran is written in full, dim on a terminal."""
+        """Write where a file was saved, on a terminal as a link. The code that ran is written in
+        full, dim on a terminal."""
         if file.code:
             dim, plain = (_DIM, _PLAIN) if self.live else ("", "")
             lines = "\n".join(f"  | {line}" for line in file.code.splitlines())
             self._write(f"{dim}{lines}{plain}\n")
             return
         size = max(1, round(file.size / 1000))
-        where = file.path or say("it could not be saved")
-        self.write_line(f"  [{file.name}, {size} kB] {where}")
-        if self.live and file.drawing:
-            self._write(file.drawing)
+        where = to_one_line(file.path) or say("it could not be saved")
+        if self.live and file.path:
+            where = link_to_file(file.path)
+        self._erase_progress()
+        self._write(f"  [{to_one_line(file.name)}, {size} kB] {where}\n")
 
     def _card(self, card: Mapping[str, Any]) -> None:
         """Write a card: its title, text and changes, when it expires, and the commands to type."""
@@ -221,8 +223,20 @@ class Screen:
             self._progress = False
 
     def _write(self, text: str) -> None:
-        self.stdout.write(text)
-        self.stdout.flush()
+        self._stdout.write(text)
+        self._stdout.flush()
+
+
+def link_to_file(path: str) -> str:
+    """Return the path as a link to the file that terminals open (OSC 8).
+
+    The path in the address is percent-encoded and the visible one cleaned, so that no file name can
+    control the terminal. The address names this machine, as terminals expect: one that runs on
+    another machine then does not open a file of its own.
+    https://gist.github.com/egmontkob/eb114294efbcd5adb1944c9f3cb5feda
+    """
+    address = f"file://{quote(gethostname())}{quote(os.fsencode(os.path.abspath(path)))}"
+    return f"\x1b]8;;{address}\x1b\\{to_one_line(path)}\x1b]8;;\x1b\\"
 
 
 def count_rows(text: str, columns: int) -> int | None:

@@ -13,24 +13,22 @@ import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
 from core.domain.messages import Answer
 from core.domain.records import Health
 from tests.fakes import forker
-from tests.terminal.test_pictures import png
 from tests.web.web_ponte import Turn, WebPonte
 
 UP, LEFT = "\x1b[A", "\x1b[D"
 
 
 class Terminal:
-    """`written`: all that came to it; `plain` without escape sequences. `replies`: what it answers
-    to which question."""
+    """`written`: all that came to it; `plain` without escape sequences."""
 
     def __init__(self, ours: int) -> None:
-        self.replies = {"\x1b[6n": "\x1b[24;1R"}  # where is the cursor?
         self._ours = ours
         self._came = asyncio.Event()
         self._decoder = codecs.getincrementaldecoder("utf-8")()  # a read can end within a character
@@ -71,9 +69,8 @@ class Terminal:
             asyncio.get_running_loop().remove_reader(self._ours)
         came = self._decoder.decode(data)
         self.written += came
-        for question, reply in self.replies.items():
-            if question in came:
-                os.write(self._ours, reply.encode())
+        if "\x1b[6n" in came:  # where is the cursor?
+            os.write(self._ours, b"\x1b[24;1R")
         self._came.set()
 
 
@@ -154,34 +151,24 @@ async def test_alt_enter_makes_a_new_line(ponte: WebPonte, tmp_path: Path) -> No
     assert texts == ["first\nsecond", "pasted\nlines"]
 
 
-@pytest.mark.parametrize("able", [True, False])
-async def test_a_picture_is_drawn_where_the_terminal_says_that_it_can(
-    ponte: WebPonte, tmp_path: Path, able: bool
-) -> None:
-    picture = png(640, 480)
-
+async def test_a_saved_file_is_a_link(ponte: WebPonte, tmp_path: Path) -> None:
     async def script(turn: Turn) -> Answer:
-        if turn.message.text != "plot":
-            return Answer(f"You said: {turn.message.text}")
         message = turn.message
-        conversation = message.address.conversation
         made = await ponte.files.put(
-            message.event_key, "plot.png", "image/png", picture, message.author, conversation
-        )
+            message.event_key, "my plot.png", "image/png", b"a plot", message.author,
+            message.address.conversation,
+        )  # fmt: skip
         return Answer("A plot.", files=(made,))
 
     ponte.script = script
     async with at_a_terminal(ponte, tmp_path) as terminal:
-        terminal.replies["\x1b[>q"] = "\x1bP>|kitty(0.39.1)\x1b\\" if able else "typed"
-        terminal.replies["\x1b_Gi=31"] = "typed\x1b_Gi=31;OK\x1b\\"
-        terminal.replies["\x1b[c"] = "\x1b[?62c"
         terminal.type("plot\r")
-        await terminal.until("ponte-files/plot.png")
-        await terminal.until("typed")
-        terminal.type(" on\r")
-        await terminal.until("You said: typed on")
-        assert ("\x1b_Ga=T" in terminal.written) is able
-    assert (tmp_path / "ponte-files" / "plot.png").read_bytes() == picture
+        await terminal.until("\x1b]8;;\x1b\\")
+    saved = tmp_path / "ponte-files" / "my plot.png"
+    address = saved.as_uri().replace("file://", f"file://{gethostname()}")
+    link = f"\x1b]8;;{address}\x1b\\ponte-files/my plot.png\x1b]8;;\x1b\\"
+    assert f"  [my plot.png, 1 kB] {link}\r\n" in terminal.written
+    assert saved.read_bytes() == b"a plot"
 
 
 async def test_commands_and_files_are_completed(ponte: WebPonte, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from rich.cells import cell_len
 
 from adapters.terminal import chat
-from adapters.terminal.screen import Screen, count_rows, render_markdown
+from adapters.terminal.screen import DownloadedFile, Screen, count_rows, render_markdown
 from core.domain.errors import Forgotten
 from core.domain.messages import Answer, Card, File
 from core.text.i18n import use_locale
@@ -221,6 +221,17 @@ async def test_code_that_ran_is_written_in_full(ponte: WebPonte, live: bool) -> 
     code = "  | x = 1\n  | \n  | x + 1"
     assert (f"\x1b[2m{code}\x1b[0m\n" if live else f"2\n{code}\n") in out.getvalue()
     assert not (ponte.home / "ponte-files").exists()
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_file_name_does_not_control_the_terminal(live: bool) -> None:
+    evil = "a\x1b]8;;mailto:evil\x07b\x1b[2J\nc\u202egnp.png"
+    out = Tty() if live else io.StringIO()
+    Screen(out).show_extras((), [DownloadedFile(evil, 5_000, f"saved/{evil}")])
+    written = re.sub(r"\x1b\]8;;(file://[!-~]*)?\x1b\\", "", out.getvalue())
+    assert written == "  [ab cgnp.png, 5 kB] saved/ab cgnp.png\n"
+    path = "saved/a%1B%5D8%3B%3Bmailto%3Aevil%07b%1B%5B2J%0Ac%E2%80%AEgnp.png\x1b\\"
+    assert (path in out.getvalue()) is live
 
 
 async def test_three_rows_are_a_table(ponte: WebPonte) -> None:
