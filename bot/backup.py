@@ -400,7 +400,7 @@ async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bo
             for face in FACES:
                 if isinstance(face, ChatIntegration):
                     await face.prepare_restored(stores.database)
-        await stores.audit.write_note("restored", OPERATOR, of=manifest.at)
+        await stores.audit.write_note("backup-restored", OPERATOR, backup_time=manifest.at)
     finally:
         await stores.close()
     return closed

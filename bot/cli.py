@@ -649,7 +649,7 @@ def audit(
         str, typer.Option(help="Up to the end of this date, or up to this time.")
     ] = "",
     person: Annotated[str, typer.Option(help="Only this person, for example slack:U1.")] = "",
-    event: Annotated[str, typer.Option(help="Only this kind of entry, for example approved.")] = "",
+    event: Annotated[str, typer.Option(help="Only this event, for example change-approved.")] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line.")
     ] = False,

@@ -438,7 +438,9 @@ class Engine:
 
     def audit_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
         """Write a refusal into the audit log."""
-        self.records.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
+        self.records.audit.note(
+            "action-refused", person, address, right=verdict.right, rule=verdict.rule
+        )
 
     async def _on_forgotten(self) -> None:
         await self.upkeep.request_round()

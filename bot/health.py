@@ -159,7 +159,7 @@ class OperatorService:
         else:
             shown = await self._journal.list_entries(conversation)
             where = shown[0].message.address if shown else None
-            await self._audit.write_note("forgotten", OPERATOR, where)
+            await self._audit.write_note("conversation-forgotten", OPERATOR, where)
         messages = sum([await self._commands.forget(one) for one in found])
         if person:
             await self._audit.forget(person)

@@ -75,7 +75,7 @@ async def migrate(settings: Settings, home: Home) -> int:
             await _copy_audit_log(home.path, theirs.database)
             for table in COPIED:
                 await _compare_counts(ours.database, theirs.database, table)
-            await theirs.audit.write_note("migrated", OPERATOR)
+            await theirs.audit.write_note("data-migrated", OPERATOR)
     sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")
     return 0
 

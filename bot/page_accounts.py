@@ -142,7 +142,7 @@ class PageAccountService:
         token = ApiToken(secrets.token_hex(4), person, hash_token(text), name, now, expires)
         await self._store.add_api_token(token, notifies=by is not None)
         actor = by or Person(platform, id)
-        await self._audit.write_note("api-token-added", actor, person=person, token=token.id)
+        await self._audit.write_note("api-token-added", actor, person=person, api_token=token.id)
         return token, text
 
     async def revoke_api_token(
@@ -156,7 +156,7 @@ class PageAccountService:
         await self._notify_all()
         platform, _, name = token.person.partition(":")
         actor = by or Person(platform, name)
-        await self._audit.write_note("api-token-revoked", actor, person=token.person, token=id)
+        await self._audit.write_note("api-token-revoked", actor, person=token.person, api_token=id)
         return token
 
     async def add(self, person: Person, by: Person) -> tuple[str, int]:
@@ -172,7 +172,7 @@ class PageAccountService:
         token = new_token()
         await self._store.renew(person.key, hash_token(token))
         await self._notify_all()
-        await self._audit.write_note("person-renewed", by, person=person.key)
+        await self._audit.write_note("person-link-renewed", by, person=person.key)
         return token
 
     async def remove_account(self, person: Person, by: Person) -> None:

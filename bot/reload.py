@@ -51,7 +51,7 @@ class Reloader:
     def on_hangup(self) -> None:
         """Handle SIGHUP. A wrong file changes nothing, and the log says why."""
         if self._try_to_reload():
-            self._audit.note("reload", OPERATOR, file=self._settings.ponte_config.name)
+            self._audit.note("config-reloaded", OPERATOR, file=self._settings.ponte_config.name)
 
     def check(self) -> Sequence[str]:
         """Return the faults of the file as it is now, each with its line, and misspelt names. The
@@ -69,7 +69,7 @@ class Reloader:
     ) -> Mapping[str, Any]:
         """Handle `ponte reload`. Other processes read their own files."""
         later, file = self.reload(), self._settings.ponte_config.name
-        self._audit.note("reload", by, file=file)
+        self._audit.note("config-reloaded", by, file=file)
         await self._peers.notify("reload", "")
         misspelt = misspelt_names(self._live.current, self._settings)
         return {"file": file, "later": later, "misspelt": misspelt}

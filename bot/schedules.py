@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CHANGED = "schedules"
 """The notification that a schedule was started or changed."""
-AUDIT_EVENTS = {"pause": "paused", "resume": "resumed", "run": "run", "delete": "deleted"}
+AUDIT_EVENTS = {"pause": "paused", "resume": "resumed", "run": "run-requested", "delete": "deleted"}
 """The end of the name of the audit event, by action."""
 FIRST_LOOK_BACKOFF = Backoff(1.0, max_seconds=30.0)
 """Pauses between attempts to find out whether there is a schedule."""
@@ -185,7 +185,7 @@ class ScheduleParts:
                 )
         if action != "show":
             event = f"schedule-{AUDIT_EVENTS[action]}"
-            self.audit.note(event, by, schedule.address, person=schedule.owner.key, id=id)
+            self.audit.note(event, by, schedule.address, person=schedule.owner.key, schedule=id)
         runs = [] if action == "delete" else await self.store.list_runs(id)
         return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
 

@@ -472,7 +472,7 @@ class AdminView:
             + _field("since", say("First day"), asked["since"], "date")
             + _field("until", say("Last day"), asked["until"], "date")
             + _field("person", say("Person, for example slack:U1"), asked["person"])
-            + _field("event", say("Event, for example approved"), asked["event"])
+            + _field("event", say("Event, for example change-approved"), asked["event"])
             + f"<button>{escape(say('Show'))}</button></form>"
         )
         more = ""

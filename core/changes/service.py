@@ -440,7 +440,7 @@ class ChangeService:
         if decision.person.key not in [one.person.key for one in change.consents]:
             with_theirs = replace(change, decider=decision.person, claim=decision.seq)
             rule = await self.approval.rule_of(decision.person, decision.address, change)
-            await self.audit.write("consented", with_theirs, rule)
+            await self.audit.write("change-consent-added", with_theirs, rule)
         change = await self.ledger.consent(change.id, consent)
         self.on_change()
         return change
@@ -558,7 +558,7 @@ class ChangeService:
             raise ToolError("The system where it was done is no longer connected.")
         draft = applier.revert(change)
         rule = await self.approval.rule_of(decision.person, decision.address, change)
-        await self.audit.write("undo", change, rule, decision.person)
+        await self.audit.write("change-undo-started", change, rule, decision.person)
         now = self.clock()
         proposal = replace(
             change.proposal,
@@ -617,7 +617,7 @@ class ChangeService:
         """
         if _is_untouched(change, change.claim) and not change.proposal.undoes:
             try:
-                await self.audit.write("approved", change, rule)
+                await self.audit.write("change-approved", change, rule)
             except AuditRefused:
                 await self.ledger.release(change.id, change.claim)
                 raise
@@ -669,7 +669,7 @@ class ChangeService:
         metrics.changes.labels(event, change.draft.kind).inc()
         self.on_change()
         try:
-            await self.audit.write(event, change, rule)
+            await self.audit.write(f"change-{event}", change, rule)
         except AuditRefused as error:
             log.error("audit log refused", why=str(error))
             return say(_UNAUDITED, cause=error.values["cause"])

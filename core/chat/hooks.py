@@ -123,7 +123,7 @@ class HookIntake:
         outcome = "stored" if receipt.is_new else "repeated"
         metrics.hook_requests.labels(hook.name, outcome).inc()
         if receipt.is_new:
-            self._audit.note("hook", author, to.address, turn=message.turn)
+            self._audit.note("webhook-received", author, to.address, turn=message.turn)
         return _answer(202, {"status": outcome, "turn": message.turn})
 
     async def _find_destination(self, hook: Hook, author: Person, key: str) -> ReplyTo:

@@ -373,7 +373,9 @@ class CommandService:
                 "This deletes the conversation for everyone here. To confirm, type `forget yes`."
             )
         forgot = await self.forget(conversation)
-        self.services.changes.audit.note("forgotten", turn.message.author, turn.message.address)
+        self.services.changes.audit.note(
+            "conversation-forgotten", turn.message.author, turn.message.address
+        )
         told = [
             plural(
                 "Deleted this conversation ({count} message).",
@@ -563,7 +565,7 @@ async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
 def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
     """Write a run and its outcome to the audit log."""
     message = turn.message
-    audit.note("run", message.author, message.address, tool=name, rule=rule, outcome=outcome)
+    audit.note("tool-run", message.author, message.address, tool=name, rule=rule, outcome=outcome)
 
 
 async def _run_and_audit(

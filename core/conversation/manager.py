@@ -447,10 +447,14 @@ class ConversationManager:
     def _audit_refusal(self, run: TurnRun, error: PonteError) -> None:
         """Write a refusal to the audit log if a right or an allowance caused the error."""
         if isinstance(error, (NotAllowed, OverBudget)):
-            facts = {name: str(error.values.get(name, "")) for name in ("right", "rule", "id")}
-            facts["right"] = facts["right"] or error.code
+            right, rule, change = (
+                str(error.values.get(name, "")) for name in ("right", "rule", "id")
+            )
             message = run.message
-            self._services.audit.note("refused", message.author, message.address, **facts)
+            self._services.audit.note(
+                "action-refused", message.author, message.address,
+                right=right, reason="" if right else error.code, rule=rule, change=change,
+            )  # fmt: skip
 
     async def _look_up_context(self, run: TurnRun) -> tuple[Message, Sequence[str]]:
         """Return the message with its context (quoted messages, the thread before it, their files),

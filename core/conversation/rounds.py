@@ -212,7 +212,7 @@ class ToolCalls:
         if interrupted and known and known.effect not in REPEATABLE_EFFECTS and not proposes:
             outcome = Outcome("unknown", RESULT_UNKNOWN)
             if tool:
-                self._audit("run", tool=item.name, outcome=outcome.status)
+                self._audit("tool-run", tool=item.name, outcome=outcome.status)
         else:
             call = self._build_call(item)
             async with self._parallel_calls:
@@ -276,7 +276,7 @@ class ToolCalls:
             verdict = await self._services.policy.may(message.author, message.address, *asked)
             if verdict.is_unknown or not verdict.allowed:
                 if not verdict.is_unknown:
-                    self._audit("refused", right=verdict.right, rule=verdict.rule)
+                    self._audit("action-refused", right=verdict.right, rule=verdict.rule)
                 with use_locale("en"):
                     return Outcome("error", f"error: {verdict.words()}")
             rule = rule or verdict.rule
@@ -292,7 +292,7 @@ class ToolCalls:
             return self._with_cost(call, outcome, paid) if paid else outcome
         finally:
             if ended != "proposed":
-                self._audit("run", tool=call.name, outcome=ended, rule=rule)
+                self._audit("tool-run", tool=call.name, outcome=ended, rule=rule)
 
     async def _reserve_cost(self, call: ToolCall, paid: PaidRun) -> Outcome | None:
         """Reserve the price of the run before it begins. Return the outcome for the model if an
@@ -302,7 +302,7 @@ class ToolCalls:
         except OverBudget as error:
             metrics.refusals.labels("tool").inc()
             metrics.limits.labels(error.limit).inc()
-            self._audit("refused", right=error.code, tool=call.name)
+            self._audit("action-refused", reason=error.code, tool=call.name)
             return Outcome("error", _OVER_BUDGET.format(why=error))
         return None
 
@@ -335,7 +335,9 @@ class ToolCalls:
             self._codes[call.call_id] = error.code
             if error.code in REFUSALS:
                 right, rule = (str(error.values.get(name, "")) for name in ("right", "rule"))
-                self._audit("refused", right=right or error.code, rule=rule)
+                self._audit(
+                    "action-refused", right=right, reason="" if right else error.code, rule=rule
+                )
             return cap_text(outcome_of_error(error))
         except (Draining, NotStored, PostRemoved, Superseded):
             raise

@@ -72,8 +72,8 @@ class ScheduledTurns:
         if message.scheduled is not None:
             await self._schedules.skip(turn.seq, skipped.reason, skipped.pause)
             self._audit.note(
-                "schedule-skipped", message.author, message.address, id=message.scheduled.schedule,
-                right=skipped.reason,
+                "schedule-run-skipped", message.author, message.address,
+                schedule=message.scheduled.schedule, reason=skipped.reason,
             )  # fmt: skip
 
     async def find_open_card(self, turn: Turn) -> str:

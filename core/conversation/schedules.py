@@ -111,7 +111,7 @@ class ScheduleService:
         asked for it: the same event runs it once. Raise NotFound, NotAllowed, BadSchedule."""
         schedule = await self._get_managed(id, by, address)
         run = await self.schedules.run_now(id, once)
-        self._note("schedule-run", schedule, by, address)
+        self._note("schedule-run-requested", schedule, by, address)
         return run
 
     async def delete(self, id: str, by: Person, address: Address) -> Schedule:
@@ -221,4 +221,6 @@ class ScheduleService:
         self, event: str, schedule: Schedule, by: Person, address: Address, person: str = ""
     ) -> None:
         """Write a line into the audit log."""
-        self.audit.note(event, by, address, person=person or schedule.owner.key, id=schedule.id)
+        self.audit.note(
+            event, by, address, person=person or schedule.owner.key, schedule=schedule.id
+        )

@@ -287,13 +287,13 @@ class Audit(Protocol):
     """
 
     async def write(
-        self, event: str, change: Change, rule: str = "", by: Person | None = None
+        self, event: str, change: Change, rule: str = "", undo_asker: Person | None = None
     ) -> None:
         """Append a line about a change; it is durable on return. Raises AuditRefused.
 
-        `event` is `proposed`, `consented` (one of several approvals), `approved`, `done` and
-        others. `rule` is the rule that allowed it. `by` is the person who acts, if that is neither
-        asker nor decider.
+        `event` is `change-proposed`, `change-consent-added` (one of several approvals),
+        `change-approved`, `change-done` and others. `rule` is the rule that allowed it.
+        `undo_asker` is the person who undoes the change.
         """
 
     def note(
@@ -307,7 +307,7 @@ class Audit(Protocol):
     ) -> None:
         """Append a line about anything else, in the background.
 
-        `event` is `run`, `refused`, `reload` and others. Lines are written in the order of the
+        `event` is `tool-run`, `action-refused` and others. Lines are written in the order of the
         calls. `person` is the key of the person that the line is about. `facts` must not identify
         people.
         """

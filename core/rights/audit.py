@@ -39,7 +39,7 @@ HIDDEN_ROW_ID = "-"
 
 Such an id is made up by people, for example an e-mail address, and is the value of a cell.
 """
-PERSON_FACTS = ("asker", "decider", "by", "person")
+PERSON_FACTS = ("asker", "decider", "undo_asker", "person")
 """Facts that hold the key of a person."""
 
 
@@ -106,18 +106,18 @@ class AuditLog:
         self._background = BackgroundTasks("audit")
 
     async def write(
-        self, event: str, change: Change, rule: str = "", by: Person | None = None
+        self, event: str, change: Change, rule: str = "", undo_asker: Person | None = None
     ) -> None:
         """Append a line about a change; it is durable on return. Raises AuditRefused."""
         line = self._start_line(event)
         proposal = change.proposal
         line |= {
-            "id": change.id,
+            "change": change.id,
             "undoes": proposal.undoes,
             "state": change.state,
             "asker": proposal.asker.key,
             "decider": _key_of(change.decider),
-            "by": _key_of(by),
+            "undo_asker": _key_of(undo_asker),
             "rule": rule,
             "place": place_of(proposal.address),
             **_change_facts(change),
@@ -314,11 +314,11 @@ def _change_facts(change: Change) -> Mapping[str, object]:
         "kind": draft.kind,
         "table": view.table_id or channel,
         "command": view.slug,
-        "rows": len(change.steps),
-        "written": _safe_row_ids(
+        "row_count": len(change.steps),
+        "written_row_ids": _safe_row_ids(
             step.write.id for step in change.steps if step.state in WRITTEN_STATES
         ),
-        "unknown": [step.number for step in change.steps if step.state == "unknown"],
+        "unknown_rows": [step.number for step in change.steps if step.state == "unknown"],
     }
 
 

@@ -17,10 +17,10 @@ from tests.fakes.holder import FakeHolder
 ANA = Person("slack", "U1", "T1", "Ana")
 PAGE = {
     "lines": [
-        {"at": "2026-11-20T23:30:00.000+00:00", "event": "done", "id": "abcde2",
-         "asker": "slack:T1:U1", "decider": "p-abc", "rule": "ponte.toml:3", "rows": 2,
-         "written": ["1", "-"]},
-        {"at": "2026-11-20T23:31:00.000+00:00", "event": "refused", "asker": "slack:T1:U1",
+        {"at": "2026-11-20T23:30:00.000+00:00", "event": "change-done", "change": "abcde2",
+         "asker": "slack:T1:U1", "decider": "p-abc", "rule": "ponte.toml:3", "row_count": 2,
+         "written_row_ids": ["1", "-"]},
+        {"at": "2026-11-20T23:31:00.000+00:00", "event": "action-refused", "asker": "slack:T1:U1",
          "right": "read:Pay\nroll"},
     ],
     "next": "",
@@ -34,10 +34,10 @@ def test_a_line_is_when_what_and_by_whom(
     fake_holder.answers["POST /operator/names"] = (200, {"names": {"slack:T1:U1": "Ana Lima"}})
     monkeypatch.setenv("PONTE_TIMEZONE", "Europe/Paris")
     assert ponte("audit").out.splitlines() == [
-        "time                       event    details",
-        "Nov 21, 2026, 12:30:00\u202fAM  done     id=abcde2  asker=Ana Lima  decider=p-abc"
-        '  rule=ponte.toml:3  rows=2  written=["1", "-"]',
-        "Nov 21, 2026, 12:31:00\u202fAM  refused  asker=Ana Lima  right=read:Pay roll",
+        "time                       event           details",
+        "Nov 21, 2026, 12:30:00\u202fAM  change-done     change=abcde2  asker=Ana Lima"
+        '  decider=p-abc  rule=ponte.toml:3  row_count=2  written_row_ids=["1", "-"]',
+        "Nov 21, 2026, 12:31:00\u202fAM  action-refused  asker=Ana Lima  right=read:Pay roll",
     ]
     said = ponte("audit", "--json").out.splitlines()
     assert [json.loads(line) for line in said] == PAGE["lines"]
@@ -59,10 +59,10 @@ def test_days_are_those_of_the_operator(
 ) -> None:  # fmt: skip
     fake_holder.answers["POST /operator/audit"] = (200, {"lines": [], "next": ""})
     monkeypatch.setenv("PONTE_TIMEZONE", "America/Sao_Paulo")
-    ponte("audit", *words, "--person", "slack:U1", "--event", "done")
+    ponte("audit", *words, "--person", "slack:U1", "--event", "change-done")
     assert (ponte.code, ponte.out, ponte.err) == (0, "", "")
     assert json.loads(fake_holder.asked[0][1])["arguments"] == {
-        "after": "", "since": since, "until": until, "person": "slack:U1", "event": "done"
+        "after": "", "since": since, "until": until, "person": "slack:U1", "event": "change-done"
     }  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_what_was_done_at_the_machine_is_in_it(alone: Shell) -> None:
         ponte.home.mkdir(mode=0o700)
         stores = await Stores.open_in_home(ponte.home)
         for number in range(520):
-            stores.audit.note("run", ANA, Address("slack", "D1", "T1"), tool=f"t{number}")
+            stores.audit.note("tool-run", ANA, Address("slack", "D1", "T1"), tool=f"t{number}")
         await stores.audit._wait_for_pending()
         await stores.close()
 
@@ -110,7 +110,9 @@ def test_what_was_done_at_the_machine_is_in_it(alone: Shell) -> None:
     assert ponte("reload").code == 0
     ponte("audit", "--json")
     found = [json.loads(line) for line in ponte.out.splitlines()]
-    assert [line["event"] for line in found] == ["run"] * 520 + ["reload"], "of all pages"
+    assert [line["event"] for line in found] == ["tool-run"] * 520 + ["config-reloaded"], (
+        "of all pages"
+    )
     assert found[519]["asker"] == "slack:T1:U1"
     assert (found[-1]["asker"], found[-1]["file"]) == ("operator", "ponte.toml")
     assert ponte("threads", "forget", "--person", "slack:T1:U1", "--yes").code == 0

@@ -117,7 +117,7 @@ def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> 
             assert (ponte_with_home.home / name).read_bytes() == data, name
     *lines, last = (ponte_with_home.home / "audit.log").read_text().splitlines()
     assert len(lines) == before["audit.log"].count(b"\n"), "they are told in today's words"
-    assert '"event": "restored"' in last
+    assert '"event": "backup-restored"' in last
     modes = {
         path.stat().st_mode & 0o777 for path in ponte_with_home.home.rglob("*") if path.is_file()
     }

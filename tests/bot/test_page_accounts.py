@@ -61,7 +61,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
     )  # fmt: skip
     ponte("audit", "--person", "web:ana", "--json")
     events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
-    assert events == ["person-added", "person-renewed"]
+    assert events == ["person-added", "person-link-renewed"]
     assert ponte("people", "remove", "ana").code == 2
     assert stored_tokens(ponte.home) != {}
     assert "Add --yes" in ponte.err

@@ -114,7 +114,7 @@ async def test_old_lines_name_people_no_longer(
     for _ in range(2):
         await lines.convert_old_lines(keys)
     log = AuditLog(lines, keys)
-    await log.write_note("reload", OPERATOR)
+    await log.write_note("config-reloaded", OPERATOR)
     found = (await log.read())[0] if number == 1 else []
     if found:
         assert found[0] == {
@@ -122,7 +122,7 @@ async def test_old_lines_name_people_no_longer(
             "state": "done", "asker": ANA.key, "decider": "policy", "place": "discord",
             "system": "nocodb", "kind": "update", "table": "m1", "rows": 2, "written": ["1", "-"],
         }  # fmt: skip
-    assert await every(log) == [("done", ANA.key)] * number + [("reload", "operator")]
+    assert await every(log) == [("done", ANA.key)] * number + [("config-reloaded", "operator")]
     assert len(await every(log, person=BIA.key)) == number // 2
     if isinstance(lines, TableAuditLines):  # an older process beside this one goes on
         await lines.append(old(9))

@@ -67,18 +67,19 @@ def lines(path: Path) -> list[dict[str, Any]]:
 async def test_an_audit_line_has_all_its_fields(
     log: AuditLog, database: SqliteDatabase, tmp_path: Path
 ) -> None:
-    await log.write("done", DONE, "ponte.toml:3")
+    await log.write("change-done", DONE, "ponte.toml:3")
     (line,) = lines(tmp_path / "audit.log")
     ana = line["asker"]
     assert line == {
-        "at": "2026-11-20T08:30:00.000+00:00", "event": "done", "id": "abcde2", "state": "done",
-        "asker": ana, "decider": "policy", "rule": "ponte.toml:3", "place": "slack:T1:C1",
-        "system": "memory", "kind": "update", "table": "m1", "rows": 1, "written": ["7"],
+        "at": "2026-11-20T08:30:00.000+00:00", "event": "change-done", "change": "abcde2",
+        "state": "done", "asker": ana, "decider": "policy", "rule": "ponte.toml:3",
+        "place": "slack:T1:C1", "system": "memory", "kind": "update", "table": "m1", "row_count": 1,
+        "written_row_ids": ["7"],
     }  # fmt: skip
     assert ana.startswith("p-")
     assert len(ana) == 18
     assert (tmp_path / "audit.log").stat().st_mode & 0o777 == 0o600
-    await log.write("approved", replace(DONE, decider=BIA))
+    await log.write("change-approved", replace(DONE, decider=BIA))
     later = lines(tmp_path / "audit.log")[1]
     assert later["asker"] == ana, "of one person always the same"
     assert later["decider"] not in (ana, BIA.key)
@@ -87,9 +88,9 @@ async def test_an_audit_line_has_all_its_fields(
 async def test_a_key_that_people_made_up_is_a_cell_s_value(log: AuditLog, tmp_path: Path) -> None:
     ids = ("12", "ana@example.com", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "Ana")
     steps = tuple(ChangeStep(n, RowWrite(id), "done") for n, id in enumerate(ids, 1))
-    await log.write("done", replace(DONE, steps=steps))
+    await log.write("change-done", replace(DONE, steps=steps))
     (line,) = lines(tmp_path / "audit.log")
-    assert line["written"] == ["12", "-", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "-"]
+    assert line["written_row_ids"] == ["12", "-", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "-"]
 
 
 @pytest.mark.parametrize(
@@ -106,23 +107,28 @@ def test_a_place_tells_of_no_person(address: Address, told: str) -> None:
 
 
 async def test_what_is_noted_stands_in_the_order_it_came_in(log: AuditLog, tmp_path: Path) -> None:
-    log.note("refused", ANA, HERE, right="spend", rule="")
-    log.note("run", BIA, HERE, tool="t" * 300, outcome="ok")
-    await log.write("done", DONE)
-    log.note("reload", OPERATOR)
+    log.note("action-refused", ANA, HERE, right="spend", rule="")
+    log.note("tool-run", BIA, HERE, tool="t" * 300, outcome="ok")
+    await log.write("change-done", DONE)
+    log.note("config-reloaded", OPERATOR)
     await log.close()
     told = lines(tmp_path / "audit.log")
-    assert [line["event"] for line in told] == ["refused", "run", "done", "reload"]
+    assert [line["event"] for line in told] == [
+        "action-refused",
+        "tool-run",
+        "change-done",
+        "config-reloaded",
+    ]
     assert sorted(line["at"] for line in told) == [line["at"] for line in told]
     assert told[1]["tool"] == "t" * 200
-    assert told[3] == {"at": told[3]["at"], "event": "reload", "asker": "operator"}
+    assert told[3] == {"at": told[3]["at"], "event": "config-reloaded", "asker": "operator"}
 
 
 async def test_who_is_forgotten_is_named_no_more(
     log: AuditLog, database: SqliteDatabase, tmp_path: Path
 ) -> None:
-    await log.write("done", replace(DONE, decider=BIA))
-    log.note("refused", ANA, HERE, right="spend")
+    await log.write("change-done", replace(DONE, decider=BIA))
+    log.note("action-refused", ANA, HERE, right="spend")
     assert [line["asker"] for line in (await log.read())[0]] == [ANA.key, ANA.key]
     await log.write_note("person-forgotten", OPERATOR, person=ANA.key)
     assert await log.has_lines_of(ANA.key)
@@ -130,7 +136,7 @@ async def test_who_is_forgotten_is_named_no_more(
     assert not await log.has_lines_of(ANA.key)
     pseudonym = lines(tmp_path / "audit.log")[0]["asker"]
     told, _ = await log.read()
-    assert [line["event"] for line in told] == ["done", "refused", "person-forgotten"]
+    assert [line["event"] for line in told] == ["change-done", "action-refused", "person-forgotten"]
     assert [told[0]["asker"], told[1]["asker"], told[2]["person"]] == [pseudonym] * 3
     assert told[0]["decider"] == BIA.key
     assert (await log.read(person=ANA.key))[0] == []
@@ -161,7 +167,7 @@ async def test_what_is_asked_for_is_found(
 ) -> None:
     await log.write("one", DONE)
     await log.write("two", replace(DONE, decider=BIA))
-    await log.write("three", DONE, by=BIA)
+    await log.write("three", DONE, undo_asker=BIA)
     log.note("four", OPERATOR, file="ponte.toml")
     told, after = await log.read(**wanted)
     assert ([line["event"] for line in told], after) == (found, "")
@@ -205,13 +211,15 @@ async def test_an_incomplete_last_line_is_skipped(log: AuditLog, tmp_path: Path)
 async def test_a_refused_write_is_worded(log: AuditLog, tmp_path: Path) -> None:
     (tmp_path / "audit.log").mkdir()
     with pytest.raises(AuditRefused, match="Is a directory"):
-        await log.write("done", DONE)
+        await log.write("change-done", DONE)
     with pytest.raises(AuditRefused, match="Is a directory"):
         await log.write_note("person-forgotten", OPERATOR, person=ANA.key)
     with capture_logs() as logs:
-        log.note("run", ANA, HERE, tool="t")
+        log.note("tool-run", ANA, HERE, tool="t")
         await log.close()
-    assert [(one["event"], one["event_lost"]) for one in logs] == [("audit log refused", "run")]
+    assert [(one["event"], one["event_lost"]) for one in logs] == [
+        ("audit log refused", "tool-run")
+    ]
 
 
 async def test_old_lines_that_cannot_be_deleted_are_an_error(

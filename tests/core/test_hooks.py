@@ -153,7 +153,7 @@ async def test_a_repeated_delivery_is_stored_once_and_told_so() -> None:
         assert (status, told["status"]) == (202, expected), number
     keys = ["hook:git:d-1", "hook:git:d-2", "hook:pay:evt_1", "hook:std:msg_1", "hook:row:evt_1"]
     assert [*desk.inbox.stored][:5] == keys
-    assert desk.audit.lines.count(("hook", "hook:git")) == 2
+    assert desk.audit.lines.count(("webhook-received", "hook:git")) == 2
     odd = "x" * 500 + "\n"
     await desk.send("git", from_github(event, odd), event)
     assert len([*desk.inbox.stored][-1]) < 100, "an odd id is stored as its digest"

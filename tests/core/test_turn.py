@@ -606,7 +606,7 @@ async def test_typed_python_that_was_interrupted_is_not_run_again(tmp_path: Path
     assert (answer.status, answer.code) == ("failed", "unknown")
     assert answer.text.startswith("I was interrupted while this code ran")
     runs = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
-    assert [(run["event"], run["outcome"]) for run in runs] == [("run", "unknown")]
+    assert [(run["event"], run["outcome"]) for run in runs] == [("tool-run", "unknown")]
 
 
 async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Path) -> None:

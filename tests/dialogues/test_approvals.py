@@ -110,8 +110,8 @@ async def test_each_approval_stands_in_the_audit_log(bot_home: BotHome) -> None:
         for number, who in enumerate((CLERK, CLERK, CHIEF), 2):
             await says(running_bot, f"approve {card.id}", f"k{number}", who)
     told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
-    events = ["proposed", "consented", "consented", "approved", "done"]
-    assert [one["event"] for one in told] == events
+    events = ["proposed", "consent-added", "consent-added", "approved", "done"]
+    assert [one["event"] for one in told] == [f"change-{event}" for event in events]
     cleo, carl, *rest = (one["decider"] for one in told[1:])
     assert cleo != carl
     assert rest == [carl, carl], "by keys of their own"

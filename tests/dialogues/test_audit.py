@@ -84,7 +84,7 @@ async def test_a_tool_that_costs_is_a_run(bot_home: BotHome, effect: Effect, run
         await running_bot.ask_message(on_slack(WORK, "k1"))
         found = await lines(running_bot)
         assert [audit_values(line, "tool", "outcome", "rule", "place") for line in found] == [
-            ("run", MEMBER.key, "work", "ok", "PONTE_ALLOW", "slack:T1:C1:tU1")
+            ("tool-run", MEMBER.key, "work", "ok", "PONTE_ALLOW", "slack:T1:C1:tU1")
         ] * runs
 
 
@@ -96,7 +96,12 @@ async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
         await running_bot.ask_message(on_slack("stop", "k2"))
         await running_bot.wait_for_answer(receipt)
         (line,) = await lines(running_bot)
-        assert audit_values(line, "tool", "outcome") == ("run", MEMBER.key, "work", "interrupted")
+        assert audit_values(line, "tool", "outcome") == (
+            "tool-run",
+            MEMBER.key,
+            "work",
+            "interrupted",
+        )
 
 
 async def test_what_was_cut_off_is_told_when_it_is_known(bot_home: BotHome) -> None:
@@ -111,7 +116,7 @@ async def test_what_was_cut_off_is_told_when_it_is_known(bot_home: BotHome) -> N
     async with bot_home.open(sources=[Machine("spend")], policy=ALLOWED) as running_bot:
         await running_bot.wait_for_answer(receipt)
         (line,) = await lines(running_bot)
-        assert audit_values(line, "tool", "outcome") == ("run", MEMBER.key, "work", "unknown")
+        assert audit_values(line, "tool", "outcome") == ("tool-run", MEMBER.key, "work", "unknown")
 
 
 async def test_a_typed_command_is_a_run(bot_home: BotHome) -> None:
@@ -123,8 +128,8 @@ async def test_a_typed_command_is_a_run(bot_home: BotHome) -> None:
         await running_bot.ask_message(on_slack("quick-command nothing-such", "k3"))
         found = await lines(running_bot)
         assert [audit_values(line, "tool", "outcome", "rule") for line in found] == [
-            ("run", MEMBER.key, "command:echo", "ok", "PONTE_ALLOW"),
-            ("run", MEMBER.key, "command:echo", "error", "PONTE_ALLOW"),
+            ("tool-run", MEMBER.key, "command:echo", "ok", "PONTE_ALLOW"),
+            ("tool-run", MEMBER.key, "command:echo", "error", "PONTE_ALLOW"),
         ]
 
 
@@ -139,11 +144,11 @@ async def test_each_refusal_says_which_right_and_which_rule(bot_home: BotHome) -
         await running_bot.ask_message(on_slack("hello", "k2", OTHER))
         card = await proposed_on_slack(running_bot, "k3", "table_create", rows=[ADA])
         await running_bot.ask_message(on_slack(f"approve {card.id}", "k4", STAN, thread="tU1"))
-        found = await lines(running_bot, event="refused")
-    assert [audit_values(line, "right", "rule", "id") for line in found] == [
-        ("refused", MEMBER.key, "spend", "ponte.toml:7", ""),
-        ("refused", OTHER.key, "chat", "ponte.toml:9", ""),
-        ("refused", STAN.key, "propose:People", "", ""),
+        found = await lines(running_bot, event="action-refused")
+    assert [audit_values(line, "right", "rule", "change") for line in found] == [
+        ("action-refused", MEMBER.key, "spend", "ponte.toml:7", ""),
+        ("action-refused", OTHER.key, "chat", "ponte.toml:9", ""),
+        ("action-refused", STAN.key, "propose:People", "", ""),
     ]
 
 
@@ -153,11 +158,11 @@ async def test_whose_card_it_is_not_is_refused_by_the_right_to_decide(bot_home: 
         await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", OTHER, thread="tU1"))
         await running_bot.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
         found = await lines(running_bot)
-        assert [audit_values(line, "right", "rule", "id", "decider") for line in found] == [
-            ("proposed", MEMBER.key, "", "PONTE_ALLOW", card.id, ""),
-            ("refused", OTHER.key, "approve", "", card.id, ""),
-            ("approved", MEMBER.key, "", "PONTE_ADMINS", card.id, BOSS.key),
-            ("done", MEMBER.key, "", "", card.id, BOSS.key),
+        assert [audit_values(line, "right", "rule", "change", "decider") for line in found] == [
+            ("change-proposed", MEMBER.key, "", "PONTE_ALLOW", card.id, ""),
+            ("action-refused", OTHER.key, "approve", "", card.id, ""),
+            ("change-approved", MEMBER.key, "", "PONTE_ADMINS", card.id, BOSS.key),
+            ("change-done", MEMBER.key, "", "", card.id, BOSS.key),
         ]
 
 
@@ -177,7 +182,7 @@ async def test_a_right_that_went_while_the_model_thought_is_refused_at_the_call(
         await running_bot.ask_message(on_slack(WORK, "k1"))
         (line,) = await lines(running_bot)
         assert audit_values(line, "right", "rule") == (
-            "refused", MEMBER.key, "tool:work", "ponte.toml:3"
+            "action-refused", MEMBER.key, "tool:work", "ponte.toml:3"
         )  # fmt: skip
 
 
@@ -191,7 +196,7 @@ async def test_a_model_that_may_not_propose_leaves_a_line(bot_home: BotHome) -> 
         )
         (line,) = await lines(running_bot)
         assert audit_values(line, "right", "rule") == (
-            "refused", MEMBER.key, "propose:People", "ponte.toml:3"
+            "action-refused", MEMBER.key, "propose:People", "ponte.toml:3"
         )  # fmt: skip
 
 
@@ -200,7 +205,7 @@ async def test_who_is_over_an_allowance_is_refused(bot_home: BotHome) -> None:
         for key in ("k1", "k2"):
             await running_bot.ask_message(on_slack("hello", key))
         (line,) = await lines(running_bot)
-        assert audit_values(line, "right") == ("refused", MEMBER.key, "too_many")
+        assert audit_values(line, "reason") == ("action-refused", MEMBER.key, "too_many")
 
 
 async def test_the_operator_forgets_a_conversation_and_then_a_person(bot_home: BotHome) -> None:
@@ -210,7 +215,11 @@ async def test_the_operator_forgets_a_conversation_and_then_a_person(bot_home: B
         await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", BOSS))
         await operator.forget(conversation="slack:T1:C1:tU1")
         last = (await lines(running_bot))[-1]
-        assert audit_values(last, "place") == ("forgotten", "operator", "slack:T1:C1:tU1")
+        assert audit_values(last, "place") == (
+            "conversation-forgotten",
+            "operator",
+            "slack:T1:C1:tU1",
+        )
         assert (await lines(running_bot, person="slack:U1"))[0]["asker"] == MEMBER.key
         await running_bot.ask_message(on_slack("hello", "k3"))
         await operator.forget(person=MEMBER.key)
@@ -218,7 +227,8 @@ async def test_the_operator_forgets_a_conversation_and_then_a_person(bot_home: B
         found = await lines(running_bot)
         assert MEMBER.id not in str([{**line, "place": ""} for line in found])
         assert [line["event"] for line in found] == [
-            "proposed", "approved", "done", "forgotten", "person-forgotten"
+            "change-proposed", "change-approved", "change-done", "conversation-forgotten",
+            "person-forgotten",
         ]  # fmt: skip
         assert found[0]["asker"] == found[-1]["person"]
         assert found[1]["decider"] == BOSS.key, "who is not forgotten is still known"
@@ -240,12 +250,16 @@ async def test_what_is_forgotten_by_a_person_is_told(bot_home: BotHome) -> None:
         await running_bot.ask_message(on_slack("hello", "k1"))
         await running_bot.ask_message(on_slack("forget yes", "k2"))
         (line,) = await lines(running_bot)
-        assert audit_values(line, "place") == ("forgotten", MEMBER.key, "slack:T1:C1:tU1")
+        assert audit_values(line, "place") == (
+            "conversation-forgotten",
+            MEMBER.key,
+            "slack:T1:C1:tU1",
+        )
 
 
 async def test_what_was_noted_last_is_there_after_a_stop(bot_home: BotHome) -> None:
     async with bot_home.open(policy=ALLOWED) as running_bot:
         for number in range(20):
-            running_bot.engine.records.audit.note("run", MEMBER, tool=f"t{number}")
+            running_bot.engine.records.audit.note("tool-run", MEMBER, tool=f"t{number}")
     async with bot_home.open(policy=ALLOWED) as running_bot:
         assert [line["tool"] for line in await lines(running_bot)] == [f"t{n}" for n in range(20)]

@@ -208,14 +208,19 @@ async def test_what_the_audit_log_keeps_of_it(bot_home: BotHome) -> None:
         other = await propose(running_bot, "table_create", rows=[ADA])
         await running_bot.ask(f"deny {other.id}")
     told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
-    assert [(line["event"], line["id"] == card.id) for line in told] == [
-        *(("proposed", True), ("approved", True), ("done", True), ("undo", True)),
-        *(("done", False), ("proposed", False), ("denied", False)),
+    assert [(line["event"], line["change"] == card.id) for line in told] == [
+        ("change-proposed", True),
+        ("change-approved", True),
+        ("change-done", True),
+        ("change-undo-started", True),
+        ("change-done", False),
+        ("change-proposed", False),
+        ("change-denied", False),
     ]
-    assert told[2]["written"] == ["1"]
+    assert told[2]["written_row_ids"] == ["1"]
     assert told[4]["undoes"] == card.id
     assert len({line["asker"] for line in told}) == 1
-    assert told[1]["decider"] == told[3]["by"] == told[0]["asker"]
+    assert told[1]["decider"] == told[3]["undo_asker"] == told[0]["asker"]
     assert [line.get("rule", "") for line in told] == [
         "PONTE_ADMINS", "PONTE_ADMINS", "", "PONTE_ADMINS", "", "PONTE_ADMINS", "PONTE_ADMINS",
     ]  # fmt: skip

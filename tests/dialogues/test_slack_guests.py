@@ -100,7 +100,7 @@ async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path)
         }
         assert w.slack.workspace.views == []
         assert len(w.slack.workspace.by_bot(w.general.id)) == 2
-        refused, _ = await w.bot.engine.records.audit.read(event="refused")
+        refused, _ = await w.bot.engine.records.audit.read(event="action-refused")
         assert [line["right"] for line in refused] == ["chat"] * 4
         assert {line["asker"].rpartition(":")[2] for line in refused} == {eve.id}
         w.slack.open_home(eve)
@@ -137,7 +137,7 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
 
 
 async def no_refusal_is_noted(w: Workplace) -> None:
-    noted, _ = await w.bot.engine.records.audit.read(event="refused")
+    noted, _ = await w.bot.engine.records.audit.read(event="action-refused")
     assert list(noted) == []
 
 

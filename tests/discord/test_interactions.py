@@ -113,7 +113,7 @@ async def test_a_stranger_is_refused_in_words_and_alone(
     assert (exchange.kind, exchange.ephemeral) == (SAID, True)
     assert "not run quick commands" in exchange.text
     ((line,), _) = await ponte.engine.records.audit.read()
-    assert (line["event"], line["right"]) == ("refused", "spend")
+    assert (line["event"], line["right"]) == ("action-refused", "spend")
     assert line["asker"] == f"discord:{ana.id}"
 
 

@@ -35,7 +35,7 @@ async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Pat
         "k1", "a.bin", "application/octet-stream", b"bytes" * 9, ANA, "web:C1"
     )
     secret = await stores.secret("web-token", b"of the page")
-    await stores.audit.write_note("reload", ANA)
+    await stores.audit.write_note("config-reloaded", ANA)
     before = await _counts(stores)
     await _close(stores)
     for command, url in ((dump, old), (restore, new)):

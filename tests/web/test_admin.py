@@ -192,7 +192,7 @@ async def test_a_person_is_invited_renewed_and_removed(desk: Desk) -> None:
     done = [(one["event"], one["asker"]) for one in lines if one.get("person") == "web:eve"]
     assert done == [
         ("person-added", "web:owner"),
-        ("person-renewed", "web:owner"),
+        ("person-link-renewed", "web:owner"),
         ("person-removed", "web:owner"),
     ]
     page = await desk["ana"].get("/admin/audit")
@@ -289,7 +289,9 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(desk: Desk) -> None
     await desk["bob"].post("/chat", json={"message": "Hello", "conversation": "other"})
     nearly = (await desk["ana"].get("/admin")).text.partition("Limits that are nearly used")[2]
     assert "100%" in nearly
-    (line,) = [one for one in (await desk.act("audit"))["lines"] if one["event"] == "reload"]
+    (line,) = [
+        one for one in (await desk.act("audit"))["lines"] if one["event"] == "config-reloaded"
+    ]
     assert line["asker"] == "web:owner"
 
 
@@ -346,7 +348,7 @@ async def test_schedules_are_listed_and_the_operator_stops_runs_and_deletes_them
     lines = (await desk.act("audit"))["lines"]
     done = [line["event"] for line in lines if line["asker"] == "operator"]
     assert [event for event in done if event.startswith("schedule-")] == [
-        "schedule-paused", "schedule-resumed", "schedule-run", "schedule-deleted",
+        "schedule-paused", "schedule-resumed", "schedule-run-requested", "schedule-deleted",
     ]  # fmt: skip
 
 
@@ -373,5 +375,5 @@ async def test_an_admin_changes_schedules_with_buttons(desk: Desk) -> None:
     lines = (await desk.act("audit"))["lines"]
     done = [line["event"] for line in lines if line["asker"] == "web:ana"]
     assert [event for event in dict.fromkeys(done) if event.startswith("schedule-")] == [
-        "schedule-paused", "schedule-resumed", "schedule-run", "schedule-deleted",
+        "schedule-paused", "schedule-resumed", "schedule-run-requested", "schedule-deleted",
     ]  # fmt: skip
