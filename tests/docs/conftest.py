@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,9 @@ class Machine:
         )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    folder = tmp_path_factory.mktemp("machine")
+@contextmanager
+def running_machine(folder: Path, **settings: str) -> Iterator[Machine]:
+    """Run Ponte in a user's home folder with these settings in the environment."""
     programs = folder / "bin"
     programs.mkdir()
     ponte = _PONTE.format(python=sys.executable, root=ROOT, forker=folder / "forker")
@@ -47,7 +48,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         (programs / name).chmod(0o755)
     environment = {
         "HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}", "LANG": "C.UTF-8",
-        "PONTE_WEB_PORT": "0", "PONTE_CODE": "off",
+        "PONTE_WEB_PORT": "0", "PONTE_CODE": "off", **settings,
     }  # fmt: skip
     with (
         ForkServer(folder, environment) as forker,
@@ -61,3 +62,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         finally:
             process.terminate()
             process.communicate()
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with running_machine(tmp_path_factory.mktemp("machine")) as machine:
+        yield machine

@@ -17,7 +17,7 @@ import subprocess
 import textwrap
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ OWN = {
     "docs/guides/install.md": "tests/docs/test_install_document.py",
     "docs/guides/operations.md": "tests/test_operations.py",
     "docs/explanation/privacy.md": "tests/bot/test_privacy_document.py",
+    "docs/tutorials/quick-command.md": "tests/docs/test_tutorials.py",
     "docs/guides/watching.md": "tests/watching/test_tables.py",
 }
 """Document → the test that runs its commands; here they are only looked at."""
@@ -56,10 +57,10 @@ ELSEWHERE = {
 REPLACED = {"/var/lib/node_exporter/": "$HOME/"}
 """Folders that only root can write."""
 SHOWN = {
-    "text": "is no code", "js": "others' pages", "caddy": "no Caddy is here",
-    "nginx": "no nginx is here", "ini": "systemd's: tests/test_units.py",
-    "dockerfile": "tests/test_deploy.py", "promql": "tests/watching", "http": "is no code",
-    "sql": "tests/contract/test_postgres.py",
+    "text": "is output", "chat": "tests/docs/test_tutorials.py",
+    "js": "others' pages", "caddy": "no Caddy is here", "nginx": "no nginx is here",
+    "ini": "systemd's: tests/test_units.py", "dockerfile": "tests/test_deploy.py",
+    "promql": "tests/watching", "http": "is no code", "sql": "tests/contract/test_postgres.py",
 }  # fmt: skip
 """Languages of blocks that are neither run nor read, and why."""
 READ = {"sh", "bash", "env", "toml", "json", "python", "yaml"}
@@ -79,21 +80,33 @@ class Block:
     line: int
     language: str
     text: str
+    in_message: bool = False
+    """Whether it is a part of a message that another block shows."""
 
     def __str__(self) -> str:
         return f"{self.document}:{self.line}"
 
 
+def read_blocks(name: str, text: str) -> Iterator[Block]:
+    """Yield the blocks of a document, and those inside a block that shows a whole message.
+
+    Every test process reads all documents to know its tests, so text inside lines is not parsed.
+    """
+    for token in parser().disable("inline").parse(text):
+        if token.type in ("fence", "code_block"):
+            line, language = (token.map or [0])[0] + 1, token.info.strip()
+            yield Block(name, line, language, token.content)
+            if language in SHOWN:
+                for inner in read_blocks(name, token.content):
+                    if inner.language:
+                        yield replace(inner, line=line + inner.line, in_message=True)
+
+
 @cache
 def blocks() -> tuple[Block, ...]:
-    """Those of all documents. Every test process needs them to know its tests, so that what stands
-    inside a line is not parsed."""
-    reader = parser().disable("inline")
+    """Return the blocks of all documents."""
     return tuple(
-        Block(name, (token.map or [0])[0] + 1, token.info.strip(), token.content)
-        for name in DOCUMENTS
-        for token in reader.parse((ROOT / name).read_text("utf-8"))
-        if token.type in ("fence", "code_block")
+        block for name in DOCUMENTS for block in read_blocks(name, (ROOT / name).read_text("utf-8"))
     )
 
 
@@ -155,6 +168,8 @@ def read_python(block: Block) -> None:
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     tree = compile(block.text, str(block), "exec", flags)
     assert isinstance(tree, ast.Module)
+    if block.in_message:
+        return  # the sandbox runs it, with packages of its own
     imports: list[ast.stmt] = [
         node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
     ]

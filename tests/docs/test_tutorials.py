@@ -1,19 +1,40 @@
-"""The tutorial on tables, typed at a running Ponte: its words to type do what the page says."""
+"""Everything that a tutorial asks a reader to type into a chat is typed here.
+
+`tests/docs/test_documents.py` runs the blocks of the shell and loads those of `.env` and
+`ponte.toml`. A block of the language `chat` is run by the test of its tutorial below.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
+from pathlib import Path
 
-from tests.docs.conftest import ROOT, Machine
+from core.commands.grammar import parse_command
+from core.domain.errors import BadInput
+from tests.dialogues.plotting import PNG, sandboxed_ponte
+from tests.docs.conftest import Machine, running_machine
+from tests.docs.test_documents import blocks
+from tests.fakes.openai import FakeOpenAI
+from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
+from tests.slack.bot import workplace
 
-TEXT = (ROOT / "docs/tutorials/tables.md").read_text("utf-8")
-TYPED = [
-    line
-    for block in re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    for line in block.splitlines()
-    if re.match(r"(Which|Mark|show|approve|undo) ", line)
-]
+TUTORIALS = "docs/tutorials/"
+TESTED = {"python.md", "quick-command.md", "slack.md", "tables.md"}
+"""Tutorials with blocks to type into a chat; each has its test here."""
+
+
+def read_texts(tutorial: str, language: str) -> list[str]:
+    """Return the texts of a tutorial's blocks in this language."""
+    document = TUTORIALS + tutorial
+    return [one.text for one in blocks() if (one.document, one.language) == (document, language)]
+
+
+def read_lines(tutorial: str) -> list[str]:
+    """Return each line that the tutorial asks a reader to type into a chat."""
+    return "".join(read_texts(tutorial, "chat")).splitlines()
 
 
 def type_lines(machine: Machine, *lines: str) -> str:
@@ -22,8 +43,29 @@ def type_lines(machine: Machine, *lines: str) -> str:
     return done.stdout
 
 
+def test_each_tutorial_with_something_to_type_has_a_test() -> None:
+    typed = {one.document for one in blocks() if one.language == "chat"}
+    assert typed == {TUTORIALS + name for name in TESTED}
+
+
+def test_a_block_that_shows_output_has_nothing_to_type() -> None:
+    shown = [one for one in blocks() if one.language == "text" and TUTORIALS in one.document]
+    assert shown
+    assert [
+        f"{one}: {line}" for one in shown for line in one.text.splitlines() if is_typed(line)
+    ] == []
+
+
+def is_typed(line: str) -> bool:
+    try:
+        command = parse_command(line)
+    except BadInput:
+        return True
+    return command is not None or bool(re.match(r"(ponte|run python|show|make|@Ponte) ", line))
+
+
 def test_the_first_change_is_requested_approved_and_undone(machine: Machine) -> None:
-    asks, shows, proposes, approves, looks, undoes = TYPED
+    asks, shows, proposes, approves, looks, undoes = read_lines("tables.md")
     told = type_lines(machine, asks, shows, proposes)
     assert 'Source: Invoices, Status is "Overdue"' in told
     assert "Source: Invoices, Amount is more than 200" in told
@@ -33,3 +75,64 @@ def test_the_first_change_is_requested_approved_and_undone(machine: Machine) -> 
     mine = [re.sub(r"\b[a-z2-7]{6}$", found[1], line) for line in (approves, undoes)]
     told = type_lines(machine, mine[0], looks, mine[1])
     assert re.search(r"Done\..*INV-2003 .*\| Paid \|.*Undone", told, re.DOTALL)
+
+
+async def test_python_draws_a_file_that_was_sent(tmp_path: Path) -> None:
+    multiplies, plots, describes = read_texts("python.md", "chat")
+    *_, makes_file = read_texts("python.md", "sh")
+    made = await asyncio.create_subprocess_exec("bash", "-euc", makes_file, cwd=tmp_path)
+    assert await made.wait() == 0
+    sales = (tmp_path / "sales.csv").read_bytes()
+    async with (
+        FakeOpenAI() as fake,
+        sandboxed_ponte(tmp_path / "home", fake, ponte_model_api="demo") as ponte,
+    ):
+        assert "42" in (await ponte.ask(multiplies))["response"]
+        drawn = await ponte.ask(plots, sales_csv=sales)
+        assert "345" in drawn["response"]
+        (chart,) = drawn["files"]
+        assert (await ponte.file(chart)).startswith(PNG)
+        assert re.search(r"mean +115", (await ponte.ask(describes))["response"])
+
+
+async def test_a_quick_command_runs_from_a_chat_and_from_a_script(tmp_path: Path) -> None:
+    checks, reloads, runs = read_texts("quick-command.md", "sh")
+    (settings,) = read_texts("quick-command.md", "env")
+    (registry,) = read_texts("quick-command.md", "toml")
+    (typed,) = read_lines("quick-command.md")
+    for shown, own in (("your-client-id", CLIENT), ("your-client-key", SECRET)):
+        settings = settings.replace(shown, own)
+    (tmp_path / ".env").write_text(settings.replace("your-realm", REALM))
+    (tmp_path / ".env").chmod(0o600)
+
+    def follow(urls: dict[str, str]) -> list[str]:
+        with running_machine(tmp_path, **urls) as machine:
+            done = [machine.run(checks)]
+            (tmp_path / "ponte.toml").write_text(registry)
+            done.append(machine.run(reloads))
+            assert done[-1].returncode == 0, done[-1].stderr
+            outputs = [each.stdout for each in done]
+            outputs += [type_lines(machine, typed), machine.run(runs).stdout]
+            return outputs
+
+    async with FakeStackSpot() as stackspot:
+        stackspot.go(*[Run((Look("COMPLETED", 1.0),))] * 2)
+        hosts = ("AUTH", "API", "AGENT", "FILES")
+        urls = {f"STACKSPOT_{host}_URL": stackspot.url for host in hosts}
+        checked, reloaded, answered, printed = await asyncio.to_thread(follow, urls)
+        assert f"ok    stackspot: it returns a token for the realm {REALM}" in checked
+        assert reloaded == "Reloaded ponte.toml.\n"
+        assert "release-notes" in answered
+        assert "Faster start, new page" in answered
+        assert "Faster start" in printed
+        assert stackspot.refused == []
+
+
+async def test_ponte_answers_a_mention_and_a_reply_in_its_thread(tmp_path: Path) -> None:
+    invites, mentions = read_lines("slack.md")
+    assert invites == "/invite @Ponte", "a command of Slack's own"
+    async with workplace(tmp_path) as w:
+        asked = w.slack.say(w.alice, w.general, mentions.replace("@Ponte", str(w.slack.bot)))
+        await w.slack.wait_for_answer(asked)
+        replied = w.slack.say(w.alice, w.general, "and again", thread=asked)
+        assert "and again" in (await w.slack.wait_for_answer(replied)).visible_text
