@@ -2,7 +2,7 @@
 # make test   style, types and all tests that this machine has the programs for
 # make test-quick  tests of most of Ponte that start no process, server or browser (tests/quick.py)
 # make faults  change single lines of the product and tell which changes the tests find (FAULTS=60)
-# make evals  all evaluation cases with scripted models, and a table of the results (CASSETTES=/path)
+# make evals  all evaluation cases with scripted models (MODEL=… OPENAI_BASE_URL=…: with a real one)
 # make lint   only style and types
 # make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres SEED=1: four processes)
 # make rolling OLD=/path  run an older checkout and this one on one Postgres, and kill both at random
@@ -60,7 +60,7 @@ faults: .venv/ready-to-test
 	@tests/faults.sh $(FAULTS) $(SEED)
 
 evals: .venv/ready-to-test
-	@$(BIN)/python -m tests.evals $(CASSETTES)
+	@$(BIN)/python -m tests.evals
 
 lint: .venv/ready-to-test
 	$(BIN)/ruff check

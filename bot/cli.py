@@ -26,7 +26,6 @@ _SETUP_COMMANDS = (
 )  # fmt: skip
 _OPERATE_COMMANDS = (
     "status", "turns", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
-    "eval",
 )  # fmt: skip
 
 
@@ -262,22 +261,6 @@ def sandbox() -> int:
     from bot import cli_commands
 
     return cli_commands.sandbox()
-
-
-@cli.command("eval")
-def evaluate(
-    trials: Annotated[
-        int, typer.Option("--k", metavar="N", min=1, max=20, help="Runs of each case.")
-    ] = 1,
-    budget: Annotated[
-        float, typer.Option(metavar="USD", min=0, help="Most US dollars that all runs may cost.")
-    ] = 1.0,
-) -> int:
-    """Evaluate the configured model with sample conversations. No table, chat or quick command of
-    yours is used."""
-    from bot import cli_commands
-
-    return cli_commands.evaluate(trials, budget)
 
 
 @cli.command()

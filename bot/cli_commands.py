@@ -289,19 +289,6 @@ def sandbox() -> int:
     return 0
 
 
-def evaluate(trials: int, budget: float) -> int:
-    """Run `ponte eval`. Return the exit code."""
-    from bot.evals import live
-
-    begun = start(quiet=True)
-
-    def write(line: str) -> None:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
-
-    return asyncio.run(live.evaluate(begun, trials, budget, write))
-
-
 def sample_reset() -> int:
     """Run `ponte sample reset`, also while Ponte is running. Return the exit code."""
     from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base

@@ -100,11 +100,13 @@ def test_packages_point_one_way() -> None:
 
 
 def test_the_bot_names_its_integrations_in_one_list() -> None:
-    """Beside it the settings declare their fields, and a command is Slack's own. The doubles of
-    the evaluations stand behind the same tools."""
+    """Beside it the settings declare their fields, and a command is Slack's own."""
     named = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
-    known = [path for path in importers(*named, below="bot/") if path != "bot/evals/doubles.py"]
-    assert known == ["bot/cli_commands.py", "bot/integrations.py", "bot/settings.py"]
+    assert importers(*named, below="bot/") == [
+        "bot/cli_commands.py",
+        "bot/integrations.py",
+        "bot/settings.py",
+    ]
     faces = ("app", "doctor", "safety", "health", "engine", "quick_registry", "config")
     names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
     for path in (f"bot/{name}.py" for name in faces):

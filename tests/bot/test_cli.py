@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import typer
 
 from bot import __version__, cli
 from bot.home import Home
-from bot.start import Start
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder, chat_answer
 
@@ -401,23 +400,6 @@ def test_a_person_reads_at_once_that_the_chat_is_starting(
     for stream in ("stdin", "stdout"):
         monkeypatch.setattr(f"sys.{stream}.isatty", lambda: reads_here, raising=False)
     assert (ponte("chat").out, ponte.code) == (words, 0)
-
-
-def test_an_evaluation_is_run_as_asked_and_its_lines_are_printed(
-    ponte: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def evaluate(
-        begun: Start, trials: int, budget: float, write: Callable[[str], None]
-    ) -> int:
-        write(f"{begun.settings.ponte_model}: {trials} runs for at most {budget} USD")
-        write("2 of 3 passed")
-        return 1
-
-    monkeypatch.setattr("bot.evals.live.evaluate", evaluate)
-    ponte("eval", "--k", "2", "--budget", "0.5")
-    assert (ponte.code, ponte.out) == (
-        1, "gpt-6-luna: 2 runs for at most 0.5 USD\n2 of 3 passed\n",
-    )  # fmt: skip
 
 
 def test_the_slack_manifest_is_json_to_paste(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,30 @@
-"""`make evals`: all cases with the scripted models, and the cassettes of a folder."""
+"""`make evals`: all cases with the scripted models, or with the model of a server (MODEL)."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import sys
-from pathlib import Path
 
 import structlog
 
-from tests.evals.offline import main
+from bot.settings import load
+from core.domain.errors import PonteError
+from tests.evals import live, offline
+from tests.evals.case import read_cases
+
+
+async def _evaluate(model: str) -> int:
+    price = live.parse_price(os.environ["PRICE"]) if os.environ.get("PRICE") else None
+    budget, trials = float(os.environ.get("BUDGET", "1")), int(os.environ.get("K", "1"))
+    choice = await live.choose_model(load(), model, price, budget)
+    return await live.evaluate(choice, read_cases(), trials, lambda line: print(line, flush=True))
+
 
 structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-folder = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).with_name("cassettes")
-sys.exit(main(Path(folder)))
+try:
+    model = os.environ.get("MODEL")
+    sys.exit(asyncio.run(_evaluate(model)) if model else offline.main())
+except PonteError as error:
+    sys.exit(error.words())

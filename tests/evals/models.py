@@ -8,12 +8,11 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from dataclasses import replace
 from typing import Any
 
-from bot.evals.case import Case, Round
-from bot.evals.doubles import CaseModel
-from bot.evals.world import ModelChoice
 from core.domain.messages import Item, Usage
 from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
 from core.rights.usage import Prices
+from tests.evals.case import Case, Round
+from tests.evals.world import ModelChoice
 
 MODEL = "gpt-6-luna"
 NO_TOOL = "drop_database"
@@ -172,4 +171,4 @@ MODELS: Mapping[str, type[ScriptedModel]] = {
 
 def choose_model(name: str, case: Case) -> ModelChoice:
     """Return the model of this name for a case."""
-    return ModelChoice(CaseModel(MODELS[name](case)))
+    return ModelChoice(MODELS[name](case))

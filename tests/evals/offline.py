@@ -1,4 +1,4 @@
-"""Runs all cases with the three models, and prints the results by area."""
+"""Runs all cases with the three scripted models, and prints the results by area."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-from bot.evals.case import Case, read_cases
-from bot.evals.cassettes import ReplayedModel, read_cassettes
-from bot.evals.doubles import CaseModel
-from bot.evals.score import CaseResult, find_ungrounded, run_case
-from bot.evals.world import ModelChoice
 from bot.text_table import format_table
+from tests.evals.case import Case, read_cases
 from tests.evals.models import MODELS, choose_model
+from tests.evals.score import CaseResult, find_ungrounded, run_case
 
 
 async def run_with(model: str, cases: Sequence[Case]) -> Sequence[CaseResult]:
@@ -50,35 +46,12 @@ def summarize(results: Mapping[str, Sequence[CaseResult]]) -> Iterator[str]:
     )
 
 
-async def replay(cases: Sequence[Case], folder: Path) -> tuple[list[str], list[str]]:
-    """Replay the cassettes of a folder. Return a line for each fault that no model may cause, and
-    the names of cases whose cassette is stale."""
-    faults, stale = [], []
-    cassettes = read_cassettes(folder)
-    for case in cases:
-        if cassette := cassettes.get(case.key):
-            model = ReplayedModel(case, cassette)
-            result = await run_case(case, ModelChoice(CaseModel(model)))
-            faults += [f"{model.name} {case.key}: {each}" for each in result.hard_findings]
-            if model.is_stale:
-                stale.append(case.key)
-    return faults, stale
-
-
-def main(folder: Path) -> int:
-    """Print the table and the faults, also those of cassettes. Return 1 if there are faults."""
+def main() -> int:
+    """Print the table and the faults. Return 1 if there are faults."""
     cases, began = read_cases(), time.process_time()
     results = {model: asyncio.run(run_with(model, cases)) for model in MODELS}
     faults = [line for model, ran in results.items() for line in list_faults(model, ran)]
     seconds = time.process_time() - began
-    replayed, stale = asyncio.run(replay(cases, folder))
-    faults += replayed
-    if stale:
-        print(f"stale cassettes: {', '.join(stale)}")
-    print(
-        *summarize(results),
-        *faults,
-        f"{len(cases)} cases, {seconds:.1f} s of processor time",
-        sep="\n",
-    )
+    print(*summarize(results), *faults, sep="\n")
+    print(f"{len(cases)} cases, {seconds:.1f} s of processor time")
     return bool(faults)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.evals.case import BadCase, read_cases
+from tests.evals.case import BadCase, read_cases
 from tests.evals.models import MODELS
 from tests.evals.offline import list_faults, run_with
 from tests.evals.told import FILE, find_oversized, read_requests, render

@@ -1,4 +1,4 @@
-"""`ponte eval`, against the double of the model's server: no real model was ever asked."""
+"""The cases with the model of a server, which is a double: no real model was ever asked."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from bot.config import Config, ModelPrice, PriceTable
-from bot.evals import live
-from bot.evals.case import read_cases
-from bot.home import Home
 from bot.settings import Settings
-from bot.start import Start
 from core.domain.errors import PonteError
-from tests.evals.offline import replay
+from tests.evals import live
+from tests.evals.case import read_cases
 from tests.fakes.openai import FakeOpenAI, Script
 
-PRICES = PriceTable(models={"gpt-6-luna": ModelPrice(1.0, 2.0)})
 CASES = [case for case in read_cases() if case.key in ("tables/nothing-fits", "no_tool/hello")]
 QUERY = {
     "table": "Products", "filters": [{"field": "Price", "op": "gt", "value": 500}], "match": None,
@@ -29,75 +24,78 @@ ASKS = Script(calls=(("nocodb_query", json.dumps(QUERY)),), match="more than 500
 ANSWERS = Script("No product costs more than 500.", match='"total":0')
 
 
-def make_start(home: Path, fake: FakeOpenAI, prices: PriceTable = PRICES) -> Start:
-    """A Ponte with everything configured, most of it at addresses where nothing listens."""
-    settings = Settings(
+def make_settings(home: Path, fake: FakeOpenAI) -> Settings:
+    """Everything is configured, most of it at addresses where nothing listens."""
+    return Settings(
         openai_api_key=SecretStr("sk-test"), openai_base_url=fake.base_url, ponte_home=home,
         nocodb_url=SecretStr("http://127.0.0.1:9"), nocodb_token=SecretStr("a-token-of-nocodb"),
         slack_bot_token=SecretStr("xoxb-1"), slack_app_token=SecretStr("xapp-1"),
         stackspot_client_id="id", stackspot_client_secret=SecretStr("a-secret-of-stackspot"),
     )  # fmt: skip
-    return Start(settings, Config(prices=prices), Home(home))
 
 
-async def evaluate(begun: Start, trials: int = 1, budget: float = 1.0) -> tuple[int, list[str]]:
+async def evaluate(
+    settings: Settings, price: str = "1/2", budget: float = 1.0
+) -> tuple[int, list[str]]:
     lines: list[str] = []
-    return await live.evaluate(begun, trials, budget, lines.append), lines
+    found = live.parse_price(price) if price else None
+    choice = await live.choose_model(settings, "gpt-6-luna", found, budget)
+    return await live.evaluate(choice, CASES, 2, lines.append), lines
 
 
-@pytest.fixture(autouse=True)
-def few_cases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "read_cases", lambda: CASES)
-
-
-async def test_the_cases_run_with_the_configured_model_and_nothing_else(tmp_path: Path) -> None:
+async def test_the_cases_run_with_the_model_and_nothing_else(tmp_path: Path) -> None:
     async with FakeOpenAI() as fake:
         fake.say(ASKS, ANSWERS)
-        begun = make_start(tmp_path / "home", fake)
-        code, lines = await evaluate(begun, trials=2)
-        assert {request.path for request in fake.requests} == {"/models", "/responses"}
-        asked = [request.body for request in fake.requests if request.path == "/responses"]
+        settings = make_settings(tmp_path / "home", fake)
+        code, lines = await evaluate(settings)
+        asked = [body for body in fake.request_bodies("/responses") if "input" in body]
+        assert len(asked) == 5
         assert all(body["store"] is False for body in asked)
         sent = json.dumps([request.body for request in fake.requests])
-        assert not [one for one in begun.settings.secrets if one in sent]
-        assert code == 0
-        table = {line.split()[0]: line.split() for line in lines[-4:]}
-        assert table["no_tool"][1:4] == ["1", "100%", "100%"]
-        assert table["tables"][1:4] == ["1", "50%", "0%"]
-        assert table["all"][1:4] == ["2", "75%", "50%"]
-        assert any(line.startswith("tables/nothing-fits: missed: ") for line in lines)
-
-        fake.say(ASKS, ANSWERS)
-        _, lines = await evaluate(begun)
-        assert "tables/nothing-fits passes now." in lines
-        assert any(line.startswith("Last run: ") for line in lines)
-    files = {path.name for path in (tmp_path / "home").rglob("*") if path.is_file()}
-    assert files == {"last.json", "tables-nothing-fits.json", "no_tool-hello.json"}
-
-    cassettes = tmp_path / "home" / "evals" / "cassettes"
-    assert await replay(CASES, cassettes) == ([], [])
-    changed = [replace(case, secrets=("No product",)) for case in CASES if case.area == "tables"]
-    (fault,), stale = await replay(changed, cassettes)
-    assert "leak: a post shows 'No product'" in fault
-    assert stale == ["tables/nothing-fits"]
+        assert not [one for one in settings.secrets if one in sent]
+    assert code == 0
+    table = {line.split()[0]: line.split() for line in lines[-4:]}
+    assert table["no_tool"][1:4] == ["1", "100%", "100%"]
+    assert table["tables"][1:4] == ["1", "50%", "0%"]
+    assert table["all"][1:4] == ["2", "75%", "50%"]
+    assert float(table["cost:"][1].removeprefix("$")) > 0
+    assert any(line.startswith("tables/nothing-fits: missed: ") for line in lines)
+    assert not (tmp_path / "home").exists()
 
 
 async def test_it_stops_before_the_budget_is_exceeded(tmp_path: Path) -> None:
-    async with FakeOpenAI() as fake:
-        code, lines = await evaluate(make_start(tmp_path, fake), budget=0.0001)
-        assert (code, {request.path for request in fake.requests}) == (0, {"/models"})
-    assert "Stopped before the end" in lines[0]
-    report = live.read_report(tmp_path / "evals" / "last.json")
-    assert report
-    assert (report.cost, report.cases) == (0.0, {})
+    async with FakeOpenAI(without={"responses"}) as fake:
+        code, lines = await evaluate(make_settings(tmp_path, fake), budget=0.0001)
+        assert (code, fake.used) == (0, [])
+    assert lines[0].startswith("Stopped: ")
+    assert lines[-1] == "cost: $0.0000"
 
 
-async def test_it_needs_a_model_with_a_price(tmp_path: Path) -> None:
+async def test_a_server_with_chat_completions_alone_is_evaluated(tmp_path: Path) -> None:
+    async with FakeOpenAI(without={"responses", "conversations"}) as fake:
+        _, lines = await evaluate(make_settings(tmp_path, fake), price="")
+        assert {request.path for request in fake.requests if request.body.get("stream")} == {
+            "/chat/completions"
+        }
+    assert lines[0].startswith("The price of this model is unknown")
+    assert lines[-1] == "cost: unknown"
+
+
+async def test_a_leak_fails_the_evaluation(tmp_path: Path) -> None:
     async with FakeOpenAI() as fake:
-        with pytest.raises(live.NoEvalPrice, match=r'\[prices\.models\."gpt-6-luna"\]'):
-            await evaluate(make_start(tmp_path, fake, PriceTable()))
+        choice = await live.choose_model(make_settings(tmp_path, fake), "gpt-6-luna", None, 1.0)
+    leaky = [replace(CASES[0], secrets=(CASES[0].steps[0].say,))]
+    lines: list[str] = []
+    async with FakeOpenAI() as fake:
+        own = {**choice.settings, "openai_base_url": fake.base_url}
+        assert await live.evaluate(replace(choice, settings=own), leaky, 1, lines.append) == 1
+    assert any("leak: the model was told" in line for line in lines)
+
+
+async def test_it_needs_a_model_that_answers(tmp_path: Path) -> None:
+    async with FakeOpenAI() as fake:
         fake.key = "sk-another"
-        with pytest.raises(PonteError, match="rejected OPENAI_API_KEY"):
-            await evaluate(make_start(tmp_path, fake))
-    with pytest.raises(live.NoEvalModel, match="OPENAI_API_KEY"):
-        await evaluate(Start(Settings(ponte_home=tmp_path), Config(), Home(tmp_path)))
+        with pytest.raises(PonteError, match="rejected the API key"):
+            await evaluate(make_settings(tmp_path, fake))
+    with pytest.raises(PonteError, match="OPENAI_API_KEY"):
+        await evaluate(Settings(ponte_home=tmp_path))

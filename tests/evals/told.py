@@ -15,10 +15,10 @@ from pathlib import Path
 
 import structlog
 
-from bot.evals.case import Case, Step
-from bot.evals.world import open_world
 from core.domain.records import RoundRequest, ToolSpec
+from tests.evals.case import Case, Step
 from tests.evals.models import choose_model
+from tests.evals.world import open_world
 
 FILE = Path(__file__).with_name("told.md")
 CHARACTERS_PER_TOKEN = 4

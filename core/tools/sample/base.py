@@ -250,17 +250,6 @@ class SampleApi:
             return 0
         return await self._read(lambda state: sum(map(len, state.rows.values())))
 
-    async def read_cells(self) -> Mapping[str, Mapping[int, Cells]]:
-        """Return the stored cells of all rows, by the table's title and the row's id."""
-
-        def read(state: _Snapshot) -> Mapping[str, Mapping[int, Cells]]:
-            return {
-                table.title: {id: row.cells for id, row in state.rows.get(table.id, {}).items()}
-                for table in self._tables.values()
-            }
-
-        return await self._read(read)
-
     async def list_bases(self) -> Sequence[NocoBase]:
         return [NocoBase(await self._read(lambda state: state.base), self._title)]
 

@@ -9,16 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bot.evals.case import Case, ExpectedRow, Step
-from bot.evals.world import (
-    ModelChoice,
-    ModelRound,
-    Rows,
-    World,
-    open_world,
-)
 from core.domain.messages import Answer
 from core.tools.code.port import CODE_TYPE
+from tests.evals.case import Case, ExpectedRow, Step
+from tests.evals.doubles import Rows
+from tests.evals.world import ModelChoice, ModelRound, World, open_world
 
 FindingKind = Literal["wrong write", "leak", "overspent", "broken", "missed"]
 HARD_KINDS: Sequence[FindingKind] = ("wrong write", "leak", "overspent", "broken")
@@ -82,7 +77,7 @@ async def run_case(case: Case, choice: ModelChoice) -> CaseResult:
     """Run a case in a Ponte of its own and return what differs from what it expects."""
     with tempfile.TemporaryDirectory(prefix="ponte-eval-") as folder:
         async with open_world(case, choice, Path(folder)) as world:
-            before = await world.read_rows()
+            before = await world.stage.tables.read_rows()
             states: list[StepState] = []
             for number, step in enumerate(case.steps):
                 states.append(await _run_step(world, number, _decided_step(step, states)))
@@ -104,7 +99,8 @@ async def _run_step(world: World, number: int, step: Step) -> StepState:
     posted = world.stage.board.texts_of(sent.message.turn)
     files = tuple(file.name for file in sent.answer.files if file.type != CODE_TYPE)
     events = [str(line["event"]) for line in await world.read_audit()]
-    return StepState(step, sent.answer, sent.cards, posted, files, await world.read_rows(), events)
+    rows = await world.stage.tables.read_rows()
+    return StepState(step, sent.answer, sent.cards, posted, files, rows, events)
 
 
 def _decided_step(step: Step, states: Sequence[StepState]) -> Step:

@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from bot.evals.case import PEOPLE, Case, PersonInCase
 from bot.integrations import FACES
 from core.chat.platform import AnswerPart
 from core.chat.reply import GrowingReply
@@ -41,18 +40,13 @@ from core.integrations.integration import (
     OwnerIntegration,
     PagePorts,
     QuickRegistry,
-    ReadFile,
-    RecordLateRemote,
     RuleNames,
     SharedSettings,
     ToolBundle,
     ToolIntegration,
-    start_nothing,
 )
 from core.integrations.settings import SettingsPart
-from core.models import ModelSettings
 from core.ports.conversations import PostJournal, Reply
-from core.ports.tools import Model
 from core.text.text import split_text
 from core.tools.code import CodeSettings
 from core.tools.code.local import LOCAL_DESCRIPTION
@@ -60,16 +54,21 @@ from core.tools.code.port import InputFile, RunResult
 from core.tools.code.source import CodeSource
 from core.tools.nocodb import REST_TOOLS
 from core.tools.nocodb.source import NocoSource, TableSource
-from core.tools.sample.base import Content, NewRow, SampleApi, SampleTable
+from core.tools.sample.base import Cells, Content, NewRow, SampleApi, SampleTable
 from core.tools.sample.shop import BASE_TITLE, SHOP_TABLES, make_shop
 from core.tools.sample.source import SampleDriver
 from core.tools.stackspot.client import AgentAnswer, OnProgress, Result, StackSpot
 from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
+from tests.evals.case import PEOPLE, Case, PersonInCase
 
 POST_CHARACTERS = 4_000
 """Characters of one post on every platform of an evaluation."""
 CASE_ZONE = "America/Sao_Paulo"
 """PONTE_TIMEZONE in all cases, and the zone of the sample tables' days."""
+
+
+Rows = Mapping[str, Mapping[int, Cells]]
+"""The stored cells of all rows, by the table's title and the row's id."""
 
 
 @dataclass(slots=True)
@@ -312,6 +311,19 @@ class CaseTables(ToolIntegration[SettingsPart]):
         return {"tool": REST_TOOLS}
 
 
+class CaseBase(SampleApi):
+    """The tables of a case, with a look at all of their rows."""
+
+    async def read_rows(self) -> Rows:
+        """Return the present rows of all tables."""
+        return await self._read(
+            lambda state: {
+                table.title: {id: row.cells for id, row in state.rows.get(table.id, {}).items()}
+                for table in self._tables.values()
+            }
+        )
+
+
 class CaseDriver(SampleDriver):
     """Does approved writes to the tables of a case. Cards show them as tables of NocoDB."""
 
@@ -438,24 +450,6 @@ class PrintingBackend:
         return None
 
 
-class CaseModel(ModelIntegration[ModelSettings]):
-    """A model that exists already, in the place of the configured one."""
-
-    name = "model"
-    settings = ModelSettings
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def summary(self, own: ModelSettings, shared: SharedSettings) -> Health:
-        return Health(self.name, "on", self._model.name)
-
-    def build(
-        self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
-    ) -> tuple[Model, Callable[[], None]]:
-        return self._model, start_nothing
-
-
 class Stage:
     """The doubles of one case. `files` are the files that its people attach."""
 
@@ -468,7 +462,7 @@ class Stage:
         self.has_tools = case.has_tools
         tables = [*(SHOP_TABLES if case.shop else ()), *map(_sample_table, case.tables)]
         file = folder / "tables.db"
-        self.tables = SampleApi(file, BASE_TITLE, tables, lambda: make_content(case))
+        self.tables = CaseBase(file, BASE_TITLE, tables, lambda: make_content(case))
         if not case.cells and not case.tables:
             file.write_bytes(_sample_file(case.now))
 

@@ -14,8 +14,6 @@ from pydantic import ConfigDict, SecretStr
 from bot.application import Application
 from bot.compose import compose
 from bot.config import AllowanceRule, Config, PriceTable, read_config
-from bot.evals.case import ADMIN_NAMES, ALLOWED_NAMES, PEOPLE, Case, Step
-from bot.evals.doubles import CASE_ZONE, Stage, as_person
 from bot.home import Home
 from bot.settings import Settings
 from core.domain.messages import (
@@ -36,10 +34,12 @@ from core.integrations.integration import (
     ReadFile,
     RecordLateRemote,
     SharedSettings,
+    start_nothing,
 )
-from core.models import ModelSettings
+from core.models import MODEL_INTEGRATION, ModelSettings
 from core.ports.tools import Model
-from core.tools.sample.base import Cells
+from tests.evals.case import ADMIN_NAMES, ALLOWED_NAMES, PEOPLE, Case, Step
+from tests.evals.doubles import CASE_ZONE, Stage, as_person
 
 OPENAI_KEY_OF_CASES = "sk-of-the-evaluation-0123456789"
 """The API key in the settings of an offline evaluation. No post and no request may contain it."""
@@ -47,8 +47,6 @@ _UNCHECKED: dict[str, Any] = {"model_config": ConfigDict(defer_build=True)}
 """No validator is built for the settings of a case, because each case has a class of its own."""
 NO_CARD = "aaaaa2"
 """The id in `{card}` and `{change}` before there is a card. No change has it."""
-Rows = Mapping[str, Mapping[int, Cells]]
-"""The stored cells of all rows, by the table's title and the row's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class ModelRound:
     seconds: float
 
 
-class HeardModel:
+class RecordingModel:
     """A `Model` that records each round. `step` is the number of the step under way."""
 
     def __init__(self, model: Model) -> None:
@@ -96,35 +94,39 @@ class HeardModel:
         await self._model.close()
 
 
-class HeardModelIntegration(ModelIntegration[ModelSettings]):
-    """Builds the model of another integration, so that its rounds are recorded in `model`."""
+class RecordingIntegration(ModelIntegration[ModelSettings]):
+    """Builds the model of the settings, or takes a scripted one, and records its rounds."""
 
     name = "model"
     settings = ModelSettings
-    model: HeardModel
+    model: RecordingModel
 
-    def __init__(self, real: ModelIntegration[ModelSettings]) -> None:
-        self._real = real
+    def __init__(self, scripted: Model | None) -> None:
+        self._scripted = scripted
 
-    def summary(self, own: ModelSettings, shared: SharedSettings) -> Health | None:
-        return self._real.summary(own, shared)
+    def summary(self, own: ModelSettings, shared: SharedSettings) -> Health:
+        return Health(self.name, "on")
 
     def build(
         self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
     ) -> tuple[Model, Callable[[], None]]:
-        model, start = self._real.build(deps, read, late)
-        self.model = HeardModel(model)
+        start = start_nothing
+        if self._scripted:
+            self.model = RecordingModel(self._scripted)
+        else:
+            model, start = MODEL_INTEGRATION.build(deps, read, late)
+            self.model = RecordingModel(model)
         return self.model, start
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """The model of an evaluation: its integration, its settings by name, and its prices.
+    """The model of an evaluation: a scripted one, or the one of `settings`, and its prices.
 
     `budget` is what one case may cost in US dollars; None for no limit besides those of the case.
     """
 
-    integration: ModelIntegration[ModelSettings]
+    scripted: Model | None = None
     settings: Mapping[str, Any] = field(
         default_factory=lambda: {"openai_api_key": SecretStr(OPENAI_KEY_OF_CASES)}
     )
@@ -144,7 +146,7 @@ class SentStep:
 class World:
     """A running Ponte with the doubles of one case."""
 
-    def __init__(self, app: Application, stage: Stage, model: HeardModel) -> None:
+    def __init__(self, app: Application, stage: Stage, model: RecordingModel) -> None:
         self.stage = stage
         self.model = model
         self._engine = app.engine
@@ -173,10 +175,6 @@ class World:
         draft = (await self._engine.changes.ledger.get(card.id)).draft
         return f"{draft.kind} {draft.title} {len(draft.rows)}"
 
-    async def read_rows(self) -> Rows:
-        """Return the present rows of all tables."""
-        return await self.stage.tables.read_cells()
-
     async def read_audit(self) -> Sequence[Mapping[str, Any]]:
         """Return the lines of the audit log."""
         lines, _ = await self._engine.records.audit.read()
@@ -192,7 +190,7 @@ class World:
 async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIterator[World]:
     """Run a Ponte for one case in this empty folder, until the block ends."""
     stage = Stage(case, folder)
-    model = HeardModelIntegration(choice.integration)
+    model = RecordingIntegration(choice.scripted)
     faces = tuple(stage.faces(model))
     made: type[Settings] = type("CaseSettings", (Settings,), _UNCHECKED | {"faces": faces})
     settings = made.model_construct(
