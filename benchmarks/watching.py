@@ -45,16 +45,15 @@ async def _turns() -> float:
 
 def _record_turn_metrics() -> None:
     """All that a turn with one call of the model counts."""
-    with metrics.accept_seconds.labels("web").time():
+    with metrics.store_seconds.labels("web").time():
         metrics.queued.inc()
     metrics.queued.dec()
     metrics.running.inc()
-    metrics.queue_seconds.labels("web").observe(0.1)
+    metrics.queue_wait_seconds.labels("web").observe(0.1)
     with metrics.model_seconds.labels("echo").time():
         metrics.first_token_seconds.labels("echo").observe(0.1)
-    metrics.count_round(Usage(), "echo")
-    with metrics.posting_seconds.labels("web").time():
-        metrics.posts.labels("post").inc()
+    metrics.count_model_call(Usage(), "echo")
+    metrics.posting_seconds.labels("web").observe(0.1)
     metrics.count_turn("web", "done", 0.1)
     metrics.running.dec()
 

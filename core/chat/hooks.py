@@ -86,15 +86,15 @@ class HookIntake:
         hook = self._find(name)
         genuine = is_genuine(hook or _UNKNOWN, headers, body, self._clock())
         if hook is None:
-            return _refuse("unknown", "unknown_hook")
+            return _refuse("unknown_hook")
         if not genuine:
             # Anybody can send such requests, so they must not fill the log.
             if not self._warnings.setdefault(name, _Rate()).take(1, self._clock()):
                 log.warning("webhook refused", hook=name)
-            return _refuse(name, "unauthorized")
+            return _refuse("unauthorized")
         if wait := self._rates.setdefault(name, _Rate()).take(hook.per_minute, self._clock()):
-            metrics.limits.labels("hook").inc()
-            return _refuse(name, "too_many", wait)
+            metrics.limits.labels("webhook").inc()
+            return _refuse("too_many", wait)
         is_github = hook.kind == "github"
         event = headers.get("x-github-event", "") if is_github else ""
         if event == PING_EVENT:
@@ -102,7 +102,7 @@ class HookIntake:
         parsed = _parse_body(body)
         id = delivery_id(hook, headers, body, parsed)
         if not id:
-            return _refuse(name, "no_delivery_id")
+            return _refuse("no_delivery_id")
         if event and isinstance(parsed, dict):
             parsed = {EVENT_FIELD: event, **parsed}
         return await self._store(hook, f"hook:{name}:{id}", parsed)
@@ -119,12 +119,12 @@ class HookIntake:
             if not isinstance(error, (PonteError, TimeoutError, OSError)):
                 log.exception("webhook broke", hook=hook.name)
             log.warning("webhook not stored", hook=hook.name, why=type(error).__name__)
-            return _refuse(hook.name, "not_stored", RETRY_SECONDS)
-        outcome = "stored" if receipt.is_new else "repeated"
-        metrics.hook_requests.labels(hook.name, outcome).inc()
+            return _refuse("not_stored", RETRY_SECONDS)
         if receipt.is_new:
             self._audit.note("webhook-received", author, to.address, turn=message.turn)
-        return _answer(202, {"status": outcome, "turn": message.turn})
+        return _answer(
+            202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
+        )
 
     async def _find_destination(self, hook: Hook, author: Person, key: str) -> ReplyTo:
         """Return where the answer goes. Raise Undeliverable if the platform is off, and the
@@ -193,10 +193,9 @@ class _Rate:
         return 0
 
 
-def _refuse(hook: str, code: str, wait: int = 0) -> HttpAnswer:
-    """Return an answer with an error, and count it."""
+def _refuse(code: str, wait: int = 0) -> HttpAnswer:
+    """Return an answer with an error."""
     status, words = _ERRORS[code]
-    metrics.hook_requests.labels(hook, code).inc()
     more = {"retry-after": str(wait)} if wait else {}
     return _answer(status, {"error": {"code": code, "message": words}}, more)
 

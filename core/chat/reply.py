@@ -134,7 +134,7 @@ class GrowingReply:
         for number, made in self._made.items():
             if known.get(number) != made:
                 log.warning("late post taken away", turn=self._turn, number=number)
-                metrics.posts.labels("taken away").inc()
+                metrics.duplicate_posts.inc()
                 with suppress(PostRemoved):
                     await self._surface.delete(made)
         last = len(answer.parts)
@@ -232,14 +232,12 @@ class GrowingReply:
         self._posts.check_ownership()
         shown, self._shown[number] = self._shown.get(number), part.text
         if not post.id:
-            metrics.posts.labels("post").inc()
             made = await self._make(number, self._surface.post(post.key, part))
             answer = part.answer
             # Only if no upload and no deletion follows can the id be saved with the turn's end.
             ends = answer is not None and not answer.files and number >= max(await self._load())
             await self._record(post, made, ends)
         elif part.is_final or shown != part.text:
-            metrics.posts.labels("edit").inc()
             await self._call(post, lambda: self._surface.edit(post.id, part))
 
     async def _upload(self, answer: Answer) -> None:

@@ -64,7 +64,6 @@ from core.rights.allowances import (
     PERSON_NOTICE,
     AllowanceCount,
     Grant,
-    OverAllowance,
     describe_nearly_used,
 )
 from core.rights.policy import TURN_RIGHTS
@@ -201,7 +200,7 @@ class ConversationManager:
         platform = turn.message.address.platform
         if turn.is_untouched:
             waited = time.time() - turn.accepted_at
-            metrics.queue_seconds.labels(platform).observe(max(0.0, waited))
+            metrics.queue_wait_seconds.labels(platform).observe(max(0.0, waited))
         with structlog.contextvars.bound_contextvars(turn=turn.id), tracing.TurnTrace(turn):
             posts = TurnPosts(self._journal, turn)
             reply = self._replies[platform](turn.message.reply_to, posts)
@@ -494,8 +493,6 @@ class ConversationManager:
         """Return an answer with the text shown so far and the error's sentence. Count exceeded
         limits."""
         if isinstance(error, OverBudget):
-            of = error.allowance.of if isinstance(error, OverAllowance) else "person"
-            metrics.refusals.labels(of).inc()
             metrics.limits.labels(error.limit).inc()
         elif isinstance(error, TooManyRounds):
             metrics.limits.labels("rounds").inc()
@@ -614,7 +611,7 @@ class ConversationManager:
             ):
                 if everybody:
                     log.warning("allowance nearly used", allowance=count.scope.allowance.source)
-                    metrics.nearly_used.inc()
+                    metrics.allowance_warnings.inc()
                 else:
                     told.append(describe_nearly_used(count, unit, zone, budget.zone))
             if not everybody or count.notices & ADMIN_NOTICE:

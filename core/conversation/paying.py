@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from core.domain.messages import Usage
 from core.domain.records import Turn
-from core.observability import metrics
 from core.ports.rights import Budget
 from core.ports.tools import Tool
 from core.rights.allowances import Allowance, AllowanceCount, Grant, Spend, Unit
@@ -36,8 +35,6 @@ class TurnPayment:
         self._unused = first is not None
         self._later = False
         self._counts: dict[str, AllowanceCount] = {}
-        self._open = 0
-        self._count_open(int(self._unused))
 
     @property
     def is_lowered(self) -> bool:
@@ -82,7 +79,6 @@ class TurnPayment:
         if self._grant and self._unused:
             self._unused = False
             await self._budget.release(self._turn, self._grant.part)
-            self._count_open(-1)
 
     def record_usage(self, usage: Usage) -> None:
         """Replace the reservation by the real usage of the round in this turn's counts. Reasoning
@@ -99,11 +95,6 @@ class TurnPayment:
             spent = count.spent - self._grant.bound + real
             self._counts[count.scope.key] = replace(count, spent=spent)
         self._unused = False
-        self.close()
-
-    def close(self) -> None:
-        """Note in the metrics that no reservation of this turn is open any more."""
-        self._count_open(-self._open)
 
     def counts(self) -> tuple[AllowanceCount, ...]:
         """Return the state of each allowance, as far as this turn knows it."""
@@ -117,12 +108,6 @@ class TurnPayment:
             self._turn, replace(call, request_bytes=body)
         )
         self._unused = self._grant is not None
-        self._count_open(int(self._unused))
-
-    def _count_open(self, more: int) -> None:
-        """Count open reservations in the metrics; `more` may be negative."""
-        self._open += more
-        metrics.holds.inc(more)
 
 
 def count_briefing_tokens(instructions: str, preface: str, tools: Sequence[Tool]) -> int:

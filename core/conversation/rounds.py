@@ -300,7 +300,6 @@ class ToolCalls:
         try:
             await self._services.budget.reserve_run(self._run.turn, call.call_id, paid)
         except OverBudget as error:
-            metrics.refusals.labels("tool").inc()
             metrics.limits.labels(error.limit).inc()
             self._audit("action-refused", reason=error.code, tool=call.name)
             return Outcome("error", _OVER_BUDGET.format(why=error))
@@ -402,17 +401,8 @@ class Rounds:
         self.visible_text = ""
 
     async def answer(self) -> Answer:
-        """Run rounds until there is an answer, and return it. Raise a ModelError, OverBudget,
-        PostRemoved, Superseded or NotStored."""
-        try:
-            return await self._answer()
-        finally:
-            if self._briefing.paying:
-                self._briefing.paying.close()
-
-    async def _answer(self) -> Answer:
-        """Run the remaining rounds and return the answer. A resumed turn continues after its last
-        stored item."""
+        """Run rounds until there is an answer, and return it. A resumed turn continues after its
+        last stored item. Raise a ModelError, OverBudget, PostRemoved, Superseded or NotStored."""
         self._restore_progress()
         number = 1 + sum(round_.complete for round_ in self._run.turn.rounds)
         # A resumed turn whose last stored round called no tool already has its complete answer.
@@ -568,7 +558,7 @@ class Rounds:
                 completed = await self._stream_round(number, question, span)
                 span.note_usage(completed.usage)
         except ModelError as error:
-            metrics.model_rounds.labels(error.code).inc()
+            metrics.model_calls.labels(error.code).inc()
             if paying:
                 await paying.give_back()
             raise
@@ -593,7 +583,7 @@ class Rounds:
                 raise
         else:
             self.last = said
-        metrics.count_round(completed.usage, name)
+        metrics.count_model_call(completed.usage, name)
         self._items.extend(items)
         for item in items:
             if item.role == "assistant":

@@ -87,7 +87,7 @@ class TitleMaker:
             await payment.settle(completed.usage if completed else None)
         if completed is None:
             return ""
-        metrics.count_round(completed.usage, name)
+        metrics.count_model_call(completed.usage, name)
         return "\n".join(item.text for item in completed.items if item.role == "assistant")
 
 

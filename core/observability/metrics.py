@@ -24,8 +24,9 @@ from prometheus_client import (
 from core.domain.messages import Usage
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they are a second series that nothing reads
+TOKEN_KINDS = ("input", "cached", "output", "reasoning")
 _TURN_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
-_ACCEPT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+_STORE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
 registry = CollectorRegistry()
 ProcessCollector(registry=registry)
@@ -42,35 +43,35 @@ parts = Gauge(
 )
 turns = Counter("ponte_turns", "Ended turns", ["platform", "status"], registry=registry)
 turn_seconds = Histogram(
-    "ponte_turn_seconds",
+    "ponte_turn_duration_seconds",
     "Seconds from accepting a message to the last post of its answer",
     ["platform"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
-queue_seconds = Histogram(
-    "ponte_queue_seconds",
+queue_wait_seconds = Histogram(
+    "ponte_queue_wait_seconds",
     "Seconds from accepting a message to the start of its turn",
     ["platform"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
 posting_seconds = Histogram(
-    "ponte_posting_seconds",
+    "ponte_posting_duration_seconds",
     "Seconds from the finished answer until all of it is posted",
     ["platform"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
-accept_seconds = Histogram(
-    "ponte_accept_seconds",
+store_seconds = Histogram(
+    "ponte_message_store_duration_seconds",
     "Seconds to store a message, before Ponte acknowledges it",
     ["platform"],
-    buckets=_ACCEPT_SECONDS,
+    buckets=_STORE_SECONDS,
     registry=registry,
 )
-not_stored = Counter(
-    "ponte_messages_not_stored", "Messages that could not be stored and were not accepted",
+store_failures = Counter(
+    "ponte_message_store_failures", "Messages that could not be stored and were not accepted",
     registry=registry,
 )  # fmt: skip
 queued = Gauge(
@@ -79,16 +80,16 @@ queued = Gauge(
     registry=registry,
 )
 oldest = Gauge(
-    "ponte_queue_age_seconds",
+    "ponte_oldest_queued_message_seconds",
     "Age in seconds of the message that waits longest",
     registry=registry,
 )
 processes = Gauge(
-    "ponte_processes", "Running processes, by what they do (Postgres)", ["does"],
+    "ponte_processes", "Running processes, by task: receive_messages, run_turns", ["task"],
     registry=registry,
 )  # fmt: skip
-leads = Gauge(
-    "ponte_leads", "1 if this process has a role that only one process has (Postgres)", ["role"],
+leader = Gauge(
+    "ponte_leader", "1 if this process has a role that only one process has (Postgres)", ["role"],
     registry=registry,
 )  # fmt: skip
 running = Gauge("ponte_running_turns", "Turns that run in this process", registry=registry)
@@ -99,7 +100,7 @@ tool_calls = Counter(
     registry=registry,
 )
 tool_seconds = Histogram(
-    "ponte_tool_seconds",
+    "ponte_tool_call_duration_seconds",
     "Seconds for one tool call",
     ["tool"],
     buckets=_TURN_SECONDS,
@@ -113,72 +114,43 @@ first_token_seconds = Histogram(
     registry=registry,
 )
 model_seconds = Histogram(
-    "ponte_model_seconds",
+    "ponte_model_call_duration_seconds",
     "Seconds from a model call to its end or failure",
     ["model"],
     buckets=_TURN_SECONDS,
     registry=registry,
 )
-model_rounds = Counter("ponte_model_rounds", "Model calls", ["outcome"], registry=registry)
+model_calls = Counter(
+    "ponte_model_calls",
+    "Model calls, by outcome (ok, or the code of the error)",
+    ["outcome"],
+    registry=registry,
+)
 model_tokens = Counter(
     "ponte_model_tokens",
     "Tokens as the server counted them (input, cached, output, reasoning)",
-    ["kind"],
+    ["model", "kind"],
     registry=registry,
 )
-_BY_KIND = {kind: model_tokens.labels(kind) for kind in ("input", "cached", "output", "reasoning")}
 model_cost = Counter(
     "ponte_model_cost_dollars",
     "US dollars for model calls, if the price is known",
-    registry=registry,
-)
-spent_tokens = Counter(
-    "ponte_spent_tokens", "Input and output tokens, by model", ["model"], registry=registry
-)
-spent_dollars = Counter(
-    "ponte_spent_dollars", "US dollars, by model, if its price is known", ["model"],
-    registry=registry,
-)  # fmt: skip
-refusals = Counter(
-    "ponte_allowance_refusals",
-    "Turns and calls refused by an allowance, by its scope (each person, everybody …)",
-    ["of"],
+    ["model"],
     registry=registry,
 )
 limits = Counter(
-    "ponte_limits_met",
-    "Messages, turns and calls stopped by a limit",
+    "ponte_limit_refusals",
+    "Messages, turns and calls refused by a limit",
     ["limit"],
     registry=registry,
 )
-nearly_used = Counter(
-    "ponte_allowances_nearly_used", "Times that an allowance of everybody reached 80 %",
+allowance_warnings = Counter(
+    "ponte_allowance_warnings", "Times that an allowance of everybody reached 80 %",
     registry=registry,
 )  # fmt: skip
-hook_requests = Counter(
-    "ponte_hook_requests",
-    "Requests to webhooks, by outcome (stored, repeated, unauthorized …)",
-    ["hook", "outcome"],
-    registry=registry,
-)
-holds = Gauge(
-    "ponte_holds_open", "Model calls of this process whose cost is reserved and not settled",
-    registry=registry,
-)  # fmt: skip
-code_runs = Counter(
-    "ponte_code_runs", "Ended runs of Python", ["backend", "outcome"], registry=registry
-)
-code_seconds = Histogram(
-    "ponte_code_seconds",
-    "Seconds from the request of a run to its last file",
-    ["backend"],
-    buckets=_TURN_SECONDS,
-    registry=registry,
-)
-code_containers = Counter("ponte_code_containers", "Paid containers", registry=registry)
 changes = Counter(
-    "ponte_changes",
-    "Proposals and changes, by event (proposed, denied, done, undone …)",
+    "ponte_change_events",
+    "Events of proposals and changes, by event (proposed, denied, done …)",
     ["event", "kind"],
     registry=registry,
 )
@@ -188,26 +160,21 @@ proposals = Gauge(
     ["state"],
     registry=registry,
 )
-stackspot_requests = Counter(
-    "ponte_stackspot_requests",
-    "Requests to StackSpot, by kind (token, create, status, agent) and outcome",
-    ["kind", "outcome"],
+duplicate_posts = Counter(
+    "ponte_duplicate_posts",
+    "Answers that a suspended process posted again, and removed (Postgres)",
     registry=registry,
 )
-posts = Counter(
-    "ponte_posts", "Calls to platforms that show an answer", ["kind"], registry=registry
-)
-posts.labels("taken away")  # exists from the start, because alerts need a first value of 0
-errors = Counter("ponte_errors", "Errors shown to people, by code", ["code"], registry=registry)
+errors = Counter("ponte_errors", "Errors shown to users, by code", ["code"], registry=registry)
 spans = Counter(
-    "ponte_spans", "Spans of traces, by outcome (exported, lost)", ["outcome"],
+    "ponte_trace_spans", "Spans of traces, by outcome (exported, lost)", ["outcome"],
     registry=registry,
 )  # fmt: skip
 spans.labels("lost")
 SHARED_METRICS = (
     "ponte_processes",
     "ponte_proposals",
-    "ponte_queue_age_seconds",
+    "ponte_oldest_queued_message_seconds",
     "ponte_queued_messages",
 )
 """Metrics read from the database, so that all processes on one Postgres report equal values."""
@@ -247,20 +214,18 @@ def set_queue_age(age: Callable[[], float]) -> None:
     oldest.set_function(age)
 
 
-def count_round(usage: Usage, model: str = "") -> None:
+def count_model_call(usage: Usage, model: str) -> None:
     """Count an answered model call. `model` is the configured name of the model."""
-    model_rounds.labels("answered").inc()
-    spent_tokens.labels(model).inc(usage.input + usage.output)
-    spent_dollars.labels(model).inc(usage.cost or 0.0)
-    count_usage(usage)
+    model_calls.labels("ok").inc()
+    count_usage(usage, model)
 
 
-def count_usage(usage: Usage) -> None:
-    """Count tokens and cost of a model call or of a tool."""
-    for kind, counter in _BY_KIND.items():
+def count_usage(usage: Usage, model: str) -> None:
+    """Count the tokens and the cost of a model call, or of a tool that calls a model."""
+    for kind in TOKEN_KINDS:
         if count := getattr(usage, kind):
-            counter.inc(count)
-    model_cost.inc(usage.cost or 0.0)
+            model_tokens.labels(model, kind).inc(count)
+    model_cost.labels(model).inc(usage.cost or 0.0)
 
 
 def render_metrics() -> str:

@@ -102,11 +102,11 @@ class SqlInbox:
 
         # Without limits, and unless the message is known, this is one statement.
         single = not limits.has_any
-        with metrics.accept_seconds.labels(message.address.platform).time():
+        with metrics.store_seconds.labels(message.address.platform).time():
             try:
                 receipt, _ = await self._database.write(store, then=take, single=single)
             except NotStored:
-                metrics.not_stored.inc()
+                metrics.store_failures.inc()
                 raise
         return replace(receipt, turns_ahead=receipt.turns_ahead + waiting)
 

@@ -141,10 +141,10 @@ class OwnProcess:
         metrics.set_queue_age(
             lambda: status.oldest + time.monotonic() - at if status.waiting else 0.0
         )
-        metrics.processes.labels("takes").set(status.takes)
-        metrics.processes.labels("works").set(status.works)
+        metrics.processes.labels("receive_messages").set(status.takes)
+        metrics.processes.labels("run_turns").set(status.works)
         for role, name in status.leaders.items():
-            metrics.leads.labels(role).set(name == self.name)
+            metrics.leader.labels(role).set(name == self.name)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work` whenever this process has the lease of `role`. Runs until it is cancelled.

@@ -130,9 +130,9 @@ async def test_the_age_of_the_queue_is_that_of_who_waits_longest(sqlite: Embedde
     worker = Worker(sqlite, held=True).start()
     first = await sqlite.inbox.accept(says("think hard"))
     await worker.until(lambda: worker.now == {first.seq})
-    assert "ponte_queue_age_seconds 0.0\n" in metrics.render_metrics()
+    assert "ponte_oldest_queued_message_seconds 0.0\n" in metrics.render_metrics()
     await sqlite.inbox.accept(says("and then this"))
-    assert "ponte_queue_age_seconds 0.0\n" not in metrics.render_metrics()
+    assert "ponte_oldest_queued_message_seconds 0.0\n" not in metrics.render_metrics()
     metrics.set_queue_age(float)
 
 

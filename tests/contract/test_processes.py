@@ -90,7 +90,7 @@ async def test_each_beat_updates_the_metrics(two: Two) -> None:
     await ours.jobs._beat()
     shown = metrics.render_metrics()
     assert "ponte_queued_messages 1.0\n" in shown
-    assert 'ponte_processes{does="works"} 2.0\n' in shown
+    assert 'ponte_processes{task="run_turns"} 2.0\n' in shown
 
 
 async def test_a_waiting_message_is_withdrawn_by_whoever_is_asked(two: Two) -> None:

@@ -180,9 +180,9 @@ async def test_metrics_count_what_happened(bot_home: BotHome) -> None:
     grown = {name: after[name] - before.get(name, 0.0) for name in after}
     assert grown['ponte_turns_total{platform="web",status="done"}'] == 2
     assert grown['ponte_errors_total{code="empty"}'] == 1
-    assert 0 < grown['ponte_turn_seconds_sum{platform="web"}'] < 60
+    assert 0 < grown['ponte_turn_duration_seconds_sum{platform="web"}'] < 60
     assert grown['ponte_tool_calls_total{outcome="error",tool="unknown"}'] == 1
-    assert grown['ponte_accept_seconds_count{platform="web"}'] == 3
+    assert grown['ponte_message_store_duration_seconds_count{platform="web"}'] == 3
     assert (grown["ponte_running_turns"], after["ponte_queued_messages"]) == (0, 0)
 
 

@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from core.clients.http import HttpClient
-from core.observability import metrics
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import RunStatus
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
@@ -178,20 +177,3 @@ async def test_one_that_is_stopped_stops_no_other(fake: FakeStackSpot, clock: St
             await running[0]
         results = await asyncio.gather(*running[1:])
     assert {result.text for result in results} == {f"echo: {n}" for n in range(1, 20)}
-
-
-async def test_requests_are_counted_by_what_came_of_them(
-    fake: FakeStackSpot, stackspot: StackSpot
-) -> None:
-    fake.answer("create", 503)
-    fake.fail("status", Trouble("reset"))
-    labels = [("create", "answered"), ("create", "503"), ("status", "HttpDown"), ("token", "lost")]
-    before = [_count_requests(*each) for each in labels]
-    await stackspot.run("echo", "a")
-    counted = [_count_requests(*each) - old for each, old in zip(labels, before, strict=True)]
-    assert counted == [1, 1, 1, 0]
-
-
-def _count_requests(kind: str, outcome: str) -> float:
-    labels = {"kind": kind, "outcome": outcome}
-    return metrics.registry.get_sample_value("ponte_stackspot_requests_total", labels) or 0

@@ -403,7 +403,7 @@ class HostedBackend:
                 self._trouble = error
             raise
         self._trouble = None
-        metrics.count_usage(ran.usage)
+        metrics.count_usage(ran.usage, self._choice.model)
         return ran
 
     async def forget(self, thread: str) -> None:

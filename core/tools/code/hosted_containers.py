@@ -17,7 +17,6 @@ import structlog
 
 from core.clients.openai import Json, ModelServerClient, ModelServerFault
 from core.domain.errors import NotFound
-from core.observability import metrics
 from core.rights.usage import CONTAINER_SESSION_DOLLARS, CONTAINER_SESSION_SECONDS
 from core.text.text import safe_file_name
 from core.tools.code.hosted_response import HostedExecution
@@ -138,7 +137,6 @@ class ContainerClient:
         made = await self._client.call_with_retries(
             lambda: self._client.post(CONTAINERS_PATH, body)
         )
-        metrics.code_containers.inc()
         log.info("container made", container=str(made.get("id")))
         return Container(str(made["id"]), self.now(), paid=self.now())
 

@@ -19,7 +19,6 @@ import structlog
 from core.domain.errors import ToolError
 from core.domain.messages import Usage
 from core.domain.records import Health, ToolContext
-from core.observability import metrics
 from core.text.text import Fence, fence_after_line, safe_file_name
 
 log = structlog.get_logger("code")
@@ -154,8 +153,6 @@ async def measure_run(
         raise
     finally:
         seconds = clock() - began
-        metrics.code_runs.labels(name, outcome).inc()
-        metrics.code_seconds.labels(name).observe(seconds)
         log.info(f"{name} run ended", outcome=outcome, seconds=round(seconds, 3))
 
 

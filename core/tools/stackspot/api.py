@@ -31,7 +31,6 @@ from core.clients.http import (
     parse_retry_after,
     withhold_secrets,
 )
-from core.observability import metrics
 from core.runtime.retry import retry
 from core.text.i18n import say
 from core.text.text import to_one_line
@@ -410,27 +409,18 @@ class StackSpotApi:
         return await self._send(request, await self.token())
 
     async def _send(self, request: StackSpotRequest, token: str = "") -> Any:
-        """Send once, and count it. Raises HttpError, whose text holds no secret of ours."""
+        """Send once. Raises HttpError, whose text holds no secret of ours."""
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
-        outcome = "lost"
         try:
-            answer = await self._http.request_json(
+            return await self._http.request_json(
                 request.method, request.url, body=request.body, form=request.form,
                 params=request.params, timeout=request.timeout,
                 headers={"Accept": "application/json", **request.headers, **bearer},
             )  # fmt: skip
-            outcome = "answered"
-            return answer
         except HttpAnswer as error:
-            outcome = str(error.status)
             for secret in filter(None, (token, self._account.client_secret)):
                 error.text = error.text.replace(secret, "(withheld)")
             raise
-        except HttpError as error:
-            outcome = type(error).__name__
-            raise
-        finally:
-            metrics.stackspot_requests.labels(request.kind, outcome).inc()
 
     async def _new_token(self) -> str:
         account = self._account
