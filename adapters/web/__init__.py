@@ -119,7 +119,6 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     ) -> Platform:
         from adapters.web.adapter import ListenAddress, MountedHandler, WebAdapter
         from adapters.web.authentication import TokenAuthentication
-        from adapters.web.file_links import FileLinks
 
         own = deps.own
         chosen = plain_value(own.ponte_web_token)
@@ -138,7 +137,6 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             usage=page.usage, owner_name=page.owner_name, requests=page.requests,
             administration=page.administration, notices=page.notices, hooks=page.hooks,
             conversation_settings=page.conversation_settings,
-            file_links=FileLinks(deps.home.pseudonyms()),
         )  # fmt: skip
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:

@@ -19,7 +19,6 @@ from typing import Any, Literal, Protocol
 
 from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import ServerStopping, TooManyStreams
-from adapters.web.file_links import FileLinks
 from core.domain.changes import PendingRequest
 from core.domain.errors import PonteError
 from core.domain.messages import (
@@ -148,7 +147,6 @@ class WebAdapter:
         policy: Policy | None = None,
         people: PageAccounts | None = None,
         owner_name: OwnerNames | None = None,
-        file_links: FileLinks | None = None,
         requests: RequestBoard | None = None,
         administration: Administration | None = None,
         conversation_settings: ConversationSettings | None = None,
@@ -167,7 +165,7 @@ class WebAdapter:
             auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
-            usage=usage, owner_name=owner_name, accounts=people, file_links=file_links,
+            usage=usage, owner_name=owner_name, accounts=people,
             administration=administration, notices=notices,
             conversation_settings=conversation_settings,
         )  # fmt: skip
@@ -715,8 +713,6 @@ class Site:
     administration: Administration | None = None
     notices: PersonNotices | None = None
     """The services of the operator's page; None on the home's socket."""
-    file_links: FileLinks | None = None
-    """Signs addresses of files; None on the home's socket, where nobody could open them."""
     conversation_settings: ConversationSettings | None = None
     """The settings of single conversations; None on the home's socket."""
 

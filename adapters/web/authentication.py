@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from adapters.web.errors import (
     AccessRemoved,
     ApiTokenElsewhere,
+    ApiTokenNeeded,
     ApiTokenSignIn,
     ExpiredApiToken,
     ForeignHost,
@@ -35,7 +36,6 @@ from adapters.web.errors import (
     Unauthorized,
     WrongToken,
 )
-from adapters.web.file_links import DOWNLOAD_PREFIX
 from core.domain.errors import NotStored, Refusal
 from core.domain.messages import Person
 from core.domain.records import EndedToken, PageAccount
@@ -484,11 +484,14 @@ class TokenAuthentication:
             return None
         self._check_host(visit)
         self._check_origin(visit)
-        if visit.path in OPEN_PATHS or visit.path.startswith((ASSETS_PREFIX, DOWNLOAD_PREFIX)):
+        if visit.path in OPEN_PATHS or visit.path.startswith(ASSETS_PREFIX):
             return None
         visitor = await self._login.admit(visit.headers, self._client_address(visit))
-        if visitor.is_program and not visit.path.startswith(COMPATIBLE_PREFIX):
+        is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
+        if visitor.is_program and not is_for_programs:
             raise ApiTokenElsewhere
+        if is_for_programs and not visitor.is_program:
+            raise ApiTokenNeeded
         return visitor
 
     async def identify(self, visit: Visit) -> Visitor | None:

@@ -267,6 +267,13 @@ class ApiTokenElsewhere(Refusal):
     sentence = "API tokens work only for `/v1`. Use the page for this."
 
 
+class ApiTokenNeeded(Refusal):
+    """A request to `/v1` has a token or a session of the page (403)."""
+
+    code = "forbidden"
+    sentence = "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
+
+
 class ForeignHost(Refusal):
     """The Host header names another site. This prevents DNS rebinding."""
 
@@ -360,24 +367,6 @@ class LastMessageNotUsers(BadRequest):
     sentence = "The last message must have the role `user`."
 
 
-class NotLastResponse(BadRequest):
-    """`previous_response_id` names an answer that is not the newest of its conversation."""
-
-    sentence = "You can only continue from the last answer of a conversation."
-
-
-class WrongResults(BadRequest):
-    """The results of a request are not one for each call of the turn that waits for them."""
-
-    sentence = "Each of these tool calls needs exactly one result: {ids}."
-
-
-class ConflictingConversations(BadRequest):
-    """A request names two conversations."""
-
-    sentence = "`previous_response_id` and `X-Ponte-Conversation` refer to different conversations."
-
-
 class DecisionOnPageOnly(BadRequest):
     """A message of the OpenAI-compatible API tries to decide on a card."""
 
@@ -388,10 +377,10 @@ class DecisionOnPageOnly(BadRequest):
 
 
 class CommandNotForPrograms(BadRequest):
-    """A request with an API token has a command that only people may give."""
+    """A request to the OpenAI-compatible API has a command that only people may give."""
 
     code = "decided_elsewhere"
-    sentence = "`{command}` can't be used with an API token. Use it on the page."
+    sentence = "`{command}` can't be used over this API. Use it on the page."
 
 
 class NoSuchModel(BadInput):

@@ -283,11 +283,6 @@ def read_idempotency_key(request: Request) -> str:
     return key
 
 
-def is_key_of(person: Person, event_key: str, prefix: str) -> bool:
-    """Return whether a key of the inbox is one of this person's that begins with `prefix`."""
-    return event_key.startswith(make_event_key(person, prefix))
-
-
 def make_message(
     site: Site,
     request: Request,

@@ -22,9 +22,8 @@ from adapters.web.authentication import (
     OPEN_PATHS,
 )
 from adapters.web.chat import CardDecision
-from adapters.web.client_requests import CompletionRequest, ResponseRequest
-from adapters.web.file_links import DOWNLOAD_PREFIX
 from adapters.web.http_io import JsonChatRequest
+from adapters.web.openai_requests import CompletionRequest
 from adapters.web.page_routes import (
     ConversationMarks,
     ForgetRequest,
@@ -381,8 +380,8 @@ class Operation:
 
 _HTML = {"html": "1: add sanitized HTML to each text"}
 _CONVERSATION = {
-    "X-Ponte-Conversation": "the id of one of your conversations. Without it and "
-    "previous_response_id, the request starts a conversation that is deleted after a day",
+    "X-Ponte-Conversation": "the id of one of your conversations. Without it, the request starts a "
+    "conversation that is deleted after a day",
     "Idempotency-Key": "a repeated request with this key returns the answer of the first one",
 }
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
@@ -495,12 +494,6 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/files/{id}"): Operation(
         "Download a file", "application/octet-stream", refuses=(404,)
     ),
-    ("GET", "/download/{id}"): Operation(
-        "Download a file by a signed address",
-        "application/octet-stream",
-        query={"until": "seconds since the epoch", "signature": "made by Ponte"},
-        refuses=(404,),
-    ),
     ("GET", "/v1/models"): Operation("List the models (OpenAI's API)", ModelList),
     ("GET", "/v1/models/{model:path}"): Operation(
         "Get a model (OpenAI's API)", ModelEntry, refuses=(404,)
@@ -512,17 +505,6 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         headers=_CONVERSATION,
         also=(EVENT_STREAM_TYPE,),
         refuses=(404, 413, 415, 422, 429, 500, 503),
-    ),
-    ("POST", "/v1/responses"): Operation(
-        "Send a message (OpenAI's Responses API)",
-        AnyJson,
-        ResponseRequest,
-        headers=_CONVERSATION,
-        also=(EVENT_STREAM_TYPE,),
-        refuses=(404, 413, 415, 422, 429, 500, 503),
-    ),
-    ("GET", "/v1/responses/{id}"): Operation(
-        "Get one of your responses (OpenAI's Responses API)", AnyJson, refuses=(404,)
     ),
     ("GET", "/operator/link"): Operation("Get the page's link with its token", Link),
     ("GET", "/operator/threads"): Operation("List all conversations"),
@@ -607,7 +589,7 @@ def _describe_operation(method: str, path: str, own: Operation) -> Json:
             content["multipart/form-data"] = {"schema": _form(own.body)}
         described["requestBody"] = {"required": True, "content": content}
     error = CompatibleError if path.startswith(COMPATIBLE_PREFIX) else Error
-    open_ = path in OPEN_PATHS | HEALTH_PATHS or path.startswith((ASSETS_PREFIX, DOWNLOAD_PREFIX))
+    open_ = path in OPEN_PATHS | HEALTH_PATHS or path.startswith(ASSETS_PREFIX)
     if open_:
         described["security"] = []
     refuses = {400, 403, *own.refuses} if open_ else {400, 401, 403, 429, *own.refuses}

@@ -44,7 +44,6 @@ from adapters.web.stream import (
     message_json,
     replace_cards,
     stream_events,
-    visible_text,
 )
 from core.commands.grammar import TRANSLATED
 from core.domain.changes import PendingRequest
@@ -146,7 +145,6 @@ class ConversationRoutes:
             Route("/conversations/{id}/events", self.events, methods=["GET"]),
             Route("/approvals", self.approvals, methods=["GET"]),
             Route("/files/{id}", self.file, methods=["GET"]),
-            Route("/download/{id}", self.download, methods=["GET"]),
         ]
 
     async def list_all(self, request: Request) -> Response:
@@ -263,16 +261,6 @@ class ConversationRoutes:
             return Response(status_code=304, headers=headers)
         file, data = await self._site.files.get(id)
         return Response(data, headers=headers | _file_headers(file))
-
-    async def download(self, request: Request) -> Response:
-        """Download one file by a signed address of an answer of `/v1`. It works for an hour, needs
-        no token, and ends if the file's conversation is forgotten."""
-        id, query = str(request.path_params["id"]), request.query_params
-        links, until, sign = self._site.file_links, query.get("until", ""), query.get("signature")
-        if links is None or not links.is_valid(id, until, sign or ""):
-            raise NotFound(what="file")
-        file, data = await self._site.files.get(id)
-        return Response(data, headers=_file_headers(file, as_download=True))
 
     async def _forget(self, request: Request, conversation: str) -> Answer:
         said = make_message(self._site, request, "forget yes", conversation, clicked=True)
@@ -559,7 +547,7 @@ def _export_entry(one: HistoryEntry) -> str:
     said = [f"## {one.message.author.name or say('You')} · {at} UTC", one.message.text]
     said += [f"- {attached.name}" for attached in one.message.attachments]
     if one.answer is not None:
-        said += ["## Ponte", visible_text(one.answer)]
+        said += ["## Ponte", one.answer.text]
         said += [f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards]
         said += [f"- {file.name}" for file in one.answer.files]
     return "\n\n".join(["", *filter(None, said)])
@@ -574,8 +562,8 @@ def _download_headers(name: str, type: str) -> dict[str, str]:
     }
 
 
-def _file_headers(file: File, *, as_download: bool = False) -> dict[str, str]:
-    picture = file.type in INLINE_IMAGE_TYPES and not as_download
+def _file_headers(file: File) -> dict[str, str]:
+    picture = file.type in INLINE_IMAGE_TYPES
     name = safe_file_name(file.name)
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     how = "inline" if picture else "attachment"
@@ -589,11 +577,11 @@ def _file_headers(file: File, *, as_download: bool = False) -> dict[str, str]:
 def _render_answers(shown: Sequence[HistoryEntry]) -> dict[str, str]:
     """Return the HTML of each answer by turn. A long conversation takes seconds, so this runs in a
     thread."""
-    return {one.turn: to_html(visible_text(one.answer)) for one in shown if one.answer is not None}
+    return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
 
 
 def _answer_json(one: HistoryEntry, answer: Answer, html: str | None) -> Json:
     """Return the answer as a message of the assistant. Its fields are those of the event `done`."""
     body = answer_json(answer, one.message.address.channel, one.turn, html)
     del body["response"], body["conversation"]
-    return {"role": "assistant", "text": visible_text(answer), "seq": one.seq, "at": one.at} | body
+    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body

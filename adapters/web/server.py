@@ -26,7 +26,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adapters.web.adapter import HOOKS_PATH, HookHandler, Json, Site
 from adapters.web.chat import ChatRoutes
-from adapters.web.compatible import CompatibleRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
 from adapters.web.http_io import (
     VISITOR_KEY,
@@ -35,6 +34,7 @@ from adapters.web.http_io import (
     read_visit,
     visitor_of,
 )
+from adapters.web.openai_api import OpenAiRoutes
 from adapters.web.page_routes import ConversationRoutes, OperatorRoutes, PageRoutes
 from adapters.web.token_routes import ApiTokenRoutes
 from adapters.web.usage_page import UsageRoutes
@@ -381,7 +381,7 @@ def make_application(
     """
     groups = (
         PageRoutes(site), HealthRoutes(site), UsageRoutes(site), ChatRoutes(site),
-        ConversationRoutes(site), CompatibleRoutes(site), ApiTokenRoutes(site), AdminRoutes(site),
+        ConversationRoutes(site), OpenAiRoutes(site), ApiTokenRoutes(site), AdminRoutes(site),
     )  # fmt: skip
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:

@@ -2,7 +2,7 @@
 
 `stream_events` is the loop of every stream. `ConversationEvents` sends a conversation to a tab,
 `TurnEvents` one turn to a script. A writer gives the events their format: `PageWriter` here, and
-`CompatibleWriter` in `compatible.py` for OpenAI's two APIs.
+`CompletionWriter` in `openai_api.py` for OpenAI's API.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ RECONNECT_FRAME = b"retry: 500\n\n"
 KEEP_ALIVE_FRAME = b": still here\n\n"
 TRANSCRIPT_RESETTING_COMMANDS = ("new", "forget")
 """Commands after which the conversation has another transcript."""
-RESULTS_SENT = "Results of the program that asked."
-"""The text of a message that has only results of tools."""
 _CURSOR = re.compile(r"\d{1,18}(\+\d{1,18}){0,200}")
 
 
@@ -445,7 +443,7 @@ def card_json(card: Card) -> Json:
 def answer_json(answer: Answer, conversation: str, turn: str, html: str | None = None) -> Json:
     """Return the body of `POST /chat` and of the event `done`, with `html` if it is given."""
     body: Json = {
-        "response": visible_text(answer),
+        "response": answer.text,
         "conversation": conversation,
         "turn": turn,
         "status": answer.status,
@@ -459,15 +457,6 @@ def answer_json(answer: Answer, conversation: str, turn: str, html: str | None =
     return body if html is None else body | {"html": html}
 
 
-def visible_text(answer: Answer) -> str:
-    """Return the text of an answer for people. An answer that consists of calls of the asker's
-    program names them."""
-    if answer.text or not answer.calls:
-        return answer.text
-    names = ", ".join(dict.fromkeys(f"`{call.name}`" for call in answer.calls))
-    return say("Waiting for the results of the program that asked: {names}", names=names)
-
-
 def message_json(message: Message, seq: int, at: float, state: str = "new") -> Json:
     """Return a person's message with the `state` of its turn. `at` is in seconds since the epoch.
 
@@ -478,7 +467,7 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
         "turn": message.turn,
         "event_key": message.event_key.partition(":")[2],
         "seq": seq,
-        "text": message.text or (say(RESULTS_SENT) if message.results else ""),
+        "text": message.text,
         "files": [attachment_json(attachment) for attachment in message.attachments],
         "clicked": message.clicked,
         "replaces": message.replaces,

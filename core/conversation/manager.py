@@ -17,7 +17,6 @@ import structlog
 from core.chat.files import describe_unread
 from core.chat.turn_posts import TurnPosts
 from core.conversation import prompt
-from core.conversation.client_tools import program_tools
 from core.conversation.commands import CommandService
 from core.conversation.context import ToolContexts
 from core.conversation.paying import TurnPayment, count_briefing_tokens, find_nearly_used
@@ -102,13 +101,6 @@ class TooFast(OverBudget):
         "You can send {limit} messages a minute, so I didn't process this one. Send it again "
         "in a minute. The limit is set in ponte.toml (limits)."
     )
-
-
-class AlreadyAnswered(BadInput):
-    """A program sent results of calls that have results already, or that do not exist."""
-
-    code = "bad_request"
-    sentence = "These tool calls have results already, or the conversation went on without them."
 
 
 class TooManyWaiting(OverBudget):
@@ -505,7 +497,7 @@ class ConversationManager:
         """Return the answer of a command or of the model. Raise Empty for a message without
         content."""
         message = run.message
-        if not (message.text.strip() or message.attachments or message.context or message.results):
+        if not (message.text.strip() or message.attachments or message.context):
             raise Empty
         if message.hook and message.hook.posts:
             return Answer(message.text)
@@ -525,12 +517,10 @@ class ConversationManager:
     async def _answer_with_model(self, run: TurnRun) -> Answer:
         """Record the message and its files, reserve the cost of the answer, and ask the model."""
         services, message, settings = self._services, run.message, run.settings
-        own_tools = await services.toolbox.tools(run.rights) if run.rights else ()
-        own_tools = offered_tools(own_tools, message)
+        tools = await services.toolbox.tools(run.rights) if run.rights else ()
+        tools = offered_tools(tools, message)
         if message.hook:  # whatever rights other tools ask for
-            own_tools = [tool for tool in own_tools if tool.effect in HOOK_EFFECTS]
-        programs = program_tools(message.client, own_tools)
-        tools = [*own_tools, *programs]
+            tools = [tool for tool in tools if tool.effect in HOOK_EFFECTS]
         chosen = message.model or settings.model
         model = chosen or services.model.name
         if run.rights and model:
@@ -566,8 +556,6 @@ class ConversationManager:
             recorded = await self._journal.record_user_message(run.turn, said, reserve)
             run.turn = replace(run.turn, items=recorded.items)
             provenance = recorded.provenance
-            if not recorded.items:  # only results of calls that have results already
-                raise AlreadyAnswered
             first, counts = reserve.grant, reserve.counts
         outside, trust, since = await self._trust(run.turn, provenance)
         if message.scheduled:
@@ -584,17 +572,14 @@ class ConversationManager:
         briefing = ModelBriefing(
             thread, instructions, preface, tools, chosen, effort, since, trust, outside,
             self._profile.limits(), paying, counts,
-            frozenset(tool.spec.name for tool in programs),
         )  # fmt: skip
         run.needs_title = self._profile.titles and message.titled and not since
         run.rounds = rounds = Rounds(run, briefing, services, self._tool_contexts)
         answer = await rounds.answer()
-        if not (answer.text or answer.cards or answer.files or answer.calls):
+        if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model returned an empty answer. Ask again."))
         notes = [*unread_notes, *await self._claim_notices(run, briefing)]
-        # JSON for a program, and calls that it runs, have no place for sentences.
-        is_for_program = answer.calls or (message.client and message.client.format)
-        return answer if is_for_program else _with_notes(answer, notes)
+        return _with_notes(answer, notes)
 
     async def _claim_notices(self, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:
         """Return sentences about allowances that are nearly used up, each of them only once. The

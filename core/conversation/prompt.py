@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.conversation.client_tools import result_item
 from core.domain.messages import CONTEXT_NAME, File, Item, Message
 from core.domain.quotes import render_quote
 from core.text.i18n import LANGUAGE
@@ -85,20 +84,20 @@ def build_preface(message: Message, now: float, zone: str) -> str:
 def build_items(
     message: Message, files: Sequence[File], missing: Sequence[str] = ()
 ) -> Sequence[Item]:
-    """Return the transcript items of a message. Results of the asker's program come first, then
-    texts that it sent and quotes of others, all marked as such.
+    """Return the transcript items of a message. Texts that the asker's program sent along and
+    quotes of others come first, marked as such.
 
     The message's text must be cleaned already, because it may be long. `missing` are the names of
     files that could not be downloaded.
     """
-    items = [result_item(result) for result in message.results]
+    items: list[Item] = []
     for head, quotes in ((SENT_ALONG_HEADING, message.brought), (QUOTED_HEADING, message.context)):
         if quotes:
             lines = "\n".join([head, *map(render_quote, quotes)])
             items.append(Item(kind="message", role="user", text=lines, name=CONTEXT_NAME))
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
-    if items and not text and not files:  # the message consists of results or quotes alone
+    if items and not text and not files:  # the message consists of quotes alone
         return items
     items.append(
         Item(

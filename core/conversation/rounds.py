@@ -7,7 +7,6 @@ it. A resumed turn continues after the last stored item and repeats no finished 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 import weakref
@@ -19,7 +18,6 @@ from typing import Any, Literal
 
 import structlog
 
-from core.conversation.client_tools import CLIENT_TOOL_PREFIX, client_call
 from core.conversation.context import ToolContexts
 from core.conversation.run import ModelBriefing, TurnRun
 from core.conversation.services import TurnServices
@@ -37,7 +35,6 @@ from core.domain.errors import (
     ToolError,
     TooManyRounds,
     Unstorable,
-    UnsupportedFormat,
 )
 from core.domain.messages import Answer, Card, File, Item, Progress
 from core.domain.records import (
@@ -105,7 +102,6 @@ COSTLY_CALLS_USED_UP_NOTE = (
     "I stopped after {count} paid tool calls (quick commands, agents, code), the limit for "
     "one answer."
 )
-NOT_JSON = "The model's answer is not JSON, although `response_format` asked for it. Ask again."
 _OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
@@ -411,7 +407,7 @@ class Rounds:
         while True:
             if calls := self._open_calls():
                 await self._run_calls(calls)
-            if self._waiting_proposals() or self._program_calls():
+            if self._waiting_proposals():
                 return await self._build_answer()
             if number > MAX_ROUNDS:
                 raise TooManyRounds(rounds=MAX_ROUNDS)
@@ -476,15 +472,6 @@ class Rounds:
         model's text is left out."""
         cards, files = await self.cards(), tuple(self._files)
         waiting = [card for card in cards if card.id in self._waiting_proposals()]
-        client = self._run.message.client
-        if not waiting and (calls := self._program_calls()):
-            # The results belong to the same answer, so the text so far is no end of one.
-            asked = tuple(map(client_call, calls))
-            return Answer(text=self._text, cards=cards, files=files, calls=asked)
-        if not waiting and client and client.format:
-            if not (self._cut or text.is_json(self._text)):
-                raise UnsupportedFormat(NOT_JSON)
-            return Answer(text=self._text, cards=cards, files=files, is_cut=self._cut)
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting:
             changes = [card for card in waiting if card.kind != "schedule"]
@@ -533,15 +520,9 @@ class Rounds:
         self.visible_text = self._text
 
     def _open_calls(self) -> list[Item]:
-        """Return the calls of Ponte's tools that have no output in the transcript yet."""
+        """Return the calls that have no output in the transcript yet."""
         ended = {item.call_id for item in self._items if item.kind == "output"}
-        calls = [i for i in self._items if i.kind == "call" and i.call_id not in ended]
-        return [call for call in calls if call.name not in self._briefing.client_tools]
-
-    def _program_calls(self) -> list[Item]:
-        """Return the calls of this turn that the asker's program must run. They end the turn."""
-        names = self._briefing.client_tools
-        return [item for item in self._items if item.kind == "call" and item.name in names]
+        return [i for i in self._items if i.kind == "call" and i.call_id not in ended]
 
     async def _ask_model(self, number: int) -> None:
         """Ask the model once, record its output and its cost, and append its items."""
@@ -569,7 +550,6 @@ class Rounds:
         items = completed.items
         said = RoundOutput(number, tuple(items), completed.usage, name)
         calls = [item for item in items if item.kind == "call"]
-        calls = [item for item in calls if item.name not in self._briefing.client_tools]
         if calls:
             # The start of a single call is stored with its round, which saves a transaction.
             started = self._calls.start(calls[0]) if len(calls) == 1 else None
@@ -682,22 +662,7 @@ class Rounds:
             model=briefing.model,
             effort=briefing.effort,
             payment=briefing.paying,
-            **self._client_wishes(),
         )
-
-    def _client_wishes(self) -> dict[str, Any]:
-        """Return the fields of a request for which the asker's program gave values."""
-        client = self._run.message.client
-        if client is None:
-            return {}
-        choice, names = client.tool_choice, self._briefing.client_tools
-        if choice and choice != "required":
-            choice = CLIENT_TOOL_PREFIX + choice
-        return {
-            "tool_choice": choice if choice in ("required", *names) and names else "",
-            "parallel_calls": client.parallel,
-            "format": json.loads(client.format) if client.format else None,
-        }
 
     def _first_unsent_index(self) -> int:
         """Return the index of the first item that the model has not received: the one after its
@@ -714,12 +679,7 @@ class Rounds:
         return [entry.item for entry in entries] + self._items[:heard]
 
     def _append_text(self, words: str) -> None:
-        """Append words to the answer's text as a new paragraph. An answer in JSON consists of the
-        last words alone."""
-        client = self._run.message.client
-        if client and client.format and words:
-            self._text = words
-            return
+        """Append words to the answer's text as a new paragraph."""
         self._text = f"{self._text}\n\n{words}" if self._text and words else self._text + words
 
     async def _show_progress(self, doing: str = "") -> None:

@@ -144,7 +144,7 @@ class TurnRun:
         is_text = message.hook is not None or (
             message.scheduled is not None and message.scheduled.kind != "command"
         )
-        if language == self._parsed_in or message.results or is_text:
+        if language == self._parsed_in or is_text:
             return
         self._parsed_in = language
         self.command = self.command_error = None
@@ -176,5 +176,3 @@ class ModelBriefing:
     limits: CallLimits = field(default_factory=CallLimits)
     paying: TurnPayment | None = None
     counts: Sequence[AllowanceCount] = ()
-    client_tools: frozenset[str] = frozenset()
-    """The names of the tools that the asker's program runs; the other tools are Ponte's."""

@@ -244,15 +244,6 @@ class TooLong(ModelError):
     sentence = "This conversation is too long for the model. Type `new` to start a new one."
 
 
-class UnsupportedFormat(ModelError):
-    """The model's server does not support the format of the answer that a program asked for."""
-
-    code = "unsupported_parameter"
-    sentence = (
-        "The model's server does not support this `response_format` (`text.format`), or its schema."
-    )
-
-
 class ModelRefused(ModelError):
     """The model or its server refused the request because of its content."""
 

@@ -123,56 +123,6 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientTool:
-    """A function in the asker's own program, which the model may ask that program to run.
-
-    `parameters` is the JSON text of a JSON schema of an object.
-    """
-
-    name: str
-    description: str = ""
-    parameters: str = "{}"
-    strict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ClientCall:
-    """A call that the asker's program must run. `call_id` is the model's id of it, `arguments` is
-    JSON text as the model wrote it."""
-
-    call_id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClientResult:
-    """The result of a call that the asker's program ran. It is text from outside."""
-
-    call_id: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """The wishes of a program for the answer to its message.
-
-    - `tools`: functions of its own that the model may call.
-    - `tool_choice`: "" (the model decides), "required", or the name of one of `tools`.
-    - `parallel`: the model may call several of them at once.
-    - `stop`: texts at which the answer ends, without them.
-    - `format`: JSON text of `{"type": "json_object"}` or `{"type": "json_schema", "name",
-      "schema", …}`; "" for text.
-    """
-
-    tools: tuple[ClientTool, ...] = ()
-    tool_choice: str = ""
-    parallel: bool = True
-    stop: tuple[str, ...] = ()
-    format: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class ScheduledRun:
     """The run of a schedule that a message belongs to (`core.domain.schedules`).
 
@@ -243,10 +193,6 @@ class Message:
     """The model that the person chose, if a rule lets them; "" for the model of the place."""
     linked: bool = True
     """True if the display of the answer turns addresses into links. A pipe and a file do not."""
-    client: ClientOptions | None = None
-    """What the asker's program asks of the answer; None for messages of people."""
-    results: tuple[ClientResult, ...] = ()
-    """The results of the calls that ended the last turn of this conversation."""
     effort: str = ""
     """The reasoning effort that the person chose, if a rule lets them; "" for that of the place."""
     instructions: str = ""
@@ -313,8 +259,6 @@ class Answer:
     code: str = ""
     private: bool = False
     aloud: bool = False
-    calls: tuple[ClientCall, ...] = ()
-    """Calls that the asker's program must run. Its next message has their results."""
     is_cut: bool = False
     """True if the answer ends early: at the limit of tokens, or because an allowance is used up."""
 

@@ -316,11 +316,6 @@ class RoundRequest:
     model: str = ""
     effort: str = ""
     payment: RequestPayment | None = None
-    tool_choice: str = ""
-    """"required" or the name of a tool that must be called; "" lets the model decide."""
-    parallel_calls: bool = True
-    format: Mapping[str, Any] | None = None
-    """The format of the answer as in `text.format` of the Responses API; None for text."""
     for_title: bool = False
     """True if the answer is the title of a conversation. The request belongs to no conversation of
     the server, and the server stores nothing of it."""

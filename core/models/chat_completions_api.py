@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncGenerator, Sequence
 
 from core.clients.openai import Json, ModelServerFault, read_id
 from core.domain.messages import Item
@@ -115,14 +114,6 @@ class ChatCompletionsApi:
         }
         if ask.tools:
             body["tools"] = [self._tool_definition(tool) for tool in ask.tools]
-        if ask.tool_choice:
-            named = ask.tool_choice != "required"
-            function = {"type": "function", "function": {"name": ask.tool_choice}}
-            body["tool_choice"] = function if named else ask.tool_choice
-        if ask.tools and not ask.parallel_calls:
-            body["parallel_tool_calls"] = False
-        if ask.format:
-            body["response_format"] = _response_format(ask.format)
         if effort := self._reasoning_effort(ask, model):
             body["reasoning_effort"] = effort
         return body
@@ -168,13 +159,6 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
             output = {"tool_call_id": item["call_id"], "content": item["output"]}
             chat.append({"role": "tool", **output})
     return chat
-
-
-def _response_format(format: Mapping[str, Any]) -> Json:
-    """Return the format of an answer as Chat Completions has it: a schema in an object of its
-    own."""
-    kind, rest = format["type"], {name: v for name, v in format.items() if name != "type"}
-    return {"type": kind, kind: rest} if rest else {"type": kind}
 
 
 def _call_item(call: Json) -> Item:

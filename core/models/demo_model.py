@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.domain.errors import UnsupportedFormat
 from core.domain.messages import NOTE_NAME, Item
 from core.domain.records import (
     Health,
@@ -471,10 +470,7 @@ class DemoModel:
     level = "demo"
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Yield the answer, or the calls of this round. Raise UnsupportedFormat if an answer in
-        JSON is asked for."""
-        if ask.format:
-            raise UnsupportedFormat
+        """Yield the answer, or the calls of this round."""
         if ask.for_title:
             words = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
             yield RoundCompleted((Item(kind="message", role="assistant", text=words),))

@@ -39,7 +39,6 @@ from core.domain.errors import (
     RateLimited,
     TooLong,
     UnknownModel,
-    UnsupportedFormat,
     WrongKey,
 )
 from core.domain.messages import Item, Usage
@@ -65,7 +64,7 @@ MAX_ANSWER_CHARACTERS = 1_000_000
 MAX_CALLS_PER_ANSWER = 256
 """Calls in one answer."""
 OPTIONAL_FIELDS = (
-    "context_management", "include", "parallel_tool_calls", "prompt_cache_key", "reasoning",
+    "context_management", "include", "prompt_cache_key", "reasoning",
     "reasoning_effort", "safety_identifier", "store", "stream_options", "truncation",
 )  # fmt: skip
 """Request fields that can be left out if the server refuses them."""
@@ -73,10 +72,6 @@ TOO_LONG_PATTERN = re.compile(
     r"context.{0,3}(length|window|size)|maximum context|too many tokens|prompt is too long", re.I
 )
 """How servers say that the input is too long, if they send no code."""
-FORMAT_PATTERN = re.compile(
-    r"response_format|text\.format|json_schema|json_object|structured.output", re.I
-)
-"""How servers name the format of an answer that they do not support."""
 
 NEAREST_MODEL = (
     "The model's server does not have the model {model!r}. Check the setting PONTE_MODEL; "
@@ -213,12 +208,6 @@ def has_unpaired_call(fault: ModelServerFault) -> bool:
     return fault.status == 400 and "function call" in fault.message and "No tool" in fault.message
 
 
-def refuses_format(fault: ModelServerFault) -> bool:
-    """Return whether the server does not support the format of the answer that was asked for."""
-    words = f"{fault.param} {fault.message}"
-    return fault.status in (400, 422, 501) and FORMAT_PATTERN.search(words) is not None
-
-
 def is_against_policy(fault: ModelServerFault) -> bool:
     """Return whether the request is against the server's usage policies."""
     return fault.is_policy_refusal and not is_person_blocked(fault)
@@ -274,7 +263,6 @@ MODEL_ERRORS = ErrorTable(
         values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_MODEL_WAIT_SECONDS)},
     ),
     on(when=is_too_long).raises(TooLong),
-    on(when=refuses_format).raises(UnsupportedFormat),
     on(when=is_against_policy).raises(ModelRefused),
     on(when=refuses_pictures).raises(ModelError, UNREADABLE_PICTURE),
     on(when=is_broken_picture).raises(ModelError, UNREADABLE_PICTURE),

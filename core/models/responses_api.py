@@ -264,15 +264,6 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
             }
             for tool in ask.tools
         ]
-    if ask.tool_choice:
-        named = ask.tool_choice != "required"
-        body["tool_choice"] = (
-            {"type": "function", "name": ask.tool_choice} if named else ask.tool_choice
-        )
-    if ask.tools and not ask.parallel_calls:
-        body["parallel_tool_calls"] = False
-    if ask.format:
-        body["text"] = {"format": dict(ask.format)}
     if effort := server.reasoning_effort(ask):
         body["reasoning"] = {"effort": effort}
     if server.official:

@@ -480,8 +480,8 @@ def _erase_message(connection: SqlConnection, seq: int, message: Message) -> Non
 
     The row itself stays, so that a repeated delivery of the same event is still recognised.
     """
-    bare = replace(message, text="", attachments=(), context=(), brought=(), client=None,
-                   results=(), instructions="", mentions=(),
+    bare = replace(message, text="", attachments=(), context=(), brought=(),
+                   instructions="", mentions=(),
                    author=replace(message.author, name=""),
                    reply_to=replace(message.reply_to, token=""))  # fmt: skip
     answer = encode_json(Answer(text="", code="forgotten"))

@@ -55,7 +55,6 @@ LOST_CALL_TEXT = "error: interrupted, result unknown"
 """The output that the model reads for a tool call without a result when its turn was answered."""
 
 
-NOT_RETURNED_TEXT = "error: the asker's program returned no result for this call"
 """The output that the model reads for a call that the asker's program did not run."""
 
 
@@ -113,22 +112,17 @@ class SqlJournal:
         """
         message = turn.message
         quoted = any(not quote.ours for quote in message.context)
-        quoted = quoted or any(one.name in ("assistant", "tool") for one in message.brought)
-        is_outside = bool(message.attachments or quoted or message.results)
+        quoted = quoted or any(one.name == "assistant" for one in message.brought)
+        is_outside = bool(message.attachments or quoted)
 
         def write(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
             stored = read_items(connection, turn.seq) if current["has_items"] else ()
             if not stored:
                 person = message.author.key
-                # Outputs come first, because servers want each right after its call.
-                outputs, rest = _pair_outputs(connection, turn, items)
-                stored = _add_items(connection, turn, outputs, person)
-                if message.results and not (outputs or rest):
-                    return RecordedMessage((), Provenance(True))
                 has_notes = current["has_notes"]
                 notes = changes.take_notes(connection, turn.thread) if has_notes else ()
-                stored += _add_items(connection, turn, notes, "")
-                stored += _add_items(connection, turn, rest, person)
+                stored = _add_items(connection, turn, notes, "")
+                stored += _add_items(connection, turn, items, person)
                 if is_outside:
                     threads.mark_outside_text(connection, turn.thread)
             if turn.is_thread_new and not (is_outside or message.brought):
@@ -271,9 +265,9 @@ class SqlJournal:
             items = (
                 read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
             )
-            open_calls = _open_calls(items) - {call.call_id for call in answer.calls}
             said = [
-                Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
+                Item(kind="output", call_id=id, text=LOST_CALL_TEXT)
+                for id in sorted(_open_calls(items))
             ]
             if answer.status == "stopped" and items and answer.text:
                 said.append(Item(kind="message", role="assistant", text=answer.text))
@@ -693,35 +687,6 @@ def _add_items(
             [(turn.seq, turn.thread, person, item, now) for item in texts],
         )
     return tuple(decode_json(Item, item) for item in texts)
-
-
-def _pair_outputs(
-    connection: SqlConnection, turn: Turn, items: Sequence[Item]
-) -> tuple[Sequence[Item], Sequence[Item]]:
-    """Return the outputs among the items of a new message, and the other items.
-
-    Only outputs for calls that the thread's last turn left to the asker's program are returned,
-    each once. Those of its calls that got none are answered as not run, so that the model's server
-    accepts the transcript.
-    """
-    rest = [item for item in items if item.kind != "output"]
-    if turn.is_thread_new:
-        return (), rest
-    last = connection.execute(
-        "SELECT seq, item FROM items WHERE thread = ? AND seq < ? AND replaced = 0"
-        " ORDER BY id DESC LIMIT 1",
-        (turn.thread, turn.seq),
-    ).fetchone()
-    if last is None or decode_json(Item, last["item"]).kind == "message":
-        return (), rest
-    open_calls = _open_calls(read_items(connection, last["seq"]))
-    given = {item.call_id: item for item in reversed(items) if item.kind == "output"}
-    if items and not rest and not open_calls & given.keys():
-        return (), ()
-    return [
-        given.get(id) or Item(kind="output", call_id=id, text=NOT_RETURNED_TEXT)
-        for id in sorted(open_calls)
-    ], rest
 
 
 def _open_calls(items: Sequence[Item]) -> set[str]:

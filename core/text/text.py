@@ -782,12 +782,3 @@ def remove_signed_urls(value: Any) -> Any:
 @functools.lru_cache(4096)
 def _fold_name(name: str) -> str:
     return fold_to_letters(name).replace("_", "").replace("-", "").replace(" ", "")
-
-
-def is_json(text: str) -> bool:
-    """Return whether the text is JSON."""
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True

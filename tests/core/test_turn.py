@@ -8,7 +8,6 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
@@ -26,9 +25,6 @@ from core.domain.errors import ModelDown, NotStored, PostRemoved, TakenOver, Too
 from core.domain.messages import (
     Answer,
     Card,
-    ClientOptions,
-    ClientResult,
-    ClientTool,
     Item,
     Post,
     Progress,
@@ -525,27 +521,6 @@ async def test_what_a_tool_leaves_on_a_server_is_erased_with_the_conversation(
         assert await journal.list_remotes_to_erase() == []
         await journal.forget("web:C1")
         assert await journal.list_remotes_to_erase() == [remote]
-
-
-async def test_results_that_a_program_sends_twice_are_not_asked_or_paid_for_again(
-    tmp_path: Path,
-) -> None:
-    asked = _call("client__weather")
-    model = Scripted(_then([RoundCompleted((asked,))]))
-    async with _bot(tmp_path, model) as (engine, _):
-        inbox, options = engine.records.inbox, ClientOptions((ClientTool("weather"),))
-        message = replace(make_message("How hot is it?", "k1"), client=options)
-        calls = (await inbox.wait_for_answer((await inbox.accept(message)).seq)).calls
-        assert [call.call_id for call in calls] == [asked.call_id]
-        model._script = lambda ask: [_completed_with("31 degrees.")]
-        results, answers = (ClientResult(asked.call_id, "31"),), []
-        for key in ("k2", "k3"):
-            message = replace(make_message("", key), client=options, results=results)
-            answers.append(await inbox.wait_for_answer((await inbox.accept(message)).seq))
-    assert answers[0].text == "31 degrees."
-    assert (answers[1].status, answers[1].code) == ("failed", "bad_request")
-    assert answers[1].text.startswith("These tool calls have results already")
-    assert len(model.asks) == 2
 
 
 class Corrected(Watched):

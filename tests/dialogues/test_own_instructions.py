@@ -36,7 +36,8 @@ async def test_they_stand_below_those_of_the_owner_and_the_channel(tmp_path: Pat
         asked = {"model": "ponte", "messages": [{"role": "user", "content": "hello"}]}
         for name, has_own in (("c1", True), ("c2", False)):
             named = {"X-Ponte-Conversation": name}
-            await ponte.web.post("/v1/chat/completions", json=asked, headers=named)
+            async with ponte.program() as program:
+                await program.post("/v1/chat/completions", json=asked, headers=named)
             assert (OWN in last_instructions()) is has_own, name
         assert await instruct(ponte, "x" * (MAX_INSTRUCTIONS_CHARACTERS + 1)) == 400
         assert await instruct(ponte, "") == 200

@@ -83,7 +83,8 @@ async def test_where_no_title_is_asked_for_or_kept(tmp_path: Path) -> None:
         await waiting
         asked = {"model": "ponte", "messages": [{"role": "user", "content": "Over v1"}]}
         named = {"X-Ponte-Conversation": "program"}
-        answer = await ponte.web.post("/v1/chat/completions", json=asked, headers=named)
+        async with ponte.program() as program:
+            answer = await program.post("/v1/chat/completions", json=asked, headers=named)
         assert answer.status_code == 200
         assert len(title_requests(fake)) == 1
         listed = (await ponte.web.get("/conversations")).json()["conversations"]

@@ -40,6 +40,15 @@ class Whole:
         read: Json = answer.json()
         return read
 
+    @asynccontextmanager
+    async def program(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Yield the client of a program with an API token of the owner."""
+        made = (await self.web.post("/me/tokens", json={})).json()
+        headers = {"Authorization": f"Bearer {made['token']}"}
+        base = self.web.base_url
+        async with httpx.AsyncClient(base_url=base, headers=headers, timeout=20) as client:
+            yield client
+
     async def file(self, shown: Json) -> bytes:
         return (await self.web.get(shown["url"])).content
 

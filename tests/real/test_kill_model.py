@@ -6,11 +6,9 @@ import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 
-from core.domain.messages import ClientOptions, ClientResult, ClientTool
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import make_message
 from tests.fakes.openai import FakeOpenAI, Script
@@ -116,46 +114,6 @@ async def test_while_a_tool_runs(ctx: ToolContext, fake: FakeOpenAI, without: se
     if not without:
         await ctx.people.say(make_message("forget", "k2"))
         await fake.wait_until(lambda: not fake.conversations)
-
-
-@pytest.mark.parametrize("without", [set(), {"conversations", "responses"}])
-async def test_while_the_results_of_a_client_are_answered(
-    ctx: ToolContext, fake: FakeOpenAI, without: set[str]
-) -> None:
-    """The results stand once in what the model gets, and its answer is stored and posted once."""
-    fake.without = without
-    fake.say(
-        Script(calls=(("client__get_weather", "{}"),), match="weather"),
-        Script(text=LONG_ANSWER, match="<result>", fail="hang", after=3, on_disconnect="nothing"),
-        Script(text="It is hot.", match="<result>"),
-    )
-    schema = '{"type": "object", "properties": {}}'
-    options = ClientOptions(tools=(ClientTool("get_weather", parameters=schema),))
-    asked = replace(make_message("The weather?", "k1"), client=options)
-    await ctx.victim.start("--model", fake.base_url)
-    await ctx.people.say(asked)
-    (call,) = (await ctx.people.answer(asked)).calls
-    results = (ClientResult(call.call_id, "31 degrees"),)
-    sent = replace(make_message("", "k2"), client=options, results=results)
-    await ctx.people.say(sent)
-    await fake.wait_for_failures()
-    await ctx.victim.kill()
-    await fake.wait_until(lambda: fake.running == 0)
-
-    await ctx.victim.start("--model", fake.base_url)
-    await ctx.people.say(sent)  # the client sends them again
-    assert (await ctx.people.answer(sent)).text == "It is hot."
-    assert ctx.recorder.visible("k2") == ["It is hot."]
-    thanks = make_message("thanks", "k3")
-    await ctx.people.say(thanks)
-    assert (await ctx.people.answer(thanks)).text.endswith("thanks")
-    path = "/chat/completions" if without else "/responses"
-    question = fake.request_bodies(path)[-1]
-    held = [item for one in fake.conversations.values() for item in one.items]
-    told = json.dumps(question["messages"] if without else held)
-    assert (told.count("31 degrees"), told.count("It is hot.")) == (1, 1)
-    database = sqlite3.connect(ctx.victim.home / "ponte.db")
-    assert find_imbalances(lambda sql: database.execute(sql).fetchall()) == []
 
 
 async def test_a_drain_in_mid_stream(ctx: ToolContext, fake: FakeOpenAI) -> None:

@@ -13,12 +13,12 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from adapters.web import client_requests, compatible, http_io
+from adapters.web import http_io, openai_api, openai_requests
 from adapters.web.adapter import MOUNTED_BODY_LIMIT_BYTES, MountedHandler
-from adapters.web.client_requests import MAX_MESSAGES, MAX_OBJECT_FIELDS, CompletionRequest
-from adapters.web.compatible import ConcurrencyLimit
 from adapters.web.errors import BadRequest, TooManyRequests
 from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
+from adapters.web.openai_api import ConcurrencyLimit
+from adapters.web.openai_requests import MAX_MESSAGES, MAX_OBJECT_FIELDS, CompletionRequest
 from core.domain.messages import Answer
 from core.text.text import check_json
 from tests.fakes.choices import allow_list
@@ -131,14 +131,14 @@ def test_values_cannot_be_hidden_in_another_encoding(encoding: str) -> None:
 
 
 async def post_and_read_error(ponte: WebPonte, body: bytes) -> tuple[int, str]:
-    async with ponte.client() as web:
+    async with ponte.program() as web:
         got = await web.post(PATH, content=body, headers={"Content-Type": "application/json"})
     return got.status_code, got.json().get("error", {}).get("message", "")
 
 
-@pytest.mark.parametrize("path", [PATH, "/v1/responses", "/chat"])
+@pytest.mark.parametrize("path", [PATH, "/chat"])
 async def test_every_route_refuses_it(ponte: WebPonte, path: str) -> None:
-    async with ponte.client() as web:
+    async with ponte.program() if path == PATH else ponte.client() as web:
         for body, why in (
             (request_with_field(b"{},", MAX_JSON_VALUES), "it contains too many values"),
             (b"[" * 200, "it is nested too deeply"),
@@ -162,9 +162,6 @@ async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(ponte: We
     parts = [{"type": "text", "text": "a"}] * (MAX_MESSAGES + 1)
     line = {"role": "user", "content": parts}
     assert (await post_and_read_error(ponte, asking(messages=[line])))[0] == 400
-    async with ponte.client() as web:
-        got = await web.post("/v1/responses", json={"input": [HELLO] * (MAX_MESSAGES + 1)})
-        assert got.status_code == 400
     assert not ponte.rows
     fields = {f"x{n}": 0 for n in range(MAX_OBJECT_FIELDS - 1)}
     assert (await post_and_read_error(ponte, asking(**fields)))[0] == 200
@@ -172,7 +169,7 @@ async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(ponte: We
 
 async def test_honest_requests_are_as_large_as_before(ponte: WebPonte) -> None:
     """Text with more commas and brackets than there may be values, and a large file."""
-    async with ponte.client() as web:
+    async with ponte.program() as web:
         said = "a,b;[{" * 200_000
         got = await web.post(PATH, json={"messages": [{"role": "user", "content": said}]})
         assert got.status_code == 200
@@ -220,7 +217,7 @@ async def test_so_many_requests_of_one_person_are_under_way(
     gate = routes_of(ponte)._requests
     gate._limit_of_person = 2
     body = {"messages": [HELLO], "stream": stream}
-    async with ponte.client() as web, ponte.person(ponte.people.add("ana")) as ana:
+    async with ponte.program() as web, ponte.program("ana") as ana:
         asked = [asyncio.create_task(web.post(PATH, json=body)) for _ in range(2)]
         await held_model.wait_for_begun(2)
         third = await web.post(PATH, json=body)
@@ -239,7 +236,7 @@ async def test_so_many_bytes_are_read_at_once(
 ) -> None:
     """A body that comes slowly keeps others' large ones out, and nobody's small ones."""
     routes = routes_of(ponte)
-    read, gate = client_requests.read_completion, routes._bytes
+    read, gate = openai_requests.read_completion, routes._bytes
     gate._limit_of_person, gate._limit = 3 * MiB, 4 * MiB
     begun, go = asyncio.Event(), asyncio.Event()
 
@@ -247,7 +244,7 @@ async def test_so_many_bytes_are_read_at_once(
         begun.set()
         return await read(request)
 
-    monkeypatch.setattr(compatible, "read_completion", reads)
+    monkeypatch.setattr(openai_api, "read_completion", reads)
     large = asking(x="x" * 2 * MiB)
 
     async def slow() -> AsyncIterator[bytes]:
@@ -261,7 +258,7 @@ async def test_so_many_bytes_are_read_at_once(
             kind["Content-Length"] = str(len(body))
         return (await web.post(PATH, content=body, headers=kind)).status_code  # type: ignore[arg-type]
 
-    async with ponte.client() as web, ponte.person(ponte.people.add("ana")) as ana:
+    async with ponte.program() as web, ponte.program("ana") as ana:
         first = asyncio.create_task(post(web, slow()))
         await begun.wait()
         assert await post(web, large) == 429
@@ -281,7 +278,7 @@ async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(ponte: 
     async def body() -> AsyncIterator[bytes]:
         yield asking()
 
-    async with ponte.client() as web:
+    async with ponte.program() as web:
         got = await web.post(PATH, content=body(), headers={"Content-Type": "application/json"})
         assert got.status_code == 429
     assert gate._count == {}
@@ -290,7 +287,7 @@ async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(ponte: 
 async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
     ponte: WebPonte, held_model: Held
 ) -> None:
-    async with ponte.client() as web:
+    async with ponte.program() as web:
         body = asking(x="x" * 40 * MiB)
         tracemalloc.start()
         try:
@@ -319,14 +316,14 @@ def test_what_is_in_flight_is_given_back_whatever_happens() -> None:
     assert gate._count == {}
 
 
-def routes_of(ponte: WebPonte) -> compatible.CompatibleRoutes:
+def routes_of(ponte: WebPonte) -> openai_api.OpenAiRoutes:
     """The routes of OpenAI's API that are served."""
     app: Any = ponte.web._server._server.config.app
     while not hasattr(app, "routes"):
         app = app._app
     (route,) = [route for route in app.routes if route.path == PATH]
     found = route.endpoint.__self__
-    assert isinstance(found, compatible.CompatibleRoutes)
+    assert isinstance(found, openai_api.OpenAiRoutes)
     return found
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from adapters.web.authentication import COMPATIBLE_PREFIX
 from adapters.web.page_routes import OperatorRoutes
@@ -29,7 +28,7 @@ ANSWERS: Mapping[str, tuple[int, ...]] = {
     "page": (*STRANGERS, 403, 403, 200, 200),
     "operator": (*STRANGERS, 403, 403, 403, 200),
     "form": (*STRANGERS, 403, 403, 403, 403),
-    "programs too": (*STRANGERS, 200, 200, 200, 200),
+    "program": (*STRANGERS, 200, 200, 403, 403),
 }
 """The status for each of KINDS, by the decision about a route. 200 stands for 201, too."""
 DECISIONS: Mapping[tuple[str, str], str] = {
@@ -68,12 +67,9 @@ DECISIONS: Mapping[tuple[str, str], str] = {
     ("GET", "/conversations/{id}/events"): "page",
     ("GET", "/files/{id}"): "page",
     ("GET", "/openapi.json"): "page",
-    ("GET", "/v1/models"): "programs too",
-    ("GET", "/v1/models/{model:path}"): "programs too",
-    ("POST", "/v1/chat/completions"): "programs too",
-    ("POST", "/v1/responses"): "programs too",
-    ("GET", "/v1/responses/{id}"): "programs too",
-    ("GET", "/download/{id}"): "open",
+    ("GET", "/v1/models"): "program",
+    ("GET", "/v1/models/{model:path}"): "program",
+    ("POST", "/v1/chat/completions"): "program",
 }
 """Who may use each route. A new route fails the test below until it has its line here."""
 
@@ -115,13 +111,8 @@ async def test_every_route_with_every_kind_of_token(
                     one.id for one in ponte_with_people.ponte.people.tokens.values()
                     if one.person == "web:owner"
                 ]  # fmt: skip
-                ids |= {"response": ids["owners_response"]}
                 ids |= {"notice": "owner-0"}
                 ids |= {"turn": own.turn, "file": own.attachments[0].file, "token": owners[-1]}
-            if kind == "owner's program":
-                ids["response"] = ids["owners_response"]
-            elif kind == "person":
-                ids["response"] = ponte_with_people.theirs["response"]
             said = await ask(kinds[kind], ids)
             login._login._tries.clear()
             status = 200 if said.status_code == 201 else said.status_code
@@ -161,41 +152,26 @@ async def test_an_api_token_does_not_sign_in(ponte: WebPonte) -> None:
         assert not browser.cookies
 
 
+def completion_request(text: str) -> Mapping[str, Any]:
+    return {"model": "ponte", "messages": [{"role": "user", "content": text}]}
+
+
 async def test_what_a_program_may_not_say(ponte: WebPonte) -> None:
-    """Its words are not stored, in no language; those of a person's own token are."""
+    """Commands that decide or delete are refused in every language, and are not stored."""
     ponte.people.add("ana")
     program = ponte.people.add_api_token("ana")
     refused = ("approve abc234", "/undo abc234", "deny abc234", "forget", "forget yes", "approvals")
     async with ponte.person(program) as client:
         for words in (*refused, "oublier oui", "APROVAR abc234"):
-            said = await client.post("/v1/responses", json={"model": "ponte", "input": words})
+            said = await client.post("/v1/chat/completions", json=completion_request(words))
             error = said.json()["error"]
             assert (said.status_code, error["code"]) == (400, "decided_elsewhere"), words
         assert ponte.rows == {}
         for words in ("help", "status", "reload", "approve my plan"):
-            said = await client.post("/v1/responses", json={"model": "ponte", "input": words})
+            said = await client.post("/v1/chat/completions", json=completion_request(words))
             assert said.status_code == 200, words
     authors = {(one.message.author.key, one.message.author.robot) for one in ponte.rows.values()}
     assert authors == {("web:ana", True)}, "no right to decide or administer: they are programs"
-
-
-async def test_a_page_token_still_works_and_is_told_that_it_is_old(ponte: WebPonte) -> None:
-    program = ponte.people.add_api_token("owner")
-    body = {"model": "ponte", "input": "hi"}
-    with capture_logs() as logs:
-        async with ponte.client() as client:
-            for said in (
-                await client.get("/v1/models"), await client.get("/v1/models/ponte"),
-                await client.post("/v1/responses", json=body),
-                await client.post("/v1/responses", json={**body, "stream": True}),
-            ):  # fmt: skip
-                assert said.headers["deprecation"] == "@1795305600"
-                assert said.headers["sunset"] == "Tue, 01 Jun 2027 00:00:00 GMT"
-        async with ponte.person(program) as client:
-            said = await client.post("/v1/responses", json=body)
-            assert (said.status_code, "deprecation" in said.headers) == (200, False)
-    told = [one for one in logs if "page token" in one["event"]]
-    assert [(one["person"], one["until"]) for one in told] == [("web:owner", "2027-06-01")]
 
 
 def test_a_token_ends_at_its_time_and_one_without_a_time_never() -> None:

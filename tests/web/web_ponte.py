@@ -15,7 +15,6 @@ import httpx
 
 from adapters.web.adapter import Asgi, ListenAddress, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
-from adapters.web.file_links import FileLinks
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
 from core.integrations.integration import KernelPlaces, Operator, Pace
@@ -83,7 +82,6 @@ def unix_socket(path: Path) -> socket.socket:
 
 
 TOKEN = "the-token-of-a-ponte-in-tests"
-LINKS = FileLinks(b"a key of a ponte in tests", lambda: 2e9)
 
 
 @dataclass
@@ -231,6 +229,10 @@ class WebPonte:
         """Somebody's who has a name here."""
         return self.stranger(**{"Authorization": f"Bearer {token}", **headers})
 
+    def program(self, name: str = "owner", **headers: str) -> httpx.AsyncClient:
+        """Return the client of a program with an API token of this person."""
+        return self.person(self.people.add_api_token(name), **headers)
+
     def stranger(self, **headers: str) -> httpx.AsyncClient:
         """Somebody's who does not know the token."""
         return httpx.AsyncClient(base_url=self.web.address, headers=headers, timeout=20)
@@ -263,7 +265,7 @@ class WebPonte:
             people=self.people if web else None, policy=self.policy,
             owner_name=self.owner_name if web else None, requests=self.board,
             administration=MemoryAdministration() if web else None,
-            file_links=LINKS if web else None, notices=self.notices,
+            notices=self.notices,
             conversation_settings=self.settings if web else None, peers=self.peers,
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ from tests.fakes.openai.errors import (
     unknown_parameter,
 )
 from tests.fakes.openai.items import new_id, tokens, total
-from tests.fakes.openai.schemas import check_choice, check_format, check_tools
+from tests.fakes.openai.schemas import check_choice, check_tools
 from tests.fakes.openai.script import Script
 from tests.fakes.openai.state import Json, State
 from tests.fakes.openai.writing import Cut, EventStream
@@ -176,7 +176,6 @@ def _check(state: State, body: Json) -> None:
         raise unknown_parameter("messages[0].content[0].image_url")
     check_tools(body.get("tools", []))
     check_choice(body.get("tool_choice"), body.get("tools", []))
-    check_format(body.get("response_format"), "response_format")
     _check_messages(body["messages"])
     state.check_words(body["messages"])
     if tokens(body["messages"]) > state.context:

@@ -19,7 +19,7 @@ from tests.fakes.openai.errors import (
 )
 from tests.fakes.openai.events import events_of, output_of, response_of, usage_of
 from tests.fakes.openai.items import check_pairs, stored_items, text_to_answer, tokens
-from tests.fakes.openai.schemas import check_choice, check_format, check_tools
+from tests.fakes.openai.schemas import check_choice, check_tools
 from tests.fakes.openai.script import Script
 from tests.fakes.openai.state import Json, State
 from tests.fakes.openai.writing import Cut, EventStream
@@ -77,7 +77,6 @@ class Creation:
             )
         check_tools(body.get("tools", []))
         check_choice(body.get("tool_choice"), body.get("tools", []))
-        check_format(body.get("text", {}).get("format"), "text.format")
         if state.blind and "input_image" in json.dumps(body["input"]):
             raise OpenAIErrorResponse(400, "Invalid value: 'input_image'.", param="input")
 

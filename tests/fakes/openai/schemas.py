@@ -77,20 +77,3 @@ def _parts(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     parts += [schema["items"]] if isinstance(schema.get("items"), dict) else []
     parts += schema.get("anyOf", [])
     return [part for part in parts if isinstance(part, dict)]
-
-
-def check_format(format: object, param: str) -> None:
-    """Raises OpenAIErrorResponse for a format that the API would refuse. `param` is the path in
-    which errors name it."""
-    if format is None:
-        return
-    if not isinstance(format, Mapping) or format.get("type") not in (
-        "text", "json_object", "json_schema"
-    ):  # fmt: skip
-        raise OpenAIErrorResponse(400, f"Invalid value: {format!r}.", param=param)
-    about = format.get("json_schema", format) if param == "response_format" else format
-    if format["type"] == "json_schema":
-        if not NAME.fullmatch(str(about.get("name", ""))):
-            raise OpenAIErrorResponse(400, "Missing required parameter.", param=f"{param}.name")
-        if about.get("strict"):
-            _strict(about["name"], about["schema"], 0)

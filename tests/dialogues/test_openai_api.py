@@ -11,18 +11,18 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from core.domain.messages import ONE_REQUEST_PREFIX
 from tests.dialogues.whole import Whole, whole
 from tests.fakes.openai import FakeOpenAI, Script
 
 
 @asynccontextmanager
 async def client(ponte: Whole) -> AsyncIterator[openai.AsyncOpenAI]:
-    token = ponte.web.headers["Authorization"].removeprefix("Bearer ")
-    async with openai.AsyncOpenAI(
-        base_url=f"{str(ponte.web.base_url).rstrip('/')}/v1", api_key=token, timeout=20
-    ) as ai:
-        yield ai
+    async with ponte.program() as program:
+        token = program.headers["Authorization"].removeprefix("Bearer ")
+        async with openai.AsyncOpenAI(
+            base_url=f"{str(program.base_url).rstrip('/')}/v1", api_key=token, timeout=20
+        ) as ai:
+            yield ai
 
 
 def user_inputs(fake: FakeOpenAI) -> list[str]:
@@ -54,38 +54,25 @@ async def test_a_client_s_words_reach_the_model_as_data_and_are_counted(tmp_path
         assert (got.usage.prompt_tokens, got.usage.completion_tokens) == (50, 3)
 
 
-async def test_a_response_is_gone_on_from_after_a_restart(tmp_path: Path) -> None:
-    async with FakeOpenAI() as fake:
-        async with whole(tmp_path, fake) as ponte, client(ponte) as ai:
-            fake.say("Noted.")
-            first = await ai.responses.create(model="ponte", input="My cat is Tobi.")
-        async with whole(tmp_path, fake) as ponte, client(ponte) as ai:
-            fake.say("Tobi.")
-            got = await ai.responses.create(input="Its name?", previous_response_id=first.id)
-            assert got.output_text == "Tobi."
-            assert "Tobi" in str([c.items for c in fake.conversations.values()])
-            (record,) = await ponte.app.engine.records.journal.list_threads()
-            assert f":{ONE_REQUEST_PREFIX}" in record.conversation
-
-
-@pytest.mark.parametrize("path", ["chat/completions", "responses"])
 @pytest.mark.parametrize("engine", ["home", "postgres"])
 async def test_half_an_emoji_in_a_request_is_stored_and_told(
-    tmp_path: Path, request: pytest.FixtureRequest, engine: str, path: str
+    tmp_path: Path, request: pytest.FixtureRequest, engine: str
 ) -> None:
     """JSON can escape it; UTF-8 cannot hold it. It answered 500."""
     settings: dict[str, str] = {}
     if engine == "postgres":
         settings["database_url"] = request.getfixturevalue("migrated_postgres")
     words = [{"role": "system", "content": "Be \ud83d."}, {"role": "user", "content": "Hi \ude00."}]
-    field = "messages" if path == "chat/completions" else "input"
-    body = json.dumps({field: words, "\ud83d": 1})
-    async with FakeOpenAI() as fake, whole(tmp_path, fake, **settings) as ponte:
+    body = json.dumps({"messages": words, "\ud83d": 1})
+    async with (
+        FakeOpenAI() as fake, whole(tmp_path, fake, **settings) as ponte,
+        ponte.program() as program,
+    ):  # fmt: skip
         sent = {"Content-Type": "application/json"}
-        got = await ponte.web.post(f"/v1/{path}", content=body, headers=sent)
+        got = await program.post("/v1/chat/completions", content=body, headers=sent)
         assert got.status_code == 200, got.text
         brought, question = user_inputs(fake)
         assert "Be \N{REPLACEMENT CHARACTER}." in brought
         assert "Hi \N{REPLACEMENT CHARACTER}." in question
-        again = await ponte.web.post(f"/v1/{path}", content=body, headers=sent)
+        again = await program.post("/v1/chat/completions", content=body, headers=sent)
         assert again.status_code == 200

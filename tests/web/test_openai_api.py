@@ -1,5 +1,5 @@
-"""OpenAI's API, as OpenAI's own package speaks it: streams, whole answers, errors, and what stays
-another person's."""
+"""OpenAI's API with OpenAI's own package as the client: streams, whole answers, errors, and what
+belongs to other people."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletionMessageParam
 
-from adapters.web import client_requests, compatible
-from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, ClientCall, File, Usage
+from adapters.web import openai_api, openai_requests
+from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, File, Usage
 from core.rights.policy import AccessPolicy
 from core.rights.rules import Rule, RuleBook
 from tests.fakes.choices import allow_list
-from tests.web.web_ponte import LINKS, Script, Turn, WebPonte
+from tests.web.web_ponte import Script, Turn, WebPonte
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 PIXEL = base64.b64encode(b"\x89PNG one pixel").decode()
@@ -33,8 +33,9 @@ CARD = Card(
 def speaking(ponte: WebPonte, token: str = "", **more: Any) -> openai.AsyncOpenAI:
     """There is no TLS to loopback, whose certificates take long to read."""
     http = openai.DefaultAsyncHttpxClient(verify=False)
+    key = token or ponte.people.add_api_token("owner")
     return openai.AsyncOpenAI(
-        base_url=f"{ponte.web.address}/v1", api_key=token or ponte.token, http_client=http, **more
+        base_url=f"{ponte.web.address}/v1", api_key=key, http_client=http, **more
     )
 
 
@@ -55,7 +56,7 @@ async def ai(ponte: WebPonte) -> AsyncIterator[openai.AsyncOpenAI]:
 
 @pytest.fixture
 async def anas(ponte: WebPonte) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with speaking(ponte, ponte.people.add("ana")) as client:
+    async with speaking(ponte, ponte.people.add_api_token("ana")) as client:
         yield client
 
 
@@ -139,31 +140,13 @@ async def test_a_text_that_may_become_a_stop_is_held_back(
 
 
 async def test_a_stream_ends_with_done(ponte: WebPonte) -> None:
-    async with ponte.client() as client:
+    async with ponte.program() as client:
         body = {"model": "ponte", "messages": HELLO, "stream": True}
         got = await client.post("/v1/chat/completions", json=body)
     assert got.headers["content-type"].startswith("text/event-stream")
     frames = got.text.removesuffix("\n\n").split("\n\n")
     assert frames[-1] == "data: [DONE]"
     assert all(json.loads(frame.removeprefix("data: ")) for frame in frames[:-1])
-
-
-async def test_a_response_tells_each_step_in_order(ponte: WebPonte, ai: openai.AsyncOpenAI) -> None:
-    ponte.script = by_words(ponte)
-    events = [each async for each in await ai.responses.create(input="Hello", stream=True)]
-    kinds = [event.type for event in events]
-    deltas = [event for event in events if event.type == "response.output_text.delta"]
-    assert [event.sequence_number for event in events] == list(range(len(events)))
-    assert [kind for kind in kinds if "delta" not in kind] == [
-        "response.created", "response.in_progress", "response.output_item.added",
-        "response.content_part.added", "response.output_text.done", "response.content_part.done",
-        "response.output_item.done", "response.completed",
-    ]  # fmt: skip
-    assert {getattr(event, "output_index", 0) for event in events} == {0}, "there is one message"
-    last = events[-1]
-    assert last.type == "response.completed"
-    assert last.response.output_text == "".join(event.delta for event in deltas)
-    assert last.response.output_text == "Good morning, Ana.\n\nFrom Leads."
 
 
 async def test_text_that_does_not_go_on_is_told_whole_at_the_end(
@@ -175,22 +158,9 @@ async def test_text_that_does_not_go_on_is_told_whole_at_the_end(
         return Answer("One change waits for you.")
 
     ponte.script = changes_its_mind
-    async with ai.responses.stream(model="ponte", input="Hello") as stream:
-        got = await stream.get_final_response()
-    assert got.output_text == "I will change that row.\n\nOne change waits for you."
-
-
-async def test_a_response_goes_on_from_the_one_before(
-    ponte: WebPonte, ai: openai.AsyncOpenAI
-) -> None:
-    first = await ai.responses.create(model="ponte", input="One", instructions="Be brief.")
-    second = await ai.responses.create(input="Two", previous_response_id=first.id)
-    assert (second.output_text, second.previous_response_id) == ("You said: Two", first.id)
-    one, two = (row.message for row in ponte.rows.values())
-    assert one.address == two.address
-    assert ([quote.text for quote in one.brought], two.brought) == (["Be brief."], ())
-    with pytest.raises(openai.BadRequestError, match="only continue from the last answer"):
-        await ai.responses.create(input="Three", previous_response_id=first.id)
+    stream = await ai.chat.completions.create(model="ponte", messages=HELLO, stream=True)
+    pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert "".join(pieces) == "I will change that row.\n\nOne change waits for you."
 
 
 async def test_what_a_request_brings_is_told_as_the_asker_s_data(
@@ -235,9 +205,9 @@ async def test_a_named_conversation_remembers_by_itself(
 
 
 async def test_a_request_of_its_own_is_in_no_list_but_at_its_address(ponte: WebPonte) -> None:
-    async with ponte.client() as client:
+    async with ponte.program() as program, ponte.client() as client:
         asked = {"model": "ponte", "messages": HELLO}
-        got = await client.post("/v1/chat/completions", json=asked)
+        got = await program.post("/v1/chat/completions", json=asked)
         name = got.headers["x-ponte-conversation"]
         assert name.startswith(ONE_REQUEST_PREFIX)
         assert (await client.get("/conversations")).json() == {"conversations": []}
@@ -249,19 +219,12 @@ async def test_files_come_in_as_data_and_are_never_fetched(
     ponte: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
     pdf = base64.b64encode(b"%PDF-1.7").decode()
-    await ai.responses.create(
-        input=[
-            {
-                "role": "user",
-                "content": [
-                    {"type": "input_text", "text": "What is this?"},
-                    {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}",
-                     "detail": "auto"},
-                    {"type": "input_file", "filename": "note.pdf", "file_data": pdf},
-                ],
-            }
-        ]
-    )  # fmt: skip
+    image = {"url": f"data:image/png;base64,{PIXEL}", "detail": "auto"}
+    parts: list[Any] = [
+        {"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": image},
+        {"type": "file", "file": {"filename": "note.pdf", "file_data": pdf}},
+    ]  # fmt: skip
+    await ai.chat.completions.create(model="ponte", messages=[{"role": "user", "content": parts}])
     said = ponte.rows[1].message
     assert [(one.name, one.type) for one in said.attachments] == [
         ("file.png", "image/png"), ("note.pdf", "application/pdf"),
@@ -306,7 +269,7 @@ async def test_a_file_in_the_history_is_named_where_it_was_sent(
 async def test_a_file_that_is_too_large_is_refused(
     ponte: WebPonte, ai: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_requests, "MAX_FILE_BYTES", 6)
+    monkeypatch.setattr(openai_requests, "MAX_FILE_BYTES", 6)
     for data, is_allowed in ((b"%PDF-1", True), (b"%PDF-1.", False)):
         part: Any = {"type": "file", "file": {"file_data": base64.b64encode(data).decode()}}
         asking = ai.chat.completions.create(
@@ -321,48 +284,20 @@ async def test_a_file_that_is_too_large_is_refused(
     assert len(ponte.rows) == 1
 
 
-WRONG_INPUT: Mapping[str, tuple[Mapping[str, Any], str]] = {
-    "input[1]: item_reference": ({"type": "item_reference", "id": "x"}, "unsupported_parameter"),
-    "input[1]: files in a result": (
-        {
-            "type": "function_call_output", "call_id": "call_x",
-            "output": [{"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"}],
-        },
-        "unsupported_parameter",
-    ),
-    "input[1].content[0]": (
-        {
-            "role": "user",
-            "content": [{"type": "input_file", "file_url": "https://example.com/a.pdf"}],
-        },
-        "bad_request",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("param", WRONG_INPUT)
-async def test_an_input_that_ponte_cannot_read_is_refused(
-    ponte: WebPonte, ai: openai.AsyncOpenAI, param: str
-) -> None:
-    item, code = WRONG_INPUT[param]
-    question = {"role": "user", "content": "Hello"}
-    with pytest.raises(openai.BadRequestError) as refused:
-        await ai.post(
-            "/responses", body={"input": [question, item, question]}, cast_to=httpx.Response
-        )
-    assert (refused.value.param, refused.value.code) == (param, code)
-    assert ponte.rows == {}
-
-
 WRONG: Mapping[str, Mapping[str, Any]] = {
     "functions": {"functions": [{"name": "f"}]},
-    "tool_choice": {"tool_choice": {"type": "allowed_tools"}},
-    "response_format": {"response_format": {"type": "grammar"}},
-    "tools[0].type: web_search": {"tools": [{"type": "web_search"}]},
+    "tools": {"tools": [{"type": "function", "function": {"name": "f"}}]},
+    "tool_choice": {"tool_choice": "required"},
+    "response_format": {"response_format": {"type": "json_object"}},
+    "previous_response_id": {"previous_response_id": "resp_1"},
     "n": {"n": 2},
     "logprobs": {"logprobs": True},
     "audio": {"audio": {"voice": "alloy", "format": "wav"}},
     "messages[0].role: critic": {"messages": [{"role": "critic", "content": "x"}]},
+    "messages[0].role: tool": {"messages": [{"role": "tool", "tool_call_id": "c", "content": "x"}]},
+    "messages[0].tool_calls": {
+        "messages": [{"role": "assistant", "tool_calls": [{"id": "c", "type": "function"}]}]
+    },
     "messages[0].content[0]: input_audio": {
         "messages": [{"role": "user", "content": [{"type": "input_audio"}]}]
     },
@@ -377,6 +312,7 @@ async def test_what_would_need_another_answer_is_refused(
     with pytest.raises(openai.BadRequestError) as refused:
         await ai.post("/chat/completions", body=body, cast_to=httpx.Response)
     assert (refused.value.param, refused.value.code) == (param, "unsupported_parameter")
+    assert f"`{param}` is not supported" in refused.value.message
     assert refused.value.type == "invalid_request_error"
     assert ponte.rows == {}
 
@@ -384,7 +320,8 @@ async def test_what_would_need_another_answer_is_refused(
 async def test_what_only_tunes_a_model_is_passed_over(ai: openai.AsyncOpenAI) -> None:
     got = await ai.chat.completions.create(
         model="ponte", messages=HELLO, temperature=0.2, max_tokens=5, n=1, tools=[],
-        tool_choice="none", response_format={"type": "text"}, seed=1, store=False,
+        tool_choice="none", parallel_tool_calls=True, response_format={"type": "text"}, seed=1,
+        store=False, modalities=["text"],
     )  # fmt: skip
     assert got.choices[0].message.content == "You said: Hello"
 
@@ -406,7 +343,7 @@ async def test_what_only_tunes_a_model_is_passed_over(ai: openai.AsyncOpenAI) ->
 async def test_messages_that_say_nothing_are_refused(
     ponte: WebPonte, messages: Sequence[Any], status: int
 ) -> None:
-    async with ponte.client() as client:
+    async with ponte.program() as client:
         asked = {"model": "ponte", "messages": messages}
         got = await client.post("/v1/chat/completions", json=asked)
     assert (got.status_code, set(got.json()["error"])) == (
@@ -419,7 +356,7 @@ async def test_models_are_ponte_and_those_that_a_rule_gives(ponte: WebPonte) -> 
     rule = Rule("1", frozenset({"web:ana"}), allow=("model:gpt-6-sol", "model:gpt-5*"))
     assert isinstance(ponte.policy, AccessPolicy)
     ponte.policy.rule_book = lambda: RuleBook((rule,))
-    async with speaking(ponte) as owner, speaking(ponte, ponte.people.add("ana")) as ana:
+    async with speaking(ponte) as owner, speaking(ponte, ponte.people.add_api_token("ana")) as ana:
         assert [model.id for model in (await owner.models.list()).data] == ["ponte"]
         assert [model.id async for model in ana.models.list()] == ["ponte", "gpt-6-sol"]
         model = await ana.models.retrieve("gpt-6-sol")
@@ -459,58 +396,21 @@ async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
         await ai.chat.completions.create(model="ponte", messages=HELLO, stream=streams)
     assert told.value.type == kind
     assert code != "not_known_here" or told.value.status_code == 500
-    assert told.value.code == compatible.OPENAI_CODES.get(code, code)
+    assert told.value.code == openai_api.OPENAI_CODES.get(code, code)
     waits = told.value.status_code in (429, 503)
     assert ("retry-after" in told.value.response.headers) is waits
     assert len(ponte.rows) == 1
 
 
-@pytest.mark.parametrize("dialect", ["completions", "responses"])
-async def test_a_failure_in_the_middle_is_an_event(
-    ponte: WebPonte, ai: openai.AsyncOpenAI, dialect: str
-) -> None:
+async def test_a_failure_in_the_middle_is_an_event(ponte: WebPonte, ai: openai.AsyncOpenAI) -> None:
     async def breaks(turn: Turn) -> Answer:
         await show(ponte, turn, "So far")
         return Answer("So far\n\nThe model is gone.", "failed", code="model_down")
 
     ponte.script = breaks
-    if dialect == "completions":
-        stream = await ai.chat.completions.create(model="ponte", messages=HELLO, stream=True)
-        with pytest.raises(openai.APIError, match="The model is gone"):
-            [chunk async for chunk in stream]
-        return
-    events = [each async for each in await ai.responses.create(input="Hello", stream=True)]
-    error, failed = events[-2:]
-    assert error.type == "error"
-    assert (error.code, "model is gone" in error.message) == ("model_down", True)
-    assert failed.type == "response.failed"
-    assert failed.response.status == "failed"
-
-
-async def test_a_response_that_failed_is_still_failed_when_it_is_read_again(
-    ponte: WebPonte, ai: openai.AsyncOpenAI
-) -> None:
-    async def fails(turn: Turn) -> Answer:
-        return Answer("The model is gone.", "failed", code="model_down")
-
-    ponte.script = fails
-    with pytest.raises(openai.InternalServerError):
-        await ai.responses.create(input="Hello")
-    got = await ai.responses.retrieve(f"resp_{ponte.rows[1].message.turn}")
-    assert got.status == "failed"
-    assert got.error is not None
-    assert (got.error.code, got.error.message) == ("server_error", "The model is gone.")
-    assert got.output == []
-
-
-async def test_a_message_of_the_page_is_no_response(
-    ponte: WebPonte, ai: openai.AsyncOpenAI
-) -> None:
-    async with ponte.client() as page:
-        turn = (await page.post("/chat", json={"message": "Of the page"})).json()["turn"]
-    with pytest.raises(openai.NotFoundError) as refused:
-        await ai.responses.retrieve(f"resp_{turn}")
-    assert refused.value.message.endswith("Not found: response.")
+    stream = await ai.chat.completions.create(model="ponte", messages=HELLO, stream=True)
+    with pytest.raises(openai.APIError, match="The model is gone"):
+        [chunk async for chunk in stream]
 
 
 async def test_a_stranger_is_told_so_in_their_client_s_form(ponte: WebPonte) -> None:
@@ -565,7 +465,7 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
     async def set_gone() -> None:
         gone.set()
 
-    monkeypatch.setattr(compatible, "_do_nothing", set_gone)
+    monkeypatch.setattr(openai_api, "_do_nothing", set_gone)
 
     async def slow(turn: Turn) -> Answer:
         nonlocal how
@@ -583,7 +483,7 @@ async def test_who_leaves_stops_only_what_nobody_comes_back_to(
 
     ponte.script = slow
     body = {"model": "ponte", "messages": HELLO, "stream": streams}
-    async with ponte.client(**headers) as client:
+    async with ponte.program(**headers) as client:
         asking = asyncio.create_task(client.post("/v1/chat/completions", json=body))
         await began.wait()
         asking.cancel()
@@ -603,13 +503,14 @@ async def test_cards_and_files_come_as_text_with_their_address(
         return Answer("One change waits.", cards=(CARD,), files=(made,))
 
     ponte.script = proposes
-    got = await ai.responses.create(input="Make Ada won")
+    got = await ai.chat.completions.create(model="ponte", messages=HELLO)
     said = ponte.rows[1].message
     page = f"{ponte.web.address}/#{said.address.channel}/{said.turn}"
-    assert got.output_text == (
+    assert got.choices[0].message.content == (
         "One change waits.\n\n**Change a row in Leads** (open)\n\nIn Leads.\n"
         "- **Ada**: Status: Lead → Won\n\n"
-        f"Decide on the page: {page}\n\nreport.csv: {ponte.web.address}{LINKS.path('f1')}"
+        f"Decide on the page: {page}\n\n"
+        f"Files: report.csv. Sign in to the page to open them: {page}"
     )
 
 
@@ -617,9 +518,9 @@ async def test_cards_and_files_come_as_text_with_their_address(
     "words", ["approve abc234", "deny abc234", "/undo abc234", "aprovar k2k2k2"]
 )
 async def test_nothing_is_decided_in_words(ponte: WebPonte, words: str) -> None:
-    async with ponte.client(**{"Accept-Language": "pt-BR"}) as client:
-        asked = {"model": "ponte", "input": words}
-        got = await client.post("/v1/responses", json=asked)
+    async with ponte.program(**{"Accept-Language": "pt-BR"}) as client:
+        asked = {"model": "ponte", "messages": [{"role": "user", "content": words}]}
+        got = await client.post("/v1/chat/completions", json=asked)
     assert (got.status_code, got.json()["error"]["code"]) == (400, "decided_elsewhere")
     assert "/#" in got.json()["error"]["message"]
     assert ponte.rows == {}
@@ -628,96 +529,17 @@ async def test_nothing_is_decided_in_words(ponte: WebPonte, words: str) -> None:
 async def test_nobody_comes_into_another_s_conversation(
     ponte: WebPonte, ai: openai.AsyncOpenAI, anas: openai.AsyncOpenAI
 ) -> None:
-    mine = await ai.responses.create(input="A secret")
+    async def ask(client: openai.AsyncOpenAI, conversation: str) -> None:
+        named = {"X-Ponte-Conversation": conversation}
+        await client.chat.completions.create(model="ponte", messages=HELLO, extra_headers=named)
+
+    await ai.chat.completions.create(model="ponte", messages=HELLO)
     once = ponte.rows[1].message.address.channel
-    for previous in (mine.id, "resp_aaaaaaaaaaaaaaaa", "x"):
-        with pytest.raises(openai.NotFoundError):
-            await anas.responses.create(input="And?", previous_response_id=previous)
     for name in (once, f"{ONE_REQUEST_PREFIX}x", "web:main", "main:@owner", "../main", "a b"):
         with pytest.raises(openai.NotFoundError):
-            await anas.responses.create(input="x", extra_headers={"X-Ponte-Conversation": name})
+            await ask(anas, name)
     assert len(ponte.rows) == 1
-    named = {"X-Ponte-Conversation": "main"}
-    await ai.responses.create(input="Of the owner", extra_headers=named)
-    await anas.responses.create(input="Of Ana", extra_headers=named)
+    await ask(ai, "main")
+    await ask(anas, "main")
     keys = [row.message.address.conversation for row in ponte.rows.values()]
     assert keys[1:] == ["web:main", "web:main:@ana"]
-
-
-async def test_a_message_cannot_name_two_conversations(ai: openai.AsyncOpenAI) -> None:
-    first = await ai.responses.create(input="One", extra_headers={"X-Ponte-Conversation": "a"})
-    with pytest.raises(openai.BadRequestError, match="different conversations"):
-        await ai.responses.create(
-            input="Two", previous_response_id=first.id,
-            extra_headers={"X-Ponte-Conversation": "b"},
-        )  # fmt: skip
-
-
-WEATHER_TOOLS: list[Any] = [
-    {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
-]
-
-
-async def ask_for_weather(
-    ponte: WebPonte, ai: openai.AsyncOpenAI, conversation: str = ""
-) -> tuple[list[Any], str]:
-    """Return a history that ends in a call of the client's tool, and the call's id."""
-
-    async def calls(turn: Turn) -> Answer:
-        if turn.message.results:
-            return Answer("It is hot.")
-        return Answer("", calls=(ClientCall("call_of_model", "get_weather", "{}"),))
-
-    ponte.script = calls
-    messages: list[Any] = [{"role": "user", "content": "The weather?"}]
-    got = await ai.chat.completions.create(
-        model="ponte", messages=messages, tools=WEATHER_TOOLS,
-        extra_headers={"X-Ponte-Conversation": conversation} if conversation else {},
-    )  # fmt: skip
-    answer = got.choices[0].message
-    assert answer.tool_calls is not None
-    (call,) = answer.tool_calls
-    return [*messages, answer.model_dump(exclude_none=True)], call.id
-
-
-def result_of(call: str) -> Any:
-    return {"role": "tool", "tool_call_id": call, "content": "31"}
-
-
-async def test_results_belong_to_one_answer(ponte: WebPonte, ai: openai.AsyncOpenAI) -> None:
-    history, call = await ask_for_weather(ponte, ai)
-    other = "call_aaaaaaaaaaaaaaaa_0"
-    asked: dict[str, Any] = {"model": "ponte", "tools": WEATHER_TOOLS}
-    with pytest.raises(openai.BadRequestError, match="exactly one result") as refused:
-        await ai.chat.completions.create(
-            **asked, messages=[*history, result_of(other), result_of(call)]
-        )
-    assert (call in refused.value.message, other in refused.value.message) == (True, False)
-    assert len(ponte.rows) == 1
-    got = await ai.chat.completions.create(**asked, messages=[*history, result_of(call)])
-    assert got.choices[0].message.content == "It is hot."
-
-
-async def test_results_go_to_the_conversation_of_their_call(
-    ponte: WebPonte, ai: openai.AsyncOpenAI
-) -> None:
-    history, call = await ask_for_weather(ponte, ai, "work")
-    asked: dict[str, Any] = {
-        "model": "ponte", "tools": WEATHER_TOOLS, "messages": [*history, result_of(call)],
-    }  # fmt: skip
-    with pytest.raises(openai.BadRequestError, match="different conversations"):
-        await ai.chat.completions.create(**asked, extra_headers={"X-Ponte-Conversation": "private"})
-    assert len(ponte.rows) == 1
-    got = await ai.chat.completions.create(**asked, extra_headers={"X-Ponte-Conversation": "work"})
-    assert got.choices[0].message.content == "It is hot."
-    assert ponte.rows[2].message.address.conversation == "web:work"
-
-
-async def test_a_command_comes_without_results(ponte: WebPonte, ai: openai.AsyncOpenAI) -> None:
-    history, call = await ask_for_weather(ponte, ai)
-    with pytest.raises(openai.BadRequestError, match="cannot come with results of tools"):
-        await ai.chat.completions.create(
-            model="ponte", tools=WEATHER_TOOLS,
-            messages=[*history, result_of(call), {"role": "user", "content": "forget"}],
-        )  # fmt: skip
-    assert len(ponte.rows) == 1
