@@ -249,7 +249,7 @@ class Home:
             (self.path / f"{REPLACE_PLAN_FILE}.new").unlink(missing_ok=True)
             if (self.path / REPLACE_PLAN_FILE).exists():
                 self._finish_replace()
-                log.warning("restore finished that was cut off")
+                log.warning("finished an interrupted restore")
             self._remove_old_staging()
         except OSError as error:
             raise self._unusable(error) from None

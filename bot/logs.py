@@ -94,8 +94,8 @@ class ExceptionFields:
         event.pop("stack_info", None)
         fault = _find_exception(found)
         if fault is not None:
-            event["fault"] = f"{type(fault).__name__}: {fault}"
-            event["at"] = _innermost(fault)
+            event["exception"] = f"{type(fault).__name__}: {fault}"
+            event["location"] = _innermost(fault)
             if self._traces:
                 event["traceback"] = _traceback(fault)
         return event
@@ -225,7 +225,9 @@ def _traceback(fault: BaseException) -> str:
 
 def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
     fault = args.exc_value or args.exc_type()
-    structlog.get_logger("thread").error("a thread ended in a fault", exc_info=fault)
+    structlog.get_logger("process").error(
+        "unhandled exception in a thread of Python", exc_info=fault
+    )
 
 
 def _redaction() -> Redaction:

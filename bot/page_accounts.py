@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import structlog
-
 from adapters.web import WEB
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import Address, Person
@@ -22,7 +20,6 @@ from core.rights.rules import OWNER_ID
 from core.store.page_accounts import SqlPageAccounts, hash_token, new_api_token, new_token
 from core.text.text import to_one_line
 
-log = structlog.get_logger("people")
 ACCOUNTS_CHANGED_TOPIC = "people"
 """The notification between processes that an account or a session has changed."""
 MAX_API_TOKEN_NAME_CHARACTERS = 60

@@ -29,7 +29,7 @@ from core.text.i18n import say, use_locale
 if TYPE_CHECKING:
     from bot.engine import Engine
 
-log = structlog.get_logger("privacy")
+log = structlog.get_logger("personal_data")
 Json = Mapping[str, Any]
 FILE_PIECE_BYTES = 3_000_000
 """Most bytes of a file in one response."""
@@ -204,7 +204,7 @@ class PersonalDataService:
             async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
                 await work()
         except (TimeoutError, PonteError) as error:
-            log.info("put off", why=repr(error))
+            log.info("could not erase a person; retrying", error=repr(error))
 
     def _person_by_key(self, arguments: Json) -> KnownPerson:
         return self._data.by_key(str(arguments.get("person", "")))

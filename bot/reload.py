@@ -15,7 +15,7 @@ from core.domain.messages import Person
 from core.integrations.integration import Peers
 from core.rights.audit import OPERATOR, AuditLog
 
-log = structlog.get_logger("app")
+log = structlog.get_logger("config")
 
 
 class Reloader:
@@ -43,9 +43,9 @@ class Reloader:
         later = [name for name in names if before.section(name) != now.section(name)]
         log.info("config reloaded", file=path.name)
         if misspelt := misspelt_names(now, settings):
-            log.warning("names that do not exist", lines=misspelt)
+            log.warning("config contains unknown names", problems=misspelt)
         if later:
-            log.warning("changed for the next start", sections=later)
+            log.warning("config changes need a restart", sections=later)
         return later
 
     def on_hangup(self) -> None:
@@ -81,6 +81,6 @@ class Reloader:
         try:
             self.reload()
         except SettingsError as error:
-            log.error("config refused", why=str(error))
+            log.error("config is invalid; the previous one stays in use", error=str(error))
             return False
         return True

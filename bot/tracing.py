@@ -114,7 +114,7 @@ class Traces:
             async with asyncio.timeout(min(MAX_EXPORT_SECONDS, max(MIN_EXPORT_SECONDS, patience))):
                 await gone.wait()
         except TimeoutError:
-            log.warning("last traces not exported")
+            log.warning("could not export the last spans")
             self._exporter.shutdown()
 
 
@@ -181,9 +181,9 @@ def _logging_exporter(settings: Settings) -> SpanExporter:
             failed = result is not SpanExportResult.SUCCESS
             metrics.spans.labels("lost" if failed else "exported").inc(len(spans))
             if failed and not self.failing:
-                log.warning("traces not exported", spans=len(spans))
+                log.warning("could not export spans", spans=len(spans))
             elif self.failing and not failed:
-                log.info("traces exported again")
+                log.info("span export works again")
             self.failing = failed
             return result
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import discord
-import structlog
 
 from adapters.discord import DISCORD_API_URL, DISCORD_GATEWAY_URL
 from adapters.discord.client import (
@@ -54,8 +53,6 @@ from core.domain.records import Health
 from core.integrations.integration import Alone, ChatPorts
 from core.ports.conversations import PostJournal, Reply
 from core.text.i18n import say
-
-log = structlog.get_logger("discord")
 
 MAX_ANSWER_AGE_SECONDS = 3600.0
 """Missed messages that are older than this are not answered."""

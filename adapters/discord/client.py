@@ -270,7 +270,7 @@ class DiscordClient(discord.Client):
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         """Log the exception of an event handler."""
-        log.exception("event not handled", on=event_method)
+        log.exception("event handler failed", event_name=event_method)
 
     async def on_connect(self) -> None:
         """Report the start of a new session."""
@@ -330,4 +330,4 @@ async def _quietly(work: Work) -> None:
     try:
         await work()
     except Exception:
-        log.exception("event not handled")
+        log.exception("event handler failed")

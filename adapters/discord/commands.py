@@ -95,7 +95,7 @@ async def report_failure(interaction: Interaction, error: Exception) -> None:
     """Log the failure of a command or click, and tell the person about it if nothing was sent
     yet."""
     cause = getattr(error, "original", error)
-    log.error("command broke", why=type(cause).__name__, exc_info=cause)
+    log.error("slash command failed", exc_info=cause)
     words = say("Something went wrong. Try again.", str(interaction.locale))
     if not interaction.response.is_done():
         with suppress(discord.DiscordException, *IN_DOUBT):
@@ -129,11 +129,11 @@ async def register(
     try:
         await tree.sync()
     except (discord.DiscordException, *IN_DOUBT) as error:
-        log.warning("commands not registered", why=str(error)[:300])
+        log.warning("could not register slash commands", error=str(error)[:300])
         return False
     state.commands = digest
     await state.flush()
-    log.info("commands registered", count=len(tree.get_commands()))
+    log.info("slash commands registered", count=len(tree.get_commands()))
     return True
 
 
@@ -206,7 +206,7 @@ def _autocomplete(
                 found = await find_choices(interaction, typed)
         except Exception as error:
             # Discord accepts an empty list. A late or invalid one looks like a failure of the app.
-            log.warning("no choices", why=type(error).__name__)
+            log.warning("could not list choices for autocomplete", error=type(error).__name__)
             return []
         return [
             app_commands.Choice(name=name[:MAX_CHOICE_CHARACTERS] or value, value=value)

@@ -159,7 +159,9 @@ class GatewayConnection:
         def wait(error: Exception, failed: int) -> float:
             seconds = DISCORD_CONNECT_BACKOFF.seconds_after(failed)
             self._trouble = say(UNREACHABLE, "en", why=type(error).__name__)
-            log.warning("not connected", why=repr(error), again_in=seconds)
+            log.warning(
+                "could not connect to Discord; retrying", error=repr(error), delay_seconds=seconds
+            )
             return seconds
 
         errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
@@ -190,7 +192,7 @@ class GatewayConnection:
     def _fail(self, error: SettingsError) -> None:
         """Mark this adapter as failed. `health` reports the reason; the rest of Ponte continues."""
         self._failed = error
-        log.error("stopped", why=str(error))
+        log.error("Discord rejected Ponte permanently", error=str(error))
 
 
 def set_sdk_addresses(api_url: str, gateway_url: str) -> None:

@@ -113,7 +113,7 @@ class DiscordContext:
             async with asyncio.timeout(participants.CONTEXT_SECONDS):
                 found = await attempt(lambda: location.fetch_message(id))
         except (PonteError, *IN_DOUBT) as error:
-            log.info("quoted message not read", why=repr(error)[:200])
+            log.info("could not load the quoted message", error=repr(error)[:200])
             return quote, ()
         if quote.text:
             return quote, files_of(found)
@@ -141,7 +141,7 @@ class DiscordContext:
             async with asyncio.timeout(participants.CONTEXT_SECONDS):
                 return await self._read_thread(int(address.channel), thread, since, source, there)
         except (PonteError, *IN_DOUBT) as error:
-            log.info("thread not read", why=repr(error)[:200])
+            log.info("could not load the messages of a thread", error=repr(error)[:200])
             return (), (), (participants.THREAD_UNREAD,)
 
     async def _read_thread(

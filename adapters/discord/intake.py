@@ -212,7 +212,7 @@ class DiscordIntake:
         try:
             receipt = await self._inbox.accept(said)
         except NotStored as error:
-            log.error("not stored", channel=message.channel.id, why=str(error))
+            log.error("could not store a message", channel=message.channel.id, error=str(error))
             # Not the words of `error`: they may tell only what is wrong with the database.
             await self._notices.post(message, NotStored().words(), "not-stored")
             return
@@ -232,7 +232,7 @@ class DiscordIntake:
             self._threads.open(message.channel.id, message.id, said.text or said.author.name)
         if said.attachments:
             self._queues.tasks.start(self._fetch.fetch_all(said))
-        log.debug("accepted", turn=receipt.turn, after=time.time() - said.sent_at)
+        log.debug("message stored", turn=receipt.turn, delay_seconds=time.time() - said.sent_at)
 
 
 class CatchUp:
@@ -283,17 +283,24 @@ class CatchUp:
         try:
             missed = await self._history(client, channel, guild, last)
         except Undeliverable as gone:
-            log.info("channel not read back", channel=channel, why=str(gone))
+            log.info("no access to a channel any more", channel=channel, error=str(gone))
             self._state.seen.pop(channel, None)
             return
         except (PlatformBusy, *IN_DOUBT) as error:
-            log.warning("channel not read back", channel=channel, why=repr(error))
+            log.warning(
+                "could not load missed messages of a channel", channel=channel, error=repr(error)
+            )
             return
         skipped = await self._answer_recent(client, missed)
         if skipped:
             await self._notices.report_missed(skipped[-1], len(skipped))
         if missed:
-            log.info("read back", channel=channel, messages=len(missed), skipped=len(skipped))
+            log.info(
+                "loaded messages missed while offline",
+                channel=channel,
+                messages=len(missed),
+                skipped_messages=len(skipped),
+            )
 
     async def _history(
         self, client: discord.Client, channel: int, guild: int, last: int
@@ -374,4 +381,4 @@ class Notices:
         try:
             await attempt(lambda: message.channel.send(words, nonce=nonce, reference=reference))
         except (PonteError, *IN_DOUBT) as error:
-            log.info("hint not given", about=about, why=str(error)[:200])
+            log.info("could not post a notice", notice=about, error=str(error)[:200])

@@ -146,10 +146,12 @@ class DiscordInteraction:
         except discord.HTTPException as refused:
             is_acknowledged = refused.code == ALREADY_ACKNOWLEDGED
             if refused.code != UNKNOWN_INTERACTION:
-                log.warning("not acked", why=f"{refused.status}/{refused.code}")
+                log.warning(
+                    "Discord rejected an acknowledgement", error=f"{refused.status}/{refused.code}"
+                )
         except IN_DOUBT as error:
             # Discord may have accepted it. The first edit of the answer shows whether it did.
-            log.info("ack in doubt", why=type(error).__name__)
+            log.info("outcome of an acknowledgement unknown", error=type(error).__name__)
         self._parts.acks.settle(receipt.turn, is_acknowledged)
         if self._message is not None and self._message.attachments:
             self._parts.tasks.start(self._parts.downloads.fetch_all(self._message))
@@ -162,7 +164,7 @@ class DiscordInteraction:
         try:
             await self._interaction.response.send_message(words, ephemeral=True)
         except (discord.DiscordException, *IN_DOUBT) as error:
-            log.info("not told", why=type(error).__name__)
+            log.info("could not respond to an interaction", error=type(error).__name__)
 
 
 class DiscordHandlers:

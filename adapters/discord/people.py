@@ -54,7 +54,7 @@ async def find_people(client: discord.Client, names: Collection[str]) -> Sequenc
         try:
             user = await attempt(lambda id=int(id): client.fetch_user(id))  # type: ignore[misc]
         except Undeliverable as nobody:
-            log.info("an approver is not known", user=id, why=str(nobody))
+            log.info("could not find an approver", user=id, error=str(nobody))
             continue
         except IN_DOUBT as doubt:
             raise RefusedForNow(reason=type(doubt).__name__) from doubt
@@ -78,7 +78,7 @@ async def find_labels(client: discord.Client, names: Collection[str]) -> Mapping
             one.key: DisplayName(one.name) for one in await find_people(client, unknown) if one.name
         }
     except (PonteError, *IN_DOUBT) as error:
-        log.info("what somebody is called is not told", why=type(error).__name__)
+        log.info("could not look up the names of users", error=type(error).__name__)
     return found
 
 
@@ -95,7 +95,7 @@ async def can_read_channel(
     try:
         member = await attempt(lambda: guild.fetch_member(int(person.id)))
     except (PonteError, *IN_DOUBT) as error:
-        log.info("who reads along is not told", why=type(error).__name__)
+        log.info("could not check access to a channel", error=type(error).__name__)
         return False if code_of(error) in NOBODY_THERE else None
     may = channel.permissions_for(member)
     return may.view_channel and (may.send_messages or not posts)
@@ -204,7 +204,7 @@ class Roles:
             except Undeliverable as refused:
                 if code_of(refused) in NOBODY_THERE:
                     return _make_member(guild, user, ())
-                log.warning("a member is not told of", guild=guild, why=str(refused))
+                log.warning("could not look up a server member", server=guild, error=str(refused))
                 raise NoMember from None
         return _make_member(guild, user, map(str, told["roles"]))
 
@@ -221,7 +221,7 @@ class Roles:
             try:
                 told = await attempt(lambda: client.http.get_guilds(200), repeat=False)
             except (PonteError, *IN_DOUBT) as error:
-                log.info("servers are not told", why=type(error).__name__)
+                log.info("could not list servers", error=type(error).__name__)
                 raise ServersNotTold from error
             self._asked = time.monotonic(), sorted(int(guild["id"]) for guild in told)
         return self._asked[1][:MAX_SERVERS]

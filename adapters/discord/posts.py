@@ -88,7 +88,7 @@ async def own_posts_since(
     except Undeliverable as refused:
         if is_certain:
             raise
-        log.info("history not read", why=str(refused))
+        log.info("could not read the channel history", error=str(refused))
         return []
     me = own_id(client)
     return [m for m in found if m.author.id == me and m.interaction_metadata is None]

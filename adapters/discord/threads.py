@@ -103,7 +103,7 @@ class DiscordThreads:
         except (Undeliverable, PlatformBusy, *IN_DOUBT) as error:
             # THREAD_EXISTS: the message has its thread already, for example from an earlier try.
             if code_of(error) != THREAD_EXISTS:
-                log.info("no thread", message=message, why=str(error))
+                log.info("could not create a thread", message=message, error=str(error))
                 return False
         self._state.parents[message] = channel
         self._state.note_change()

@@ -399,4 +399,4 @@ class SlackAdapter:
         try:
             await self._workspace.api.call("views.publish", user_id=user, view=shown)
         except FAILURES as error:
-            log.warning("home not shown", why=str(error))
+            log.warning("could not update the Home tab", error=str(error))

@@ -35,7 +35,7 @@ async def is_member(api: SlackApi, channel: str, user: str) -> bool | None:
     try:
         return await find_member(api, channel, user)
     except FAILURES as failure:
-        log.info("who reads along is not told", why=str(failure))
+        log.info("could not check membership of a channel", error=str(failure))
     return None
 
 
@@ -60,7 +60,7 @@ async def channel_name(api: SlackApi, channel: str) -> str:
     try:
         told = await api.call("conversations.info", channel=channel, patience=5.0)
     except FAILURES as failure:
-        log.info("a channel's name is not told", why=str(failure))
+        log.info("could not look up a channel name", error=str(failure))
         return ""
     name = str((told.get("channel") or {}).get("name") or "")
     return f"#{name}" if name else ""

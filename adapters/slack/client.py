@@ -477,7 +477,7 @@ class FeatureFlags:
         if not for_good and self._refusals[feature] < MAX_FEATURE_REFUSALS:
             return False
         if self.is_on(feature):
-            log.info("slack feature off", feature=feature, why=error)
+            log.info("turned off a Slack feature", feature=feature, error=error)
         self._off[feature] = (
             error,
             float("inf") if for_good else self._clock() + FEATURE_PAUSE_SECONDS,

@@ -88,7 +88,7 @@ class StoreBeforeAcknowledging(AsyncMiddleware):
         try:
             await self._store(req.body)
         except NotStored:
-            log.error("event not stored")
+            log.error("could not store an event")
             return BoltResponse(status=503, body="")
         return BoltResponse(status=200, body="")
 

@@ -47,7 +47,9 @@ class SlackFiles:
         async with self._workspace.api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
             if answer.status != 200 or page:  # without files:read Slack sends a login page
-                log.warning("file refused", status=answer.status, login_page=page)
+                log.warning(
+                    "Slack refused a file download", status=answer.status, is_login_page=page
+                )
                 return None
             data = bytearray()
             async for chunk in answer.content.iter_chunked(65_536):

@@ -317,7 +317,7 @@ class SlackHandlers:
 
         async def notify(words: str) -> None:
             await self._respond(place, words)
-            log.error("click not stored")
+            log.error("could not store a click")
 
         interaction = self._interaction(place, key, ack, notify, source)
         await self._interactions.submit(interaction, InteractionRequest(text))
@@ -375,7 +375,7 @@ class SlackHandlers:
         try:
             await self._workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
         except FAILURES as error:
-            log.warning("modal not opened", why=str(error))
+            log.warning("could not open a modal", error=str(error))
             return say(_TYPE_IT)
         return ""
 

@@ -317,7 +317,7 @@ class SlackPeople:
                 self._nobody[user] = True
             else:
                 if refused.error != self.trouble:
-                    log.warning("users.info refused", why=refused.error)
+                    log.warning("Slack refused to look up users", error=refused.error)
                 self.trouble = refused.error
             raise NoMember from None
         self.trouble = ""
@@ -365,9 +365,9 @@ class SlackPeople:
                 try:
                     await self._list_everybody()
                 except SlackRefused as refused:
-                    log.warning("people not listed", why=str(refused))
+                    log.warning("could not list the workspace's users", error=str(refused))
                 except FAILURES as failure:
-                    log.warning("people not listed", why=str(failure))
+                    log.warning("could not list the workspace's users", error=str(failure))
                     await asyncio.sleep(LIST_RETRY_SECONDS)
                     continue
                 await asyncio.sleep(self._list_pause - (time.monotonic() - began))
@@ -395,7 +395,7 @@ class SlackPeople:
                 if (error and error not in TOO_LARGE_A_PAGE) or len(sizes) == 1:
                     raise
                 del sizes[0]
-                log.info("people listed in smaller pages", size=sizes[0], why=str(failure))
+                log.info("listing users in smaller pages", page_size=sizes[0], error=str(failure))
                 continue
             pages += 1
             count += await self._take_page(page.get("members", []))
@@ -407,7 +407,9 @@ class SlackPeople:
         pause = LIST_AGAIN_SECONDS if useful else 2 * self._list_pause
         pause = min(max(pause, LIST_AGAIN_SECONDS), LIST_AGAIN_LONGEST_SECONDS)
         self._list_pause = max(pause, LIST_PAGE_SECONDS * (pages - 1))
-        log.info("people listed", people=count, seconds=round(time.monotonic() - began, 1))
+        log.info(
+            "listed the workspace's users", users=count, seconds=round(time.monotonic() - began, 1)
+        )
 
     async def _take_page(self, users: Sequence[Json]) -> int:
         """Store the members of our workspace from one page, and return their number. People of
@@ -446,11 +448,11 @@ class SlackPeople:
                 "usergroups.list", include_users=True, patience=GROUPS_PATIENCE_SECONDS
             )
         except SlackRefused as refused:
-            log.info("usergroups.list refused", why=refused.error)
+            log.info("Slack refused to list user groups", error=refused.error)
             self._groups_refused = True
             return
         except FAILURES as failure:
-            log.info("usergroups.list failed", why=str(failure))
+            log.info("could not list user groups", error=str(failure))
             await asyncio.sleep(GROUPS_RETRY_SECONDS)
             return
         groups = {

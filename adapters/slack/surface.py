@@ -167,7 +167,7 @@ class SlackSurface:
         except SlackRefused as refused:
             if refused.error in GONE:
                 raise PostRemoved from refused
-            log.warning("a post too many stays", why=refused.error)
+            log.warning("could not delete a surplus post", error=refused.error)
 
     async def find(self, number: int, key: str) -> str | None:
         """Return the id of the post with `key`, or of the post that holds the files; None if there

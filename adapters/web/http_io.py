@@ -198,7 +198,7 @@ class Guard:
         try:
             await self._app(scope, receive, safely)
         except Exception as error:  # already answered as a 500, or cut off in mid-stream
-            _log.error("request failed", path=scope["path"], why=repr(error), exc_info=error)
+            _log.error("HTTP request failed unexpectedly", path=scope["path"], exc_info=error)
 
 
 def visitor_of(request: Request) -> Visitor:

@@ -245,7 +245,9 @@ class AuditLog:
         try:
             await self._append(line)
         except (OSError, NotStored) as error:
-            log.error("audit log refused", event_lost=line["event"], why=_cause_of(error))
+            log.error(
+                "could not write to the audit log", lost_event=line["event"], error=_cause_of(error)
+            )
 
 
 def is_old_format(line: str) -> bool:

@@ -92,7 +92,7 @@ class BackgroundTasks:
     def _on_done(self, task: asyncio.Task[object]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            self._log.error("task broke", why=repr(error), exc_info=error)
+            self._log.error("background task failed", exc_info=error)
 
 
 class Pacer:

@@ -12,14 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, Protocol, TypeVar
 
-import structlog
-
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import File, Person
 from core.store.database import Database, SqlConnection, SqlRow
 from core.text import text
 
-log = structlog.get_logger("files")
 PIECE_BYTES = 1 << 20
 """The number of bytes of a file in one row of the table `pieces`."""
 

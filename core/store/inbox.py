@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-import structlog
-
 from core.commands import grammar
 from core.domain.errors import Forgotten, NotStored
 from core.domain.messages import Answer, Item, Message, decode_json, encode_json
@@ -33,7 +31,6 @@ from core.store.places import Sender
 from core.store.tables import purged_with
 from core.store.turn_runner import Admit, LocalRunner, TurnDispatch, get_locked_row, get_row
 
-log = structlog.get_logger("inbox")
 T = TypeVar("T")
 PURGED_MESSAGES_PER_TRANSACTION = 500
 """Messages that one transaction of a purge deletes, so that it holds others up only briefly."""

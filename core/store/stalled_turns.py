@@ -13,8 +13,6 @@ process are refused because of their attempt number (tests/contract/test_process
 
 from __future__ import annotations
 
-import structlog
-
 from core.domain.records import FINAL_STATES
 from core.store import processes
 from core.store.database import SqlConnection, lock_key
@@ -23,7 +21,6 @@ from core.store.rolling_upgrade import WAITING_JOB
 from core.store.tables import OPEN_STATE_LIST
 from core.store.turn_runner import get_locked_row
 
-log = structlog.get_logger("jobs")
 ALONE_PRIORITY, FIRST_PRIORITY, REFUSED_PRIORITY = 2, 1, -1
 """Priorities of jobs; the highest runs first. ALONE: a turn that runs alone. FIRST: another turn
 that is handed on. REFUSED: the refusal of a message over a rate limit. Other decisions have 0. Any

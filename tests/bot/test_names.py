@@ -161,7 +161,7 @@ def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
         assert (code, out.splitlines()) == (0, ["Reloaded ponte.toml.", *TOLD])
         running.terminate()
         _, err = running.communicate()
-        assert "names that do not exist" in err
+        assert "config contains unknown names" in err
 
 
 async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path) -> None:

@@ -270,7 +270,7 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
             assert process.stderr is not None
             logged = iter(process.stderr.readline, "")
             process.send_signal(signal.SIGHUP)
-            assert any("config refused" in line for line in logged), "those of before stand"
+            assert any("config is invalid" in line for line in logged), "those of before stand"
             file.write_text("")
             process.send_signal(signal.SIGHUP)
             assert any("config reloaded" in line for line in logged)

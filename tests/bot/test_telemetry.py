@@ -87,8 +87,8 @@ def test_a_fault_is_one_line_with_its_place() -> None:
     except ValueError:
         structlog.get_logger("test").error("failed", exc_info=True)
     (line,) = written.getvalue().splitlines()
-    assert 'error   test: failed fault="ValueError: the key [secret] is bad"' in line
-    assert "at=test_telemetry.py:" in line
+    assert 'error   test: failed exception="ValueError: the key [secret] is bad"' in line
+    assert "location=test_telemetry.py:" in line
 
 
 def test_tracebacks_are_for_debugging() -> None:
@@ -153,7 +153,8 @@ def test_a_thread_that_ends_in_a_fault_is_told() -> None:
     thread = threading.Thread(target=fail)
     thread.start()
     thread.join()
-    assert '"a thread ended in a fault" fault="ValueError: the key [secret]' in written.getvalue()
+    line = '"unhandled exception in a thread of Python" exception="ValueError: the key [secret]'
+    assert line in written.getvalue()
 
 
 def test_a_logger_that_was_used_is_heard_in_a_later_test() -> None:

@@ -217,8 +217,8 @@ async def test_a_refused_write_is_worded(log: AuditLog, tmp_path: Path) -> None:
     with capture_logs() as logs:
         log.note("tool-run", ANA, HERE, tool="t")
         await log.close()
-    assert [(one["event"], one["event_lost"]) for one in logs] == [
-        ("audit log refused", "tool-run")
+    assert [(one["event"], one["lost_event"]) for one in logs] == [
+        ("could not write to the audit log", "tool-run")
     ]
 
 

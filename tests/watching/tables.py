@@ -62,7 +62,7 @@ def events() -> Sequence[Event]:
     for package in ("bot", "adapters", "core"):
         for path in sorted((ROOT / package).rglob("*.py")):
             found |= set(_events(ast.parse(path.read_bytes()), str(path.relative_to(ROOT))))
-    found |= {Event(log, "task broke", "error") for log in _owners()}
+    found |= {Event(log, "background task failed", "error") for log in _owners()}
     return sorted(found, key=lambda event: (event.logger, event.words))
 
 

@@ -98,7 +98,7 @@ async def test_a_collector_that_refuses_is_told_once(collector: Collector) -> No
         record_turn(traces, "turn3")
         await traces.close(5.0)
     told = [(line["log_level"], line["event"]) for line in logs]
-    assert told == [("warning", "traces not exported"), ("info", "traces exported again")]
+    assert told == [("warning", "could not export spans"), ("info", "span export works again")]
     assert lost.get() == before + 3
 
 
@@ -111,7 +111,7 @@ async def test_one_that_says_nothing_holds_nothing_up(monkeypatch: pytest.Monkey
         for number in range(1000):
             record_turn(traces, f"turn{number}")
         await traces.close(0.0)
-    assert [line["event"] for line in logs] == ["last traces not exported"]
+    assert [line["event"] for line in logs] == ["could not export the last spans"]
 
 
 async def test_a_redirect_is_not_followed(collector: Collector) -> None:

@@ -25,8 +25,8 @@ def test_every_warning_and_error_has_its_meaning() -> None:
 def test_a_new_line_of_log_is_found_and_what_is_said_of_the_others_stays() -> None:
     made = tables.event_rows({"inbox: put off": "kept"})
     assert "| `inbox: put off` | error | kept |" in made
-    assert "| `audit: task broke` | error |  |" in made
-    for other in ("`thread: a thread ended in a fault`", "`*: file not fetched`", "`web: request"):
+    assert "| `audit: background task failed` | error |  |" in made
+    for other in ("`process: unhandled exception", "`*: ", "`web: HTTP request"):
         assert other in made
 
 
