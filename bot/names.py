@@ -55,21 +55,19 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
     found = []
     for written in _written_names(config):
         names = known[written.kind]
-        if names is not None and not written.exists(names):
+        if not written.exists(names):
             found.append(written.describe(names))
     return [*found, *find_faults(config, settings)]
 
 
-def _known_names(config: Config, settings: Settings) -> Mapping[str, frozenset[str] | None]:
-    """Return the names of all integrations by kind, also of those that are off. None: any name may
-    exist."""
-    known: dict[str, frozenset[str] | None] = dict.fromkeys(_SENTENCES, frozenset())
+def _known_names(config: Config, settings: Settings) -> Mapping[str, frozenset[str]]:
+    """Return the names of all integrations by kind, also of those that are off."""
+    known: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
     known["tool"] = frozenset(SCHEDULE_TOOLS)
     for face in settings.faces:
         if isinstance(face, ToolIntegration):
             for kind, names in face.rule_names(settings, config).items():
-                before = known[kind]
-                known[kind] = None if before is None or names is None else before.union(names)
+                known[kind] = known[kind].union(names)
     return known
 
 

@@ -31,8 +31,8 @@ _NOT_YOU = "You don't have permission to run `{slug}`. Its users are set in pont
 class QuickCommandRegistry:
     """The `QuickCommands` port. Without `run`, no command can be run.
 
-    Without a registry in the file, or with `any_slug`, any well-formed slug may be run. Its effect
-    is unknown then, so the model asks a person first.
+    Without a registry in the file, any well-formed slug may be run. Its effect is unknown then, so
+    the model asks a person first.
     """
 
     def __init__(
@@ -41,20 +41,17 @@ class QuickCommandRegistry:
         is_named: IsNamed,
         run: RunQuickCommand | None = None,
         *,
-        any_slug: bool = False,
         policy: Policy | None = None,
     ) -> None:
         self._commands = commands
         """Return those of the file as it is now."""
         self._is_named = is_named
         self._policy = policy
-        self.connect(run, any_slug=any_slug)
-
-    def connect(self, run: RunQuickCommand | None, *, any_slug: bool) -> None:
-        """Set how commands are run. With `any_slug`, commands that ponte.toml does not name may run
-        too."""
         self._run = run
-        self._any_slug = any_slug
+
+    def connect(self, run: RunQuickCommand | None) -> None:
+        """Set how commands are run."""
+        self._run = run
 
     @property
     def everybodys(self) -> list[QuickCommand]:
@@ -81,7 +78,7 @@ class QuickCommandRegistry:
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         check_slug(slug)  # also one that a model made up, before any card about it
         command = self._commands().get(slug)
-        if command is None and (self._any_slug or not self._commands()):
+        if command is None and not self._commands():
             (await self._right(person, address, slug)).raise_if_denied()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:

@@ -604,13 +604,8 @@ class QuickRegistry(QuickCommands, Protocol):
     def connect(
         self,
         run: Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None,
-        *,
-        any_slug: bool,
     ) -> None:
-        """Set the function that runs quick commands.
-
-        `any_slug`: it also runs commands that ponte.toml does not name.
-        """
+        """Set the function that runs quick commands."""
 
 
 def start_nothing() -> None:
@@ -636,8 +631,8 @@ class ToolBundle:
     close: Callable[[], Awaitable[None]] = field(default=close_nothing)
 
 
-RuleNames = Mapping[str, Collection[str] | None]
-"""Names by kind (`tool`, `command`, `agent`). None: any name may be one of that kind."""
+RuleNames = Mapping[str, Collection[str]]
+"""Names by kind (`tool`, `command`, `agent`)."""
 
 
 class ToolIntegration(Integration[S]):

@@ -76,11 +76,6 @@ def test_each_name_is_told_with_its_line_and_the_nearest(tmp_path: Path) -> None
     assert find_misspelt_names(tmp_path, FILE) == TOLD
 
 
-def test_where_any_command_may_run_none_is_misspelt(tmp_path: Path) -> None:
-    left = [words for words in TOLD if "command" not in words and "agent" not in words]
-    assert find_misspelt_names(tmp_path, FILE, stackspot_unknown="allow") == left
-
-
 HOOK = """
 [groups]
 crew = []

@@ -111,14 +111,6 @@ async def test_a_command_is_refused_outside_its_place_and_to_other_people() -> N
         await registry().find(BOB, C1, "secret")
 
 
-async def test_what_the_file_does_not_name_may_be_allowed() -> None:
-    named = allow_list(memberships={"slack": groups}).is_named
-    loose = QuickCommandRegistry(supplier(COMMANDS), named, any_slug=True)
-    assert (await loose.find(ANA, C1, "anything")).effect == "spend", "a model asks first"
-    with pytest.raises(NotAllowed):
-        await loose.find(BOB, C1, "secret")
-
-
 def test_a_model_knows_of_what_is_everybodys() -> None:
     assert [command.slug for command in registry().everybodys] == ["resumo"]
 

@@ -199,11 +199,9 @@ def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
     config = Config(
         changes=ChangesConfig(3), tables={"Visits": TableConfig("auto"), "Orders": TableConfig()}
     )
-    stackspot = {"stackspot_client_id": "i", "stackspot_client_secret": "s"}
-    notes = finding_texts("note", tmp_path / "home", config, **stackspot, stackspot_unknown="allow")
+    notes = finding_texts("note", tmp_path / "home", config)
     assert "creating up to 3 rows needs no approval (auto_create_rows)" in notes
     assert "creating one row at a time needs no approval in Visits" in notes
-    assert "STACKSPOT_UNKNOWN" in notes
 
 
 @pytest.mark.parametrize(
@@ -251,7 +249,6 @@ def test_doctor_fails_only_for_unsafe_settings(
     assert ponte("doctor").code == 0, ponte.out
     assert "ok    safety page: only this machine can open the page" in ponte.out
     monkeypatch.setenv("PONTE_ALLOW", "*")
-    monkeypatch.setenv("STACKSPOT_UNKNOWN", "allow")
     assert ponte("doctor").code == 0, ponte.out
     ponte.home.mkdir()
     ponte.home.chmod(0o755)

@@ -20,6 +20,7 @@ from core.ports.tools import Tool
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
+from core.tools.stackspot.client import StackSpotAgent
 from core.tools.stackspot.source import StackSpotSource
 from core.tools.tool import MAX_OUTCOME_CHARACTERS, Toolbox, tool
 from tests.core.tools.scene import Seen, ctx
@@ -88,7 +89,7 @@ async def nocodb(name: str, good: str, bad: str) -> AsyncIterator[Case]:
 async def a_quick_command() -> AsyncIterator[Case]:
     clock = SteppedClock()
     async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
-        made, _ = await StackSpotSource(stackspot, RegisteredCommands(), any_agent=True).tools()
+        (made,) = await StackSpotSource(stackspot, RegisteredCommands()).tools()
         yield Case(made, '{"slug":"echo","input":{"a":1}}', '{"slug":"daily-summary","input":{}}')
 
 
@@ -96,9 +97,11 @@ async def a_quick_command() -> AsyncIterator[Case]:
 async def an_agent() -> AsyncIterator[Case]:
     clock = SteppedClock()
     async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
-        _, made = await StackSpotSource(stackspot, RegisteredCommands(), any_agent=True).tools()
+        known = {"reviewer": StackSpotAgent("01AGENT")}
+        source = StackSpotSource(stackspot, RegisteredCommands(), agents=lambda: known)
+        _, made = await source.tools()
         fake.answer("agent", *[200] * 20, body={"message": "I am the agent."})
-        yield Case(made, '{"agent":"01AGENT","prompt":"Hm?"}', '{"agent":"a/b","prompt":"Hm?"}')
+        yield Case(made, '{"agent":"reviewer","prompt":"Hm?"}', '{"agent":"a/b","prompt":"Hm?"}')
 
 
 CASES = {

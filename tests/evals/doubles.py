@@ -357,7 +357,7 @@ class CaseCommands(ToolIntegration[SettingsPart]):
         self, deps: IntegrationDependencies[SettingsPart], quick: QuickRegistry
     ) -> ToolBundle | None:
         client = self._stage.commands
-        quick.connect(StackSpotCommands(client).run, any_slug=False)
+        quick.connect(StackSpotCommands(client).run)
         if not deps.config.quick_commands:
             return None
         source = StackSpotSource(

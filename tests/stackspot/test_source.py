@@ -95,7 +95,7 @@ async def test_without_a_registry_only_a_named_command_is_run(stackspot: StackSp
     (alone,) = await StackSpotSource(stackspot, RegisteredCommands()).tools()
     assert "only where the person names it" in alone.spec.description
     crowded, _ = await StackSpotSource(
-        stackspot, RegisteredCommands(), listed=lambda: many, any_agent=True
+        stackspot, RegisteredCommands(), listed=lambda: many, agents=lambda: AGENTS
     ).tools()
     assert "and 40 more" in crowded.spec.description
     assert len(crowded.spec.description) < 12_000
@@ -202,11 +202,11 @@ async def test_an_agent_is_asked_by_its_name(fake: FakeStackSpot, source: StackS
     assert fake.refused == []
 
 
-@pytest.mark.parametrize(("any_agent", "agent"), [(False, "01AGENT"), (True, "a/b"), (True, "")])
+@pytest.mark.parametrize("agent", ["01AGENT", "a/b", ""])
 async def test_an_agent_that_nobody_named_is_not_asked(
-    fake: FakeStackSpot, stackspot: StackSpot, any_agent: bool, agent: str
+    fake: FakeStackSpot, stackspot: StackSpot, agent: str
 ) -> None:
-    source = StackSpotSource(stackspot, Running(), agents=lambda: AGENTS, any_agent=any_agent)
+    source = StackSpotSource(stackspot, Running(), agents=lambda: AGENTS)
     with pytest.raises(ToolError) as caught:
         await call(source, CommandScene().ctx(), "stackspot_agent", agent=agent, prompt="Hm?")
     assert (caught.value.code, caught.value.hint) == (
@@ -214,14 +214,6 @@ async def test_an_agent_that_nobody_named_is_not_asked(
         "these may be asked: legal",
     )
     assert fake.requests == []
-
-
-async def test_any_agent_may_be_asked_where_that_is_set(stackspot: StackSpot) -> None:
-    source = StackSpotSource(stackspot, Running(), any_agent=True)
-    outcome = await call(
-        source, CommandScene().ctx(), "stackspot_agent", agent="01AGENT", prompt="Hm?"
-    )
-    assert outcome.status == "ok"
 
 
 async def test_health_says_whether_we_get_a_token(fake: FakeStackSpot, clock: SteppedClock) -> None:

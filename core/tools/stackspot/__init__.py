@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from pydantic import SecretStr
 
@@ -13,12 +13,10 @@ from core.domain.errors import PonteError
 from core.domain.records import Health
 from core.integrations.integration import (
     CHECK_TIMEOUT_SECONDS,
-    HomeFolder,
     IntegrationDependencies,
     OperatorConfig,
     QuickRegistry,
     RuleNames,
-    SafetyFinding,
     SharedSettings,
     ToolBundle,
     ToolIntegration,
@@ -58,10 +56,6 @@ class StackSpotSettings(SettingsPart):
         300.0, "maximum seconds to wait for a run at StackSpot", "seconds, 10 to 3600",
         ge=10, le=3600,
     )  # fmt: skip
-    stackspot_unknown: Literal["refuse", "allow"] = setting(
-        "refuse",
-        "whether to run quick commands and agents that are not in ponte.toml: refuse, allow",
-    )
 
     @property
     def stackspot(self) -> bool:
@@ -98,14 +92,6 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             return Health("stackspot", "off", say("incomplete: {name} is missing", name=missing))
         return Health("stackspot", "off", "set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET")
 
-    def safety(
-        self, own: StackSpotSettings, shared: SharedSettings, home: HomeFolder
-    ) -> Iterator[SafetyFinding]:
-        """Yield a finding if commands that nobody listed may run."""
-        if own.stackspot and own.stackspot_unknown == "allow":
-            words = "quick commands and agents that ponte.toml does not name can run: {name}"
-            yield SafetyFinding("rights", say(words, name="STACKSPOT_UNKNOWN"), "note")
-
     def build(
         self,
         deps: IntegrationDependencies[StackSpotSettings],
@@ -115,28 +101,23 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         """Return the tools, or None without credentials. Connect the typed commands."""
         from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 
-        any_name = deps.own.stackspot_unknown == "allow"
         if not deps.own.stackspot:
-            quick.connect(None, any_slug=any_name)
             return None
         client = deps.own.client(deps.http, clock)
-        quick.connect(StackSpotCommands(client).run, any_slug=any_name)
+        quick.connect(StackSpotCommands(client).run)
 
         def agents() -> Mapping[str, StackSpotAgent]:
             return {name: StackSpotAgent(*told) for name, told in deps.config.known_agents.items()}
 
         source = StackSpotSource(
-            client, quick, listed=lambda: quick.everybodys, agents=agents, any_agent=any_name,
+            client, quick, listed=lambda: quick.everybodys, agents=agents,
             asks_first=quick.asks_first,
         )  # fmt: skip
         return ToolBundle(source, [StackSpotRuns(client)], close=client.close)
 
     def rule_names(self, own: StackSpotSettings, config: OperatorConfig) -> RuleNames:
-        """Return the names of tools, commands and agents that rules may use; None allows any
-        name."""
+        """Return the names of tools, commands and agents that rules may use."""
         tools = ("stackspot_quick_command", "stackspot_agent")
-        if own.stackspot_unknown == "allow":
-            return {"tool": tools, "command": None, "agent": None}
         return {"tool": tools, "command": config.quick_commands, "agent": config.known_agents}
 
     async def check(self, deps: IntegrationDependencies[StackSpotSettings]) -> Sequence[Health]:
