@@ -17,9 +17,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     ConfigDict,
-    Field,
     StrictBool,
-    StrictInt,
     TypeAdapter,
     ValidationError,
 )
@@ -46,7 +44,6 @@ from core.changes.approval import (
     TableRules,
 )
 from core.commands.grammar import SLUG_PATTERN
-from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
 from core.integrations.integration import ChatIntegration, OwnerIntegration
@@ -216,8 +213,6 @@ Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".jo
 """`en`, `pt-BR` or `fr`."""
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
 """A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
-Rows = Annotated[StrictInt, Field(ge=0, le=MAX_PROPOSAL_ROWS)]
-"""A whole number, 0 to 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,8 +321,6 @@ class ChangesConfig:
     """Settings for all proposals."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    auto_create_rows: Rows = 0
-    """creates of up to so many rows need no approval"""
     remind_after: Duration = REMIND_AFTER
     """approvers are reminded after this time, once"""
 
@@ -507,10 +500,7 @@ class Config:
         rights = (right for allow, deny in said for right in (*allow, *deny))
         about = (right.partition(":") for right in rights if "*" not in right)
         named = {name for kind, _, name in about if name and kind in ("read", "propose", "approve")}
-        changes = self.changes
-        return TableRules(
-            tables, changes.auto_create_rows, sorted(named), tools, changes.remind_after
-        )
+        return TableRules(tables, sorted(named), tools, self.changes.remind_after)
 
     @cached_property
     def rule_book(self) -> RuleBook:

@@ -108,9 +108,6 @@ def _check_undecided_places(config: Config) -> Iterator[SafetyFinding]:
 
 
 def _check_automatic_changes(config: Config) -> Iterator[SafetyFinding]:
-    if rows := config.changes.auto_create_rows:
-        words = "creating up to {rows} rows needs no approval (auto_create_rows)"
-        yield SafetyFinding("rights", say(words, rows=rows), "note")
     open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
     if open_tables:
         words = "creating one row at a time needs no approval in {tables}"

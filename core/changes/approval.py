@@ -80,14 +80,12 @@ _DEFAULT = TableRule()
 class TableRules:
     """The operator's rules for tables, by a table's id or title; case does not matter.
 
-    - `auto_create_rows`: creates of up to this many rows need no approval.
     - `named`: tables that a right elsewhere in ponte.toml mentions.
     - `tools`: the approvers of proposals that a tool makes, by the tool's name.
     - `remind_after`: seconds until approvers are reminded; 0 for never.
     """
 
     tables: Mapping[str, TableRule] = field(default_factory=dict)
-    auto_create_rows: int = 0
     named: Collection[str] = ()
     tools: Mapping[str, Approvers] = field(default_factory=dict)
     remind_after: float = REMIND_AFTER
@@ -209,9 +207,7 @@ class Approval:
 
     def rule_of_policy(self, draft: Draft) -> str:
         """Return the rule that approves this draft without a person."""
-        if self.rules().of_draft(draft).access == "auto":
-            return f"tables.{draft.title}.access"
-        return "changes.auto_create_rows"
+        return f"tables.{draft.title}.access"
 
     def approvers(self, proposal: Proposal) -> Approvers:
         """Return the approvers that the operator named for the proposal's table, else for its tool,
@@ -429,10 +425,7 @@ class Approval:
         # A webhook brings text from outside, so a person approves whatever it leads to.
         if draft.kind != "create" or proposal.asker.platform == HOOK_PLATFORM:
             return False
-        rule, named = self.rules().of_draft(draft), self.approvers(proposal)
-        # Named approvers of this table or tool take precedence over the rule for all tables.
-        general = 0 if named != ANYBODY else self.rules().auto_create_rows
-        return len(draft.rows) <= max(general, 1 if rule.access == "auto" else 0)
+        return len(draft.rows) <= 1 and self.rules().of_draft(draft).access == "auto"
 
     def needs_admin(self, change: Change) -> bool:
         """Return whether an admin must approve the change, because the asker cannot."""

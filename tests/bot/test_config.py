@@ -138,7 +138,6 @@ WRONG = [
     ("[limits]\ncalls = 1", "2: 'calls' is not known here; known are costly_calls, tool_calls, "),
     ("[limits]\ntool_calls = 1001", "2: 'tool_calls' must be at most 1000."),
     ("[limits]\ncostly_calls = -1", "2: 'costly_calls' must not be negative."),
-    ("[changes]\nauto_create_rows = 101", "2: 'auto_create_rows' must be at most 100."),
     ("[groups]\nweb = []", "2: 'web': choose another name: lowercase letters"),
     ('[groups]\nfinance = ["Ana"]', "2: 'finance': write web, terminal, web:NAME"),
     ('[[rules]]\nallow = ["read"]\n[[rules]]\n\nwho = ["Ana"]\n', "5: 'who': write everybody, "),

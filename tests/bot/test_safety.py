@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.config import ChangesConfig, Config, TableConfig, read_config
+from bot.config import Config, TableConfig, read_config
 from bot.home import Home
 from bot.safety import list_findings
 from bot.settings import Settings, load
@@ -196,11 +196,8 @@ def test_who_may_do_what_is_told_by_surface(tmp_path: Path) -> None:
 
 
 def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
-    config = Config(
-        changes=ChangesConfig(3), tables={"Visits": TableConfig("auto"), "Orders": TableConfig()}
-    )
+    config = Config(tables={"Visits": TableConfig("auto"), "Orders": TableConfig()})
     notes = finding_texts("note", tmp_path / "home", config)
-    assert "creating up to 3 rows needs no approval (auto_create_rows)" in notes
     assert "creating one row at a time needs no approval in Visits" in notes
 
 

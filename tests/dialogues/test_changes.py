@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-from core.changes.approval import TableRules
+from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from core.domain.records import Health
 from core.ports.tools import Tool
@@ -184,9 +184,9 @@ async def test_the_next_turn_of_the_model_reads_a_denial(bot_home: BotHome) -> N
 
 
 async def test_a_small_create_that_policy_allows(bot_home: BotHome) -> None:
-    """[changes] auto_create_rows = 1: the same ledger, the decider is the policy."""
+    """With `access = "auto"`, one row at a time is created and the decider is the policy."""
     table = MemoryTable()
-    async with bot(bot_home, table, rules=TableRules(auto_create_rows=1)) as running_bot:
+    async with bot(bot_home, table, rules=TableRules({"people": TableRule("auto")})) as running_bot:
         answer = await running_bot.ask('call table_create {"rows": [{"Name": "Ada"}]}')
         assert table.rows == {"1": {"Name": "Ada"}}
         assert "Approved automatically by the policy. Done." in answer.text, "the model goes on"

@@ -38,8 +38,8 @@ allow = ["read:Customers", "propose:Customers", "spend", "code", "approve", "adm
 [[rules]]
 allow = ["read:Orders"]
 
-[changes]
-auto_create_rows = 10
+[tables.Customers]
+access = "auto"
 
 [hooks.ask]
 kind = "secret"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -63,7 +62,6 @@ async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(bot_home: BotHom
 async def test_a_named_group_approves_instead_of_who_asked(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     named = rules("ask", "slack:S1")
-    named = replace(named, auto_create_rows=5)
     async with bot(bot_home, table, policy=RIGHTS, rules=named) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
         assert card.text.endswith("A designated approver must approve it.")

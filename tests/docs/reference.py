@@ -157,7 +157,7 @@ def _file() -> Iterator[str]:
 
 _FORMS = {
     "AgentId", "Approver", "Count", "Days", "Dollars", "Duration", "Host", "Language", "Many",
-    "PersonKey", "Place", "PricedName", "Right", "Rows", "SetName", "Slug", "Texts", "Where", "Who",
+    "PersonKey", "Place", "PricedName", "Right", "SetName", "Slug", "Texts", "Where", "Who",
     "FieldPath", "HeaderName", "HookPlace", "Positive", "VariableName",
 }  # fmt: skip
 
