@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict, SecretStr, StrictBool
+from pydantic import SecretStr
 
 from core.chat.platform import ChatPlatform
 from core.domain.records import Health
@@ -62,16 +61,6 @@ class DiscordSettings(SettingsPart):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class DiscordSection:
-    """Settings of the Discord servers, in `[discord]` of ponte.toml."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    threads: StrictBool = True
-    """create a thread for each mention in a channel of a server, if Ponte has the permission
-    and the settings of the channel do not say otherwise"""
-
-
 class Discord(ChatIntegration[DiscordSettings]):
     """The integration of Discord: settings, rights, checks, and how its adapter is built."""
 
@@ -81,7 +70,6 @@ class Discord(ChatIntegration[DiscordSettings]):
         "discord_api_url": ("discord_token",),
         "discord_gateway_url": ("discord_token",),
     }
-    section = DiscordSection
     remembers = DISCORD_STATE_NAME
     ids = "[0-9]+"
     # An account belongs to no server, and servers are open to strangers.
@@ -117,7 +105,6 @@ class Discord(ChatIntegration[DiscordSettings]):
             api_url=own.discord_api_url,
             gateway_url=own.discord_gateway_url,
             proxies=deps.shared.proxies,
-            threads=deps.config.section("discord").threads,
             message_content=own.discord_message_content == "on",
             locale=deps.shared.ponte_locale,
             find_settings=deps.config.channel,

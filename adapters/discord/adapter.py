@@ -67,9 +67,8 @@ class DiscordAdapter:
     """The `ChatPlatform` of Discord.
 
     `answer_age`: seconds; older missed messages are counted in a notice and not answered.
-    `threads`: create a thread for each mention in a server's channel, unless the settings of that
-    channel (`find_settings`) say otherwise. `everything`: returns the places where every message is
-    for Ponte, as in ponte.toml.
+    `find_settings` and `everything` return the settings of a channel, and the places where every
+    message is for Ponte, as in ponte.toml.
     """
 
     name = PLATFORM
@@ -77,7 +76,7 @@ class DiscordAdapter:
     def __init__(
         self, token: str, ports: ChatPorts, *, api_url: str = DISCORD_API_URL,
         gateway_url: str = DISCORD_GATEWAY_URL, proxies: Proxies | None = None,
-        message_content: bool = False, threads: bool = True, locale: str = "en",
+        message_content: bool = False, locale: str = "en",
         answer_age: float = MAX_ANSWER_AGE_SECONDS, identify_wait: float = 5.0,
         find_settings: FindAddressingSettings = find_no_settings,
         everything: Callable[[], Sequence[str]] = tuple,
@@ -97,7 +96,7 @@ class DiscordAdapter:
         shared = not isinstance(ports.peers, Alone)
         roles = self.roles = Roles(client, ports.directory, shared=shared)
         deps = self._deps = SurfaceParts(
-            client, DiscordThreads(client, state, threads, find_settings), TypingSign(),
+            client, DiscordThreads(client, state, find_settings), TypingSign(),
             waiting_marks(client, state, queues.tasks), Acks(), ports.files,
         )  # fmt: skip
         fetch = self._fetch = FileDownloads(

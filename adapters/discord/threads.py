@@ -34,13 +34,10 @@ class DiscordThreads:
         self,
         client: Callable[[], Awaitable[discord.Client]],
         state: DiscordState,
-        enabled: bool,
         find_settings: FindAddressingSettings = find_no_settings,
     ) -> None:
-        """`enabled` is the default for channels without settings of their own."""
         self._client = client
         self._state = state
-        self._enabled = enabled
         self._find_settings = find_settings
         self._opening: dict[int, asyncio.Task[bool]] = {}
 
@@ -48,9 +45,10 @@ class DiscordThreads:
         """Return whether a message in a channel gets a thread. It does not if the settings or
         permissions forbid it, or if a thread for this person could not be created there
         recently."""
-        channel, own = message.channel, self._find_settings(place.address()).threads
-        enabled = self._enabled if own is None else own
-        if not enabled or place.thread or not isinstance(channel, discord.TextChannel):
+        channel = message.channel
+        if place.thread or not isinstance(channel, discord.TextChannel):
+            return False
+        if self._find_settings(place.address()).threads is False:
             return False
         if self._state.find_alias(place.channel, str(message.author.id)):
             return False

@@ -310,15 +310,11 @@ def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:
 
 def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:
     path = tmp_path / "ponte.toml"
-    path.write_text(
-        '[links]\nhosts = ["example.com"]\n[slack]\nbots = ["B0123456789"]\n'
-        "[discord]\nthreads = false\n"
-    )
+    path.write_text('[links]\nhosts = ["example.com"]\n[slack]\nbots = ["B0123456789"]\n')
     config = read_config(path)
     assert config.links.hosts == ("example.com",)
     assert config.section("slack").bots == ("B0123456789",)
-    assert config.section("discord").threads is False
-    assert (Config().links.hosts, Config().section("discord").threads) == ((), True)
+    assert (Config().links.hosts, Config().section("slack").bots) == ((), ())
     path.write_text('[links]\nhosts = ["https://example.com"]\n')
     with pytest.raises(SettingsError, match="a host name"):
         read_config(path)

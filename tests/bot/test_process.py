@@ -276,9 +276,9 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
             assert any("config reloaded" in line for line in logged)
             assert machine.ponte("changes", "list")[0] == 0
             file.write_text(
-                '[[allowances]]\nof = "everybody"\nturns = 7\n[discord]\nthreads = false\n'
+                '[[allowances]]\nof = "everybody"\nturns = 7\n[slack]\nbots = ["B0123456789"]\n'
             )
-            taken = "Reloaded ponte.toml.\nRestart Ponte to apply: [discord].\n"
+            taken = "Reloaded ponte.toml.\nRestart Ponte to apply: [slack].\n"
             assert machine.ponte("reload") == (0, taken, "")
             _, out, _ = machine.ponte("usage")
             line = next(one for one in out.splitlines() if one.startswith("everyone together"))

@@ -13,8 +13,9 @@ import pytest
 import simcord
 
 from adapters.discord.adapter import DiscordAdapter
+from core.chat.participants import FixedAddressingSettings
 from core.commands import grammar
-from core.domain.messages import Answer, Card
+from core.domain.messages import Address, Answer, Card
 from core.integrations.integration import Alone, ChatPorts
 from core.store.database import Database, SqliteDatabase
 from core.store.schema import MIGRATIONS
@@ -92,6 +93,10 @@ async def setup(tmp_path: Path) -> AsyncIterator[SimcordSetup]:
     await database.close()
 
 
+def no_threads(_: Address) -> FixedAddressingSettings:
+    return FixedAddressingSettings(threads=False)
+
+
 def bot_messages(env: simcord.Env, channel: Any) -> list[str]:
     return [message.content for message in channel.history() if message.author == env.bot.user]
 
@@ -118,7 +123,7 @@ async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(
 
 
 async def test_a_reply_that_mentions_ponte_is_answered(setup: SimcordSetup) -> None:
-    async with simcord.run(await setup.client(threads=False)) as env:
+    async with simcord.run(await setup.client()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
         ana = guild.add_member(env.create_user("ana"))
@@ -131,7 +136,7 @@ async def test_a_reply_that_mentions_ponte_is_answered(setup: SimcordSetup) -> N
 async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(
     setup: SimcordSetup,
 ) -> None:
-    client = await setup.client(threads=False)
+    client = await setup.client(find_settings=no_threads)
     async with simcord.run(client, approved_intents=discord.Intents.default()) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
@@ -148,7 +153,7 @@ async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(
 
 
 async def test_with_the_intent_a_reply_and_a_thread_are_read(setup: SimcordSetup) -> None:
-    client = await setup.client(threads=False, message_content=True)
+    client = await setup.client(find_settings=no_threads, message_content=True)
     async with simcord.run(client) as env:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")

@@ -103,8 +103,11 @@ class DiscordPonte:
         self.policy = allow_list(frozenset({allow}))
         self.choices = make_choices(self.model, [Drawer(self, name, data)], self.policy)
 
-    async def open(self, **options: Any) -> DiscordPonte:
-        """Start it; what `options` say of the adapter holds for later starts too."""
+    async def open(self, *, threads: bool = True, **options: Any) -> DiscordPonte:
+        """Start it; what `options` say of the adapter holds for later starts too. Without
+        `threads`, no server lets it create any."""
+        if not threads:
+            self.discord.world.forbid_threads()
         self.options |= options
         given = self.choices or make_choices(self.model, policy=self.policy)
         stores = await Stores.open_shared(self.postgres) if self.postgres else None

@@ -185,19 +185,18 @@ async def test_a_command_and_the_stop_button_belong_to_the_channels_conversation
     assert set(scene.conversations) == {f"discord:{scene.guild.id}:{scene.general.id}"}
 
 
-async def test_the_channels_word_on_threads_is_narrower_than_the_sections(scene: Scene) -> None:
-    plain = scene.discord.text_channel(scene.guild, "plain")
-    await scene.open(FixedAddressingSettings(threads=True), threads=False)
-    thread = await thread_of(scene.discord, await scene.ana.mention("one", scene.general))
-    await scene.ana.wait_for_text("You said: one", thread)
-    await scene.ana.mention("two", plain)
-    await scene.ana.wait_for_text("You said: two", plain)
-    own = f"discord:{scene.guild.id}:{plain.id}:@{scene.ana.id}"
-    assert scene.conversations[-1] == own, "as it was before channels had settings"
-    scene.settings.of[plain.id] = FLAT
-    await scene.ana.mention("three", plain)
-    await scene.ana.wait_for_text("You said: three", plain)
-    assert scene.conversations[-1] == f"discord:{scene.guild.id}:{plain.id}"
+async def test_without_threads_a_channel_is_one_conversation_and_not_one_per_person(
+    scene: Scene,
+) -> None:
+    await scene.open(FixedAddressingSettings(), threads=False)
+    await scene.ana.mention("one", scene.general)
+    await scene.ana.wait_for_text("You said: one", scene.general)
+    channel = f"discord:{scene.guild.id}:{scene.general.id}"
+    assert scene.conversations == [f"{channel}:@{scene.ana.id}"], "Ponte may not create threads"
+    scene.settings.of[scene.general.id] = FLAT
+    await scene.ana.mention("two", scene.general)
+    await scene.ana.wait_for_text("You said: two", scene.general)
+    assert scene.conversations[-1] == channel
 
 
 async def test_strict_mention_wants_one_each_time(scene: Scene) -> None:

@@ -135,7 +135,7 @@ def _file() -> Iterator[str]:
     yield (
         "Keys with a default are optional. Ponte rejects unknown keys and wrong values, and names "
         "the line. `ponte reload` and SIGHUP apply the file without interrupting any answer. "
-        "Changes to integrations (`[slack]`, `[discord]`) and `[links]` need a restart. "
+        "Changes to integrations (`[slack]`) and `[links]` need a restart. "
         "[ponte.toml.example](../../ponte.toml.example) shows every key."
     )
     for path, kind in sections():

@@ -137,6 +137,7 @@ class FakeDiscord:
         guild = Guild(self.clock.snowflake(), name, with_bot=with_bot, **more)
         guild.members = {person.id for person in people}
         guild.own_role = self.clock.snowflake() if with_bot else 0
+        guild.permissions &= ~self.world.denied_permissions
         self.world.guilds[guild.id] = guild
         return guild
 

@@ -118,6 +118,8 @@ class World:
         """What made or changed a message and did not say that it mentions nobody."""
         self.withholds_files = True
         """Whether files go with a text that is withheld, as the page says that they do."""
+        self.denied_permissions = 0
+        """Permissions that the bot has on no server."""
         self.changed = asyncio.Condition()
         self.me = self.user("Ponte", bot=True)
 
@@ -125,6 +127,12 @@ class World:
         user = User(self.clock.snowflake(), name, bot)
         self.users[user.id] = user
         return user
+
+    def forbid_threads(self) -> None:
+        """Let the bot create no threads, on the servers there are and on those to come."""
+        self.denied_permissions = PUBLIC_THREADS
+        for guild in self.guilds.values():
+            guild.permissions &= ~PUBLIC_THREADS
 
     def dm(self, user: User) -> Channel:
         for channel in self.channels.values():
