@@ -108,10 +108,7 @@ class ScheduleParts:
         """Schedules as turns use them."""
         from core.conversation.schedule_commands import ScheduleCommands
 
-        return ScheduleCommands(
-            self.service, self.journal, self.redraw_card, self.messengers, self.notices.send,
-            self.clock,
-        )  # fmt: skip
+        return ScheduleCommands(self.service, self.journal, self.redraw_card, self.clock)
 
     @cached_property
     def turns(self) -> ScheduledTurns:

@@ -18,7 +18,6 @@ from adapters.discord.client import PLATFORM, Interaction, attempt
 from adapters.discord.files import all_attachments, file_name, files_of
 from adapters.discord.state import DiscordState, Location
 from core.chat.participants import AddressingSettings, FindAddressingSettings, find_no_settings
-from core.commands.grammar import name_recipient
 from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.text import text
 
@@ -283,7 +282,7 @@ def text_of(message: discord.Message, me: int) -> str:
         id = int(found[1])
         return "" if id == me else f"@{people[id]}" if id in people else found[0]
 
-    content = _USER.sub(user, name_recipient(message.content, PLATFORM))
+    content = _USER.sub(user, message.content)
     content = _ROLE.sub(lambda m: roles.get(int(m[1]), f"@{m[1]}"), content)
     content = _CHANNEL.sub(lambda m: f"#{channels.get(int(m[1]), m[1])}", content)
     content = _EMOJI.sub(r"\1", content)

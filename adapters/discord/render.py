@@ -80,7 +80,6 @@ _STYLES: Mapping[CardAction, discord.ButtonStyle] = {
     "approve": discord.ButtonStyle.success,
     "deny": discord.ButtonStyle.danger,
     "start": discord.ButtonStyle.success,
-    "accept": discord.ButtonStyle.success,
 }
 """The styles of buttons; all others are grey."""
 _AMBER, _GREEN, _GREY = 0xE0A030, 0x3BA55D, 0x80848E

@@ -20,7 +20,6 @@ from adapters.slack.row_blocks import (
 )
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, read_rows
 from core.chat.card_redraw import LABELS, without_approval
-from core.commands.grammar import name_recipient
 from core.conversation.parts import describe_parts
 from core.domain.messages import Address, Card, CardAction, Person
 from core.domain.records import Action, Health, QuickCommand
@@ -117,7 +116,7 @@ _SHORT_ROWS = ((1, 30, None), (1, 30, 5), (1, 20, 2), (1, 12, 1))
 number of fields (None for all)."""
 _HIDDEN = "…and {count} more. Type `changes` to list them."
 _STYLES: Mapping[CardAction, str] = {
-    "approve": "primary", "deny": "danger", "start": "primary", "accept": "primary",
+    "approve": "primary", "deny": "danger", "start": "primary",
 }  # fmt: skip
 
 _HEADER = 150
@@ -242,7 +241,6 @@ def mentioned_ids(text: str) -> frozenset[str]:
 def readable(text: str, names: Mapping[str, str], bot: str) -> str:
     """Return a message from Slack in readable form, with names in place of ids. Mentions of the bot
     at its beginning and end are removed."""
-    text = name_recipient(text, "slack")
     text = _without_ends(text, re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>"))
 
     def spell_out(found: re.Match[str]) -> str:

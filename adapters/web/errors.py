@@ -131,8 +131,6 @@ PAGE_SENTENCES = {
     "deny": "Deny",
     "undo": "Undo",
     "start": "Start",
-    "accept": "Accept",
-    "decline": "Decline",
     "deciding": "One moment…",
     "expires": "Expires {when}",
     "state_open": "waiting for you",

@@ -28,7 +28,7 @@ CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "den
 """The states that a card can show. `done` and `failed` can also be states of a post."""
 LABELS: Mapping[CardAction, str] = {
     "approve": "Approve", "deny": "Deny", "undo": "Undo",
-    "start": "Start", "edit": "Edit", "cancel": "Cancel", "accept": "Accept", "decline": "Decline",
+    "start": "Start", "edit": "Edit", "cancel": "Cancel",
 }  # fmt: skip
 """The English labels of the buttons under a card; `say` translates them."""
 _NOT_WHOLE = (

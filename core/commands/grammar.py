@@ -56,31 +56,17 @@ USAGE_OF_CHANNEL = "channel"
 """The argument of `usage` that asks for the usage of the channel."""
 _WITH_ID = frozenset({"approve", "deny", "undo"})
 SCHEDULE_ACTIONS = (
-    "start", "edit", "cancel", "pause", "resume", "run", "delete", "show", "accept", "decline",
+    "start", "edit", "cancel", "pause", "resume", "run", "delete", "show",
 )  # fmt: skip
-"""The words after `schedule ID` that end the command."""
-GIVE = "give"
-"""The word after `schedule ID` that is followed by a person."""
+"""The words after `schedule ID`."""
 _ACTION_NAMES: Mapping[str, str] = {
-    **{action: action for action in (*SCHEDULE_ACTIONS, GIVE)},
+    **{action: action for action in SCHEDULE_ACTIONS},
     "iniciar": "start", "editar": "edit", "cancelar": "cancel", "pausar": "pause",
     "retomar": "resume", "executar": "run", "excluir": "delete", "mostrar": "show",
-    "aceitar": "accept", "recusar": "decline", "transferir": GIVE,
     "demarrer": "start", "modifier": "edit", "annuler": "cancel", "suspendre": "pause",
     "reprendre": "resume", "executer": "run", "supprimer": "delete", "afficher": "show",
-    "accepter": "accept", "refuser": "decline", "transferer": GIVE,
 }  # fmt: skip
-_SCHEDULE = re.compile(
-    r"(?P<id>[a-z2-7]{6}(?:-[0-9]{1,4})?)\s+(?P<action>\w{3,12})"
-    r"(?:\s+(?:(?:to|para|a|à)\s+)?(?P<person>\S.{0,99}))?",
-    re.IGNORECASE,
-)
-_RECIPIENT = re.compile(
-    r"((?:schedule|agendamento|planification)\s{1,3}[a-z2-7]{6}\s{1,3}\w{3,12}\s{1,3}(?:\w{1,4}\s)?)"
-    r"<@!?(\w{1,40})(?:\|[^<>]{0,80})?>",
-    re.IGNORECASE,
-)
-"""The person to whom a schedule is given, as Slack and Discord write a mention."""
+_SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6}(?:-[0-9]{1,4})?)\s+(?P<action>\w{3,12})", re.IGNORECASE)
 _PAGE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
@@ -112,7 +98,7 @@ class TypedCommand:
     - `id`: the argument of approve, deny, undo and why, the id after schedule, or the page
       of schedules.
     - `slug`: the name of the quick command, the argument of usage, or the action of schedule.
-    - `input`: the inputs of the quick command, or the person to whom a schedule is given.
+    - `input`: the inputs of the quick command.
     - `confirmed`: True for `forget yes`.
     - `code`: the Python of a message that consists of one code block.
     """
@@ -168,21 +154,13 @@ def render_command(command: TypedCommand) -> str:
     if command.name == RUN_PYTHON:
         return make_code_block(command.code, "python")
     words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
-    is_person = command.name == "schedule"
-    given = command.input if is_person else render_input(command.input)
-    words.append(str(given) if command.input != "" else "")
+    words.append(render_input(command.input) if command.input != "" else "")
     return " ".join(word for word in words if word)
 
 
 def render_card_action(action: str, card: str) -> str:
     """Return the command that a button of a card stands for."""
     return f"schedule {card} {action}" if action in SCHEDULE_ACTIONS else f"{action} {card}"
-
-
-def name_recipient(text: str, platform: str) -> str:
-    """Return the text with the mention in `schedule ID give @person` as `platform:ID`. Adapters
-    call it before they replace mentions by names, because a name may belong to several people."""
-    return _RECIPIENT.sub(rf"\1{platform}:\2", text)
 
 
 def _translate_name(text: str) -> str:
@@ -225,11 +203,9 @@ def _parse_schedule(rest: str) -> TypedCommand | None:
     """Return the command in what follows the word schedule; None if it has another form."""
     found = _SCHEDULE.fullmatch(rest)
     action = _ACTION_NAMES.get(_fold(found["action"])) if found else None
-    if not found or not action or bool(found["person"]) != (action == GIVE):
+    if not found or not action:
         return None
-    return TypedCommand(
-        "schedule", id=found["id"].lower(), slug=action, input=found["person"] or ""
-    )
+    return TypedCommand("schedule", id=found["id"].lower(), slug=action)
 
 
 def _parse_quick_command(rest: str) -> TypedCommand:

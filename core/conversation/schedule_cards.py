@@ -25,9 +25,7 @@ _PAUSED: dict[PauseReason, str] = {
     "rights": "Paused: its owner no longer has the permissions.",
     "failures": "Paused because it failed repeatedly.",
     "restored": "Paused because a backup was restored.",
-    "owner": "Paused until {name} accepts it.",
 }
-_OFFERED = "{name} can type `schedule {id} accept` or `schedule {id} decline`."
 _HOLIDAYS = "Holidays are not taken into account."
 _REPLACED = "This version was replaced. See the newest card of this schedule."
 _DELETED = "Deleted."
@@ -50,8 +48,6 @@ def build_schedule_card(schedule: Schedule, now: float) -> Card:
     text is in the language of the current task."""
     proposed = schedule.state == "proposed"
     actions: tuple[CardAction, ...] = ("start", "edit", "cancel") if proposed else ()
-    if schedule.new_owner:
-        actions = ("accept", "decline")
     text = "\n".join([*_describe_times(schedule, now), *_describe_state(schedule)])
     return Card(
         card_id(schedule), "schedule", build_schedule_title(schedule), text, actions=actions,
@@ -116,9 +112,8 @@ def _describe_state(schedule: Schedule) -> list[str]:
             return [say("Started. To manage it, type `schedule {id} pause`, `run` or `delete`.",
                         id=schedule.id)]  # fmt: skip
         case "paused":
-            to = schedule.new_owner
-            name = to_one_line(to.name or to.id, 80) if to else ""
-            how = _OFFERED if to else "To continue, type `schedule {id} resume`."
-            return [say(_PAUSED[schedule.reason or "person"], name=name),
-                    say(how, id=schedule.id, name=name)]  # fmt: skip
+            return [
+                say(_PAUSED[schedule.reason or "person"]),
+                say("To continue, type `schedule {id} resume`.", id=schedule.id),
+            ]
     return [say("Ended.")]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
-from core.chat.platform import Messenger
-from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.conversation.schedule_cards import (
-    MAX_CARD_TITLE_CHARACTERS,
     build_closed_card,
     build_schedule_card,
     build_schedule_title,
@@ -26,7 +23,6 @@ from core.domain.schedule_words import describe_date, describe_result, local_tim
 from core.domain.schedules import BadSchedule, Schedule, ScheduleRun
 from core.ports.conversations import Journal
 from core.text.i18n import plural, say, use_locale
-from core.text.text import to_one_line
 
 SCHEDULES_PER_PAGE = 20
 _PROPOSED = (
@@ -39,14 +35,11 @@ _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `
 @dataclass(frozen=True, slots=True)
 class ScheduleCommands:
     """Schedules as a turn uses them. `redraw_card` draws a card again in the answer of the turn
-    with this `seq`. `messengers` are by platform. `notify` sends a notice to a person
-    (`PersonNoticeService.send`)."""
+    with this `seq`."""
 
     service: ScheduleService
     journal: Journal
     redraw_card: Callable[[int, Card], Awaitable[None]]
-    messengers: Mapping[str, Messenger]
-    notify: Callable[..., Awaitable[None]]
     clock: Callable[[], float] = time.time
 
     async def propose(
@@ -71,7 +64,7 @@ class ScheduleCommands:
         except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
             with use_locale("en"):
                 return Outcome("error", f"error: {error.words()}")
-        await service.schedules.set_card(schedule.id, turn.seq, schedule.revision)
+        await service.schedules.set_card(schedule.id, turn.seq)
         return Outcome("proposed", _PROPOSED.format(id=schedule.id), proposal=card_id(schedule))
 
     async def cards(self, ids: Sequence[str]) -> Sequence[Card]:
@@ -154,65 +147,17 @@ class ScheduleCommands:
                 schedule = await service.delete(id, *who)
             case "pause":
                 schedule = await service.pause(id, *who)
-            case "resume":
-                schedule = await service.resume(id, *who)
             case "run":
                 await service.run_now(id, *who, once=message.event_key)
                 return Answer(say("It runs now."), private=message.address.shared)
-            case grammar.GIVE:
-                return await self._offer(turn, id, str(command.input))
-            case "accept":
-                return await self._accept(turn, id)
             case _:
-                schedule = await service.decline(id, *who)
+                schedule = await service.resume(id, *who)
         if command.slug in ("cancel", "delete"):
             card = build_closed_card(
                 card_id(schedule), build_schedule_title(schedule), is_deleted=True
             )
         else:
             card = build_schedule_card(schedule, self.clock())
-        return await self._redraw(turn, schedule, card)
-
-    async def _offer(self, turn: Turn, id: str, named: str) -> Answer:
-        """Ask a person (`platform:ID`) to own the schedule. Return its card, with their buttons."""
-        service, author, here = self.service, turn.message.author, turn.message.address
-        before = await service.get(id, author, here)
-        place = before.address
-        messenger = self.messengers.get(place.platform)
-        if messenger is None or not place.shared:
-            raise BadSchedule("Only a schedule in a shared channel can be given to somebody else.")
-        is_name = named.startswith(f"{place.platform}:")
-        found = await messenger.members([named]) if is_name else ()
-        if len(found) != 1:
-            raise BadSchedule(
-                "Mention the person, as in `schedule {id} give @Ana`. A program cannot own a "
-                "schedule.",
-                id=id,
-            )
-        (person,) = found
-        name = person.name or person.id
-        if service.is_owner(before, person):
-            raise BadSchedule("{name} owns this schedule already.", name=name)
-        if await messenger.reads(person, place) is False:
-            raise BadSchedule("{name} cannot read the channel of this schedule.", name=name)
-        schedule = await service.offer(id, person, author, here)
-        await self._close_card(before, turn.seq)
-        await service.schedules.set_card(id, turn.seq, schedule.revision)
-        await self.notify(
-            person, "schedule-offered", schedule=id, name=author.name or author.id,
-            what=to_one_line(schedule.draft.what, MAX_CARD_TITLE_CHARACTERS),
-        )  # fmt: skip
-        card = build_schedule_card(schedule, self.clock())
-        words = say("I asked {name} to own this schedule. It is paused until then.", name=name)
-        return Answer(words, cards=(card,))
-
-    async def _accept(self, turn: Turn, id: str) -> Answer:
-        """Make the author the owner of a schedule that was offered to them. Draw its card again,
-        which has the id of the former revision."""
-        message = turn.message
-        before = await self.service.get(id, message.author, message.address)
-        schedule = await self.service.accept(id, message.author, message.address, message.locale)
-        card = replace(build_schedule_card(schedule, self.clock()), id=card_id(before))
         return await self._redraw(turn, schedule, card)
 
     async def _redraw(self, turn: Turn, schedule: Schedule, card: Card) -> Answer:

@@ -121,34 +121,6 @@ class ScheduleService:
         self._note("schedule-deleted", deleted, by, address)
         return deleted
 
-    async def offer(self, id: str, to: Person, by: Person, address: Address) -> Schedule:
-        """Ask another person to own the schedule. It pauses until they accept. Raise NotFound,
-        NotAllowed, BadSchedule."""
-        await self._get_managed(id, by, address)
-        if to.robot:
-            raise BadSchedule("A program cannot own a schedule.")
-        offered = await self.schedules.offer(id, to)
-        self._note("schedule-offered", offered, by, address, person=to.key)
-        return offered
-
-    async def accept(self, id: str, by: Person, address: Address, locale: str = "") -> Schedule:
-        """Own a schedule that was offered to this person, and start it. Raise NotFound, NotAllowed,
-        BadSchedule."""
-        schedule = await self.get(id, by, address)
-        await self._check_person(by, schedule.address)
-        taken = await self.schedules.accept(id, by, locale)
-        self._note("schedule-accepted", taken, by, address)
-        return taken
-
-    async def decline(self, id: str, by: Person, address: Address) -> Schedule:
-        """Refuse or withdraw an offer. The schedule stays paused. Raise NotFound, NotAllowed."""
-        schedule = await self.get(id, by, address)
-        if schedule.new_owner is None or schedule.new_owner.key != by.key:
-            await self._get_managed(id, by, address)
-        declined = await self.schedules.decline(id)
-        self._note("schedule-declined", declined, by, address)
-        return declined
-
     async def list_for(
         self, by: Person, address: Address, everywhere: bool = False
     ) -> Sequence[Schedule]:
@@ -169,12 +141,11 @@ class ScheduleService:
         return sorted(found.values(), key=lambda one: (one.state != "active", one.next_due, one.id))
 
     async def get(self, id: str, by: Person, address: Address) -> Schedule:
-        """Return a schedule that the person may see: their own, one of this channel, one that was
-        offered to them, or any if they are an admin. Raise NotFound."""
+        """Return a schedule that the person may see: their own, one of this channel, or any
+        if they are an admin. Raise NotFound."""
         schedule = await self.schedules.get(id)
         is_here = schedule.address.is_same_channel(address)
-        is_offered = schedule.new_owner is not None and schedule.new_owner.key == by.key
-        if is_here or is_offered or self.is_owner(schedule, by):
+        if is_here or self.is_owner(schedule, by):
             return schedule
         if (await self.policy.may(by, address, "administer")).allowed:
             return schedule
@@ -217,10 +188,6 @@ class ScheduleService:
             raise BadSchedule("A program cannot own a schedule.")
         (await self.policy.may(by, address, "chat")).raise_if_denied()
 
-    def _note(
-        self, event: str, schedule: Schedule, by: Person, address: Address, person: str = ""
-    ) -> None:
+    def _note(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
         """Write a line into the audit log."""
-        self.audit.note(
-            event, by, address, person=person or schedule.owner.key, schedule=schedule.id
-        )
+        self.audit.note(event, by, address, person=schedule.owner.key, schedule=schedule.id)

@@ -35,7 +35,7 @@ HOOK_PLATFORM = "hook"
 """The platform of a `Person` that stands for a webhook. Its id is the webhook's name."""
 CardKind = Literal["proposal", "change", "schedule"]
 ChangeAction = Literal["approve", "deny", "undo"]
-CardAction = ChangeAction | Literal["start", "edit", "cancel", "accept", "decline"]
+CardAction = ChangeAction | Literal["start", "edit", "cancel"]
 Status = Literal["done", "stopped", "failed"]
 
 

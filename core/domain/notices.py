@@ -25,11 +25,6 @@ SENTENCES: Mapping[str, str] = {
         "The owner of this Ponte revoked one of your API tokens: {name}. Programs can no longer "
         "use it."
     ),
-    "schedule-offered": (
-        "{name} offers you the schedule `{schedule}`. If you accept, it runs with your "
-        "permissions. Type `schedule {schedule} accept` or `schedule {schedule} decline`. It does "
-        "this: {what}"
-    ),
     "schedule-missed": (
         "The schedule `{schedule}` did not run at {when}, and it is too late to run it now: Ponte "
         "was not running then, or the platform did not tell who you are. It does this: {what}"

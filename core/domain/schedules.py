@@ -18,9 +18,9 @@ ScheduleState = Literal["proposed", "active", "paused", "ended"]
 RunState = Literal["queued", "done", "failed", "stopped", "skipped", "missed"]
 """The state of a run. `done`: its post is confirmed. `skipped`: it did not begin. `missed`: no
 process ran when it was due, and it was too old to be caught up."""
-PauseReason = Literal["", "person", "rights", "failures", "restored", "owner"]
+PauseReason = Literal["", "person", "rights", "failures", "restored"]
 """Why a schedule is paused: a person paused it, its owner lost their rights or membership, it
-failed too often in a row, a backup was restored, or a new owner must accept it."""
+failed too often in a row, or a backup was restored."""
 SkipReason = Literal["rights", "allowance", "changed", "busy"]
 """Why a run was skipped: its owner may not do this there any more, an allowance is used up, the
 schedule was changed before the run began, or its previous run had not ended."""
@@ -85,7 +85,7 @@ class Schedule:
 
     `reply_to` has the place and everything that a reply there needs, without a token. `locale` is
     the language of its owner. `revision` rises with each edit: an edited schedule does not run
-    until its owner starts it again. `new_owner` was asked to take the schedule over.
+    until its owner starts it again.
     """
 
     id: str
@@ -101,11 +101,8 @@ class Schedule:
     failures: int = 0
     revision: int = 0
     created: float = 0.0
-    new_owner: Person | None = None
     seq: int = 0
     """The turn whose answer shows the schedule's card."""
-    drawn: int = 0
-    """The revision that the card shows."""
 
     @property
     def address(self) -> Address:

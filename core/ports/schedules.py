@@ -61,18 +61,8 @@ class Schedules(Protocol):
         """Queue a run of an active or paused schedule now. Its due times stay. `once` names the
         event that asked for the run: the same event returns the same run."""
 
-    async def offer(self, id: str, new_owner: Person) -> Schedule:
-        """Ask another person to take the schedule over. It pauses until they accept."""
-
-    async def accept(self, id: str, new_owner: Person, locale: str = "") -> Schedule:
-        """Make the person to whom the schedule was offered its owner, and start it. Raises
-        BadSchedule if it was not offered to them."""
-
-    async def decline(self, id: str) -> Schedule:
-        """Withdraw the offer. The schedule stays paused."""
-
-    async def set_card(self, id: str, seq: int, revision: int) -> None:
-        """Record that the answer of the turn `seq` shows this revision of the schedule."""
+    async def set_card(self, id: str, seq: int) -> None:
+        """Record that the answer of the turn `seq` shows the schedule's card."""
 
     async def read_clock(self) -> float:
         """Return the time by which schedules are due, in seconds since the epoch."""

@@ -737,13 +737,11 @@ def _remove_from_remembered(work: _ErasureWork) -> None:
 
 
 def _clean_schedules(work: _ErasureWork) -> None:
-    """Delete notices to admins about the person's schedules. Remove the person from schedules of
-    others that they were asked to own."""
+    """Delete notices to admins about the person's schedules."""
     work.run(
         "DELETE FROM outbox WHERE kind = 'person' AND change IN"
         " (SELECT event_key FROM schedule_runs WHERE person = :person)"
     )
-    work.run("UPDATE schedules SET heir = '', new_owner = '' WHERE heir = :person")
 
 
 def _anonymise_usage(work: _ErasureWork) -> None:

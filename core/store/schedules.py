@@ -209,11 +209,6 @@ class SqlSchedules:
                 return
             if schedule.state != "paused":
                 raise _wrong_state(schedule)
-            if schedule.new_owner:
-                raise BadSchedule(
-                    "This schedule was offered to {name}, who has not answered yet.",
-                    name=schedule.new_owner.name or schedule.new_owner.id,
-                )
             _activate(connection, schedule, self._clock())
 
         return await self._change(id, work)
@@ -256,53 +251,11 @@ class SqlSchedules:
         run, _ = await self._database.write(write, then=self._enqueue)
         return run
 
-    async def offer(self, id: str, new_owner: Person) -> Schedule:
-        """Ask another person to take the schedule over, and pause it until they accept."""
-
-        def work(connection: SqlConnection, schedule: Schedule) -> None:
-            if schedule.state not in ("active", "paused"):
-                raise _wrong_state(schedule)
-            _pause(connection, id, "owner", self._clock())
-            _update(
-                connection, id, self._clock(), heir=new_owner.key, new_owner=encode_json(new_owner)
-            )
-
-        return await self._change(id, work)
-
-    async def accept(self, id: str, new_owner: Person, locale: str = "") -> Schedule:
-        """Make the person to whom the schedule was offered its owner, and start it."""
-
-        def work(connection: SqlConnection, schedule: Schedule) -> None:
-            if schedule.new_owner is None or schedule.new_owner.key != new_owner.key:
-                raise BadSchedule("This schedule was not offered to you.")
-            to = ReplyTo(schedule.address, new_owner, schedule.reply_to.source, "")
-            _update(
-                connection, id, self._clock(), person=new_owner.key, owner=encode_json(new_owner),
-                reply_to=encode_json(to), locale=locale, heir="", new_owner="",
-                revision=schedule.revision + 1,
-            )  # fmt: skip
-            connection.execute(
-                "UPDATE schedule_runs SET person = ? WHERE schedule = ?", (new_owner.key, id)
-            )
-            _activate(connection, schedule, self._clock())
-
-        return await self._change(id, work)
-
-    async def decline(self, id: str) -> Schedule:
-        """Withdraw the offer to a new owner. The schedule stays paused."""
-
-        def work(connection: SqlConnection, schedule: Schedule) -> None:
-            _update(connection, id, self._clock(), heir="", new_owner="")
-
-        return await self._change(id, work)
-
-    async def set_card(self, id: str, seq: int, revision: int) -> None:
-        """Record that the answer of the turn `seq` shows this revision."""
+    async def set_card(self, id: str, seq: int) -> None:
+        """Record that the answer of the turn `seq` shows the schedule's card."""
 
         def write(connection: SqlConnection) -> None:
-            connection.execute(
-                "UPDATE schedules SET seq = ?, drawn = ? WHERE id = ?", (seq, revision, id)
-            )
+            connection.execute("UPDATE schedules SET seq = ? WHERE id = ?", (seq, id))
 
         await self._database.write(write)
 
@@ -720,8 +673,7 @@ def _schedule_of(row: SqlRow) -> Schedule:
         row["id"], decode_json(Person, row["owner"]), decode_json(ReplyTo, row["reply_to"]), draft,
         row["state"], row["reason"], row["locale"], row["next_due"], row["last_due"], row["runs"],
         row["failures"], row["revision"], row["created"],
-        decode_json(Person, row["new_owner"]) if row["new_owner"] else None, row["seq"],
-        row["drawn"],
+        row["seq"],
     )  # fmt: skip
 
 

@@ -364,10 +364,7 @@ DECLARED_TABLES = (
             Column("last_due", "REAL", 0), real("catch_up"), Column("ends", "REAL", 0),
             count("max_runs"), count("runs"), count("failures"), count("revision"),
             real("created"), real("updated"),
-            # The person who was asked to take the schedule over, until they answer.
-            text("heir", default=""), text("new_owner", default="", json=True),
-            # The turn whose answer shows the card, and the revision that the card shows.
-            count("seq"), count("drawn"),
+            count("seq"),  # the turn whose answer shows the card
         ),
         key=("id",),
         indexes=(

@@ -243,32 +243,8 @@ async def test_a_run_now_is_one_run_for_each_wish_and_leaves_the_due_times(book:
     assert (await book.schedules.get(one.id)).state == "paused"
 
 
-async def test_a_new_owner_must_accept_before_it_runs_again(book: Book) -> None:
+async def test_a_paused_schedule_is_not_started(book: Book) -> None:
     one = await book.start()
-    offered = await book.schedules.offer(one.id, BO)
-    assert (offered.state, offered.reason, offered.new_owner) == ("paused", "owner", BO)
-    with pytest.raises(BadSchedule):
-        await book.schedules.resume(one.id)
-    with pytest.raises(BadSchedule):
-        await book.schedules.accept(one.id, ANA)
-    taken = await book.schedules.accept(one.id, BO, "fr")
-    assert (taken.state, taken.owner, taken.locale, taken.new_owner) == ("active", BO, "fr", None)
-    assert [s.id for s in await book.schedules.list_matching(ScheduleFilter(BO.key))] == [one.id]
-    await book.run_due(one)
-    assert (await book.messages())[-1].author == BO
-    await book.schedules.offer(one.id, ANA)
-    assert (await book.schedules.decline(one.id)).new_owner is None
-    assert (await book.schedules.resume(one.id)).state == "active"
-
-
-async def test_a_schedule_cannot_be_started_while_paused_or_offered_before_its_start(
-    book: Book,
-) -> None:
-    one = await book.propose()
-    with pytest.raises(BadSchedule):
-        await book.schedules.offer(one.id, BO)
-    assert (await book.schedules.get(one.id)).state == "proposed"
-    await book.schedules.start(one.id, 0)
     await book.schedules.pause(one.id, "failures")
     with pytest.raises(BadSchedule):
         await book.schedules.start(one.id, 0)  # its first card has a button to start it
@@ -328,10 +304,9 @@ async def test_after_a_restore_all_schedules_are_paused(book: Book) -> None:
     assert (await book.schedules.resume(one.id)).state == "active"
 
 
-async def test_erasing_a_person_ends_their_schedules_and_offers_to_them(book: Book) -> None:
+async def test_erasing_a_person_ends_their_schedules(book: Book) -> None:
     mine, theirs = await book.start(), await book.propose(owner=BO)
     await book.schedules.start(theirs.id, 0)
-    await book.schedules.offer(theirs.id, ANA)
     run = await book.run_due(mine)
     await book.schedules.skip(run.seq, "rights", "rights")
     notice = PersonNotice.new(run.event_key, "schedule-rights", schedule="a", what="b", when="c")
@@ -346,7 +321,6 @@ async def test_erasing_a_person_ends_their_schedules_and_offers_to_them(book: Bo
     assert (exported["what"], exported["owner"]["id"]) == ("Good morning!", "U1")
     await people.erase(who, ())
     assert [each.id for each in await book.schedules.list_matching(ScheduleFilter())] == [theirs.id]
-    assert (await book.schedules.get(theirs.id)).new_owner is None
     assert not (await book.schedules.list_runs(mine.id))
     assert await outbox.list_person_notices(BO.key) == []
 

@@ -11,7 +11,6 @@ from core.commands.grammar import (
     RUN_PYTHON,
     TypedCommand,
     is_decision,
-    name_recipient,
     parse_command,
     render_command,
 )
@@ -37,7 +36,7 @@ COMMANDS = st.one_of(
     ),
     st.just(TypedCommand("forget", confirmed=True)),
     st.just(TypedCommand("schedules", id="3")),
-    st.just(TypedCommand("schedule", id="abc234", slug="give", input="discord:101")),
+    st.just(TypedCommand("schedule", id="abc234", slug="pause")),
     CODE.map(lambda code: TypedCommand(RUN_PYTHON, code=code)),
     st.builds(
         lambda slug, given: TypedCommand("quick-command", slug=slug, input=given),
@@ -62,11 +61,6 @@ COMMANDS = st.one_of(
         ("schedules 2", TypedCommand("schedules", id="2")),
         ("agendamento abc234-2 Retomar", TypedCommand("schedule", id="abc234-2", slug="resume")),
         ("planification abc234 démarrer", TypedCommand("schedule", id="abc234", slug="start")),
-        (
-            "schedule ABC234 give to slack:U2",
-            TypedCommand("schedule", id="abc234", slug="give", input="slack:U2"),
-        ),
-        ("schedule abc234 give", None),
         ("schedule abc234 pause it", None),
         ("schedules 0", None),
         ("forget", TypedCommand("forget")),
@@ -100,13 +94,6 @@ COMMANDS = st.one_of(
 )
 def test_a_typed_command_is_parsed(text: str, command: TypedCommand) -> None:
     assert parse_command(text) == command
-
-
-def test_a_mention_of_who_gets_a_schedule_keeps_its_id() -> None:
-    said = "<@7> agendamento abc234 transferir para <@!101>"
-    named = name_recipient(said, "discord")
-    assert named == "<@7> agendamento abc234 transferir para discord:101"
-    assert name_recipient("schedule a talk with <@101>", "discord") == "schedule a talk with <@101>"
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from core.domain.messages import Address, Answer, Card, Person, ReplyTo
+from core.domain.messages import Answer, Card
 from core.domain.schedules import ScheduleDraft, ScheduleRule
 from core.models.demo_model import DemoModel
 from core.models.demo_schedules import parse_schedule
 from core.tools.schedules.source import ScheduleSource
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, STRANGER, on_slack
+from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
 
 WEEKLY = {
     "kind": "post", "what": "Post the *report*", "when": "0 9 * * MON",
@@ -205,86 +205,6 @@ async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
         assert fourth == "There are only 3 pages of schedules."
         for_model = await says('call schedule_list {"page": 2}', "m")
         assert (for_model.count("Text"), "Page 2 of 3." in for_model) == (20, True)
-
-
-class Workspace:
-    """A platform that knows its members and who reads the channel."""
-
-    async def members(self, names: Sequence[str]) -> Sequence[Person]:
-        people = {f"slack:{one.id}": one for one in (MEMBER, OTHER, STRANGER)}
-        return [people[name] for name in names if name in people]
-
-    async def reads(self, person: Person, address: Address) -> bool:
-        return person != STRANGER
-
-    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
-        return to
-
-
-async def test_a_schedule_is_given_to_somebody_who_accepts_it(bot_home: BotHome) -> None:
-    async with open_bot(bot_home) as running_bot:
-        workspace: Any = Workspace()
-        running_bot.engine.platforms.messengers["slack"] = workspace
-        store = running_bot.engine.schedules.store
-
-        async def says(text: str, key: str, person: Person = MEMBER, **more: Any) -> Answer:
-            return await running_bot.ask_message(on_slack(text, key, person, **more))
-
-        async def notices(person: Person) -> list[str]:
-            found = await running_bot.engine.notices.list_waiting(person)
-            return [one.words() for one in found]
-
-        for number, (give, accept, decline) in enumerate((
-            ("schedule {id} give slack:U2", "schedule {id} accept", "schedule {id} decline"),
-            ("agendamento {id} transferir para slack:U2", "agendamento {id} aceitar",
-             "agendamento {id} recusar"),
-            ("planification {id} transférer à slack:U2", "planification {id} accepter",
-             "planification {id} refuser"),
-        )):  # fmt: skip
-            id = (await proposed_card(running_bot, f"a{number}")).id[:6]
-            await says(f"schedule {id} start", f"b{number}")
-            for away, words in {
-                "@Otto": "Mention the person", "slack:U7": "Mention the person",
-                "slack:U1": "Mia owns this schedule already.",
-                "slack:U3": "Stan cannot read the channel of this schedule.",
-            }.items():  # fmt: skip
-                refused = await says(f"schedule {id} give {away}", f"c{number}{away}")
-                assert (refused.status, words in refused.text) == ("failed", True), refused.text
-            assert (await store.get(id)).state == "active", "nothing happened"
-
-            answer = await says(give.format(id=id), f"d{number}")
-            (card,) = answer.cards
-            assert "I asked Otto to own this schedule." in answer.text
-            assert (card.state, card.actions) == ("paused", ("accept", "decline"))
-            assert f"Otto can type `schedule {id} accept`" in card.text
-            assert any(f"Mia offers you the schedule `{id}`" in one for one in await notices(OTHER))
-            for person, words in ((MEMBER, accept), (STRANGER, accept), (STRANGER, decline)):
-                wrong = await says(words.format(id=id), f"{person.id}{words}", person, thread="tU1")
-                assert wrong.status == "failed", wrong.text
-            await says(decline.format(id=id), f"e{number}", OTHER, shared=False, channel="D2")
-            declined = await store.get(id)
-            assert (declined.owner, declined.state, declined.new_owner) == (MEMBER, "paused", None)
-
-            (card,) = (await says(give.format(id=id), f"f{number}")).cards
-            click = f"schedule {card.id} accept"
-            if number:
-                await says(accept.format(id=id), f"g{number}", OTHER, shared=False, channel="D2")
-                (card,) = (await says("the same message again", f"f{number}")).cards
-                assert card.state == "active", "in the answer of the turn that offered it"
-            else:
-                (drawn,) = (await says(click, "g", OTHER, thread="tU1", clicked=True)).cards
-                assert (drawn.id, drawn.state, drawn.actions) == (card.id, "active", ())
-            taken = await store.get(id)
-            assert (taken.owner, taken.state) == (OTHER, "active")
-            lost = await says(f"schedule {id} start", f"h{number}")
-            assert "Only Otto" in lost.text, lost.text
-
-        alone = await running_bot.ask_message(
-            on_slack(f"call schedule_propose {json.dumps(WEEKLY)}", "z", shared=False, channel="D1")
-        )
-        own = alone.cards[0].id[:6]
-        refused = await says(f"schedule {own} give slack:U2", "y", shared=False, channel="D1")
-        assert "Only a schedule in a shared channel" in refused.text
 
 
 SENTENCES = {

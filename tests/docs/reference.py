@@ -57,9 +57,8 @@ TYPED: Mapping[str, tuple[str, str]] = {
     "schedules": ("list your schedules and reminders, and those of this place; `schedules 2`: "
                   "the second page", "everyone"),
     "schedule": ("`schedule ID ACTION`: `show`, `start`, `edit`, `cancel`, `pause`, `resume`, "
-                 "`run`, `delete`, `accept` or `decline` a schedule, or `give @person`",
-                 "its owner; `pause`, `resume`, `run`, `delete`, `give`: admins too; `accept`, "
-                 "`decline`: who it was offered to"),
+                 "`run` or `delete` a schedule",
+                 "its owner; `pause`, `resume`, `run`, `delete`: admins too"),
     "why": ("`why ID`, `why TOOL`, `why RIGHT`: show which rule decides",
             "everyone, about themselves"),
     "quick-command": ("`quick-command SLUG …`: run a quick command",

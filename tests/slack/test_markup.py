@@ -97,7 +97,6 @@ def test_settled_is_within_the_text(text: str) -> None:
         ("ask <@U1> in <#C1|general>", "ask @Ann in #general"),
         ("<https://x.y/z|docs> <https://x.y>", "docs (https://x.y/z) https://x.y"),
         ("<mailto:a@b.c|a@b.c>", "a@b.c"),
-        ("<@U0BOT> schedule abc234 give <@U1|ann>", "schedule abc234 give slack:U1"),
         ("<!here> <!subteam^S1|@team> &lt;b&gt; &amp;", "@here @team <b> &"),
     ],
 )  # fmt: skip
