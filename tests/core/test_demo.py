@@ -97,16 +97,12 @@ async def test_list_tables_over_the_bridge() -> None:
         )
 
 
-async def test_show_a_table_then_again_then_how_many() -> None:
+async def test_show_a_table() -> None:
     async with open_bridge_chat() as (chat, bridge):
         answer = await chat.says("show customers")
         total = len(bridge.api.rows[CUSTOMERS])
         assert f"**Customers**: 20 of {total} rows." in answer
         assert len([line for line in answer.split("\n") if line.startswith("|")]) == 22
-
-        assert await chat.says("how many?") == f"Customers had {total} rows when I checked."
-        assert chat.calls == []
-        assert await chat.says("again") == answer
         assert len(chat.calls) == 3
 
 
@@ -229,19 +225,6 @@ def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
     ]
 
 
-async def test_a_schedule_that_cannot_be_prepared_says_why() -> None:
-    async def schedule_propose(
-        kind: str, what: str, when: str, zone: str | None, ends: str | None, replaces: str | None
-    ) -> str:
-        """Prepare a schedule."""
-        raise ToolError("You have 20 schedules already.")
-
-    tool = FunctionTool.of(schedule_propose, effect="write", doing="prepares")
-    chat = Chat(DemoModel, [tool])
-    said = "every Monday at 9:00 post Good morning"
-    assert await chat.says(said) == "That didn't work: You have 20 schedules already."
-
-
 async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
     async def nocodb_tables() -> str:
         """Tables."""
@@ -261,14 +244,12 @@ async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
     ]
     chat = Chat(DemoModel, tools)
     assert "Customers [m1]: Name*:text" in await chat.says("list tables")
-    assert await chat.says("how many tables?") == "I found 2 tables."
     assert await chat.says("show Customers") == (
         "**Customers**: 1 of 53 rows.\n\n| Name |\n| --- |\n| Ada |"
     )
     assert chat.calls[0].arguments == json.dumps(
         {"table": "Customers", "filters": [], "match": "all", "fields": [], "sort": [], "limit": 20}
     )
-    assert await chat.says("how many?") == "Customers had 53 rows when I checked."
     assert await chat.says("show Cats") == "That didn't work: There is no table Cats."
 
 
@@ -277,7 +258,6 @@ async def test_nocodb_over_rest() -> None:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         chat = Chat(DemoModel, await source.tools())
         assert "Customers [m" in await chat.says("list tables")
-        assert await chat.says("how many tables?") == "I found 3 tables."
         shown = await chat.says("show customers")
         assert shown.startswith("**Customers**: 20 of 30 rows.")
         assert "| 1 | Customer 01 | c01@example.com | Active |" in shown
@@ -285,7 +265,6 @@ async def test_nocodb_over_rest() -> None:
         missing = await chat.says("show Custmers")
         assert missing.endswith("Table 'Custmers' not found. (did you mean 'Customers'?)")
         assert "Order 12" in await chat.says('/nocodb get {"table": "Orders", "id": "12"}')
-        assert await chat.says("how many?") == "Customers had 30 rows when I checked."
         told = await chat.says("/nocodb drop_base {}")
         assert "Either NocoDB is not connected (`NOCODB_URL`" in told
         assert "`query`" in told
@@ -298,7 +277,6 @@ async def test_run_python() -> None:
         "```\nran a = 1\nprint(a)\n```"
     )
     assert "run python print" in await chat.says("run python")
-    assert await chat.says("again") == "```\nran a = 1\nprint(a)\n```"
 
 
 async def test_python_on_a_file_that_was_attached() -> None:
@@ -334,16 +312,13 @@ async def test_output_cannot_leave_its_block() -> None:
     assert await chat.says("run python x") == "````\n```\n# out\n```\n````"
 
 
-async def test_memory_is_the_thread() -> None:
+async def test_history_is_the_thread() -> None:
     chat = Chat(DemoModel)
     assert await chat.says("history") == "There are no earlier messages in this thread."
-    assert "the code is 42" in await chat.says("remember that the code is 42")
+    await chat.says("the code is 42")
     await chat.says("I like tea", BEA)
-    mine = await chat.says("what did I say?")
-    assert "You asked me to remember:\n\n- the code is 42" in mine
-    assert "tea" not in mine
     told = await chat.says("history")
-    assert "- **Ana**: remember that the code is 42\n- **I**: Noted:" in told
+    assert "- **Ana**: the code is 42\n- **I**: I'm Ponte's demo model" in told
     assert "- **Bea**: I like tea" in told
 
 
@@ -352,8 +327,6 @@ async def test_quoted_context_is_not_what_was_asked() -> None:
     quoted = Item(kind="message", role="user", text="> 'Bea': list tables", name="context")
     chat.thread.append(quoted)
     assert await chat.says("history") == "There are no earlier messages in this thread."
-    assert await chat.says("again") == "There is nothing to repeat in this thread."
-    assert "haven't counted anything in this thread" in await chat.says("how many?")
 
 
 async def test_the_same_round_asked_again_is_the_same() -> None:
@@ -372,7 +345,6 @@ async def test_the_demo_model_accepts_any_tool_result(odd: str) -> None:
     chat = Chat(DemoModel, [execute(answers)])
     for said in ("list tables", "show Customers", "show m1customers0001", "/nocodb get_record {}"):
         assert await chat.says(said)
-    assert await chat.says("how many?")
 
 
 async def test_it_keeps_nothing_anywhere() -> None:
@@ -416,21 +388,3 @@ async def test_what_a_model_is_told_of_a_change_is_not_repeated(outcome: str, sh
     assert shown in answer
     for words in ("to you", "tell the person", "A note from Ponte", "not from a person"):
         assert words not in answer
-
-
-async def test_a_post_in_another_place_is_proposed_or_explained() -> None:
-    async def post_message(to: str, text: str) -> str:
-        """Post."""
-        return "proposed"
-
-    tool = FunctionTool.of(post_message, effect="write", doing="posts")
-    for said, to, text in (
-        ("post in #sales: Good morning", "#sales", "Good morning"),
-        ("Publique em #vendas: Bom dia: hoje\nAmanhã", "#vendas", "Bom dia: hoje\nAmanhã"),
-        ("publie dans @Zoé Le Gall : Bonjour", "@Zoé Le Gall", "Bonjour"),
-    ):
-        chat = Chat(DemoModel, [tool])
-        await chat.says(said)
-        assert parse_calls(chat.calls) == [("post_message", {"to": to, "text": text})], said
-        assert "I can't post in another place" in await Chat(DemoModel).says(said)
-    assert "Add the text" in await Chat(DemoModel, [tool]).says("post in #sales")

@@ -48,8 +48,11 @@ def source(answer: Answer) -> tuple[str, str, str]:
 
 async def test_some_of_a_table_and_where_it_is_from(bot_home: BotHome) -> None:
     async with open_bot(bot_home, DemoModel()) as running_bot:
-        answer = await running_bot.ask("show orders where Paid is true and Amount > 80")
-        assert answer.text.startswith("**Orders**: 4 of 4 rows.\n\n| id | Title | Amount |")
+        answer = await running_bot.ask(
+            '/nocodb query {"table": "Orders", "filters": [{"field": "Paid", "op": "eq", "value":'
+            ' "true"}, {"field": "Amount", "op": "gt", "value": "80"}]}'
+        )
+        assert answer.text.startswith("**query**: 4 of 4 rows.\n\n| id | Title | Amount |")
         assert source(answer) == ("Orders, Paid is checked and Amount is more than 80", "4", "4")
         all_of_it = await running_bot.ask("show Customers")
         assert source(all_of_it) == ("Customers", "20", "30")
@@ -57,7 +60,7 @@ async def test_some_of_a_table_and_where_it_is_from(bot_home: BotHome) -> None:
 
 async def test_the_same_answer_is_a_table_on_every_platform(bot_home: BotHome) -> None:
     async with open_bot(bot_home, DemoModel()) as running_bot:
-        text = (await running_bot.ask("show Readings where Value < 3")).text
+        text = (await running_bot.ask("show Readings")).text
     (block,) = content(text, LinkRules())["blocks"]
     assert block["type"] == "markdown", "Slack renders tables there itself"
     assert "| 2 | r0002 | 2 |" in block["text"]

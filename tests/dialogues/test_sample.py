@@ -82,7 +82,7 @@ async def owner(home: Path, config: Config | None = None) -> AsyncIterator[Owner
 async def test_a_question_a_change_and_its_undo(tmp_path: Path) -> None:
     async with owner(tmp_path) as here:
         assert not (tmp_path / SAMPLE_FILE).exists(), "it is made at its first use"
-        told = await here.ask("show Invoices where Status is Overdue")
+        told = await here.ask("Show me the overdue invoices")
         assert told["response"].startswith("**Invoices**: 10 of 10 rows.")
         assert 'Source: Invoices, Status is "Overdue": 10 of 10 rows, ' in told["response"]
         assert told["response"].endswith(" Sample data.")

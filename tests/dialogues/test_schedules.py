@@ -6,15 +6,12 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.domain.messages import Answer, Card
 from core.domain.schedules import ScheduleDraft, ScheduleRule
-from core.models.demo_model import DemoModel
-from core.models.demo_schedules import parse_schedule
 from core.tools.schedules.source import ScheduleSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
@@ -205,59 +202,3 @@ async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
         assert fourth == "There are only 3 pages of schedules."
         for_model = await says('call schedule_list {"page": 2}', "m")
         assert (for_model.count("Text"), "Page 2 of 3." in for_model) == (20, True)
-
-
-SENTENCES = {
-    "remind me tomorrow at 14:00 to call Ana": ("call Ana", "2026-11-24T14:00"),
-    "Me lembre hoje às 9 de ligar para a Ana.": ("ligar para a Ana", "2026-11-23T09:00"),
-    "rappelle-moi demain à 14 h 05 d’appeler Ana": ("appeler Ana", "2026-11-24T14:05"),
-    "Every Monday at 9, post The *agenda*": ("The *agenda*", "0 9 * * MON"),
-    "toda segunda-feira às 9:30 publique a pauta": ("a pauta", "30 9 * * MON"),
-    "todo dia às 7 publique Bom dia": ("Bom dia", "0 7 * * *"),
-    "chaque vendredi à 17h30, publie Bon week-end": ("Bon week-end", "30 17 * * FRI"),
-    "Change schedule abc234 to 10:00": ("abc234", "10:00"),
-    "mude o agendamento abc234 para as 9h30": ("abc234", "9:30"),
-    "altere o agendamento abc234 para 14:00.": ("abc234", "14:00"),
-    "passe la planification abc234 à 10 h": ("abc234", "10:00"),
-    "change schedule abc234 to 24:00": None,
-    "remind me tomorrow at 25:00 to sleep": None,
-    "remind me to call Ana": None,
-}
-
-
-def test_the_demo_model_understands_a_few_sentences() -> None:
-    preface = "It is Monday, 2026-11-23, 08:00 (Europe/Lisbon). The asker's language setting is en."
-    for said, meant in SENTENCES.items():
-        found = parse_schedule(said, preface)
-        assert (found and (found["what"] or found["replaces"], found["when"])) == meant, said
-    assert parse_schedule("every day at 9 post " + "a" * 5_000, preface) is None
-
-
-async def test_from_a_sentence_to_the_post_in_three_languages(bot_home: BotHome) -> None:
-    source = ScheduleSource()
-    async with bot_home.open(DemoModel(), sources=[source], policy=RIGHTS) as running_bot:
-        engine = running_bot.engine
-        for locale, said, rule, post, change in (
-            ("en", "Every day at 9:30 post Good morning", "every day at 9:30", "Good morning",
-             "change schedule {id} to 10:00"),
-            ("pt-BR", "Todo dia às 9:30 publique Bom dia", "todos os dias, às 09:30", "Bom dia",
-             "mude o agendamento {id} para as 10:00"),
-            ("fr", "Tous les jours à 9 h 30 publie Bonjour", "09:30", "Bonjour",
-             "passe la planification {id} à 10 h"),
-        ):  # fmt: skip
-            asked = replace(on_slack(said, f"a{locale}"), locale=locale)
-            (card,) = (await running_bot.ask_message(asked)).cards
-            assert rule in card.text.replace("\u202f", " "), card.text
-            click = on_slack(f"schedule {card.id} start", f"b{locale}", clicked=True)
-            (drawn,) = (await running_bot.ask_message(replace(click, locale=locale))).cards
-            assert drawn.state == "active"
-            id = card.id.split("-")[0]
-            bot_home.clock.now = (await engine.schedules.store.get(id)).next_due
-            await engine.schedules.scheduler.start_due_runs()
-            (run,) = await engine.schedules.store.list_runs(id)
-            assert post in (await engine.records.inbox.wait_for_answer(run.seq)).text
-            asked = replace(on_slack(change.format(id=id), f"c{locale}"), locale=locale)
-            (edited,) = (await running_bot.ask_message(asked)).cards
-            waiting = await engine.schedules.store.get(id)
-            assert (waiting.state, waiting.draft.rule.cron) == ("proposed", "0 10 * * *"), change
-            assert (edited.id, edited.title) == (f"{id}-2", card.title), "and a new Start"

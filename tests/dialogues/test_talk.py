@@ -28,7 +28,6 @@ async def test_the_demo_model_reads_a_table_through_the_bridge(bot_home: BotHome
         async with bot_home.open(DemoModel(), [BridgeSource(bridge.url, "", http)]) as running_bot:
             assert "**Customers**" in (await running_bot.ask("list tables")).text
             assert "Ada Almeida" in (await running_bot.ask("show Customers")).text
-            assert "30" in (await running_bot.ask("how many?")).text
         async with bot_home.open(DemoModel(), [BridgeSource(bridge.url, "", http)]) as running_bot:
             assert "show Customers" in (await running_bot.ask("history")).text, "after a restart"
 
@@ -36,11 +35,11 @@ async def test_the_demo_model_reads_a_table_through_the_bridge(bot_home: BotHome
 @also_on_postgres
 async def test_one_memory_a_conversation(bot_home: BotHome) -> None:
     async with bot_home.open(DemoModel()) as running_bot:
-        await running_bot.ask("remember the door code is blue", channel="C1")
-        assert "blue" in (await running_bot.ask("what did I say", channel="C1")).text
-        assert "blue" not in (await running_bot.ask("what did I say", channel="C2")).text
+        await running_bot.ask("the door code is blue", channel="C1")
+        assert "blue" in (await running_bot.ask("history", channel="C1")).text
+        assert "blue" not in (await running_bot.ask("history", channel="C2")).text
         await running_bot.ask("new")
-        assert "blue" not in (await running_bot.ask("what did I say")).text
+        assert "blue" not in (await running_bot.ask("history")).text
 
 
 @also_on_postgres

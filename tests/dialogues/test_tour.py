@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.models.demo_tour import TOUR_SENTENCES, TourStep, find_tour_step
+from core.models.demo_tour import (
+    TOUR,
+    TourStep,
+    find_tour_step,
+)
 from core.text.i18n import say, use_locale
 from tests.dialogues.test_sample import owner
 
@@ -51,9 +55,9 @@ def test_sentences_near_a_step_are_understood() -> None:
     assert {said: find_tour_step(said) for said in NEAR} == NEAR
     for locale in WORDS:
         with use_locale(locale):
-            said = {step: say(sentence) for step, sentence in TOUR_SENTENCES.items()}
+            said = {step: say(sentence) for step, (sentence, _) in TOUR.items()}
         assert {step: find_tour_step(sentence) for step, sentence in said.items()} == {
-            step: step for step in TOUR_SENTENCES
+            step: step for step in TOUR
         }, locale
 
 
@@ -61,7 +65,7 @@ def test_sentences_near_a_step_are_understood() -> None:
 async def test_the_tour_from_a_question_to_an_undone_change(tmp_path: Path, locale: str) -> None:
     demo, following, title, undo = WORDS[locale]
     with use_locale(locale):
-        said = {step: say(sentence) for step, sentence in TOUR_SENTENCES.items()}
+        said = {step: say(sentence) for step, (sentence, _) in TOUR.items()}
 
     async with owner(tmp_path) as here:
         headers = {"Accept-Language": locale}
@@ -100,6 +104,60 @@ async def test_the_tour_from_a_question_to_an_undone_change(tmp_path: Path, loca
         assert said["overdue"] not in last, "the tour ends"
 
 
+NAMED = {
+    "mark INV-2024 as paid": "INV-2024",
+    "Please set invoice inv-2031 to paid.": "INV-2031",
+    "Marque a fatura Inv-2010 como paga": "INV-2010",
+    "Passe la facture INV-2017 en payée, stp": "INV-2017",
+    "mark the oldest overdue invoice as paid please": "INV-2003",
+    "Marque a fatura mais antiga atrasada como paga": "INV-2003",
+    "Mets la plus ancienne facture impayée en payée": "INV-2003",
+}
+UNCLEAR = (
+    "mark INV-2003 and INV-2024 as paid",
+    "mark the oldest overdue invoice and INV-2024 as paid",
+    "mark the two oldest overdue invoices as paid",
+    "mark the second oldest overdue invoice as paid",
+    "mark the oldest invoice as paid",
+    "mark the newest overdue invoice as paid",
+    "mark the oldest overdue invoice of Manon Chevalier as paid",
+    "mark it as paid",
+    "mark INV-2003",
+    "don't mark INV-2003 as paid",
+    "mark INV-2003 as not paid",
+    "mark INV-2003 as overdue",
+    "change the invoice INV-2003 to 10 euros",
+    "change the oldest paid invoice to overdue",
+    "marque todas as faturas como pagas",
+    "marquez les factures en retard comme payées",
+)
+REFUSED = {
+    "mark INV-9999 as paid": "There is no invoice INV-9999.",
+    "mark 2024 as paid": "There is no invoice 2024.",
+    "mark invoice number 24 as paid": "There is no invoice 24.",
+    "mark INV-2001 as paid": "INV-2001 is paid already.",
+    **dict.fromkeys(UNCLEAR, "I did not understand which change you mean."),
+    **dict.fromkeys(
+        ("delete INV-2003", "pay INV-2003", "INV-2003 is paid", "export the customers"),
+        "understand only a few sentences",
+    ),
+}
+
+
+async def test_a_payment_is_proposed_for_the_invoice_that_was_named(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        for said, number in NAMED.items():
+            (row,) = (await here.card(said))["rows"]
+            assert (row["name"], row["after"]["Status"]) == (number, "Paid"), said
+
+
+async def test_what_names_no_invoice_proposes_no_change(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        for said, answer in REFUSED.items():
+            told = await here.ask(said)
+            assert (told["cards"], answer in told["response"]) == ([], True), told["response"]
+
+
 async def test_every_overdue_invoice_can_be_paid_and_the_tour_says_so(tmp_path: Path) -> None:
     async with owner(tmp_path) as here:
         everyone = (
@@ -109,5 +167,5 @@ async def test_every_overdue_invoice_can_be_paid_and_the_tour_says_so(tmp_path: 
         card = await here.card(everyone)
         await here.click("approve", card["id"])
         for step in ("overdue", "pay"):
-            told = (await here.ask(TOUR_SENTENCES[step]))["response"]
+            told = (await here.ask(TOUR[step][0]))["response"]
             assert told.startswith("No invoice is overdue any more. `ponte sample reset`")

@@ -49,7 +49,8 @@ LAZY = {
     "core/chat/approval_notices.py": {"_DIRECT", "_ELSEWHERE"},
     "core/conversation/commands.py": {"_LEFT", "_PERHAPS"},
     "core/conversation/parts.py": {"PART_NAMES"},
-    "core/models/demo_model.py": {"_UNDERSTOOD", "_YOU_NOTED", "_YOU_SAID"},
+    "core/models/demo_model.py": {"_UNDERSTOOD"},
+    "core/models/demo_tour.py": {"TOUR"},
     "core/tools/code/hosted.py": {"CONTAINER_IDLE", "CONTAINER_STOPPED"},
     "core/tools/code/local.py": {
         "ENDED", "KERNEL_EVICTED", "KERNEL_STOPPED", "NEW_PYTHON", "WAS_IDLE", "_FAULTS",

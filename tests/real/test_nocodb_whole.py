@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -79,8 +80,11 @@ async def test_a_person_reads_changes_and_undoes_on_the_page(
     async with page(settings(tmp_path / "home", real_nocodb, base)) as here:
         assert "base Shop: 2 tables; role owner" in (await here.says("status"))["response"]
         assert "Customers" in (await here.says("list tables"))["response"]
-        shown = (await here.says("show customers where Status is Lead and Value > 200"))["response"]
-        assert shown.startswith("**Customers**: 4 of 4 rows.")
+        leads = [{"field": "Status", "op": "eq", "value": "Lead"},
+                 {"field": "Value", "op": "gt", "value": "200"}]  # fmt: skip
+        query = json.dumps({"table": "Customers", "filters": leads})
+        shown = (await here.says(f"/nocodb query {query}"))["response"]
+        assert shown.startswith("**query**: 4 of 4 rows.")
         told = 'Source: Customers, Status is "Lead" and Value is more than 200: 4 of 4 rows'
         assert told in shown
         assert real_nocodb.token not in shown

@@ -1,0 +1,283 @@
+"""A turn as the demo model reads it: messages, tool calls, and their outcomes as Markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.domain.messages import CONTEXT_NAME, NOTE_NAME, Item
+from core.domain.records import INTERRUPTED_TEXT, RoundRequest, text_for_person
+from core.ports.tools import SAMPLE_TABLES_PHRASE
+from core.text.i18n import plural, say
+from core.text.text import clean_text, make_code_block, to_one_line, truncate_with_note
+
+PYTHON_TOOL, QUERY_TOOL, BRIDGE_TOOL = "run_python", "nocodb_query", "nocodb_execute"
+MAX_ROWS = 20
+_MAX_COLUMNS = 8
+_MAX_CELL_CHARACTERS = 60
+_MAX_BLOCK_CHARACTERS = 3000
+_MARKUP = re.compile(r"([\\`*\[\]<>|~])")
+_PROBLEM_KEYS = {"error", "message", "detail"}
+"""Keys of an answer that describes a problem."""
+_FILE_NOTE = re.compile(r"\n?\[The person has: [^\n]*\]\Z")
+"""The end of a Python outcome that lists created files. The person sees the files themselves."""
+_DAY_IN_PREFACE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b", re.ASCII)
+
+_INTERRUPTED = (
+    "I was interrupted while this code ran, so its effects are unknown. I won't run it again "
+    "by myself. Send it again if you need it."
+)
+_SHOWN = ("**{name}**: {shown} of {count} row.", "**{name}**: {shown} of {count} rows.")
+_SHOWN_SOME = ("**{name}**: the first row.", "**{name}**: the first {count} rows.")
+_NO_PYTHON = (
+    "I can't run Python here. Either no sandbox is available (see `PONTE_CODE` and `ponte "
+    "doctor`), or you don't have permission."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReply:
+    """A tool's outcome: `value` is JSON or text, `error` the text of a failure."""
+
+    value: Any = None
+    error: str = ""
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the rows of a NocoDB answer: v2 has them flat in `list`, v3 in `records`."""
+        value = self.value
+        if isinstance(value, dict):
+            value = next((value[key] for key in ("list", "rows", "records") if key in value), None)
+        if not isinstance(value, list):
+            return []
+        rows = [row for row in value if isinstance(row, dict)]
+        return [
+            {**row, **row["fields"]} if isinstance(row.get("fields"), dict) else row for row in rows
+        ]
+
+    @property
+    def total(self) -> int | None:
+        """Return how many rows there are in all, or None if the answer does not say."""
+        value = self.value if isinstance(self.value, dict) else {}
+        page = value.get("pageInfo")
+        total = page.get("totalRows") if isinstance(page, dict) else value.get("total")
+        return total if isinstance(total, int) else None
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredCall:
+    """A call with its arguments and its outcome."""
+
+    tool: str
+    args: Mapping[str, Any]
+    reply: ToolReply
+
+
+@dataclass(slots=True)
+class DemoExchange:
+    """A person's message, and the calls and the answer that followed."""
+
+    name: str
+    text: str
+    calls: list[AnsweredCall] = field(default_factory=list)
+    answer: str = ""
+    files: tuple[str, ...] = ()
+
+    def calls_of(self, tool: str) -> list[AnsweredCall]:
+        """Return the calls of `tool`. The bridge's tools are named like
+        "nocodb_execute:list_bases"."""
+        return [call for call in self.calls if call.tool == tool]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCall:
+    """A call that the model wants to make."""
+
+    tool: str
+    args: Mapping[str, Any]
+
+
+Decision = str | list[PlannedCall]
+"""The answer's text, or the calls to make first."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoTurn:
+    """The message to answer (`now`), the earlier exchanges of its thread, and Ponte's notes about
+    decided changes. `tools` are the names of the offered tools, `today` is the date ("" if it is
+    unknown). `is_sample` is True over the sample tables."""
+
+    now: DemoExchange
+    earlier: Sequence[DemoExchange]
+    notes: Sequence[str]
+    tools: frozenset[str]
+    today: str
+    is_sample: bool
+
+    @classmethod
+    async def read(cls, request: RoundRequest) -> DemoTurn:
+        """Return the turn of a round's request."""
+        items = [*await request.history(), *request.input]
+        *earlier, now = _split_exchanges(items) or [DemoExchange("", "")]
+        day = _DAY_IN_PREFACE.search(request.preface)
+        return cls(
+            now, earlier, [item.text for item in items if item.name == NOTE_NAME],
+            frozenset(tool.name for tool in request.tools), day[0] if day else "",
+            any(SAMPLE_TABLES_PHRASE in tool.description for tool in request.tools),
+        )  # fmt: skip
+
+    def find_reply(self, tool: str) -> ToolReply | None:
+        """Return the outcome of this turn's last call of `tool`, None if there is none yet."""
+        calls = self.now.calls_of(tool)
+        return calls[-1].reply if calls else None
+
+
+def run_python(turn: DemoTurn, code: str) -> Decision:
+    """Return the output of the code, or the call that runs it."""
+    code = re.sub(r"\A(`{3,}|~{3,})[^\n]*\n(.*?)\n?\1\Z", r"\2", code, flags=re.DOTALL)
+    if PYTHON_TOOL not in turn.tools:
+        return say(_NO_PYTHON)
+    if not code.strip():
+        return say("Add the code, for example `run python print(2 + 2)`.")
+    if (reply := turn.find_reply(PYTHON_TOOL)) is None:
+        return [PlannedCall(PYTHON_TOOL, {"code": code})]
+    return describe_failure(reply) if reply.error else format_code_block(reply.value)
+
+
+def format_reply(name: str, reply: ToolReply) -> str:
+    """Return a tool's outcome for a person: rows as a table, other values as a code block."""
+    if reply.error or reply.rows:
+        return format_rows(name, reply)
+    return format_code_block(reply.value)
+
+
+def format_rows(name: str, reply: ToolReply) -> str:
+    """Return the rows that a call read as a sentence and a table, or its failure in words."""
+    if reply.error:
+        return describe_failure(reply)
+    rows, total, title = reply.rows, reply.total, escape_inline(name)
+    if not rows:
+        return (
+            say("**{name}** has no rows.", name=title)
+            if total in (None, 0)
+            else format_code_block(reply.value)
+        )
+    shown = rows[:MAX_ROWS]
+    if total is None:
+        head = plural(*_SHOWN_SOME, len(shown), name=title)
+    else:
+        head = plural(*_SHOWN, total, name=title, shown=len(shown))
+    columns = list(dict.fromkeys(key for row in shown for key in row if key != "fields"))
+    if len(columns) > _MAX_COLUMNS:
+        head += " " + say(
+            "It has more than the {columns} columns shown here.", columns=_MAX_COLUMNS
+        )
+    columns = columns[:_MAX_COLUMNS]
+    if not columns:
+        return head
+    lines = [[_format_cell(name) for name in columns], ["---"] * len(columns)]
+    lines += [[_format_cell(row.get(name)) for name in columns] for row in shown]
+    return "\n".join([head, "", *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def format_code_block(value: object) -> str:
+    """Return a code block: text unchanged, any other value as JSON."""
+    if isinstance(value, str):
+        text, language = clean_text(value).strip("\n"), ""
+    else:
+        text, language = json.dumps(value, ensure_ascii=False, indent=2), "json"
+    return make_code_block(truncate_with_note(text, _MAX_BLOCK_CHARACTERS), language)
+
+
+def describe_failure(reply: ToolReply) -> str:
+    """Return a tool's failure in words for a person."""
+    if reply.error.startswith(INTERRUPTED_TEXT):
+        return say(_INTERRUPTED)
+    return say("That didn't work: {problem}", problem=escape_inline(reply.error, 500))
+
+
+def escape_inline(text: str, longest: int = 200) -> str:
+    """Return untrusted text on one line, without markup."""
+    return _MARKUP.sub(r"\\\1", to_one_line(text, longest))
+
+
+def _format_cell(value: object) -> str:
+    """Return a cell as text: linked rows and attachments by title, lists by their members."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "✓" if value else "✗"
+    members = value if isinstance(value, list) else [value]
+    return escape_inline(", ".join(map(_find_cell_title, members)), _MAX_CELL_CHARACTERS)
+
+
+def _find_cell_title(value: object) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    titles = (value[key] for key in ("title", "Title", "Name", "name") if key in value)
+    texts = (each for each in value.values() if isinstance(each, str))
+    return str(next(titles, None) or next(texts, None) or json.dumps(value, ensure_ascii=False))
+
+
+def _split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
+    """Return the thread as exchanges, oldest first, without quotes and notes."""
+    thread: list[DemoExchange] = []
+    calls: dict[str, Item] = {}
+    for item in items:
+        if item.role == "user":
+            if item.name not in (CONTEXT_NAME, NOTE_NAME):
+                names = tuple(file.name for file in item.files)
+                thread.append(DemoExchange(item.name, item.text, files=names))
+        elif not thread:
+            continue
+        elif item.role == "assistant":
+            thread[-1].answer = f"{thread[-1].answer}\n{item.text}".strip()
+        elif item.kind == "call":
+            calls[item.call_id] = item
+        elif item.kind == "output" and item.call_id in calls:
+            thread[-1].calls.append(_parse_call(calls[item.call_id], item.text))
+    return thread
+
+
+def _parse_call(call: Item, output: str) -> AnsweredCall:
+    args = _parse_json(call.arguments)
+    name, args = call.name, args if isinstance(args, dict) else {}
+    if name == PYTHON_TOOL and not output.startswith("error:"):
+        return AnsweredCall(name, args, ToolReply(_FILE_NOTE.sub("", output)))
+    if name == BRIDGE_TOOL:
+        name, args = f"{name}:{args.get('tool', '')}", args.get("args")
+    return AnsweredCall(name, args if isinstance(args, dict) else {}, _parse_output(output))
+
+
+def _parse_output(output: str) -> ToolReply:
+    """Parse a tool's output. The bridge sends {"result": …}, or {"detail": text} for a failure."""
+    if output.startswith("error:"):
+        return ToolReply(error=text_for_person(output).removeprefix("error:").strip())
+    value = _parse_json(output)
+    if value == output:
+        return ToolReply(text_for_person(output))
+    if isinstance(value, dict):
+        if value and set(value) <= _PROBLEM_KEYS:  # a row may have such a column, but not alone
+            problem = value.get("error", value.get("detail"))
+            words = _describe_problem(problem) if isinstance(problem, dict) else problem
+            return ToolReply(error=str(words or value.get("message") or output))
+        if set(value) == {"result"}:
+            value = value["result"]
+    return ToolReply(value)
+
+
+def _describe_problem(problem: Mapping[str, Any]) -> str:
+    """Return a problem's message. For an unknown name, add the hint that lists the known names."""
+    message, hint = problem.get("message") or "", problem.get("hint") or ""
+    is_unknown = str(problem.get("code")).startswith("unknown_")
+    return f"{message} ({hint})" if is_unknown and hint else str(message)
+
+
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
