@@ -15,23 +15,35 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from adapters.web import http_io
-from adapters.web.adapter import Json, Site
+from adapters.web.adapter import Site
+from adapters.web.answers import (
+    ChatAnswer,
+    CommandInput,
+    DecisionResult,
+    QuickCommandEntry,
+    QuickCommandList,
+    StopResult,
+    TurnText,
+    TurnUsage,
+)
 from adapters.web.errors import STATUS_BY_CODE, BadRequest, NoSuchEffort, NoSuchModel
 from adapters.web.http_io import (
+    EVENT_STREAM_TYPE,
+    HTML_QUERY,
     ChatRequest,
     ConversationId,
     EventKey,
     EventStream,
+    JsonChatRequest,
     RequestBody,
     UploadedFile,
-    read_json,
     view_options,
     visitor_of,
 )
 from adapters.web.render import render
+from adapters.web.routing import RouteGroup, endpoint
 from adapters.web.stream import PageWriter, TurnEvents, answer_json, card_json, stream_events
 from core.commands.grammar import is_decision, render_card_action
 from core.domain.errors import Empty, Forgotten, NotFound
@@ -54,25 +66,26 @@ class CardDecision(RequestBody):
     event_key: EventKey | None = None
 
 
-class ChatRoutes:
+class ChatRoutes(RouteGroup):
     """Routes for sending messages, deciding on cards and stopping turns."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @property
-    def routes(self) -> list[Route]:
-        """Return the routes with their handlers."""
-        return [
-            Route("/chat", self.chat, methods=["POST"]),
-            Route("/cards/{id}", self.decide, methods=["POST"]),
-            Route("/turns/{turn}/stop", self.stop, methods=["POST"]),
-            Route("/turns/{turn}", self.turn, methods=["GET"]),
-            Route("/turns/{turn}/usage", self.usage, methods=["GET"]),
-            Route("/quick-commands", self.quick_commands, methods=["GET"]),
-        ]
-
-    async def chat(self, request: Request) -> Response:
+    @endpoint(
+        "POST",
+        "/chat",
+        reads=JsonChatRequest,
+        has_files=True,
+        media=(EVENT_STREAM_TYPE,),
+        query=HTML_QUERY,
+        refuses=(404, 410, 413, 415, 422, 429, 503),
+        headers={
+            "Idempotency-Key": "as event_key, which counts if both are given",
+            "Prefer": "respond-async: return 202 with the turn's id, or 429 over the rate limit",
+        },
+    )
+    async def chat(self, request: Request) -> ChatAnswer | Response:
         """Send a message. The response is the whole answer, an event stream, or the id of
         its turn."""
         streams = "text/event-stream" in request.headers.get("accept", "")
@@ -90,61 +103,64 @@ class ChatRoutes:
         answer = await self._site.inbox.wait_for_answer(receipt.seq)
         return await self._whole_answer(request, answer, said)
 
-    async def decide(self, request: Request) -> Response:
+    @endpoint("POST", "/cards/{id}", refuses=(404, 410, 503))
+    async def decide(self, request: Request, body: CardDecision) -> DecisionResult | Response:
         """Approve or deny a card, undo a change, or start, edit or cancel a schedule."""
         id = str(request.path_params["id"])
-        decision = await read_json(request, CardDecision)
         if not _CARD.fullmatch(id):
             raise NotFound(what="card")
-        words = render_card_action(decision.action, id)
-        answer = await self._click(request, words, decision.conversation, decision.event_key)
-        body = _decision_json(id, decision.action, answer)
+        words = render_card_action(body.action, id)
+        answer = await self._click(request, words, body.conversation, body.event_key)
+        result = _decision_json(id, body.action, answer)
         if answer.status == "failed" and answer.code in STATUS_BY_CODE:
             error = {"code": answer.code, "message": answer.text}
-            return JSONResponse(body | {"error": error}, STATUS_BY_CODE[answer.code])
-        return JSONResponse(body)
+            return JSONResponse({**result, "error": error}, STATUS_BY_CODE[answer.code])
+        return result
 
-    async def stop(self, request: Request) -> Response:
+    @endpoint("POST", "/turns/{turn}/stop", refuses=(404, 410, 503))
+    async def stop(self, request: Request) -> StopResult:
         """Stop a turn. One that has ended stays as it is; one that waits is withdrawn."""
         shown = await self._find_own_turn(request)
-        body: Json = {"turn": shown.turn, "status": shown.state, "text": ""}
         if shown.state in FINAL_STATES:
-            return JSONResponse(body)
+            return {"turn": shown.turn, "status": shown.state, "text": ""}
         if shown.state == "new" and await self._site.inbox.cancel(shown.seq):
             words = say("Stopped.")
             stopped = Answer(words, "stopped")
             self._site.hub.finish_turn(shown.message.address.conversation, shown.turn, stopped)
-            return JSONResponse(body | {"status": "stopped", "text": words})
+            return {"turn": shown.turn, "status": "stopped", "text": words}
         answer = await self._click(request, "stop", shown.message.address.channel)
-        return JSONResponse(body | {"status": "stopped", "text": answer.text})
+        return {"turn": shown.turn, "status": "stopped", "text": answer.text}
 
-    async def turn(self, request: Request) -> Response:
+    @endpoint("GET", "/turns/{turn}", query=HTML_QUERY, refuses=(404, 410))
+    async def turn(self, request: Request) -> TurnText:
         """A message and its answer, also of a turn that was asked again. `replaces` is the turn
         that this one asks again."""
         shown = await self._find_own_turn(request)
         text = shown.answer.text if shown.answer else ""
-        body = {
+        body: TurnText = {
             "turn": shown.turn, "message": shown.message.text, "text": text,
             "state": shown.state, "at": shown.at, "replaces": shown.message.replaces,
         }  # fmt: skip
         if view_options(request).html:
             body["html"] = await render(text)
-        return JSONResponse(body)
+        return body
 
-    async def usage(self, request: Request) -> Response:
+    @endpoint("GET", "/turns/{turn}/usage", refuses=(404, 410))
+    async def usage(self, request: Request) -> TurnUsage:
         """Tokens and cost of a turn's calls of the model. `cost` is in US dollars, null if the
         price is unknown; `estimated` says that the model's server reported no counts."""
         shown = await self._find_own_turn(request)
         used = await self._site.journal.usage_of(shown.seq)
-        return JSONResponse(
-            {
-                "turn": shown.turn, "input": used.input, "cached": used.cached,
-                "output": used.output, "reasoning": used.reasoning, "cost": used.cost,
-                "estimated": used.estimated, "model": shown.message.model,
-            }
-        )  # fmt: skip
+        return {
+            "turn": shown.turn, "input": used.input, "cached": used.cached,
+            "output": used.output, "reasoning": used.reasoning, "cost": used.cost,
+            "estimated": used.estimated, "model": shown.message.model,
+        }  # fmt: skip
 
-    async def quick_commands(self, request: Request) -> Response:
+    @endpoint(
+        "GET", "/quick-commands", query={"conversation": "the id of a conversation"}, refuses=(404,)
+    )
+    async def quick_commands(self, request: Request) -> QuickCommandList:
         """The quick commands that the reader may run, with their inputs, in the reader's language.
         `?conversation=` says where."""
         conversation = request.query_params.get("conversation", "main")
@@ -152,7 +168,7 @@ class ChatRoutes:
             raise NotFound(what="conversation")
         person = visitor_of(request).person
         known = await self._site.board.commands(person, self._site.address_of(person, conversation))
-        return JSONResponse({"commands": [_command_json(command) for command in known]})
+        return {"commands": [_command_json(command) for command in known]}
 
     async def _accept(
         self, request: Request, asked: ChatRequest, uploads: list[UploadedFile]
@@ -224,13 +240,15 @@ class ChatRoutes:
             events = TurnEvents(self._site, receipt.turn, writer)
             return EventStream(stream_events(follower, events), stack.pop_all())
 
-    async def _whole_answer(self, request: Request, answer: Answer, said: Message) -> Response:
+    async def _whole_answer(
+        self, request: Request, answer: Answer, said: Message
+    ) -> ChatAnswer | Response:
         html = await render(answer.text) if view_options(request).html else None
         body = answer_json(answer, said.address.channel, said.turn, html)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
             body["error"] = {"code": answer.code, "message": answer.text}
             return JSONResponse(body, STATUS_BY_CODE[answer.code])
-        return JSONResponse(body)
+        return body
 
     async def _click(
         self, request: Request, words: str, conversation: str, event_key: str | None = None
@@ -254,7 +272,7 @@ class ChatRoutes:
         return shown
 
 
-def _command_json(command: QuickCommand) -> Json:
+def _command_json(command: QuickCommand) -> QuickCommandEntry:
     title, description = command.title_and_description()
     return {
         "slug": command.slug,
@@ -264,8 +282,7 @@ def _command_json(command: QuickCommand) -> Json:
     }
 
 
-def _input_json(name: str, about: Mapping[str, Any]) -> Json:
-    """Return an input of a quick command. `type` is text, number, boolean or choice."""
+def _input_json(name: str, about: Mapping[str, Any]) -> CommandInput:
     return {
         "name": name,
         "type": str(about.get("type", "text")),
@@ -274,14 +291,16 @@ def _input_json(name: str, about: Mapping[str, Any]) -> Json:
     }
 
 
-def _decision_json(id: str, action: str, answer: Answer) -> Json:
+def _decision_json(id: str, action: str, answer: Answer) -> DecisionResult:
     """Return the result of a click. `edit` explains how to change a card, and leaves it open."""
     card = next((one for one in answer.cards if one.id == id), None)
     change = next((one.id for one in answer.cards if one.kind == "change"), None)
     state = card.state if card else "open" if action == "edit" else answer.status
-    body: Json = {"id": id, "state": state, "text": answer.text}
+    body: DecisionResult = {"id": id, "state": state, "text": answer.text}
     if card:
         body["card"] = card_json(card)
     if answer.aloud:
-        return body | {"change": id, "aloud": True}
-    return body | {"change": change} if change else body
+        return {**body, "change": id, "aloud": True}
+    if change:
+        body["change"] = change
+    return body

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -73,6 +73,9 @@ MAX_JSON_VALUES, MAX_JSON_DEPTH = 100_000, 32
 """Values in one JSON body, and how deep they may be nested. Each becomes an object in memory. The
 limit for a model's answer is as large (`core.clients.openai.PARTS`)."""
 MAX_FORM_BODY_BYTES = 5 * MAX_FILE_BYTES + MAX_TEXT_BYTES
+EVENT_STREAM_TYPE = "text/event-stream"
+HTML_QUERY = {"html": "1: add sanitized HTML to each text"}
+"""The parameter that `view_options` reads, for the declaration of a route."""
 VISITOR_KEY = "known"
 """The key in a request's state under which `Guard` stores the `Visitor`, or None for a stranger."""
 NO_LINKS_PREFERENCE = "links=none"
@@ -103,6 +106,8 @@ EventKey = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 
 class RequestBody(BaseModel):
     """The JSON body of a request. Unknown fields are refused."""
+
+    max_bytes: ClassVar[int] = MAX_JSON_BODY_BYTES
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -153,7 +158,7 @@ class EventStream(StreamingResponse):
     ) -> None:
         # nginx passes events on at once where it sees X-Accel-Buffering: no.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(events, headers=headers, media_type="text/event-stream")
+        super().__init__(events, headers=headers, media_type=EVENT_STREAM_TYPE)
         self._held = held
         self._on_close = on_close
 
@@ -209,11 +214,12 @@ def visitor_of(request: Request) -> Visitor:
     return visitor
 
 
-async def read_json(request: Request, form: type[M], limit: int = MAX_JSON_BODY_BYTES) -> M:
+async def read_json(request: Request, form: type[M]) -> M:
     """Return the validated JSON body. Raise WrongMediaType, TooLarge, BadRequest."""
     if _media_type(request) != "application/json":
         raise WrongMediaType
     body = bytearray()
+    limit = getattr(form, "max_bytes", MAX_JSON_BODY_BYTES)
     async for piece in limit_body(request, limit).stream():
         body += piece
     if len(body) < THREADED_JSON_BYTES:

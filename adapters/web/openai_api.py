@@ -19,14 +19,21 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from adapters.web import http_io
 from adapters.web.adapter import Json, Site
+from adapters.web.answers import (
+    Completion,
+    CompletionChoice,
+    CompletionHead,
+    CompletionUsage,
+    ModelEntry,
+    ModelList,
+)
 from adapters.web.errors import (
     STATUS_BY_CODE,
     CommandNotForPrograms,
@@ -38,16 +45,25 @@ from adapters.web.errors import (
     openai_error,
     status_of,
 )
-from adapters.web.http_io import ID_PATTERN, MAX_FILES, MAX_TEXT_BYTES, EventStream, visitor_of
+from adapters.web.http_io import (
+    EVENT_STREAM_TYPE,
+    ID_PATTERN,
+    MAX_FILES,
+    MAX_TEXT_BYTES,
+    EventStream,
+    visitor_of,
+)
 from adapters.web.openai_requests import (
     DEFAULT_MODEL_NAME,
     INSTRUCTION_ROLES,
     MAX_COMPATIBLE_BODY_BYTES,
+    CompletionRequest,
     ModelRequest,
     PromptMessage,
     decode_file,
     read_completion,
 )
+from adapters.web.routing import RouteGroup, endpoint
 from adapters.web.stream import FRAME_INTERVAL_SECONDS, TurnEvents, stream_events
 from core.changes.card_rows import read_rows
 from core.commands import grammar
@@ -110,19 +126,26 @@ class AcceptedTurn:
     page_url: str
     on_client_left: Callable[[], Awaitable[object]]
 
-    def body(self, kind: str, choices: Sequence[Json], **more: Any) -> Json:
-        """Return the JSON object of an answer, or of a piece of it."""
+    def head(self) -> CompletionHead:
+        """Return the fields that an answer and each piece of it have."""
         return {
-            "id": f"chatcmpl-{self.message.turn}", "object": kind,
-            "created": int(self.message.sent_at), "model": self.request.model, "choices": choices,
-            "service_tier": "default", "system_fingerprint": None, **more,
+            "id": f"chatcmpl-{self.message.turn}", "created": int(self.message.sent_at),
+            "model": self.request.model, "service_tier": "default", "system_fingerprint": None,
         }  # fmt: skip
 
     def chunk(self, delta: Json, finish_reason: str | None = None) -> bytes:
         """Return the event of a piece of a streamed answer."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self.request.includes_usage else {}
-        return _format_event(self.body("chat.completion.chunk", [choice], **usage))
+        return self._format_chunk([choice], usage)
+
+    def usage_chunk(self, usage: CompletionUsage) -> bytes:
+        """Return the event with the usage of a streamed answer."""
+        return self._format_chunk([], {"usage": usage})
+
+    def _format_chunk(self, choices: Sequence[Json], usage: Json) -> bytes:
+        kind = {"object": "chat.completion.chunk", "choices": choices}
+        return _format_event({**self.head(), **kind, **usage})
 
     def visible_text(self, answer: Answer) -> str:
         """Return the text of an answer up to the first stop sequence, then its cards, and where its
@@ -132,7 +155,7 @@ class AcceptedTurn:
         parts.append(files_text(answer.files, self.page_url))
         return "\n\n".join(filter(None, parts))
 
-    def finish_reason(self, answer: Answer) -> str:
+    def finish_reason(self, answer: Answer) -> Literal["stop", "length"]:
         """Return `length` if the answer ends at a limit, and not at a stop sequence before it."""
         is_stopped = cut_at_stop(answer.text, self.request.stops) != answer.text
         return "length" if answer.is_cut and not is_stopped else "stop"
@@ -179,7 +202,7 @@ class CompletionWriter:
         yield accepted.chunk({}, accepted.finish_reason(outcome))
         if accepted.request.includes_usage:
             usage = usage_json(await self._site.journal.usage_of(accepted.receipt.seq))
-            yield _format_event(accepted.body("chat.completion.chunk", [], usage=usage))
+            yield accepted.usage_chunk(usage)
         yield DONE_EVENT
 
 
@@ -207,7 +230,7 @@ class ConcurrencyLimit:
                 del self._count[person]
 
 
-class OpenAiRoutes:
+class OpenAiRoutes(RouteGroup):
     """The routes of OpenAI's API."""
 
     def __init__(self, site: Site) -> None:
@@ -215,27 +238,32 @@ class OpenAiRoutes:
         self._requests = ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
         self._bytes = ConcurrencyLimit(MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON)
 
-    @property
-    def routes(self) -> list[Route]:
-        """Return the routes with their handlers."""
-        return [
-            Route("/v1/models", self.models, methods=["GET"]),
-            Route("/v1/models/{model:path}", self.model, methods=["GET"]),
-            Route("/v1/chat/completions", self.complete, methods=["POST"]),
-        ]
-
-    async def models(self, request: Request) -> Response:
+    @endpoint("GET", "/v1/models")
+    async def models(self, request: Request) -> ModelList:
         """List the models that the visitor may use."""
         names = await self._model_names(visitor_of(request).person)
-        return JSONResponse({"object": "list", "data": [_model_json(name) for name in names]})
+        return {"object": "list", "data": [_model_json(name) for name in names]}
 
-    async def model(self, request: Request) -> Response:
+    @endpoint("GET", "/v1/models/{model:path}", refuses=(404,))
+    async def model(self, request: Request) -> ModelEntry:
         """Return one model by name. Raise NoSuchModel."""
         name = str(request.path_params["model"])
         await self._check_model(visitor_of(request).person, name)
-        return JSONResponse(_model_json(name))
+        return _model_json(name)
 
-    async def complete(self, request: Request) -> Response:
+    @endpoint(
+        "POST",
+        "/v1/chat/completions",
+        reads=CompletionRequest,
+        media=(EVENT_STREAM_TYPE,),
+        refuses=(404, 413, 415, 422, 429, 500, 503),
+        headers={
+            "X-Ponte-Conversation": "the id of one of your conversations. Without it, the request "
+            "starts a conversation that is deleted after a day",
+            "Idempotency-Key": "a repeated request with this key returns the answer of the first",
+        },
+    )
+    async def complete(self, request: Request) -> Completion | Response:
         """Send a message in the format of OpenAI's Chat Completions. The answer is streamed or
         whole."""
         with ExitStack() as held:
@@ -368,13 +396,18 @@ class OpenAiRoutes:
         if failure := _failure_response(answer):
             return failure
         text = accepted.visible_text(answer)
-        message: Json = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
-        choice = {
-            "index": 0, "message": message, "logprobs": None,
-            "finish_reason": accepted.finish_reason(answer),
+        choice: CompletionChoice = {
+            "index": 0,
+            "message": {
+                "role": "assistant", "content": text, "refusal": None, "annotations": [],
+            },
+            "logprobs": None, "finish_reason": accepted.finish_reason(answer),
         }  # fmt: skip
         usage = usage_json(await self._site.journal.usage_of(accepted.receipt.seq))
-        return JSONResponse(accepted.body("chat.completion", [choice], usage=usage))
+        completion: Completion = {
+            **accepted.head(), "object": "chat.completion", "choices": [choice], "usage": usage,
+        }  # fmt: skip
+        return JSONResponse(completion)
 
     async def _answer_stream(
         self, request: Request, accepted: AcceptedTurn, held: ExitStack
@@ -475,7 +508,7 @@ def card_text(card: Card, page_url: str) -> str:
     return f"{body.rstrip()}\n\n" + say("Decide on the page: {url}", url=page_url)
 
 
-def usage_json(usage: Usage) -> Json:
+def usage_json(usage: Usage) -> CompletionUsage:
     """Return the tokens of a turn in the format of Chat Completions."""
     return {
         "prompt_tokens": usage.input, "completion_tokens": usage.output,
@@ -526,7 +559,7 @@ def _failure_response(outcome: Answer | PonteError | None) -> Response | None:
     return JSONResponse({"error": error}, status, headers)
 
 
-def _model_json(name: str) -> Json:
+def _model_json(name: str) -> ModelEntry:
     return {"id": name, "object": "model", "created": 0, "owned_by": DEFAULT_MODEL_NAME}
 
 

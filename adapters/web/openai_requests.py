@@ -11,7 +11,7 @@ import mimetypes
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
@@ -88,6 +88,7 @@ class StreamOptions(LenientBody):
 class CompletionRequest(LenientBody):
     """The body of `POST /v1/chat/completions`."""
 
+    max_bytes: ClassVar[int] = MAX_COMPATIBLE_BODY_BYTES
     model: str = DEFAULT_MODEL_NAME
     messages: list[RequestMessage] = Field(min_length=1)
     stream: bool | None = None
@@ -123,7 +124,7 @@ class ModelRequest:
 
 async def read_completion(request: Request) -> ModelRequest:
     """Read the request's body. Raise UnsupportedParameter, BadRequest, TooLarge."""
-    body = await read_json(request, CompletionRequest, MAX_COMPATIBLE_BODY_BYTES)
+    body = await read_json(request, CompletionRequest)
     for name, is_unsupported in UNSUPPORTED_PARAMETERS.items():
         if is_unsupported((body.model_extra or {}).get(name)):
             raise UnsupportedParameter(param=name)

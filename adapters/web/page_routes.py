@@ -11,18 +11,31 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from adapters.web.adapter import Json, Site
+from adapters.web.answers import (
+    CardState,
+    ConversationList,
+    ListedConversation,
+    Me,
+    PageLink,
+    PageWords,
+    RequestList,
+    StatusAnswer,
+    Transcript,
+    Welcome,
+)
 from adapters.web.authentication import SESSION_SECONDS
 from adapters.web.errors import BadRequest, OwnerOnly, UnknownPath, translate_page
 from adapters.web.http_io import (
+    EVENT_STREAM_TYPE,
+    HTML_QUERY,
     ID_PATTERN,
     INLINE_IMAGE_TYPES,
     EventStream,
@@ -30,12 +43,12 @@ from adapters.web.http_io import (
     clean_message_text,
     make_message,
     read_instructions,
-    read_json,
     read_visit,
     view_options,
     visitor_of,
 )
 from adapters.web.render import to_html
+from adapters.web.routing import RouteGroup, endpoint
 from adapters.web.stream import (
     ConversationEvents,
     ReadCursor,
@@ -79,8 +92,7 @@ PAGE_SECURITY_POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """What the page may load and connect to (Content-Security-Policy)."""
-MAX_LOGIN_BODY_BYTES = 4096
-"""The sender of this body is not authenticated yet, so it is small."""
+BYTES_TYPE = "application/octet-stream"
 
 
 MAX_SEARCH_CHARS = 200
@@ -102,7 +114,9 @@ class ConversationMarks(RequestBody):
 
 
 class LoginRequest(RequestBody):
-    """The body of `POST /login`."""
+    """The body of `POST /login`. Its sender is not authenticated yet, so it is small."""
+
+    max_bytes: ClassVar[int] = 4096
 
     token: str = Field(max_length=1000)
 
@@ -127,27 +141,18 @@ class OperatorRequest(RequestBody):
     arguments: dict[str, Any] = Field(default_factory=dict)
 
 
-class ConversationRoutes:
+class ConversationRoutes(RouteGroup):
     """The routes of conversations and their files."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @property
-    def routes(self) -> list[Route]:
-        """Return the routes with their handlers."""
-        return [
-            Route("/conversations", self.list_all, methods=["GET"]),
-            Route("/conversations/{id}", self.show, methods=["GET"]),
-            Route("/conversations/{id}", self.mark, methods=["PATCH"]),
-            Route("/conversations/{id}", self.forget, methods=["DELETE"]),
-            Route("/conversations/{id}/export", self.export, methods=["GET"]),
-            Route("/conversations/{id}/events", self.events, methods=["GET"]),
-            Route("/approvals", self.approvals, methods=["GET"]),
-            Route("/files/{id}", self.file, methods=["GET"]),
-        ]
-
-    async def list_all(self, request: Request) -> Response:
+    @endpoint(
+        "GET",
+        "/conversations",
+        query={"search": "only conversations that contain these words"},
+    )
+    async def list_all(self, request: Request) -> ConversationList:
         """Conversations that have a message, the pinned ones and then the last used first.
         `?search=` returns those with all these words, each with the newest `turn` that has them and
         an excerpt of it."""
@@ -155,39 +160,39 @@ class ConversationRoutes:
         own = self._site.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         hits = await journal.search(platform, words, own) if words else {}
-        return JSONResponse(
-            {
-                "conversations": [
-                    _conversation_json(one, hits.get(one.conversation))
-                    for one in await self._list_own(request)
-                    if not words or one.conversation in hits
-                ]
-            }
-        )
+        return {
+            "conversations": [
+                _conversation_json(one, hits.get(one.conversation))
+                for one in await self._list_own(request)
+                if not words or one.conversation in hits
+            ]
+        }
 
-    async def mark(self, request: Request) -> Response:
+    @endpoint("PATCH", "/conversations/{id}", refuses=(404,))
+    async def mark(self, request: Request, body: ConversationMarks) -> StatusAnswer:
         """Rename, pin or unpin a conversation, or set its instructions for the model."""
-        marks = await read_json(request, ConversationMarks)
-        title = marks.title
+        title = body.title
         if title is not None:
             title = to_one_line(title, MAX_CONVERSATION_TITLE_CHARACTERS)
         key = self._address(request).conversation
-        if title is not None or marks.pinned is not None:
-            await self._site.journal.set_listing(key, title, marks.pinned)
-        if marks.instructions is not None and self._site.conversation_settings:
-            text = (await clean_message_text(marks.instructions)).strip()
+        if title is not None or body.pinned is not None:
+            await self._site.journal.set_listing(key, title, body.pinned)
+        if body.instructions is not None and self._site.conversation_settings:
+            text = (await clean_message_text(body.instructions)).strip()
             person = visitor_of(request).person.key
             await self._site.conversation_settings.set_instructions(key, person, text)
-        return JSONResponse({"status": "marked"})
+        return {"status": "marked"}
 
-    async def forget(self, request: Request) -> Response:
+    @endpoint("DELETE", "/conversations/{id}", refuses=(404, 503))
+    async def forget(self, request: Request) -> StatusAnswer:
         """Delete a conversation. The deletion is stored as a `forget` command before it runs."""
         address = self._address(request)
         if not await self._site.journal.list_entries(address.conversation):
             raise NotFound(what="conversation")
         answer = await self._forget(request, address.channel)
-        return JSONResponse({"status": "forgotten", "text": answer.text})
+        return {"status": "forgotten", "text": answer.text}
 
+    @endpoint("GET", "/conversations/{id}/export", media=("text/markdown",), refuses=(404,))
     async def export(self, request: Request) -> Response:
         """Export a conversation as a Markdown file with the title that `list_all` gives it."""
         key = self._address(request).conversation
@@ -200,7 +205,8 @@ class ConversationRoutes:
         headers = _download_headers(safe_file_name(f"{title}.md"), "text/markdown")
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
 
-    async def show(self, request: Request) -> Response:
+    @endpoint("GET", "/conversations/{id}", query=HTML_QUERY, refuses=(404,))
+    async def show(self, request: Request) -> Transcript:
         """Messages and cards so far, oldest first. `events` continues from `cursor`."""
         address = self._address(request)
         key = address.conversation
@@ -216,16 +222,22 @@ class ConversationRoutes:
                 messages.append(_answer_json(one, answer, rendered.get(one.turn)))
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
         cards |= {id: card_json(card) for id, card in changed.items()}
-        return JSONResponse(
-            {
-                "conversation": address.channel,
-                "messages": messages,
-                "cards": list(cards.values()),
-                "cursor": str(ReadCursor.after(shown)),
-                "instructions": await read_instructions(self._site, address),
-            }
-        )
+        return {
+            "conversation": address.channel,
+            "messages": messages,
+            "cards": list(cards.values()),
+            "cursor": str(ReadCursor.after(shown)),
+            "instructions": await read_instructions(self._site, address),
+        }
 
+    @endpoint(
+        "GET",
+        "/conversations/{id}/events",
+        media=(EVENT_STREAM_TYPE,),
+        refuses=(404, 429, 503),
+        query={"after": "a cursor; default: now", **HTML_QUERY},
+        headers={"Last-Event-ID": "a cursor; default: now"},
+    )
     async def events(self, request: Request) -> Response:
         """Stream the events of the conversation after `Last-Event-ID`. Browsers that cannot send
         that header use `?after=`."""
@@ -242,14 +254,16 @@ class ConversationRoutes:
             follower = stack.enter_context(follow)
             return EventStream(stream_events(follower, events), stack.pop_all())
 
-    async def approvals(self, request: Request) -> Response:
+    @endpoint("GET", "/approvals", refuses=(503,))
+    async def approvals(self, request: Request) -> RequestList:
         """The requests that wait for the reader's decision, oldest first, from every platform.
         `conversation` is set if the request was made in a conversation that the reader can open.
         `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
         waiting = await self._site.requests.list_requests(person)
-        return JSONResponse({"approvals": [self._request_json(one, person) for one in waiting]})
+        return {"approvals": [self._request_json(one, person) for one in waiting]}
 
+    @endpoint("GET", "/files/{id}", media=(BYTES_TYPE,), refuses=(404,))
     async def file(self, request: Request) -> Response:
         """Return the bytes of a file."""
         id = str(request.path_params["id"])
@@ -268,7 +282,7 @@ class ConversationRoutes:
         self._site.hub.watch(said.address.conversation, receipt.seq, said)
         return await self._site.inbox.wait_for_answer(receipt.seq)
 
-    def _request_json(self, request: PendingRequest, person: Person) -> Json:
+    def _request_json(self, request: PendingRequest, person: Person) -> CardState:
         body = card_json(request.card)
         address = request.change.proposal.address
         if self._site.owns(person, address.conversation):
@@ -294,42 +308,31 @@ class ConversationRoutes:
         return self._site.address_of(visitor_of(request).person, id)
 
 
-class PageRoutes:
+class PageRoutes(RouteGroup):
     """The page, its sign-in, and what it shows before the first message."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @property
-    def routes(self) -> list[Route]:
-        """Return the routes with their handlers."""
-        return [
-            Route("/", self.page, methods=["GET"]),
-            Route("/page/words.json", self.words, methods=["GET"]),
-            Route("/welcome", self.welcome, methods=["GET"]),
-            Route("/page/{name}", self.asset, methods=["GET"]),
-            Route("/login", self.login, methods=["POST"]),
-            Route("/logout", self.logout, methods=["POST"]),
-            Route("/me", self.me, methods=["GET"]),
-            Route("/me", self.rename, methods=["PATCH"]),
-            Route("/me/notices/{id}", self.dismiss, methods=["DELETE"]),
-        ]
-
+    @endpoint("GET", "/", media=("text/html",))
     async def page(self, request: Request) -> Response:
         """The page."""
         return self._file(request, "index.html")
 
+    @endpoint("GET", "/page/words.json", query={"locale": "en, pt-BR or fr"})
+    async def words(self, request: Request) -> PageWords:
+        """The page's sentences by key, in the locale that the browser asks for."""
+        asked = request.query_params.get("locale", "")
+        with use_locale(asked if asked in LOCALES else ""):
+            return {"locale": LANGUAGE.get(), "words": translate_page()}
+
+    @endpoint("GET", "/page/{name}", media=(BYTES_TYPE,), refuses=(404,))
     async def asset(self, request: Request) -> Response:
         """A script, style or picture of the page."""
         return self._file(request, str(request.path_params["name"]))
 
-    async def words(self, request: Request) -> Response:
-        """The page's sentences by key, in the locale that the browser asks for."""
-        asked = request.query_params.get("locale", "")
-        with use_locale(asked if asked in LOCALES else ""):
-            return JSONResponse({"locale": LANGUAGE.get(), "words": translate_page()})
-
-    async def welcome(self, request: Request) -> Response:
+    @endpoint("GET", "/welcome")
+    async def welcome(self, request: Request) -> Welcome:
         """Return suggestions for the first message, in the visitor's language.
 
         The state of the parts is included for the owner and admins only.
@@ -344,19 +347,16 @@ class PageRoutes:
         parts = health if operates else ()
         running = {part.name for part in health if part.state == "on"}
         is_sample = bool(tables) and "sample" in running
-        return JSONResponse(
-            {
-                "tries": await self._suggestions(person, tables, running, is_sample=is_sample),
-                "sample": is_sample,
-                "tables": list(tables[:MAX_WELCOME_NAMES]),
-                "commands": [
-                    one.title_and_description()[0] or one.slug
-                    for one in commands[:MAX_WELCOME_NAMES]
-                ],
-                "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
-                "demo": self._site.board.is_demo and operates,
-            }
-        )
+        return {
+            "tries": await self._suggestions(person, tables, running, is_sample=is_sample),
+            "sample": is_sample,
+            "tables": list(tables[:MAX_WELCOME_NAMES]),
+            "commands": [
+                one.title_and_description()[0] or one.slug for one in commands[:MAX_WELCOME_NAMES]
+            ],
+            "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
+            "demo": self._site.board.is_demo and operates,
+        }
 
     async def _suggestions(
         self, person: Person, tables: Sequence[str], running: Collection[str], *, is_sample: bool
@@ -377,19 +377,21 @@ class PageRoutes:
         commands = [own.get(name, name) for name in ("help", "status")]
         return [*tries, say("What can you do?"), *commands][: 4 if is_sample else 3]
 
-    async def login(self, request: Request) -> Response:
+    @endpoint("POST", "/login", refuses=(413, 429))
+    async def login(self, request: Request, body: LoginRequest) -> StatusAnswer | Response:
         """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,
         TooLarge."""
-        entry = await read_json(request, LoginRequest, limit=MAX_LOGIN_BODY_BYTES)
-        session = await self._site.auth.sign_in(entry.token, read_visit(request.scope))
+        session = await self._site.auth.sign_in(body.token, read_visit(request.scope))
         return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION_SECONDS)
 
-    async def logout(self, request: Request) -> Response:
+    @endpoint("POST", "/logout")
+    async def logout(self, request: Request) -> StatusAnswer | Response:
         """End the session and delete its cookie. Raises NotStored."""
         await self._site.auth.sign_out(read_visit(request.scope))
         return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
 
-    async def me(self, request: Request) -> Response:
+    @endpoint("GET", "/me")
+    async def me(self, request: Request) -> Me:
         """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
 
         `operates` is true for the owner and admins, who see the state of all parts and everybody's
@@ -401,20 +403,18 @@ class PageRoutes:
         owner = person.id == OWNER_ID
         operates = owner or await self._site.may(person, "administer")
         name = (person.name or person.id) if owner else person.id
-        return JSONResponse(
-            {
-                "person": person.key,
-                "name": name,
-                "owner": owner,
-                "operates": operates,
-                "models": list(await self._site.list_choices(person, "model")),
-                "efforts": list(await self._site.list_choices(person, "effort")),
-                "notices": [
-                    {"id": one.id, "text": one.words(), "at": one.at}
-                    for one in await self._list_notices(person)
-                ],
-            }
-        )
+        return {
+            "person": person.key,
+            "name": name,
+            "owner": owner,
+            "operates": operates,
+            "models": list(await self._site.list_choices(person, "model")),
+            "efforts": list(await self._site.list_choices(person, "effort")),
+            "notices": [
+                {"id": one.id, "text": one.words(), "at": one.at}
+                for one in await self._list_notices(person)
+            ],
+        }
 
     async def _list_notices(self, person: Person) -> Sequence[PersonNotice]:
         """Return the waiting notices; none if they cannot be read now."""
@@ -422,21 +422,23 @@ class PageRoutes:
             return await self._site.notices.list_waiting(person) if self._site.notices else ()
         return ()
 
-    async def dismiss(self, request: Request) -> Response:
+    @endpoint("DELETE", "/me/notices/{id}", refuses=(404, 503))
+    async def dismiss(self, request: Request) -> StatusAnswer:
         """Close a notice for good. Raises NotFound, NotStored."""
         person, id = visitor_of(request).person, str(request.path_params["id"])
         if not (self._site.notices and await self._site.notices.dismiss(person, id)):
             raise NotFound(what="notice")
-        return JSONResponse({"status": "dismissed"})
+        return {"status": "dismissed"}
 
-    async def rename(self, request: Request) -> Response:
+    @endpoint("PATCH", "/me", refuses=(503,))
+    async def rename(self, request: Request, body: OwnerNameRequest) -> StatusAnswer:
         """Change the owner's name. "" returns to the setting's or the system's name. Raises
         OwnerOnly, NotStored."""
         names = self._site.owner_name
         if visitor_of(request).person.id != OWNER_ID or names is None:
             raise OwnerOnly
-        await names.change((await read_json(request, OwnerNameRequest)).name)
-        return JSONResponse({"status": "renamed", "text": names.current})
+        await names.change(body.name)
+        return {"status": "renamed", "text": names.current}
 
     def _with_session(self, response: Response, session: str, age: int) -> Response:
         auth = self._site.auth
@@ -476,49 +478,42 @@ class PageRoutes:
         return files
 
 
-class OperatorRoutes:
+class OperatorRoutes(RouteGroup):
     """The routes that only the home's Unix socket serves."""
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
 
-    @property
-    def routes(self) -> list[Route]:
-        """Return the routes with their handlers."""
-        return [
-            Route("/operator/link", self.link, methods=["GET"]),
-            Route("/operator/threads", self.threads, methods=["GET"]),
-            Route("/operator/threads/{conversation:path}", self.thread, methods=["GET"]),
-            Route("/operator/forget", self.forget, methods=["POST"]),
-            Route("/operator/{act:path}", self.act, methods=["POST"]),
-        ]
-
-    async def link(self, request: Request) -> Response:
+    @endpoint("GET", "/operator/link")
+    async def link(self, request: Request) -> PageLink:
         """The page's address with its token."""
-        return JSONResponse({"link": self._operator.link()})
+        return {"link": self._operator.link()}
 
-    async def threads(self, request: Request) -> Response:
+    @endpoint("GET", "/operator/threads")
+    async def threads(self, request: Request) -> Json:
         """Every stored conversation."""
-        return JSONResponse({"threads": [dict(one) for one in await self._operator.threads()]})
+        return {"threads": [dict(one) for one in await self._operator.threads()]}
 
-    async def thread(self, request: Request) -> Response:
+    @endpoint("GET", "/operator/threads/{conversation:path}", refuses=(404,))
+    async def thread(self, request: Request) -> Json:
         """The messages of one conversation."""
-        return JSONResponse(dict(await self._operator.thread(request.path_params["conversation"])))
+        return dict(await self._operator.thread(request.path_params["conversation"]))
 
-    async def forget(self, request: Request) -> Response:
+    @endpoint("POST", "/operator/forget", refuses=(404,))
+    async def forget(self, request: Request, body: ForgetRequest) -> Json:
         """Delete a conversation, or all messages of a person."""
-        asked = await read_json(request, ForgetRequest)
-        if bool(asked.conversation) == bool(asked.person):
+        if bool(body.conversation) == bool(body.person):
             raise BadRequest(why="specify a conversation or a person")
-        done = await self._operator.forget(conversation=asked.conversation, person=asked.person)
-        return JSONResponse(dict(done))
+        done = await self._operator.forget(conversation=body.conversation, person=body.person)
+        return dict(done)
 
-    async def act(self, request: Request) -> Response:
+    @endpoint("POST", "/operator/{act:path}", refuses=(404,))
+    async def act(self, request: Request, body: OperatorRequest) -> Json:
         """Run a command of `ponte`: `reload`, `usage`, `audit`, `people` and others."""
         act = self._operator.acts.get(request.path_params["act"])
         if act is None:
             raise UnknownPath
-        return JSONResponse(dict(await act((await read_json(request, OperatorRequest)).arguments)))
+        return dict(await act(body.arguments))
 
 
 def conversation_title(one: ConversationSummary) -> str:
@@ -528,17 +523,17 @@ def conversation_title(one: ConversationSummary) -> str:
     return one.title or first_words(one.first.text) or shorten_title(files[0].name if files else "")
 
 
-def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> Json:
-    body: Json = {
+def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> ListedConversation:
+    body: ListedConversation = {
         "id": one.first.address.channel,
         "title": conversation_title(one),
         "pinned": one.pinned,
         "at": one.used_at,
     }
-    if hit is None:
-        return body
-    excerpt = {"before": hit.before, "match": hit.match, "after": hit.after}
-    return body | {"turn": hit.turn, "excerpt": excerpt}
+    if hit is not None:
+        body["turn"] = hit.turn
+        body["excerpt"] = {"before": hit.before, "match": hit.match, "after": hit.after}
+    return body
 
 
 def _export_entry(one: HistoryEntry) -> str:
@@ -582,6 +577,6 @@ def _render_answers(shown: Sequence[HistoryEntry]) -> dict[str, str]:
 
 def _answer_json(one: HistoryEntry, answer: Answer, html: str | None) -> Json:
     """Return the answer as a message of the assistant. Its fields are those of the event `done`."""
-    body = answer_json(answer, one.message.address.channel, one.turn, html)
+    body: Json = dict(answer_json(answer, one.message.address.channel, one.turn, html))
     del body["response"], body["conversation"]
     return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body

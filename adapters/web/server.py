@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import h11
@@ -20,11 +19,11 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adapters.web.adapter import HOOKS_PATH, HookHandler, Json, Site
+from adapters.web.answers import PartList, Readiness, StatusAnswer
 from adapters.web.chat import ChatRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
 from adapters.web.http_io import (
@@ -36,6 +35,7 @@ from adapters.web.http_io import (
 )
 from adapters.web.openai_api import OpenAiRoutes
 from adapters.web.page_routes import ConversationRoutes, OperatorRoutes, PageRoutes
+from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
 from adapters.web.token_routes import ApiTokenRoutes
 from adapters.web.usage_page import UsageRoutes
 from core.domain.errors import NotFound, PonteError, Refusal, SettingsError
@@ -277,27 +277,19 @@ def bind_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-class HealthRoutes:
+class HealthRoutes(RouteGroup):
     """The routes for monitoring."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @property
-    def routes(self) -> list[Route]:
-        """Return the routes with their handlers."""
-        return [
-            Route("/healthz", self.alive, methods=["GET"]),
-            Route("/readyz", self.ready, methods=["GET"]),
-            Route("/metrics", self.metrics, methods=["GET"]),
-            Route("/status", self.status, methods=["GET"]),
-        ]
-
-    async def alive(self, request: Request) -> Response:
+    @endpoint("GET", "/healthz")
+    async def alive(self, request: Request) -> StatusAnswer:
         """Return 200 while the process runs."""
-        return JSONResponse({"status": "alive"})
+        return {"status": "alive"}
 
-    async def ready(self, request: Request) -> Response:
+    @endpoint("GET", "/readyz", refuses=(503,))
+    async def ready(self, request: Request) -> Readiness | Response:
         """Return 200 if Ponte can answer, 503 while a configured platform or the model fails.
 
         Only the owner and admins get the reasons.
@@ -305,15 +297,16 @@ class HealthRoutes:
         parts = await self._site.readiness()
         failing = [part for part in parts if part.state == "failing"]
         ready = self._site.is_accepting and not failing
-        body: Json = {"status": "ready" if ready else "not ready"}
+        body: Readiness = {"status": "ready" if ready else "not ready"}
         if await self._operates(request):
             body["reasons"] = [{"name": part.name, "words": part.words} for part in failing]
             if not self._site.is_accepting:
                 body["reasons"].append({"name": "ponte", "words": "stopping"})
         return JSONResponse(body, 200 if ready else 503)
 
+    @endpoint("GET", "/metrics", media=("text/plain",), refuses=(404,))
     async def metrics(self, request: Request) -> Response:
-        """All metrics in Prometheus' text format; for the owner and admins."""
+        """Return all metrics in Prometheus' text format, for the owner and admins."""
         if self._site.metrics is None:
             raise NotFound(what="metrics")
         await self._site.check_is_operator(visitor_of(request).person)
@@ -321,13 +314,12 @@ class HealthRoutes:
             await self._site.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
-    async def status(self, request: Request) -> Response:
-        """The state of each part; for the owner and admins."""
+    @endpoint("GET", "/status")
+    async def status(self, request: Request) -> PartList:
+        """Return the state of each part, for the owner and admins."""
         await self._site.check_is_operator(visitor_of(request).person)
         parts = await self._site.board.health()
-        return JSONResponse(
-            {"parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts]}
-        )
+        return {"parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts]}
 
     async def _operates(self, request: Request) -> bool:
         visitor = await self._site.auth.identify(read_visit(request.scope))
@@ -340,28 +332,22 @@ class HealthRoutes:
         return True
 
 
-class AdminRoutes:
+class AdminRoutes(RouteGroup):
     """The routes of the operator's page. Its module is imported when somebody opens it."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @property
-    def routes(self) -> list[Route]:
-        """Return the routes with their handlers."""
-        return [
-            Route("/admin", self.show, methods=["GET"]),
-            Route("/admin/{tab}", self.show, methods=["GET"]),
-            Route("/admin/{tab}", self.act, methods=["POST"]),
-        ]
-
+    @endpoint("GET", "/admin", media=("text/html",), refuses=(404,))
+    @endpoint("GET", "/admin/{tab}", media=("text/html",), refuses=(404,))
     async def show(self, request: Request) -> Response:
-        """The operator's page in HTML, for the owner and admins: `checks`, `usage`, `people`,
-        `schedules`, `audit`, `config`."""
+        """Return the operator's page in HTML, for the owner and admins: `checks`, `usage`,
+        `people`, `schedules`, `audit`, `config`."""
         from adapters.web.admin_page import show_admin_page
 
         return await show_admin_page(self._site, request, request.path_params.get("tab", ""))
 
+    @endpoint("POST", "/admin/{tab}", media=("text/html",), refuses=(404,))
     async def act(self, request: Request) -> Response:
         """Send a form of the operator's page. Accounts are changed by the owner only."""
         from adapters.web.admin_page import run_admin_action
@@ -383,11 +369,11 @@ def make_application(
         PageRoutes(site), HealthRoutes(site), UsageRoutes(site), ChatRoutes(site),
         ConversationRoutes(site), OpenAiRoutes(site), ApiTokenRoutes(site), AdminRoutes(site),
     )  # fmt: skip
-    routes: list[BaseRoute] = [route for group in groups for route in group.routes]
+    routes = [route for group in groups for route in group.routes]
     if site.operator is not None:
         routes += OperatorRoutes(site.operator).routes
     signed = [*(extra or ()), *([HOOKS_PATH] if hooks else [])]
-    routes.append(Route("/openapi.json", _openapi_endpoint(routes, signed), methods=["GET"]))
+    routes += DocumentRoutes(routes, signed).routes
     refuse = _error_handler(site)
     app = Starlette(
         routes=routes,
@@ -403,20 +389,24 @@ def make_application(
     return PathRouter(extra or {}, guarded, hooks) if extra or hooks else guarded
 
 
-def _openapi_endpoint(
-    routes: list[BaseRoute], signed: Sequence[str]
-) -> Callable[[Request], Awaitable[Response]]:
-    @functools.cache
-    def encode_document() -> bytes:
+class DocumentRoutes(RouteGroup):
+    """The route of the description of `described` and of other platforms' paths, `signed`."""
+
+    def __init__(self, described: list[DeclaredRoute], signed: Sequence[str]) -> None:
+        self._described = described
+        self._signed = signed
+
+    @endpoint("GET", "/openapi.json")
+    async def describe(self, request: Request) -> Json:
+        """Return the description of this API for programs (OpenAPI 3.1)."""
+        return await asyncio.to_thread(lambda: self._document)
+
+    @functools.cached_property
+    def _document(self) -> Json:
         # Built at the first request: its schemas take as long as everything else at the start.
         from adapters.web.openapi import build_document
 
-        return json.dumps(build_document(routes, signed)).encode()
-
-    async def describe(request: Request) -> Response:
-        return Response(await asyncio.to_thread(encode_document), media_type="application/json")
-
-    return describe
+        return build_document([*self._described, *self.routes], self._signed)
 
 
 class PathRouter:

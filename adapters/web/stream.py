@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from adapters.web.adapter import Follower, Json, LiveTurn, Site
+from adapters.web.answers import CardState, ChatAnswer, StoredFile
 from adapters.web.render import GrowingHtml, render
 from core.changes.card_rows import read_rows
 from core.commands import grammar
@@ -202,9 +203,9 @@ class PageWriter:
             yield format_event("error", error, id)
             return
         for card in outcome.cards:
-            yield format_event("card", card_json(card) | {"turn": self._turn})
+            yield format_event("card", {**card_json(card), "turn": self._turn})
         for file in outcome.files:
-            yield format_event("file", file_json(file) | {"turn": self._turn})
+            yield format_event("file", {**file_json(file), "turn": self._turn})
         html = await render(outcome.text) if self._options.html else None
         body = answer_json(outcome, self._conversation, self._turn, html)
         yield format_event("done", body, id)
@@ -364,7 +365,7 @@ class ConversationEvents:
 
     async def _write_turn(self, live: LiveTurn) -> AsyncIterator[bytes]:
         for card in live.cards:
-            yield format_event("card", card_json(card) | {"turn": live.turn})
+            yield format_event("card", {**card_json(card), "turn": live.turn})
         if live.cards:
             return
         if live.message is None:  # another process accepted it; the journal has its message
@@ -411,7 +412,7 @@ def resets_transcript(message: Message) -> bool:
     )
 
 
-def format_event(event: str, data: Json, id: str = "") -> bytes:
+def format_event(event: str, data: Mapping[str, object], id: str = "") -> bytes:
     """Return one server-sent event. JSON contains no line break, so one `data:` line is enough."""
     head = f"id: {id}\n" if id else ""
     return f"event: {event}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode(
@@ -419,7 +420,7 @@ def format_event(event: str, data: Json, id: str = "") -> bytes:
     )
 
 
-def file_json(file: File) -> Json:
+def file_json(file: File) -> StoredFile:
     """Return a file of an answer as JSON. `size` is in bytes."""
     return {"name": file.name, "url": f"/files/{file.id}", "type": file.type, "size": file.size}
 
@@ -430,19 +431,25 @@ def attachment_json(attachment: Attachment) -> Json:
     return body | {"url": f"/files/{attachment.file}"} if attachment.file else body
 
 
-def card_json(card: Card) -> Json:
+def card_json(card: Card) -> CardState:
     """Return the body of a card. Each row has `before` and `after` as raw values, and its `name`,
     `name_field` and `changes` (`field`, `before`, `after`) in words."""
     rows = [
         dict(row) | asdict(words)
         for row, words in zip(card.rows, read_rows(card.rows), strict=True)
     ]
-    return asdict(card) | {"rows": rows, "actions": list(card.actions)}
+    return {
+        "id": card.id, "kind": card.kind, "title": card.title, "text": card.text, "rows": rows,
+        "actions": list(card.actions), "state": card.state, "expires_at": card.expires_at,
+        "is_whole": card.is_whole,
+    }  # fmt: skip
 
 
-def answer_json(answer: Answer, conversation: str, turn: str, html: str | None = None) -> Json:
+def answer_json(
+    answer: Answer, conversation: str, turn: str, html: str | None = None
+) -> ChatAnswer:
     """Return the body of `POST /chat` and of the event `done`, with `html` if it is given."""
-    body: Json = {
+    body: ChatAnswer = {
         "response": answer.text,
         "conversation": conversation,
         "turn": turn,
@@ -454,7 +461,9 @@ def answer_json(answer: Answer, conversation: str, turn: str, html: str | None =
         body["code"] = answer.code
     if answer.aloud:
         body["aloud"] = True
-    return body if html is None else body | {"html": html}
+    if html is not None:
+        body["html"] = html
+    return body
 
 
 def message_json(message: Message, seq: int, at: float, state: str = "new") -> Json:

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from pydantic import Field
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from adapters.web.adapter import Json, Site
+from adapters.web.adapter import Site
+from adapters.web.answers import ApiTokenEntry, ApiTokenList, StatusAnswer
 from adapters.web.errors import UnknownPath
-from adapters.web.http_io import RequestBody, read_json, visitor_of
+from adapters.web.http_io import RequestBody, visitor_of
+from adapters.web.routing import RouteGroup, endpoint
 from core.domain.records import ApiToken
 from core.ports.rights import PageAccounts
 
@@ -23,20 +23,11 @@ class ApiTokenRequest(RequestBody):
     days: int = Field(0, ge=0, le=3660)
 
 
-class ApiTokenRoutes:
+class ApiTokenRoutes(RouteGroup):
     """The visitor's own API tokens. An API token itself opens none of these routes."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
-
-    @property
-    def routes(self) -> list[Route]:
-        """Return the routes with their handlers."""
-        return [
-            Route("/me/tokens", self.list_all, methods=["GET"]),
-            Route("/me/tokens", self.create, methods=["POST"]),
-            Route("/me/tokens/{id}", self.revoke, methods=["DELETE"]),
-        ]
 
     @property
     def _accounts(self) -> PageAccounts:
@@ -44,26 +35,28 @@ class ApiTokenRoutes:
             raise UnknownPath
         return self._site.accounts
 
-    async def list_all(self, request: Request) -> Response:
+    @endpoint("GET", "/me/tokens", refuses=(404,))
+    async def list_all(self, request: Request) -> ApiTokenList:
         """List the visitor's API tokens, the oldest first."""
         tokens = await self._accounts.list_api_tokens(visitor_of(request).person.key)
-        return JSONResponse({"tokens": [_token_json(one) for one in tokens]})
+        return {"tokens": [_token_json(one) for one in tokens]}
 
-    async def create(self, request: Request) -> Response:
+    @endpoint("POST", "/me/tokens", status=201, refuses=(404, 503))
+    async def create(self, request: Request, body: ApiTokenRequest) -> ApiTokenEntry:
         """Create an API token. Only this answer contains its text."""
-        asked = await read_json(request, ApiTokenRequest)
         key = visitor_of(request).person.key
-        token, text = await self._accounts.create_api_token(key, asked.name, asked.days)
-        return JSONResponse(_token_json(token) | {"token": text}, 201)
+        token, text = await self._accounts.create_api_token(key, body.name, body.days)
+        return {**_token_json(token), "token": text}
 
-    async def revoke(self, request: Request) -> Response:
+    @endpoint("DELETE", "/me/tokens/{id}", refuses=(404, 503))
+    async def revoke(self, request: Request) -> StatusAnswer:
         """Revoke one of the visitor's API tokens. Raise NotFound, also for another person's."""
         key = visitor_of(request).person.key
         await self._accounts.revoke_api_token(str(request.path_params["id"]), key)
-        return JSONResponse({"status": "revoked"})
+        return {"status": "revoked"}
 
 
-def _token_json(token: ApiToken) -> Json:
+def _token_json(token: ApiToken) -> ApiTokenEntry:
     """Return what people may see of a token. Times are in seconds since the epoch; `expires` is 0
     for never."""
     is_expired = token.is_expired(datetime.now(UTC).timestamp())

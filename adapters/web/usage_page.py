@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
 
 from adapters.web.adapter import Site
 from adapters.web.http_io import visitor_of
+from adapters.web.routing import RouteGroup, endpoint
 from core.domain.errors import NotFound
 from core.rights.allowances import describe_estimates
 from core.text.i18n import LANGUAGE, format_money, format_number, say
@@ -27,17 +27,13 @@ USAGE_SECURITY_POLICY = (
 )
 
 
-class UsageRoutes:
+class UsageRoutes(RouteGroup):
     """The route of the usage page."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @property
-    def routes(self) -> list[Route]:
-        """Return the route with its handler."""
-        return [Route("/usage", self.chart, methods=["GET"])]
-
+    @endpoint("GET", "/usage", media=("text/html",), refuses=(404,))
     async def chart(self, request: Request) -> Response:
         """Return an HTML page with the usage of each of the last 30 days. Raises NotAllowed,
         NotFound."""

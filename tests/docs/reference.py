@@ -20,11 +20,11 @@ from typing import Any, cast, get_args, get_type_hints
 
 import typer
 from pydantic import SecretStr
-from starlette.routing import Route
 
 from adapters.web.adapter import Site
-from adapters.web.authentication import ASSETS_PREFIX, HEALTH_PATHS, OPEN_PATHS
-from adapters.web.openapi import OPERATIONS
+from adapters.web.authentication import COMPATIBLE_PREFIX
+from adapters.web.openapi import SIGNED_PATHS, describe_handler, is_open
+from adapters.web.routing import DeclaredRoute
 from adapters.web.server import make_application
 from bot import config, config_types, hook_config
 from bot.cli import cli
@@ -319,34 +319,28 @@ def _in_language(name: str, locale: str) -> str:
     ) or "–"  # fmt: skip
 
 
-def routes() -> list[Route]:
+def routes() -> list[DeclaredRoute]:
     """Of the page's server and of the home's socket."""
     nobody = cast(Any, object())
     site = Site(nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, operator=nobody)
     guarded: Any = make_application(site)
-    return [one for one in guarded._app.routes if isinstance(one, Route)]
+    return [one for one in guarded._app.routes if isinstance(one, DeclaredRoute)]
 
 
 def _http() -> Iterator[str]:
     rows: list[Row] = []
     for route in routes():
-        for method in sorted((route.methods or set()) - {"HEAD"}):
-            who = "token"
-            if route.path in OPEN_PATHS | HEALTH_PATHS or route.path.startswith(ASSETS_PREFIX):
-                who = "anyone"
-            elif route.path.startswith("/operator/"):
-                who = "the socket in the data folder"
-            words = _first(route.endpoint.__doc__ or "")
-            if not words:
-                words = f"{OPERATIONS[method, route.path].summary}."
-            rows.append((f"`{method} {route.path.replace(':path', '')}`", who, words))
-    rows.append(
-        ("`POST /slack/events`", "Slack's signature", "Slack over HTTP, if it is turned on.")
-    )
-    rows.append(
-        ("`POST /hooks/{name}`", "the webhook's own check",
-         "Receive a webhook that `ponte.toml` configures. [Webhooks](#webhooks).")
-    )  # fmt: skip
+        who = "token"
+        if is_open(route.path):
+            who = "anyone"
+        elif route.path.startswith(COMPATIBLE_PREFIX):
+            who = "API token"
+        elif route.path.startswith("/operator/"):
+            who = "the socket in the data folder"
+        request = f"`{route.declaration.method} {route.path.replace(':path', '')}`"
+        rows.append((request, who, describe_handler(route)))
+    for path, (words, _) in SIGNED_PATHS.items():
+        rows.append((f"`POST {path}`", "its own signature", f"{words}."))
     yield from _table(("request", "who", "answer"), rows)
 
 

@@ -8,8 +8,8 @@ import re
 import sys
 from pathlib import Path
 
-from adapters.web.openapi import OPERATIONS
 from core.domain.messages import Answer
+from tests.docs.reference import routes
 from tests.web.web_ponte import Turn, WebPonte
 
 _DOCS = Path(__file__).parents[2] / "docs"
@@ -62,7 +62,8 @@ async def test_the_examples_do_what_they_say() -> None:
 
 
 def test_every_path_is_named() -> None:
-    """But for those that only the page and the command line use."""
-    named = {path for _, path in OPERATIONS if not path.startswith(("/page/", "/operator/"))}
+    """Except those that only the page and the command line use."""
+    named = {route.path for route in routes()}
+    named = {path for path in named if not path.startswith(("/page/", "/operator/"))}
     missing = [path for path in named if path.replace(":path", "") not in REFERENCE]
     assert not missing

@@ -3,19 +3,21 @@ forms that it promises."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 from starlette.applications import Starlette
 
 from adapters.web import openapi
 from adapters.web.adapter import HOOKS_PATH, MountedHandler
+from adapters.web.answers import Error, OpenAiError
 from adapters.web.http_io import Guard
-from adapters.web.openapi import OPERATIONS
+from adapters.web.routing import DeclaredRoute
 from adapters.web.server import make_application
 from core.domain.messages import Answer, Card
 from tests.web.web_ponte import Turn, WebPonte
@@ -72,14 +74,25 @@ def references(value: object) -> Iterator[str]:
             yield from references(each)
 
 
-async def test_every_route_is_in_the_table_and_nothing_else(ponte: WebPonte) -> None:
+def served_routes(ponte: WebPonte) -> list[DeclaredRoute]:
+    """Return the routes of the home's socket, which has all of them."""
     assert ponte.terminal is not None
     guarded = make_application(ponte.terminal._site)
     assert isinstance(guarded, Guard)
     assert isinstance(guarded._app, Starlette)
-    served = openapi.operations(guarded._app.routes)
+    assert all(isinstance(one, DeclaredRoute) for one in guarded._app.routes)
+    return [one for one in guarded._app.routes if isinstance(one, DeclaredRoute)]
+
+
+async def test_the_document_has_every_route_and_nothing_else(ponte: WebPonte) -> None:
+    served = [
+        (one.declaration.method.lower(), one.path.replace(":path", ""))
+        for one in served_routes(ponte)
+    ]
     assert len(served) == len(set(served))
-    assert set(served) == set(OPERATIONS)
+    async with ponte.terminal_client() as client:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+    assert set(served) == {(method, path) for path, each in paths.items() for method in each}
 
 
 async def test_the_page_s_server_tells_what_it_serves(ponte: WebPonte) -> None:
@@ -141,31 +154,62 @@ async def test_it_is_for_who_may_come_in(ponte: WebPonte) -> None:
                 assert (told.status_code == 401) is not is_open, path
 
 
+def check_form(form: Any, answer: httpx.Response) -> None:
+    """Check that the JSON of an answer has this type, and no other fields."""
+    assert TypeAdapter(form).validate_json(answer.content) == answer.json()
+
+
 async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None:
-    async def holds(client: httpx.AsyncClient, method: str, path: str, **body: Any) -> None:
+    forms = {
+        (one.declaration.method, one.path): openapi.answer_type(one) for one in served_routes(ponte)
+    }
+
+    async def check(client: httpx.AsyncClient, method: str, path: str, **body: Any) -> None:
         template = path.partition("?")[0].replace("/work", "/{id}").replace("abc234", "{id}")
         template = template.replace("/models/ponte", "/models/{model:path}")
-        form = OPERATIONS[method, template].answer
+        template = re.sub(r"/turns/[a-z0-9]{16}", "/turns/{turn}", template)
+        template = template.replace("/operator/work", "/operator/{act:path}")
         answer = await client.request(method, path, **body)
-        assert isinstance(form, type)
-        assert issubclass(form, BaseModel)
-        assert answer.status_code == 200, answer.text
-        form.model_validate_json(answer.content)
+        assert answer.status_code in (200, 201), answer.text
+        check_form(forms[method, template], answer)
 
     asked = {"message": "Hello", "conversation": "work"}
     async with ponte.client() as client:
-        await holds(client, "POST", "/chat?html=1", json=asked)
-        await holds(client, "POST", "/cards/abc234", json={"action": "deny"})
-        await holds(client, "PATCH", "/conversations/work", json={"title": "Work"})
+        await check(client, "POST", "/chat?html=1", json=asked)
+        turn = (await client.post("/chat", json=asked)).json()["turn"]
+        await check(client, "POST", "/cards/abc234", json={"action": "deny"})
+        await check(client, "PATCH", "/conversations/work", json={"title": "Work"})
+        await check(client, "POST", "/me/tokens", json={"name": "notebook"})
+        await check(client, "PATCH", "/me", json={"name": "Maya"})
         for path in (
-            "/conversations", "/conversations/work?html=1", "/quick-commands", "/me", "/welcome",
-            "/healthz", "/readyz", "/status", "/page/words.json",
+            "/conversations", "/conversations?search=hello", "/conversations/work?html=1",
+            "/quick-commands", "/me", "/me/tokens", "/welcome", "/healthz", "/readyz", "/status",
+            "/page/words.json", "/approvals", f"/turns/{turn}?html=1", f"/turns/{turn}/usage",
         ):  # fmt: skip
-            await holds(client, "GET", path)
-        refused = await client.get("/conversations/a.b")
-        openapi.Error.model_validate_json(refused.content)
+            await check(client, "GET", path)
+        await check(client, "POST", f"/turns/{turn}/stop")
+        await check(client, "DELETE", "/conversations/work")
+        check_form(Error, await client.get("/conversations/a.b"))
     async with ponte.program() as client:
         for path in ("/v1/models", "/v1/models/ponte"):
-            await holds(client, "GET", path)
-        refused = await client.get("/v1/models/other")
-        openapi.CompatibleError.model_validate_json(refused.content)
+            await check(client, "GET", path)
+        completion = {"messages": [{"role": "user", "content": "Hello"}]}
+        await check(client, "POST", "/v1/chat/completions", json=completion)
+        check_form(OpenAiError, await client.get("/v1/models/other"))
+    async with ponte.terminal_client() as client:
+        await check(client, "GET", "/operator/link")
+        await check(client, "GET", "/operator/threads")
+        await check(client, "POST", "/operator/forget", json={"person": "web:ana"})
+
+
+async def test_a_route_s_words_are_those_of_its_handler(ponte: WebPonte) -> None:
+    document = await openapi_document(ponte)
+    described = document["paths"]["/readyz"]["get"]
+    assert described["summary"] == (
+        "Return 200 if Ponte can answer, 503 while a configured platform or the model fails"
+    )
+    assert described["description"] == "Only the owner and admins get the reasons."
+    login = document["paths"]["/login"]["post"]
+    assert "Raise" not in str(login["summary"]) + login.get("description", "")
+    body = document["components"]["schemas"]["LoginRequest"]
+    assert body["properties"]["token"]["maxLength"] == 1000

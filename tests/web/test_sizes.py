@@ -322,7 +322,7 @@ def routes_of(ponte: WebPonte) -> openai_api.OpenAiRoutes:
     while not hasattr(app, "routes"):
         app = app._app
     (route,) = [route for route in app.routes if route.path == PATH]
-    found = route.endpoint.__self__
+    found = route.handler.__self__
     assert isinstance(found, openai_api.OpenAiRoutes)
     return found
 

@@ -1,0 +1,353 @@
+"""The JSON of answers of the HTTP API. Handlers return it, and `GET /openapi.json` describes it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict  # pydantic needs this one below Python 3.12
+
+from core.domain.messages import CardAction
+
+
+class ErrorDetail(TypedDict):
+    """The code of an error and its words for the reader."""
+
+    code: str
+    message: str
+
+
+class Error(TypedDict):
+    """The body of an error."""
+
+    error: ErrorDetail
+
+
+class OpenAiErrorDetail(TypedDict):
+    """An error in the form of OpenAI's API."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAiError(TypedDict):
+    """The body of an error in the form of OpenAI's API."""
+
+    error: OpenAiErrorDetail
+
+
+class StoredFile(TypedDict):
+    """A file of an answer. `size` is in bytes."""
+
+    name: str
+    url: str
+    type: str
+    size: int
+
+
+class CardState(TypedDict):
+    """A card. `expires_at` is in seconds since the epoch. Each of `rows` has the raw values
+    `before` and `after`, and its `name`, `name_field` and `changes` in words. `is_whole`: offer
+    no approval where `text` is cut. `conversation` is set in a list of requests if the reader can
+    open it."""
+
+    id: str
+    kind: Literal["proposal", "change", "schedule"]
+    title: str
+    text: str
+    rows: list[dict[str, Any]]
+    actions: list[CardAction]
+    state: str
+    expires_at: float | None
+    is_whole: bool
+    conversation: NotRequired[str]
+
+
+class RequestList(TypedDict):
+    """The requests that wait for the reader's decision, oldest first."""
+
+    approvals: list[CardState]
+
+
+class ChatAnswer(TypedDict):
+    """An answer. `code` is set if the status is `failed`, `html` if it was asked for."""
+
+    response: str
+    conversation: str
+    turn: str
+    status: Literal["done", "stopped", "failed"]
+    files: list[StoredFile]
+    cards: list[CardState]
+    code: NotRequired[str]
+    aloud: NotRequired[bool]
+    html: NotRequired[str]
+    error: NotRequired[ErrorDetail]
+
+
+class DecisionResult(TypedDict):
+    """The state of a card after a decision, and the card if it changed. `change` is the id of the
+    change that it became."""
+
+    id: str
+    state: str
+    text: str
+    card: NotRequired[CardState]
+    change: NotRequired[str]
+    aloud: NotRequired[bool]
+    error: NotRequired[ErrorDetail]
+
+
+class TurnText(TypedDict):
+    """A message and its answer. `replaces` is the turn that this one asks again, "" for none."""
+
+    turn: str
+    message: str
+    text: str
+    state: str
+    at: float
+    replaces: str
+    html: NotRequired[str]
+
+
+class TurnUsage(TypedDict):
+    """Tokens of a turn, and their cost in US dollars (null: the price is unknown). `estimated`: the
+    model's server reported no counts."""
+
+    turn: str
+    input: int
+    cached: int
+    output: int
+    reasoning: int
+    cost: float | None
+    estimated: bool
+    model: str
+
+
+class StopResult(TypedDict):
+    """The state of a turn after it was stopped."""
+
+    turn: str
+    status: str
+    text: str
+
+
+class CommandInput(TypedDict):
+    """An input of a quick command. `type` is text, number, boolean or choice."""
+
+    name: str
+    type: str
+    required: bool
+    choices: list[str]
+
+
+class QuickCommandEntry(TypedDict):
+    """A quick command."""
+
+    slug: str
+    title: str
+    description: str
+    inputs: list[CommandInput]
+
+
+class QuickCommandList(TypedDict):
+    """The quick commands that the reader may run."""
+
+    commands: list[QuickCommandEntry]
+
+
+class SearchExcerpt(TypedDict):
+    """A place that a search found, on one line."""
+
+    before: str
+    match: str
+    after: str
+
+
+class ListedConversation(TypedDict):
+    """A conversation. `at` is its last use in seconds since the epoch, `turn` the newest hit of a
+    search."""
+
+    id: str
+    title: str
+    pinned: bool
+    at: float
+    turn: NotRequired[str]
+    excerpt: NotRequired[SearchExcerpt]
+
+
+class ConversationList(TypedDict):
+    """The reader's conversations."""
+
+    conversations: list[ListedConversation]
+
+
+class Transcript(TypedDict):
+    """A conversation. `messages` are the person's (`role` `user`) and the answers (`assistant`)."""
+
+    conversation: str
+    messages: list[dict[str, Any]]
+    cards: list[CardState]
+    cursor: str
+    instructions: str
+
+
+class StatusAnswer(TypedDict):
+    """The result of an action. `status` is a fixed English word, `text` a sentence to show."""
+
+    status: str
+    text: NotRequired[str]
+
+
+class Reason(TypedDict):
+    """A part that is not ready, and why."""
+
+    name: str
+    words: str
+
+
+class Readiness(TypedDict):
+    """The readiness of the process. Only the owner and admins get `reasons`."""
+
+    status: Literal["ready", "not ready"]
+    reasons: NotRequired[list[Reason]]
+
+
+class PartState(TypedDict):
+    """The state of one part."""
+
+    name: str
+    state: Literal["on", "off", "failing"]
+    words: str
+
+
+class PartList(TypedDict):
+    """The state of each part."""
+
+    parts: list[PartState]
+
+
+class Welcome(TypedDict):
+    """Suggestions for the first message, the tables and quick commands that the visitor may use,
+    and the state of the parts, which only admins get. `sample`: the tables are sample tables."""
+
+    tries: list[str]
+    sample: bool
+    tables: list[str]
+    commands: list[str]
+    parts: list[PartState]
+    demo: bool
+
+
+class WaitingNotice(TypedDict):
+    """A sentence that waits until the visitor closes it. `at` is in seconds since the epoch."""
+
+    id: str
+    text: str
+    at: float
+
+
+class Me(TypedDict):
+    """The visitor. `person` is their key, `operates` is true for the owner and admins."""
+
+    person: str
+    name: str
+    owner: bool
+    operates: bool
+    models: list[str]
+    efforts: list[str]
+    notices: list[WaitingNotice]
+
+
+class ApiTokenEntry(TypedDict):
+    """An API token. Times are in seconds since the epoch; `expires` is 0 for never. `seen` is the
+    day of the last use. Only the answer to its creation contains `token`."""
+
+    id: str
+    name: str
+    added: float
+    expires: float
+    seen: str
+    expired: bool
+    token: NotRequired[str]
+
+
+class ApiTokenList(TypedDict):
+    """The visitor's API tokens."""
+
+    tokens: list[ApiTokenEntry]
+
+
+class PageWords(TypedDict):
+    """The page's sentences by key."""
+
+    locale: str
+    words: dict[str, str]
+
+
+class PageLink(TypedDict):
+    """The page's address with its token."""
+
+    link: str
+
+
+class ModelEntry(TypedDict):
+    """A model in the form of OpenAI's API."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelList(TypedDict):
+    """The models that the reader may name."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+
+
+class CompletionUsage(TypedDict):
+    """The tokens of a turn."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: dict[str, int]
+    completion_tokens_details: dict[str, int]
+
+
+class CompletionMessage(TypedDict):
+    """The text of an answer. OpenAI's clients expect the other fields, which are always empty."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+    annotations: list[dict[str, Any]]
+
+
+class CompletionChoice(TypedDict):
+    """The only choice of an answer. `finish_reason` is `length` if it was cut at a limit."""
+
+    index: Literal[0]
+    message: CompletionMessage
+    logprobs: None
+    finish_reason: Literal["stop", "length"]
+
+
+class CompletionHead(TypedDict):
+    """The fields that an answer of OpenAI's Chat Completions and each piece of it have."""
+
+    id: str
+    created: int
+    model: str
+    service_tier: Literal["default"]
+    system_fingerprint: None
+
+
+class Completion(CompletionHead):
+    """An answer in the form of OpenAI's Chat Completions."""
+
+    object: Literal["chat.completion"]
+    choices: list[CompletionChoice]
+    usage: CompletionUsage
