@@ -113,6 +113,10 @@ def test_what_is_said_of_postgres_is_what_ponte_says() -> None:
 
 def test_the_lines_that_it_quotes_are_ours() -> None:
     code = "".join(p.read_text() for top in ("bot", "core") for p in (ROOT / top).rglob("*.py"))
-    for quoted in ("snapshot kept", "commit refused", "was written by a newer Ponte"):
+    for quoted in (
+        "snapshot kept",
+        "could not commit to the database",
+        "was written by a newer Ponte",
+    ):
         assert quoted in code
         assert quoted in TEXT

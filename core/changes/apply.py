@@ -195,13 +195,17 @@ class ChangeRunner:
             async with asyncio.timeout(run.applier.patience):
                 writes = await batch.write([step.write for step in steps])
         except (WriteUnsure, TimeoutError) as error:
-            log.warning("answer lost", change=run.change.id, why=str(error))
+            log.warning(
+                "outcome of a write unknown; reading the rows back",
+                change=run.change.id,
+                error=str(error),
+            )
             await self._read_back(run, batch, steps, sure=False)
         except ToolError as error:
             await self._record(run, [replace(s, state="failed", words=str(error)) for s in steps])
         except Exception:
             # The error may have come after the write, so the rows show what happened.
-            log.exception("applier broke", change=run.change.id)
+            log.exception("applying a change failed unexpectedly", change=run.change.id)
             await self._read_back(run, batch, steps, sure=False)
         else:
             written = [replace(s, write=w) for s, w in zip(steps, writes, strict=True)]
@@ -316,7 +320,7 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
     except ToolError:
         raise
     except Exception:
-        log.exception("applier broke", change=run.change.id)
+        log.exception("applying a change failed unexpectedly", change=run.change.id)
         raise ToolError(_BROKE) from None
 
 

@@ -664,14 +664,16 @@ class ChangeService:
     async def _record_event(self, event: str, change: Change, rule: str = "") -> str:
         """Log, count and audit an event. Return a sentence if the audit log could not be written;
         else ""."""
-        log.info(event, change=change.id, kind=change.draft.kind, rows=change.draft.row_count,
-                 written=cards.count_written_rows(change))  # fmt: skip
+        log.info(
+            "change recorded", change=change.id, state=event, kind=change.draft.kind,
+            rows=change.draft.row_count, written_rows=cards.count_written_rows(change),
+        )  # fmt: skip
         metrics.changes.labels(event, change.draft.kind).inc()
         self.on_change()
         try:
             await self.audit.write(f"change-{event}", change, rule)
         except AuditRefused as error:
-            log.error("audit log refused", why=str(error))
+            log.error("could not write to the audit log", error=str(error))
             return say(_UNAUDITED, cause=error.values["cause"])
         return ""
 

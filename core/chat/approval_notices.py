@@ -27,7 +27,7 @@ from core.ports.conversations import Journal, Reply, ReplyFactory
 from core.text.i18n import nearest_locale, say, use_locale
 from core.text.markdown import escape_markdown
 
-log = structlog.get_logger("requests")
+log = structlog.get_logger("approvals")
 MAX_COPIES = 20
 """The largest number of copies of one card."""
 OUTGOING_POST_SECONDS = 30.0
@@ -177,7 +177,11 @@ class ApprovalNotices:
                 if not here or not await messenger.reads(person, proposal.address):
                     found[person.key] = person
         if len(found) > MAX_COPIES:
-            log.warning("not all approvers are asked", change=change.id, people=len(found))
+            log.warning(
+                "too many approvers; only some were notified",
+                change=change.id,
+                notified_approvers=len(found),
+            )
         return list(found.values())[:MAX_COPIES]
 
     async def _remind(self, id: str) -> None:
@@ -248,13 +252,20 @@ class ApprovalNotices:
         except Undeliverable as refused:
             await self._note_refusal(posts, refused)
         except PostRemoved:
-            log.info("removed by its reader", change=one.change, kind=one.kind)
+            log.info(
+                "approval notice was deleted by its recipient", change=one.change, kind=one.kind
+            )
         del self._begun[one.key]
 
     async def _note_refusal(self, posts: OutgoingPosts, refused: Undeliverable) -> None:
         """Record that the platform rejects the notice for good."""
         one = posts.outgoing
-        log.warning("not delivered", change=one.change, kind=one.kind, why=str(refused))
+        log.warning(
+            "could not send an approval notice",
+            change=one.change,
+            kind=one.kind,
+            error=str(refused),
+        )
         await posts.put(state="refused", text="")
 
     async def _find_destination(self, posts: OutgoingPosts, change: Change | None) -> bool:
@@ -333,12 +344,14 @@ class ApprovalNotices:
                 with use_locale(one.locale):
                     await reply.refresh(Answer(one.text, parts=(one.text,), cards=(card,)))
         except Undeliverable as refused:
-            log.info("nothing to draw on", change=one.change, why=str(refused))
+            log.info(
+                "approval notice cannot be updated any more", change=one.change, error=str(refused)
+            )
         except Exception as error:
             self._tries[name] += 1
             if self._tries[name] < MAX_COPY_REDRAWS:
                 raise
-            log.warning("copy not drawn", change=one.change, why=repr(error))
+            log.warning("could not update an approval notice", change=one.change, error=repr(error))
         self._tries.pop(name, None)
         if posts.outgoing.state == "posted":
             await posts.put(drawn_version=change.version)

@@ -22,7 +22,7 @@ from core.ports.conversations import Journal, ReplyFactory
 from core.runtime.retry import retry
 from core.text.i18n import say, use_locale
 
-log = structlog.get_logger("redraw")
+log = structlog.get_logger("cards")
 CARD_STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
           "withdrawn", "undone", "active", "paused", "ended")  # fmt: skip
 """The states that a card can show. `done` and `failed` can also be states of a post."""
@@ -81,9 +81,9 @@ class CardRedraw:
             try:
                 wait = REDRAW_RETRY_SECONDS if await self.once() else REDRAW_PERIOD_SECONDS
             except PonteError as error:
-                log.warning("put off", why=str(error))
+                log.warning("could not load cards; retrying", error=str(error))
             except Exception:
-                log.exception("redraw broke")
+                log.exception("updating cards failed unexpectedly")
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._due.wait()
@@ -150,7 +150,7 @@ class CardRedraw:
             if turn and turn.answer and turn.state in _POSTED_STATES:
                 await self._refresh(turn, turn.answer)
         except Exception as error:
-            log.warning("card not drawn", change=card.id, why=repr(error))
+            log.warning("could not update a card", change=card.id, error=repr(error))
 
     async def _refresh(self, turn: Turn, answer: Answer) -> None:
         """Edit the post with the cards. If the platform is busy, wait once and retry."""
@@ -166,7 +166,7 @@ class CardRedraw:
             with use_locale(turn.message.locale):
                 await retry(lambda: reply.refresh(answer), PlatformBusy, wait)
         except Undeliverable as gone:
-            log.info("nothing to draw on", change=turn.id, why=str(gone))
+            log.info("card cannot be updated any more", turn=turn.id, error=str(gone))
 
     async def _note_failure(self, change: Change, error: Exception) -> bool:
         """Count a failed redraw. Return True if the card is given up."""
@@ -178,5 +178,5 @@ class CardRedraw:
     def _give_up(self, key: str, error: Exception) -> bool:
         """Count a failed redraw of a card. Return True after too many."""
         self._tries[key] += 1
-        log.warning("card not drawn", change=key.rpartition(" ")[2], why=repr(error))
+        log.warning("could not update a card", change=key.rpartition(" ")[2], error=repr(error))
         return self._tries[key] >= MAX_REDRAW_TRIES

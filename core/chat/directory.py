@@ -125,7 +125,7 @@ class MemberDirectory:
         try:
             return await self._rows.list_newest(self._platform, scope, MAX_MEMBERS_IN_MEMORY)
         except NotStored as error:
-            log.warning("directory not read", why=str(error))
+            log.warning("could not load users", error=str(error))
             return ()
 
     async def close(self) -> None:
@@ -195,7 +195,7 @@ class MemberDirectory:
             try:
                 erased = await self._rows.put(self._platform, changed)
             except NotStored as error:
-                log.warning("directory not written", why=str(error))
+                log.warning("could not save users", error=str(error))
                 is_written = False
         if unasked:
             kept = (m for m in fresh if m.id not in erased and self._has_room_for(m.key))
@@ -210,7 +210,7 @@ class MemberDirectory:
         try:
             await self._rows.put(self._platform, members)
         except NotStored as error:
-            log.warning("directory not written", why=str(error))
+            log.warning("could not save users", error=str(error))
 
     async def remove(self, ids: Collection[str]) -> None:
         """Remove people who left the platform from memory and from the rows."""
@@ -218,7 +218,7 @@ class MemberDirectory:
         try:
             await self._rows.remove(self._platform, ids)
         except NotStored as error:
-            log.warning("directory not written", why=str(error))
+            log.warning("could not save users", error=str(error))
 
     def forget(self, ids: Collection[str]) -> None:
         """Remove these people from memory. The store deletes their rows."""
@@ -274,7 +274,7 @@ class MemberDirectory:
         try:
             members = await self._rows.find(self._platform, frozenset(places))
         except NotStored as error:
-            log.warning("directory not read", why=str(error))
+            log.warning("could not load users", error=str(error))
             return
         for member in members:
             known = self._known.get(member.key)
@@ -313,7 +313,7 @@ class MemberDirectory:
                 wait.told.set()
         except Exception as error:
             seconds = error.seconds if isinstance(error, PlatformBusy) else ASK_AGAIN_SECONDS
-            log.info("person not told of", why=repr(error), again_in=seconds)
+            log.info("could not look up a user; retrying", error=repr(error), delay_seconds=seconds)
             await self._ask_again(place, seconds)
         else:
             self._asked.discard(place)

@@ -145,7 +145,7 @@ class _PostBatch:
             )  # fmt: skip
         except (PlatformBusy, Undeliverable) as refused:
             self._may_arrive = False
-            log.info("not posted", why=str(refused))
+            log.info("platform refused a post", error=str(refused))
             raise ToolError(_BUSY if isinstance(refused, PlatformBusy) else NO_MEMBER) from refused
         except Exception as error:
             raise WriteUnsure(_UNFINISHED) from error
@@ -158,7 +158,7 @@ class _PostBatch:
         try:
             return await self._messenger.find_post(to, _key(to), text) or ""
         except Exception as error:
-            log.info("posts not read", why=repr(error))
+            log.info("could not search for an earlier post", error=repr(error))
             raise ToolError(_UNREAD) from error
 
     def _read(self, row: RowWrite) -> tuple[ReplyTo, str]:

@@ -82,7 +82,7 @@ class FileDownloads:
         """Download one file and store it. Return None if it is too large, refused, or the download
         fails."""
         if attachment.size > MAX_ATTACHMENT_BYTES:
-            self._log.info("file too large", size=attachment.size)
+            self._log.info("file too large to download", file_bytes=attachment.size)
             return None
         try:
             found = await self._read(attachment)
@@ -94,7 +94,9 @@ class FileDownloads:
                 message.address.conversation,
             )  # fmt: skip
         except self._failures as error:
-            self._log.warning("file not fetched", turn=message.turn, why=self._why(error))
+            self._log.warning(
+                "could not download a file", turn=message.turn, error=self._why(error)
+            )
             return None
 
 

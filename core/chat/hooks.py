@@ -35,7 +35,7 @@ from core.ports.conversations import Inbox
 from core.ports.rights import Audit
 from core.text.text import check_json, clean_text, parse_json
 
-log = structlog.get_logger("hooks")
+log = structlog.get_logger("webhooks")
 HttpAnswer = tuple[int, Mapping[str, str], bytes]
 STORE_SECONDS = 1.8
 """Seconds to store a delivery. Senders wait for few seconds; Ponte answers within two."""
@@ -90,7 +90,7 @@ class HookIntake:
         if not genuine:
             # Anybody can send such requests, so they must not fill the log.
             if not self._warnings.setdefault(name, _Rate()).take(1, self._clock()):
-                log.warning("webhook refused", hook=name)
+                log.warning("webhook request has no valid signature", webhook=name)
             return _refuse("unauthorized")
         if wait := self._rates.setdefault(name, _Rate()).take(hook.per_minute, self._clock()):
             metrics.limits.labels("webhook").inc()
@@ -117,8 +117,10 @@ class HookIntake:
                 receipt = await self._inbox.accept(message)
         except Exception as error:
             if not isinstance(error, (PonteError, TimeoutError, OSError)):
-                log.exception("webhook broke", hook=hook.name)
-            log.warning("webhook not stored", hook=hook.name, why=type(error).__name__)
+                log.exception("handling a webhook failed unexpectedly", webhook=hook.name)
+            else:
+                name = type(error).__name__
+                log.warning("could not store a webhook delivery", webhook=hook.name, error=name)
             return _refuse("not_stored", RETRY_SECONDS)
         if receipt.is_new:
             self._audit.note("webhook-received", author, to.address, turn=message.turn)

@@ -105,7 +105,12 @@ class GrowingReply:
                 seconds = error.seconds
             else:
                 seconds = next(pauses)
-                log.warning("post in doubt", turn=self._turn, why=repr(error), wait=seconds)
+                log.warning(
+                    "outcome of a post unknown; retrying",
+                    turn=self._turn,
+                    error=repr(error),
+                    delay_seconds=seconds,
+                )
             return seconds if time.monotonic() + seconds <= give_up else None
 
         try:
@@ -133,7 +138,7 @@ class GrowingReply:
         known = {post.number: post.id for post in posts}
         for number, made in self._made.items():
             if known.get(number) != made:
-                log.warning("late post taken away", turn=self._turn, number=number)
+                log.warning("removed a duplicate post", turn=self._turn, post_number=number)
                 metrics.duplicate_posts.inc()
                 with suppress(PostRemoved):
                     await self._surface.delete(made)
@@ -171,7 +176,7 @@ class GrowingReply:
                 self._next = time.monotonic() + busy.seconds
                 self._latest = self._latest or progress
             except Exception as error:
-                log.info("progress not shown", turn=self._turn, why=repr(error))
+                log.info("could not show progress", turn=self._turn, error=repr(error))
                 return
 
     async def _show(self, progress: Progress) -> None:

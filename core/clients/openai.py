@@ -357,11 +357,11 @@ class ModelServerClient:
             ),
         ) as response:
             log.debug(
-                "model server",
+                "model server responded",
                 method="POST",
                 path=response.url.path,
                 status=response.status,
-                request=response.headers.get("x-request-id", ""),
+                request_id=response.headers.get("x-request-id", ""),
             )
             if response.status >= 300:
                 raise await _read_refusal(response)
@@ -456,11 +456,11 @@ def _translate_errors() -> Iterator[None]:
 
 async def _log_response(response: Any) -> None:
     log.debug(
-        "model server",
+        "model server responded",
         method=response.request.method,
         path=response.request.url.path,
         status=response.status_code,
-        request=response.headers.get("x-request-id", ""),
+        request_id=response.headers.get("x-request-id", ""),
     )
 
 
@@ -638,7 +638,12 @@ def _refusal(status: int, headers: Mapping[str, str], body: Json, text: str) -> 
         request=headers.get("x-request-id", ""),
         wait=_retry_after(headers),
     )
-    log.info("model server refused", status=fault.status, code=fault.code, request=fault.request)
+    log.info(
+        "model server rejected a request",
+        status=fault.status,
+        code=fault.code,
+        request_id=fault.request,
+    )
     return fault
 
 

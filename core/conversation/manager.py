@@ -215,24 +215,24 @@ class ConversationManager:
                 else:
                     await self._deliver(run, answer)
             except RunSkipped as skipped:
-                log.info("run skipped", why=skipped.reason)
+                log.info("scheduled run skipped", reason=skipped.reason)
                 if turn.message.scheduled:
                     await self._scheduled_turns().skip(turn, skipped)
                 await self._journal.end_turn(run.turn, "stopped", f"skipped:{skipped.reason}")
                 self._count_end(run, "stopped")
             except Unstorable:  # no retry, so that the model is not paid twice
-                log.exception("turn given up")
+                log.exception("turn ended without an answer")
                 await self._journal.end_turn(run.turn, "failed", Unstorable.code)
                 self._count_end(run, "failed", Unstorable.code)
             except TakenOver:
-                log.info("taken over")
+                log.info("another process took over the turn")
                 self.background_tasks.start(self._give_way(run))
             except asyncio.CancelledError:
                 if self._inbox.is_taken_over(seq):
                     self.background_tasks.start(self._give_way(run))
                 raise
             except Superseded:
-                log.info("superseded")
+                log.info("conversation forgotten while the turn ran")
                 await self._withdraw_posts(run)
                 tracing.note_turn_end("forgotten")
             finally:
@@ -263,7 +263,7 @@ class ConversationManager:
         except OverBudget as error:
             self._audit_refusal(run, error)
             metrics.limits.labels(error.limit).inc()
-            log.warning("webhook over its allowance", hook=hook.name)
+            log.warning("webhook exceeded its allowance", webhook=hook.name)
             raise RunSkipped("allowance") from None
 
     async def on_post_removed(self, post: str) -> None:
@@ -296,7 +296,7 @@ class ConversationManager:
             await self._store_last_round(run)
             raise
         run.posts.key = key
-        log.info("answered", status=answer.status, code=answer.code)
+        log.info("turn ended", status=answer.status, code=answer.code)
         return answer
 
     async def _store_answer(
@@ -315,7 +315,7 @@ class ConversationManager:
         except Exception as error:
             if isinstance(error, PonteError) and not isinstance(error, Unstorable):
                 raise
-            log.exception("answer not stored")
+            log.exception("could not store an answer")
             apology = _plain_apology(Unstorable())
             cost = replace(last, items=()) if last else None
             await until_stored(lambda: self._journal.record_answer(turn, apology, cost, key))
@@ -333,7 +333,7 @@ class ConversationManager:
             failed = self._failures[run.turn.seq] = self._failures.get(run.turn.seq, 0) + 1
             if failed < MAX_PREPARE_ATTEMPTS:
                 raise
-            log.exception("answer not prepared", attempts=failed)
+            log.exception("could not format an answer", attempts=failed)
             prepared = _plain_apology(PonteError(turn=run.turn.id))
         self._failures.pop(run.turn.seq, None)
         return prepared
@@ -418,7 +418,7 @@ class ConversationManager:
             self._audit_refusal(run, error)
             return self._apologise(run, error)
         except Exception:
-            log.exception("turn broke")
+            log.exception("turn failed unexpectedly")
             return self._apologise(run, PonteError(turn=turn.id))
 
     async def _without_place(self, seq: int, asked: Coroutine[Any, Any, T]) -> T:
@@ -595,7 +595,7 @@ class ConversationManager:
                 count, PERSON_NOTICE
             ):
                 if everybody:
-                    log.warning("allowance nearly used", allowance=count.scope.allowance.source)
+                    log.warning("allowance nearly used up", allowance=count.scope.allowance.source)
                     metrics.allowance_warnings.inc()
                 else:
                     told.append(describe_nearly_used(count, unit, zone, budget.zone))
@@ -625,7 +625,7 @@ class ConversationManager:
         try:
             await self._services.threads.put(record)
         except NotStored as error:
-            log.warning("thread not remembered", why=str(error))
+            log.warning("could not save the thread", error=str(error))
 
     async def _deliver(self, run: TurnRun, answer: Answer) -> None:
         """Post the answer, then end the turn as done, removed or undeliverable."""
@@ -639,7 +639,7 @@ class ConversationManager:
                 state = "removed"
             except Undeliverable as error:
                 state, reason = "undeliverable", str(error.values.get("reason", error))
-                log.warning("undeliverable", why=reason)
+                log.warning("could not deliver an answer", reason=reason)
                 span.fail(error.code)
         await self._journal.end_turn(run.turn, state, reason, run.posts.held)
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
@@ -694,7 +694,7 @@ class ConversationManager:
         try:
             await run.reply.finish(Answer(words, status="stopped", parts=(words,)))
         except (PonteError, asyncio.CancelledError):
-            log.info("nothing left to take back")
+            log.info("could not replace the posts of a forgotten turn")
 
 
 def _plain_apology(error: PonteError) -> Answer:

@@ -218,13 +218,13 @@ class ToolCalls:
         try:
             await until_stored(lambda: self._journal.record_call_end(turn, item.call_id, outcome))
         except Unstorable:
-            log.exception("outcome not stored", tool=item.name)
+            log.exception("could not store a tool result", tool=item.name)
             outcome = Outcome("unknown", _RESULT_LOST, usage=outcome.usage, paid=outcome.paid)
             await until_stored(lambda: self._journal.record_call_end(turn, item.call_id, outcome))
         self.outcomes[item.call_id] = outcome
         name = item.name if tool else "unknown"
         metrics.tool_calls.labels(name, outcome.status).inc()
-        log.info("tool call", tool=name, status=outcome.status)
+        log.info("tool call ended", tool=name, status=outcome.status)
         return outcome
 
     async def _measure(self, tool: Tool | None, call: ToolCall) -> Outcome:
@@ -326,7 +326,7 @@ class ToolCalls:
             self._codes[call.call_id] = "timeout"
             return Outcome(status, f"error: no answer within {tool.timeout_seconds:.0f} s")
         except ToolError as error:
-            log.info("tool refused", tool=call.name, code=error.code)
+            log.info("tool call refused", tool=call.name, code=error.code)
             self._codes[call.call_id] = error.code
             if error.code in REFUSALS:
                 right, rule = (str(error.values.get(name, "")) for name in ("right", "rule"))
@@ -337,7 +337,7 @@ class ToolCalls:
         except (Draining, NotStored, PostRemoved, Superseded):
             raise
         except Exception:
-            log.exception("tool broke", tool=call.name)
+            log.exception("tool failed unexpectedly", tool=call.name)
             self._codes[call.call_id] = "internal"
             return Outcome("error", "error: the tool broke; this is a fault of mine")
 
@@ -639,7 +639,7 @@ class Rounds:
         try:
             await self._services.threads.put(self.thread)
         except NotStored as error:
-            log.warning("thread not remembered", why=str(error))
+            log.warning("could not save the thread", error=str(error))
 
     def _build_request(self, number: int) -> RoundRequest:
         """Return the request for a round. Its input is the items that the model has not received

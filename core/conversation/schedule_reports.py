@@ -59,7 +59,7 @@ class ScheduleReports:
         ]
         await self._schedules.record_reported(run.event_key, notices)
         if notices:
-            log.info("run reported", schedule=schedule.id, kind=kind)
+            log.info("reported a scheduled run", schedule=schedule.id, kind=kind)
             self._wake()
 
     async def _find_admins(self) -> Sequence[Person]:
@@ -74,7 +74,7 @@ class ScheduleReports:
             try:
                 found += await messenger.members(own) if own else ()
             except PonteError as error:
-                log.warning("admins not notified", platform=platform, why=str(error))
+                log.warning("could not notify admins", platform=platform, error=str(error))
         return found[:MAX_ADMINS]
 
     def _canonical(self, person: Person) -> Person:

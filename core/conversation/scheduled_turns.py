@@ -57,7 +57,9 @@ class ScheduledTurns:
             raise RunSkipped("rights", "rights") from None
         except PonteError:
             # The owner's status is not known. The turn asks again, and answers that.
-            log.info("rights not known", schedule=scheduled.schedule)
+            log.info(
+                "could not check the rights of a schedule's owner", schedule=scheduled.schedule
+            )
         if await self._is_gone(message, scheduled.schedule):
             raise RunSkipped("rights", "rights")
         if scheduled.kind == "ask":
@@ -95,7 +97,11 @@ class ScheduledTurns:
         try:
             return await messenger.reads(person, address) is False
         except PonteError as error:
-            log.info("membership not known", schedule=schedule.id, why=str(error))
+            log.info(
+                "could not check the membership of a schedule's owner",
+                schedule=schedule.id,
+                error=str(error),
+            )
             return False
 
     def describe_lateness(self, message: Message) -> Sequence[str]:

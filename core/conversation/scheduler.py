@@ -71,10 +71,10 @@ class Scheduler:
             try:
                 seconds = await self.start_due_runs()
             except NotStored as error:
-                log.warning("schedules put off", why=str(error))
+                log.warning("could not start scheduled runs; retrying", error=str(error))
                 seconds = STORE_RETRY_SECONDS
             except Exception:
-                log.exception("schedules broke")
+                log.exception("starting scheduled runs failed unexpectedly")
                 seconds = MAX_SLEEP_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -89,7 +89,7 @@ class Scheduler:
         if self._drift is None or drift < self._drift - CLOCK_JUMP_SECONDS:
             # The first look of a process, too: the data of time zones may be newer than the row.
             if moved := await schedules.realign():
-                log.info("due times moved", count=moved)
+                log.info("recalculated due times of schedules", count=moved)
             await schedules.purge(now - ENDED_DAYS * 86_400)
         self._drift = drift
         waiting, due = False, await schedules.list_due(now)
@@ -122,9 +122,11 @@ class Scheduler:
             raise
         except PonteError as error:
             # For example a time zone that this machine no longer knows.
-            log.warning("schedule paused", schedule=schedule.id, why=str(error))
+            log.warning("paused an invalid schedule", schedule=schedule.id, error=str(error))
             await self._schedules.pause(schedule.id, "failures")
             return True
         if run:
-            log.info("run started", schedule=schedule.id, state=run.state, late=run.is_late)
+            log.info(
+                "scheduled run started", schedule=schedule.id, state=run.state, is_late=run.is_late
+            )
         return True

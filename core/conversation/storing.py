@@ -21,7 +21,7 @@ async def until_stored(write: Callable[[], Awaitable[T]]) -> T:
     unavailable or full), without a limit. Any other error is raised."""
 
     def wait(error: NotStored, failed: int) -> float:
-        log.warning("write tried again", why=str(error), failed=failed)
+        log.warning("database write failed; retrying", error=str(error), failed_attempts=failed)
         return STORE_BACKOFF.seconds_after(failed)
 
     return await retry(write, NotStored, wait)

@@ -55,7 +55,9 @@ class TitleMaker:
                     title = clean_title(await self._ask_model(turn, answer, model))
                     await self._settings.set_title(turn.thread, title)
         except (PonteError, TimeoutError) as error:
-            log.info("no title", why=str(error) or type(error).__name__)
+            log.info(
+                "could not create a conversation title", error=str(error) or type(error).__name__
+            )
 
     async def _ask_model(self, turn: Turn, answer: Answer, model: str) -> str:
         """Return the model's answer. Raise ModelError, OverBudget, NotStored."""

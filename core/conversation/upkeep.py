@@ -131,9 +131,9 @@ class Upkeep:
         try:
             await duty()
         except PonteError as error:
-            log.warning("upkeep put off", why=str(error))
+            log.warning("maintenance postponed", error=str(error))
         except Exception:
-            log.exception("upkeep broke")
+            log.exception("maintenance failed unexpectedly")
 
     async def _forget_all_idle(self) -> None:
         """Forget the conversations that nobody has used for the days that apply to their place."""
@@ -142,14 +142,14 @@ class Upkeep:
             since = time.time() - days * DAY_SECONDS
             for conversation in await services.journal.list_idle_conversations(since, area):
                 if messages := await self._forget_idle(conversation, since):
-                    log.info("forgotten, idle for long", messages=messages)
+                    log.info("deleted idle conversations", messages=messages)
             await services.inbox.purge(since, area)
             await services.changes.ledger.purge(since, area)
 
     async def _settle_reservations(self) -> None:
         """Settle reservations of turns that are over; their upper bounds are charged."""
         if self._maintenance and (settled := await self._maintenance.settle()):
-            log.info("reservations settled by their bounds", count=settled)
+            log.info("settled open reservations at their maximum", count=settled)
 
     async def _drop_undo_images(self) -> None:
         """Erase the stored rows of changes that can no longer be undone."""
@@ -170,7 +170,7 @@ class Upkeep:
             today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             gone = await self._audit.purge(today - timedelta(days=self._retention.audit))
             if gone:
-                log.info("audit lines dropped", count=gone)
+                log.info("deleted old audit lines", count=gone)
 
     async def erase(self) -> None:
         """Erase objects that servers still store for forgotten conversations. Log those that cannot
@@ -179,8 +179,14 @@ class Upkeep:
             try:
                 done = await self._services.model.erase(remote)
             except Exception as error:
-                log.info("not erased yet", kind=remote.kind, why=repr(error))
+                log.info(
+                    "could not delete data on the model server; retrying",
+                    kind=remote.kind,
+                    error=repr(error),
+                )
                 done = False
             await self._services.journal.record_erasure(remote, done)
         for remote in await self._services.journal.list_unerasable_remotes():
-            log.warning("the server still holds it", kind=remote.kind, id=remote.id)
+            log.warning(
+                "gave up deleting data on the model server", kind=remote.kind, remote_id=remote.id
+            )

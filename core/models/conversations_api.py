@@ -342,7 +342,7 @@ class SpareConversations:
                 await self._server.record_remote("", Remote("conversation", id))
                 self._conversation_ids.append(id)
         except (ModelServerFault, PonteError) as error:  # whoever needs one makes it then
-            log.info("no spare conversation", why=str(error))
+            log.info("could not create a spare conversation", error=str(error))
 
 
 class ConversationRound:
@@ -419,13 +419,19 @@ class ConversationRound:
             self._answer, self._is_certain = ModelAnswer(plan.answer_items), False
         self._items = plan.missing_items if plan else ()
         self._step = "ready" if plan and (plan.missing_items or plan.answer_items) else "anew"
-        log.info("conversation looked at", then=self._step, missing=len(self._items))
+        log.info(
+            "compared a remote conversation", next_step=self._step, missing_items=len(self._items)
+        )
 
     async def _create_conversation(self) -> RemoteStored:
         """Use a new conversation. It is created empty, so that a lost id loses no content."""
         spare = self._spares.take()
         made = spare or str((await self._server.client.post("/conversations", {}))["id"])
-        log.info("conversation made", was=bool(self._thread.remote), ahead=bool(spare))
+        log.info(
+            "created a remote conversation",
+            is_replacement=bool(self._thread.remote),
+            is_spare_used=bool(spare),
+        )
         self._thread = replace(self._thread, remote=made, remote_upto=UNKNOWN_POSITION)
         return RemoteStored(Remote("conversation", made), self._thread, is_listed=bool(spare))
 
@@ -483,7 +489,7 @@ class ConversationRound:
             self._thread = replace(self._thread, remote=remote, remote_upto=UNKNOWN_POSITION)
             self._answer, self._is_certain = read_response(found), False
         except ModelServerFault as fault:
-            log.info("response not found", fault=str(fault))
+            log.info("model response not found", error=str(fault))
             return False
         return True
 

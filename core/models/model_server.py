@@ -361,7 +361,7 @@ class ModelServer:
             return False
         if name := find_refused_field(fault, list(body)):
             # Learned once per process: other servers lack some of OpenAI's optional fields.
-            log.info("field refused by the model's server", field=name)
+            log.info("model server rejected a request field", field=name)
             self._refused_fields.add(name)
             return True
         if fault.code == "invalid_encrypted_content" and self.input.takes_opaque_items:
@@ -389,7 +389,7 @@ class ModelServer:
 
     async def explain_fault(self, fault: ModelServerFault) -> ModelError:
         """Return the error for a person. For an unknown model, it names the most similar one."""
-        log.warning("model call failed", fault=str(fault), request=fault.request)
+        log.warning("model call failed", error=str(fault), request_id=fault.request)
         models: Sequence[str] = ()
         if fault.is_unknown_model:
             with suppress(ModelServerFault):
@@ -413,8 +413,11 @@ class ModelServer:
 
         Raise ModelError if the answer is empty, or if the server's content filter cut it.
         """
-        log.info("model answered", response=response, input=said.usage.input,
-                 output=said.usage.output, calls=said.has_calls, cut=said.cut_reason)  # fmt: skip
+        log.info(
+            "model call ended", response_id=response, input_tokens=said.usage.input,
+            output_tokens=said.usage.output, has_tool_calls=said.has_calls,
+            truncation_reason=said.cut_reason,
+        )  # fmt: skip
         if said.cut_reason == "filter":
             raise ModelRefused
         if not said.items:
@@ -423,7 +426,7 @@ class ModelServer:
         items = make_storable(items)
         usage = said.usage
         if usage.estimated:
-            log.warning("tokens not counted", host=self.client.place.host)
+            log.warning("model server reported no token counts", host=self.client.place.host)
             output_size = sum(len(f"{i.text}{i.name}{i.arguments}".encode()) for i in items)
             usage = replace(usage, input=estimate_max_tokens(body), output=output_size)
         models = (ask.model or self.options.model, said.model)
@@ -442,7 +445,7 @@ class ModelServer:
         for tool in body.get("tools", ()):
             function = tool.get("function", tool)
             if f"'{function['name']}'" in fault.message and function.get("strict"):
-                log.warning("tool schema is not strict", tool=function["name"])
+                log.warning("model server rejected a strict tool schema", tool=function["name"])
                 self._loose_tools.add(function["name"])
                 return True
         return False

@@ -197,7 +197,7 @@ class ServedModel:
         try:
             if self._level is None:
                 self._level = await probe_level(self._client, self._options.model)
-                log.info("model level", api=self._level, host=self._client.place.host)
+                log.info("selected the model API", api=self._level, host=self._client.place.host)
             self._trouble = await self._find_unlisted_model()
         except ModelServerFault as fault:
             self._trouble = await self._server.explain_fault(fault)
@@ -227,7 +227,7 @@ class ServedModel:
             self._record_trouble(error)
             raise error
         self._level = LOWER_LEVEL[level]
-        log.info("model level lowered", api=self._level)
+        log.info("switched to another model API", api=self._level)
         return self._level
 
     def _record_trouble(self, error: ModelError) -> None:
@@ -251,7 +251,7 @@ async def _supports_conversations(client: ModelServerClient) -> bool:
         await client.delete(f"/conversations/{id}")
     except ModelServerFault as fault:
         # It is empty, so it may stay.
-        log.info("probe not deleted", conversation=id, fault=str(fault))
+        log.info("could not delete a test conversation", conversation=id, error=str(fault))
     return True
 
 

@@ -417,7 +417,7 @@ class SqliteDatabase:
                 self._run_in_savepoint(connection, job)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
-            log.error("commit refused", why=str(error), writes=len(batch))
+            log.error("could not commit to the database", error=str(error), writes=len(batch))
             with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                 connection.execute("ROLLBACK")
             with suppress(sqlite3.Error):  # on a full disk, free the log's space

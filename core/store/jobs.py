@@ -362,7 +362,7 @@ class Jobs(TurnExecutor):
         except NotStored:
             return False
         if holder:
-            log.info("handed over", seq=seq, process=holder)
+            log.info("handed a turn to another process", turn_seq=seq, process=holder)
         return bool(holder)
 
     async def _keep_beating(self) -> None:
@@ -371,7 +371,7 @@ class Jobs(TurnExecutor):
             try:
                 await self._beat()
             except NotStored as error:
-                log.warning("no sign of life", why=str(error))
+                log.warning("could not send a heartbeat", error=str(error))
 
     async def _beat(self) -> None:
         """Write a sign of life. Cancel turns that somebody stopped, or that another process has
@@ -393,7 +393,7 @@ class Jobs(TurnExecutor):
 
         stopped, lost = await self._database.write(write)
         for seq in lost:
-            log.warning("lost to another process", seq=seq)
+            log.warning("another process took over a turn", turn_seq=seq)
             self.stop_taken_over(seq)
         for seq in stopped:
             self.cancel(seq)
@@ -405,14 +405,14 @@ class Jobs(TurnExecutor):
             try:
                 await self.sweep()
             except NotStored as error:
-                log.warning("sweep put off", why=str(error))
+                log.warning("could not look for turns of dead processes", error=str(error))
             await asyncio.sleep(RECHECK_SECONDS)
 
     async def sweep(self) -> None:
         """Give new jobs to turns whose process died, and tidy the queue. Raise NotStored."""
         for seq in await self._database.read(find_stalled):
             if await self._database.write(partial(take_over, seq=seq)):
-                log.info("taken over", seq=seq)
+                log.info("took over a turn of a dead process", turn_seq=seq)
         await self._database.write(delete_leftovers)
         self.workers.idle = await self._database.write(
             lambda connection: self.workers.drop_idle(connection, self._current)

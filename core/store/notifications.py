@@ -73,7 +73,7 @@ class Notifications:
                 on_connect()
                 await self._receive(connection)
             except Exception as error:
-                log.warning("no notices", why=repr(error))
+                log.warning("notification connection lost; reconnecting", error=repr(error))
             finally:
                 self.connected.clear()
                 self.disconnected_at = time.monotonic()
@@ -112,7 +112,9 @@ class Notifications:
             if (waiting := handler(id)) is None:
                 return
         except Exception as error:
-            log.warning("notice not handled", word=word[:20], why=repr(error))
+            log.warning(
+                "could not handle a notification", notification=word[:20], error=repr(error)
+            )
             return
         task = asyncio.ensure_future(waiting)
         try:
@@ -122,7 +124,7 @@ class Notifications:
                 await cancel_all([task])
         if task.cancelled() or task.exception():
             why = "cancelled" if task.cancelled() else repr(task.exception())
-            log.warning("notice not handled", word=word[:20], why=why)
+            log.warning("could not handle a notification", notification=word[:20], error=why)
 
 
 def notify(connection: SqlConnection, word: str, id: str) -> None:
@@ -132,5 +134,7 @@ def notify(connection: SqlConnection, word: str, id: str) -> None:
 
 def reconnect_pause(error: Exception, failed: int) -> float:
     """Log a failed connect, and return the seconds until the next attempt."""
-    log.warning("no notices", why=repr(error), attempts=failed)
+    log.warning(
+        "notification connection lost; reconnecting", error=repr(error), failed_attempts=failed
+    )
     return RECONNECT_BACKOFF.seconds_after(failed)

@@ -321,7 +321,9 @@ class PostgresDatabase:
             if failed == MAX_TRANSACTION_ATTEMPTS:
                 return None
             error = passing.error
-            log.info("transaction again", why=_first_line(error), attempt=failed)
+            log.info(
+                "retrying a database transaction", error=_first_line(error), failed_attempts=failed
+            )
             if (error.sqlstate or "57")[:2] in ("57", "08", IDLE_TIMEOUT_SQLSTATE[:2]):
                 # The other connections of the pool are probably broken too.
                 self._pool.check()
@@ -358,7 +360,9 @@ class PostgresDatabase:
             return result
         except PoolTimeout:
             seconds = round(POOL_TIMEOUT_SECONDS)
-            log.error("transaction refused", why=f"no connection for {seconds} s", sqlstate=None)
+            log.error(
+                "database transaction failed", error=f"no connection for {seconds} s", sqlstate=None
+            )
             raise NotStored(
                 "The database did not accept a connection for {seconds} seconds. Try again later.",
                 seconds=seconds,
@@ -461,7 +465,7 @@ def _is_transient(error: psycopg.Error) -> bool:
 
 def _log_refusal(error: psycopg.Error) -> NotStored:
     """Log a transaction that will not be repeated, and return the error for the caller."""
-    log.error("transaction refused", why=_first_line(error), sqlstate=error.sqlstate)
+    log.error("database transaction failed", error=_first_line(error), sqlstate=error.sqlstate)
     return _unusable_error(error)
 
 

@@ -166,11 +166,11 @@ class OwnProcess:
                     # `began`. So the work always stops early rather than late.
                     stop_at = began + ROLE_LEASE_SECONDS - ROLE_MARGIN_SECONDS if renewed else 0.0
                 if leading and (leading.done() or loop.time() >= stop_at):
-                    log.info("leads no more", role=role)
+                    log.info("gave up a leader role", role=role)
                     await _cancel_and_log(leading)
                     leading = None
                 if not leading and loop.time() < stop_at:
-                    log.info("leads", role=role)
+                    log.info("took a leader role", role=role)
                     leading = asyncio.create_task(work())
                 await asyncio.wait({leading or loop.create_future()},
                                    timeout=_seconds_to_next_step(leading, stop_at))  # fmt: skip
@@ -215,4 +215,4 @@ async def _cancel_and_log(task: asyncio.Task[None]) -> None:
     task.cancel()
     (outcome,) = await asyncio.gather(task, return_exceptions=True)
     if isinstance(outcome, Exception):
-        log.error("what was led broke", why=repr(outcome), exc_info=outcome)
+        log.error("leader task failed; restarting", exc_info=outcome)

@@ -92,7 +92,7 @@ class QueueWorkers(FetchedTurns):
                     stalled_worker_timeout=PRUNE_LEASES * lease,
                 )  # fmt: skip
             except Exception as error:
-                log.warning("worker made anew", why=repr(error))
+                log.warning("restarted the job worker", error=repr(error))
             with suppress(TimeoutError):
                 async with asyncio.timeout(RESTART_SECONDS):
                     await stop.wait()
@@ -119,7 +119,7 @@ class QueueWorkers(FetchedTurns):
         fetched = connection.execute(FETCHED_JOBS_SQL, (self.ids,)).fetchall()
         idle = {row["id"]: row["seq"] for row in fetched if row["seq"] not in running}
         for job in self.idle & idle.keys():
-            log.info("job dropped that nobody is at", seq=idle[job])
+            log.info("dropped an abandoned job", turn_seq=idle[job])
             connection.execute("DELETE FROM procrastinate_jobs WHERE id = ?", (job,))
         return set(idle)
 

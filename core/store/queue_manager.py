@@ -120,7 +120,7 @@ class TurnJobManager(JobManager):
                     owner=self._workers.owner, thread=secrets.token_hex(8), now=time.time(),
                 )  # fmt: skip
             except ConnectorException as error:
-                log.warning("no job fetched", why=repr(error.__cause__))
+                log.warning("could not fetch a job", error=repr(error.__cause__))
                 await self._queue.pool.check()
                 self._look_later(key, FETCH_RETRY_SECONDS)
                 return None
@@ -208,4 +208,4 @@ class TurnJobManager(JobManager):
             await super().finish_job(job, status, delete_job)
             await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
         except ConnectorException as error:
-            log.info("a job's end was not recorded; a sweep does", why=repr(error.__cause__))
+            log.info("could not record the end of a job", error=repr(error.__cause__))

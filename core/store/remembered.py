@@ -14,7 +14,7 @@ import structlog
 from core.domain.errors import NotStored
 from core.store.database import Database, SqlConnection, lock_key
 
-log = structlog.get_logger("files")  # operators know these log lines by this name
+log = structlog.get_logger("adapter_state")
 GATHER_SECONDS = 1.0
 """Seconds for which changes are collected before one write."""
 FORGOTTEN_ID = "forgotten"
@@ -43,7 +43,9 @@ class RememberedState:
         try:
             data = json.loads(await self._load() or "{}")
         except (ValueError, NotStored) as error:
-            log.warning("not read; starting without", file=self.name, why=repr(error))
+            log.warning(
+                "could not read adapter state; starting empty", file=self.name, error=repr(error)
+            )
             return {}
         return data if isinstance(data, dict) else {}
 
@@ -68,7 +70,7 @@ class RememberedState:
             try:
                 await self._save(json.dumps(self._data()))
             except NotStored as error:
-                log.warning("not written", file=self.name, why=repr(error))
+                log.warning("could not write adapter state", file=self.name, error=repr(error))
             else:
                 self._flushed = covered
 
@@ -167,7 +169,9 @@ async def import_file(database: Database, path: Path) -> None:
         if json.loads(stored or "null") != data:
             raise _unusable(path, "the database holds something else")
     else:
-        log.warning("not read; starting without", file=path.name, why="no JSON object")
+        log.warning(
+            "could not read adapter state; starting empty", file=path.name, error="no JSON object"
+        )
     await asyncio.to_thread(_remove_file, path)
     log.info("moved into the database", file=path.name)
 

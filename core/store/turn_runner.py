@@ -199,7 +199,7 @@ class TurnExecutor:
                 is_alone = await self._wait_until_quiet(seq) and await self._try_to_record(
                     begin_alone, seq
                 )
-                log.info("runs alone" if is_alone else "does not run alone", seq=seq)
+                log.info("turn runs alone" if is_alone else "turn does not run alone", turn_seq=seq)
                 self.places.begin(seq)
                 work = asyncio.ensure_future(self.run_turn(seq))
                 await asyncio.wait({work}, timeout=RUN_ALONE_SECONDS)
@@ -250,7 +250,7 @@ class TurnExecutor:
             del self._admitting[seq]
             task.cancel()
         if not task.cancelled() and (error := task.exception()):
-            log.error("not waited for", seq=seq, why=repr(error))
+            log.error("waiting for a turn failed", turn_seq=seq, error=repr(error))
 
     async def _sleep_unless_draining(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -272,7 +272,7 @@ class TurnExecutor:
         if task.cancelled():
             raise _NotEnded
         if error := task.exception():
-            log.error("put off", seq=seq, why=repr(error), exc_info=error)
+            log.error("could not record a turn; retrying", turn_seq=seq, exc_info=error)
             raise _NotEnded
 
 

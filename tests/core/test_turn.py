@@ -310,7 +310,7 @@ async def test_a_call_that_takes_too_long_may_have_happened_unless_it_only_reads
         async with _bot(tmp_path, model, tool) as (engine, _):
             assert (await _answer(engine)).text == "sorry"
     assert model.asks[1].input[0].text.startswith("error: no answer within 0 s")
-    assert [log["status"] for log in logs if log["event"] == "tool call"] == [status]
+    assert [log["status"] for log in logs if log["event"] == "tool call ended"] == [status]
 
 
 @pytest.mark.parametrize("fault", ["hangs", "breaks", ""])

@@ -137,7 +137,7 @@ async def test_old_audit_lines_are_removed_by_whole_days(
             await setup.upkeep(audit=log, audit_days=30).once()
     left = [json.loads(line)["rule"] for line in path.read_text().splitlines()]
     assert left == ["rule 30", "rule 0"]
-    removed = [line["count"] for line in logs if line["event"] == "audit lines dropped"]
+    removed = [line["count"] for line in logs if line["event"] == "deleted old audit lines"]
     assert removed == [2], "the log mentions it only if there were any"
     await log.close()
 
@@ -150,7 +150,7 @@ async def test_what_nobody_used_for_long_is_forgotten(setup: UpkeepSetup) -> Non
     setup.clock.now += 15 * DAY_SECONDS
     with capture_logs() as logs:
         await setup.upkeep(days=30).once()
-    forgotten = [log["messages"] for log in logs if log["event"] == "forgotten, idle for long"]
+    forgotten = [log["messages"] for log in logs if log["event"] == "deleted idle conversations"]
     assert forgotten == [1], "only where something was forgotten"
     assert (await stored_texts(setup, "C1"), await stored_texts(setup, "C2")) == ([], ["new"])
     setup.clock.now += 400 * DAY_SECONDS

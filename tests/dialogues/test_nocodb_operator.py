@@ -72,6 +72,6 @@ async def test_the_log_tells_what_happened_and_nothing_of_the_rows(bot_home: Bot
     for secret in ("Bea X", "Ann Y", "Customer 0", "c01@example", filled.EDITOR, "nocodb_wish"):
         assert not [line for line in log if secret in line]
     told = [(line["event"], line.get("code") or line.get("rows")) for line in lines]
-    for expected in (("tool refused", "unknown_field"), ("proposed", 9), ("done", 9)):
+    for expected in (("tool call refused", "unknown_field"), ("change recorded", 9)):
         assert expected in told
-    assert {line["written"] for line in lines if line["event"] == "done"} == {9}
+    assert {line["written_rows"] for line in lines if line.get("state") == "done"} == {9}

@@ -207,8 +207,8 @@ async def test_what_cannot_be_erased_is_listed(bot_home: BotHome) -> None:
             "it is not tried for ever"
         )
     # Others log meanwhile, and the bot's own upkeep, which "forget" started, may list it too.
-    listed = [line for line in logs if line["event"] == "the server still holds it"]
-    assert {(line["kind"], line["id"]) for line in listed} == {(stubborn.kind, stubborn.id)}
+    listed = [line for line in logs if line["event"] == "gave up deleting data on the model server"]
+    assert {(line["kind"], line["remote_id"]) for line in listed} == {(stubborn.kind, stubborn.id)}
 
 
 async def test_erasing_begins_when_a_conversation_is_forgotten(bot_home: BotHome) -> None:

@@ -338,7 +338,7 @@ class Cluster:
 
     def count_refusals(self) -> int:
         """Times that a process was told that nothing could be stored."""
-        return sum(machine.count_lines("transaction refused") for machine in self.machines)
+        return sum(machine.count_lines("database transaction failed") for machine in self.machines)
 
     def holder(self) -> Machine | None:
         """Whoever holds Discord's gateway."""

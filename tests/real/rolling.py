@@ -145,8 +145,13 @@ class Rolling:
 
     def verdict(self) -> list[str]:
         """Return what is wrong; print the counts."""
-        late = sum(machine.count_lines("late post taken away") for machine in self.made.machines)
-        over = sum(machine.count_lines('"taken over"') for machine in self.made.machines)
+        late = sum(
+            machine.count_lines("removed a duplicate post") for machine in self.made.machines
+        )
+        over = sum(
+            machine.count_lines("took over a turn of a dead process")
+            for machine in self.made.machines
+        )
         print(
             f"{self.made.tally()}; kills: {dict(self.happened)}; {over} turns taken over, "
             f"{late} late posts taken away; seed {self.options.seed}",

@@ -236,7 +236,7 @@ class PythonEnvironment:
                 await make_bare(base.path, folder)
                 await install_libraries(folder, self._proxies)
             self.lacks = ""
-            log.info("the sandbox has its Python", seconds=round(self._clock() - began))
+            log.info("installed the sandbox libraries", seconds=round(self._clock() - began))
             await asyncio.to_thread(_remove_older, whole)
         except (InstallationFailed, OSError) as error:
             self._tried = self._clock()
@@ -244,7 +244,7 @@ class PythonEnvironment:
             if isinstance(error, OSError):
                 why = error.strerror or type(error).__name__
                 self.lacks = f"the libraries could not be installed: {why}"
-            log.warning("the sandbox lacks its libraries", why=self.lacks)
+            log.warning("could not install the sandbox libraries", error=self.lacks)
 
 
 async def _read_version(path: str) -> str:

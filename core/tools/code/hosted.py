@@ -285,10 +285,13 @@ class CodeInterpreter:
             changed_code=prompt.find_changed_code(execution.codes),
             usage=self._add_cost(execution.usage, container, execution.model),
         )
-        log.info("code ran", response=execution.id, container=container.id,
-                 files=len(ran.output_files),
-                 failed=bool(ran.error), changed=bool(ran.changed_code), reset=ran.reset,
-                 input=ran.usage.input, output=ran.usage.output, cost=ran.usage.cost)  # fmt: skip
+        log.info(
+            "hosted code run ended", response_id=execution.id, container_id=container.id,
+            output_files=len(ran.output_files), is_failed=bool(ran.error),
+            is_code_changed=bool(ran.changed_code), is_state_lost=ran.reset,
+            input_tokens=ran.usage.input, output_tokens=ran.usage.output,
+            cost_dollars=ran.usage.cost,
+        )  # fmt: skip
         return ran
 
     async def _get_container(self, ctx: ToolContext | None) -> Container:

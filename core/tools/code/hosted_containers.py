@@ -137,7 +137,7 @@ class ContainerClient:
         made = await self._client.call_with_retries(
             lambda: self._client.post(CONTAINERS_PATH, body)
         )
-        log.info("container made", container=str(made.get("id")))
+        log.info("created a container", container_id=str(made.get("id")))
         return Container(str(made["id"]), self.now(), paid=self.now())
 
     def assume_alive(self, id: str) -> Container:
@@ -197,7 +197,11 @@ class ContainerClient:
                     name = posixpath.basename(str(file.get("path") or "").rstrip("/"))
                     new.setdefault(str(file["id"]), name or "file")
         except ModelServerFault as fault:
-            log.warning("files not listed", fault=str(fault), container=container.id)
+            log.warning(
+                "could not list the files of a container",
+                error=str(fault),
+                container_id=container.id,
+            )
         for id, name in new.items():
             if taken.has_room(name):
                 await self._fetch(container, id, name, taken)
@@ -213,7 +217,7 @@ class ContainerClient:
             await self._client.delete(f"{CONTAINERS_PATH}/{id}")
         except ModelServerFault as fault:
             if not fault.is_container_gone:
-                log.warning("container not deleted", fault=str(fault), container=id)
+                log.warning("could not delete a container", error=str(fault), container_id=id)
 
     def discard(self, id: str) -> asyncio.Task[None]:
         """Delete a container in the background."""
@@ -235,7 +239,11 @@ class ContainerClient:
                 name, await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
             )
         except ModelServerFault as fault:
-            log.warning("file not fetched", fault=str(fault), container=container.id)
+            log.warning(
+                "could not download a file of a container",
+                error=str(fault),
+                container_id=container.id,
+            )
             taken.add_unavailable(name)
 
     async def _list_files(self, container: Container) -> Sequence[Json]:

@@ -71,7 +71,7 @@ HOSTED_ERRORS = ErrorTable(
 
 def explain_hosted_fault(fault: ModelServerFault, model: str) -> ToolError:
     """Return the error for the model and the person, and log the fault."""
-    log.warning("code not run", fault=str(fault), request=fault.request)
+    log.warning("could not run code", error=str(fault), request_id=fault.request)
     return HOSTED_ERRORS.explain(fault, model=model)
 
 

@@ -249,7 +249,7 @@ class LocalBackend:
         try:
             return await measure_run(self.name, self._run(ctx, code, given), self._clock)
         except ToolError as error:
-            log.warning("code not run", why=error.hint)
+            log.warning("could not run code", error=error.hint)
             raise
 
     async def forget(self, thread: str) -> None:
@@ -300,5 +300,5 @@ class LocalBackend:
             self._choice = await choose_sandbox(python.path, self._runtime, self._limits)
         except SandboxFailed as failed:
             self._choice = SandboxChoice(None, explain_start_failure(failed.cause))
-        log.debug("sandbox", words=self._choice.words)
+        log.debug("selected the sandbox", sandbox=self._choice.words)
         return self._choice

@@ -153,7 +153,7 @@ async def measure_run(
         raise
     finally:
         seconds = clock() - began
-        log.info(f"{name} run ended", outcome=outcome, seconds=round(seconds, 3))
+        log.info("code run ended", backend=name, outcome=outcome, seconds=round(seconds, 3))
 
 
 def detect_type(name: str, data: bytes) -> str:

@@ -143,7 +143,7 @@ class TableBatch:
                     try:
                         await self._write_files_and_links(schema, row, draft.by)
                     except ToolError as error:  # the row exists; reading it back shows what lacks
-                        log.warning("row not complete", why=str(error))
+                        log.warning("created a row without all its values", error=str(error))
             case "update":
                 await self._write_update(schema, rows, draft.by)
             case "delete":
