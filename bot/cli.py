@@ -248,11 +248,21 @@ def slack_manifest(
 
 
 @cli.command()
-def doctor() -> int:
+def doctor(
+    model: Annotated[
+        bool,
+        typer.Option("--model", help="Also send the model three short requests, which cost money."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+) -> int:
     """Check every setting against the live services."""
     from bot import cli_commands
 
-    return cli_commands.doctor()
+    def confirm() -> None:
+        if not yes and sys.stdin.isatty():  # a script has confirmed with --model
+            typer.confirm(_say("Send them?"), abort=True)
+
+    return cli_commands.doctor(confirm if model else None)
 
 
 @cli.command()

@@ -271,12 +271,16 @@ def link() -> int:
     return 0
 
 
-def doctor() -> int:
-    """Run `ponte doctor`. Return the exit code."""
-    from bot.doctor import examine
+def doctor(try_model: Callable[[], None] | None) -> int:
+    """Run `ponte doctor`. `try_model` is called before paid requests are sent to the model; None
+    sends none. Return the exit code."""
+    from bot import doctor
 
     begun = start(quiet=True)
-    return asyncio.run(examine(begun, print))
+    code = asyncio.run(doctor.examine(begun, print))
+    if try_model is not None:
+        code |= asyncio.run(doctor.try_model(begun, print, try_model))
+    return code
 
 
 def sandbox() -> int:

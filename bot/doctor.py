@@ -23,6 +23,7 @@ from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError
 from core.domain.records import DoctorFinding, Health
 from core.integrations.settings import plain_value
+from core.models import MODEL_INTEGRATION
 from core.store.budget import count_estimates
 from core.store.database import inspect_file
 from core.text.i18n import say, translate_word
@@ -43,8 +44,26 @@ _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
 
 async def examine(start: Start, write: Callable[[str], None]) -> int:
     """Write a line for each part. Return 1 if one fails or is unsafe, else 0."""
+    return await _write_findings(check_everything(start), write)
+
+
+async def try_model(start: Start, write: Callable[[str], None], confirm: Callable[[], None]) -> int:
+    """Send the model three paid requests and write what works, after a line that tells this and
+    `confirm`. Return 1 if something does not work, else 0."""
+    settings = start.settings
+    async with HttpClient(proxies=settings.proxies) as http:
+        deps = dependencies(settings, start.config, start.home, http, model_client(settings))
+        if notice := MODEL_INTEGRATION.describe_requests(deps):
+            write(notice)
+            confirm()
+        return await _write_findings(MODEL_INTEGRATION.send_requests(deps), write)
+
+
+async def _write_findings(
+    findings: AsyncIterator[DoctorFinding], write: Callable[[str], None]
+) -> int:
     failing = False
-    async for found in check_everything(start):
+    async for found in findings:
         failing = failing or found.state == "failing"
         write(f"{_MARKS[found.state]:<4}  {found.part}: {found.words}")
     return int(failing)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import SecretStr
 
 from core.clients.http import HttpAnswer
 from core.domain.errors import PonteError
-from core.domain.records import Health
+from core.domain.records import DoctorFinding, Health, Remote
 from core.integrations.integration import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,
@@ -23,6 +24,10 @@ from core.integrations.settings import BaseUrl, Instructions, SettingsPart, plai
 from core.ports.tools import Model
 from core.text.i18n import say
 
+if TYPE_CHECKING:
+    from core.models.model_server import ModelOptions
+    from core.models.served_model import ServedModel
+
 SPARE_CONVERSATION_COUNT = 2
 """Empty conversations that are created ahead of time at the model's server."""
 
@@ -33,6 +38,15 @@ NO_OPENAI_API = (
     "OPENAI_BASE_URL; it usually ends in /v1"
 )
 MESSAGE_BY_STATUS = {401: KEY_REFUSED, 403: KEY_REFUSED, 404: NO_OPENAI_API, 405: NO_OPENAI_API}
+REQUESTS_SENTENCE = (
+    "Ponte will send three short requests to {model} at {host}: a test question, a question with "
+    "a test tool, and the tool's result. They contain nothing of yours. Your provider charges for "
+    "them: about 1,000 tokens in all."
+)
+NOTHING_TO_CHECK = (
+    "there is nothing to check, because the demo model answers. Set OPENAI_API_KEY or "
+    "OPENAI_BASE_URL"
+)
 UNEXPECTED_STATUS = "the server responded with HTTP {s}"
 
 
@@ -94,18 +108,11 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
 
             return DemoModel(), start_nothing
         from core.models.model_server import ModelOptions
-        from core.models.served_model import ServedModel
 
         options = ModelOptions(
-            model=own.ponte_model,
-            effort=own.ponte_model_effort or "",
-            secret=deps.home.pseudonyms(),
-            spare_conversations=SPARE_CONVERSATION_COUNT,
-            prices=lambda: deps.config.price_list,
+            secret=deps.home.pseudonyms(), spare_conversations=SPARE_CONVERSATION_COUNT
         )
-        api = own.ponte_model_api
-        level = None if api == "auto" or api == "demo" else api
-        model = ServedModel(deps.client, options, level=level, read=read, record_remote=late)
+        model = _serve_model(deps, options, late, read)
         return model, model.start
 
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
@@ -133,6 +140,55 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
                 some=", ".join(sorted(names)[:5]),
             )
         return [Health("model", "on", say("{model} is available", model=own.ponte_model))]
+
+    def describe_requests(self, deps: IntegrationDependencies[ModelSettings]) -> str:
+        """Return what `send_requests` sends and that it costs money; "" if the demo model
+        answers."""
+        if deps.own.demo:
+            return ""
+        return say(REQUESTS_SENTENCE, model=deps.own.ponte_model, host=deps.client.place.host)
+
+    async def send_requests(
+        self, deps: IntegrationDependencies[ModelSettings]
+    ) -> AsyncIterator[DoctorFinding]:
+        """Send the model three paid requests and yield what works and what does not."""
+        if deps.own.demo:
+            yield DoctorFinding("model requests", "off", say(NOTHING_TO_CHECK))
+            return
+        from core.models.model_server import ModelOptions
+        from core.models.trial import Trial
+
+        async def record_remote(thread: str, remote: Remote) -> None:
+            trial.remotes.append(remote)
+
+        trial = Trial(_serve_model(deps, ModelOptions(), record_remote))
+        try:
+            async for finding in trial.check():
+                yield finding
+        finally:
+            await trial.erase()
+            await trial.model.close()
+
+
+def _serve_model(
+    deps: IntegrationDependencies[ModelSettings],
+    options: ModelOptions,
+    late: RecordLateRemote,
+    read: ReadFile | None = None,
+) -> ServedModel:
+    """Return the model of the settings, at their level."""
+    from core.models.served_model import ServedModel
+
+    own = deps.own
+    options = replace(
+        options,
+        model=own.ponte_model,
+        effort=own.ponte_model_effort or "",
+        prices=lambda: deps.config.price_list,
+    )
+    api = own.ponte_model_api
+    level = None if api == "auto" or api == "demo" else api
+    return ServedModel(deps.client, options, level=level, read=read, record_remote=late)
 
 
 MODEL_INTEGRATION = ServedOrDemoIntegration()
