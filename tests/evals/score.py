@@ -116,7 +116,7 @@ def _find_wrong_writes(case: Case, before: Rows, states: Sequence[StepState]) ->
     """Yield each row that differs although the case does not say so, or that nobody approved."""
     for state in states:
         found = list(changed_rows(before, state.rows))
-        if found and "approved" not in state.events:
+        if found and "change-approved" not in state.events:
             yield Finding("wrong write", f"without an approval: {found[0]}")
             return
     last = states[-1].rows if states else before
