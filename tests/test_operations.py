@@ -114,7 +114,7 @@ def test_what_is_said_of_postgres_is_what_ponte_says() -> None:
 def test_the_lines_that_it_quotes_are_ours() -> None:
     code = "".join(p.read_text() for top in ("bot", "core") for p in (ROOT / top).rglob("*.py"))
     for quoted in (
-        "snapshot kept",
+        "saved a database snapshot",
         "could not commit to the database",
         "was written by a newer Ponte",
     ):

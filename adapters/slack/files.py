@@ -48,7 +48,7 @@ class SlackFiles:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
             if answer.status != 200 or page:  # without files:read Slack sends a login page
                 log.warning(
-                    "Slack refused a file download", status=answer.status, is_login_page=page
+                    "Slack refused a file download", http_status=answer.status, is_login_page=page
                 )
                 return None
             data = bytearray()

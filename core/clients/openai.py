@@ -360,7 +360,7 @@ class ModelServerClient:
                 "model server responded",
                 method="POST",
                 path=response.url.path,
-                status=response.status,
+                http_status=response.status,
                 request_id=response.headers.get("x-request-id", ""),
             )
             if response.status >= 300:
@@ -459,7 +459,7 @@ async def _log_response(response: Any) -> None:
         "model server responded",
         method=response.request.method,
         path=response.request.url.path,
-        status=response.status_code,
+        http_status=response.status_code,
         request_id=response.headers.get("x-request-id", ""),
     )
 
@@ -640,7 +640,7 @@ def _refusal(status: int, headers: Mapping[str, str], body: Json, text: str) -> 
     )
     log.info(
         "model server rejected a request",
-        status=fault.status,
+        http_status=fault.status,
         code=fault.code,
         request_id=fault.request,
     )

@@ -333,7 +333,7 @@ class ConversationManager:
             failed = self._failures[run.turn.seq] = self._failures.get(run.turn.seq, 0) + 1
             if failed < MAX_PREPARE_ATTEMPTS:
                 raise
-            log.exception("could not format an answer", attempts=failed)
+            log.exception("could not format an answer", failed_attempts=failed)
             prepared = _plain_apology(PonteError(turn=run.turn.id))
         self._failures.pop(run.turn.seq, None)
         return prepared

@@ -59,7 +59,7 @@ class ScheduleReports:
         ]
         await self._schedules.record_reported(run.event_key, notices)
         if notices:
-            log.info("reported a scheduled run", schedule=schedule.id, kind=kind)
+            log.info("reported a scheduled run", schedule=schedule.id, report=kind)
             self._wake()
 
     async def _find_admins(self) -> Sequence[Person]:

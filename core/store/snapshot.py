@@ -131,7 +131,10 @@ def snapshot_before_migration(path: Path, newest: int) -> None:
         made.unlink(missing_ok=True)
         copy_database(path, made)
         log.info(
-            "snapshot kept", file=f"{SNAPSHOT_FOLDER}/{made.name}", schema=found, newest=newest
+            "saved a database snapshot",
+            file=f"{SNAPSHOT_FOLDER}/{made.name}",
+            schema=found,
+            newest_schema=newest,
         )
     remove_old_snapshots(path.parent)
 
@@ -142,7 +145,7 @@ def remove_old_snapshots(home: Path) -> None:
     for number, one in enumerate(kept):
         if number >= MAX_SNAPSHOTS or one.stat().st_mtime < time.time() - SNAPSHOT_LIFETIME_SECONDS:
             one.unlink(missing_ok=True)
-            log.info("snapshot removed", file=f"{SNAPSHOT_FOLDER}/{one.name}")
+            log.info("deleted an old database snapshot", file=f"{SNAPSHOT_FOLDER}/{one.name}")
 
 
 def remove_snapshots(home: Path) -> None:
