@@ -206,9 +206,6 @@ class Outbox(Protocol):
     async def put(self, outgoing: ApprovalNotice) -> None:
         """Store the new state of a notice."""
 
-    async def add_person_notice(self, person: Person, notice: PersonNotice) -> None:
-        """Store a notice to a person until they have got it, for at least 90 days."""
-
     async def list_person_notices(self, person: str) -> Sequence[PersonNotice]:
         """Return the notices that wait for this person (a key), oldest first."""
 

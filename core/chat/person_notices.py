@@ -1,4 +1,4 @@
-"""Stores notices to people that answer no message, and lists those that wait on the page.
+"""Lists the notices to people that answer no message and wait on the page.
 
 People of chat platforms get theirs in a direct message, which `core.chat.approval_notices` sends.
 People of the page and the terminal see theirs on the page.
@@ -6,7 +6,6 @@ People of the page and the terminal see theirs on the page.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 
 from core.changes.ports import Outbox
@@ -24,16 +23,6 @@ class PersonNoticeService:
         self._outbox = outbox
         self._canonical_person = canonical_person
         self.wake = wake
-
-    async def send(self, person: Person, kind: str, **values: str) -> None:
-        """Store a notice of a kind of `core.domain.notices`, and have it sent."""
-        key = self._canonical_person(person.key)
-        if key != person.key:
-            platform, _, id = key.partition(":")
-            person = Person(platform, id)
-        notice = PersonNotice.new(secrets.token_hex(8), kind, **values)
-        await self._outbox.add_person_notice(person, notice)
-        self.wake()
 
     async def list_waiting(self, person: Person) -> Sequence[PersonNotice]:
         """Return the notices that this person has not closed yet, oldest first. A later person of

@@ -93,10 +93,6 @@ class PageAccounts(Protocol):
 class PersonNotices(Protocol):
     """Notices to people that answer no message (`core.domain.notices`)."""
 
-    async def send(self, person: Person, kind: str, **values: str) -> None:
-        """Store a notice, and send it to the person: as a direct message, or on the page until they
-        close it. Raises NotStored."""
-
     async def list_waiting(self, person: Person) -> Sequence[PersonNotice]:
         """Return the notices that this person has not closed yet on the page, oldest first."""
 

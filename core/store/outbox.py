@@ -119,10 +119,6 @@ class SqlOutbox:
 
         await self._database.write(write)
 
-    async def add_person_notice(self, person: Person, notice: PersonNotice) -> None:
-        """Store a notice to a person until they have got it."""
-        await self._database.write(lambda c: put_person_notice(c, person, notice))
-
     async def list_person_notices(self, person: str) -> Sequence[PersonNotice]:
         """Return the notices that wait for this person (a key), oldest first."""
 

@@ -17,7 +17,7 @@ from core.domain.records import EndedToken
 from core.integrations.integration import Alone
 from core.rights.audit import OPERATOR, AuditLog
 from core.store.audit import FileAuditLines, SqlPseudonyms
-from core.store.outbox import SqlOutbox
+from core.store.outbox import SqlOutbox, put_person_notice
 from core.store.page_accounts import (
     MAX_API_TOKENS,
     NameTaken,
@@ -283,5 +283,5 @@ async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embe
     assert ended == EndedToken(hash_token(second), was_removed=True)
     assert await service.find_ended_token(hash_token(first)) is None
     late = replace(PersonNotice.new("n1", LINK_RENEWED), at=time.time() + 91 * 86_400)
-    await outbox.add_person_notice(ANA, late)
+    await database_engine.database.write(lambda c: put_person_notice(c, ANA, late))
     assert await service.find_ended_token(hash_token(second)) is None, "it waited long enough"

@@ -19,6 +19,7 @@ from tests.fakes.clock import Clock
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.memory_table import MemoryTable
+from tests.fakes.notices import notify
 
 DELETE = f"call table_delete {json.dumps({'ids': ['1']})}"
 
@@ -183,10 +184,10 @@ async def test_approvals_in_a_direct_message_lists_cards_with_buttons(team: Team
 async def test_a_notice_to_a_person_is_one_direct_message(team: Team) -> None:
     """Also after a restart, and without a change that it is about."""
     person = Person("discord", str(team.cleo.id), name="Cleo")
-    await team.ponte.engine.notices.send(person, "link-renewed")
+    await notify(team.ponte.engine, person, "link-renewed")
     await team.discord.wait_until(lambda: team.own(team.cleo.dm))
     await team.restart()
-    await team.ponte.engine.notices.send(person, "api-token-revoked", name="*shop*")
+    await notify(team.ponte.engine, person, "api-token-revoked", name="*shop*")
     await team.discord.wait_until(lambda: len(team.own(team.cleo.dm)) > 1)
     first, second = (post["content"] for post in team.own(team.cleo.dm))
     assert first.startswith("The owner of this Ponte replaced your sign-in link.")

@@ -17,6 +17,7 @@ from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.clock import Clock
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
+from tests.fakes.notices import notify
 from tests.fakes.slack import Post, SlackChannel, SlackPerson
 from tests.slack.bot import Setting, Workplace, workplace
 
@@ -276,17 +277,16 @@ async def test_a_notice_to_a_person_is_a_direct_message_in_their_language(tmp_pa
     async with team(tmp_path) as t:
         t.people["Carol"].locale = "fr-FR"
         carol = Person("slack", t.people["Carol"].id, t.people["Carol"].team, "Carol")
-        notices = t.w.bot.engine.notices
-        await notices.send(carol, "api-token-revoked", name="*shop* <!channel>")
+        await notify(t.w.bot.engine, carol, "api-token-revoked", name="*shop* <!channel>")
         await t.until(lambda: t.posts_to("Carol"))
         await t.passes(1)
-        await notices.send(carol, "link-renewed")
+        await notify(t.w.bot.engine, carol, "link-renewed")
         await t.until(lambda: len(t.posts_to("Carol")) == 2)
         first, second = t.posts_to("Carol")
         assert "Le propriétaire de ce Ponte a révoqué" in first.visible_text
         assert "\\*shop\\* \\<\u2060!channel" in first.visible_text
         assert "lien de connexion" in second.visible_text
-        assert await notices.list_waiting(carol) == []
+        assert await t.w.bot.engine.notices.list_waiting(carol) == []
 
 
 async def test_a_list_of_requests_is_redrawn_when_they_are_decided_elsewhere(
