@@ -409,9 +409,6 @@ def _page_ports(
     def link() -> str:
         return served.page_links(settings, home)[1]
 
-    async def used_by_day(since: str) -> Sequence[Mapping[str, Any]]:
-        return await engine.records.budget.report("day", since)
-
     async def readiness() -> Sequence[Health]:
         """Return the parts that `/readyz` checks. Ponte is ready without its tools."""
         tools = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
@@ -445,8 +442,8 @@ def _page_ports(
         records.inbox, records.audit,
     )  # fmt: skip
     return PagePorts(
-        routes, readiness, exposition, threads, accounts, used_by_day, owner_name, board,
-        administration, engine.notices, records.conversation_settings, hooks,
+        routes, readiness, exposition, threads, accounts, owner_name, board,
+        administration, engine.notices, hooks,
     )  # fmt: skip
 
 

@@ -184,8 +184,8 @@ Where = Annotated[str, AfterValidator(_check_where)]
 """A place, `direct` or `shared`."""
 Right = Annotated[str, AfterValidator(_check_right)]
 """`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`, one of them for one table
-(`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`, `effort:NAME`,
-`post:PLACE`; `*` in a name is any text."""
+(`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`, `post:PLACE`; `*` in a
+name is any text."""
 SetName = Annotated[str, AfterValidator(_check_group_name)]
 """Lowercase letters, digits, hyphens and underscores; not a reserved word such as `members`."""
 Slug = Annotated[
@@ -249,8 +249,6 @@ class ChannelConfig:
     """false: answers are posted in the channel itself, which is one conversation"""
     model: str = ""
     """the model's name there; left out: PONTE_MODEL"""
-    effort: Literal["", "low", "medium", "high"] = ""
-    """how hard the model thinks there; left out: PONTE_MODEL_EFFORT"""
     language: Language | None = None
     """the language of what Ponte says there; left out: each reader's own"""
     allow: tuple[Right, ...] = ()

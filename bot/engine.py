@@ -59,7 +59,6 @@ from core.store.budget import (
     no_daily_caps,
 )
 from core.store.changes import SqlLedger
-from core.store.conversation_settings import SqlConversationSettings
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
@@ -240,7 +239,6 @@ class Records:
         if jobs:
             self.journal.on_end, self.journal.take_begun = jobs.note_end, jobs.take_begun
         self.files = SqlFiles(database, stores.file_bytes)
-        self.conversation_settings = SqlConversationSettings(database)
         self.outbox = SqlOutbox(database)
         self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
@@ -320,7 +318,6 @@ class Engine:
             files=records.files, model=choices.model, toolbox=choices.toolbox,
             policy=choices.policy, budget=records.budget, changes=self.changes, audit=records.audit,
             schedules=lambda: self.schedules.commands,
-            conversation_settings=records.conversation_settings,
         )  # fmt: skip
         tool_contexts = ToolContexts(
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,

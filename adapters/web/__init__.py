@@ -134,9 +134,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
             time_zone=deps.shared.ponte_timezone, peers=ports.peers, policy=ports.policy,
             people=page.people,
-            usage=page.usage, owner_name=page.owner_name, requests=page.requests,
+            owner_name=page.owner_name, requests=page.requests,
             administration=page.administration, notices=page.notices, hooks=page.hooks,
-            conversation_settings=page.conversation_settings,
         )  # fmt: skip
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import ServerStopping, TooManyStreams
@@ -40,10 +40,8 @@ from core.integrations.integration import (
     HttpHandler,
     Operator,
     Peers,
-    UsageReport,
 )
 from core.ports.conversations import (
-    ConversationSettings,
     Files,
     Inbox,
     PostJournal,
@@ -138,7 +136,6 @@ class WebAdapter:
         board: StatusBoard,
         readiness: Callable[[], Awaitable[Sequence[Health]]] | None = None,
         metrics: Callable[[], Awaitable[str]] | None = None,
-        usage: UsageReport | None = None,
         operator: Operator | None = None,
         extra: Mapping[str, Asgi] | None = None,
         locale: str = "en",
@@ -149,7 +146,6 @@ class WebAdapter:
         owner_name: OwnerNames | None = None,
         requests: RequestBoard | None = None,
         administration: Administration | None = None,
-        conversation_settings: ConversationSettings | None = None,
         notices: PersonNotices | None = None,
         hooks: HookReceiver | None = None,
     ) -> None:
@@ -165,9 +161,8 @@ class WebAdapter:
             auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
-            usage=usage, owner_name=owner_name, accounts=people,
+            owner_name=owner_name, accounts=people,
             administration=administration, notices=notices,
-            conversation_settings=conversation_settings,
         )  # fmt: skip
         site = self._site
         self._hooks = HookHandler(hooks, lambda: site.is_accepting) if hooks else None
@@ -705,7 +700,6 @@ class Site:
     is_accepting: bool = True
     policy: Policy | None = None
     """The access policy. Without one, every visitor may do everything."""
-    usage: UsageReport | None = None
     owner_name: OwnerNames | None = None
     """The owner's name, which they can change; None if it cannot be changed here."""
     accounts: PageAccounts | None = None
@@ -713,8 +707,6 @@ class Site:
     administration: Administration | None = None
     notices: PersonNotices | None = None
     """The services of the operator's page; None on the home's socket."""
-    conversation_settings: ConversationSettings | None = None
-    """The settings of single conversations; None on the home's socket."""
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""
@@ -722,16 +714,13 @@ class Site:
             return True
         return (await self.policy.may(person, self.address_of(person, "main"), action)).allowed
 
-    async def list_choices(
-        self, person: Person, right: Literal["model", "effort"]
-    ) -> Sequence[str]:
-        """Return the models, or the reasoning efforts, that a rule of the operator gives this
-        person by name."""
+    async def list_models(self, person: Person) -> Sequence[str]:
+        """Return the models that a rule of the operator gives this person by name."""
         if self.policy is None:
             return ()
         place, found = self.address_of(person, "main"), []
-        for name in self.policy.list_names(right):
-            verdict = await self.policy.may(person, place, right, name)
+        for name in self.policy.list_names("model"):
+            verdict = await self.policy.may(person, place, "model", name)
             if verdict.allowed and verdict.rule != DEFAULT_RULE:
                 found.append(name)
         return found

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from html import escape
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -48,7 +48,7 @@ DEFAULT_AUDIT_DAYS = 7
 """Days of the audit log that are shown unless somebody asks for others."""
 MAX_USAGE_ROWS = 50
 """Rows of each usage report. The most expensive come first; `ponte usage` prints all."""
-USAGE_GROUPS = ("person", "channel", "model")
+USAGE_GROUPS = ("person", "day", "channel", "model")
 TAB_TITLES = {
     "": "Overview", "checks": "Checks", "usage": "Usage", "people": "People",
     "schedules": "Schedules", "audit": "Audit log", "config": "ponte.toml",
@@ -174,7 +174,7 @@ class AdminView:
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<title>{escape(title)}</title><link rel="icon" href="/page/ponte.svg"'
             ' type="image/svg+xml"><link rel="stylesheet" href="/page/ponte.css">'
-            '<link rel="stylesheet" href="/page/admin.css"><body class="report admin">'
+            '<link rel="stylesheet" href="/page/admin.css"><body class="admin">'
             f'<header><h1>{escape(say("Administration"))}</h1><a href="/">Ponte</a></header>'
             f'<nav aria-label="{escape(say("Administration"))}"><ul>{links}</ul></nav>'
             f"<main>{notice}{body}</main></body></html>"
@@ -265,19 +265,30 @@ class AdminView:
             _section(say("Limits"), _limits_table(limits, names), _hint("ponte usage")),
         ]
         labels = {
-            "person": say("By person"), "channel": say("By channel"), "model": say("By model"),
+            "person": say("By person"), "day": say("By day"), "channel": say("By channel"),
+            "model": say("By model"),
+        }  # fmt: skip
+        name_of: Mapping[str, Callable[[str], str]] = {
+            "person": names, "day": lambda day: format_date(date.fromisoformat(day)),
         }  # fmt: skip
         for report in reports:
             by, rows = str(report["by"]), report["rows"]
+            if by == "day":  # the newest first
+                rows = rows[::-1]
             times = say("calls") if by == "model" else say("messages")
             cells = [
-                (names(row["name"]) if by == "person" else row["name"],
+                (name_of.get(by, str)(row["name"]),
                  format_number(int(row.get("turns") or row.get("calls") or 0)),
                  format_number(int(row.get("input") or 0) + int(row.get("output") or 0)),
                  "–" if row.get("cost") is None else format_money(float(row["cost"])))
                 for row in rows[:MAX_USAGE_ROWS]
             ]  # fmt: skip
-            heads = (say("name"), times, say("tokens"), say("US dollars"))
+            heads = (
+                say("day") if by == "day" else say("name"),
+                times,
+                say("tokens"),
+                say("US dollars"),
+            )
             estimated = sum(int(row.get("estimated") or 0) for row in rows)
             note = f"<p>{escape(describe_estimates(estimated))}</p>" if estimated else ""
             table = _table(heads, cells, numbers={1, 2, 3}, empty=say("Nothing was used yet."))

@@ -189,7 +189,6 @@ class Transcript(TypedDict):
     messages: list[dict[str, Any]]
     cards: list[CardState]
     cursor: str
-    instructions: str
 
 
 class StatusAnswer(TypedDict):
@@ -255,7 +254,6 @@ class Me(TypedDict):
     owner: bool
     operates: bool
     models: list[str]
-    efforts: list[str]
     notices: list[WaitingNotice]
 
 

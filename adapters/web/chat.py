@@ -28,7 +28,7 @@ from adapters.web.answers import (
     TurnText,
     TurnUsage,
 )
-from adapters.web.errors import STATUS_BY_CODE, BadRequest, NoSuchEffort, NoSuchModel
+from adapters.web.errors import STATUS_BY_CODE, BadRequest, NoSuchModel
 from adapters.web.http_io import (
     EVENT_STREAM_TYPE,
     HTML_QUERY,
@@ -184,17 +184,13 @@ class ChatRoutes(RouteGroup):
             self._site, request, text, asked.conversation, own_key,
             time_zone=asked.time_zone, replaces=asked.replaces,
         )  # fmt: skip
-        said = replace(said, titled=self._site.conversation_settings is not None)
+        said = replace(said, titled=self._site.auth.platform == "web")
         if asked.replaces:
             said = replace(said, attachments=await self._attachments_of_replaced(said))
         if asked.model:
-            if asked.model not in await self._site.list_choices(said.author, "model"):
+            if asked.model not in await self._site.list_models(said.author):
                 raise NoSuchModel(model=clean_text(asked.model)[:60])
             said = replace(said, model=asked.model)
-        if asked.effort:
-            if asked.effort not in await self._site.list_choices(said.author, "effort"):
-                raise NoSuchEffort(effort=clean_text(asked.effort)[:40])
-            said = replace(said, effort=asked.effort)
         if not text.strip() and not uploads and not said.attachments:
             raise Empty
         if uploads:

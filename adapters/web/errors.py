@@ -105,18 +105,6 @@ PAGE_SENTENCES = {
     "formula": "Formula",
     "model": "Model",
     "model_default": "Default model",
-    "effort": "Reasoning effort",
-    "effort_default": "Default effort",
-    "effort_low": "Low effort",
-    "effort_medium": "Medium effort",
-    "effort_high": "High effort",
-    "instructions": "Instructions for this conversation",
-    "instructions_why": (
-        "The model follows them in this conversation. Instructions of the owner and of the channel "
-        "take precedence."
-    ),
-    "instructions_save": "Save instructions",
-    "instructions_set": "This conversation has instructions",
     "notify_on": "Notify me",
     "notify_off": "Stop notifications",
     "notice_answer": "Your answer is ready.",
@@ -153,7 +141,6 @@ PAGE_SENTENCES = {
         "link on its machine to get the link."
     ),
     "sign_out": "Sign out",
-    "used": "Usage",
     "administration": "Administration",
     "signed_in": "Signed in as {name}",
     "my_name": "Change name",
@@ -386,12 +373,6 @@ class NoSuchModel(BadInput):
 
     code = "model_not_found"
     sentence = "Model {model!r} not found. `GET /v1/models` lists the models you can use."
-
-
-class NoSuchEffort(BadInput):
-    """The reasoning effort is unknown, or the visitor may not choose it."""
-
-    sentence = "You can't choose the reasoning effort {effort!r}. `GET /me` lists your choices."
 
 
 class OwnerOnly(NotAllowed):

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import structlog
@@ -45,8 +45,6 @@ from adapters.web.errors import (
 from adapters.web.stream import ViewOptions
 from core.domain.errors import NotFound, PonteError, TooLarge
 from core.domain.messages import (
-    ONE_REQUEST_PREFIX,
-    Address,
     Attachment,
     Message,
     Person,
@@ -121,8 +119,6 @@ class ChatRequest(RequestBody):
     time_zone: str = Field("", pattern=r"^[A-Za-z0-9_+/-]{0,64}$")
     model: str = Field("", max_length=200)
     """One of the models of `GET /me`; "" for the model of the place."""
-    effort: str = Field("", max_length=40)
-    """One of the reasoning efforts of `GET /me`; "" for that of the place."""
     replaces: str = Field("", pattern=r"^[a-z2-7]{0,32}$")
     """The turn whose message is sent again, changed or not. It must be the last one of its
     conversation."""
@@ -341,20 +337,11 @@ async def accept_message(site: Site, said: Message) -> tuple[Receipt, Message]:
     """
     if not site.is_accepting:
         raise ServerStopping
-    if not said.clicked:
-        said = replace(said, instructions=await read_instructions(site, said.address))
     receipt = await site.inbox.accept(said)
     site.hub.watch(said.address.conversation, receipt.seq, said)
     await site.hub.notify_peers("asked", said.turn)
     first = None if receipt.is_new else await find_accepted_turn(site, said.event_key)
     return receipt, first.message if first else said
-
-
-async def read_instructions(site: Site, address: Address) -> str:
-    """Return what the person told the model for this conversation, "" for nothing."""
-    if site.conversation_settings is None or address.channel.startswith(ONE_REQUEST_PREFIX):
-        return ""
-    return await site.conversation_settings.read_instructions(address.conversation)
 
 
 async def store_uploads(

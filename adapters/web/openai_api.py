@@ -454,7 +454,7 @@ class OpenAiRoutes(RouteGroup):
 
     async def _model_names(self, person: Person) -> Sequence[str]:
         """Return our name, and the models that a rule of the operator gives this person by name."""
-        return [DEFAULT_MODEL_NAME, *await self._site.list_choices(person, "model")]
+        return [DEFAULT_MODEL_NAME, *await self._site.list_models(person)]
 
     async def _check_model(self, person: Person, name: str) -> None:
         """Raise NoSuchModel if the person may not use this model."""

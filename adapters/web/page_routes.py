@@ -40,9 +40,7 @@ from adapters.web.http_io import (
     INLINE_IMAGE_TYPES,
     EventStream,
     RequestBody,
-    clean_message_text,
     make_message,
-    read_instructions,
     read_visit,
     view_options,
     visitor_of,
@@ -96,8 +94,6 @@ BYTES_TYPE = "application/octet-stream"
 
 
 MAX_SEARCH_CHARS = 200
-MAX_INSTRUCTIONS_CHARACTERS = 4_000
-"""Characters of a person's instructions for one conversation. They are sent with each message."""
 NEWEST_ROWS_SENTENCE = "Show me the newest rows of {table}."
 MAX_WELCOME_NAMES = 12
 """Names of tables, and of quick commands, on the welcome screen."""
@@ -109,8 +105,6 @@ class ConversationMarks(RequestBody):
 
     title: str | None = Field(None, max_length=1000)
     pinned: bool | None = None
-    instructions: str | None = Field(None, max_length=MAX_INSTRUCTIONS_CHARACTERS)
-    """What the person tells the model for this conversation; "" removes it."""
 
 
 class LoginRequest(RequestBody):
@@ -170,17 +164,13 @@ class ConversationRoutes(RouteGroup):
 
     @endpoint("PATCH", "/conversations/{id}", refuses=(404,))
     async def mark(self, request: Request, body: ConversationMarks) -> StatusAnswer:
-        """Rename, pin or unpin a conversation, or set its instructions for the model."""
+        """Rename, pin or unpin a conversation."""
         title = body.title
         if title is not None:
             title = to_one_line(title, MAX_CONVERSATION_TITLE_CHARACTERS)
         key = self._address(request).conversation
         if title is not None or body.pinned is not None:
             await self._site.journal.set_listing(key, title, body.pinned)
-        if body.instructions is not None and self._site.conversation_settings:
-            text = (await clean_message_text(body.instructions)).strip()
-            person = visitor_of(request).person.key
-            await self._site.conversation_settings.set_instructions(key, person, text)
         return {"status": "marked"}
 
     @endpoint("DELETE", "/conversations/{id}", refuses=(404, 503))
@@ -227,7 +217,6 @@ class ConversationRoutes(RouteGroup):
             "messages": messages,
             "cards": list(cards.values()),
             "cursor": str(ReadCursor.after(shown)),
-            "instructions": await read_instructions(self._site, address),
         }
 
     @endpoint(
@@ -395,9 +384,8 @@ class PageRoutes(RouteGroup):
         """Return the visitor's key (as in ponte.toml and `ponte usage`), name and permissions.
 
         `operates` is true for the owner and admins, who see the state of all parts and everybody's
-        usage. `models` and `efforts` are those that the visitor can name in `POST /chat`. `notices`
-        are sentences that the visitor has not closed yet, such as that the owner replaced their
-        sign-in link.
+        usage. `models` are those that the visitor can name in `POST /chat`. `notices` are sentences
+        that the visitor has not closed yet, such as that the owner replaced their sign-in link.
         """
         person = visitor_of(request).person
         owner = person.id == OWNER_ID
@@ -408,8 +396,7 @@ class PageRoutes(RouteGroup):
             "name": name,
             "owner": owner,
             "operates": operates,
-            "models": list(await self._site.list_choices(person, "model")),
-            "efforts": list(await self._site.list_choices(person, "effort")),
+            "models": list(await self._site.list_models(person)),
             "notices": [
                 {"id": one.id, "text": one.words(), "at": one.at}
                 for one in await self._list_notices(person)

@@ -37,7 +37,6 @@ from adapters.web.openai_api import OpenAiRoutes
 from adapters.web.page_routes import ConversationRoutes, OperatorRoutes, PageRoutes
 from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
 from adapters.web.token_routes import ApiTokenRoutes
-from adapters.web.usage_page import UsageRoutes
 from core.domain.errors import NotFound, PonteError, Refusal, SettingsError
 
 HEAD_TIMEOUT_SECONDS = 10.0
@@ -366,7 +365,7 @@ def make_application(
     authenticate their callers by a signature, so they come before the guard.
     """
     groups = (
-        PageRoutes(site), HealthRoutes(site), UsageRoutes(site), ChatRoutes(site),
+        PageRoutes(site), HealthRoutes(site), ChatRoutes(site),
         ConversationRoutes(site), OpenAiRoutes(site), ApiTokenRoutes(site), AdminRoutes(site),
     )  # fmt: skip
     routes = [route for group in groups for route in group.routes]

@@ -123,7 +123,6 @@ class DefaultSettings:
 
     instructions: str = ""
     model: str = ""
-    effort: str = ""
     language: str | None = None
 
 
@@ -525,13 +524,9 @@ class ConversationManager:
         model = chosen or services.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
-        effort = message.effort or settings.effort
-        if run.rights and message.effort:
-            run.rights.may("effort", message.effort).raise_if_denied()
         preface = prompt.build_preface(message, self._profile.now(), self._profile.zone)
-        instructions = prompt.join_instructions(
-            self._profile.instructions, settings.instructions, message.instructions
-        )
+        own, channel = self._profile.instructions, settings.instructions
+        instructions = f"{own}\n\n{channel}" if channel else own
         # The demo model costs nothing.
         pays = services.budget.bounds_calls and services.model.level != "demo"
         most_told = count_briefing_tokens(instructions, preface, tools) if pays else 0
@@ -570,7 +565,7 @@ class ConversationManager:
         )
         paying = TurnPayment(services.budget, run.turn, model, most_told, first) if pays else None
         briefing = ModelBriefing(
-            thread, instructions, preface, tools, chosen, effort, since, trust, outside,
+            thread, instructions, preface, tools, chosen, since, trust, outside,
             self._profile.limits(), paying, counts,
         )  # fmt: skip
         run.needs_title = self._profile.titles and message.titled and not since

@@ -660,7 +660,6 @@ class Rounds:
             seq=run.turn.seq,
             previous_seq=briefing.since,
             model=briefing.model,
-            effort=briefing.effort,
             payment=briefing.paying,
         )
 

@@ -38,10 +38,6 @@ class ChannelSettings(Protocol):
         """Return the name of the model that answers in this channel."""
 
     @property
-    def effort(self) -> str:
-        """Return the reasoning effort of the model in this channel."""
-
-    @property
     def language(self) -> str | None:
         """Return the language of replies in this channel, as a locale."""
 
@@ -158,7 +154,7 @@ class TurnRun:
 class ModelBriefing:
     """The model's input beside the items, and the tools that it may call.
 
-    `model` and `effort`: "" for the defaults. `since`: the last earlier turn with items in the
+    `model`: "" for the default. `since`: the last earlier turn with items in the
     thread (`RoundRequest.previous_seq`). `trust`: the links that are allowed if the thread contains
     text from outside; `has_outside_text`: it does already. `paying`: None if no allowance limits
     the cost. `counts`: the state of each allowance, including this turn.
@@ -169,7 +165,6 @@ class ModelBriefing:
     preface: str
     tools: Sequence[Tool]
     model: str = ""
-    effort: str = ""
     since: int = 0
     trust: Trust = field(default_factory=Trust)
     has_outside_text: bool = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.changes.service import ChangeService
-from core.ports.conversations import ConversationSettings, Files, Inbox, Journal, ThreadMap
+from core.ports.conversations import Files, Inbox, Journal, ThreadMap
 from core.ports.rights import Audit, Budget, Policy
 from core.ports.tools import Model
 from core.tools.tool import Toolbox
@@ -33,4 +33,3 @@ class TurnServices:
     audit: Audit
     schedules: Callable[[], ScheduleCommands]
     """Returns the schedules as turns use them; their modules are loaded with the first call."""
-    conversation_settings: ConversationSettings

@@ -42,7 +42,6 @@ class TitleMaker:
 
     def __init__(self, services: TurnServices) -> None:
         self._services = services
-        self._settings = services.conversation_settings
 
     async def make_title(self, turn: Turn, answer: Answer, model: str) -> None:
         """Make and store the title of the turn's thread, unless it has one or was asked for one.
@@ -50,10 +49,10 @@ class TitleMaker:
         `model` is "" for the default. Failures and used-up allowances are only logged.
         """
         try:
-            if await self._settings.claim_title(turn.thread):
+            if await self._services.journal.claim_title(turn.thread):
                 async with asyncio.timeout(TITLE_TIMEOUT_SECONDS):
                     title = clean_title(await self._ask_model(turn, answer, model))
-                    await self._settings.set_title(turn.thread, title)
+                    await self._services.journal.set_title(turn.thread, title)
         except (PonteError, TimeoutError) as error:
             log.info(
                 "could not create a conversation title", error=str(error) or type(error).__name__

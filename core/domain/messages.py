@@ -193,11 +193,6 @@ class Message:
     """The model that the person chose, if a rule lets them; "" for the model of the place."""
     linked: bool = True
     """True if the display of the answer turns addresses into links. A pipe and a file do not."""
-    effort: str = ""
-    """The reasoning effort that the person chose, if a rule lets them; "" for that of the place."""
-    instructions: str = ""
-    """What the person told the model for this conversation, as it was when they sent the message.
-    """
     titled: bool = False
     """True if the conversation is listed with a title, which the model may suggest."""
     scheduled: ScheduledRun | None = None

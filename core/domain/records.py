@@ -297,7 +297,7 @@ class RoundRequest:
       prefix.
     - `seq` is the turn, `previous_seq` the last earlier turn with items in the transcript. A remote
       conversation with a smaller `remote_upto` lacks something, or contains too much.
-    - `model` and `effort` are those of the place; "" for the defaults.
+    - `model` is that of the place; "" for the default.
     - `payment` is None if nothing limits the cost.
     """
 
@@ -314,7 +314,6 @@ class RoundRequest:
     seq: int = 0
     previous_seq: int = 0
     model: str = ""
-    effort: str = ""
     payment: RequestPayment | None = None
     for_title: bool = False
     """True if the answer is the title of a conversation. The request belongs to no conversation of

@@ -33,7 +33,6 @@ from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
 from core.ports.conversations import (
-    ConversationSettings,
     Files,
     Inbox,
     Journal,
@@ -427,10 +426,6 @@ OperatorAction = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """Run an operator's command: JSON in, JSON out. Raises PonteError."""
 
 
-UsageReport = Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]]
-"""Return the usage by day since that day (ISO date), in the form of `Budget.report`."""
-
-
 class Operator(Protocol):
     """Requests that are only allowed over the Unix socket of the home folder.
 
@@ -550,12 +545,10 @@ class PagePorts:
     metrics: Callable[[], Awaitable[str]]
     operator: Operator
     people: PageAccounts | None = None
-    usage: UsageReport | None = None
     owner_name: OwnerNames | None = None
     requests: RequestBoard | None = None
     administration: Administration | None = None
     notices: PersonNotices | None = None
-    conversation_settings: ConversationSettings | None = None
     hooks: HookReceiver | None = None
 
 

@@ -349,7 +349,7 @@ class ModelServer:
             # A title needs no reasoning. Not every model can do without (gpt-6's model page).
             is_gpt_6 = (ask.model or self.options.model).startswith("gpt-6")
             return ("none" if is_gpt_6 else "low") if self.official else ""
-        return ask.effort or self.options.effort or ("low" if self.official else "")
+        return self.options.effort or ("low" if self.official else "")
 
     def is_strict(self, tool: ToolSpec) -> bool:
         """Return whether a tool's schema is sent as strict."""

@@ -276,6 +276,12 @@ class Journal(Protocol):
         None keeps a value. Raises NotFound.
         """
 
+    async def claim_title(self, thread: str) -> bool:
+        """Return whether the caller must make the title of a thread. It is True only once."""
+
+    async def set_title(self, thread: str, title: str) -> None:
+        """Store the title that the model made."""
+
     async def author(self, seq: int) -> str:
         """Return the key of the person who sent the message of that turn."""
 
@@ -328,22 +334,6 @@ class Journal(Protocol):
 
     async def record_erasure(self, remote: Remote, done: bool) -> None:
         """Record an attempt to erase an object on the model's server. `done`: it succeeded."""
-
-
-class ConversationSettings(Protocol):
-    """The settings of single conversations: the model's title, and a person's instructions."""
-
-    async def claim_title(self, thread: str) -> bool:
-        """Return whether the caller must make the title of a thread. It is True only once."""
-
-    async def set_title(self, thread: str, title: str) -> None:
-        """Store the title that the model made."""
-
-    async def read_instructions(self, conversation: str) -> str:
-        """Return what a person told the model for this conversation, "" for nothing."""
-
-    async def set_instructions(self, conversation: str, person: str, text: str) -> None:
-        """Store what a person (a key) tells the model for this conversation; "" removes it."""
 
 
 class ThreadMap(Protocol):

@@ -120,11 +120,11 @@ MAX_STALE_SECONDS = 86_340.0
 
 With the cache of this module (60 seconds) the total is one day.
 """
-RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "effort", "tool"})
+RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool"})
 """Rights that stay available while the platform does not respond.
 
-`tool` is included because the effect of a tool is checked as a separate right. `model` and
-`effort` are included because the cost of the model is not covered by the `spend` right.
+`tool` is included because the effect of a tool is checked as a separate right. `model` is
+included because the cost of the model is not covered by the `spend` right.
 """
 _LOOKUP_TIMEOUT_SECONDS = 5.0
 """Timeout in seconds of a lookup at the platform."""

@@ -37,7 +37,6 @@ RULE_REASONS: Mapping[str, str] = {
     "command": "You don't have permission to run that quick command here" + _MISSING_RIGHT,
     "agent": "You don't have permission to ask that agent here" + _MISSING_RIGHT,
     "model": "You don't have permission to use this place's model" + _MISSING_RIGHT,
-    "effort": "You don't have permission to choose this reasoning effort" + _MISSING_RIGHT,
     "post": "You don't have permission to post there" + _MISSING_RIGHT,
 }
 """The reason for a denial by right, when a rule of ponte.toml decided."""

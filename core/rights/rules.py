@@ -25,7 +25,7 @@ DECISION_RIGHTS = ("approve", "administer")
 
 The name of a channel, workspace or platform gives none of them.
 """
-NAMED_RIGHTS = ("tool", "command", "agent", "model", "effort", "post")
+NAMED_RIGHTS = ("tool", "command", "agent", "model", "post")
 """Rights to one thing by its name, in addition to the plain right. Allowed unless a rule denies."""
 PEOPLE_SETS = ("everybody", "members", "guests", "outsiders", "admins")
 """Predefined sets of people that a rule can name.

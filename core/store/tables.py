@@ -515,14 +515,6 @@ DECLARED_TABLES = (
         deleted_by=("conversation",),
     ),
     TableDeclaration(
-        name="conversation_instructions", whose="person", section="instructions", seen_at="at",
-        contents="page: what a person told the model for one conversation",
-        kept="until they remove it, or as `inbox`", since=14,
-        columns=(text("conversation"), text("person"), text("text"), real("at")),
-        key=("conversation",), indexes=(Index("conversation_instructions_person", "person"),),
-        deleted_by=("person", "conversation"),
-    ),
-    TableDeclaration(
         name="remotes", whose="conversation",
         not_exported="ids on the model's server; what stands there is in the sections above",
         erased="deleted once the model's server has erased it",

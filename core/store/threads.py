@@ -34,7 +34,7 @@ from core.domain.records import (
     Thread,
     TranscriptEntry,
 )
-from core.store import changes, conversation_settings
+from core.store import changes
 from core.store.database import SqlConnection, SqlRow, area_condition, lock_key
 from core.text.text import fold_case, to_one_line, truncate
 
@@ -284,6 +284,24 @@ def set_listing(
         raise NotFound(what="conversation")
 
 
+def claim_title(connection: SqlConnection, thread: str) -> bool:
+    """Return whether the caller must make the title of this thread: only the first caller, and only
+    if no person gave the conversation a title."""
+    # The UPDATE tests the title itself, so only one of several callers changes the row.
+    claimed = connection.execute(
+        "UPDATE threads SET title = '' WHERE id = ? AND title IS NULL AND NOT EXISTS ("
+        "SELECT 1 FROM conversations AS c WHERE c.conversation = threads.conversation"
+        " AND c.title <> '')",
+        (thread,),
+    )
+    return bool(claimed.rowcount)
+
+
+def set_title(connection: SqlConnection, thread: str, title: str) -> None:
+    """Store the title that the model made. A thread that was forgotten meanwhile gets none."""
+    connection.execute("UPDATE threads SET title = ? WHERE id = ?", (title, thread))
+
+
 def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[object, ...]]:
     """Return an SQL condition on conversation keys, and the values for its placeholders.
 
@@ -384,7 +402,6 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
         "DELETE FROM items WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
     )  # also of turns whose row was purged
-    conversation_settings.delete_instructions(connection, conversation)
     changes.forget_changes(connection, conversation)
     threads = connection.execute(
         "SELECT id FROM threads WHERE conversation = ?", (conversation,)
@@ -480,8 +497,7 @@ def _erase_message(connection: SqlConnection, seq: int, message: Message) -> Non
 
     The row itself stays, so that a repeated delivery of the same event is still recognised.
     """
-    bare = replace(message, text="", attachments=(), context=(), brought=(),
-                   instructions="", mentions=(),
+    bare = replace(message, text="", attachments=(), context=(), brought=(), mentions=(),
                    author=replace(message.author, name=""),
                    reply_to=replace(message.reply_to, token=""))  # fmt: skip
     answer = encode_json(Answer(text="", code="forgotten"))

@@ -415,6 +415,14 @@ class SqlJournal:
         NotFound."""
         await self._database.write(lambda c: threads.set_listing(c, conversation, title, pinned))
 
+    async def claim_title(self, thread: str) -> bool:
+        """Return whether the caller must make the title of a thread. It is True only once."""
+        return await self._database.write(lambda c: threads.claim_title(c, thread))
+
+    async def set_title(self, thread: str, title: str) -> None:
+        """Store the title that the model made. A thread that was forgotten meanwhile gets none."""
+        await self._database.write(lambda c: threads.set_title(c, thread, title))
+
     async def history_entry(self, turn: str) -> HistoryEntry:
         """Return the entry of a turn, given by its id. Raises NotFound."""
         return await self._database.read(lambda c: threads.read_history_entry(c, turn))

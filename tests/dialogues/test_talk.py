@@ -68,7 +68,7 @@ async def test_messages_at_once_are_answered_in_order_and_side_by_side(bot_home:
 
 async def test_the_model_is_told_who_asks_when_and_where(bot_home: BotHome) -> None:
     model = EchoModel()
-    there = DefaultSettings("Be brief.", "gpt-6", "high")
+    there = DefaultSettings("Be brief.", "gpt-6")
     profile = Profile(
         locale="pt-BR", zone="America/Sao_Paulo",
         channel=lambda address: there if address.channel == "C1" else DefaultSettings(),
@@ -81,9 +81,7 @@ async def test_the_model_is_told_who_asks_when_and_where(bot_home: BotHome) -> N
     assert "America/Sao_Paulo" in ask.preface
     assert "pt-BR" in ask.preface
     assert ask.instructions.endswith("Be brief.")
-    assert [(ask.model, ask.effort), (elsewhere.model, elsewhere.effort)] == [
-        ("gpt-6", "high"), ("", ""),
-    ]  # fmt: skip
+    assert (ask.model, elsewhere.model) == ("gpt-6", "")
     assert elsewhere.instructions == profile.instructions
 
 

@@ -310,26 +310,6 @@ class MemoryFiles:
             raise NotFound(what="file") from None
 
 
-class MemoryConversationSettings:
-    """The port ConversationSettings. The page's conversations have no threads here."""
-
-    def __init__(self) -> None:
-        self.titles: dict[str, str] = {}
-        self.instructions: dict[str, str] = {}
-
-    async def claim_title(self, thread: str) -> bool:
-        return self.titles.setdefault(thread, "") == ""
-
-    async def set_title(self, thread: str, title: str) -> None:
-        self.titles[thread] = title
-
-    async def read_instructions(self, conversation: str) -> str:
-        return self.instructions.get(conversation, "")
-
-    async def set_instructions(self, conversation: str, person: str, text: str) -> None:
-        self.instructions[conversation] = text
-
-
 class MemoryPageAccounts:
     """The port `PageAccounts`. `quiet`: a change is told to nobody; `away`: the database is."""
 

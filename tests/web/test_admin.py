@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from bot.config import Config
 from bot.doctor import check_everything
 from bot.home import Home
 from bot.start import Start
+from core.store.budget import CountingBudget
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script
 from tests.fakes.schedules import add_schedule
@@ -293,6 +294,21 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(desk: Desk) -> None
         one for one in (await desk.act("audit"))["lines"] if one["event"] == "config-reloaded"
     ]
     assert line["asker"] == "web:owner"
+
+
+async def test_usage_by_day_begins_with_the_newest(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def report(_: CountingBudget, by: str, since: str) -> Sequence[Mapping[str, Any]]:
+        days = ("2026-11-19", "2026-11-20") if by == "day" else ()
+        counts = {"turns": 3, "input": 1500, "output": 20, "cost": 0.25, "estimated": 1}
+        return [{"name": day, **counts} for day in days]
+
+    monkeypatch.setattr(CountingBudget, "report", report)
+    page = (await desk["ana"].get("/admin/usage")).text.partition("By day")[2]
+    assert re.findall(r">(Nov \d+, 2026)<", page) == ["Nov 20, 2026", "Nov 19, 2026"]
+    assert page.count(">1,520<") == page.count(">$0.25<") == 2
+    assert "The costs of 2 calls are upper estimates" in page.partition("By channel")[0]
 
 
 async def test_the_checks_are_those_of_doctor(desk: Desk) -> None:

@@ -408,5 +408,5 @@ async def test_the_conversation_so_far(ponte: WebPonte, client: httpx.AsyncClien
     assert said["cursor"] == "1"
     empty = (await client.get("/conversations/never")).json()
     assert empty == {
-        "conversation": "never", "messages": [], "cards": [], "cursor": "0", "instructions": "",
+        "conversation": "never", "messages": [], "cards": [], "cursor": "0",
     }  # fmt: skip

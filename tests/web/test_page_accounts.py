@@ -120,7 +120,6 @@ ROUTES: dict[tuple[str, str], Ask] = {
     ("GET", "/readyz"): get("/readyz"),
     ("GET", "/metrics"): get("/metrics"),
     ("GET", "/status"): get("/status"),
-    ("GET", "/usage"): get("/usage"),
     ("GET", "/admin"): get("/admin"),
     ("GET", "/admin/{tab}"): get("/admin/people"),
     ("POST", "/admin/{tab}"): lambda client, ids: client.post("/admin/people", data={"do": "add"}),
@@ -168,7 +167,7 @@ NEEDS_NOBODY = {
     ("GET", "/page/{name}"), ("POST", "/login"), ("POST", "/logout"),
 }  # fmt: skip
 OPERATORS = {
-    ("GET", "/metrics"), ("GET", "/status"), ("GET", "/usage"), ("PATCH", "/me"),
+    ("GET", "/metrics"), ("GET", "/status"), ("PATCH", "/me"),
     ("GET", "/admin"), ("GET", "/admin/{tab}"), ("POST", "/admin/{tab}"),
 }  # fmt: skip
 OF_SOMEBODY = {
@@ -317,7 +316,7 @@ async def test_each_one_s_words_are_theirs(ponte_with_people: Inhabited) -> None
     }
     assert (await ponte_with_people.clients["ana"].get("/me")).json() == {
         "person": "web:ana", "name": "ana", "owner": False, "operates": False, "models": [],
-        "efforts": [], "notices": ANY,
+        "notices": ANY,
     }  # fmt: skip
     own = (await ponte_with_people.clients["owner"].get("/me")).json()
     assert (own["owner"], own["operates"]) == (True, True)

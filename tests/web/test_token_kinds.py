@@ -37,7 +37,6 @@ DECISIONS: Mapping[tuple[str, str], str] = {
     ("GET", "/readyz"): "health",
     ("GET", "/metrics"): "operator",
     ("GET", "/status"): "operator",
-    ("GET", "/usage"): "operator",
     ("GET", "/admin"): "operator",
     ("GET", "/admin/{tab}"): "operator",
     ("POST", "/admin/{tab}"): "form",

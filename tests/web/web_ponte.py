@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,6 @@ from tests.fakes.administration import MemoryAdministration
 from tests.fakes.memory import (
     InboxRow,
     MemoryBoard,
-    MemoryConversationSettings,
     MemoryFiles,
     MemoryInbox,
     MemoryPageAccounts,
@@ -161,7 +160,6 @@ class WebPonte:
         self.files = MemoryFiles()
         self.board = MemoryBoard()
         self.people = MemoryPageAccounts()
-        self.settings = MemoryConversationSettings()
         self.owner_name = MemoryOwnerName()
         self.notices = MemoryPersonNotices()
         self.peers: MemoryPeers | None = None
@@ -170,7 +168,6 @@ class WebPonte:
         self.home = home
         self.extra: dict[str, Asgi] = {}
         self.operator: Operator | None = None
-        self.usage: Sequence[Mapping[str, Any]] = ()
         self.host, self.url, self.token = "127.0.0.1", "", token
         self._port = 0
 
@@ -260,17 +257,12 @@ class WebPonte:
         return WebAdapter(
             auth=auth, listener=listener, inbox=self.inbox, journal=self.inbox,
             files=self.files, board=self.board, metrics=_exposition,
-            usage=self.usage_since if web else None,
             extra=self.extra if web else None, operator=None if web else self.operator,
             people=self.people if web else None, policy=self.policy,
             owner_name=self.owner_name if web else None, requests=self.board,
             administration=MemoryAdministration() if web else None,
-            notices=self.notices,
-            conversation_settings=self.settings if web else None, peers=self.peers,
+            notices=self.notices, peers=self.peers,
         )  # fmt: skip
-
-    async def usage_since(self, since: str) -> Sequence[Mapping[str, Any]]:
-        return [row for row in self.usage if row["name"] >= since]
 
     async def _handle(self, seq: int) -> None:
         message = self.rows[seq].message

@@ -101,7 +101,6 @@ function giveUp() {
 function body({ text, files: sent, conversation: where, key, replaces: old }) {
   const fields = { message: text, conversation: where, event_key: key, replaces: old,
     ...($("model-choice").value && { model: $("model-choice").value }),
-    ...($("effort-choice").value && { effort: $("effort-choice").value }),
     time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone ?? "" };
   const headers = { Prefer: "respond-async" };
   if (sent.length === 0) {
@@ -152,26 +151,18 @@ function fit() {
   $("text").style.height = `${$("text").scrollHeight + 2}px`;
 }
 
-/** The models and efforts that this person may choose; the choice is for the next messages. */
-export function offerChoices(models, efforts) {
-  offer("model", models, (name) => name || say("model_default"));
-  offer("effort", efforts, (name) => say(`effort_${name || "default"}`).replace(/^effort_/, ""));
-}
-
-function offer(kind, names, label) {
-  const choice = $(`${kind}-choice`);
-  const kept = localStorage.getItem(kind) ?? "";
-  choice.replaceChildren(...["", ...names].map((name) => make("option", { value: name, text: label(name) })));
+/** The models that this person may choose; the choice is for the next messages. */
+export function offerModels(names) {
+  const choice = $("model-choice");
+  const kept = localStorage.getItem("model") ?? "";
+  choice.replaceChildren(...["", ...names].map((name) => make("option", { value: name, text: name || say("model_default") })));
   choice.value = names.includes(kept) ? kept : "";
   choice.hidden = names.length === 0;
 }
 
 export function start() {
   const text = $("text");
-  for (const kind of ["model", "effort"]) {
-    const choice = $(`${kind}-choice`);
-    choice.addEventListener("change", () => localStorage.setItem(kind, choice.value));
-  }
+  $("model-choice").addEventListener("change", (event) => localStorage.setItem("model", event.target.value));
   $("ask").addEventListener("submit", (event) => { event.preventDefault(); submit(text.value); });
   text.addEventListener("input", () => { fit(); keepDraft(); });
   text.addEventListener("keydown", (event) => {

@@ -33,7 +33,7 @@ export function show(id = current) {
   if (here || !wanted) {
     $("title").textContent = here?.title || "Ponte";
     document.title = here?.title ? `${here.title} – Ponte` : "Ponte";
-    $("options").hidden = false;
+    $("options").hidden = !here;
   }
   $("matches").textContent = wanted ? say("found", { count: known.length }) : "";
 }
@@ -84,17 +84,9 @@ export async function chooseCurrent() {
   await choose(here() ?? { id: current, title: "" });
 }
 
-/** What the person told the model for the conversation that is open. */
-export function setInstructions(text) {
-  $("instructions").value = text;
-  $("instructed").hidden = !text;
-}
-
 /** What can be done with one of them: loaded when it is first asked for. */
 async function choose(one) {
-  const isOpen = one.id === current;
-  const begun = known.some(({ id }) => id === one.id) || (isOpen && $("log").childElementCount > 0);
-  (await import("./options.js")).open(one, { begun, current: isOpen });
+  (await import("./options.js")).open(one);
 }
 
 export async function forget(id) {

@@ -31,16 +31,15 @@ async function admitted() {
 
 /** Who that is, and what they had typed and not sent: nobody else is to find it. */
 async function introduce() {
-  const { person, name, owner, operates, models, efforts, notices: waiting } = await request("/me");
+  const { person, name, owner, operates, models, notices: waiting } = await request("/me");
   if ((localStorage.getItem("person") ?? "web:owner") !== person) localStorage.clear();
   localStorage.setItem("person", person);
   $("who").textContent = say("signed_in", { name });
   $("own-name").value = name;
   $("my-name").hidden = !owner;
-  $("used").hidden = !operates;
   $("admin").hidden = !operates;
   $("me").hidden = false;
-  composer.offerChoices(models, efforts);
+  composer.offerModels(models);
   $("person-notices").replaceChildren(...waiting.map(drawNotice));
 }
 
@@ -110,7 +109,6 @@ async function read(id) {
   try {
     const body = await request(`/conversations/${id}?html=1`);
     if (current !== id) return;
-    conversations.setInstructions(body.instructions);
     for (const one of body.messages) (one.role === "user" ? log.showMessage : log.showAnswer)(one);
     notice("");
     highlight();

@@ -69,7 +69,7 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
     own."""
     source, page, themes = axe_source(), axe_tab, itertools.count(theme)
     policy = allow_list(frozenset({"web:owner"}))
-    allowed = ("model:gpt-large", "effort:high")
+    allowed = ("model:gpt-large",)
     policy.rule_book = lambda: RuleBook((Rule("1", frozenset({"web:owner"}), allow=allowed),))
     ponte.policy = policy
     await ponte.restart()
@@ -99,10 +99,6 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
             await page.locator("#tokens-new button").click()
             await expect(page.locator("#tokens-list li")).to_have_count(1)
         await check(dialog)
-        if dialog == "conversation":
-            await page.fill("#instructions", "Be brief.")
-            await page.locator("#instructing button").click()
-            await expect(page.locator("#instructed")).to_be_visible()
         await page.evaluate("id => document.getElementById(id).close()", dialog)
     for dialog in ("sure", "signin", "picture"):
         await page.evaluate("id => document.getElementById(id).showModal()", dialog)

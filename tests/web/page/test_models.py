@@ -16,9 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 def give_models(ponte: WebPonte) -> None:
     policy = allow_list(frozenset({"web:owner"}))
-    rules = Rule(
-        "1", frozenset({"web:owner"}), allow=("model:gpt-large", "model:gpt-small", "effort:high")
-    )
+    rules = Rule("1", frozenset({"web:owner"}), allow=("model:gpt-large", "model:gpt-small"))
     policy.rule_book = lambda: RuleBook((rules,))
     ponte.policy = policy
 
@@ -37,41 +35,8 @@ async def test_a_model_is_chosen_where_a_rule_allows_more_than_one(
     await say(page, "two")
     await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
     assert [row.message.model for row in ponte.rows.values()] == ["", "gpt-large"]
-    effort = page.get_by_role("combobox", name="Reasoning effort")
-    await expect(effort.locator("option")).to_have_text(["Default effort", "High effort"])
-    await effort.select_option("high")
-    await say(page, "three")
-    await expect(page.locator(".body").last).to_have_text("You said: three")
-    assert ponte.rows[3].message.effort == "high"
     await page.reload()
     await expect(choice).to_have_value("gpt-large")
-    await expect(effort).to_have_value("high")
-
-
-async def test_a_conversation_has_instructions_before_its_first_message(
-    ponte: WebPonte, page: Page
-) -> None:
-    options = page.get_by_role("button", name="More actions for this conversation")
-    box = page.get_by_role("textbox", name="Instructions for this conversation")
-    shown = page.get_by_role("button", name="This conversation has instructions")
-    await expect(shown).to_be_hidden()
-    await options.click()
-    await expect(page.get_by_role("dialog").get_by_role("button", name="Delete")).to_be_hidden()
-    await box.fill("Answer in French. ")
-    await page.get_by_role("button", name="Save instructions").click()
-    await expect(shown).to_be_visible()
-    await say(page, "hello")
-    await expect(page.locator(".body")).to_have_text("You said: hello")
-    assert ponte.rows[1].message.instructions == "Answer in French."
-    await page.reload()
-    await shown.click()
-    await expect(box).to_have_value("Answer in French.")
-    await box.fill("")
-    await page.get_by_role("button", name="Save instructions").click()
-    await expect(shown).to_be_hidden()
-    await say(page, "again")
-    await expect(page.locator(".body")).to_have_text(["You said: hello", "You said: again"])
-    assert ponte.rows[2].message.instructions == ""
 
 
 async def test_a_model_that_no_rule_gives_is_refused(ponte: WebPonte) -> None:
