@@ -225,7 +225,6 @@ function start() {
   $("search").addEventListener("keydown", (event) => event.key === "Escape" && leaveSearch());
   addEventListener("searched", highlight);
   $("options").addEventListener("click", conversations.chooseCurrent);
-  $("instructed").addEventListener("click", conversations.chooseCurrent);
   addEventListener("forgetting", (event) => sure(event.detail));
   addEventListener("click", enlarge);
   $("newest").addEventListener("click", () => scrollTo(0, document.documentElement.scrollHeight));
