@@ -39,11 +39,13 @@ async def test_forget_asks_first_and_then_is_gone(ponte: WebPonte, page: Page) -
         return Answer("noted")
 
     ponte.script = script
+    options = page.get_by_role("button", name="More actions for this conversation")
+    await expect(options).to_be_hidden()  # there is nothing to rename or delete yet
     await say(page, "my secret")
     await expect(page.locator(".body")).to_have_text("noted")
     for answer in ("Cancel", "Delete"):
         assert len(ponte.rows) == 1
-        await page.get_by_role("button", name="More actions for this conversation").click()
+        await options.click()
         await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         await page.locator("#sure").get_by_role("button", name=answer).click()
     await expect(page.locator("#welcome")).to_be_visible()
