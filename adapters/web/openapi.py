@@ -38,12 +38,11 @@ STATUS_MEANINGS = {
     429: "too many messages, invalid tokens or open streams", 500: "the turn failed",
     503: "not saved: Ponte is stopping, or the disk or the model fails",
 }  # fmt: skip
-SIGNED_PATHS = {
-    HOOKS_PATH: ("Receive a webhook that `ponte.toml` configures",
-                 (200, 202, 400, 401, 404, 413, 429, 503)),
-    "/slack/events": ("Receive the signed events of Slack over HTTP", (200, 401, 413)),
-}  # fmt: skip
-"""What the routes without a handler of this adapter do, and the statuses of their answers."""
+HOOK_SUMMARY = "Receive a webhook that `ponte.toml` configures"
+HOOK_STATUSES = (200, 202, 400, 401, 404, 413, 429, 503)
+PLATFORM_SUMMARY = "Receive the signed events of a chat platform"
+PLATFORM_STATUSES = (200, 401, 413)
+"""The routes without a handler of this adapter: what they do, and the statuses of their answers."""
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _NOT_WORD = re.compile(r"\W+")
 _RAISES = re.compile(r"(?:^| )Raises? [A-Z].*")
@@ -140,14 +139,17 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
 
 
 def _describe_signed(path: str) -> Json:
-    summary, statuses = SIGNED_PATHS[path]
+    is_hook = path == HOOKS_PATH
     return {
         "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),
-        "summary": summary,
+        "summary": HOOK_SUMMARY if is_hook else PLATFORM_SUMMARY,
         "security": [],
         "parameters": _parameters(path),
         "requestBody": {"content": {"*/*": {"schema": {}}}},
-        "responses": {str(status): _describe_answer(status) for status in statuses},
+        "responses": {
+            str(status): _describe_answer(status)
+            for status in (HOOK_STATUSES if is_hook else PLATFORM_STATUSES)
+        },
     }
 
 

@@ -21,9 +21,9 @@ from typing import Any, cast, get_args, get_type_hints
 import typer
 from pydantic import SecretStr
 
-from adapters.web.adapter import Site
+from adapters.web.adapter import HOOKS_PATH, Site
 from adapters.web.authentication import COMPATIBLE_PREFIX
-from adapters.web.openapi import SIGNED_PATHS, describe_handler, is_open
+from adapters.web.openapi import HOOK_SUMMARY, PLATFORM_SUMMARY, describe_handler, is_open
 from adapters.web.routing import DeclaredRoute
 from adapters.web.server import make_application
 from bot import config, config_types, hook_config
@@ -339,7 +339,7 @@ def _http() -> Iterator[str]:
             who = "the socket in the data folder"
         request = f"`{route.declaration.method} {route.path.replace(':path', '')}`"
         rows.append((request, who, describe_handler(route)))
-    for path, (words, _) in SIGNED_PATHS.items():
+    for path, words in (("/slack/events", PLATFORM_SUMMARY), (HOOKS_PATH, HOOK_SUMMARY)):
         rows.append((f"`POST {path}`", "its own signature", f"{words}."))
     yield from _table(("request", "who", "answer"), rows)
 
