@@ -30,10 +30,10 @@ from bot.config_types import (
     Days,
     Dollars,
     Many,
+    Positive,
 )
 from bot.hook_config import HookConfig, HookName
 from bot.integrations import FACES, Faces, is_place
-from bot.schedule_config import SchedulesConfig
 from bot.toml_lines import KeyPath, TomlLines, describe_toml_error
 from core.changes.approval import (
     ASKER,
@@ -46,6 +46,7 @@ from core.changes.approval import (
 from core.commands.grammar import SLUG_PATTERN
 from core.domain.errors import SettingsError
 from core.domain.messages import Address
+from core.domain.schedules import ScheduleLimits
 from core.integrations.integration import ChatIntegration, OwnerIntegration
 from core.integrations.settings import describe_read_error, must_match
 from core.rights.allowances import Allowance, CountedBy, PeriodLength
@@ -374,6 +375,22 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulesConfig:
+    """Limits of schedules and reminders."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    shortest_minutes: Positive = 15
+    """the shortest time between two runs of a schedule"""
+    per_person: Count = 20
+    """active and paused schedules of one person"""
+
+    @property
+    def limits(self) -> ScheduleLimits:
+        """The limits for `core`."""
+        return ScheduleLimits(self.shortest_minutes, self.per_person)
+
+
+@dataclass(frozen=True, slots=True)
 class AllowanceRule:
     """A limit of what people may spend, counted for each of `of` (`core.rights.allowances`).
 
@@ -525,9 +542,6 @@ class Config:
         found = [
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         ]
-        if (most := self.schedules.money_per_day) is not None:
-            money, at = round(most * NANODOLLARS_PER_DOLLAR), self.location("schedules")
-            found.append(Allowance("each schedule", money=money, source=at))
         hooks = self.hooks.items()
         found += [hook.allowance(name, self.location("hooks", name)) for name, hook in hooks]
         return tuple(found)

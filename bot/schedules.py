@@ -128,7 +128,7 @@ class ScheduleParts:
         reports = ScheduleReports(
             self.store, self.messengers, self.admins, canonical_person, self.notices.wake
         )
-        return Scheduler(self.store, self.policy, self.limits, reports.report)
+        return Scheduler(self.store, self.policy, reports.report)
 
     def wake(self) -> None:
         """Look for due schedules now, in this process."""

@@ -15,7 +15,7 @@ import structlog
 
 from core.domain.errors import NotStored, PonteError
 from core.domain.schedule_rules import plan_due
-from core.domain.schedules import Schedule, ScheduleLimits, ScheduleRun
+from core.domain.schedules import Schedule, ScheduleRun
 from core.ports.rights import Policy
 from core.ports.schedules import Schedules
 from core.runtime.tasks import run_together
@@ -47,13 +47,11 @@ class Scheduler:
         self,
         schedules: Schedules,
         policy: Policy,
-        limits: Callable[[], ScheduleLimits],
         report: Report,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedules = schedules
         self._policy = policy
-        self._limits = limits
         self._report = report
         self._monotonic = monotonic
         self._changed = asyncio.Event()
@@ -98,7 +96,7 @@ class Scheduler:
             batch = due[first : first + RUNS_STARTED_AT_ONCE]
             begun = await run_together(*(self._start_run(each, now) for each in batch))
             waiting = waiting or not all(begun)
-        open_runs = await schedules.settle_runs(self._limits().failures)
+        open_runs = await schedules.settle_runs()
         for schedule, run in await schedules.list_unreported():
             await self._report(schedule, run)
         earliest = await schedules.earliest_due()

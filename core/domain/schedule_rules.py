@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -69,15 +70,9 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
         )
     if draft.max_runs < 0:
         raise BadSchedule("The number of runs must not be negative.")
-    ends, most = draft.ends, draft.max_runs
-    if rule.cron and limits.max_days:
-        latest = now + limits.max_days * 24 * HOUR_SECONDS
-        ends = min(ends, latest) if ends else latest
-    if rule.cron and limits.max_runs:
-        most = min(most, limits.max_runs) if most else limits.max_runs
-    if ends and first > ends:
+    if draft.ends and first > draft.ends:
         raise BadSchedule("The schedule would end before its first run. Choose a later end.")
-    return ScheduleDraft(draft.kind, what, rule, zone.key, draft.catch_up, ends, most)
+    return replace(draft, what=what, rule=rule, zone=zone.key)
 
 
 def get_zone(name: str) -> ZoneInfo:

@@ -32,6 +32,8 @@ LATE_SECONDS = 120.0
 """A run that begins this long after its due time is marked as late."""
 KEPT_RUNS = 50
 """The number of runs of a schedule that are kept."""
+MAX_FAILED_RUNS = 3
+"""Failed runs in a row that pause a schedule."""
 MAX_WHAT_LENGTH = 4_000
 """Maximum characters of the instruction, text or command of a schedule."""
 
@@ -147,15 +149,11 @@ class ScheduleLimits:
     """The limits of `[schedules]` in ponte.toml.
 
     `shortest_minutes` is the shortest time between two runs. `per_person` is the number of active
-    and paused schedules of one person. `failures` in a row pause a schedule. `max_days` and
-    `max_runs` end it; 0 is no limit.
+    and paused schedules of one person.
     """
 
     shortest_minutes: int = 15
     per_person: int = 20
-    failures: int = 3
-    max_days: int = 0
-    max_runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,9 +96,9 @@ class Schedules(Protocol):
         """Return the id of an undecided proposal of an earlier run than the turn `before`, "" if
         there is none."""
 
-    async def settle_runs(self, failures: int) -> int:
+    async def settle_runs(self) -> int:
         """Record the results of runs whose turns have ended, and pause schedules that failed
-        `failures` times in a row. Return how many runs ended."""
+        MAX_FAILED_RUNS times in a row. Return how many runs ended."""
 
     async def list_runs(self, id: str, most: int = 10) -> Sequence[ScheduleRun]:
         """Return the last runs of a schedule, the newest first."""

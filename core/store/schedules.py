@@ -21,6 +21,7 @@ from core.domain.records import FINAL_STATES, Receipt
 from core.domain.schedule_rules import next_after
 from core.domain.schedules import (
     KEPT_RUNS,
+    MAX_FAILED_RUNS,
     BadSchedule,
     DuePlan,
     PauseReason,
@@ -403,16 +404,16 @@ class SqlSchedules:
 
         return await self._database.read(read)
 
-    async def settle_runs(self, failures: int) -> int:
-        """Record the results of runs whose turns have ended. Pause schedules that failed `failures`
-        times in a row."""
+    async def settle_runs(self) -> int:
+        """Record the results of runs whose turns have ended. Pause schedules that failed
+        MAX_FAILED_RUNS times in a row."""
 
         ended = await self._database.read(lambda c: c.execute(_ENDED_RUNS_SQL).fetchall())
         if not ended:
             return 0
 
         def write(connection: SqlConnection) -> int:
-            return sum(_settle_run(connection, row, failures, self._clock()) for row in ended)
+            return sum(_settle_run(connection, row, self._clock()) for row in ended)
 
         return await self._write_and_note(write)
 
@@ -551,7 +552,7 @@ def _pause(connection: SqlConnection, id: str, reason: PauseReason, now: float) 
     )
 
 
-def _settle_run(connection: SqlConnection, row: SqlRow, failures: int, now: float) -> bool:
+def _settle_run(connection: SqlConnection, row: SqlRow, now: float) -> bool:
     """Record the result of one run whose turn has ended. Return False if another process did."""
     state = _RUN_STATES.get(row["state"] or "", "stopped")
     code = decode_json(Answer, row["answer"]).code if row["answer"] else ""
@@ -572,7 +573,7 @@ def _settle_run(connection: SqlConnection, row: SqlRow, failures: int, now: floa
             "UPDATE schedules SET failures = failures + 1 WHERE id = ? RETURNING failures, state",
             (row["schedule"],),
         ).fetchone()
-        if failed and failed["failures"] >= failures and failed["state"] == "active":
+        if failed and failed["failures"] >= MAX_FAILED_RUNS and failed["state"] == "active":
             _pause(connection, row["schedule"], "failures", now)
     return True
 

@@ -439,14 +439,11 @@ def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
 
 
 def test_what_is_written_about_schedules(tmp_path: Path) -> None:
-    """What one schedule may cost is an allowance of its own."""
-    config = read(tmp_path, "[schedules]\nshortest_minutes = 5\nmoney_per_day = 0.5\nfailures = 2")
-    assert config.schedules.limits == ScheduleLimits(5, 20, 2)
-    (allowance,) = config.turn_allowances
-    assert (allowance.of, allowance.money) == ("each schedule", 500_000_000)
+    config = read(tmp_path, "[schedules]\nshortest_minutes = 5\nper_person = 3")
+    assert config.schedules.limits == ScheduleLimits(5, 3)
     assert read(tmp_path, "").schedules.limits == ScheduleLimits()
-    assert refusal(tmp_path, "[schedules]\nfailures = 0") == [
-        "ponte.toml:2: 'failures': write a number that is at least 1."
+    assert refusal(tmp_path, "[schedules]\nshortest_minutes = 0") == [
+        "ponte.toml:2: 'shortest_minutes': write a number that is at least 1."
     ]
 
 

@@ -75,7 +75,7 @@ class Book:
     async def end_run(self, one: Schedule, state: TurnState = "done") -> ScheduleRun:
         run = await self.run_due(one)
         await self.engine.end(run.seq, "ok", state)
-        assert await self.schedules.settle_runs(3) == 1
+        assert await self.schedules.settle_runs() == 1
         return (await self.schedules.list_runs(one.id))[0]
 
     async def messages(self) -> list[Message]:
@@ -182,7 +182,7 @@ async def test_results_are_those_of_the_turns_and_failures_in_a_row_pause(book: 
         found = await book.schedules.get(one.id)
         assert (run.state, found.failures) == (result, failures), state
     assert (found.state, found.reason, found.next_due) == ("paused", "failures", 0.0)
-    assert await book.schedules.settle_runs(3) == 0
+    assert await book.schedules.settle_runs() == 0
     resumed = await book.schedules.resume(one.id)
     assert (resumed.state, resumed.failures) == ("active", 0)
     assert resumed.next_due > book.clock.now
@@ -300,7 +300,7 @@ async def test_after_a_restore_all_schedules_are_paused(book: Book) -> None:
         (one.id, "paused", "restored"), (other.id, "proposed", ""),
     }  # fmt: skip
     assert not await book.schedules.is_current(run.seq)
-    assert (await book.schedules.settle_runs(3), await book.schedules.list_unreported()) == (0, [])
+    assert (await book.schedules.settle_runs(), await book.schedules.list_unreported()) == (0, [])
     assert (await book.schedules.resume(one.id)).state == "active"
 
 

@@ -68,7 +68,7 @@ async def test_a_run_of_a_schedule_has_a_conversation_of_its_own(bot_home: BotHo
             run = await schedules.store.run_now(one.id, str(number))
             answer = await running_bot.engine.records.inbox.wait_for_answer(run.seq)
             assert answer.text == "You said: Report on dogs"
-            await schedules.store.settle_runs(3)
+            await schedules.store.settle_runs()
         others = [str(c.items) for id, c in fake.conversations.items() if id != own]
         assert [(items.count("Report on dogs"), "Tobi" in items) for items in others] == [
             (2, False)
