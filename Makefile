@@ -5,7 +5,6 @@
 # make evals  all evaluation cases with scripted models (MODEL=… OPENAI_BASE_URL=…: with a real one)
 # make lint   only style and types
 # make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres SEED=1: four processes)
-# make rolling OLD=/path  run an older checkout and this one on one Postgres, and kill both at random
 # make sandbox  what Python in the sandbox needs, ahead of its first use
 # make wheel  build dist/ponte_bot-….whl, for any machine with Python 3.11 or newer
 # make bench  seconds and megabytes
@@ -43,7 +42,7 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test test-quick evals faults lint storm rolling sandbox wheel bench soak pictures languages reference site lock clean
+.PHONY: run test test-quick evals faults lint storm sandbox wheel bench soak pictures languages reference site lock clean
 
 run: .venv/ready
 	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
@@ -69,9 +68,6 @@ lint: .venv/ready-to-test
 
 storm: .venv/ready-to-test
 	$(STORM_$(ENGINE))
-
-rolling: .venv/ready-to-test
-	$(BIN)/python -m tests.real.rolling $(OLD)
 
 sandbox: .venv/ready
 	@$(BIN)/ponte sandbox

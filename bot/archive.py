@@ -22,14 +22,13 @@ from typing import BinaryIO
 
 from core.domain.errors import PonteError
 from core.domain.messages import decode_json, encode_json
-from core.store.schema import MIGRATIONS
 from core.text.i18n import say
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
 BACKUP_NAMES = re.compile(
-    r"ponte\.db|sample\.db|audit\.log(\.[0-9]{1,3})?|discord\.json|slack-people\.json"
-    r"|pseudonyms\.key|web-token|kernels/[0-9a-f]{32}|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
+    r"ponte\.db|sample\.db|audit\.log(\.[0-9]{1,3})?"
+    r"|pseudonyms\.key|web-token|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
 )
 """The names in a home that a backup contains."""
 EXCLUDED_NAMES = re.compile(
@@ -58,13 +57,13 @@ class DamagedBackup(PonteError):
     )
 
 
-class NewerBackup(PonteError):
-    """The backup has a newer schema than this version of Ponte supports."""
+class DifferentBackup(PonteError):
+    """The backup was made by a version of Ponte with another schema."""
 
-    code = "newer_backup"
+    code = "different_backup"
     sentence = (
-        "{file} was made by a newer Ponte ({version}, schema {found}; this one supports "
-        "schema {known}). Install that version or later, then restore."
+        "{file} was made by another version of Ponte ({version}), and this version cannot use it. "
+        "Nothing was changed. Install that version, then restore the backup with it."
     )
 
 
@@ -80,6 +79,7 @@ class ArchiveMember:
 class Manifest:
     """The description of a backup.
 
+    `schema` and `fingerprint` are those of its database (core/store/schema.py).
     `at` is the moment of the backup (ISO 8601, UTC). `stopped` says that no Ponte ran then. `rows`
     are the numbers of rows by table of `ponte.db`. `lost` are the ids of files whose bytes the home
     did not have.
@@ -88,6 +88,7 @@ class Manifest:
     format: int
     version: str
     schema: int
+    fingerprint: str
     at: str
     stopped: bool
     rows: Mapping[str, int]
@@ -129,7 +130,7 @@ def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
 def check(source: BinaryIO, name: str) -> Manifest:
     """Read the archive to its end and return its manifest, without storing anything.
 
-    Raise DamagedBackup, NewerBackup.
+    Raise DamagedBackup, DifferentBackup.
     """
     return _read(source, name, lambda manifest: None, lambda member: nullcontext(len))
 
@@ -208,10 +209,7 @@ def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
     try:
         read = json.loads(told.read() if told else b"")
         if read["format"] != FORMAT_VERSION:
-            raise NewerBackup(
-                file=name, version=str(read["version"])[:40], found=read["schema"],
-                known=len(MIGRATIONS),
-            )  # fmt: skip
+            raise DifferentBackup(file=name, version=str(read["version"])[:40])
         return decode_json(Manifest, json.dumps(read))
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedBackup(file=name, why=say(_SAYS_NOTHING)) from error

@@ -28,8 +28,8 @@ from bot.archive import (
     BACKUP_NAMES,
     FORMAT_VERSION,
     DamagedBackup,
+    DifferentBackup,
     Manifest,
-    NewerBackup,
     check,
     members,
     write_archive,
@@ -46,7 +46,7 @@ from core.rights.audit import OPERATOR
 from core.runtime.private_files import create_file
 from core.store import audit, snapshot
 from core.store.restored import ClosedCounts, close_unfinished
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA, DifferentSchema
 from core.store.schema_check import find_foreign_entry
 from core.text.i18n import format_size, plural, say
 from core.tools.sample import SAMPLE_FILE
@@ -57,7 +57,7 @@ SNAPSHOT_ATTEMPTS = 5
 """How many moments are tried if files disappear while they are linked."""
 _DATED_NAME = re.compile(r"ponte-\d{8}T\d{6}Z\.tar\.gz")
 """The name of a backup in a folder."""
-_SMALL_FILES = ("discord.json", "slack-people.json", "pseudonyms.key", "web-token")
+_SMALL_FILES = ("pseudonyms.key", "web-token")
 
 
 class StoredInPostgres(PonteError):
@@ -233,12 +233,15 @@ def _collect(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manif
         _copy_small_files(home, staged)
     except OSError as error:
         raise NotWritten(file=staged, cause=describe_read_error(error)) from None
-    schema = snapshot.schema_version(copy)
-    if schema <= len(MIGRATIONS) and (name := find_foreign_entry(copy, MIGRATIONS[:schema])):
+    with closing(sqlite3.connect(copy)) as connection:
+        version, fingerprint = snapshot.read_schema_version(connection)
+    if SCHEMA.find_pending(version, fingerprint) is None:
+        raise DifferentSchema(path=database)
+    if name := find_foreign_entry(copy, SCHEMA):
         raise ForeignSchema(path=database, name=name)
     return Manifest(
-        FORMAT_VERSION, __version__, schema, now.isoformat(timespec="seconds"), stopped,
-        snapshot.count_rows(copy), members(staged), tuple(sorted(gone)),
+        FORMAT_VERSION, __version__, version, fingerprint, now.isoformat(timespec="seconds"),
+        stopped, snapshot.count_rows(copy), members(staged), tuple(sorted(gone)),
     )  # fmt: skip
 
 
@@ -282,9 +285,6 @@ def _copy_small_files(home: Path, staged: Path) -> None:
     for name in _SMALL_FILES:
         with suppress(FileNotFoundError):
             shutil.copyfile(home / name, staged / name)
-    for mark in (home / "kernels").glob("*"):
-        (staged / "kernels").mkdir(mode=0o700, exist_ok=True)
-        (staged / "kernels" / mark.name).touch()
 
 
 def _check_output_is_private(output: int) -> None:
@@ -355,11 +355,9 @@ def _open_source(stack: ExitStack, file: str) -> BinaryIO:
 
 
 def _check_manifest(manifest: Manifest, name: str, *, resume: bool) -> None:
-    """Raise NewerBackup or NotStopped if this Ponte cannot restore the backup."""
-    if manifest.schema > len(MIGRATIONS):
-        raise NewerBackup(
-            file=name, version=manifest.version, found=manifest.schema, known=len(MIGRATIONS)
-        )
+    """Raise DifferentBackup or NotStopped if this Ponte cannot restore the backup."""
+    if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
+        raise DifferentBackup(file=name, version=manifest.version[:40])
     if resume and not manifest.stopped:
         raise NotStopped(file=name)
 
@@ -372,13 +370,14 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
     """
     database = staged / "ponte.db"
     try:
-        if foreign := find_foreign_entry(database, MIGRATIONS[: max(manifest.schema, 0)]):
+        if foreign := find_foreign_entry(database, SCHEMA):
             why = say("its database has a different schema ({name})", name=repr(foreign[:80]))
             raise DamagedBackup(file=name, why=why)
         snapshot.check_integrity(database)
-        same = (snapshot.schema_version(database), snapshot.count_rows(database)) == (
-            manifest.schema, manifest.rows,
-        )  # fmt: skip
+        with closing(sqlite3.connect(database)) as connection:
+            stored = snapshot.read_schema_version(connection)
+        wanted = (manifest.schema, manifest.fingerprint)
+        same = stored == wanted and snapshot.count_rows(database) == manifest.rows
         ids = _list_file_ids(database)
         missing = {id for id in ids if not (staged / "files" / id[:2] / id).exists()} - set(
             manifest.lost

@@ -98,8 +98,8 @@ async def compose(
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
     the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
     before any part is built with them. `check` runs the checks of `ponte doctor`. `now` is the
-    time that the model is told. The caller holds the home's lock. Raises NotStored, NewerDatabase,
-    SettingsError.
+    time that the model is told. The caller holds the home's lock. Raises NotStored,
+    DifferentSchema, SettingsError.
     """
     traces = await asyncio.to_thread(Traces.from_settings, settings)
     tracing.set_recorder(traces)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
-from bot.integrations import ADMINS, FACES
+from bot.integrations import ADMINS
 from bot.schedules import ScheduleParts
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
@@ -35,7 +35,7 @@ from core.domain.errors import PonteError
 from core.domain.messages import Address, Answer, Item, Message, Person, prepare_codecs
 from core.domain.records import Outcome, Thread, Verdict
 from core.domain.schedules import ScheduleLimits
-from core.integrations.integration import Alone, ChatIntegration, Peers
+from core.integrations.integration import Alone, Peers
 from core.ports.conversations import (
     FetchAttachment,
     LoadContext,
@@ -63,12 +63,10 @@ from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.inbox import SenderLimits, SqlInbox
-from core.store.kernels import import_marks
 from core.store.outbox import SqlOutbox
 from core.store.page_accounts import SqlPageAccounts
 from core.store.personal_data import SqlPersonalData
-from core.store.remembered import import_file
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 from core.store.thread_map import FileThreadMap, SqlThreadMap
 from core.store.threads import erase_spare_remotes
 from core.store.turns import SqlJournal
@@ -158,40 +156,29 @@ class Stores:
         """Open the stores in a home.
 
         With `keeps`, the database of an older Ponte is copied before it is migrated. The caller
-        holds the home's lock. Raise NotStored, NewerDatabase, NoRoom.
+        holds the home's lock. Raise NotStored, DifferentSchema, NoRoom.
         """
         if keeps:
-            await asyncio.to_thread(
-                snapshot.snapshot_before_migration, home / "ponte.db", len(MIGRATIONS)
-            )
+            await asyncio.to_thread(snapshot.snapshot_before_migration, home / "ponte.db", SCHEMA)
         database, threads = await asyncio.gather(
-            SqliteDatabase.open(home / "ponte.db", MIGRATIONS),
+            SqliteDatabase.open(home / "ponte.db", SCHEMA),
             FileThreadMap.open(home / "threads.db"),
         )
         await database.write(erase_spare_remotes)
-        for face in FACES:
-            if isinstance(face, ChatIntegration):
-                if face.remembers:
-                    await import_file(database, home / face.remembers)
-                for name in face.obsolete_files:
-                    await asyncio.to_thread((home / name).unlink, missing_ok=True)
-        await import_marks(database, home / "kernels")
         lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)
-        await lines.convert_old_lines(keys)
         return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
 
     @classmethod
     async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
         """Open the stores in a database that several processes share. Raise NotStored,
-        NewerDatabase."""
+        DifferentSchema."""
         from core.store.jobs import Jobs
         from core.store.postgres import PostgresDatabase
 
-        database = await PostgresDatabase.open(url, MIGRATIONS)
+        database = await PostgresDatabase.open(url, SCHEMA)
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
         lines, keys = TableAuditLines(database), SqlPseudonyms(database)
-        await lines.convert_old_lines(keys)
         threads, audit = SqlThreadMap(database), AuditLog(lines, keys)
         return cls(database, threads, PieceBytes(database), audit, jobs)
 
@@ -361,7 +348,7 @@ class Engine:
     @classmethod
     async def open(cls, home: Path, choices: Choices, stores: Stores | None = None) -> Engine:
         """Open the stores, or use `stores`, and compose the services. Raise NotStored,
-        NewerDatabase.
+        DifferentSchema.
 
         Without `stores` the caller holds the home's lock.
         """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -20,23 +19,17 @@ from typing import Any
 
 from bot.engine import Stores
 from bot.home import Home
-from bot.integrations import FACES
 from bot.settings import Settings
 from core.domain.errors import NotFound, PonteError, SettingsError
-from core.integrations.integration import ChatIntegration
 from core.integrations.settings import plain_value
-from core.rights.audit import OPERATOR, convert_old_lines
-from core.store.audit import SqlPseudonyms, list_audit_files
+from core.rights.audit import OPERATOR
+from core.store.audit import list_audit_files
 from core.store.database import Database, SqlConnection, SqlRow
 from core.store.files import FolderBytes
 from core.store.tables import COPIED, TableDeclaration
 
 ROWS_PER_INSERT = 500
 """Most rows in one transaction."""
-_FORMER_FILES = tuple(
-    face.remembers for face in FACES if isinstance(face, ChatIntegration) and face.remembers
-)
-"""Files of homes of earlier versions. Opening the copied home moves them into rows."""
 
 
 class NotTheSame(PonteError):
@@ -94,9 +87,6 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
 
 
 def _copy_databases(home: Path, folder: Path) -> None:
-    for name in _FORMER_FILES:
-        if (home / name).exists():
-            shutil.copyfile(home / name, folder / name)
     for name in ("ponte.db", "threads.db"):
         if (home / name).exists():
             source, copy = sqlite3.connect(home / name), sqlite3.connect(folder / name)
@@ -177,8 +167,7 @@ async def _copy_bytes(ours: Stores, theirs: Stores) -> None:
 
 async def _copy_audit_log(home: Path, theirs: Database) -> None:
     """Copy the audit log, oldest line first, unless the database has one."""
-    found = await asyncio.to_thread(_read_audit_log, home)
-    lines = await convert_old_lines(found, SqlPseudonyms(theirs))
+    lines = await asyncio.to_thread(_read_audit_log, home)
 
     def write(connection: SqlConnection) -> None:
         if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():

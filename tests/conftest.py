@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import gc
 import importlib.metadata
 import os
 import re
 import ssl
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterator
@@ -271,6 +273,26 @@ def _base_of_this_process(real_nocodb: Seeded) -> ReusedBase:
 def reused_base(_base_of_this_process: ReusedBase) -> Base:
     """Customers and Orders in a base where no other test writes meanwhile."""
     return _base_of_this_process.take()
+
+
+@pytest.fixture(scope="session")
+def recorded_today(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A data folder after a power cut, and what people and servers hold of it. One test process
+    records it for all (tests/recorded/record.py)."""
+    from tests.recorded.recorded_ponte import read_record
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    file = folder / "recorded.json.gz"
+    with (folder / "recorded.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            subprocess.run(
+                [sys.executable, "-m", "tests.recorded.record", str(file)],
+                cwd=Path(__file__).parents[1], check=True, capture_output=True, timeout=240,
+            )  # fmt: skip
+    return read_record(file)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
-"""Open databases quickly in tests: SQLite does not wait for the disk, and nobody migrates twice.
+"""Open databases quickly in tests: SQLite does not wait for the disk, and tables are created once.
 
-The first test of a process that makes a `ponte.db` runs every migration. Each later one gets a copy
-of that file. A test that passes other migrations, or opens a file that is there, is not affected.
+The first test of a process that makes a `ponte.db` creates all tables. Each later one gets a copy
+of that file. A test that passes another schema, or opens a file that is there, is not affected.
 Processes that a test starts use the product as it is.
 """
 
@@ -17,25 +17,25 @@ import pytest
 
 from core.store import database
 from core.store.database import SqliteDatabase
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 
 
 @contextmanager
 def quick_sqlite() -> Iterator[None]:
-    migrated = b""
+    created = b""
     lock = threading.Lock()
-    open_and_migrate = SqliteDatabase._open
+    open_and_create = SqliteDatabase._open
 
     def open_copy(self: SqliteDatabase) -> None:
-        nonlocal migrated
+        nonlocal created
         with lock:
-            is_new = self._migrations is MIGRATIONS and not self.path.exists()
-            if is_new and migrated:
-                _write_like_sqlite(self.path, migrated)
-        open_and_migrate(self)
-        if is_new and not migrated:
+            is_new = self._schema is SCHEMA and not self.path.exists()
+            if is_new and created:
+                _write_like_sqlite(self.path, created)
+        open_and_create(self)
+        if is_new and not created:
             # Opening ends with a checkpoint: the file is whole without its write-ahead log.
-            migrated = self.path.read_bytes()
+            created = self.path.read_bytes()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SqliteDatabase, "_open", open_copy)

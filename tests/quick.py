@@ -37,7 +37,8 @@ QUICK = (
 )  # fmt: skip
 """Folders and files of `tests`: those that cover most of the product in a minute."""
 NOT_QUICK = (
-    "contract/test_code_backend.py", "contract/test_crowds.py", "contract/test_postgres.py",
+    "contract/test_code_backend.py", "contract/test_crowds.py", "contract/test_migrations.py",
+    "contract/test_postgres.py",
     "contract/test_processes.py", "contract/test_tool.py", "core/test_changes_machine.py",
     "core/test_growing.py", "core/test_link_shapes.py", "slack/test_cards.py",
     "slack/test_kill.py", "slack/test_run.py",

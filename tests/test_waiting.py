@@ -27,7 +27,6 @@ ALLOWED = {
     "fakes/stackspot_parts.py": "the pause between two polls; tests wait for the polls themselves",
     "fakes/uvicorn_pauses.py": "a pause of uvicorn's, made shorter",
     "real/cluster_storm.py": "people and faults at random moments, among several processes",
-    "real/rolling.py": "people and kills at random moments, among several processes",
     "real/sandbox/attacks/endings.py": "an attack that never ends",
     "real/sandbox/attacks/talk.py": "an attack that writes late; either order must be harmless",
     "slack/victim.py": "a model that says its words one by one, to be killed at any of them",

@@ -35,9 +35,8 @@ from core.text.i18n import say
 
 DISCORD_API_URL = "https://discord.com/api/v10"
 DISCORD_GATEWAY_URL = "wss://gateway.discord.gg/"
-DISCORD_STATE_NAME = "discord.json"
-"""Name of the row with the adapter's state across restarts. Earlier versions stored it in a file of
-that name."""
+DISCORD_STATE_NAME = "discord"
+"""Name of the row with the adapter's state across restarts."""
 DISCORD_STRANGER_TURNS = DailyTurns(50, 1000)
 """Turns a day of people who are in no rule: for each person, and for all together."""
 
@@ -70,7 +69,6 @@ class Discord(ChatIntegration[DiscordSettings]):
         "discord_api_url": ("discord_token",),
         "discord_gateway_url": ("discord_token",),
     }
-    remembers = DISCORD_STATE_NAME
     ids = "[0-9]+"
     # An account belongs to no server, and servers are open to strangers.
     rights = PlatformRights(

@@ -124,7 +124,6 @@ class Slack(ChatIntegration[SlackSettings]):
     # direct messages (D). Ids of people begin with U or W, those of user groups with S.
     place_ids = "[TECGD][A-Z0-9]*"
     lists_people = True
-    obsolete_files = ("slack-people.json",)  # names of people, before 2026-11
     # Slack Connect brings people of other workspaces into a shared channel.
     rights = PlatformRights(frozenset({"chat", "read", "code", "spend"}), own_workspace=True)
 

@@ -407,14 +407,6 @@ class ChatIntegration(Integration[S]):
     async def build(self, deps: IntegrationDependencies[S], ports: ChatPorts) -> ChatPlatform:
         """Build the platform without starting it."""
 
-    remembers: ClassVar[str] = ""
-    """The name of the state that it keeps over restarts.
-
-    Earlier versions stored it in a file of that name in the home folder.
-    """
-    obsolete_files: ClassVar[Sequence[str]] = ()
-    """Files in the home folder that earlier versions wrote and nothing reads any more."""
-
     async def prepare_restored(self, database: Database) -> None:
         """Adjust the stored state after a restore from a backup.
 

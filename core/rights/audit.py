@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from core.domain.changes import WRITTEN_STATES, Change, TargetView
+from core.domain.changes import WRITTEN_STATES, Change
 from core.domain.errors import AuditRefused, NotStored
 from core.domain.messages import Address, Person
 from core.runtime.tasks import BackgroundTasks
@@ -248,52 +248,6 @@ class AuditLog:
             log.error(
                 "could not write to the audit log", lost_event=line["event"], error=_cause_of(error)
             )
-
-
-def is_old_format(line: str) -> bool:
-    """Return True for a line of an earlier version, which named people by their keys."""
-    return '"conversation": "' in line
-
-
-async def convert_old_lines(lines: Sequence[str], keys: Pseudonyms) -> list[str]:
-    """Return the lines, with those in the old format converted to the current one.
-
-    Raises NotStored.
-    """
-    read = {line: _parse_line(line) for line in lines if is_old_format(line)}
-    named = ((one.get("asker", ""), one.get("decider", "")) for one in read.values())
-    people = {person for both in named for person in both if ":" in person}
-    known = await keys.assign(people) if people else {}
-    return [
-        json.dumps(_convert_line(read[line], known)) if line in read else line for line in lines
-    ]
-
-
-def _convert_line(old: Mapping[str, Any], known: Mapping[str, str]) -> Mapping[str, Any]:
-    """Convert a line of the old format.
-
-    Of the conversation that it names, only the platform remains: the line does not say who could
-    read the conversation.
-    """
-    view = TargetView.from_target(old.get("target", {}))
-    line = {
-        "at": old.get("at", ""),
-        "event": old.get("event", ""),
-        "id": old.get("id", ""),
-        "undoes": old.get("undoes", ""),
-        "state": old.get("state", ""),
-        "asker": old.get("asker", ""),
-        "decider": old.get("decider", ""),
-        "place": str(old.get("conversation", "")).partition(":")[0],
-        "system": old.get("system", ""),
-        "kind": old.get("kind", ""),
-        "table": view.table_id,
-        "command": view.slug,
-        "rows": old.get("rows", 0),
-        "written": _safe_row_ids(old.get("written", [])),
-        "unknown": old.get("unknown", []),
-    }
-    return _replace_people(line, known)
 
 
 def place_of(address: Address) -> str:

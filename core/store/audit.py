@@ -11,11 +11,10 @@ import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
-from core.rights.audit import AuditPage, Pseudonyms, convert_old_lines, is_old_format
-from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.rights.audit import AuditPage
+from core.store.database import Database, SqlConnection, lock_key
 
 MAX_AUDIT_FILE_BYTES = 10_000_000
 """The size in bytes at which the file is rotated."""
@@ -63,14 +62,6 @@ class FileAuditLines:
         that loses some of its lines is replaced completely or not at all."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._purge, is_old)
-
-    async def convert_old_lines(self, keys: Pseudonyms) -> None:
-        """Convert files in an old format. Must end before the first line is appended. Raise
-        NotStored."""
-        for path in await asyncio.to_thread(list_audit_files, self._path):
-            if old := await asyncio.to_thread(_read_old_lines, path):
-                lines = await convert_old_lines(old, keys)
-                await asyncio.to_thread(_replace_file, path, lines)
 
     async def close(self) -> None:
         """Wait for the thread's last write, and end it."""
@@ -176,22 +167,6 @@ class TableAuditLines:
             gone += some
         return gone
 
-    async def convert_old_lines(self, keys: Pseudonyms) -> None:
-        """Convert lines in an old format, the newest first. Once the oldest line is converted, only
-        lines can be left that an older Ponte beside this one has written since. Raise NotStored."""
-        first = "SELECT line FROM audit ORDER BY id LIMIT 1"
-        row = await self._database.read(lambda c: c.execute(first).fetchone())
-        before, more = 1 << 62, row is not None
-        while more:
-            rows = await self._database.read(partial(_read_rows_before, before))
-            if not rows:
-                return
-            if more := any(is_old_format(one["line"]) for one in rows):
-                lines = await convert_old_lines([one["line"] for one in rows], keys)
-                values = [(line, one["id"]) for line, one in zip(lines, rows, strict=True)]
-                await self._database.write(partial(_rewrite_rows, values))
-            before, more = rows[-1]["id"], more or is_old_format(row["line"])
-
     async def close(self) -> None:
         """Do nothing: the owner of the database closes it."""
 
@@ -234,14 +209,6 @@ def list_audit_files(path: Path) -> list[Path]:
     return [each for each in (*older, path) if each.is_file()]
 
 
-def _read_old_lines(path: Path) -> list[str]:
-    """Return the lines of a file in an old format, and no lines of any other file. All lines of a
-    file have one format."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        first = file.readline()
-        return [line.rstrip("\n") for line in (first, *file)] if is_old_format(first) else []
-
-
 def _replace_file(path: Path, lines: Sequence[str]) -> None:
     """Replace a file's lines, completely or not at all."""
     beside = path.with_name("audit.new")
@@ -250,17 +217,6 @@ def _replace_file(path: Path, lines: Sequence[str]) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-
-
-def _read_rows_before(id: int, connection: SqlConnection) -> Sequence[SqlRow]:
-    """Return the rows before this id, the newest first, at most MAX_SCANNED_LINES."""
-    return connection.execute(
-        "SELECT id, line FROM audit WHERE id < ? ORDER BY id DESC LIMIT ?", (id, MAX_SCANNED_LINES)
-    ).fetchall()
-
-
-def _rewrite_rows(lines: Sequence[tuple[str, int]], connection: SqlConnection) -> None:
-    connection.executemany("UPDATE audit SET line = ? WHERE id = ?", lines)
 
 
 def _read_lines_after(paths: list[Path], after: str) -> Iterator[tuple[str, str]]:

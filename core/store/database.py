@@ -21,11 +21,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from core.domain.errors import NotStored, PonteError, Unstorable
+from core.domain.errors import NotStored, Unstorable
 from core.domain.messages import ONE_REQUEST_PREFIX
 from core.domain.records import ConversationArea
 from core.store import snapshot
-from core.store.schema import Migration, migration_steps
+from core.store.schema import DifferentSchema, Schema
 from core.text.text import make_storable
 
 log = structlog.get_logger("store")
@@ -70,16 +70,6 @@ def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
         clauses.append("replace(conversation, ?, '') <> conversation")
         values.append(f":{ONE_REQUEST_PREFIX}")
     return " AND ".join(clauses) or "1 = 1", values
-
-
-class NewerDatabase(PonteError):
-    """Raised when a newer version of Ponte has migrated the database."""
-
-    code = "newer_database"
-    sentence = (
-        "{path} was written by a newer Ponte (schema {found}; this one supports {known}). "
-        "Install the newer version again, or set PONTE_HOME to another folder."
-    )
 
 
 class SqlCursor(Protocol):
@@ -255,9 +245,9 @@ class SqliteDatabase:
     """A database in one SQLite file, with a writer thread that commits in groups and a reader
     thread."""
 
-    def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
+    def __init__(self, path: Path, schema: Schema) -> None:
         self.path = path
-        self._migrations = migrations
+        self._schema = schema
         self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._read_connection: sqlite3.Connection | None = None
@@ -267,10 +257,10 @@ class SqliteDatabase:
         self._thread = threading.Thread(target=self._run_writer, name="store-write", daemon=True)
 
     @classmethod
-    async def open(cls, path: Path, migrations: Sequence[Migration]) -> SqliteDatabase:
+    async def open(cls, path: Path, schema: Schema) -> SqliteDatabase:
         """Open or create the file, and migrate it to the newest schema. Raise NotStored or
-        NewerDatabase."""
-        database = cls(path, migrations)
+        DifferentSchema."""
+        database = cls(path, schema)
         await asyncio.to_thread(database._open)
         database._thread.start()
         return database
@@ -355,19 +345,22 @@ class SqliteDatabase:
         return NotStored("Cannot use {path}: {why}.", path=self.path, why=error)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Create or migrate the schema. A file with a different schema is left as it is."""
+        schema = self._schema
+        version, fingerprint = snapshot.read_schema_version(connection)
+        is_new = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        pending = () if is_new else schema.find_pending(version, fingerprint)
+        if pending is None:
+            raise DifferentSchema(path=self.path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={SYNCHRONOUS_MODE}")
         connection.execute("PRAGMA foreign_keys=ON")
         # Overwrite deleted data. Only some builds of SQLite do so by default.
         connection.execute("PRAGMA secure_delete=ON")
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found > len(self._migrations):
-            raise NewerDatabase(path=self.path, found=found, known=len(self._migrations))
-        _add_late_parts(connection, self._migrations[:found])
-        for step in migration_steps(found, self._migrations):
+        if is_new or pending:
+            script = ";".join([schema.script] if is_new else [step.script for step in pending])
             connection.executescript(
-                f"BEGIN IMMEDIATE; {step.script}; {step.moves};"
-                f" PRAGMA user_version={step.version}; COMMIT;"
+                f"BEGIN IMMEDIATE; {script}; {schema.store_version_script}; COMMIT;"
             )
         # Data that a killed process deleted is still in the write-ahead log.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
@@ -480,23 +473,6 @@ def inspect_file(path: Path, look: Callable[[SqlConnection], T]) -> T | None:
             return look(SqliteStatements(raw))
     except sqlite3.Error as error:
         raise NotStored("Cannot use {path}: {why}.", path=path, why=error) from error
-
-
-def _add_late_parts(connection: sqlite3.Connection, done: Sequence[Migration]) -> None:
-    """Add what these migrations gained in their first days (`Migration.late`), if the file lacks
-    it."""
-    has = {
-        name
-        for (name,) in connection.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'index' UNION"
-            " SELECT tables.name || '.' || columns.name FROM sqlite_master AS tables"
-            " JOIN pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
-        )
-    }
-    for step in done:
-        for name, script in step.late.items():
-            if name not in has:
-                connection.executescript(f"BEGIN IMMEDIATE; {script}; COMMIT;")
 
 
 def _settle_all(batch: list[_Write[Any]]) -> None:

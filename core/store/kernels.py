@@ -3,22 +3,11 @@ for each thread."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import os
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
-
-import structlog
 
 from core.domain.errors import NotStored
 from core.store.database import Database, SqlConnection
-
-log = structlog.get_logger("files")  # operators know these lines by this name
-MARK = re.compile("[0-9a-f]{32}")
-"""The name of a mark, the file of an earlier version: half of the SHA-256 of a thread's id."""
 
 
 class KernelRows:
@@ -114,77 +103,3 @@ class SharedKernelRows(KernelRows):
         await super().forget(thread)
         with suppress(NotStored):
             await self._tell("kernel", thread)
-
-
-async def import_marks(database: Database, folder: Path) -> None:
-    """Move the marks of an earlier version into rows. A mark is an empty file in `folder` for each
-    thread, named by the hash of the thread's id.
-
-    The files are removed once the rows are durable and were read back. If the process is killed
-    before that, files remain, and the next process repeats the import. The mark of an unknown
-    thread is removed. Raise NotStored.
-    """
-    marks = await asyncio.to_thread(_list_marks, folder)
-    if marks is None:
-        return
-    threads = await database.read(_threads_by_hash)
-    marked = [threads[mark] for mark in marks if mark in threads]
-
-    def write(connection: SqlConnection) -> None:
-        for thread in marked:
-            connection.execute(
-                "INSERT INTO kernels (thread, process) VALUES (?, '') ON CONFLICT DO NOTHING",
-                (thread,),
-            ).close()
-
-    if marked:
-        await database.write(write)
-        if not set(marked) <= await database.read(_known_threads):
-            raise _unusable(folder, "the database lacks rows of it")
-    await asyncio.to_thread(_remove_marks, folder, marks)
-    if marks:
-        log.info("moved into the database", file=folder.name)
-
-
-def _threads_by_hash(connection: SqlConnection) -> Mapping[str, str]:
-    rows = connection.execute("SELECT id FROM threads").fetchall()
-    return {_mark_of(row["id"]): row["id"] for row in rows}
-
-
-def _mark_of(thread: str) -> str:
-    return hashlib.sha256(thread.encode()).hexdigest()[:32]
-
-
-def _known_threads(connection: SqlConnection) -> set[str]:
-    return {row["thread"] for row in connection.execute("SELECT thread FROM kernels").fetchall()}
-
-
-def _list_marks(folder: Path) -> list[str] | None:
-    """Return the names of the marks in the folder, None if there is no such folder. Raise
-    NotStored."""
-    try:
-        return [name for name in os.listdir(folder) if MARK.fullmatch(name)]
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _unusable(folder, error) from error
-
-
-def _remove_marks(folder: Path, marks: list[str]) -> None:
-    """Remove the marks, and the folder if it is empty then. Raise NotStored."""
-    try:
-        for mark in marks:
-            (folder / mark).unlink()
-        with suppress(OSError):  # the folder holds other files
-            folder.rmdir()
-        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(parent)  # a removal is durable only when the folder is (fsync(2))
-        finally:
-            os.close(parent)
-    except OSError as error:
-        raise _unusable(folder, error) from error
-
-
-def _unusable(path: Path, why: object) -> NotStored:
-    return NotStored("Cannot use {path}: {why}.", path=path, why=why)

@@ -15,7 +15,7 @@ import asyncio
 import functools
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,8 +23,9 @@ import structlog
 
 from core.domain.errors import NotStored, SettingsError, Unstorable
 from core.runtime.retry import retry_blocking
-from core.store.database import NewerDatabase, SqlConnection
-from core.store.schema import Migration, migration_steps
+from core.store.database import SqlConnection
+from core.store.queue_functions import LOCK_KEY
+from core.store.schema import DifferentSharedSchema, Schema
 from core.store.tables import PERSONAL_TABLES
 from core.text.text import in_whole_characters
 
@@ -52,9 +53,6 @@ it continues or ends."""
 IDLE_TIMEOUT_SQLSTATE = "25P03"
 """The SQLSTATE of a transaction that the server rolled back for `IDLE_IN_TRANSACTION_TIMEOUT`.
 It was never committed, even if the client receives the error only at its COMMIT."""
-MIGRATION_LOCK_KEY = 7_063_184
-"""The key of the advisory lock that makes processes migrate the database one after the other
-(`pg_advisory_xact_lock`). The number is arbitrary; it must not be used by other programs."""
 MIN_SERVER_VERSION = 14
 """The oldest supported major version of Postgres. Procrastinate supports 13 and newer; versions
 before 14 get no fixes any more."""
@@ -86,20 +84,6 @@ CONNECTION_OPTIONS: dict[str, Any] = {
 broken network after about 20 seconds."""
 _VALUE = re.compile(r"(?<!:):(\w+)")
 """A `:name` placeholder. A `::type` cast does not match."""
-_BOOTSTRAP = f"""
-CREATE SCHEMA IF NOT EXISTS {SCHEMA_NAME};
-CREATE TABLE IF NOT EXISTS schema_version (version INT NOT NULL, oldest INT NOT NULL);
-CREATE OR REPLACE FUNCTION ponte_lock(conversation TEXT) RETURNS INT LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock(hashtextextended(conversation, {MIGRATION_LOCK_KEY}));
-    RETURN 1;
-END $$;
-CREATE OR REPLACE FUNCTION ponte_try_lock(conversation TEXT) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
-BEGIN
-    RETURN pg_try_advisory_xact_lock(hashtextextended(conversation, {MIGRATION_LOCK_KEY}));
-END $$
-"""
-"""Runs at each start. A function in plpgsql keeps its plan; one in sql is planned at each call."""
 
 
 @functools.cache
@@ -151,22 +135,22 @@ class PostgresDatabase:
         "rotated. Ask whoever runs the database when that happens."
     )
 
-    def __init__(self, url: str, migrations: Sequence[Migration]) -> None:
+    def __init__(self, url: str, schema: Schema) -> None:
         self._url = url
-        self._migrations = migrations
+        self._schema = schema
         self._threads = ThreadPoolExecutor(MAX_POOL_CONNECTIONS, thread_name_prefix="store")
         self._pool: ConnectionPool[Any]
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     @classmethod
-    async def open(cls, url: str, migrations: Sequence[Migration]) -> PostgresDatabase:
+    async def open(cls, url: str, schema: Schema) -> PostgresDatabase:
         """Connect and migrate the database to the newest schema.
 
-        Raises NotStored if the database cannot be used, NewerDatabase if its schema is too new for
-        this version of Ponte.
+        Raises NotStored if the database cannot be used, DifferentSharedSchema if another version of
+        Ponte wrote it.
         """
-        database = cls(url, migrations)
+        database = cls(url, schema)
         try:
             await asyncio.get_running_loop().run_in_executor(database._threads, database._open)
         except BaseException:
@@ -247,7 +231,8 @@ class PostgresDatabase:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _open(self) -> None:
-        """Migrate the database, then open the pool. Blocking. Raises NotStored, NewerDatabase."""
+        """Migrate the database, then open the pool. Blocking. Raises NotStored,
+        DifferentSharedSchema."""
         import psycopg
         from psycopg.rows import dict_row
         from psycopg_pool import ConnectionPool
@@ -276,24 +261,23 @@ class PostgresDatabase:
         """Create or migrate the schema in one transaction.
 
         An advisory lock makes processes that start together do this one after the other. Raises
-        NewerDatabase if the stored schema does not allow code as old as this to run beside it.
+        DifferentSharedSchema if another version of Ponte wrote the database.
         """
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK_KEY,))
-        connection.execute(_BOOTSTRAP)
-        row = connection.execute("SELECT version, oldest FROM schema_version").fetchone()
-        found, oldest = (row["version"], row["oldest"]) if row else (0, 0)
-        known = len(self._migrations)
-        if oldest > known:
-            raise NewerDatabase(path="The database", found=found, known=known)
-        if found >= known:
-            return  # a newer Ponte migrated it and still permits this version
-        if not found:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
+        schema = self._schema
+        if not _has_tables(connection):
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA_NAME}".encode())
             connection.execute(_queue_schema())
-        for step in migration_steps(found, self._migrations):
-            connection.execute(translate_schema(f"{step.script};{step.shared}"))
-        oldest = max([oldest, *(step.oldest for step in self._migrations[found:])])
-        connection.execute("DELETE FROM schema_version")
-        connection.execute("INSERT INTO schema_version VALUES (%s, %s)", (known, oldest))
+            connection.execute(translate_schema(f"{schema.script};{schema.shared}"))
+        else:
+            pending = schema.find_pending(*_read_version(connection))
+            if pending is None:
+                raise DifferentSharedSchema
+            if not pending:
+                return
+            for migration in pending:
+                connection.execute(translate_schema(f"{migration.script};{migration.shared}"))
+        connection.execute(schema.store_version_script.encode())
 
     def _vacuum(self) -> None:
         """Remove deleted rows from the files of all tables with personal data. Raises NotStored."""
@@ -419,13 +403,29 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
                     found=version // 10_000, needed=MIN_SERVER_VERSION,
                 )  # fmt: skip
             told = f"{version // 10_000}.{version % 10_000}"
-            there = connection.execute("SELECT to_regclass('schema_version') AS t").fetchone()
-            if there is None or there["t"] is None:
+            if not _has_tables(connection):
                 return told, 0, None
-            row = connection.execute("SELECT version FROM schema_version").fetchone()
-            return told, row["version"] if row else 0, look(PostgresStatements(connection))
+            number, _ = _read_version(connection)
+            return told, number, look(PostgresStatements(connection))
     except psycopg.Error as error:
         raise _unusable_error(error) from None
+
+
+def _has_tables(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the database has any table of Ponte."""
+    row = connection.execute(
+        "SELECT 1 FROM pg_tables WHERE schemaname = %s LIMIT 1", (SCHEMA_NAME,)
+    ).fetchone()
+    return row is not None
+
+
+def _read_version(connection: psycopg.Connection[Any]) -> tuple[int, str]:
+    """Return the version and the fingerprint of the schema, 0 and "" if they are not stored."""
+    found = connection.execute("SELECT to_regclass('database_schema') AS name").fetchone()
+    if not found or found["name"] is None:
+        return 0, ""
+    row = connection.execute("SELECT version, fingerprint FROM database_schema").fetchone()
+    return (row["version"], row["fingerprint"]) if row else (0, "")
 
 
 def create_statement_pool(**options: Any) -> AsyncConnectionPool[Any]:

@@ -1,6 +1,6 @@
-"""SQL functions of the turn queue of a shared database (Postgres).
+"""SQL functions and triggers of the turn queue of a shared database (Postgres).
 
-A released migration is never edited: a function that changes gets a new form in a later migration.
+After a release, a function that changes also needs a migration (`core/store/schema.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from core.store.places import (
     POSITIONS_PER_ROUND,
 )
 
+LOCK_KEY = 7_063_184
+"""The key of Ponte's advisory locks, so that processes create the schema one after the other and
+lock a conversation. The number is arbitrary; it must not be used by other programs."""
 _BY_INDEX = """SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
     SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off SET jit = off"""
 """Planner settings that leave Postgres only nested loops over indexes. The tables of the queue are
@@ -22,9 +25,17 @@ _FLOW = "(channel || ' ' || person)"
 
 QUEUE_FUNCTIONS = f"""
 CREATE INDEX ponte_jobs_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing');
-CREATE FUNCTION ponte_fetch_job(queues varchar[], worker bigint) RETURNS procrastinate_jobs
-    LANGUAGE sql {_BY_INDEX}
-    AS 'SELECT * FROM procrastinate_fetch_job_v2($1, $2)';
+
+CREATE FUNCTION ponte_lock(conversation text) RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended(conversation, {LOCK_KEY}));
+    RETURN 1;
+END $$;
+
+CREATE FUNCTION ponte_try_lock(conversation text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN pg_try_advisory_xact_lock(hashtextextended(conversation, {LOCK_KEY}));
+END $$;
 
 CREATE FUNCTION ponte_defer(of_seq bigint, of_queue text, of_priority bigint) RETURNS void
     LANGUAGE plpgsql AS $$
@@ -122,35 +133,6 @@ BEGIN
     PERFORM ponte_ready(of_flow);
 END $$;
 
-CREATE OR REPLACE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_notify('ponte', 'ended ' || NEW.seq);
-    IF NEW.decision = 0 THEN
-        PERFORM ponte_next(NEW.conversation, NEW.channel || ' ' || NEW.person);
-    END IF;
-    RETURN NULL;
-END $$
-"""  # noqa: E501, S608 (constants of ours; a line break would change the stored function)
-"""The functions of the turn queue of a shared database (Postgres).
-
-Only a turn that may begin has a job. It must be the first unfinished turn of its conversation, and
-its person must have fewer than MAX_PERSON_TURNS_IN_CHANNEL turns with a job in its channel. The
-column `position` orders the turns (core/store/places.py); the job's priority is `-position`.
-
-- `ponte_fetch_job` gives a job to a worker. It wraps Procrastinate's function, because an upgrade
-  of Procrastinate may redefine that function and so drop planner settings set on it.
-- `ponte_defer` creates a job for a turn. Decisions have a queue of their own and no lock.
-- `ponte_has_room` returns whether a person may have another turn with a job in a channel.
-- `ponte_line_up` sets the position of a message that was just stored. It returns how many turns are
-  before it in its conversation.
-- `ponte_next` runs when a turn has ended, and gives a job to the turns that may begin now.
-- `ponte_ready` gives a job to one waiting turn of a sender. A sweep also calls it for turns that
-  two simultaneous transactions both missed. It returns whether it found one.
-
-Each lookup has exactly one index in the order that it needs, so the query plan depends neither on
-statistics nor on the size of the table."""
-TURN_FUNCTIONS_SINCE = 12
-TURN_FUNCTIONS = f"""
 CREATE FUNCTION ponte_locked_row(of_seq bigint) RETURNS SETOF inbox ROWS 1 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM ponte_lock((SELECT conversation FROM inbox WHERE seq = of_seq));
@@ -192,7 +174,7 @@ BEGIN
         job.worker_id, has_kernels, look_in, message, created;
 END $$;
 
-CREATE OR REPLACE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_notify('ponte', 'ended ' || NEW.seq);
     IF NEW.job > 0 THEN
@@ -202,28 +184,55 @@ BEGIN
         PERFORM ponte_next(NEW.conversation, NEW.channel || ' ' || NEW.person);
     END IF;
     RETURN NULL;
-END $$
-"""  # noqa: S608 (constants of ours)
-"""Functions of migration 12 that do in one statement what took several.
+END $$;
 
+CREATE TRIGGER inbox_ended AFTER UPDATE OF state ON inbox FOR EACH ROW
+    WHEN (NEW.state IS DISTINCT FROM OLD.state
+          AND NEW.state NOT IN ('new', 'running', 'answered', 'posting'))
+    EXECUTE FUNCTION ponte_ended();
+
+CREATE FUNCTION ponte_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('ponte', 'moved ' || NEW.id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER changes_moved AFTER INSERT OR UPDATE OF version ON changes FOR EACH ROW
+    WHEN (NEW.version > NEW.drawn) EXECUTE FUNCTION ponte_moved();
+CREATE TRIGGER changes_asked AFTER INSERT ON changes FOR EACH ROW
+    WHEN (NEW.state = 'open' AND NEW.told = '')
+    EXECUTE FUNCTION ponte_moved()
+"""  # noqa: E501, S608 (constants of ours; a line break would change the stored function)
+"""The functions of the turn queue of a shared database (Postgres).
+
+Only a turn that may begin has a job. It must be the first unfinished turn of its conversation, and
+its person must have fewer than MAX_PERSON_TURNS_IN_CHANNEL turns with a job in its channel. The
+column `position` orders the turns (core/store/places.py); the job's priority is `-position`.
+
+- `ponte_lock` locks a conversation, or another key, until the transaction ends. `ponte_try_lock`
+  returns whether it could, without waiting. A function in plpgsql keeps its plan; one in sql is
+  planned at each call.
+- `ponte_defer` creates a job for a turn. Decisions have a queue of their own and no lock.
+- `ponte_has_room` returns whether a person may have another turn with a job in a channel.
+- `ponte_line_up` sets the position of a message that was just stored. It returns how many turns are
+  before it in its conversation.
+- `ponte_next` runs when a turn has ended, and gives a job to the turns that may begin now.
+- `ponte_ready` gives a job to one waiting turn of a sender. A sweep also calls it for turns that
+  two simultaneous transactions both missed. It returns whether it found one.
 - `ponte_locked_row` locks a turn's conversation and returns the turn's row as it is then. Each
   statement of a volatile function sees what was committed before it began.
 - `ponte_current_turn` locks a conversation and returns the row of one of its turns in the view
   `current_turns`.
-- `ponte_fetch` gives a job to a worker, like `ponte_fetch_job`. It also returns whether any process
-  may run a kernel; in how many seconds the worker should look again (0 if another job may wait,
-  NULL if it should wait for a notification); and the message of a turn that has not begun.
+- `ponte_fetch` gives a job to a worker. It wraps Procrastinate's function, because an upgrade of
+  Procrastinate may redefine that function and so drop planner settings set on it. It also returns
+  whether any process may run a kernel; in how many seconds the worker should look again (0 if
+  another job may wait, NULL if it should wait for a notification); and the message of a turn that
+  has not begun.
 - `ponte_ended` runs when a turn has ended. It deletes the turn's job, so that the job of the next
-  turn, which it creates, can begin at once."""
-QUEUE_SCHEMA = f"""
-ALTER TABLE inbox ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX inbox_flow ON inbox ({_FLOW}, position) WHERE {_OPEN};
-CREATE INDEX inbox_conversation_position ON inbox (conversation, position, seq) WHERE {_OPEN};
-CREATE INDEX inbox_person_position ON inbox (person, position) WHERE {_OPEN};
-CREATE INDEX inbox_channel_position ON inbox (channel, position) WHERE {_OPEN};
-CREATE INDEX inbox_begun_position ON inbox (position)
-    WHERE decision = 0 AND state IN ('running', 'answered', 'posting');
-CREATE INDEX inbox_ready ON inbox (job) WHERE decision = 0 AND state = 'new' AND job > 0;
-CREATE INDEX inbox_without_job ON inbox ({_FLOW}, position) WHERE state = 'new' AND job = 0;
-{QUEUE_FUNCTIONS}"""
-"""What migration 8 adds to the tables of a shared database, and the functions."""
+  turn, which it creates, can begin at once.
+- `ponte_moved` runs when a card must be drawn again or a proposal waits for approval.
+
+A notification (`pg_notify`) is only a hint: its receiver reads the row, and also checks rows
+without one.
+
+Each lookup has exactly one index in the order that it needs, so the query plan depends neither on
+statistics nor on the size of the table."""

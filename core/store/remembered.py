@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -149,33 +147,6 @@ async def rewrite_remembered(
     await database.write(write)
 
 
-async def import_file(database: Database, path: Path) -> None:
-    """Move the JSON file in which an earlier version stored this state into the database.
-
-    The row gets the file's name. The file is removed only once the row is durable and was read
-    back, so after a crash the next process repeats the import. A file without a JSON object is
-    removed; the earlier version would have ignored it too. Raises NotStored.
-    """
-    text = await asyncio.to_thread(_read_file, path)
-    if text is None:
-        return
-    try:
-        data = json.loads(text or "{}")
-    except ValueError:
-        data = None
-    if isinstance(data, dict):
-        await database.write(lambda c: _write_text(c, path.name, json.dumps(data)))
-        stored = await database.read(lambda c: _read_text(c, path.name))
-        if json.loads(stored or "null") != data:
-            raise _unusable(path, "the database holds something else")
-    else:
-        log.warning(
-            "could not read adapter state; starting empty", file=path.name, error="no JSON object"
-        )
-    await asyncio.to_thread(_remove_file, path)
-    log.info("moved into the database", file=path.name)
-
-
 def remove_ids(data: Any, ids: frozenset[str]) -> Any:
     """Return the JSON of a row without the people of these ids.
 
@@ -216,30 +187,3 @@ def _write_text(connection: SqlConnection, name: str, text: str) -> None:
         " ON CONFLICT (name) DO UPDATE SET data = excluded.data",
         (name, text),
     ).close()
-
-
-def _read_file(path: Path) -> str | None:
-    """Return the file's text, None if there is no file. Raises NotStored."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise _unusable(path, error) from error
-
-
-def _remove_file(path: Path) -> None:
-    """Remove the file durably. Raises NotStored."""
-    try:
-        path.unlink()
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)  # a removal is durable only when the folder is (fsync(2))
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise _unusable(path, error) from error
-
-
-def _unusable(path: Path, why: object) -> NotStored:
-    return NotStored("Cannot use {path}: {why}.", path=path, why=why)

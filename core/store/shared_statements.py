@@ -9,7 +9,6 @@ the lock. That is why it changes only rows that it finds by key, or that nobody 
 from __future__ import annotations
 
 from core.domain.records import FINAL_STATES
-from core.store.places import CRASHES_BEFORE_ALONE
 
 _IS_CURRENT = (
     "now.attempt = :attempt AND (now.decision = 1 OR now.generation = :generation)"
@@ -36,9 +35,7 @@ END_TURN_SQL = (
 )
 """Records the last post of a turn and the end of the turn. An older generation may record its post,
 too."""
-FEWER_STATEMENTS_SINCE = 13
-"""The migration that adds `FEWER_STATEMENTS_FUNCTIONS`."""
-FEWER_STATEMENTS_FUNCTIONS = """
+TURN_FUNCTIONS = """
 CREATE FUNCTION ponte_begin(
     of_seq bigint, of_conversation text, of_owner text, new_thread text, at double precision
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
@@ -85,30 +82,12 @@ BEGIN
             INTO turns, tokens, money, told;
         RETURN NEXT;
     END LOOP;
-END $$;
-
-CREATE OR REPLACE FUNCTION ponte_keep_place() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    one inbox%ROWTYPE;
-BEGIN
-    SELECT * INTO one FROM inbox WHERE seq = (OLD.args->>'seq')::bigint;
-    IF one.job = OLD.id AND one.decision = 0
-            AND one.state IN ('new', 'running', 'answered', 'posting') THEN
-        PERFORM ponte_defer(one.seq, NULL,
-            CASE WHEN one.attempt >= CRASHES_BEFORE_ALONE THEN 2 ELSE 1 END);
-        UPDATE procrastinate_jobs SET scheduled_at = now() + interval '0.5 s'
-            WHERE id = (SELECT job FROM inbox WHERE seq = one.seq);
-    END IF;
-    RETURN NULL;
 END $$
-""".replace("CRASHES_BEFORE_ALONE", str(CRASHES_BEFORE_ALONE))
+"""
 """
 - `ponte_begin` begins a turn that a worker has just fetched and that nobody began before, as
   `_begin_turn` in core/store/turns.py does. It returns what the journal needs of the turn. It
   returns NULL if another transaction has locked the conversation. It must not wait for that lock:
   the fetch has locked the job, and that transaction may wait for the job.
 - `ponte_count` adds to counters, one after the other in the given order, and returns them. A
-  counter that does not exist is returned as a row of NULL.
-- `ponte_keep_place` is that of core/store/rolling_upgrade.py. It finds the turn by its key alone.
-  With the other conditions in the query, Postgres read a partial index that is full of dead rows,
-  at the end of every turn."""
+  counter that does not exist is returned as a row of NULL."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from core.domain.errors import NotStored, PonteError
+from core.store.schema import Schema
 from core.text.i18n import format_size, say
 
 log = structlog.get_logger("store")
@@ -91,10 +92,15 @@ def check_integrity(path: Path) -> None:
         raise sqlite3.DatabaseError(found)
 
 
-def schema_version(path: Path) -> int:
-    """Return the number of the database's newest migration, 0 for an empty file."""
-    with closing(sqlite3.connect(path)) as connection:
-        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+def read_schema_version(connection: sqlite3.Connection) -> tuple[int, str]:
+    """Return the version and the fingerprint of a database's schema, 0 and "" if they are not
+    stored."""
+    if not connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'database_schema'"
+    ).fetchone():
+        return 0, ""
+    row = connection.execute("SELECT version, fingerprint FROM database_schema").fetchone()
+    return (row[0], row[1]) if row else (0, "")
 
 
 def count_rows(path: Path) -> Mapping[str, int]:
@@ -113,17 +119,20 @@ def count_rows(path: Path) -> Mapping[str, int]:
         }
 
 
-def snapshot_before_migration(path: Path, newest: int) -> None:
-    """Copy the database into SNAPSHOT_FOLDER if its schema is older than `newest`.
+def snapshot_before_migration(path: Path, schema: Schema) -> None:
+    """Copy the database into SNAPSHOT_FOLDER if `schema` has migrations for it.
 
     Also removes old snapshots. Raises NoRoom, NotStored; the database is unchanged then.
     """
     folder = path.parent / SNAPSHOT_FOLDER
+    if not path.exists():
+        return
     try:
-        found = schema_version(path) if path.exists() else 0
+        with closing(sqlite3.connect(path)) as connection:
+            found, fingerprint = read_schema_version(connection)
     except sqlite3.Error:
         return  # opening the database reports this error
-    if 0 < found < newest:
+    if schema.find_pending(found, fingerprint):
         needed = 3 * database_bytes(path)  # the copy, and the pages that a migration rewrites
         check_room(path.parent, needed, say("a copy before the upgrade"))
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -134,7 +143,7 @@ def snapshot_before_migration(path: Path, newest: int) -> None:
             "saved a database snapshot",
             file=f"{SNAPSHOT_FOLDER}/{made.name}",
             schema=found,
-            newest_schema=newest,
+            newest_schema=schema.version,
         )
     remove_old_snapshots(path.parent)
 

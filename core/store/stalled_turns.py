@@ -17,7 +17,6 @@ from core.domain.records import FINAL_STATES
 from core.store import processes
 from core.store.database import SqlConnection, lock_key
 from core.store.places import CRASHES_BEFORE_ALONE
-from core.store.rolling_upgrade import WAITING_JOB
 from core.store.tables import OPEN_STATE_LIST
 from core.store.turn_runner import get_locked_row
 
@@ -28,6 +27,8 @@ other turn has its position in the queue as a negative number."""
 FIRST_POSTPONED_SECONDS, MAX_POSTPONED_SECONDS = 0.5, 5.0
 """Minimum and maximum seconds until a turn that gave back its place is tried again. Within these
 limits, it waits for half its age."""
+WAITING_JOB = 0
+"""`inbox.job` of a turn that waits without a job."""
 PRUNE_SECONDS = 3600.0
 """Seconds after which rows of `progress` and `paces` that nobody updates are deleted."""
 PROCESS_ROW_LEASES = 4
@@ -39,8 +40,7 @@ DEAD_JOB_SQL = (
 """An SQL condition: the job's worker is gone or had no heartbeat for the given seconds."""
 STALLED_TURNS_SQL = (
     "SELECT inbox.seq FROM inbox"  # noqa: S608 (constants of ours)
-    " LEFT JOIN procrastinate_jobs AS jobs"
-    f" ON jobs.id = inbox.job AND inbox.job <> {WAITING_JOB}"
+    " LEFT JOIN procrastinate_jobs AS jobs ON jobs.id = inbox.job"
     f" WHERE inbox.state IN {OPEN_STATE_LIST}"
     f" AND (inbox.state <> 'new' OR inbox.job <> {WAITING_JOB})"
     " AND (jobs.id IS NULL OR jobs.status NOT IN ('todo', 'doing')"
@@ -106,8 +106,8 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
         return False
     connection.execute(
         "UPDATE procrastinate_jobs SET status = 'cancelled', abort_requested = false"
-        " WHERE id <> ? AND id = (SELECT job FROM inbox WHERE seq = ?)",
-        (WAITING_JOB, seq),
+        " WHERE id = (SELECT job FROM inbox WHERE seq = ?)",
+        (seq,),
     )
     defer(
         connection,

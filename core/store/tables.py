@@ -8,8 +8,7 @@ Each table is declared once. The declarations generate:
 - the list of tables that Postgres vacuums after an erasure,
 - the table in `docs/explanation/privacy.md` (`make reference`).
 
-To add a table, a column or an index, declare it here and set `since` to the number of the next
-migration. That migration consists of everything declared with its number.
+After a release, a change of a declaration also needs a migration (`core/store/schema.py`).
 """
 
 from __future__ import annotations
@@ -45,8 +44,7 @@ class Column:
     """The declaration of a column. `type` is SQLite's; `core/store/postgres.py` translates it.
 
     `json`: an export parses the value. `secret`: an export only says whether a value is set.
-    `shared`: the column exists only on Postgres. `since`: the migration that adds the column to an
-    older table, 0 for none.
+    `shared`: the column exists only on Postgres.
     """
 
     name: str
@@ -57,7 +55,6 @@ class Column:
     json: bool = False
     secret: bool = False
     shared: bool = False
-    since: int = 0
 
     @property
     def definition(self) -> str:
@@ -75,15 +72,13 @@ class Index:
     """The declaration of an index.
 
     `columns` is a comma-separated list of columns or expressions. `where` makes it a partial index:
-    a query uses it only if its own condition implies that one. `shared` and `since` are as in
-    `Column`.
+    a query uses it only if its own condition implies that one. `shared` is as in `Column`.
     """
 
     name: str
     columns: str
     where: str = ""
     shared: bool = False
-    since: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +105,6 @@ class TableDeclaration:
     - `shared`: the table exists only on Postgres.
     - `unlogged`: Postgres does not write the table to its log, and empties it after a crash.
     - `copied`: `ponte migrate` copies the rows to Postgres.
-    - `since`: the migration that creates the table; 0 for tables and columns of the migrations that
-      are written out.
     """
 
     name: str
@@ -134,10 +127,6 @@ class TableDeclaration:
     shared: bool = False
     unlogged: bool = False
     copied: bool = True
-    is_version: bool = False
-    """True for the table in which Postgres stores the schema's version. It is created before any
-    migration, so migrations leave it out."""
-    since: int = 0
 
     @property
     def has_person(self) -> bool:
@@ -349,7 +338,7 @@ DECLARED_TABLES = (
         deleted_by=("person", "change"), purged_with="changes",
     ),
     TableDeclaration(
-        name="schedules", whose="person", section="schedules", seen_at="created", since=13,
+        name="schedules", whose="person", section="schedules", seen_at="created",
         contents="each schedule: what it does and where, when it is due, the time zone, who owns "
                  "it",
         kept="until its owner deletes it",
@@ -375,7 +364,7 @@ DECLARED_TABLES = (
         deleted_by=("person",),
     ),
     TableDeclaration(
-        name="schedule_runs", whose="person", section="schedule_runs", seen_at="started", since=13,
+        name="schedule_runs", whose="person", section="schedule_runs", seen_at="started",
         contents="when a schedule ran or should have run, and how that ended",
         kept="the newest 50 of each schedule",
         columns=(
@@ -405,7 +394,7 @@ DECLARED_TABLES = (
         key=("person",), deleted_by=("person",),
     ),
     TableDeclaration(
-        name="api_tokens", whose="person", section="api_tokens", seen_at="added", since=11,
+        name="api_tokens", whose="person", section="api_tokens", seen_at="added",
         contents="page: name and SHA-256 of each token for programs, when it was made, when it "
                  "expires, the last day that it was used",
         kept="until it is revoked, or `ponte people remove`",
@@ -500,7 +489,7 @@ DECLARED_TABLES = (
             text("title", default=""), count("pinned"),
         ),
         key=("conversation",), deleted_by=("conversation",),
-        indexes=(Index("conversations_used", "pinned, used_at", since=12),),
+        indexes=(Index("conversations_used", "pinned, used_at"),),
     ),
     TableDeclaration(
         name="threads", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
@@ -509,7 +498,7 @@ DECLARED_TABLES = (
             text("id"), text("conversation"), integer("generation"), real("started"),
             count("outside"),  # 1: it contains text that its people did not write
             # The model's title; NULL until it is asked for one, which happens once.
-            text("title", null=True, since=14),
+            text("title", null=True),
         ),
         key=("id",), indexes=(Index("threads_conversation", "conversation"),),
         deleted_by=("conversation",),
@@ -544,7 +533,7 @@ DECLARED_TABLES = (
         key=("conversation",), deleted_by=("conversation",),
     ),
     TableDeclaration(
-        name="kernels", whose="conversation", since=10,
+        name="kernels", whose="conversation",
         not_exported="which process runs a thread's Python",
         contents="which threads had a kernel; Postgres: which process runs a thread's Python",
         kept="until the thread is forgotten",
@@ -564,7 +553,7 @@ DECLARED_TABLES = (
         key=("file", "number"), deleted_by=("file",),
     ),
     TableDeclaration(
-        name="remembered", whose="person", since=9,
+        name="remembered", whose="person",
         not_exported="the section `remembered` has it", erased="the person's entries are removed",
         contents="what is remembered of Discord: a person's language, threads that they take part "
                  "in, direct channels, by ids; the name that the owner wrote on the page",
@@ -612,21 +601,11 @@ DECLARED_TABLES = (
         contents="–", kept="–",
         columns=(text("name"), blob("value")), key=("name",),
     ),
-    TableDeclaration(
-        name="schema_version", whose="nobody", shared=True, is_version=True,
-        not_exported="the schema's number", contents="–", kept="–",
-        columns=(integer("version"), integer("oldest")),
-    ),
 )  # fmt: skip
 EXPORTED = tuple(table for table in DECLARED_TABLES if table.section)
 """The tables that an export of a person contains."""
 COPIED = tuple(table for table in DECLARED_TABLES if table.copied and not table.shared)
 """The tables that `ponte migrate` copies from SQLite to Postgres."""
-NEWEST_MIGRATION = max(
-    max([table.since, *(c.since for c in table.columns), *(i.since for i in table.indexes)])
-    for table in DECLARED_TABLES
-)
-"""The number of the newest migration."""
 PERSONAL_TABLES = tuple(table for table in DECLARED_TABLES if table.whose != "nobody")
 """The tables with personal data. Postgres vacuums them after an erasure."""
 
@@ -649,48 +628,34 @@ CURRENT_TURNS_VIEW = (
     " FROM inbox JOIN conversations ON conversations.conversation = inbox.conversation"
 )
 """What each write of a turn checks first, and whether there are rows that it would read next."""
-VIEWS = {1: FINISHED_VIEW, 12: CURRENT_TURNS_VIEW}
-"""The views by the migration that creates them. Migration 1 is written out."""
 
 
 def create_script(*, shared: bool) -> str:
-    """Return the SQL that creates the tables of a new database.
+    """Return the SQL that creates the tables, indexes and views of a new database.
 
     With `shared`, return only what Postgres has in addition to what both databases have.
     """
-    views = () if shared else VIEWS.values()
+    views = () if shared else (FINISHED_VIEW, CURRENT_TURNS_VIEW)
     return ";\n".join((*_statements(shared), *views))
 
 
-def migration_script(migration: int, *, shared: bool) -> str:
-    """Return the SQL of everything that is declared with this migration's number.
-
-    `shared` is as in `create_script`.
-    """
-    views = (VIEWS[migration],) if migration in VIEWS and not shared else ()
-    return ";\n".join((*_statements(shared, migration), *views))
-
-
-def _statements(shared: bool, migration: int | None = None) -> Iterator[str]:
-    """Yield the SQL statements of all declarations, or of those whose `since` is `migration`."""
+def _statements(shared: bool) -> Iterator[str]:
+    """Yield the CREATE statements of all tables and indexes, and on Postgres the ALTER statements
+    that add its own columns."""
     for table in DECLARED_TABLES:
-        is_made = migration in (None, table.since) and not table.is_version
-        if is_made and table.shared == shared:
-            # Some tables existed on Postgres before a migration added them to SQLite too.
-            yield _create_table(table, "IF NOT EXISTS " if migration else "")
+        if table.shared == shared:
+            yield _create_table(table)
         for column in table.columns:
-            is_late = column.since == migration or (is_made and column.shared)
-            if is_late and column.shared == (shared and not table.shared):
+            if column.shared and shared and not table.shared:
                 yield f"ALTER TABLE {table.name} ADD COLUMN {column.definition}"
         for index in table.indexes:
-            is_wanted = is_made or index.since == migration
-            if is_wanted and shared == (table.shared or index.shared):
+            if shared == (table.shared or index.shared):
                 where = f" WHERE {index.where}" if index.where else ""
                 yield f"CREATE INDEX {index.name} ON {table.name} ({index.columns}){where}"
 
 
-def _create_table(table: TableDeclaration, guard: str) -> str:
-    """Return the CREATE TABLE statement. `guard` is "IF NOT EXISTS " or ""."""
+def _create_table(table: TableDeclaration) -> str:
+    """Return the CREATE TABLE statement."""
     single = table.key[0] if len(table.key) == 1 else ""
     parts = [
         f"{column.name} {column.type} PRIMARY KEY" if column.name == single else column.definition
@@ -707,4 +672,4 @@ def _create_table(table: TableDeclaration, guard: str) -> str:
     # Postgres has no such clause; `translate_schema` removes it.
     end = ")" if single else ") WITHOUT ROWID"
     kind = "UNLOGGED TABLE" if table.unlogged else "TABLE"
-    return f"CREATE {kind} {guard}{table.name} (\n    " + ",\n    ".join(parts) + f"\n{end}"
+    return f"CREATE {kind} {table.name} (\n    " + ",\n    ".join(parts) + f"\n{end}"

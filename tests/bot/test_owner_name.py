@@ -11,7 +11,7 @@ from bot.owner_name import OwnerName, system_user_name
 from core.integrations.integration import Alone
 from core.store.database import SqliteDatabase
 from core.store.owner_name import SqlOwnerName
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 from core.text.i18n import READER_IS_OWNER, say, use_locale
 from core.text.owner_sentences import OWNER_SENTENCES
 from tests.fakes.peers import ConnectedPeers
@@ -50,7 +50,7 @@ async def test_the_page_wins_over_the_setting_and_the_setting_over_the_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pwd.getpwuid", lambda _: user("maya", "Maya Lima"))
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
     store = SqlOwnerName(database)
     assert OwnerName("", store, Alone(database)).current == "Maya Lima"
     name = OwnerName("Maya", store, Alone(database))
@@ -86,7 +86,7 @@ def test_the_owner_is_not_sent_to_the_person_who_runs_ponte() -> None:
 
 
 async def test_a_new_name_is_used_by_the_other_processes_too(tmp_path: Path) -> None:
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
     peers = ConnectedPeers.make(2)
     here, there = (OwnerName("Maya", SqlOwnerName(database), each) for each in peers)
     await here.change("May")

@@ -23,9 +23,7 @@ import typer
 from bot.person_commands import format_people
 from tests.bot.conftest import Shell
 from tests.bot.test_process import ROOT, Machine
-from tests.recorded.recorded_ponte import put_home, read
-
-SCHEMA = 6
+from tests.recorded.recorded_ponte import Json, put_home
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +32,9 @@ def without_a_sandbox(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
-def recorded_ponte(ponte: Shell) -> Shell:
+def recorded_ponte(ponte: Shell, recorded_today: Json) -> Shell:
     """A home with people of Slack, Discord and the page: turns and changes in every state."""
-    put_home(read(SCHEMA)["home"], ponte.home)
+    put_home(recorded_today["home"], ponte.home)
     return ponte
 
 

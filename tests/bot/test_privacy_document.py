@@ -11,10 +11,9 @@ import pytest
 
 from core.store.tables import DECLARED_TABLES
 from tests.bot.conftest import Shell
-from tests.bot.test_personal_data import SCHEMA
 from tests.bot.test_process import ROOT
 from tests.docs.privacy import with_tables
-from tests.recorded.recorded_ponte import put_home, read
+from tests.recorded.recorded_ponte import Json, put_home
 
 TEXT = (ROOT / "docs" / "explanation" / "privacy.md").read_text("utf-8")
 
@@ -35,10 +34,10 @@ def test_it_has_the_declared_tables() -> None:
 
 
 def test_the_document_lists_every_file_of_a_home(
-    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, recorded_today: Json
 ) -> None:
     monkeypatch.setenv("PONTE_CODE", "off")
-    put_home(read(SCHEMA)["home"], ponte.home)
+    put_home(recorded_today["home"], ponte.home)
     assert ponte("status").code in (0, 1)
     found = {re.sub(r"-(wal|shm)$|\.\d$", "", path.name) for path in ponte.home.iterdir()}
     told = rows("file")
@@ -58,11 +57,13 @@ WORDS = {
 }  # fmt: skip
 
 
-def test_each_command_in_it_runs(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_command_in_it_runs(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, recorded_today: Json
+) -> None:
     """On a recorded home, those that erase last; where it shows a command without what it takes,
     its help is asked for."""
     monkeypatch.setenv("PONTE_CODE", "off")
-    put_home(read(SCHEMA)["home"], ponte.home)
+    put_home(recorded_today["home"], ponte.home)
     assert ponte("people", "add", "ana").code == 0, ponte.err
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
         (key, conversation) = connection.execute(

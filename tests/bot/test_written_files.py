@@ -5,7 +5,6 @@ Somebody else on the machine may own the folder that a file goes to, or share it
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import stat
@@ -16,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.engine import Stores
 from bot.settings import Settings
 from tests.bot.conftest import Shell
-from tests.recorded.recorded_ponte import put_home, read
+from tests.recorded.recorded_ponte import Json, put_home
 
 ROOT = Path(__file__).parents[2]
 SOMEBODY_ELSE = 65534
@@ -33,21 +31,15 @@ def usual_umask(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def upgraded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recorded home at the newest schema."""
+def recorded_home(tmp_path_factory: pytest.TempPathFactory, recorded_today: Json) -> Path:
     folder = tmp_path_factory.mktemp("recorded") / "home"
-    put_home(read(6)["home"], folder)
-    asyncio.run(_upgrade(folder))
+    put_home(recorded_today["home"], folder)
     return folder
 
 
-async def _upgrade(folder: Path) -> None:
-    await (await Stores.open_in_home(folder)).close()
-
-
 @pytest.fixture
-def home(ponte: Shell, upgraded_home: Path) -> Shell:
-    shutil.copytree(upgraded_home, ponte.home)
+def home(ponte: Shell, recorded_home: Path) -> Shell:
+    shutil.copytree(recorded_home, ponte.home)
     return ponte
 
 

@@ -17,7 +17,7 @@ import pytest
 from core.clients.http import Proxies
 from core.store.database import SqliteDatabase
 from core.store.kernels import KernelRows
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 from core.tools.code.environment import PythonEnvironment, environments_folder
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.bwrap import Bubblewrap
@@ -125,7 +125,7 @@ async def local(home: Path, most: int = 4) -> AsyncIterator[LocalBackend]:
     """A backend whose probe has held; each one is another process of Ponte on the same home."""
     await python()
     limits = SandboxLimits()
-    database = await SqliteDatabase.open(home / "ponte.db", MIGRATIONS)
+    database = await SqliteDatabase.open(home / "ponte.db", SCHEMA)
     kernels = Kernels(KernelRows(database), limits, most)
     backend = LocalBackend(
         PythonEnvironment(environments_folder(CACHE), Proxies()), kernels, limits, wanted=True

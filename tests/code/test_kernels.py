@@ -10,7 +10,7 @@ import pytest
 
 from core.store.database import Database, SqliteDatabase
 from core.store.kernels import KernelRows
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 from core.tools.code.local import (
     KERNEL_EVICTED,
     KERNEL_IDLE_SECONDS,
@@ -65,7 +65,7 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async with sandboxed.sandbox() as sandbox:
-        database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+        database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
         bench = Bench(database, sandbox, await sandboxed.python())
         yield bench
         await bench.kernels.close()

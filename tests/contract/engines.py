@@ -17,7 +17,7 @@ from core.store.files import FileBytes, FolderBytes, PieceBytes
 from core.store.inbox import SqlInbox
 from core.store.jobs import Jobs
 from core.store.postgres import PostgresDatabase
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 from core.store.turns import SqlJournal
 from tests.fakes.memory import InboxRow, MemoryInbox
 
@@ -58,7 +58,7 @@ class Embedded:
 
     @classmethod
     async def open(cls, home: Path) -> Embedded:
-        return cls(home, await SqliteDatabase.open(home / "ponte.db", MIGRATIONS))
+        return cls(home, await SqliteDatabase.open(home / "ponte.db", SCHEMA))
 
     async def _other(self) -> Embedded:
         return await Embedded.open(self.home)
@@ -109,7 +109,7 @@ class Shared(Embedded):
 
     @classmethod
     async def on(cls, url: str, home: Path, *, works: bool = True) -> Shared:
-        database = await PostgresDatabase.open(url, MIGRATIONS)
+        database = await PostgresDatabase.open(url, SCHEMA)
         jobs = Jobs(url, database, works=works)
         await jobs.start()
         return cls(home, database, jobs, url)

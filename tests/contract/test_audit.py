@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,57 +80,6 @@ async def test_the_log_does_not_know_a_forgotten_person(database_engine: Embedde
     await log.forget(ANA.key)
     await database_engine.database.scrub()
     await log.close()
-    assert not await database_engine.holds(ANA.key)
-
-
-def old(number: int) -> str:
-    """As Ponte wrote it until people had keys of their own in the log."""
-    line = {
-        "at": f"2026-11-20T08:{number:02}:00.000+00:00", "event": "done", "id": f"abcde{number}",
-        "state": "done", "asker": ANA.key, "decider": BIA.key if number % 2 else "policy",
-        "conversation": f"discord:D9{ANA.id}", "turn_seq": 3, "decision_seq": 4,
-        "system": "nocodb", "kind": "update",
-        "target": {"table_id": "m1", "fields": {"Pay": "x"}}, "rows": 2,
-        "written": ["1", "ana@example.com"],
-    }  # fmt: skip
-    return json.dumps(line, ensure_ascii=False)
-
-
-@pytest.mark.parametrize("number", [1, 4, 9])
-async def test_old_lines_name_people_no_longer(
-    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    monkeypatch.setattr(audit, "MAX_SCANNED_LINES", 4)
-    home, keys = database_engine.home, SqlPseudonyms(database_engine.database)
-    lines: FileAuditLines | TableAuditLines = FileAuditLines(home / "audit.log")
-    if isinstance(database_engine, Shared):
-        lines = TableAuditLines(database_engine.database)
-        for n in range(number):
-            await lines.append(old(n))
-    else:
-        (home / "audit.log.1").write_text(f"{old(0)}\n")
-        (home / "audit.log").write_text("".join(f"{old(n)}\n" for n in range(1, number)))
-    for _ in range(2):
-        await lines.convert_old_lines(keys)
-    log = AuditLog(lines, keys)
-    await log.write_note("config-reloaded", OPERATOR)
-    found = (await log.read())[0] if number == 1 else []
-    if found:
-        assert found[0] == {
-            "at": "2026-11-20T08:00:00.000+00:00", "event": "done", "id": "abcde0",
-            "state": "done", "asker": ANA.key, "decider": "policy", "place": "discord",
-            "system": "nocodb", "kind": "update", "table": "m1", "rows": 2, "written": ["1", "-"],
-        }  # fmt: skip
-    assert await every(log) == [("done", ANA.key)] * number + [("config-reloaded", "operator")]
-    assert len(await every(log, person=BIA.key)) == number // 2
-    if isinstance(lines, TableAuditLines):  # an older process beside this one goes on
-        await lines.append(old(9))
-        await lines.convert_old_lines(keys)
-        assert len(await every(log, person=ANA.key)) == number + 1
-    await log.forget(ANA.key)
-    await log.close()
-    kept = [path.read_text() for path in list_audit_files(home / "audit.log")]
-    assert ANA.id not in "".join(kept)
     assert not await database_engine.holds(ANA.key)
 
 

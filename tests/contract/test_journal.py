@@ -6,17 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.domain.errors import NotFound, Superseded, TakenOver
-from core.domain.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode_json
+from core.domain.messages import Answer, Attachment, Item, Post, Quote, Usage, encode_json
 from core.domain.records import Outcome, Provenance, Round, RoundOutput, ToolCall, Turn
 from core.store.budget import CountingBudget
-from core.store.database import SqlConnection, SqliteDatabase
-from core.store.schema import MIGRATIONS
+from core.store.database import SqlConnection
 from core.store.turns import SqlJournal
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
@@ -111,34 +109,6 @@ async def test_a_file_or_a_quote_is_from_outside(database_engine: Embedded, file
     await database_engine.journal.record_user_message(replace(turn, message=told), [HELLO])
     ana = turn.message.author.key
     assert (await database_engine.journal.provenance(turn.thread, ana, turn.seq)).has_outside_text
-
-
-async def test_what_was_there_before_a_thread_could_say_so(tmp_path: Path) -> None:
-    """The threads of an older `ponte.db`."""
-    old = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS[:3])
-    spoken = {
-        "quiet": HELLO, "tool": Item("output", call_id="c1", text="a row"),
-        "quote": replace(HELLO, name="context"),
-        "file": replace(HELLO, files=(File("f", "a.csv", "text/csv", 3),)),
-    }  # fmt: skip
-
-    def write(connection: SqlConnection) -> None:
-        for thread, item in spoken.items():
-            connection.execute("INSERT INTO threads VALUES (?, ?, 0, 0)", (thread, thread))
-            connection.execute(
-                "INSERT INTO items (seq, thread, person, item, at) VALUES (1, ?, '', ?, 0)",
-                (thread, encode_json(item)),
-            )
-
-    await old.write(write)
-    await old.close()
-    new = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
-    journal = SqlJournal(new)
-    outside = {
-        t for t in spoken if (await journal.provenance(t, "web:ana", 1 << 62)).has_outside_text
-    }
-    await new.close()
-    assert outside == {"tool", "quote", "file"}
 
 
 async def test_a_begin_whose_caller_left_counts_once(database_engine: Embedded) -> None:

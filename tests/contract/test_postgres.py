@@ -1,4 +1,4 @@
-"""What Postgres alone has: a schema among versions, transactions begun again, refusals."""
+"""What Postgres alone has: transactions begun again, refusals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import re
 import threading
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -14,7 +13,7 @@ import pytest
 
 from core.domain.errors import NotStored, SettingsError
 from core.store import postgres
-from core.store.database import NewerDatabase, SqlConnection
+from core.store.database import SqlConnection
 from core.store.postgres import (
     CONNECTION_OPTIONS,
     IDLE_IN_TRANSACTION_TIMEOUT,
@@ -22,10 +21,8 @@ from core.store.postgres import (
     check_server,
 )
 from core.store.processes import read_cluster
-from core.store.schema import MIGRATIONS, Migration
+from core.store.schema import SCHEMA
 from tests.real.postgres import Postgres
-
-NEXT = Migration("CREATE TABLE later (id INTEGER PRIMARY KEY, word TEXT NOT NULL)")
 
 
 @pytest.fixture
@@ -38,49 +35,15 @@ def empty_url(real_postgres: Postgres) -> str:
     return real_postgres.url(real_postgres.database())
 
 
-async def open_database(url: str, *more: Migration) -> PostgresDatabase:
-    return await PostgresDatabase.open(url, (*MIGRATIONS, *more))
-
-
-def version(url: str) -> tuple[int, int]:
-    with psycopg.connect(url) as connection:
-        row = connection.execute("SELECT version, oldest FROM ponte.schema_version").fetchone()
-    assert row
-    return row[0], row[1]
+async def open_database(url: str) -> PostgresDatabase:
+    return await PostgresDatabase.open(url, SCHEMA)
 
 
 async def test_processes_that_start_together_make_one_schema(empty_url: str) -> None:
     made = await asyncio.gather(*(open_database(empty_url) for _ in range(4)))
-    assert version(empty_url) == (len(MIGRATIONS), 0)
+    assert check_server(empty_url, lambda _: None)[1] == SCHEMA.version
     for database in made:
         await database.close()
-
-
-async def test_an_older_version_goes_on_beside_a_newer_one(url: str) -> None:
-    older, newer = await open_database(url), await open_database(url, NEXT)
-    insert = "INSERT INTO later (word) VALUES ('new') RETURNING id"
-    assert (await newer.write(lambda c: c.execute(insert).fetchone()))["id"] == 1
-    await older.close()
-    again = await open_database(url)
-    assert version(url) == (len(MIGRATIONS) + 1, 0)
-    for database in (newer, again):
-        await database.close()
-
-
-async def test_one_that_is_too_old_for_the_schema_refuses(url: str) -> None:
-    known = len(MIGRATIONS)
-    await (await open_database(url, replace(NEXT, oldest=known + 1))).close()
-    words = rf"The database was written by a newer Ponte \(schema {known + 1}; this one supports"
-    with pytest.raises(NewerDatabase, match=words):
-        await open_database(url)
-
-
-async def test_a_migration_that_fails_leaves_nothing_behind(url: str) -> None:
-    await (await open_database(url)).close()
-    with pytest.raises(NotStored, match="syntax error"):
-        await open_database(url, NEXT, Migration("CREATE NONSENSE"))
-    assert version(url)[0] == len(MIGRATIONS)
-    await (await open_database(url, NEXT)).close()
 
 
 async def test_a_transaction_whose_connection_is_cut_is_begun_again(url: str) -> None:
@@ -233,7 +196,7 @@ async def test_doctor_looks_and_changes_nothing(empty_url: str) -> None:
     assert row == (None,)
     await (await open_database(url)).close()
     told, schema, found = await asyncio.to_thread(check_server, url, read_cluster)
-    assert (int(told.split(".")[0]) >= 14, schema) == (True, len(MIGRATIONS))
+    assert (int(told.split(".")[0]) >= 14, schema) == (True, SCHEMA.version)
     assert found
     assert "that answer messages: 0" in found.words
 

@@ -1,23 +1,18 @@
-"""What a platform's side remembers, in a row of both databases, and out of a file of before."""
+"""What a platform's side remembers, in a row of both databases."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.domain.errors import NotStored
-from core.store import remembered
 from core.store.database import Database
 from core.store.remembered import (
     RememberedState,
     SharedRememberedState,
-    import_file,
     rewrite_remembered,
 )
 from tests.contract.engines import Embedded, Shared
@@ -94,59 +89,3 @@ async def test_a_row_is_rewritten_if_there_is_one(database_engine: Embedded) -> 
     await state(database_engine, lambda: {"old": 1}).flush()
     await rewrite_remembered(database_engine.database, NAME, lambda data: {**data, "new": 1})
     assert await state(database_engine, dict).read() == {"old": 1, "new": 1}
-
-
-async def test_a_file_of_before_becomes_a_row(sqlite: Embedded) -> None:
-    file = sqlite.home / NAME
-    await import_file(sqlite.database, file)
-    file.write_text('{"a": {"b": "é \\ud800"}}')
-    await import_file(sqlite.database, file)
-    assert not file.exists()
-    assert (await state(sqlite, dict).read())["a"]["b"].startswith("é ")
-
-
-@pytest.mark.parametrize("text", ["{broken", "[1]", "\x00", "7"])
-async def test_a_file_that_holds_no_object_is_removed(sqlite: Embedded, text: str) -> None:
-    (sqlite.home / NAME).write_text(text)
-    await import_file(sqlite.database, sqlite.home / NAME)
-    assert list(sqlite.home.glob("notes*")) == []
-    assert await state(sqlite, dict).read() == {}
-
-
-async def test_an_empty_file_is_an_empty_row(sqlite: Embedded) -> None:
-    (sqlite.home / NAME).touch()
-    await import_file(sqlite.database, sqlite.home / NAME)
-    assert await state(sqlite, dict).read() == {}
-
-
-async def test_the_file_stays_while_the_row_is_not_what_it_says(
-    sqlite: Embedded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    file = sqlite.home / NAME
-    file.write_text('{"a": 1}')
-    with monkeypatch.context() as patch:
-        patch.setattr(remembered, "_write_text", lambda *_: None)
-        with pytest.raises(NotStored, match="the database holds something else"):
-            await import_file(sqlite.database, file)
-    assert json.loads(file.read_text()) == {"a": 1}
-    await import_file(sqlite.database, file)
-    assert (file.exists(), await state(sqlite, dict).read()) == (False, {"a": 1})
-
-
-async def test_a_file_that_cannot_be_read_or_removed_is_reported(
-    sqlite: Embedded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = sqlite.home / NAME
-    file.mkdir()
-    with pytest.raises(NotStored, match="Is a directory"):
-        await import_file(sqlite.database, file)
-    file.rmdir()
-    file.write_text('{"a": 1}')
-
-    def refuse(path: Path) -> None:
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(NotStored, match="Read-only"):
-        await import_file(sqlite.database, file)
-    assert (file.exists(), await state(sqlite, dict).read()) == (True, {"a": 1})

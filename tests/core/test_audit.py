@@ -22,7 +22,7 @@ from core.rights.audit import OPERATOR, AuditLog, place_of
 from core.store import audit
 from core.store.audit import FileAuditLines, SqlPseudonyms
 from core.store.database import SqliteDatabase
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 
 ANA = Person("slack", "U1", "T1", "Ana\nforged line")
 BIA = Person("slack", "U2", "T1", "Bia")
@@ -47,7 +47,7 @@ class Clock:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
-    made = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+    made = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
     yield made
     await made.close()
 

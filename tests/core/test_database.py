@@ -16,20 +16,19 @@ import pytest
 
 from core.domain.errors import NotStored, Unstorable
 from core.store.database import (
-    NewerDatabase,
     SqlConnection,
     SqliteDatabase,
     inspect_file,
 )
-from core.store.schema import Migration
+from core.store.schema import Schema
 
-NOTES = Migration("CREATE TABLE notes (text TEXT UNIQUE)")
+NOTES = Schema("CREATE TABLE notes (text TEXT UNIQUE)")
 MEGABYTE = "x" * 1_000_000
 
 
 @pytest.fixture
 async def database(tmp_path: Path, durable_sqlite: None) -> AsyncIterator[SqliteDatabase]:
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     yield database
     await database.close()
 
@@ -104,7 +103,7 @@ async def together(database: SqliteDatabase, *works: Any) -> list[Any]:
 
 
 async def test_many_writes_share_a_commit(ran: list[tuple[int, str]], tmp_path: Path) -> None:
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     await together(database, *(note(f"n{n}") for n in range(200)))
     await database.close()
     assert sum(sql == "COMMIT" for _, sql in ran) == 2
@@ -113,7 +112,7 @@ async def test_many_writes_share_a_commit(ran: list[tuple[int, str]], tmp_path: 
 async def test_nothing_of_sqlite_runs_on_the_event_loop(
     ran: list[tuple[int, str]], tmp_path: Path
 ) -> None:
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     await database.write(note("one"))
     assert await notes(database) == ["one"]
     await database.close()
@@ -242,7 +241,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.starts_process
 async def test_a_disk_that_is_really_full(tiny_disk: Path) -> None:
-    database = await SqliteDatabase.open(tiny_disk / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tiny_disk / "ponte.db", NOTES)
     ballast = tiny_disk / "ballast"
     ballast.write_bytes(bytes(250_000))
     await database.write(note("before"))
@@ -260,7 +259,7 @@ async def test_a_file_held_by_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.store.database.BUSY_TIMEOUT_MS", 20)
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(NotStored):
@@ -310,50 +309,21 @@ def closed_folder() -> Iterator[Path]:
 
 async def test_a_folder_that_cannot_be_written_is_told(closed_folder: Path) -> None:
     with pytest.raises(NotStored, match=rf"Cannot use {closed_folder}/ponte\.db: unable to"):
-        await SqliteDatabase.open(closed_folder / "ponte.db", [NOTES])
+        await SqliteDatabase.open(closed_folder / "ponte.db", NOTES)
 
 
 async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     path = tmp_path / "ponte.db"
     path.write_text("my diary " * 1000)
     with pytest.raises(NotStored, match="not a database"):
-        await SqliteDatabase.open(path, [NOTES])
+        await SqliteDatabase.open(path, NOTES)
     with pytest.raises(NotStored, match=r"Cannot use .*/ponte\.db: file is not a database"):
         inspect_file(path, lambda c: c.execute("SELECT * FROM notes").fetchall())
     assert path.read_text().startswith("my diary")
 
 
-async def test_a_newer_schema_is_refused_with_words(tmp_path: Path) -> None:
-    path = tmp_path / "ponte.db"
-    await (await SqliteDatabase.open(path, [NOTES, Migration("CREATE TABLE more (x)")])).close()
-    with pytest.raises(NewerDatabase, match=r"newer Ponte \(schema 2; this one supports 1\)"):
-        await SqliteDatabase.open(path, [NOTES])
-
-
-async def test_each_migration_runs_once_and_wholly(tmp_path: Path) -> None:
-    path = tmp_path / "ponte.db"
-    first = await SqliteDatabase.open(path, [NOTES])
-    await first.write(note("old"))
-    await first.close()
-    with pytest.raises(NotStored, match="no such table: nowhere"):
-        await SqliteDatabase.open(
-            path, [NOTES, Migration("CREATE TABLE more (x); DROP TABLE nowhere")]
-        )
-    second = await SqliteDatabase.open(
-        path, [NOTES, Migration("ALTER TABLE notes ADD COLUMN at REAL")]
-    )
-    await second.close()
-    third = await SqliteDatabase.open(
-        path, [NOTES, Migration("ALTER TABLE notes ADD COLUMN at REAL")]
-    )
-    assert await notes(third) == ["old"]
-    with pytest.raises(NotStored, match="no such table: more"):
-        await third.read(lambda c: c.execute("SELECT * FROM more").fetchall())
-    await third.close()
-
-
 async def test_closing_commits_what_waits_and_takes_nothing_more(tmp_path: Path) -> None:
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     held = await Held.writer(database)
     waiting = asyncio.create_task(database.write(note("waiting")))
     await asyncio.sleep(0)
@@ -373,7 +343,7 @@ def bytes_of(folder: Path) -> bytes:
 
 
 async def test_what_was_deleted_leaves_the_log_of_writes(tmp_path: Path) -> None:
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     await database.write(lambda c: c.execute("INSERT INTO notes VALUES ('a secret')").close())
     await database.write(lambda c: c.execute("DELETE FROM notes").close())
     assert b"a secret" in bytes_of(tmp_path)
@@ -387,7 +357,7 @@ async def test_what_was_deleted_leaves_the_log_of_writes(tmp_path: Path) -> None
 
 async def test_nothing_stays_in_a_gap_of_a_page(tmp_path: Path) -> None:
     """Cells that were moved to a neighbour and deleted there."""
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
 
     def fill(connection: SqlConnection) -> None:
         for n in range(3000):
@@ -405,18 +375,18 @@ async def test_nothing_stays_in_a_gap_of_a_page(tmp_path: Path) -> None:
 
 
 async def test_what_a_killed_process_deleted_goes_with_the_next_start(tmp_path: Path) -> None:
-    first = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    first = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     await first.write(lambda c: c.execute("INSERT INTO notes VALUES ('a secret')").close())
     await first.write(lambda c: c.execute("DELETE FROM notes").close())
     assert b"a secret" in bytes_of(tmp_path)
-    heir = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    heir = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     assert b"a secret" not in bytes_of(tmp_path)
     await heir.close()
     await first.close()
 
 
 async def test_what_another_process_reads_cannot_be_cut_off(tmp_path: Path) -> None:
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     await database.write(lambda c: c.execute("INSERT INTO notes VALUES ('one')").close())
     with closing(sqlite3.connect(tmp_path / "ponte.db")) as other:
         other.execute("BEGIN")

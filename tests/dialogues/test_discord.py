@@ -18,7 +18,7 @@ from core.commands import grammar
 from core.domain.messages import Address, Answer, Card
 from core.integrations.integration import Alone, ChatPorts
 from core.store.database import Database, SqliteDatabase
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
 from tests.fakes.posts import KeptPosts
@@ -84,7 +84,7 @@ class SimcordSetup:
 
 @pytest.fixture
 async def setup(tmp_path: Path) -> AsyncIterator[SimcordSetup]:
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
     setup = SimcordSetup(database)
     running = asyncio.create_task(setup.inbox.run(setup.turn))
     yield setup

@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 
 SPEED = {
     "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "autovacuum": "off",
@@ -133,7 +133,7 @@ class Postgres:
             self._migrated = self.database()
             url = self.url(self._migrated)
             with psycopg.connect(url, row_factory=dict_row, **CONNECTION_OPTIONS) as connection:
-                PostgresDatabase(url, MIGRATIONS)._migrate(connection)
+                PostgresDatabase(url, SCHEMA)._migrate(connection)
         name = self.database(self._migrated)
         yield self.url(name)
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -13,7 +13,7 @@ from core.domain.changes import Change
 from core.domain.messages import Message
 from core.store.changes import SqlLedger
 from core.store.database import SqliteDatabase
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 from tests.fakes.choices import make_message
 from tests.real.victims import People, Victim
 
@@ -139,7 +139,7 @@ class Storm:
 async def ledger(victim: Victim) -> Sequence[Change]:
     """What the bot's own database says, the newest first; the bot is dead then."""
     await victim.kill()
-    database = await SqliteDatabase.open(victim.home / "ponte.db", MIGRATIONS)
+    database = await SqliteDatabase.open(victim.home / "ponte.db", SCHEMA)
     try:
         return await SqlLedger(database).list_of_conversation("", 1000)
     finally:

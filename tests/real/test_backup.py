@@ -18,7 +18,7 @@ from tests.fakes.choices import make_message
 from tests.fakes.forker import Process, start
 from tests.real.conftest import ToolContext
 from tests.real.victims import Victim, turns_of_the_loop
-from tests.recorded.recorded_ponte import put_home, read
+from tests.recorded.recorded_ponte import Json, put_home
 
 LANES = 4
 PIPE_HOLDS = 1 << 16
@@ -112,9 +112,11 @@ async def test_a_backup_during_conversations_is_complete(ctx: ToolContext, tmp_p
     assert {post.source for post in new} == {f"again-{lane}" for lane in range(LANES)}
 
 
-async def test_killed_in_the_middle_nothing_half_is_left(tmp_path: Path) -> None:
+async def test_killed_in_the_middle_nothing_half_is_left(
+    tmp_path: Path, recorded_today: Json
+) -> None:
     home, other, path = tmp_path / "home", tmp_path / "other", tmp_path / "kept.tar.gz"
-    put_home(read(6)["home"], home)
+    put_home(recorded_today["home"], home)
     # Nothing that can be packed: a pipe does not take half of it.
     (home / "audit.log").write_text("".join(f"{secrets.token_hex(100)}\n" for _ in range(5_000)))
     async with start_ponte(home, "backup", "-") as process:  # it waits, as nobody reads on

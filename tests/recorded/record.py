@@ -1,6 +1,8 @@
-"""Writes `home-N.json.gz`: `python -m tests.recorded.record`, once for each schema N.
+"""Record a data folder of this version: `python -m tests.recorded.record FILE.json.gz`.
 
-A team works for two days; then the power goes, with a turn in every state.
+A team works for two days; then the power goes, with a turn in every state. The tests record this
+version once in each run (`recorded_today` in tests/conftest.py). From the first release on, a
+record of each release stays in this folder, so that later versions prove that they open it.
 """
 
 from __future__ import annotations
@@ -9,14 +11,16 @@ import asyncio
 import gzip
 import json
 import logging
+import os
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
-import httpx
 import time_machine
 
 from tests.dialogues.office import ATTACHED, CSV, DUPLICATES, EVERYTHING, LEADS
@@ -28,7 +32,6 @@ from tests.recorded.recorded_ponte import (
     TOKEN,
     Json,
     RecordedPonte,
-    home_path,
     open_recorded_ponte,
     record_model_server,
     record_state,
@@ -86,7 +89,7 @@ class Day:
         self.here = here
         self.names: Json = {}
         """What the test presses: by name, where it stands."""
-        self.asking: asyncio.Task[Json] | None = None
+        self.asking: asyncio.Task[Json]
 
     async def asks(self, text: str, *files: tuple[str, str, bytes], who: str = "Alice") -> Post:
         slack = self.here.slack
@@ -301,7 +304,8 @@ async def _undeliverable(day: Day) -> None:
     old.archived = False
 
 
-async def record(folder: Path) -> Json:
+async def record(folder: Path, file: Path) -> NoReturn:
+    """Write the record and end the process, as the power cut does: what hangs is not waited for."""
     with time_machine.travel(BEGIN) as clock:
         async with open_recorded_ponte(folder) as here:
             here.invent()
@@ -313,22 +317,18 @@ async def record(folder: Path) -> Json:
             async with here.open():
                 await second(day)
                 found = await power_cut(day)
-            if day.asking is not None:
-                with suppress(httpx.HTTPError):
-                    await day.asking
-            return found | {"names": day.names, "openai": record_model_server(here.team)}
+                found |= {"names": day.names, "openai": record_model_server(here.team)}
+                text = json.dumps(found, ensure_ascii=False, sort_keys=True)
+                part = file.with_suffix(".part")
+                part.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+                part.replace(file)
+                os._exit(0)
 
 
 def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(record(Path(folder) / "home"))
-    (version,) = {
-        each["version"] for name, each in found["home"]["databases"].items() if name == "ponte.db"
-    }
-    text = json.dumps(found, ensure_ascii=False, sort_keys=True)
-    home_path(version).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
-    print(home_path(version), home_path(version).stat().st_size)
+        asyncio.run(record(Path(folder) / "home", Path(sys.argv[1])))
 
 
 if __name__ == "__main__":

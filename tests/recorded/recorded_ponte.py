@@ -40,18 +40,13 @@ from tests.fakes.stackspot.state import CLIENT, REALM, SECRET, Execution
 from tests.fakes.stackspot_parts import CONFIG
 
 Json = dict[str, Any]
-FOLDER = Path(__file__).parent
 TOKEN = "the-token-of-the-recorded-page-0123456789"
 UNSEEN = ("ponte.lock", "ponte.sock")
 
 
-def home_path(schema: int) -> Path:
-    """Where the recorded home of that schema stands."""
-    return FOLDER / f"home-{schema}.json.gz"
-
-
-def read(schema: int) -> Json:
-    found: Json = json.loads(gzip.decompress(home_path(schema).read_bytes()))
+def read_record(file: Path) -> Json:
+    """Return what `python -m tests.recorded.record FILE` wrote."""
+    found: Json = json.loads(gzip.decompress(file.read_bytes()))
     return found
 
 
@@ -210,8 +205,7 @@ def home_of(home: Path) -> Json:
 
 def _dump_database(path: Path) -> Json:
     with closing(sqlite3.connect(path)) as connection:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        return {"version": version, "sql": list(connection.iterdump())}
+        return {"sql": list(connection.iterdump())}
 
 
 def put_home(record: Json, home: Path) -> None:
@@ -225,7 +219,6 @@ def put_home(record: Json, home: Path) -> None:
     for name, dumped in record["databases"].items():
         with closing(sqlite3.connect(home / name)) as connection:
             connection.executescript("\n".join(dumped["sql"]))
-            connection.execute(f"PRAGMA user_version={dumped['version']}")
 
 
 def _slack(slack: FakeSlack) -> Json:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import time_machine
 
-from core.store.schema import MIGRATIONS
 from tests.fakes.discord.interactions import Exchange
 from tests.fakes.discord.world import Payload
 from tests.fakes.openai import Script
@@ -25,22 +24,11 @@ from tests.recorded.recorded_ponte import (
     NUMBERED,
     Json,
     RecordedPonte,
-    home_path,
     new_numbers,
     open_recorded_ponte,
     put,
-    read,
 )
 
-SCHEMAS = (3, 4, 5, 6, 8, 9, 10, 11, 12, 13)
-"""Those whose home is recorded. `home-8` is `home-6` as the last version with schema 8 (commit
-1d028d5) left it after one start. `home-10` is `home-9` as a version with schema 10 (commit a40a4cb)
-migrated its database, `home-12` is `home-11` after migration 12
-(commit e74a6a2), and `home-13` is `home-12` after migration 13 (commit 6923d89)."""
-MIGRATED_ALONE = (10, 12)
-"""The tests do not run on these: the migrations of `home-9` and `home-11` lead through them."""
-RECORDED_AS_BACKUP = (7,)
-"""The record of schema 7 is `backup-7.tar.gz`, which test_backups.py restores."""
 OPEN = {"new", "running", "answered", "posting"}
 
 
@@ -71,26 +59,14 @@ class Found(RecordedPonte):
         return self.team.rows("Orders")[order]["Amount"]
 
 
-Place = tuple[int, str]
-PLACES = [*((schema, "home") for schema in SCHEMAS if schema not in MIGRATED_ALONE),
-          (SCHEMAS[-1], "postgres")]  # fmt: skip
-"""The newest is brought to Postgres, too, and goes on there."""
-
-
-@pytest.fixture(scope="module", params=PLACES, ids=lambda place: f"{place[0]}-{place[1]}")
-def place(request: pytest.FixtureRequest) -> Place:
-    found: Place = request.param
-    return found
-
-
 @pytest.fixture(scope="module")
-def record(place: Place) -> Json:
-    return read(place[0])
+def record(recorded_today: Json) -> Json:
+    return recorded_today
 
 
-@pytest.fixture
-def database(request: pytest.FixtureRequest, place: Place) -> str:
-    if place[1] == "home":
+@pytest.fixture(params=["home", "postgres"])
+def database(request: pytest.FixtureRequest) -> str:
+    if request.param == "home":
         return ""
     server: Postgres = request.getfixturevalue("real_postgres")
     return server.url(server.database())
@@ -308,18 +284,6 @@ async def use_the_page_by_the_cookie_that_a_browser_kept(here: Found) -> None:
                 break
     plots = [file for file in here.slack.workspace.files.values() if file.name == "sales.png"]
     assert [plot.data for plot in plots] == [PNG]
-
-
-def test_each_schema_from_here_on_has_its_record() -> None:
-    """Who adds a migration records the home of the version before it, by that version."""
-    newest = len(MIGRATIONS)
-    wanted = range(SCHEMAS[0], max(newest, SCHEMAS[0] + 1))
-    missing = [schema for schema in wanted if not home_path(schema).exists()]
-    assert missing == [schema for schema in missing if schema in RECORDED_AS_BACKUP]
-    assert list(SCHEMAS) == sorted(
-        int(path.name.split("-")[1].split(".")[0])
-        for path in home_path(0).parent.glob("home-*.json.gz")
-    )
 
 
 def test_the_record_has_every_state(record: Json, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
 from core.domain.errors import RESTORED_REASON, Restored
-from core.store.schema import MIGRATIONS
 from tests.fakes.slack.records import BOT_USER
 from tests.recorded.record import HANGS
 from tests.recorded.recorded_ponte import (
@@ -27,16 +26,13 @@ from tests.recorded.recorded_ponte import (
     new_numbers,
     open_recorded_ponte,
     put,
-    read,
 )
 
-SCHEMAS = (3, 6)
 
-
-@pytest.fixture(params=SCHEMAS)
-def record(request: pytest.FixtureRequest) -> Iterator[Json]:
+@pytest.fixture
+def record(recorded_today: Json) -> Iterator[Json]:
     """An hour after the power cut."""
-    found = read(request.param)
+    found = recorded_today
     with (
         time_machine.travel(datetime.fromtimestamp(found["at"] + 3600, UTC)),
         pytest.MonkeyPatch.context() as patch,
@@ -75,7 +71,6 @@ def _stands(here: RecordedPonte) -> list[str]:
 async def test_it_goes_on_and_says_nothing_twice(here: RecordedPonte, record: Json) -> None:
     before = _stands(here)
     writes = len(here.team.writes())
-    assert here.rows("PRAGMA user_version") == [(len(MIGRATIONS),)]
     slack, alice = here.slack, here.person("Alice")
     async with here.open():
         assert not {"new", "running", "answered", "posting"} & here.states("inbox")

@@ -22,7 +22,7 @@ from core.integrations.integration import Alone
 from core.rights.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
 from core.store.database import SqliteDatabase
 from core.store.directory import SqlDirectory
-from core.store.schema import MIGRATIONS
+from core.store.schema import SCHEMA
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.slack import TEAM, FakeSlack, SlackPerson
 
@@ -77,7 +77,7 @@ class DirectorySetup:
 
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[DirectorySetup]:
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
     async with FakeSlack() as slack:
         town = DirectorySetup(slack, database)
         await town.directory.open()
