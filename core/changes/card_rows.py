@@ -84,8 +84,7 @@ def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
 
 
 def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
-    """Return the rows of a card. Rows that an older version stored have no formatted values; these
-    are made here."""
+    """Return the rows of a card."""
     return [_read_row(row) for row in rows]
 
 
@@ -169,15 +168,8 @@ def _build_row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
 
 
 def _read_row(row: Mapping[str, Any]) -> CardRow:
-    if "changes" in row:
-        changes = tuple(
-            FieldChange(each["field"], each["before"], each["after"]) for each in row["changes"]
-        )
-        return CardRow(str(row["name"]), str(row["name_field"]), changes)
-    before, after = row.get("before"), row.get("after")
-    field = _name_field(before, after, TargetView())
-    name = _format((before or after or {}).get(field), "") if field else ""
-    return CardRow(name, field, tuple(_compare(before, after, field, TargetView())))
+    changes = (FieldChange(each["field"], each["before"], each["after"]) for each in row["changes"])
+    return CardRow(str(row["name"]), str(row["name_field"]), tuple(changes))
 
 
 def _name_field(before: Cells | None, after: Cells | None, view: TargetView) -> str:

@@ -103,13 +103,12 @@ class TargetView:
 
     @classmethod
     def from_target(cls, target: Mapping[str, Any]) -> TargetView:
-        """Return the view of a stored target. The keys `links`, `concealed` and `anew` must not be
-        renamed, because they are stored data."""
+        """Return the view of a stored target."""
         return cls(
             table_id=str(target.get("table_id", "")), key=str(target.get("key", "id")),
-            link_fields=frozenset(target.get("links", ())),
-            hidden_fields=frozenset(target.get("concealed", ())),
-            system_fields=tuple(map(str, target.get("anew", ()))),
+            link_fields=frozenset(target.get("link_fields", ())),
+            hidden_fields=frozenset(target.get("hidden_fields", ())),
+            system_fields=tuple(map(str, target.get("system_fields", ()))),
             display_field=str(target.get("display_field", "")),
             formats=dict(target.get("formats", {})),
             effect=str(target.get("effect", "write")), slug=str(target.get("slug", "")),

@@ -23,7 +23,7 @@ T = TypeVar("T")
 CONTEXT_NAME, NOTE_NAME = "context", "note"
 """Names of transcript items that the asker did not write: `CONTEXT_NAME` for texts of others around
 a message, `NOTE_NAME` for Ponte's notes about changes."""
-ONE_REQUEST_PREFIX = "once--"
+ONE_REQUEST_PREFIX = "one-request--"
 """The prefix of a channel that belongs to a single request. Such channels are in no list and are
 forgotten after a day."""
 MAX_STORED_JSON_DEPTH = 100

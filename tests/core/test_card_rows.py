@@ -58,13 +58,6 @@ def test_a_row_without_a_name_is_named_by_its_id() -> None:
     assert (row.name, row.text) == ("7", "Age: 4")
 
 
-def test_rows_of_an_older_version_are_read() -> None:
-    old = {"before": {"Id": "1", "Name": "Ana", "Age": 4}, "after": {"Id": "1", "Name": "Ana",
-           "Age": 5}}  # fmt: skip
-    (row,) = read_rows([old])
-    assert (row.name, row.text) == ("Ana", "Age: 4 → 5")
-
-
 def rows(
     count: int, fields: int = 1, before: str | None = "a", after: str | None = "b"
 ) -> list[CardRow]:

@@ -151,7 +151,7 @@ def test_links_read_as_what_comes_and_what_goes() -> None:
 
 def test_what_nobody_may_know_of_stands_on_no_card() -> None:
     one = change("delete", RowWrite("7", before={"Name": "Ada", "Salaries": link_entries("9,000")}))
-    target = {"key": "Id", "links": ["Salaries"], "concealed": ["Salaries"]}
+    target = {"key": "Id", "link_fields": ["Salaries"], "hidden_fields": ["Salaries"]}
     draft = replace(one.draft, target=target)
     card = cards.build_card(replace(one, proposal=replace(one.proposal, draft=draft)))
     (row,) = card.rows

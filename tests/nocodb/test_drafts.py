@@ -242,7 +242,7 @@ async def test_a_row_to_be_deleted_is_kept_whole(own_write_tools: WriteTools) ->
     assert "signedPath" not in row.before["Contract"][0]
     assert not {"Id", "Total", "CreatedAt"} & row.before.keys()
     assert draft.note == own_write_tools.rows.driver.recreated
-    assert {"Id", "CreatedAt", "UpdatedAt"} <= set(draft.target["anew"])
+    assert {"Id", "CreatedAt", "UpdatedAt"} <= set(draft.target["system_fields"])
 
 
 async def test_a_table_that_may_only_be_read(place: Place) -> None:

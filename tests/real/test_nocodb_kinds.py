@@ -128,7 +128,7 @@ async def check_link_to_many(write_tools: WriteTools, field: str, row: int, othe
     )
     (step,) = (await write_tools.undone(deleted)).steps
     assert (step.state, await write_tools.links("One", step.write.id, field)) == ("done", wanted)
-    for other in set(done.draft.target["links"]) - {field}:
+    for other in set(done.draft.target["link_fields"]) - {field}:
         assert await write_tools.links("One", step.write.id, other) == [], (
             "its neighbours are not meant"
         )

@@ -63,9 +63,9 @@ class TableSchema:
             "table_id": table.id,
             "key": key.title if key else "id",
             "fields": {title: _fingerprint(each) for title, each in {**own, **links}.items()},
-            "links": sorted(links),
-            "concealed": sorted(each.title for each in table.concealed),
-            "anew": [each.title for each in table.fields if each.field_type.differs_by_row],
+            "link_fields": sorted(links),
+            "hidden_fields": sorted(each.title for each in table.concealed),
+            "system_fields": [each.title for each in table.fields if each.field_type.differs_by_row],
             "display_field": shown.title if shown else "",
             "formats": {each.title: CARD_FORMATS.get(each.type, "") for each in table.fields},
         }
@@ -105,7 +105,7 @@ class TableSchema:
     def check_unchanged(self, target: Mapping[str, Any], names: Iterable[str]) -> None:
         """Raise ToolError `drift` if one of these fields differs from the draft's description."""
         if moved := self.changed_fields(target, names):
-            told = {CONCEALED_LINK if name in target["concealed"] else name for name in moved}
+            told = {CONCEALED_LINK if name in target["hidden_fields"] else name for name in moved}
             raise ToolError(
                 "The table {table} changed after this request ({names}). Ask for it again.",
                 code="drift", table=self.title, names=", ".join(sorted(told)[:5]),

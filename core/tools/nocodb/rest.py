@@ -70,7 +70,7 @@ class RestDriver(TableDriver):
         """Return 10, or 1 if a row needs several calls (links, files)."""
         if draft.kind == "delete":
             return MAX_ROWS_PER_WRITE
-        links = set(draft.target.get("links", ()))
+        links = set(draft.target.get("link_fields", ()))
         alone = any(
             name in links or _holds_files(value)
             for row in draft.rows

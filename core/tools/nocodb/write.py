@@ -106,7 +106,7 @@ class TableBatch:
                     await self._driver.fetch_newest(schema), rows, schema.links
                 )
             now = await self._driver.rows(schema, [row.id for row in rows if row.id])
-            unseen = draft.target.get("concealed", ())
+            unseen = draft.target.get("hidden_fields", ())
             return [
                 self._compare_create(row, now.get(row.id), unseen)
                 if row.id

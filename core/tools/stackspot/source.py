@@ -233,7 +233,7 @@ class RunBatch:
         target, after = self._draft.target, dict(row.after or {})
         try:
             execution = await self._stackspot.create(
-                str(target["slug"]), str(after[_FREE_TEXT_INPUT]) if target.get("plain") else after,
+                str(target["slug"]), str(after[_FREE_TEXT_INPUT]) if target.get("is_plain_text") else after,
                 conversation_id=str(target.get("conversation", "")),
             )  # fmt: skip
         except StackSpotError as error:
@@ -259,7 +259,7 @@ class RunBatch:
 def draft_run(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
     """Return the proposal to run `command` in the thread's conversation at StackSpot."""
     plain = isinstance(given, str)
-    target = {"slug": command.slug, "effect": command.effect, "plain": plain,
+    target = {"slug": command.slug, "effect": command.effect, "is_plain_text": plain,
               "conversation": conversation_ulid(ctx), "key": "execution"}  # fmt: skip
     row: Mapping[str, Any] = {_FREE_TEXT_INPUT: given} if isinstance(given, str) else given
     title, _ = command.title_and_description()
