@@ -65,7 +65,9 @@ class TableSchema:
             "fields": {title: _fingerprint(each) for title, each in {**own, **links}.items()},
             "link_fields": sorted(links),
             "hidden_fields": sorted(each.title for each in table.concealed),
-            "system_fields": [each.title for each in table.fields if each.field_type.differs_by_row],
+            "system_fields": [
+                each.title for each in table.fields if each.field_type.differs_by_row
+            ],
             "display_field": shown.title if shown else "",
             "formats": {each.title: CARD_FORMATS.get(each.type, "") for each in table.fields},
         }

@@ -232,8 +232,9 @@ class RunBatch:
         (row,) = rows
         target, after = self._draft.target, dict(row.after or {})
         try:
+            given = str(after[_FREE_TEXT_INPUT]) if target.get("is_plain_text") else after
             execution = await self._stackspot.create(
-                str(target["slug"]), str(after[_FREE_TEXT_INPUT]) if target.get("is_plain_text") else after,
+                str(target["slug"]), given,
                 conversation_id=str(target.get("conversation", "")),
             )  # fmt: skip
         except StackSpotError as error:
