@@ -28,7 +28,7 @@ ANA = Person("slack", "U1", "T1", "Ana\nforged line")
 BIA = Person("slack", "U2", "T1", "Bia")
 HERE = Address("slack", "C1", "T1", shared=True)
 ROW = RowWrite("7", {"Name": "secret before"}, {"Name": "secret after"})
-TARGET = {"table_id": "m1", "fields": {"Name": "secret field"}, "links": ["Boss"]}
+TARGET = {"table_id": "m1", "fields": {"Name": "secret field"}, "link_fields": ["Boss"]}
 DRAFT = Draft("memory", "update", TARGET, "People", (ROW,))
 PROPOSAL = Proposal("abcde2", DRAFT, ANA, HERE, 3, "c1", "t1", 0, "en", 0.0, 1.0)
 DONE = Change(PROPOSAL, "done", (ChangeStep(1, ROW, "done"),), POLICY_PERSON, claim=3)

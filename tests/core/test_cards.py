@@ -140,7 +140,7 @@ def test_links_read_as_what_comes_and_what_goes() -> None:
         ),
     ]
     one = change("update", *rows)
-    target = {"key": "Id", "links": {"Orders": "c1"}}
+    target = {"key": "Id", "link_fields": {"Orders": "c1"}}
     draft = replace(one.draft, target=target)
     card = cards.build_card(replace(one, proposal=replace(one.proposal, draft=draft)))
     assert card.title == "Change a row in People", "two writes of one row"
@@ -160,7 +160,9 @@ def test_what_nobody_may_know_of_stands_on_no_card() -> None:
 
 def test_what_an_undo_could_not_bring_back_is_told() -> None:
     one = change("create", RowWrite("7", after={"Name": "Ada"}))
-    draft = replace(one.draft, target={"anew": ["Id", "Made\x1b[0m at"]}, note="Anew: {names}.")
+    draft = replace(
+        one.draft, target={"system_fields": ["Id", "Made\x1b[0m at"]}, note="Anew: {names}."
+    )
     undo = replace(one.proposal, draft=draft, undoes="xyz234")
     done = replace(end_change(replace(one, proposal=undo), "done"), state="done")
     assert cards.build_card(done).text.endswith("Requested by Bea. Done. Anew: Id, Made at.")
