@@ -331,20 +331,15 @@ def threads_show(conversation: str, as_json: AsJson = False) -> int:
 def threads_forget(
     conversation: Annotated[
         str, typer.Argument(help=("The conversation's key, as shown by `threads list`."))
-    ] = "",
-    person: Annotated[
-        str, typer.Option("--person", help=("All messages of this person, given by key."))
-    ] = "",
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> int:
-    """Delete one conversation, or all messages of a person. This cannot be undone."""
-    if bool(conversation) == bool(person):
-        raise typer.BadParameter(_say("Give a conversation, or --person with a person's key."))
+    """Delete one conversation. This cannot be undone."""
     if not yes:
-        _confirm(_say("Delete {what} permanently?", what=conversation or person))
+        _confirm(_say("Delete {what} permanently?", what=conversation))
     from bot import cli_commands
 
-    return cli_commands.threads_forget(conversation, person)
+    return cli_commands.threads_forget(conversation)
 
 
 @people.command("add")

@@ -594,7 +594,7 @@ def people_remove(name: str) -> int:
     person = _ask_holder(lambda one: one.act("people/remove", person=name)).get("person", "")
     words = (
         "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "
-        "threads forget --person {person}`."
+        "person forget {person}`."
     )
     _print_all([i18n.say(words, name=name, person=person)])
     return 0
@@ -621,7 +621,7 @@ def _print_sign_in_link(act: str, name: str, *, as_json: bool) -> int:
     if made.get("conversations"):
         before = (
             "{name} will be able to read the messages of an earlier person with this name. "
-            "To delete them first, run `ponte threads forget --person web:{name}`."
+            "To delete them first, run `ponte person forget web:{name}` and add {name} again."
         )
         words.append(i18n.say(before, name=name))
     sys.stderr.write("".join(f"{line}\n" for line in words))
@@ -671,10 +671,9 @@ def threads_show(conversation: str, *, as_json: bool = False) -> int:
     return 0
 
 
-def threads_forget(conversation: str, person: str) -> int:
-    """Run `ponte threads forget` for a conversation or a person. Return the exit code."""
-    whom = {"person": person} if person else {"conversation": conversation}
-    done = _ask_holder(lambda one: one.forget(whom))
+def threads_forget(conversation: str) -> int:
+    """Run `ponte threads forget`. Return the exit code."""
+    done = _ask_holder(lambda one: one.forget(conversation))
     count = int(done.get("messages", 0))
     deleted = i18n.plural("Deleted {count} message.", "Deleted {count} messages.", count)
     remains = str(done.get("remains", ""))

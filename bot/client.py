@@ -223,10 +223,10 @@ class LocalClient:
         path = f"/operator/threads/{quote(conversation, safe=':')}"
         return await self._request("GET", path)
 
-    async def forget(self, whom: Mapping[str, str]) -> Json:
-        """Erase a conversation or a person. `whom` has one of the keys "conversation" and
-        "person"."""
-        return await self._request("POST", "/operator/forget", body=whom)
+    async def forget(self, conversation: str) -> Json:
+        """Erase a conversation."""
+        body = {"conversation": conversation}
+        return await self._request("POST", "/operator/forget", body=body)
 
     async def act(self, name: str, **arguments: Any) -> Json:
         """Run one of the holder's `Operator.acts` and return its result."""

@@ -142,30 +142,15 @@ class OperatorService:
             "messages": [line for one in exchanges for line in _exchange_messages(one)],
         }
 
-    async def forget(self, *, conversation: str = "", person: str = "") -> Json:
-        """Erase a conversation, or every conversation of a person and the names in their audit
-        lines.
-
-        Raise NotFound, and AuditRefused before anything is erased.
-        """
-        found = (
-            [conversation] if conversation else await self._journal.list_conversations_of(person)
-        )
-        there = any(one.conversation in found for one in await self._journal.list_threads())
-        if not there and not (person and await self._audit.has_lines_of(person)):
-            raise NotFound(what="person" if person else "conversation")
-        if person:
-            await self._audit.write_note("person-forgotten", OPERATOR, person=person)
-        else:
-            shown = await self._journal.list_entries(conversation)
-            where = shown[0].message.address if shown else None
-            await self._audit.write_note("conversation-forgotten", OPERATOR, where)
-        messages = sum([await self._commands.forget(one) for one in found])
-        if person:
-            await self._audit.forget(person)
-            await self._commands.forgotten()
-        remains = self._commands.remains()
-        return {"conversations": len(found), "messages": messages, "remains": remains}
+    async def forget(self, conversation: str) -> Json:
+        """Erase a conversation. Raise NotFound, and AuditRefused before anything is erased."""
+        if not any(one.conversation == conversation for one in await self._journal.list_threads()):
+            raise NotFound(what="conversation")
+        shown = await self._journal.list_entries(conversation)
+        where = shown[0].message.address if shown else None
+        await self._audit.write_note("conversation-forgotten", OPERATOR, where)
+        messages = await self._commands.forget(conversation)
+        return {"messages": messages, "remains": self._commands.remains()}
 
     async def _read_audit_lines(self, asked: Json) -> Json:
         """Return a page of the audit log and where the next one begins. Raise BadInput."""

@@ -141,7 +141,7 @@ class AdminView:
                 await self._admin.remove_person(name, by)
                 words = say(
                     "{name} can no longer sign in. Their messages are kept. To delete them, run "
-                    "`ponte threads forget --person {person}`.",
+                    "`ponte person forget {person}`.",
                     name=name, person=f"web:{name}",
                 )  # fmt: skip
                 return _notice("good", words)
@@ -586,7 +586,7 @@ def _link_notice(name: str, made: Json) -> str:
         words.append(
             say(
                 "{name} will be able to read the messages of an earlier person with this name. "
-                "To delete them first, run `ponte threads forget --person web:{name}`.",
+                "To delete them first, run `ponte person forget web:{name}` and add {name} again.",
                 name=name,
             )
         )

@@ -32,7 +32,7 @@ from adapters.web.answers import (
     Welcome,
 )
 from adapters.web.authentication import SESSION_SECONDS
-from adapters.web.errors import BadRequest, OwnerOnly, UnknownPath, translate_page
+from adapters.web.errors import OwnerOnly, UnknownPath, translate_page
 from adapters.web.http_io import (
     EVENT_STREAM_TYPE,
     HTML_QUERY,
@@ -122,11 +122,9 @@ class OwnerNameRequest(RequestBody):
 
 
 class ForgetRequest(RequestBody):
-    """The body of `POST /operator/forget`: one of the two keys, as in `slack:T1:C1:1718.9` and
-    `slack:T1:U1`."""
+    """The body of `POST /operator/forget`: a conversation's key, as in `slack:T1:C1:1718.9`."""
 
-    conversation: str = ""
-    person: str = ""
+    conversation: str
 
 
 class OperatorRequest(RequestBody):
@@ -488,11 +486,8 @@ class OperatorRoutes(RouteGroup):
 
     @endpoint("POST", "/operator/forget", refuses=(404,))
     async def forget(self, request: Request, body: ForgetRequest) -> Json:
-        """Delete a conversation, or all messages of a person."""
-        if bool(body.conversation) == bool(body.person):
-            raise BadRequest(why="specify a conversation or a person")
-        done = await self._operator.forget(conversation=body.conversation, person=body.person)
-        return dict(done)
+        """Delete a conversation."""
+        return dict(await self._operator.forget(body.conversation))
 
     @endpoint("POST", "/operator/{act:path}", refuses=(404,))
     async def act(self, request: Request, body: OperatorRequest) -> Json:

@@ -437,8 +437,8 @@ class Operator(Protocol):
     def link(self) -> str:
         """Return the page's link with its token."""
 
-    async def forget(self, *, conversation: str = "", person: str = "") -> Mapping[str, Any]:
-        """Delete one conversation, or all messages of a person (a key)."""
+    async def forget(self, conversation: str) -> Mapping[str, Any]:
+        """Delete one conversation. Raises NotFound."""
 
 
 class Administration(Protocol):

@@ -145,13 +145,6 @@ class AuditLog:
         """Append a line with the facts of `note`; it is durable on return. Raises AuditRefused."""
         await self._write_durably(self._note_line(event, asker, address, person, facts))
 
-    async def has_lines_of(self, person: str) -> bool:
-        """Return True if the person (a key) has a pseudonym, and so possibly lines.
-
-        Raises NotStored.
-        """
-        return person in (await self._keys.list_people()).values()
-
     async def forget(self, person: str) -> None:
         """Destroy the link between the person (a key) and their lines.
 

@@ -115,7 +115,7 @@ def test_what_was_done_at_the_machine_is_in_it(alone: Shell) -> None:
     )
     assert found[519]["asker"] == "slack:T1:U1"
     assert (found[-1]["asker"], found[-1]["file"]) == ("operator", "ponte.toml")
-    assert ponte("threads", "forget", "--person", "slack:T1:U1", "--yes").code == 0
+    assert ponte("person", "forget", "slack:T1/U1", "--yes").code == 0, ponte.err
     ponte("audit", "--json", "--person", "slack:U1")
     assert (ponte.code, ponte.out) == (0, "")
     last = ponte("audit", "--event", "person-forgotten", "--json").out
@@ -123,7 +123,7 @@ def test_what_was_done_at_the_machine_is_in_it(alone: Shell) -> None:
         json.loads(last)["person"]
         == json.loads(ponte("audit", "--json").out.split("\n")[0])["asker"]
     )
-    assert ponte("threads", "forget", "--person", "slack:T1:U1", "--yes").code == 1
+    assert ponte("person", "forget", "slack:T1/U1", "--yes").code == 1
 
 
 def test_a_reload_that_changes_nothing_is_no_act(alone: Shell) -> None:

@@ -80,8 +80,6 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
         (["dance"], "ponte: No such command 'dance'. Run `ponte --help` for help."),
         (["usage", "now"], "ponte: Got unexpected extra argument(s) (now)"),
         (["quick-command"], "ponte: Missing argument 'slug'."),
-        (["threads", "forget"], "ponte: Invalid value: Give a conversation, or --person"),
-        (["threads", "forget", "c", "--person", "p"], "Give a conversation, or --person"),
         (["threads", "forget", "c"], "Add --yes to confirm."),
         (["sample", "reset"], "Add --yes to confirm."),
         (["schedules", "delete", "abc234"], "Add --yes to confirm."),
@@ -321,8 +319,6 @@ def test_threads_are_listed_shown_and_forgotten(ponte: Shell, fake_holder: FakeH
     assert json.loads(ponte("threads", "show", key, "--json").out)["conversation"] == key
     assert ponte("threads", "forget", key, "--yes").out == "Deleted 4 messages.\n"
     assert json.loads(fake_holder.asked[-1][1]) == {"conversation": key}
-    ponte("threads", "forget", "--person", "slack:T1:U1", "--yes")
-    assert json.loads(fake_holder.asked[-1][1]) == {"person": "slack:T1:U1"}
 
 
 def test_the_holders_refusal_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:

@@ -67,7 +67,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
     assert "Add --yes" in ponte.err
     assert ponte("people", "remove", "ana", "--yes").out == (
         "ana can no longer sign in. Their messages are kept. To delete them, run `ponte "
-        "threads forget --person web:ana`.\n"
+        "person forget web:ana`.\n"
     )
     assert stored_tokens(ponte.home) == {}
     for act in (["renew"], ["remove", "--yes"]):
@@ -128,7 +128,7 @@ def test_the_address_is_the_one_that_others_use(
     monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text-2")
     assert ponte("people", "add", "ana").out == f"https://ponte.example/#token={'t' * 43}\n"
     assert json.loads(fake_holder.asked[-1][1]) == {"arguments": {"person": "ana"}}
-    assert "To delete them first, run `ponte threads forget --person web:ana`" in ponte.err, (
+    assert "To delete them first, run `ponte person forget web:ana` and add ana" in ponte.err, (
         "somebody was Ana before"
     )
     monkeypatch.delenv("PONTE_WEB_URL")
@@ -161,8 +161,8 @@ def test_a_running_ponte_lets_them_in_and_out(tmp_path: Path, commands: str) -> 
                 assert "event: done" not in list(lines), "and it ends"
             assert ana.get("/me").status_code == 401
         assert "web:main:@ana" in machine.ponte("threads", "list")[1]
-        told = machine.ponte("threads", "forget", "--person", "web:ana", "--yes")
-        assert told[:2] == (0, "Deleted 1 message.\n")
+        assert machine.ponte("person", "forget", "web:ana", "--yes")[0] == 0
+        assert "web:main:@ana" not in machine.ponte("threads", "list")[1]
         running.terminate()
         out, err = running.communicate()
         assert token not in out + err

@@ -66,7 +66,7 @@ def test_a_port_that_is_taken_is_told_to_the_operator() -> None:
 
 class Threads:
     def __init__(self) -> None:
-        self.forgotten: list[tuple[str, str]] = []
+        self.forgotten: list[str] = []
         self.acts: Mapping[str, OperatorAction] = {"echo": self._echo}
 
     async def _echo(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -83,8 +83,8 @@ class Threads:
     def link(self) -> str:
         return "http://127.0.0.1:8080/#token=t"
 
-    async def forget(self, *, conversation: str = "", person: str = "") -> Mapping[str, Any]:
-        self.forgotten.append((conversation, person))
+    async def forget(self, conversation: str) -> Mapping[str, Any]:
+        self.forgotten.append(conversation)
         return {"messages": 1}
 
 
@@ -102,9 +102,8 @@ async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> 
             shown = await socket.get("/operator/threads/slack:T1:C1:1.2")
             assert shown.json()["messages"] == []
             assert (await socket.get("/operator/threads/nothing")).status_code == 404
-            both = {"conversation": "a", "person": "b"}
-            assert (await socket.post("/operator/forget", json=both)).status_code == 400
-            done = await socket.post("/operator/forget", json={"person": "slack:T1:U1"})
+            assert (await socket.post("/operator/forget", json={})).status_code == 400
+            done = await socket.post("/operator/forget", json={"conversation": "slack:T1:C1:1.2"})
             assert done.json() == {"messages": 1}
             word = {"arguments": {"word": "so"}}
             assert (await web.post("/operator/echo", json=word)).status_code == 404
@@ -112,7 +111,7 @@ async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> 
             assert (await socket.post("/operator/other", json=word)).status_code == 404
     finally:
         await ponte.close()
-    assert threads.forgotten == [("", "slack:T1:U1")]
+    assert threads.forgotten == ["slack:T1:C1:1.2"]
 
 
 async def test_routes_of_other_adapters_check_their_callers_themselves() -> None:

@@ -39,7 +39,7 @@ class Silent:
     async def thread(self, conversation: str) -> dict[str, Any]:
         return {"conversation": conversation}
 
-    async def forget(self, *, conversation: str = "", person: str = "") -> dict[str, Any]:
+    async def forget(self, conversation: str) -> dict[str, Any]:
         return {"messages": 0}
 
 
@@ -199,7 +199,7 @@ async def test_answers_have_the_forms_that_are_promised(ponte: WebPonte) -> None
     async with ponte.terminal_client() as client:
         await check(client, "GET", "/operator/link")
         await check(client, "GET", "/operator/threads")
-        await check(client, "POST", "/operator/forget", json={"person": "web:ana"})
+        await check(client, "POST", "/operator/forget", json={"conversation": "web:main"})
 
 
 async def test_a_route_s_words_are_those_of_its_handler(ponte: WebPonte) -> None:
