@@ -117,9 +117,7 @@ async def compose(
         closing.push_async_callback(http.close)
         closing.push_async_callback(client.close)
         deps = dependencies(settings, live, home, http, client, stores.peers)
-        owner_name = OwnerName(
-            settings.ponte_owner_name, SqlOwnerName(stores.database), stores.peers
-        )
+        owner_name = OwnerName(SqlOwnerName(stores.database), stores.peers)
         await owner_name.load()
         people = PlatformPeople()
         platform_rights = collect_rights(settings.faces)

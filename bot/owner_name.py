@@ -17,11 +17,11 @@ MAX_OWNER_NAME_CHARS = 60
 
 
 class OwnerName:
-    """The `OwnerNames` port. The name from the page is used first, then the setting
-    PONTE_OWNER_NAME, then the name of the system user."""
+    """The `OwnerNames` port. The name from the page is used first, then the name of the system
+    user."""
 
-    def __init__(self, setting: str, store: SqlOwnerName, peers: Peers) -> None:
-        self._default = _clean_name(setting) or _clean_name(system_user_name())
+    def __init__(self, store: SqlOwnerName, peers: Peers) -> None:
+        self._default = _clean_name(system_user_name())
         self._store = store
         self._peers = peers
         self._stored = ""

@@ -132,9 +132,6 @@ class _SharedSettings(SettingsPart):
     ponte_admins: frozenset[str] = setting(
         ADMINS, "admins: web, terminal, slack:ID or discord:ID; comma-separated"
     )
-    ponte_owner_name: str = setting(
-        "", "your name in cards and for the model; without it, the system user's name is used"
-    )
     ponte_daily_turns: Annotated[DailyTurns, BeforeValidator(_parse_daily_turns)] | None = setting(
         None,
         "daily limit of messages, per person / for everyone, as in 50/1000; 0 is no "

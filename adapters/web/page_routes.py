@@ -417,7 +417,7 @@ class PageRoutes(RouteGroup):
 
     @endpoint("PATCH", "/me", refuses=(503,))
     async def rename(self, request: Request, body: OwnerNameRequest) -> StatusAnswer:
-        """Change the owner's name. "" returns to the setting's or the system's name. Raises
+        """Change the owner's name. "" returns to the system user's name. Raises
         OwnerOnly, NotStored."""
         names = self._site.owner_name
         if visitor_of(request).person.id != OWNER_ID or names is None:

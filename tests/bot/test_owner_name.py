@@ -1,4 +1,4 @@
-"""The owner's name: from the page, from the setting, or from the system user."""
+"""The owner's name: from the page or from the system user."""
 
 from __future__ import annotations
 
@@ -46,23 +46,22 @@ def test_a_container_without_an_entry_for_its_user_gives_no_name(
     assert system_user_name() == ""
 
 
-async def test_the_page_wins_over_the_setting_and_the_setting_over_the_system(
+async def test_the_page_wins_over_the_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pwd.getpwuid", lambda _: user("maya", "Maya Lima"))
     database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
     store = SqlOwnerName(database)
-    assert OwnerName("", store, Alone(database)).current == "Maya Lima"
-    name = OwnerName("Maya", store, Alone(database))
+    name = OwnerName(store, Alone(database))
     await name.load()
-    assert name.current == "Maya"
+    assert name.current == "Maya Lima"
     await name.change("  May\na ")
     assert name.current == "May a"
-    again = OwnerName("Maya", store, Alone(database))
+    again = OwnerName(store, Alone(database))
     await again.load()
     assert again.current == "May a"
     await again.change("")
-    assert again.current == "Maya"
+    assert again.current == "Maya Lima"
     await database.close()
 
 
@@ -88,7 +87,7 @@ def test_the_owner_is_not_sent_to_the_person_who_runs_ponte() -> None:
 async def test_a_new_name_is_used_by_the_other_processes_too(tmp_path: Path) -> None:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
     peers = ConnectedPeers.make(2)
-    here, there = (OwnerName("Maya", SqlOwnerName(database), each) for each in peers)
+    here, there = (OwnerName(SqlOwnerName(database), each) for each in peers)
     await here.change("May")
     assert (here.current, there.current) == ("May", "May")
     await database.close()

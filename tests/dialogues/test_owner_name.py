@@ -18,11 +18,11 @@ REQUESTED = {
 @pytest.mark.parametrize("locale", REQUESTED)
 async def test_the_owner_has_a_name_everywhere(tmp_path: Path, locale: str) -> None:
     async with office(tmp_path / "home") as made:
-        async with made.open(ponte_owner_name="Root") as app:
+        async with made.open() as app:
             page, bearer = parse_page_link(app.link())
             async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
                 await web.patch("/me", json={"name": "Maya"})
-        async with made.open(ponte_owner_name="Root") as app:
+        async with made.open() as app:
             page, bearer = parse_page_link(app.link())
             headers = {**bearer, "Accept-Language": locale}
             async with httpx.AsyncClient(base_url=page, headers=headers, timeout=20) as web:

@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from pydantic import ConfigDict, SecretStr
 
@@ -196,12 +197,13 @@ async def open_world(case: Case, choice: ModelChoice, folder: Path) -> AsyncIter
     settings = made.model_construct(
         **choice.settings, ponte_home=folder / "home", ponte_grace=0.1, ponte_web="off",
         ponte_titles="off", ponte_timezone=CASE_ZONE, ponte_allow=frozenset(ALLOWED_NAMES),
-        ponte_admins=frozenset(ADMIN_NAMES), ponte_owner_name=PEOPLE["owner"].name,
+        ponte_admins=frozenset(ADMIN_NAMES),
     )  # fmt: skip
     home = Home(settings.ponte_home)
     with home.take():
         config = _read_case_config(case, choice, folder, faces)
-        app = await compose(settings, config, home, now=stage.now)
+        with patch("bot.owner_name.system_user_name", lambda: PEOPLE["owner"].name):
+            app = await compose(settings, config, home, now=stage.now)
         try:
             await app.start()
             yield World(app, stage, model.model)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import time_machine
@@ -284,7 +285,6 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 "slack_api_url": slack.base_url, "discord_token": discord.token,
                 "discord_api_url": discord.api_url, "discord_gateway_url": discord.gateway_url,
                 "ponte_home": home, "ponte_web_port": 0, "ponte_timezone": ZONE.key,
-                "ponte_owner_name": "Maya Duarte",
                 "ponte_grace": 1, "ponte_code": "local",
                 "ponte_allow": [f"slack:{one.id}" for one in (ana, rui, lea)]
                 + [f"discord:{maya.id}"],
@@ -292,7 +292,8 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
             })  # fmt: skip
             owner = Home(home)
             with owner.take():
-                app = await compose(settings, Config(quick_commands=COMMANDS), owner)
+                with patch("bot.owner_name.system_user_name", lambda: "Maya Duarte"):
+                    app = await compose(settings, Config(quick_commands=COMMANDS), owner)
                 await app.start()
                 # scenes call `redraw`: beside a click it would come first or last
                 await cancel_all([t for t in app.engine._tasks if t.get_name() == "redraw"])
