@@ -618,14 +618,13 @@ def usage(
         ),
     ] = "",
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> int:
     """Show today's usage, or a report since a date (see the options)."""
     from bot import cli_commands
 
-    if not (by or since or as_json or as_csv):
+    if not (by or since or as_json):
         return cli_commands.usage("person", "today", with_limits=True)
-    return cli_commands.usage(by or "person", since, as_json=as_json, as_csv=as_csv)
+    return cli_commands.usage(by or "person", since, as_json=as_json)
 
 
 @cli.command()

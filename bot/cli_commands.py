@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import csv
 import datetime
 import json
 import re
@@ -33,18 +32,6 @@ _BLOCK = re.compile(
     r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
 )
 _PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
-USAGE_COLUMNS = (
-    "name",
-    "turns",
-    "calls",
-    "input",
-    "cached",
-    "output",
-    "reasoning",
-    "cost",
-    "estimated",
-)
-"""The columns of a usage report."""
 MAX_PROMPT_BYTES = 1_900_000
 """How much `ponte ask` reads from standard input. The server accepts a message of 2 MB
 (MAX_TEXT_BYTES in `adapters/web/http_io.py`), and the argument needs room too."""
@@ -411,9 +398,7 @@ def reload() -> int:
     return 0
 
 
-def usage(
-    by: str, since: str, *, as_json: bool = False, as_csv: bool = False, with_limits: bool = False
-) -> int:
+def usage(by: str, since: str, *, as_json: bool = False, with_limits: bool = False) -> int:
     """Print a usage report, and what is used of each limit if `with_limits`. Raise BadInput for a
     malformed day or an unknown kind of rows."""
 
@@ -422,19 +407,13 @@ def usage(
         limits = (await one.act("limits")).get("limits", ()) if with_limits else ()
         keys = {str(row.get("name", "")) for row in told.get("rows", ())}
         keys |= {str(limit["person"]) for limit in limits if limit["person"]}
-        plain = by == "person" and not (as_json or as_csv)
+        plain = by == "person" and not as_json
         return told, limits, await _find_names(one, sorted(keys)) if plain else {}
 
     told, limits, names = _ask_holder(ask)
     rows: list[Row] = list(told.get("rows", ()))
     if as_json:
         _print_all([json.dumps(told, ensure_ascii=False)])
-    elif as_csv:
-        writer = csv.DictWriter(
-            sys.stdout, USAGE_COLUMNS, extrasaction="ignore", lineterminator="\n"
-        )
-        writer.writeheader()
-        writer.writerows(rows)
     else:
         _print_all(format_usage(rows, by, str(told.get("since", "")), names))
         if limits:
