@@ -46,8 +46,7 @@ from core.rights.audit import OPERATOR
 from core.runtime.private_files import create_file
 from core.store import audit, snapshot
 from core.store.restored import ClosedCounts, close_unfinished
-from core.store.schema import SCHEMA, DifferentSchema
-from core.store.schema_check import find_foreign_entry
+from core.store.schema import SCHEMA, DifferentSchema, find_foreign_entry
 from core.text.i18n import format_size, plural, say
 from core.tools.sample import SAMPLE_FILE
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from adapters.web import add_token
 from bot.app import start
 from bot.client import Json, LocalClient, local_client
-from bot.day_words import parse_day_word
+from bot.reports import parse_day_word
 from bot.start import Start
 from bot.text_table import COLUMN_GAP, format_table
 from core.commands.grammar import TypedCommand, check_slug, parse_command, render_command

@@ -18,16 +18,15 @@ from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.ports import Applier
 from core.changes.service import ChangeService
-from core.chat.approval_notices import ApprovalNotices
+from core.chat.approval_notices import ApprovalNotices, PersonNoticeService
 from core.chat.card_redraw import CardRedraw
 from core.chat.elsewhere import PlacePosts
-from core.chat.person_notices import PersonNoticeService
 from core.chat.platform import ChatPlatform, Messenger
 from core.conversation.admission import Admission
 from core.conversation.commands import CodeCommand, CommandService, QuickCommandHandler
 from core.conversation.context import ToolContexts
 from core.conversation.manager import ConversationManager, Profile
-from core.conversation.services import TurnServices
+from core.conversation.run import TurnServices
 from core.conversation.upkeep import Maintenance, Retention, Upkeep
 from core.conversation.why import Why
 from core.domain.changes import DisplayName

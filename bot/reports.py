@@ -1,13 +1,13 @@
-"""The reports of `ponte usage`, `ponte turns` and `ponte changes pending --all`."""
+"""The reports of `ponte usage`, `ponte turns` and `ponte changes pending --all`, and the words for
+days that people type."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, cast, get_args
 
-from bot.day_words import parse_day_word
 from core.changes.cards import build_title
 from core.changes.service import ChangeService
 from core.domain.errors import BadInput
@@ -84,3 +84,15 @@ async def report_limits(
                 "source": allowance.source,
             })  # fmt: skip
     return {"limits": limits}
+
+
+_DAYS_AGO = {
+    "today": 0, "hoje": 0, "aujourd'hui": 0, "aujourd’hui": 0,
+    "yesterday": 1, "ontem": 1, "hier": 1,
+}  # fmt: skip
+
+
+def parse_day_word(text: str, today: date) -> date | None:
+    """Return the day that a word means, in English, Portuguese or French; None for other texts."""
+    ago = _DAYS_AGO.get(text.strip().lower())
+    return None if ago is None else today - timedelta(days=ago)

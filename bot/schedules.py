@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bot.integrations import ADMINS, canonical_person
-from core.chat.person_notices import PersonNoticeService
+from core.chat.approval_notices import PersonNoticeService
 from core.chat.platform import Messenger
 from core.domain.errors import BadInput, NotStored
 from core.domain.messages import Card, Person, ReplyTo

@@ -39,7 +39,7 @@ from core.text.markdown import (
     is_too_complex,
 )
 from core.text.text import redact
-from core.tools.code import hosted_prompt, hosted_response
+from core.tools.code import hosted, hosted_response
 from core.tools.nocodb.bridge_api import explain_bridge_error
 from core.tools.stackspot.client import parse_json_text
 
@@ -130,7 +130,7 @@ FUNCTIONS: dict[str, Work] = {
     "terminal: files": _WORD.findall,
     "hosted: links": lambda said: hosted_response._LINK.sub("", said),
     "hosted: failed": hosted_response._TRACEBACK.search,
-    "hosted: fenced": hosted_prompt._FENCED_CODE.fullmatch,
+    "hosted: fenced": hosted._FENCED_CODE.fullmatch,
     "stackspot: json": parse_json_text,
 }
 AT_MOST_ONE_POST = ("slack: plain", "slack: content", "slack: plainly")

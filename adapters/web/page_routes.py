@@ -20,6 +20,8 @@ from starlette.responses import JSONResponse, Response
 
 from adapters.web.adapter import Json, Site
 from adapters.web.answers import (
+    ApiTokenEntry,
+    ApiTokenList,
     CardState,
     ConversationList,
     ListedConversation,
@@ -61,7 +63,7 @@ from core.domain.changes import PendingRequest
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import Address, Answer, File, Person
 from core.domain.notices import PersonNotice
-from core.domain.records import ConversationSummary, HistoryEntry, SearchHit
+from core.domain.records import ApiToken, ConversationSummary, HistoryEntry, SearchHit
 from core.integrations.integration import Operator
 from core.models.demo_tour import (
     DRAW_SENTENCE,
@@ -69,6 +71,7 @@ from core.models.demo_tour import (
     PAY_SENTENCE,
     QUICK_SENTENCE,
 )
+from core.ports.rights import PageAccounts
 from core.rights.rules import OWNER_ID
 from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.text.text import clean_text, safe_file_name, to_one_line
@@ -562,3 +565,53 @@ def _answer_json(one: HistoryEntry, answer: Answer, html: str | None) -> Json:
     body: Json = dict(answer_json(answer, one.message.address.channel, one.turn, html))
     del body["response"], body["conversation"]
     return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body
+
+
+class ApiTokenRequest(RequestBody):
+    """The body of `POST /me/tokens`. `days` is how long the token is valid; 0 means without end."""
+
+    name: str = Field("", max_length=1000)
+    days: int = Field(0, ge=0, le=3660)
+
+
+class ApiTokenRoutes(RouteGroup):
+    """The visitor's own API tokens. An API token itself opens none of these routes."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    @property
+    def _accounts(self) -> PageAccounts:
+        if self._site.accounts is None:
+            raise UnknownPath
+        return self._site.accounts
+
+    @endpoint("GET", "/me/tokens", refuses=(404,))
+    async def list_all(self, request: Request) -> ApiTokenList:
+        """List the visitor's API tokens, the oldest first."""
+        tokens = await self._accounts.list_api_tokens(visitor_of(request).person.key)
+        return {"tokens": [_token_json(one) for one in tokens]}
+
+    @endpoint("POST", "/me/tokens", status=201, refuses=(404, 503))
+    async def create(self, request: Request, body: ApiTokenRequest) -> ApiTokenEntry:
+        """Create an API token. Only this answer contains its text."""
+        key = visitor_of(request).person.key
+        token, text = await self._accounts.create_api_token(key, body.name, body.days)
+        return {**_token_json(token), "token": text}
+
+    @endpoint("DELETE", "/me/tokens/{id}", refuses=(404, 503))
+    async def revoke(self, request: Request) -> StatusAnswer:
+        """Revoke one of the visitor's API tokens. Raise NotFound, also for another person's."""
+        key = visitor_of(request).person.key
+        await self._accounts.revoke_api_token(str(request.path_params["id"]), key)
+        return {"status": "revoked"}
+
+
+def _token_json(token: ApiToken) -> ApiTokenEntry:
+    """Return what people may see of a token. Times are in seconds since the epoch; `expires` is 0
+    for never."""
+    is_expired = token.is_expired(datetime.now(UTC).timestamp())
+    return {
+        "id": token.id, "name": token.name, "added": token.added_at, "expires": token.expires_at,
+        "seen": token.last_use, "expired": is_expired,
+    }  # fmt: skip

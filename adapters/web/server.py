@@ -34,9 +34,8 @@ from adapters.web.http_io import (
     visitor_of,
 )
 from adapters.web.openai_api import OpenAiRoutes
-from adapters.web.page_routes import ConversationRoutes, OperatorRoutes, PageRoutes
+from adapters.web.page_routes import ApiTokenRoutes, ConversationRoutes, OperatorRoutes, PageRoutes
 from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
-from adapters.web.token_routes import ApiTokenRoutes
 from core.domain.errors import NotFound, PonteError, Refusal, SettingsError
 
 HEAD_TIMEOUT_SECONDS = 10.0

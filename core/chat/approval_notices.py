@@ -22,7 +22,7 @@ from core.chat.platform import Messenger
 from core.domain.changes import ApprovalNotice, Change
 from core.domain.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
 from core.domain.messages import Answer, Card, Person, Post, ReplyTo, turn_id
-from core.domain.notices import PersonNotice
+from core.domain.notices import ACCESS_REMOVED, SENTENCES, PersonNotice
 from core.ports.conversations import Journal, Reply, ReplyFactory
 from core.text.i18n import nearest_locale, say, use_locale
 from core.text.markdown import escape_markdown
@@ -355,3 +355,25 @@ class ApprovalNotices:
         self._tries.pop(name, None)
         if posts.outgoing.state == "posted":
             await posts.put(drawn_version=change.version)
+
+
+class PersonNoticeService:
+    """The `PersonNotices` port. `canonical_person` returns the key under which a person is one on
+    several surfaces. `wake` makes the sender look for new notices."""
+
+    def __init__(
+        self, outbox: Outbox, canonical_person: Callable[[str], str], wake: Callable[[], None]
+    ) -> None:
+        self._outbox = outbox
+        self._canonical_person = canonical_person
+        self.wake = wake
+
+    async def list_waiting(self, person: Person) -> Sequence[PersonNotice]:
+        """Return the notices that this person has not closed yet, oldest first. A later person of
+        the same name does not get the notice that an earlier account was removed."""
+        waiting = await self._outbox.list_person_notices(self._canonical_person(person.key))
+        return [one for one in waiting if one.kind in SENTENCES and one.kind != ACCESS_REMOVED]
+
+    async def dismiss(self, person: Person, id: str) -> bool:
+        """Delete a notice that the person closed. Return False if it is not theirs."""
+        return await self._outbox.remove_person_notice(self._canonical_person(person.key), id)

@@ -20,7 +20,7 @@ from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import QuickCommandResults, check_inputs
 from core.conversation.context import Show, ToolContexts, TurnFiles
 from core.conversation.parts import describe_parts
-from core.conversation.services import TurnServices
+from core.conversation.run import TurnServices
 from core.conversation.why import Why
 from core.domain.changes import ApprovalNotice, Change, DecisionRequest
 from core.domain.errors import NotAllowed, NotFound, PonteError

@@ -21,8 +21,7 @@ from core.conversation.commands import CommandService
 from core.conversation.context import ToolContexts
 from core.conversation.paying import TurnPayment, count_briefing_tokens, find_nearly_used
 from core.conversation.rounds import Rounds
-from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun
-from core.conversation.services import TurnServices
+from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun, TurnServices
 from core.conversation.storing import until_stored
 from core.conversation.titles import TitleMaker
 from core.domain.errors import (

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.domain.messages import CONTEXT_NAME, File, Item, Message
-from core.domain.quotes import render_quote
+from core.domain.messages import CONTEXT_NAME, File, Item, Message, render_quote
 from core.text.i18n import LANGUAGE
 from core.text.text import to_one_line
 

@@ -19,8 +19,7 @@ from typing import Any, Literal
 import structlog
 
 from core.conversation.context import ToolContexts
-from core.conversation.run import ModelBriefing, TurnRun
-from core.conversation.services import TurnServices
+from core.conversation.run import ModelBriefing, TurnRun, TurnServices
 from core.conversation.storing import until_stored
 from core.domain.changes import Draft
 from core.domain.errors import (

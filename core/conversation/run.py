@@ -1,4 +1,5 @@
-"""The state of one attempt at a turn, and the decisions made at its beginning."""
+"""The state of one attempt at a turn, the decisions made at its beginning, and the stores and
+services that every turn uses."""
 
 from __future__ import annotations
 
@@ -23,6 +24,19 @@ from core.text.markdown import Trust
 
 if TYPE_CHECKING:
     from core.conversation.paying import TurnPayment
+
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from core.changes.service import ChangeService
+from core.ports.conversations import Files, Inbox, Journal, ThreadMap
+from core.ports.rights import Audit, Budget, Policy
+from core.ports.tools import Model
+from core.tools.tool import Toolbox
+
+if TYPE_CHECKING:
+    from core.conversation.schedule_commands import ScheduleCommands
 
 
 class ChannelSettings(Protocol):
@@ -171,3 +185,22 @@ class ModelBriefing:
     limits: CallLimits = field(default_factory=CallLimits)
     paying: TurnPayment | None = None
     counts: Sequence[AllowanceCount] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnServices:
+    """The stores and services that the conversation manager, the typed commands and the upkeep
+    share."""
+
+    inbox: Inbox
+    journal: Journal
+    threads: ThreadMap
+    files: Files
+    model: Model
+    toolbox: Toolbox
+    policy: Policy
+    budget: Budget
+    changes: ChangeService
+    audit: Audit
+    schedules: Callable[[], ScheduleCommands]
+    """Returns the schedules as turns use them; their modules are loaded with the first call."""

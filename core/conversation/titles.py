@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import structlog
 
-from core.conversation.services import TurnServices
+from core.conversation.run import TurnServices
 from core.domain.errors import PonteError
 from core.domain.messages import Answer, Item, Usage
 from core.domain.records import RoundCompleted, RoundRequest, Thread, Turn

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from core.conversation.services import TurnServices
+from core.conversation.run import TurnServices
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.errors import PonteError
 from core.domain.messages import ONE_REQUEST_PREFIX, Address

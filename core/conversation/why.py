@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.changes.approval import Approval, right_to_approve, rights_to_propose
-from core.conversation.services import TurnServices
+from core.conversation.run import TurnServices
 from core.domain.changes import Change, DecisionRequest
 from core.domain.errors import NotFound, ToolError
 from core.domain.records import RIGHT_OF_EFFECT, Turn

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -17,7 +19,7 @@ from pydantic_core import PydanticSerializationError
 
 from core.domain.errors import Unstorable
 from core.text.markdown import Trust
-from core.text.text import is_deeper, make_storable
+from core.text.text import clean_text, is_deeper, make_storable
 
 T = TypeVar("T")
 CONTEXT_NAME, NOTE_NAME = "context", "note"
@@ -371,3 +373,26 @@ def _adapter_of(kind: Any) -> TypeAdapter[Any]:
 def _join(*parts: str) -> str:
     """Return a key of all parts that are not empty."""
     return ":".join(part for part in parts if part)
+
+
+_QUOTE = re.compile(r"> (?:'[^'\n]*'|\"[^\"\n]*\"): ")
+
+
+def render_quote(quote: Quote) -> str:
+    """Return the quote with a mark before each line, so that no line looks like the asker's own
+    text."""
+    return "\n".join(
+        f"> {line}" for line in f"{quote.name!r}: {clean_text(quote.text)}".splitlines()
+    )
+
+
+def remove_quotes_of(context: str, names: Collection[str]) -> str:
+    """Return the text of a context item without the quotes of people with these names."""
+    kept, left_out = list[str](), False
+    begins = tuple(f"> {name!r}: " for name in names)
+    for line in context.split("\n"):
+        if _QUOTE.match(line):
+            left_out = line.startswith(begins)
+        if not (left_out and line.startswith(">")):
+            kept.append(line)
+    return "\n".join(kept)

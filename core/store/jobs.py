@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -27,10 +27,9 @@ from core.domain.records import Health
 from core.ports.conversations import TurnHandler
 from core.runtime.tasks import RECANCEL_SECONDS, BackgroundTasks, cancel_all
 from core.store import processes
-from core.store.database import SqlConnection, SqlRow
+from core.store.database import Database, SqlConnection, SqlRow
 from core.store.kernels import SharedKernelRows
 from core.store.notifications import Notifications, notify
-from core.store.pace import SharedPace
 from core.store.places import Places, Sender
 from core.store.postgres import PostgresDatabase
 from core.store.processes import OwnProcess, read_cluster
@@ -52,6 +51,7 @@ from core.store.turn_runner import TurnExecutor
 from core.text.i18n import say
 
 log = structlog.get_logger("jobs")
+T = TypeVar("T")
 MAX_WORKER_TURNS, MAX_WORKER_DECISIONS = 100, 20
 """How many turns, and how many decisions, may work in one process at the same time."""
 ADMISSION_WAIT_SECONDS = 0.3
@@ -437,3 +437,41 @@ class Jobs(TurnExecutor):
         )
         if asked:
             self.cancel(int(id))
+
+
+class SharedPace:
+    """The `Pace` port over a database that several processes share."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def run(
+        self,
+        names: Sequence[str],
+        work: Callable[[Sequence[float], float], tuple[Sequence[float], T]],
+    ) -> T:
+        """Read and change the due times of the kinds of calls in `names`, in one transaction.
+
+        `work` gets the due times, in the order of `names`, and the database's time, in seconds. It
+        returns the new due times and the result. The rows are locked while it runs.
+        """
+
+        def write(connection: SqlConnection) -> T:
+            due, now = dict[str, float](), 0.0
+            for name in sorted(names):  # all processes lock in this order, so none can deadlock
+                # An UPDATE that changes nothing creates the row if necessary and locks it.
+                row = connection.execute(
+                    "INSERT INTO paces (name, due) VALUES (?, 0)"
+                    " ON CONFLICT (name) DO UPDATE SET due = paces.due"
+                    " RETURNING due, extract(epoch FROM clock_timestamp()) AS now",
+                    (name,),
+                ).fetchone()
+                # clock_timestamp() is the time at which the row was locked, not that of BEGIN.
+                due[name], now = row["due"], float(row["now"])
+            kept, result = work([due[name] for name in names], now)
+            for name, at in zip(names, kept, strict=True):
+                if at != due[name]:
+                    connection.execute("UPDATE paces SET due = ? WHERE name = ?", (at, name))
+            return result
+
+        return await self._database.write(write)

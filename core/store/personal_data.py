@@ -23,8 +23,8 @@ from core.domain.messages import (
     Person,
     decode_json,
     encode_json,
+    remove_quotes_of,
 )
-from core.domain.quotes import remove_quotes_of
 from core.domain.records import FINAL_STATES
 from core.store import budget
 from core.store.database import Database, SqlConnection, SqlRow, lock_key

@@ -8,8 +8,7 @@ import pytest
 
 from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.domain.errors import ToolError
-from core.tools.code.hosted import HostedBackend
-from core.tools.code.hosted_prompt import MAX_CODE_CHARACTERS
+from core.tools.code.hosted import MAX_CODE_CHARACTERS, HostedBackend
 from tests.code.conftest import Make
 from tests.code.hosted import Bench, Official
 from tests.core.tools.scene import ctx

@@ -28,9 +28,9 @@ from core.store.schema import (
     DifferentSharedSchema,
     Migration,
     Schema,
+    find_foreign_entry,
     hash_statements,
 )
-from core.store.schema_check import find_foreign_entry
 from tests.real.postgres import Postgres
 
 NEW_COLUMN = "color TEXT NOT NULL DEFAULT ''"

@@ -7,7 +7,7 @@ from typing import Any
 
 from adapters.slack.client import QUIET_SECONDS, SHARED_CHANNEL_BURST, TIERS, RateLimiter
 from core.domain.errors import PlatformBusy
-from core.store.pace import SharedPace
+from core.store.jobs import SharedPace
 from tests.contract.engines import Shared
 from tests.fakes.clock import Clock
 

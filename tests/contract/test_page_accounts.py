@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from bot.page_accounts import PageAccountService, WrongName
-from core.chat.person_notices import PersonNoticeService
+from core.chat.approval_notices import PersonNoticeService
 from core.domain.errors import BadInput, NotFound
 from core.domain.messages import Address, Answer, Message, Person
 from core.domain.notices import LINK_RENEWED, PersonNotice

@@ -11,7 +11,7 @@ from core.clients.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, Remo
 from core.clients.openai import ModelServerFault
 from core.domain.errors import NoQuota
 from core.models import model_server as server
-from core.tools.code.hosted_errors import HOSTED_ERRORS
+from core.tools.code.hosted import HOSTED_ERRORS
 from core.tools.nocodb import api, bridge_api
 from core.tools.stackspot import api as stackspot
 

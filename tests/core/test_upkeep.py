@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from core.conversation.services import TurnServices
+from core.conversation.run import TurnServices
 from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.errors import ModelDown, NotStored
