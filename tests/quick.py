@@ -33,7 +33,6 @@ QUICK = (
     "stackspot",
     "test_env_example.py", "test_waiting.py",
     "web/test_authentication.py", "web/test_chat.py", "web/test_conversations.py",
-    "web/test_refusals.py", "web/test_usage.py",
 )  # fmt: skip
 """Folders and files of `tests`: those that cover most of the product in a minute."""
 NOT_QUICK = (

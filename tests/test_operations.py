@@ -116,7 +116,7 @@ def test_the_lines_that_it_quotes_are_ours() -> None:
     for quoted in (
         "saved a database snapshot",
         "could not commit to the database",
-        "was written by a newer Ponte",
+        "was written by another version of Ponte",
     ):
         assert quoted in code
         assert quoted in TEXT

@@ -25,7 +25,7 @@ from core.domain.records import (
 from core.ports.tools import Model
 from core.text.i18n import say
 
-INSTRUCTIONS = "You take part in a test. Answer in English and as briefly as possible."
+TRIAL_INSTRUCTIONS = "You take part in a test. Answer in English and as briefly as possible."
 TEXT_QUESTION = "Count from 1 to 20 in digits, with a space between two numbers."
 TOOL_QUESTION = "What is the code word of Lisbon? Look it up with the tool."
 CODE_WORD = "marmalade"
@@ -140,7 +140,7 @@ class Trial:
             return before
 
         request = RoundRequest(
-            self.thread, f"doctor{turn}", number, items, history, INSTRUCTIONS,
+            self.thread, f"doctor{turn}", number, items, history, TRIAL_INSTRUCTIONS,
             preface="", asker=Person("doctor", "doctor"), tools=tools, seq=turn,
             previous_seq=turn - 1, payment=OnePayment(),
         )  # fmt: skip
