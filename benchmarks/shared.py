@@ -147,7 +147,7 @@ async def handed_over(url: str) -> list[float]:
                 await opened.records.inbox.wait_for_answer(receipt.seq)
         ends = await opened.stores.database.read(
             lambda c: {
-                r["turn"]: r["updated"] for r in c.execute("SELECT turn, updated FROM inbox")
+                r["turn"]: r["updated_at"] for r in c.execute("SELECT turn, updated_at FROM inbox")
             }
         )
         ahead = time.time() - time.perf_counter()
@@ -206,12 +206,13 @@ def fill(url: str, count: int) -> None:
     with psycopg.connect(url, options="-c search_path=ponte", autocommit=True) as connection:
         made = f"FROM generate_series(1, {count}) AS n"
         for statement in (
-            "INSERT INTO inbox (event_key, turn, conversation, person, decision, message, state,"
-            " created, updated) SELECT 'f' || n, 't' || n, 'web::F' || n, 'web:p' || n % 1000, 0,"
+            "INSERT INTO inbox (event_key, turn, conversation, person, is_decision, message, state,"
+            " created_at, updated_at) SELECT 'f' || n, 't' || n, 'web::F' || n, 'web:p' || n %"
+            " 1000, 0,"
             f" repeat('x', 200), 'done', 0, extract(epoch FROM now()) {made}",
             "INSERT INTO conversations (conversation, thread, used_at)"
             f" SELECT 'web::F' || n, 'th' || n, 0 {made}",
-            "INSERT INTO threads (id, conversation, generation, started)"
+            "INSERT INTO threads (id, conversation, generation, started_at)"
             f" SELECT 'th' || n, 'web::F' || n, 0, 0 {made}",
             "INSERT INTO thread_map (conversation, record)"
             f" SELECT 'web::F' || n, repeat('y', 200) {made}",

@@ -161,7 +161,7 @@ class CountingBudget:
         def begin(connection: SqlConnection) -> None:
             # `_day_of` reads this row. `counted` is 0, so that it adds no turn to the reports.
             connection.execute(
-                "INSERT INTO usage (seq, day, person, conversation, place, counted)"
+                "INSERT INTO usage (seq, day, person, conversation, place, is_counted)"
                 " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING",
                 (seq, day, one, address.conversation, place),
             )
@@ -254,8 +254,8 @@ class CountingBudget:
             # The UPDATE tests the bit itself, so only one of several callers changes the row.
             return bool(
                 connection.execute(
-                    "UPDATE counters SET told = told + ? WHERE scope = ? AND period = ?"
-                    " AND (told & ?) = 0",
+                    "UPDATE counters SET notices = notices + ? WHERE scope = ? AND period = ?"
+                    " AND (notices & ?) = 0",
                     (bit, count.scope.key, count.period, bit),
                 ).rowcount
             )
@@ -287,7 +287,7 @@ class CountingBudget:
         def read(connection: SqlConnection) -> list[AllowanceCount]:
             found = []
             for row in connection.execute(
-                "SELECT scope, period, turns, tokens, money, told FROM counters"
+                "SELECT scope, period, turns, tokens, money, notices FROM counters"
                 " WHERE period IN (?, ?) ORDER BY scope",
                 (day, day[:7]),
             ).fetchall():
@@ -508,7 +508,7 @@ def _day_of(connection: SqlConnection, seq: int) -> str:
 def _input_tokens(connection: SqlConnection, turn: Turn) -> int:
     """Return an upper bound of the tokens in the transcript that the turn reads: that of its
     thread, or for the run of a schedule its own."""
-    sql = "SELECT item FROM items WHERE thread = ? AND replaced = 0"
+    sql = "SELECT item FROM items WHERE thread = ? AND is_replaced = 0"
     if turn.message.scheduled:
         rows = connection.execute(f"{sql} AND seq = ?", (turn.thread, turn.seq))
     else:
@@ -577,7 +577,7 @@ def _add_to_counter(
     """Add `spend` to one counter and return its row, None if there is no row yet."""
     row: SqlRow | None = connection.execute(
         "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
-        " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, told",
+        " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, notices",
         (spend.turns, spend.tokens, spend.money, scope, period),
     ).fetchone()
     return row
@@ -585,12 +585,12 @@ def _add_to_counter(
 
 def _count_of(scope: Scope, period: str, row: SqlRow) -> AllowanceCount:
     spent = Spend(int(row["turns"]), int(row["tokens"]), int(row["money"]))
-    return AllowanceCount(scope, period, spent, int(row["told"]))
+    return AllowanceCount(scope, period, spent, int(row["notices"]))
 
 
 def _read_count(connection: SqlConnection, scope: Scope, period: str) -> AllowanceCount:
     row = connection.execute(
-        "SELECT turns, tokens, money, told FROM counters WHERE scope = ? AND period = ?",
+        "SELECT turns, tokens, money, notices FROM counters WHERE scope = ? AND period = ?",
         (scope.key, period),
     ).fetchone()
     if row is not None:
@@ -605,7 +605,7 @@ def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: i
         return Spend()
     month = len(period) == len("2026-11")
     rows = connection.execute(
-        "SELECT place, sum(counted) AS turns, sum(input + output) AS tokens, sum(cost) AS cost"
+        "SELECT place, sum(is_counted) AS turns, sum(input + output) AS tokens, sum(cost) AS cost"
         " FROM usage WHERE day >= :first AND day <= :last AND (:person = '' OR person = :person)"
         " AND seq <> :without GROUP BY place",
         {"first": f"{period}-01" if month else period, "last": f"{period}-31" if month else period,
@@ -693,7 +693,7 @@ def _usage_total(
     )
     values = {"day": day, "person": person or "", "place": place}
     row = connection.execute(
-        f"SELECT sum(counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
+        f"SELECT sum(is_counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
         values,
     ).fetchone()
     lost = connection.execute(
@@ -728,7 +728,7 @@ def _usage_report(
     else:
         column = {"person": "person", "channel": "place", "day": "day"}[by]
         sql = (
-            f"SELECT {column} AS name, sum(counted) AS turns, NULL AS calls,"  # noqa: S608
+            f"SELECT {column} AS name, sum(is_counted) AS turns, NULL AS calls,"  # noqa: S608
             " sum((SELECT sum(lost) FROM spendings WHERE spendings.seq = usage.seq)) AS estimated,"
             f" {_SUMS.format(t='usage')} FROM usage WHERE day >= :since"
             f" AND (:place = '' OR place = :place) GROUP BY {column}"

@@ -42,8 +42,8 @@ from core.store.tables import purged_with
 _FORGOTTEN, _LAPSED = 1, 2
 """Values of the column `forgotten`: why the row contents are erased. A person forgot the
 conversation, or the contents became too old."""
-_UNCHANGED_COLUMNS = {"claim": None, "decider": None, "decided_by": None, "decided": None,
-              "ended": None, "undone_by": None}  # fmt: skip
+_UNCHANGED_COLUMNS = {"claim": None, "decider": None, "decided_by": None, "decided_at": None,
+              "ended_at": None, "undone_by": None}  # fmt: skip
 """The columns that `_set_state` can set. None leaves a column unchanged."""
 
 
@@ -69,9 +69,11 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         _erase_listed_cards(connection, conversation, ids, min(row["seq"] for row in rows))
     for row in rows:
         if row["state"] == "open":
-            _set_state(connection, row["id"], "withdrawn", ended=time.time())
+            _set_state(connection, row["id"], "withdrawn", ended_at=time.time())
         outbox.forget_notices(connection, row["id"])
-        connection.execute("UPDATE changes SET forgotten = ? WHERE id = ?", (_FORGOTTEN, row["id"]))
+        connection.execute(
+            "UPDATE changes SET is_forgotten = ? WHERE id = ?", (_FORGOTTEN, row["id"])
+        )
         if row["state"] != "applying":
             _erase_contents(connection, row["id"])
     connection.execute(
@@ -122,7 +124,7 @@ def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
         "SELECT id FROM changes WHERE seq = ? AND state = 'open'", (seq,)
     ).fetchall()
     for row in rows:
-        _set_state(connection, row["id"], "withdrawn", ended=time.time())
+        _set_state(connection, row["id"], "withdrawn", ended_at=time.time())
 
 
 class SqlLedger:
@@ -173,7 +175,7 @@ class SqlLedger:
         def write(connection: SqlConnection) -> Change:
             change = _get_locked(connection, id)
             if change.state == "open" and change.proposal.expires <= now:
-                _set_state(connection, id, "expired", ended=now)
+                _set_state(connection, id, "expired", ended_at=now)
             elif change.state == "open":
                 _set_state(connection, id, "applying", claim=seq, **_decision_columns(decider, now))
             return _get_change(connection, id)
@@ -223,7 +225,7 @@ class SqlLedger:
         """Return the open proposals, oldest first."""
         return await self._select(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
-            " ORDER BY created"
+            " ORDER BY created_at"
         )
 
     async def count_unfinished(self) -> Mapping[str, int]:
@@ -246,7 +248,7 @@ class SqlLedger:
             change = _get_locked(connection, id)
             if change.state == "open":
                 by = _decision_columns(decider, now) if decider else {}
-                _set_state(connection, id, state, ended=now, **by)
+                _set_state(connection, id, state, ended_at=now, **by)
                 _add_note(connection, change, note)
             return _get_change(connection, id)
 
@@ -303,7 +305,7 @@ class SqlLedger:
             _put_steps(connection, change, steps)
             if change.state == "applying" and change.claim == seq:
                 self._get_claimed(connection, id, seq)
-                _set_state(connection, id, state, ended=now)
+                _set_state(connection, id, state, ended_at=now)
                 _add_note(connection, change, note)
                 if change.proposal.undoes:
                     original = _get_change(connection, change.proposal.undoes)
@@ -354,13 +356,13 @@ class SqlLedger:
         """Return the newest changes of a conversation ("" for all), the newest first."""
         return await self._select(
             "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
-            " ORDER BY created DESC, seq DESC, call_id DESC LIMIT :limit",
+            " ORDER BY created_at DESC, seq DESC, call_id DESC LIMIT :limit",
             conversation=conversation, limit=limit,
         )  # fmt: skip
 
     async def list_undrawn(self) -> Sequence[Change]:
         """Return the changes that have changed since their card was drawn, oldest first."""
-        found = await self._select("SELECT * FROM changes WHERE drawn < version")
+        found = await self._select("SELECT * FROM changes WHERE drawn_version < version")
         return sorted(found, key=lambda change: change.proposal.created)
 
     async def record_drawn(self, change: Change) -> None:
@@ -368,7 +370,7 @@ class SqlLedger:
         any more."""
         await self._database.write(
             lambda c: c.execute(
-                "UPDATE changes SET drawn = ? WHERE id = ? AND drawn < ?",
+                "UPDATE changes SET drawn_version = ? WHERE id = ? AND drawn_version < ?",
                 (change.version, change.id, change.version),
             ).close()
         )
@@ -377,7 +379,7 @@ class SqlLedger:
         """Return the open proposals that have expired."""
         return await self._select(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
-            " AND expires <= :now",
+            " AND expires_at <= :now",
             now=now,
         )
 
@@ -396,9 +398,9 @@ class SqlLedger:
 
         def write(connection: SqlConnection) -> int:
             ids = connection.execute(
-                "UPDATE changes SET forgotten = ?, version = version + CASE WHEN undone_by = ''"
+                "UPDATE changes SET is_forgotten = ?, version = version + CASE WHEN undone_by = ''"
                 " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
-                " FROM changes WHERE ended > 0 AND ended < ? AND forgotten = 0 LIMIT ?)"
+                " FROM changes WHERE ended_at > 0 AND ended_at < ? AND is_forgotten = 0 LIMIT ?)"
                 " RETURNING id",
                 (_LAPSED, before, ROWS_PER_TRANSACTION),
             ).fetchall()
@@ -413,9 +415,8 @@ class SqlLedger:
         Return how many there were."""
         there, values = area_condition(area)
         # All statements of a transaction find the same rows, because the rows go last.
-        old = (
-            f"SELECT id FROM changes WHERE ended > 0 AND ended < ? AND {there} ORDER BY id LIMIT ?"  # noqa: S608
-        )
+        is_old = f"ended_at > 0 AND ended_at < ? AND {there}"
+        old = f"SELECT id FROM changes WHERE {is_old} ORDER BY id LIMIT ?"  # noqa: S608
 
         def write(connection: SqlConnection) -> int:
             for table in purged_with("changes"):
@@ -466,11 +467,14 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
     proposal, draft = change.proposal, change.draft
     connection.execute(
         "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
-        " generation, locale, applier, kind, target, title, note, undoes, state, created, expires,"
-        " claim, decider, decided_by, decided, named, tool, told) VALUES (:id, :seq, :call_id,"
+        " generation, locale, applier, kind, target, title, note, undoes, state, created_at,"
+        " expires_at,"
+        " claim, decider, decided_by, decided_at, named, tool, last_notice) VALUES (:id, :seq,"
+        " :call_id,"
         " :person, :asker, :conversation, :address, :thread, :generation, :locale, :applier,"
-        " :kind, :target, :title, :note, :undoes, :state, :created, :expires, :claim, :decider,"
-        " :decided_by, :decided, :named, :tool, :told)",
+        " :kind, :target, :title, :note, :undoes, :state, :created_at, :expires_at, :claim,"
+        " :decider,"
+        " :decided_by, :decided_at, :named, :tool, :last_notice)",
         {
             "id": proposal.id,
             "seq": proposal.seq,
@@ -489,12 +493,12 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
             "note": draft.note,
             "undoes": proposal.undoes,
             "state": change.state,
-            "created": proposal.created,
-            "expires": proposal.expires,
+            "created_at": proposal.created,
+            "expires_at": proposal.expires,
             "claim": change.claim,
             "named": proposal.has_named_approvers,
             "tool": proposal.tool,
-            "told": told,
+            "last_notice": told,
             **_decision_columns(change.decider, change.decided_at),
         },
     )
@@ -536,8 +540,9 @@ def _set_state(
     connection.execute(
         "UPDATE changes SET state = :state, version = version + 1,"
         " claim = coalesce(:claim, claim), decider = coalesce(:decider, decider),"
-        " decided_by = coalesce(:decided_by, decided_by), decided = coalesce(:decided, decided),"
-        " ended = coalesce(:ended, ended), undone_by = coalesce(:undone_by, undone_by)"
+        " decided_by = coalesce(:decided_by, decided_by), decided_at = coalesce(:decided_at,"
+        " decided_at),"
+        " ended_at = coalesce(:ended_at, ended_at), undone_by = coalesce(:undone_by, undone_by)"
         " WHERE id = :id",
         _UNCHANGED_COLUMNS | {"id": id, "state": state, **columns},
     )
@@ -574,7 +579,7 @@ def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int 
     return {
         "decider": decider.key if decider else "",
         "decided_by": encode_json(decider) if decider else "",
-        "decided": at,
+        "decided_at": at,
     }
 
 
@@ -616,12 +621,12 @@ def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
         thread=row["thread"],
         generation=row["generation"],
         locale=row["locale"],
-        created=row["created"],
-        expires=row["expires"],
+        created=row["created_at"],
+        expires=row["expires_at"],
         undoes=row["undoes"],
         has_named_approvers=bool(row["named"]),
         tool=row["tool"],
-        is_decided_by_policy=row["told"] == "never",
+        is_decided_by_policy=row["last_notice"] == "never",
     )
     given = connection.execute(
         "SELECT * FROM consents WHERE change = ? ORDER BY at, person", (row["id"],)
@@ -635,8 +640,8 @@ def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
     return Change(
         proposal=proposal, state=row["state"], steps=steps,
         decider=decode_json(Person, row["decided_by"]) if row["decided_by"] else None,
-        decided_at=row["decided"], claim=row["claim"], undone_by=row["undone_by"],
-        forgotten=row["forgotten"] == _FORGOTTEN, lapsed=row["forgotten"] == _LAPSED,
+        decided_at=row["decided_at"], claim=row["claim"], undone_by=row["undone_by"],
+        forgotten=row["is_forgotten"] == _FORGOTTEN, lapsed=row["is_forgotten"] == _LAPSED,
         version=row["version"], consents=consents,
     )  # fmt: skip
 

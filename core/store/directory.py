@@ -17,12 +17,12 @@ forgotten."""
 _IDS_PER_STATEMENT = 500
 """Ids in one statement. Before version 3.32, SQLite allowed 999 values
 (https://sqlite.org/limits.html)."""
-_COLUMNS = "scope, id, person, name, locale, zone, guest, robot, belongs_to, confirmed_at"
+_COLUMNS = "scope, id, person, name, locale, zone, is_guest, is_bot, belongs_to, confirmed_at"
 _UPSERT = (
     f"INSERT INTO directory (platform, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     " ON CONFLICT (platform, scope, id) DO UPDATE SET person = excluded.person,"
     " name = excluded.name, locale = excluded.locale, zone = excluded.zone,"
-    " guest = excluded.guest, robot = excluded.robot, belongs_to = excluded.belongs_to,"
+    " is_guest = excluded.is_guest, is_bot = excluded.is_bot, belongs_to = excluded.belongs_to,"
     " confirmed_at = excluded.confirmed_at"
     " WHERE directory.confirmed_at <= excluded.confirmed_at"
 )
@@ -135,7 +135,7 @@ def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]
 def _member(row: SqlRow) -> PlatformMember:
     return PlatformMember(
         id=row["id"], scope=row["scope"], person=row["person"], name=row["name"],
-        locale=row["locale"], zone=row["zone"], is_guest=bool(row["guest"]),
-        is_robot=bool(row["robot"]), belongs_to=frozenset(row["belongs_to"].split()),
+        locale=row["locale"], zone=row["zone"], is_guest=bool(row["is_guest"]),
+        is_robot=bool(row["is_bot"]), belongs_to=frozenset(row["belongs_to"].split()),
         confirmed_at=row["confirmed_at"],
     )  # fmt: skip

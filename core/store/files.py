@@ -62,7 +62,8 @@ class SqlFiles:
         def insert(connection: SqlConnection) -> File:
             connection.execute(
                 "INSERT INTO files (id, event_key, sha256, name, type, size, person,"
-                " conversation, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                " conversation, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO"
+                " NOTHING",
                 (file, event_key, digest, text.safe_file_name(name), type, len(data), owner.key,
                  conversation, time.time()),
             )  # fmt: skip
@@ -105,7 +106,7 @@ class SqlFiles:
 
         def orphans(connection: SqlConnection) -> list[SqlRow]:
             return connection.execute(
-                "DELETE FROM files WHERE created < ? AND NOT EXISTS (SELECT 1 FROM inbox"
+                "DELETE FROM files WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM inbox"
                 " WHERE inbox.event_key = files.event_key) RETURNING id",
                 (before,),
             ).fetchall()

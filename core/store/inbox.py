@@ -59,7 +59,7 @@ class SenderLimits:
         if self.waiting:
             row = connection.execute(
                 "SELECT count(*) AS n FROM inbox"
-                " WHERE person = ? AND decision = 0 AND state = 'new'",
+                " WHERE person = ? AND is_decision = 0 AND state = 'new'",
                 (person,),
             ).fetchone()
             if row["n"] > self.waiting:
@@ -124,15 +124,15 @@ class SqlInbox:
         is_limited = limits is not None and limits.has_any and not decision
         line_up = "0" if is_limited else self._runner.line_up_sql(decision)
         row = connection.execute(
-            "INSERT INTO inbox (event_key, turn, conversation, channel, person, decision,"  # noqa: S608
-            " message, created, updated) SELECT :event_key, :turn, :conversation, :channel,"
-            f" :person, :decision, :message, :now, :now FROM {lock} AS lock WHERE 1 = 1"
+            "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608
+            " message, created_at, updated_at) SELECT :event_key, :turn, :conversation, :channel,"
+            f" :person, :is_decision, :message, :now, :now FROM {lock} AS lock WHERE 1 = 1"
             f" ON CONFLICT DO NOTHING RETURNING seq, {line_up} AS turns_ahead",
             {
                 "event_key": message.event_key,
                 "turn": message.turn,
                 **sender._asdict(),
-                "decision": decision,
+                "is_decision": decision,
                 "message": encode_json(message),
                 "now": now,
             },
@@ -143,7 +143,7 @@ class SqlInbox:
                 if why := limits.exceeded_limit(connection, message.author.key, now):
                     decision = True  # a refusal is answered at once, like a decision
                     connection.execute(
-                        "UPDATE inbox SET decision = 1, refused = ? WHERE seq = ?", (why, seq)
+                        "UPDATE inbox SET is_decision = 1, refusal = ? WHERE seq = ?", (why, seq)
                     )
                 turns_ahead = connection.execute(
                     f"SELECT {self._runner.line_up_sql(decision)} AS n FROM inbox WHERE seq = ?",  # noqa: S608
@@ -151,9 +151,9 @@ class SqlInbox:
                 ).fetchone()["n"]
             return Receipt(seq, message.turn, True, int(turns_ahead), why), decision
         row = connection.execute(
-            "SELECT seq, refused FROM inbox WHERE event_key = ?", (message.event_key,)
+            "SELECT seq, refusal FROM inbox WHERE event_key = ?", (message.event_key,)
         ).fetchone()
-        receipt = Receipt(row["seq"], message.turn, is_new=False, refusal=row["refused"])
+        receipt = Receipt(row["seq"], message.turn, is_new=False, refusal=row["refusal"])
         return receipt, decision
 
     def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
@@ -239,7 +239,7 @@ class SqlInbox:
             row = get_row(connection, seq)
             if row is None or row["state"] not in ("new", "running"):
                 return None
-            return decode_json(Message, row["message"]), row["created"]
+            return decode_json(Message, row["message"]), row["created_at"]
 
         return await self._database.read(read, single=True)
 
@@ -263,7 +263,7 @@ class SqlInbox:
         """Delete the area's finished messages that changed last before `before`, with the rows that
         belong to them. Return how many messages there were."""
         there, values = area_condition(area)
-        old = "SELECT seq FROM inbox_finished WHERE updated < ?"
+        old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"
         if area != ALL_CONVERSATIONS:
             old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
 
@@ -378,7 +378,7 @@ def _rewrite_message(connection: SqlConnection, seq: int, message: Message) -> N
     """Store the new content. An edit before the turn begins can also make the message a decision,
     or a decision a message."""
     connection.execute(
-        "UPDATE inbox SET message = ?, updated = ?,"
-        " decision = CASE state WHEN 'new' THEN ? ELSE decision END WHERE seq = ?",
+        "UPDATE inbox SET message = ?, updated_at = ?,"
+        " is_decision = CASE state WHEN 'new' THEN ? ELSE is_decision END WHERE seq = ?",
         (encode_json(message), time.time(), grammar.is_decision(message.text), seq),
     )

@@ -195,7 +195,7 @@ class Jobs(TurnExecutor):
         message its job if it may begin, and a decision always. Its value is the number of turns
         that come first in the conversation."""
         if decision:
-            refused = f"CASE refused WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
+            refused = f"CASE refusal WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
             return f"CASE WHEN ponte_defer(seq, NULL, {refused}) IS NULL THEN 0 ELSE 0 END"
         return "ponte_line_up(seq)"
 
@@ -226,7 +226,7 @@ class Jobs(TurnExecutor):
 
         def read(connection: SqlConnection) -> int | None:
             row = connection.execute(
-                "SELECT seq FROM inbox WHERE conversation = ? AND decision = 0"
+                "SELECT seq FROM inbox WHERE conversation = ? AND is_decision = 0"
                 " AND state IN ('running', 'answered', 'posting') ORDER BY seq LIMIT 1",
                 (conversation,),
             ).fetchone()

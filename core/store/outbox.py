@@ -14,9 +14,9 @@ from core.domain.notices import PersonNotice
 from core.store.database import Database, SqlConnection, SqlRow, lock_key
 
 _DUE_CONDITIONS: dict[NoticeStage, str] = {
-    "asked": "state IN ('open', 'applying') AND state = 'open' AND told = ''",
-    "reminded": "state IN ('open', 'applying') AND state = 'open' AND told = 'asked'",
-    "expired": "state = 'expired' AND told <> 'expired' AND told <> 'never'",
+    "asked": "state IN ('open', 'applying') AND state = 'open' AND last_notice = ''",
+    "reminded": "state IN ('open', 'applying') AND state = 'open' AND last_notice = 'asked'",
+    "expired": "state = 'expired' AND last_notice <> 'expired' AND last_notice <> 'never'",
 }
 """The SQL condition for the changes that need the notice of a stage next, by stage.
 
@@ -41,8 +41,8 @@ class SqlOutbox:
 
         def read(connection: SqlConnection) -> Sequence[str]:
             rows = connection.execute(
-                f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created < ?"  # noqa: S608 - ours
-                " ORDER BY created",
+                f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
+                " ORDER BY created_at",
                 (created_before,),
             )
             return [row["id"] for row in rows]
@@ -61,7 +61,7 @@ class SqlOutbox:
             if row is None:
                 return
             lock_key(connection, row["conversation"])
-            due = f"UPDATE changes SET told = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
+            due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
             # The UPDATE matches once, so only the first caller stores the notices of a stage.
             if connection.execute(due, (stage, change)).rowcount:
                 for one in outgoing:
@@ -94,7 +94,7 @@ class SqlOutbox:
         oldest first."""
         return await self._select(
             "kind = :kind AND state = 'posted'"
-            " AND drawn < (SELECT version FROM changes WHERE id = change) ORDER BY at",
+            " AND drawn_version < (SELECT version FROM changes WHERE id = change) ORDER BY at",
             kind=kind,
         )
 
@@ -112,9 +112,9 @@ class SqlOutbox:
                 return
             lock_key(connection, row["conversation"])
             state = connection.execute(
-                "SELECT forgotten FROM changes WHERE id = ?", (outgoing.change,)
+                "SELECT is_forgotten FROM changes WHERE id = ?", (outgoing.change,)
             ).fetchone()
-            gone = bool(state["forgotten"])
+            gone = bool(state["is_forgotten"])
             _put_notice(connection, without_names(outgoing) if gone else outgoing)
 
         await self._database.write(write)
@@ -173,11 +173,12 @@ def without_names(one: ApprovalNotice) -> ApprovalNotice:
 def _put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
     connection.execute(
         "INSERT INTO outbox (change, kind, person, recipient, reply_to, locale, text, post, state,"
-        " drawn, at) VALUES (:change, :kind, :person, :recipient, :reply_to, :locale, :text, :post,"
-        " :state, :drawn, :at) ON CONFLICT (change, kind, person) DO UPDATE SET"
+        " drawn_version, at) VALUES (:change, :kind, :person, :recipient, :reply_to, :locale,"
+        " :text, :post,"
+        " :state, :drawn_version, :at) ON CONFLICT (change, kind, person) DO UPDATE SET"
         " recipient = excluded.recipient, reply_to = excluded.reply_to, locale = excluded.locale,"
         " text = excluded.text, post = excluded.post, state = excluded.state,"
-        " drawn = excluded.drawn",
+        " drawn_version = excluded.drawn_version",
         {
             "change": one.change,
             "kind": one.kind,
@@ -188,7 +189,7 @@ def _put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
             "text": one.text,
             "post": one.post,
             "state": one.state,
-            "drawn": one.drawn_version,
+            "drawn_version": one.drawn_version,
             "at": time.time(),
         },
     )
@@ -199,5 +200,5 @@ def _notice_of(row: SqlRow) -> ApprovalNotice:
     return ApprovalNotice(
         **values, person=decode_json(Person, row["recipient"]),
         reply_to=decode_json(ReplyTo, row["reply_to"]) if row["reply_to"] else None,
-        post=row["post"], state=row["state"], drawn_version=row["drawn"],
+        post=row["post"], state=row["state"], drawn_version=row["drawn_version"],
     )  # fmt: skip

@@ -26,7 +26,7 @@ API_TOKEN_PREFIX = "ponte-api-"  # noqa: S105 - no secret
 what the token is."""
 MAX_API_TOKENS = 20
 """The largest number of API tokens of one person."""
-_SELECT_API_TOKENS = "SELECT id, person, token, name, added, expires, seen FROM api_tokens"
+_SELECT_API_TOKENS = "SELECT id, person, token, name, added_at, expires_at, seen FROM api_tokens"
 _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
 
@@ -69,7 +69,8 @@ class SqlPageAccounts:
 
         def write(connection: SqlConnection) -> int:
             return connection.execute(
-                "INSERT INTO people (person, token, added) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO people (person, token, added_at) VALUES (?, ?, ?) ON CONFLICT DO"
+                " NOTHING",
                 values,
             ).rowcount
 
@@ -109,7 +110,7 @@ class SqlPageAccounts:
                 ).close()
                 _notify(connection, person, ACCESS_REMOVED, id=ended)
             left = connection.execute(
-                "SELECT seq FROM inbox WHERE person = ? AND decision = 0"  # noqa: S608
+                "SELECT seq FROM inbox WHERE person = ? AND is_decision = 0"  # noqa: S608
                 f" AND state NOT IN ({_FINAL}) ORDER BY seq DESC",
                 (person,),
             )
@@ -149,7 +150,7 @@ class SqlPageAccounts:
         """Return all accounts, sorted by the key of their person."""
 
         def read(connection: SqlConnection) -> Sequence[PageAccount]:
-            rows = connection.execute("SELECT person, token, added, seen FROM people")
+            rows = connection.execute("SELECT person, token, added_at, seen FROM people")
             return [_account_of(row) for row in rows]
 
         return sorted(await self._database.read(read), key=lambda one: one.person)
@@ -159,7 +160,7 @@ class SqlPageAccounts:
 
         def read(connection: SqlConnection) -> PageAccount | None:
             row = connection.execute(
-                "SELECT person, token, added, seen FROM people WHERE person = ?", (person,)
+                "SELECT person, token, added_at, seen FROM people WHERE person = ?", (person,)
             ).fetchone()
             return _account_of(row) if row else None
 
@@ -204,7 +205,7 @@ class SqlPageAccounts:
         def write(connection: SqlConnection) -> bool:
             lock_key(connection, token.person)
             connection.execute(
-                "DELETE FROM api_tokens WHERE person = ? AND expires > 0 AND expires <= ?",
+                "DELETE FROM api_tokens WHERE person = ? AND expires_at > 0 AND expires_at <= ?",
                 (token.person, token.added_at),
             ).close()
             row = connection.execute(
@@ -213,7 +214,7 @@ class SqlPageAccounts:
             if row["count"] >= MAX_API_TOKENS:
                 return False
             connection.execute(
-                "INSERT INTO api_tokens (id, person, token, name, added, expires)"
+                "INSERT INTO api_tokens (id, person, token, name, added_at, expires_at)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 columns,
             ).close()
@@ -289,13 +290,13 @@ def _notify(
 
 def _api_token_of(row: SqlRow) -> ApiToken:
     return ApiToken(
-        row["id"], row["person"], row["token"], row["name"], row["added"], row["expires"],
+        row["id"], row["person"], row["token"], row["name"], row["added_at"], row["expires_at"],
         row["seen"],
     )  # fmt: skip
 
 
 def _account_of(row: SqlRow) -> PageAccount:
-    return PageAccount(row["person"], row["token"], row["added"], row["seen"])
+    return PageAccount(row["person"], row["token"], row["added_at"], row["seen"])
 
 
 def _name_of(person: str) -> str:

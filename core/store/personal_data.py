@@ -228,7 +228,9 @@ class SqlPersonalData:
         def read(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
             columns: Sequence[Column] = ()
             if section == "decisions":
-                sql = f"SELECT id, kind, title, state, decided {_DECIDED} ORDER BY decided, id"
+                sql = (
+                    f"SELECT id, kind, title, state, decided_at {_DECIDED} ORDER BY decided_at, id"
+                )
             else:
                 table = next(each for each in EXPORTED if each.section == section)
                 columns = table.columns
@@ -310,7 +312,7 @@ def _list_people(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
         return each
 
     for row in connection.execute(
-        "SELECT person, count(*) AS n, min(created) AS first, max(created) AS last,"
+        "SELECT person, count(*) AS n, min(created_at) AS first, max(created_at) AS last,"
         " max(seq) AS seq FROM inbox GROUP BY person"
     ).fetchall():
         each = note_activity(row)
@@ -329,7 +331,7 @@ def _list_people(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
             if table.name in each:
                 each[table.name] = row["n"]
     for row in connection.execute(
-        "SELECT decider AS person, count(*) AS n, min(decided) AS first, max(decided) AS last"
+        "SELECT decider AS person, count(*) AS n, min(decided_at) AS first, max(decided_at) AS last"
         " FROM changes WHERE decider <> '' AND decider <> person GROUP BY decider"
     ).fetchall():
         note_activity(row)["decisions"] = row["n"]

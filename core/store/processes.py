@@ -87,7 +87,7 @@ def read_cluster(connection: SqlConnection) -> ClusterStatus:
         (LEASE_SECONDS,),
     ).fetchone()
     queue = connection.execute(
-        "SELECT count(*) AS waiting, coalesce(extract(epoch FROM now()) - min(created), 0)"
+        "SELECT count(*) AS waiting, coalesce(extract(epoch FROM now()) - min(created_at), 0)"
         " AS oldest FROM inbox WHERE state = 'new'"
     ).fetchone()
     leaders = connection.execute(
@@ -127,7 +127,7 @@ class OwnProcess:
     def write_sign_of_life(self, connection: SqlConnection) -> None:
         """Store a heartbeat, by the database's clock."""
         connection.execute(
-            "INSERT INTO processes (id, name, takes, works, started, seen)"
+            "INSERT INTO processes (id, name, takes, works, started_at, seen)"
             " VALUES (?, ?, ?, ?, extract(epoch FROM now()), extract(epoch FROM now()))"
             " ON CONFLICT (id) DO UPDATE SET seen = excluded.seen",
             (self.id, self.name, self._takes, self._works),

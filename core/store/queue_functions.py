@@ -19,7 +19,7 @@ _BY_INDEX = """SET enable_seqscan = off SET enable_bitmapscan = off SET enable_s
 """Planner settings that leave Postgres only nested loops over indexes. The tables of the queue are
 usually empty, so Postgres has no statistics when many messages arrive at once. Without these
 settings, each fetch read all waiting jobs (4 s with 10,000 of them)."""
-_OPEN = "decision = 0 AND state IN ('new', 'running', 'answered', 'posting')"
+_OPEN = "is_decision = 0 AND state IN ('new', 'running', 'answered', 'posting')"
 _FLOW = "(channel || ' ' || person)"
 """The SQL of `IS_OPEN_TURN` and `SENDER_KEY` in core/store/tables.py, for the queue's functions."""
 
@@ -44,8 +44,8 @@ DECLARE
 BEGIN
     INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, args)
         SELECT coalesce(of_queue, split_part(conversation, ':', 1)
-                        || CASE decision WHEN 0 THEN '' ELSE '!' END),
-            'turn', of_priority, CASE decision WHEN 0 THEN conversation END,
+                        || CASE is_decision WHEN 0 THEN '' ELSE '!' END),
+            'turn', of_priority, CASE is_decision WHEN 0 THEN conversation END,
             jsonb_build_object('seq', seq)
         FROM inbox WHERE seq = of_seq
         RETURNING id INTO made;
@@ -70,10 +70,10 @@ BEGIN
     SELECT * INTO one FROM inbox WHERE seq = of_seq;
     number := greatest(0,
         (SELECT position FROM inbox
-            WHERE decision = 0 AND state IN ('running', 'answered', 'posting')
+            WHERE is_decision = 0 AND state IN ('running', 'answered', 'posting')
             ORDER BY position DESC LIMIT 1) / {POSITIONS_PER_ROUND},
         (SELECT CASE WHEN of_seq - oldest.seq > {MAX_OVERTAKING_MESSAGES} THEN oldest.position / {POSITIONS_PER_ROUND} END
-            FROM (SELECT seq, position FROM inbox WHERE decision = 0 AND state = 'new'
+            FROM (SELECT seq, position FROM inbox WHERE is_decision = 0 AND state = 'new'
                   AND job > 0 ORDER BY job LIMIT 1) AS oldest),
         (SELECT position FROM inbox
             WHERE {_FLOW} = one.channel || ' ' || one.person AND {_OPEN} AND seq <> of_seq
@@ -105,7 +105,7 @@ BEGIN
     END IF;
     SELECT seq, position INTO found_seq, found_position FROM inbox AS one
         WHERE {_FLOW} = of_flow AND state = 'new' AND job = 0
-            AND (decision = 1 OR seq = (
+            AND (is_decision = 1 OR seq = (
                 SELECT seq FROM inbox WHERE conversation = one.conversation AND {_OPEN}
                     ORDER BY position, seq LIMIT 1))
         ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED;
@@ -150,7 +150,7 @@ CREATE FUNCTION ponte_fetch(queues varchar[], worker bigint) RETURNS TABLE (
     id bigint, status procrastinate_job_status, task_name varchar, priority integer, lock text,
     queueing_lock text, args jsonb, scheduled_at timestamptz, queue_name varchar, attempts integer,
     worker_id bigint, has_kernels boolean, look_in double precision, message text,
-    created double precision
+    created_at double precision
 ) LANGUAGE plpgsql {_BY_INDEX} AS $$
 DECLARE
     job procrastinate_jobs;
@@ -167,11 +167,11 @@ BEGIN
         look_in := 0;
     END IF;
     has_kernels := EXISTS (SELECT 1 FROM kernels WHERE process <> '');
-    SELECT one.message, one.created INTO message, created FROM inbox AS one
+    SELECT one.message, one.created_at INTO message, created_at FROM inbox AS one
         WHERE one.seq = (job.args ->> 'seq')::bigint AND one.state = 'new';
     RETURN QUERY SELECT job.id, job.status, job.task_name, job.priority, job.lock,
         job.queueing_lock, job.args, job.scheduled_at, job.queue_name, job.attempts,
-        job.worker_id, has_kernels, look_in, message, created;
+        job.worker_id, has_kernels, look_in, message, created_at;
 END $$;
 
 CREATE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -180,7 +180,7 @@ BEGIN
     IF NEW.job > 0 THEN
         DELETE FROM procrastinate_jobs WHERE id = NEW.job;
     END IF;
-    IF NEW.decision = 0 THEN
+    IF NEW.is_decision = 0 THEN
         PERFORM ponte_next(NEW.conversation, NEW.channel || ' ' || NEW.person);
     END IF;
     RETURN NULL;
@@ -197,9 +197,9 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER changes_moved AFTER INSERT OR UPDATE OF version ON changes FOR EACH ROW
-    WHEN (NEW.version > NEW.drawn) EXECUTE FUNCTION ponte_moved();
+    WHEN (NEW.version > NEW.drawn_version) EXECUTE FUNCTION ponte_moved();
 CREATE TRIGGER changes_asked AFTER INSERT ON changes FOR EACH ROW
-    WHEN (NEW.state = 'open' AND NEW.told = '')
+    WHEN (NEW.state = 'open' AND NEW.last_notice = '')
     EXECUTE FUNCTION ponte_moved()
 """  # noqa: E501, S608 (constants of ours; a line break would change the stored function)
 """The functions of the turn queue of a shared database (Postgres).

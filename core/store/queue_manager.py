@@ -126,7 +126,7 @@ class TurnJobManager(JobManager):
                 return None
             self._workers.has_kernels = row.pop("has_kernels")
             look_in = row.pop("look_in")
-            message, stored_at = row.pop("message"), row.pop("created")
+            message, stored_at = row.pop("message"), row.pop("created_at")
             begun = row.pop("begun")
             if row["id"] is not None:
                 seq = row["args"]["seq"]

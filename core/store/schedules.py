@@ -63,10 +63,10 @@ _ENDED_RUNS_SQL = (
 )
 _LAST_RUNS_SQL = (
     "SELECT * FROM (SELECT runs.*, row_number() OVER"
-    " (PARTITION BY schedule ORDER BY started DESC, due DESC) AS place"
+    " (PARTITION BY schedule ORDER BY started_at DESC, due DESC) AS place"
     " FROM schedule_runs AS runs) AS ranked WHERE place = 1"
 )
-_OLD_SQL = "schedules WHERE state IN ('ended', 'proposed') AND updated < ?"
+_OLD_SQL = "schedules WHERE state IN ('ended', 'proposed') AND updated_at < ?"
 _RUNNING_SQL = (
     "SELECT 1 FROM schedule_runs AS runs JOIN inbox ON inbox.seq = runs.seq"  # noqa: S608
     f" WHERE runs.schedule = ? AND runs.state = 'queued' AND inbox.state IN {OPEN_STATE_LIST}"
@@ -109,8 +109,9 @@ class SqlSchedules:
                 id = new_change_id()
                 made = connection.execute(
                     "INSERT INTO schedules (id, origin, person, owner, conversation, reply_to,"
-                    " kind, what, cron, at, zone, locale, state, catch_up, ends, max_runs, created,"
-                    " updated) VALUES (:id, :origin, :person, :owner, :conversation, :reply_to,"
+                    " kind, what, cron, at, zone, locale, state, catch_up, ends, max_runs,"
+                    " created_at,"
+                    " updated_at) VALUES (:id, :origin, :person, :owner, :conversation, :reply_to,"
                     " :kind, :what, :cron, :at, :zone, :locale, 'proposed', :catch_up, :ends,"
                     " :max_runs, :now, :now) ON CONFLICT DO NOTHING",
                     {
@@ -142,7 +143,7 @@ class SqlSchedules:
                 values.append(value)
         sql = (
             f"SELECT * FROM schedules WHERE {where}"  # noqa: S608
-            " ORDER BY CASE state WHEN 'active' THEN 0 ELSE 1 END, next_due, created, id"
+            " ORDER BY CASE state WHEN 'active' THEN 0 ELSE 1 END, next_due, created_at, id"
         )
 
         def read(connection: SqlConnection) -> Sequence[Schedule]:
@@ -361,7 +362,7 @@ class SqlSchedules:
         def write(connection: SqlConnection) -> None:
             now = self._clock()
             row = connection.execute(
-                "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended = ?"
+                "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended_at = ?"
                 " WHERE seq = ? AND state = 'queued' RETURNING schedule",
                 (reason, now, seq),
             ).fetchone()
@@ -397,7 +398,7 @@ class SqlSchedules:
             row = connection.execute(
                 "SELECT changes.id FROM schedule_runs AS runs JOIN changes USING (seq)"
                 " WHERE runs.schedule = ? AND runs.seq <> ? AND changes.state IN ('open',"
-                " 'applying') ORDER BY changes.created LIMIT 1",
+                " 'applying') ORDER BY changes.created_at LIMIT 1",
                 (id, before),
             ).fetchone()
             return row["id"] if row else ""
@@ -423,7 +424,7 @@ class SqlSchedules:
         def read(connection: SqlConnection) -> Sequence[ScheduleRun]:
             rows = connection.execute(
                 "SELECT * FROM schedule_runs WHERE schedule = ?"
-                " ORDER BY started DESC, due DESC LIMIT ?",
+                " ORDER BY started_at DESC, due DESC LIMIT ?",
                 (id, most),
             )
             return [_run_of(row) for row in rows.fetchall()]
@@ -444,8 +445,8 @@ class SqlSchedules:
 
         def read(connection: SqlConnection) -> Sequence[tuple[Schedule, ScheduleRun]]:
             rows = connection.execute(
-                "SELECT * FROM schedule_runs WHERE told = 0 AND state <> 'queued'"
-                " AND state IN ('skipped', 'missed', 'failed') ORDER BY started, due LIMIT ?",
+                "SELECT * FROM schedule_runs WHERE is_notified = 0 AND state <> 'queued'"
+                " AND state IN ('skipped', 'missed', 'failed') ORDER BY started_at, due LIMIT ?",
                 (most,),
             ).fetchall()
             return [(_schedule_of(_find_row(connection, r["schedule"])), _run_of(r)) for r in rows]
@@ -459,7 +460,8 @@ class SqlSchedules:
 
         def write(connection: SqlConnection) -> None:
             if connection.execute(
-                "UPDATE schedule_runs SET told = 1 WHERE event_key = ? AND told = 0", (event_key,)
+                "UPDATE schedule_runs SET is_notified = 1 WHERE event_key = ? AND is_notified = 0",
+                (event_key,),
             ).rowcount:
                 for person, notice in notices:
                     put_person_notice(connection, person, notice)
@@ -523,13 +525,13 @@ def close_schedules(connection: SqlConnection, now: float) -> int:
     """Pause all active schedules of a restored database, and record that runs under way are
     stopped. Nobody is notified of them. Return how many schedules were paused."""
     connection.execute(
-        "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended = ?"
+        "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended_at = ?"
         " WHERE state = 'queued'",
         (now,),
     )
-    connection.execute("UPDATE schedule_runs SET told = 1 WHERE told = 0")
+    connection.execute("UPDATE schedule_runs SET is_notified = 1 WHERE is_notified = 0")
     return connection.execute(
-        "UPDATE schedules SET state = 'paused', reason = 'restored', next_due = 0, updated = ?"
+        "UPDATE schedules SET state = 'paused', reason = 'restored', next_due = 0, updated_at = ?"
         " WHERE state = 'active'",
         (now,),
     ).rowcount
@@ -546,7 +548,7 @@ def _activate(connection: SqlConnection, schedule: Schedule, now: float) -> None
 def _pause(connection: SqlConnection, id: str, reason: PauseReason, now: float) -> None:
     """Pause the schedule if it is active or paused."""
     connection.execute(
-        "UPDATE schedules SET state = 'paused', reason = ?, next_due = 0, updated = ?"
+        "UPDATE schedules SET state = 'paused', reason = ?, next_due = 0, updated_at = ?"
         " WHERE id = ? AND state IN ('active', 'paused')",
         (reason, now, id),
     )
@@ -561,7 +563,8 @@ def _settle_run(connection: SqlConnection, row: SqlRow, now: float) -> bool:
         state, reason = "skipped", "allowance"
     needs_no_report = int(state in ("done", "stopped"))
     if not connection.execute(
-        "UPDATE schedule_runs SET state = ?, reason = ?, ended = ?, told = ? WHERE seq = ?"
+        "UPDATE schedule_runs SET state = ?, reason = ?, ended_at = ?, is_notified = ? WHERE"
+        " seq = ?"
         " AND state = 'queued'",
         (state, reason, now, needs_no_report, row["seq"]),
     ).rowcount:
@@ -608,7 +611,8 @@ def _insert_run(
     ended = 0.0 if state == "queued" else now
     connection.execute(
         "INSERT INTO schedule_runs (event_key, schedule, person, due, seq, state, reason, late,"
-        " missed, started, ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        " missed, started_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT"
+        " DO NOTHING",
         (
             key, schedule.id, schedule.owner.key, due, seq, state, reason, int(is_late), missed,
             now, ended,
@@ -621,7 +625,7 @@ def _delete_old_runs(connection: SqlConnection, id: str) -> None:
     """Delete all but the newest ended runs of a schedule."""
     connection.execute(
         "DELETE FROM schedule_runs WHERE schedule = ? AND state <> 'queued' AND event_key NOT IN ("
-        "SELECT event_key FROM schedule_runs WHERE schedule = ? ORDER BY started DESC, due DESC"
+        "SELECT event_key FROM schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due DESC"
         " LIMIT ?)",
         (id, id, KEPT_RUNS),
     )
@@ -647,7 +651,7 @@ def _update(connection: SqlConnection, id: str, now: float, **values: object) ->
     """Set these columns of a schedule."""
     columns = ", ".join(f"{name} = :{name}" for name in values)
     connection.execute(
-        f"UPDATE schedules SET {columns}, updated = :now WHERE id = :id",  # noqa: S608
+        f"UPDATE schedules SET {columns}, updated_at = :now WHERE id = :id",  # noqa: S608
         {**values, "now": now, "id": id},
     )
 
@@ -673,7 +677,7 @@ def _schedule_of(row: SqlRow) -> Schedule:
     return Schedule(
         row["id"], decode_json(Person, row["owner"]), decode_json(ReplyTo, row["reply_to"]), draft,
         row["state"], row["reason"], row["locale"], row["next_due"], row["last_due"], row["runs"],
-        row["failures"], row["revision"], row["created"],
+        row["failures"], row["revision"], row["created_at"],
         row["seq"],
     )  # fmt: skip
 
@@ -681,5 +685,5 @@ def _schedule_of(row: SqlRow) -> Schedule:
 def _run_of(row: SqlRow) -> ScheduleRun:
     return ScheduleRun(
         row["event_key"], row["schedule"], row["due"], row["state"], row["seq"], row["reason"],
-        bool(row["late"]), row["missed"], row["started"], row["ended"],
+        bool(row["late"]), row["missed"], row["started_at"], row["ended_at"],
     )  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 from core.domain.records import FINAL_STATES
 
 _IS_CURRENT = (
-    "now.attempt = :attempt AND (now.decision = 1 OR now.generation = :generation)"
+    "now.attempt = :attempt AND (now.is_decision = 1 OR now.generation = :generation)"
     f" AND now.state NOT IN ({', '.join(repr(state) for state in sorted(FINAL_STATES))})"
 )
 """The condition of `_read_current` in core/store/turns.py."""
@@ -29,7 +29,7 @@ END_TURN_SQL = (
     " post AS (UPDATE posts SET post = :post, state = 'posted', at = :at FROM now"
     "  WHERE posts.seq = :seq AND posts.number = :number AND posts.state <> 'removed'"
     "  AND now.attempt <= :attempt),"
-    " ended AS (UPDATE inbox SET state = :state, reason = :reason, updated = :at FROM now"
+    " ended AS (UPDATE inbox SET state = :state, reason = :reason, updated_at = :at FROM now"
     f" WHERE inbox.seq = :seq AND {_IS_CURRENT})"
     " SELECT * FROM now"
 )
@@ -55,31 +55,31 @@ BEGIN
         RETURN NULL;
     END IF;
     IF known.thread = new_thread THEN
-        INSERT INTO threads (id, conversation, generation, started)
+        INSERT INTO threads (id, conversation, generation, started_at)
             VALUES (new_thread, of_conversation, known.generation, at);
     END IF;
     UPDATE inbox SET state = 'running', attempt = 1, generation = known.generation,
-            thread = known.thread, owner = of_owner, updated = at
+            thread = known.thread, owner = of_owner, updated_at = at
         WHERE seq = of_seq RETURNING * INTO one;
     RETURN jsonb_build_object(
-        'message', one.message, 'accepted_at', one.created, 'refused', one.refused,
+        'message', one.message, 'accepted_at', one.created_at, 'refusal', one.refusal,
         'generation', one.generation, 'thread', one.thread,
         'is_thread_new', one.thread = new_thread,
         'undelivered_reason', (SELECT reason FROM inbox WHERE conversation = of_conversation
-            AND state = 'undeliverable' AND told = 0 ORDER BY seq DESC LIMIT 1),
+            AND state = 'undeliverable' AND is_notified = 0 ORDER BY seq DESC LIMIT 1),
         'record', (SELECT record FROM thread_map WHERE conversation = of_conversation));
 END $$;
 
 CREATE FUNCTION ponte_count(
     of_scopes text[], of_periods text[], of_turns bigint, of_tokens bigint, of_money bigint
-) RETURNS TABLE (turns bigint, tokens bigint, money bigint, told bigint) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (turns bigint, tokens bigint, money bigint, notices bigint) LANGUAGE plpgsql AS $$
 BEGIN
     FOR number IN 1 .. cardinality(of_scopes) LOOP
         UPDATE counters AS one SET turns = one.turns + of_turns, tokens = one.tokens + of_tokens,
                 money = one.money + of_money
             WHERE one.scope = of_scopes[number] AND one.period = of_periods[number]
-            RETURNING one.turns, one.tokens, one.money, one.told
-            INTO turns, tokens, money, told;
+            RETURNING one.turns, one.tokens, one.money, one.notices
+            INTO turns, tokens, money, notices;
         RETURN NEXT;
     END LOOP;
 END $$

@@ -44,7 +44,7 @@ STALLED_TURNS_SQL = (
     f" WHERE inbox.state IN {OPEN_STATE_LIST}"
     f" AND (inbox.state <> 'new' OR inbox.job <> {WAITING_JOB})"
     " AND (jobs.id IS NULL OR jobs.status NOT IN ('todo', 'doing')"
-    f" OR (jobs.status = 'doing' AND {DEAD_JOB_SQL})) ORDER BY inbox.alone, inbox.seq"
+    f" OR (jobs.status = 'doing' AND {DEAD_JOB_SQL})) ORDER BY inbox.solo_crashes, inbox.seq"
 )
 """Selects unfinished turns whose job is gone or whose process died. A turn that waits without a job
 (`WAITING_JOB`) is not one of them."""
@@ -69,7 +69,7 @@ gone."""
 KERNEL_HOLDER_SQL = (
     "SELECT kernels.process FROM inbox JOIN threads ON threads.conversation = inbox.conversation"
     " JOIN kernels ON kernels.thread = threads.id JOIN processes ON processes.id = kernels.process"
-    " WHERE inbox.seq = ? AND inbox.decision = 0 AND processes.id != ?"
+    " WHERE inbox.seq = ? AND inbox.is_decision = 0 AND processes.id != ?"
     " AND processes.seen > extract(epoch FROM now()) - ?"
 )
 """Selects the living process, not this one, that runs the kernel of a turn's conversation."""
@@ -126,7 +126,7 @@ def postpone(connection: SqlConnection, seq: int, priority: int, now: float) -> 
     found = get_locked_row(connection, seq)
     if found is None or found["state"] in FINAL_STATES:
         return False
-    age = max(0.0, now - found["created"])
+    age = max(0.0, now - found["created_at"])
     wait = min(max(FIRST_POSTPONED_SECONDS, age / 2), MAX_POSTPONED_SECONDS)
     defer(connection, seq, max(FIRST_PRIORITY, priority))
     connection.execute(

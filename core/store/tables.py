@@ -143,7 +143,7 @@ OPEN_STATE_LIST = "('new', 'running', 'answered', 'posting')"
 """The states of turns that have not ended, as an SQL list. Queries must use this text, or a
 condition that implies it, to match the partial indexes below."""
 IS_OPEN = f"state IN {OPEN_STATE_LIST}"
-IS_OPEN_TURN = f"decision = 0 AND {IS_OPEN}"
+IS_OPEN_TURN = f"is_decision = 0 AND {IS_OPEN}"
 """An SQL condition for rows of `inbox` that are unfinished turns. Decisions are not turns: they do
 not wait in the queue."""
 SENDER_KEY = "(channel || ' ' || person)"
@@ -152,31 +152,33 @@ EXPORTED_ELSEWHERE = "its rows of theirs are in the sections above"
 
 DECLARED_TABLES = (
     TableDeclaration(
-        name="inbox", whose="person", section="messages", seen_at="created",
+        name="inbox", whose="person", section="messages", seen_at="created_at",
         contents="each message: text, name, place, language, time zone, names of files, what it "
                  "quotes; the answer",
         kept="`PONTE_RETENTION_DAYS`, `retention_days` of a place; 0, the default, is for ever",
         columns=(
             integer("seq"), text("event_key", unique=True), text("turn", unique=True),
-            text("conversation"), text("person"), integer("decision"), text("state", default="new"),
+            text("conversation"), text("person"), integer("is_decision"),
+            text("state", default="new"),
             count("attempt"), count("generation"), text("thread", default=""),
             text("message", json=True), text("answer", null=True, json=True),
-            text("reason", default=""), count("told"), real("created"), real("updated"),
+            text("reason", default=""), count("is_notified"), real("created_at"),
+            real("updated_at"),
             text("owner", default=""),
             # The id of the turn that replaces this one; the model no longer reads its items.
-            text("replaced", default=""),
-            text("refused", default=""), text("channel", default=""),
-            count("alone"),  # how many times the process crashed while it ran only this turn
+            text("replaced_by", default=""),
+            text("refusal", default=""), text("channel", default=""),
+            count("solo_crashes"),  # how many times the process crashed while it ran only this turn
             count("job", shared=True), count("stop", shared=True), count("position", shared=True),
         ),
         key=("seq",), generates_key=True, never_reuses_keys=True,
         indexes=(
-            Index("inbox_open", "decision, conversation, seq", IS_OPEN),
+            Index("inbox_open", "is_decision, conversation, seq", IS_OPEN),
             Index("inbox_conversation", "conversation, seq"),
             Index("inbox_person", "person"),
-            Index("inbox_untold", "conversation, told, seq",
-                  "state = 'undeliverable' AND told = 0"),
-            Index("inbox_waiting", "person", "decision = 0 AND state = 'new'"),
+            Index("inbox_unnotified", "conversation, is_notified, seq",
+                  "state = 'undeliverable' AND is_notified = 0"),
+            Index("inbox_waiting", "person", "is_decision = 0 AND state = 'new'"),
             Index("inbox_owner", "owner", "stop = 1", shared=True),
             # Each lookup of the queue (core/store/queue_functions.py) needs one of these indexes.
             # It is the only one in the order of the lookup. So the query plan does
@@ -187,8 +189,9 @@ DECLARED_TABLES = (
             Index("inbox_person_position", "person, position", IS_OPEN_TURN, shared=True),
             Index("inbox_channel_position", "channel, position", IS_OPEN_TURN, shared=True),
             Index("inbox_begun_position", "position",
-                  "decision = 0 AND state IN ('running', 'answered', 'posting')", shared=True),
-            Index("inbox_ready", "job", "decision = 0 AND state = 'new' AND job > 0", shared=True),
+                  "is_decision = 0 AND state IN ('running', 'answered', 'posting')", shared=True),
+            Index("inbox_ready", "job", "is_decision = 0 AND state = 'new' AND job > 0",
+                  shared=True),
             Index("inbox_without_job", f"{SENDER_KEY}, position", "state = 'new' AND job = 0",
                   shared=True),
         ),
@@ -199,7 +202,7 @@ DECLARED_TABLES = (
         contents="the transcript that the model gets", kept="as `inbox`",
         columns=(
             integer("id"), integer("seq"), text("thread"), text("person"), text("item", json=True),
-            real("at"), count("replaced"),
+            real("at"), count("is_replaced"),
         ),
         key=("id",), generates_key=True,
         indexes=(
@@ -212,7 +215,7 @@ DECLARED_TABLES = (
         name="rounds", whose="turn", section="model_calls",
         contents="ids and name of the model's answers", kept="as `inbox`",
         columns=(
-            integer("seq"), integer("number"), text("response", default=""), count("complete"),
+            integer("seq"), integer("number"), text("response", default=""), count("is_complete"),
             text("model", default=""),
         ),
         key=("seq", "number"), deleted_by=("seq",), purged_with="inbox",
@@ -223,7 +226,7 @@ DECLARED_TABLES = (
         columns=(
             integer("seq"), text("call_id"), text("person"), text("name"),
             text("arguments", json=True), text("effect"), text("outcome", null=True, json=True),
-            real("started"), real("ended", null=True), text("handle", default=""),
+            real("started_at"), real("ended_at", null=True), text("handle", default=""),
         ),
         key=("seq", "call_id"), indexes=(Index("calls_person", "person"),),
         deleted_by=("person", "seq"), purged_with="inbox",
@@ -240,13 +243,13 @@ DECLARED_TABLES = (
         deleted_by=("person", "seq"), purged_with="inbox",
     ),
     TableDeclaration(
-        name="files", whose="person", section="files", seen_at="created",
+        name="files", whose="person", section="files", seen_at="created_at",
         contents="names, sizes and hashes of files; the bytes are in `files/` of the data "
                  "folder, or in `pieces`",
         kept="as `inbox`",
         columns=(
             text("id"), text("event_key"), text("sha256"), text("name"), text("type"),
-            integer("size"), text("person"), text("conversation"), real("created"),
+            integer("size"), text("person"), text("conversation"), real("created_at"),
         ),
         key=("id",),
         indexes=(
@@ -256,30 +259,31 @@ DECLARED_TABLES = (
         deleted_by=("person",),
     ),
     TableDeclaration(
-        name="changes", whose="person", section="changes", seen_at="created",
+        name="changes", whose="person", section="changes", seen_at="created_at",
         contents="what somebody asked to have changed, who decided", kept="as `inbox`",
         columns=(
             text("id"), integer("seq"), text("call_id"), text("person"), text("asker", json=True),
             text("conversation"), text("address", json=True), text("thread"), integer("generation"),
             text("locale"), text("applier"), text("kind"), text("target", json=True), text("title"),
             text("note"), text("undoes", default=""), text("undone_by", default=""), text("state"),
-            real("created"), real("expires"), count("claim"), text("decider", default=""),
-            text("decided_by", default="", json=True), Column("decided", "REAL", 0),
-            Column("ended", "REAL", 0), count("forgotten"), count("version"), count("drawn"),
+            real("created_at"), real("expires_at"), count("claim"), text("decider", default=""),
+            text("decided_by", default="", json=True), Column("decided_at", "REAL", 0),
+            Column("ended_at", "REAL", 0), count("is_forgotten"), count("version"),
+            count("drawn_version"),
             count("named"), text("tool", default=""),
             # The last notification that Ponte sent about the change: 'asked', 'reminded' or
             # 'expired', in this order. 'never': Ponte sends none about this change.
-            text("told", default=""),
+            text("last_notice", default=""),
         ),
         key=("id",), unique=("seq", "call_id"),
         indexes=(
-            Index("changes_conversation", "conversation, created"),
-            Index("changes_created", "created"),
-            Index("changes_open", "state, expires", "state IN ('open', 'applying')"),
-            Index("changes_undrawn", "id", "drawn < version"),
+            Index("changes_conversation", "conversation, created_at"),
+            Index("changes_created", "created_at"),
+            Index("changes_open", "state, expires_at", "state IN ('open', 'applying')"),
+            Index("changes_undrawn", "id", "drawn_version < version"),
             Index("changes_person", "person"), Index("changes_decider", "decider"),
-            Index("changes_untold", "id",
-                  "state = 'expired' AND told <> 'expired' AND told <> 'never'"),
+            Index("changes_unnotified", "id",
+                  "state = 'expired' AND last_notice <> 'expired' AND last_notice <> 'never'"),
         ),
         deleted_by=("person",),
     ),
@@ -328,7 +332,7 @@ DECLARED_TABLES = (
             text("reply_to", default="", json=True), text("locale", default=""),
             text("text", default=""), text("post", default=""),
             text("state"),  # new, posting, posted, removed or refused
-            count("drawn"), real("at"),
+            count("drawn_version"), real("at"),
         ),
         key=("change", "kind", "person"),
         indexes=(
@@ -338,7 +342,7 @@ DECLARED_TABLES = (
         deleted_by=("person", "change"), purged_with="changes",
     ),
     TableDeclaration(
-        name="schedules", whose="person", section="schedules", seen_at="created",
+        name="schedules", whose="person", section="schedules", seen_at="created_at",
         contents="each schedule: what it does and where, when it is due, the time zone, who owns "
                  "it",
         kept="until its owner deletes it",
@@ -352,7 +356,7 @@ DECLARED_TABLES = (
             text("reason", default=""), Column("next_due", "REAL", 0),
             Column("last_due", "REAL", 0), real("catch_up"), Column("ends", "REAL", 0),
             count("max_runs"), count("runs"), count("failures"), count("revision"),
-            real("created"), real("updated"),
+            real("created_at"), real("updated_at"),
             count("seq"),  # the turn whose answer shows the card
         ),
         key=("id",),
@@ -364,7 +368,7 @@ DECLARED_TABLES = (
         deleted_by=("person",),
     ),
     TableDeclaration(
-        name="schedule_runs", whose="person", section="schedule_runs", seen_at="started",
+        name="schedule_runs", whose="person", section="schedule_runs", seen_at="started_at",
         contents="when a schedule ran or should have run, and how that ended",
         kept="the newest 50 of each schedule",
         columns=(
@@ -372,35 +376,35 @@ DECLARED_TABLES = (
             text("state"),  # queued, done, failed, stopped, skipped or missed
             text("reason", default=""), count("late"),
             count("missed", default=1),  # how many due times a row of missed runs stands for
-            real("started"), Column("ended", "REAL", 0), count("told"),
+            real("started_at"), Column("ended_at", "REAL", 0), count("is_notified"),
         ),
         key=("event_key",),
         indexes=(
             Index("schedule_runs_schedule", "schedule, due"),
             Index("schedule_runs_person", "person"), Index("schedule_runs_seq", "seq"),
             Index("schedule_runs_open", "schedule", "state = 'queued'"),
-            Index("schedule_runs_untold", "schedule", "told = 0 AND state <> 'queued'"),
+            Index("schedule_runs_unnotified", "schedule", "is_notified = 0 AND state <> 'queued'"),
         ),
         deleted_by=("person",),
     ),
     TableDeclaration(
-        name="people", whose="person", section="page_account", seen_at="added",
+        name="people", whose="person", section="page_account", seen_at="added_at",
         contents="page: name, SHA-256 of the token, when they were added, the last day that they "
                  "came",
         kept="until `ponte people remove`",
         columns=(
-            text("person"), text("token", secret=True), real("added"), text("seen", default=""),
+            text("person"), text("token", secret=True), real("added_at"), text("seen", default=""),
         ),
         key=("person",), deleted_by=("person",),
     ),
     TableDeclaration(
-        name="api_tokens", whose="person", section="api_tokens", seen_at="added",
+        name="api_tokens", whose="person", section="api_tokens", seen_at="added_at",
         contents="page: name and SHA-256 of each token for programs, when it was made, when it "
                  "expires, the last day that it was used",
         kept="until it is revoked, or `ponte people remove`",
         columns=(
             text("id"), text("person"), text("token", secret=True, unique=True), text("name"),
-            real("added"), real("expires"), text("seen", default=""),
+            real("added_at"), real("expires_at"), text("seen", default=""),
         ),
         key=("id",), indexes=(Index("api_tokens_person", "person"),), deleted_by=("person",),
     ),
@@ -413,7 +417,8 @@ DECLARED_TABLES = (
              "workspace",
         columns=(
             text("platform"), text("scope"), text("id"), text("person"), text("name"),
-            text("locale"), text("zone"), integer("guest"), integer("robot"), text("belongs_to"),
+            text("locale"), text("zone"), integer("is_guest"), integer("is_bot"),
+            text("belongs_to"),
             real("confirmed_at"),
         ),
         key=("platform", "scope", "id"),
@@ -439,7 +444,7 @@ DECLARED_TABLES = (
         columns=(
             integer("seq"), text("day"), text("person"), text("conversation"), count("input"),
             count("cached"), count("output"), count("reasoning"), real("cost", null=True),
-            count("settled"), text("place", default=""), count("counted", default=1),
+            text("place", default=""), count("is_counted", default=1),
         ),
         key=("seq",), indexes=(Index("usage_day", "day, person"), Index("usage_person", "person")),
     ),
@@ -466,7 +471,7 @@ DECLARED_TABLES = (
         contents="what is used of an allowance", kept="as `usage`",
         columns=(
             text("scope"), text("period"), text("person"), count("turns"), count("tokens"),
-            count("money"), count("told"),
+            count("money"), count("notices"),
         ),
         key=("scope", "period"), indexes=(Index("counters_person", "person"),),
     ),
@@ -486,17 +491,17 @@ DECLARED_TABLES = (
         kept="as `inbox`",
         columns=(
             text("conversation"), count("generation"), text("thread"), real("used_at"),
-            text("title", default=""), count("pinned"),
+            text("title", default=""), count("is_pinned"),
         ),
         key=("conversation",), deleted_by=("conversation",),
-        indexes=(Index("conversations_used", "pinned, used_at"),),
+        indexes=(Index("conversations_used", "is_pinned, used_at"),),
     ),
     TableDeclaration(
         name="threads", whose="conversation", not_exported=EXPORTED_ELSEWHERE,
         contents="ids of threads, and the title that the model made", kept="as `inbox`",
         columns=(
-            text("id"), text("conversation"), integer("generation"), real("started"),
-            count("outside"),  # 1: it contains text that its people did not write
+            text("id"), text("conversation"), integer("generation"), real("started_at"),
+            count("has_outside_text"),  # 1: it contains text that its people did not write
             # The model's title; NULL until it is asked for one, which happens once.
             text("title", null=True),
         ),
@@ -580,7 +585,7 @@ DECLARED_TABLES = (
         name="processes", whose="nobody", shared=True, not_exported="which processes there are",
         contents="–", kept="–",
         columns=(
-            text("id"), text("name"), integer("takes"), integer("works"), real("started"),
+            text("id"), text("name"), integer("takes"), integer("works"), real("started_at"),
             real("seen"),
         ),
         key=("id",),
@@ -616,11 +621,11 @@ def purged_with(name: Literal["inbox", "changes"]) -> Sequence[str]:
 
 
 FINISHED_VIEW = (
-    "CREATE VIEW inbox_finished AS SELECT seq, updated FROM inbox"  # noqa: S608 - ours
+    "CREATE VIEW inbox_finished AS SELECT seq, updated_at FROM inbox"  # noqa: S608 - ours
     f" WHERE state NOT IN {OPEN_STATE_LIST}"
 )
 CURRENT_TURNS_VIEW = (
-    "CREATE VIEW current_turns AS SELECT inbox.seq, inbox.attempt, inbox.state, inbox.decision,"
+    "CREATE VIEW current_turns AS SELECT inbox.seq, inbox.attempt, inbox.state, inbox.is_decision,"
     " conversations.generation,"
     " EXISTS (SELECT 1 FROM items WHERE items.seq = inbox.seq) AS has_items,"
     " EXISTS (SELECT 1 FROM notes WHERE notes.thread = inbox.thread) AS has_notes,"

@@ -88,7 +88,7 @@ def _upsert_thread(
     is_new = row["thread"] == thread
     if is_new:
         connection.execute(
-            "INSERT INTO threads (id, conversation, generation, started) VALUES (?, ?, ?, ?)",
+            "INSERT INTO threads (id, conversation, generation, started_at) VALUES (?, ?, ?, ?)",
             (thread, conversation, row["generation"], now),
         )
     return Thread(conversation, row["thread"], row["generation"], used_at=now), is_new
@@ -164,7 +164,7 @@ def read_transcript(
     With `before`, return only items of turns with a smaller `seq`.
     """
     rows = connection.execute(
-        "SELECT seq, item, person, at FROM items WHERE thread = ? AND seq < ? AND replaced = 0"
+        "SELECT seq, item, person, at FROM items WHERE thread = ? AND seq < ? AND is_replaced = 0"
         " ORDER BY id",
         (thread, before if before is not None else 1 << 62),
     )
@@ -188,12 +188,12 @@ def list_entries(
     current = row["thread"] if row else ""
     rows = connection.execute(
         "SELECT * FROM inbox WHERE conversation = :conversation"
-        " AND (decision = 0 OR answer IS NOT NULL)"
-        " AND state != 'withdrawn' AND replaced = ''"
+        " AND (is_decision = 0 OR answer IS NOT NULL)"
+        " AND state != 'withdrawn' AND replaced_by = ''"
         " AND coalesce(nullif(thread, ''), :current) = :thread ORDER BY seq",
         {"conversation": conversation, "current": current, "thread": thread or current},
     )
-    told = ((row["decision"], _history_entry_of(row)) for row in rows)
+    told = ((row["is_decision"], _history_entry_of(row)) for row in rows)
     return [said for decision, said in told if not decision or (said.answer and said.answer.aloud)]
 
 
@@ -207,18 +207,18 @@ def list_conversations(
     """
     theirs, values = _owner_condition("c.conversation", platform, person)
     rows = connection.execute(
-        "SELECT c.conversation, coalesce(nullif(c.title, ''), t.title, '') AS title, c.pinned,"  # noqa: S608
+        "SELECT c.conversation, coalesce(nullif(c.title, ''), t.title, '') AS title, c.is_pinned,"  # noqa: S608
         " c.used_at, first.message FROM conversations c LEFT JOIN threads t ON t.id = c.thread"
         " JOIN inbox first ON first.seq = (SELECT min(seq) FROM inbox"
-        "  WHERE inbox.conversation = c.conversation AND decision = 0 AND state != 'withdrawn'"
-        "  AND replaced = '' AND coalesce(nullif(inbox.thread, ''), c.thread) = c.thread)"
+        "  WHERE inbox.conversation = c.conversation AND is_decision = 0 AND state != 'withdrawn'"
+        "  AND replaced_by = '' AND coalesce(nullif(inbox.thread, ''), c.thread) = c.thread)"
         f" WHERE {theirs} AND replace(c.conversation, ?, '') = c.conversation"
-        " ORDER BY c.pinned DESC, c.used_at DESC LIMIT ?",
+        " ORDER BY c.is_pinned DESC, c.used_at DESC LIMIT ?",
         (*values, f":{ONE_REQUEST_PREFIX}", MAX_LISTED_CONVERSATIONS),
     )
     return [
         ConversationSummary(row["conversation"], decode_json(Message, row["message"]), row["title"],
-               bool(row["pinned"]), row["used_at"])
+               bool(row["is_pinned"]), row["used_at"])
         for row in rows
     ]  # fmt: skip
 
@@ -235,7 +235,8 @@ def search(
     theirs, values = _owner_condition("conversation", platform, person)
     rows = connection.execute(
         f"SELECT conversation, turn, message, answer FROM inbox WHERE {theirs}"  # noqa: S608
-        " AND decision = 0 AND state != 'withdrawn' AND replaced = '' ORDER BY seq DESC LIMIT ?",
+        " AND is_decision = 0 AND state != 'withdrawn' AND replaced_by = '' ORDER BY seq DESC"
+        " LIMIT ?",
         (*values, MAX_SEARCHED_MESSAGES),
     )
     wanted, hits = fold_case(words).split(), dict[str, SearchHit]()
@@ -276,7 +277,7 @@ def set_listing(
     Raises NotFound if the conversation is unknown.
     """
     changed = connection.execute(
-        "UPDATE conversations SET title = coalesce(?, title), pinned = coalesce(?, pinned)"
+        "UPDATE conversations SET title = coalesce(?, title), is_pinned = coalesce(?, is_pinned)"
         " WHERE conversation = ?",
         (title, None if pinned is None else int(pinned), conversation),
     )
@@ -327,7 +328,7 @@ def read_history_entry(connection: SqlConnection, turn: str) -> HistoryEntry:
 
 def mark_outside_text(connection: SqlConnection, thread: str) -> None:
     """Record that the thread contains text that its people did not write. This is never undone."""
-    connection.execute("UPDATE threads SET outside = 1 WHERE id = ?", (thread,))
+    connection.execute("UPDATE threads SET has_outside_text = 1 WHERE id = ?", (thread,))
 
 
 def read_provenance(connection: SqlConnection, thread: str, person: str, before: int) -> Provenance:
@@ -337,11 +338,11 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
     """
     # The caller only looks for addresses in these texts. Texts that cannot have one are left out.
     rows = connection.execute(
-        "SELECT outside = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
-        " AND person NOT IN ('', :person)) AS outside, (SELECT max(seq) FROM items"
-        " WHERE thread = :thread AND seq < :before AND replaced = 0) AS since, written.item"
+        "SELECT has_outside_text = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
+        " AND person NOT IN ('', :person)) AS has_outside_text, (SELECT max(seq) FROM items"
+        " WHERE thread = :thread AND seq < :before AND is_replaced = 0) AS since, written.item"
         " FROM threads LEFT JOIN items AS written ON written.thread = threads.id"
-        " AND written.person = :person AND written.replaced = 0"
+        " AND written.person = :person AND written.is_replaced = 0"
         " AND (written.item LIKE '%.%' OR written.item LIKE '%://%'"
         " OR written.item LIKE '%mailto:%' OR written.item LIKE '%tel:%')"
         " WHERE threads.id = :thread ORDER BY written.id",
@@ -351,7 +352,7 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
         return Provenance(True)
     items = [decode_json(Item, row["item"]) for row in rows if row["item"]]
     texts = tuple(item.text for item in items if item.name != CONTEXT_NAME)
-    return Provenance(bool(rows[0]["outside"]), texts, rows[0]["since"] or 0)
+    return Provenance(bool(rows[0]["has_outside_text"]), texts, rows[0]["since"] or 0)
 
 
 def find_author(connection: SqlConnection, seq: int) -> str:
@@ -393,7 +394,7 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
     # An unfinished decision is left out: it may be the `forget` that is being carried out.
     rows = connection.execute(
         "SELECT seq, state, message FROM inbox WHERE conversation = ?"
-        " AND (decision = 0 OR state NOT IN ('new', 'running', 'answered', 'posting'))",
+        " AND (is_decision = 0 OR state NOT IN ('new', 'running', 'answered', 'posting'))",
         (conversation,),
     ).fetchall()
     for row in rows:
@@ -488,7 +489,7 @@ def _history_entry_of(row: SqlRow) -> HistoryEntry:
     answer = decode_json(Answer, row["answer"]) if row["answer"] else None
     message = decode_json(Message, row["message"])
     return HistoryEntry(
-        row["seq"], row["turn"], row["state"], message, answer, row["created"], row["refused"]
+        row["seq"], row["turn"], row["state"], message, answer, row["created_at"], row["refusal"]
     )
 
 
@@ -504,7 +505,7 @@ def _erase_message(connection: SqlConnection, seq: int, message: Message) -> Non
     connection.execute(
         "UPDATE inbox SET message = ?, reason = '', thread = '',"
         " answer = CASE WHEN answer IS NULL THEN NULL ELSE ? END,"
-        " state = 'withdrawn', updated = ? WHERE seq = ?",
+        " state = 'withdrawn', updated_at = ? WHERE seq = ?",
         (encode_json(bare), answer, time.time(), seq),
     )
     connection.execute("DELETE FROM calls WHERE seq = ?", (seq,))
@@ -524,13 +525,13 @@ def _raise_generation(connection: SqlConnection, conversation: str) -> int:
     connection.execute("DELETE FROM threads WHERE conversation = ?", (conversation,))
     row = connection.execute(
         "UPDATE conversations SET generation = generation + 1, thread = ?, used_at = ?,"
-        " title = '', pinned = 0 WHERE conversation = ? RETURNING generation, thread",
+        " title = '', is_pinned = 0 WHERE conversation = ? RETURNING generation, thread",
         (secrets.token_hex(8), time.time(), conversation),
     ).fetchone()
     if row is None:
         return 0
     connection.execute(
-        "INSERT INTO threads (id, conversation, generation, started) VALUES (?, ?, ?, ?)",
+        "INSERT INTO threads (id, conversation, generation, started_at) VALUES (?, ?, ?, ?)",
         (row["thread"], conversation, row["generation"], time.time()),
     )
     return int(row["generation"])

@@ -18,19 +18,19 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
     def read(sql: str) -> Sequence[SqlRow]:
         return connection.execute(sql, (seq,)).fetchall() if has_records else ()
 
-    rounds = read("SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number")
-    calls = read("SELECT * FROM calls WHERE seq = ? ORDER BY started")
+    rounds = read("SELECT number, response, is_complete FROM rounds WHERE seq = ? ORDER BY number")
+    calls = read("SELECT * FROM calls WHERE seq = ? ORDER BY started_at")
     posts = read("SELECT * FROM posts WHERE seq = ? ORDER BY number")
     # This condition is that of the partial index `inbox_untold`.
     untold = connection.execute(
         "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
-        " AND told = 0 ORDER BY seq DESC LIMIT 1",
+        " AND is_notified = 0 ORDER BY seq DESC LIMIT 1",
         (row["conversation"],),
     ).fetchone()
     return Turn(
         seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
         state=row["state"], message=decode_json(Message, row["message"]),
-        rounds=tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rounds),
+        rounds=tuple(Round(r["number"], r["response"], bool(r["is_complete"])) for r in rounds),
         items=read_items(connection, seq) if has_records else (),
         calls=tuple(
             ToolCall(
@@ -42,14 +42,14 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
         answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
-        refusal=row["refused"].partition(":")[0], limit=int(row["refused"].partition(":")[2] or 0),
-        accepted_at=row["created"], undelivered_reason=str(untold["reason"]) if untold else "",
+        refusal=row["refusal"].partition(":")[0], limit=int(row["refusal"].partition(":")[2] or 0),
+        accepted_at=row["created_at"], undelivered_reason=str(untold["reason"]) if untold else "",
     )  # fmt: skip
 
 
 def turn_begun_by_fetch(seq: int, begun: Mapping[str, Any]) -> Turn:
     """Return the turn of a result of `ponte_begin` (core.store.shared_statements.py)."""
-    refusal, _, limit = begun["refused"].partition(":")
+    refusal, _, limit = begun["refusal"].partition(":")
     record = begun["record"]
     return Turn(
         seq=seq, attempt=1, generation=begun["generation"], thread=begun["thread"],

@@ -334,10 +334,10 @@ class LocalRunner(TurnExecutor):
         # The maximum of `alone` orders whole conversations, so each keeps the order of its turns.
         unfinished = await self._database.read(
             lambda c: c.execute(
-                "SELECT seq, conversation, channel, person, decision, created, attempt,"
-                " max(alone) OVER (PARTITION BY conversation) AS alone FROM inbox"
+                "SELECT seq, conversation, channel, person, is_decision, created_at, attempt,"
+                " max(solo_crashes) OVER (PARTITION BY conversation) AS solo_crashes FROM inbox"
                 " WHERE state IN ('new', 'running', 'answered', 'posting')"
-                " ORDER BY decision DESC, alone, seq"
+                " ORDER BY is_decision DESC, solo_crashes, seq"
             ).fetchall()
         )
         self._suspects = {
@@ -347,7 +347,7 @@ class LocalRunner(TurnExecutor):
         for row in unfinished:
             if not platforms or row["conversation"].split(":")[0] in platforms:
                 sender = Sender(row["conversation"], row["channel"], row["person"])
-                self.enqueue(row["seq"], sender, bool(row["decision"]), row["created"])
+                self.enqueue(row["seq"], sender, bool(row["is_decision"]), row["created_at"])
         for seq, (since, sender) in sorted(early.items()):
             self.enqueue(seq, sender, False, since)
         self._handler = handler
@@ -517,27 +517,27 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
     row = get_locked_row(connection, seq)
     if row is None or row["state"] in FINAL_STATES:
         return
-    is_given_up = row["refused"].startswith(CRASHED_REASON)
-    deaths = row["alone"]
+    is_given_up = row["refusal"].startswith(CRASHED_REASON)
+    deaths = row["solo_crashes"]
     # Other turns that crashed their process alone since this message arrived.
     others = connection.execute(
-        "SELECT 1 FROM inbox WHERE alone > 0 AND seq <> ? AND updated >= ? LIMIT 1",
-        (seq, row["created"]),
+        "SELECT 1 FROM inbox WHERE solo_crashes > 0 AND seq <> ? AND updated_at >= ? LIMIT 1",
+        (seq, row["created_at"]),
     ).fetchone()
     # `alone` counts this run in advance. `end_alone` lowers it if the process survives.
     if deaths < (MAX_CRASHES_ALONE_WITH_OTHERS if others else MAX_CRASHES_ALONE):
-        connection.execute("UPDATE inbox SET alone = alone + 1 WHERE seq = ?", (seq,))
+        connection.execute("UPDATE inbox SET solo_crashes = solo_crashes + 1 WHERE seq = ?", (seq,))
     elif row["state"] in ("answered", "posting") or (
         is_given_up and deaths >= MAX_CRASHES_ALONE_WITH_OTHERS + MAX_CRASHES_ALONE
     ):
         connection.execute(
-            "UPDATE inbox SET state = 'undeliverable', reason = ?, updated = ? WHERE seq = ?",
+            "UPDATE inbox SET state = 'undeliverable', reason = ?, updated_at = ? WHERE seq = ?",
             (CRASHED_REASON, time.time(), seq),
         )
     else:
         # `alone` is above both limits now, and counts the crashes during the apology.
         connection.execute(
-            "UPDATE inbox SET alone = ?, refused = ? WHERE seq = ?",
+            "UPDATE inbox SET solo_crashes = ?, refusal = ? WHERE seq = ?",
             (
                 max(deaths, MAX_CRASHES_ALONE_WITH_OTHERS) + 1,
                 f"{CRASHED_REASON}:{row['attempt']}",
@@ -548,4 +548,7 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
 
 def end_alone(connection: SqlConnection, seq: int) -> None:
     """Record that the process survived the time in which the turn ran alone."""
-    connection.execute("UPDATE inbox SET alone = alone - 1 WHERE seq = ? AND alone > 0", (seq,))
+    connection.execute(
+        "UPDATE inbox SET solo_crashes = solo_crashes - 1 WHERE seq = ? AND solo_crashes > 0",
+        (seq,),
+    )

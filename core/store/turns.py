@@ -49,7 +49,7 @@ MAX_LISTED_TURNS = 50
 MAX_SEARCHED_TURNS = 5_000
 """How many of the newest messages are searched for failed turns, because no index finds them."""
 _SUMMARY_COLUMNS = (
-    "turn", "person", "conversation", "state", "reason", "created", "updated",
+    "turn", "person", "conversation", "state", "reason", "created_at", "updated_at",
 )  # fmt: skip
 LOST_CALL_TEXT = "error: interrupted, result unknown"
 """The output that the model reads for a tool call without a result when its turn was answered."""
@@ -213,7 +213,7 @@ class SqlJournal:
 
         def write(connection: SqlConnection) -> None:
             changed = connection.execute(
-                "UPDATE calls SET outcome = ?, ended = ?"
+                "UPDATE calls SET outcome = ?, ended_at = ?"
                 " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
                 (encode_json(outcome), time.time(), turn.seq, call_id),
             ).fetchone()
@@ -247,7 +247,7 @@ class SqlJournal:
 
         def write(connection: SqlConnection, current: SqlRow) -> None:
             changed = connection.execute(
-                "UPDATE inbox SET state = ?, answer = ?, updated = ?"
+                "UPDATE inbox SET state = ?, answer = ?, updated_at = ?"
                 " WHERE seq = ? AND state = 'running'",
                 ("posting" if key else "answered", encode_json(answer), time.time(), turn.seq),
             )
@@ -274,8 +274,8 @@ class SqlJournal:
             _add_items(connection, turn, said, "")
             if turn.undelivered_reason:
                 connection.execute(
-                    "UPDATE inbox SET told = 1"
-                    " WHERE conversation = ? AND state = 'undeliverable' AND told = 0",
+                    "UPDATE inbox SET is_notified = 1"
+                    " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
                     (turn.message.address.conversation,),
                 )
             if key:
@@ -337,7 +337,8 @@ class SqlJournal:
             if has_token:
                 _erase_token(connection, turn)
             connection.execute(
-                "UPDATE inbox SET state = :state, reason = :reason, updated = :at WHERE seq = :seq",
+                "UPDATE inbox SET state = :state, reason = :reason, updated_at = :at WHERE seq"
+                " = :seq",
                 {**ended, "seq": turn.seq},
             )
             return True
@@ -507,7 +508,7 @@ class SqlJournal:
             ).fetchall()
             rows += connection.execute(
                 "SELECT * FROM (SELECT * FROM inbox ORDER BY seq DESC LIMIT ?) AS newest"
-                " WHERE state IN ('failed', 'undeliverable') ORDER BY created DESC LIMIT ?",
+                " WHERE state IN ('failed', 'undeliverable') ORDER BY created_at DESC LIMIT ?",
                 (MAX_SEARCHED_TURNS, MAX_LISTED_TURNS),
             ).fetchall()
             return [_summary_of(row) for row in rows]
@@ -583,7 +584,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     own_thread = row["thread"] or thread.id
     connection.execute(
         "UPDATE inbox SET state = ?, attempt = ?, generation = ?, thread = ?, owner = ?,"
-        " updated = ? WHERE seq = ?",
+        " updated_at = ? WHERE seq = ?",
         (state, attempt, generation, own_thread, owner, time.time(), seq),
     )
     # A turn that never began has no thread and no records. One that was put back has both.
@@ -614,22 +615,22 @@ def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
     message = turn.message
     old = connection.execute(
         "SELECT seq FROM inbox WHERE turn = ? AND conversation = ? AND person = ? AND seq < ?"
-        " AND replaced = '' AND state NOT IN ('new', 'running', 'answered', 'posting')",
+        " AND replaced_by = '' AND state NOT IN ('new', 'running', 'answered', 'posting')",
         (message.replaces, message.address.conversation, message.author.key, turn.seq),
     ).fetchone()
     if old is None or changes.has_irrevocable_work(connection, old["seq"]):
         return
     changes.withdraw_proposals(connection, old["seq"])
-    connection.execute("UPDATE inbox SET replaced = ? WHERE seq = ?", (turn.id, old["seq"]))
-    connection.execute("UPDATE items SET replaced = 1 WHERE seq = ?", (old["seq"],))
+    connection.execute("UPDATE inbox SET replaced_by = ? WHERE seq = ?", (turn.id, old["seq"]))
+    connection.execute("UPDATE items SET is_replaced = 1 WHERE seq = ?", (old["seq"],))
 
 
 def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
     """Record that a tool call started, and that its thread contains text from outside."""
     connection.execute(
-        "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started) VALUES"
+        "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started_at) VALUES"
         " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
-        " SET started = excluded.started",
+        " SET started_at = excluded.started_at",
         (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
          call.effect, time.time()),
     )  # fmt: skip
@@ -680,7 +681,7 @@ def _run_guarded(
     if row["state"] in FINAL_STATES and row["state"] != values.get("state"):
         return None
     # A decision may itself be the `forget` that raised the generation.
-    return row if row["decision"] or row["generation"] == turn.generation else None
+    return row if row["is_decision"] or row["generation"] == turn.generation else None
 
 
 def _add_items(
@@ -711,9 +712,9 @@ def _add_round(
     False if it has no reservations."""
     # The WHERE makes this idempotent: a complete round is not changed, and counts as 0 rows.
     changed = connection.execute(
-        "INSERT INTO rounds (seq, number, complete, model) VALUES (?, ?, 1, ?)"
-        " ON CONFLICT (seq, number) DO UPDATE SET complete = 1, model = excluded.model"
-        " WHERE rounds.complete = 0",
+        "INSERT INTO rounds (seq, number, is_complete, model) VALUES (?, ?, 1, ?)"
+        " ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1, model = excluded.model"
+        " WHERE rounds.is_complete = 0",
         (turn.seq, said.number, said.model),
     )
     if changed.rowcount:

@@ -151,13 +151,16 @@ def test_what_was_under_way_is_closed_and_told_with_the_next_message(
     assert rows(home, f"SELECT seq FROM inbox WHERE state IN {OPEN}") == []
     closed = rows(home, f"SELECT seq FROM inbox WHERE reason = '{RESTORED_REASON}' ORDER BY seq")
     assert closed == under_way
-    told = f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED_REASON}' AND told = 0"
+    told = f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED_REASON}' AND is_notified = 0"
     assert rows(home, told) == rows(
         home, f"SELECT count(DISTINCT conversation) FROM inbox WHERE reason = '{RESTORED_REASON}'"
     )
     assert rows(home, "SELECT DISTINCT state FROM changes WHERE id IN"
                       f" ({', '.join(map(repr, proposed))})") == ["withdrawn"]  # fmt: skip
-    assert rows(home, "SELECT id FROM changes WHERE state = 'withdrawn' AND drawn < version") == []
+    assert (
+        rows(home, "SELECT id FROM changes WHERE state = 'withdrawn' AND drawn_version < version")
+        == []
+    )
     applying = "SELECT DISTINCT steps.state FROM steps JOIN changes ON change = id"
     assert set(rows(home, f"{applying} WHERE changes.state = 'applying'")) <= {"done", "unknown"}
     assert rows(home, "SELECT count(*) FROM outbox WHERE state IN ('new', 'posting')") == [0]

@@ -363,7 +363,7 @@ async def test_the_processes_of_a_shared_database_are_told(
         ):  # fmt: skip
             connection.execute("DELETE FROM processes")
             connection.execute(
-                "INSERT INTO processes (id, name, takes, works, started, seen)"
+                "INSERT INTO processes (id, name, takes, works, started_at, seen)"
                 " VALUES ('p1', 'host 1', %s, %s, 0, extract(epoch FROM now()))",
                 (takes, works),
             )

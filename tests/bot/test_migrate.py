@@ -63,7 +63,7 @@ async def test_each_table_arrives_whole(
         assert f"  {name}: the database has its own already, which stays\n" in printed
 
     row = (
-        "INSERT INTO api_tokens (id, person, token, name, added, expires)"
+        "INSERT INTO api_tokens (id, person, token, name, added_at, expires_at)"
         " VALUES (?, ?, ?, '', 1, 0)"
     )
     with closing(sqlite3.connect(other / "ponte.db")) as home:

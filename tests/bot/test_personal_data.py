@@ -65,7 +65,7 @@ def sums(home: Path) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(home / "ponte.db")) as connection:
         return [
             *connection.execute(
-                "SELECT day, sum(counted), sum(input), sum(output), round(sum(cost), 9)"
+                "SELECT day, sum(is_counted), sum(input), sum(output), round(sum(cost), 9)"
                 " FROM usage GROUP BY day"
             ),
             *connection.execute("SELECT sum(turns) FROM days WHERE person <> ''"),
@@ -228,7 +228,7 @@ def test_a_running_ponte_forgets_and_goes_on(running: tuple[Machine, str]) -> No
     for word in ("aubergine", "web:ana", "@ana"):
         assert holding(machine.home, word) == []
     with closing(sqlite3.connect(machine.home / "ponte.db")) as connection:
-        used = "SELECT sum(counted) FROM usage WHERE person = 'forgotten'"
+        used = "SELECT sum(is_counted) FROM usage WHERE person = 'forgotten'"
         assert connection.execute(used).fetchone() == (3,)
 
 

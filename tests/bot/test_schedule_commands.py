@@ -44,7 +44,7 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
     for key, due, state, reason, late, missed in runs:
         running_ponte.write(
             "INSERT INTO schedule_runs (event_key, schedule, person, due, seq, state, reason, late,"
-            " missed, started, ended, told)"
+            " missed, started_at, ended_at, is_notified)"
             " VALUES (?, 'abc234', 'web:bob', ?, 0, ?, ?, ?, ?, 1, 2, 1)",
             key, due, state, reason, late, missed,
         )  # fmt: skip

@@ -389,8 +389,9 @@ async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) 
                 (10_000 + number,),
             )
             connection.execute(
-                "INSERT INTO inbox (event_key, turn, conversation, person, decision, state,"
-                " message, created, updated) SELECT ?, ?, conversation, person, 0, 'done', message,"
+                "INSERT INTO inbox (event_key, turn, conversation, person, is_decision, state,"
+                " message, created_at, updated_at) SELECT ?, ?, conversation, person, 0,"
+                " 'done', message,"
                 " 0, 0 FROM inbox LIMIT 1",
                 (f"e{number}", f"t{number}"),
             )

@@ -342,7 +342,7 @@ async def test_who_was_only_listed_is_found_exported_and_erased_and_not_among_th
     assert (who.key, set(who.names)) == (ZOE.key, {"Zoe Dias"})
     assert await persons.count_rows(who) == {"platform_profile": 2}
     row, _ = await persons.read_rows(who, "platform_profile")
-    assert (row["name"], row["guest"], row["scope"]) == ("Zoe Dias", 0, "")
+    assert (row["name"], row["is_guest"], row["scope"]) == ("Zoe Dias", 0, "")
     await persons.erase(who)
     with pytest.raises(UnknownPerson):
         await persons.find(ZOE.key)

@@ -73,8 +73,8 @@ SENDERS = {
 }
 """Of whom WAITING_JOB_COUNT messages wait: conversation, channel and person of each."""
 WAITING_JOBS_SQL = """
-INSERT INTO inbox (event_key, turn, conversation, channel, person, decision, message, created,
-                   updated, position, job)
+INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision, message, created_at,
+                   updated_at, position, job)
 SELECT 'k' || n, 't' || n, {}, {}, {}, 0, repeat('x', 400), 0, 0,
        CASE {flood} WHEN true THEN 1000 * n ELSE least(n, 999) END,
        CASE WHEN {flood} AND n > 10 THEN 0 ELSE n END

@@ -159,7 +159,7 @@ def _stored_conversations(connection: SqlConnection) -> set[str]:
 def _gone_by(connection: SqlConnection) -> int:
     """A day after it was forgotten."""
     then = time.time() - 1.1 * DAY_SECONDS
-    query = "UPDATE inbox SET updated = ? WHERE state = 'withdrawn'"
+    query = "UPDATE inbox SET updated_at = ? WHERE state = 'withdrawn'"
     return connection.execute(query, (then,)).rowcount
 
 
