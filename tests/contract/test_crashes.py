@@ -199,14 +199,14 @@ async def test_others_wait_while_a_suspect_runs_and_no_longer(database_engine: E
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
     assert worker.began == [suspect]
-    assert await column(engine, "alone", suspect) == 1
+    assert await column(engine, "solo_crashes", suspect) == 1
     other = await engine.inbox.accept(says("hello", "C2"))
     decision = await engine.inbox.accept(says("help", "C2"))
     await worker.until(lambda: decision.seq in worker.began)
     assert other.seq not in worker.began
     worker.let_go(suspect)
     await worker.until(lambda: other.seq in worker.began)
-    assert await column(engine, "alone", suspect) == 0
+    assert await column(engine, "solo_crashes", suspect) == 0
 
 
 async def test_others_wait_for_a_long_turn_only_so_long(
@@ -219,7 +219,7 @@ async def test_others_wait_for_a_long_turn_only_so_long(
     other = await engine.inbox.accept(says("hello", "C2"))
     await worker.until(lambda: other.seq in worker.began)
     assert worker.now == {suspect, other.seq}
-    assert await column(engine, "alone", suspect) == 0, "it is not blamed any more"
+    assert await column(engine, "solo_crashes", suspect) == 0, "it is not blamed any more"
 
 
 async def test_a_suspect_waits_for_the_others_only_so_long(
@@ -231,7 +231,7 @@ async def test_a_suspect_waits_for_the_others_only_so_long(
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
     assert worker.began == [suspect]
-    assert await column(engine, "alone", suspect) == 0, "it does not run alone"
+    assert await column(engine, "solo_crashes", suspect) == 0, "it does not run alone"
 
 
 async def test_a_suspect_that_waits_can_be_stopped(database_engine: Embedded) -> None:
@@ -251,7 +251,7 @@ async def test_a_suspect_that_a_drain_puts_back_is_not_blamed(database_engine: E
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
     await engine.inbox.drain(0)
-    assert await column(heir, "alone", suspect) == 0
+    assert await column(heir, "solo_crashes", suspect) == 0
 
 
 def keep_busy(engine: Embedded) -> TurnExecutor:
