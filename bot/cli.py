@@ -506,20 +506,8 @@ def changes_list() -> int:
 
 
 @changes.command("pending")
-def changes_pending(
-    everyone: Annotated[
-        bool,
-        typer.Option("--all", help="Everybody's requests, not only those that you can decide on."),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --all: print JSON.")] = False,
-) -> int:
-    """List the changes that wait for your approval, or with --all everybody's."""
-    if everyone:
-        from bot import change_commands
-
-        return change_commands.list_pending(as_json=as_json)
-    if as_json:
-        raise typer.BadParameter(_say("--json needs --all."))
+def changes_pending() -> int:
+    """List the changes that wait for your approval."""
     from bot import cli_commands
 
     return cli_commands.send_command("approvals")

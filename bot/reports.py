@@ -1,5 +1,5 @@
-"""The reports of `ponte usage`, `ponte turns` and `ponte changes pending --all`, and the words for
-days that people type."""
+"""The reports of `ponte usage`, `ponte turns` and the page /admin, and the words for days that
+people type."""
 
 from __future__ import annotations
 

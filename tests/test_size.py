@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 52_552
-MAX_FILES = 304
+MAX_CODE_LINES = 52_480
+MAX_FILES = 294
 
 
 def count_code_lines(source: str) -> int:

@@ -215,7 +215,7 @@ class AdminView:
                      _table((say("ID"), say("request"), say("requested by"), say("place"),
                              say("time"), say("expires")), waiting,
                             empty=say("No request is waiting.")),
-                     _hint("ponte changes pending --all")),
+                     _hint("ponte changes pending")),
             _section(say("Limits that are nearly used"), _limits_table(limits, names),
                      _hint("ponte usage")) if limits else "",
             _section(say("Running and waiting turns"),

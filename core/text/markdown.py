@@ -18,7 +18,7 @@ Text can come from an attacker, so every pattern is linear or bounded (`tests/te
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -116,16 +116,6 @@ def escape_markdown(text: str) -> str:
         f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(pieces)
     )
-
-
-def sanitize_links(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
-    """Return Markdown with links only to `hosts`, their subdomains, and the addresses `written`."""
-    return Trust(frozenset(hosts), frozenset(written)).sanitize(text)
-
-
-def is_allowed_address(url: str, hosts: Collection[str]) -> bool:
-    """Return True if an address uses https or http and leads to one of `hosts` or a subdomain."""
-    return Trust(frozenset(hosts)).allows(url)
 
 
 def find_addresses(text: str) -> frozenset[str]:

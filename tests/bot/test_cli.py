@@ -169,7 +169,7 @@ def test_a_running_ponte_is_asked_although_its_file_has_errors(
     file.write_text("[limits]\nwhat = 3\n")
     monkeypatch.setenv("PONTE_CONFIG", str(file))
     asking = [
-        ["turns"], ["changes", "pending", "--all"], ["people", "add", "ana"], ["person", "list"],
+        ["turns"], ["people", "add", "ana"], ["person", "list"],
         ["schedules", "list"],
     ]  # fmt: skip
     for words in asking:
@@ -182,27 +182,6 @@ def test_a_running_ponte_is_asked_although_its_file_has_errors(
     for words in (["turns"], ["doctor"]):
         ponte(*words)
         assert (ponte.code, "wrong.toml:2: " in ponte.err) == (2, True), words
-
-
-def test_everybody_s_requests_are_listed(ponte: Shell, fake_holder: FakeHolder) -> None:
-    one: dict[str, Any] = {
-        "id": "abcde2",
-        "title": "Change a row\n\x1b[31m",
-        "asker": "slack:T1:U1",
-    }
-    one |= {"place": "slack:T1:C1", "created": 1795305600.0, "expires": 1795392000.0}
-    fake_holder.answers["POST /operator/pending"] = 200, {"pending": [one]}
-    fake_holder.answers["POST /operator/names"] = 200, {"names": {"slack:T1:U1": "Ana"}}
-    ponte("changes", "pending", "--all")
-    assert ponte.code == 0
-    assert re.fullmatch(r"ID +request +requested by.*\nabcde2 +Change a row +Ana .*\n", ponte.out)
-    ponte("changes", "pending", "--all", "--json")
-    assert json.loads(ponte.out) == [one]
-    fake_holder.answers["POST /operator/pending"] = 200, {"pending": []}
-    ponte("changes", "pending", "--all")
-    assert ponte.out == "No request is waiting.\n"
-    ponte("changes", "pending", "--json")
-    assert (ponte.code, "--all" in ponte.err) == (2, True)
 
 
 @pytest.mark.parametrize(
