@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from core.changes.ports import Applier
 from core.clients.openai import ModelEndpoint, ModelServerClient
+from core.conversation.manager import Profile
 from core.domain.messages import File
 from core.domain.records import Remote
 from core.models.model_server import ModelOptions
@@ -16,7 +18,6 @@ from core.rights.allowances import Allowance
 from core.rights.usage import Prices
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.choices import supplier
-from tests.fakes.openai import FakeOpenAI
 
 WITHOUT: dict[Level, set[str]] = {
     "conversations": set(),
@@ -26,10 +27,16 @@ WITHOUT: dict[Level, set[str]] = {
 """What a server lacks that has this level."""
 
 
+class HasBaseUrl(Protocol):
+    """A running server with OpenAI's API: the double, or a proxy before a real one."""
+
+    base_url: str
+
+
 @asynccontextmanager
 async def open_served_bot(
     bot_home: BotHome,
-    fake: FakeOpenAI,
+    fake: HasBaseUrl,
     sources: Sequence[ToolSource] = (),
     *,
     model: str = "gpt-6-luna",
@@ -39,6 +46,7 @@ async def open_served_bot(
     allowed: Sequence[Allowance] = (),
     prices: Prices | None = None,
     level: Level | None = None,
+    profile: Profile | None = None,
 ) -> AsyncIterator[RunningBot]:
     """Wired as the composition root does it: the stores come to be after the model."""
     bots: list[RunningBot] = []
@@ -66,7 +74,7 @@ async def open_served_bot(
         record_remote=late,
     )
     async with bot_home.open(
-        made, sources, appliers=appliers, allowed=allowed, prices=priced
+        made, sources, profile=profile, appliers=appliers, allowed=allowed, prices=priced
     ) as running_bot:
         bots.append(running_bot)
         try:

@@ -54,10 +54,11 @@ BUDGETS: Mapping[str, tuple[Step, bool, int]] = {
 instructions, the preface and the tools may have."""
 
 
-async def read_requests() -> Mapping[str, RoundRequest]:
+async def read_requests(places: Sequence[str] = tuple(BUDGETS)) -> Mapping[str, RoundRequest]:
     """Return the model's first request in each kind of place."""
     found = {}
-    for place, (step, has_tools, _) in BUDGETS.items():
+    for place in places:
+        step, has_tools, _ = BUDGETS[place]
         case = Case("told", "told", (step,), config=CONFIG, has_tools=has_tools)
         with tempfile.TemporaryDirectory() as folder:
             async with open_world(case, choose_model("ideal", case), Path(folder)) as world:
