@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -230,6 +230,26 @@ async def test_a_stop_frees_the_server(
         assert (await running_bot.ask("And now?")).status == "done"
 
 
+@every_level
+async def test_the_conversation_goes_on_after_the_server_died(
+    home: BotHome, origin: str, level: Level, tmp_path: Path
+) -> None:
+    """It dies within an answer, and another one takes its place."""
+    with ExitStack() as stack:
+        dying = stack.enter_context(server.llama(tmp_path))
+        async with (
+            RecordingProxy(dying, lambda body: ENDLESS) as proxy,
+            open_bot(home, proxy, level) as running_bot,
+        ):
+            _, receipt = await running_bot.send("Count")
+            await proxy.text_began.wait()
+            proxy.upstream, proxy.add_fields = origin, answer_briefly
+            stack.close()
+            assert (await running_bot.wait_for_answer(receipt)).text
+            later = await running_bot.ask("And now?")
+            assert (later.status, later.text) == ("done", proxy.answers[-1].text)
+
+
 async def wait_until_idle(origin: str) -> None:
     """Wait until the server computes nothing. It answers this between two tokens."""
     headers = {"Authorization": f"Bearer {server.KEY}"}
@@ -238,6 +258,16 @@ async def wait_until_idle(origin: str) -> None:
             async with session.get(f"{origin}/slots") as answer:
                 if not any(slot["is_processing"] for slot in await answer.json()):
                     return
+
+
+async def test_an_answer_that_is_cut_says_so(home: BotHome, proxy: RecordingProxy) -> None:
+    """The server cuts answers over the Responses API, too, but calls them completed."""
+    proxy.add_fields = lambda body: {**BRIEF, "max_tokens": 4}
+    async with open_bot(home, proxy, "chat") as running_bot:
+        answer = await running_bot.ask("Count")
+    text = proxy.answers[0].text.strip()
+    assert answer.text.startswith(text)
+    assert answer.text != text
 
 
 @every_level
