@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Sequence
 
 from core.clients.openai import Json, ModelServerFault, read_id
@@ -179,16 +178,8 @@ def _last_tool_calls(chat: list[Json]) -> list[Json]:
 
 
 def _tool_call(item: Json) -> Json:
-    """Return a call as a message holds it.
-
-    Chat templates parse the arguments, so arguments that are not a JSON object are sent as {}.
-    """
-    arguments = item["arguments"]
-    try:
-        whole = isinstance(json.loads(arguments), dict)
-    except ValueError:
-        whole = False
-    function = {"name": item["name"], "arguments": arguments if whole else "{}"}
+    """Return a call as a message holds it."""
+    function = {"name": item["name"], "arguments": item["arguments"]}
     return {"id": item["call_id"], "type": "function", "function": function}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -186,7 +187,8 @@ class ModelInput:
 
     def _other_items(self, item: Item) -> list[Json]:
         if item.kind == "call":
-            call = {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
+            call = {"call_id": item.call_id, "name": item.name}
+            call["arguments"] = _sendable_arguments(item.arguments)
             return [{"type": "function_call", **call}]
         if item.kind == "output":
             return [{"type": "function_call_output", "call_id": item.call_id, "output": item.text}]
@@ -277,6 +279,18 @@ def _estimate_item_tokens(item: Item) -> int:
     raw = len(str(item.raw)) if item.raw else 0
     words = len(item.text) + len(item.arguments) + len(item.name) + raw
     return words // 4 + 8 + TOKENS_PER_FILE * len(item.files)
+
+
+def _sendable_arguments(arguments: str) -> str:
+    """Return the arguments of a call, or "{}" if they are not a JSON object.
+
+    A model may write anything, and servers whose chat templates parse the arguments refuse the
+    whole request (llama.cpp: HTTP 500, "Failed to parse tool call arguments as JSON").
+    """
+    try:
+        return arguments if isinstance(json.loads(arguments), dict) else "{}"
+    except (ValueError, RecursionError):
+        return "{}"
 
 
 def _data_part(file: File, kind: str, data: bytes) -> Json:

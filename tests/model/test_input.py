@@ -311,10 +311,15 @@ async def test_reasoning_effort(make: Make, fake: FakeOpenAI) -> None:
     assert "reasoning_effort" not in last(fake)
 
 
-async def test_broken_arguments_go_back_as_none(make: Make, fake: FakeOpenAI) -> None:
-    """Chat templates parse what a model wrote; a half-written object would break them."""
-    talk = Talk(await make("chat"))
+@pytest.mark.parametrize("level", ["responses", "chat"])
+async def test_broken_arguments_go_back_as_none(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    """Chat templates parse what a model wrote; a half-written object would break them. llama.cpp
+    renders the input of the Responses API with a chat template, too."""
+    talk = Talk(await make(level))
     fake.say(Script(calls=(("tables", '{"a": '),)), "Sorry.")
     await talk.say("which tables?")
-    calling = last(fake)["messages"][2]
-    assert calling["tool_calls"][0]["function"]["arguments"] == "{}"
+    if level == "chat":
+        call = last(fake)["messages"][2]["tool_calls"][0]["function"]
+    else:
+        (call,) = [item for item in last(fake)["input"] if item["type"] == "function_call"]
+    assert call["arguments"] == "{}"
