@@ -214,6 +214,20 @@ async def test_a_call_runs_once_and_its_result_is_answered(
 
 
 @every_level
+async def test_a_call_that_is_cut_never_runs(
+    home: BotHome, proxy: RecordingProxy, level: Level
+) -> None:
+    """Over the Responses API the server calls it completed."""
+    codes, proxy.add_fields = Codes(), lambda body: {**call_first(body), "max_tokens": 20}
+    async with open_bot(home, proxy, level, sources=[codes]) as running_bot:
+        assert (await running_bot.ask("What is the code of Lisbon?")).text
+        proxy.add_fields = answer_briefly
+        assert (await running_bot.ask("hello")).status == "done"
+    assert b"look_up" in proxy.answers[0].answer
+    assert codes.cities == []
+
+
+@every_level
 async def test_a_stop_frees_the_server(
     home: BotHome, proxy: RecordingProxy, level: Level, origin: str
 ) -> None:
