@@ -14,6 +14,7 @@ another host. The size of each piece and of a whole response is limited.
 from __future__ import annotations
 
 import asyncio
+import codecs
 import functools
 import importlib
 import json
@@ -81,6 +82,8 @@ MAX_ID_CHARACTERS = 512
 """Maximum length of an id. OpenAI's ids have at most 64 characters."""
 IDENTITY_HEADERS = {"Accept-Encoding": "identity"}
 """Ponte asks for no compression: a few compressed bytes could become gigabytes."""
+END_EVENT: Json = {"type": "[DONE]"}
+"""The event that stands for `[DONE]`, the end of a stream."""
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _UNKNOWN_MODEL = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
 _CONTAINER_GONE = re.compile(
@@ -258,17 +261,18 @@ class ModelServerClient:
         if self._is_plain:
             with _translate_errors():
                 async with self._post(sdk, path, body, MODEL_PAUSE_TIMEOUT_SECONDS) as response:
-                    async for event in _read_events(response):
+                    limit = _BodyLimit(is_stream=_is_event_stream(response.headers))
+                    async for event in _read_events(response.content.iter_any(), limit):
                         yield event
             return
-        module = importlib.import_module("openai")
+        raw: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}}  # RAW_RESPONSE_HEADER
         with _translate_errors():
-            async with await sdk.post(
-                path, cast_to=object, body=body, stream=True, stream_cls=module.AsyncStream[object]
-            ) as events:
-                async for event in events:
-                    if isinstance(event, dict):
-                        yield event
+            answer: Any = await sdk.post(path, cast_to=object, body=body, options=raw, stream=True)
+            try:  # `_limit_body` limits what is read here
+                async for event in _read_events(answer.http_response.aiter_raw()):
+                    yield event
+            finally:
+                await answer.close()
 
     async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
         """Upload a file into a code container, under /mnt/data. Raises ModelServerFault."""
@@ -390,7 +394,8 @@ def read_id(held: Json, field: str = "id") -> str:
 
     Raises ModelServerFault if the id is too long to be stored in an index.
     """
-    id = in_whole_characters(str(held.get(field) or ""))
+    found = held.get(field) or ""
+    id = in_whole_characters(str(found) if type(found) in (str, int) else "")
     if len(id) > MAX_ID_CHARACTERS:
         raise ModelServerFault("excess", message=f"{MAX_ID_CHARACTERS} characters in an id")
     return id
@@ -550,36 +555,103 @@ class _BodyLimit:
             )
 
 
-async def _read_events(response: aiohttp.ClientResponse) -> AsyncGenerator[Json, None]:
+async def _read_events(
+    chunks: AsyncIterator[bytes], limit: _BodyLimit | None = None
+) -> AsyncGenerator[Json, None]:
     """Yield the JSON objects of a stream of server-sent events
-    (html.spec.whatwg.org/multipage/server-sent-events.html), up to `[DONE]`.
+    (html.spec.whatwg.org/multipage/server-sent-events.html), and `END_EVENT` for `[DONE]`.
 
-    What follows `[DONE]` is read and dropped, so that the connection can be used again. Raises
-    ModelServerFault for an object with an error, as the SDK does, and ValueError.
+    Each `data:` line that is JSON by itself is an event, because some servers leave out the empty
+    line after it. A body that begins with a bracket is JSON in place of a stream. What follows
+    `[DONE]` is read and dropped, so that the connection can be used again. Raises ModelServerFault
+    for an object with an error, as the SDK does, and for an event that is cut off, and ValueError.
     """
-    limit = _BodyLimit(is_stream=_is_event_stream(response.headers))
-    waiting, is_done = bytearray(), False
-    async for chunk in response.content.iter_any():
-        limit.add(chunk)
+    waiting, parser, is_done = bytearray(), _EventParser(), False
+    async for chunk in chunks:
+        if limit:
+            limit.add(chunk)
         if is_done:
             continue
-        searched = max(0, len(waiting) - 3)  # the end of an event may begin in the last chunk
         waiting += chunk
-        begin = 0
-        for end in list(_EVENT_END.finditer(waiting, searched)):
-            lines = waiting[begin : end.start()].splitlines()
-            begin = end.end()
-            data = b"\n".join(line[5:] for line in lines if line.startswith(b"data:"))
-            if data.lstrip().startswith(b"[DONE]"):
-                is_done = True
+        if parser.is_json is None and not parser.begin(waiting):
+            continue
+        if parser.is_json:
+            continue
+        # Only the new bytes are searched. A "\r" at the end may be half of "\r\n".
+        searched = max(0, len(waiting) - len(chunk) - 1)
+        end = 1 + max(waiting.rfind(b"\n", searched), waiting.rfind(b"\r", searched, -1))
+        for line in waiting[:end].splitlines():
+            for event in parser.read_line(line):
+                yield event
+                is_done = is_done or event is END_EVENT
+            if is_done:
                 break
-            event = json.loads(data.decode()) if data else None
-            if not isinstance(event, dict):
-                continue
-            if error := event.get("error"):
-                raise ModelServerFault("broken", body=error if isinstance(error, dict) else None)
+        del waiting[:end]
+    if is_done:
+        return
+    lines = [waiting] if parser.is_json else [*waiting.splitlines(), bytearray()]
+    for line in lines:
+        for event in parser.read_body(line) if parser.is_json else parser.read_line(line):
             yield event
-        del waiting[:begin]
+
+
+class _EventParser:
+    """Parses the lines of one event stream. `is_json`: the body is JSON instead; None: unknown."""
+
+    def __init__(self) -> None:
+        self.is_json: bool | None = None
+        self._data: list[bytes] = []
+        self._is_error = False
+
+    def begin(self, waiting: bytearray) -> bool:
+        """Find out from its first bytes what the body is. Return False if there are too few."""
+        body = waiting.removeprefix(codecs.BOM_UTF8).lstrip()
+        if not body or codecs.BOM_UTF8.startswith(waiting):
+            waiting[:] = waiting[:3] if body else b""
+            return False
+        self.is_json = body.startswith((b"{", b"["))
+        del waiting[: waiting.index(body[:1])]
+        return True
+
+    def read_line(self, line: bytearray) -> Iterator[Json]:
+        """Yield the events that this line completes."""
+        name, _, value = bytes(line).partition(b":")
+        value = value.strip()
+        if name == b"event":
+            self._is_error = value == b"error"
+        elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):
+            yield END_EVENT
+        elif name == b"data" and not self._data and value.endswith(b"}"):
+            try:
+                yield from self._read_value(json.loads(value))
+            except ValueError:  # its JSON has several lines
+                self._data.append(value)
+        elif name == b"data":
+            self._data.append(value)
+        elif not line:
+            data, self._data = b"\n".join(self._data).strip(), []
+            if data:
+                yield from self._read_value(json.loads(data))
+            self._is_error = False
+
+    def read_body(self, body: bytearray) -> Iterator[Json]:
+        """Yield the objects of a body of JSON: one object, a list of them, or one on each line."""
+        try:
+            values = [json.loads(body)]
+        except ValueError:
+            values = [json.loads(line) for line in body.splitlines() if line.strip()]
+        for value in values:
+            for each in value if isinstance(value, list) else [value]:
+                yield from self._read_value(each)
+
+    def _read_value(self, value: Any) -> Iterator[Json]:
+        if not isinstance(value, dict):
+            return
+        error = value.get("error")
+        if error or self._is_error or value.get("type") == "error":
+            body = error if isinstance(error, dict) else {} if error else value
+            raise ModelServerFault("broken", body=body, message=str(error or ""))
+        yield value
 
 
 def _find_open_event(end: bytes, chunk: bytes) -> int:

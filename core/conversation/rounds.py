@@ -49,6 +49,7 @@ from core.domain.records import (
     RoundOutput,
     RoundRequest,
     TextDelta,
+    TextWithdrawn,
     ToolCall,
     ToolContext,
     add_model_instruction,
@@ -66,7 +67,7 @@ MAX_ROUNDS = 12
 """The largest number of model calls in one turn."""
 CUT_NOTE = "The answer stops here because it got too long. Ask me to continue."
 CUT_BY_ALLOWANCE_NOTE = "The answer stops here because the limit is used up."
-ENDED_BY_ALLOWANCE_NOTE = "I stopped here. {why}"
+ENDED_EARLY_NOTE = "I stopped here. {why}"
 _OVER_BUDGET = add_model_instruction(
     "error: not run. {why}", "answer now with what you have, and tell the person"
 )
@@ -101,6 +102,8 @@ COSTLY_CALLS_USED_UP_NOTE = (
     "I stopped after {count} paid tool calls (quick commands, agents, code), the limit for "
     "one answer."
 )
+SOURCES = "Sources:"
+MAX_SHOWN_SOURCES = 10
 _OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
@@ -385,6 +388,7 @@ class Rounds:
         """The thread's record as it was stored before this turn."""
         self._text = ""
         self._cut = False
+        self._broken: ModelError | None = None
         self._over: OverBudget | None = None
         """The error of the allowance that ended the answer early; None if none did."""
         self._files: list[File] = []
@@ -483,9 +487,12 @@ class Rounds:
         paying = self._briefing.paying
         short = CUT_BY_ALLOWANCE_NOTE if paying and paying.is_lowered else CUT_NOTE
         cut = [f"_{say(short)}_"] if self._cut else []
+        if self._broken is not None:
+            cut = [f"_{say(ENDED_EARLY_NOTE, why=self._broken.words())}_"]
         if self._over is not None:
-            cut = [f"_{say(ENDED_BY_ALLOWANCE_NOTE, why=self._over.words())}_"]
-        told = "\n\n".join([said, *cut, *used_up, *self._source_lines()]) if said or used_up else ""
+            cut = [f"_{say(ENDED_EARLY_NOTE, why=self._over.words())}_"]
+        notes = [*cut, *used_up, *self._source_lines(), *self._model_sources()]
+        told = "\n\n".join([said, *notes]) if said or used_up else ""
         return Answer(text=told, cards=cards, files=files, is_cut=bool(cut))
 
     def _source_lines(self) -> list[str]:
@@ -494,6 +501,19 @@ class Rounds:
         return list(
             dict.fromkeys(line for one in self._outcomes_in_order() for line in one.sources)
         )
+
+    def _model_sources(self) -> list[str]:
+        """Return a list of the sources that the model's server named outside the text. Their
+        addresses are text from outside."""
+        found: dict[str, str] = {}
+        for item in self._items:
+            for url, title in item.raw.get("sources", ()):
+                found[url] = found.get(url) or title
+        lines = [
+            self._briefing.trust.sanitize(f"{number}. {markdown.escape_markdown(title)} {url}")
+            for number, (url, title) in enumerate(list(found.items())[:MAX_SHOWN_SOURCES], 1)
+        ]
+        return ["\n".join([say(SOURCES), "", *lines])] if lines else []
 
     @property
     def own_links(self) -> frozenset[str]:
@@ -545,7 +565,7 @@ class Rounds:
         if paying:
             paying.record_usage(completed.usage)
         self.thread = completed.thread or self.thread
-        self._cut = completed.is_truncated
+        self._cut, self._broken = completed.is_truncated, completed.broken
         items = completed.items
         said = RoundOutput(number, tuple(items), completed.usage, name)
         calls = [item for item in items if item.kind == "call"]
@@ -605,6 +625,8 @@ class Rounds:
                             self.visible_text = self._text
                             begin(until_stored(partial(began, response, tuple(listed))))
                             listed.clear()
+                        case TextWithdrawn():
+                            self.visible_text = self._text
                         case TextDelta(piece):
                             if not spoke:
                                 spoke, waited = True, time.perf_counter() - asked_at

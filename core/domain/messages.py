@@ -289,10 +289,14 @@ class Item:
     """One item of a transcript.
 
     - `message`: `role`, `text`, `files` by id, and the author's `name`.
-    - `call`: `call_id`, `name`, and `arguments` (JSON text as the model wrote it).
+    - `call`: `call_id` (Ponte's own), `name`, and `arguments` (JSON text as the model wrote it).
     - `output`: `call_id` and `text`.
-    - `opaque`: `raw` is an item of a model's server (such as reasoning). It is sent again only to
-      the server that made it.
+    - `opaque`: an item of a model's server (such as reasoning).
+
+    `raw` holds what the model's server sent with an item, and its `host`: the server's `id` of a
+    call, an opaque `item`, and fields of a `message` or a `call` that the server wants back, which
+    may be thoughts. It is never shown, and sent only to that server. `sources` are addresses and
+    titles that an answer names outside its text.
     """
 
     kind: Literal["message", "call", "output", "opaque"]

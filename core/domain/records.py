@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from core.domain.changes import Draft
-from core.domain.errors import NotAllowed, StatusUnknown, ToolError
+from core.domain.errors import ModelError, NotAllowed, StatusUnknown, ToolError
 from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
 from core.domain.schedules import ScheduleDraft
 from core.text.i18n import LANGUAGE, say
@@ -339,6 +339,11 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class TextWithdrawn:
+    """The text of this round so far is void: it was a thought, or the server is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteStored:
     """The server now stores an object for this thread (`Remote`). It must be journalled at once.
 
@@ -362,9 +367,11 @@ class RoundCompleted:
     """The thread's record after this round, if the model changed it."""
     is_truncated: bool = False
     """The answer was cut off because it reached its token limit."""
+    broken: ModelError | None = None
+    """Why the answer ends in the middle; None if it does not. Its text so far counts."""
 
 
-ModelEvent = ResponseStarted | TextDelta | RemoteStored | RoundCompleted
+ModelEvent = ResponseStarted | TextDelta | TextWithdrawn | RemoteStored | RoundCompleted
 
 Effect = Literal["read", "write", "spend", "code", "chat"]
 

@@ -4,81 +4,88 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
-from core.clients.openai import Json, ModelServerFault, read_id
+from core.clients.openai import END_EVENT, Json, read_id
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, ResponseStarted, RoundRequest, TextDelta, ToolSpec
-from core.models.model_server import AnswerSize, CutReason, ModelAnswer, ModelServer
+from core.domain.records import ModelEvent, RoundRequest, ToolSpec
+from core.models.answer_reader import (
+    END_OF_STREAM,
+    AnswerReader,
+    dump_arguments,
+    read_object,
+    read_objects,
+    read_text,
+    read_word,
+)
+from core.models.model_server import ModelServer
 from core.models.responses_api import OwnHistoryRounds, has_other_speakers
-from core.rights.usage import parse_usage
-from core.text.text import PieceJoiner
-
-CUT_BY_FINISH_REASON: dict[str, CutReason] = {"length": "length", "content_filter": "filter"}
-"""Why an answer ends early, by its `finish_reason`."""
 
 
-class ChatCompletionsReader:
-    """Reads one stream of chat completion chunks: pieces of text, and calls in numbered pieces.
+class ChatCompletionsReader(AnswerReader):
+    """Reads the chunks of a chat completion, or the whole one in place of a stream.
 
-    The stream ends with a `finish_reason`. The token counts may follow in one more chunk.
+    Some servers call the pieces of a chunk `message` instead of `delta`, and repeat the whole
+    message at the end. Only the first choice counts.
     """
 
-    def __init__(self) -> None:
-        self.has_ended = False
-        self.response = ""
-        self._text = ""
-        self._calls: dict[int, Json] = {}
-        self._finish = ""
-        self._usage: object = None
-        self._model = ""
-        self._weight = AnswerSize()
-        self._pieces = PieceJoiner()
+    _choice: object = None
 
-    def read_event(self, chunk: Json) -> Sequence[ModelEvent]:
+    def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add a chunk and return the events that it causes. Raise Fault for an oversized answer."""
-        self._model = str(chunk.get("model") or self._model)
-        if chunk.get("usage"):
-            self._usage = chunk["usage"]
-        events: list[ModelEvent] = []
-        if not self.response and chunk.get("id"):
-            self.response = read_id(chunk)
-            events.append(ResponseStarted(self.response))
-        if piece := "".join(self._read_choice(choice) for choice in chunk.get("choices") or ()):
-            self._weight.add(len(piece))
-            self._text += piece
-            if shown := self._pieces.add(piece):
-                events.append(TextDelta(shown))
+        if event is END_EVENT:
+            self.finish = self.finish or END_OF_STREAM
+            return ()
+        self.model = read_word(event.get("model")) or self.model
+        groq = read_object(event.get("x_groq"))
+        self.usage = event.get("usage") or groq.get("usage") or self.usage
+        self.add_sources(event)
+        events = list(self.add_start(read_id(event)))
+        for choice in read_objects(event.get("choices")):
+            if self._choice is None:
+                self._choice = choice.get("index", 0)
+            if choice.get("index", 0) == self._choice:
+                events += self._read_choice(choice, event)
         return events
 
-    def read_answer(self) -> ModelAnswer:
-        """Return the whole answer. Raise Fault if the stream ended before the answer did."""
-        if not self._finish:
-            raise ModelServerFault("lost")
-        cut = CUT_BY_FINISH_REASON.get(self._finish, "")
-        items = []
-        if self._text:
-            items.append(Item(kind="message", role="assistant", text=self._text))
-        if not cut:
-            items += [_call_item(call) for _, call in sorted(self._calls.items())]
-        return ModelAnswer(tuple(items), parse_usage({"usage": self._usage}), cut, self._model)
+    def _read_choice(self, choice: Json, event: Json) -> Sequence[ModelEvent]:
+        message, delta = read_object(choice.get("message")), read_object(choice.get("delta"))
+        finish = read_word(choice.get("finish_reason")).lower()
+        events = list(self._read_pieces({"content": choice.get("text"), **delta}))
+        if message and (
+            event.get("object") == "chat.completion" or (finish and self._is_whole(message))
+        ):
+            events += self.take_whole(lambda: self._read_pieces(message))
+        elif message:
+            events += self._read_pieces(message)
+        self.finish = self.finish if finish in ("", "null", "none") else finish
+        return events
 
-    def _read_choice(self, choice: Json) -> str:
-        delta = choice.get("delta") or {}
-        for number, piece in enumerate(delta.get("tool_calls") or ()):
-            self._read_call_piece(piece, number)
-        self._finish = str(choice.get("finish_reason") or self._finish)
-        return str(delta.get("content") or "") + str(delta.get("refusal") or "")
+    def _is_whole(self, message: Json) -> bool:
+        """Return whether a message at the end repeats the pieces before it."""
+        calls = [
+            read_object(call.get("function")) for call in read_calls(message.get("tool_calls"))
+        ]
+        whole = [(call.get("name"), dump_arguments(call.get("arguments"))) for call in calls]
+        known = [(call.name, call.arguments) for call in self.calls]
+        is_same = not known or known == whole[: len(known)]
+        return is_same and self.starts_with_known_text(read_text(message.get("content")))
 
-    def _read_call_piece(self, piece: Json, number: int) -> None:
-        index = number if piece.get("index") is None else int(piece["index"])
-        # Some servers leave the index out, or send null, and send each call whole.
-        new = index not in self._calls
-        call = self._calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
-        function = piece.get("function") or {}
-        name, arguments = str(function.get("name") or ""), str(function.get("arguments") or "")
-        self._weight.add(len(name) + len(arguments), int(new))
-        call["id"] = call["id"] or str(piece.get("id") or "")
-        call["name"] += name
-        call["arguments"] += arguments
+    def _read_pieces(self, delta: Json) -> Sequence[ModelEvent]:
+        self.add_carried(delta)
+        self.add_sources(delta)
+        events = self.add_text(read_text(delta.get("content")) + read_text(delta.get("refusal")))
+        calls = read_calls(delta.get("tool_calls"))
+        for number, piece in enumerate(calls):
+            function = read_object(piece.get("function")) or piece
+            index = read_word(piece.get("index")) or (str(number) if len(calls) > 1 else None)
+            name, arguments = read_word(function.get("name")), function.get("arguments")
+            call = self.add_call(index, read_id(piece), name, arguments)
+            call.carried |= self.carried_fields(piece)
+        if function := read_object(
+            delta.get("function_call")
+        ):  # before tools, and at some gateways
+            name = read_word(function.get("name"))
+            self.add_call("function_call", "", name, function.get("arguments"))
+        return events
 
 
 class ChatCompletionsApi:
@@ -102,7 +109,7 @@ class ChatCompletionsApi:
         """Return the request's JSON body."""
         server, model = self._server, ask.model or self._server.options.model
         input = await server.input.build_items(
-            items, preface=ask.preface, with_names=has_other_speakers(ask)
+            items, preface=ask.preface, with_names=has_other_speakers(ask), with_carried=True
         )
         body: Json = {
             "model": model,
@@ -117,9 +124,7 @@ class ChatCompletionsApi:
             body["reasoning_effort"] = effort
         return body
 
-    def new_reader(self) -> ChatCompletionsReader:
-        """Return a reader for one stream."""
-        return ChatCompletionsReader()
+    new_reader = ChatCompletionsReader
 
     def _reasoning_effort(self, ask: RoundRequest, model: str) -> str:
         """Return the reasoning effort to send, or "" for the server's default.
@@ -157,16 +162,16 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
         elif item["type"] == "function_call_output":
             output = {"tool_call_id": item["call_id"], "content": item["output"]}
             chat.append({"role": "tool", **output})
+        if carried := item.get("carried", {}).get("message"):
+            chat[-1] = {**carried, **chat[-1]}
     return chat
 
 
-def _call_item(call: Json) -> Item:
-    return Item(
-        kind="call",
-        call_id=read_id(call) or f"call_{call['name']}",
-        name=call["name"],
-        arguments=call["arguments"] or "{}",
-    )
+def read_calls(value: object) -> Sequence[Json]:
+    """Return the pieces of calls in a delta: a list, one object, or objects by their numbers."""
+    if isinstance(value, dict) and not {"function", "name"} & value.keys():
+        return read_objects(list(value.values()))
+    return read_objects(value)
 
 
 def _last_tool_calls(chat: list[Json]) -> list[Json]:
@@ -180,7 +185,8 @@ def _last_tool_calls(chat: list[Json]) -> list[Json]:
 def _tool_call(item: Json) -> Json:
     """Return a call as a message holds it."""
     function = {"name": item["name"], "arguments": item["arguments"]}
-    return {"id": item["call_id"], "type": "function", "function": function}
+    carried = item.get("carried", {}).get("call", {})
+    return {**carried, "id": item["call_id"], "type": "function", "function": function}
 
 
 def _message_content(parts: Sequence[Json]) -> str | list[Json]:

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -26,7 +34,9 @@ from core.domain.records import (
     ResponseStarted,
     RoundCompleted,
     RoundRequest,
+    TextWithdrawn,
 )
+from core.models.answer_reader import ModelAnswer
 from core.models.model_input import (
     drop_unanswered_turns,
     estimate_max_tokens,
@@ -38,16 +48,13 @@ from core.models.model_input import (
     user_text,
 )
 from core.models.model_server import (
-    ModelAnswer,
     ModelServer,
     has_unpaired_call,
     is_against_policy,
     is_conversation_gone,
     is_locked,
     is_too_long,
-    parse_items,
     read_events,
-    read_response,
 )
 from core.models.responses_api import (
     END_EVENTS,
@@ -57,7 +64,9 @@ from core.models.responses_api import (
     ResponsesReader,
     build_response_body,
     has_other_speakers,
+    read_response,
 )
+from core.models.thoughts import remove_thoughts
 from core.runtime.retry import Backoff
 
 log = structlog.get_logger("model")
@@ -148,19 +157,25 @@ async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> J
 
 
 def reconcile(
-    transcript: Sequence[Item], tail: Sequence[Json], *, was_asked: bool, is_complete: bool
+    transcript: Sequence[Item],
+    tail: Sequence[Json],
+    *,
+    was_asked: bool,
+    is_complete: bool,
+    server_ids: Mapping[str, str] | None = None,
 ) -> Reconciliation | None:
     """Compare a conversation with the transcript and return what it lacks, or None to create a new
     one.
 
     `tail` holds the conversation's newest items, oldest first; `is_complete`: it has no others.
-    `was_asked`: this question was sent before, so items after it may be its answer.
+    `was_asked`: this question was sent before, so items after it may be its answer. `server_ids`
+    are the server's ids of calls, by Ponte's.
     """
     wanted = [item for item in transcript if item.kind != "opaque" and (item.text or item.call_id
               or item.role == "user")]  # fmt: skip
     held = [item for item in tail if _is_transcript_item(item)]
     for end in range(len(held), -1, -1):
-        for upto in _find_overlaps(wanted, held[:end], is_complete):
+        for upto in _find_overlaps(wanted, held[:end], is_complete, server_ids or {}):
             plan = _reconcile_rest(wanted[upto:], held[end:], was_asked)
             if plan is not None:
                 return plan
@@ -372,6 +387,8 @@ class ConversationRound:
         self._answer: ModelAnswer | None = None
         self._response_id = ask.response
         self._is_certain = True
+        self._held_calls: set[str] = set()
+        """Ids of the calls at the conversation's end."""
 
     def _first_step(self) -> Literal["trusting", "looking", "anew", "ready"]:
         thread, ask = self._ask.thread, self._ask
@@ -388,7 +405,7 @@ class ConversationRound:
             await self._adopt_response(self._ask.response, self._server.options.drain_seconds)
         while self._answer is None:
             body = {}
-            reader = ResponsesReader()
+            reader = ResponsesReader([tool.name for tool in self._ask.tools])
             try:
                 if self._step == "looking":
                     await self._compare_with_transcript()
@@ -397,24 +414,32 @@ class ConversationRound:
                     await self._add_transcript()
                 if self._answer is None:
                     body = await self._build_body()
+                    if self._step == "anew":
+                        continue
                     if paying and (most := await paying(estimate_max_tokens(body))) is not None:
                         body[MAX_OUTPUT_FIELD] = most
                     async with aclosing(self._stream_response(body, reader)) as events:
                         async for event in events:
                             yield event
                     self._answer, self._response_id = reader.read_answer(), reader.response
+                    self._is_certain = reader.has_ended
             except ModelServerFault as fault:
                 if paying and body and fault.is_undone:
                     paying.on_refused_request()
                 await self._recover_or_raise(fault, body, reader)
+                if self._answer is None and reader.has_shown:
+                    yield TextWithdrawn()
         yield self._complete(self._answer, body)
 
     async def _compare_with_transcript(self) -> None:
         """Read the conversation's end and decide what to send; see `reconcile`."""
         items, whole = await fetch_tail(self._server, self._thread.remote)
+        transcript = await self._transcript()
         plan = reconcile(
-            await self._transcript(), items, was_asked=self._was_asked, is_complete=whole
-        )
+            transcript, items, was_asked=self._was_asked, is_complete=whole,
+            server_ids=self._server.input.server_call_ids(transcript),
+        )  # fmt: skip
+        self._held_calls = {str(i.get("call_id")) for i in items if i["type"] == "function_call"}
         if plan and plan.answer_items:
             self._answer, self._is_certain = ModelAnswer(plan.answer_items), False
         self._items = plan.missing_items if plan else ()
@@ -453,8 +478,30 @@ class ConversationRound:
         input = await server.input.build_items(
             self._items, preface=ask.preface, with_names=has_other_speakers(ask)
         )
+        await self._use_server_ids(input)
         body = {**build_response_body(server, ask, input), "conversation": self._thread.remote}
         return server.without_refused_fields(body)
+
+    async def _use_server_ids(self, input: Sequence[Json]) -> None:
+        """Give outputs the server's ids of their calls, unless the conversation holds Ponte's.
+
+        Two outputs for one id cannot be told apart: then a new conversation gets Ponte's ids.
+        """
+        ids = await self._find_server_ids(input)
+        if len({*ids.values()} - {""}) < len(ids):
+            self._step = "anew"
+        for item in input:
+            if item["type"] == "function_call_output":
+                item["call_id"] = ids.get(item["call_id"], item["call_id"])
+
+    async def _find_server_ids(self, input: Sequence[Json]) -> dict[str, str]:
+        """Return the server's ids of the calls that the conversation alone holds, by Ponte's."""
+        sent = {item["call_id"] for item in input if item["type"] == "function_call"}
+        outputs = {item["call_id"] for item in input if item["type"] == "function_call_output"}
+        if not (outputs := outputs - sent - self._held_calls):
+            return {}
+        ids = self._server.input.server_call_ids(await self._transcript())
+        return {id: ids[id] for id in outputs if id in ids}
 
     async def _stream_response(
         self, body: Json, reader: ResponsesReader
@@ -502,7 +549,11 @@ class ConversationRound:
         broken = fault.kind in ("lost", "broken", "silent")
         if broken and reader.response and await self._adopt_response(reader.response, patience):
             return
-        # A response that a broken stream left behind is taken over: asking again would pay twice.
+        # What a broken stream left behind is taken over: asking again would pay twice.
+        if rescued := reader.rescue(fault):
+            self._answer, self._response_id = rescued, reader.response
+            self._is_certain = False
+            return
         hopeless = fault.kind == "silent" or self._tries["all"] > MAX_RECOVERIES
         if hopeless or not await self._prepare_retry(fault, body):
             raise await self._server.explain_fault(fault) from None
@@ -610,7 +661,9 @@ def _has_all_outputs(items: Sequence[Json]) -> bool:
     return calls <= {i["call_id"] for i in items if i["type"] == "function_call_output"}
 
 
-def _find_overlaps(wanted: Sequence[Item], held: Sequence[Json], whole: bool) -> Iterator[int]:
+def _find_overlaps(
+    wanted: Sequence[Item], held: Sequence[Json], whole: bool, server_ids: Mapping[str, str]
+) -> Iterator[int]:
     """Yield the positions in `wanted` where `held` may end, the likeliest first."""
     if not held:
         if whole:
@@ -619,7 +672,7 @@ def _find_overlaps(wanted: Sequence[Item], held: Sequence[Json], whole: bool) ->
     likely = [len(held)] if whole and len(held) <= len(wanted) else []
     for upto in likely + list(range(len(wanted), 0, -1)):
         pairs = zip(reversed(wanted[:upto]), reversed(held), strict=False)
-        if len(held) <= upto and all(_is_same_item(item, known) for item, known in pairs):
+        if len(held) <= upto and all(_is_same_item(*pair, server_ids) for pair in pairs):
             yield upto
 
 
@@ -629,7 +682,8 @@ def _reconcile_rest(
     if not extra:
         return Reconciliation(missing_items=tuple(missing)) if missing else None
     if not missing:
-        return Reconciliation(answer_items=parse_items(extra)) if asked else None
+        answer = read_response({"output": list(extra)})
+        return Reconciliation(answer_items=answer.items) if asked else None
     if all(item["type"] == "function_call" for item in extra):
         return Reconciliation(
             missing_items=(*interrupted_outputs(str(item["call_id"]) for item in extra), *missing)
@@ -640,21 +694,29 @@ def _reconcile_rest(
 def _is_transcript_item(item: Json) -> bool:
     kind = item.get("type", "message")
     if kind == "message":
-        return item.get("role") in ("user", "assistant")
+        # An assistant's message without text is no item of the transcript.
+        return item.get("role") == "user" or (
+            item.get("role") == "assistant" and bool(_assistant_text(item).strip())
+        )
     return kind in ("function_call", "function_call_output")
 
 
-def _is_same_item(item: Item, known: Json) -> bool:
+def _is_same_item(item: Item, known: Json, server_ids: Mapping[str, str]) -> bool:
     kind = known.get("type", "message")
-    if kind == "function_call":
-        return item.kind == "call" and item.call_id == known.get("call_id")
-    if kind == "function_call_output":
-        return item.kind == "output" and item.call_id == known.get("call_id")
+    if kind in ("function_call", "function_call_output"):
+        ids = (item.call_id, server_ids.get(item.call_id))
+        return item.kind == kind.removeprefix("function_").removeprefix("call_") and (
+            known.get("call_id") in ids
+        )
     if item.kind != "message" or item.role != known.get("role"):
         return False
     if item.role == "assistant":
-        return item.text == "".join(_message_texts(known))
+        return item.text == _assistant_text(known)
     return (_message_texts(known) or [""])[-1] in (user_text(item, False), user_text(item, True))
+
+
+def _assistant_text(known: Json) -> str:
+    return remove_thoughts("".join(_message_texts(known)))
 
 
 def _message_texts(known: Json) -> list[str]:

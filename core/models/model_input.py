@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -25,6 +26,8 @@ MAX_REQUEST_FILE_BYTES = 20 * 2**20
 """
 TOKENS_PER_FILE = 1_500
 """Tokens that an estimate counts for a picture or a page."""
+_NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
+"""What no server accepts in the name of a tool, and models write all the same."""
 INTERRUPTED_OUTPUT = "error: interrupted, result unknown"
 """The output that the model reads for a call whose outcome is unknown."""
 
@@ -122,9 +125,19 @@ class ModelInput:
         self.takes_opaque_items = True
         self._refused_files: set[int] = set()
 
-    def mark_opaque(self, item: Item) -> Item:
-        """Return an opaque item with the name of the server that alone can read it."""
-        return replace(item, raw={**item.raw, "host": self._host})
+    def mark_host(self, item: Item) -> Item:
+        """Return an item with the name of the server that alone can read what is in `raw`."""
+        return replace(item, raw={**item.raw, "host": self._host}) if item.raw else item
+
+    def carried_fields(self, item: Item) -> Json:
+        """Return what this server wants back with an item, by its place (`message`, `call`)."""
+        mine = item.raw.get("host") == self._host
+        return {at: item.raw[at] for at in ("message", "call") if mine and item.raw.get(at)}
+
+    def server_call_ids(self, items: Iterable[Item]) -> dict[str, str]:
+        """Return the ids that this server gave to calls, by Ponte's ids. Some have none."""
+        return {item.call_id: item.raw.get("id", "") for item in items
+                if item.kind == "call" and item.raw.get("host") == self._host}  # fmt: skip
 
     def stop_sending_files(self) -> bool:
         """Send no more pictures or documents. Return whether that is a change."""
@@ -155,11 +168,17 @@ class ModelInput:
         return mine and item.raw.get("item", {}).get("type") == "compaction"
 
     async def build_items(
-        self, items: Sequence[Item], *, preface: str = "", with_names: bool = False
+        self,
+        items: Sequence[Item],
+        *,
+        preface: str = "",
+        with_names: bool = False,
+        with_carried: bool = False,
     ) -> list[Json]:
         """Return Responses input items. The last user message begins with `preface`.
 
-        With `with_names`, each user message begins with its sender's name.
+        With `with_names`, each user message begins with its sender's name. With `with_carried`,
+        items have the field `carried`: see `carried_fields`.
         """
         taken = self._choose_files(items)
         last = max((n for n, item in enumerate(items) if item.role == "user"), default=-1)
@@ -170,6 +189,8 @@ class ModelInput:
                 items_sent += await self._message_items(item, before, with_names, taken)
             else:
                 items_sent += self._other_items(item)
+            if with_carried and items_sent and (carried := self.carried_fields(item)):
+                items_sent[-1]["carried"] = carried
         return items_sent
 
     async def _message_items(
@@ -187,7 +208,8 @@ class ModelInput:
 
     def _other_items(self, item: Item) -> list[Json]:
         if item.kind == "call":
-            call = {"call_id": item.call_id, "name": item.name}
+            name = _NOT_IN_NAMES.sub("_", item.name)[:64]
+            call = {"call_id": item.call_id, "name": name}
             call["arguments"] = _sendable_arguments(item.arguments)
             return [{"type": "function_call", **call}]
         if item.kind == "output":

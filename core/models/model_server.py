@@ -13,10 +13,9 @@ import hmac
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
 
 import structlog
 
@@ -26,7 +25,6 @@ from core.clients.openai import (
     Json,
     ModelServerClient,
     ModelServerFault,
-    read_id,
     seconds_before_retry,
 )
 from core.domain.errors import (
@@ -41,14 +39,13 @@ from core.domain.errors import (
     UnknownModel,
     WrongKey,
 )
-from core.domain.messages import Item, Usage
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
+from core.models.answer_reader import ModelAnswer
 from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens
-from core.rights.usage import Prices, parse_usage
+from core.rights.usage import Prices
 from core.text.text import make_storable
 
 log = structlog.get_logger("model")
-CutReason = Literal["", "length", "filter"]
 RecordRemote = Callable[[str, Remote], Awaitable[None]]
 """Records what a server stores for a thread (by its id) when no turn is listening any more."""
 
@@ -59,10 +56,6 @@ DEFAULT_MODEL_WAIT_SECONDS = 20.0
 """Seconds that a person is asked to wait if the server names no time."""
 MAX_ROUND_SECONDS = 1800.0
 """Seconds that one round may take, however much the model writes."""
-MAX_ANSWER_CHARACTERS = 1_000_000
-"""Characters of one answer, with its calls' arguments: about eight times what models can write."""
-MAX_CALLS_PER_ANSWER = 256
-"""Calls in one answer."""
 OPTIONAL_FIELDS = (
     "context_management", "include", "prompt_cache_key", "reasoning",
     "reasoning_effort", "safety_identifier", "store", "stream_options", "truncation",
@@ -89,6 +82,7 @@ ANSWER_TOO_LARGE = (
     "ask for less at a time."
 )
 UNREADABLE_PICTURE = "The model couldn't read your picture. Send it as PNG or JPEG."
+STOPPED_EARLY = "The model's server stopped before the end. Ask me to continue."
 EMPTY_ANSWER = "The model returned an empty answer. Ask again."
 OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 
@@ -131,41 +125,6 @@ class NoEndpoint(ModelDown):
         "The model's server responds, but has no OpenAI API at this URL. Check the setting "
         "OPENAI_BASE_URL; it usually ends in /v1."
     )
-
-
-@dataclass(slots=True)
-class AnswerSize:
-    """The size of one answer so far."""
-
-    characters: int = 0
-    calls: int = 0
-
-    def add(self, characters: int, calls: int = 0) -> None:
-        """Add to the size. Raise Fault if the answer exceeds Ponte's limits."""
-        self.characters += characters
-        self.calls += calls
-        if self.characters > MAX_ANSWER_CHARACTERS:
-            raise ModelServerFault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
-        if self.calls > MAX_CALLS_PER_ANSWER:
-            raise ModelServerFault("excess", message=f"{MAX_CALLS_PER_ANSWER} calls")
-
-
-@dataclass(frozen=True, slots=True)
-class ModelAnswer:
-    """A finished answer: its items, its token counts, and why it ends early, if it does.
-
-    `items` can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`.
-    """
-
-    items: tuple[Item, ...]
-    usage: Usage = field(default_factory=Usage)
-    cut_reason: CutReason = ""
-    model: str = ""
-
-    @property
-    def has_calls(self) -> bool:
-        """Return True if the model wants to call tools."""
-        return any(item.kind == "call" for item in self.items)
 
 
 def lacks_endpoint(fault: ModelServerFault) -> bool:
@@ -282,32 +241,18 @@ def explain_fault(
     return unknown_model_error(options.model, models) if isinstance(error, UnknownModel) else error
 
 
+def explain_broken_answer(fault: ModelServerFault, options: ModelOptions) -> ModelError:
+    """Return the reason, for a person, why an answer ends in the middle."""
+    error = explain_fault(fault, options)
+    return ModelDown(STOPPED_EARLY) if isinstance(error, ModelDown | ModelSilent) else error
+
+
 def unknown_model_error(model: str, models: Sequence[str]) -> UnknownModel:
     """Return the error for an unknown model. It names the most similar one in `models`."""
     near = difflib.get_close_matches(model, models, n=1, cutoff=0.4)
     if not near:
         return UnknownModel(model=model)
     return UnknownModel(NEAREST_MODEL, model=model, nearest=near[0])
-
-
-def read_response(response: Mapping[str, Any]) -> ModelAnswer:
-    """Return the answer in a response. Raise Fault if the response failed or was cancelled."""
-    status = response.get("status")
-    if status in ("failed", "cancelled"):
-        raise ModelServerFault("broken", body=response.get("error") or {"code": str(status)})
-    reason = (response.get("incomplete_details") or {}).get("reason")
-    cut: CutReason = ""
-    if status == "incomplete":
-        cut = "filter" if reason == "content_filter" else "length"
-    items = parse_items(response.get("output") or (), whole=not cut)
-    return ModelAnswer(items, parse_usage(response), cut, str(response.get("model") or ""))
-
-
-def parse_items(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ...]:
-    """Return Ponte's items for a server's. Without `whole`, calls are left out: a cut answer may
-    cut them."""
-    found = (_parse_item(item) for item in output)
-    return tuple(item for item in found if item and (whole or item.kind == "message"))
 
 
 class ModelServer:
@@ -326,6 +271,8 @@ class ModelServer:
         self.official = client.place.is_official
         self.input = ModelInput(read, client.place.host, self.official)
         self.window_tokens = options.window_tokens
+        self.thinking_models: set[str] = set()
+        """Models whose last answer began with a thought that no tag opened."""
         self._refused_fields: set[str] = set()
         self._loose_tools: set[str] = set()
 
@@ -422,8 +369,7 @@ class ModelServer:
             raise ModelRefused
         if not said.items:
             raise TooLong(OUTPUT_LIMIT_REACHED) if said.cut_reason else ModelError(EMPTY_ANSWER)
-        items = tuple(self.input.mark_opaque(i) if i.kind == "opaque" else i for i in said.items)
-        items = make_storable(items)
+        items = make_storable(tuple(map(self.input.mark_host, said.items)))
         usage = said.usage
         if usage.estimated:
             log.warning("model server reported no token counts", host=self.client.place.host)
@@ -431,7 +377,9 @@ class ModelServer:
             usage = replace(usage, input=estimate_max_tokens(body), output=output_size)
         models = (ask.model or self.options.model, said.model)
         usage = replace(usage, cost=self._prices.highest_cost(models, usage))
-        return RoundCompleted(items, usage, thread, is_truncated=said.cut_reason == "length")
+        broken = explain_broken_answer(said.fault, self.options) if said.fault else None
+        is_truncated = said.cut_reason == "length"
+        return RoundCompleted(items, usage, thread, is_truncated=is_truncated, broken=broken)
 
     @property
     def _prices(self) -> Prices:
@@ -470,25 +418,3 @@ async def read_events(source: AsyncIterator[Json], silence: float) -> AsyncGener
         except StopAsyncIteration:
             return
         yield event
-
-
-def _parse_item(item: Json) -> Item | None:
-    kind = item.get("type")
-    if kind == "message":
-        text = "".join(
-            str(part.get("text") or part.get("refusal") or "")
-            for part in item.get("content") or ()
-            if isinstance(part, dict)
-        )
-        raw = {"phase": item["phase"]} if item.get("phase") else {}
-        return Item(kind="message", role="assistant", text=text, raw=raw) if text else None
-    if kind == "function_call":
-        return Item(
-            kind="call",
-            call_id=read_id(item, "call_id") or read_id(item),
-            name=str(item.get("name", "")),
-            arguments=str(item.get("arguments") or "{}"),
-        )
-    if kind in ("reasoning", "compaction") and item.get("encrypted_content"):
-        return Item(kind="opaque", raw={"item": item})
-    return None

@@ -7,15 +7,26 @@ which sends the transcript with every question.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Protocol
 
-from core.clients.openai import Json, ModelServerFault, read_id
+from core.clients.openai import END_EVENT, Json, ModelServerFault, read_id
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, ResponseStarted, RoundRequest, TextDelta
+from core.domain.records import ModelEvent, RoundRequest, TextWithdrawn
+from core.models.answer_reader import (
+    CUT_REASONS,
+    END_OF_STREAM,
+    ERROR_REASONS,
+    AnswerReader,
+    ModelAnswer,
+    read_list,
+    read_object,
+    read_objects,
+    read_text,
+    read_word,
+)
 from core.models.model_input import (
     drop_unanswered_turns,
     estimate_max_tokens,
@@ -25,34 +36,19 @@ from core.models.model_input import (
     pair_calls,
 )
 from core.models.model_server import (
-    AnswerSize,
-    ModelAnswer,
     ModelServer,
     is_against_policy,
     is_too_long,
     read_events,
-    read_response,
 )
-from core.text.text import PieceJoiner
 
 RESPONSES_PATH = "/responses"
 MAX_OUTPUT_FIELD = "max_output_tokens"
 START_EVENTS = ("response.created", "response.queued", "response.in_progress")
-END_EVENTS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
-TEXT_EVENTS = ("response.output_text.delta", "response.refusal.delta")
-
-
-class AnswerReader(Protocol):
-    """Reads the stream of one answer."""
-
-    has_ended: bool
-    response: str
-
-    def read_event(self, event: Json) -> Sequence[ModelEvent]:
-        """Add a server event and return the model events that it causes. Raise Fault."""
-
-    def read_answer(self) -> ModelAnswer:
-        """Return the whole answer. Raise Fault if it failed or is incomplete."""
+END_EVENTS = (
+    "response.completed", "response.incomplete", "response.failed", "response.cancelled",
+    "response.done",
+)  # fmt: skip
 
 
 class OwnHistoryApi(Protocol):
@@ -67,69 +63,101 @@ class OwnHistoryApi(Protocol):
     async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         """Return the request's JSON body."""
 
-    def new_reader(self) -> AnswerReader:
-        """Return a reader for one stream."""
+    @property
+    def new_reader(self) -> type[AnswerReader]:
+        """The reader of this API's answers."""
 
 
-class ResponsesReader:
-    """Reads a Responses stream. Accepts every kind of last event that servers send.
+class ResponsesReader(AnswerReader):
+    """Reads a Responses stream, or the whole response in place of a stream.
 
-    The text of a refusal is shown like any other text, because it is the model's answer.
+    The text of a refusal is shown like any other text, because it is the model's answer. Events
+    without a number and an item's id belong to the last item.
     """
 
-    def __init__(self) -> None:
-        self.response = ""
-        self.has_ended = False
-        self._has_text = False
-        self._items: list[Json] = []
-        self._final: Json | None = None
-        self._text_size, self._item_size = AnswerSize(), AnswerSize()
-        self._pieces = PieceJoiner()
+    _last: object = None
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add an event and return the events for the listener. Raise Fault for an error event."""
-        kind = event.get("type")
-        if kind in TEXT_EVENTS:
-            self._has_text = True
-            words = str(event.get("delta", ""))
-            self._text_size.add(len(words))
-            return self._read_text(words)
-        if kind in START_EVENTS:
-            return self._read_start(event.get("response"))
-        if kind in END_EVENTS:
-            self._final, self.has_ended = event.get("response") or {}, True
+        kind = read_word(event.get("type"))
+        number, item = self._number(event), read_object(event.get("item"))
+        part = event.get("content_index", 0)
+        if event is END_EVENT:
+            self.finish = self.finish or END_OF_STREAM
+        elif kind in START_EVENTS:
+            return self.add_start(read_id(read_object(event.get("response"))))
+        elif kind in END_EVENTS or (not kind and "output" in event):
+            return self._read_response(read_object(event.get("response")) or event, kind)
+        elif kind in ("response.output_text.delta", "response.refusal.delta"):
+            return self.add_text(read_text(event.get("delta")), number, part)
+        elif kind in ("response.output_text.done", "response.refusal.done"):
+            return self._read_part(event, number, part)
+        elif kind == "response.content_part.done":
+            return self._read_part(event.get("part"), number, part)
+        elif kind == "response.output_text.annotation.added":
+            self.add_sources({"annotations": [event.get("annotation")]})
+        elif kind == "response.output_item.added" and item.get("type") == "function_call":
+            id, name = read_id(item, "call_id"), read_word(item.get("name"))
+            self.add_call(number, id, name, item.get("arguments"))
+        elif kind == "response.function_call_arguments.delta":
+            self.add_call(number, arguments=event.get("delta"))
         elif kind == "response.output_item.done":
-            item = event.get("item") or {}
-            self._item_size.add(len(json.dumps(item)), 1)
-            self._items.append(item)
-        elif kind == "response.output_item.added":
-            return self._start_paragraph(event.get("item") or {})
-        elif kind == "error":
-            raise ModelServerFault("broken", body=event)
+            return self._read_item(item, number)
         return ()
 
-    def read_answer(self) -> ModelAnswer:
-        """Return the whole answer. Raise Fault if it failed or has no last event."""
-        if self._final is None:
-            raise ModelServerFault("lost")
-        # Some servers leave the output out of the last event.
-        output = self._final.get("output") or self._items
-        AnswerSize().add(0, len(output))
-        return read_response({**self._final, "output": output})
+    def _number(self, event: Json) -> object:
+        """Return the number of the item to which an event belongs, or its id; None if unknown."""
+        item = read_object(event.get("item"))
+        ids = (event.get("output_index"), event.get("item_id"), item.get("id"))
+        number = next((word for id in ids if (word := read_word(id))), None)
+        if number or item:
+            self._last = number
+        return self._last
 
-    def _read_start(self, response: Any) -> Sequence[ModelEvent]:
-        if self.response or not isinstance(response, dict) or not response.get("id"):
-            return ()
-        self.response = read_id(response)
-        return (ResponseStarted(self.response),)
+    def _read_response(self, response: Json, kind: str) -> Sequence[ModelEvent]:
+        status = read_word(response.get("status")) or kind.removeprefix("response.")
+        reason = read_word(read_object(response.get("incomplete_details")).get("reason"))
+        self.finish = "stop"
+        if status == "incomplete":
+            self.finish = reason if reason in CUT_REASONS else "length"
+        elif status in ERROR_REASONS:
+            self.finish, self.error = status, read_object(response.get("error")) or {"code": status}
+        self.has_ended = True
+        self.model, self.usage = read_word(response.get("model")), response.get("usage")
+        events = list(self.add_start(read_id(response)))
+        output = read_objects(response.get("output"))
 
-    def _start_paragraph(self, item: Json) -> Sequence[ModelEvent]:
-        """Begin a new paragraph for the second message of one response."""
-        return self._read_text("\n\n") if item.get("type") == "message" and self._has_text else ()
+        def read_output() -> Sequence[ModelEvent]:
+            items = [self._read_item(item, str(number)) for number, item in enumerate(output)]
+            return [event for events in items for event in events]
 
-    def _read_text(self, words: str) -> Sequence[ModelEvent]:
-        shown = self._pieces.add(words)
-        return (TextDelta(shown),) if shown else ()
+        return [*events, *self.take_whole(read_output)]
+
+    def _read_item(self, item: Json, number: object) -> Sequence[ModelEvent]:
+        """Take a whole item."""
+        kind, content = item.get("type"), item.get("content")
+        if kind == "message":
+            self.phases[number] = read_word(item.get("phase"))
+            parts = [content] if isinstance(content, str) else read_list(content)
+            events = [self._read_part(part, number, n) for n, part in enumerate(parts)]
+            return [event for each in events for event in each]
+        if kind == "function_call":
+            id = read_id(item, "call_id") or read_id(item)
+            self.add_whole_call(number, id, read_word(item.get("name")), item.get("arguments"))
+        elif kind in ("reasoning", "compaction") and item.get("encrypted_content"):
+            self.add_opaque(item)
+        return ()
+
+    def _read_part(self, part: object, number: object, index: object) -> Sequence[ModelEvent]:
+        self.add_sources(read_object(part))
+        return self.add_whole_text(read_text(part), number, index)
+
+
+def read_response(response: Json) -> ModelAnswer:
+    """Return the answer in a stored response. Raise Fault if it failed or was cancelled."""
+    reader = ResponsesReader()
+    reader.read_event({"type": "response.done", "response": response})
+    return reader.read_answer()
 
 
 class OwnHistoryRounds:
@@ -153,7 +181,12 @@ class OwnHistoryRounds:
             body = server.without_refused_fields(await self._api.build_body(ask, items))
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
                 body[self._api.max_tokens_field] = most
-            reader = self._api.new_reader()
+            model = body["model"]
+            reader = self._api.new_reader(
+                [tool.name for tool in ask.tools],
+                holds_start=model in server.thinking_models,
+                is_continued=ask.number > 1,
+            )
             try:
                 async with aclosing(self._events(body, reader)) as events:
                     async for event in events:
@@ -161,6 +194,11 @@ class OwnHistoryRounds:
                 said = reader.read_answer()
                 break
             except ModelServerFault as fault:
+                if rescued := reader.rescue(fault):
+                    said = rescued
+                    break
+                if reader.has_shown:
+                    yield TextWithdrawn()
                 if ask.payment and fault.is_undone:
                     ask.payment.on_refused_request()
                 # Each of these changes what is sent, so that the loop ends.
@@ -172,6 +210,8 @@ class OwnHistoryRounds:
                     transcript = drop_unanswered_turns(transcript)
                 else:
                     await self._recover_or_raise(fault, body, tries)
+        (server.thinking_models.add if reader.has_unopened_thoughts else
+         server.thinking_models.discard)(model)  # fmt: skip
         if limit < server.window_tokens and not server.official:
             server.window_tokens = limit
         yield server.complete_round(ask, body, reader.response, said)
@@ -230,9 +270,7 @@ class ResponsesApi:
             body["include"] = ["reasoning.encrypted_content"]
         return body
 
-    def new_reader(self) -> ResponsesReader:
-        """Return a reader for one stream."""
-        return ResponsesReader()
+    new_reader = ResponsesReader
 
 
 def has_other_speakers(ask: RoundRequest) -> bool:

@@ -38,7 +38,7 @@ FIXTURES: list[dict[str, Any]] = [
     {"match": {"userMessage": "hello"}, "response": {"content": HELLO}},
 ]  # fmt: skip
 KINDS = (
-    *("demo", "conversations", "responses", "chat", "auto"),
+    *("demo", "conversations", "responses", "chat", "auto", "odd responses", "odd chat"),
     *("aimock auto", "aimock responses", "aimock chat"),
 )
 
@@ -84,7 +84,9 @@ async def model(kind_and_url: tuple[str, str]) -> AsyncIterator[Model]:
         async with serve_model(kind[7:], url) as model:
             yield model
     else:
-        async with FakeOpenAI() as fake, serve_model(kind, fake.base_url) as model:
+        level = kind.removeprefix("odd ")
+        async with FakeOpenAI() as fake, serve_model(level, fake.base_url) as model:
+            fake.odd = {"all"} if kind != level else set()
             fake.say(*SCRIPTS)
             yield model
 

@@ -19,6 +19,7 @@ from core.domain.records import (
     RoundCompleted,
     RoundRequest,
     TextDelta,
+    TextWithdrawn,
     Thread,
     ToolSpec,
 )
@@ -133,7 +134,7 @@ class Talk:
         """What was shown since the last beginning."""
         words = ""
         for event in self.heard:
-            if isinstance(event, ResponseStarted):
+            if isinstance(event, ResponseStarted | TextWithdrawn):
                 words = ""
             elif isinstance(event, TextDelta):
                 words += event.text

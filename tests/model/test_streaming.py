@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from core.domain.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
-from core.domain.records import ResponseStarted, RoundCompleted, TextDelta
+from core.domain.records import ResponseStarted, RoundCompleted, TextDelta, TextWithdrawn
 from core.models.served_model import Level
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
@@ -36,16 +37,58 @@ async def test_pieces_come_as_they_are_said(make: Make, fake: FakeOpenAI, level:
     assert talk.text == LONG_ANSWER
 
 
+BROKEN: tuple[Failure, ...] = ("drop", "error_event", "raised_error", "garbage")
+
+
 @every_level
-@pytest.mark.parametrize("fail", ["error_event", "raised_error", "failed", "garbage"])
-async def test_an_error_in_mid_stream_is_asked_again(
+@pytest.mark.parametrize("fail", BROKEN)
+async def test_text_that_was_shown_is_kept_and_paid_once(
     make: Make, fake: FakeOpenAI, level: Level, fail: Failure
 ) -> None:
     talk = Talk(await make(level))
-    fake.say(Script(text="Half an ans", fail=fail, on_disconnect="nothing"), LONG_ANSWER)
+    fake.say(Script(text="Half an answer.", fail=fail, on_disconnect="nothing"), "And more.")
+    talk.begin("Tell me.")
+    completed = await talk.round()
+    assert completed.items[0].text == talk.text == "Half an "
+    assert "stopped before the end" in str(completed.broken)
+    assert count_requests(fake) == 1
+    assert await talk.say("Go on.") == "And more."
+
+
+@every_level
+@pytest.mark.parametrize("fail", [*BROKEN, "failed"])
+async def test_an_error_in_a_call_is_asked_again(
+    make: Make, fake: FakeOpenAI, level: Level, fail: Failure
+) -> None:
+    talk = Talk(await make(level))
+    call = ("tables", '{"a": "long arguments in pieces"}')
+    fake.say(Script(calls=(call,), fail=fail, after=2, on_disconnect="nothing"), LONG_ANSWER)
     assert await talk.say("Tell me.") == LONG_ANSWER
-    assert talk.text == LONG_ANSWER, "what was shown of the broken answer is void"
     assert count_requests(fake) == 2
+
+
+@every_level
+async def test_an_error_with_a_code_of_its_own_is_told_after_the_text(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    talk = Talk(await make(level))
+    broken = Script(text=LONG_ANSWER, fail="error_event", code="insufficient_quota")
+    fake.say(replace(broken, on_disconnect="nothing"))
+    talk.begin("Tell me.")
+    assert "no credit left" in str((await talk.round()).broken)
+
+
+@every_level
+async def test_what_was_shown_of_an_answer_that_is_asked_for_again_is_withdrawn(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    talk = Talk(await make(level))
+    call = ("tables", '{"a": "long arguments in pieces"}')
+    cut = Script(text="Look.", calls=(call,), fail="drop", after=2, on_disconnect="nothing")
+    fake.say(cut, LONG_ANSWER)
+    assert await talk.say("Tell me.") == LONG_ANSWER
+    assert any(isinstance(event, TextWithdrawn) for event in talk.heard)
+    assert talk.text == LONG_ANSWER
 
 
 @every_level
@@ -53,7 +96,7 @@ async def test_a_server_that_always_breaks_is_down(
     make: Make, fake: FakeOpenAI, level: Level
 ) -> None:
     talk = Talk(await make(level))
-    fake.say(Script(text=LONG_ANSWER, fail="error_event", times=0))
+    fake.say(Script(calls=(("tables", "{}"),), fail="error_event", times=0))
     with pytest.raises(ModelDown):
         await talk.say("Tell me.")
     assert count_requests(fake) == 3
@@ -77,16 +120,6 @@ async def test_a_dropped_answer_is_taken_from_the_server(
     assert said == ["Tell me.", LONG_ANSWER, "thanks", "Bye."]
 
 
-async def test_a_dropped_answer_that_the_server_lost_is_asked_again(
-    make: Make, fake: FakeOpenAI
-) -> None:
-    talk = Talk(await make("conversations"))
-    fake.say(Script(text=LONG_ANSWER, fail="drop", on_disconnect="nothing"), "Again.")
-    assert await talk.say("Tell me.") == "Again."
-    (conversation,) = fake.conversations.values()
-    assert len(conversation.items) == 2
-
-
 async def test_a_create_whose_answer_was_lost_is_not_repeated_blindly(
     make: Make, fake: FakeOpenAI
 ) -> None:
@@ -97,8 +130,9 @@ async def test_a_create_whose_answer_was_lost_is_not_repeated_blindly(
     assert count_requests(fake) == 1
 
 
-@pytest.mark.parametrize("fail", ["lost", "drop"])
-@pytest.mark.parametrize("left", ["commit", "nothing"])
+@pytest.mark.parametrize(
+    ("fail", "left"), [("lost", "commit"), ("lost", "nothing"), ("drop", "commit")]
+)
 async def test_a_lost_stream_is_completed_later_in_a_thread(
     make: Make, fake: FakeOpenAI, fail: Failure, left: Disconnect
 ) -> None:
@@ -130,28 +164,48 @@ async def test_a_create_that_was_lost_on_its_way_is_repeated(make: Make, fake: F
 
 
 @own_history
-@pytest.mark.parametrize("fail", ["drop", "lost", "no_terminal"])
 async def test_without_a_history_there_a_lost_answer_is_asked_for_once_more(
-    make: Make, fake: FakeOpenAI, level: Level, fail: Failure
+    make: Make, fake: FakeOpenAI, level: Level
 ) -> None:
     talk = Talk(await make(level))
-    fake.say(Script(text=LONG_ANSWER, fail=fail), "Here it is.")
+    fake.say(Script(text=LONG_ANSWER, fail="lost"), "Here it is.")
     assert await talk.say("Tell me.") == "Here it is."
-    fake.say(Script(text=LONG_ANSWER, fail=fail, times=0))
+    fake.say(Script(text=LONG_ANSWER, fail="lost", times=0))
     with pytest.raises(ModelDown):
         await talk.say("And now?")
     assert count_requests(fake) == 4
 
 
+@own_history
+async def test_an_answer_without_its_last_sign_is_whole(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    talk = Talk(await make(level))
+    fake.say(Script(text=LONG_ANSWER, fail="no_terminal"), "Another one.")
+    talk.begin("Tell me.")
+    completed = await talk.round()
+    assert completed.items[0].text == talk.text == LONG_ANSWER
+    assert completed.broken is None
+    assert count_requests(fake) == 1
+
+
 @every_level
-async def test_a_silent_server_is_given_up(make: Make, fake: FakeOpenAI, level: Level) -> None:
+@pytest.mark.parametrize("text", ["", LONG_ANSWER])
+async def test_a_silent_server_is_given_up(
+    make: Make, fake: FakeOpenAI, level: Level, text: str
+) -> None:
     talk = Talk(await make(level, drain_seconds=0.2))
-    fake.say(Script(text=LONG_ANSWER, fail="hang", on_disconnect="nothing"))
-    saying = asyncio.create_task(talk.say("Tell me."))
+    calls = () if text else (("tables", "{}"),)
+    fake.say(Script(text=text, calls=calls, fail="hang", on_disconnect="nothing"))
+    talk.begin("Tell me.")
+    asking = asyncio.create_task(talk.round())
     await fake.wait_for_failures()
-    await LoopClock().skip_until_done(saying, SILENCE_SECONDS)
+    await LoopClock().skip_until_done(asking, SILENCE_SECONDS)
+    if text:
+        assert (await asking).broken is not None
+        return
     with pytest.raises(ModelSilent):
-        await saying
+        await asking
 
 
 async def test_an_answer_that_came_during_a_silence_is_taken(make: Make, fake: FakeOpenAI) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from aiohttp import web
 
+from tests.fakes.openai import odd
 from tests.fakes.openai.errors import (
     OpenAIErrorResponse,
     too_long,
@@ -57,20 +58,26 @@ async def _stream(
     state: State, request: web.Request, body: Json, script: Script
 ) -> web.StreamResponse:
     stream = EventStream(state, request, "chunk")
-    chunks = list(_chunks(body, script))
+    kinds = odd.kinds_of(state.odd, is_chat=True)
+    chunks = odd.change_events(list(_chunks(body, script)), kinds)
     if script.fail == "lost":
         await state.count_failure()
         raise Cut
+    if "json" in kinds:
+        await stream.send_whole(odd.completion_of(chunks))
+        chunks = []
+    pieces = 0
     for number, chunk in enumerate(chunks):
         await asyncio.sleep(script.seconds / len(chunks))
-        finish = chunk["choices"] and chunk["choices"][0]["finish_reason"]
+        finish = chunk.get("choices") and odd.finish_of(chunk)
         if finish and script.fail == "no_terminal":
             await stream.end()
             return stream.response
         await stream.send(chunk)
-        if script.fail and number == script.after:
+        pieces = pieces + odd.is_piece(chunk) if kinds else number
+        if script.fail and pieces == script.after and (odd.is_piece(chunk) or not kinds):
             await _fail(state, stream, script)
-    await stream.send_text("[DONE]")
+    await stream.send_done()
     await stream.end()
     return stream.response
 
@@ -177,6 +184,10 @@ def _check(state: State, body: Json) -> None:
     check_tools(body.get("tools", []))
     check_choice(body.get("tool_choice"), body.get("tools", []))
     _check_messages(body["messages"])
+    if refusal := state.odd and odd.check_demands(
+        body["messages"], odd.kinds_of(state.odd, is_chat=True)
+    ):
+        raise OpenAIErrorResponse(400, refusal)
     state.check_words(body["messages"])
     if tokens(body["messages"]) > state.context:
         raise too_long()

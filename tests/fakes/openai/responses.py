@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.fakes.openai import code
+from tests.fakes.openai import code, odd
 from tests.fakes.openai.errors import (
     OpenAIErrorResponse,
     conversation_locked,
@@ -142,11 +142,16 @@ class Creation:
         script, pieces = self.script, 0
         if script.held:
             await self._state.release.wait()
+        kinds = odd.kinds_of(self._state.odd, is_chat=False)
         events = list(events_of(self._visible_response(), script.piece))
+        events = odd.change_events(events, kinds)
         pause = script.seconds / len(events)
         if script.fail == "lost":
             await self._state.count_failure()
             raise Cut
+        if "json" in kinds:
+            await stream.send_whole(self._visible_response())
+            events = []
         for event in events:
             await asyncio.sleep(pause)
             terminal = event is events[-1]
@@ -155,9 +160,11 @@ class Creation:
             if terminal and script.fail == "no_terminal":
                 break
             await stream.send(event)
-            pieces += event["type"].endswith(".delta")
-            if script.fail and pieces == script.after and event["type"].endswith(".delta"):
-                await self._fail(stream, script, event["sequence_number"])
+            is_piece = odd.is_piece(event) if kinds else event["type"].endswith(".delta")
+            pieces += is_piece
+            if script.fail and pieces == script.after and is_piece:
+                await self._fail(stream, script, event.get("sequence_number", 0))
+        self._commit("commit")
         await stream.end()
 
     async def _fail(self, stream: EventStream, script: Script, number: int) -> None:

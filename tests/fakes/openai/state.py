@@ -49,7 +49,8 @@ class State:
     """`without` names what this server lacks: conversations, responses, models.
 
     `forgets`: takes `conversation` and ignores it, as llama.cpp does. `rejects`: top-level
-    fields that it does not know. `blind`: refuses images. `taboo`: words that are against its
+    fields that it does not know. `odd`: kinds of `tests.fakes.openai.odd`, or "all".
+    `blind`: refuses images. `taboo`: words that are against its
     policies, wherever they stand. `context`: tokens (characters / 4).
     `gone`: the HTTP status for an unknown conversation. `ill`: answers everything with that
     status. `hostile`: how it answers at the paths `hostile_at`. `slow`: answers nothing until its
@@ -61,6 +62,7 @@ class State:
     models: list[str] = field(default_factory=lambda: ["gpt-6-luna", "gpt-6-sol", "gpt-4.1-mini"])
     without: set[str] = field(default_factory=set)
     rejects: set[str] = field(default_factory=set)
+    odd: set[str] = field(default_factory=set)
     forgets: bool = False
     blind: bool = False
     taboo: str = ""

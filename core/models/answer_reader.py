@@ -1,0 +1,519 @@
+"""Reads one answer of a model's server, streamed or not, of either API, into a `ModelAnswer`.
+
+Servers that resemble OpenAI's leave out last events, indexes and ids, repeat them, and send other
+types. So content counts more than signs. The APIs translate what a server sends into pieces: text,
+pieces of calls, whole messages, thoughts, sources, token counts and a reason for the end.
+
+A piece belongs to the call with its index, else with its id, else to the last call. Another id, or
+another tool's name, begins another call. The same index and id again begin another call only if the
+arguments so far are complete JSON.
+
+An answer that ends without its last sign is whole if it has text, or calls with complete arguments.
+If the connection breaks, its text is kept and marked as broken off. Both avoid a second payment.
+
+These cases cannot be decided:
+
+- Two calls with one index and id, whose pieces alternate: their arguments are no JSON, so that the
+  tool refuses the call.
+- A call that is repeated with equal id, name and arguments counts as sent twice, and runs once.
+- Arguments in pieces without index and id belong to the last call.
+- Without a last sign, a call without arguments is incomplete: the answer is asked for once more.
+- Deltas that repeat the text so far are text. Only whole messages may repeat it.
+- Tags of thoughts: see `core.models.thoughts`. Thoughts that no tag opens are shown until their end
+  comes. From then on, the text of that model is shown only after it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from core.clients.openai import Json, ModelServerFault
+from core.domain.messages import Item, Usage
+from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
+from core.models.thoughts import GrowingAnswer, remove_thoughts
+from core.rights.usage import parse_usage
+from core.text.text import PieceJoiner
+
+CutReason = Literal["", "length", "filter"]
+MAX_ANSWER_CHARACTERS = 1_000_000
+"""Characters of one answer, with its calls' arguments: about eight times what models can write."""
+MAX_CALLS_PER_ANSWER = 256
+"""Calls in one answer."""
+CUT_REASONS: dict[str, CutReason] = {
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(("content_filter", "safety", "sensitive", "recitation"), "filter"),
+}
+"""Why an answer ends early, by the server's word for it in lower case."""
+ERROR_REASONS = (
+    "error", "abort", "failed", "cancelled", "network_error", "insufficient_system_resource",
+    "malformed_function_call",
+)  # fmt: skip
+"""Words of servers for an answer that failed (vLLM, DeepSeek, Zhipu, Gemini, OpenRouter)."""
+CARRIED_FIELD = re.compile(
+    r"extra_content|provider_specific_fields|reasoning_(content|details|opaque)|thinking_blocks"
+    r"|\w*signature\w*"
+)
+"""Fields of a message or a call that a server wants back with the call: thoughts of DeepSeek and
+Moonshot, signatures of Gemini, and both from gateways. OpenRouter's and Groq's `reasoning` is not
+among them, because Groq refuses it."""
+THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_text", "summary_text", "thought")
+"""Types of content parts that are thoughts (Mistral, gateways)."""
+MAX_SOURCES, MAX_TITLE_CHARACTERS = 20, 200
+"""Sources of one answer, and characters of the title of each."""
+MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
+"""Characters of arguments that are parsed to find out where a call ends. It bounds the time."""
+WEB_ADDRESS = re.compile(r"https?://[^\s<>\[\]()`|\\\"]{1,2000}", re.IGNORECASE)
+"""An address that is listed as a source."""
+GROWING_FIELDS = ("text", "thinking", "summary")
+"""Fields of a part of thoughts that arrive in pieces."""
+END_OF_STREAM = "done"
+"""The reason for the end if the server names none, but ends its stream with a sign."""
+KEPT_ON_FAULTS = ("lost", "broken", "silent")
+"""Kinds of faults after which the text so far is an answer that was broken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """A finished answer: its items, its token counts, and why it ends early, if it does.
+
+    `items` can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have
+    ids of Ponte's own. In `raw`, they have the server's `id`, and `message` and `call`: fields that
+    the server wants back. `fault` is why the text was broken off, None if it was not.
+    """
+
+    items: tuple[Item, ...]
+    usage: Usage = field(default_factory=Usage)
+    cut_reason: CutReason = ""
+    model: str = ""
+    fault: ModelServerFault | None = None
+
+    @property
+    def has_calls(self) -> bool:
+        """Return True if the model wants to call tools."""
+        return any(item.kind == "call" for item in self.items)
+
+
+@dataclass(slots=True)
+class TextPart:
+    """The text of a message, or of one of its parts. `key` is the message's and the part's."""
+
+    key: tuple[object, object]
+    pieces: list[str] = field(default_factory=list)
+    size: int = 0
+    is_shown: bool = False
+    growing: GrowingAnswer = field(default_factory=GrowingAnswer)
+
+
+@dataclass(slots=True)
+class CallPart:
+    """A call whose pieces arrive.
+
+    `is_whole`: the server sent it whole. `is_repeated`: it has the id and the index of the call
+    before it. `carried`: fields that the server wants back.
+    """
+
+    index: object = None
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    carried: Json = field(default_factory=dict)
+    is_whole: bool = False
+    is_repeated: bool = False
+
+
+Part = TextPart | CallPart | Item
+"""A part of an answer. An item is an opaque one."""
+
+
+class AnswerReader:
+    """Collects the parts of one answer. The readers of the two APIs are derived from it.
+
+    `tool_names` are the names of the tools that were offered. `holds_start`: the answer may begin
+    with a thought that no tag opens, so no text is shown before its end. `is_continued`: this turn
+    has called tools before. `has_ended`: the server sent its last event, so reading may stop.
+    """
+
+    def __init__(
+        self,
+        tool_names: Collection[str] = (),
+        *,
+        holds_start: bool = False,
+        is_continued: bool = False,
+    ) -> None:
+        self.has_ended = self.has_shown = False
+        self.response = self.model = self.finish = ""
+        self.usage: object = None
+        self.error: Json | None = None
+        """What the server says of a failed answer."""
+        self.parts: list[Part] = []
+        self.phases: dict[object, str] = {}
+        """The phases of messages (commentary or final answer), by the message's key."""
+        self._tool_names = tool_names
+        self._holds_start, self._is_continued = holds_start, is_continued
+        self._joiner = PieceJoiner()
+        self._carried: Json = {}
+        self._sources: dict[str, str] = {}
+        self._characters = self._checked_characters = 0
+
+    @property
+    def has_unopened_thoughts(self) -> bool:
+        """Return whether the answer began with a thought that no tag opened."""
+        return any(isinstance(part, TextPart) and part.growing.is_unopened for part in self.parts)
+
+    def read_event(self, event: Json) -> Sequence[ModelEvent]:
+        """Add an event of the server and return the events that it causes. Raise Fault."""
+        raise NotImplementedError
+
+    def read_answer(self) -> ModelAnswer:
+        """Return the answer after a clean end. Raise Fault if it failed or is incomplete."""
+        if self.error is not None or self.finish in ERROR_REASONS:
+            fault = ModelServerFault("broken", body=self.error or {"message": self.finish})
+            if kept := self.rescue(fault):
+                return kept
+            raise fault
+        cut = CUT_REASONS.get(self.finish, "")
+        calls = [each for each in self.calls if each.arguments or not each.is_repeated]
+        if not cut and any(self._is_incomplete(call) for call in calls):
+            raise ModelServerFault("lost")
+        answer = self._build(cut)
+        if self.finish in ("", END_OF_STREAM) and not answer.items:
+            raise ModelServerFault("lost")
+        return answer
+
+    def rescue(self, fault: ModelServerFault) -> ModelAnswer | None:
+        """Return what stays of the answer after a fault: all of it if its last sign came, or its
+        text; None if nothing does."""
+        is_failed = self.error is not None or self.finish in ERROR_REASONS
+        if self.finish and not is_failed and self.parts:
+            with suppress(ModelServerFault):
+                return self.read_answer()
+        if fault.kind not in KEPT_ON_FAULTS or self.calls:
+            return None
+        answer = self._build("", fault)
+        return answer if answer.items else None
+
+    def starts_with_known_text(self, text: str) -> bool:
+        """Return whether a text begins with the pieces of text so far."""
+        texts = [part for part in self.parts if isinstance(part, TextPart)]
+        if len(text) < sum(part.size for part in texts):
+            return False
+        return text.startswith("".join(piece for part in texts for piece in part.pieces))
+
+    def add_start(self, id: str) -> Sequence[ModelEvent]:
+        """Take the id of the response. The first one counts."""
+        if self.response or not id:
+            return ()
+        self.response = id
+        return (ResponseStarted(id),)
+
+    def add_text(
+        self, piece: str, message: object = None, part: object = 0
+    ) -> Sequence[ModelEvent]:
+        """Add a piece of a message. Return the events for the listener."""
+        if not piece:
+            return ()
+        self._count(len(piece))
+        text = self._find_text((message, part))
+        if text is None:
+            text = TextPart((message, part))
+            self.parts.append(text)
+        text.pieces.append(piece)
+        text.size += len(piece)
+        was_unopened = text.growing.is_unopened
+        shown = text.growing.add(self._joiner.add(piece))
+        if self._holds_start:
+            if not text.growing.has_thoughts:
+                return ()
+            self._holds_start, was_unopened, shown = False, True, text.growing.text
+        events: list[ModelEvent] = []
+        if text.growing.is_unopened and not was_unopened and self.has_shown:
+            events.append(TextWithdrawn())
+            self.has_shown = False
+        if shown:
+            is_paragraph = self.has_shown and not text.is_shown and part == 0
+            events.append(TextDelta(f"\n\n{shown}" if is_paragraph else shown))
+            self.has_shown = text.is_shown = True
+        return events
+
+    def add_whole_text(
+        self, text: str, message: object = None, part: object = 0
+    ) -> Sequence[ModelEvent]:
+        """Add what is missing of a whole text whose pieces may have come before."""
+        if not text.strip():
+            return ()
+        known = self._find_text((message, part))
+        if known is None:
+            texts = (each for each in self.parts if isinstance(each, TextPart))
+            same = (each for each in texts if each.size == len(text))
+            is_known = any("".join(each.pieces) == text for each in same)
+            return () if is_known else self.add_text(text, message, part)
+        if len(text) <= known.size or not text.startswith("".join(known.pieces)):
+            return ()
+        return self.add_text(text[known.size :], message, part)
+
+    def add_call(
+        self, index: object = None, id: str = "", name: str = "", arguments: object = None
+    ) -> CallPart:
+        """Add a piece of a call and return the call. `index` and `id` may be missing."""
+        words = dump_arguments(arguments)
+        self._count(len(name) + len(words))
+        call = self._find_call(index, id, name)
+        if call and (call.is_whole or self._is_object(call)):
+            if words.strip() and words == call.arguments and name in ("", call.name):
+                return call
+            if name or id:
+                call = self._add_call_part(CallPart(index, id, name or call.name))
+                call.is_repeated = True
+        call = call or self._add_call_part(CallPart(index, id))
+        call.id = call.id or id
+        if not call.name or name.startswith(call.name):
+            call.name = name or call.name
+        elif call.name not in self._tool_names and not call.arguments:
+            call.name += name
+        call.arguments += words
+        return call
+
+    def add_whole_call(self, index: object, id: str, name: str, arguments: object) -> CallPart:
+        """Add a whole call whose pieces may have come before, and return it."""
+        words = dump_arguments(arguments)
+        open_calls = [call for call in reversed(self.calls) if not call.is_whole]
+        at_index = (each for each in open_calls if each.index == index is not None)
+        call = next((each for each in at_index if not id or each.id in ("", id)), None)
+        call = call or next((each for each in open_calls if id and each.id == id), None)
+        if call is None and index is None and not id:
+            call = next((each for each in open_calls if each.name == name), None)
+        if call is None:
+            for each in self.calls:
+                if (each.id, each.name, each.arguments) == (id, name, words):
+                    return each
+            self._count(len(name) + len(words))
+            call = self._add_call_part(CallPart(index))
+        call.id, call.name = call.id or id, name or call.name
+        call.arguments, call.is_whole = words or call.arguments, True
+        return call
+
+    def add_opaque(self, item: Json) -> None:
+        """Add an item of the server that only the server can read."""
+        self._count(len(_dump(item)))
+        self.parts.append(Item(kind="opaque", raw={"item": item}))
+
+    def add_carried(self, message: Json) -> None:
+        """Keep the fields of a message that the server wants back with its calls."""
+        self._carried = merge_fields(self._carried, self.carried_fields(message))
+
+    def carried_fields(self, held: Json) -> Json:
+        """Return the fields of a message or a call that the server wants back."""
+        found = {name: value for name, value in held.items()
+                 if value is not None and CARRIED_FIELD.fullmatch(name)}  # fmt: skip
+        self._count(len(_dump(found)) if found else 0)
+        return found
+
+    def add_sources(self, held: Json) -> None:
+        """Add the sources that a chunk, a message or a part names outside its text."""
+        for name in ("citations", "search_results", "annotations"):
+            for source in read_objects(held.get(name)):
+                nested = source.get("url_citation")
+                self._add_source(nested if isinstance(nested, dict) else source)
+            for url in read_list(held.get(name)):
+                self._add_source({"url": url})
+
+    def take_whole(self, read: Callable[[], Sequence[ModelEvent]]) -> Sequence[ModelEvent]:
+        """Take the whole answer that `read` adds, in place of the parts so far.
+
+        Kinds of parts that it lacks stay. Its text is shown if none was shown before.
+        """
+        before, carried, has_shown = self.parts, self._carried, self.has_shown
+        self.parts, self._carried, self._characters = [], {}, 0
+        events = read()
+        self._carried = self._carried or carried
+        kinds = {type(part) for part in self.parts}
+        self.parts = [part for part in before if type(part) not in kinds] + self.parts
+        return () if has_shown else events
+
+    @property
+    def calls(self) -> list[CallPart]:
+        """The calls so far."""
+        return [part for part in self.parts if isinstance(part, CallPart)]
+
+    def _find_text(self, key: tuple[object, object]) -> TextPart | None:
+        texts = (part for part in reversed(self.parts) if isinstance(part, TextPart))
+        return next((text for text in texts if text.key == key), None)
+
+    def _find_call(self, index: object, id: str, name: str) -> CallPart | None:
+        """Return the call to which a piece belongs, None for another call."""
+        calls = self.calls[::-1]
+        same_id = [call for call in calls if id and call.id == id]
+        call = next((call for call in calls if call.index == index is not None), None)
+        if call is None:
+            # Another index means another call, unless only its id says where the piece belongs.
+            call = next((c for c in same_id if not name or None in (index, c.index)), None)
+            last = calls[0] if calls else None
+            if call is None and last and not id and (not name or index is last.index is None):
+                is_open = name in ("", last.name) and not self._is_object(last)
+                return last if not name or is_open else None
+            return call
+        if id and call.id not in ("", id):
+            return next((each for each in same_id if each.index == index), None)
+        names = {name, call.name} - {""}
+        return call if len(names) < 2 or not names <= set(self._tool_names) else None
+
+    def _add_call_part(self, call: CallPart) -> CallPart:
+        if len(self.calls) >= MAX_CALLS_PER_ANSWER:
+            raise ModelServerFault("excess", message=f"{MAX_CALLS_PER_ANSWER} calls")
+        self.parts.append(call)
+        return call
+
+    def _add_source(self, source: Json) -> None:
+        url = read_word(source.get("url"))
+        is_new = url not in self._sources
+        if WEB_ADDRESS.fullmatch(url) and (not is_new or len(self._sources) < MAX_SOURCES):
+            title = read_word(source.get("title"))[:MAX_TITLE_CHARACTERS]
+            self._sources[url] = self._sources.get(url) or title
+
+    def _is_incomplete(self, call: CallPart) -> bool:
+        """Return whether a call lacks its name, or the end of its arguments as far as signs say."""
+        if self.finish == END_OF_STREAM and not call.arguments.strip():
+            return not call.name
+        is_open = self.finish in ("", END_OF_STREAM) and not call.is_whole
+        return not call.name or (is_open and not self._is_object(call))
+
+    def _is_object(self, call: CallPart) -> bool:
+        """Return whether the arguments are a whole JSON object."""
+        if not call.arguments[-20:].rstrip().endswith("}"):
+            return False
+        self._checked_characters += len(call.arguments)
+        if self._checked_characters > MAX_CHECKED_CHARACTERS:
+            return False
+        try:
+            return isinstance(json.loads(call.arguments), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    def _count(self, characters: int) -> None:
+        self._characters += characters
+        if self._characters > MAX_ANSWER_CHARACTERS:
+            raise ModelServerFault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
+
+    def _build(self, cut: CutReason, fault: ModelServerFault | None = None) -> ModelAnswer:
+        """Return the answer of the parts. Calls of an answer that was cut may be cut, too."""
+        raw: Json
+        texts: dict[object, str] = {}
+        items: dict[object, Item] = {}
+        for part in self.parts:
+            if isinstance(part, TextPart):
+                key = ("text", part.key[0])
+                texts[key] = texts.get(key, "") + remove_thoughts("".join(part.pieces))
+                phase = self.phases.get(part.key[0])
+                raw = {"phase": phase} if phase else {}
+                if texts[key].strip():
+                    items[key] = Item(kind="message", role="assistant", text=texts[key], raw=raw)
+            elif isinstance(part, Item):
+                items[len(items)] = part
+            elif not cut and (part.arguments.strip() or not part.is_repeated):
+                raw = {"id": part.id}
+                items[len(items)] = Item(
+                    kind="call", call_id=new_call_id(), name=part.name,
+                    arguments=part.arguments.strip() or "{}",
+                    raw={**raw, "call": part.carried} if part.carried else raw,
+                )  # fmt: skip
+        found = list(items.values())
+        if not any(item.kind == "opaque" for item in found):
+            found.sort(key=lambda item: item.kind == "call")
+        usage = parse_usage({"usage": self.usage})
+        return ModelAnswer(tuple(self._with_extras(found)), usage, cut, self.model, fault)
+
+    def _with_extras(self, items: list[Item]) -> Iterator[Item]:
+        """Yield the items. The first one gets the fields that the server wants back, the last
+        message the sources."""
+        has_calls = any(item.kind == "call" for item in items)
+        last = max((n for n, item in enumerate(items) if item.kind == "message"), default=-1)
+        for number, item in enumerate(items):
+            extras: Json = {}
+            if number == 0 and self._carried and (has_calls or self._is_continued):
+                extras["message"] = self._carried
+            if number == last and self._sources:
+                extras["sources"] = [list(source) for source in self._sources.items()]
+            yield replace(item, raw={**item.raw, **extras}) if extras else item
+
+
+def new_call_id() -> str:
+    """Return a random id for a call: nine letters and digits, as Mistral demands
+    (mistral-common, `InstructRequestValidator`). OpenAI accepts 64 characters."""
+    return base64.b32encode(os.urandom(6)).decode()[:9]
+
+
+def read_word(value: object) -> str:
+    """Return a short text of the server, which may be a number; "" for other types."""
+    return str(value) if type(value) in (str, int) else ""
+
+
+def read_list(value: object) -> Sequence[Any]:
+    """Return a list of the server; a single object counts as a list, other types are empty."""
+    return value if isinstance(value, list) else [value] if isinstance(value, dict) else ()
+
+
+def read_objects(value: object) -> Sequence[Json]:
+    """Return the objects in a list of the server."""
+    return [each for each in read_list(value) if isinstance(each, dict)]
+
+
+def read_object(value: object) -> Json:
+    """Return an object of the server; {} for other types."""
+    return value if isinstance(value, dict) else {}
+
+
+def read_text(content: object) -> str:
+    """Return the text in a message's content: a text, or parts. Thoughts are left out."""
+    if isinstance(content, list):
+        return "".join(map(read_text, content))
+    if not isinstance(content, dict):
+        return read_word(content)
+    if content.get("type") in THOUGHT_PARTS:
+        return ""
+    return read_text(content.get("text") or content.get("refusal") or content.get("value"))
+
+
+def dump_arguments(arguments: object) -> str:
+    """Return the arguments of a call as JSON text. Some servers send an object."""
+    if arguments is None or isinstance(arguments, str):
+        return arguments or ""
+    return _dump(arguments)
+
+
+def merge_fields(old: Json, new: Json) -> Json:
+    """Return fields that arrived in pieces: `reasoning_content` and lists of parts grow."""
+    merged = {**old, **new}
+    for name in old.keys() & new.keys():
+        before, after = old[name], new[name]
+        if name == "reasoning_content":
+            merged[name] = read_word(before) + read_word(after)
+        elif isinstance(before, list) and isinstance(after, list):
+            merged[name] = before[:]
+            for part in after:
+                last: Any = merged[name][-1] if merged[name] else None
+                if is_same_part(last, part):
+                    grown = {k: last.get(k, "") + part[k] for k in GROWING_FIELDS if part.get(k)}
+                    merged[name][-1] = {**last, **{k: v for k, v in part.items() if v}, **grown}
+                else:
+                    merged[name].append(part)
+    return merged
+
+
+def is_same_part(part: Any, next_part: Any) -> bool:
+    """Return whether two parts of thoughts are pieces of one (OpenRouter, LiteLLM)."""
+    both = isinstance(part, dict) and isinstance(next_part, dict)
+    return both and all(part.get(k) == next_part.get(k) for k in ("type", "index"))
+
+
+def _dump(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        raise ModelServerFault("excess", message="a value that is not nested so deeply") from None

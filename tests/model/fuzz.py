@@ -1,0 +1,200 @@
+"""Thousands of variants of valid answers, as servers that resemble OpenAI's could send them.
+
+`check_variant(seed)` makes one from its seed and reads it as Ponte does. `make test` reads some,
+and `make bench` many.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.clients.openai import ModelServerFault, _read_events
+from core.domain.records import ResponseStarted, TextDelta, TextWithdrawn
+from core.models.answer_reader import AnswerReader, ModelAnswer
+from core.models.chat_completions_api import ChatCompletionsReader
+from core.models.responses_api import ResponsesReader
+from tests.fakes.openai import Script, chat, events, odd
+
+Json = dict[str, Any]
+TEXTS = (
+    "", "Hello.", "The total is 4,2 — não é? 👩‍👩‍👧 ok\n\n| a | b |\n|---|---|\n| 1 | 2 |",
+    "Use `<think>` in code:\n\n```xml\n<think>\nno thought\n</think>\n```\n\nAll </b> [x](y) <",
+    "None of {'these'} are [{'Python'}] values: None, True.",
+    'data: {"choices": []}\n\n: a comment\r\nevent: error',
+)  # fmt: skip
+ARGUMENTS: tuple[Json, ...] = (
+    {"table": "a"}, {"row": {"Name": "Zoë 👋", "n": 1.5, "tags": ["x", None, True]}},
+    {"code": 'print({"a": "}{"})\n\\ "q"'}, {"deep": [[{"a": {"b": "}"}}]]}, {},
+)  # fmt: skip
+NAMES = ("nocodb_query", "nocodb_create", "tables", "run_python")
+CHAT_GROUPS = (
+    ("one_id", "number_ids", "no_ids", "empty_ids"),
+    ("one_index", "no_index", "null_index"),
+    ("name_again", "id_again"),
+    ("whole_calls", "object_arguments", "calls_in_one_chunk", "dict_calls"),
+    ("think_tags", "unopened_thoughts", "reasoning_content", "reasoning", "thinking_parts"),
+    ("no_finish", "finish_with_last_delta", "finish_in_capitals", "empty_finish"),
+    ("messages", "whole_message"),
+    *((name,) for name in (
+        "list_content", "second_choice", "citations", "nulls", "end_again", "usage_first",
+        "no_response_ids", "pings", "extra_content",
+    )),
+)  # fmt: skip
+RESPONSE_GROUPS = (
+    ("one_call_id", "no_call_ids"),
+    ("think_text", "unopened_text"),
+    ("empty_output", "null_output", "no_completed"),
+    ("no_done_events", "no_delta_events", "only_items"),
+    *((name,) for name in (
+        "argument_objects", "text_contents", "reasoning_items", "last_event_again", "null_fields",
+        "one_number", "no_item_ids", "no_numbers",
+    )),
+)  # fmt: skip
+BYTE_GROUPS = (
+    ("crlf", "cr"), ("json", "json_list", "json_lines"), ("no_done", "done_twice"),
+    ("many_lines", "no_blank_lines"),
+    *((name,) for name in ("no_space", "comments", "bom", "no_last_newline")),
+)  # fmt: skip
+CONFLICTS = (
+    # A whole answer has one choice and no pings, and its pieces are not pieces of an answer.
+    *(
+        ({"json"}, {name})
+        for name in ("second_choice", "nulls", "messages", "pings", "null_fields")
+    ),
+    # Nothing is left of the text, or of the calls.
+    ({"no_done_events"}, {"empty_output", "null_output", "no_completed"}, {"argument_objects"}),
+    ({"json"}, {"no_done_events"}, {"empty_output", "null_output"}),
+    # The last event is a piece of text, and nothing tells that it came twice.
+    ({"json", "last_event_again"}, {"no_completed"}, {"no_done_events"}),
+    # A stream of several responses' objects has no items of its own.
+    ({"json_list", "json_lines"}, {"no_done_events"}),
+    # Without any number, id and name, calls cannot be told apart.
+    ({"no_numbers", "one_number"}, {"no_item_ids"}, {"no_call_ids", "one_call_id"}),
+)
+PYTHON_VALUE = re.compile(r"\bNone\b|\{'|\[\{'|\bTrue\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A body with the answer that it stands for. `cut` is "" if the body is whole."""
+
+    is_chat: bool
+    kinds: frozenset[str]
+    text: str
+    calls: tuple[tuple[str, Json], ...]
+    body: bytes
+    cut: str = ""
+
+
+def choose_kinds(dice: random.Random, is_chat: bool) -> frozenset[str]:
+    """Return kinds that one server can have together."""
+    while True:
+        groups = (*(CHAT_GROUPS if is_chat else RESPONSE_GROUPS), *BYTE_GROUPS)
+        share = dice.choice((0.1, 0.3, 0.6))
+        kinds = {dice.choice(group) for group in groups if dice.random() < share}
+        if not any(all(kinds & each for each in conflict) for conflict in CONFLICTS):
+            return frozenset(kinds)
+
+
+def make_variant(seed: int) -> Variant:
+    """Return the variant of a seed."""
+    dice = random.Random(seed)
+    is_chat = dice.random() < 0.6
+    text = dice.choice(TEXTS)
+    several = dice.sample(ARGUMENTS, dice.choice((0, 0, 1, 2, 3)))
+    if not text and not several:
+        text = TEXTS[1]
+    calls = tuple((dice.choice(NAMES), arguments) for arguments in several)
+    script = Script(
+        text=text, piece=dice.choice((2, 5, 9, 50, 1000)),
+        calls=tuple((name, json.dumps(arguments)) for name, arguments in calls),
+    )  # fmt: skip
+    kinds = choose_kinds(dice, is_chat)
+    if is_chat:
+        body = {"model": "m", "messages": [], "stream_options": {"include_usage": True}}
+        sent = odd.change_events(list(chat._chunks(body, script)), kinds)
+        whole = odd.completion_of(sent) if "json" in kinds else {}
+    else:
+        response = events.response_of({"model": "m"}, script, [], 0, events.output_of(script))
+        sent = odd.change_events(list(events.events_of(response, script.piece)), kinds)
+        whole = next((e["response"] for e in reversed(sent) if "response" in e), {})
+        if not whole.get("output"):
+            done = [e for e in sent if e["type"] == "response.output_item.done"]
+            whole = {**whole, "output": [event["item"] for event in done]}
+    raw = odd.write_body(sent, kinds, whole)
+    cut = dice.choice(("", "", "", "clean", "broken"))
+    if cut:
+        raw = raw[: dice.randrange(len(raw))]
+    return Variant(is_chat, kinds, text, calls, raw, cut)
+
+
+async def read_variant(variant: Variant, dice: random.Random) -> tuple[ModelAnswer | None, str]:
+    """Read a body in random pieces. Return the answer, if there is one, and the shown text."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        at, most = 0, dice.choice((1 if len(variant.body) < 3_000 else 9, 40, 400, 100_000))
+        while at < len(variant.body):
+            size = dice.randint(1, most)
+            yield variant.body[at : at + size]
+            at += size
+        if variant.cut == "broken":
+            raise ModelServerFault("lost")
+
+    reader: AnswerReader = (ChatCompletionsReader if variant.is_chat else ResponsesReader)(NAMES)
+    shown = ""
+    try:
+        try:
+            async for event in _read_events(pieces()):
+                for each in reader.read_event(event):
+                    if isinstance(each, ResponseStarted | TextWithdrawn):
+                        shown = ""
+                    elif isinstance(each, TextDelta):
+                        shown += each.text
+                if reader.has_ended:
+                    break
+        except ValueError:  # `ModelServerClient` translates it
+            raise ModelServerFault("broken", message="not JSON") from None
+        return reader.read_answer(), shown
+    except ModelServerFault as fault:
+        return reader.rescue(fault), shown
+
+
+async def check_variant(seed: int, counts: Counter[str] | None = None) -> None:
+    """Read the variant of a seed. Raise AssertionError if it is not read as it was sent."""
+    variant = make_variant(seed)
+    answer, shown = await read_variant(variant, random.Random(seed))
+    about = (seed, sorted(variant.kinds), variant.cut)
+    if counts is not None:
+        counts.update([*variant.kinds, f"cut {variant.cut}" if variant.cut else "whole"])
+    found = answer.items if answer else ()
+    text = "".join(item.text for item in found if item.kind == "message")
+    calls = [(i.name, json.loads(i.arguments)) for i in found if i.kind == "call"]
+    ids = [item.call_id for item in found if item.kind == "call"]
+    assert len(set(ids)) == len(ids), about
+    assert all(re.fullmatch("[a-zA-Z0-9]{9}", id) for id in ids), about
+    if not variant.cut:
+        assert answer is not None, about
+        assert answer.fault is None, about
+        assert text == variant.text, (about, text)
+        assert calls == list(variant.calls), (about, calls)
+        assert variant.text.startswith(shown), (about, shown)
+        return
+    # Of a cut answer, calls never differ from those that were sent, and the text is its beginning.
+    assert all(call in variant.calls for call in calls), (about, calls)
+    assert len(calls) <= len(variant.calls), (about, calls)
+    is_thought_shown = variant.kinds & {"unopened_thoughts", "unopened_text"}
+    assert variant.text.startswith(text) or is_thought_shown, (about, text)
+
+
+async def check_variants(seeds: Sequence[int]) -> Counter[str]:
+    """Check all these variants. Return how often each kind was among them."""
+    counts = Counter[str]()
+    for seed in seeds:
+        await check_variant(seed, counts)
+    return counts

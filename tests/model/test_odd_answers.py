@@ -1,0 +1,521 @@
+"""Single answers of real servers, piece by piece, with the text and the calls that they mean.
+
+Each is sent once; the reader must not ask a second time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from core.domain.errors import ModelError
+from core.domain.messages import Item
+from core.domain.records import RoundCompleted, TextDelta, TextWithdrawn
+from core.models.served_model import Level
+from tests.fakes.openai import FakeOpenAI
+from tests.model.conftest import Make
+from tests.model.talk import TABLES, Talk
+
+Json = dict[str, Any]
+Calls = list[tuple[str, Any]]
+TOOLS = tuple(
+    type(TABLES)(
+        name, "A tool.", {"type": "object", "properties": {}, "additionalProperties": True}
+    )
+    for name in ("query", "create", "tables")
+)
+ONE, TWO = '{"row": 1}', '{"row": 2}'
+BOTH: Calls = [("query", {"row": 1}), ("query", {"row": 2})]
+
+
+def tc(index: object, id: object, name: object, arguments: object) -> Json:
+    """Return one entry of `tool_calls`; `...` leaves a field out."""
+    function = {"name": name, "arguments": arguments}
+    entry: Json = {"index": index, "id": id}
+    entry = {k: v for k, v in entry.items() if v is not ...}
+    return {**entry, "function": {k: v for k, v in function.items() if v is not ...}}
+
+
+def chunk(delta: object, finish: object = None, **more: Any) -> Json:
+    return {"id": "c1", "object": "chat.completion.chunk", **more,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}  # fmt: skip
+
+
+def calls(*entries: Json, finish: object = "tool_calls") -> list[Json]:
+    """Return chunks with one entry each, and the end."""
+    return [*(chunk({"tool_calls": [entry]}) for entry in entries), chunk({}, finish)]
+
+
+def text(*pieces: object, finish: object = "stop") -> list[Json]:
+    return [*(chunk({"content": piece}) for piece in pieces), chunk({}, finish)]
+
+
+def sse(events: Sequence[object], done: bool = True) -> bytes:
+    lines = [f"data: {each if isinstance(each, str) else json.dumps(each)}\n\n" for each in events]
+    return ("".join(lines) + ("data: [DONE]\n\n" if done else "")).encode()
+
+
+CHAT: dict[str, tuple[object, str, Calls]] = {
+    # Pieces of calls
+    "one index, two ids": (calls(tc(0, "a", "query", ONE), tc(0, "b", "query", TWO)), "", BOTH),
+    "one index, two ids, in pieces": (
+        calls(tc(0, "a", "query", ""), tc(0, ..., ..., '{"row"'), tc(0, ..., ..., ": 1}"),
+              tc(0, "b", "query", ""), tc(0, ..., ..., TWO)), "", BOTH),
+    "one index, no ids": (calls(tc(0, ..., "query", ONE), tc(0, ..., "query", TWO)), "", BOTH),
+    "one index, no ids, other tools without arguments": (
+        calls(tc(0, "", "tables", ""), tc(0, "", "query", "")), "",
+        [("tables", {}), ("query", {})]),
+    "no index, one call in each chunk": (
+        calls(tc(..., "a", "query", ONE), tc(..., "b", "query", TWO)), "", BOTH),
+    "no index and no ids": (
+        calls(tc(..., ..., "query", ONE), tc(..., ..., "query", TWO)), "", BOTH),
+    "no index and no ids, in pieces": (
+        calls(tc(..., ..., "query", '{"row"'), tc(..., ..., ..., ": 1}"),
+              tc(..., ..., "query", '{"row"'), tc(..., ..., ..., ": 2}")), "", BOTH),
+    "null index in later pieces": (
+        calls(tc(0, "a", "query", '{"row"'), tc(None, None, None, ": 1}")), "", BOTH[:1]),
+    "an index for each piece": (
+        calls(tc(0, "a", "query", '{"row"'), tc(1, "", "", ": 1}")), "", BOTH[:1]),
+    "the name in every chunk": (
+        calls(*(tc(0, "a", "query", piece) for piece in ('{"', 'row"', ": 1", "}", ""))), "",
+        BOTH[:1]),
+    "the name in every chunk, without id": (
+        calls(*(tc(..., ..., "query", piece) for piece in ("", '{"', 'row"', ": 1}"))), "",
+        BOTH[:1]),
+    "a growing name": (
+        calls(tc(0, "a", "qu", ""), tc(0, ..., "query", ""), tc(0, ..., ..., ONE)), "", BOTH[:1]),
+    "a name in pieces": (
+        calls(tc(0, "a", "qu", ""), tc(0, ..., "ery", ""), tc(0, ..., ..., ONE)), "", BOTH[:1]),
+    "a constant id": (calls(tc(0, "q:0", "query", ONE), tc(1, "q:0", "query", TWO)), "", BOTH),
+    "a constant id and index": (
+        calls(tc(0, "q:0", "query", ONE), tc(0, "q:0", "query", TWO)), "", BOTH),
+    "a constant id and index, in pieces": (
+        calls(tc(0, "q:0", "query", ""), tc(0, ..., ..., ONE), tc(0, "q:0", "query", ""),
+              tc(0, ..., ..., TWO)), "", BOTH),
+    "a constant id, alternating": (
+        calls(tc(0, "q:0", "query", '{"row"'), tc(1, "q:0", "query", '{"row"'),
+              tc(0, ..., ..., ": 1}"), tc(1, ..., ..., ": 2}")), "", BOTH),
+    "a number as index in text, and numbers as ids": (
+        calls(tc("0", 7, "query", ONE), tc("1", 8, "query", TWO)), "", BOTH),
+    "a call that came twice": (
+        calls(tc(0, "a", "query", ONE), tc(0, "a", "query", ONE)), "", BOTH[:1]),
+    "a last piece that is empty": (
+        calls(tc(0, "a", "query", ONE), tc(0, "a", "query", "")), "", BOTH[:1]),
+    "calls in one list": (
+        [chunk({"tool_calls": [tc(..., "", "query", ONE), tc(..., "", "query", TWO)]}, "stop")],
+        "", BOTH),
+    "equal calls in one list": (
+        [chunk({"tool_calls": [tc(..., "", "query", ONE), tc(..., "", "query", ONE)]}, "stop")],
+        "", [BOTH[0], BOTH[0]]),
+    "one call in place of a list": (
+        [chunk({"tool_calls": tc(0, "a", "query", ONE)}, "tool_calls")], "", BOTH[:1]),
+    "calls by their numbers": (
+        [chunk({"tool_calls": {"0": tc(..., "a", "query", ONE), "1": tc(..., "b", "query", TWO)}}),
+         chunk({}, "tool_calls")], "", BOTH),
+    "nulls among the calls": (
+        [chunk({"tool_calls": [None, tc(0, "a", "query", ONE), "odd"]}), chunk({}, "stop")], "",
+        BOTH[:1]),
+    "a call without function": (
+        [chunk({"tool_calls": [{"id": "a", "name": "query", "arguments": ONE}]}, "stop")], "",
+        BOTH[:1]),
+    "the older function call": (
+        [chunk({"function_call": {"name": "query", "arguments": ""}}),
+         chunk({"function_call": {"arguments": ONE}}), chunk({}, "function_call")], "", BOTH[:1]),
+    # Types
+    "arguments as object": (calls(tc(0, "a", "query", {"row": 1})), "", BOTH[:1]),
+    "arguments as empty object": (calls(tc(0, "a", "tables", {})), "", [("tables", {})]),
+    "arguments null": (calls(tc(0, "a", "tables", None)), "", [("tables", {})]),
+    "arguments missing": (calls(tc(0, "a", "tables", ...)), "", [("tables", {})]),
+    "two objects of arguments with one id": (
+        calls(tc(0, "", "query", {"row": 1}), tc(0, "", "query", {"row": 2})), "", BOTH),
+    "content as list": (
+        text([{"type": "text", "text": "Hel"}], [{"type": "text", "text": "lo"}]), "Hello", []),
+    "content as list with odd parts": (
+        text([None, 7, "a", {"type": "text", "text": None}, {"type": "x", "y": {"z": 1}},
+              {"type": "text", "text": {"value": "b"}}]), "7ab", []),
+    "content as one part": (text({"type": "text", "text": "Hello"}), "Hello", []),
+    "content as other types": (text({"a": {"b": [1]}}, True, None, [], "Hello"), "Hello", []),
+    "a number as content": (text("It is ", 4), "It is 4", []),
+    "a reference part": (
+        text([{"type": "text", "text": "Hi"}, {"type": "reference", "reference_ids": [1]}]),
+        "Hi", []),
+    "deltas and choices of null": (
+        [{"choices": None}, {"choices": []}, {"choices": [None]}, chunk(None), chunk("odd"),
+         *text("Hello")], "Hello", []),
+    "a choice that is no list": (
+        [{"choices": {"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}}],
+        "Hi", []),
+    "other fields of other types": (
+        [chunk({"content": "Hi"}, usage="none", model=None, id=None, citations="x"),
+         chunk({"annotations": 4}, "stop", usage=[], model={"a": 1}, search_results={"b": 2})],
+        "Hi", []),
+    "text in the choice": (
+        [{"choices": [{"index": 0, "text": "Hel"}]},
+         {"choices": [{"index": 0, "text": "lo", "finish_reason": "stop"}]}], "Hello", []),
+    # The end
+    "no finish reason": (text("Hello", finish=None), "Hello", []),
+    "calls without finish reason": (calls(tc(0, "a", "query", ONE), finish=None), "", BOTH[:1]),
+    "no [DONE]": (sse(text("Hello"), done=False), "Hello", []),
+    "no sign at all": (sse(text("Hello")[:1], done=False), "Hello", []),
+    "calls without any sign": (sse(calls(tc(0, "a", "query", ONE))[:1], done=False), "", BOTH[:1]),
+    "usage, no finish reason, no [DONE]": (
+        sse([chunk({"content": "Hello"}),
+         {"choices": [], "usage": {"prompt_tokens": 3}}], done=False),
+        "Hello", []),
+    "finish reasons of others": (text("Hello", finish="COMPLETE"), "Hello", []),
+    "eos": (text("Hello", finish="eos_token"), "Hello", []),
+    "calls with stop": (calls(tc(0, "a", "query", ONE), finish="stop"), "", BOTH[:1]),
+    "empty finish reason in every chunk": (
+        [chunk({"content": "Hel"}, ""), chunk({"content": "lo"}, ""), chunk({}, "stop")],
+        "Hello", []),
+    "null as a word": ([chunk({"content": "Hello"}, "null"), chunk({}, "stop")], "Hello", []),
+    "the whole message at the end": (
+        [*text("Hel", "lo")[:2],
+         {"choices": [{"index": 0, "finish_reason": "stop", "delta": {},
+                       "message": {"role": "assistant", "content": "Hello"}}]}], "Hello", []),
+    "the whole message with its calls at the end": (
+        [*calls(tc(0, "a", "query", ONE))[:1],
+         {"choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
+             "content": None, "tool_calls": [tc(..., "a", "query", ONE)]}}]}], "", BOTH[:1]),
+    "messages in place of deltas": (
+        [{"choices": [{"index": 0, "message": {"content": "Hel"}}]},
+         {"choices": [{"index": 0, "message": {"content": "lo"}, "finish_reason": "stop"}]}],
+        "Hello", []),
+    "a last completion object": (
+        [*text("Hel", "lo")[:2],
+         {"object": "chat.completion",
+          "choices": [{"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}]}],
+        "Hello", []),
+    "two choices": (
+        [{"choices": [{"index": 0, "delta": {"content": "One"}},
+         {"index": 1, "delta": {"content": "T"}}]},
+         chunk({}, "stop")], "One", []),
+    # Bytes
+    "JSON in place of a stream": (
+        json.dumps({"id": "c1", "object": "chat.completion", "choices": [
+            {"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}]}).encode(),
+        "Hello", []),
+    "JSON with calls": (
+        json.dumps({"choices": [{"message": {"content": None, "tool_calls": [
+            {"id": "", "type": "function", "function": {"name": "query", "arguments": {"row": 1}}},
+            {"id": "", "type": "function", "function": {"name": "query", "arguments": TWO}},
+        ]}}]}).encode(), "", BOTH),
+    "JSON with a list": (json.dumps(text("Hel", "lo")).encode(), "Hello", []),
+    "JSON lines": ("\n".join(map(json.dumps, text("Hel", "lo"))).encode(), "Hello", []),
+    "JSON after spaces and a mark": (
+        b"\xef\xbb\xbf \n" + json.dumps({"choices": [{"message": {"content": "Hi"}}]}).encode(),
+        "Hi", []),
+    "comments, ids and events": (
+        b": hi\n\nevent: message\nid: 1\nretry: 5\n" + sse(text("Hello")), "Hello", []),
+    "pings": (sse([{"type": "ping"}, *text("Hello"), {"type": "ping"}]), "Hello", []),
+    "no empty lines": (sse(text("Hel", "lo")).replace(b"\n\n", b"\n"), "Hello", []),
+    "no last newline": (sse(text("Hello")).rstrip(), "Hello", []),
+    "[DONE] in quotes, twice": (
+        sse([*text("Hello"), '"[DONE]"', "[DONE]", {"choices": "x"}]), "Hello", []),
+    # Thoughts
+    "thoughts in tags": (text("<th", "ink>I th", "ink</thi", "nk>Hel", "lo"), "Hello", []),
+    "thoughts in tags before calls": (
+        [*text("<think>\nhm\n</think>\n\n")[:1], *calls(tc(0, "a", "query", ONE))], "", BOTH[:1]),
+    "empty thoughts": (text("<think>\n\n</think>\n\n", "Hello"), "Hello", []),
+    "thoughts without an opening tag": (text("I think", "\n</think>\n\n", "Hello"), "Hello", []),
+    "two thoughts": (text("<think>a</think>\n<think>b</think>\nHello"), "Hello", []),
+    "a thought between paragraphs": (text("One.\n\n<think>a</think>\n\nTwo."), "One.\n\nTwo.", []),
+    "other tags": (
+        text("<thinking>a</thinking>\n", "[THINK]b[/THINK]", "<seed:think>c</seed:think>Hi"),
+        "Hi", []),
+    "tags of Gemini": (text("<thought>a", "</thought>", "Hello"), "Hello", []),
+    "tags of gpt-oss": (
+        text("<|channel|>analysis<|message|>a<|end|>",
+             "<|start|>assistant<|channel|>final<|message|>Hello"), "Hello", []),
+    "a tag in code": (
+        text("Use `<think>`:\n```\n<think>\na\n</think>\n```\n"),
+        "Use `<think>`:\n```\n<think>\na\n</think>\n```\n", []),
+    "a tag in a sentence": (
+        text("The tag <think> opens it, </think> closes it."),
+        "The tag <think> opens it, </think> closes it.", []),
+    "reasoning fields": (
+        [chunk({"reasoning_content": "a", "reasoning": "a", "thinking": "a"}), *text("Hello")],
+        "Hello", []),
+    "thinking parts": (
+        text([{"type": "thinking", "thinking": [{"type": "text", "text": "a"}]},
+              {"type": "reasoning", "text": "b"}, {"type": "text", "text": "Hello"}]), "Hello", []),
+}  # fmt: skip
+
+
+def response(*output: Json, **more: Any) -> Json:
+    return {"id": "r1", "object": "response", "status": "completed", "output": list(output), **more}
+
+
+def message(content: object) -> Json:
+    return {"type": "message", "id": "m1", "role": "assistant", "content": content}
+
+
+def function_call(call_id: object, arguments: object, id: object = "fc_1") -> Json:
+    call = {"type": "function_call", "id": id, "call_id": call_id, "name": "query"}
+    return {**call, "arguments": arguments}
+
+
+def done(item: Json, **more: Any) -> Json:
+    return {"type": "response.output_item.done", "item": item, **more}
+
+
+def delta(piece: object, **more: Any) -> Json:
+    return {"type": "response.output_text.delta", "delta": piece, **more}
+
+
+CREATED: Json = {"type": "response.created", "response": {"id": "r1"}}
+HELLO = message([{"type": "output_text", "text": "Hello"}])
+COMPLETED: Json = {"type": "response.completed", "response": response()}
+RESPONSES: dict[str, tuple[object, str, Calls]] = {
+    "no output at the end": ([CREATED, delta("Hel"), delta("lo"), COMPLETED], "Hello", []),
+    "no last event": ([CREATED, delta("Hello"), done(HELLO, output_index=0)], "Hello", []),
+    "deltas alone": ([delta("Hel"), delta("lo")], "Hello", []),
+    "items alone": ([done(HELLO), done(function_call("a", ONE))], "Hello", BOTH[:1]),
+    "the last event alone": (
+        [{"type": "response.completed", "response": response(HELLO)}], "Hello", []),
+    "another last event": ([CREATED, {"type": "response.done", "response": response(HELLO)}],
+                           "Hello", []),
+    "text without deltas": (
+        [{"type": "response.output_text.done", "text": "Hello"}, COMPLETED], "Hello", []),
+    "a part without deltas": (
+        [{"type": "response.content_part.done", "part": {"type": "output_text", "text": "Hello"}},
+         COMPLETED], "Hello", []),
+    "all of them": (
+        [delta("Hello", output_index=0, item_id="m1", content_index=0),
+         {"type": "response.output_text.done", "text": "Hello", "output_index": 0},
+         {"type": "response.content_part.done", "part": HELLO["content"][0], "output_index": 0},
+         done(HELLO, output_index=0), {"type": "response.completed", "response": response(HELLO)}],
+        "Hello", []),
+    "text as content": ([done(message("Hello")), COMPLETED], "Hello", []),
+    "odd contents": (
+        [done(message([None, 3, {"type": "reasoning_text", "text": "a"},
+                       {"type": "text", "text": "Hello"}]))], "3Hello", []),
+    "one call id twice": (
+        [done(function_call("a", ONE, "1")), done(function_call("a", TWO, "2")), COMPLETED],
+        "", BOTH),
+    "one call id and one item id": (
+        [done(function_call("a", ONE),
+         output_index=0), done(function_call("a", TWO), output_index=0),
+         COMPLETED], "", BOTH),
+    "arguments as object": ([done(function_call("a", {"row": 1})), COMPLETED], "", BOTH[:1]),
+    "numbers as ids": ([done(function_call(1, ONE, 1)), done(function_call(2, TWO, 2))], "", BOTH),
+    "calls in deltas alone": (
+        [{"type": "response.output_item.added", "output_index": 0, "item": function_call("a", "")},
+         {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": '{"row"'},
+         {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": ": 1}"},
+         COMPLETED], "", BOTH[:1]),
+    "calls in deltas without numbers": (
+        [{"type": "response.output_item.added", "item": function_call("a", "", "x")},
+         {"type": "response.function_call_arguments.delta", "delta": ONE},
+         {"type": "response.output_item.added", "item": function_call("b", "", "y")},
+         {"type": "response.function_call_arguments.delta", "delta": TWO}, COMPLETED], "", BOTH),
+    "the call at the end alone": (
+        [delta("Hi"),
+         {"type": "response.completed", "response": response(function_call("a", ONE))}],
+        "Hi", BOTH[:1]),
+    "arguments in other spaces at the end": (
+        [done(function_call("a", ONE)),
+         {"type": "response.completed", "response": response(function_call("a", '{"row":1}'))}],
+        "", BOTH[:1]),
+    "JSON in place of a stream": (json.dumps(response(HELLO)).encode(), "Hello", []),
+    "JSON with calls": (
+        json.dumps(response(function_call("a", ONE), function_call("a", TWO))).encode(), "", BOTH),
+    "JSON without status": (
+        json.dumps({"id": "r1", "output": [HELLO]}).encode(), "Hello", []),
+    "thoughts in the text": (
+        [delta("<thi"), delta("nk>a</think>\n\nHel"), delta("lo"), COMPLETED], "Hello", []),
+    "thoughts in the whole text": ([done(message("<think>a</think>Hello"))], "Hello", []),
+    "nulls": (
+        [CREATED, {"type": None}, {"type": "response.output_item.done", "item": None},
+         delta(None), delta("Hello"), {"type": "response.completed", "response": response(
+             usage=None, error=None, incomplete_details=None)}], "Hello", []),
+    "null output": (
+        [delta("Hello"), {"type": "response.completed", "response": {"output": None}}],
+        "Hello", []),
+}  # fmt: skip
+
+
+def serve(fake: FakeOpenAI, body: object) -> None:
+    """Answer every question with these events, or bytes."""
+    raw = body if isinstance(body, bytes) else sse(body)  # type: ignore[arg-type]
+    kind = "application/json" if raw[:1] in b"{[" else "text/event-stream"
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=raw, content_type=kind)
+
+    fake.hostile = answer
+
+
+async def ask(
+    make: Make, fake: FakeOpenAI, level: Level, body: object
+) -> tuple[Talk, RoundCompleted]:
+    serve(fake, body)
+    talk = Talk(await make(level), tools=TOOLS)
+    talk.begin("hello")
+    completed = await talk.round()
+    assert len(fake.requests) == 1
+    return talk, completed
+
+
+def read_items(items: Sequence[Item]) -> tuple[str, Calls]:
+    texts = [item.text for item in items if item.kind == "message"]
+    return "".join(texts), [(i.name, json.loads(i.arguments)) for i in items if i.kind == "call"]
+
+
+async def check_answer(
+    make: Make, fake: FakeOpenAI, level: Level, sent: tuple[object, str, Calls]
+) -> None:
+    body, text, wanted = sent
+    talk, completed = await ask(make, fake, level, body)
+    assert read_items(completed.items) == (text, wanted)
+    assert completed.broken is None
+    assert not completed.is_truncated
+    assert text.startswith(talk.text)
+
+
+INCOMPLETE: dict[str, object] = {
+    "a call cut in its arguments": calls(tc(0, "a", "query", '{"row"'), finish=None),
+    "a call cut before its arguments": sse(calls(tc(0, "a", "query", ""))[:1], done=False),
+    "a call without a name": calls(tc(0, "a", "", ONE)),
+    "text and a call that is cut": [chunk({"content": "Look."}), *calls(
+        tc(0, "a", "query", ONE), tc(1, "b", "query", '{"row'), finish=None)],
+    "nothing": b"",
+    "spaces": b"\n\n \n",
+    "no choices": sse([{"id": "c1", "choices": []}]),
+    "a failed call": calls(tc(0, "a", "query", ONE), finish="malformed_function_call"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+async def test_an_incomplete_answer_is_asked_for_once_more(
+    make: Make, fake: FakeOpenAI, name: str
+) -> None:
+    serve(fake, INCOMPLETE[name])
+    talk = Talk(await make("chat"), tools=TOOLS)
+    talk.begin("hello")
+    with pytest.raises(ModelError):
+        await talk.round()
+    assert len(fake.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        text("Hello", finish="error"),
+        sse([chunk({"content": "Hello"}), {"error": {"message": "overloaded"}}]),
+        sse([chunk({"content": "Hello"}), {"error": "overloaded"}]),
+        sse([chunk({"content": "Hello"})]) + b'event: error\ndata: {"message": "x"}\n\n',
+        sse([chunk({"content": "Hello"})], done=False) + b'data: {"id": "c1", "choi',
+    ],
+)
+async def test_text_before_an_error_is_kept(make: Make, fake: FakeOpenAI, body: object) -> None:
+    if isinstance(body, bytes) and b"event: error" in body:
+        body = body.replace(b"data: [DONE]\n\n", b"")
+    _, completed = await ask(make, fake, "chat", body)
+    assert read_items(completed.items) == ("Hello", [])
+    assert completed.broken is not None
+
+
+async def test_a_finished_answer_is_whole_whatever_comes_after_it(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    body = sse([*calls(tc(0, "a", "query", ONE)), {"error": {"message": "late"}}])
+    _, completed = await ask(make, fake, "chat", body)
+    assert read_items(completed.items) == ("", BOTH[:1])
+    assert completed.broken is None
+
+
+async def test_thoughts_that_nothing_opens_are_shown_once_at_most(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    """From then on, the text of that model waits for the end of its thoughts."""
+    body = text("I think", " so.\n</think>\n\n", "Hel", "lo")
+    talk, _ = await ask(make, fake, "chat", body)
+    shown = [event.text for event in talk.heard if isinstance(event, TextDelta)]
+    assert shown == ["I think", "Hel", "lo"]
+    assert any(isinstance(event, TextWithdrawn) for event in talk.heard)
+    for pieces, wanted in (
+        (("I think", "</think>", "Hel", "lo"), ["Hel", "lo"]),
+        (("<think>", "I think", "</think>", "Hel", "lo"), ["Hel", "lo"]),
+        (("I think", "\n</think>Hel", "lo"), ["I think", "Hel", "lo"]),
+        (("Hel", "lo"), []),  # it waited for an end that did not come, and does not wait again
+        (("Hel", "lo"), ["Hel", "lo"]),
+    ):
+        serve(fake, text(*pieces))
+        heard = len(talk.heard)
+        assert await talk.say("And now?") == "Hello"
+        deltas = [each.text for each in talk.heard[heard:] if isinstance(each, TextDelta)]
+        assert [each.strip() for each in deltas if each.strip()] == wanted
+
+
+async def test_thoughts_go_back_with_calls_alone(make: Make, fake: FakeOpenAI) -> None:
+    """With each message of a turn that called tools (DeepSeek's guide "Thinking mode")."""
+    fake.odd = {"reasoning_content"}
+    thought = chunk({"reasoning_content": "Hm.", "reasoning_details": [
+        {"type": "reasoning.text", "index": 0, "text": "H"}]})  # fmt: skip
+    more = chunk({"reasoning_content": " Ok.", "reasoning_details": [
+        {"type": "reasoning.text", "index": 0, "text": "m", "signature": "s"}]})  # fmt: skip
+    signed = {**tc(0, "a", "query", ONE), "extra_content": {"google": {"thought_signature": "x"}}}
+    talk, _ = await ask(make, fake, "chat", [thought, more, *calls(signed)])
+    (call,) = [item for _, item in talk.transcript if item.kind == "call"]
+    talk.keep(Item(kind="output", call_id=call.call_id, text="ran"))
+    serve(fake, [thought, *text("Done.")])
+    await talk.round()
+    assert "Hm" not in "".join(item.text for _, item in talk.transcript)
+    serve(fake, [thought, *text("Hello.")])
+    await talk.say("Hi.")
+    await talk.say("Hi again.")
+    messages = fake.requests[-1].body["messages"]
+    asked, done, hello = (each for each in messages if each["role"] == "assistant")
+    assert asked["reasoning_content"] == "Hm. Ok."
+    merged = {"type": "reasoning.text", "index": 0, "text": "Hm", "signature": "s"}
+    assert asked["reasoning_details"] == [merged]
+    assert asked["tool_calls"][0]["extra_content"] == signed["extra_content"]
+    assert done["reasoning_content"] == "Hm."
+    assert hello == {"role": "assistant", "content": "Hello."}
+    assert not any(item.raw for _, item in talk.transcript if item.text == "Hello.")
+    async with FakeOpenAI() as elsewhere:
+        elsewhere.say("Here.")
+        host = elsewhere.base_url.replace("127.0.0.1", "localhost")
+        await talk.restart(await make("chat", base_url=host)).say("Who are you?")
+        sent = json.dumps(elsewhere.requests[-1].body)
+        assert "Hm" not in sent
+        assert "thought_signature" not in sent
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [chunk({"content": "Two [1]."}, citations=["https://a.example/1", 4, "javascript:x"]),
+         chunk({}, "stop", search_results=[{"title": "One", "url": "https://a.example/1"}])],
+        [chunk({"content": "Two [1]."}), chunk({"annotations": [
+            {"type": "url_citation",
+             "url_citation": {"url": "https://a.example/1", "title": "One"}}]}, "stop")],
+    ],
+)  # fmt: skip
+async def test_sources_are_kept_with_the_text(
+    make: Make, fake: FakeOpenAI, events: list[Json]
+) -> None:
+    _, completed = await ask(make, fake, "chat", events)
+    assert completed.items[-1].raw["sources"] == [["https://a.example/1", "One"]]
+
+
+async def test_sources_of_a_response(make: Make, fake: FakeOpenAI) -> None:
+    note = {"type": "url_citation", "url": "https://a.example/1", "title": "One"}
+    part = {"type": "output_text", "text": "Two.", "annotations": [note]}
+    _, completed = await ask(make, fake, "responses", [done(message([part])), COMPLETED])
+    assert completed.items[-1].raw["sources"] == [["https://a.example/1", "One"]]
+
+
+@pytest.mark.parametrize("name", CHAT)
+async def test_a_chat_completion(make: Make, fake: FakeOpenAI, name: str) -> None:
+    await check_answer(make, fake, "chat", CHAT[name])
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_a_response(make: Make, fake: FakeOpenAI, name: str) -> None:
+    await check_answer(make, fake, "responses", RESPONSES[name])
