@@ -30,6 +30,7 @@ from bot.logs import Redaction
 from core.clients.http import HttpAnswer, withhold_secrets
 from core.commands import grammar, quick_commands
 from core.domain.errors import PonteError
+from core.models.thoughts import GrowingAnswer, remove_thoughts
 from core.text import markdown, text
 from core.text.markdown import (
     MAX_BRACKETS,
@@ -66,7 +67,7 @@ UNITS = [
     "http://", "http://a ", "https://a.b(", "http://a.", "(", "()", '"', "'", '"a ', "a=", 'a="',
     "{", '{"a":', "[1,", "a", "A", "- [ ] ", "a. ", '."', "\x1b[", "\x1b]", "xoxb-", "sk-", "eyJ",
     "Bearer ", "://a:", "aaaaaaaaaaaaaaaaaaaaaaaa.", "@here ", "@everyone", "sandbox:/",
-    "[a](sandbox:", "host='", "quick-command ", "400: ",
+    "[a](sandbox:", "<think>", "\n<think>", "</think>", "<think>x</think>\n", "host='", "quick-command ", "400: ",
 ]  # fmt: skip
 RICH = """# Title
 
@@ -90,6 +91,16 @@ See https://example.org/x and mail a@example.com.
 
 """
 Work = Callable[[str], Any]
+
+
+def grow(said: str) -> str:
+    """Read an answer in small pieces."""
+    growing = GrowingAnswer()
+    for at in range(0, len(said), 5):
+        growing.add(said[at : at + 5])
+    return growing.end()
+
+
 FUNCTIONS: dict[str, Work] = {
     "clean": text.clean_text,
     "clip": lambda said: text.truncate_with_note(said, 500),
@@ -132,6 +143,8 @@ FUNCTIONS: dict[str, Work] = {
     "hosted: failed": hosted_response._TRACEBACK.search,
     "hosted: fenced": hosted._FENCED_CODE.fullmatch,
     "stackspot: json": parse_json_text,
+    "thoughts": remove_thoughts,
+    "thoughts, as they stream in": grow,
 }
 AT_MOST_ONE_POST = ("slack: plain", "slack: content", "slack: plainly")
 """Functions that never get more than one post of Slack's holds."""

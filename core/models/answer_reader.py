@@ -65,7 +65,7 @@ Moonshot, signatures of Gemini, and both from gateways. OpenRouter's and Groq's 
 among them, because Groq refuses it."""
 THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_text", "summary_text", "thought")
 """Types of content parts that are thoughts (Mistral, gateways)."""
-MAX_SOURCES, MAX_TITLE_CHARACTERS = 20, 200
+MAX_SOURCES, MAX_SOURCE_TITLE_CHARACTERS = 20, 200
 """Sources of one answer, and characters of the title of each."""
 MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
 """Characters of arguments that are parsed to find out where a call ends. It bounds the time."""
@@ -374,7 +374,7 @@ class AnswerReader:
         url = read_word(source.get("url"))
         is_new = url not in self._sources
         if WEB_ADDRESS.fullmatch(url) and (not is_new or len(self._sources) < MAX_SOURCES):
-            title = read_word(source.get("title"))[:MAX_TITLE_CHARACTERS]
+            title = read_word(source.get("title"))[:MAX_SOURCE_TITLE_CHARACTERS]
             self._sources[url] = self._sources.get(url) or title
 
     def _is_incomplete(self, call: CallPart) -> bool:

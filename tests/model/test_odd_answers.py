@@ -259,7 +259,7 @@ def function_call(call_id: object, arguments: object, id: object = "fc_1") -> Js
     return {**call, "arguments": arguments}
 
 
-def done(item: Json, **more: Any) -> Json:
+def whole(item: Json, **more: Any) -> Json:
     return {"type": "response.output_item.done", "item": item, **more}
 
 
@@ -272,9 +272,9 @@ HELLO = message([{"type": "output_text", "text": "Hello"}])
 COMPLETED: Json = {"type": "response.completed", "response": response()}
 RESPONSES: dict[str, tuple[object, str, Calls]] = {
     "no output at the end": ([CREATED, delta("Hel"), delta("lo"), COMPLETED], "Hello", []),
-    "no last event": ([CREATED, delta("Hello"), done(HELLO, output_index=0)], "Hello", []),
+    "no last event": ([CREATED, delta("Hello"), whole(HELLO, output_index=0)], "Hello", []),
     "deltas alone": ([delta("Hel"), delta("lo")], "Hello", []),
-    "items alone": ([done(HELLO), done(function_call("a", ONE))], "Hello", BOTH[:1]),
+    "items alone": ([whole(HELLO), whole(function_call("a", ONE))], "Hello", BOTH[:1]),
     "the last event alone": (
         [{"type": "response.completed", "response": response(HELLO)}], "Hello", []),
     "another last event": ([CREATED, {"type": "response.done", "response": response(HELLO)}],
@@ -288,21 +288,21 @@ RESPONSES: dict[str, tuple[object, str, Calls]] = {
         [delta("Hello", output_index=0, item_id="m1", content_index=0),
          {"type": "response.output_text.done", "text": "Hello", "output_index": 0},
          {"type": "response.content_part.done", "part": HELLO["content"][0], "output_index": 0},
-         done(HELLO, output_index=0), {"type": "response.completed", "response": response(HELLO)}],
+         whole(HELLO, output_index=0), {"type": "response.completed", "response": response(HELLO)}],
         "Hello", []),
-    "text as content": ([done(message("Hello")), COMPLETED], "Hello", []),
+    "text as content": ([whole(message("Hello")), COMPLETED], "Hello", []),
     "odd contents": (
-        [done(message([None, 3, {"type": "reasoning_text", "text": "a"},
+        [whole(message([None, 3, {"type": "reasoning_text", "text": "a"},
                        {"type": "text", "text": "Hello"}]))], "3Hello", []),
     "one call id twice": (
-        [done(function_call("a", ONE, "1")), done(function_call("a", TWO, "2")), COMPLETED],
+        [whole(function_call("a", ONE, "1")), whole(function_call("a", TWO, "2")), COMPLETED],
         "", BOTH),
     "one call id and one item id": (
-        [done(function_call("a", ONE),
-         output_index=0), done(function_call("a", TWO), output_index=0),
+        [whole(function_call("a", ONE),
+         output_index=0), whole(function_call("a", TWO), output_index=0),
          COMPLETED], "", BOTH),
-    "arguments as object": ([done(function_call("a", {"row": 1})), COMPLETED], "", BOTH[:1]),
-    "numbers as ids": ([done(function_call(1, ONE, 1)), done(function_call(2, TWO, 2))], "", BOTH),
+    "arguments as object": ([whole(function_call("a", {"row": 1})), COMPLETED], "", BOTH[:1]),
+    "numbers as ids": ([whole(function_call(1, ONE, 1)), whole(function_call(2, TWO, 2))], "", BOTH),
     "calls in deltas alone": (
         [{"type": "response.output_item.added", "output_index": 0, "item": function_call("a", "")},
          {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": '{"row"'},
@@ -318,7 +318,7 @@ RESPONSES: dict[str, tuple[object, str, Calls]] = {
          {"type": "response.completed", "response": response(function_call("a", ONE))}],
         "Hi", BOTH[:1]),
     "arguments in other spaces at the end": (
-        [done(function_call("a", ONE)),
+        [whole(function_call("a", ONE)),
          {"type": "response.completed", "response": response(function_call("a", '{"row":1}'))}],
         "", BOTH[:1]),
     "JSON in place of a stream": (json.dumps(response(HELLO)).encode(), "Hello", []),
@@ -328,7 +328,7 @@ RESPONSES: dict[str, tuple[object, str, Calls]] = {
         json.dumps({"id": "r1", "output": [HELLO]}).encode(), "Hello", []),
     "thoughts in the text": (
         [delta("<thi"), delta("nk>a</think>\n\nHel"), delta("lo"), COMPLETED], "Hello", []),
-    "thoughts in the whole text": ([done(message("<think>a</think>Hello"))], "Hello", []),
+    "thoughts in the whole text": ([whole(message("<think>a</think>Hello"))], "Hello", []),
     "nulls": (
         [CREATED, {"type": None}, {"type": "response.output_item.done", "item": None},
          delta(None), delta("Hello"), {"type": "response.completed", "response": response(
@@ -470,12 +470,12 @@ async def test_thoughts_go_back_with_calls_alone(make: Make, fake: FakeOpenAI) -
     await talk.say("Hi.")
     await talk.say("Hi again.")
     messages = fake.requests[-1].body["messages"]
-    asked, done, hello = (each for each in messages if each["role"] == "assistant")
+    asked, ended, hello = (each for each in messages if each["role"] == "assistant")
     assert asked["reasoning_content"] == "Hm. Ok."
     merged = {"type": "reasoning.text", "index": 0, "text": "Hm", "signature": "s"}
     assert asked["reasoning_details"] == [merged]
     assert asked["tool_calls"][0]["extra_content"] == signed["extra_content"]
-    assert done["reasoning_content"] == "Hm."
+    assert ended["reasoning_content"] == "Hm."
     assert hello == {"role": "assistant", "content": "Hello."}
     assert not any(item.raw for _, item in talk.transcript if item.text == "Hello.")
     async with FakeOpenAI() as elsewhere:
@@ -507,7 +507,7 @@ async def test_sources_are_kept_with_the_text(
 async def test_sources_of_a_response(make: Make, fake: FakeOpenAI) -> None:
     note = {"type": "url_citation", "url": "https://a.example/1", "title": "One"}
     part = {"type": "output_text", "text": "Two.", "annotations": [note]}
-    _, completed = await ask(make, fake, "responses", [done(message([part])), COMPLETED])
+    _, completed = await ask(make, fake, "responses", [whole(message([part])), COMPLETED])
     assert completed.items[-1].raw["sources"] == [["https://a.example/1", "One"]]
 
 
