@@ -67,7 +67,8 @@ UNITS = [
     "http://", "http://a ", "https://a.b(", "http://a.", "(", "()", '"', "'", '"a ', "a=", 'a="',
     "{", '{"a":', "[1,", "a", "A", "- [ ] ", "a. ", '."', "\x1b[", "\x1b]", "xoxb-", "sk-", "eyJ",
     "Bearer ", "://a:", "aaaaaaaaaaaaaaaaaaaaaaaa.", "@here ", "@everyone", "sandbox:/",
-    "[a](sandbox:", "<think>", "\n<think>", "</think>", "<think>x</think>\n", "host='", "quick-command ", "400: ",
+    "[a](sandbox:", "host='", "quick-command ", "400: ",
+    "<think>", "\n<think>", "</think>", "<think>x</think>\n",
 ]  # fmt: skip
 RICH = """# Title
 

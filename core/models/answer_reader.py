@@ -183,7 +183,7 @@ class AnswerReader:
         if not cut and any(self._is_incomplete(call) for call in calls):
             raise ModelServerFault("lost")
         answer = self._build(cut)
-        if self.finish in ("", END_OF_STREAM) and not answer.items:
+        if not self.finish and not answer.items:
             raise ModelServerFault("lost")
         return answer
 

@@ -302,7 +302,8 @@ RESPONSES: dict[str, tuple[object, str, Calls]] = {
          output_index=0), whole(function_call("a", TWO), output_index=0),
          COMPLETED], "", BOTH),
     "arguments as object": ([whole(function_call("a", {"row": 1})), COMPLETED], "", BOTH[:1]),
-    "numbers as ids": ([whole(function_call(1, ONE, 1)), whole(function_call(2, TWO, 2))], "", BOTH),
+    "numbers as ids": (
+        [whole(function_call(1, ONE, 1)), whole(function_call(2, TWO, 2))], "", BOTH),
     "calls in deltas alone": (
         [{"type": "response.output_item.added", "output_index": 0, "item": function_call("a", "")},
          {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": '{"row"'},
@@ -385,7 +386,7 @@ INCOMPLETE: dict[str, object] = {
         tc(0, "a", "query", ONE), tc(1, "b", "query", '{"row'), finish=None)],
     "nothing": b"",
     "spaces": b"\n\n \n",
-    "no choices": sse([{"id": "c1", "choices": []}]),
+    "no choices": sse([{"id": "c1", "choices": []}], done=False),
     "a failed call": calls(tc(0, "a", "query", ONE), finish="malformed_function_call"),
 }  # fmt: skip
 

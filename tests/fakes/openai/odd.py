@@ -122,9 +122,9 @@ def whole_calls(chunks: list[Json]) -> list[Json]:
 
 
 def object_arguments(chunks: list[Json]) -> list[Json]:
-    chunks = whole_calls(chunks)
+    chunks = whole_calls(copy.deepcopy(chunks))
     for piece in call_pieces(chunks):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TypeError):
             piece["function"]["arguments"] = json.loads(piece["function"]["arguments"] or "{}")
     return chunks
 
@@ -158,7 +158,11 @@ def list_content(chunks: list[Json]) -> list[Json]:
 
 
 def no_finish(chunks: list[Json]) -> list[Json]:
-    ends = ("length", "content_filter")
+    """Arguments that are no JSON would be incomplete without an end."""
+    ends = ["length", "content_filter"]
+    words = (piece["function"]["arguments"] for piece in call_pieces(object_arguments(chunks)))
+    if any(isinstance(each, str) for each in words):
+        ends.append("tool_calls")
     return [chunk for chunk in chunks if not finish_of(chunk) or finish_of(chunk) in ends]
 
 
