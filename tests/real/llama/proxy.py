@@ -75,7 +75,9 @@ class RecordingProxy:
         return [exchange for exchange in self.exchanges if "stream" in exchange.body]
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=TIMEOUT)
+        # The server closes a connection that is idle for 5 s, perhaps while a request is sent.
+        connector = aiohttp.TCPConnector(force_close=True)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=TIMEOUT)
         application = web.Application(client_max_size=64 * 2**20)
         application.add_routes([web.route("*", "/{rest:.*}", self._pass_on)])
         self._runner = web.AppRunner(
