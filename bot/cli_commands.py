@@ -23,7 +23,7 @@ from core.commands.grammar import TypedCommand, check_slug, parse_command, rende
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input
 from core.domain.errors import BadInput, PonteError, SettingsError
 from core.integrations.settings import describe_read_error, plain_value
-from core.rights.allowances import describe_estimates
+from core.rights.allowances import describe_estimates, describe_server_costs
 from core.rights.audit import PERSON_FACTS
 from core.text import i18n
 from core.text.text import clean_text, to_one_line
@@ -416,6 +416,8 @@ def usage(by: str, since: str, *, as_json: bool = False, with_limits: bool = Fal
         _print_all([json.dumps(told, ensure_ascii=False)])
     else:
         _print_all(format_usage(rows, by, str(told.get("since", "")), names))
+        if models := told.get("server_costs"):
+            _print_all([describe_server_costs(map(str, models))])
         if limits:
             _print_all(["", *format_limits(limits, names)])
     return 0

@@ -38,7 +38,8 @@ async def report_usage(budget: CountingBudget, arguments: Mapping[str, Any]) -> 
             "{since} is not a date. Write it as 2026-11-01, or write yesterday.", since=since
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
-    return {"by": by, "since": first.isoformat(), "rows": rows}
+    models = await budget.models_without_price(first.isoformat())
+    return {"by": by, "since": first.isoformat(), "rows": rows, "server_costs": models}
 
 
 async def report_turns(journal: SqlJournal) -> Mapping[str, Any]:

@@ -25,7 +25,7 @@ from adapters.web.errors import AccountsOwnerOnly, StaleForm, UnknownPath, statu
 from adapters.web.http_io import limit_body, visitor_of
 from core.domain.errors import BadInput, SettingsError
 from core.integrations.integration import Administration
-from core.rights.allowances import describe_estimates
+from core.rights.allowances import describe_estimates, describe_server_costs
 from core.rights.audit import PERSON_FACTS
 from core.rights.rules import OWNER_ID
 from core.text.i18n import (
@@ -291,6 +291,8 @@ class AdminView:
             )
             estimated = sum(int(row.get("estimated") or 0) for row in rows)
             note = f"<p>{escape(describe_estimates(estimated))}</p>" if estimated else ""
+            if by == "model" and (models := report.get("server_costs")):
+                note += f"<p>{escape(describe_server_costs(map(str, models)))}</p>"
             table = _table(heads, cells, numbers={1, 2, 3}, empty=say("Nothing was used yet."))
             command = f"ponte usage --by {by} --since {first}"
             sections.append(_section(labels[by], table + note, _hint(command)))

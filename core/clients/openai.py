@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from core.clients import http
+from core.clients.fault_body import parse_fault_body
 from core.clients.http import (
     CONNECT_TIMEOUT_SECONDS,
     MAX_ERROR_BODY_BYTES,
@@ -84,13 +85,68 @@ IDENTITY_HEADERS = {"Accept-Encoding": "identity"}
 """Ponte asks for no compression: a few compressed bytes could become gigabytes."""
 END_EVENT: Json = {"type": "[DONE]"}
 """The event that stands for `[DONE]`, the end of a stream."""
+IDENTIFIER = re.compile(r"[a-z]+(_[a-z]+)*")
+"""An error code that may be shown and logged. Some servers send sentences as codes."""
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
-_UNKNOWN_MODEL = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
+_UNKNOWN_MODEL = re.compile(
+    r"(models?|deployment)\b.{0,120}(not (be )?found|not exist|not available|no such|not supported"
+    r"|decommissioned|no longer)|(unknown|no such|invalid|unsupported|not a valid|access) model\b"
+    r"|no endpoints found for|model_(not|decommissioned)|DeploymentNotFound",
+    re.I | re.S,
+)
 _CONTAINER_GONE = re.compile(
     r"container.*(expired|not found|not exist|deleted|no longer)", re.I | re.S
 )
-_POLICY = re.compile(r"policy|moderation|content_filter|invalid_prompt|safety")
-_QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds", re.IGNORECASE)
+_POLICY = re.compile(
+    r"(?<!data )polic(y|ies)|moderation|content.?filter|invalid_prompt|safety(?!_identifier)"
+    r"|\bflagged\b|data_inspection|inappropriate|prohibited|\brisk\b|guardrail",
+    re.I,
+)
+_QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds|balance|arrear", re.IGNORECASE)
+_QUOTA_WORDS = re.compile(
+    r"insufficient (\w+ )?(balance|credit|fund)|credit balance|(out of|no|not enough|more) credits"
+    r"|(spend\w*|billing|budget) (hard )?(limit|cap)|payment required",
+    re.I,
+)
+"""How servers say that the account has no credit, if they send no code."""
+_WRONG_KEY = re.compile(
+    r"(incorrect|invalid|wrong|missing|no|expired|unknown|revoked) (\w+ )?(api|access|auth\w*)[ _-]"
+    r"?(key|token|credential|header)|provide (an? )?(valid )?api.?key|(api|access)[ _-]?(key|token)"
+    r".{0,40}(not valid|invalid|expired|missing|incorrect|not found|revoked|required|disabled)"
+    r"|authentication (fail|error|required)|invalid (authentication|credential)|unauthori[sz]ed"
+    r"|not authenticated|api_key_invalid",
+    re.I,
+)
+_BUSY = re.compile(
+    r"rate_?limit|overloaded|capacity_exceeded|resource_exhausted|too_many_requests|throttl", re.I
+)
+"""Codes of servers that receive too many requests."""
+_NO_TOOLS = re.compile(
+    r"--jinja|--enable-auto-tool-choice|\b(tools?|functions?|tool.use|(tool|function).call(s|ing)?)"
+    r"\b[^.]{0,30}(not|n't) (be |currently )?(support|enabled|allowed)|that support tool"
+    r"|(n't|not|no) support(ed)? (for )?(tool|function)",
+    re.I,
+)
+_LOADING = re.compile(
+    r"\bloading (the )?model|model\b.{0,200}\b(loading|being loaded|warming|starting)\b", re.I
+)
+_NOT_LOADED = re.compile(
+    r"no models? (is |are )?(currently )?loaded|model\b.{0,80} (not|un) ?loaded"
+    r"|failed to load (the )?model|requires more (system )?memory",
+    re.I,
+)
+_BAD_CALL = re.compile(
+    r"tool_use_failed|failed to (call a function|parse (the )?(input|tool|function))"
+    r"|tool call validation failed|malformed.?function.?call|could not be parsed",
+    re.I,
+)
+_BAD_TEMPLATE = re.compile(
+    r"template|jinja|\broles?\b|\bimage|mmproj|context (size|window)", re.IGNORECASE
+)
+"""Errors of the server's program that the same request always causes."""
+UNREPEATED_STATUSES = (501, 504, 505, 524)
+"""HTTP statuses from 500 on after which a repetition cannot help, or may be paid twice: a gateway
+waited too long, and the model may still have answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +178,9 @@ class ModelServerFault(Exception):
     - `silent`: no data arrived in time.
     - `excess`: the response exceeds a limit, which `message` names.
 
-    `wait` is Retry-After in seconds, or None. `message` is the server's text. It may quote a
-    person, so it is only parsed, never shown or logged.
+    `body` is the JSON or the text that the server sent. `wait` is the time in seconds that it asks
+    to wait, or None. `message` is its text. It may quote a person, so it is only parsed, never
+    shown or logged. `status` is 0 if the server names none.
     """
 
     def __init__(
@@ -131,42 +188,83 @@ class ModelServerFault(Exception):
         kind: Literal["unsent", "lost", "refused", "broken", "silent", "excess"],
         *,
         status: int = 0,
-        body: Mapping[str, Any] | None = None,
+        body: object = None,
         message: str = "",
         request: str = "",
         wait: float | None = None,
     ) -> None:
-        body = body or {}
-        self.kind, self.status, self.request, self.wait = kind, status, request, wait
-        self.code = str(body.get("code") or "")
-        self.param = str(body.get("param") or "")
-        self.type = str(body.get("type") or "")
-        self.message = str(body.get("message") or message)
-        super().__init__(f"{kind} {status or ''} {self.code or self.type} {request}".strip())
+        found = parse_fault_body(body)
+        self.kind, self.request = kind, request
+        self.status = status or found.status
+        self.code, self.type, self.param = found.code, found.type, found.param
+        self.message = found.message or message
+        self.wait = found.wait if wait is None else wait
+        if self.wait is not None:
+            self.wait = min(self.wait, MAX_PARSED_RETRY_AFTER_SECONDS)
+        named = self.code or self.type
+        name = named if IDENTIFIER.fullmatch(named) else ""
+        super().__init__(f"{kind} {self.status or ''} {name} {request}".strip())
+
+    def _says(self, pattern: re.Pattern[str]) -> bool:
+        return pattern.search(f"{self.code} {self.type} {self.message}") is not None
 
     @property
     def is_quota_exhausted(self) -> bool:
         """True if the account has no credit, so that a retry cannot help."""
         words = (self.code, self.type)
-        return self.status == 402 or (
-            self.status in (0, 403, 429) and any(_QUOTA.search(word) for word in words)
+        return (
+            self.status == 402
+            or (self.status in (0, 400, 403, 429) and any(_QUOTA.search(word) for word in words))
+            or (self.status < 500 and _QUOTA_WORDS.search(self.message) is not None)
+        )
+
+    @property
+    def is_wrong_key(self) -> bool:
+        """True if the server rejects the API key, or finds none."""
+        return self.status in (401, 403) or (
+            self.status in (0, 400, 404, 407, 422, 500) and self._says(_WRONG_KEY)
         )
 
     @property
     def is_unknown_model(self) -> bool:
         """True if the model does not exist, or not for this key."""
-        words = self.message.lower()
         return self.code == "model_not_found" or (
-            self.status in (400, 404)
-            and "model" in words
-            and _UNKNOWN_MODEL.search(words) is not None
-            and self.param in ("", "model")
+            self.status in (400, 404) and self._says(_UNKNOWN_MODEL) and self.param in ("", "model")
         )
+
+    @property
+    def lacks_tools(self) -> bool:
+        """True if the model or its server cannot call tools."""
+        return 400 <= self.status <= 500 and self._says(_NO_TOOLS)
+
+    @property
+    def is_loading(self) -> bool:
+        """True if the server is loading the model."""
+        return self.status in (425, 429, 503) and self._says(_LOADING)
+
+    @property
+    def is_not_loaded(self) -> bool:
+        """True if the server has not loaded the model, and does not do so by itself."""
+        return 400 <= self.status <= 503 and self._says(_NOT_LOADED)
+
+    @property
+    def is_bad_call(self) -> bool:
+        """True if the model wrote a tool call that its server could not read. Another answer may
+        be better."""
+        return self._says(_BAD_CALL)
+
+    @property
+    def is_broken_off(self) -> bool:
+        """True if the answer ended early, and the server does not say why."""
+        is_named = self.code or self.status or self.is_bad_call
+        return self.kind in ("lost", "broken") and not is_named
 
     @property
     def is_rate_limited(self) -> bool:
         """True if the server receives too many requests now."""
-        return self.status == 429 or self.code == "rate_limit_exceeded"
+        in_words = self.status == 503 and "overloaded" in self.message.lower()
+        named = _BUSY.search(f"{self.code} {self.type}") is not None
+        return self.status in (429, 529) or named or in_words
 
     @property
     def is_container_gone(self) -> bool:
@@ -178,7 +276,8 @@ class ModelServerFault(Exception):
     @property
     def is_policy_refusal(self) -> bool:
         """True if the request violates the server's usage policies, or this person is blocked."""
-        return _POLICY.search(self.code) is not None
+        in_words = self.status in (400, 403, 422, 451) and self._says(_POLICY)
+        return in_words or _POLICY.search(self.code) is not None
 
     @property
     def is_undone(self) -> bool:
@@ -188,11 +287,15 @@ class ModelServerFault(Exception):
     @property
     def may_pass(self) -> bool:
         """True if the request had no effect and may succeed a little later."""
-        if self.is_quota_exhausted:
+        if self.is_quota_exhausted or self.lacks_tools or self.is_not_loaded or self.is_bad_call:
             return False
-        if self.kind == "refused":
-            return self.status in (408, 409, 429) or self.status >= 500
-        return self.kind == "unsent" or self.code in ("server_error", "rate_limit_exceeded")
+        if self.status:
+            return self.status in (408, 409, 425, 429, 498) or (
+                self.status >= 500
+                and self.status not in UNREPEATED_STATUSES
+                and not self._says(_BAD_TEMPLATE)
+            )
+        return self.kind == "unsent" or self.code == "server_error" or self.is_rate_limited
 
 
 class ModelServerClient:
@@ -648,9 +751,11 @@ class _EventParser:
         if not isinstance(value, dict):
             return
         error = value.get("error")
-        if error or self._is_error or value.get("type") == "error":
-            body = error if isinstance(error, dict) else {} if error else value
-            raise ModelServerFault("broken", body=body, message=str(error or ""))
+        is_error = self._is_error or "error" in (value.get("type"), value.get("object"))
+        is_answer = {"choices", "output", "type", "id", "usage"} & value.keys()
+        has_words = {"message", "msg", "detail", "errors"} & value.keys()
+        if error or is_error or (has_words and not is_answer):
+            raise ModelServerFault("broken", body=error if isinstance(error, dict) else value)
         yield value
 
 
@@ -675,14 +780,13 @@ def _fault_of(error: openai.APIError) -> ModelServerFault:
     Status errors contain their response. Other errors are classified by their cause.
     """
     module = importlib.import_module("openai")
-    body = error.body if isinstance(error.body, dict) else {}
     if isinstance(error, module.APIStatusError):
-        return _refusal(error.status_code, error.response.headers, body, error.message)
+        return _refusal(error.status_code, error.response.headers, error.body)
     if isinstance(error.__cause__, ModelServerFault):
         return error.__cause__
     if isinstance(error, module.APIConnectionError):
         return ModelServerFault("unsent" if _is_unsent(error.__cause__) else "lost")
-    return ModelServerFault("broken", body=body, message=error.message)
+    return ModelServerFault("broken", body=error.body, message=error.message)
 
 
 async def _read_refusal(response: aiohttp.ClientResponse) -> ModelServerFault:
@@ -692,28 +796,21 @@ async def _read_refusal(response: aiohttp.ClientResponse) -> ModelServerFault:
         found += chunk[: MAX_ERROR_BODY_BYTES - len(found)]
         if len(found) >= MAX_ERROR_BODY_BYTES:
             break
-    text = found.decode(errors="replace").strip()
-    try:
-        told = json.loads(text)
-        body = told.get("error", told)
-    except (ValueError, RecursionError, AttributeError):
-        body = None
-    return _refusal(response.status, response.headers, body if isinstance(body, dict) else {}, text)
+    return _refusal(response.status, response.headers, found.decode(errors="replace").strip())
 
 
-def _refusal(status: int, headers: Mapping[str, str], body: Json, text: str) -> ModelServerFault:
+def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServerFault:
     fault = ModelServerFault(
         "refused",
         status=status,
         body=body,
-        message=text,
         request=headers.get("x-request-id", ""),
         wait=_retry_after(headers),
     )
     log.info(
         "model server rejected a request",
         http_status=fault.status,
-        code=fault.code,
+        code=fault.code if IDENTIFIER.fullmatch(fault.code) else "",
         request_id=fault.request,
     )
     return fault

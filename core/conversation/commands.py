@@ -38,7 +38,7 @@ from core.observability import metrics, tracing
 from core.ports.conversations import StatusBoard
 from core.ports.rights import Audit, Policy
 from core.ports.tools import QuickCommands
-from core.rights.allowances import describe_estimates, describe_remaining
+from core.rights.allowances import describe_estimates, describe_remaining, describe_server_costs
 from core.rights.rules import place_names
 from core.rights.usage import PaidRun
 from core.text import text
@@ -334,6 +334,8 @@ class CommandService:
         lines += ["", say("Remaining:"), *left] if left else []
         if all_.usage.cost is None and all_.usage.input:
             lines += ["", say(_NO_PRICE)]
+        if all_.usage.cost and (models := await budget.models_without_price()):
+            lines += ["", describe_server_costs(models)]
         if all_.estimates:
             lines += ["", describe_estimates(all_.estimates)]
         return "\n".join(lines)

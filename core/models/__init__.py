@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import SecretStr
 
 from core.clients.http import HttpAnswer
-from core.domain.errors import PonteError
+from core.domain.errors import NoKey, PonteError
 from core.domain.records import DoctorFinding, Health, Remote
 from core.integrations.integration import (
     CHECK_TIMEOUT_SECONDS,
@@ -94,8 +94,10 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         """Return the line about the model on the start screen. Asks no server."""
         if own.ponte_model_api == "demo":
             return Health("model", "on", "the demo model, set by PONTE_MODEL_API")
-        if not (own.openai_api_key or own.openai_base_url):
+        if own.demo:
             return Health("model", "on", "the demo model; set OPENAI_API_KEY to use a real one")
+        if not (plain_value(own.openai_api_key) or own.openai_base_url):
+            return Health("model", "failing", NoKey().words())
         return Health("model", "on", own.ponte_model)
 
     def build(
@@ -118,8 +120,10 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
         """Ask the server for its models. Raise PonteError if it refuses or lacks PONTE_MODEL."""
         own, key = deps.own, plain_value(deps.own.openai_api_key)
-        if own.ponte_model_api == "demo" or not (key or own.openai_base_url):
+        if own.demo:
             return [self.summary(own, deps.shared)]
+        if not (key or own.openai_base_url):
+            raise NoKey
         base = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:

@@ -111,9 +111,10 @@ class ChatCompletionsApi:
         input = await server.input.build_items(
             items, preface=ask.preface, with_names=has_other_speakers(ask), with_carried=True
         )
+        messages = build_chat_messages(ask.instructions, input)
         body: Json = {
             "model": model,
-            "messages": build_chat_messages(ask.instructions, input),
+            "messages": messages if server.takes_roles else merge_roles(messages),
             "stream": True,
             "stream_options": {"include_usage": True},
             **server.user_pseudonyms(ask),
@@ -165,6 +166,29 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
         if carried := item.get("carried", {}).get("message"):
             chat[-1] = {**carried, **chat[-1]}
     return chat
+
+
+def merge_roles(messages: Sequence[Json]) -> list[Json]:
+    """Return chat messages without a system message, with one message of a role in a row: some
+    chat templates take nothing else."""
+    merged: list[Json] = []
+    for message in messages:
+        role = "user" if message["role"] == "system" else message["role"]
+        last = merged[-1] if merged else {}
+        if role != "tool" and role == last.get("role") and message["content"]:
+            parts = [*_as_parts(last["content"]), *_as_parts(message["content"])]
+            is_text = all(part["type"] == "text" for part in parts)
+            texts = "\n\n".join(part.get("text", "") for part in parts)
+            last |= {**message, "role": role, "content": texts if is_text else parts}
+        else:
+            merged.append({**message, "role": role})
+    return merged
+
+
+def _as_parts(content: str | list[Json] | None) -> list[Json]:
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
 
 
 def read_calls(value: object) -> Sequence[Json]:

@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
 
-from core.clients.openai import Json, ModelServerFault, read_id
+from core.clients.openai import Json, ModelServerFault
 from core.domain.errors import PonteError
 from core.domain.messages import Item
 from core.domain.records import (
@@ -28,24 +36,19 @@ from core.domain.records import (
     RoundRequest,
     TextWithdrawn,
 )
-from core.models.answer_reader import ModelAnswer, read_object
+from core.models.answer_reader import ModelAnswer
 from core.models.model_input import (
-    drop_unanswered_turns,
     estimate_max_tokens,
-    estimate_tokens,
     find_turn_starts,
     interrupted_outputs,
-    keep_newest_turns,
     pair_calls,
     user_text,
 )
 from core.models.model_server import (
     ModelServer,
     has_unpaired_call,
-    is_against_policy,
     is_conversation_gone,
     is_locked,
-    is_too_long,
     read_events,
 )
 from core.models.responses_api import (
@@ -58,6 +61,7 @@ from core.models.responses_api import (
     has_other_speakers,
     read_response,
 )
+from core.models.round_history import RoundHistory
 from core.models.thoughts import remove_thoughts
 from core.runtime.retry import Backoff
 
@@ -154,7 +158,7 @@ def reconcile(
     *,
     was_asked: bool,
     is_complete: bool,
-    server_ids: dict[str, str] | None = None,
+    server_ids: Mapping[str, str] | None = None,
 ) -> Reconciliation | None:
     """Compare a conversation with the transcript and return what it lacks, or None to create a new
     one.
@@ -236,7 +240,7 @@ class BackgroundStream:
                     self._events.put_nowait(event)
                 if kind in START_EVENTS and not named:
                     named = True
-                    self._unreported_id = read_id(read_object(event.get("response")))
+                    self._unreported_id = str((event.get("response") or {}).get("id", ""))
                     await self.report_late_id()
                 while self._events.qsize() >= MAX_WAITING_EVENTS and not self._is_abandoned:
                     self._has_room.clear()
@@ -371,9 +375,10 @@ class ConversationRound:
         self._streams = streams
         self._ask = ask
         self._thread = ask.thread
+        limit = min(server.window_tokens, server.options.compact_tokens)
+        self._history = RoundHistory(server, ask.thread.id, limit)
         self._step = self._first_step()
         self._items: Sequence[Item] = ask.input
-        self._limit = min(server.window_tokens, server.options.compact_tokens)
         self._tries = Counter[str]()
         self._was_asked = bool(ask.response)
         self._answer: ModelAnswer | None = None
@@ -384,7 +389,8 @@ class ConversationRound:
 
     def _first_step(self) -> Literal["trusting", "looking", "anew", "ready"]:
         thread, ask = self._ask.thread, self._ask
-        if not thread.remote or self._streams.is_draining(thread.remote):
+        is_unusable = self._history.has_omissions or self._streams.is_draining(thread.remote)
+        if not thread.remote or is_unusable:
             return "anew"
         unsure = ask.response or thread.remote_upto < ask.previous_seq
         return "looking" if unsure or self._streams.is_uncertain(thread.remote) else "trusting"
@@ -409,7 +415,7 @@ class ConversationRound:
                     if self._step == "anew":
                         continue
                     if paying and (most := await paying(estimate_max_tokens(body))) is not None:
-                        body[MAX_OUTPUT_FIELD] = most
+                        self._server.limit_output(body, MAX_OUTPUT_FIELD, most)
                     async with aclosing(self._stream_response(body, reader)) as events:
                         async for event in events:
                             yield event
@@ -454,7 +460,7 @@ class ConversationRound:
 
     async def _add_transcript(self) -> None:
         """Add everything before the current turn. The turn itself is sent as the question."""
-        kept = keep_newest_turns(await self._transcript(), self._limit)
+        kept = self._history.choose(await self._transcript())
         turn = (find_turn_starts(kept) or [0])[-1]
         await add_items(self._server, self._thread.remote, kept[:turn])
         self._items, self._step = kept[turn:], "ready"
@@ -462,8 +468,7 @@ class ConversationRound:
     async def _transcript(self) -> Sequence[Item]:
         """Return the whole transcript without reasoning, which the conversation keeps itself."""
         items = [*await self._ask.history(), *self._ask.input]
-        told = pair_calls([item for item in items if item.kind != "opaque"])
-        return drop_unanswered_turns(told) if self._tries["policy"] else told
+        return pair_calls([item for item in items if item.kind != "opaque"])
 
     async def _build_body(self) -> Json:
         ask, server = self._ask, self._server
@@ -475,19 +480,25 @@ class ConversationRound:
         return server.without_refused_fields(body)
 
     async def _use_server_ids(self, input: Sequence[Json]) -> None:
-        """Give outputs the server's ids of their calls, unless the conversation has Ponte's.
+        """Give outputs the server's ids of their calls, unless the conversation holds Ponte's.
 
         Two outputs for one id cannot be told apart: then a new conversation gets Ponte's ids.
         """
-        sent = {item["call_id"] for item in input if item["type"] == "function_call"}
-        outputs = [item for item in input if item["type"] == "function_call_output"]
-        outputs = [item for item in outputs if item["call_id"] not in sent | self._held_calls]
-        known = self._server.input.server_call_ids(await self._transcript()) if outputs else {}
-        outputs = [item for item in outputs if item["call_id"] in known]
-        for item in outputs:
-            item["call_id"] = known[item["call_id"]]
-        if len({item["call_id"] for item in outputs} - {""}) < len(outputs):
+        ids = await self._find_server_ids(input)
+        if len({*ids.values()} - {""}) < len(ids):
             self._step = "anew"
+        for item in input:
+            if item["type"] == "function_call_output":
+                item["call_id"] = ids.get(item["call_id"], item["call_id"])
+
+    async def _find_server_ids(self, input: Sequence[Json]) -> dict[str, str]:
+        """Return the server's ids of the calls that the conversation alone holds, by Ponte's."""
+        sent = {item["call_id"] for item in input if item["type"] == "function_call"}
+        outputs = {item["call_id"] for item in input if item["type"] == "function_call_output"}
+        if not (outputs := outputs - sent - self._held_calls):
+            return {}
+        ids = self._server.input.server_call_ids(await self._transcript())
+        return {id: ids[id] for id in outputs if id in ids}
 
     async def _stream_response(
         self, body: Json, reader: ResponsesReader
@@ -555,13 +566,23 @@ class ConversationRound:
         elif has_unpaired_call(fault):
             self._tries["unpaired"] += 1
             self._step = "looking" if self._tries["unpaired"] == 1 else "anew"
-        elif is_too_long(fault):
-            return await self._shrink_history()
-        elif is_against_policy(fault):
-            return await self._leave_out_unanswered()
-        elif not self._server.adapt_to_refusal(fault, body):
+        elif not await self._leave_out_refused(fault, body):
             return await self._retry_unknown_outcome(fault, sent=bool(body))
         return True
+
+    async def _leave_out_refused(self, fault: ModelServerFault, body: Json) -> bool:
+        """Leave out what the server refused, here or in the items of a new conversation. Return
+        whether there is something."""
+        transcript = await self._transcript()
+        if not body and fault.status:
+            items = self._history.choose(transcript)
+            body = {"input": await self._server.input.build_items(items)}
+        if self._server.adapt_to_refusal(fault, body):
+            return True
+        if self._history.leave_out(fault, transcript, body):
+            self._step = "anew"
+            return True
+        return False
 
     async def _retry_unknown_outcome(self, fault: ModelServerFault, sent: bool) -> bool:
         """Prepare a retry after a fault that leaves the outcome unknown.
@@ -569,26 +590,13 @@ class ConversationRound:
         The server may have added the answer to the conversation, so its end is read before asking
         again.
         """
-        lost = fault.kind in ("lost", "broken") and not fault.code
-        self._tries["lost"] += lost
-        first = lost and self._tries["lost"] == 1
+        self._tries["lost"] += fault.is_broken_off
+        first = fault.is_broken_off and self._tries["lost"] == 1
         if not first and not await self._server.wait_before_retry(fault, self._tries):
             return False
         if sent and (fault.status >= 500 or fault.kind in ("lost", "broken")):
             self._step = "looking"
         return True
-
-    async def _shrink_history(self) -> bool:
-        kept = keep_newest_turns(await self._transcript(), self._limit)
-        self._limit, self._step = min(self._limit, estimate_tokens(kept)) // 2, "anew"
-        return len(find_turn_starts(kept)) > 1
-
-    async def _leave_out_unanswered(self) -> bool:
-        """Retry once without earlier refused messages, which may be the reason for the refusal."""
-        before = await self._transcript()
-        self._tries["policy"] += 1
-        self._step = "looking"
-        return self._tries["policy"] == 1 and len(await self._transcript()) < len(before)
 
     async def _wait_for_lock(self) -> None:
         """Wait for a locked conversation up to `lock_seconds`, then use a new one."""
@@ -600,6 +608,7 @@ class ConversationRound:
             await self._server.client.sleep(wait)
 
     def _complete(self, found: ModelAnswer, body: Json) -> RoundCompleted:
+        self._history.on_answer()
         upto = self._ask.previous_seq if found.has_calls else self._ask.seq
         if self._is_certain and not found.cut_reason:
             self._streams.mark_certain(self._thread.remote)
@@ -648,7 +657,7 @@ def _has_all_outputs(items: Sequence[Json]) -> bool:
 
 
 def _find_overlaps(
-    wanted: Sequence[Item], held: Sequence[Json], whole: bool, server_ids: dict[str, str]
+    wanted: Sequence[Item], held: Sequence[Json], whole: bool, server_ids: Mapping[str, str]
 ) -> Iterator[int]:
     """Yield the positions in `wanted` where `held` may end, the likeliest first."""
     if not held:
@@ -687,7 +696,7 @@ def _is_transcript_item(item: Json) -> bool:
     return kind in ("function_call", "function_call_output")
 
 
-def _is_same_item(item: Item, known: Json, server_ids: dict[str, str]) -> bool:
+def _is_same_item(item: Item, known: Json, server_ids: Mapping[str, str]) -> bool:
     kind = known.get("type", "message")
     if kind in ("function_call", "function_call_output"):
         ids = (item.call_id, server_ids.get(item.call_id))

@@ -10,17 +10,27 @@ import asyncio
 import difflib
 import hashlib
 import hmac
+import json
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Sequence,
+)
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
 from core.clients.error_table import ErrorTable, on
 from core.clients.openai import (
+    IDENTIFIER,
     REQUEST_TIMEOUT_SECONDS,
     Json,
     ModelServerClient,
@@ -41,8 +51,11 @@ from core.domain.errors import (
 )
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.answer_reader import ModelAnswer
-from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens
+from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens, has_files
+from core.rights.allowances import MAX_OUTPUT_TOKENS
 from core.rights.usage import Prices
+from core.runtime.retry import Backoff
+from core.runtime.tasks import BoundedDict
 from core.text.text import make_storable
 
 log = structlog.get_logger("model")
@@ -61,8 +74,48 @@ OPTIONAL_FIELDS = (
     "reasoning_effort", "safety_identifier", "store", "stream_options", "truncation",
 )  # fmt: skip
 """Request fields that can be left out if the server refuses them."""
+MAX_BAD_CALLS = 2
+"""Answers of one round with a tool call that the server could not read."""
+LOADING_BACKOFF = Backoff(2.0, max_seconds=20.0)
+"""Pauses while a server loads the model. A small model takes seconds, a large one minutes."""
+MAX_LOADING_ATTEMPTS = 6
+"""Attempts of one round while a server loads the model: about a minute."""
+SCHEMA_KEYS = (
+    "strict", "additionalProperties", "$schema", "default", "examples", "pattern", "format",
+    "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "title",
+)  # fmt: skip
+"""Keys of tool definitions that can be left out if the server refuses them."""
+OUTPUT_LIMIT_FIELDS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
+MIN_OUTPUT_LIMIT = 256
+"""The least number in a refusal that is taken as a limit of the answer's tokens."""
+UNKNOWN_FIELD_PATTERN = re.compile(
+    r"extra (input|field|forbidden)|(unknown|unrecogni[sz]ed|unsupported|unexpected) (request )?"
+    r"(field|param|argument|name|property|key)|extra_forbidden|additional properties",
+    re.I,
+)
+"""How servers say that they do not know a field."""
+ROLE_PATTERN = re.compile(
+    r"(system|developer)\W{0,2} ?(role|message|prompt).{0,40}not|role\W{1,3}.{0,20}not support"
+    r"|roles? .{0,60}alternat|only user and assistant|role 'system' is not",
+    re.I,
+)
+"""How servers say that they want one message of the person and one of the model in turn."""
+PICTURE_PATTERN = re.compile(
+    r"input_image|image_url|input_file|file_data|multimodal|mmproj|TextContentPart"
+    r"|\b(image|picture|vision|pdf)s?\b",
+    re.I,
+)
+BROKEN_PICTURE_PATTERN = re.compile(
+    r"(failed|unable|could not|couldn't|cannot) (to )?(load|decode|process|read|open|download)"
+    r"|invalid (image|base64)|corrupt|unsupported (image|format)|at most|too (large|many|small)",
+    re.I,
+)
 TOO_LONG_PATTERN = re.compile(
-    r"context.{0,3}(length|window|size)|maximum context|too many tokens|prompt is too long", re.I
+    r"context.{0,3}(length|window|size|limit)|too_many_(prompt_)?tokens|context the overflows"
+    r"|(prompt|input|request|message)s?\b.{0,20} too (long|large)|too many (\w+ ){0,3}(token|byte)s"
+    r"|tokens?\b.{0,60}exceed|exceed.{0,60}(tokens?\b|max\w* length)|max_new_tokens. must be"
+    r"|max\w* sequence length|range of input length",
+    re.I | re.S,
 )
 """How servers say that the input is too long, if they send no code."""
 
@@ -81,6 +134,19 @@ ANSWER_TOO_LARGE = (
     "The model's server sent more than the limit ({limit}), so I stopped it. Ask again, or "
     "ask for less at a time."
 )
+TOOLS_NEED_OPTION = (
+    "The model's server runs without support for tools, which Ponte needs. Start it again with "
+    "{option}."
+)
+NO_TOOLS = (
+    "The model {model!r} cannot call tools on this server, and Ponte needs tools. Set PONTE_MODEL "
+    "to a model that can."
+)
+MODEL_NOT_LOADED = (
+    "The model's server has not loaded the model {model!r}. Load it there, then ask again."
+)
+MODEL_LOADING = "The model's server is still loading the model. Try again in a minute."
+BAD_CALL = "The model wrote a tool call that its server could not read. Ask again."
 UNREADABLE_PICTURE = "The model couldn't read your picture. Send it as PNG or JPEG."
 STOPPED_EARLY = "The model's server stopped before the end. Ask me to continue."
 EMPTY_ANSWER = "The model returned an empty answer. Ask again."
@@ -131,19 +197,22 @@ def lacks_endpoint(fault: ModelServerFault) -> bool:
     """Return whether the server does not have this path at all."""
     return (
         fault.status in (404, 405, 501)
-        and not fault.is_unknown_model
+        and not (fault.is_unknown_model or fault.lacks_tools or fault.is_not_loaded)
+        and not refuses_pictures(fault)
         and "conversation" not in (fault.param + fault.message).lower()
     )
 
 
 def is_too_long(fault: ModelServerFault) -> bool:
     """Return whether the input is longer than the model accepts."""
+    if fault.lacks_tools or fault.is_policy_refusal:
+        return False
     return (
         fault.status == 413
         or fault.code in ("context_length_exceeded", "string_above_max_length")
         or (
-            fault.status in (400, 422, 500)
-            and TOO_LONG_PATTERN.search(fault.type + fault.message) is not None
+            fault.status in (0, 400, 422, 500)
+            and TOO_LONG_PATTERN.search(f"{fault.code} {fault.type} {fault.message}") is not None
         )
     )
 
@@ -180,27 +249,41 @@ def is_person_blocked(fault: ModelServerFault) -> bool:
 
 def refuses_pictures(fault: ModelServerFault) -> bool:
     """Return whether the server cannot take a picture or a document."""
-    return fault.status in (400, 415, 422, 500) and (
-        re.search(r"input_image|image_url|input_file|image input|multimodal", fault.message)
-        is not None
+    return (
+        fault.status in (400, 404, 415, 422, 500)
+        and PICTURE_PATTERN.search(fault.message) is not None
     )
 
 
 def is_broken_picture(fault: ModelServerFault) -> bool:
     """Return whether one file is broken, so that others may be taken (ResponseError.code)."""
-    return "image" in fault.code or "file" in fault.code
+    in_words = refuses_pictures(fault) and BROKEN_PICTURE_PATTERN.search(fault.message) is not None
+    return in_words or "image" in fault.code or "file" in fault.code
 
 
-def find_refused_field(fault: ModelServerFault, sent: Sequence[str]) -> str:
-    """Return the optional field that the server does not take, or ""."""
+def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
+    """Return the optional fields of a request that the server does not take. If it says so without
+    a name, these are all."""
     if fault.status not in (400, 422):
-        return ""
+        return set()
+    sent = {name for name in OPTIONAL_FIELDS if name in body}
     root = re.split(r"[.\[]", fault.param)[0]
-    candidates = [name for name in OPTIONAL_FIELDS if name in sent]
-    if root in candidates:
-        return root
-    named = re.findall(r"\w+", fault.message)
-    return next((name for name in candidates if name in named), "")
+    named = {root} & sent or set(re.findall(r"\w+", f"{fault.param} {fault.message}")) & sent
+    tools = json.dumps(body.get("tools", ()))
+    words = set(re.findall(r"[\w$]+", f"{fault.param} {fault.message}"))
+    keys = {key for key in SCHEMA_KEYS if key in words and f'"{key}":' in tools}
+    if named or keys:
+        return {min(named, key=OPTIONAL_FIELDS.index)} if named else {*keys, "strict"}
+    is_unnamed = root not in body and not refuses_pictures(fault)
+    is_unknown = UNKNOWN_FIELD_PATTERN.search(f"{fault.type} {fault.message}")
+    return sent if is_unnamed and is_unknown else set()
+
+
+def is_unexplained(fault: ModelServerFault) -> bool:
+    """Return whether the server refused the request for a reason that Ponte does not know. Leaving
+    parts of the conversation out may help."""
+    is_known = MODEL_ERRORS.find(fault).sentence not in (REQUEST_REFUSED, UNREADABLE_PICTURE)
+    return fault.status in (400, 413, 415, 422, 424, 500) and not (is_known or fault.may_pass)
 
 
 MODEL_ERRORS = ErrorTable(
@@ -212,22 +295,35 @@ MODEL_ERRORS = ErrorTable(
     on(range(300, 400)).raises(
         ModelError, REDIRECTED, values=lambda fault: {"status": fault.status}
     ),
-    on(when=lambda fault: fault.is_quota_exhausted).raises(NoQuota),
-    on(when=lacks_endpoint).raises(NoEndpoint),
+    on(when=lambda fault: fault.lacks_tools and "--" in fault.message).raises(
+        ModelError, TOOLS_NEED_OPTION,
+        values=lambda fault: {
+            "option": "--jinja" if "--jinja" in fault.message
+            else "--enable-auto-tool-choice --tool-call-parser",
+        },
+    ),
+    on(when=lambda fault: fault.lacks_tools).raises(ModelError, NO_TOOLS),
     on(when=is_person_blocked).raises(PersonRefused),
+    on(when=lambda fault: fault.is_quota_exhausted).raises(NoQuota),
+    on(when=is_against_policy).raises(ModelRefused),
+    on(when=lambda fault: fault.is_bad_call).raises(ModelError, BAD_CALL),
+    on(when=is_too_long).raises(TooLong),
+    on(when=lambda fault: fault.is_wrong_key).raises(WrongKey),
+    on(when=lambda fault: fault.is_loading).raises(ModelError, MODEL_LOADING),
+    on(when=lambda fault: fault.is_not_loaded).raises(ModelError, MODEL_NOT_LOADED),
     on(when=lambda fault: fault.is_unknown_model).raises(UnknownModel),
-    on(401, 403).raises(WrongKey),
+    on(when=lacks_endpoint).raises(NoEndpoint),
     on(when=lambda fault: fault.is_rate_limited).raises(
         RateLimited,
         values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_MODEL_WAIT_SECONDS)},
     ),
-    on(when=is_too_long).raises(TooLong),
-    on(when=is_against_policy).raises(ModelRefused),
     on(when=refuses_pictures).raises(ModelError, UNREADABLE_PICTURE),
     on(when=is_broken_picture).raises(ModelError, UNREADABLE_PICTURE),
-    on("refused", when=lambda fault: fault.status < 500).raises(
+    on(range(400, 500)).raises(
         ModelError, REQUEST_REFUSED,
-        values=lambda fault: {"reason": fault.code or f"HTTP {fault.status}"},
+        values=lambda fault: {
+            "reason": fault.code if IDENTIFIER.fullmatch(fault.code) else f"HTTP {fault.status}"
+        },
     ),
     on().raises(ModelDown),
 )  # fmt: skip
@@ -273,12 +369,30 @@ class ModelServer:
         self.window_tokens = options.window_tokens
         self.thinking_models: set[str] = set()
         """Models whose last answer began with a thought that no tag opened."""
+        self.takes_roles = True
+        """The server takes a system message, and several messages of one role in a row."""
+        self.max_output_tokens = MAX_OUTPUT_TOKENS
+        """The largest limit of an answer that the server takes."""
+        self.output_limit_field = ""
+        """The name of that limit, if the server refused the usual one."""
+        self.omissions = BoundedDict[str, int]()
+        """How much of a thread's transcript is left out, by the thread's id; see `RoundHistory`."""
         self._refused_fields: set[str] = set()
         self._loose_tools: set[str] = set()
 
     def without_refused_fields(self, body: Json) -> Json:
         """Return `body` without the fields that this server refused before."""
-        return {k: v for k, v in body.items() if k not in self._refused_fields}
+        body = {k: v for k, v in body.items() if k not in self._refused_fields}
+        # The Responses API demands `strict`; there, `is_strict` makes it False for all tools.
+        keys = self._refused_fields.intersection(SCHEMA_KEYS)
+        keys -= {"strict"} if "input" in body else set()
+        if keys and "tools" in body:
+            body["tools"] = [_without_keys(tool, keys) for tool in body["tools"]]
+        return body
+
+    def limit_output(self, body: Json, field: str, most: int) -> None:
+        """Limit the tokens of the answer to `most` by `field`, or as the server wants it."""
+        body[self.output_limit_field or field] = min(most, self.max_output_tokens)
 
     def user_pseudonyms(self, ask: RoundRequest) -> Json:
         """Return pseudonyms of the person and the thread, for OpenAI; {} for other servers."""
@@ -300,23 +414,29 @@ class ModelServer:
 
     def is_strict(self, tool: ToolSpec) -> bool:
         """Return whether a tool's schema is sent as strict."""
-        return tool.strict and tool.name not in self._loose_tools
+        is_refused = "strict" in self._refused_fields or tool.name in self._loose_tools
+        return tool.strict and not is_refused
 
     def adapt_to_refusal(self, fault: ModelServerFault, body: Json) -> bool:
         """Change future requests after a refusal. Return whether the same question may work now."""
-        if is_person_blocked(fault) or is_too_long(fault):
+        if self._adapt_output_limit(fault, body):
+            return True
+        if is_too_long(fault) or fault.is_policy_refusal:
             return False
-        if name := find_refused_field(fault, list(body)):
+        if fault.code == "invalid_function_parameters":
+            return self._loosen_schema(fault, body)
+        if names := find_refused_fields(fault, body) - self._refused_fields:
             # Learned once per process: other servers lack some of OpenAI's optional fields.
-            log.info("model server rejected a request field", field=name)
-            self._refused_fields.add(name)
+            log.info("model server rejected a request field", field=", ".join(sorted(names)))
+            self._refused_fields |= names
+            return True
+        if self.takes_roles and "messages" in body and ROLE_PATTERN.search(fault.message):
+            self.takes_roles = False
             return True
         if fault.code == "invalid_encrypted_content" and self.input.takes_opaque_items:
             self.input.takes_opaque_items = False
             return True
-        if fault.code == "invalid_function_parameters":
-            return self._loosen_schema(fault, body)
-        if not refuses_pictures(fault) and not is_broken_picture(fault):
+        if not has_files(body) or not (refuses_pictures(fault) or is_broken_picture(fault)):
             return False
         if self.official or is_broken_picture(fault):
             return self.input.refuse_last_files(body)
@@ -324,6 +444,16 @@ class ModelServer:
 
     async def wait_before_retry(self, fault: ModelServerFault, tries: Counter[str]) -> bool:
         """Wait before another attempt, and return whether there may be one."""
+        if fault.is_bad_call:
+            tries["bad call"] += 1
+            return tries["bad call"] < MAX_BAD_CALLS
+        if fault.is_loading:
+            tries["loading"] += 1
+            if tries["loading"] == MAX_LOADING_ATTEMPTS:
+                return False
+            pause = LOADING_BACKOFF.seconds_after(tries["loading"])
+            await self.client.sleep(max(pause, min(fault.wait or 0, LOADING_BACKOFF.max_seconds)))
+            return True
         tries["passing"] += 1
         if (
             not fault.may_pass
@@ -371,12 +501,16 @@ class ModelServer:
             raise TooLong(OUTPUT_LIMIT_REACHED) if said.cut_reason else ModelError(EMPTY_ANSWER)
         items = make_storable(tuple(map(self.input.mark_host, said.items)))
         usage = said.usage
-        if usage.estimated:
+        if usage.estimated or not usage.output:  # an answer without tokens is impossible
             log.warning("model server reported no token counts", host=self.client.place.host)
             output_size = sum(len(f"{i.text}{i.name}{i.arguments}".encode()) for i in items)
-            usage = replace(usage, input=estimate_max_tokens(body), output=output_size)
+            input = usage.input or estimate_max_tokens(body)
+            output = usage.output or output_size
+            usage = replace(usage, input=input, output=output, estimated=True)
         models = (ask.model or self.options.model, said.model)
-        usage = replace(usage, cost=self._prices.highest_cost(models, usage))
+        costs = (self._prices.highest_cost(models, usage), usage.cost)
+        cost = max((cost for cost in costs if cost is not None), default=None)
+        usage = replace(usage, cost=cost)
         broken = explain_broken_answer(said.fault, self.options) if said.fault else None
         is_truncated = said.cut_reason == "length"
         return RoundCompleted(items, usage, thread, is_truncated=is_truncated, broken=broken)
@@ -387,6 +521,23 @@ class ModelServer:
         same name."""
         prices = self.options.prices()
         return prices if self.official else Prices(prices.models, official=False)
+
+    def _adapt_output_limit(self, fault: ModelServerFault, body: Json) -> bool:
+        """Send another limit of the answer's tokens from now on, if the server refused it: a lower
+        one that the server names, or the same under the other name."""
+        field = next((name for name in OUTPUT_LIMIT_FIELDS if name in body), "")
+        words = f"{fault.param} {fault.message}"
+        if not field or fault.status not in (400, 422) or not re.search(rf"\b{field}\b", words):
+            return False
+        numbers = (int(number.replace(",", "")) for number in re.findall(r"\d[\d,]{2,8}", words))
+        limits = [number for number in numbers if MIN_OUTPUT_LIMIT <= number < body[field]]
+        if limits:
+            self.max_output_tokens = max(limits)
+        elif field != OUTPUT_LIMIT_FIELDS[0] and not self.output_limit_field:
+            self.output_limit_field = next(n for n in OUTPUT_LIMIT_FIELDS[1:] if n != field)
+        else:
+            return False
+        return True
 
     def _loosen_schema(self, fault: ModelServerFault, body: Json) -> bool:
         """Send a tool without a strict schema from now on, if the server refused the schema."""
@@ -418,3 +569,16 @@ async def read_events(source: AsyncIterator[Json], silence: float) -> AsyncGener
         except StopAsyncIteration:
             return
         yield event
+
+
+def _without_keys(schema: Any, keys: Collection[str]) -> Any:
+    """Return a tool definition without some keys of schemas. Names of properties stay."""
+    if isinstance(schema, list):
+        return [_without_keys(each, keys) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: {name: _without_keys(each, keys) for name, each in value.items()}
+        if key == "properties" and isinstance(value, dict) else _without_keys(value, keys)
+        for key, value in schema.items() if key not in keys
+    }  # fmt: skip

@@ -28,19 +28,14 @@ from core.models.answer_reader import (
     read_word,
 )
 from core.models.model_input import (
-    drop_unanswered_turns,
     estimate_max_tokens,
     estimate_tokens,
-    find_turn_starts,
-    keep_newest_turns,
-    pair_calls,
 )
 from core.models.model_server import (
     ModelServer,
-    is_against_policy,
-    is_too_long,
     read_events,
 )
+from core.models.round_history import RoundHistory
 
 RESPONSES_PATH = "/responses"
 MAX_OUTPUT_FIELD = "max_output_tokens"
@@ -174,13 +169,13 @@ class OwnHistoryRounds:
         only money.
         """
         server, tries = self._server, Counter[str]()
-        transcript = pair_calls([*await ask.history(), *ask.input])
-        limit = server.window_tokens
+        transcript = [*await ask.history(), *ask.input]
+        history = RoundHistory(server, ask.thread.id, server.window_tokens)
         while True:
-            items = keep_newest_turns(transcript, limit)
+            items = history.choose(transcript)
             body = server.without_refused_fields(await self._api.build_body(ask, items))
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
-                body[self._api.max_tokens_field] = most
+                server.limit_output(body, self._api.max_tokens_field, most)
             model = body["model"]
             reader = self._api.new_reader(
                 [tool.name for tool in ask.tools],
@@ -202,18 +197,15 @@ class OwnHistoryRounds:
                 if ask.payment and fault.is_undone:
                     ask.payment.on_refused_request()
                 # Each of these changes what is sent, so that the loop ends.
-                if is_too_long(fault) and len(find_turn_starts(items)) > 1:
-                    limit = min(limit, estimate_tokens(items)) // 2
-                elif is_against_policy(fault) and len(drop_unanswered_turns(transcript)) < len(
-                    transcript
+                if not server.adapt_to_refusal(fault, body) and not history.leave_out(
+                    fault, transcript, body
                 ):
-                    transcript = drop_unanswered_turns(transcript)
-                else:
-                    await self._recover_or_raise(fault, body, tries)
+                    await self._wait_or_raise(fault, tries)
         (server.thinking_models.add if reader.has_unopened_thoughts else
          server.thinking_models.discard)(model)  # fmt: skip
-        if limit < server.window_tokens and not server.official:
-            server.window_tokens = limit
+        history.on_answer()
+        if history.limit < server.window_tokens and not server.official:
+            server.window_tokens = max(history.limit, estimate_tokens(items))
         yield server.complete_round(ask, body, reader.response, said)
 
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
@@ -225,16 +217,12 @@ class OwnHistoryRounds:
                 if reader.has_ended:
                     return
 
-    async def _recover_or_raise(
-        self, fault: ModelServerFault, body: Json, tries: Counter[str]
-    ) -> None:
+    async def _wait_or_raise(self, fault: ModelServerFault, tries: Counter[str]) -> None:
         """Return if the question can be sent again; raise ModelError otherwise."""
-        if self._server.adapt_to_refusal(fault, body) or await self._server.wait_before_retry(
-            fault, tries
-        ):
+        if await self._server.wait_before_retry(fault, tries):
             return
         tries[fault.kind] += 1
-        if fault.kind not in ("lost", "broken") or tries[fault.kind] > 1 or fault.code:
+        if not fault.is_broken_off or tries[fault.kind] > 1:
             raise await self._server.explain_fault(fault) from None
 
 

@@ -262,6 +262,10 @@ class Budget(Protocol):
         A row has `name`, `turns`, `calls`, tokens and `cost` since that day (ISO date; "": today).
         """
 
+    async def models_without_price(self, since: str = "") -> Sequence[str]:
+        """Return the models that have a cost since that day, but no price: the model's server named
+        the cost."""
+
     @property
     def zone(self) -> tzinfo:
         """The time zone in which days begin."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import Literal
@@ -362,6 +362,14 @@ def describe_estimates(count: int) -> str:
         "The costs of {count} calls are upper estimates: the model's server did not report "
         "their usage, or the calls were interrupted.",
         count,
+    )
+
+
+def describe_server_costs(models: Iterable[str]) -> str:
+    """Return a sentence that says that the costs of these models are the server's figures."""
+    return say(
+        "ponte.toml has no price for {models}. The costs are those that the model's server named.",
+        models=", ".join(models),
     )
 
 

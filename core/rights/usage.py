@@ -40,6 +40,10 @@ MAX_PLAUSIBLE_TOKENS = 10**7
 The largest windows of models take a million tokens; one takes ten million (Llama 4 Scout, its model
 card).
 """
+MAX_PLAUSIBLE_DOLLARS = 1_000.0
+"""The largest plausible cost of one answer that a server names: ten million tokens of the dearest
+model."""
+_NUMBER = re.compile(r"\d{1,20}(\.\d{1,20})?(e-?\d{1,2})?", re.ASCII | re.IGNORECASE)
 LONG_REQUEST_TOKENS = 272_000
 """Input tokens above which the whole request costs the long-request price.
 
@@ -219,27 +223,65 @@ def context_window(model: str) -> int | None:
 def parse_usage(response: Mapping[str, Any]) -> Usage:
     """Return the token counts of a response, in the field names of either OpenAI API.
 
-    Missing or implausible counts give an empty `Usage` with `estimated` set.
+    Each count is judged for itself, and the dearer reading counts. Without a plausible count of
+    input or of output, `estimated` is set, and that count is 0. `cost` is what the server says that
+    it charges, None if it says nothing.
     """
-    usage = response.get("usage")
-    if not isinstance(usage, Mapping):
-        return Usage(estimated=True)
-    heard = _find_details(usage, "input_tokens_details", "prompt_tokens_details")
+    usage = _find_details(response, "usage")
+    input = _find_count(usage, "input_tokens", "prompt_tokens")
+    output = _find_count(usage, "output_tokens", "completion_tokens")
+    details = _find_details(usage, "input_tokens_details", "prompt_tokens_details")
+    cached = _find_count(details, "cached_tokens") or 0
+    written = _find_count(details, "cache_write_tokens", "cache_creation_tokens") or 0
     spoken = _find_details(usage, "output_tokens_details", "completion_tokens_details")
-    counted = {
-        "input": _first_present(usage, "input_tokens", "prompt_tokens"),
-        "output": _first_present(usage, "output_tokens", "completion_tokens"),
-        "cached": heard.get("cached_tokens") or 0,
-        "written": heard.get("cache_write_tokens") or 0,
-        "reasoning": spoken.get("reasoning_tokens") or 0,
-    }
-    if not all(
-        type(count) is int and 0 <= count <= MAX_PLAUSIBLE_TOKENS for count in counted.values()
-    ):
-        return Usage(estimated=True)
-    read = Usage(**counted)
-    possible = read.input > 0 and max(read.cached, read.written) <= read.input
-    return read if possible else Usage(estimated=True)
+    reasoning = _find_count({**usage, **spoken}, "reasoning_tokens") or 0
+    total = _find_count(usage, "total_tokens") or 0
+    if output and reasoning > output:  # it is not part of the output (xAI)
+        output += reasoning
+    if input:
+        # Some servers count thoughts in the total alone (xAI, Gemini, Mistral).
+        output = max(output or 0, total - input) or output
+    elif output is not None and total > output:
+        input = total - output
+    return Usage(
+        input or 0,
+        # An impossible count of cached tokens would make the input cheaper.
+        cached=cached if cached <= (input or 0) else 0,
+        output=output or 0,
+        reasoning=min(reasoning, output or 0),
+        written=min(written, input or 0),
+        cost=_find_cost(usage),
+        estimated=not input or output is None,
+    )
+
+
+def _find_cost(usage: Mapping[str, Any]) -> float | None:
+    """Return the cost in US dollars that a server names: OpenRouter and Vercel as `cost`,
+    Perplexity as `cost.total_cost`, DeepInfra as `estimated_cost`. None: there is no plausible
+    one."""
+    nested = _find_details(usage, "cost")
+    named = [usage.get(name) for name in ("cost", "total_cost", "estimated_cost", "cost_usd")]
+    costs = [_as_number(cost) for cost in [*named, nested.get("total_cost"), nested.get("total")]]
+    if usage.get("is_byok") is True:  # OpenRouter: the model's own price comes on top of its fee
+        upstream = _find_details(usage, "cost_details").get("upstream_inference_cost")
+        costs = [(cost or 0.0) + (_as_number(upstream) or 0.0) for cost in costs[:1]]
+    return max((c for c in costs if c is not None and c <= MAX_PLAUSIBLE_DOLLARS), default=None)
+
+
+def _find_count(counts: Mapping[str, Any], *names: str) -> int | None:
+    """Return the largest plausible count under these names, None if there is none."""
+    found = (_as_number(counts.get(name)) for name in names)
+    whole = (n for n in found if n is not None and n <= MAX_PLAUSIBLE_TOKENS and n == int(n))
+    return max((int(number) for number in whole), default=None)
+
+
+def _as_number(value: object) -> float | None:
+    """Return a finite number from 0 on, or the one that a text is; None for anything else."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if 0 <= value < math.inf else None
 
 
 def _first_present(usage: Mapping[str, Any], *names: str) -> Any:

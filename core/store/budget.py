@@ -321,6 +321,14 @@ class CountingBudget:
         first = since or self._today()
         return await self._database.read(lambda c: _usage_report(c, by, first, place))
 
+    async def models_without_price(self, since: str = "") -> Sequence[str]:
+        """Return the models that have a cost since that day (ISO; "" for today), but no price. The
+        model's server named the cost."""
+        rows, prices = await self.report("model", since), self._prices()
+        return [
+            row["name"] for row in rows if row["cost"] is not None and not prices.find(row["name"])
+        ]
+
     async def _scopes_of(self, message: Message) -> tuple[Scope, ...]:
         """Return the counters that apply to the turn of a message."""
         run = message.scheduled

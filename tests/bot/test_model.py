@@ -11,6 +11,7 @@ from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
 from core.clients.http import HttpClient
+from core.domain.errors import NoKey
 from core.domain.messages import File
 from core.domain.records import Remote
 from core.models import MODEL_INTEGRATION
@@ -47,6 +48,17 @@ async def test_the_model_is_chosen_by_settings(
     assert model.level == level
     assert isinstance(model, DemoModel) == (level == "demo")
     await model.close()
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_an_api_without_a_key_or_a_server_is_no_demo_model(tmp_path: Path, api: str) -> None:
+    chosen = Settings.model_validate({"ponte_model_api": api})
+    async with HttpClient() as http:
+        made = dependencies(chosen, Config(), Home(tmp_path), http, model_client(chosen))
+        found = MODEL_INTEGRATION.summary(made.own, made.shared)
+        assert (found.state, "OPENAI_API_KEY" in found.words) == ("failing", True)
+        with pytest.raises(NoKey):
+            await MODEL_INTEGRATION.check(made)
 
 
 @pytest.mark.parametrize(("effort", "sent"), [("high", {"effort": "high"}), (None, None)])

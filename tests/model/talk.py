@@ -43,6 +43,7 @@ class Talk:
     asker: Person = ANA
     instructions: str = "You are Ponte."
     preface: str = "It is Friday."
+    payment: Any = None
     thread: Thread = field(default_factory=lambda: Thread("web:c", "T1"))
     transcript: list[tuple[int, Item]] = field(default_factory=list)
     remotes: list[Remote] = field(default_factory=list)
@@ -127,6 +128,7 @@ class Talk:
             response=response,
             seq=self.seq,
             previous_seq=self.since,
+            payment=self.payment,
         )
 
     @property

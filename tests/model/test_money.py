@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,21 +53,88 @@ WHOLE = {"input_tokens": 100, "output_tokens": 20}
 @pytest.mark.parametrize(
     "usage",
     [
-        None, [], "many", 7, {}, {"total_tokens": 120},
-        {"input_tokens": 100}, {"output_tokens": 20},
-        {**WHOLE, "input_tokens": 0}, {**WHOLE, "input_tokens": 2e1},
-        {**WHOLE, "output_tokens": -1},
-        {**WHOLE, "input_tokens": MAX_PLAUSIBLE_TOKENS + 1}, {**WHOLE, "output_tokens": 10**17},
-        {**WHOLE, "input_tokens_details": {"cached_tokens": 101}},
-        {**WHOLE, "input_tokens_details": {"cached_tokens": -1}},
-        {**WHOLE, "input_tokens_details": {"cache_write_tokens": 101}},
-        {**WHOLE, "output_tokens_details": {"reasoning_tokens": -5}},
-        {**WHOLE, "output_tokens_details": {"reasoning_tokens": 10**20}},
+        None, [], "many", 7, {}, {"total_tokens": 120}, {"input_tokens": 0, "output_tokens": None},
+        {"input_tokens": -1, "output_tokens": True}, {"output_tokens": math.nan},
+        {"input_tokens": MAX_PLAUSIBLE_TOKENS + 1, "output_tokens": 10**17},
+        {"input_tokens": "1" * 30, "output_tokens": "²"},
     ],
 )  # fmt: skip
 def test_counts_that_cannot_be_are_no_counts(usage: object) -> None:
     assert parse_usage({"usage": usage}) == Usage(estimated=True)
     assert parse_usage({}) == Usage(estimated=True)
+
+
+@pytest.mark.parametrize(
+    ("usage", "read"),
+    [
+        ({"input_tokens": 100}, Usage(100, estimated=True)),
+        ({"output_tokens": 20}, Usage(output=20, estimated=True)),
+        ({**WHOLE, "input_tokens": 0}, Usage(output=20, estimated=True)),
+        ({**WHOLE, "output_tokens": -1}, Usage(100, estimated=True)),
+        ({**WHOLE, "input_tokens": 1.5}, Usage(output=20, estimated=True)),
+        ({"input_tokens": "100", "output_tokens": 20.0}, Usage(100, output=20)),
+        ({"input_tokens": 100, "total_tokens": 150}, Usage(100, output=50)),
+        ({"output_tokens": 20, "total_tokens": 120}, Usage(100, output=20)),
+        ({**WHOLE, "total_tokens": 300}, Usage(100, output=200)),
+        ({**WHOLE, "total_tokens": 10**17}, Usage(100, output=20)),
+        ({**WHOLE, "total_tokens": 7}, Usage(100, output=20)),
+        ({**WHOLE, "prompt_tokens": 130, "completion_tokens": 5}, Usage(130, output=20)),
+        ({"prompt_tokens": 12, "completion_tokens": 1, "total_tokens": 303}, Usage(12, output=291)),
+        ({**WHOLE, "output_tokens_details": {"reasoning_tokens": 290}},
+         Usage(100, output=310, reasoning=290)),
+        ({**WHOLE, "reasoning_tokens": 15}, Usage(100, output=20, reasoning=15)),
+        ({**WHOLE, "output_tokens_details": {"reasoning_tokens": -5}}, Usage(100, output=20)),
+        ({**WHOLE, "output_tokens_details": {"reasoning_tokens": 10**20}}, Usage(100, output=20)),
+        ({**WHOLE, "input_tokens_details": {"cached_tokens": 101}}, Usage(100, output=20)),
+        ({**WHOLE, "input_tokens_details": {"cached_tokens": -1}}, Usage(100, output=20)),
+        ({**WHOLE, "input_tokens_details": {"cache_write_tokens": 101}},
+         Usage(100, output=20, written=100)),
+        ({**WHOLE, "input_tokens_details": [7], "output_tokens_details": "x"}, Usage(100, 0, 20)),
+    ],
+)  # fmt: skip
+def test_each_count_is_judged_for_itself_and_the_dearer_reading_counts(
+    usage: object, read: Usage
+) -> None:
+    assert parse_usage({"usage": usage}) == read
+
+
+@pytest.mark.parametrize(
+    ("named", "cost"),
+    [
+        ({"cost": 0.95, "cost_details": {"upstream_inference_cost": 19}}, 0.95),
+        ({"cost": 0.05, "is_byok": True, "cost_details": {"upstream_inference_cost": 1}}, 1.05),
+        ({"cost": {"input_tokens_cost": 0.001, "total_cost": 0.006}}, 0.006),
+        ({"cost": "0.0091175"}, 0.0091175), ({"cost": "9.1e-05"}, 0.000091), ({"cost": 0}, 0.0),
+        ({"total_cost": 0.5, "cost": 0.25}, 0.5), ({"estimated_cost": 0.125}, 0.125),
+        ({"cost": -1}, None), ({"cost": 10**9}, None), ({"cost": math.inf}, None),
+        ({"cost": "free"}, None), ({"cost": None}, None), ({"cost": True}, None),
+    ],
+)  # fmt: skip
+def test_a_cost_that_a_server_names(named: dict[str, object], cost: float | None) -> None:
+    assert parse_usage({"usage": {**WHOLE, **named}}).cost == pytest.approx(cost)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("price", [None, Price(1.0, 1.0, 1.0, 1.0)])
+async def test_the_larger_cost_counts(
+    make: Make, fake: FakeOpenAI, level: Level, price: Price | None
+) -> None:
+    """A server's text can make an answer dearer, never cheaper."""
+    prices = Prices({"gpt-6-luna": price} if price else {})
+    talk = Talk(await make(level, prices=lambda: prices))
+    ours = 0.011 if price else None
+    for named, cost in ((0.5, 0.5), (0.001, ours or 0.001), (-1.0, ours)):
+        fake.say(Script(text="Hello.", usage={**COUNTED, "cost": named}))
+        talk.begin("hello")
+        assert (await talk.round()).usage.cost == pytest.approx(cost)
+
+
+async def test_an_answer_without_output_is_estimated(make: Make, fake: FakeOpenAI) -> None:
+    talk = Talk(await make("chat"))
+    fake.say(Script(text="Hello.", usage={**COUNTED, "output": 0}))
+    talk.begin("hello")
+    usage = (await talk.round()).usage
+    assert (usage.estimated, usage.input, usage.output) == (True, 10_000, len("Hello."))
 
 
 @pytest.mark.parametrize(

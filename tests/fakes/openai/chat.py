@@ -163,6 +163,7 @@ def _usage(body: Json, script: Script) -> Json:
         "total_tokens": total(counted),
         "prompt_tokens_details": {"cached_tokens": counted["cached"]},
         "completion_tokens_details": {"reasoning_tokens": counted["reasoning"]},
+        **({"cost": counted["cost"]} if "cost" in counted else {}),
     }
 
 

@@ -92,6 +92,7 @@ def usage_of(script: Script, input: list[Json], output: list[Json], cached: int)
         "output_tokens": counted["output"],
         "output_tokens_details": {"reasoning_tokens": counted["reasoning"]},
         "total_tokens": total(counted),
+        **({"cost": counted["cost"]} if "cost" in counted else {}),
     }
 
 

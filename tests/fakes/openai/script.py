@@ -45,9 +45,9 @@ class Script:
     have, or `nothing`. `held`: no event comes before the
     fake's release. `runs` None: one, where the request forces the code interpreter.
 
-    `usage` replaces counts by name (input, cached, written, output, reasoning); any value is sent
-    as it is. `counted` "null" sends `usage: null`, and "no" sends no `usage`. `model` is the name
-    that the server reports where it is another one than the requested. `id` is the response's.
+    `usage` replaces counts by name (input, cached, written, output, reasoning, cost); any value is
+    sent as it is. `counted` "null" sends `usage: null`, and "no" sends no `usage`. `model` is the
+    name that the server reports where it is another one than the requested. `id` is the response's.
     `text`, `calls` and `message` may hold halves of surrogate pairs, which JSON can escape.
     """
 

@@ -61,6 +61,11 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
         return no_endpoint()
     if state.hostile and request.path.removeprefix("/v1") in state.hostile_at:
         return await state.hostile(request)
+    path = request.path.removeprefix("/v1")
+    if state.refuses and request.method == "POST":
+        is_checked = path in state.hostile_at or path.endswith("/items")
+        if is_checked and (error := state.refuses(body)):
+            return error.answer()
     if state.slow:
         await state.release.wait()
     try:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tests.fakes.openai.errors import OpenAIErrorResponse, unknown_conversation
+from tests.fakes.openai.errors import GatewayError, OpenAIErrorResponse, unknown_conversation
 from tests.fakes.openai.hostile import Hostile
 from tests.fakes.openai.items import has_lone_surrogate, new_id, tokens
 from tests.fakes.openai.script import Script, Scripts
@@ -54,8 +54,9 @@ class State:
     policies, wherever they stand. `context`: tokens (characters / 4).
     `gone`: the HTTP status for an unknown conversation. `ill`: answers everything with that
     status. `hostile`: how it answers at the paths `hostile_at`. `slow`: answers nothing until its
-    release. `code`: scripts of requests that offer the code interpreter. `later`: seconds by which
-    its clock is ahead.
+    release. `refuses`: returns an error for some bodies, at the paths `hostile_at` and where items
+    are added. `code`: scripts of requests that offer the code interpreter. `later`: seconds by
+    which its clock is ahead.
     """
 
     key: str = ""
@@ -69,6 +70,7 @@ class State:
     ill: int = 0
     hostile: Hostile | None = None
     hostile_at: set[str] = field(default_factory=lambda: {"/responses", "/chat/completions"})
+    refuses: Callable[[Json], GatewayError | None] | None = None
     slow: bool = False
     context: int = 900_000
     gone: int = 404

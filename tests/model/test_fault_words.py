@@ -1,0 +1,360 @@
+"""What people read for errors of servers and gateways: texts of public reports, by kind."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.clients.openai import ModelServerFault
+from core.domain.errors import (
+    ModelDown,
+    ModelError,
+    ModelRefused,
+    NoQuota,
+    RateLimited,
+    TooLong,
+    UnknownModel,
+    WrongKey,
+)
+from core.models.model_server import (
+    BAD_CALL,
+    MODEL_LOADING,
+    MODEL_NOT_LOADED,
+    NO_TOOLS,
+    REQUEST_REFUSED,
+    ModelOptions,
+    NoEndpoint,
+    explain_fault,
+)
+
+
+def e(message: str, code: object = None, type: str | None = None, **more: object) -> object:
+    return {"error": {"message": message, "type": type, "param": None, "code": code, **more}}
+
+
+CASES: list[tuple[str, int, object]] = [
+    (
+        "key",
+        400,
+        e("API key expired. Please renew the API key.", 400, None, status="INVALID_ARGUMENT"),
+    ),
+    (
+        "key",
+        400,
+        [
+            {
+                "error": {
+                    "code": 400,
+                    "message": "Please pass a valid API key",
+                    "status": "INVALID_ARGUMENT",
+                    "details": [{"reason": "API_KEY_INVALID"}],
+                }
+            }
+        ],
+    ),
+    ("key", 401, {"detail": "Not authenticated"}),
+    ("key", 401, {"message": "Unauthorized"}),
+    ("key", 403, {"error": {"message": "Your API key does not have access"}}),
+    ("key", 401, e("No auth credentials found", 401)),
+    ("key", 400, {"error": "Missing Authorization header"}),
+    ("key", 400, {"error": {"message": "You didn't provide an API key."}}),
+    ("key", 500, e("Authentication Error, Invalid proxy server token passed", 401, "auth_error")),
+    ("key", 400, "Invalid Authentication"),
+    ("key", 401, {"fault": {"faultstring": "Invalid ApiKey"}}),
+    ("key", 403, {"error": "Forbidden"}),
+    ("key", 401, "<html><title>401 Authorization Required</title></html>"),
+    (
+        "quota",
+        429,
+        e(
+            "You exceeded your current quota, please check your plan and billing details.",
+            "insufficient_quota",
+            "insufficient_quota",
+        ),
+    ),
+    ("quota", 402, {"detail": "x"}),
+    (
+        "quota",
+        403,
+        e("Key limit exceeded (total limit). Your account has insufficient credits", 403),
+    ),
+    (
+        "quota",
+        429,
+        e(
+            "Your account org-x is suspended due to insufficient balance, please recharge",
+            "exceeded_current_quota_error",
+            "exceeded_current_quota_error",
+        ),
+    ),
+    (
+        "quota",
+        400,
+        e("Access denied, please make sure your account is in good standing.", "Arrearage"),
+    ),
+    ("quota", 400, {"type": "error", "error": {"type": "billing_error", "message": "x"}}),
+    (
+        "rate",
+        429,
+        e(
+            "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model "
+            "requests per day",
+            429,
+        ),
+    ),
+    ("rate", 429, {"message": "Requests rate limit exceeded"}),
+    (
+        "rate",
+        429,
+        {
+            "object": "error",
+            "message": "Service tier capacity exceeded for this model.",
+            "type": "service_tier_capacity_exceeded",
+            "code": "3505",
+        },
+    ),
+    ("rate", 429, "<html><title>429 Too Many Requests</title></html>"),
+    (
+        "rate",
+        503,
+        e("The model is overloaded. Please try again later.", 503, None, status="UNAVAILABLE"),
+    ),
+    ("rate", 498, e("x", "capacity_exceeded")),
+    (
+        "rate",
+        429,
+        e(
+            "Rate limit reached for model x on tokens per minute (TPM): Limit 6000, Used 5000, "
+            "Requested 2000. Please try again in 10.2s",
+            "rate_limit_exceeded",
+            "tokens",
+        ),
+    ),
+    (
+        "rate",
+        429,
+        e(
+            "This request would exceed your organization's rate limit of 30,000 input tokens "
+            "per minute",
+            None,
+            "rate_limit_error",
+        ),
+    ),
+    ("long", 400, e("Input length 9000 exceeds the maximum allowed token length 8192")),
+    ("long", 400, {"detail": "This model's max sequence length is 4096 tokens, got 5000"}),
+    (
+        "long",
+        400,
+        e(
+            "input length and `max_tokens` exceed context limit: 90402 + 116650 > 204648, "
+            "decrease input length or `max_tokens` and try again",
+            None,
+            "invalid_request_error",
+        ),
+    ),
+    ("long", 400, e("The prompt is too long: 41000, model maximum context length: 32768")),
+    ("long", 400, {"message": "too many total text bytes: 40000"}),
+    ("long", 400, e("Total tokens of image and text exceed max message tokens", None)),
+    ("long", 400, e("Range of input length should be [1, 30720]", "invalid_parameter_error")),
+    ("long", 400, {"error": "prompt length exceeds model's max length"}),
+    ("long", 413, {"detail": "Payload Too Large"}),
+    (
+        "long",
+        400,
+        e("Your input exceeds the context window of this model.", "context_length_exceeded"),
+    ),
+    ("long", 400, e("The number of tokens in your prompt (5000) exceeds the 4096 limit")),
+    (
+        "long",
+        400,
+        e("Please reduce the length of the messages or completion.", "context_length_exceeded"),
+    ),
+    (
+        "long",
+        422,
+        e("Requested token count exceeds the model's maximum context length of 131072 tokens"),
+    ),
+    ("long", 400, {"code": "InvalidParameter", "message": "Tokens in prompt exceeds max of 8192"}),
+    ("long", 500, e("Input prompt (9000 tokens) is too long and exceeds limit of 8192", 500)),
+    ("long", 400, "Message too long"),
+    ("long", 400, e("request too large")),
+    ("long", 400, e("exceeded model token limit: 8192 (requested: 9000)", "invalid_request_error")),
+    (
+        "policy",
+        400,
+        e(
+            "Your request was rejected as a result of our safety system.",
+            "content_policy_violation",
+        ),
+    ),
+    (
+        "policy",
+        400,
+        e(
+            "Invalid prompt: your prompt was flagged as potentially violating our usage policy.",
+            "invalid_prompt",
+        ),
+    ),
+    ("policy", 403, e("Blocked by guardrail", "guardrail_violation")),
+    (
+        "policy",
+        400,
+        [{"error": {"code": 400, "message": "The prompt was blocked due to prohibited content"}}],
+    ),
+    ("policy", 400, e("The request was rejected because it was considered high risk", None)),
+    ("model", 404, e("model 'llama9' not found", None, "api_error")),
+    ("model", 404, e('model "llama9" not found, try pulling it first', None, "api_error")),
+    ("model", 400, e("x/y is not a valid model ID", 400)),
+    ("model", 404, e("No endpoints found for x/y.", 404)),
+    (
+        "model",
+        404,
+        {
+            "object": "error",
+            "message": "The model `x` does not exist.",
+            "type": "NotFoundError",
+            "param": None,
+            "code": 404,
+        },
+    ),
+    (
+        "model",
+        400,
+        {"object": "error", "message": "Invalid model: x", "type": "invalid_model", "code": "1500"},
+    ),
+    ("model", 400, e("Model Not Exist", None, "invalid_request_error")),
+    (
+        "model",
+        404,
+        e(
+            "The model `x` has been decommissioned and is no longer supported.",
+            "model_decommissioned",
+        ),
+    ),
+    ("model", 404, e("The API deployment for this resource does not exist.", "DeploymentNotFound")),
+    (
+        "model",
+        400,
+        e(
+            "Unable to access model x. Please visit https://api.together.ai/models",
+            "model_not_available",
+        ),
+    ),
+    (
+        "model",
+        404,
+        e(
+            "models/x is not found for API version v1main, or is not supported",
+            404,
+            None,
+            status="NOT_FOUND",
+        ),
+    ),
+    ("model", 404, e("Unknown model: x")),
+    ("endpoint", 404, "404 page not found"),
+    ("endpoint", 404, {"detail": "Not Found"}),
+    ("endpoint", 404, "<html><title>404 Not Found</title></html>"),
+    ("endpoint", 405, {"detail": "Method Not Allowed"}),
+    ("endpoint", 404, e("Invalid URL (POST /v1/responses)")),
+    ("endpoint", 404, {"error": "Unexpected endpoint or method. (POST /v1/x)"}),
+    ("tools", 400, e("This model does not support function calling")),
+    ("tools", 400, e("`tools` is not supported by this model")),
+    ("tools", 400, {"detail": "Tool use is not supported for x"}),
+    ("tools", 500, e("tool calling is not supported by the loaded model", 500)),
+    ("tools", 400, e("This model doesn't support tool use.")),
+    ("notloaded", 404, {"error": "No model is currently loaded"}),
+    ("notloaded", 503, {"error": {"message": "Model not loaded"}}),
+    ("loading", 503, {"error": "Model is loading, please wait"}),
+    ("loading", 503, {"detail": "Model x is still loading"}),
+    ("loading", 503, e("model is being loaded")),
+    ("loading", 503, "Service is starting up: loading model weights"),
+    (
+        "badcall",
+        400,
+        e(
+            "Tool call validation failed: tool call validation failed: attempted to call tool "
+            "'x' which was not in request.tools",
+            "tool_use_failed",
+        ),
+    ),
+    ("badcall", 500, e("Failed to parse input at pos 12: <tool_call>", 500, "server_error")),
+    (
+        "badcall",
+        400,
+        e(
+            "Parsing failed. The model generated output that could not be parsed.",
+            "output_parse_failed",
+        ),
+    ),
+    ("refused", 400, e("Invalid 'messages[3].tool_calls': array too short", None)),
+    (
+        "refused",
+        400,
+        e(
+            "The `reasoning_content` in the thinking mode must be passed back to the API.",
+            "invalid_request_error",
+        ),
+    ),
+    ("refused", 400, {"message": "Unexpected role 'user' after role 'tool'"}),
+    ("refused", 400, e("Tool call id was call_123 but must be a-z, A-Z, 0-9, with a length of 9.")),
+    (
+        "refused",
+        400,
+        [
+            {
+                "error": {
+                    "code": 400,
+                    "message": "Function call is missing a thought_signature in functionCall "
+                    "parts.",
+                    "status": "INVALID_ARGUMENT",
+                }
+            }
+        ],
+    ),
+    (
+        "refused",
+        400,
+        [
+            {
+                "error": {
+                    "code": 400,
+                    "message": "Please ensure that function call turn comes immediately after a "
+                    "user turn or after a function response turn.",
+                }
+            }
+        ],
+    ),
+    ("refused", 400, e("An assistant message with 'tool_calls' must be followed by tool messages")),
+    ("refused", 400, e("Expected last role User or Tool but got assistant")),
+    ("down", 500, e("Internal server error", 500)),
+    ("down", 502, "Bad Gateway"),
+    ("down", 503, "<html><title>503 Service Temporarily Unavailable</title></html>"),
+    ("down", 500, {"error": {"message": "CUDA out of memory"}}),
+    (
+        "down",
+        500,
+        e(
+            "An error occurred while processing your request. You can retry your request, or "
+            "contact us",
+            "server_error",
+            "server_error",
+        ),
+    ),
+]
+ERRORS: dict[str, type[ModelError]] = {
+    "key": WrongKey, "quota": NoQuota, "rate": RateLimited, "long": TooLong,
+    "policy": ModelRefused, "model": UnknownModel, "endpoint": NoEndpoint, "down": ModelDown,
+}  # fmt: skip
+SENTENCES = {
+    "tools": NO_TOOLS, "notloaded": MODEL_NOT_LOADED, "loading": MODEL_LOADING,
+    "badcall": BAD_CALL, "refused": REQUEST_REFUSED,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "status", "body"), CASES)
+def test_an_error_is_worded_by_its_kind(kind: str, status: int, body: object) -> None:
+    error = explain_fault(ModelServerFault("refused", status=status, body=body), ModelOptions())
+    if kind in ERRORS:
+        assert type(error) is ERRORS[kind]
+    else:
+        assert error.sentence == SENTENCES[kind]
+    assert error.words()

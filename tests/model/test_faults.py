@@ -1,0 +1,422 @@
+"""Errors as other servers and gateways send them: what people read, what is asked again, and that
+the next message is answered."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from core.domain.errors import (
+    ModelDown,
+    ModelError,
+    ModelRefused,
+    NoQuota,
+    RateLimited,
+    TooLong,
+    WrongKey,
+)
+from core.domain.records import ToolSpec
+from core.models.served_model import Level
+from core.ports.tools import Model
+from tests.fakes.openai import FakeOpenAI, Script, errors
+from tests.fakes.openai.errors import GatewayError
+from tests.model.conftest import Make
+from tests.model.files import MemoryFiles
+from tests.model.talk import TABLES, Talk
+
+PNG = b"\x89PNG\r\n\x1a\n picture"
+LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
+every_level = pytest.mark.parametrize("level", LEVELS)
+Refuses = Callable[[Mapping[str, Any]], bool]
+
+
+def each(errors: Mapping[str, Any]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("error", errors.values(), ids=errors.keys())
+
+
+def talk_with(model: Model, **options: Any) -> Talk:
+    return Talk(model, preface="", **options)
+
+
+def question_bodies(fake: FakeOpenAI) -> list[dict[str, Any]]:
+    return fake.request_bodies("/responses") + fake.request_bodies("/chat/completions")
+
+
+def refuse(fake: FakeOpenAI, error: GatewayError, refuses: Refuses = bool) -> None:
+    fake.refuses = lambda body: error if refuses(body) else None
+
+
+def contains(word: str) -> Refuses:
+    return lambda body: word in json.dumps(body)
+
+
+async def fails(make: Make, fake: FakeOpenAI, level: Level, error: GatewayError) -> ModelError:
+    """Ask with an error for each answer and return what the person reads. Nothing of the server's
+    text is in it, and the next message is answered."""
+    talk = talk_with(await make(level))
+    refuse(fake, error)
+    with pytest.raises(ModelError) as caught:
+        await talk.say("hello")
+    words = caught.value.words()
+    sent = error.body if isinstance(error.body, str) else json.dumps(error.body)
+    assert not any(part in sent for part in words.split(". ") if len(part) > 12)
+    assert "HTTP 0" not in words
+    fake.refuses = None
+    fake.say("Well again.")
+    assert await talk.say("and now?") == "Well again."
+    return caught.value
+
+
+@every_level
+@each(errors.WRONG_KEY)
+async def test_a_wrong_key(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    assert type(await fails(make, fake, level, error)) is WrongKey
+    assert (len(question_bodies(fake)), waits) == (2, [])
+
+
+@every_level
+@each(errors.NO_CREDIT)
+async def test_no_credit(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    assert type(await fails(make, fake, level, error)) is NoQuota
+    assert (len(question_bodies(fake)), waits) == (2, [])
+
+
+@every_level
+@each(errors.BUSY)
+async def test_a_wait_that_the_server_names(
+    make: Make, fake: FakeOpenAI, level: Level, error: tuple[GatewayError, int], waits: list[float]
+) -> None:
+    told = await fails(make, fake, level, error[0])
+    assert (type(told), told.values["seconds"], waits) == (RateLimited, error[1], [])
+
+
+@every_level
+async def test_a_short_wait_in_the_body_is_waited_for(
+    make: Make, fake: FakeOpenAI, level: Level, waits: list[float]
+) -> None:
+    answers = Counter[str]()
+
+    def refuses(body: Mapping[str, Any]) -> GatewayError | None:
+        answers["all"] += 1
+        error = {"error": {"message": "Please try again in 1.2s.", "code": "rate_limit_exceeded"}}
+        return GatewayError(429, error) if answers["all"] == 1 else None
+
+    fake.refuses = refuses
+    assert await talk_with(await make(level)).say("hello") == "You said: hello"
+    assert waits == [1.2]
+
+
+@every_level
+@each(errors.OVERLOADED)
+async def test_an_overloaded_server_is_asked_three_times(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    assert type(await fails(make, fake, level, error)) is RateLimited
+    assert (len(question_bodies(fake)), len(waits)) == (4, 2)
+
+
+@every_level
+@each(errors.ANSWERED_BADLY)
+async def test_a_broken_server(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    assert type(await fails(make, fake, level, error)) is ModelDown
+    assert len(question_bodies(fake)) <= 4
+
+
+@every_level
+@each({"504": GatewayError(504, ""), "524": GatewayError(524, "<html></html>")})
+async def test_an_answer_that_may_be_paid_is_not_asked_for_again(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    assert type(await fails(make, fake, level, error)) is ModelDown
+    assert (len(question_bodies(fake)), waits) == (2, [])
+
+
+@every_level
+@each(errors.NO_TOOLS)
+async def test_a_server_without_tools_is_told_at_once_with_the_cure(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    words = (await fails(make, fake, level, error)).words()
+    assert ("--" in words) == ("--" in json.dumps(error.body))
+    assert "tools" in words
+    assert (len(question_bodies(fake)), waits) == (2, [])
+
+
+@every_level
+@each(errors.NOT_LOADED)
+async def test_a_model_that_is_not_loaded(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    words = (await fails(make, fake, level, error)).words()
+    assert "Load it" in words
+    assert (len(question_bodies(fake)), waits) == (2, [])
+
+
+@every_level
+@each(errors.LOADING)
+async def test_a_model_that_is_being_loaded_is_waited_for(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    model = await make(level)
+    refuse(fake, error, lambda body: sum(waits) < 30)
+    assert await talk_with(model).say("hello") == "You said: hello"
+    waits.clear()
+    refuse(fake, error)
+    with pytest.raises(ModelError, match="still loading"):
+        await talk_with(model).say("hello")
+    assert 50 <= sum(waits) < 100
+
+
+@every_level
+@each(errors.BAD_CALL)
+async def test_a_call_that_the_server_could_not_read_is_asked_for_once_more(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
+) -> None:
+    assert "tool call" in (await fails(make, fake, level, error)).words()
+    assert len(question_bodies(fake)) == 3
+
+
+@every_level
+@each(errors.POLICY)
+async def test_a_refusal_for_content(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
+) -> None:
+    assert type(await fails(make, fake, level, error)) is ModelRefused
+    talk = talk_with(await make(level))
+    refuse(fake, error, contains("odd"))
+    with pytest.raises(ModelRefused):
+        await talk.say("something odd")
+    assert await talk.say("again") == "You said: again"
+
+
+@every_level
+@each(errors.REFUSED)
+async def test_a_refusal_without_a_reason(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
+) -> None:
+    words = (await fails(make, fake, level, error)).words()
+    assert words.startswith("The model's server rejected the request (HTTP 4")
+    assert waits == []
+
+
+@every_level
+@each(errors.FIELDS)
+async def test_a_field_that_a_server_does_not_know_is_dropped_once(
+    make: Make, fake: FakeOpenAI, level: Level, error: Callable[[str], GatewayError]
+) -> None:
+    name = "reasoning_effort" if level == "chat" else "reasoning"
+    talk = talk_with(await make(level, effort="low", model="gpt-4.1-mini"))
+    refuse(fake, error(name), lambda body: name in body)
+    assert await talk.say("hello") == "You said: hello"
+    assert len(question_bodies(fake)) == 2
+    assert await talk.say("again") == "You said: again"
+    assert len(question_bodies(fake)) == 3
+
+
+@pytest.mark.parametrize("words", ["max_tokens is not supported", "Use 'max_completion_tokens'."])
+async def test_a_limit_of_the_answer_has_two_names(
+    make: Make, fake: FakeOpenAI, words: str
+) -> None:
+    error = GatewayError(400, {"error": {"message": words, "param": "max_tokens"}})
+    refuse(fake, error, lambda body: "max_tokens" in body)
+    talk = talk_with(await make("chat"), payment=Paying())
+    assert await talk.say("hello") == "You said: hello"
+    assert await talk.say("again") == "You said: again"
+    assert [("max_tokens" in body) for body in question_bodies(fake)] == [True, False, False]
+    assert question_bodies(fake)[-1]["max_completion_tokens"] == 16_000
+
+
+@every_level
+@pytest.mark.parametrize(
+    "words",
+    [
+        "{name} is too large: 16000. This model supports at most 4096 completion tokens",
+        "Invalid {name} value, the valid range of {name} is [1, 4096]",
+        "`{name}` must be less than or equal to `4,096`, the maximum value for this model",
+    ],
+)
+async def test_a_limit_of_the_answer_that_is_too_high(
+    make: Make, fake: FakeOpenAI, level: Level, words: str
+) -> None:
+    name = "max_tokens" if level == "chat" else "max_output_tokens"
+    error = GatewayError(400, {"error": {"message": words.format(name=name)}})
+    refuse(fake, error, lambda body: body.get(name, 0) > 4096)
+    talk = talk_with(await make(level), payment=Paying())
+    assert await talk.say("hello") == "You said: hello"
+    assert await talk.say("again") == "You said: again"
+    assert [body[name] for body in question_bodies(fake)] == [16_000, 4096, 4096]
+
+
+class Paying:
+    """An allowance with room for long answers."""
+
+    async def __call__(self, tokens: int) -> int:
+        return 16_000
+
+    def on_refused_request(self) -> None:
+        """Nothing is counted here."""
+
+
+def is_mixed(body: Mapping[str, Any]) -> bool:
+    functions = [tool.get("function", tool) for tool in body.get("tools", ())]
+    return len({bool(function.get("strict")) for function in functions}) > 1
+
+
+@every_level
+@each(errors.STRICT)
+async def test_strict_is_the_same_for_all_tools_where_a_server_wants_it(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
+) -> None:
+    loose = ToolSpec("loose", "Takes anything.", {"type": "object", "properties": {}}, strict=False)
+    strict = ToolSpec("tables", "Lists.", TABLES.parameters, strict=True)
+    talk = talk_with(await make(level), tools=(strict, loose))
+    refuse(fake, error, is_mixed)
+    assert await talk.say("hello") == "You said: hello"
+    assert await talk.say("again") == "You said: again"
+    assert len(question_bodies(fake)) == 3
+
+
+@each(errors.ROLES)
+async def test_roles_that_a_server_refuses(
+    make: Make, fake: FakeOpenAI, error: GatewayError
+) -> None:
+    def refuses(body: Mapping[str, Any]) -> bool:
+        roles = [message["role"] for message in body["messages"]]
+        return "system" in roles or any(one == other for one, other in pairwise(roles))
+
+    talk = talk_with(await make("chat"))
+    fake.say(Script(status=400, code="content_policy_violation"))
+    with pytest.raises(ModelRefused):
+        await talk.say("first")
+    refuse(fake, error, refuses)
+    fake.say("Hello.", "Hello again.")
+    assert await talk.say("hello") == "Hello."
+    assert await talk.say("again") == "Hello again."
+    assert question_bodies(fake)[-1]["messages"][0]["content"].startswith("You are Ponte.")
+
+
+@every_level
+@each(errors.TOO_LONG)
+async def test_a_conversation_that_is_too_long_is_shortened(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
+) -> None:
+    talk = talk_with(await make(level))
+    for number in range(6):
+        await talk.say(f"message {number} " + "word " * 300)
+    before = len(question_bodies(fake))
+    refuse(fake, error, contains("message 2"))
+    fake.say("Short.", "Again.")
+    assert await talk.say("hello") == "Short."
+    assert len(question_bodies(fake)) - before <= 9
+    assert await talk.say("again") == "Again."
+
+
+@every_level
+@each(errors.TOO_LONG)
+async def test_a_message_that_is_too_long_alone(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
+) -> None:
+    assert type(await fails(make, fake, level, error)) is TooLong
+    assert len(question_bodies(fake)) == 2
+
+
+@every_level
+@each(errors.TOO_LONG)
+async def test_long_outputs_of_this_turn_are_shortened(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
+) -> None:
+    talk = talk_with(await make(level), run=lambda name, arguments: "row " * 20_000)
+    fake.say(Script(calls=(("tables", "{}"),)), Script(text="Many rows.", match="row"))
+    refuse(fake, error, lambda body: len(json.dumps(body)) > 30_000)
+    assert await talk.say("Which rows?") == "Many rows."
+    assert "left out" in json.dumps(question_bodies(fake)[-1])
+    fake.say("You're welcome.")
+    assert await talk.say("thanks") == "You're welcome."
+
+
+@every_level
+@each(errors.PICTURES)
+async def test_a_picture_that_is_refused_is_left_out_with_a_note(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
+) -> None:
+    files = MemoryFiles()
+    talk = talk_with(await make(level, files=files))
+    refuse(fake, error, contains("data:image"))
+    assert await talk.say("What is this?", [files.add("a.png", "image/png", PNG)])
+    assert "You do not see what is in it" in json.dumps(question_bodies(fake)[-1])
+    number = len(question_bodies(fake))
+    assert await talk.say("again") == "You said: again"
+    assert len(question_bodies(fake)) == number + 1
+
+
+@every_level
+@each(errors.PICTURES)
+async def test_a_picture_of_an_earlier_turn_that_is_refused(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
+) -> None:
+    files = MemoryFiles()
+    talk = talk_with(await make(level, files=files))
+    await talk.say("What is this?", [files.add("a.png", "image/png", PNG)])
+    talk.thread = talk_with(talk.model).thread  # another model's server, which must get all again
+    refuse(fake, error, contains("data:image"))
+    assert await talk.say("again") == "You said: again"
+
+
+def has_calls(body: Mapping[str, Any]) -> bool:
+    return any(
+        item.get("role") == "tool" or "call_id" in item or "tool_calls" in item
+        for item in [*body.get("messages", ()), *body.get("input", ()), *body.get("items", ())]
+    )
+
+
+@every_level
+@each(errors.REFUSED)
+async def test_calls_that_a_server_does_not_take_back_are_told_in_words(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
+) -> None:
+    talk = talk_with(await make(level), run=lambda name, arguments: "customers and orders")
+    fake.say(Script(calls=(("tables", "{}"),)), Script(text="Two.", match="customers and orders"))
+    refuse(fake, error, has_calls)
+    assert await talk.say("Which tables?") == "Two."
+    fake.say("You're welcome.")
+    assert await talk.say("thanks") == "You're welcome."
+
+
+@every_level
+@each({**errors.REFUSED, **errors.POLICY})
+@pytest.mark.parametrize("where", ["question", "output", "answer"])
+async def test_what_was_refused_does_not_spoil_the_next_message(
+    make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, where: str
+) -> None:
+    """The refused text is in the turn that failed, in its tool's output, or in an answered one."""
+    talk = talk_with(await make(level), run=lambda name, arguments: "poison")
+    if where == "answer":
+        fake.say(Script(text="poison"))
+        await talk.say("hello")
+    refuse(fake, error, contains("poison"))
+    if where == "question":
+        with pytest.raises(ModelError):
+            await talk.say("poison")
+    elif where == "output":
+        fake.say(Script(calls=(("tables", "{}"),)))
+        with pytest.raises(ModelError):
+            await talk.say("Which tables?")
+    fake.scripts = type(fake.scripts)()
+    if where == "answer" and error in errors.POLICY.values():
+        return
+    before = len(question_bodies(fake))
+    fake.say("Fine.")
+    assert await talk.say("and now?") == "Fine."
+    assert len(question_bodies(fake)) - before <= 5
+    assert "left out" in json.dumps(question_bodies(fake)[-1]) or level == "conversations"
