@@ -344,6 +344,22 @@ async def test_an_invalid_request_is_worded_and_the_next_one_answered(
     assert "grammar" not in refused.text, "the server's text"
 
 
+@every_level
+async def test_a_server_that_takes_no_tools_is_worded_at_once(
+    home: BotHome, origin: str, level: Level, tmp_path: Path
+) -> None:
+    with server.llama(tmp_path, takes_tools=False) as plain:
+        async with (
+            RecordingProxy(plain, answer_briefly) as proxy,
+            open_bot(home, proxy, level, sources=[Codes()]) as running_bot,
+        ):
+            refused = await running_bot.ask("hello")
+    assert refused.status == "failed"
+    assert "--jinja" in refused.text
+    assert "tools param" not in refused.text, "the server's text"
+    assert [exchange.status for exchange in proxy.answers] == [500]
+
+
 async def test_a_name_that_it_does_not_have_is_its_only_model(
     home: BotHome, proxy: RecordingProxy
 ) -> None:

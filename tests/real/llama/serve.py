@@ -1,7 +1,7 @@
 """Runs llama.cpp's server until its standard input ends. `server.py` starts it as a process.
 
-Prints its URL once the model is loaded. Arguments: the model's file, the API key, and the tokens of
-context.
+Prints its URL once the model is loaded. Arguments: the model's file, the API key, the tokens of
+context, and "jinja" if the server takes tools.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TEMPLATE = Path(__file__).with_name("template.jinja")
 """The model's own chat template has no tools, and the server then leaves them out of the prompt."""
 
 
-def read_options(model: str, key: str, context_tokens: int) -> Any:
+def read_options(model: str, key: str, context_tokens: int, *, takes_tools: bool) -> Any:
     options = xllamacpp.CommonParams()
     options.model.path = model
     options.model_alias = {"smollm2"}
@@ -26,7 +26,9 @@ def read_options(model: str, key: str, context_tokens: int) -> Any:
     options.n_ctx, options.n_parallel = context_tokens, 1
     # An answer does not end where the context is full, so that only a client can stop it.
     options.ctx_shift = True
-    options.use_jinja, options.chat_template = True, TEMPLATE.read_text("utf-8")
+    options.use_jinja = takes_tools
+    if takes_tools:
+        options.chat_template = TEMPLATE.read_text("utf-8")
     options.sampling.temp = 0.0
     options.endpoint_slots = True
     options.ui, options.warmup, options.cache_ram_mib = False, False, 0
@@ -37,8 +39,9 @@ def read_options(model: str, key: str, context_tokens: int) -> Any:
 
 
 def main() -> None:
-    model, key, context_tokens = sys.argv[1:]
-    server = xllamacpp.Server(read_options(model, key, int(context_tokens)))
+    model, key, context_tokens, *jinja = sys.argv[1:]
+    options = read_options(model, key, int(context_tokens), takes_tools=bool(jinja))
+    server = xllamacpp.Server(options)
     sys.stdout.write(f"{server.listening_address}\n")
     sys.stdout.flush()
     sys.stdin.read()

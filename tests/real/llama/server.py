@@ -26,13 +26,17 @@ def missing() -> str:
 
 
 @contextmanager
-def llama(folder: Path) -> Iterator[str]:
-    """Run it with its log in `folder`; yield its origin. It ends with this process, too."""
+def llama(folder: Path, *, takes_tools: bool = True) -> Iterator[str]:
+    """Run it with its log in `folder`; yield its origin. It ends with this process, too.
+
+    Without `takes_tools` it runs as without its flag --jinja.
+    """
     packages = CACHE / "packages"
     log = folder / "llama.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-S", HERE / "serve.py", packages / MODEL, KEY, str(CONTEXT_TOKENS)],
+            [sys.executable, "-S", HERE / "serve.py", packages / MODEL, KEY, str(CONTEXT_TOKENS),
+             *(["jinja"] if takes_tools else [])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, cwd=folder, text=True,
             env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(packages)},
         )  # fmt: skip
