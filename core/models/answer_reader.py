@@ -333,6 +333,9 @@ class AnswerReader:
         self.parts, self._carried, self._characters = [], {}, 0
         events = read()
         self._carried = self._carried or carried
+        for part in self.parts:
+            if isinstance(part, TextPart):
+                part.is_shown = part.is_shown or has_shown
         kinds = {type(part) for part in self.parts}
         self.parts = [part for part in before if type(part) not in kinds] + self.parts
         return () if has_shown else events

@@ -50,12 +50,13 @@ class ChatCompletionsReader(AnswerReader):
         message, delta = read_object(choice.get("message")), read_object(choice.get("delta"))
         finish = read_word(choice.get("finish_reason")).lower()
         events = list(self._read_pieces({"content": choice.get("text"), **delta}))
-        if message and (
-            event.get("object") == "chat.completion" or (finish and self._is_whole(message))
-        ):
+        # Perplexity sends the whole message so far with each delta.
+        is_whole = not delta and event.get("object") == "chat.completion"
+        if message and (is_whole or (finish and self._is_whole(message))):
             events += self.take_whole(lambda: self._read_pieces(message))
-        elif message:
+        elif message and not delta:
             events += self._read_pieces(message)
+        self.usage = choice.get("usage") or self.usage  # Moonshot
         self.finish = self.finish if finish in ("", "null", "none") else finish
         return events
 

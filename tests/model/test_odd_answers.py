@@ -190,6 +190,23 @@ CHAT: dict[str, tuple[object, str, Calls]] = {
          {"object": "chat.completion",
           "choices": [{"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}]}],
         "Hello", []),
+    "the message so far with each delta": (
+        [{"object": "chat.completion", "choices": [
+            {"index": 0, "delta": {"content": piece}, "message": {"content": so_far},
+             "finish_reason": finish}]}
+         for piece, so_far, finish in (
+             ("", "", None), ("Hel", "Hel", None), ("lo", "Hello", None), ("", "Hello", "stop"))],
+        "Hello", []),
+    "calls in the last chunk with the reason": (
+        [chunk({"content": "", "tool_calls": [tc(0, "a", "query", ONE), tc(1, "b", "query", TWO)]},
+               "tool_calls")], "", BOTH),
+    "one object of calls in pieces": (
+        [chunk({"tool_calls": tc(0, "", "query", '{"row"')}),
+         chunk({"tool_calls": tc(0, "", None, ": 1}")}), chunk({"content": ""}, "eos_token")],
+        "", BOTH[:1]),
+    "empty names and ids in later pieces": (
+        calls(tc(0, "a", "query", ""), tc(0, "", "", '{"row"'), tc(0, "", None, ": 1}")), "",
+        BOTH[:1]),
     "two choices": (
         [{"choices": [{"index": 0, "delta": {"content": "One"}},
          {"index": 1, "delta": {"content": "T"}}]},
