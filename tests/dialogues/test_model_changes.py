@@ -74,3 +74,22 @@ def test_a_note_belongs_to_the_turn_after_it() -> None:
     ]
     assert find_turn_starts(thread) == [0, 2]
     assert drop_unanswered_turns(thread) == thread
+
+
+@pytest.mark.parametrize("kinds", [{"one_id"}, {"one_id", "one_index"}, {"no_ids"}, {"all"}])
+async def test_two_changes_with_one_id_of_the_server_are_two_cards(
+    bot_home: BotHome, kinds: set[str]
+) -> None:
+    """Each card applies its own row (llama.cpp, Kimi, Bedrock: one id for every call)."""
+    table = MemoryTable()
+    calls = tuple(("table_create", json.dumps({"rows": [{"Name": n}]})) for n in ("Ada", "Bob"))
+    async with FakeOpenAI(without=WITHOUT["chat"]) as fake:
+        fake.odd = kinds
+        fake.say(Script(calls=calls, match="add"))
+        async with open_served_bot(bot_home, fake, [table], appliers=[table]) as running_bot:
+            cards = (await running_bot.ask("Please add Ada and Bob")).cards
+            assert len({card.id for card in cards}) == 2
+            await running_bot.ask(f"approve {cards[1].id}")
+            assert list(table.rows.values()) == [{"Name": "Bob"}]
+            await running_bot.ask(f"approve {cards[0].id}")
+    assert list(table.rows.values()) == [{"Name": "Bob"}, {"Name": "Ada"}]
