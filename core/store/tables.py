@@ -199,7 +199,8 @@ DECLARED_TABLES = (
     ),
     TableDeclaration(
         name="items", whose="turn", section="transcript", seen_at="at",
-        contents="the transcript that the model gets", kept="as `inbox`",
+        contents="the transcript that the model gets, with thoughts that its server wants back",
+        kept="as `inbox`",
         columns=(
             integer("id"), integer("seq"), text("thread"), text("person"), text("item", json=True),
             real("at"), count("is_replaced"),
