@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Literal, Protocol
@@ -193,16 +194,20 @@ class ServedModel:
             raise self._trouble or NoEndpoint()
         return self._level
 
-    async def _probe(self) -> None:
+    async def _probe(self, tries: Counter[str] | None = None) -> None:
+        tries = Counter() if tries is None else tries
         try:
             if self._level is None:
                 self._level = await probe_level(self._client, self._options.model)
                 log.info("selected the model API", api=self._level, host=self._client.place.host)
             self._trouble = await self._find_unlisted_model()
         except ModelServerFault as fault:
+            if fault.is_loading and await self._server.wait_before_retry(fault, tries):
+                return await self._probe(tries)
             self._trouble = await self._server.explain_fault(fault)
         except PonteError as error:
             self._trouble = error
+        return None
 
     async def _find_unlisted_model(self) -> UnknownModel | None:
         """Return an error if OpenAI does not list the model. Raise Fault.

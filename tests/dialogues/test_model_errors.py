@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import Any
 
 import pytest
 
+from core.models.served_model import Level
 from tests.dialogues.bot_home import BotHome
-from tests.dialogues.openai import open_served_bot
+from tests.dialogues.openai import WITHOUT, open_served_bot
 from tests.fakes.choices import ANA
 from tests.fakes.loop_clock import LoopClock
+from tests.fakes.memory_table import MemoryTable
 from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai.errors import GatewayError
 
 REFUSALS = [
     (Script(status=429, code="insufficient_quota"), "no_quota",
@@ -47,6 +52,29 @@ async def test_a_silent_model_ends_the_turn_with_an_error(bot_home: BotHome) -> 
         answer = await answering
         assert answer.code == "model_silent"
         assert (await running_bot.ask("again")).text == "You said: again"
+
+
+@pytest.mark.parametrize("level", list(WITHOUT))
+async def test_calls_that_a_server_refuses_do_not_end_the_conversation(
+    bot_home: BotHome, level: Level
+) -> None:
+    """DeepSeek and Gemini refuse calls without their thoughts (continue#11711, mastra#12592)."""
+    table = MemoryTable()
+    text = "The `reasoning_content` in the thinking mode must be passed back to the API."
+    refusal = GatewayError(400, {"error": {"message": text, "type": "invalid_request_error"}})
+
+    def refuses(body: dict[str, Any]) -> GatewayError | None:
+        has_calls = any(word in json.dumps(body) for word in ('"tool_calls"', '"function_call'))
+        return refusal if has_calls else None
+
+    async with (
+        FakeOpenAI(without=WITHOUT[level]) as fake,
+        open_served_bot(bot_home, fake, [table], level=level) as running_bot,
+    ):
+        fake.refuses = refuses
+        fake.say(Script(calls=(("table_read", "{}"),)), "No rows.", "You're welcome.")
+        assert (await running_bot.ask("Which rows?")).text == "No rows."
+        assert (await running_bot.ask("thanks")).text == "You're welcome."
 
 
 async def test_a_wrong_key_and_an_unknown_model_start_and_are_told(bot_home: BotHome) -> None:

@@ -11,9 +11,15 @@ from typing import Any
 
 import pytest
 
+from bot.reports import report_usage
 from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.models.served_model import Level
-from core.rights.allowances import MAX_OUTPUT_TOKENS, Allowance, describe_estimates
+from core.rights.allowances import (
+    MAX_OUTPUT_TOKENS,
+    Allowance,
+    describe_estimates,
+    describe_server_costs,
+)
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.tools.code.hosted import (
     RESERVED_INPUT_TOKENS,
@@ -31,6 +37,7 @@ from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
 
 every_level = pytest.mark.parametrize("level", LEVELS)
+ROOM = [Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)]
 ROOM_FOR_ONE = [Allowance("each person", tokens=20_000)]
 """A reservation is 16,000 tokens of answer and what the thread weighs."""
 UNCOUNTED: Mapping[str, dict[str, Any]] = {
@@ -147,6 +154,30 @@ async def test_another_models_name_is_charged_at_the_higher_price(
     assert money == COST[times]
 
 
+@every_level
+async def test_a_cost_that_the_server_names_is_shown_as_its_own(
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
+) -> None:
+    """It counts towards allowances. Where ponte.toml has a price, the larger figure counts."""
+    for prices, named, cost, is_named in (
+        (Prices(official=False), 0.25, 0.25, True),
+        (Prices({"gpt-6-luna": DEAR}, official=False), 0.05, 0.25 + 0.14, False),
+    ):
+        fake.say(Script(text="Hi.", usage={**COUNTED, "cost": named}))
+        async with open_served_bot(
+            bot_home, fake, allowed=ROOM, prices=prices, level=level
+        ) as running_bot:
+            await running_bot.ask("hello")
+            ((_, money),) = await read_counters(running_bot)
+            told = (await running_bot.ask("usage")).text.replace("`", "")
+            budget = running_bot.engine.records.budget
+            report = await report_usage(budget, {"by": "person", "since": "today"})
+        assert money == round(cost * NANODOLLARS_PER_DOLLAR)
+        assert report["server_costs"] == (["gpt-6-luna"] if is_named else [])
+        assert (describe_server_costs(["gpt-6-luna"]) in told) is is_named
+        assert f"${cost:.2f}" in told
+
+
 HOSTED_RUN_SECONDS = 20.0
 
 
@@ -173,7 +204,6 @@ async def hosted_bot(
 ASKS = Script(calls=(("run_python", '{"code": "print(1)"}'),), usage=COUNTED)
 SAYS = Script(text="One.", usage=COUNTED)
 TWO_ROUNDS = 2 * COST[1]
-ROOM = [Allowance("each person", money=5 * NANODOLLARS_PER_DOLLAR)]
 
 
 async def test_a_containers_price_is_counted_on_every_server(

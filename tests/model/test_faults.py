@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from core.domain.errors import (
     ModelDown,
@@ -176,6 +177,31 @@ async def test_a_model_that_is_being_loaded_is_waited_for(
     with pytest.raises(ModelError, match="still loading"):
         await talk_with(model).say("hello")
     assert 50 <= sum(waits) < 100
+
+
+@each(errors.LOADING)
+async def test_a_server_that_is_still_loading_is_asked_for_its_api_later(
+    make: Make, fake: FakeOpenAI, error: GatewayError, waits: list[float]
+) -> None:
+    async def load(_: web.Request) -> web.StreamResponse:
+        if sum(waits) > 10:
+            fake.hostile = None
+        return error.answer()
+
+    fake.hostile = load
+    fake.hostile_at = {"/conversations", "/responses", "/chat/completions", "/models"}
+    assert await talk_with(await make(None)).say("hello") == "You said: hello"
+
+
+@each({
+    "message": {"code": 1113, "msg": "No."}, "detail": {"detail": "No."},
+    "error": {"error": "No."}, "object": {"object": "error", "message": "No."},
+})  # fmt: skip
+@every_level
+async def test_an_error_in_place_of_an_answer_is_no_answer(
+    make: Make, fake: FakeOpenAI, level: Level, error: object
+) -> None:
+    assert "empty answer" not in (await fails(make, fake, level, GatewayError(200, error))).words()
 
 
 @every_level
