@@ -221,6 +221,8 @@ class ModelServerFault(Exception):
     @property
     def is_wrong_key(self) -> bool:
         """True if the server rejects the API key, or finds none."""
+        if self.code.startswith("model_"):  # the key works, but not for this model
+            return False
         return self.status in (401, 403) or (
             self.status in (0, 400, 404, 407, 422, 500) and self._says(_WRONG_KEY)
         )

@@ -422,7 +422,7 @@ class ConversationRound:
                     self._answer, self._response_id = reader.read_answer(), reader.response
                     self._is_certain = reader.has_ended
             except ModelServerFault as fault:
-                if paying and body and fault.is_undone:
+                if paying and body and self._server.is_unpaid(fault, bool(reader.parts)):
                     paying.on_refused_request()
                 await self._recover_or_raise(fault, body, reader)
                 if self._answer is None and reader.has_shown:

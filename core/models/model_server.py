@@ -199,7 +199,7 @@ def lacks_endpoint(fault: ModelServerFault) -> bool:
         fault.status in (404, 405, 501)
         and not (fault.is_unknown_model or fault.lacks_tools or fault.is_not_loaded)
         and not refuses_pictures(fault)
-        and "conversation" not in (fault.param + fault.message).lower()
+        and re.search("conversation|endpoints found", fault.param + fault.message, re.I) is None
     )
 
 
@@ -393,6 +393,12 @@ class ModelServer:
     def limit_output(self, body: Json, field: str, most: int) -> None:
         """Limit the tokens of the answer to `most` by `field`, or as the server wants it."""
         body[self.output_limit_field or field] = min(most, self.max_output_tokens)
+
+    def is_unpaid(self, fault: ModelServerFault, has_begun: bool) -> bool:
+        """Return whether a failed request surely costs nothing. `has_begun`: parts of its answer
+        arrived. Some servers refuse a request by the first event of a stream."""
+        is_refusal = fault.kind == "broken" and 400 <= fault.status < 500
+        return fault.is_undone or (is_refusal and not has_begun and not fault.is_bad_call)
 
     def user_pseudonyms(self, ask: RoundRequest) -> Json:
         """Return pseudonyms of the person and the thread, for OpenAI; {} for other servers."""

@@ -194,7 +194,7 @@ class OwnHistoryRounds:
                     break
                 if reader.has_shown:
                     yield TextWithdrawn()
-                if ask.payment and fault.is_undone:
+                if ask.payment and server.is_unpaid(fault, bool(reader.parts)):
                     ask.payment.on_refused_request()
                 # Each of these changes what is sent, so that the loop ends.
                 if not server.adapt_to_refusal(fault, body) and not history.leave_out(

@@ -32,6 +32,8 @@ def e(message: str, code: object = None, type: str | None = None, **more: object
 
 
 CASES: list[tuple[str, int, object]] = [
+    ("model", 403, e("Project does not have access to model `x`", "model_not_found")),
+    ("refused", 404, e("No endpoints found matching your data policy", 404)),
     (
         "key",
         400,

@@ -285,13 +285,32 @@ async def test_a_limit_of_the_answer_that_is_too_high(
 
 
 class Paying:
-    """An allowance with room for long answers."""
+    """An allowance with room for long answers. It counts reservations that are used again."""
+
+    refused = 0
 
     async def __call__(self, tokens: int) -> int:
         return 16_000
 
     def on_refused_request(self) -> None:
-        """Nothing is counted here."""
+        self.refused += 1
+
+
+@every_level
+@pytest.mark.parametrize("is_event", [False, True])
+async def test_a_refusal_costs_nothing(
+    make: Make, fake: FakeOpenAI, level: Level, is_event: bool
+) -> None:
+    """Also as the first event of a stream. What may have been computed is paid."""
+    paying = Paying()
+    talk = talk_with(await make(level), payment=paying)
+    for error, refused in (("odd", 1), ("Failed to call a function.", int(not is_event))):
+        paying.refused, number = 0, len(question_bodies(fake))
+        body = {"error": {"message": error, "code": 400}}
+        refuse(fake, GatewayError(400, body, is_event=is_event))
+        with pytest.raises(ModelError):
+            await talk.say("hello")
+        assert paying.refused == refused * (len(question_bodies(fake)) - number)
 
 
 def is_mixed(body: Mapping[str, Any]) -> bool:
