@@ -112,7 +112,7 @@ def drop_unanswered_turns(items: Sequence[Item]) -> list[Item]:
     """Return the items without earlier turns that got no answer, and with a note in their place.
 
     A server refuses a message again if it refused it before. A turn that ends with the output of a
-    tool has an answer only if the output proposed a change, which a note of Ponte's follows.
+    tool counts as unanswered, too.
     """
     begins = [*find_turn_starts(items), len(items)]
     kept = list(items[: begins[0]])

@@ -105,11 +105,13 @@ PICTURE_PATTERN = re.compile(
     r"|\b(image|picture|vision|pdf)s?\b",
     re.I,
 )
+"""How servers speak of a file in a request."""
 BROKEN_PICTURE_PATTERN = re.compile(
     r"(failed|unable|could not|couldn't|cannot) (to )?(load|decode|process|read|open|download)"
     r"|invalid (image|base64)|corrupt|unsupported (image|format)|at most|too (large|many|small)",
     re.I,
 )
+"""How servers say that they cannot take this file, and may take others."""
 TOO_LONG_PATTERN = re.compile(
     r"context.{0,3}(length|window|size|limit)|too_many_(prompt_)?tokens|context the overflows"
     r"|(prompt|input|request|message)s?\b.{0,20} too (long|large)|too many (\w+ ){0,3}(token|byte)s"
@@ -268,9 +270,9 @@ def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
         return set()
     sent = {name for name in OPTIONAL_FIELDS if name in body}
     root = re.split(r"[.\[]", fault.param)[0]
-    named = {root} & sent or set(re.findall(r"\w+", f"{fault.param} {fault.message}")) & sent
-    tools = json.dumps(body.get("tools", ()))
     words = set(re.findall(r"[\w$]+", f"{fault.param} {fault.message}"))
+    named = {root} & sent or words & sent
+    tools = json.dumps(body.get("tools", ()))
     keys = {key for key in SCHEMA_KEYS if key in words and f'"{key}":' in tools}
     if named or keys:
         return {min(named, key=OPTIONAL_FIELDS.index)} if named else {*keys, "strict"}

@@ -3,10 +3,10 @@ the next message is answered."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -37,7 +37,13 @@ Refuses = Callable[[Mapping[str, Any]], bool]
 
 
 def each(errors: Mapping[str, Any]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("error", errors.values(), ids=errors.keys())
+    return pytest.mark.parametrize("error", errors.values(), ids=list(errors))
+
+
+def at_levels(errors: Mapping[str, Any]) -> pytest.MarkDecorator:
+    """Each error at one level: what it says does not depend on the level."""
+    cases = list(zip(itertools.cycle(LEVELS), errors.values(), strict=False))
+    return pytest.mark.parametrize(("level", "error"), cases, ids=list(errors))
 
 
 def talk_with(model: Model, **options: Any) -> Talk:
@@ -73,8 +79,7 @@ async def fails(make: Make, fake: FakeOpenAI, level: Level, error: GatewayError)
     return caught.value
 
 
-@every_level
-@each(errors.WRONG_KEY)
+@at_levels(errors.WRONG_KEY)
 async def test_a_wrong_key(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
 ) -> None:
@@ -82,8 +87,7 @@ async def test_a_wrong_key(
     assert (len(question_bodies(fake)), waits) == (2, [])
 
 
-@every_level
-@each(errors.NO_CREDIT)
+@at_levels(errors.NO_CREDIT)
 async def test_no_credit(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
 ) -> None:
@@ -91,8 +95,7 @@ async def test_no_credit(
     assert (len(question_bodies(fake)), waits) == (2, [])
 
 
-@every_level
-@each(errors.BUSY)
+@at_levels(errors.BUSY)
 async def test_a_wait_that_the_server_names(
     make: Make, fake: FakeOpenAI, level: Level, error: tuple[GatewayError, int], waits: list[float]
 ) -> None:
@@ -116,8 +119,7 @@ async def test_a_short_wait_in_the_body_is_waited_for(
     assert waits == [1.2]
 
 
-@every_level
-@each(errors.OVERLOADED)
+@at_levels(errors.OVERLOADED)
 async def test_an_overloaded_server_is_asked_three_times(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
 ) -> None:
@@ -125,8 +127,7 @@ async def test_an_overloaded_server_is_asked_three_times(
     assert (len(question_bodies(fake)), len(waits)) == (4, 2)
 
 
-@every_level
-@each(errors.ANSWERED_BADLY)
+@at_levels(errors.ANSWERED_BADLY)
 async def test_a_broken_server(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
 ) -> None:
@@ -143,8 +144,7 @@ async def test_an_answer_that_may_be_paid_is_not_asked_for_again(
     assert (len(question_bodies(fake)), waits) == (2, [])
 
 
-@every_level
-@each(errors.NO_TOOLS)
+@at_levels(errors.NO_TOOLS)
 async def test_a_server_without_tools_is_told_at_once_with_the_cure(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
 ) -> None:
@@ -154,8 +154,7 @@ async def test_a_server_without_tools_is_told_at_once_with_the_cure(
     assert (len(question_bodies(fake)), waits) == (2, [])
 
 
-@every_level
-@each(errors.NOT_LOADED)
+@at_levels(errors.NOT_LOADED)
 async def test_a_model_that_is_not_loaded(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
 ) -> None:
@@ -164,8 +163,7 @@ async def test_a_model_that_is_not_loaded(
     assert (len(question_bodies(fake)), waits) == (2, [])
 
 
-@every_level
-@each(errors.LOADING)
+@at_levels(errors.LOADING)
 async def test_a_model_that_is_being_loaded_is_waited_for(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
 ) -> None:
@@ -204,8 +202,7 @@ async def test_an_error_in_place_of_an_answer_is_no_answer(
     assert "empty answer" not in (await fails(make, fake, level, GatewayError(200, error))).words()
 
 
-@every_level
-@each(errors.BAD_CALL)
+@at_levels(errors.BAD_CALL)
 async def test_a_call_that_the_server_could_not_read_is_asked_for_once_more(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -213,8 +210,7 @@ async def test_a_call_that_the_server_could_not_read_is_asked_for_once_more(
     assert len(question_bodies(fake)) == 3
 
 
-@every_level
-@each(errors.POLICY)
+@at_levels(errors.POLICY)
 async def test_a_refusal_for_content(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -226,8 +222,7 @@ async def test_a_refusal_for_content(
     assert await talk.say("again") == "You said: again"
 
 
-@every_level
-@each(errors.REFUSED)
+@at_levels(errors.REFUSED)
 async def test_a_refusal_without_a_reason(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, waits: list[float]
 ) -> None:
@@ -236,8 +231,7 @@ async def test_a_refusal_without_a_reason(
     assert waits == []
 
 
-@every_level
-@each(errors.FIELDS)
+@at_levels(errors.FIELDS)
 async def test_a_field_that_a_server_does_not_know_is_dropped_once(
     make: Make, fake: FakeOpenAI, level: Level, error: Callable[[str], GatewayError]
 ) -> None:
@@ -332,13 +326,36 @@ async def test_strict_is_the_same_for_all_tools_where_a_server_wants_it(
     assert len(question_bodies(fake)) == 3
 
 
+@every_level
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unknown name \"additionalProperties\" at 'tools[0].function_declarations[0].parameters'",
+        "schema keyword 'additionalProperties' is not supported",
+    ],
+)
+async def test_a_key_of_schemas_that_a_server_does_not_know(
+    make: Make, fake: FakeOpenAI, level: Level, words: str
+) -> None:
+    """A property of that name stays."""
+    error = GatewayError(400, {"error": {"message": words}})
+    properties = {"title": {"type": "string"}, "additionalProperties": {"type": "string"}}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    talk = talk_with(await make(level), tools=(ToolSpec("rows", "Rows.", schema, strict=False),))
+    refuse(fake, error, contains('"additionalProperties": false'))
+    assert await talk.say("hello") == "You said: hello"
+    (tool,) = question_bodies(fake)[-1]["tools"]
+    parameters = tool.get("function", tool)["parameters"]
+    assert parameters == {"type": "object", "properties": properties}
+
+
 @each(errors.ROLES)
 async def test_roles_that_a_server_refuses(
     make: Make, fake: FakeOpenAI, error: GatewayError
 ) -> None:
     def refuses(body: Mapping[str, Any]) -> bool:
         roles = [message["role"] for message in body["messages"]]
-        return "system" in roles or any(one == other for one, other in pairwise(roles))
+        return "system" in roles or any(one == other for one, other in itertools.pairwise(roles))
 
     talk = talk_with(await make("chat"))
     fake.say(Script(status=400, code="content_policy_violation"))
@@ -351,8 +368,7 @@ async def test_roles_that_a_server_refuses(
     assert question_bodies(fake)[-1]["messages"][0]["content"].startswith("You are Ponte.")
 
 
-@every_level
-@each(errors.TOO_LONG)
+@at_levels(errors.TOO_LONG)
 async def test_a_conversation_that_is_too_long_is_shortened(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -367,8 +383,7 @@ async def test_a_conversation_that_is_too_long_is_shortened(
     assert await talk.say("again") == "Again."
 
 
-@every_level
-@each(errors.TOO_LONG)
+@at_levels(errors.TOO_LONG)
 async def test_a_message_that_is_too_long_alone(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -376,8 +391,7 @@ async def test_a_message_that_is_too_long_alone(
     assert len(question_bodies(fake)) == 2
 
 
-@every_level
-@each(errors.TOO_LONG)
+@at_levels(errors.TOO_LONG)
 async def test_long_outputs_of_this_turn_are_shortened(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -405,8 +419,7 @@ async def test_a_picture_that_is_refused_is_left_out_with_a_note(
     assert len(question_bodies(fake)) == number + 1
 
 
-@every_level
-@each(errors.PICTURES)
+@at_levels(errors.PICTURES)
 async def test_a_picture_of_an_earlier_turn_that_is_refused(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -426,7 +439,7 @@ def has_calls(body: Mapping[str, Any]) -> bool:
 
 
 @every_level
-@each(errors.REFUSED)
+@each({name: errors.REFUSED[name] for name in ("text", "list", "event")})
 async def test_calls_that_a_server_does_not_take_back_are_told_in_words(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError
 ) -> None:
@@ -438,8 +451,7 @@ async def test_calls_that_a_server_does_not_take_back_are_told_in_words(
     assert await talk.say("thanks") == "You're welcome."
 
 
-@every_level
-@each({**errors.REFUSED, **errors.POLICY})
+@at_levels({**errors.REFUSED, **errors.POLICY})
 @pytest.mark.parametrize("where", ["question", "output", "answer"])
 async def test_what_was_refused_does_not_spoil_the_next_message(
     make: Make, fake: FakeOpenAI, level: Level, error: GatewayError, where: str
