@@ -536,7 +536,8 @@ def check_demands(messages: Sequence[Json], kinds: Collection[str]) -> str:
 def write_event(event: Json, kinds: Collection[str]) -> str:
     """Return the bytes of an event as text."""
     space = "" if "no_space" in kinds else " "
-    data = json.dumps(_without_marks(event), indent=1 if "many_lines" in kinds else None)
+    event = _without_marks(event) if kinds else event
+    data = json.dumps(event, indent=1 if "many_lines" in kinds else None)
     lines = [f"data:{space}{line}" for line in data.split("\n")]
     if isinstance(event.get("type"), str):
         lines.insert(0, f"event:{space}{event['type']}")
