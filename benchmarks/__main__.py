@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from benchmarks import (
+    answers,
     code,
     discord,
     engine,
@@ -25,6 +26,7 @@ if __name__ == "__main__":
     asyncio.run(rights.main())
     asyncio.run(watching.main())
     asyncio.run(model.main())
+    asyncio.run(answers.main())
     asyncio.run(code.main())
     asyncio.run(nocodb.main())
     asyncio.run(slack.main(quick=False))

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 52_480
-MAX_FILES = 294
+MAX_CODE_LINES = 53_060
+MAX_FILES = 296
 
 
 def count_code_lines(source: str) -> int:

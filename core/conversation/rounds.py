@@ -437,9 +437,10 @@ class Rounds:
     @property
     def provenance(self) -> tuple[bool, markdown.Trust]:
         """A pair: whether the thread now contains text from outside, and which links are allowed in
-        that case. Every output of a tool counts as text from outside."""
+        that case. Every output of a tool counts as text from outside, and so does an answer that
+        names sources."""
         outside = self._briefing.has_outside_text or any(
-            item.kind == "output" for item in self._items
+            item.kind == "output" or item.raw.get("sources") for item in self._items
         )
         return outside, self._briefing.trust
 
@@ -508,9 +509,9 @@ class Rounds:
         found: dict[str, str] = {}
         for item in self._items:
             for url, title in item.raw.get("sources", ()):
-                found[url] = found.get(url) or title
+                found[url] = found.get(url) or (title and f"{markdown.escape_markdown(title)} ")
         lines = [
-            self._briefing.trust.sanitize(f"{number}. {markdown.escape_markdown(title)} {url}")
+            self._briefing.trust.sanitize(f"{number}. {title}{url}")
             for number, (url, title) in enumerate(list(found.items())[:MAX_SHOWN_SOURCES], 1)
         ]
         return ["\n".join([say(SOURCES), "", *lines])] if lines else []

@@ -29,7 +29,7 @@ import base64
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -71,8 +71,6 @@ MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
 """Characters of arguments that are parsed to find out where a call ends. It bounds the time."""
 WEB_ADDRESS = re.compile(r"https?://[^\s<>\[\]()`|\\\"]{1,2000}", re.IGNORECASE)
 """An address that is listed as a source."""
-GROWING_FIELDS = ("text", "thinking", "summary")
-"""Fields of a part of thoughts that arrive in pieces."""
 END_OF_STREAM = "done"
 """The reason for the end if the server names none, but ends its stream with a sign."""
 KEPT_ON_FAULTS = ("lost", "broken", "silent")
@@ -143,7 +141,6 @@ class AnswerReader:
     def __init__(
         self,
         tool_names: Collection[str] = (),
-        *,
         holds_start: bool = False,
         is_continued: bool = False,
     ) -> None:
@@ -158,7 +155,8 @@ class AnswerReader:
         self._tool_names = tool_names
         self._holds_start, self._is_continued = holds_start, is_continued
         self._joiner = PieceJoiner()
-        self._carried: Json = {}
+        self._carried: dict[str, list[Any]] = {}
+        """The pieces of each field of the message that the server wants back."""
         self._sources: dict[str, str] = {}
         self._characters = self._checked_characters = 0
 
@@ -213,9 +211,7 @@ class AnswerReader:
         self.response = id
         return (ResponseStarted(id),)
 
-    def add_text(
-        self, piece: str, message: object = None, part: object = 0
-    ) -> Sequence[ModelEvent]:
+    def add_text(self, piece: str, message: object = 0, part: object = 0) -> Sequence[ModelEvent]:
         """Add a piece of a message. Return the events for the listener."""
         if not piece:
             return ()
@@ -242,9 +238,7 @@ class AnswerReader:
             self.has_shown = text.is_shown = True
         return events
 
-    def add_whole_text(
-        self, text: str, message: object = None, part: object = 0
-    ) -> Sequence[ModelEvent]:
+    def add_whole_text(self, text: str, message: object, part: object) -> Sequence[ModelEvent]:
         """Add what is missing of a whole text whose pieces may have come before."""
         if not text.strip():
             return ()
@@ -306,7 +300,8 @@ class AnswerReader:
 
     def add_carried(self, message: Json) -> None:
         """Keep the fields of a message that the server wants back with its calls."""
-        self._carried = merge_fields(self._carried, self.carried_fields(message))
+        for name, value in self.carried_fields(message).items():
+            self._carried.setdefault(name, []).append(value)
 
     def carried_fields(self, held: Json) -> Json:
         """Return the fields of a message or a call that the server wants back."""
@@ -318,11 +313,16 @@ class AnswerReader:
     def add_sources(self, held: Json) -> None:
         """Add the sources that a chunk, a message or a part names outside its text."""
         for name in ("citations", "search_results", "annotations"):
-            for source in read_objects(held.get(name)):
-                nested = source.get("url_citation")
-                self._add_source(nested if isinstance(nested, dict) else source)
-            for url in read_list(held.get(name)):
-                self._add_source({"url": url})
+            for each in read_list(held.get(name)):
+                source = read_object(each) or {"url": each}
+                source = read_object(source.get("url_citation")) or source
+                url = read_word(source.get("url"))
+                is_new = url not in self._sources
+                if WEB_ADDRESS.fullmatch(url) and not (
+                    is_new and len(self._sources) >= MAX_SOURCES
+                ):
+                    title = read_word(source.get("title"))[:MAX_SOURCE_TITLE_CHARACTERS]
+                    self._sources[url] = self._sources.get(url) or title
 
     def take_whole(self, read: Callable[[], Sequence[ModelEvent]]) -> Sequence[ModelEvent]:
         """Take the whole answer that `read` adds, in place of the parts so far.
@@ -373,19 +373,10 @@ class AnswerReader:
         self.parts.append(call)
         return call
 
-    def _add_source(self, source: Json) -> None:
-        url = read_word(source.get("url"))
-        is_new = url not in self._sources
-        if WEB_ADDRESS.fullmatch(url) and (not is_new or len(self._sources) < MAX_SOURCES):
-            title = read_word(source.get("title"))[:MAX_SOURCE_TITLE_CHARACTERS]
-            self._sources[url] = self._sources.get(url) or title
-
     def _is_incomplete(self, call: CallPart) -> bool:
         """Return whether a call lacks its name, or the end of its arguments as far as signs say."""
-        if self.finish == END_OF_STREAM and not call.arguments.strip():
-            return not call.name
-        is_open = self.finish in ("", END_OF_STREAM) and not call.is_whole
-        return not call.name or (is_open and not self._is_object(call))
+        is_open = not self.finish or (self.finish == END_OF_STREAM and call.arguments.strip())
+        return not call.name or bool(is_open and not call.is_whole and not self._is_object(call))
 
     def _is_object(self, call: CallPart) -> bool:
         """Return whether the arguments are a whole JSON object."""
@@ -416,34 +407,31 @@ class AnswerReader:
                 phase = self.phases.get(part.key[0])
                 raw = {"phase": phase} if phase else {}
                 if texts[key].strip():
-                    items[key] = Item(kind="message", role="assistant", text=texts[key], raw=raw)
+                    items[key] = Item("message", "assistant", texts[key], raw=raw)
             elif isinstance(part, Item):
                 items[len(items)] = part
             elif not cut and (part.arguments.strip() or not part.is_repeated):
-                raw = {"id": part.id}
-                items[len(items)] = Item(
-                    kind="call", call_id=new_call_id(), name=part.name,
-                    arguments=part.arguments.strip() or "{}",
-                    raw={**raw, "call": part.carried} if part.carried else raw,
-                )  # fmt: skip
+                raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}
+                words = part.arguments.strip() or "{}"
+                items[len(items)] = Item("call", "", "", new_call_id(), part.name, words, raw=raw)
         found = list(items.values())
         if not any(item.kind == "opaque" for item in found):
             found.sort(key=lambda item: item.kind == "call")
         usage = parse_usage({"usage": self.usage})
-        return ModelAnswer(tuple(self._with_extras(found)), usage, cut, self.model, fault)
+        return ModelAnswer(tuple(self._add_extras(found)), usage, cut, self.model, fault)
 
-    def _with_extras(self, items: list[Item]) -> Iterator[Item]:
-        """Yield the items. The first one gets the fields that the server wants back, the last
+    def _add_extras(self, items: list[Item]) -> list[Item]:
+        """Return the items. The first one gets the fields that the server wants back, the last
         message the sources."""
-        has_calls = any(item.kind == "call" for item in items)
-        last = max((n for n, item in enumerate(items) if item.kind == "message"), default=-1)
-        for number, item in enumerate(items):
-            extras: Json = {}
-            if number == 0 and self._carried and (has_calls or self._is_continued):
-                extras["message"] = self._carried
-            if number == last and self._sources:
-                extras["sources"] = [list(source) for source in self._sources.items()]
-            yield replace(item, raw={**item.raw, **extras}) if extras else item
+        kinds = [item.kind for item in items]
+        if self._carried and items and ("call" in kinds or self._is_continued):
+            message = {name: _join_pieces(name, each) for name, each in self._carried.items()}
+            items[0] = replace(items[0], raw={**items[0].raw, "message": message})
+        if self._sources and "message" in kinds:
+            last = len(kinds) - 1 - kinds[::-1].index("message")
+            sources = [list(source) for source in self._sources.items()]
+            items[last] = replace(items[last], raw={**items[last].raw, "sources": sources})
+        return items
 
 
 def new_call_id() -> str:
@@ -490,29 +478,13 @@ def dump_arguments(arguments: object) -> str:
     return _dump(arguments)
 
 
-def merge_fields(old: Json, new: Json) -> Json:
-    """Return fields that arrived in pieces: `reasoning_content` and lists of parts grow."""
-    merged = {**old, **new}
-    for name in old.keys() & new.keys():
-        before, after = old[name], new[name]
-        if name == "reasoning_content":
-            merged[name] = read_word(before) + read_word(after)
-        elif isinstance(before, list) and isinstance(after, list):
-            merged[name] = before[:]
-            for part in after:
-                last: Any = merged[name][-1] if merged[name] else None
-                if is_same_part(last, part):
-                    grown = {k: last.get(k, "") + part[k] for k in GROWING_FIELDS if part.get(k)}
-                    merged[name][-1] = {**last, **{k: v for k, v in part.items() if v}, **grown}
-                else:
-                    merged[name].append(part)
-    return merged
-
-
-def is_same_part(part: Any, next_part: Any) -> bool:
-    """Return whether two parts of thoughts are pieces of one (OpenRouter, LiteLLM)."""
-    both = isinstance(part, dict) and isinstance(next_part, dict)
-    return both and all(part.get(k) == next_part.get(k) for k in ("type", "index"))
+def _join_pieces(name: str, pieces: Sequence[Any]) -> Any:
+    """Return a field that arrived in pieces: thoughts and lists grow, else the last one counts."""
+    if name == "reasoning_content":
+        return "".join(map(read_word, pieces))
+    if isinstance(pieces[-1], list):
+        return [each for piece in pieces for each in read_list(piece)]
+    return pieces[-1]
 
 
 def _dump(value: object) -> str:

@@ -9,22 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import structlog
 
-from core.clients.openai import Json, ModelServerFault
+from core.clients.openai import Json, ModelServerFault, read_id
 from core.domain.errors import PonteError
 from core.domain.messages import Item
 from core.domain.records import (
@@ -36,7 +28,7 @@ from core.domain.records import (
     RoundRequest,
     TextWithdrawn,
 )
-from core.models.answer_reader import ModelAnswer
+from core.models.answer_reader import ModelAnswer, read_object
 from core.models.model_input import (
     estimate_max_tokens,
     find_turn_starts,
@@ -158,7 +150,7 @@ def reconcile(
     *,
     was_asked: bool,
     is_complete: bool,
-    server_ids: Mapping[str, str] | None = None,
+    server_ids: dict[str, str] | None = None,
 ) -> Reconciliation | None:
     """Compare a conversation with the transcript and return what it lacks, or None to create a new
     one.
@@ -240,7 +232,7 @@ class BackgroundStream:
                     self._events.put_nowait(event)
                 if kind in START_EVENTS and not named:
                     named = True
-                    self._unreported_id = str((event.get("response") or {}).get("id", ""))
+                    self._unreported_id = read_id(read_object(event.get("response")))
                     await self.report_late_id()
                 while self._events.qsize() >= MAX_WAITING_EVENTS and not self._is_abandoned:
                     self._has_room.clear()
@@ -480,25 +472,19 @@ class ConversationRound:
         return server.without_refused_fields(body)
 
     async def _use_server_ids(self, input: Sequence[Json]) -> None:
-        """Give outputs the server's ids of their calls, unless the conversation holds Ponte's.
+        """Give outputs the server's ids of their calls, unless the conversation has Ponte's.
 
         Two outputs for one id cannot be told apart: then a new conversation gets Ponte's ids.
         """
-        ids = await self._find_server_ids(input)
-        if len({*ids.values()} - {""}) < len(ids):
-            self._step = "anew"
-        for item in input:
-            if item["type"] == "function_call_output":
-                item["call_id"] = ids.get(item["call_id"], item["call_id"])
-
-    async def _find_server_ids(self, input: Sequence[Json]) -> dict[str, str]:
-        """Return the server's ids of the calls that the conversation alone holds, by Ponte's."""
         sent = {item["call_id"] for item in input if item["type"] == "function_call"}
-        outputs = {item["call_id"] for item in input if item["type"] == "function_call_output"}
-        if not (outputs := outputs - sent - self._held_calls):
-            return {}
-        ids = self._server.input.server_call_ids(await self._transcript())
-        return {id: ids[id] for id in outputs if id in ids}
+        outputs = [item for item in input if item["type"] == "function_call_output"]
+        outputs = [item for item in outputs if item["call_id"] not in sent | self._held_calls]
+        known = self._server.input.server_call_ids(await self._transcript()) if outputs else {}
+        outputs = [item for item in outputs if item["call_id"] in known]
+        for item in outputs:
+            item["call_id"] = known[item["call_id"]]
+        if len({item["call_id"] for item in outputs} - {""}) < len(outputs):
+            self._step = "anew"
 
     async def _stream_response(
         self, body: Json, reader: ResponsesReader
@@ -657,7 +643,7 @@ def _has_all_outputs(items: Sequence[Json]) -> bool:
 
 
 def _find_overlaps(
-    wanted: Sequence[Item], held: Sequence[Json], whole: bool, server_ids: Mapping[str, str]
+    wanted: Sequence[Item], held: Sequence[Json], whole: bool, server_ids: dict[str, str]
 ) -> Iterator[int]:
     """Yield the positions in `wanted` where `held` may end, the likeliest first."""
     if not held:
@@ -696,7 +682,7 @@ def _is_transcript_item(item: Json) -> bool:
     return kind in ("function_call", "function_call_output")
 
 
-def _is_same_item(item: Item, known: Json, server_ids: Mapping[str, str]) -> bool:
+def _is_same_item(item: Item, known: Json, server_ids: dict[str, str]) -> bool:
     kind = known.get("type", "message")
     if kind in ("function_call", "function_call_output"):
         ids = (item.call_id, server_ids.get(item.call_id))

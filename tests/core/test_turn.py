@@ -18,10 +18,10 @@ from structlog.testing import capture_logs
 from bot.engine import Engine
 from core.chat.reply import GrowingReply
 from core.conversation import manager
-from core.conversation.rounds import MAX_ROUNDS, Rounds, ToolCalls
+from core.conversation.rounds import MAX_ROUNDS, MAX_SHOWN_SOURCES, Rounds, ToolCalls
 from core.conversation.run import TurnRun
 from core.conversation.upkeep import Upkeep
-from core.domain.errors import ModelDown, NotStored, PostRemoved, TakenOver, ToolError
+from core.domain.errors import ModelDown, NoQuota, NotStored, PostRemoved, TakenOver, ToolError
 from core.domain.messages import (
     Answer,
     Card,
@@ -41,6 +41,7 @@ from core.domain.records import (
     RoundOutput,
     RoundRequest,
     TextDelta,
+    TextWithdrawn,
     Thread,
     ToolCall,
     ToolContext,
@@ -344,6 +345,45 @@ async def test_an_answer_that_ends_without_its_end_is_told_as_incomplete(tmp_pat
         answer = await _answer(engine)
     assert answer.text == f"So far\n\n{ModelDown().words()}"
     assert (answer.status, answer.code) == ("failed", "model_down")
+
+
+async def test_an_answer_that_was_broken_off_says_why_and_is_kept(tmp_path: Path) -> None:
+    """Its note is not part of the transcript, so that the model can go on."""
+    item = Item("message", role="assistant", text="So far")
+    model = Scripted(_then([TextDelta("So far"), RoundCompleted((item,), broken=NoQuota())]))
+    async with _bot(tmp_path, model) as (engine, _):
+        answer = await _answer(engine)
+        thread = await engine.records.journal.current_thread("web:C1")
+        stored = await engine.records.journal.transcript(thread.id)
+    assert answer.text == f"So far\n\n_I stopped here. {NoQuota().words()}_"
+    assert (answer.status, answer.is_cut) == ("done", True)
+    assert stored[-1].item.text == "So far"
+
+
+async def test_text_that_a_model_withdraws_is_shown_no_more(tmp_path: Path) -> None:
+    script: Sequence[ModelEvent]
+    script = [TextDelta("A thought."), TextWithdrawn(), TextDelta("Hel"), _completed_with("Hello")]
+    async with _bot(tmp_path, Scripted(_then(script))) as (engine, reply):
+        assert (await _answer(engine)).text == "Hello"
+    assert [each.text for each in reply.shown if each.text] == ["A thought.", "Hel"]
+
+
+async def test_sources_are_listed_under_the_answer_after_the_rules_for_links(
+    tmp_path: Path,
+) -> None:
+    sources = [["https://evil.test/?q=secret", "A [title](https://b.test)"]]
+    sources += [[f"https://evil.test/{n}", ""] for n in range(20)]
+    text = "Two [1], see https://evil.test/x."
+    item = Item("message", role="assistant", text=text, raw={"sources": sources})
+    async with _bot(tmp_path, Scripted(_then([RoundCompleted((item,))]))) as (engine, _):
+        answer = await _answer(engine)
+    said, _, heading, _, first, *others = answer.text.split("\n")
+    assert said == "Two [1], see `https://evil.test/x`."
+    assert heading == "Sources:"
+    assert "](" not in first.replace("\\](", "")
+    assert first.endswith("`https://evil.test/?q=secret`")
+    assert others[0] == "2. `https://evil.test/0`"
+    assert len(others) == MAX_SHOWN_SOURCES - 1
 
 
 class Paying(Scripted):

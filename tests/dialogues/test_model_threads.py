@@ -169,12 +169,25 @@ async def test_a_cut_answer_says_so(bot_home: BotHome) -> None:
         assert answer.text.startswith("The first half\n\n_The answer stops here")
 
 
-async def test_a_broken_stream_leaves_no_half_sentence(bot_home: BotHome) -> None:
+async def test_a_broken_stream_keeps_its_text_and_says_so(bot_home: BotHome) -> None:
     async with (
         FakeOpenAI(without={"conversations"}) as fake,
         open_served_bot(bot_home, fake) as running_bot,
     ):
-        fake.say(Script(text="Half of an ans", fail="drop"), LONG_ANSWER)
+        fake.say(Script(text="Half of it.", fail="drop", piece=20), LONG_ANSWER)
+        await running_bot.ask("Tell me.")
+        (shown,) = bot_home.recorder.visible("k1")
+        assert shown.startswith("Half of it.\n\n_I stopped here. The model's server stopped")
+        assert len([body for body in fake.request_bodies("/responses") if "input" in body]) == 1
+
+
+async def test_a_call_that_broke_off_leaves_no_half_sentence(bot_home: BotHome) -> None:
+    async with (
+        FakeOpenAI(without={"conversations"}) as fake,
+        open_served_bot(bot_home, fake) as running_bot,
+    ):
+        call = ("tables", '{"a": "long arguments in pieces"}')
+        fake.say(Script(text="Look.", calls=(call,), fail="drop", after=2), LONG_ANSWER)
         await running_bot.ask("Tell me.")
         assert bot_home.recorder.visible("k1") == [LONG_ANSWER]
 

@@ -1,7 +1,7 @@
 """Thousands of variants of valid answers, as servers that resemble OpenAI's could send them.
 
-`check_variant(seed)` makes one from its seed and reads it as Ponte does. `make test` reads some,
-and `make bench` many.
+`check_variant(seed)` makes one from its seed and reads it as Ponte does. `check_turn(seed)` has a
+conversation with such a server. `make test` checks some seeds, and `make bench` many.
 """
 
 from __future__ import annotations
@@ -11,15 +11,23 @@ import random
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from core.clients.openai import ModelServerFault, _read_events
-from core.domain.records import ResponseStarted, TextDelta, TextWithdrawn
+from core.clients.openai import (
+    ModelEndpoint,
+    ModelServerClient,
+    ModelServerFault,
+    _read_events,
+)
+from core.domain.records import Remote, ResponseStarted, TextDelta, TextWithdrawn
 from core.models.answer_reader import AnswerReader, ModelAnswer
 from core.models.chat_completions_api import ChatCompletionsReader
+from core.models.model_server import ModelOptions
 from core.models.responses_api import ResponsesReader
-from tests.fakes.openai import Script, chat, events, odd
+from core.models.served_model import Level, ServedModel
+from tests.fakes.openai import FakeOpenAI, Script, chat, events, odd
+from tests.model.talk import TABLES, Talk
 
 Json = dict[str, Any]
 TEXTS = (
@@ -198,3 +206,54 @@ async def check_variants(seeds: Sequence[int]) -> Counter[str]:
     for seed in seeds:
         await check_variant(seed, counts)
     return counts
+
+
+async def check_turn(seed: int) -> None:
+    """Have a conversation with a server of random kinds. Raise AssertionError if a text, a call or
+    a result differs from what was sent, or if an answer is paid twice."""
+    dice = random.Random(seed)
+    level: Level = dice.choice(("chat", "responses"))
+    kinds = choose_kinds(dice, level == "chat") - {"json_list", "json_lines"}
+    ran: list[tuple[str, Json]] = []
+    async with FakeOpenAI() as fake:
+        fake.odd, wanted, turns = set(kinds), [], dice.randint(1, 3)
+        client = ModelServerClient(ModelEndpoint("sk-test", fake.base_url), sleep=_no_sleep)
+        model = ServedModel(client, ModelOptions(), level=level, record_remote=_record_nothing)
+
+        def run(name: str, arguments: str) -> str:
+            ran.append((name, json.loads(arguments)))
+            return f"result {len(ran)}"
+
+        talk, rounds = Talk(model, tuple(replace(TABLES, name=name) for name in NAMES), run), 0
+        for turn in range(turns):
+            for _ in range(dice.randint(0, 2)):
+                several = dice.sample(ARGUMENTS, dice.randint(1, 3))
+                calls = [(dice.choice(NAMES), arguments) for arguments in several]
+                wanted += calls
+                dumped = tuple((name, json.dumps(arguments)) for name, arguments in calls)
+                fake.say(Script(text=dice.choice(("", "Let me look.")), calls=dumped))
+                rounds += 1
+            fake.say(f"Answer {turn}.")
+            rounds += 1
+            assert await talk.say(f"Question {turn}?") == f"Answer {turn}.", (seed, sorted(kinds))
+        await model.close()
+    about = (seed, level, sorted(kinds))
+    assert ran == wanted, (about, ran, wanted)
+    assert len(fake.requests) == rounds, about
+    last = fake.requests[-1].body
+    items = last.get("input") or last["messages"]
+    outputs = [
+        i.get("output") or i["content"] for i in items if "output" in i or "tool_call_id" in i
+    ]
+    assert outputs == [f"result {number}" for number in range(1, len(wanted) + 1)], about
+    texts = json.dumps([i.get("content") for i in items], ensure_ascii=False)
+    assert not PYTHON_VALUE.search(texts), about
+    assert "Let me think" not in texts, about
+
+
+async def _no_sleep(_: float) -> None:
+    return None
+
+
+async def _record_nothing(thread: str, remote: Remote) -> None:
+    return None

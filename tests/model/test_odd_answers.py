@@ -490,8 +490,8 @@ async def test_thoughts_go_back_with_calls_alone(make: Make, fake: FakeOpenAI) -
     messages = fake.requests[-1].body["messages"]
     asked, ended, hello = (each for each in messages if each["role"] == "assistant")
     assert asked["reasoning_content"] == "Hm. Ok."
-    merged = {"type": "reasoning.text", "index": 0, "text": "Hm", "signature": "s"}
-    assert asked["reasoning_details"] == [merged]
+    parts = [part["choices"][0]["delta"]["reasoning_details"][0] for part in (thought, more)]
+    assert asked["reasoning_details"] == parts
     assert asked["tool_calls"][0]["extra_content"] == signed["extra_content"]
     assert ended["reasoning_content"] == "Hm."
     assert hello == {"role": "assistant", "content": "Hello."}

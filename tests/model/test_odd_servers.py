@@ -10,7 +10,7 @@ from core.domain.records import TextDelta
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI, Script, odd
 from tests.model.conftest import Make
-from tests.model.fuzz import PYTHON_VALUE, check_variants
+from tests.model.fuzz import PYTHON_VALUE, check_turn, check_variants
 from tests.model.talk import Talk
 
 CALLS = (("tables", '{"base": "a"}'), ("tables", '{"base": "b", "n": [1, null]}'))
@@ -89,6 +89,12 @@ async def test_each_kind_of_a_conversation(make: Make, fake: FakeOpenAI, kind: s
     await check_kinds(make, fake, "conversations", {kind})
 
 
-async def test_thousands_of_variants() -> None:
-    counts = await check_variants(range(400))
+async def test_variants_of_answers_are_read_as_they_were_sent() -> None:
+    """`make bench` reads many more."""
+    counts = await check_variants(range(250))
     assert len(counts) > 60
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_a_conversation_with_a_server_of_random_kinds(seed: int) -> None:
+    await check_turn(seed)
