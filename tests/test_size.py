@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 53_060
-MAX_FILES = 296
+MAX_CODE_LINES = 53_538
+MAX_FILES = 298
 
 
 def count_code_lines(source: str) -> int:
