@@ -13,6 +13,7 @@ from core.domain.messages import File
 from core.domain.records import Remote
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
+from core.ports.rights import Policy
 from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
 from core.rights.usage import Prices
@@ -47,6 +48,7 @@ async def open_served_bot(
     prices: Prices | None = None,
     level: Level | None = None,
     profile: Profile | None = None,
+    policy: Policy | None = None,
 ) -> AsyncIterator[RunningBot]:
     """Wired as the composition root does it: the stores come to be after the model."""
     bots: list[RunningBot] = []
@@ -74,7 +76,8 @@ async def open_served_bot(
         record_remote=late,
     )
     async with bot_home.open(
-        made, sources, profile=profile, appliers=appliers, allowed=allowed, prices=priced
+        made, sources, policy, profile=profile, appliers=appliers, allowed=allowed,
+        prices=priced,
     ) as running_bot:
         bots.append(running_bot)
         try:
