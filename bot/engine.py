@@ -307,7 +307,7 @@ class Engine:
         )  # fmt: skip
         tool_contexts = ToolContexts(
             records.journal, records.files, records.threads, platforms.fetch, choices.profile.zone,
-            records.inbox.is_stopped,
+            records.inbox.is_stopped, choices.approval.rules,
         )  # fmt: skip
         self._owner_name = choices.owner_name
         self.commands = CommandService(

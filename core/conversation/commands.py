@@ -18,7 +18,7 @@ from core.changes.service import MAX_LISTED_CHANGES
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import QuickCommandResults, check_inputs
-from core.conversation.context import Show, ToolContexts, TurnFiles
+from core.conversation.context import LEFT_OUT, Show, ToolContexts, TurnFiles
 from core.conversation.parts import describe_parts
 from core.conversation.run import TurnServices
 from core.conversation.why import Why
@@ -132,12 +132,17 @@ class CodeCommand:
             ctx = await self.tool_contexts.make_command_context(turn, call, show)
             await ctx.show_progress(say(RUNNING_PYTHON))
             note = partial(_audit_run, self.services.audit, turn, RUN_PYTHON_TOOL, rule)
-            run = await _run_and_audit(
-                RUN_PYTHON_TOOL, note, self.runner.run(ctx, code), _outcome_word
-            )
+            try:
+                run = await _run_and_audit(
+                    RUN_PYTHON_TOOL, note, self.runner.run(ctx, code), _outcome_word
+                )
+            finally:
+                if ctx.own_memory:
+                    await self.forget(ctx.own_memory)
             told = await text.run_off_loop(
                 lambda _: format_for_person(run.ran, run.files), run.ran.printed
             )
+            told += f"\n\n_{say(LEFT_OUT)}_" if ctx.own_memory else ""
             failed = run.ran.error or run.ran.fault
             files = (*run.files, run.code) if run.ran.changed_code and run.code else run.files
             outcome = Outcome("error" if failed else "ok", told, files, usage=run.ran.usage)

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.domain.messages import Attachment, File, Message, Progress
-from core.domain.records import Remote, Thread, ToolCall, ToolContext, Turn
+from core.changes.approval import TableRules
+from core.domain.messages import Attachment, File, Item, Message, Progress
+from core.domain.records import Need, Provenance, Remote, Thread, ToolCall, ToolContext, Turn
 from core.ports.conversations import FetchAttachment, Files, Journal, ThreadMap
+from core.rights.policy import TURN_RIGHTS
 from core.runtime.tasks import run_together
 from core.text import text
 
 Show = Callable[[Progress], Awaitable[None]]
+LEFT_OUT = "I left out earlier results in this conversation that you can't read."
+"""The sentence for the person if `ReadableThread` lacks something."""
 FETCH_TIMEOUT_SECONDS = 10.0
 """Seconds that a turn waits for each of its files; all of them are downloaded at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableThread:
+    """The earlier part of a thread that the asker of a turn may read, if that is not all of it.
+
+    `files` are the ids of its files. `memory` is the turn's own `ToolContext.memory_id`.
+    """
+
+    items: Sequence[Item]
+    files: frozenset[str]
+    memory: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +51,44 @@ class ToolContexts:
     zone: str = "UTC"
     stopped: Callable[[int], bool] = lambda seq: False
     """Returns whether a person stopped the turn with this `seq` (`Inbox.is_stopped`)."""
+    table_rules: Callable[[], TableRules] = TableRules
+
+    def may_know(self, needs: Collection[Need]) -> bool:
+        """Return whether the asker of the current turn may read what needs these rights."""
+        rights, rules = TURN_RIGHTS.get(), self.table_rules()
+        return all(
+            (rights is None or rights.may_know(*need))
+            and not (need[0] == "read" and rules.is_hidden(*need[1:]))
+            for need in needs
+        )
+
+    async def find_readable_part(self, turn: Turn, known: Provenance) -> ReadableThread | None:
+        """Return what the asker may read of the turn's thread; None if they may read all of it.
+
+        Of a turn with anything else, they may read the answer as it was posted. Items that only the
+        model's server can read (reasoning, summaries) may hold anything and are all left out.
+        """
+        if all(map(self.may_know, known.needs)):
+            return None
+        message, items = turn.message, list[Item]()
+        shown = await self.journal.list_entries(message.address.conversation, turn.thread)
+        answers = {one.seq: one.answer.text for one in shown
+                   if one.state in ("done", "stopped") and one.answer}  # fmt: skip
+        entries = await self.journal.transcript(turn.thread, before=turn.seq)
+        for seq, group in itertools.groupby(entries, key=lambda entry: entry.seq):
+            of_turn = list(group)
+            readable = [entry.item for entry in of_turn if self.may_know(entry.needs)]
+            is_whole = len(readable) == len(of_turn)
+            ended = {item.call_id for item in readable if item.kind == "output"}
+            items += [
+                item for item in readable
+                if not (item.kind == "opaque" or (item.kind == "call" and item.call_id not in ended)
+                        or (item.role == "assistant" and not is_whole))
+            ]  # fmt: skip
+            if not is_whole and answers.get(seq):
+                items.append(Item(kind="message", role="assistant", text=answers[seq]))
+        files = frozenset(file.id for item in items for file in item.files)
+        return ReadableThread(items, files, f"{turn.thread}.{turn.id}")
 
     def make_context(
         self,
@@ -42,9 +97,11 @@ class ToolContexts:
         call: ToolCall,
         doing: Callable[[str], Awaitable[None]],
         record_remote: Callable[[Remote], Awaitable[None]],
+        readable: ReadableThread | None,
     ) -> ToolContext:
         """Return the context of one call. Handles that the tool reports are journalled.
-        `record_remote` journals the remote objects that it reports."""
+        `record_remote` journals the remote objects that it reports. `readable` is the part of the
+        thread that the asker may read, None for all."""
         message = turn.message
 
         async def record_handle(handle: str) -> None:
@@ -62,7 +119,8 @@ class ToolContexts:
             zone=zone_of(message, self.zone),
             message_text=message.text,
             mentions=message.mentions,
-            files=TurnFiles(turn, thread.id, self),
+            files=TurnFiles(turn, thread.id, self, readable.files if readable else None),
+            own_memory=readable.memory if readable else "",
             handle=call.handle,
             record_handle=record_handle,
             record_remote=record_remote,
@@ -77,14 +135,16 @@ class ToolContexts:
         async def show_words(words: str) -> None:
             await show(Progress(doing=words))
 
-        thread = await self.load_thread(turn)
+        known = await self.journal.provenance(turn.thread, turn.message.author.key, turn.seq)
+        readable = await self.find_readable_part(turn, known)
+        thread = await self.load_thread(turn, new=readable is not None)
 
         async def record_remote(remote: Remote) -> None:
             await self.journal.record_remote(thread.id, remote)
-            if remote.kind == "container":
+            if remote.kind == "container" and readable is None:
                 await self.threads.put(replace(thread, container=remote.id))
 
-        return self.make_context(turn, thread, call, show_words, record_remote)
+        return self.make_context(turn, thread, call, show_words, record_remote, readable)
 
     async def load_thread(self, turn: Turn, new: bool = False) -> Thread:
         """Return the thread's record, or a new one if it is lost or belongs to an older thread or
@@ -133,6 +193,8 @@ class TurnFiles:
     turn: Turn
     thread: str
     tool_contexts: ToolContexts
+    readable: frozenset[str] | None = None
+    """The ids of the files of earlier turns that the asker may have; None for all."""
 
     async def list_files(self) -> Sequence[File]:
         """Return the files of earlier turns of the thread and of this message, without
@@ -147,6 +209,8 @@ class TurnFiles:
             some = bool(had.attachments or had.address.shared or (answer and answer.files))
             if some and shown.seq < self.turn.seq:
                 found.extend(await files.list_of_event(shown.message.event_key))
+        if self.readable is not None:
+            found = [file for file in found if file.id in self.readable]
         attached, _ = await self.tool_contexts.fetch_attachments(message)
         found.extend([*await files.list_of_event(message.event_key), *attached])
         return tuple({file.id: file for file in found}.values())

@@ -18,7 +18,7 @@ from core.chat.files import describe_unread
 from core.chat.turn_posts import TurnPosts
 from core.conversation import prompt
 from core.conversation.commands import CommandService
-from core.conversation.context import ToolContexts
+from core.conversation.context import LEFT_OUT, ToolContexts
 from core.conversation.paying import TurnPayment, count_briefing_tokens, find_nearly_used
 from core.conversation.rounds import Rounds
 from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun, TurnServices
@@ -48,6 +48,7 @@ from core.domain.messages import Address, Answer, File, Message, Progress
 from core.domain.records import (
     CRASHED_REASON,
     FINAL_STATES,
+    Need,
     Provenance,
     RoundOutput,
     Thread,
@@ -346,26 +347,28 @@ class ConversationManager:
             outside, trust = rounds.provenance
             trust = replace(trust, written=trust.written | rounds.own_links)
         else:
-            outside, trust, _ = await self._trust(run.turn)
-        if not outside and run.is_for_model and run.message.hook is None:
+            outside, trust = await self._trust(run.turn, await self._read_provenance(run.turn))
+        if not outside and run.is_for_model:
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         said, parts = await text.run_off_loop(
             lambda said: trust.split_sanitized(said, split), cleaned
         )
         return replace(answer, text=said, parts=parts)
 
-    async def _trust(self, turn: Turn, known: Provenance | None = None) -> tuple[bool, Trust, int]:
-        """Return three facts about the turn's thread: whether it contains text from outside; which
-        links are allowed in that case (the configured hosts, Ponte's own addresses, and addresses
-        that the asker wrote); and the `seq` of the last earlier turn with items in the thread (0 if
-        there is none). `known` is the origin of the thread's texts, if it was read already."""
+    async def _read_provenance(self, turn: Turn) -> Provenance:
+        """Return the origin of the texts in the turn's thread."""
+        return await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq)
+
+    async def _trust(self, turn: Turn, known: Provenance) -> tuple[bool, Trust]:
+        """Return whether the turn's thread contains text from outside, and which links are allowed
+        in that case: the configured hosts, Ponte's own addresses, and those that the asker wrote.
+        """
         message, profile = turn.message, self._profile
-        if known is None:
-            known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
-        # The text of a webhook may contain fields of its body, so its addresses are not trusted.
-        own = "" if message.hook else message.text
-        told = "\n".join([*known.asker_texts, own])
-        written = await text.run_off_loop(find_addresses, told) | profile.own_addresses()
+        texts = [*known.asker_texts, *([message.text] if message.is_authored else ())]
+        written = await text.run_off_loop(find_addresses, "\n".join(texts))
+        written |= profile.own_addresses()
+        if message.scheduled:
+            written = written.union(message.scheduled.addresses)
         platform = message.address.platform
         trust = Trust(
             frozenset(profile.link_hosts()), written,
@@ -373,8 +376,7 @@ class ConversationManager:
             bare=platform not in profile.links_schemes,
             linked=message.linked,
         )  # fmt: skip
-        has_outside_text = known.has_outside_text or message.hook is not None
-        return has_outside_text, trust, known.previous_seq
+        return known.has_outside_text or not message.is_authored, trust
 
     async def _find_answer(self, run: TurnRun) -> Answer:
         """Return the answer, or an apology for the error that prevents it. A person's stop produces
@@ -551,7 +553,10 @@ class ConversationManager:
             run.turn = replace(run.turn, items=recorded.items)
             provenance = recorded.provenance
             first, counts = reserve.grant, reserve.counts
-        outside, trust, since = await self._trust(run.turn, provenance)
+        known = provenance or await self._read_provenance(run.turn)
+        outside, trust = await self._trust(run.turn, known)
+        since = known.previous_seq
+        await self._find_readable_part(run, known)
         if message.scheduled:
             # A run reads its own message alone, so that its cost does not grow with each run. Its
             # items stand in the conversation's thread, so later messages of people read them.
@@ -560,7 +565,7 @@ class ConversationManager:
         # without the earlier version of the message.
         is_new = not since or bool(message.replaces)
         thread = await self._tool_contexts.load_thread(
-            run.turn, new=is_new and (run.turn.attempt == 1 or message.scheduled is not None)
+            run.turn, new=run.is_apart or (is_new and run.turn.attempt == 1)
         )
         paying = TurnPayment(services.budget, run.turn, model, most_told, first) if pays else None
         briefing = ModelBriefing(
@@ -569,11 +574,31 @@ class ConversationManager:
         )  # fmt: skip
         run.needs_title = self._profile.titles and message.titled and not since
         run.rounds = rounds = Rounds(run, briefing, services, self._tool_contexts)
-        answer = await rounds.answer()
+        try:
+            answer = await rounds.answer()
+        finally:
+            if run.readable:
+                await self._commands.code.forget(run.readable.memory)
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model returned an empty answer. Ask again."))
-        notes = [*unread_notes, *await self._claim_notices(run, briefing)]
+        left_out = [say(LEFT_OUT)] if run.readable else []
+        notes = [*unread_notes, *left_out, *await self._claim_notices(run, briefing)]
         return _with_notes(answer, notes)
+
+    async def _find_readable_part(self, run: TurnRun, known: Provenance) -> None:
+        """Find what the asker may read of the thread now. Leave out results of this turn's own
+        earlier attempts that they may not read any more."""
+        contexts, turn = self._tool_contexts, run.turn
+        run.readable = await contexts.find_readable_part(turn, known)
+        lost = {call.call_id for call in turn.calls
+                if call.outcome and not contexts.may_know(call.outcome.needs)}  # fmt: skip
+        items = tuple(
+            replace(item, text=LEFT_OUT, files=()) if item.call_id in lost and item.kind == "output"
+            else item
+            for item in turn.items if not (lost and item.kind == "opaque")
+        )  # fmt: skip
+        needs = frozenset[Need]().union(*filter(contexts.may_know, known.needs))
+        run.turn = replace(turn, items=items, needs=needs)
 
     async def _claim_notices(self, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:
         """Return sentences about allowances that are nearly used up, each of them only once. The
@@ -602,8 +627,8 @@ class ConversationManager:
 
     def _changed_record(self, run: TurnRun) -> Thread | None:
         """Return the thread's record as it is now; None if only its time of last use changed, or
-        if the turn is the run of a schedule, which leaves people's record as it is."""
-        if run.rounds is None or run.message.scheduled:
+        if the turn has a remote conversation of its own."""
+        if run.rounds is None or run.is_apart:
             return None
         before, after = run.rounds.known_thread, run.rounds.thread
         people = tuple(dict.fromkeys((*after.participants, run.message.author.key)))

@@ -91,6 +91,7 @@ def build_items(
             text=text,
             name=to_one_line(message.author.name),
             files=tuple(files),
+            is_authored=message.is_authored,
         )
     )
     return items

@@ -41,6 +41,7 @@ from core.domain.records import (
     RIGHT_OF_EFFECT,
     Effect,
     MakeDraft,
+    Need,
     Outcome,
     Remote,
     RemoteStored,
@@ -54,8 +55,10 @@ from core.domain.records import (
     ToolContext,
     add_model_instruction,
 )
+from core.domain.schedules import ScheduleDraft
 from core.observability import metrics, tracing
 from core.ports.tools import Tool
+from core.rights.policy import USED_RIGHTS
 from core.rights.usage import PaidRun
 from core.runtime.tasks import run_together
 from core.text import markdown, text
@@ -315,6 +318,15 @@ class ToolCalls:
         return replace(outcome, paid=paid.report_name)
 
     async def _attempt(self, tool: Tool, call: ToolCall) -> Outcome:
+        """Run the tool, and note in its outcome which rights somebody needs to read that. A write
+        only proposes, so that reading is the right."""
+        right = RIGHT_OF_EFFECT[call.effect]
+        used: set[Need] = {("tool", call.name), ("read" if right == "propose" else right,)}
+        USED_RIGHTS.set(used)  # a call is a task of its own
+        outcome = await self._run_tool(tool, call)
+        return replace(outcome, needs=frozenset(used))
+
+    async def _run_tool(self, tool: Tool, call: ToolCall) -> Outcome:
         """Run the tool within its timeout. Turn errors into outcomes, except those that end the
         attempt (Draining, NotStored, PostRemoved, Superseded)."""
         if tool.progress_text:
@@ -656,7 +668,7 @@ class Rounds:
         """Store the thread's record, which contains the remote conversation to continue. A failure
         is logged: after a crash, a new remote conversation begins. The run of a schedule stores
         none, because the next message of a person continues another remote conversation."""
-        if self._run.message.scheduled:
+        if self._run.is_apart:
             return
         try:
             await self._services.threads.put(self.thread)
@@ -696,6 +708,8 @@ class Rounds:
         """Return the transcript of the thread before the first unsent item."""
         if not self._briefing.since:
             return self._items[:heard]
+        if readable := self._run.readable:
+            return [*readable.items, *self._items[:heard]]
         entries = await self._journal.transcript(self.thread.id, before=self._run.turn.seq)
         return [entry.item for entry in entries] + self._items[:heard]
 
@@ -718,7 +732,10 @@ class Rounds:
     async def _run_calls(self, calls: Sequence[Item]) -> None:
         """Run the calls of one round and append their outputs to the transcript in the order of the
         calls."""
-        for call, outcome in zip(calls, await self._calls.run(calls), strict=True):
+        outcomes = await self._calls.run(calls)
+        turn = self._run.turn
+        self._run.turn = replace(turn, needs=turn.needs.union(*(each.needs for each in outcomes)))
+        for call, outcome in zip(calls, outcomes, strict=True):
             self._items.append(
                 Item(kind="output", call_id=call.call_id, text=outcome.text, files=outcome.files)
             )
@@ -728,7 +745,7 @@ class Rounds:
         """Return the context of a call, able to propose changes and to record remote objects."""
         turn = self._run.turn
         ctx = self._tool_contexts.make_context(
-            turn, self.thread, call, self._show_progress, self._record_remote
+            turn, self.thread, call, self._show_progress, self._record_remote, self._run.readable
         )
 
         async def propose(draft: Draft) -> Outcome:
@@ -739,8 +756,15 @@ class Rounds:
         async def propose_schedule(make_draft: MakeDraft, replaces: str) -> Outcome:
             if self._run.message.scheduled or self._run.message.hook:
                 return Outcome("error", _NO_SCHEDULES_HERE)
-            schedules = self._services.schedules()
-            return await schedules.propose(turn, call.call_id, make_draft, replaces)
+            schedules, written = self._services.schedules(), self._briefing.trust.written
+
+            def make_own_draft(before: ScheduleDraft | None) -> ScheduleDraft:
+                made = make_draft(before)
+                own = written.union(before.addresses if before else ())
+                own &= markdown.find_addresses(made.what)
+                return replace(made, addresses=tuple(sorted(own)))
+
+            return await schedules.propose(turn, call.call_id, make_own_draft, replaces)
 
         async def list_schedules(page: int) -> str:
             return await self._services.schedules().list_for_model(turn, page)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from core.chat.turn_posts import TurnPosts
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
+from core.conversation.context import ReadableThread
 from core.domain.errors import PonteError
 from core.domain.messages import Card, Message
 from core.domain.records import RoundOutput, Thread, Turn
@@ -118,6 +119,8 @@ class TurnRun:
     earlier_proposal: str = ""
     """An undecided proposal of an earlier run of the same schedule. While there is one, this turn
     can propose nothing."""
+    readable: ReadableThread | None = None
+    """What the asker may read of the thread; None for all of it."""
     rounds: ModelRounds | None = None
     """The model's side of the turn; None until the model is asked."""
     needs_title: bool = False
@@ -129,6 +132,11 @@ class TurnRun:
     def message(self) -> Message:
         """The message of the turn."""
         return self.turn.message
+
+    @property
+    def is_apart(self) -> bool:
+        """True if the turn has a remote conversation of its own, which no later turn continues."""
+        return self.message.scheduled is not None or self.readable is not None
 
     @property
     def is_for_model(self) -> bool:

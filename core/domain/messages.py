@@ -129,7 +129,8 @@ class ScheduledRun:
     """The run of a schedule that a message belongs to (`core.domain.schedules`).
 
     `kind` is a `ScheduleKind`. `due` is in seconds since the epoch. `is_late`: it was due long
-    before it began. `revision` is the one that its owner started.
+    before it began. `revision` is the one that its owner started. `addresses` are those in its text
+    that its owner wrote.
     """
 
     schedule: str
@@ -137,6 +138,7 @@ class ScheduledRun:
     due: float
     revision: int = 0
     is_late: bool = False
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,12 @@ class Message:
     def turn(self) -> str:
         """The id of the message's turn."""
         return self.reply_to.turn
+
+    @property
+    def is_authored(self) -> bool:
+        """True if its author wrote the text for this message. A model wrote that of a schedule, and
+        a program that of a webhook: both can contain text from outside."""
+        return self.scheduled is None and self.hook is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +315,8 @@ class Item:
     arguments: str = ""
     files: tuple[File, ...] = ()
     raw: dict[str, Any] = field(default_factory=dict)
+    is_authored: bool = False
+    """True if it is the text of a message whose author wrote it (`Message.is_authored`)."""
 
 
 @dataclass(frozen=True, slots=True)

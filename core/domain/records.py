@@ -33,6 +33,10 @@ AmendResult = Literal["unstarted", "started", "unknown"]
 started, or the message is unknown."""
 
 
+Need = tuple[str, ...]
+"""A right, and the names of the thing that it is about: ("read", "Orders", "m1")."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """The result of `Inbox.accept`. `is_new` is False if this event key was stored before."""
@@ -111,6 +115,9 @@ class Turn:
     """The thread was created at the begin of this attempt."""
     thread_record: Thread | None = None
     """The record of the thread map, if the begin of this attempt read it."""
+    needs: frozenset[Need] = frozenset()
+    """The rights that somebody needs to read everything that the model has read in this turn. They
+    are stored with each item that the model or a tool adds to the transcript."""
 
     @property
     def id(self) -> str:
@@ -125,12 +132,14 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptEntry:
-    """One item of a transcript. `seq` is its turn; `person` is the author's key, "" for Ponte."""
+    """One item of a transcript. `seq` is its turn; `person` is the author's key, "" for Ponte.
+    `needs`: the rights without which nobody may read it."""
 
     seq: int
     item: Item
     person: str = ""
     at: float = 0.0
+    needs: frozenset[Need] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +167,15 @@ class Provenance:
     """The origin of the texts in a thread.
 
     `has_outside_text`: some come from a tool, a file, a quote, or another person than the asker.
-    `asker_texts` are the asker's own. `previous_seq` is the last earlier turn that has items in the
-    transcript, 0 if there is none.
+    `asker_texts` are messages that the asker wrote. `previous_seq` is the last earlier turn that
+    has items in the transcript, 0 if there is none. `needs`: the rights that its items need, also
+    those of replaced turns.
     """
 
     has_outside_text: bool
     asker_texts: tuple[str, ...] = ()
     previous_seq: int = 0
+    needs: frozenset[frozenset[Need]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +395,7 @@ class Outcome:
     - `proposed`: nothing was done yet; `proposal` waits for a person.
     - `ok` with a `proposal`: the operator's policy approved the change.
     - `sources`: lines of Markdown, written by Ponte's code, that name the sources of figures.
+    - `needs`: the rights without which nobody may read the result.
     """
 
     status: Literal["ok", "error", "unknown", "proposed"]
@@ -395,6 +407,7 @@ class Outcome:
     """The cost of the call itself, if it used another model, a container or a paid run."""
     paid: str = ""
     """The name in reports of what was paid for; "" for the tool itself."""
+    needs: frozenset[Need] = frozenset()
 
 
 class ContextFiles(Protocol):
@@ -479,6 +492,15 @@ class ToolContext:
     ends."""
     tool: str = ""
     """The name of the tool."""
+    own_memory: str = ""
+    """See `memory_id`; "" for the memory of the thread."""
+
+    @property
+    def memory_id(self) -> str:
+        """The key of what tools remember from call to call: Python's variables, the conversation of
+        an agent. It is the thread's id, except in turns whose asker may not read all of the
+        thread."""
+        return self.own_memory or self.thread.id
 
 
 INTERRUPTED_TEXT = "interrupted, it is unknown whether this happened"

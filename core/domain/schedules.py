@@ -79,6 +79,8 @@ class ScheduleDraft:
     catch_up: float = DEFAULT_CATCH_UP_SECONDS
     ends: float = 0.0
     max_runs: int = 0
+    addresses: tuple[str, ...] = ()
+    """The addresses in `what` that the owner wrote in the conversation. A model wrote the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,5 +177,7 @@ def make_run_message(
     return Message(
         event_key, draft.what, schedule.owner, schedule.address, reply_to, locale=schedule.locale,
         time_zone=draft.zone, sent_at=due,
-        scheduled=ScheduledRun(schedule.id, draft.kind, due, schedule.revision, is_late),
+        scheduled=ScheduledRun(
+            schedule.id, draft.kind, due, schedule.revision, is_late, draft.addresses
+        ),
     )  # fmt: skip

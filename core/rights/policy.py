@@ -40,7 +40,7 @@ from typing import Protocol
 
 from core.domain.errors import StatusUnknown
 from core.domain.messages import HOOK_PLATFORM, Address, Person
-from core.domain.records import Verdict
+from core.domain.records import Need, Verdict
 from core.rights.reasons import (
     DEFAULT_REASONS,
     GUEST_DECISION_REASON,
@@ -103,6 +103,9 @@ class PlaceRights(Protocol):
 
     def depends_on_name(self, right: str) -> bool:
         """Return True if the right can differ between two things of its kind."""
+
+    def may_know(self, right: str, *names: str) -> bool:
+        """Return True if the person may read what somebody got with this right."""
 
 
 _GROUP_CACHE_SECONDS = (
@@ -234,6 +237,14 @@ class Rights:
         """Return True if the right can differ between two things of its kind."""
         return self.policy.depends_on_name(right)
 
+    def may_know(self, right: str, *names: str) -> bool:
+        """Return True if the person may read what somebody got with this right.
+
+        This is reading, so data of the platform that is up to a day old is enough for all rights.
+        """
+        decision = self.decide(right, *names)
+        return decision.verdict.allowed and decision.is_certain
+
     def rules(self) -> tuple[Rule, ...]:
         """Return the rules that apply at the address, in order.
 
@@ -264,6 +275,16 @@ def turn_may(right: str, *names: str) -> bool:
     """Return True if the current turn has the right. Outside of a turn, return True."""
     rights = TURN_RIGHTS.get()
     return rights is None or rights.may(right, *names).allowed
+
+
+USED_RIGHTS: ContextVar[set[Need] | None] = ContextVar("used_rights", default=None)
+"""Collects what the current tool call reads, and which right that needs."""
+
+
+def note_use(right: str, *names: str) -> None:
+    """Record that the result of the current tool call is only for people with this right."""
+    if (used := USED_RIGHTS.get()) is not None:
+        used.add((right, *names))
 
 
 def is_turn_of_owner() -> bool:

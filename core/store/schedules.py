@@ -110,10 +110,10 @@ class SqlSchedules:
                 made = connection.execute(
                     "INSERT INTO schedules (id, origin, person, owner, conversation, reply_to,"
                     " kind, what, cron, at, zone, locale, state, catch_up, ends, max_runs,"
-                    " created_at,"
+                    " addresses, created_at,"
                     " updated_at) VALUES (:id, :origin, :person, :owner, :conversation, :reply_to,"
                     " :kind, :what, :cron, :at, :zone, :locale, 'proposed', :catch_up, :ends,"
-                    " :max_runs, :now, :now) ON CONFLICT DO NOTHING",
+                    " :max_runs, :addresses, :now, :now) ON CONFLICT DO NOTHING",
                     {
                         "id": id, "origin": origin, "person": owner.key,
                         "owner": encode_json(owner), "conversation": to.address.conversation,
@@ -665,14 +665,14 @@ def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
     return {
         "kind": draft.kind, "what": draft.what, "cron": draft.rule.cron, "at": draft.rule.at,
         "zone": draft.zone, "catch_up": draft.catch_up, "ends": draft.ends,
-        "max_runs": draft.max_runs,
+        "max_runs": draft.max_runs, "addresses": " ".join(draft.addresses),
     }  # fmt: skip
 
 
 def _schedule_of(row: SqlRow) -> Schedule:
     draft = ScheduleDraft(
         row["kind"], row["what"], ScheduleRule(row["cron"], row["at"]), row["zone"],
-        row["catch_up"], row["ends"], row["max_runs"],
+        row["catch_up"], row["ends"], row["max_runs"], tuple(row["addresses"].split()),
     )  # fmt: skip
     return Schedule(
         row["id"], decode_json(Person, row["owner"]), decode_json(ReplyTo, row["reply_to"]), draft,

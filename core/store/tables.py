@@ -203,7 +203,7 @@ DECLARED_TABLES = (
         kept="as `inbox`",
         columns=(
             integer("id"), integer("seq"), text("thread"), text("person"), text("item", json=True),
-            real("at"), count("is_replaced"),
+            real("at"), count("is_replaced"), text("needs", default=""),
         ),
         key=("id",), generates_key=True,
         indexes=(
@@ -356,7 +356,8 @@ DECLARED_TABLES = (
             text("state"),  # proposed, active, paused or ended
             text("reason", default=""), Column("next_due", "REAL", 0),
             Column("last_due", "REAL", 0), real("catch_up"), Column("ends", "REAL", 0),
-            count("max_runs"), count("runs"), count("failures"), count("revision"),
+            text("addresses", default=""), count("max_runs"), count("runs"), count("failures"),
+            count("revision"),
             real("created_at"), real("updated_at"),
             count("seq"),  # the turn whose answer shows the card
         ),

@@ -6,15 +6,15 @@ messages here, and lists the objects on the model's server (`remotes`) for later
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from core.domain.errors import NotFound
 from core.domain.messages import (
-    CONTEXT_NAME,
     ONE_REQUEST_PREFIX,
     Answer,
     Item,
@@ -28,6 +28,7 @@ from core.domain.records import (
     ConversationSummary,
     ForgetResult,
     HistoryEntry,
+    Need,
     Provenance,
     Remote,
     SearchHit,
@@ -164,12 +165,19 @@ def read_transcript(
     With `before`, return only items of turns with a smaller `seq`.
     """
     rows = connection.execute(
-        "SELECT seq, item, person, at FROM items WHERE thread = ? AND seq < ? AND is_replaced = 0"
+        "SELECT seq, item, person, at, needs FROM items"
+        " WHERE thread = ? AND seq < ? AND is_replaced = 0"
         " ORDER BY id",
         (thread, before if before is not None else 1 << 62),
     )
     return [
-        TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"], row["at"])
+        TranscriptEntry(
+            row["seq"],
+            decode_json(Item, row["item"]),
+            row["person"],
+            row["at"],
+            decode_needs(row["needs"]),
+        )
         for row in rows
     ]
 
@@ -340,19 +348,31 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
     rows = connection.execute(
         "SELECT has_outside_text = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
         " AND person NOT IN ('', :person)) AS has_outside_text, (SELECT max(seq) FROM items"
-        " WHERE thread = :thread AND seq < :before AND is_replaced = 0) AS since, written.item"
+        " WHERE thread = :thread AND seq < :before AND is_replaced = 0) AS since,"
+        " CASE WHEN written.needs = '' THEN written.item END AS item, written.needs"
         " FROM threads LEFT JOIN items AS written ON written.thread = threads.id"
-        " AND written.person = :person AND written.is_replaced = 0"
+        " AND (written.needs <> '' OR (written.person = :person AND written.is_replaced = 0"
         " AND (written.item LIKE '%.%' OR written.item LIKE '%://%'"
-        " OR written.item LIKE '%mailto:%' OR written.item LIKE '%tel:%')"
+        " OR written.item LIKE '%mailto:%' OR written.item LIKE '%tel:%')))"
         " WHERE threads.id = :thread ORDER BY written.id",
         {"thread": thread, "person": person, "before": before},
     ).fetchall()
     if not rows:
         return Provenance(True)
     items = [decode_json(Item, row["item"]) for row in rows if row["item"]]
-    texts = tuple(item.text for item in items if item.name != CONTEXT_NAME)
-    return Provenance(bool(rows[0]["has_outside_text"]), texts, rows[0]["since"] or 0)
+    texts = tuple(item.text for item in items if item.is_authored)
+    needs = frozenset(decode_needs(each) for each in {row["needs"] for row in rows} if each)
+    return Provenance(bool(rows[0]["has_outside_text"]), texts, rows[0]["since"] or 0, needs)
+
+
+def encode_needs(needs: Collection[Need]) -> str:
+    """Return the text in which the needs of an item are stored, "" for none."""
+    return json.dumps(sorted(needs)) if needs else ""
+
+
+def decode_needs(text: str) -> frozenset[Need]:
+    """Return the needs that `encode_needs` wrote."""
+    return frozenset(map(tuple, json.loads(text))) if text else frozenset()
 
 
 def find_author(connection: SqlConnection, seq: int) -> str:

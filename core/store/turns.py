@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from core.domain.records import (
     ConversationSummary,
     ForgetResult,
     HistoryEntry,
+    Need,
     Outcome,
     Provenance,
     RecordedMessage,
@@ -113,7 +114,7 @@ class SqlJournal:
         message = turn.message
         quoted = any(not quote.ours for quote in message.context)
         quoted = quoted or any(one.name == "assistant" for one in message.brought)
-        is_outside = bool(message.attachments or quoted)
+        is_outside = bool(message.attachments or quoted or not message.is_authored)
 
         def write(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
             stored = read_items(connection, turn.seq) if current["has_items"] else ()
@@ -227,7 +228,7 @@ class SqlJournal:
                 output = Item(
                     kind="output", call_id=call_id, text=outcome.text, files=outcome.files
                 )
-                _add_items(connection, turn, [output], "")
+                _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
 
         await self._write_current(turn, write)
 
@@ -271,7 +272,7 @@ class SqlJournal:
             ]
             if answer.status == "stopped" and items and answer.text:
                 said.append(Item(kind="message", role="assistant", text=answer.text))
-            _add_items(connection, turn, said, "")
+            _add_items(connection, turn, said, "", turn.needs)
             if turn.undelivered_reason:
                 connection.execute(
                     "UPDATE inbox SET is_notified = 1"
@@ -685,15 +686,19 @@ def _run_guarded(
 
 
 def _add_items(
-    connection: SqlConnection, turn: Turn, items: Sequence[Item], person: str
-) -> tuple[Item, ...]:
+    connection: SqlConnection, turn: Turn, items: Sequence[Item], person: str,
+    needs: Collection[Need] = (),
+) -> tuple[Item, ...]:  # fmt: skip
     """Append items to the transcript, and return them as they are stored. `person` is their
-    author's key, "" for Ponte."""
+    author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
     now, texts = time.time(), [encode_json(item) for item in items]
     if texts:
         connection.executemany(
-            "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
-            [(turn.seq, turn.thread, person, item, now) for item in texts],
+            "INSERT INTO items (seq, thread, person, item, at, needs) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (turn.seq, turn.thread, person, item, now, threads.encode_needs(needs))
+                for item in texts
+            ],
         )
     return tuple(decode_json(Item, item) for item in texts)
 
@@ -718,7 +723,7 @@ def _add_round(
         (turn.seq, said.number, said.model),
     )
     if changed.rowcount:
-        _add_items(connection, turn, said.items, "")
+        _add_items(connection, turn, said.items, "", turn.needs)
         return budget.settle_round(
             connection, turn.seq, said.number, said.usage, said.model, has_holds=has_holds
         )

@@ -27,6 +27,7 @@ from core.rights.usage import Prices
 from core.runtime.tasks import cancel_all
 from core.store.budget import DailyCapLookup, no_daily_caps
 from core.store.inbox import SenderLimits
+from core.tools.code.source import CodeRunner
 from tests.fakes.choices import ANA, make_choices, make_message, make_spending
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface
@@ -107,6 +108,7 @@ class BotHome:
         allowed: Sequence[Allowance] = (),
         prices: Prices | None = None,
         intake: SenderLimits | None = None,
+        code: CodeRunner | None = None,
     ) -> AsyncIterator[RunningBot]:
         spending = make_spending(caps, allowed, prices, intake)
         made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
@@ -117,7 +119,11 @@ class BotHome:
                 admins=known.admins,
             )  # fmt: skip
         made = replace(
-            made, profile=profile or made.profile, quick=quick or made.quick, approval=approval
+            made,
+            profile=profile or made.profile,
+            quick=quick or made.quick,
+            approval=approval,
+            code=code,
         )
         async with self.play(made) as running_bot:
             yield running_bot

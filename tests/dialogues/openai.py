@@ -17,6 +17,7 @@ from core.ports.rights import Policy
 from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
 from core.rights.usage import Prices
+from core.tools.code.source import CodeRunner
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.choices import supplier
 
@@ -49,6 +50,7 @@ async def open_served_bot(
     level: Level | None = None,
     profile: Profile | None = None,
     policy: Policy | None = None,
+    code: CodeRunner | None = None,
 ) -> AsyncIterator[RunningBot]:
     """Wired as the composition root does it: the stores come to be after the model."""
     bots: list[RunningBot] = []
@@ -77,7 +79,7 @@ async def open_served_bot(
     )
     async with bot_home.open(
         made, sources, policy, profile=profile, appliers=appliers, allowed=allowed,
-        prices=priced,
+        prices=priced, code=code, rules=rules,
     ) as running_bot:
         bots.append(running_bot)
         try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 
@@ -51,7 +50,7 @@ class Sandbox(FakeBackend):
         self.files: list[list[str]] = []
 
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
-        kernel = getattr(ctx, "memory_id", ctx.thread.id)
+        kernel = ctx.memory_id
         self.runs[kernel] = self.runs.get(kernel, 0) + 1
         self.files.append([each.name for each in given])
         return RunResult(value=f"run {self.runs[kernel]}")
@@ -101,7 +100,10 @@ class Thread:
 
 @asynccontextmanager
 async def thread(
-    bot_home: BotHome, platform: str, level: Level = "conversations", rules: TableRules | None = None
+    bot_home: BotHome,
+    platform: str,
+    level: Level = "conversations",
+    rules: TableRules | None = None,
 ) -> AsyncIterator[Thread]:
     everybody = frozenset({"slack", "discord"})
     policy = allow_list(everybody)
@@ -111,7 +113,8 @@ async def thread(
     held = [rules or TableRules()]
     driver = SampleDriver(api)
     shop = Shop(api, driver, drafting=driver, rules=lambda: held[0])
-    sources: list[ToolSource] = [shop, CodeSource(sandbox)]
+    code = CodeSource(sandbox)
+    sources: list[ToolSource] = [shop, code]
     async with FakeOpenAI(without=WITHOUT[level]) as fake:
         fake.say(
             Script(calls=(INVOICES,), match="Which invoices", reasoning=True, times=0),
@@ -119,10 +122,11 @@ async def thread(
             Script(calls=(TABLES,), match="Which tables", times=0),
             Script(calls=(CODE,), match="Run it", times=0),
             Script(ANSWERED, match='"table":"Invoices"', reasoning=True, times=0),
+            Script("Many tables.", match="Paid on:date", times=0),
             Script("All of them.", match='"table":"Products"', times=0),
         )
         async with open_served_bot(
-            bot_home, fake, sources, level=None, policy=policy
+            bot_home, fake, sources, policy=policy, code=code.runner
         ) as running_bot:
             yield Thread(running_bot, fake, policy, platform, sandbox)
 

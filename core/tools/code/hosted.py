@@ -465,10 +465,10 @@ class HostedBackend:
 
     def _interpreter_for(self, ctx: ToolContext) -> CodeInterpreter:
         thread = ctx.thread
-        known = self._threads.pop(thread.id, None) or CodeInterpreter(
+        known = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
             self._client, self._choice, container=thread.container, containers=self._containers
         )
-        self._threads[thread.id] = known
+        self._threads[ctx.memory_id] = known
         for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
             del self._threads[id]
         return known

@@ -284,7 +284,7 @@ class LocalBackend:
         if choice.sandbox is None:
             raise SandboxFailed(choice.words)
         python = await self._environment.python(tell)
-        ran = await self._kernels.run(ctx.thread.id, choice.sandbox, python.path, code, given)
+        ran = await self._kernels.run(ctx.memory_id, choice.sandbox, python.path, code, given)
         if not python.lacks or "ModuleNotFoundError" not in ran.error:
             return ran
         note = f"the libraries of the sandbox are not there: {python.lacks}"

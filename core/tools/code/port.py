@@ -123,7 +123,7 @@ class CodeBackend(Protocol):
         """
 
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
-        """Run `code` for `ctx.thread.id` with the files in its work folder.
+        """Run `code` for `ctx.memory_id` with the files in its work folder.
 
         `ctx.doing` gets words for the person during a long preparation. Code that fails gives a
         result with `error`. Raise ToolError if the code could not be run at all.

@@ -24,6 +24,7 @@ from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row, WriteKind
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import Action, Effect, Health, ToolContext
 from core.ports.tools import Tool
+from core.rights.policy import note_use
 from core.runtime.tasks import run_together
 from core.text.i18n import say
 from core.text.text import redact, remove_signed_urls
@@ -308,11 +309,14 @@ class BridgeTableFilter:
 
         The error does not reveal whether that table exists.
         """
+        table, view = (str(args.get(name, "")) for name in ("table_id", "view_id"))
         if not self.rules().hides_some:
+            if table := table or self._views.get(view, ""):
+                note_use("read", self._titles.get(table, table), table)
             return
-        if table := str(args.get("table_id", "")):
+        if table:
             await self._check_table(table, _no_such_table())
-        if view := str(args.get("view_id", "")):
+        if view:
             if view not in self._views:
                 raise _no_such_view()
             await self._check_table(self._views[view], _no_such_view())
@@ -327,6 +331,7 @@ class BridgeTableFilter:
             self._titles[table] = (await self.tables.describe_table(table)).title
         if not self.rules().is_visible(self._titles[table], table):
             raise hidden
+        note_use("read", self._titles[table], table)
 
     def remove_hidden(self, tool: str, args: Mapping[str, Any], result: Any) -> Any:
         """Return `result` without hidden tables. Raise ToolError if it is one."""
@@ -355,7 +360,10 @@ class BridgeTableFilter:
             return self.rules().hides_some and not seen
         id, title = str(table.get("id", "")), str(table.get("title", ""))
         self._titles[id] = title
-        return not self.rules().is_visible(title, id)
+        if not self.rules().is_visible(title, id):
+            return True
+        note_use("read", title, id)
+        return False
 
 
 class BridgeSource:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from core.changes.approval import TableRules
+from core.rights.policy import note_use
 from core.runtime.tasks import run_together
 from core.text.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.tools.nocodb.api import (
@@ -322,7 +323,11 @@ class Schemas:
                 functools.partial(self._fetch_description, named), self._clock
             )
         described = await self._tables[named.id].value()
-        return described.visible_to(await self.visible_tables())
+        table = described.visible_to(await self.visible_tables())
+        note_use("read", named.title, named.id)
+        for link in table.links:  # they show values of other tables
+            note_use("read", link.related_title, link.related_id)
+        return table
 
     async def _fetch_base(self) -> NocoBase:
         bases = await self._api.list_bases()
@@ -467,6 +472,8 @@ def build_tables_tool(
             return "There are no tables in this base."
         if len(names) <= MAX_OUTLINED_TABLES:
             return "\n".join(map(format_table, await schemas.describe_all()))
+        for each in names:
+            note_use("read", each.title, each.id)
         listed = "\n".join(f"{format_title(each.title)} [{each.id}]" for each in names)
         return f"{len(names)} tables; ask for columns with `tables`.\n{listed}"
 

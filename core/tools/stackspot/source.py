@@ -17,7 +17,7 @@ from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.errors import BadInput, Refusal, ToolError
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
 from core.ports.tools import QuickCommands, Tool
-from core.rights.policy import turn_may
+from core.rights.policy import note_use, turn_may
 from core.rights.usage import PaidRun
 from core.runtime.tasks import BoundedDict
 from core.text.i18n import say
@@ -152,7 +152,7 @@ class StackSpotCommands:
 
 def conversation_ulid(ctx: ToolContext, agent: str = "") -> str:
     """Return the ULID of a thread's conversation, with quick commands or with one agent."""
-    return derive_ulid("stackspot", ctx.thread.id, agent)
+    return derive_ulid("stackspot", ctx.memory_id, agent)
 
 
 def describe_progress(status: RunStatus) -> str:
@@ -349,6 +349,7 @@ class StackSpotSource:
             slug: the command's name
             input: a text, or an object with its inputs by name
         """
+        note_use("command", slug)
         if ctx.handle:
             return await self._run_command(ctx, slug, input)
         try:
@@ -367,6 +368,7 @@ class StackSpotSource:
             agent: the agent's name
             prompt: the question, with all that it needs to know
         """
+        note_use("agent", agent)
         known = self._known_agents().get(agent)
         if known is None:
             raise ToolError(

@@ -24,6 +24,9 @@ class Held:
         there = right in ("tool", *self._rights)
         return Verdict(there and f"{right}:{''.join(names)}" != self._but)
 
+    def may_know(self, right: str, *names: str) -> bool:
+        return self.may(right, *names).allowed
+
     def depends_on_name(self, right: str) -> bool:
         return bool(self._but)
 
