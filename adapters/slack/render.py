@@ -701,7 +701,9 @@ def _health(parts: Sequence[Health]) -> str:
 def _changes(cards: Sequence[Card]) -> str:
     if not cards:
         return say("No changes yet.")
-    return "\n".join(f"• `{c.id}` {escape_text(c.title)} ({say(c.state)})" for c in cards[:10])
+    return "\n".join(
+        f"• `{c.id}` {escape_text(defang(c.title))} ({say(c.state)})" for c in cards[:10]
+    )
 
 
 def _modal(callback: str, title: str, submit: str, blocks: list[Json], kept: Json) -> Json:

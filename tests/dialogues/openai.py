@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
+from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.conversation.manager import Profile
@@ -51,6 +52,7 @@ async def open_served_bot(
     profile: Profile | None = None,
     policy: Policy | None = None,
     code: CodeRunner | None = None,
+    rules: TableRules | None = None,
 ) -> AsyncIterator[RunningBot]:
     """Wired as the composition root does it: the stores come to be after the model."""
     bots: list[RunningBot] = []

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
 
-from core.changes.approval import TableRules
+from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
-from core.domain.records import ToolContext
+from core.domain.records import Receipt, RoundRequest, ToolContext
 from core.models.served_model import Level
 from core.ports.tools import ToolSource
 from core.rights.policy import AccessPolicy
@@ -22,9 +23,11 @@ from core.tools.nocodb.source import TableSource
 from core.tools.sample import open_sample_base
 from core.tools.sample.source import SampleDriver
 from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.decisions import MEMBER, on_slack
 from tests.dialogues.openai import WITHOUT, open_served_bot
 from tests.fakes.choices import allow_list, supplier
 from tests.fakes.code import FakeBackend
+from tests.fakes.models import EchoModel
 from tests.fakes.openai import FakeOpenAI, Script
 
 on_each_engine = pytest.mark.parametrize("bot_home", ["home", "postgres"], indirect=True)
@@ -74,6 +77,9 @@ class Thread:
     count: int = 0
 
     async def ask(self, text: str, person: str) -> Answer:
+        return await self.running_bot.wait_for_answer(await self.send(text, person))
+
+    async def send(self, text: str, person: str) -> Receipt:
         self.count += 1
         key = f"{self.platform}:{self.count}"
         if self.platform == "web":
@@ -84,18 +90,24 @@ class Thread:
             author = Person(self.platform, person, "T1", person)
             address = Address(self.platform, "C1", "T1", "thread", shared=True)
             denied = frozenset({f"{self.platform}:member"})
-        rules = [Rule("1", denied, deny=("read:Invoices",))] if denied else []
-        self.policy.rule_book = supplier(RuleBook(tuple(rules)))
+        self.policy.rule_book = supplier(deny_invoices(denied))
         reply_to = ReplyTo(address, author, key, turn_id(key))
-        return await self.running_bot.ask_message(Message(key, text, author, address, reply_to))
+        message = Message(key, text, author, address, reply_to)
+        return await self.running_bot.engine.records.inbox.accept(message)
 
     def last_heard(self) -> str:
         """Return all that the model had for its last answer: the request, and the conversation at
         the server that it names."""
         asked = [r for r in self.fake.requests if r.path in ("/responses", "/chat/completions")]
+        if not asked:
+            return ""
         body = asked[-1].body
         held = self.fake.conversations.get(body.get("conversation", ""))
         return json.dumps(body) + (str(held.items) if held else "")
+
+
+def deny_invoices(people: frozenset[str]) -> RuleBook:
+    return RuleBook((Rule("1", people, deny=("read:Invoices",)),) if people else ())
 
 
 @asynccontextmanager
@@ -103,32 +115,35 @@ async def thread(
     bot_home: BotHome,
     platform: str,
     level: Level = "conversations",
+    fake: FakeOpenAI | None = None,
+    book: RuleBook | None = None,
     rules: TableRules | None = None,
 ) -> AsyncIterator[Thread]:
-    everybody = frozenset({"slack", "discord"})
-    policy = allow_list(everybody)
+    """`book` are the rules until somebody asks. A second process has the `fake` of the first."""
+    policy = allow_list(frozenset({"slack", "discord"}))
+    policy.rule_book = supplier(book or RuleBook())
     bot_home.home.mkdir(exist_ok=True)
     api = open_sample_base(bot_home.home, "UTC")
-    sandbox = Sandbox()
-    held = [rules or TableRules()]
     driver = SampleDriver(api)
-    shop = Shop(api, driver, drafting=driver, rules=lambda: held[0])
+    tables = supplier(rules or TableRules())
+    sandbox = Sandbox()
     code = CodeSource(sandbox)
-    sources: list[ToolSource] = [shop, code]
-    async with FakeOpenAI(without=WITHOUT[level]) as fake:
-        fake.say(
-            Script(calls=(INVOICES,), match="Which invoices", reasoning=True, times=0),
-            Script(calls=(PRODUCTS,), match="Which products", times=0),
-            Script(calls=(TABLES,), match="Which tables", times=0),
-            Script(calls=(CODE,), match="Run it", times=0),
-            Script(ANSWERED, match='"table":"Invoices"', reasoning=True, times=0),
-            Script("Many tables.", match="Paid on:date", times=0),
-            Script("All of them.", match='"table":"Products"', times=0),
-        )
-        async with open_served_bot(
-            bot_home, fake, sources, policy=policy, code=code.runner
-        ) as running_bot:
-            yield Thread(running_bot, fake, policy, platform, sandbox)
+    sources: list[ToolSource] = [Shop(api, driver, drafting=driver, rules=tables), code]
+    async with AsyncExitStack() as stack:
+        if fake is None:
+            fake = await stack.enter_async_context(FakeOpenAI(without=WITHOUT[level]))
+            fake.say(
+                Script(calls=(INVOICES,), match="Which invoices", reasoning=True, times=0),
+                Script(calls=(PRODUCTS,), match="Which products", times=0),
+                Script(calls=(TABLES,), match="Which tables", times=0),
+                Script(calls=(CODE,), match="Run it", times=0),
+                Script(ANSWERED, match='"table":"Invoices"', reasoning=True, times=0),
+                Script("Many tables.", match="Paid on:date", times=0),
+                Script("All of them.", match='"table":"Products"', times=0),
+            )
+        bot = open_served_bot(bot_home, fake, sources, policy=policy, code=code.runner, rules=rules)
+        running_bot = await stack.enter_async_context(bot)
+        yield Thread(running_bot, fake, policy, platform, sandbox)
 
 
 @on_each_engine
@@ -220,3 +235,49 @@ async def test_code_has_variables_and_files_of_its_own(bot_home: BotHome, platfo
         assert one.sandbox.forgotten == own, "its kernel ends with the turn"
         await one.ask("Run it", "boss")
         assert list(one.sandbox.runs.values()) == [4, 1, 1]
+
+
+@on_each_engine
+async def test_a_turn_that_resumes_gives_what_its_asker_may_read_by_then(
+    bot_home: BotHome,
+) -> None:
+    bot_home.home.mkdir(exist_ok=True)
+    api = open_sample_base(bot_home.home, "UTC")
+    driver = SampleDriver(api)
+    shop, policy = Shop(api, driver, drafting=driver), allow_list(frozenset({"slack"}))
+    model, reached = EchoModel(), asyncio.Event()
+
+    async def wait_after_the_tool(ask: RoundRequest) -> None:
+        if ask.number == 2:
+            reached.set()
+            await asyncio.Event().wait()
+
+    model.gate = wait_after_the_tool
+    async with bot_home.open(model, [shop], policy) as running_bot:
+        call = " ".join(("call", *INVOICES))
+        receipt = await running_bot.engine.records.inbox.accept(on_slack(call, "k1", MEMBER))
+        await reached.wait()
+        assert INVOICE in model.asks[-1].input[-1].text
+    model.gate = None
+    policy.rule_book = supplier(deny_invoices(frozenset({"slack:U1"})))
+    async with bot_home.open(model, [shop], policy) as running_bot:
+        answer = await running_bot.wait_for_answer(receipt)
+    assert (model.asks[-1].number, model.asks[-1].thread.remote) == (2, "")
+    assert INVOICE not in str(model.asks[-1].input)
+    assert NOTE in answer.text
+
+
+async def test_rows_of_a_table_that_was_hidden_meanwhile(bot_home: BotHome) -> None:
+    hidden = TableRules({"invoices": TableRule("hidden")})
+    async with FakeOpenAI() as fake:
+        fake.say(
+            Script(calls=(INVOICES,), match="Which invoices"),
+            Script(ANSWERED, match='"table":"Invoices"'),
+        )
+        async with thread(bot_home, "slack", fake=fake) as one:
+            await one.ask("Which invoices are there?", "boss")
+        async with thread(bot_home, "slack", fake=fake, rules=hidden) as one:
+            one.count = 1
+            await one.ask("And now?", "boss")
+            assert ANSWERED in one.last_heard()
+            assert INVOICE not in one.last_heard()

@@ -123,12 +123,15 @@ def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> None:
 async def test_the_home_tab_lists_the_ten_newest_changes() -> None:
     class Changed(EmptyStatusBoard):
         async def changes(self, conversation: str) -> list[Card]:
-            return [replace(CARD, id=f"abc{n:03}", title=f"Order <{n}>") for n in range(12)]
+            return [
+                replace(CARD, id=f"abc{n:03}", title=f"Order <{n}> of x.test") for n in range(12)
+            ]
 
     person, here = Person("slack", "U1", "T1", "Ana"), Address("slack", "D1", "T1")
     view = await home_view(Changed(), allow_list(), person, here)
     lines = view["blocks"][-1]["text"]["text"].splitlines()
     assert [lines[0], lines[-1]] == [
-        "• `abc000` Order &lt;0&gt; (open)", "• `abc009` Order &lt;9&gt; (open)"
+        "• `abc000` Order &lt;0&gt; of x[.]test (open)",
+        "• `abc009` Order &lt;9&gt; of x[.]test (open)",
     ]  # fmt: skip
     assert len(lines) == 10
