@@ -87,7 +87,9 @@ async def test_a_thread_keeps_that_something_from_outside_is_in_it(
 ) -> None:
     turn = await begin_turn(database_engine)
     journal, ana = database_engine.journal, turn.message.author.key
-    await journal.record_user_message(turn, [replace(HELLO, text="see https://mine.test")])
+    await journal.record_user_message(
+        turn, [replace(HELLO, text="see https://mine.test", is_authored=True)]
+    )
     assert await journal.provenance(turn.thread, ana, turn.seq) == Provenance(
         False, ("see https://mine.test",)
     )

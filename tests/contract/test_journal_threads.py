@@ -20,7 +20,9 @@ async def talk(engine: Embedded, text: str, channel: str = "C1", person: Person 
     """A whole turn: `text` is said, and repeated by the answer."""
     message = replace(says(text, channel), author=person)
     turn = await again(engine, (await engine.inbox.accept(message)).seq)
-    await engine.journal.record_user_message(turn, [Item("message", role="user", text=text)])
+    await engine.journal.record_user_message(
+        turn, [Item("message", role="user", text=text, is_authored=True)]
+    )
     said = Item("message", role="assistant", text=f"re: {text}")
     await engine.journal.record_round(turn, RoundOutput(1, (said,), Usage(), "m"))
     await engine.journal.record_answer(turn, Answer(f"re: {text}"))
