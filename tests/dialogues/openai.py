@@ -80,8 +80,15 @@ async def open_served_bot(
         record_remote=late,
     )
     async with bot_home.open(
-        made, sources, policy, profile=profile, appliers=appliers, allowed=allowed,
-        prices=priced, code=code, rules=rules,
+        made,
+        sources,
+        policy,
+        profile=profile,
+        appliers=appliers,
+        allowed=allowed,
+        prices=priced,
+        code=code,
+        rules=rules,
     ) as running_bot:
         bots.append(running_bot)
         try:
