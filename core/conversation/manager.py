@@ -581,7 +581,8 @@ class ConversationManager:
                 await self._commands.code.forget(run.readable.memory)
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model returned an empty answer. Ask again."))
-        left_out = [say(LEFT_OUT)] if run.readable else []
+        # The run of a schedule reads no earlier results anyway.
+        left_out = [say(LEFT_OUT)] if run.readable and not message.scheduled else []
         notes = [*unread_notes, *left_out, *await self._claim_notices(run, briefing)]
         return _with_notes(answer, notes)
 

@@ -171,15 +171,10 @@ def read_transcript(
         (thread, before if before is not None else 1 << 62),
     )
     return [
-        TranscriptEntry(
-            row["seq"],
-            decode_json(Item, row["item"]),
-            row["person"],
-            row["at"],
-            decode_needs(row["needs"]),
-        )
+        TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"], row["at"],
+                        decode_needs(row["needs"]))
         for row in rows
-    ]
+    ]  # fmt: skip
 
 
 def list_entries(

@@ -691,14 +691,11 @@ def _add_items(
 ) -> tuple[Item, ...]:  # fmt: skip
     """Append items to the transcript, and return them as they are stored. `person` is their
     author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
-    now, texts = time.time(), [encode_json(item) for item in items]
+    now, stored, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
     if texts:
         connection.executemany(
             "INSERT INTO items (seq, thread, person, item, at, needs) VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (turn.seq, turn.thread, person, item, now, threads.encode_needs(needs))
-                for item in texts
-            ],
+            [(turn.seq, turn.thread, person, item, now, stored) for item in texts],
         )
     return tuple(decode_json(Item, item) for item in texts)
 
