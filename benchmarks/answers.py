@@ -7,8 +7,11 @@ that is read in another way is an error, with its seed.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
+
+import structlog
 
 from tests.model.fuzz import check_turn, check_variants
 
@@ -18,6 +21,7 @@ FIRST_SEED = 1_000
 
 
 async def main(variants: int = VARIANTS, seed: int = FIRST_SEED) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     begun = time.perf_counter()
     counts = await check_variants(range(seed, seed + variants))
     conversations = variants // TURNS_SHARE
