@@ -29,7 +29,6 @@ from core.models.answer_reader import (
 )
 from core.models.model_input import (
     estimate_max_tokens,
-    estimate_tokens,
 )
 from core.models.model_server import (
     ModelServer,
@@ -39,6 +38,9 @@ from core.models.round_history import RoundHistory
 
 RESPONSES_PATH = "/responses"
 MAX_OUTPUT_FIELD = "max_output_tokens"
+MIN_WINDOW_TOKENS = 1_000
+"""Tokens of history that each server takes. What is less was refused for another reason, such as
+one long message, and says nothing about other conversations."""
 START_EVENTS = ("response.created", "response.queued", "response.in_progress")
 END_EVENTS = (
     "response.completed", "response.incomplete", "response.failed", "response.cancelled",
@@ -204,8 +206,8 @@ class OwnHistoryRounds:
         (server.thinking_models.add if reader.has_unopened_thoughts else
          server.thinking_models.discard)(model)  # fmt: skip
         history.on_answer()
-        if history.limit < server.window_tokens and not server.official:
-            server.window_tokens = max(history.limit, estimate_tokens(items))
+        if MIN_WINDOW_TOKENS <= history.limit < server.window_tokens and not server.official:
+            server.window_tokens = history.limit
         yield server.complete_round(ask, body, reader.response, said)
 
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from core.domain.errors import (
     TooLong,
     WrongKey,
 )
-from core.domain.records import ToolSpec
+from core.domain.records import Thread, ToolSpec
 from core.models.served_model import Level
 from core.ports.tools import Model
 from tests.fakes.openai import FakeOpenAI, Script, errors
@@ -381,6 +382,24 @@ async def test_a_conversation_that_is_too_long_is_shortened(
     assert await talk.say("hello") == "Short."
     assert len(question_bodies(fake)) - before <= 9
     assert await talk.say("again") == "Again."
+
+
+@every_level
+async def test_one_conversation_that_is_too_long_does_not_shorten_the_others(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    """The last message alone fitted, which says nothing about the window."""
+    talk, other = (talk_with(model, thread=Thread("web:c", f"T{n}"))
+                   for model in [await make(level)] for n in (1, 2))  # fmt: skip
+    for number in range(4):
+        await talk.say(f"letter {number}")
+        await other.say(f"question {number}")
+    refuse(fake, errors.TOO_LONG["nginx"], contains("letter"))
+    assert await talk.say("hello") == "You said: hello"
+    other.thread = replace(other.thread, remote="", remote_upto=0)
+    assert await other.say("again") == "You said: again"
+    sent = json.dumps([request.body for request in fake.requests[-4:]])
+    assert all(f"question {number}" in sent for number in range(4))
 
 
 @at_levels(errors.TOO_LONG)
