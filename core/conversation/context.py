@@ -209,10 +209,12 @@ class TurnFiles:
             some = bool(had.attachments or had.address.shared or (answer and answer.files))
             if some and shown.seq < self.turn.seq:
                 found.extend(await files.list_of_event(shown.message.event_key))
+        made = await files.list_of_event(message.event_key)
         if self.readable is not None:
             found = [file for file in found if file.id in self.readable]
+            made = () if self.turn.attempt > 1 else made  # an earlier attempt may have read more
         attached, _ = await self.tool_contexts.fetch_attachments(message)
-        found.extend([*await files.list_of_event(message.event_key), *attached])
+        found.extend([*made, *attached])
         return tuple({file.id: file for file in found}.values())
 
     async def read(self, file: File) -> bytes:

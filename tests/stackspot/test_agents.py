@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -37,6 +38,8 @@ async def test_each_thread_has_its_own_conversation_with_each_agent(
     assert (await talks.ask(here, "02OTHER", "d")).startswith("(1)")
     after_a_restart = AgentConversations(stackspot)
     assert (await after_a_restart.ask(here, AGENT, "e")).startswith("(3)")
+    apart = replace(here, own_memory="here.turn")
+    assert (await talks.ask(apart, AGENT, "f")).startswith("(1)")
 
 
 async def test_a_server_that_names_conversations_itself_is_followed(

@@ -11,7 +11,8 @@ import pytest
 
 from core.domain.changes import Draft
 from core.domain.errors import ToolError
-from core.domain.records import Health, Outcome, QuickCommand, ToolContext
+from core.domain.records import Health, Need, Outcome, QuickCommand, ToolContext
+from core.rights.policy import USED_RIGHTS
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import StackSpotAgent
 from core.tools.stackspot.source import FILE_FROM_CHARACTERS, StackSpotCommands, StackSpotSource
@@ -197,8 +198,11 @@ async def test_of_a_long_result_the_person_gets_a_file(
 async def test_an_agent_is_asked_by_its_name(fake: FakeStackSpot, source: StackSpotSource) -> None:
     ctx = CommandScene().ctx()
     for number in (1, 2):
+        used = set[Need]()
+        USED_RIGHTS.set(used)
         outcome = await call(source, ctx, "stackspot_agent", agent="legal", prompt="Hm?")
         assert outcome.text == f"({number}) You said: Hm?"
+        assert used == {("agent", "legal")}
     assert fake.refused == []
 
 

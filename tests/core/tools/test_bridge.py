@@ -14,7 +14,8 @@ import pytest
 from core.changes.approval import TableRule, TableRules
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError
-from core.domain.records import Health
+from core.domain.records import Health, Need
+from core.rights.policy import USED_RIGHTS
 from core.tools.nocodb.bridge import TOOL_LIST_SECONDS, BridgeSource
 from core.tools.nocodb.bridge_api import BRIDGE_READ_TOOLS, BRIDGE_TOOLS
 from core.tools.tool import MAX_OUTCOME_CHARACTERS, outcome_of_error
@@ -487,3 +488,18 @@ async def test_turns_of_a_new_process_wait_for_the_first_list(
         assert first == second
         assert source._find_permitted("create_record", "write")
         assert bridge.listed == 1
+
+
+@pytest.mark.parametrize("rules", [TableRules(), TableRules({"other": TableRule("hidden")})])
+async def test_a_result_is_for_those_who_may_read_its_table(rules: TableRules) -> None:
+    async with asking(FakeBridge(has_views=True), rules=rules) as source:
+        for tool, args, needs in (
+            ("list_tables", {"base_id": BASE}, {("Customers", CUSTOMERS), ("Orders", ORDERS)}),
+            ("list_records", {"table_id": CUSTOMERS}, {("Customers", CUSTOMERS)}),
+            ("list_views", {"table_id": ORDERS}, {("Orders", ORDERS)}),
+            ("list_filters", {"view_id": ORDERS_VIEW}, {("Orders", ORDERS)}),
+        ):
+            used = set[Need]()
+            USED_RIGHTS.set(used)
+            await execute(source, tool, **args)
+            assert used == {("read", *names) for names in needs}, tool
