@@ -1,4 +1,8 @@
-"""Cards and lines that show schedules to people."""
+"""Cards and lines that show schedules to people.
+
+The id of a card, as in `abc234-2`, names a version of a schedule. Its buttons and the words that
+people type do nothing once there is a newer version.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from core.domain.schedule_rules import next_dates
 from core.domain.schedule_words import describe_date, describe_rule, local_time
 from core.domain.schedules import BadSchedule, PauseReason, Schedule, ScheduleKind
 from core.text.i18n import plural, say
+from core.text.markdown import quote_inert
 from core.text.text import to_one_line
 
 MAX_CARD_TITLE_CHARACTERS = 120
@@ -29,6 +34,8 @@ _PAUSED: dict[PauseReason, str] = {
 _HOLIDAYS = "Holidays are not taken into account."
 _REPLACED = "This version was replaced. See the newest card of this schedule."
 _DELETED = "Deleted."
+_EDIT_WAITS = "A change waits: to see it, type `schedule {id} show`."
+_UNTIL_STARTED = "Until then, the schedule stays as it is."
 
 
 def card_id(schedule: Schedule) -> str:
@@ -36,22 +43,23 @@ def card_id(schedule: Schedule) -> str:
     return f"{schedule.id}-{schedule.revision + 1}"
 
 
-def parse_card_id(id: str) -> tuple[str, int | None]:
-    """Return the schedule and its revision that a card's id names. A schedule's own id names no
-    revision (None)."""
+def parse_card_id(id: str) -> tuple[str, int]:
+    """Return the schedule and its revision that a card's id names. A schedule's own id names the
+    first one."""
     schedule, _, number = id.partition("-")
-    return schedule, int(number) - 1 if number else None
+    return schedule, int(number or 1) - 1
 
 
 def build_schedule_card(schedule: Schedule, now: float) -> Card:
-    """Return the card of a schedule: its rule in words, zone, next dates, cost and rights. The
-    text is in the language of the current task."""
+    """Return the card of a schedule: all of its text, its rule in words, zone, next dates, cost and
+    rights. The text is in the language of the current task."""
     proposed = schedule.state == "proposed"
     actions: tuple[CardAction, ...] = ("start", "edit", "cancel") if proposed else ()
     text = "\n".join([*_describe_times(schedule, now), *_describe_state(schedule)])
     return Card(
-        card_id(schedule), "schedule", build_schedule_title(schedule), text, actions=actions,
-        state="open" if proposed else schedule.state,
+        card_id(schedule), "schedule", build_schedule_title(schedule),
+        f"{quote_inert(schedule.draft.what)}\n\n{text}", actions=actions,
+        state="open" if proposed else schedule.state, is_whole=True,
     )  # fmt: skip
 
 
@@ -74,6 +82,8 @@ def describe_schedule(schedule: Schedule) -> str:
         when = local_time(schedule.next_due, schedule.draft.zone)
         state = say("Next: {when}.", when=describe_date(when))
     title = build_schedule_title(schedule)
+    if schedule.edit:
+        state += " " + say(_EDIT_WAITS, id=card_id(schedule.newest))
     return f"`{schedule.id}` {title} ({rule}). {state}".strip()
 
 
@@ -104,10 +114,11 @@ def _describe_state(schedule: Schedule) -> list[str]:
     """Return the sentences about what a run costs, or about the state."""
     match schedule.state:
         case "proposed":
-            return [
+            lines = [
                 say(_COSTS[schedule.draft.kind]),
                 say("It runs only after its owner starts it."),
             ]
+            return [*lines, say(_UNTIL_STARTED)] if schedule.edit else lines
         case "active":
             return [say("Started. To manage it, type `schedule {id} pause`, `run` or `delete`.",
                         id=schedule.id)]  # fmt: skip

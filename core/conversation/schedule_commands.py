@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from core.commands.grammar import TypedCommand
+from core.commands.grammar import TypedCommand, render_card_action
 from core.conversation.schedule_cards import (
     build_closed_card,
     build_schedule_card,
@@ -20,7 +20,7 @@ from core.domain.errors import BadInput, NotAllowed, NotFound, StatusUnknown
 from core.domain.messages import Answer, Card
 from core.domain.records import MakeDraft, Outcome, Turn
 from core.domain.schedule_words import describe_date, describe_result, local_time
-from core.domain.schedules import BadSchedule, Schedule, ScheduleRun
+from core.domain.schedules import Schedule, ScheduleRun, VersionChanged
 from core.ports.conversations import Journal
 from core.text.i18n import plural, say, use_locale
 
@@ -52,19 +52,20 @@ class ScheduleCommands:
         try:
             if replaces:
                 id, _ = parse_card_id(replaces)
-                before = await service.get(id, author, here)
+                before = (await service.get(id, author, here)).newest
                 draft = make_draft(before.draft)
-                schedule = await service.edit(id, draft, author, here)
-                await self._close_card(before, turn.seq)
+                schedule = (await service.edit(id, draft, author, here, turn.seq)).newest
+                if before.state == "proposed":
+                    await self._close_card(before, turn.seq)
             else:
                 origin = f"{turn.id}:{call_id}"
                 schedule = await service.propose(
                     origin, author, message.reply_to, make_draft(None), message.locale
                 )
+                await service.schedules.set_card(schedule.id, turn.seq)
         except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
             with use_locale("en"):
                 return Outcome("error", f"error: {error.words()}")
-        await service.schedules.set_card(schedule.id, turn.seq)
         return Outcome("proposed", _PROPOSED.format(id=schedule.id), proposal=card_id(schedule))
 
     async def cards(self, ids: Sequence[str]) -> Sequence[Card]:
@@ -75,8 +76,9 @@ class ScheduleCommands:
                 schedule = await self.service.schedules.get(parse_card_id(id)[0])
             except NotFound:
                 continue
-            if card_id(schedule) == id:
-                found.append(build_schedule_card(schedule, self.clock()))
+            versions = {card_id(version): version for version in (schedule, schedule.newest)}
+            if id in versions:
+                found.append(build_schedule_card(versions[id], self.clock()))
             else:
                 title = build_schedule_title(schedule)
                 found.append(build_closed_card(id, title, is_deleted=False))
@@ -133,18 +135,19 @@ class ScheduleCommands:
                 return await self._show(turn, id)
             case "edit":
                 return await self._explain_edit(turn, id)
-            case "start":
-                if revision is None:
-                    revision = (await service.get(id, *who)).revision
-                schedule = await service.start(id, revision, *who)
-            case "cancel":
-                if (await service.get(id, *who)).state != "proposed":
-                    raise BadSchedule(
-                        "This schedule was started. To end it, type `schedule {id} delete`.", id=id
-                    )
-                schedule = await service.delete(id, *who)
+            case "start" | "cancel" as action:
+                before = await service.get(id, *who)
+                decide = service.start if action == "start" else service.cancel
+                try:
+                    schedule = await decide(id, revision, *who)
+                except VersionChanged as error:
+                    return await self._show_newest(turn, id, error)
+                if action == "start" and before.seq != schedule.seq:
+                    await self._close_card(before, schedule.seq)
             case "delete":
                 schedule = await service.delete(id, *who)
+                if schedule.edit:
+                    await self._close_card(schedule.newest, schedule.seq)
             case "pause":
                 schedule = await service.pause(id, *who)
             case "run":
@@ -172,11 +175,20 @@ class ScheduleCommands:
         """Return a schedule with its last runs."""
         who = turn.message.author, turn.message.address
         schedule = await self.service.get(id, *who)
-        card = build_schedule_card(schedule, self.clock())
         runs = await self.service.list_runs(id, *who)
-        lines = [f"- {_describe_run(schedule, run)}" for run in runs]
-        parts = [f"**{card.title}**", card.text, "\n".join(lines)]
+        lines = "\n".join(f"- {_describe_run(schedule, run)}" for run in runs)
+        parts = [_describe_whole(build_schedule_card(schedule, self.clock())), lines]
+        if schedule.edit:
+            parts.append(_describe_whole(build_schedule_card(schedule.newest, self.clock())))
         return Answer("\n\n".join(filter(None, parts)), private=turn.message.address.shared)
+
+    async def _show_newest(self, turn: Turn, id: str, error: VersionChanged) -> Answer:
+        """Return the answer to a button or word that names an older version: the newest one."""
+        address = turn.message.address
+        schedule = await self.service.get(id, turn.message.author, address)
+        card = build_schedule_card(schedule.newest, self.clock())
+        words = f"{error.words()}\n\n{_describe_whole(card)}"
+        return Answer(words, "failed", code=error.code, private=address.shared)
 
     async def _explain_edit(self, turn: Turn, id: str) -> Answer:
         """Return how the owner changes the schedule."""
@@ -199,6 +211,13 @@ class ScheduleCommands:
                 title = build_schedule_title(before)
                 card = build_closed_card(card_id(before), title, is_deleted=False)
             await self.redraw_card(before.seq, card)
+
+
+def _describe_whole(card: Card) -> str:
+    """Return a card in words, with the commands to type in place of its buttons."""
+    words = ", ".join(f"`{render_card_action(action, card.id)}`" for action in card.actions)
+    typed = say("Type: {hints}", hints=words) if words else ""
+    return "\n\n".join(filter(None, (f"**{card.title}**", card.text, typed)))
 
 
 def _describe_run(schedule: Schedule, run: ScheduleRun) -> str:

@@ -65,30 +65,37 @@ class ScheduleService:
         return schedule
 
     async def start(self, id: str, revision: int, by: Person, address: Address) -> Schedule:
-        """Start a proposed schedule, or an edited one. `revision` is the one that its owner saw.
-        Raise NotFound, NotAllowed, BadSchedule."""
+        """Start a proposed schedule, or the edit of one. `revision` is the one that its owner saw.
+        Raise NotFound, NotAllowed, BadSchedule, VersionChanged."""
         schedule = await self._get_own(id, by, address)
         await self._check_person(by, schedule.address)
-        if schedule.state == "proposed":
-            self.check(schedule.draft)
-            keys, most = self.list_keys(schedule.owner.key), self.limits().per_person
-            if sum([await self.schedules.count_of(key) for key in keys]) >= most:
-                raise BadSchedule(
-                    "You have {count} schedules, the limit for each person. Delete one first.",
-                    count=most,
-                )
-        started = await self.schedules.start(id, revision)
-        if schedule.state != "active":
+        newest = schedule.newest
+        if newest.state == "proposed" and newest.revision == revision:
+            self.check(newest.draft)
+        keys, most = self.list_keys(schedule.owner.key), self.limits().per_person
+        started = await self.schedules.start(id, revision, keys, most)
+        if newest.state != "active":
             self._note("schedule-started", started, by, address)
         return started
 
-    async def edit(self, id: str, draft: ScheduleDraft, by: Person, address: Address) -> Schedule:
-        """Replace what the schedule does and when. Its owner must start it again. Raise NotFound,
-        NotAllowed, BadSchedule."""
-        await self._get_own(id, by, address)
-        edited = await self.schedules.edit(id, self.check(draft))
+    async def edit(
+        self, id: str, draft: ScheduleDraft, by: Person, address: Address, seq: int = 0
+    ) -> Schedule:
+        """Store a change of a schedule that waits until its owner starts it. `seq` is the turn that
+        proposes it. Raise NotFound, NotAllowed, BadSchedule."""
+        schedule = await self._get_own(id, by, address)
+        await self._check_person(by, schedule.address)
+        edited = await self.schedules.edit(id, self.check(draft), seq)
         self._note("schedule-edited", edited, by, address)
         return edited
+
+    async def cancel(self, id: str, revision: int, by: Person, address: Address) -> Schedule:
+        """Withdraw an edit, or a schedule that was never started. Return what it was. Raise
+        NotFound, NotAllowed, BadSchedule, VersionChanged."""
+        await self._get_managed(id, by, address)
+        cancelled = await self.schedules.cancel(id, revision)
+        self._note("schedule-cancelled", cancelled, by, address)
+        return cancelled
 
     async def pause(self, id: str, by: Person, address: Address) -> Schedule:
         """Pause the schedule until somebody resumes it. Raise NotFound, NotAllowed, BadSchedule."""
@@ -164,7 +171,7 @@ class ScheduleService:
 
     async def _get_own(self, id: str, by: Person, address: Address) -> Schedule:
         """Return the person's own schedule. Raise NotFound, NotAllowed."""
-        schedule = await self.get(id, by, address)
+        schedule = await self._get_as_human(id, by, address)
         if not self.is_owner(schedule, by):
             raise NotAllowed(_ONLY_OWNER, name=schedule.owner.name or schedule.owner.id)
         return schedule
@@ -172,13 +179,20 @@ class ScheduleService:
     async def _get_managed(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person owns or administers. Raise NotFound, NotAllowed,
         StatusUnknown."""
-        schedule = await self.get(id, by, address)
+        schedule = await self._get_as_human(id, by, address)
         if self.is_owner(schedule, by):
             return schedule
         verdict = await self.policy.may(by, address, "administer")
         if not verdict.allowed and not verdict.is_unknown:
             raise NotAllowed(_OWNER_OR_ADMIN, name=schedule.owner.name or schedule.owner.id)
         verdict.raise_if_denied()
+        return schedule
+
+    async def _get_as_human(self, id: str, by: Person, address: Address) -> Schedule:
+        """Return a schedule that the person may see. Raise NotFound, NotAllowed for a program."""
+        schedule = await self.get(id, by, address)
+        if by.robot:
+            raise NotAllowed("A program cannot start, change or delete a schedule.")
         return schedule
 
     async def _check_person(self, by: Person, address: Address) -> None:

@@ -54,6 +54,12 @@ class BadSchedule(BadInput):
     sentence = "This schedule is not valid."
 
 
+class VersionChanged(BadSchedule):
+    """A button or a typed word names a version of a schedule that is not its newest one."""
+
+    sentence = "Nothing was done, because this schedule was changed meanwhile."
+
+
 @dataclass(frozen=True, slots=True)
 class ScheduleRule:
     """The due times of a schedule: one instant (`at`), or the five fields of `cron` (minute,
@@ -84,12 +90,22 @@ class ScheduleDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleEdit:
+    """A change of a schedule that waits until its owner starts it. `seq` is the turn whose answer
+    shows its card."""
+
+    draft: ScheduleDraft
+    revision: int
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """A stored schedule.
 
     `reply_to` has the place and everything that a reply there needs, without a token. `locale` is
-    the language of its owner. `revision` rises with each edit: an edited schedule does not run
-    until its owner starts it again.
+    the language of its owner. `revision` is the version of `draft`. Each edit gets the next number,
+    also if the one before was withdrawn.
     """
 
     id: str
@@ -107,6 +123,18 @@ class Schedule:
     created: float = 0.0
     seq: int = 0
     """The turn whose answer shows the schedule's card."""
+    edit: ScheduleEdit | None = None
+    """The edit that waits for its start. Until then, `draft` runs as before."""
+
+    @property
+    def newest(self) -> Schedule:
+        """The schedule as it will be once its edit is started; without an edit, as it is."""
+        if self.edit is None:
+            return self
+        return replace(
+            self, draft=self.edit.draft, state="proposed", revision=self.edit.revision,
+            seq=self.edit.seq,
+        )  # fmt: skip
 
     @property
     def address(self) -> Address:

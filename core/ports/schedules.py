@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from core.domain.messages import Person, ReplyTo
@@ -37,15 +37,21 @@ class Schedules(Protocol):
     async def list_matching(self, wanted: ScheduleFilter) -> Sequence[Schedule]:
         """Return these schedules, the next due ones first."""
 
-    async def count_of(self, person: str) -> int:
-        """Return the number of active and paused schedules of a person (a key)."""
+    async def start(
+        self, id: str, revision: int, people: Collection[str] = (), most: int = 0
+    ) -> Schedule:
+        """Start a proposed schedule, or the edit of one. `revision` is the one that its owner saw;
+        raise VersionChanged for another one. A schedule that is active with this revision is
+        returned unchanged. Raise BadSchedule if these `people` (all keys of the owner) have `most`
+        active and paused schedules; without people, nothing is counted."""
 
-    async def start(self, id: str, revision: int) -> Schedule:
-        """Start a proposed schedule. `revision` is the one that its owner saw; another one raises
-        BadSchedule. A schedule that is active with this revision is returned unchanged."""
+    async def edit(self, id: str, draft: ScheduleDraft, seq: int = 0) -> Schedule:
+        """Store an edit with the next revision. Until it is started, the schedule stays as it is.
+        `seq` is the turn whose answer shows the edit's card."""
 
-    async def edit(self, id: str, draft: ScheduleDraft) -> Schedule:
-        """Replace the draft. The schedule is proposed again, with the next revision."""
+    async def cancel(self, id: str, revision: int) -> Schedule:
+        """Withdraw the edit of a schedule, or delete a schedule that was never started. Return what
+        it was. Raise VersionChanged if `revision` is not the newest."""
 
     async def pause(self, id: str, reason: PauseReason) -> Schedule:
         """Pause an active schedule. One that is paused already is returned unchanged."""

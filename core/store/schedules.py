@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,18 +28,22 @@ from core.domain.schedules import (
     RunState,
     Schedule,
     ScheduleDraft,
+    ScheduleEdit,
     ScheduleFilter,
     ScheduleRule,
     ScheduleRun,
     SkipReason,
+    VersionChanged,
     make_run_message,
 )
-from core.store.database import Database, SqlConnection, SqlRow
+from core.store.database import Database, SqlConnection, SqlRow, lock_key
 from core.store.inbox import SqlInbox
 from core.store.outbox import put_person_notice
 from core.store.tables import OPEN_STATE_LIST
 
 T = TypeVar("T")
+_COUNTED_STATES = ("active", "paused")
+"""States of schedules that count toward the limit for each person."""
 _RUN_STATES: dict[str, RunState] = {
     "done": "done", "failed": "failed", "undeliverable": "failed", "stopped": "stopped",
     "removed": "stopped", "withdrawn": "stopped",
@@ -151,45 +155,60 @@ class SqlSchedules:
 
         return await self._database.read(read)
 
-    async def count_of(self, person: str) -> int:
-        """Return the number of active and paused schedules of a person (a key)."""
-
-        def read(connection: SqlConnection) -> int:
-            row = connection.execute(
-                "SELECT count(*) AS n FROM schedules WHERE person = ?"
-                " AND state IN ('active', 'paused')",
-                (person,),
-            ).fetchone()
-            return int(row["n"])
-
-        return await self._database.read(read)
-
-    async def start(self, id: str, revision: int) -> Schedule:
-        """Start a proposed schedule with the revision that its owner saw."""
+    async def start(
+        self, id: str, revision: int, people: Collection[str] = (), most: int = 0
+    ) -> Schedule:
+        """Start a proposed schedule, or the edit of one, with the revision that its owner saw."""
 
         def work(connection: SqlConnection, schedule: Schedule) -> None:
-            if schedule.revision != revision:
-                raise BadSchedule(
-                    "This schedule was changed meanwhile. Look at the newest card and start that."
-                )
-            if schedule.state == "active":
+            newest, now = schedule.newest, self._clock()
+            if schedule.state == "active" and schedule.revision == revision:
                 return
-            if schedule.state != "proposed":
+            if newest.revision != revision:
+                raise VersionChanged
+            if newest.state != "proposed":
                 raise _wrong_state(schedule)
-            _activate(connection, schedule, self._clock())
+            if people and schedule.state not in _COUNTED_STATES:
+                _check_count(connection, people, most)
+            if schedule.edit:
+                _update(
+                    connection, id, now, **_draft_values(newest.draft), runs=0, edit="",
+                    revision=revision, seq=newest.seq,
+                )  # fmt: skip
+            _activate(connection, newest, now)
 
         return await self._change(id, work)
 
-    async def edit(self, id: str, draft: ScheduleDraft) -> Schedule:
-        """Replace the draft. The schedule waits for a new start."""
+    async def edit(self, id: str, draft: ScheduleDraft, seq: int = 0) -> Schedule:
+        """Store an edit that waits for its start."""
 
         def work(connection: SqlConnection, schedule: Schedule) -> None:
+            row = _find_row(connection, id)
+            edit = ScheduleEdit(draft, row["last_revision"] + 1, seq)
             _update(
-                connection, id, self._clock(), **_draft_values(draft), state="proposed", reason="",
-                next_due=0, runs=0, failures=0, revision=schedule.revision + 1,
-            )  # fmt: skip
+                connection, id, self._clock(), edit=encode_json(edit), last_revision=edit.revision
+            )
 
         return await self._change(id, work)
+
+    async def cancel(self, id: str, revision: int) -> Schedule:
+        """Withdraw the edit of a schedule, or delete a schedule that was never started."""
+
+        def write(connection: SqlConnection) -> Schedule:
+            schedule = _lock_schedule(connection, id)
+            if schedule.newest.revision != revision:
+                raise VersionChanged
+            if schedule.newest.state != "proposed":
+                raise BadSchedule(
+                    "This schedule was started. To end it, type `schedule {id} delete`.", id=id
+                )
+            if schedule.state == "proposed":
+                connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
+            else:
+                _update(connection, id, self._clock(), edit="")
+            return schedule.newest
+
+        return await self._write_and_note(write)
 
     async def pause(self, id: str, reason: PauseReason) -> Schedule:
         """Pause an active schedule."""
@@ -537,6 +556,22 @@ def close_schedules(connection: SqlConnection, now: float) -> int:
     ).rowcount
 
 
+def _check_count(connection: SqlConnection, people: Collection[str], most: int) -> None:
+    """Raise BadSchedule if these people (keys) have `most` active and paused schedules. Other
+    transactions that start a schedule of theirs wait until this one ends."""
+    marks = ", ".join("?" for _ in people)
+    lock_key(connection, f"schedules:{min(people)}")
+    found = connection.execute(
+        f"SELECT count(*) AS n FROM schedules WHERE person IN ({marks})"  # noqa: S608
+        " AND state IN ('active', 'paused')",
+        [*people],
+    ).fetchone()
+    if found["n"] >= most:
+        raise BadSchedule(
+            "You have {count} schedules, the limit for each person. Delete one first.", count=most
+        )
+
+
 def _activate(connection: SqlConnection, schedule: Schedule, now: float) -> None:
     """Make the schedule active, from now on. Raise BadSchedule if it is never due again."""
     due = next_after(schedule.draft.rule, schedule.draft.zone, now)
@@ -678,7 +713,7 @@ def _schedule_of(row: SqlRow) -> Schedule:
         row["id"], decode_json(Person, row["owner"]), decode_json(ReplyTo, row["reply_to"]), draft,
         row["state"], row["reason"], row["locale"], row["next_due"], row["last_due"], row["runs"],
         row["failures"], row["revision"], row["created_at"],
-        row["seq"],
+        row["seq"], decode_json(ScheduleEdit, row["edit"]) if row["edit"] else None,
     )  # fmt: skip
 
 

@@ -358,6 +358,8 @@ DECLARED_TABLES = (
             Column("last_due", "REAL", 0), real("catch_up"), Column("ends", "REAL", 0),
             text("addresses", default=""), count("max_runs"), count("runs"), count("failures"),
             count("revision"),
+            text("edit", default="", json=True),  # waits until the owner starts it
+            count("last_revision"),
             real("created_at"), real("updated_at"),
             count("seq"),  # the turn whose answer shows the card
         ),

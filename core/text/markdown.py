@@ -31,7 +31,7 @@ from core.text.commonmark import (
     parse_link_target,
     unescape,
 )
-from core.text.text import to_one_line
+from core.text.text import clean_text, to_one_line
 
 MAX_MARKDOWN_CHARACTERS, MAX_BRACKETS, MAX_LINES = 30_000, 2_000, 3_000
 """Maximum characters, brackets and lines of a text that is parsed as Markdown.
@@ -42,6 +42,7 @@ _ADDRESS = re.compile(
     r"((?:(?<![a-z0-9+.-])[0-9+.-]*[a-z][a-z0-9+.-]*://|\b(?:mailto:|www\.))[^\s<>()\[\]`\"']+)",
     re.IGNORECASE,
 )
+_EVERYBODY = re.compile(r"@(?=(?:everyone|here|channel)\b)", re.IGNORECASE)
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
 MAX_TRAILING_MARKS = 4
 """Maximum of marks after an allowed address. More could carry data to the linked server."""
@@ -133,6 +134,17 @@ def find_addresses(text: str) -> frozenset[str]:
 def defang(text: str) -> str:
     """Return `text` with all addresses defanged: readable, but not linked by any platform."""
     return _NO_TRUST.defang(text)
+
+
+def quote_inert(text: str) -> str:
+    """Return all of a text as a quote in which no platform hides, links or mentions anything."""
+    words = defang(clean_text(text)).strip()
+    # `||` hides text on Discord. Characters of no width would be invisible on a card, so the marks
+    # of mentions are replaced by wide ones.
+    for mark, wide in (("||", "｜｜"), ("<!", "‹!"), ("<@", "‹@"), ("<#", "‹#")):
+        words = words.replace(mark, wide)
+    words = _EVERYBODY.sub("＠", words)
+    return "\n".join(f"> {line}".rstrip() for line in words.split("\n"))
 
 
 def defang_for_discord(text: str) -> str:

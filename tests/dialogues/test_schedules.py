@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.domain.messages import Answer, Card
-from core.domain.schedules import ScheduleDraft, ScheduleRule
+from core.domain.schedules import ScheduleDraft, ScheduleFilter, ScheduleRule
 from core.tools.schedules.source import ScheduleSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
@@ -143,7 +144,7 @@ async def test_wrong_values_are_told_to_the_model(bot_home: BotHome) -> None:
         for number, values in enumerate(wrong):
             answer = await propose(running_bot, f"k{number}", **values)
             assert answer.cards == (), values
-        assert await running_bot.engine.schedules.store.count_of(MEMBER.key) == 0
+        assert await running_bot.engine.schedules.store.list_matching(ScheduleFilter()) == []
 
 
 async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:
@@ -158,7 +159,7 @@ async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:
         )):  # fmt: skip
             id = (await proposed_card(running_bot, f"a{number}", **first)).id[:6]
             await proposed_card(running_bot, f"b{number}", **empty | values, replaces=id)
-            draft = (await store.get(id)).draft
+            draft = (await store.get(id)).newest.draft
             zone = ZoneInfo(draft.zone)
             at = datetime.fromtimestamp(draft.rule.at, zone).strftime("%Y-%m-%d %H:%M")
             assert (draft.rule.cron or at, draft.zone, draft.max_runs) == expected, values
@@ -174,7 +175,7 @@ async def test_an_edit_replaces_or_removes_the_end(bot_home: BotHome) -> None:
             (None, (True, 0)), ("5", (False, 5)), (last_day, (True, 0)), ("0", (False, 0)),
         )):  # fmt: skip
             await proposed_card(running_bot, f"k{number + 1}", ends=ends, replaces=id)
-            draft = (await store.get(id)).draft
+            draft = (await store.get(id)).newest.draft
             assert (draft.ends > 0, draft.max_runs) == expected, ends
 
 
@@ -202,3 +203,88 @@ async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
         assert fourth == "There are only 3 pages of schedules."
         for_model = await says('call schedule_list {"page": 2}', "m")
         assert (for_model.count("Text"), "Page 2 of 3." in for_model) == (20, True)
+
+
+async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        store = running_bot.engine.schedules.store
+        first = await proposed_card(running_bot, "k1")
+        id = first.id.split("-")[0]
+        await running_bot.ask_message(on_slack(f"schedule {first.id} start", "k2", clicked=True))
+        due = (await store.get(id)).next_due
+        second = await proposed_card(running_bot, "k3", what="EVIL", replaces=id)
+        third = await proposed_card(running_bot, "k4", what="", when="10:00", replaces=id)
+        assert ("EVIL" in third.text, "stays as it is" in third.text) == (True, True)
+        running = await store.get(id)
+        assert (running.state, running.next_due, running.draft.what, running.draft.rule.cron) == (
+            "active", due, WEEKLY["what"], WEEKLY["when"],
+        )  # fmt: skip
+        listed = await running_bot.ask_message(on_slack("schedules", "k5"))
+        assert third.id in listed.text
+        for word in (f"schedule {second.id} start", f"schedule {second.id} cancel"):
+            stale = await running_bot.ask_message(on_slack(word, word))
+            assert (stale.code, third.id in stale.text, "EVIL" in stale.text) == (
+                "bad_schedule", True, True,
+            )  # fmt: skip
+        assert (await store.get(id)).draft.what == WEEKLY["what"]
+        await running_bot.ask_message(on_slack(f"schedule {third.id} cancel", "k6", clicked=True))
+        stale = await running_bot.ask_message(on_slack(f"schedule {third.id} start", "k7"))
+        assert (stale.status, (await store.get(id)).draft.what) == ("failed", WEEKLY["what"])
+        fourth = await proposed_card(running_bot, "k8", what="New", replaces=id)
+        assert fourth.id not in (second.id, third.id), "a withdrawn version is never another one"
+        click = on_slack(f"schedule {fourth.id} start", "k9", clicked=True)
+        (drawn,) = (await running_bot.ask_message(click)).cards
+        assert (drawn.id, drawn.state) == (fourth.id, "active")
+        started = await store.get(id)
+        assert (started.state, started.draft.what) == ("active", "New")
+        entries = await running_bot.engine.records.journal.list_entries(
+            on_slack("", "x").address.conversation
+        )
+        shown = {card.id: card.state for one in entries if one.answer for card in one.answer.cards}
+        assert shown == {
+            first.id: "withdrawn", second.id: "withdrawn", third.id: "withdrawn",
+            fourth.id: "active",
+        }  # fmt: skip
+
+
+async def test_a_word_starts_the_version_that_it_names(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        first = await proposed_card(running_bot, "k1")
+        id = first.id.split("-")[0]
+        second = await proposed_card(running_bot, "k2", what="EVIL", replaces=id)
+        stale = await running_bot.ask_message(on_slack(f"schedule {id} start", "k3"))
+        assert (stale.code, f"schedule {second.id} start" in stale.text) == ("bad_schedule", True)
+        assert "> EVIL" in stale.text, "the new version is shown"
+        assert await running_bot.engine.schedules.store.earliest_due() is None
+
+
+async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        store = running_bot.engine.schedules.store
+        first = await proposed_card(running_bot, "k1")
+        id = first.id.split("-")[0]
+        await running_bot.ask_message(on_slack(f"schedule {first.id} start", "k2", clicked=True))
+        before = await store.get(id)
+        call = f"call schedule_propose {json.dumps(WEEKLY | {'what': 'EVIL', 'replaces': id})}"
+        program = replace(MEMBER, robot=True)
+        answer = await running_bot.ask_message(on_slack(call, "k3", program))
+        assert answer.cards == ()
+        for action in ("pause", "resume", "run", "delete", "start", "cancel"):
+            word = f"schedule {id} {action}"
+            refused = await running_bot.ask_message(on_slack(word, action, program))
+            assert refused.status == "failed", action
+        assert await store.get(id) == before
+
+
+async def test_the_whole_text_is_on_the_card(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        for number, kind in enumerate(("post", "ask", "command")):
+            lines = [f"line {n} of {kind}" for n in range(150)]
+            what = "\n".join(["quick-command tidy" if kind == "command" else "Do", *lines])
+            card = await proposed_card(running_bot, f"k{number}", kind=kind, what=what)
+            shown = await running_bot.ask_message(
+                on_slack(f"schedule {card.id} show", f"s{number}")
+            )
+            for text in (card.text, shown.text):
+                assert [line for line in lines if f"> {line}" not in text] == []
+            assert card.is_whole

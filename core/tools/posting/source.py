@@ -23,7 +23,7 @@ from core.domain.messages import HOOK_PLATFORM, Address, Message, Person, encode
 from core.domain.records import Health, Outcome, ToolContext
 from core.ports.tools import Tool
 from core.text.i18n import say
-from core.text.markdown import defang, escape_markdown
+from core.text.markdown import escape_markdown, quote_inert
 from core.text.text import clean_text, fold_case, to_one_line
 from core.tools.tool import FunctionTool
 
@@ -36,7 +36,6 @@ _NOT_HERE = "Posts to another place can only be asked for on {platforms}."
 _TOO_LONG = "This text is too long to post in another place: its card must show all of it."
 _HERE = "This is the current conversation."
 _NOT_MENTIONED = "Mention the channel or the person in your message, so that I know where to post."
-_EVERYBODY = re.compile(r"@(?=(?:everyone|here|channel)\b)", re.IGNORECASE)
 _ID = re.compile(r"[#@!]+([A-Z0-9]{5,})\b")
 """An id in the text of a command, where platforms do not report the names of mentions."""
 
@@ -151,16 +150,8 @@ async def _find_person(messenger: Messenger, address: Address) -> Person:
 
 def _write_body(text: str, asker: Person) -> str:
     """Return the text as it is posted: a quote, so that no line of it can be taken for the last
-    line, which names the asker. No address is a link, and nobody is mentioned. Raise ToolError for
-    an empty text."""
-    words = defang(clean_text(text)).strip()
-    if not words:
+    line, which names the asker. Raise ToolError for an empty text."""
+    if not clean_text(text).strip():
         raise ToolError("The text is empty.")
-    # `||` hides text on Discord. Characters of no width would be invisible on the card, so the
-    # marks of mentions are replaced by wide ones.
-    for mark, wide in (("||", "｜｜"), ("<!", "‹!"), ("<@", "‹@"), ("<#", "‹#")):
-        words = words.replace(mark, wide)
-    words = _EVERYBODY.sub("＠", words)
     name = escape_markdown(to_one_line(asker.name or asker.id, 80)).replace("@", "＠")
-    quote = "\n".join(f"> {line}".rstrip() for line in words.split("\n"))
-    return f"{quote}\n\n{say('Requested by {name}.', name=name)}"
+    return f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=name)}"
