@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -12,9 +13,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.domain.messages import Answer, Card
-from core.domain.schedules import ScheduleDraft, ScheduleFilter, ScheduleRule
+from core.domain.schedules import (
+    BadSchedule,
+    ScheduleDraft,
+    ScheduleFilter,
+    ScheduleLimits,
+    ScheduleRule,
+)
 from core.tools.schedules.source import ScheduleSource
-from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
 
 WEEKLY = {
@@ -288,3 +295,23 @@ async def test_the_whole_text_is_on_the_card(bot_home: BotHome) -> None:
             for text in (card.text, shown.text):
                 assert [line for line in lines if f"> {line}" not in text] == []
             assert card.is_whole
+
+
+@also_on_postgres
+async def test_starts_at_once_do_not_exceed_the_limit(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        service, one = running_bot.engine.schedules.service, on_slack("", "x")
+        service = replace(service, limits=lambda: ScheduleLimits(per_person=3))
+        rule = ScheduleRule("0 9 * * *")
+        ids = [
+            (
+                await service.propose(
+                    f"o{n}", MEMBER, one.reply_to, ScheduleDraft("post", f"Text {n}", rule, "UTC")
+                )
+            ).id
+            for n in range(8)
+        ]
+        starts = (service.start(id, 0, MEMBER, one.address) for id in ids)
+        results = await asyncio.gather(*starts, return_exceptions=True)
+        assert sum(isinstance(result, BadSchedule) for result in results) == 5
+        assert len(await service.schedules.list_matching(ScheduleFilter(states=("active",)))) == 3
