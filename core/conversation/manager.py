@@ -248,7 +248,11 @@ class ConversationManager:
         """Raise RunSkipped unless the run of a schedule may begin. Look up whether it may
         propose."""
         turns = self._scheduled_turns()
-        await turns.check(run.turn)
+        try:
+            await turns.check(run.turn)
+        except asyncio.CancelledError:
+            await self._put_back_unless_stopped(run.turn)
+            raise RunSkipped("changed") from None
         run.earlier_proposal = await turns.find_open_card(run.turn)
 
     async def _check_hook(self, run: TurnRun) -> None:

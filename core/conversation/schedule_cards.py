@@ -21,7 +21,8 @@ _TITLES: dict[ScheduleKind, str] = {
 _COSTS: dict[ScheduleKind, str] = {
     "ask": "Each run is an ordinary message to the model and counts toward your limits. It uses "
     "your permissions in this place.",
-    "post": "It posts this text and calls no model, so it costs nothing.",
+    "post": "It posts this text and calls no model. Each run counts as one message toward your "
+    "limits.",
     "command": "Each run is one quick command and counts toward your limits. It uses your "
     "permissions in this place.",
 }

@@ -98,4 +98,4 @@ def _kind_of(schedule: Schedule, run: ScheduleRun) -> tuple[str, bool]:
         return "schedule-rights", True
     if run.reason == "allowance":
         return "schedule-allowance", True
-    return ("schedule-busy", False) if run.reason == "busy" else ("", False)
+    return (f"schedule-{run.reason}" if run.reason in ("busy", "unknown") else ""), False

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import structlog
-
 from core.chat.platform import Messenger
-from core.domain.errors import NotAllowed, OverBudget, PonteError
+from core.domain.errors import NotAllowed, OverBudget, PlatformBusy, StatusUnknown
 from core.domain.messages import Message
 from core.domain.records import Turn
 from core.domain.schedule_words import describe_date, local_time
 from core.domain.schedules import RunSkipped
 from core.ports.rights import Audit, Budget, Policy
 from core.ports.schedules import Schedules
+from core.runtime.retry import Backoff, retry
 from core.text.i18n import say
 
-log = structlog.get_logger("schedules")
+UNKNOWN_STATUS_BACKOFF = Backoff(2.0, max_seconds=30.0)
+"""Pauses between questions for an owner's status that the platform does not report."""
+MAX_STATUS_WAIT_SECONDS = 180.0
+"""Seconds that a run waits for its owner's status. Then it is skipped."""
 
 
 class ScheduledTurns:
@@ -52,21 +54,18 @@ class ScheduledTurns:
         if not await self._schedules.is_current(turn.seq):
             raise RunSkipped("changed")
         try:
-            (await self._policy.may(message.author, message.address, "chat")).raise_if_denied()
+            await retry(
+                lambda: self._check_owner(message, scheduled.schedule), StatusUnknown,
+                UNKNOWN_STATUS_BACKOFF, max_wait_seconds=MAX_STATUS_WAIT_SECONDS,
+            )  # fmt: skip
         except NotAllowed:
             raise RunSkipped("rights", "rights") from None
-        except PonteError:
-            # The owner's status is not known. The turn asks again, and answers that.
-            log.info(
-                "could not check the rights of a schedule's owner", schedule=scheduled.schedule
-            )
-        if await self._is_gone(message, scheduled.schedule):
-            raise RunSkipped("rights", "rights")
-        if scheduled.kind == "ask":
-            try:
-                await self._budget.reserve(turn)
-            except OverBudget:
-                raise RunSkipped("allowance") from None
+        except StatusUnknown:
+            raise RunSkipped("unknown") from None
+        try:
+            await self._budget.reserve(turn)
+        except OverBudget:
+            raise RunSkipped("allowance") from None
 
     async def skip(self, turn: Turn, skipped: RunSkipped) -> None:
         """Record that the run is not carried out."""
@@ -85,24 +84,29 @@ class ScheduledTurns:
             return ""
         return await self._schedules.find_open_card(scheduled.schedule, turn.seq)
 
-    async def _is_gone(self, message: Message, schedule_id: str) -> bool:
-        """Return whether the owner is known to have left the place."""
+    async def _check_owner(self, message: Message, schedule_id: str) -> None:
+        """Raise NotAllowed unless the owner may still have a schedule in this place and reads it.
+        Raise StatusUnknown if the platform does not report that now."""
         person, address = message.author, message.address
+        (await self._policy.may(person, address, "chat")).raise_if_denied()
         schedule = await self._schedules.get(schedule_id)
-        if await self._policy.has_left(person, address, schedule.created):
-            return True
+        found = (
+            await self._policy.has_left(person, address, schedule.created),
+            await self._policy.is_stranger(person, address),
+        )
+        if any(found):
+            raise NotAllowed
+        if None in found:
+            raise StatusUnknown
         messenger = self._messengers.get(address.platform)
         if messenger is None or not address.shared:
-            return False
+            return
         try:
-            return await messenger.reads(person, address) is False
-        except PonteError as error:
-            log.info(
-                "could not check the membership of a schedule's owner",
-                schedule=schedule.id,
-                error=str(error),
-            )
-            return False
+            # None does not count: Slack never reports all members of a large channel.
+            if await messenger.reads(person, address) is False:
+                raise NotAllowed
+        except PlatformBusy:
+            raise StatusUnknown from None
 
     def describe_lateness(self, message: Message) -> Sequence[str]:
         """Return a sentence for a run that is late, none for any other."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from core.commands import grammar
-from core.domain.errors import NotAllowed, NotFound
+from core.domain.errors import NotAllowed, NotFound, StatusUnknown
 from core.domain.messages import HOOK_PLATFORM, Address, Person, ReplyTo
 from core.domain.schedule_rules import check_draft
 from core.domain.schedules import (
@@ -201,6 +201,12 @@ class ScheduleService:
         if by.robot or by.platform == HOOK_PLATFORM:
             raise BadSchedule("A program cannot own a schedule.")
         (await self.policy.may(by, address, "chat")).raise_if_denied()
+        if (is_stranger := await self.policy.is_stranger(by, address)) is None:
+            raise StatusUnknown
+        if is_stranger:
+            raise NotAllowed(
+                "Only people whom a rule names can have schedules here. An admin can add one."
+            )
 
     def _note(self, event: str, schedule: Schedule, by: Person, address: Address) -> None:
         """Write a line into the audit log."""

@@ -33,6 +33,10 @@ SENTENCES: Mapping[str, str] = {
         "The schedule `{schedule}` did not run at {when}, because its previous run had not ended. "
         "It does this: {what}"
     ),
+    "schedule-unknown": (
+        "The schedule `{schedule}` did not run at {when}, because the platform did not report in "
+        "time whether you are still a member. It does this: {what}"
+    ),
     "schedule-failed": "The schedule `{schedule}` failed at {when}. It does this: {what}",
     "schedule-failures": (
         "The schedule `{schedule}` is paused, because several of its runs failed, last at "

@@ -21,9 +21,10 @@ process ran when it was due, and it was too old to be caught up."""
 PauseReason = Literal["", "person", "rights", "failures", "restored"]
 """Why a schedule is paused: a person paused it, its owner lost their rights or membership, it
 failed too often in a row, or a backup was restored."""
-SkipReason = Literal["rights", "allowance", "changed", "busy"]
+SkipReason = Literal["rights", "allowance", "changed", "busy", "unknown"]
 """Why a run was skipped: its owner may not do this there any more, an allowance is used up, the
-schedule was changed before the run began, or its previous run had not ended."""
+schedule was changed before the run began, its previous run had not ended, or the platform did not
+report the owner's status."""
 HOUR_SECONDS = 3600.0
 DEFAULT_CATCH_UP_SECONDS = 6 * HOUR_SECONDS
 """The age up to which a missed run is caught up, unless its schedule has another limit."""

@@ -164,6 +164,10 @@ class Policy(Protocol):
         None: unknown.
         """
 
+    async def is_stranger(self, person: Person, address: Address) -> bool | None:
+        """Return True if the platform is open to everybody and no rule names the person. None:
+        unknown."""
+
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return True if a person who was active there at `since` has been removed after it.
 

@@ -428,8 +428,9 @@ class AccessPolicy:
         rights = await self._look_up_rights(person, address, names)
         return self.is_one(names, person, address, rights.known, "all") is not False
 
-    async def is_named_anywhere(self, person: Person, address: Address) -> bool:
-        """Return True if PONTE_ALLOW, PONTE_ADMINS or an allowing rule names the person.
+    async def is_named_anywhere(self, person: Person, address: Address) -> bool | None:
+        """Return True if PONTE_ALLOW, PONTE_ADMINS or an allowing rule names the person; None if
+        the platform does not report their groups now.
 
         The name of a group of theirs, or of this place, counts too. `PEOPLE_SETS` in rules do not.
         """
@@ -438,7 +439,15 @@ class AccessPolicy:
         names = frozenset({"admins"}).union(
             self.allow, frozenset().union(*ruled) - set(PEOPLE_SETS)
         )
-        return self.is_one(names, person, address, rights.known) is True
+        return self.is_one(names, person, address, rights.known)
+
+    async def is_stranger(self, person: Person, address: Address) -> bool | None:
+        """Return True if the platform is open to everybody and no rule names the person; None if
+        the platform does not report their groups now."""
+        if self.platforms.get(person.platform, NO_RIGHTS).stranger_cap == DailyTurns():
+            return False
+        named = await self.is_named_anywhere(person, address)
+        return None if named is None else not named
 
     async def is_guest(self, person: Person) -> bool | None:
         """Return True if the person is a guest in the workspace that they write in.
@@ -728,6 +737,6 @@ class DailyCaps:
         """
         if self.chosen is not None:
             return self.chosen
-        cap = named.platforms.get(person.platform, NO_RIGHTS).stranger_cap
-        capped = cap != DailyTurns() and not await named.is_named_anywhere(person, address)
-        return cap if capped else DailyTurns()
+        if await named.is_stranger(person, address) is False:
+            return DailyTurns()
+        return named.platforms[person.platform].stranger_cap

@@ -21,9 +21,11 @@ from core.domain.schedules import (
     DuePlan,
     Schedule,
     ScheduleDraft,
+    ScheduleEdit,
     ScheduleFilter,
     ScheduleRule,
     ScheduleRun,
+    VersionChanged,
 )
 from core.store.database import SqlConnection, has_rows
 from core.store.outbox import SqlOutbox
@@ -105,7 +107,6 @@ async def test_a_proposed_schedule_runs_only_after_its_start_and_each_edit_needs
     assert (one.reply_to.token, one.reply_to.asker) == ("", ANA)
     assert await has_rows(book.engine.database, "schedules")
     assert await schedules.earliest_due() is None
-    assert await schedules.count_of(ANA.key) == 0
     for refused in (schedules.pause(one.id, "person"), schedules.resume(one.id),
                     schedules.run_now(one.id, "x"), schedules.start(one.id, 1)):  # fmt: skip
         with pytest.raises(BadSchedule):
@@ -114,11 +115,23 @@ async def test_a_proposed_schedule_runs_only_after_its_start_and_each_edit_needs
     assert (started.state, started.next_due) == ("active", MONDAY + HOUR)
     assert await schedules.start(one.id, 0) == started, "a second click"
     assert await schedules.earliest_due() == MONDAY + HOUR
-    edited = await schedules.edit(one.id, replace(DAILY, what="Good evening!"))
-    assert (edited.state, edited.revision, edited.next_due) == ("proposed", 1, 0.0)
-    with pytest.raises(BadSchedule):
-        await schedules.start(one.id, 0)  # the old card
-    assert (await schedules.start(one.id, 1)).state == "active"
+    evening = replace(DAILY, what="Good evening!")
+    edited = await schedules.edit(one.id, evening, 7)
+    assert replace(edited, edit=None) == started, "an edit changes nothing before its start"
+    assert edited.edit == ScheduleEdit(evening, 1, 7)
+    assert await schedules.start(one.id, 0) == edited, "the old card starts what runs already"
+    for refused in (schedules.start(one.id, 2), schedules.cancel(one.id, 0)):
+        with pytest.raises(VersionChanged):
+            await refused
+    await schedules.cancel(one.id, 1)
+    with pytest.raises(VersionChanged):
+        await schedules.start(one.id, 1)
+    await schedules.pause(one.id, "person")
+    await schedules.edit(one.id, evening, 8)
+    begun = await schedules.start(one.id, 2)
+    assert (begun.state, begun.draft, begun.revision, begun.seq, begun.edit) == (
+        "active", evening, 2, 8, None,
+    )  # fmt: skip
     await schedules.delete(one.id)
     with pytest.raises(NotFound):
         await schedules.get(one.id)
@@ -202,6 +215,7 @@ async def test_a_schedule_ends_after_its_last_time_or_number_of_runs(book: Book)
             await book.schedules.resume(one.id)
     assert await book.schedules.list_matching(ScheduleFilter()) == []
     again = await book.schedules.edit(once.id, replace(once.draft, rule=ScheduleRule("0 9 * * *")))
+    assert again.state == "ended"
     assert (await book.schedules.start(again.id, 1)).state == "active"
 
 
@@ -217,6 +231,8 @@ async def test_a_run_of_a_schedule_that_changed_before_it_began_is_not_carried_o
             await schedules.pause(one.id, "person")
         elif change == "edit":
             await schedules.edit(one.id, DAILY)
+            assert await schedules.is_current(run.seq), "an edit that waits stops no run"
+            await schedules.start(one.id, 1)
         else:
             await schedules.delete(one.id)
         assert not await schedules.is_current(run.seq), change

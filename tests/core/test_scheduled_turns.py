@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 
 from bot.engine import Engine
+from core.conversation import scheduled_turns
 from core.conversation.schedule_cards import build_schedule_card, describe_schedule
 from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.domain.changes import Draft, RowWrite
@@ -30,8 +31,10 @@ from core.domain.schedules import (
     ScheduleRun,
 )
 from core.rights.allowances import Allowance
+from core.rights.policy import DepartureLookup
 from core.rights.rules import Rule, RuleBook
 from core.rights.usage import Price, Prices
+from core.runtime.retry import Backoff
 from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, Tools, Watched
 from tests.fakes.choices import allow_list, make_choices, make_spending
@@ -98,9 +101,10 @@ async def open_bot(
     *tools: FunctionTool,
     limits: ScheduleLimits | None = None,
     allowances: tuple[Allowance, ...] = (),
+    departures: Mapping[str, DepartureLookup] = MappingProxyType({}),
 ) -> AsyncIterator[Bot]:
     clock, rules, reply = Clock(MONDAY), list[Rule](), Watched()
-    policy = replace(allow_list(), rule_book=lambda: RuleBook(tuple(rules)))
+    policy = replace(allow_list(), rule_book=lambda: RuleBook(tuple(rules)), departures=departures)
     spending = make_spending(
         allowances=allowances, prices=Prices({"echo": Price(1.0, 1.0, 1.0, 1.0)})
     )
@@ -206,7 +210,7 @@ async def test_lost_rights_pause_and_a_used_up_allowance_skips(tmp_path: Path) -
         assert "schedule-rights" in await bot.notices()
         bot.rules.clear()
         await bot.engine.schedules.service.resume(post.id, ANA, PLACE)
-        assert (await bot.run(post))[0].state == "done"
+        assert (await bot.run(post))[0].reason == "allowance", "posts count, too"
         assert len(model.asks) == 1
 
 
@@ -312,33 +316,71 @@ class Room:
 
 
 async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the platform does not tell, the run takes place."""
+    """Where the platform never lists all members, the run takes place."""
+    monkeypatch.setattr(scheduled_turns, "MAX_STATUS_WAIT_SECONDS", 0.0)
     async with open_bot(tmp_path) as bot:
         room: Any = Room()
         bot.engine.platforms.messengers["web"] = room
         bot.engine.schedules.admins = lambda: ["web:bo"]
         for is_reader, is_busy, state in (
-            (None, False, "done"), (False, True, "done"), (True, False, "done"),
-            (False, False, "skipped"),
+            (None, False, "done"), (True, True, "unknown"), (True, False, "done"),
+            (False, False, "rights"),
         ):  # fmt: skip
             room.is_reader, room.is_busy = is_reader, is_busy
             one = await bot.start()
             run, _ = await bot.run(one)
-            assert (run.state, run.reason == "rights") == (state, state == "skipped"), is_reader
+            expected = ("done", "") if state == "done" else ("skipped", state)
+            assert (run.state, run.reason) == expected, is_reader
             (shown,) = [
                 entry
                 for entry in await bot.engine.records.journal.list_entries(PLACE.conversation)
                 if entry.seq == run.seq
             ]
             assert shown.message.reply_to.source == "since:1", "it answers no message"
-            if state == "done":
+            if state == "unknown":
+                assert await bot.notices() == ["schedule-unknown"]
+            if state != "rights":
                 await bot.store.delete(one.id)
         assert await bot.notices(BO) == ["schedule-rights"]
         (notice,) = await bot.engine.notices.list_waiting(ANA)
         assert "`" + one.id + "`" in notice.words()
         assert "2027-06-10 09:00 (UTC)" in notice.words()
+
+
+async def test_a_run_waits_while_the_platform_does_not_report_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduled_turns, "UNKNOWN_STATUS_BACKOFF", Backoff(0.0))
+    reports = [None, None, False]
+
+    async def has_left(person: Person, address: Address, since: float) -> bool | None:
+        return reports.pop(0)
+
+    async with open_bot(tmp_path, departures={"web": has_left}) as bot:
+        run, _ = await bot.run(await bot.start())
+        assert (run.state, reports) == ("done", [])
+
+
+async def test_strangers_own_no_schedules_unless_a_rule_names_them(tmp_path: Path) -> None:
+    there = Address("discord", "7", "8", shared=True)
+    stranger = Person("discord", "9", "8", "Zoe")
+    to = replace(TO, address=there, asker=stranger)
+    async with open_bot(tmp_path) as bot:
+        service = bot.engine.schedules.service
+        one = await bot.store.propose("old", stranger, to, DAILY)
+        for refused in (service.propose("t", stranger, to, DAILY),
+                        service.start(one.id, 0, stranger, there)):  # fmt: skip
+            with pytest.raises(NotAllowed):
+                await refused
+        await bot.store.start(one.id, 0)
+        bot.engine.platforms.replies["discord"] = lambda to, posts: bot.reply
+        run, answer = await bot.run(one)
+        assert (run.state, run.reason, answer.text) == ("skipped", "rights", "")
+        bot.rules.append(Rule("rule", who=frozenset({"discord:9"}), allow=("chat",)))
+        await bot.store.resume(one.id)
+        assert (await bot.run(one))[0].state == "done"
 
 
 async def test_the_owner_of_page_and_terminal_is_one_person(tmp_path: Path) -> None:
