@@ -16,7 +16,7 @@ import discord
 
 from adapters.discord.client import Interaction
 from core.changes.card_rows import NO_VALUE, CardRow, FieldChange, read_rows, tabulate
-from core.chat.card_redraw import LABELS, without_approval
+from core.chat.card_redraw import LABELS, must_fit, without_approval
 from core.commands.grammar import render_card_action
 from core.domain.messages import Card, CardAction
 from core.domain.records import QuickCommand
@@ -309,10 +309,10 @@ def _most_description(room: int) -> int:
 
 
 def _decidable(card: Card, room: int) -> Card:
-    """Return the card; without its button to approve if not all of its text fits and it must."""
+    """Return the card; without its button to approve or start if not all of its text fits and it
+    must."""
     fits = len(_make_safe(card.text)) + _AFTER_ROWS <= _most_description(room)
-    cut = card.is_whole and "approve" in card.actions and not fits
-    return without_approval(card) if cut else card
+    return without_approval(card) if must_fit(card) and not fits else card
 
 
 def in_words(cards: Sequence[Card]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
@@ -19,7 +20,7 @@ from adapters.slack.row_blocks import (
     without_tables,
 )
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, read_rows
-from core.chat.card_redraw import LABELS, without_approval
+from core.chat.card_redraw import LABELS, must_fit, without_approval
 from core.conversation.parts import describe_parts
 from core.domain.messages import Address, Card, CardAction, Person
 from core.domain.records import Action, Health, QuickCommand
@@ -108,6 +109,8 @@ _TITLE, _TEXT = 300, 1500
 """The maximum characters of a card's title and of its text."""
 _ROOM, _LEAST = 2 * SECTION_BYTES + 800, 850
 """The bytes of a complete card, and of the shortest card that still shows its request."""
+_LINE = 500
+"""The maximum characters of a line, where the text of a card needs several sections."""
 _NOTE, _FEW = 200, 60
 """The maximum bytes of the note under a decided card, and the minimum bytes of its text and its
 rows."""
@@ -325,8 +328,8 @@ def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
         limit //= 2
 
 
-def card_blocks(card: Card, room: int = _ROOM) -> list[Json]:
-    """Return the blocks of a card, at most four, in `room` bytes.
+def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
+    """Return the blocks of a card in `room` bytes: at most four, or more if its text must be whole.
 
     Each `block_id` begins with the card's id, so that the card can be found and replaced. Content
     that does not fit is cut: rows first, down to half of the bytes for text and rows; at least one
@@ -339,8 +342,11 @@ def card_blocks(card: Card, room: int = _ROOM) -> list[Json]:
     if card.actions:
         under.append(_buttons(card))
     words = _card_words(card)
-    if card.is_whole and "approve" in card.actions and not _fits_whole(card, words, under, room):
-        return card_blocks(without_approval(card), room)
+    if must_fit(card):
+        pieces = enumerate(_split_words(words))
+        whole = [*(_card_section(card, f"text{n}", piece) for n, piece in pieces), *under]
+        return whole if weight(whole) <= room else card_blocks(without_approval(card), room)
+    room = min(room, _ROOM)
     left = room - weight([*under, _card_section(card, "text", "")])
     rows, hidden = _rows(card, max(_FEW, left // 2, left - len(words.encode())))
     words += f"\n{hidden}" if hidden else ""
@@ -371,7 +377,7 @@ def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
     if not places:
         return None
     kept = [block for n, block in enumerate(message) if n not in places]
-    room = max(_LEAST, min(_ROOM, ALL_BLOCKS_BYTES - weight(kept)))
+    room = max(_LEAST, ALL_BLOCKS_BYTES - weight(kept))
     return with_one_table([*kept[: places[0]], *card_blocks(card, room), *kept[places[0] :]])
 
 
@@ -630,10 +636,23 @@ def _card_words(card: Card) -> str:
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
 
 
-def _fits_whole(card: Card, words: str, under: Sequence[Json], room: int) -> bool:
-    """Return whether all of the card's text fits above the blocks `under` it, in `room` bytes."""
-    left = room - weight([*under, _card_section(card, "text", "")])
-    return len(words.encode()) <= min(SECTION_BYTES, left)
+def _split_words(words: str) -> list[str]:
+    """Return escaped text in pieces that each fit into a section. A line that is cut stays a
+    quote, so that no part of it looks like a line of Ponte's own."""
+    if len(words.encode()) <= SECTION_BYTES:
+        return [words]
+    pieces = [""]
+    for line in words.split("\n"):
+        quote = "&gt; " if line.startswith("&gt;") else ""
+        cuts = textwrap.wrap(line.removeprefix(quote), _LINE, drop_whitespace=False,
+                             replace_whitespace=False, expand_tabs=False)  # fmt: skip
+        for part in cuts or [""]:
+            longer = f"{pieces[-1]}\n{quote}{part}"
+            if len(longer.encode()) > SECTION_BYTES:
+                pieces.append(f"{quote}{part}")
+            else:
+                pieces[-1] = longer
+    return [piece.strip() for piece in pieces]
 
 
 def _rows(card: Card, room: int) -> tuple[list[Json], str]:

@@ -31,6 +31,12 @@ LABELS: Mapping[CardAction, str] = {
     "start": "Start", "edit": "Edit", "cancel": "Cancel",
 }  # fmt: skip
 """The English labels of the buttons under a card; `say` translates them."""
+CONFIRMING_ACTIONS: frozenset[CardAction] = frozenset({"approve", "start"})
+"""The buttons by which a person confirms what the card shows."""
+_SCHEDULE_NOT_WHOLE = (
+    "There is no room here for the whole text, so it can't be started here. To read it, type "
+    "`schedule {id} show`; then `schedule {id} start`."
+)
 _NOT_WHOLE = (
     "There is no room here for the whole text, so it can't be approved here. Ask for this post "
     "again, in a message of its own."
@@ -45,10 +51,17 @@ _POSTED_STATES = ("done", "stopped", "failed")
 """States of a turn that has ended with a posted answer. Only then can its cards be edited."""
 
 
+def must_fit(card: Card) -> bool:
+    """Return whether the card has a button that may only be shown beside all of its text."""
+    return card.is_whole and not CONFIRMING_ACTIONS.isdisjoint(card.actions)
+
+
 def without_approval(card: Card) -> Card:
-    """Return a card of which not all of the text fits: it says so and has no button to approve."""
-    actions = tuple(action for action in card.actions if action != "approve")
-    return replace(card, text=f"{say(_NOT_WHOLE)}\n\n{card.text}", actions=actions)
+    """Return a card of which not all of the text fits: it says so and has no button to approve or
+    start."""
+    actions = tuple(action for action in card.actions if action not in CONFIRMING_ACTIONS)
+    words = say(_SCHEDULE_NOT_WHOLE if card.kind == "schedule" else _NOT_WHOLE, id=card.id)
+    return replace(card, text=f"{words}\n\n{card.text}", actions=actions)
 
 
 class CardRedraw:

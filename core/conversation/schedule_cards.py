@@ -6,6 +6,7 @@ people type do nothing once there is a newer version.
 
 from __future__ import annotations
 
+from core.commands.grammar import render_card_action
 from core.domain.messages import Card, CardAction
 from core.domain.schedule_rules import next_dates
 from core.domain.schedule_words import describe_date, describe_rule, local_time
@@ -52,16 +53,30 @@ def parse_card_id(id: str) -> tuple[str, int]:
 
 
 def build_schedule_card(schedule: Schedule, now: float) -> Card:
-    """Return the card of a schedule: all of its text, its rule in words, zone, next dates, cost and
-    rights. The text is in the language of the current task."""
+    """Return the card of a schedule: its rule in words, zone, next dates, cost and rights, and all
+    of its text until it is started. The text is in the language of the current task."""
     proposed = schedule.state == "proposed"
     actions: tuple[CardAction, ...] = ("start", "edit", "cancel") if proposed else ()
     text = "\n".join([*_describe_times(schedule, now), *_describe_state(schedule)])
+    if proposed:
+        text = f"{quote_inert(schedule.draft.what)}\n\n{text}"
     return Card(
-        card_id(schedule), "schedule", build_schedule_title(schedule),
-        f"{quote_inert(schedule.draft.what)}\n\n{text}", actions=actions,
-        state="open" if proposed else schedule.state, is_whole=True,
+        card_id(schedule), "schedule", build_schedule_title(schedule), text, actions=actions,
+        state="open" if proposed else schedule.state, is_whole=proposed,
     )  # fmt: skip
+
+
+def describe_whole(schedule: Schedule, now: float) -> str:
+    """Return a schedule with all of its text, and the commands to type in place of its buttons."""
+    card = build_schedule_card(schedule, now)
+    words = ", ".join(f"`{render_card_action(action, card.id)}`" for action in card.actions)
+    parts = (
+        f"**{card.title}**",
+        "" if card.is_whole else quote_inert(schedule.draft.what),
+        card.text,
+        say("Type: {hints}", hints=words) if words else "",
+    )
+    return "\n\n".join(filter(None, parts))
 
 
 def build_closed_card(id: str, title: str, *, is_deleted: bool) -> Card:

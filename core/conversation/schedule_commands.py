@@ -6,13 +6,14 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from core.commands.grammar import TypedCommand, render_card_action
+from core.commands.grammar import TypedCommand
 from core.conversation.schedule_cards import (
     build_closed_card,
     build_schedule_card,
     build_schedule_title,
     card_id,
     describe_schedule,
+    describe_whole,
     parse_card_id,
 )
 from core.conversation.schedules import ScheduleService
@@ -177,17 +178,16 @@ class ScheduleCommands:
         schedule = await self.service.get(id, *who)
         runs = await self.service.list_runs(id, *who)
         lines = "\n".join(f"- {_describe_run(schedule, run)}" for run in runs)
-        parts = [_describe_whole(build_schedule_card(schedule, self.clock())), lines]
+        parts = [describe_whole(schedule, self.clock()), lines]
         if schedule.edit:
-            parts.append(_describe_whole(build_schedule_card(schedule.newest, self.clock())))
+            parts.append(describe_whole(schedule.newest, self.clock()))
         return Answer("\n\n".join(filter(None, parts)), private=turn.message.address.shared)
 
     async def _show_newest(self, turn: Turn, id: str, error: VersionChanged) -> Answer:
         """Return the answer to a button or word that names an older version: the newest one."""
         address = turn.message.address
         schedule = await self.service.get(id, turn.message.author, address)
-        card = build_schedule_card(schedule.newest, self.clock())
-        words = f"{error.words()}\n\n{_describe_whole(card)}"
+        words = f"{error.words()}\n\n{describe_whole(schedule.newest, self.clock())}"
         return Answer(words, "failed", code=error.code, private=address.shared)
 
     async def _explain_edit(self, turn: Turn, id: str) -> Answer:
@@ -211,13 +211,6 @@ class ScheduleCommands:
                 title = build_schedule_title(before)
                 card = build_closed_card(card_id(before), title, is_deleted=False)
             await self.redraw_card(before.seq, card)
-
-
-def _describe_whole(card: Card) -> str:
-    """Return a card in words, with the commands to type in place of its buttons."""
-    words = ", ".join(f"`{render_card_action(action, card.id)}`" for action in card.actions)
-    typed = say("Type: {hints}", hints=words) if words else ""
-    return "\n\n".join(filter(None, (f"**{card.title}**", card.text, typed)))
 
 
 def _describe_run(schedule: Schedule, run: ScheduleRun) -> str:

@@ -394,3 +394,12 @@ async def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> Non
             assert ("no room" in words) != is_whole, count
             assert "END" in words or not is_whole, count
         assert "approve" not in " ".join(in_words(cards[5:]))
+    for length in (3_000, 4_000):
+        card = replace(
+            OTHER, id="abcde2-2", kind="schedule", text="x" * length + "END", is_whole=True,
+            actions=("start", "edit"),
+        )  # fmt: skip
+        buttons = str([getattr(item, "custom_id", "") for item in view([card]).children])
+        assert ("start:abcde2-2" in buttons) == ("END" in str(embeds([card])[0].description))
+        assert ("start:abcde2-2" in buttons) == (length == 3_000)
+        assert "start" not in " ".join(in_words([card]))

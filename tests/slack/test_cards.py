@@ -14,6 +14,7 @@ from adapters.slack.render import (
     all_blocks,
     card_blocks,
     content,
+    escape_text,
     home_view,
     parts,
     replace_card,
@@ -118,6 +119,30 @@ def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> None:
                 assert can_approve or not own or "no room" in words, (count, card.id)
                 shown_whole += can_approve
     assert shown_whole > 10, "a few cards are whole"
+
+
+def flatten(words: str) -> str:
+    """The words without marks of quotes and white space."""
+    return "".join(words.replace("&gt; ", "").split())
+
+
+def test_a_long_schedule_is_whole_in_several_sections_or_cannot_be_started() -> None:
+    words = ["\n> ".join(f"line {n} & <more>" for n in range(200)), "word& " * 660, "x" * 4000]
+    for text in (*words, "漢" * 4000):
+        card = Card(
+            "abc234-2", "schedule", "Ask", f"> {text}\n\nEND", actions=("start", "edit"),
+            is_whole=True,
+        )  # fmt: skip
+        blocks = all_blocks([card])
+        check_message(blocks, "chat.postMessage")
+        for shown in (blocks, replace_card(blocks, card) or []):
+            said = "\n".join(map(block_text, shown))
+            is_whole = flatten(escape_text(text)) in flatten(said)
+            assert is_whole == ("ponte_card_start" in str(shown)) == ("漢" not in text)
+            assert is_whole or "no room" in said
+            if is_whole:
+                quoted = said[said.index("&gt;") : said.index("END")].split("\n")
+                assert {line[:5] for line in quoted if line} == {"&gt; "}, "no line leaves it"
 
 
 async def test_the_home_tab_lists_the_ten_newest_changes() -> None:
