@@ -192,6 +192,7 @@ class ScheduleService:
         """Return a schedule that the person may see. Raise NotFound, NotAllowed for a program."""
         schedule = await self.get(id, by, address)
         if by.robot:
+            self._note("schedule-refused", schedule, by, address)
             raise NotAllowed("A program cannot start, change or delete a schedule.")
         return schedule
 

@@ -44,13 +44,15 @@ Status = Literal["done", "stopped", "failed"]
 @dataclass(frozen=True, slots=True)
 class Person:
     """The author of a message. `id` is the platform's own id. `robot`: the author is another
-    program, which may chat but cannot decide on changes."""
+    program, which may chat but cannot decide on changes. `api_token`: the id of the token with
+    which a program acts for the person."""
 
     platform: str
     id: str
     workspace: str = ""
     name: str = ""
     robot: bool = False
+    api_token: str = ""
 
     @property
     def key(self) -> str:

@@ -120,6 +120,7 @@ class AuditLog:
             "undo_asker": _key_of(undo_asker),
             "rule": rule,
             "place": place_of(proposal.address),
+            **_program_fact(proposal.asker),
             **_change_facts(change),
         }
         await self._write_durably(line)
@@ -212,7 +213,7 @@ class AuditLog:
     ) -> Mapping[str, object]:  # fmt: skip
         line = self._start_line(event) | {"asker": asker.key, "person": person}
         line |= {name: value[:_MAX_FACT_CHARACTERS] for name, value in facts.items()}
-        return line | {"place": place_of(address) if address else ""}
+        return line | {"place": place_of(address) if address else "", **_program_fact(asker)}
 
     async def _write_durably(self, line: Mapping[str, object]) -> None:
         try:
@@ -241,6 +242,11 @@ class AuditLog:
             log.error(
                 "could not write to the audit log", lost_event=line["event"], error=_cause_of(error)
             )
+
+
+def _program_fact(asker: Person) -> Mapping[str, str]:
+    """Return the id of the API token with which a program acts for the asker."""
+    return {"api_token": asker.api_token} if asker.api_token else {}
 
 
 def place_of(address: Address) -> str:

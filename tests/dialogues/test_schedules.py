@@ -273,7 +273,7 @@ async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
         await running_bot.ask_message(on_slack(f"schedule {first.id} start", "k2", clicked=True))
         before = await store.get(id)
         call = f"call schedule_propose {json.dumps(WEEKLY | {'what': 'EVIL', 'replaces': id})}"
-        program = replace(MEMBER, robot=True)
+        program = replace(MEMBER, robot=True, api_token="t7")
         answer = await running_bot.ask_message(on_slack(call, "k3", program))
         assert answer.cards == ()
         for action in ("pause", "resume", "run", "delete", "start", "cancel"):
@@ -281,6 +281,8 @@ async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
             refused = await running_bot.ask_message(on_slack(word, action, program))
             assert refused.status == "failed", action
         assert await store.get(id) == before
+        lines, _ = await running_bot.engine.records.audit.read(event="schedule-refused")
+        assert [line["api_token"] for line in lines] == ["t7"] * 7
 
 
 async def test_the_whole_text_is_on_the_card(bot_home: BotHome) -> None:
