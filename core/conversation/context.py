@@ -124,6 +124,7 @@ class ToolContexts:
             handle=call.handle,
             record_handle=record_handle,
             record_remote=record_remote,
+            is_scheduled=message.scheduled is not None,
             is_repeat=bool(message.replaces),
             is_stopped=lambda: self.stopped(turn.seq),
         )

@@ -485,6 +485,8 @@ class ToolContext:
     record_remote: Callable[[Remote], Awaitable[None]] = _ignore
     """Called with an object that a server now stores for the thread, so that it is erased with the
     thread."""
+    is_scheduled: bool = False
+    """The call is part of a schedule's run, so no person is there."""
     is_repeat: bool = False
     """True if the person asks the same message again."""
     is_stopped: Callable[[], bool] = lambda: False

@@ -26,7 +26,7 @@ from core.domain.records import (
 )
 from core.observability import metrics
 from core.ports.conversations import TurnHandler
-from core.store.database import Database, SqlConnection, area_condition
+from core.store.database import Database, SqlConnection, area_condition, lock_key
 from core.store.places import Sender
 from core.store.tables import purged_with
 from core.store.turn_runner import Admit, LocalRunner, TurnDispatch, get_locked_row, get_row
@@ -57,6 +57,8 @@ class SenderLimits:
         if self.per_minute and _count_this_minute(connection, person, now) > self.per_minute:
             return f"fast:{self.per_minute}"
         if self.waiting:
+            # On Postgres, messages that are stored at the same moment do not see each other.
+            lock_key(connection, f"waiting:{person}")
             row = connection.execute(
                 "SELECT count(*) AS n FROM inbox"
                 " WHERE person = ? AND is_decision = 0 AND state = 'new'",

@@ -240,12 +240,7 @@ class SqlSchedules:
 
         def write(connection: SqlConnection) -> Schedule:
             schedule = _lock_schedule(connection, id)
-            connection.execute(
-                "DELETE FROM outbox WHERE kind = 'person' AND change IN"
-                " (SELECT event_key FROM schedule_runs WHERE schedule = ?)",
-                (id,),
-            )
-            connection.execute("DELETE FROM schedule_runs WHERE schedule = ?", (id,))
+            _delete_runs(connection, "schedule = ?", (id,))
             connection.execute("DELETE FROM schedules WHERE id = ?", (id,))
             return schedule
 
@@ -492,10 +487,7 @@ class SqlSchedules:
         how many there were."""
 
         def write(connection: SqlConnection) -> int:
-            connection.execute(
-                f"DELETE FROM schedule_runs WHERE schedule IN (SELECT id FROM {_OLD_SQL})",  # noqa: S608
-                (before,),
-            )
+            _delete_runs(connection, f"schedule IN (SELECT id FROM {_OLD_SQL})", (before,))  # noqa: S608
             return connection.execute(f"DELETE FROM {_OLD_SQL}", (before,)).rowcount  # noqa: S608
 
         return await self._database.write(write)
@@ -658,12 +650,23 @@ def _insert_run(
 
 def _delete_old_runs(connection: SqlConnection, id: str) -> None:
     """Delete all but the newest ended runs of a schedule."""
-    connection.execute(
-        "DELETE FROM schedule_runs WHERE schedule = ? AND state <> 'queued' AND event_key NOT IN ("
-        "SELECT event_key FROM schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due DESC"
-        " LIMIT ?)",
+    _delete_runs(
+        connection,
+        "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key"
+        " FROM schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due DESC LIMIT ?)",
         (id, id, KEPT_RUNS),
     )
+
+
+def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]) -> None:
+    """Delete these runs, and the notices about them. Nothing else says whose runs those were, so
+    the erasure of a person could not find the notices later."""
+    connection.execute(
+        "DELETE FROM outbox WHERE kind = 'person' AND change IN"
+        f" (SELECT event_key FROM schedule_runs WHERE {where})",
+        values,
+    )
+    connection.execute(f"DELETE FROM schedule_runs WHERE {where}", values)  # noqa: S608
 
 
 def _find_row(connection: SqlConnection, id: str, lock: bool = False) -> SqlRow:

@@ -17,6 +17,7 @@ from core.domain.records import ConversationArea
 from core.observability import metrics
 from core.runtime.retry import Backoff
 from core.store.database import SqlConnection
+from core.store.inbox import SenderLimits
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.fakes.choices import make_message
 
@@ -36,6 +37,13 @@ async def test_a_receipt_has_the_id_of_the_turn(engine: Engine) -> None:
     hello = says("hello")
     receipt = await engine.inbox.accept(hello)
     assert (receipt.turn, receipt.is_new) == (turn_id(hello.event_key), True)
+
+
+async def test_messages_at_once_do_not_exceed_what_may_wait(database_engine: Embedded) -> None:
+    vars(database_engine.inbox)["_limits"] = lambda: SenderLimits(waiting=3)
+    sent = [database_engine.inbox.accept(says("hello", f"C{number}")) for number in range(10)]
+    receipts = await asyncio.gather(*sent)
+    assert sorted(receipt.refusal for receipt in receipts) == [""] * 3 + ["waiting:3"] * 7
 
 
 async def test_one_event_a_hundred_times_at_once_is_one_turn(engine: Engine) -> None:

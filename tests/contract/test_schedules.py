@@ -341,6 +341,19 @@ async def test_erasing_a_person_ends_their_schedules(book: Book) -> None:
     assert await outbox.list_person_notices(BO.key) == []
 
 
+async def test_notices_about_runs_go_with_them(book: Book) -> None:
+    """Afterwards nothing would say whose runs they were about."""
+    mine = await book.start(replace(DAILY, max_runs=1))
+    run = await book.run_due(mine)
+    await book.schedules.skip(run.seq, "rights")
+    notice = PersonNotice.new(run.event_key, "schedule-rights", schedule="a", what="b", when="c")
+    await book.schedules.record_reported(run.event_key, [(BO, notice)])
+    outbox = SqlOutbox(book.engine.database)
+    assert len(await outbox.list_person_notices(BO.key)) == 1
+    assert await book.schedules.purge(book.clock.now + DAY) == 1
+    assert await outbox.list_person_notices(BO.key) == []
+
+
 async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared) -> None:
     """Until then, a process loads nothing and looks up nothing."""
     begun = asyncio.Event()

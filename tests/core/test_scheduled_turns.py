@@ -14,6 +14,7 @@ from typing import Any, get_args
 import pytest
 
 from bot.engine import Engine
+from core.changes.approval import TableRule, TableRules
 from core.conversation import scheduled_turns
 from core.conversation.schedule_cards import build_schedule_card, describe_schedule
 from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
@@ -101,6 +102,7 @@ async def open_bot(
     *tools: FunctionTool,
     limits: ScheduleLimits | None = None,
     allowances: tuple[Allowance, ...] = (),
+    tables: TableRules | None = None,
     departures: Mapping[str, DepartureLookup] = MappingProxyType({}),
 ) -> AsyncIterator[Bot]:
     clock, rules, reply = Clock(MONDAY), list[Rule](), Watched()
@@ -109,7 +111,12 @@ async def open_bot(
         allowances=allowances, prices=Prices({"echo": Price(1.0, 1.0, 1.0, 1.0)})
     )
     choices = make_choices(
-        model or EchoModel(), [Tools(*tools)], policy, [MemoryTable()], spending=spending
+        model or EchoModel(),
+        [Tools(*tools)],
+        policy,
+        [MemoryTable()],
+        spending=spending,
+        rules=tables,
     )
     found = limits or ScheduleLimits()
     engine = await Engine.open(home, replace(choices, clock=clock, schedule_limits=lambda: found))
@@ -236,6 +243,25 @@ async def test_three_failures_in_a_row_pause_and_are_reported(tmp_path: Path) ->
             assert (await bot.run(ask))[0].state == "failed"
         assert (await bot.store.get(ask.id)).reason == "failures"
         assert await bot.notices() == ["schedule-failed", "schedule-failed", "schedule-failures"]
+
+
+async def test_a_run_changes_no_table_without_a_person(tmp_path: Path) -> None:
+    async def write(ctx: ToolContext) -> Outcome:
+        """Write."""
+        row = RowWrite("", None, {"Value": 1})
+        return await ctx.propose(Draft("memory", "create", {}, "People", (row,)))
+
+    def script(ask: RoundRequest) -> Any:
+        call = Item("call", call_id="c1", name="write", arguments="{}")
+        done = Item("message", role="assistant", text="ok")
+        has_called = any(item.kind == "output" for item in ask.input)
+        return [RoundCompleted((done,) if has_called else (call,))]
+
+    tool = FunctionTool.of(write, effect="write", doing="", name="write")
+    tables = TableRules({"people": TableRule("auto")})
+    async with open_bot(tmp_path, Scripted(script), tool, tables=tables) as bot:
+        _, answer = await bot.run(await bot.start(replace(DAILY, kind="ask")))
+        assert [card.state for card in answer.cards] == ["open"], answer
 
 
 async def test_a_run_with_an_undecided_card_of_an_earlier_run_proposes_nothing(
