@@ -662,7 +662,7 @@ def _delete_runs(connection: SqlConnection, where: str, values: Sequence[object]
     """Delete these runs, and the notices about them. Nothing else says whose runs those were, so
     the erasure of a person could not find the notices later."""
     connection.execute(
-        "DELETE FROM outbox WHERE kind = 'person' AND change IN"
+        "DELETE FROM outbox WHERE kind = 'person' AND change IN"  # noqa: S608
         f" (SELECT event_key FROM schedule_runs WHERE {where})",
         values,
     )
