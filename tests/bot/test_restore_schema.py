@@ -169,7 +169,8 @@ def test_a_file_whose_id_is_a_path_is_refused(
 ) -> None:
     change_database(
         archive, tmp_path,
-        "INSERT INTO files (id, event_key, sha256, name, type, size, person, conversation, created)"
+        "INSERT INTO files"
+        " (id, event_key, sha256, name, type, size, person, conversation, created_at)"
         f" VALUES ('{id}', 'e', 's', 'n', 't', 1, 'p', 'c', 0)",
     )  # fmt: skip
     rewritten(archive, lambda manifest, entries: replace(manifest, lost=(id,)))

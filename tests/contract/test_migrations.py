@@ -35,7 +35,7 @@ from tests.real.postgres import Postgres
 
 NEW_COLUMN = "color TEXT NOT NULL DEFAULT ''"
 NEXT = Schema(
-    SCHEMA.tables.replace("pinned INTEGER", f"{NEW_COLUMN}, pinned INTEGER", 1)
+    SCHEMA.tables.replace("is_pinned INTEGER", f"{NEW_COLUMN}, is_pinned INTEGER", 1)
     + ";CREATE TABLE paints (id INTEGER PRIMARY KEY, color TEXT NOT NULL)",
     f"{SCHEMA.shared};CREATE TABLE shades (id INTEGER PRIMARY KEY)",
     (

@@ -14,6 +14,7 @@ from core.domain.records import Outcome, Remote, RoundOutput, ToolCall
 from core.store.database import SqlConnection
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says
+from tests.fakes.card_rows import card_row
 
 HALF, LOST = "\ud83d", "\N{REPLACEMENT CHARACTER}"
 HALVES = (HALF, "\ude00", f"a{HALF}", f"{HALF}b", f"\ude00{HALF}", "\udfff\ud800")
@@ -55,7 +56,7 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(
     )
     await database_engine.journal.record_remote(turn.thread, Remote("container", f"cntr{HALF}"))
     await database_engine.journal.set_listing(address.conversation, f"title {HALF}", None)
-    card = Card("a", "change", HALF, HALF, ({"before": {HALF: HALF}, "after": {}},))
+    card = Card("a", "change", HALF, HALF, (card_row({HALF: HALF}, {}),))
     said = RoundOutput(2, (Item("message", "assistant", HALF),), Usage(1), "m")
     await database_engine.journal.record_answer(
         turn, Answer(f"hi {HALF}", cards=(card,)), said, f"key{HALF}"

@@ -12,6 +12,7 @@ import pytest
 from adapters.slack.render import ANSWER_PART_BYTES
 from core.domain.errors import Undeliverable
 from core.domain.messages import Answer, Card
+from tests.fakes.card_rows import card_row
 from tests.fakes.slack import Post, blocks
 from tests.fakes.slack.records import block_text
 from tests.slack.bot import Setting, Workplace, workplace
@@ -19,7 +20,7 @@ from tests.slack.doubles import NoPosts, WatchedInbox
 
 CARD = Card(
     "abc234", "proposal", "Update 1 row in *Orders* <!channel>", "Requested by Alice.",
-    rows=({"before": {"paid": "no"}, "after": {"paid": "<@U1>`yes`"}},),
+    rows=(card_row({"paid": "no"}, {"paid": "<@U1>`yes`"}),),
     actions=("approve", "deny"), expires_at=1_800_000_000.0,
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.messages import Answer, Card, Progress
+from tests.fakes.card_rows import card_row
 from tests.fakes.slack import Post, blocks
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, Says, Speaker, WatchedInbox
@@ -28,7 +29,7 @@ TEXTS = {
     "pictures": f"![](https://example.com/{'a' * 80})\n" + "![](https://example.com/b)\n" * 700,
 }  # fmt: skip
 CARD = Card("abc234", "proposal", "Update 1 row", "漢字 <b>&" * 400,
-            rows=({"before": {"a": "<&>" * 90}, "after": {"a": "漢" * 300}},) * 7,
+            rows=(card_row({"a": "<&>" * 90}, {"a": "漢" * 300}),) * 7,
             actions=("approve", "deny"), expires_at=1_800_000_000.0)  # fmt: skip
 
 
@@ -134,7 +135,7 @@ async def test_a_long_answer_is_posted_whole_with_its_cards(
 
 async def test_a_stream_without_room_for_cards_gets_them_whole_by_an_edit(tmp_path: Path) -> None:
     inbox, text = WatchedInbox(), "The bridge was built in 1894.\n" * 280
-    card = replace(CARD, text="", rows=({"before": {"a": "<&>"}, "after": {"a": "&" * 50}},) * 7)
+    card = replace(CARD, text="", rows=(card_row({"a": "<&>"}, {"a": "&" * 50}),) * 7)
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         said = w.slack.say(w.alice, w.dm, "pay order 1")
         await w.slack.wait_for_answer(said)

@@ -19,14 +19,15 @@ from core.domain.messages import Address, Answer, Card, Message, Person, Progres
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox, Reply
 from tests.discord.discord_ponte import DiscordPonte
+from tests.fakes.card_rows import card_row
 from tests.fakes.discord import DiscordPerson, Exchange, FakeDiscord
 from tests.fakes.discord.interactions import DEFER_UPDATE, EPHEMERAL
 from tests.fakes.discord.world import Payload
 from tests.fakes.posts import KeptPosts
 
 ROWS = (
-    {"before": {"Id": 4, "city": "Porto"}, "after": {"Id": 4, "city": "Lisboa"}},
-    {"before": None, "after": {"name": "*@everyone*"}},
+    card_row({"Id": 4, "city": "Porto"}, {"Id": 4, "city": "Lisboa"}),
+    card_row(None, {"name": "*@everyone*"}),
 )
 OPEN = Card(
     "abcde2", "proposal", "Change 2 customers", "In Customers:", ROWS, ("approve", "deny"),
@@ -137,7 +138,7 @@ def describe_rows(rows: tuple[dict[str, Any], ...]) -> str:
     ("more", "words"), [(0, ""), (1, "…and 1 more row."), (2, "…and 2 more rows.")]
 )
 def test_rows_that_a_card_does_not_show_are_counted(more: int, words: str) -> None:
-    rows = tuple({"after": {"id": str(number)}} for number in range(DISCORD_CARD_ROWS + more))
+    rows = tuple(card_row(None, {"id": str(number)}) for number in range(DISCORD_CARD_ROWS + more))
     text = describe_rows(rows)
     assert text.count("more row") == bool(more)
     assert words in text
@@ -173,7 +174,7 @@ async def test_a_long_value_is_cut_to_200_characters(
     ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
     await ponte.open()
-    rows = ({"after": {"whole": "v" * 200}}, {"after": {"cut": "v" * 201}})
+    rows = (card_row(None, {"whole": "v" * 200}), card_row(None, {"cut": "v" * 201}))
     message = await post_cards(ponte, ana, replace(OPEN, rows=rows))
     description = message["embeds"][0]["description"]
     assert f"whole: {'v' * 200}\n" in description

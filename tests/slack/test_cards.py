@@ -21,6 +21,7 @@ from adapters.slack.render import (
 )
 from adapters.slack.row_blocks import without_tables
 from core.domain.messages import Address, Card, Person
+from tests.fakes.card_rows import card_row
 from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.slack.blocks import check_message
 from tests.fakes.slack.records import block_text
@@ -28,8 +29,7 @@ from tests.fakes.slack.records import block_text
 WORDS = st.text(max_size=400)
 CELLS = st.dictionaries(WORDS, st.one_of(WORDS, st.integers(), st.none(), st.lists(WORDS)),
                         max_size=12)  # fmt: skip
-ROWS = st.lists(st.fixed_dictionaries({"before": st.none() | CELLS, "after": st.none() | CELLS}),
-                max_size=8)  # fmt: skip
+ROWS = st.lists(st.builds(card_row, st.none() | CELLS, st.none() | CELLS), max_size=8)
 CARD = Card(
     "abc234", "proposal", "Update 1 row", "Requested by Alice.", actions=("approve", "deny")
 )
@@ -73,7 +73,7 @@ def test_one_card_is_shown_however_little_room_is_left() -> None:
 
 def test_an_approver_sees_every_row_that_would_change_and_what_in_it() -> None:
     before = {"Id": 1, "Status": "Overdue", "Paid on": None}
-    row = {"before": before, "after": before | {"Status": "Paid", "Paid on": "2026-11-18"}}
+    row = card_row(before, before | {"Status": "Paid", "Paid on": "2026-11-18"})
     for count in (1, 2):
         shown = all_blocks([replace(CARD, rows=(row,) * count)])
         assert shown[1]["type"] == "rich_text"
@@ -85,7 +85,7 @@ def test_an_approver_sees_every_row_that_would_change_and_what_in_it() -> None:
         "Id | Status | Paid on", *["1 | Overdue → Paid | – → Nov 18, 2026"] * 10,
     ]  # fmt: skip
     long = dict.fromkeys("abcdef", "漢" * 80)
-    shown = all_blocks([replace(CARD, rows=({"before": None, "after": long},) * 10)])
+    shown = all_blocks([replace(CARD, rows=(card_row(None, long),) * 10)])
     assert "… +" in str(shown[0])
 
 

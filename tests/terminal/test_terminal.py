@@ -19,6 +19,7 @@ from adapters.terminal.screen import DownloadedFile, Screen, count_rows, render_
 from core.domain.errors import Forgotten
 from core.domain.messages import Answer, Card, File
 from core.text.i18n import use_locale
+from tests.fakes.card_rows import card_row
 from tests.web.web_ponte import Turn, WebPonte
 
 
@@ -183,7 +184,7 @@ async def test_a_person_sees_the_answer_grow(ponte: WebPonte) -> None:
 async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
     card = Card(
         "abc234", "proposal", "Update 1 row", "In Customers\nof Sales", actions=("approve", "deny"),
-        rows=({"before": {"Name": "Ann", "Age": 3}, "after": {"Name": "Ann", "Age": 4}},),
+        rows=(card_row({"Name": "Ann", "Age": 3}, {"Name": "Ann", "Age": 4}),),
         expires_at=datetime.fromisoformat("2026-11-21 14:05").timestamp(),
     )  # fmt: skip
 
@@ -236,9 +237,12 @@ def test_a_file_name_does_not_control_the_terminal(live: bool) -> None:
 
 async def test_three_rows_are_a_table(ponte: WebPonte) -> None:
     names = ("Ann", "Bo\x1b", "Cléo")
-    rows = tuple({"before": {"Name": name, "Age": 3, "Due": None},
-                  "after": {"Name": name, "Age": 4, "Due": "2026-11-18"}}
-                 for name in names)  # fmt: skip
+    rows = tuple(
+        card_row(
+            {"Name": name, "Age": 3, "Due": None}, {"Name": name, "Age": 4, "Due": "2026-11-18"}
+        )
+        for name in names
+    )
     card = Card("abc234", "change", "Update 3 rows", "Done.", rows, state="done")
 
     async def script(turn: Turn) -> Answer:
@@ -286,9 +290,13 @@ The end.
 
 
 def test_tables_and_cards_fit_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = tuple({"before": {"Name": name, "Status": "Lead", "Due": None},
-                  "after": {"Name": name, "Status": "Won by the team", "Due": "2026-11-18"}}
-                 for name in ("株式会社サンプル", "Cléo", "Bo"))  # fmt: skip
+    rows = tuple(
+        card_row(
+            {"Name": name, "Status": "Lead", "Due": None},
+            {"Name": name, "Status": "Won by the team", "Due": "2026-11-18"},
+        )
+        for name in ("株式会社サンプル", "Cléo", "Bo")
+    )
     title = "Update 3 rows in the table of all our customers"
     card = Card("abc234", "proposal", title, "", rows, actions=("approve", "deny"))
     for columns in (200, 80, 60, 41, 40, 24):

@@ -7,6 +7,7 @@ import asyncio
 import httpx
 
 from core.domain.messages import Answer, Card, File
+from tests.fakes.card_rows import card_row
 from tests.web.web_ponte import Event, Turn, WebPonte, events, until
 
 STREAM = {"Accept": "text/event-stream"}
@@ -50,7 +51,7 @@ async def test_control_characters_do_not_come_in(
 
 
 async def test_the_same_turn_as_events(ponte: WebPonte, client: httpx.AsyncClient) -> None:
-    card = Card("abc234", "proposal", "Create", "1 row", ({"before": {}, "after": {"a": 1}},))
+    card = Card("abc234", "proposal", "Create", "1 row", (card_row({}, {"a": 1}),))
     begun, shown = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:

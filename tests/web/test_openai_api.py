@@ -18,6 +18,7 @@ from adapters.web import openai_api, openai_requests
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, File, Usage
 from core.rights.policy import AccessPolicy
 from core.rights.rules import Rule, RuleBook
+from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
 from tests.web.web_ponte import Script, Turn, WebPonte
 
@@ -25,7 +26,7 @@ HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 PIXEL = base64.b64encode(b"\x89PNG one pixel").decode()
 CARD = Card(
     "abc234", "proposal", "Change a row in Leads", "In Leads.",
-    ({"before": {"Name": "Ada", "Status": "Lead"}, "after": {"Name": "Ada", "Status": "Won"}},),
+    (card_row({"Name": "Ada", "Status": "Lead"}, {"Name": "Ada", "Status": "Won"}),),
     ("approve", "deny"),
 )  # fmt: skip
 

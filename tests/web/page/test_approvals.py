@@ -9,13 +9,14 @@ from playwright.async_api import Page, expect
 
 from core.domain.changes import Change, Draft, PendingRequest, Proposal
 from core.domain.messages import Address, Answer, Card, CardAction, Person
+from tests.fakes.card_rows import card_row
 from tests.web.page.browser import axe_source, findings, resize, visit
 from tests.web.web_ponte import Turn, WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BOTH: tuple[CardAction, ...] = ("approve", "deny")
-ROWS = ({"before": {"Name": "Ann", "City": "Lisbon"}, "after": {"Name": "Ann", "City": "Porto"}},)
+ROWS = (card_row({"Name": "Ann", "City": "Lisbon"}, {"Name": "Ann", "City": "Porto"}),)
 TITLES = {"abc234": "Change a row in Customers", "def567": "Delete a row in Orders"}
 
 

@@ -9,6 +9,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
+from tests.fakes.card_rows import card_row
 from tests.web.page.browser import say
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -17,9 +18,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 BEFORE, AFTER = {"Name": "Ann", "City": "Lisbon"}, {"Name": "Ann", "City": "Porto"}
 OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.",
-            ({"before": BEFORE, "after": AFTER},), ("approve", "deny"))  # fmt: skip
+            (card_row(BEFORE, AFTER),), ("approve", "deny"))  # fmt: skip
 DONE = Card("abc234", "change", "Update 1 row", "Approved by the owner.",
-            ({"before": BEFORE, "after": AFTER},), ("undo",), "done")  # fmt: skip
+            (card_row(BEFORE, AFTER),), ("undo",), "done")  # fmt: skip
 
 
 async def test_a_card_is_decided_and_every_tab_sees_by_whom(ponte: WebPonte, page: Page) -> None:
@@ -83,11 +84,9 @@ async def test_a_card_says_for_whom_it_waits(ponte: WebPonte, page: Page) -> Non
 async def test_several_rows_share_a_table_and_nothing_is_said_twice(
     ponte: WebPonte, page: Page
 ) -> None:
-    paid = tuple(
-        {"before": {"Id": id, "Paid": False}, "after": {"Id": id, "Paid": True}} for id in "123"
-    )
-    gone = ({"before": {"Name": "Bo", "Note": "old"}, "after": None},) * 2
-    made = ({"before": None, "after": {"Name": "Ada", "Note": "new"}},) * 2
+    paid = tuple(card_row({"Id": id, "Paid": False}, {"Id": id, "Paid": True}) for id in "123")
+    gone = (card_row({"Name": "Bo", "Note": "old"}, None),) * 2
+    made = (card_row(None, {"Name": "Ada", "Note": "new"}),) * 2
     asked = tuple(
         Card(id, "proposal", "Change rows", "Requested by Ann.", rows, ("approve",))
         for id, rows in (("abc234", paid), ("abc235", gone), ("abc236", made))

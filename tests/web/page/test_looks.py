@@ -12,6 +12,7 @@ from playwright.async_api import Page, expect
 from core.domain.messages import Answer, Card
 from core.domain.records import Health
 from core.rights.rules import Rule, RuleBook
+from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
 from tests.web.page.browser import axe_source, findings, resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
@@ -32,7 +33,7 @@ TEXT = """Here are the **customers**, with `code`:
 print("a line that is long enough to scroll on a phone, whatever its width may be today")
 ```
 """
-ROWS = ({"before": {"Name": "Ann"}, "after": {"Name": "Ann Lee"}},)
+ROWS = (card_row({"Name": "Ann"}, {"Name": "Ann Lee"}),)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

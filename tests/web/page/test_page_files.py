@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import FilePayload, Page, Request, expect
 
 from core.domain.messages import Answer, Card, File
+from tests.fakes.card_rows import card_row
 from tests.web.page.browser import say
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -97,7 +98,13 @@ async def test_hostile_markdown_and_file_names_do_nothing(ponte: WebPonte, page:
     async def script(turn: Turn) -> Answer:
         await turn.show(HOSTILE)
         cards = (
-            Card("abc234", "change", HOSTILE, HOSTILE, ({"before": {HOSTILE: 1}, "after": {}},)),
+            Card(
+                "abc234",
+                "change",
+                HOSTILE,
+                HOSTILE,
+                (card_row({HOSTILE: 1}, {}),),
+            ),
         )
         return Answer(HOSTILE, cards=cards, files=(File("f", name, "image/svg+xml", 1),))
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from core.domain.messages import Answer, Card
+from tests.fakes.card_rows import card_row
 from tests.web.page.browser import axe_source, chromium, findings, resize, say, visit
 from tests.web.web_ponte import Turn, WebPonte
 
@@ -39,7 +40,7 @@ async def script(turn: Turn) -> Answer:
     if asked.isdigit():
         return Answer(f"Here they are:\n\n{table(int(asked))}")
     cells = dict(zip(HEADS, CELLS, strict=True))
-    rows = [{"before": cells, "after": {**cells, "City": "Porto"}}] * 3
+    rows = [card_row(cells, {**cells, "City": "Porto"})] * 3
     return Answer("Please look.", cards=(
         Card("abc234", "proposal", "Update 3 rows", "In Customers.", tuple(rows), ("approve",)),
     ))  # fmt: skip
