@@ -40,11 +40,12 @@ class People:
 
     backend: CodeBackend
 
-    async def run(self, code: str, *given: InputFile, thread: str = "t1") -> RunResult:
+    async def run(
+        self, code: str, *given: InputFile, thread: str = "t1", own_memory: str = ""
+    ) -> RunResult:
         bare = ctx()
-        return await self.backend.run(
-            replace(bare, thread=replace(bare.thread, id=thread)), code, given
-        )
+        there = replace(bare, thread=replace(bare.thread, id=thread), own_memory=own_memory)
+        return await self.backend.run(there, code, given)
 
 
 @asynccontextmanager
@@ -126,6 +127,15 @@ async def test_state_lives_within_a_thread_and_stays_in_it(people: People) -> No
     ran = await people.run("print(double(n))")
     assert ran.printed == "42\n"
     assert "NameError" in (await people.run("n", thread="t2")).error
+
+
+async def test_a_turn_with_a_memory_of_its_own_has_none_of_the_thread(people: People) -> None:
+    await people.run("n = 21")
+    assert "NameError" in (await people.run("n", own_memory="t1.turn")).error
+    await people.run("n = 1", own_memory="t1.turn")
+    await people.backend.forget("t1.turn")
+    assert (await people.run("print(n)")).printed == "21\n"
+    assert "NameError" in (await people.run("n", own_memory="t1.turn")).error
 
 
 async def test_state_outlives_a_failure(people: People) -> None:
