@@ -212,6 +212,7 @@ async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
         assert (for_model.count("Text"), "Page 2 of 3." in for_model) == (20, True)
 
 
+@also_on_postgres
 async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as running_bot:
         store = running_bot.engine.schedules.store
@@ -254,6 +255,7 @@ async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> No
         }  # fmt: skip
 
 
+@also_on_postgres
 async def test_a_word_starts_the_version_that_it_names(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as running_bot:
         first = await proposed_card(running_bot, "k1")
@@ -265,6 +267,24 @@ async def test_a_word_starts_the_version_that_it_names(bot_home: BotHome) -> Non
         assert await running_bot.engine.schedules.store.earliest_due() is None
 
 
+async def test_an_old_button_on_the_page_shows_the_new_version(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        here, receipt = await running_bot.send(f"call schedule_propose {json.dumps(WEEKLY)}")
+        (first,) = (await running_bot.wait_for_answer(receipt)).cards
+        assert f"> {WEEKLY['what']}" in first.text
+        call = (
+            f"call schedule_propose {json.dumps(WEEKLY | {'what': 'EVIL', 'replaces': first.id})}"
+        )
+        (second,) = (await running_bot.ask(call)).cards
+        for action in ("start", "cancel"):
+            stale = await running_bot.click(f"schedule {first.id} {action}", here)
+            assert (stale.code, "> EVIL" in stale.text) == ("bad_schedule", True)
+        await running_bot.click(f"schedule {second.id} start", here)
+        (started,) = await running_bot.engine.schedules.store.list_matching(ScheduleFilter())
+        assert (started.state, started.draft.what) == ("active", "EVIL")
+
+
+@also_on_postgres
 async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as running_bot:
         store = running_bot.engine.schedules.store
