@@ -44,7 +44,7 @@ from core.changes.approval import (
     TableRules,
 )
 from core.commands.grammar import SLUG_PATTERN
-from core.domain.errors import SettingsError
+from core.domain.errors import BadInput, SettingsError
 from core.domain.messages import Address
 from core.domain.schedules import ScheduleLimits
 from core.integrations.integration import ChatIntegration, OwnerIntegration
@@ -56,6 +56,7 @@ from core.rights.rules import (
     RIGHT_KINDS,
     Rule,
     RuleBook,
+    check_right_name,
     is_right,
     place_names,
 )
@@ -147,10 +148,14 @@ def _check_where(value: str, info: ValidationInfo) -> str:
 
 
 def _check_right(value: str) -> str:
+    try:
+        check_right_name(value)
+    except BadInput as error:
+        raise ValueError(error.words().removesuffix(".")) from None
     if not is_right(value):
         raise ValueError(
-            f"write {', '.join(RIGHT_KINDS[:7])}, one of them for one table as in read:Orders, or "
-            "tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE"
+            f"write {', '.join(RIGHT_KINDS[:7])}; read, propose or approve for one table as in "
+            "read:Orders; or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE"
         )
     return value
 
@@ -184,9 +189,9 @@ Who = Annotated[str, AfterValidator(_check_who)]
 Where = Annotated[str, AfterValidator(_check_where)]
 """A place, `direct` or `shared`."""
 Right = Annotated[str, AfterValidator(_check_right)]
-"""`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`, one of them for one table
-(`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`, `post:PLACE`; `*` in a
-name is any text."""
+"""`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`; `read`, `propose` or
+`approve` for one table (`read:Orders`); or `tool:NAME`, `command:SLUG`, `agent:NAME`,
+`model:NAME`, `post:PLACE`; `*` in a name is any text."""
 SetName = Annotated[str, AfterValidator(_check_group_name)]
 """Lowercase letters, digits, hyphens and underscores; not a reserved word such as `members`."""
 Slug = Annotated[
@@ -336,6 +341,12 @@ class TableConfig:
     """people who approve besides admins, instead of whoever asked"""
     approvals: Approvals = 1
     """how many different people must approve"""
+    approvers_only: StrictBool = False
+    """true: only `approvers` decide and undo, so admins do only if `approvers` names them"""
+
+    def __post_init__(self) -> None:
+        if self.approvers_only and (not self.approvers or self.access == "auto"):
+            raise ValueError('approvers_only needs approvers, and not access = "auto"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,7 +514,9 @@ class Config:
     def table_rules(self) -> TableRules:
         """The rules of tables and tools, for proposals and approvals."""
         tables = {
-            name: TableRule(table.access, frozenset(table.approvers), table.approvals)
+            name: TableRule(
+                table.access, frozenset(table.approvers), table.approvals, table.approvers_only
+            )
             for name, table in self.tables.items()
         }
         tools = {

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from bot.config import Config
 from bot.integrations import collect_rights as platform_rights
 from bot.start import Start
-from core.changes.approval import ASKER, TableRule
+from core.changes.approval import Approval, TableRule
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
 from core.rights.policy import AccessPolicy
-from core.rights.rules import NAMED_RIGHTS, RIGHT_KINDS, Rule, is_right
+from core.rights.rules import NAMED_RIGHTS, RIGHT_KINDS, Rule, check_right_name, is_right
 
 UNKNOWN_WORKSPACE = "?"
 """Stands for a workspace that was not named. Person and place are in the same one."""
 PLAIN_RIGHTS = tuple(kind for kind in RIGHT_KINDS if kind not in NAMED_RIGHTS)
 _NO_RIGHT = (
-    "{right} is not a permission. Use {known}, one of these for a single table (read:TABLE), "
+    "{right} is not a permission. Use {known}, some of these for a single table (read:TABLE), "
     "or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE."
 )
 _FORM = (
@@ -51,6 +51,7 @@ async def check_rights(
     """
     who, where = _parse_person_and_place(person, channel, begun)
     for right in asked:
+        check_right_name(right)
         if not is_right(right):
             raise BadInput(_NO_RIGHT, right=repr(right[:80]), known=", ".join(PLAIN_RIGHTS))
 
@@ -80,13 +81,15 @@ async def _decide(
     table = config.table_rules.of(name) if of_table else TableRule()
     if table.access == "hidden" or (table.access == "read" and right != "read"):
         return RightVerdict(asked, False, f"[tables] {name}", f"access = {table.access}")
-    verdict = await policy.may(who, where, right, *([name] if name else []))
-    approvers = table.approvers - {ASKER}
-    if right == "approve" and approvers and not verdict.allowed and not verdict.rule:
-        is_approver = await policy.is_named(who, where, approvers)
-        if is_approver and await policy.is_guest(who) is False:
-            why = f"approvers {', '.join(sorted(approvers))}"
-            return RightVerdict(asked, True, f"[tables] {name}", why)
+    if right == "approve" and name:
+        approval = Approval(policy, lambda: config.table_rules, policy.is_named)
+        verdict = await approval.judge_approver(who, where, name)
+        if verdict.rule.startswith("tables."):
+            only = "only " if table.approvers_only else ""
+            why = f"{only}approvers {', '.join(sorted(table.approvers))}"
+            return RightVerdict(asked, verdict.allowed, f"[tables] {name}", why)
+    else:
+        verdict = await policy.may(who, where, right, *([name] if name else []))
     return RightVerdict(asked, verdict.allowed, verdict.rule or "none", _explain(verdict, policy))
 
 

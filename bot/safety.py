@@ -40,6 +40,7 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
         *_check_open_rules(config),
         *_check_undecided_places(config),
         *_check_automatic_changes(config),
+        *_check_exclusive_tables(config),
     ]
     return sorted(found, key=lambda one: _TOPICS.index(one.topic))
 
@@ -105,6 +106,15 @@ def _check_undecided_places(config: Config) -> Iterator[SafetyFinding]:
                 "has no approve ({rule})"
             )
             yield SafetyFinding("rights", say(words, place=place, rule=rule.source), "note")
+
+
+def _check_exclusive_tables(config: Config) -> Iterator[SafetyFinding]:
+    """Report tables on which admins do not decide."""
+    for name, table in config.tables.items():
+        if table.approvers_only:
+            words = "{table}: only {names} can decide on changes, and no other admins ({rule})"
+            names, rule = ", ".join(sorted(table.approvers)), config.location("tables", name)
+            yield SafetyFinding("rights", say(words, table=name, names=names, rule=rule))
 
 
 def _check_automatic_changes(config: Config) -> Iterator[SafetyFinding]:

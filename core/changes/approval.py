@@ -9,6 +9,7 @@ from typing import Literal
 from core.domain.changes import TABLE_KINDS, Change, Consent, DecisionRequest, Draft, Proposal
 from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
 from core.domain.messages import HOOK_PLATFORM, Address, Person
+from core.domain.records import Verdict
 from core.ports.rights import Policy
 from core.rights.policy import TURN_RIGHTS, turn_may
 from core.rights.rules import NO_RIGHTS, OWNER_ID, PlatformRights, RuleBook, place_names
@@ -22,6 +23,7 @@ _ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
 _ADMIN_DELETE = "{id} deletes rows, so an admin must approve it."
 _NOT_YOURS = "Someone else requested {id}. They or an admin can approve it."
 _NOT_NAMED = "Only an admin or a designated approver can decide on {id}."
+_ONLY_NAMED = "Only a designated approver can decide on {id}."
 _TWO_OTHERS = "{id} needs {count} approvals. The person who requested it can't be one of them."
 _GUESTS = "Guests can't decide on changes. A member must decide on {id}."
 _BOTS = "Bots can't decide on changes. A person must decide on {id}."
@@ -53,11 +55,12 @@ REMIND_AFTER = 4 * 3600.0
 @dataclass(frozen=True, slots=True)
 class Approvers:
     """The approvers that the operator named. `names` are names of people, groups and sets, and
-    `ASKER`. If there are any, only they and admins decide. `count`: how many different people must
-    approve."""
+    `ASKER`. If there are any, only they and admins decide; with `is_exclusive`, only they. `count`:
+    how many different people must approve."""
 
     names: frozenset[str] = frozenset()
     count: int = 1
+    is_exclusive: bool = False
 
 
 ANYBODY = Approvers()
@@ -66,11 +69,13 @@ ANYBODY = Approvers()
 
 @dataclass(frozen=True, slots=True)
 class TableRule:
-    """The operator's rule for one table. For `approvers` and `approvals` see `Approvers`."""
+    """The operator's rule for one table. For `approvers`, `approvals` and `approvers_only` see
+    `Approvers`."""
 
     access: Access = "ask"
     approvers: frozenset[str] = frozenset()
     approvals: int = 1
+    approvers_only: bool = False
 
 
 _DEFAULT = TableRule()
@@ -198,7 +203,8 @@ class Approval:
 
     async def rule_of(self, person: Person, address: Address, change: Change) -> str:
         """Return the rule that allows the person to decide on the change."""
-        for needed in ("administer",), right_to_approve(change.draft):
+        is_exclusive = self.approvers(change.proposal).is_exclusive
+        for needed in () if is_exclusive else (("administer",), right_to_approve(change.draft)):
             if (verdict := await self.policy.may(person, address, *needed)).allowed:
                 return verdict.rule
         if named := self._named_at(change.proposal):
@@ -216,7 +222,24 @@ class Approval:
         table = self.rules().of_draft(proposal.draft)
         tool = self.rules().tools.get(proposal.tool, ANYBODY)
         names = table.approvers or tool.names or self.channel_approvers(proposal.address)
-        return Approvers(names, max(table.approvals, tool.count))
+        return Approvers(names, max(table.approvals, tool.count), table.approvers_only)
+
+    async def judge_approver(self, person: Person, address: Address, table: str) -> Verdict:
+        """Return whether the person may decide on what others propose for this table: by a right,
+        or as one of its named approvers. Raise StatusUnknown."""
+        verdict = await self.policy.may(person, address, "approve", table)
+        own = self.rules().of(table)
+        names = own.approvers - {ASKER}
+        if verdict.allowed and not own.approvers_only:
+            return verdict
+        if verdict.is_unknown or (verdict.rule and not verdict.allowed):
+            return verdict
+        is_approver = bool(names) and await self.is_named(person, address, names)
+        right = f"approve:{table}"
+        if is_approver and not person.robot and await self.policy.is_guest(person) is False:
+            return Verdict(True, rule=f"tables.{table}.approvers", right=right)
+        only = Verdict(False, rule=f"tables.{table}.approvers_only", right=right)
+        return only if own.approvers_only else verdict
 
     def _named_at(self, proposal: Proposal) -> str:
         """Return the place in ponte.toml that names the approvers; "" if none does."""
@@ -233,8 +256,10 @@ class Approval:
     def named_deciders(self, change: Change) -> frozenset[str]:
         """Return the names of people, groups and sets that the operator named to decide on the
         change: as approvers, or in a rule that allows them to approve."""
-        proposal = change.proposal
-        names = self.approvers(proposal).names - {ASKER}
+        proposal, named = change.proposal, self.approvers(change.proposal)
+        names = named.names - {ASKER}
+        if named.is_exclusive:
+            return names
         right, *things = right_to_approve(change.draft)
         for rule in self.rule_book().rules:
             if rule.where and rule.where.isdisjoint(place_names(proposal.address)):
@@ -247,8 +272,9 @@ class Approval:
         asker can decide alone. These are the deciders that the operator named, or else the admins.
         """
         proposal, book = change.proposal, self.rule_book()
-        names = self.named_deciders(change)
-        if not names and (self.needs_admin(change) or self.approvers(proposal).count > 1):
+        names, named = self.named_deciders(change), self.approvers(proposal)
+        needs_admin = self.needs_admin(change) or (named.count > 1 and not named.is_exclusive)
+        if not names and needs_admin:
             names = frozenset({"admins"})
         found: frozenset[str] = frozenset()
         for name in names:
@@ -354,6 +380,8 @@ class Approval:
         await self._check_member(person, change)
         named = self.approvers(change.proposal)
         is_named = await self._is_named(person, address, change)
+        if named.is_exclusive and not is_named:
+            raise NotAllowed(_ONLY_NAMED, id=change.id)
         # If several people must approve, the asker counts only if the operator named them.
         if named.count > 1 and self._is_asker(person, change) and not is_named:
             raise NotAllowed(_TWO_OTHERS, id=change.id, count=named.count)

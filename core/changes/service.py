@@ -291,7 +291,10 @@ class ChangeService:
         words = list(dict.fromkeys(words))
         if None in known or len(words) > MAX_NAMED_DECIDERS:
             words = [*words[:MAX_NAMED_DECIDERS], say(_OTHERS)]
-        return say("{names} or {last}", names=", ".join(words), last=say(_AN_ADMIN))
+        if not self.approval.approvers(proposal).is_exclusive:
+            words.append(say(_AN_ADMIN))
+        *others, last = words
+        return say("{names} or {last}", names=", ".join(others), last=last) if others else last
 
     def _label(self, name: str, labels: Mapping[str, DisplayName], platform: str) -> str | None:
         """Return how a card names this person, group or set to readers on `platform` ("" for

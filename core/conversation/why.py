@@ -10,7 +10,7 @@ from core.domain.changes import Change, DecisionRequest
 from core.domain.errors import NotFound, ToolError
 from core.domain.records import RIGHT_OF_EFFECT, Turn
 from core.rights.reasons import explain
-from core.rights.rules import is_right
+from core.rights.rules import check_right_name, is_right
 from core.text.i18n import say
 
 _NOTHING = (
@@ -21,6 +21,7 @@ _ASKED = "Requested by:"
 _DECIDED = "Decided by:"
 _BY_POLICY = "The policy approved it automatically."
 _APPROVES_NAMED = "An admin or a designated approver can decide."
+_APPROVES_ONLY = "Only a designated approver can decide."
 _APPROVES_ADMIN = "An admin decides, because it deletes rows or changes many."
 _DIFFERENT = "{count} different people must approve it."
 _APPROVES_ASKER = "The person who requested it or an admin can decide."
@@ -34,12 +35,16 @@ class Why:
 
     async def answer(self, turn: Turn, asked: str) -> str:
         """Return the explanation for `asked`: the id of a change, the name of a tool, or a right.
-        Raise NotFound."""
+        Raise NotFound, and BadInput for a right to one thing that is not given for one thing."""
         person, address = turn.message.author, turn.message.address
         if is_right(asked):
             right, _, name = asked.partition(":")
             names = (name,) if name else ()
+            if name and right == "approve":
+                approval = self.services.changes.approval
+                return explain(await approval.judge_approver(person, address, name))
             return explain(await self.services.policy.may(person, address, right, *names))
+        check_right_name(asked)
         try:
             tool = await self.services.toolbox.find(asked)
         except ToolError:
@@ -82,6 +87,8 @@ class Why:
 
 def _who_decides(approval: Approval, change: Change) -> str:
     """Return the sentence about who may approve the change."""
+    if approval.approvers(change.proposal).is_exclusive:
+        return _APPROVES_ONLY
     if approval.names_approvers(change.proposal):
         return _APPROVES_NAMED
     return _APPROVES_ADMIN if approval.needs_admin(change) else _APPROVES_ASKER

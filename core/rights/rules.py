@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from core.domain.errors import BadInput
 from core.domain.messages import Address
 from core.domain.records import Action
 from core.text.text import fold_case
@@ -46,6 +47,7 @@ PlaceReading = Literal["people", "members", "all"]
 """
 _NAMEABLE_RIGHTS = ("read", "propose", "approve", *NAMED_RIGHTS)
 """Rights that can be followed by a name, as in `read:Customers`."""
+_NO_NAME = "{right}: write {kind}, because this permission is not given for one thing."
 ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
 """The `source` of rules that do not come from ponte.toml."""
 
@@ -180,6 +182,13 @@ def is_right(text: str) -> bool:
     if kind not in RIGHT_KINDS or (colon and not name.strip()):
         return False
     return kind in _NAMEABLE_RIGHTS if colon else kind not in NAMED_RIGHTS
+
+
+def check_right_name(text: str) -> None:
+    """Raise BadInput for a name after a right that has none, as in `code:Orders`."""
+    kind, colon, _ = text.partition(":")
+    if colon and kind in RIGHT_KINDS and kind not in _NAMEABLE_RIGHTS:
+        raise BadInput(_NO_NAME, right=text[:80], kind=kind)
 
 
 def place_names(address: Address) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ WRONG = [
     ('[tables.Orders]\naccess = "closed"', "2: 'access' must be one of 'hidden', 'read', 'ask' or"),
     (
         "[tables.Orders]\nrows = 1",
-        "2: 'rows' is not known here; known are access, approvers, approvals.",
+        "2: 'rows' is not known here; known are access, approvers, approvals, approvers_only.",
     ),
     ('[tables.Orders]\napprovers = ["Ana"]', "2: 'approvers': write web, terminal, web:NAME"),
     ('channels."slack:T1:C1" = 1', "1: 'slack:T1:C1' must be a table."),
@@ -144,7 +144,7 @@ WRONG = [
     ('[[rules]]\nwhere = ["here"]\ndeny = ["read"]', "2: 'where': write web, terminal, slack:WO"),
     ('[[rules]]\nallow = ["reed"]', "2: 'allow': write chat, read, propose, spend, code, approve"),
     ('[[rules]]\nallow = ["tool"]', "2: 'allow': write chat"),
-    ('[[rules]]\nallow = ["chat:x"]', "2: 'allow': write chat"),
+    ('[[rules]]\nallow = ["chat:x"]', "2: 'allow': chat:x: write chat"),
     ('[[rules]]\nwho = ["members"]', "1: 'rules': write allow = "),
     ('[[rules]]\nallow = ["approve:Orders"]', "2: 'allow': approve:Orders is given to people and"),
     (
@@ -289,6 +289,14 @@ def test_what_is_written_about_approvers(tmp_path: Path) -> None:
         ('[tools.x]\napprovers = ["members"]', "2: 'approvers': write web"),
         ('[groups]\nasker = ["slack:U1"]', "2: 'asker': choose another name: lowercase letters"),
         ("[changes]\nremind_after = 4", "2: 'remind_after': write minutes or hours"),
+        (
+            "[tables.m1]\napprovers_only = true",
+            "1: 'm1': approvers_only needs approvers, and not access = \"auto\"",
+        ),
+        (
+            '[tables.m1]\naccess = "auto"\napprovers = ["asker"]\napprovers_only = true',
+            "1: 'm1': approvers_only needs approvers, and not access = \"auto\"",
+        ),
         ("[tools.x]\naccess = 1", "2: 'access' is not known here; known are approvers, approvals"),
     ],
 )

@@ -160,6 +160,36 @@ def test_whoever_a_table_names_may_approve_there(ponte: Shell) -> None:
     assert check_approver("slack:U7") == (False, "ponte.toml:8"), "a rule keeps them from it"
 
 
+def test_administrators_are_told_apart_from_the_only_approvers(ponte: Shell) -> None:
+    def check_approver(person: str, *more: str) -> tuple[bool, str]:
+        words = '"slack:U7"]\napprovers_only = true'
+        Path("ponte.toml").write_text(APPROVERS.replace('"slack:U7"]\n\n', f"{words}\n\n"))
+        asked = ("--person", person, "--right", "approve:Orders", "--json", *more)
+        (line,) = json.loads(ponte("policy", "check", *asked).out)
+        assert ("only" in line["why"]) is (line["rule"] == "[tables] Orders")
+        return line["allowed"], line["rule"]
+
+    assert check_approver("terminal:owner") == (False, "[tables] Orders")
+    assert check_approver("slack:U1", "--group", "slack:S1") == (True, "[tables] Orders")
+    assert check_approver("slack:U1") == (False, "[tables] Orders")
+    assert check_approver("slack:U7") == (False, "ponte.toml:9"), "a rule keeps them from it"
+    told = " ".join(ponte("doctor").out.split())
+    assert (
+        "Orders: only finance, slack:U7 can decide on changes, and no other admins (ponte.toml:5)"
+        in told
+    )
+
+
+@pytest.mark.parametrize("right", ["administer", "spend", "code"])
+def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) -> None:
+    words = f"{right}:Orders: write {right}, because this permission is not given for one thing"
+    told = ponte("policy", "check", "--person", "slack:U1", "--right", f"{right}:Orders")
+    assert (told.code, told.err.strip()) == (1, f"{words}.")
+    Path("ponte.toml").write_text(f'[[rules]]\nwho = ["slack:U1"]\nallow = ["{right}:Orders"]')
+    told = ponte("doctor")
+    assert (told.code, told.err.strip()) == (2, f"ponte.toml:3: 'allow': {words}.")
+
+
 @pytest.mark.parametrize(
     "words",
     [("--person", "Ana"), ("--person", "slak:U1"), ("--person", "slack:T1:U1:x"),

@@ -103,6 +103,44 @@ async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, share
         assert asked.cards[0].text == "Requested by Otto. 2 different people must approve it."
 
 
+async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> None:
+    """Administrators, and people whom a rule allows to approve, are not among them."""
+    table, policy = MemoryTable({"1": dict(ADA)}), rights()
+    others = Rule("ponte.toml:1", frozenset({"slack:U2"}), allow=("approve",))
+    policy.rule_book = lambda: RuleBook((others,))
+    own = TableRule("ask", FINANCE, approvers_only=True)
+    rules = TableRules({"people": own})
+    async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
+        card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+        for number, who in enumerate((BOSS, OTHER, MEMBER)):
+            refused = await says(running_bot, f"approve {card.id}", f"a{number}", who)
+            assert refused.code == "forbidden", who
+            assert refused.text == f"Only a designated approver can decide on {card.id}."
+        assert (await says(running_bot, f"deny {card.id}", "d1", BOSS)).code == "forbidden"
+        why = await says(running_bot, f"why {card.id}", "w1", MEMBER)
+        assert why.text.endswith("\nOnly a designated approver can decide.")
+        for number, (who, words) in enumerate(
+            (
+                (BOSS, "denied by the rule `tables.People.approvers_only`"),
+                (CLERK, "allowed by"),
+            )
+        ):
+            why = await says(running_bot, "why approve:People", f"v{number}", who)
+            assert words in why.text
+        done = await says(running_bot, f"approve {card.id}", "k2", CLERK)
+        assert done.text.startswith("Approved by Cleo. Done.")
+        assert (await says(running_bot, f"undo {card.id}", "u1", BOSS)).code == "forbidden"
+        assert "Undone (`" in (await says(running_bot, f"undo {card.id}", "u2", CLERK)).text
+    told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
+    (approved,) = (one for one in told if one["event"] == "change-approved")
+    assert approved["rule"] == "tables.People.approvers"
+    both = TableRules({"people": replace(own, approvers=FINANCE | {"slack:U9"}, approvals=2)})
+    async with bot(bot_home, table, policy=policy, rules=both) as running_bot:
+        card = await proposed_on_slack(running_bot, "k3", "table_delete", ids=["1"])
+        first = await says(running_bot, f"approve {card.id}", "k4", BOSS)
+        assert first.text.startswith("1 of 2 approvals, by Bea."), "named, as an administrator"
+
+
 async def test_each_approval_stands_in_the_audit_log(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as running_bot:

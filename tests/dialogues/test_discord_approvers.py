@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -137,6 +138,18 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
         )
     )
     assert len(team.own(team.cleo.dm)) == 2
+
+
+async def test_an_administrator_presses_in_vain_where_only_approvers_decide(team: Team) -> None:
+    tables = cast(dict[str, TableRule], team.ponte.choices.approval.rules().tables)
+    tables["people"] = replace(tables["people"], approvers_only=True)
+    team.ponte.policy.admins = frozenset({f"discord:{team.ana.id}"})
+    card, copy = await team.asks(), await team.copy()
+    pressed = await team.ana.click(card, "Approve")
+    await pressed.wait_until(lambda e: "Only a designated approver" in str(e.followups))
+    await (await team.cleo.click(copy, "Approve")).wait_for_ack()
+    await team.discord.wait_until(lambda: are_decided(card))
+    assert "Approved by Cleo" in card["embeds"][0]["description"]
 
 
 async def test_an_approver_in_the_channel_gets_no_direct_message(team: Team) -> None:

@@ -117,6 +117,24 @@ async def test_a_rule_gives_somebody_of_the_page_the_requests_of_a_table(bot_hom
         assert await waiting(bia) == []
 
 
+async def test_the_owner_decides_nothing_where_only_others_do(bot_home: BotHome) -> None:
+    policy = allow_list(frozenset({"web:ana"}), frozenset({"web:owner", "terminal:owner"}))
+    rule = TableRule("ask", frozenset({"web:bia"}), approvers_only=True)
+    async with (
+        bot(
+            bot_home, MemoryTable({"1": dict(ADA)}), policy=policy,
+            rules=TableRules({"people": rule}),
+        ) as running_bot,
+        page(running_bot) as (owner, _, bia),
+    ):  # fmt: skip
+        id = await propose(running_bot, DELETE, ANA)
+        assert await waiting(owner) == []
+        assert (await owner.post(f"/cards/{id}", json={"action": "approve"})).status_code == 403
+        assert await waiting(bia) == [(id, None, ["approve", "deny"])]
+        assert (await bia.post(f"/cards/{id}", json={"action": "approve"})).status_code == 200
+        assert (await owner.post(f"/cards/{id}", json={"action": "undo"})).status_code == 403
+
+
 async def test_only_the_tabs_of_those_who_may_decide_are_told(
     bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,10 +74,13 @@ def are_decided(*posts: Post) -> bool:
 
 @asynccontextmanager
 async def team(
-    home: Path, approvals: int = 1, remind_after: float = REMIND_AFTER, **options: Any
-) -> AsyncIterator[Team]:
+    home: Path, approvals: int = 1, remind_after: float = REMIND_AFTER,
+    approvers_only: bool = False, **options: Any,
+) -> AsyncIterator[Team]:  # fmt: skip
     table, clock = MemoryTable({"1": {"Name": "Ada"}}), Clock(time.time())
-    rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals)})
+    rules = TableRules(
+        {"people": TableRule("ask", frozenset({"slack:S1"}), approvals, approvers_only)}
+    )
     rules = replace(rules, remind_after=remind_after)
     policy = allow_list(frozenset({"*"}), frozenset())
     chosen = make_choices(
@@ -93,6 +96,7 @@ async def team(
         slack.workspace.groups["S1"] = {
             people[name].id for name in ("Bob", "Carol", "Dora", "Gus", "Robo")
         }
+        policy.admins = frozenset({f"slack:{w.alice.id}"} if approvers_only else ())
         yield Team(w, table, clock, people)
 
 
@@ -120,6 +124,21 @@ async def test_a_denial_closes_every_copy(tmp_path: Path) -> None:
         await t.until(lambda: are_decided(card, carol, dora))
         assert all(" Bob." in post.visible_text for post in (card, carol, dora))
     assert t.table.applied == []
+
+
+async def test_an_administrator_presses_in_vain_where_only_approvers_decide(tmp_path: Path) -> None:
+    async with team(tmp_path, approvers_only=True) as t:
+        card = await t.asks()
+        (carol,) = await t.copies("Carol")
+        assert "admin" not in card.visible_text
+        slack = t.w.slack
+        await slack.click(t.w.alice, card, "Approve").acked.wait()
+        await t.until(lambda: slack.ephemeral_posts(t.w.general.id))
+        (told,) = slack.ephemeral_posts(t.w.general.id)
+        assert "Only a designated approver can decide" in told.visible_text
+        await slack.click(t.people["Carol"], carol, "Approve").acked.wait()
+        await t.until(lambda: are_decided(card))
+        assert "Approved by Carol" in card.visible_text
 
 
 async def test_two_approve_from_their_direct_messages(tmp_path: Path) -> None:
