@@ -88,16 +88,18 @@ class SingleTurn:
         self._screen = screen
         self._answer = answer
         self._lost = lost
-        self._headers = headers_for(is_terminal=sys.stdout.isatty())
+        self._headers: Mapping[str, str] = {}
         self._interrupts = InterruptHandler()
         self._turn = ""
         self._turn_known = asyncio.Event()
         """The turn is known."""
 
     async def run(self, message: str, files: Sequence[FormFile], kind: str) -> Json:
-        """Return the body of `POST /chat`. The conversation's name begins with `kind`. Raise
-        HttpError, TurnRefused, HolderLost, KeyboardInterrupt."""
+        """Return the body of `POST /chat`. The conversation's name begins with `kind`. The message
+        is a command only if that is "command". Raise HttpError, TurnRefused, HolderLost,
+        KeyboardInterrupt."""
         key = uuid.uuid4().hex
+        self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")
         asked = {"message": message, "conversation": f"{kind}-{key[:12]}", "event_key": key}
         try:
             with self._interrupts.catch_interrupts():
@@ -161,7 +163,7 @@ class LocalClient:
     def __init__(self, http: HttpClient, start: Start) -> None:
         self._http = http
         self._start = start
-        self._headers = headers_for(is_terminal=sys.stdout.isatty())
+        self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=True)
 
     async def say(self, message: str) -> Json:
         """Send a command that is answered at once. Return the body of `POST /chat`."""

@@ -254,10 +254,11 @@ class Unreachable(PonteError):
     )
 
 
-def headers_for(*, is_terminal: bool) -> dict[str, str]:
+def headers_for(*, is_terminal: bool, is_typed: bool) -> dict[str, str]:
     """Return the headers of each request. Without a terminal (`is_terminal`), they say that
-    addresses in the output do not become links."""
-    return {"Accept-Language": LANGUAGE.get()} | ({} if is_terminal else {"Prefer": "links=none"})
+    addresses in the output do not become links. Only text that a person typed may be a command."""
+    headers = {"Accept-Language": LANGUAGE.get(), "X-Ponte-Typed": str(is_typed).lower()}
+    return headers if is_terminal else headers | {"Prefer": "links=none"}
 
 
 async def turn_stream(
@@ -296,9 +297,9 @@ async def chat(
     It is 1 if Ponte could not be reached, and for a pipe also if any message failed. Files of
     answers are saved in `folder`.
     """
-    screen = Screen(stdout)
+    screen = Screen(stdout, shows_shell_commands=not stdin.isatty())
     async with HttpClient(socket=str(socket_path)) as http:
-        talk = TerminalChat(http, screen, DownloadFolder(http, folder))
+        talk = TerminalChat(http, screen, DownloadFolder(http, folder), is_typed=stdin.isatty())
         try:
             with talk.interrupts.catch_interrupts():
                 await talk.talk(await talk.open_input(stdin))
@@ -313,13 +314,15 @@ async def chat(
 
 
 class TerminalChat:
-    """The dialogue of one terminal or pipe with Ponte."""
+    """The dialogue of one terminal or pipe with Ponte. `is_typed`: a person types the messages."""
 
-    def __init__(self, http: HttpClient, screen: Screen, downloads: DownloadFolder) -> None:
+    def __init__(
+        self, http: HttpClient, screen: Screen, downloads: DownloadFolder, *, is_typed: bool
+    ) -> None:
         self._http = http
         self._downloads = downloads
         self._screen = screen
-        self._headers = headers_for(is_terminal=screen.live)
+        self._headers = headers_for(is_terminal=screen.live, is_typed=is_typed)
         self.interrupts = InterruptHandler()
         self.has_failed = False
         """Whether any message so far was not answered. Scripts read it from the exit code."""

@@ -220,7 +220,7 @@ class ChatRoutes(RouteGroup):
         typed command that runs at once, such as `help`, or a refused message. Raise NotFound."""
         asked = await self._site.journal.history_entry(said.replaces)
         old = asked.message
-        is_unlisted = asked.refusal or is_decision(old.text)
+        is_unlisted = asked.refusal or is_decision(old)
         is_here = old.address.conversation == said.address.conversation
         if not (is_here and is_unlisted) or old.clicked or asked.state == "withdrawn":
             raise NotFound(what="turn")

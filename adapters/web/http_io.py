@@ -79,6 +79,10 @@ VISITOR_KEY = "known"
 NO_LINKS_PREFERENCE = "links=none"
 """The preference (RFC 7240) of a client on the home's socket that shows answers where addresses do
 not become links."""
+TYPED_HEADER = "X-Ponte-Typed"
+"""Says whether a person typed the message: "true" or "false". Other text is never a command.
+Without it, messages with a session or token of the page count as typed. Those on the home's socket
+do not, since programs use it."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -312,6 +316,8 @@ def make_message(
         sent_at=time.time(),
         clicked=clicked,
         replaces=replaces,
+        typed=request.headers.get(TYPED_HEADER, "" if person.platform == "terminal" else "true")
+        == "true",
         linked=not (person.platform == "terminal" and prefers(request, NO_LINKS_PREFERENCE)),
     )
 

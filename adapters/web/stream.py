@@ -404,7 +404,7 @@ def _is_over(entry: HistoryEntry) -> bool:
 def resets_transcript(message: Message) -> bool:
     """Return whether the turn of this message replaces or empties the transcript."""
     try:
-        command = grammar.parse_command(message.text)
+        command = grammar.parse_message(message)
     except BadInput:
         return False
     return bool(message.replaces) or (

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from core.commands.quick_commands import Inputs, parse_input, render_input
 from core.domain.errors import BadInput, UnknownCommand
+from core.domain.messages import Message
 from core.rights.rules import RIGHT_KINDS
 from core.text.text import clean_text, fence_after_line, make_code_block
 
@@ -130,14 +131,20 @@ def parse_command(text: str) -> TypedCommand | None:
     return _parse_quick_command(rest) if name == "quick-command" else _parse_plain(name, rest)
 
 
-def is_decision(text: str) -> bool:
-    """Return whether the text is a command that runs at once, before the messages that wait in its
-    conversation."""
-    text = text.strip()
+def parse_message(message: Message) -> TypedCommand | None:
+    """Return the command that the message is, or None if it is for the model. Raise as
+    `parse_command`."""
+    return parse_command(message.text) if message.may_be_command else None
+
+
+def is_decision(message: Message) -> bool:
+    """Return whether the message is a command that runs at once, before the messages that wait in
+    its conversation."""
+    text = message.text.strip()
     if len(text) > _LONGEST_DECISION:
         return False
     try:
-        command = parse_command(text)
+        command = parse_message(message)
     except BadInput:
         return False
     return command is not None and command.name in IMMEDIATE_COMMANDS

@@ -52,8 +52,7 @@ class Admission:
         # Most authors are known, so their text need not be parsed.
         if await self._policy.prepare(message.author, message.address, confirmed=True, seconds=0.0):
             return True
-        needed = await text.run_off_loop(lambda said: _needs_confirmation(said),
-                                  message.text)  # fmt: skip
+        needed = await text.run_off_loop(lambda _: _needs_confirmation(message), message.text)
         if not await self._prepare(message, needed, WAIT_SECONDS - waited, seconds):
             return False
         return needed or await self._prepare(message, True, CONFIRM_SECONDS - waited, seconds)
@@ -71,10 +70,10 @@ class Admission:
         return known or left <= seconds
 
 
-def _needs_confirmation(said: str) -> bool:
-    """Return whether the text is a command of `NEED_CONFIRMATION`."""
+def _needs_confirmation(message: Message) -> bool:
+    """Return whether the message is a command of `NEED_CONFIRMATION`."""
     try:
-        command = grammar.parse_command(said)
+        command = grammar.parse_message(message)
     except PonteError:
         return False
     return command is not None and command.name in NEED_CONFIRMATION

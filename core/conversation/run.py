@@ -159,15 +159,14 @@ class TurnRun:
         )
         LANGUAGE.set(language)
         READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.shared)
-        is_text = message.hook is not None or (
-            message.scheduled is not None and message.scheduled.kind != "command"
-        )
-        if language == self._parsed_in or is_text:
+        if language == self._parsed_in:
             return
         self._parsed_in = language
         self.command = self.command_error = None
         try:
-            self.command = await text.run_off_loop(grammar.parse_command, self.message.text)
+            self.command = await text.run_off_loop(
+                lambda _: grammar.parse_message(message), message.text
+            )
         except PonteError as error:
             self.command_error = error
 

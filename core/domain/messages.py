@@ -197,6 +197,8 @@ class Message:
     """
     model: str = ""
     """The model that the person chose, if a rule lets them; "" for the model of the place."""
+    typed: bool = True
+    """False if the text comes from a pipe, a file or a program: it is then never a command."""
     linked: bool = True
     """True if the display of the answer turns addresses into links. A pipe and a file do not."""
     titled: bool = False
@@ -208,6 +210,15 @@ class Message:
     mentions: tuple[tuple[str, str], ...] = ()
     """The people and channels that the author mentions: the words in `text`, as in `@Ana` or
     `#sales`, and the platform's id."""
+
+    @property
+    def may_be_command(self) -> bool:
+        """True if a person typed or clicked it, or it is a command that runs on a schedule. Text of
+        a pipe, a file, a program or a webhook is never a command."""
+        if self.scheduled:
+            return self.scheduled.kind == "command"
+        by_person = self.typed and not self.author.robot and self.hook is None
+        return self.clicked or by_person
 
     @property
     def turn(self) -> str:

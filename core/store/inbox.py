@@ -87,8 +87,7 @@ class SqlInbox:
     async def accept(self, message: Message) -> Receipt:
         """Store the message and queue it. It is durable on return. Raise NotStored if nothing was
         stored."""
-        # The text of a webhook is never a command.
-        decides = message.hook is None and grammar.is_decision(message.text)
+        decides = grammar.is_decision(message)
         limits = self._limits()
         waiting = 0
 
@@ -382,5 +381,5 @@ def _rewrite_message(connection: SqlConnection, seq: int, message: Message) -> N
     connection.execute(
         "UPDATE inbox SET message = ?, updated_at = ?,"
         " is_decision = CASE state WHEN 'new' THEN ? ELSE is_decision END WHERE seq = ?",
-        (encode_json(message), time.time(), grammar.is_decision(message.text), seq),
+        (encode_json(message), time.time(), grammar.is_decision(message), seq),
     )

@@ -57,6 +57,7 @@ def test_argument_and_standard_input_are_one_prompt(ask: Any, fake_holder: FakeH
         for command in ("ask", "chat") if words else ("ask",):
             assert ask(*words, typed=typed, command=command) == (0, "Yes.\n", ""), words
             assert read_prompt(fake_holder).replace("\r", "") == prompt
+    assert set(fake_holder.typed) == {False}, "a prompt is never a command"
 
 
 def test_only_the_answer_is_on_stdout(ask: Any, fake_holder: FakeHolder) -> None:

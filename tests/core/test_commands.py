@@ -16,8 +16,15 @@ from core.commands.grammar import (
 )
 from core.domain.errors import BadInput, UnknownCommand
 from core.text.text import clean_text
+from tests.fakes.choices import make_message
 
 TRICKY = st.text(st.sampled_from("ab=\"'\\{}[]:,1 \n“”`~"), max_size=60)
+
+
+def is_decision_text(text: str) -> bool:
+    return is_decision(make_message(text, "k1"))
+
+
 TEXTS = st.one_of(st.text(max_size=80), TRICKY).map(clean_text)
 CODE = TEXTS.filter(lambda code: bool(code.strip()))
 VALUES = st.recursive(
@@ -126,7 +133,7 @@ def test_a_typed_command_is_parsed(text: str, command: TypedCommand) -> None:
 )
 def test_a_message_for_the_model(text: str) -> None:
     assert parse_command(text) is None
-    assert not is_decision(text)
+    assert not is_decision_text(text)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +158,7 @@ def test_a_message_for_the_model(text: str) -> None:
     ],
 )
 def test_decisions_never_wait(text: str, at_once: bool) -> None:
-    assert is_decision(text) is at_once
+    assert is_decision_text(text) is at_once
 
 
 @pytest.mark.parametrize(
@@ -189,10 +196,10 @@ def test_any_text_is_read_or_told(head: str, rest: str) -> None:
 
 
 def test_a_decision_has_at_most_64_characters() -> None:
-    assert is_decision(f"{'approve':58}abc234")
-    assert not is_decision(f"{'approve':59}abc234")
+    assert is_decision_text(f"{'approve':58}abc234")
+    assert not is_decision_text(f"{'approve':59}abc234")
 
 
 def test_two_megabytes_are_no_decision() -> None:
-    assert not is_decision("stop " * 400_000)
+    assert not is_decision_text("stop " * 400_000)
     assert parse_command("stop " * 400_000) is None

@@ -141,6 +141,7 @@ async def test_they_are_reminded_and_it_expires(team: Team) -> None:
 
 
 async def test_an_administrator_presses_in_vain_where_only_approvers_decide(team: Team) -> None:
+    assert team.ponte.choices is not None
     tables = cast(dict[str, TableRule], team.ponte.choices.approval.rules().tables)
     tables["people"] = replace(tables["people"], approvers_only=True)
     team.ponte.policy.admins = frozenset({f"discord:{team.ana.id}"})

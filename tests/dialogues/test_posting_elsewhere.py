@@ -25,6 +25,7 @@ from core.domain.messages import (
     HookDelivery,
     Person,
     ReplyTo,
+    ScheduledRun,
     encode_json,
 )
 from core.rights.rules import Rule, RuleBook
@@ -136,13 +137,14 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path) -> None:
             ("no place", "<#C0NOWHERE|no>", "Hi", w.alice, "write yourself"),
             ("not mentioned", sales.id, "Hi", w.alice, "Mention the channel"),
             ("by its name", "#sales", "Hi", w.alice, "Mention the channel"),
+            ("an id in plain text", f"#{sales.id}", "Hi", w.alice, "Mention the channel"),
             ("too long", mention(sales), "x" * 1300, w.alice, "too long"),
             ("too many bytes", mention(sales), "語" * 800, w.alice, "too long"),
             ("empty", mention(sales), "\u200b ", w.alice, "empty"),
             ("here", mention(w.general), "Hi", w.alice, "current conversation"),
             ("a stranger", f"<@{stranger.id}>", "Hi", w.alice, "write yourself"),
             ("nobody", "<@U0NOWHERE>", "Hi", w.alice, "write yourself"),
-            ("a group, though of one person", "@SBOBSTEAM", "Hi", w.alice, "write yourself"),
+            ("a group, though of one person", "@SBOBSTEAM", "Hi", w.alice, "Mention the channel"),
             ("of a stranger", bob, "Hi", stranger, "write yourself"),
             ("of a guest", bob, "Hi", guest, "write yourself"),
         ):
@@ -334,6 +336,7 @@ async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
 
     for case, place, to, words in (
         ("not mentioned", here, str(sales.id), "Mention the channel"),
+        ("an id in plain text", here, f"#{sales.id}", "Mention the channel"),
         ("another server", here, f"<@{zoe.id}>", "write yourself"),
         ("a thread", here, f"<#{thread.id}>", "write yourself"),
         ("a channel, from a direct message", ana.dm, f"<#{sales.id}>", "write yourself"),
@@ -456,6 +459,10 @@ async def test_a_post_on_a_platform_that_is_no_longer_connected_stays_undecided(
 async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
     (tool,) = await PlacePostSource(lambda: {"slack": cast("Messenger", None)}).tools()
     message = make_message("Hi", "k1")
+    run = replace(
+        message, author=Person("slack", "U1", "T1"), scheduled=ScheduledRun("s", "ask", 0)
+    )
+    assert not offered_tools([tool], run), "a run of a schedule"
     for case, author, hook, is_offered in (
         ("a person of Slack", Person("slack", "U1", "T1"), None, True),
         ("a bot of Slack", Person("slack", "B1", "T1", robot=True), None, False),

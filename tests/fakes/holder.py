@@ -23,6 +23,8 @@ class FakeHolder:
 
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    typed: list[bool] = field(default_factory=list)
+    """Whether each request says that a person typed its text."""
     silent: bool = False
 
     def as_app(self) -> ModuleType:
@@ -56,6 +58,7 @@ class FakeHolder:
                 length = int(line.split(":")[1])
         body = (await reader.readexactly(length)).decode()
         self.asked.append((route, body))
+        self.typed.append("x-ponte-typed: true" in head.lower())
         status, answer = self.answers.get(route, (404, {}))
         sent, kind = json.dumps(answer).encode(), "application/json"
         if status == 200 and "accept: text/event-stream" in head.lower():

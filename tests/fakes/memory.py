@@ -55,7 +55,7 @@ class InboxRow:
 
     @property
     def decision(self) -> bool:
-        return grammar.is_decision(self.message.text)
+        return grammar.is_decision(self.message)
 
     @property
     def history_entry(self) -> HistoryEntry:

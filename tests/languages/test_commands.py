@@ -6,6 +6,7 @@ import pytest
 
 from core.commands.grammar import TypedCommand, is_decision, parse_command
 from core.text.i18n import LOCALES, use_locale
+from tests.fakes.choices import make_message
 
 WORDS = [
     ("pt-BR", "ajuda", TypedCommand("help")),
@@ -64,5 +65,5 @@ def test_a_word_that_could_be_a_question_is_no_command(locale: str, asked: str) 
 
 
 def test_a_translated_stop_does_not_wait() -> None:
-    assert is_decision("parar")
-    assert not is_decision("nova conversa"), "it keeps its place, as `new` does"
+    assert is_decision(make_message("parar", "k1"))
+    assert not is_decision(make_message("nova conversa", "k1")), "it keeps its place, as `new` does"

@@ -85,6 +85,21 @@ async def test_a_pipe_asks_line_by_line(ponte: WebPonte) -> None:
     assert [row.message.author.key for row in ponte.rows.values()] == ["terminal:owner"] * 3
 
 
+async def test_lines_of_a_pipe_are_no_commands_and_those_of_a_person_may_be(
+    ponte: WebPonte,
+) -> None:
+    await run_piped(ponte, "approve abc234\n")
+    hands, screen = Hands(), Tty()
+    task = talking(ponte, hands, screen)
+    await screen.until("You: ")
+    hands.type("approve abc234\n")
+    await screen.until("You said")
+    hands.end()
+    assert await task == 0
+    hands.stdin.close()
+    assert [row.message.may_be_command for row in ponte.rows.values()] == [False, True]
+
+
 async def test_a_pipe_whose_message_failed_exits_1(ponte: WebPonte, tmp_path: Path) -> None:
     """The model is down: a script must not take its apology for an answer."""
 
@@ -200,7 +215,7 @@ async def test_cards_say_what_to_type(ponte: WebPonte) -> None:
         "    of Sales",
         "    Ann: Age: 3 → 4",
         "    Expires Nov 21, 2026, 2:05\u202fPM.",
-        "    Type: approve abc234 · deny abc234",
+        "    Type: ponte changes approve abc234 · ponte changes deny abc234",
         "  [plot.png, 5 kB] it could not be saved",
     ]
 

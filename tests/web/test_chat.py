@@ -158,3 +158,25 @@ async def test_what_waits_its_turn_is_told_so(ponte: WebPonte, client: httpx.Asy
         done = (await until(stream, "done"))[-1]
     assert first.data["text"] == "Queued messages before this one: 1."
     assert done.data["response"] == "did two"
+
+
+async def test_only_text_that_a_person_typed_may_be_a_command(ponte: WebPonte) -> None:
+    """The home's socket is for programs, unless they say that a person typed it."""
+    said = {"message": "approve abc234"}
+    asked = [
+        (ponte.client(), True),
+        (ponte.client(**{"X-Ponte-Typed": "false"}), False),
+        (ponte.terminal_client(), False),
+    ]
+    for one, _ in asked:
+        async with one:
+            await one.post("/chat", json=said)
+    async with ponte.terminal_client() as terminal:
+        await terminal.post("/chat", json=said, headers={"X-Ponte-Typed": "true"})
+        await terminal.post("/cards/abc234", json={"action": "approve"})
+    async with ponte.program() as program:
+        asked_of_model = [{"role": "user", "content": "quick-command deploy"}]
+        body = {"model": "ponte", "messages": asked_of_model}
+        await program.post("/v1/chat/completions", json=body)
+    found = [row.message.may_be_command for row in ponte.rows.values()]
+    assert found == [*(is_typed for _, is_typed in asked), True, True, False]

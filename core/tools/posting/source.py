@@ -36,8 +36,6 @@ _NOT_HERE = "Posts to another place can only be asked for on {platforms}."
 _TOO_LONG = "This text is too long to post in another place: its card must show all of it."
 _HERE = "This is the current conversation."
 _NOT_MENTIONED = "Mention the channel or the person in your message, so that I know where to post."
-_ID = re.compile(r"[#@!]+([A-Z0-9]{5,})\b")
-"""An id in the text of a command, where platforms do not report the names of mentions."""
 
 
 class _PostTool(FunctionTool):
@@ -50,9 +48,9 @@ class _PostTool(FunctionTool):
         return True
 
     def is_offered(self, message: Message) -> bool:
-        """Return whether a person of a chat platform wrote the message."""
-        author = message.author
-        return author.platform in self.messengers() and not author.robot and not message.hook
+        """Return whether a person of a chat platform wrote the message just now."""
+        author, is_run = message.author, message.hook or message.scheduled
+        return author.platform in self.messengers() and not author.robot and not is_run
 
 
 class PlacePostSource:
@@ -123,12 +121,12 @@ class PlacePostSource:
 
 def _find_mention(ctx: ToolContext, to: str) -> tuple[str, str]:
     """Return the words and the id of a channel or person that the asker's own message mentions.
-    Raise ToolError. Text from elsewhere can therefore not choose where a model posts."""
+    Raise ToolError. Only mentions that the platform reports count. Text, also the display name of
+    a person who is mentioned, can therefore not choose where a model posts."""
     written = to.strip().strip("<>").partition("|")[0]
-    known = [*ctx.mentions, *((found[0], found[1]) for found in _ID.finditer(ctx.message_text))]
     found = {
         (words[:1] + words.lstrip("#@!"), id)
-        for words, id in known
+        for words, id in ctx.mentions
         if fold_case(written).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
     }
     if len({id for _, id in found}) != 1:
