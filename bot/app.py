@@ -15,6 +15,7 @@ from pathlib import Path
 from bot.compose import Secrets, compose
 from bot.config import Config, read_config
 from bot.home import Home
+from bot.hooks import check_secrets
 from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
 from bot.settings import Settings, load
@@ -47,6 +48,7 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     home = Home(settings.ponte_home)
     try:
         config = read_config(settings.ponte_config, required=asked_for, faces=faces)
+        check_secrets(config, settings)
     except SettingsError as fault:
         if not asks_holder:
             raise

@@ -138,7 +138,8 @@ PromptFiles = Annotated[
 @cli.command()
 def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
     """Chat in this terminal (type exit or press Ctrl-D to quit) or through a pipe, one message per
-    line. With TEXT, like `ponte ask`. Exit code 1 if a message fails.
+    line. With TEXT, like `ponte ask`. Lines of a pipe are never commands. Exit code 1 if a message
+    fails.
     """
     if words or files:
         return ask(words, files)
@@ -150,8 +151,8 @@ def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
 
 @cli.command()
 def ask(words: PromptWords = None, files: PromptFiles = None) -> int:
-    """Ask once and print the answer. TEXT and all of standard input are one prompt. Exit code 1 if
-    there is no answer.
+    """Ask once and print the answer. TEXT and all of standard input are one prompt, and never a
+    command. Exit code 1 if there is no answer.
     """
     if not words and not files and (sys.stdin is None or sys.stdin.isatty()):
         raise typer.BadParameter(_say("Give a prompt, as text or on standard input."))

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from bot.config import Config
+from bot.logs import mask_also
 from bot.settings import Settings
 from core.chat.platform import Messenger
+from core.domain.errors import SettingsError
 from core.domain.hooks import Hook
 from core.ports.conversations import Inbox
 from core.ports.rights import Audit
@@ -60,19 +62,31 @@ class ConfiguredHooks:
         return found.hook(name, self._settings.variable) if found else None
 
 
-def find_faults(config: Config, settings: Settings) -> Iterator[str]:
-    """Yield a sentence for each webhook that cannot work with these settings, with its line."""
+def check_secrets(config: Config, settings: Settings) -> None:
+    """Mask the secrets of all webhooks in logs. Raise SettingsError for one that protects nothing,
+    with its line."""
     if not config.hooks:
         return
     from core.chat.hook_signatures import secret_fault
 
+    faults = []
+    for name, own in config.hooks.items():
+        hook, where = own.hook(name, settings.variable), config.location("hooks", name)
+        if hook.secret and (fault := secret_fault(hook.kind, hook.secret)):
+            words = _NOT_BASE64 if fault == "encoding" else _SHORT
+            faults.append(say(words, where=where, variable=own.secret))
+        else:
+            mask_also(hook.secret)
+    if faults:
+        raise SettingsError("{lines}", lines="\n".join(faults))
+
+
+def find_faults(config: Config, settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each webhook that cannot work with these settings, with its line."""
     used = {face.name for face in settings.faces if face.is_used(settings, settings)}
     for name, own in config.hooks.items():
         hook, where = own.hook(name, settings.variable), config.location("hooks", name)
         if not hook.secret:
             yield say(_UNSET, where=where, variable=own.secret, name=name)
-        elif fault := secret_fault(hook.kind, hook.secret):
-            words = _NOT_BASE64 if fault == "encoding" else _SHORT
-            yield say(words, where=where, variable=own.secret)
         if hook.platform not in used:
             yield say(_PLATFORM_OFF, where=where, platform=hook.platform, name=name)

@@ -64,8 +64,18 @@ addresses. `bot.tracing` logs once what OpenTelemetry would log for each batch t
 export."""
 
 
+_named_secrets: set[str] = set()
+"""Secrets in variables that ponte.toml names."""
+
+
+def mask_also(secret: str) -> None:
+    """Mask this secret from now on, in every `Redaction`."""
+    if len(secret) >= _MIN_SECRET_CHARS:
+        _named_secrets.update(_written_forms(secret))
+
+
 class Redaction:
-    """Masks the given secrets, and everything that looks like a token."""
+    """Masks the given secrets, those of `mask_also`, and everything that looks like a token."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         kept = {
@@ -79,6 +89,8 @@ class Redaction:
 
     def of(self, text: str) -> str:
         """Return `text` with secrets and tokens masked."""
+        for secret in sorted(_named_secrets, key=len, reverse=True):
+            text = text.replace(secret, MASK)
         return _TOKENS.sub(MASK, self._secrets.sub(MASK, text))
 
 

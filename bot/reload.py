@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from bot.config import LiveConfig, read_config
+from bot.hooks import check_secrets
 from bot.names import misspelt_names
 from bot.settings import Settings
 from core.domain.errors import SettingsError
@@ -38,6 +39,7 @@ class Reloader:
         is_required = "ponte_config" in settings.model_fields_set
         path, faces = settings.ponte_config, settings.faces
         now = read_config(path, required=is_required, faces=faces)
+        check_secrets(now, settings)
         self._live.current = now
         names = [face.name for face in faces if face.section]
         later = [name for name in names if before.section(name) != now.section(name)]
@@ -60,6 +62,7 @@ class Reloader:
         is_required = "ponte_config" in settings.model_fields_set
         try:
             config = read_config(settings.ponte_config, required=is_required, faces=settings.faces)
+            check_secrets(config, settings)
         except SettingsError as error:
             return error.words().splitlines()
         return misspelt_names(config, settings)

@@ -3,6 +3,7 @@ proxies, scaling."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -45,6 +46,24 @@ def test_their_commands_are_ours() -> None:
     named = {words.split()[0] for words in re.findall(r"`ponte ([^`]+)`", SCALING)}
     assert named
     assert {*commands, *named} <= COMMANDS
+
+
+def test_each_container_has_a_root_that_is_read_only_and_a_limit_of_memory() -> None:
+    for file, containers in ((COMPOSE, 2), (EMBEDDED, 1)):  # in one file two share a template
+        for line in ("read_only: true", "mem_limit: 2g", "no-new-privileges:true", "/tmp"):
+            assert file.count(line) >= containers, line
+    home = re.findall(r"PONTE_HOME=(\S+)", LAST_STAGE)
+    assert f"\n  volumes: [{home[0]}]\n" in COMPOSE, "a process needs a folder to write to"
+
+
+def test_what_npm_installs_has_a_hash() -> None:
+    lock = json.loads((ROOT / ".ci/aimock/package-lock.json").read_text())
+    packages = {name: one for name, one in lock["packages"].items() if name}
+    assert packages
+    assert all(one["integrity"].startswith("sha512-") for one in packages.values())
+    assert not any("resolved" in one for one in packages.values()), "names no registry"
+    text = (ROOT / ".ci/run").read_text()
+    assert not re.search(r"npm (?!ci\b|checks)(i|install)\b(?!.*--package-lock-only)", text)
 
 
 def test_their_settings_are_ours() -> None:

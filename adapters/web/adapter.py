@@ -72,7 +72,10 @@ class MountedHandler:
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
         if scope["method"] != "POST":
             return await _send_response(send, 405, {"allow": "POST"}, b"")
-        body = await _read_body(receive)
+        try:
+            body = await _read_body(receive)
+        except ConnectionAbortedError:
+            return None
         if body is None:
             return await _send_response(send, 413, {"connection": "close"}, b"")
         headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
@@ -211,12 +214,16 @@ class WebAdapter:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
+    """Return the whole body; None if it is too large. Raise ConnectionAbortedError if the sender
+    hangs up before its end."""
     body = bytearray()
     more = True
     while more:
         piece = await receive()
+        if piece["type"] == "http.disconnect":
+            raise ConnectionAbortedError
         body += piece.get("body", b"")
-        more = piece.get("more_body", False) and piece["type"] == "http.request"
+        more = piece.get("more_body", False)
         if len(body) > MOUNTED_BODY_LIMIT_BYTES:
             return None
     return bytes(body)

@@ -21,7 +21,7 @@ from starlette.responses import HTMLResponse, Response
 
 from adapters.web.adapter import Site
 from adapters.web.authentication import Visitor
-from adapters.web.errors import AccountsOwnerOnly, StaleForm, UnknownPath, status_of
+from adapters.web.errors import AccountsOwnerOnly, BadRequest, StaleForm, UnknownPath, status_of
 from adapters.web.http_io import limit_body, visitor_of
 from core.domain.errors import BadInput, SettingsError
 from core.integrations.integration import Administration
@@ -555,9 +555,12 @@ def _response(page: str, status: int = 200) -> Response:
 
 
 async def _read_form(request: Request) -> dict[str, str]:
-    """Return the fields of a form. Raise TooLarge. Other bodies have no fields."""
+    """Return the fields of a form. Raise TooLarge, BadRequest. Other bodies have no fields."""
     body = await limit_body(request, MAX_FORM_BYTES).body()
-    fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
+    try:
+        fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
+    except ValueError:
+        raise BadRequest(why="it has too many fields") from None
     return {name: values[0] for name, values in fields.items()}
 
 

@@ -48,8 +48,7 @@ PING_EVENT = "ping"
 _UNKNOWN = Hook("", "secret", "", "", header="x-hook-secret")
 """Stands for a webhook that does not exist, so that its check takes as long."""
 _ERRORS = {
-    "unknown_hook": (404, "no webhook has this name"),
-    "unauthorized": (401, "the request is not signed with the secret of the webhook"),
+    "unauthorized": (401, "no webhook has this name, or the request is not signed with its secret"),
     "no_delivery_id": (400, "the request has no delivery ID"),
     "too_many": (429, "the webhook gets too many requests"),
     "not_stored": (503, "the delivery could not be stored; send it again"),
@@ -85,11 +84,10 @@ class HookIntake:
         """Return status, headers and body for one request. `headers` have names in lower case."""
         hook = self._find(name)
         genuine = is_genuine(hook or _UNKNOWN, headers, body, self._clock())
-        if hook is None:
-            return _refuse("unknown_hook")
-        if not genuine:
-            # Anybody can send such requests, so they must not fill the log.
-            if not self._warnings.setdefault(name, _Rate()).take(1, self._clock()):
+        if hook is None or not genuine:
+            # The answer does not tell whether the webhook exists. Anybody can send such requests,
+            # so they must not fill the log.
+            if hook and not self._warnings.setdefault(name, _Rate()).take(1, self._clock()):
                 log.warning("webhook request has no valid signature", webhook=name)
             return _refuse("unauthorized")
         if wait := self._rates.setdefault(name, _Rate()).take(hook.per_minute, self._clock()):

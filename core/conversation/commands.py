@@ -285,7 +285,9 @@ class CommandService:
             case "approvals":
                 return await self._list_approvals(turn)
             case "schedules":
-                return await self.services.schedules().list_schedules(turn, int(command.id or 1))
+                is_demo = self.services.model.level == "demo"
+                schedules = self.services.schedules()
+                return await schedules.list_schedules(turn, int(command.id or 1), is_demo)
             case "schedule":
                 return await self.services.schedules().answer(turn, command)
             case "why":

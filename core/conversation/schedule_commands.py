@@ -94,8 +94,9 @@ class ScheduleCommands:
             last = f"Page {page} of {pages}. " if pages > 1 else ""
             return "\n".join([*found, f"{last}{_MANAGED_BY}"])
 
-    async def list_schedules(self, turn: Turn, page: int) -> Answer:
-        """Return a page of the author's schedules and those of this place. Raise NotAllowed."""
+    async def list_schedules(self, turn: Turn, page: int, is_demo: bool) -> Answer:
+        """Return a page of the author's schedules and those of this place. `is_demo`: the demo
+        model answers. Raise NotAllowed."""
         found, pages = await self._list_page(turn, page)
         if found:
             lines = [say("Schedules:"), "", *(f"- {line}" for line in found)]
@@ -110,6 +111,8 @@ class ScheduleCommands:
                 "There are only {count} pages of schedules.",
                 pages,
             )
+        elif is_demo:
+            words = say("There are no schedules. The demo model can't make one: connect a model.")
         else:
             words = say(
                 "There are no schedules. To make one, ask me, for example: remind me tomorrow "

@@ -271,7 +271,7 @@ def _parse_output(output: str) -> ToolReply:
 
 def _describe_problem(problem: Mapping[str, Any]) -> str:
     """Return a problem's message. For an unknown name, add the hint that lists the known names."""
-    message, hint = problem.get("message") or "", problem.get("hint") or ""
+    message, hint = problem.get("message") or "", text_for_person(problem.get("hint") or "")
     is_unknown = str(problem.get("code")).startswith("unknown_")
     return f"{message} ({hint})" if is_unknown and hint else str(message)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import structlog
 
 from bot.config import Config, read_config
 from bot.home import Home
 from bot.integrations import FACES
+from bot.logs import set_up_logging
 from bot.names import misspelt_names
 from bot.safety import list_findings
 from bot.settings import Settings
@@ -88,6 +91,13 @@ template = "t"
 """
 
 
+def test_without_a_registry_any_command_may_be_named(tmp_path: Path) -> None:
+    rule = '[[rules]]\nallow = ["spend", "command:deploy"]\n[prices.quick_commands]\ndeploy = 0.1\n'
+    assert find_misspelt_names(tmp_path, rule) == []
+    registry = '[quick_commands.summary]\ntitle = "x"\n'
+    assert len(find_misspelt_names(tmp_path, rule + registry)) == 2
+
+
 def test_a_webhook_that_cannot_work_is_told_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,16 +105,38 @@ def test_a_webhook_that_cannot_work_is_told_with_its_line(
     off = "ponte.toml:4: slack is off, so the webhook x cannot post"
     unset = "ponte.toml:4: HOOK_OF_TESTS is not set, so the webhook x refuses every request"
     assert find_misspelt_names(tmp_path, HOOK.format(kind="github")) == [unset, off]
-    for value, kind, words in (
-        ("short", "github", ["HOOK_OF_TESTS is too short."]),
-        ("a secret that is long", "standard", ["HOOK_OF_TESTS is not base64"]),
-        ("a secret that is long", "github", []),
-    ):
-        monkeypatch.setenv("HOOK_OF_TESTS", value)
-        found = find_misspelt_names(tmp_path, HOOK.format(kind=kind), **on)
-        assert len(found) == len(words), (value, kind, found)
-        for line, expected in zip(found, words, strict=True):
-            assert line.startswith(f"ponte.toml:4: {expected}"), line
+    monkeypatch.setenv("HOOK_OF_TESTS", "a secret that is long")
+    assert find_misspelt_names(tmp_path, HOOK.format(kind="github"), **on) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        ("short", "github", "HOOK_OF_TESTS is too short."),
+        ("a secret that is long", "standard", "HOOK_OF_TESTS is not base64"),
+    ],
+)
+def test_a_secret_that_protects_nothing_is_refused_with_its_line(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, value: str, kind: str, words: str
+) -> None:
+    Path("ponte.toml").write_text(HOOK.format(kind=kind))
+    monkeypatch.setenv("HOOK_OF_TESTS", value)
+    told = ponte("doctor")
+    assert told.code == 2
+    assert told.err.startswith(f"ponte.toml:4: {words}")
+    assert value not in told.err
+
+
+def test_secrets_of_webhooks_are_masked_in_logs(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("ponte.toml").write_text(HOOK.format(kind="github"))
+    monkeypatch.setenv("HOOK_OF_TESTS", "a secret that is long")
+    ponte("policy", "check", "--person", "slack:U1")
+    log = io.StringIO()
+    set_up_logging(Settings(), stream=log)
+    structlog.get_logger("x").warning("it was a secret that is long")
+    assert "it was [secret]" in log.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from core.clients.http import HttpClient
 from core.conversation.rounds import _CALLS_USED_UP, _OVER_BUDGET, _RESULT_LOST, RESULT_UNKNOWN
 from core.domain.errors import ToolError
 from core.domain.messages import File, Item, Person
-from core.domain.records import NOTE_TEMPLATE, Remote
+from core.domain.records import NOTE_TEMPLATE, Remote, add_model_instruction
+from core.models import demo_turn
 from core.models.demo_model import DemoModel
 from core.models.demo_tour import (
     EXPORT_SENTENCE,
@@ -388,3 +389,10 @@ async def test_what_a_model_is_told_of_a_change_is_not_repeated(outcome: str, sh
     assert shown in answer
     for words in ("to you", "tell the person", "A note from Ponte", "not from a person"):
         assert words not in answer
+
+
+def test_a_note_for_the_model_is_not_shown_to_people() -> None:
+    hint = add_model_instruction("there are Orders", "ask the person if none fits")
+    problem = {"code": "unknown_table", "message": "Table 'x' not found.", "hint": hint}
+    shown = demo_turn._parse_output(json.dumps({"error": problem})).error
+    assert shown == "Table 'x' not found. (there are Orders)"

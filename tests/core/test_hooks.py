@@ -117,7 +117,7 @@ async def test_each_kind_lets_in_what_its_sender_signs_and_nothing_else() -> Non
         ("secret: wrong", "row", {"x-hook-secret": PLAIN_SECRET + "."}, 401),
         ("secret: none", "row", {}, 401),
         ("secret: not set here", "off", {"x-hook-secret": ""}, 401),
-        ("no such webhook", "nope", from_nocodb(), 404),
+        ("no such webhook", "nope", from_nocodb(), 401),
         ("its platform is off", "dead", from_nocodb(), 503),
     ]  # fmt: skip
     for what, name, headers, expected in cases:
@@ -128,6 +128,12 @@ async def test_each_kind_lets_in_what_its_sender_signs_and_nothing_else() -> Non
     for name, headers in (("git", github), ("pay", from_stripe(body, NOW)), ("std", standard)):
         status, _ = await desk.send(name, headers, body + b" ")
         assert status == 401, f"{name}: another body"
+
+
+async def test_nobody_learns_which_webhooks_there_are() -> None:
+    intake = Desk().intake
+    answers = [await intake.receive(name, {}, b"{}") for name in ("git", "row", "off", "nope")]
+    assert all(answer == answers[0] for answer in answers)
 
 
 async def test_a_repeated_delivery_is_stored_once_and_told_so() -> None:

@@ -121,7 +121,7 @@ async def test_commands_manage_it(bot_home: BotHome) -> None:
         async def says(text: str, key: str, **more: Any) -> str:
             return (await running_bot.ask_message(on_slack(text, key, **more))).text
 
-        assert "There are no schedules." in await says("schedules", "k0")
+        assert "The demo model can't make one" in await says("schedules", "k0")
         card = await proposed_card(running_bot, "k1")
         id = card.id.split("-")[0]
         assert "was started" not in await says(f"schedule {id} start", "k2")

@@ -16,10 +16,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-VERSION = "1.43.0"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci" / "aimock"
 PROGRAM = CACHE / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
-INSTALL = f"npm install --prefix {CACHE} @copilotkit/aimock@{VERSION}"
+INSTALL = f"cp -r .ci/aimock/. {CACHE} && npm ci --ignore-scripts --prefix {CACHE}"
 
 
 def missing() -> str:

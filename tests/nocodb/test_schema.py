@@ -169,7 +169,7 @@ async def test_an_unknown_name_gets_a_suggestion(schemas: Schemas) -> None:
         "Table 'Custmers' not found.", "did you mean 'Customers'?",
     )  # fmt: skip
     assert (await refusal(schemas.describe_table("xyz"))).hint == (
-        "there are Customers, Orders, Readings; ask the person if none fits"
+        "there are Customers, Orders, Readings (to you: ask the person if none fits)"
     )
     table = await schemas.describe_table("Customers")
     with pytest.raises(

@@ -88,15 +88,13 @@ async def test_a_pipe_asks_line_by_line(ponte: WebPonte) -> None:
 async def test_lines_of_a_pipe_are_no_commands_and_those_of_a_person_may_be(
     ponte: WebPonte,
 ) -> None:
-    await run_piped(ponte, "approve abc234\n")
-    hands, screen = Hands(), Tty()
-    task = talking(ponte, hands, screen)
-    await screen.until("You: ")
-    hands.type("approve abc234\n")
-    await screen.until("You said")
-    hands.end()
-    assert await task == 0
-    hands.stdin.close()
+    class Keyboard(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    assert ponte.home is not None
+    for stdin in (io.StringIO("approve abc234\n"), Keyboard("approve abc234\n")):
+        await chat.chat(ponte.home / "ponte.sock", stdin, io.StringIO())
     assert [row.message.may_be_command for row in ponte.rows.values()] == [False, True]
 
 

@@ -162,6 +162,8 @@ async def test_a_form_of_another_site_or_session_does_nothing(desk: Desk) -> Non
     assert (await desk["owner"].get("/admin/people", params=good)).status_code == 200
     large = await desk["owner"].post("/admin/people", data={**good, "x": "y" * 20_000})
     assert large.status_code == 413
+    many = {**good, **{f"x{number}": "y" for number in range(30)}}
+    assert (await desk["owner"].post("/admin/people", data=many)).status_code == 400
     assert [one["name"] for one in (await desk.act("people"))["people"]] == ["ana", "bob"]
 
 

@@ -353,3 +353,20 @@ async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large(
     assert await ask(b"one ", b"two ", b"three") == 200
     assert await ask(b"x", b"x" * MOUNTED_BODY_LIMIT_BYTES, b"x") == 413
     assert received == [b"one two three"]
+
+    pieces = iter(
+        [
+            {"type": "http.request", "body": b'{"id": 1}', "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+
+    async def hang_up() -> MutableMapping[str, Any]:
+        return dict(next(pieces))
+
+    async def note(event: MutableMapping[str, Any]) -> None:
+        sent.append(event)
+
+    sent.clear()
+    await MountedHandler(handler)({"method": "POST", "headers": []}, hang_up, note)
+    assert (received, sent) == ([b"one two three"], []), "half a body is none"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from core.changes.approval import TableRules
+from core.domain.records import add_model_instruction
 from core.rights.policy import note_use
 from core.runtime.tasks import run_together
 from core.text.text import clean_text, find_character_boundary, fold_case, fold_to_letters
@@ -119,7 +120,8 @@ def suggest_names(name: str, among: Iterable[_Titled]) -> str:
     rest = len(titles) - _MAX_SUGGESTED_NAMES
     told = ", ".join(map(format_title, titles[:_MAX_SUGGESTED_NAMES]))
     more = f" and {rest} more" if rest > 0 else ""
-    return f"there are {told}{more}; ask the person if none fits" if told else ""
+    order = "ask the person if none fits"
+    return add_model_instruction(f"there are {told}{more}", order) if told else ""
 
 
 def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:
