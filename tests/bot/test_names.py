@@ -112,7 +112,7 @@ def test_a_webhook_that_cannot_work_is_told_with_its_line(
 @pytest.mark.parametrize(
     ("value", "kind", "words"),
     [
-        ("short", "github", "HOOK_OF_TESTS is too short."),
+        ("abc-123", "github", "HOOK_OF_TESTS is too short."),
         ("a secret that is long", "standard", "HOOK_OF_TESTS is not base64"),
     ],
 )

@@ -354,15 +354,11 @@ async def test_another_adapters_route_gets_its_whole_body_and_nothing_too_large(
     assert await ask(b"x", b"x" * MOUNTED_BODY_LIMIT_BYTES, b"x") == 413
     assert received == [b"one two three"]
 
-    pieces = iter(
-        [
-            {"type": "http.request", "body": b'{"id": 1}', "more_body": True},
-            {"type": "http.disconnect"},
-        ]
-    )
+    pieces: list[MutableMapping[str, Any]] = [{"type": "http.disconnect"}]
+    pieces.insert(0, {"type": "http.request", "body": b'{"id": 1}', "more_body": True})
 
     async def hang_up() -> MutableMapping[str, Any]:
-        return dict(next(pieces))
+        return pieces.pop(0)
 
     async def note(event: MutableMapping[str, Any]) -> None:
         sent.append(event)
