@@ -216,7 +216,8 @@ def to_message(
     # `message.mentions` also has the author of the message that this one replies to.
     written = {int(id) for id in _USER.findall(message.content)} - {me}
     people = [(f"@{user.display_name}", user.id) for user in message.mentions if user.id in written]
-    channels = [(f"#{channel.name}", channel.id) for channel in message.channel_mentions]
+    names = {channel.id: channel.name for channel in message.channel_mentions}
+    channels = [(f"#{names.get(id, id)}", id) for id in message.raw_channel_mentions]
     return Message(
         event_key=key,
         text=text_of(message, me),
