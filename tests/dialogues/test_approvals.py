@@ -424,7 +424,11 @@ async def test_a_bot_never_approves(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=rights()) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
-        refused = await says(running_bot, f"approve {card.id}", "k2", robot)
+        assert (await says(running_bot, f"approve {card.id}", "k2", robot)).text.startswith(
+            "You said"
+        )
+        press = on_slack(f"approve {card.id}", "k3", robot, clicked=True)
+        refused = await running_bot.ask_message(press)
         assert (refused.code, "Bots can't decide on changes" in refused.text) == ("forbidden", True)
     assert table.applied == []
 
@@ -435,7 +439,7 @@ async def test_a_bot_never_undoes(bot_home: BotHome) -> None:
     async with bot(bot_home, table, policy=rights()) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         await says(running_bot, f"approve {card.id}", "k2", MEMBER)
-        beside_the_card = on_slack(f"undo {card.id}", "k3", robot, thread="tU1")
+        beside_the_card = on_slack(f"undo {card.id}", "k3", robot, clicked=True, thread="tU1")
         refused = await running_bot.ask_message(beside_the_card)
         assert (refused.code, "Bots can't decide on changes" in refused.text) == ("forbidden", True)
     assert table.rows["1"]["Name"] == "A"

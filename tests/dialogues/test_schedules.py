@@ -298,7 +298,11 @@ async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
         assert answer.cards == ()
         for action in ("pause", "resume", "run", "delete", "start", "cancel"):
             word = f"schedule {id} {action}"
-            refused = await running_bot.ask_message(on_slack(word, action, program))
+            assert (await running_bot.ask_message(on_slack(word, action, program))).text == (
+                f"You said: {word}"
+            )
+            press = on_slack(word, f"press-{action}", program, clicked=True)
+            refused = await running_bot.ask_message(press)
             assert refused.status == "failed", action
         assert await store.get(id) == before
         lines, _ = await running_bot.engine.records.audit.read(event="schedule-refused")
