@@ -10,6 +10,7 @@ import pytest
 
 from adapters.terminal import chat
 from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
+from tests.fakes.keyboard import Keyboard
 from tests.fakes.openai import FakeOpenAI
 
 
@@ -22,7 +23,7 @@ async def fake(tmp_path: Path) -> AsyncIterator[FakeOpenAI]:
 
 async def run_terminal(home: Path, text: str, code: int = 0) -> str:
     out = io.StringIO()
-    stdin = io.StringIO(text)
+    stdin = Keyboard(text)
     assert await chat.chat(home / "ponte.sock", stdin, out, home.parent / "saved") == code
     return out.getvalue()
 

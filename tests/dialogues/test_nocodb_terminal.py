@@ -25,6 +25,7 @@ from tests.dialogues.office import (
     office,
     this_month,
 )
+from tests.fakes.keyboard import Keyboard
 
 
 class TerminalSession:
@@ -35,7 +36,7 @@ class TerminalSession:
         """Type these lines; return the text of the screen."""
         written = io.StringIO()
         socket = self.team.home / "ponte.sock"
-        typed = io.StringIO("".join(f"{line}\n" for line in lines))
+        typed = Keyboard("".join(f"{line}\n" for line in lines))
         assert await chat.chat(socket, typed, written) == 0
         return written.getvalue()
 

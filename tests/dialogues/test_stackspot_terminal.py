@@ -20,6 +20,7 @@ from adapters.web.authentication import SocketAuthentication
 from bot.engine import Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes import forker
+from tests.fakes.keyboard import Keyboard
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 from tests.fakes.stackspot_parts import stackspot_choices
@@ -174,23 +175,13 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         await auth.start()
         typed = f"quick-command explain a bridge\n{asks('translate-all', 'it')}\n"
         said = io.StringIO()
-        with _pipe(typed) as stdin:
-            await chat(tmp_path / "s", stdin, said)
+        await chat(tmp_path / "s", Keyboard(typed), said)
         assert "explain: a bridge\n" in said.getvalue()
         assert "# Run Translate everything (open)" in said.getvalue()
         (card,) = await engine.changes.find_latest("")
-        with _pipe(f"approve {card.id}\n") as stdin:
-            await chat(tmp_path / "s", stdin, said)
+        await chat(tmp_path / "s", Keyboard(f"approve {card.id}\n"), said)
         assert "Done.\n\ntranslate-all: it\n" in said.getvalue()
         await auth.stop_intake()
         await engine.drain(1)
         await auth.close()
         await engine.close()
-
-
-def _pipe(text: str) -> io.TextIOWrapper:
-    """A pipe that holds `text` and ends there."""
-    reading, writing = os.pipe()
-    os.write(writing, text.encode())
-    os.close(writing)
-    return os.fdopen(reading)

@@ -20,6 +20,7 @@ from core.domain.errors import Forgotten
 from core.domain.messages import Answer, Card, File
 from core.text.i18n import use_locale
 from tests.fakes.card_rows import card_row
+from tests.fakes.keyboard import Keyboard
 from tests.web.web_ponte import Turn, WebPonte
 
 
@@ -88,10 +89,6 @@ async def test_a_pipe_asks_line_by_line(ponte: WebPonte) -> None:
 async def test_lines_of_a_pipe_are_no_commands_and_those_of_a_person_may_be(
     ponte: WebPonte,
 ) -> None:
-    class Keyboard(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     assert ponte.home is not None
     for stdin in (io.StringIO("approve abc234\n"), Keyboard("approve abc234\n")):
         await chat.chat(ponte.home / "ponte.sock", stdin, io.StringIO())
