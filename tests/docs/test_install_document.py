@@ -115,7 +115,7 @@ SAID = {
     "ponte --version": r"[\d.]+\n",
     "ponte doctor": r"ok    packages: Ponte .* in .*\n(.*\n)*",
     "ponte link": r"http://127\.0\.0\.1:\d+/#token=\S{43}\n",
-    "echo help | ponte chat": r"Ask me anything\. (.*\n)*",
+    "echo hello | ponte chat": r"\S.*\n(.*\n)*",
     "ponte status": r"on       model +.*\n(.*\n)*",
     "ponte people add site": r"(.*\n)*.*#token=\S{43}\n",
 }

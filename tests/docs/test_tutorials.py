@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shlex
+import sys
 from pathlib import Path
 
 from core.commands.grammar import parse_command
@@ -37,8 +38,19 @@ def read_lines(tutorial: str) -> list[str]:
     return "".join(read_texts(tutorial, "chat")).splitlines()
 
 
+AT_A_KEYBOARD = """
+import sys
+sys.stdin.isatty = lambda: True
+sys.argv = ["ponte", "chat"]
+from bot.__main__ import main
+sys.exit(main())
+"""
+"""`ponte chat` whose input counts as typed by a person, since lines of a pipe are no commands."""
+
+
 def type_lines(machine: Machine, *lines: str) -> str:
-    done = machine.run(f"printf '%s\\n' {shlex.join(lines)} | ponte chat")
+    chat = shlex.join([sys.executable, "-c", AT_A_KEYBOARD])
+    done = machine.run(f"printf '%s\\n' {shlex.join(lines)} | {chat}")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
