@@ -196,7 +196,7 @@ async def test_what_the_server_refused_is_given_back_and_what_was_lost_is_not(
         ((tokens, _),) = await read_counters(running_bot)
         assert tokens == sum(map(sum, fake.used))
         fake.say(Script(text="Hm, let me see", fail="drop", on_disconnect="nothing"))
-        assert (await running_bot.ask("two")).text.endswith("two")
+        assert (await running_bot.ask("two")).text.startswith("Hm, let")
         ((after, _),) = await read_counters(running_bot)
         assert after > tokens + MAX_OUTPUT_TOKENS, "the lost one counts as its bound"
         spent = (await running_bot.engine.records.budget.usage_today()).usage
