@@ -367,7 +367,7 @@ class ModelServerClient:
             with _translate_errors():
                 async with self._post(sdk, path, body, MODEL_PAUSE_TIMEOUT_SECONDS) as response:
                     limit = _BodyLimit(is_stream=_is_event_stream(response.headers))
-                    async for event in _read_events(response.content.iter_any(), limit):
+                    async for event in _read_events(_read_chunks(response.content), limit):
                         yield event
             return
         raw: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}}  # RAW_RESPONSE_HEADER
@@ -658,6 +658,17 @@ class _BodyLimit:
             raise ModelServerFault(
                 "excess", message=f"{MAX_STREAM_BYTES // MEBIBYTE} MiB in one answer"
             )
+
+
+async def _read_chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks of a body. Raise what aiohttp raises for a broken end, after the bytes that
+    arrived with it: aiohttp itself would drop these."""
+    try:
+        async for chunk in content.iter_any():
+            yield chunk
+    except Exception:
+        yield b"".join(content._buffer)
+        raise
 
 
 async def _read_events(
