@@ -99,7 +99,8 @@ def grow(said: str) -> str:
     growing = GrowingAnswer()
     for at in range(0, len(said), 5):
         growing.add(said[at : at + 5])
-    return growing.end()
+    growing.end()
+    return growing.text
 
 
 FUNCTIONS: dict[str, Work] = {

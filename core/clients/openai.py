@@ -68,11 +68,7 @@ ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
 Unlike the timeout, it also ends a response that arrives slowly without a pause.
 """
 MEBIBYTE = 2**20
-MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES = (
-    4 * MEBIBYTE,
-    64 * MEBIBYTE,
-    16 * MEBIBYTE,
-)
+MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES = (4 * MEBIBYTE, 64 * MEBIBYTE, 16 * MEBIBYTE)
 """Maximum sizes: one event, a stream of events, and a response that is not a stream.
 
 A stream has about 400 bytes for each token. The items of a conversation may contain pictures.
@@ -89,60 +85,49 @@ IDENTIFIER = re.compile(r"[a-z]+(_[a-z]+)*")
 """An error code that may be shown and logged. Some servers send sentences as codes."""
 _EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _UNKNOWN_MODEL = re.compile(
-    r"(models?|deployment)\b.{0,120}(not (be )?found|not exist|not available|no such|not supported"
-    r"|decommissioned|no longer)|(unknown|no such|invalid|unsupported|not a valid|access) model\b"
-    r"|no endpoints found for|model_(not|decommissioned)|DeploymentNotFound",
-    re.I | re.S,
+    r"(?is)(models?|deployment)\b.{0,120}(not (be )?found|not exist|not available|no such"
+    r"|not supported|decommissioned|no longer)|(unknown|no such|invalid|unsupported|not a valid"
+    r"|access) model\b|no endpoints found for|model_(not|decommissioned)|DeploymentNotFound"
 )
-_CONTAINER_GONE = re.compile(
-    r"container.*(expired|not found|not exist|deleted|no longer)", re.I | re.S
-)
+_CONTAINER_GONE = re.compile(r"(?is)container.*(expired|not found|not exist|deleted|no longer)")
 _POLICY = re.compile(
-    r"(?<!data )polic(y|ies)|moderation|content.?filter|invalid_prompt|safety(?!_identifier)"
-    r"|\bflagged\b|data_inspection|inappropriate|prohibited|\brisk\b|guardrail",
-    re.I,
+    r"(?i)(?<!data )polic(y|ies)|moderation|content.?filter|invalid_prompt|safety(?!_identifier)"
+    r"|\bflagged\b|data_inspection|inappropriate|prohibited|\brisk\b|guardrail"
 )
 _QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds|balance|arrear", re.IGNORECASE)
 _QUOTA_WORDS = re.compile(
-    r"insufficient (\w+ )?(balance|credit|fund)|credit balance|(out of|no|not enough|more) credits"
-    r"|(spend\w*|billing|budget) (hard )?(limit|cap)|payment required",
-    re.I,
+    r"(?i)insufficient (\w+ )?(balance|credit|fund)|credit balance|payment required"
+    r"|(out of|no|not enough|more) credits|(spend\w*|billing|budget) (hard )?(limit|cap)"
 )
 """How servers say that the account has no credit, if they send no code."""
 _WRONG_KEY = re.compile(
-    r"(incorrect|invalid|wrong|missing|no|expired|unknown|revoked) (\w+ )?(api|access|auth\w*)[ _-]"
-    r"?(key|token|credential|header)|provide (an? )?(valid )?api.?key|(api|access)[ _-]?(key|token)"
-    r".{0,40}(not valid|invalid|expired|missing|incorrect|not found|revoked|required|disabled)"
-    r"|authentication (fail|error|required)|invalid (authentication|credential)|unauthori[sz]ed"
-    r"|not authenticated|api_key_invalid",
-    re.I,
+    r"(?i)(incorrect|invalid|wrong|missing|no|expired|unknown|revoked) (\w+ )?(api|access|auth\w*)"
+    r"[ _-]?(key|token|credential|header)|provide (an? )?(valid )?api.?key"
+    r"|(api|access)[ _-]?(key|token).{0,40}(not valid|invalid|expired|missing|incorrect"
+    r"|not found|revoked|required|disabled)|authentication (fail|error|required)|unauthori[sz]ed"
+    r"|api_key_invalid|invalid (authentication|credential)|not authenticated"
 )
 _BUSY = re.compile(
-    r"rate_?limit|overloaded|capacity_exceeded|resource_exhausted|too_many_requests|throttl", re.I
+    r"(?i)rate_?limit|overloaded|capacity_exceeded|resource_exhausted|too_many_requests|throttl"
 )
 """Codes of servers that receive too many requests."""
 _NO_TOOLS = re.compile(
-    r"--jinja|--enable-auto-tool-choice|\b(tools?|functions?|tool.use|(tool|function).call(s|ing)?)"
+    r"(?i)--jinja|--enable-auto-tool-choice|\b(tools?|functions?|tool.use|(tool|function).call(s|ing)?)"
     r"\b[^.]{0,30}(not|n't) (be |currently )?(support|enabled|allowed)|that support tool"
-    r"|(n't|not|no) support(ed)? (for )?(tool|function)",
-    re.I,
+    r"|(n't|not|no) support(ed)? (for )?(tool|function)"
 )
 _LOADING = re.compile(
-    r"\bloading (the )?model|model\b.{0,200}\b(loading|being loaded|warming|starting)\b", re.I
+    r"(?i)\bloading (the )?model|model\b.{0,200}\b(loading|being loaded|warming|starting)\b"
 )
 _NOT_LOADED = re.compile(
-    r"no models? (is |are )?(currently )?loaded|model\b.{0,80} (not|un) ?loaded"
-    r"|failed to load (the )?model|requires more (system )?memory",
-    re.I,
+    r"(?i)no models? (is |are )?(currently )?loaded|model\b.{0,80} (not|un) ?loaded"
+    r"|failed to load (the )?model|requires more (system )?memory"
 )
 _BAD_CALL = re.compile(
-    r"tool_use_failed|failed to (call a function|parse (the )?(input|tool|function))"
-    r"|tool call validation failed|malformed.?function.?call|could not be parsed",
-    re.I,
+    r"(?i)tool_use_failed|failed to (call a function|parse (the )?(input|tool|function))"
+    r"|tool call validation failed|malformed.?function.?call|could not be parsed"
 )
-_BAD_TEMPLATE = re.compile(
-    r"template|jinja|\broles?\b|\bimage|mmproj|context (size|window)", re.IGNORECASE
-)
+_BAD_TEMPLATE = re.compile(r"(?i)template|jinja|\broles?\b|\bimage|mmproj|context (size|window)")
 """Errors of the server's program that the same request always causes."""
 UNREPEATED_STATUSES = (501, 504, 505, 524)
 """HTTP statuses from 500 on after which a repetition cannot help, or may be paid twice: a gateway
@@ -198,9 +183,8 @@ class ModelServerFault(Exception):
         self.status = status or found.status
         self.code, self.type, self.param = found.code, found.type, found.param
         self.message = found.message or message
-        self.wait = found.wait if wait is None else wait
-        if self.wait is not None:
-            self.wait = min(self.wait, MAX_PARSED_RETRY_AFTER_SECONDS)
+        wait = found.wait if wait is None else wait
+        self.wait = None if wait is None else min(wait, MAX_PARSED_RETRY_AFTER_SECONDS)
         named = self.code or self.type
         name = named if IDENTIFIER.fullmatch(named) else ""
         super().__init__(f"{kind} {self.status or ''} {name} {request}".strip())
@@ -211,28 +195,23 @@ class ModelServerFault(Exception):
     @property
     def is_quota_exhausted(self) -> bool:
         """True if the account has no credit, so that a retry cannot help."""
-        words = (self.code, self.type)
-        return (
-            self.status == 402
-            or (self.status in (0, 400, 403, 429) and any(_QUOTA.search(word) for word in words))
-            or (self.status < 500 and _QUOTA_WORDS.search(self.message) is not None)
-        )
+        named = self.status in (0, 400, 403, 429) and _QUOTA.search(f"{self.code} {self.type}")
+        in_words = self.status < 500 and _QUOTA_WORDS.search(self.message)
+        return self.status == 402 or bool(named or in_words)
 
     @property
     def is_wrong_key(self) -> bool:
         """True if the server rejects the API key, or finds none."""
         if self.code.startswith("model_"):  # the key works, but not for this model
             return False
-        return self.status in (401, 403) or (
-            self.status in (0, 400, 404, 407, 422, 500) and self._says(_WRONG_KEY)
-        )
+        in_words = self.status in (0, 400, 404, 407, 422, 500) and self._says(_WRONG_KEY)
+        return self.status in (401, 403) or in_words
 
     @property
     def is_unknown_model(self) -> bool:
         """True if the model does not exist, or not for this key."""
-        return self.code == "model_not_found" or (
-            self.status in (400, 404) and self._says(_UNKNOWN_MODEL) and self.param in ("", "model")
-        )
+        in_words = self.status in (400, 404) and self._says(_UNKNOWN_MODEL)
+        return self.code == "model_not_found" or (in_words and self.param in ("", "model"))
 
     @property
     def lacks_tools(self) -> bool:
@@ -256,12 +235,6 @@ class ModelServerFault(Exception):
         return self._says(_BAD_CALL)
 
     @property
-    def is_broken_off(self) -> bool:
-        """True if the answer ended early, and the server does not say why."""
-        is_named = self.code or self.status or self.is_bad_call
-        return self.kind in ("lost", "broken") and not is_named
-
-    @property
     def is_rate_limited(self) -> bool:
         """True if the server receives too many requests now."""
         in_words = self.status == 503 and "overloaded" in self.message.lower()
@@ -271,9 +244,8 @@ class ModelServerFault(Exception):
     @property
     def is_container_gone(self) -> bool:
         """True if the container expired or was deleted (text: community.openai.com/t/1321773)."""
-        return (
-            self.status in (0, 400, 404, 410) and _CONTAINER_GONE.search(self.message) is not None
-        )
+        is_named = _CONTAINER_GONE.search(self.message) is not None
+        return is_named and self.status in (0, 400, 404, 410)
 
     @property
     def is_policy_refusal(self) -> bool:
@@ -291,12 +263,10 @@ class ModelServerFault(Exception):
         """True if the request had no effect and may succeed a little later."""
         if self.is_quota_exhausted or self.lacks_tools or self.is_not_loaded or self.is_bad_call:
             return False
+        if self.status >= 500:
+            return self.status not in UNREPEATED_STATUSES and not self._says(_BAD_TEMPLATE)
         if self.status:
-            return self.status in (408, 409, 425, 429, 498) or (
-                self.status >= 500
-                and self.status not in UNREPEATED_STATUSES
-                and not self._says(_BAD_TEMPLATE)
-            )
+            return self.status in (408, 409, 425, 429, 498)
         return self.kind == "unsent" or self.code == "server_error" or self.is_rate_limited
 
 
@@ -425,11 +395,8 @@ class ModelServerClient:
 
         def wait(fault: ModelServerFault, failed: int) -> float | None:
             may_pass = fault.may_pass or (lost and fault.kind == "lost")
-            if (
-                failed == MAX_ATTEMPTS
-                or not may_pass
-                or (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
-            ):
+            is_wait_too_long = (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
+            if failed == MAX_ATTEMPTS or not may_pass or is_wait_too_long:
                 return None
             return seconds_before_retry(failed, fault)
 
@@ -689,10 +656,6 @@ async def _read_events(
         if is_done:
             continue
         waiting += chunk
-        if parser.is_json is None and not parser.begin(waiting):
-            continue
-        if parser.is_json:
-            continue
         # Only the new bytes are searched. A "\r" at the end may be half of "\r\n".
         searched = max(0, len(waiting) - len(chunk) - 1)
         end = 1 + max(waiting.rfind(b"\n", searched), waiting.rfind(b"\r", searched, -1))
@@ -705,32 +668,28 @@ async def _read_events(
         del waiting[:end]
     if is_done:
         return
-    lines = [waiting] if parser.is_json else [*waiting.splitlines(), bytearray()]
-    for line in lines:
-        for event in parser.read_body(line) if parser.is_json else parser.read_line(line):
+    lines = [*waiting.splitlines(), bytearray()]
+    for events in (*map(parser.read_line, lines), parser.read_body()):
+        for event in events:
             yield event
 
 
 class _EventParser:
-    """Parses the lines of one event stream. `is_json`: the body is JSON instead; None: unknown."""
+    """Parses the lines of one event stream, or of a body of JSON in its place."""
 
     def __init__(self) -> None:
-        self.is_json: bool | None = None
+        self._is_json: bool | None = None
+        """None: no line yet says what the body is."""
         self._data: list[bytes] = []
         self._is_error = False
 
-    def begin(self, waiting: bytearray) -> bool:
-        """Find out from its first bytes what the body is. Return False if there are too few."""
-        body = waiting.removeprefix(codecs.BOM_UTF8).lstrip()
-        if not body or codecs.BOM_UTF8.startswith(waiting):
-            waiting[:] = waiting[:3] if body else b""
-            return False
-        self.is_json = body.startswith((b"{", b"["))
-        del waiting[: waiting.index(body[:1])]
-        return True
-
     def read_line(self, line: bytearray) -> Iterator[Json]:
-        """Yield the events that this line completes."""
+        """Yield the events that this line completes. JSON in place of a stream is only kept."""
+        if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
+            self._is_json = line.startswith((b"{", b"["))
+        if self._is_json:
+            self._data += [bytes(line)] if line.strip() else []
+            return
         name, _, value = bytes(line).partition(b":")
         value = value.strip()
         if name == b"event":
@@ -750,12 +709,12 @@ class _EventParser:
                 yield from self._read_value(json.loads(data))
             self._is_error = False
 
-    def read_body(self, body: bytearray) -> Iterator[Json]:
+    def read_body(self) -> Iterator[Json]:
         """Yield the objects of a body of JSON: one object, a list of them, or one on each line."""
         try:
-            values = [json.loads(body)]
+            values = [json.loads(b"\n".join(self._data))] if self._is_json else []
         except ValueError:
-            values = [json.loads(line) for line in body.splitlines() if line.strip()]
+            values = [json.loads(line) for line in self._data]
         for value in values:
             for each in value if isinstance(value, list) else [value]:
                 yield from self._read_value(each)
@@ -813,18 +772,11 @@ async def _read_refusal(response: aiohttp.ClientResponse) -> ModelServerFault:
 
 
 def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServerFault:
-    fault = ModelServerFault(
-        "refused",
-        status=status,
-        body=body,
-        request=headers.get("x-request-id", ""),
-        wait=_retry_after(headers),
-    )
+    request, wait = headers.get("x-request-id", ""), _retry_after(headers)
+    fault = ModelServerFault("refused", status=status, body=body, request=request, wait=wait)
+    code = fault.code if IDENTIFIER.fullmatch(fault.code) else ""
     log.info(
-        "model server rejected a request",
-        http_status=fault.status,
-        code=fault.code if IDENTIFIER.fullmatch(fault.code) else "",
-        request_id=fault.request,
+        "model server rejected a request", http_status=fault.status, code=code, request_id=request
     )
     return fault
 
@@ -850,8 +802,6 @@ def _has_no_connection(error: BaseException) -> bool:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return Retry-After in seconds. OpenAI also sends it in milliseconds, as `retry-after-ms`."""
     try:
-        return min(
-            max(0.0, float(headers["retry-after-ms"]) / 1000), MAX_PARSED_RETRY_AFTER_SECONDS
-        )
+        return max(0.0, float(headers["retry-after-ms"]) / 1000)
     except (KeyError, ValueError):
         return parse_retry_after(headers)

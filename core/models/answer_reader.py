@@ -163,7 +163,7 @@ class AnswerReader:
     @property
     def has_unopened_thoughts(self) -> bool:
         """Return whether the answer began with a thought that no tag opened."""
-        return any(isinstance(part, TextPart) and part.growing.is_unopened for part in self.parts)
+        return any(text.growing.is_unopened for text in self.texts)
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add an event of the server and return the events that it causes. Raise Fault."""
@@ -199,10 +199,9 @@ class AnswerReader:
 
     def starts_with_known_text(self, text: str) -> bool:
         """Return whether a text begins with the pieces of text so far."""
-        texts = [part for part in self.parts if isinstance(part, TextPart)]
-        if len(text) < sum(part.size for part in texts):
+        if len(text) < sum(part.size for part in self.texts):
             return False
-        return text.startswith("".join(piece for part in texts for piece in part.pieces))
+        return text.startswith("".join(piece for part in self.texts for piece in part.pieces))
 
     def add_start(self, id: str) -> Sequence[ModelEvent]:
         """Take the id of the response. The first one counts."""
@@ -216,7 +215,7 @@ class AnswerReader:
         if not piece:
             return ()
         self._count(len(piece))
-        text = self._find_text((message, part))
+        text = self._find_text(message, part)
         if text is None:
             text = TextPart((message, part))
             self.parts.append(text)
@@ -242,10 +241,9 @@ class AnswerReader:
         """Add what is missing of a whole text whose pieces may have come before."""
         if not text.strip():
             return ()
-        known = self._find_text((message, part))
+        known = self._find_text(message, part)
         if known is None:
-            texts = (each for each in self.parts if isinstance(each, TextPart))
-            same = (each for each in texts if each.size == len(text))
+            same = (each for each in self.texts if each.size == len(text))
             is_known = any("".join(each.pieces) == text for each in same)
             return () if is_known else self.add_text(text, message, part)
         if len(text) <= known.size or not text.startswith("".join(known.pieces)):
@@ -295,7 +293,7 @@ class AnswerReader:
 
     def add_opaque(self, item: Json) -> None:
         """Add an item of the server that only the server can read."""
-        self._count(len(_dump(item)))
+        self._count(len(dump_arguments(item)))
         self.parts.append(Item(kind="opaque", raw={"item": item}))
 
     def add_carried(self, message: Json) -> None:
@@ -307,7 +305,7 @@ class AnswerReader:
         """Return the fields of a message or a call that the server wants back."""
         found = {name: value for name, value in held.items()
                  if value is not None and CARRIED_FIELD.fullmatch(name)}  # fmt: skip
-        self._count(len(_dump(found)) if found else 0)
+        self._count(len(dump_arguments(found)) if found else 0)
         return found
 
     def add_sources(self, held: Json) -> None:
@@ -317,10 +315,8 @@ class AnswerReader:
                 source = read_object(each) or {"url": each}
                 source = read_object(source.get("url_citation")) or source
                 url = read_word(source.get("url"))
-                is_new = url not in self._sources
-                if WEB_ADDRESS.fullmatch(url) and not (
-                    is_new and len(self._sources) >= MAX_SOURCES
-                ):
+                has_room = url in self._sources or len(self._sources) < MAX_SOURCES
+                if has_room and WEB_ADDRESS.fullmatch(url):
                     title = read_word(source.get("title"))[:MAX_SOURCE_TITLE_CHARACTERS]
                     self._sources[url] = self._sources.get(url) or title
 
@@ -333,21 +329,24 @@ class AnswerReader:
         self.parts, self._carried, self._characters = [], {}, 0
         events = read()
         self._carried = self._carried or carried
-        for part in self.parts:
-            if isinstance(part, TextPart):
-                part.is_shown = part.is_shown or has_shown
+        for text in self.texts:
+            text.is_shown = text.is_shown or has_shown
         kinds = {type(part) for part in self.parts}
         self.parts = [part for part in before if type(part) not in kinds] + self.parts
         return () if has_shown else events
+
+    @property
+    def texts(self) -> list[TextPart]:
+        """The texts so far."""
+        return [part for part in self.parts if isinstance(part, TextPart)]
 
     @property
     def calls(self) -> list[CallPart]:
         """The calls so far."""
         return [part for part in self.parts if isinstance(part, CallPart)]
 
-    def _find_text(self, key: tuple[object, object]) -> TextPart | None:
-        texts = (part for part in reversed(self.parts) if isinstance(part, TextPart))
-        return next((text for text in texts if text.key == key), None)
+    def _find_text(self, message: object, part: object) -> TextPart | None:
+        return next((text for text in self.texts if text.key == (message, part)), None)
 
     def _find_call(self, index: object, id: str, name: str) -> CallPart | None:
         """Return the call to which a piece belongs, None for another call."""
@@ -472,10 +471,14 @@ def read_text(content: object) -> str:
 
 
 def dump_arguments(arguments: object) -> str:
-    """Return the arguments of a call as JSON text. Some servers send an object."""
+    """Return the arguments of a call, or another value, as JSON text. Some servers send arguments
+    as an object."""
     if arguments is None or isinstance(arguments, str):
         return arguments or ""
-    return _dump(arguments)
+    try:
+        return json.dumps(arguments, ensure_ascii=False)
+    except RecursionError:
+        raise ModelServerFault("excess", message="a value that is not nested so deeply") from None
 
 
 def _join_pieces(name: str, pieces: Sequence[Any]) -> Any:
@@ -485,10 +488,3 @@ def _join_pieces(name: str, pieces: Sequence[Any]) -> Any:
     if isinstance(pieces[-1], list):
         return [each for piece in pieces for each in read_list(piece)]
     return pieces[-1]
-
-
-def _dump(value: object) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False)
-    except RecursionError:
-        raise ModelServerFault("excess", message="a value that is not nested so deeply") from None

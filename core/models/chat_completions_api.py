@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from core.clients.openai import END_EVENT, Json, read_id
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, RoundRequest, ToolSpec
+from core.domain.records import ModelEvent, RoundRequest
 from core.models.answer_reader import (
     END_OF_STREAM,
     AnswerReader,
@@ -62,10 +62,9 @@ class ChatCompletionsReader(AnswerReader):
 
     def _is_whole(self, message: Json) -> bool:
         """Return whether a message at the end repeats the pieces before it."""
-        calls = [
-            read_object(call.get("function")) for call in read_calls(message.get("tool_calls"))
-        ]
-        whole = [(call.get("name"), dump_arguments(call.get("arguments"))) for call in calls]
+        calls = read_calls(message.get("tool_calls"))
+        functions = [read_object(call.get("function")) for call in calls]
+        whole = [(each.get("name"), dump_arguments(each.get("arguments"))) for each in functions]
         known = [(call.name, call.arguments) for call in self.calls]
         is_same = not known or known == whole[: len(known)]
         return is_same and self.starts_with_known_text(read_text(message.get("content")))
@@ -81,9 +80,8 @@ class ChatCompletionsReader(AnswerReader):
             name, arguments = read_word(function.get("name")), function.get("arguments")
             call = self.add_call(index, read_id(piece), name, arguments)
             call.carried |= self.carried_fields(piece)
-        if function := read_object(
-            delta.get("function_call")
-        ):  # before tools, and at some gateways
+        # Before tools, and at some gateways.
+        if function := read_object(delta.get("function_call")):
             name = read_word(function.get("name"))
             self.add_call("function_call", "", name, function.get("arguments"))
         return events
@@ -121,7 +119,8 @@ class ChatCompletionsApi:
             **server.user_pseudonyms(ask),
         }
         if ask.tools:
-            body["tools"] = [self._tool_definition(tool) for tool in ask.tools]
+            functions = [server.tool_definition(tool) for tool in ask.tools]
+            body["tools"] = [{"type": "function", "function": each} for each in functions]
         if effort := self._reasoning_effort(ask, model):
             body["reasoning_effort"] = effort
         return body
@@ -136,16 +135,6 @@ class ChatCompletionsApi:
         if ask.tools and model.startswith("gpt-6"):
             return "none"
         return self._server.reasoning_effort(ask)
-
-    def _tool_definition(self, tool: ToolSpec) -> Json:
-        function: Json = {
-            "name": tool.name,
-            "description": tool.description,
-            "parameters": dict(tool.parameters),
-        }
-        if self._server.is_strict(tool):
-            function["strict"] = True
-        return {"type": "function", "function": function}
 
 
 def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:

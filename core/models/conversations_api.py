@@ -381,7 +381,7 @@ class ConversationRound:
 
     def _first_step(self) -> Literal["trusting", "looking", "anew", "ready"]:
         thread, ask = self._ask.thread, self._ask
-        is_unusable = self._history.has_omissions or self._streams.is_draining(thread.remote)
+        is_unusable = self._history.omission or self._streams.is_draining(thread.remote)
         if not thread.remote or is_unusable:
             return "anew"
         unsure = ask.response or thread.remote_upto < ask.previous_seq
@@ -565,10 +565,9 @@ class ConversationRound:
             body = {"input": await self._server.input.build_items(items)}
         if self._server.adapt_to_refusal(fault, body):
             return True
-        if self._history.leave_out(fault, transcript, body):
-            self._step = "anew"
-            return True
-        return False
+        is_changed = self._history.leave_out(fault, transcript, body)
+        self._step = "anew" if is_changed else self._step
+        return is_changed
 
     async def _retry_unknown_outcome(self, fault: ModelServerFault, sent: bool) -> bool:
         """Prepare a retry after a fault that leaves the outcome unknown.
@@ -576,9 +575,7 @@ class ConversationRound:
         The server may have added the answer to the conversation, so its end is read before asking
         again.
         """
-        self._tries["lost"] += fault.is_broken_off
-        first = fault.is_broken_off and self._tries["lost"] == 1
-        if not first and not await self._server.wait_before_retry(fault, self._tries):
+        if not await self._server.wait_before_retry(fault, self._tries):
             return False
         if sent and (fault.status >= 500 or fault.kind in ("lost", "broken")):
             self._step = "looking"
@@ -676,19 +673,16 @@ def _is_transcript_item(item: Json) -> bool:
     kind = item.get("type", "message")
     if kind == "message":
         # An assistant's message without text is no item of the transcript.
-        return item.get("role") == "user" or (
-            item.get("role") == "assistant" and bool(_assistant_text(item).strip())
-        )
+        is_answer = item.get("role") == "assistant" and bool(_assistant_text(item).strip())
+        return is_answer or item.get("role") == "user"
     return kind in ("function_call", "function_call_output")
 
 
 def _is_same_item(item: Item, known: Json, server_ids: dict[str, str]) -> bool:
     kind = known.get("type", "message")
     if kind in ("function_call", "function_call_output"):
-        ids = (item.call_id, server_ids.get(item.call_id))
-        return item.kind == kind.removeprefix("function_").removeprefix("call_") and (
-            known.get("call_id") in ids
-        )
+        is_same_kind = item.kind == ("call" if kind == "function_call" else "output")
+        return is_same_kind and known.get("call_id") in (item.call_id, server_ids.get(item.call_id))
     if item.kind != "message" or item.role != known.get("role"):
         return False
     if item.role == "assistant":

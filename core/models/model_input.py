@@ -125,12 +125,6 @@ def drop_unanswered_turns(items: Sequence[Item]) -> list[Item]:
     return kept
 
 
-def keep_last_turn(items: Sequence[Item]) -> Sequence[Item]:
-    """Return the last turn, with a note if there are others."""
-    start = (find_turn_starts(items) or [0])[-1]
-    return [LEFT_OUT_NOTE, *items[start:]] if start else items
-
-
 def describe_calls(items: Sequence[Item]) -> list[Item]:
     """Return the items with calls and their outputs told in words, for a server that does not take
     them back. What servers sent with items is left out, too."""
@@ -168,7 +162,8 @@ class ModelInput:
         self.takes_pictures = True
         self.takes_documents = official
         self.takes_opaque_items = True
-        self._refused_files: set[int] = set()
+        self.refused_files: set[int] = set()
+        """Hashes of the data URLs of files that are described in words."""
 
     def mark_host(self, item: Item) -> Item:
         """Return an item with the name of the server that alone can read what is in `raw`."""
@@ -190,25 +185,14 @@ class ModelInput:
         self.takes_pictures = self.takes_documents = False
         return not known
 
-    def refuse_last_files(self, body: Json) -> bool:
-        """Describe the files of the last message in words from now on. Return whether there were
-        any."""
-        items_sent = body.get("input") or body.get("messages") or ()
-        sent = next(
-            (found for item in reversed(items_sent) if (found := _find_data_urls(item))), ()
-        )
-        self._refused_files.update(hash(url) for url in sent)
-        return bool(sent)
-
-    def refuse_files(self, body: Json) -> set[int]:
-        """Describe all files of a request in words from now on. Return their hashes."""
-        sent = {hash(url) for url in _find_data_urls(body)}
-        self._refused_files |= sent
-        return sent
-
-    def accept_files(self, hashes: set[int]) -> None:
-        """Send these files again: leaving them out did not help."""
-        self._refused_files -= hashes
+    def refuse_files(self, body: Json, *, only_last: bool = False) -> set[int]:
+        """Describe the files of a request, or only those of its last message with files, in words
+        from now on. Return their hashes."""
+        messages = (body.get("input") or body.get("messages") or ()) if only_last else [body]
+        found = (urls for each in reversed(messages) if (urls := find_data_urls(each)))
+        hashes = {hash(url) for url in next(found, ())}
+        self.refused_files |= hashes
+        return hashes
 
     def drop_compacted(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items without those that the newest compaction item stands for.
@@ -264,9 +248,8 @@ class ModelInput:
     def _other_items(self, item: Item) -> list[Json]:
         if item.kind == "call":
             name = _NOT_IN_NAMES.sub("_", item.name)[:64]
-            call = {"call_id": item.call_id, "name": name}
-            call["arguments"] = _sendable_arguments(item.arguments)
-            return [{"type": "function_call", **call}]
+            call = {"name": name, "arguments": _sendable_arguments(item.arguments)}
+            return [{"type": "function_call", "call_id": item.call_id, **call}]
         if item.kind == "output":
             return [{"type": "function_call_output", "call_id": item.call_id, "output": item.text}]
         if self.takes_opaque_items and item.raw.get("host") == self._host:
@@ -302,9 +285,7 @@ class ModelInput:
         except NotFound:
             return _text_part(_describe_unseen_file(file, ", which is not kept any more"))
         part = _data_part(file, kind, data)
-        if self._refused_files and not self._refused_files.isdisjoint(
-            hash(url) for url in _find_data_urls(part)
-        ):
+        if self.refused_files & {hash(url) for url in find_data_urls(part)}:
             return _text_part(_describe_unseen_file(file, ", which you could not read"))
         return part
 
@@ -383,18 +364,13 @@ def _data_part(file: File, kind: str, data: bytes) -> Json:
     )
 
 
-def _find_data_urls(value: object) -> list[str]:
-    """Return the data URLs in a part, an item or a message of either API."""
+def find_data_urls(value: object) -> list[str]:
+    """Return the data URLs in a part, an item, a message or a request of either API."""
     if isinstance(value, dict):
-        return [url for inner in value.values() for url in _find_data_urls(inner)]
+        value = list(value.values())
     if isinstance(value, list):
-        return [url for inner in value for url in _find_data_urls(inner)]
+        return [url for inner in value for url in find_data_urls(inner)]
     return [value] if isinstance(value, str) and value.startswith("data:") else []
-
-
-def has_files(body: Json) -> bool:
-    """Return whether a request has pictures or documents."""
-    return bool(_find_data_urls(body))
 
 
 def _describe_unseen_file(file: File, why: str) -> str:

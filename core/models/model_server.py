@@ -14,14 +14,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -51,7 +44,7 @@ from core.domain.errors import (
 )
 from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.answer_reader import ModelAnswer
-from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens, has_files
+from core.models.model_input import ModelInput, ReadFile, estimate_max_tokens, find_data_urls
 from core.rights.allowances import MAX_OUTPUT_TOKENS
 from core.rights.usage import Prices
 from core.runtime.retry import Backoff
@@ -89,35 +82,30 @@ OUTPUT_LIMIT_FIELDS = ("max_output_tokens", "max_completion_tokens", "max_tokens
 MIN_OUTPUT_LIMIT = 256
 """The least number in a refusal that is taken as a limit of the answer's tokens."""
 UNKNOWN_FIELD_PATTERN = re.compile(
-    r"extra (input|field|forbidden)|(unknown|unrecogni[sz]ed|unsupported|unexpected) (request )?"
-    r"(field|param|argument|name|property|key)|extra_forbidden|additional properties",
-    re.I,
+    r"(?i)extra (input|field|forbidden)|(unknown|unrecogni[sz]ed|unsupported|unexpected) "
+    r"(request )?(field|param|argument|name|property|key)|extra_forbidden|additional properties"
 )
 """How servers say that they do not know a field."""
 ROLE_PATTERN = re.compile(
-    r"(system|developer)\W{0,2} ?(role|message|prompt).{0,40}not|role\W{1,3}.{0,20}not support"
-    r"|roles? .{0,60}alternat|only user and assistant|role 'system' is not",
-    re.I,
+    r"(?i)(system|developer)\W{0,2} ?(role|message|prompt).{0,40}not|role\W{1,3}.{0,20}not support"
+    r"|roles? .{0,60}alternat|only user and assistant|role 'system' is not"
 )
 """How servers say that they want one message of the person and one of the model in turn."""
 PICTURE_PATTERN = re.compile(
-    r"input_image|image_url|input_file|file_data|multimodal|mmproj|TextContentPart"
-    r"|\b(image|picture|vision|pdf)s?\b",
-    re.I,
+    r"(?i)input_image|image_url|input_file|file_data|multimodal|mmproj|TextContentPart"
+    r"|\b(image|picture|vision|pdf)s?\b"
 )
 """How servers speak of a file in a request."""
 BROKEN_PICTURE_PATTERN = re.compile(
-    r"(failed|unable|could not|couldn't|cannot) (to )?(load|decode|process|read|open|download)"
-    r"|invalid (image|base64)|corrupt|unsupported (image|format)|at most|too (large|many|small)",
-    re.I,
+    r"(?i)(failed|unable|could not|couldn't|cannot) (to )?(load|decode|process|read|open|download)"
+    r"|invalid (image|base64)|corrupt|unsupported (image|format)|at most|too (large|many|small)"
 )
 """How servers say that they cannot take this file, and may take others."""
 TOO_LONG_PATTERN = re.compile(
-    r"context.{0,3}(length|window|size|limit)|too_many_(prompt_)?tokens|context the overflows"
+    r"(?is)context.{0,3}(length|window|size|limit)|too_many_(prompt_)?tokens|context the overflows"
     r"|(prompt|input|request|message)s?\b.{0,20} too (long|large)|too many (\w+ ){0,3}(token|byte)s"
     r"|tokens?\b.{0,60}exceed|exceed.{0,60}(tokens?\b|max\w* length)|max_new_tokens. must be"
-    r"|max\w* sequence length|range of input length",
-    re.I | re.S,
+    r"|max\w* sequence length|range of input length"
 )
 """How servers say that the input is too long, if they send no code."""
 
@@ -209,14 +197,10 @@ def is_too_long(fault: ModelServerFault) -> bool:
     """Return whether the input is longer than the model accepts."""
     if fault.lacks_tools or fault.is_policy_refusal:
         return False
-    return (
-        fault.status == 413
-        or fault.code in ("context_length_exceeded", "string_above_max_length")
-        or (
-            fault.status in (0, 400, 422, 500)
-            and TOO_LONG_PATTERN.search(f"{fault.code} {fault.type} {fault.message}") is not None
-        )
-    )
+    is_named = fault.code in ("context_length_exceeded", "string_above_max_length")
+    words = f"{fault.code} {fault.type} {fault.message}"
+    in_words = fault.status in (0, 400, 422, 500) and TOO_LONG_PATTERN.search(words) is not None
+    return fault.status == 413 or is_named or in_words
 
 
 def is_locked(fault: ModelServerFault) -> bool:
@@ -251,10 +235,8 @@ def is_person_blocked(fault: ModelServerFault) -> bool:
 
 def refuses_pictures(fault: ModelServerFault) -> bool:
     """Return whether the server cannot take a picture or a document."""
-    return (
-        fault.status in (400, 404, 415, 422, 500)
-        and PICTURE_PATTERN.search(fault.message) is not None
-    )
+    in_words = PICTURE_PATTERN.search(fault.message) is not None
+    return in_words and fault.status in (400, 404, 415, 422, 500)
 
 
 def is_broken_picture(fault: ModelServerFault) -> bool:
@@ -292,18 +274,14 @@ MODEL_ERRORS = ErrorTable(
     ModelError,
     on("silent").raises(ModelSilent),
     on("excess").raises(
-        ModelError, ANSWER_TOO_LARGE, values=lambda fault: {"limit": fault.message}
-    ),
+        ModelError, ANSWER_TOO_LARGE, values=lambda fault: {"limit": fault.message}),
     on(range(300, 400)).raises(
-        ModelError, REDIRECTED, values=lambda fault: {"status": fault.status}
-    ),
+        ModelError, REDIRECTED, values=lambda fault: {"status": fault.status}),
+    on(when=lambda fault: fault.lacks_tools and "--jinja" in fault.message).raises(
+        ModelError, TOOLS_NEED_OPTION, values=lambda fault: {"option": "--jinja"}),
     on(when=lambda fault: fault.lacks_tools and "--" in fault.message).raises(
         ModelError, TOOLS_NEED_OPTION,
-        values=lambda fault: {
-            "option": "--jinja" if "--jinja" in fault.message
-            else "--enable-auto-tool-choice --tool-call-parser",
-        },
-    ),
+        values=lambda fault: {"option": "--enable-auto-tool-choice --tool-call-parser"}),
     on(when=lambda fault: fault.lacks_tools).raises(ModelError, NO_TOOLS),
     on(when=is_person_blocked).raises(PersonRefused),
     on(when=lambda fault: fault.is_quota_exhausted).raises(NoQuota),
@@ -317,16 +295,12 @@ MODEL_ERRORS = ErrorTable(
     on(when=lacks_endpoint).raises(NoEndpoint),
     on(when=lambda fault: fault.is_rate_limited).raises(
         RateLimited,
-        values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_MODEL_WAIT_SECONDS)},
-    ),
-    on(when=refuses_pictures).raises(ModelError, UNREADABLE_PICTURE),
-    on(when=is_broken_picture).raises(ModelError, UNREADABLE_PICTURE),
+        values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_MODEL_WAIT_SECONDS)}),
+    on(when=lambda fault: refuses_pictures(fault) or is_broken_picture(fault)).raises(
+        ModelError, UNREADABLE_PICTURE),
     on(range(400, 500)).raises(
-        ModelError, REQUEST_REFUSED,
-        values=lambda fault: {
-            "reason": fault.code if IDENTIFIER.fullmatch(fault.code) else f"HTTP {fault.status}"
-        },
-    ),
+        ModelError, REQUEST_REFUSED, values=lambda fault: {
+            "reason": fault.code if IDENTIFIER.fullmatch(fault.code) else f"HTTP {fault.status}"}),
     on().raises(ModelDown),
 )  # fmt: skip
 
@@ -385,7 +359,7 @@ class ModelServer:
     def without_refused_fields(self, body: Json) -> Json:
         """Return `body` without the fields that this server refused before."""
         body = {k: v for k, v in body.items() if k not in self._refused_fields}
-        # The Responses API demands `strict`; there, `is_strict` makes it False for all tools.
+        # The Responses API demands `strict`; there, it is False for all tools.
         keys = self._refused_fields.intersection(SCHEMA_KEYS)
         keys -= {"strict"} if "input" in body else set()
         if keys and "tools" in body:
@@ -420,10 +394,14 @@ class ModelServer:
             return ("none" if is_gpt_6 else "low") if self.official else ""
         return self.options.effort or ("low" if self.official else "")
 
-    def is_strict(self, tool: ToolSpec) -> bool:
-        """Return whether a tool's schema is sent as strict."""
+    def tool_definition(self, tool: ToolSpec) -> Json:
+        """Return a tool's name, description and schema; `strict` only if it is sent as strict."""
         is_refused = "strict" in self._refused_fields or tool.name in self._loose_tools
-        return tool.strict and not is_refused
+        definition: Json = {"name": tool.name, "description": tool.description}
+        definition["parameters"] = dict(tool.parameters)
+        if tool.strict and not is_refused:
+            definition["strict"] = True
+        return definition
 
     def adapt_to_refusal(self, fault: ModelServerFault, body: Json) -> bool:
         """Change future requests after a refusal. Return whether the same question may work now."""
@@ -444,10 +422,10 @@ class ModelServer:
         if fault.code == "invalid_encrypted_content" and self.input.takes_opaque_items:
             self.input.takes_opaque_items = False
             return True
-        if not has_files(body) or not (refuses_pictures(fault) or is_broken_picture(fault)):
+        if not find_data_urls(body) or not (refuses_pictures(fault) or is_broken_picture(fault)):
             return False
         if self.official or is_broken_picture(fault):
-            return self.input.refuse_last_files(body)
+            return bool(self.input.refuse_files(body, only_last=True))
         return self.input.stop_sending_files()
 
     async def wait_before_retry(self, fault: ModelServerFault, tries: Counter[str]) -> bool:
@@ -462,12 +440,13 @@ class ModelServer:
             pause = LOADING_BACKOFF.seconds_after(tries["loading"])
             await self.client.sleep(max(pause, min(fault.wait or 0, LOADING_BACKOFF.max_seconds)))
             return True
+        if fault.kind in ("lost", "broken") and not (fault.code or fault.status or fault.may_pass):
+            # The answer ended early, and the server does not say why.
+            tries["lost"] += 1
+            return tries["lost"] == 1
         tries["passing"] += 1
-        if (
-            not fault.may_pass
-            or tries["passing"] >= MAX_ROUND_ATTEMPTS
-            or (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
-        ):
+        is_wait_too_long = (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
+        if not fault.may_pass or is_wait_too_long or tries["passing"] >= MAX_ROUND_ATTEMPTS:
             return False
         await self.client.sleep(seconds_before_retry(tries["passing"], fault))
         return True

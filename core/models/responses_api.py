@@ -27,13 +27,8 @@ from core.models.answer_reader import (
     read_text,
     read_word,
 )
-from core.models.model_input import (
-    estimate_max_tokens,
-)
-from core.models.model_server import (
-    ModelServer,
-    read_events,
-)
+from core.models.model_input import estimate_max_tokens
+from core.models.model_server import ModelServer, read_events
 from core.models.round_history import RoundHistory
 
 RESPONSES_PATH = "/responses"
@@ -198,11 +193,13 @@ class OwnHistoryRounds:
                     yield TextWithdrawn()
                 if ask.payment and server.is_unpaid(fault, bool(reader.parts)):
                     ask.payment.on_refused_request()
-                # Each of these changes what is sent, so that the loop ends.
-                if not server.adapt_to_refusal(fault, body) and not history.leave_out(
-                    fault, transcript, body
+                # Each of the first two changes what is sent, so that the loop ends.
+                if not (
+                    server.adapt_to_refusal(fault, body)
+                    or history.leave_out(fault, transcript, body)
+                    or await server.wait_before_retry(fault, tries)
                 ):
-                    await self._wait_or_raise(fault, tries)
+                    raise await server.explain_fault(fault) from None
         (server.thinking_models.add if reader.has_unopened_thoughts else
          server.thinking_models.discard)(model)  # fmt: skip
         history.on_answer()
@@ -218,14 +215,6 @@ class OwnHistoryRounds:
                     yield told
                 if reader.has_ended:
                     return
-
-    async def _wait_or_raise(self, fault: ModelServerFault, tries: Counter[str]) -> None:
-        """Return if the question can be sent again; raise ModelError otherwise."""
-        if await self._server.wait_before_retry(fault, tries):
-            return
-        tries[fault.kind] += 1
-        if not fault.is_broken_off or tries[fault.kind] > 1:
-            raise await self._server.explain_fault(fault) from None
 
 
 class ResponsesApi:
@@ -250,9 +239,7 @@ class ResponsesApi:
         """Return the request's JSON body."""
         input = self._server.input
         told = await input.build_items(
-            input.drop_compacted(items),
-            preface=ask.preface,
-            with_names=has_other_speakers(ask),
+            input.drop_compacted(items), preface=ask.preface, with_names=has_other_speakers(ask)
         )
         body = build_response_body(self._server, ask, told)
         body["store"] = False
@@ -282,22 +269,13 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
         **server.user_pseudonyms(ask),
     }
     if ask.tools:
-        body["tools"] = [
-            {
-                "type": "function",
-                "name": tool.name,
-                "description": tool.description,
-                "parameters": dict(tool.parameters),
-                "strict": server.is_strict(tool),
-            }
-            for tool in ask.tools
-        ]
+        definitions = [server.tool_definition(tool) for tool in ask.tools]
+        body["tools"] = [{"type": "function", "strict": False, **each} for each in definitions]
     if effort := server.reasoning_effort(ask):
         body["reasoning"] = {"effort": effort}
     if server.official:
         body["truncation"] = "auto"
-        body["context_management"] = [
-            {"type": "compaction", "compact_threshold": options.compact_tokens}
-        ]
+        compaction = {"type": "compaction", "compact_threshold": options.compact_tokens}
+        body["context_management"] = [compaction]
         body["stream_options"] = {"include_obfuscation": False}
     return body

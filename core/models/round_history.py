@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from core.clients.openai import Json, ModelServerFault
 from core.domain.messages import Item
 from core.models.model_input import (
+    LEFT_OUT_NOTE,
     describe_calls,
     drop_unanswered_turns,
     estimate_tokens,
     find_turn_starts,
-    keep_last_turn,
     keep_newest_turns,
     pair_calls,
     shorten_outputs,
@@ -49,24 +49,21 @@ class RoundHistory:
         self.limit = limit
         self._server = server
         self._thread = thread
-        self._omission = server.omissions.get(thread, 0)
+        self.omission = server.omissions.get(thread, 0)
+        """What else than old turns is left out: 0, or the last of the steps above."""
         self._output_characters = 0
         self._shortenings = 0
         self._refused_files: set[int] = set()
 
-    @property
-    def has_omissions(self) -> bool:
-        """Return whether something else than old turns is left out."""
-        return self._omission > 0
-
     def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
         """Return the items to send."""
         items: Sequence[Item] = pair_calls(transcript)
-        if self._omission >= EARLIER_TURNS:
-            items = keep_last_turn(items)
-        elif self._omission >= FAILED_TURNS:
+        if self.omission >= EARLIER_TURNS:
+            last = keep_newest_turns(items, 0)
+            items = [LEFT_OUT_NOTE, *last] if len(last) < len(items) else items
+        elif self.omission >= FAILED_TURNS:
             items = drop_unanswered_turns(items)
-        if self._omission:
+        if self.omission:
             items = describe_calls(items)
         if self._output_characters:
             items = shorten_outputs(items, self._output_characters)
@@ -76,27 +73,24 @@ class RoundHistory:
         """Leave more out after a refusal. Return whether that changes the request."""
         if is_too_long(fault):
             return self._shorten(fault, self.choose(transcript), body)
-        steps: Sequence[int] = ()
+        steps: Sequence[int] = range(CALLS, EARLIER_TURNS + 1) if is_unexplained(fault) else ()
         if is_against_policy(fault):
             steps = (FAILED_TURNS,)
-        elif is_unexplained(fault):
-            steps = (CALLS, FAILED_TURNS, FILES, EARLIER_TURNS)
         before = list(self.choose(transcript))
-        for step in steps:
-            if step <= self._omission:
-                continue
-            self._omission = step
+        for step in [step for step in steps if step > self.omission]:
+            self.omission = step
             if step == FILES and self._refuse_files(body):
                 return True
             if list(self.choose(transcript)) != before:
                 return True
-        self._server.input.accept_files(self._refused_files)
+        # Leaving these files out did not help.
+        self._server.input.refused_files -= self._refused_files
         return False
 
     def on_answer(self) -> None:
         """Remember what helped, for the thread's next requests."""
-        if self._omission:
-            self._server.omissions[self._thread] = min(self._omission, FAILED_TURNS)
+        if self.omission:
+            self._server.omissions[self._thread] = min(self.omission, FAILED_TURNS)
 
     def _shorten(self, fault: ModelServerFault, kept: Sequence[Item], body: Json) -> bool:
         self._shortenings += 1

@@ -105,15 +105,13 @@ class GrowingAnswer:
             shown = min(shown, len(self._parts))
         return "".join(self._parts[shown:])
 
-    def end(self) -> str:
-        """Return the rest of the text, once the answer has ended."""
-        shown = self.add("", is_last=True) + self._held
+    def end(self) -> None:
+        """Add the rest of the text, once the answer has ended."""
+        self.add("", is_last=True)
         if self._closing and not self._is_blank:  # nothing closes the tag
             self._held = "".join(self._thought)
-            shown += self._held
         self._parts.append(self._held)
         self._held, self._closing = "", None
-        return shown
 
     def _skip_thought(self, text: str, at: int, closing: re.Pattern[str], is_last: bool) -> int:
         """Return the index after the open thought, or after the text if it goes on."""

@@ -284,10 +284,6 @@ def _as_number(value: object) -> float | None:
     return value if 0 <= value < math.inf else None
 
 
-def _first_present(usage: Mapping[str, Any], *names: str) -> Any:
-    return next((usage[name] for name in names if usage.get(name) is not None), None)
-
-
 def _find_details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    found = _first_present(usage, *names)
+    found = next((usage[name] for name in names if usage.get(name) is not None), None)
     return found if isinstance(found, Mapping) else {}
