@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 
 from core.clients.openai import END_EVENT, Json, read_id
 from core.domain.messages import Item
@@ -17,7 +17,7 @@ from core.models.answer_reader import (
     read_word,
 )
 from core.models.model_server import ModelServer
-from core.models.responses_api import OwnHistoryRounds, has_other_speakers
+from core.models.responses_api import OwnHistoryApi, has_other_speakers
 
 
 class ChatCompletionsReader(AnswerReader):
@@ -87,22 +87,17 @@ class ChatCompletionsReader(AnswerReader):
         return events
 
 
-class ChatCompletionsApi:
+class ChatCompletionsApi(OwnHistoryApi):
     """Asks rounds over `POST /chat/completions`."""
 
-    level = "chat"
     path = "/chat/completions"
+    new_reader = ChatCompletionsReader
 
     def __init__(self, server: ModelServer) -> None:
-        self._server = server
+        super().__init__(server)
         # `max_tokens` is deprecated at OpenAI, and not known to its reasoning models (types of the
         # openai package); others know nothing else.
         self.max_tokens_field = "max_completion_tokens" if server.official else "max_tokens"
-        self._history = OwnHistoryRounds(server, self)
-
-    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask one round and yield its events. Raise ModelError."""
-        return self._history.ask(ask)
 
     async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         """Return the request's JSON body."""
@@ -124,8 +119,6 @@ class ChatCompletionsApi:
         if effort := self._reasoning_effort(ask, model):
             body["reasoning_effort"] = effort
         return body
-
-    new_reader = ChatCompletionsReader
 
     def _reasoning_effort(self, ask: RoundRequest, model: str) -> str:
         """Return the reasoning effort to send, or "" for the server's default.

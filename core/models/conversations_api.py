@@ -609,8 +609,6 @@ class ConversationsApi:
     The caller must run one turn at a time in each conversation; the inbox does.
     """
 
-    level = "conversations"
-
     def __init__(self, server: ModelServer) -> None:
         self._server = server
         self._streams = OpenStreams(server.options.silence_seconds, server.options.drain_seconds)

@@ -1,7 +1,7 @@
 """Level 2: `POST /responses` with Ponte's own history. The server stores nothing (the private
 mode).
 
-Level 1 shares `ResponsesReader`, which reads a Responses stream. Level 3 shares `OwnHistoryRounds`,
+Level 1 shares `ResponsesReader`, which reads a Responses stream. Level 3 shares `OwnHistoryApi`,
 which sends the transcript with every question.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Protocol
 
 from core.clients.openai import END_EVENT, Json, ModelServerFault, read_id
 from core.domain.messages import Item
@@ -41,23 +40,6 @@ END_EVENTS = (
     "response.completed", "response.incomplete", "response.failed", "response.cancelled",
     "response.done",
 )  # fmt: skip
-
-
-class OwnHistoryApi(Protocol):
-    """An API to which Ponte sends the whole history: its path, its request body and its reader."""
-
-    path: str
-
-    @property
-    def max_tokens_field(self) -> str:
-        """The name of the field that limits the tokens of the answer."""
-
-    async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
-        """Return the request's JSON body."""
-
-    @property
-    def new_reader(self) -> type[AnswerReader]:
-        """The reader of this API's answers."""
 
 
 class ResponsesReader(AnswerReader):
@@ -152,12 +134,23 @@ def read_response(response: Json) -> ModelAnswer:
     return reader.read_answer()
 
 
-class OwnHistoryRounds:
-    """Asks rounds of an API to which Ponte sends the whole history."""
+class OwnHistoryApi:
+    """Asks rounds of an API to which Ponte sends the whole history. Two APIs are derived from it.
 
-    def __init__(self, server: ModelServer, api: OwnHistoryApi) -> None:
+    `max_tokens_field` is the field that limits the tokens of the answer, `new_reader` makes the
+    reader of an answer.
+    """
+
+    path: str
+    max_tokens_field: str
+    new_reader: type[AnswerReader]
+
+    def __init__(self, server: ModelServer) -> None:
         self._server = server
-        self._api = api
+
+    async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
+        """Return the request's JSON body."""
+        raise NotImplementedError
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError.
@@ -170,11 +163,11 @@ class OwnHistoryRounds:
         history = RoundHistory(server, ask.thread.id, server.window_tokens)
         while True:
             items = history.choose(transcript)
-            body = server.without_refused_fields(await self._api.build_body(ask, items))
+            body = server.without_refused_fields(await self.build_body(ask, items))
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
-                server.limit_output(body, self._api.max_tokens_field, most)
+                server.limit_output(body, self.max_tokens_field, most)
             model = body["model"]
-            reader = self._api.new_reader(
+            reader = self.new_reader(
                 [tool.name for tool in ask.tools],
                 holds_start=model in server.thinking_models,
                 is_continued=ask.number > 1,
@@ -209,7 +202,7 @@ class OwnHistoryRounds:
 
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
         client, silence = self._server.client, self._server.options.silence_seconds
-        async with aclosing(client.stream(self._api.path, body)) as source:
+        async with aclosing(client.stream(self.path, body)) as source:
             async for event in read_events(source, silence):
                 for told in reader.read_event(event):
                     yield told
@@ -217,23 +210,15 @@ class OwnHistoryRounds:
                     return
 
 
-class ResponsesApi:
+class ResponsesApi(OwnHistoryApi):
     """Asks rounds over `POST /responses`.
 
     Encrypted reasoning arrives with each answer and is sent back with the next question.
     """
 
-    level = "responses"
     path = RESPONSES_PATH
     max_tokens_field = MAX_OUTPUT_FIELD
-
-    def __init__(self, server: ModelServer) -> None:
-        self._server = server
-        self._history = OwnHistoryRounds(server, self)
-
-    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask one round and yield its events. Raise ModelError."""
-        return self._history.ask(ask)
+    new_reader = ResponsesReader
 
     async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
         """Return the request's JSON body."""
@@ -246,8 +231,6 @@ class ResponsesApi:
         if self._server.official:
             body["include"] = ["reasoning.encrypted_content"]
         return body
-
-    new_reader = ResponsesReader
 
 
 def has_other_speakers(ask: RoundRequest) -> bool:
