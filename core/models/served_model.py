@@ -133,7 +133,7 @@ class ServedModel:
         """Start the probe in the background."""
         if self._probing is None or self._probing.done():
             self._probed_at = time.monotonic()
-            self._probing = asyncio.create_task(self._probe())
+            self._probing = asyncio.create_task(self._probe(Counter()))
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask one round and yield its events. Raise ModelError."""
@@ -194,8 +194,7 @@ class ServedModel:
             raise self._trouble or NoEndpoint()
         return self._level
 
-    async def _probe(self, tries: Counter[str] | None = None) -> None:
-        tries = Counter() if tries is None else tries
+    async def _probe(self, tries: Counter[str]) -> None:
         try:
             if self._level is None:
                 self._level = await probe_level(self._client, self._options.model)
@@ -203,11 +202,11 @@ class ServedModel:
             self._trouble = await self._find_unlisted_model()
         except ModelServerFault as fault:
             if fault.is_loading and await self._server.wait_before_retry(fault, tries):
-                return await self._probe(tries)
-            self._trouble = await self._server.explain_fault(fault)
+                await self._probe(tries)
+            else:
+                self._trouble = await self._server.explain_fault(fault)
         except PonteError as error:
             self._trouble = error
-        return None
 
     async def _find_unlisted_model(self) -> UnknownModel | None:
         """Return an error if OpenAI does not list the model. Raise Fault.
