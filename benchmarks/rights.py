@@ -51,7 +51,7 @@ async def decisions() -> None:
         PLATFORM_RIGHTS, frozenset({"slack:U5"}), frozenset({"slack:U9"}), {"slack": _groups},
         {"slack": _guest}, rule_book=lambda: book,
     )  # fmt: skip
-    address = Address("slack", "C1", "T1", thread="1.2", shared=True)
+    address = Address("slack", "C1", "T1", thread="1.2", is_shared=True)
     rights = await policy.rights(Person("slack", "U1", "T1"), address)
     known = {("chat", ""): True}
     floor = timeit.timeit(lambda: known[("chat", "")], number=TIMES) / TIMES

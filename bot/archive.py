@@ -80,20 +80,21 @@ class Manifest:
     """The description of a backup.
 
     `schema` and `fingerprint` are those of its database (core/store/schema.py).
-    `at` is the moment of the backup (ISO 8601, UTC). `stopped` says that no Ponte ran then. `rows`
-    are the numbers of rows by table of `ponte.db`. `lost` are the ids of files whose bytes the home
-    did not have.
+    `created_at` is the moment of the backup (ISO 8601, UTC). `is_ponte_stopped` says that no Ponte
+    ran then. `rows`
+    are the numbers of rows by table of `ponte.db`. `lost_files` are the ids of files whose bytes
+    the home did not have.
     """
 
     format: int
     version: str
     schema: int
     fingerprint: str
-    at: str
-    stopped: bool
+    created_at: str
+    is_ponte_stopped: bool
     rows: Mapping[str, int]
     members: Mapping[str, ArchiveMember]
-    lost: tuple[str, ...] = ()
+    lost_files: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:

@@ -357,7 +357,7 @@ def _check_manifest(manifest: Manifest, name: str, *, resume: bool) -> None:
     """Raise DifferentBackup or NotStopped if this Ponte cannot restore the backup."""
     if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
         raise DifferentBackup(file=name, version=manifest.version[:40])
-    if resume and not manifest.stopped:
+    if resume and not manifest.is_ponte_stopped:
         raise NotStopped(file=name)
 
 
@@ -379,7 +379,7 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         same = stored == wanted and snapshot.count_rows(database) == manifest.rows
         ids = _list_file_ids(database)
         missing = {id for id in ids if not (staged / "files" / id[:2] / id).exists()} - set(
-            manifest.lost
+            manifest.lost_files
         )
     except sqlite3.Error as error:
         raise DamagedBackup(file=name, why=str(error)) from None
@@ -398,7 +398,7 @@ async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bo
             for face in FACES:
                 if isinstance(face, ChatIntegration):
                     await face.prepare_restored(stores.database)
-        await stores.audit.write_note("backup-restored", OPERATOR, backup_time=manifest.at)
+        await stores.audit.write_note("backup-restored", OPERATOR, backup_time=manifest.created_at)
     finally:
         await stores.close()
     return closed
@@ -420,8 +420,8 @@ def _report_backup(manifest: Manifest, file: str) -> None:
         )
     else:
         told.append(say("The backup was verified: {file}.", file=file))
-    if manifest.lost:
-        count = len(manifest.lost)
+    if manifest.lost_files:
+        count = len(manifest.lost_files)
         told.append(
             plural(
                 "The content of {count} file was already missing in the data folder.",
@@ -442,7 +442,7 @@ def _describe(manifest: Manifest) -> str:
     return say(
         "Data folder at {at}: schema {schema}, messages: {count}, files: {total}, total "
             "size: {size}.",
-        at=manifest.at, schema=manifest.schema, size=format_size(manifest.size),
+        at=manifest.created_at, schema=manifest.schema, size=format_size(manifest.size),
         count=manifest.rows.get("inbox", 0), total=manifest.rows.get("files", 0),
     )  # fmt: skip
 
@@ -462,7 +462,7 @@ def _report_restored(manifest: Manifest, closed: ClosedCounts, aside: Path | Non
         say(
             "Data deleted after {at} is back, and people removed after that can sign in "
             "again. Delete and remove them again.",
-            at=manifest.at,
+            at=manifest.created_at,
         )
     )
     if aside:

@@ -96,7 +96,7 @@ def format_turns(
         return
     rows = [
         (
-            _format_time(turn["created"], zone), str(turn["state"]), str(turn["reason"]),
+            _format_time(turn["created_at"], zone), str(turn["state"]), str(turn["reason"]),
             to_one_line(names.get(turn["person"], turn["person"])),
             to_one_line(turn["conversation"]),
         )

@@ -164,4 +164,4 @@ def _exchange_messages(one: HistoryEntry) -> Sequence[Json]:
     both = [said | {"state": one.state}]
     if one.answer:
         both.append({"role": "assistant", "name": "Ponte", "text": one.answer.text})
-    return [line | {"at": one.at, "turn": one.turn} for line in both]
+    return [line | {"at": one.created_at, "turn": one.turn} for line in both]

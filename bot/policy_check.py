@@ -133,5 +133,5 @@ def _parse_person_and_place(person: str, channel: str, begun: Start) -> tuple[Pe
     has_home = platforms[platform].own_workspace
     named = ids[0] if len(ids) == 2 else ""
     workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
-    where = Address(platform, place[-1] if place else "", workspace, shared=bool(place))
+    where = Address(platform, place[-1] if place else "", workspace, is_shared=bool(place))
     return Person(platform, ids[-1], (named or workspace) if has_home else ""), where

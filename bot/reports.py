@@ -56,7 +56,7 @@ async def report_pending(changes: ChangeService) -> Mapping[str, Any]:
                 "id": change.id, "title": build_title(change),
                 "asker": change.proposal.asker.key,
                 "place": place_names(change.proposal.address)[-1],
-                "created": change.proposal.created, "expires": change.proposal.expires,
+                "created_at": change.proposal.created_at, "expires_at": change.proposal.expires_at,
             }
             for change in await changes.ledger.list_waiting_for_people()
         ]

@@ -53,7 +53,7 @@ def change_schedule(action: str, id: str) -> int:
         case "pause":
             words = say("Paused {id}.", id=one["id"])
         case "resume":
-            when = _format_time(one["next_due"], zone)
+            when = _format_time(one["next_due_at"], zone)
             words = say("Resumed {id}. Its next run is on {when}.", id=one["id"], when=when)
         case "run":
             words = say("Started a run of {id}. It answers in its place.", id=one["id"])
@@ -88,9 +88,9 @@ def format_schedules(
     rows = [
         (
             str(one["id"]), say(STATE_SENTENCES[one["state"]]), _describe_rule(one),
-            _format_time(one["next_due"], zone),
+            _format_time(one["next_due_at"], zone),
             to_one_line(names.get(one["owner"], one["owner"])), to_one_line(one["place"]),
-            to_one_line(one["what"])[:MAX_LISTED_TEXT_CHARACTERS],
+            to_one_line(one["text"])[:MAX_LISTED_TEXT_CHARACTERS],
         )
         for one in schedules
     ]  # fmt: skip
@@ -109,23 +109,23 @@ def format_schedule(
     facts = (
         (say("ID"), one["id"]),
         (say("state"), say(STATE_SENTENCES[one["state"]]) + (f": {say(reason)}" if reason else "")),
-        (say("rule"), f"{_describe_rule(one)} ({one['zone']})"),
-        (say("next run"), _format_time(one["next_due"], zone)),
+        (say("rule"), f"{_describe_rule(one)} ({one['time_zone']})"),
+        (say("next run"), _format_time(one["next_due_at"], zone)),
         (say("owner"), to_one_line(names.get(one["owner"], one["owner"]))),
         (say("place"), to_one_line(one["place"])),
     )
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         yield f"{name:<{width}}  {value}".rstrip()
-    for line in clean_text(one["what"]).splitlines():
+    for line in clean_text(one["text"]).splitlines():
         yield f"    {line}"
     if not runs:
         yield say("It has not run yet.")
         return
     rows = [
         (
-            _format_time(run["due"], zone),
-            describe_result(run["state"], run["missed"], is_late=run["is_late"]),
+            _format_time(run["due_at"], zone),
+            describe_result(run["state"], run["missed_count"], is_late=run["is_late"]),
             str(run["reason"]),
         )
         for run in runs
@@ -134,8 +134,8 @@ def format_schedule(
 
 
 def _describe_rule(one: Json) -> str:
-    rule = ScheduleRule(one["cron"], one["at"])
-    return describe_rule(ScheduleDraft(one["kind"], one["what"], rule, one["zone"]))
+    rule = ScheduleRule(one["cron"], one["run_at"])
+    return describe_rule(ScheduleDraft(one["kind"], one["text"], rule, one["time_zone"]))
 
 
 def _format_time(at: float, zone: datetime.tzinfo) -> str:

@@ -54,9 +54,11 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
     return {
         "id": schedule.id, "state": schedule.state, "reason": schedule.reason,
         "owner": schedule.owner.key, "place": place_names(schedule.address)[-1],
-        "kind": draft.kind, "what": draft.what, "cron": draft.rule.cron, "at": draft.rule.at,
-        "zone": draft.zone, "next_due": schedule.next_due, "last_due": schedule.last_due,
-        "runs": schedule.runs, "failures": schedule.failures, "created": schedule.created,
+        "kind": draft.kind, "text": draft.text, "cron": draft.rule.cron,
+        "run_at": draft.rule.run_at,
+        "time_zone": draft.time_zone, "next_due_at": schedule.next_due_at,
+        "last_due_at": schedule.last_due_at,
+        "runs": schedule.runs, "failures": schedule.failures, "created_at": schedule.created_at,
     }  # fmt: skip
 
 

@@ -271,7 +271,7 @@ class DiscordAdapter:
         """Return where to post something that replies to no message, or that replies to our post
         `post`."""
         source = post.rpartition(":")[2] or f"{SINCE}{snowflake()}"
-        return replace(to, source=source, token="", token_expires=0.0)
+        return replace(to, source=source, token="", token_expires_at=0.0)
 
     async def stop_intake(self) -> None:
         """Stop taking messages and commands. Later messages are read back at the next start; people

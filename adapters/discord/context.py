@@ -69,8 +69,8 @@ class DiscordContext:
         (quotes, files, untold), (before, more, unread) = await asyncio.gather(
             self._complete_quotes(message), self._read_earlier_messages(message)
         )
-        if any(quote.replied for quote in quotes):
-            before = [replace(quote, replied=False) for quote in before]
+        if any(quote.is_replied_to for quote in quotes):
+            before = [replace(quote, is_replied_to=False) for quote in before]
         attached = (*message.attachments, *files)
         known = {_file_id(file) for file in attached}
         more = [file for file in more if _file_id(file) not in known]
@@ -117,14 +117,14 @@ class DiscordContext:
             return quote, ()
         if quote.text:
             return quote, files_of(found)
-        return replace(quote_of(found, me), replied=quote.replied), files_of(found)
+        return replace(quote_of(found, me), is_replied_to=quote.is_replied_to), files_of(found)
 
     async def _read_earlier_messages(self, message: Message) -> Found:
         """Return the messages of the thread that are new to the conversation and were not addressed
         to us. They are read only in a thread that the conversation joins now, or in which several
         people write."""
         address = message.address
-        if not address.thread or not address.workspace or message.clicked:
+        if not address.thread or not address.workspace or message.is_click:
             return (), (), ()
         thread, source = int(address.thread), int(message.reply_to.source)
         there = self._state.threads.get(thread)
@@ -136,7 +136,7 @@ class DiscordContext:
         if there.people == [message.author.id] and not first:
             return (), (), ()
         if not self._may_read:
-            return ([Quote("Discord", HISTORY_WITHHELD, ours=True)] if first else ()), (), ()
+            return ([Quote("Discord", HISTORY_WITHHELD, is_note=True)] if first else ()), (), ()
         try:
             async with asyncio.timeout(participants.CONTEXT_SECONDS):
                 return await self._read_thread(int(address.channel), thread, since, source, there)
@@ -166,7 +166,7 @@ class DiscordContext:
         ]
         kept = [f for m in ([root] if root else []) + unheard for f in files_of(m)]
         if root is not None and has_readable_content(root):
-            quotes.insert(0, replace(quote_of(root, me), replied=True))
+            quotes.insert(0, replace(quote_of(root, me), is_replied_to=True))
         return quotes, [file for file in kept if file.size <= MAX_ATTACHMENT_BYTES], ()
 
     async def _find_root(

@@ -81,7 +81,7 @@ class Locations:
             return self._of_guild_channel(channel, interaction.guild_id, id)
         # If only its user installed the app, a DM may be between two other people.
         alone = bool(interaction.context.dm_channel)
-        return Location(id, shared=not alone and not isinstance(channel, discord.DMChannel))
+        return Location(id, is_shared=not alone and not isinstance(channel, discord.DMChannel))
 
     def settings_of(self, location: Location) -> AddressingSettings:
         """Return the addressing settings of the channel. A thread has those of its parent
@@ -104,12 +104,12 @@ class Locations:
     def _of_guild_channel(self, channel: object, guild: int, id: int = 0) -> Location:
         if isinstance(channel, discord.Thread):
             self._state.parents[channel.id] = channel.parent_id
-            return Location(channel.parent_id, guild, channel.id, shared=True)
+            return Location(channel.parent_id, guild, channel.id, is_shared=True)
         known = getattr(channel, "id", id)
         parent = self._state.parents.get(known)
         if parent:
-            return Location(parent, guild, known, shared=True)
-        return Location(known, guild, shared=True)
+            return Location(parent, guild, known, is_shared=True)
+        return Location(known, guild, is_shared=True)
 
     async def _of_unknown(
         self, client: discord.Client, message: discord.Message, guild: int
@@ -267,7 +267,7 @@ def from_interaction(
         context=context,
         locale=locations.learn_language(interaction),
         sent_at=interaction.created_at.timestamp(),
-        clicked=clicked,
+        is_click=clicked,
     )
 
 
@@ -305,9 +305,9 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
         target = message.reference
         if not isinstance(target.resolved, discord.DeletedReferencedMessage):
             where = f"{target.channel_id}/{target.message_id}"
-            found.append(Quote("somebody", "", replied=True, reference=where))
+            found.append(Quote("somebody", "", is_replied_to=True, reference=where))
     elif replied is not None and (replied.author.id != me or _is_command(message, me)):
-        quoted = replace(quote_of(replied, me), replied=True)
+        quoted = replace(quote_of(replied, me), is_replied_to=True)
         told = quoted.text or not replied.guild or replied.type not in SPEECH_AND_APP_ANSWERS
         if not told and replied.author.id != me:
             quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")

@@ -227,7 +227,7 @@ class DiscordIntake:
             )
         if begins:
             self._state.threads[message.id] = ThreadState(
-                [str(message.author.id)], heard=message.id
+                [str(message.author.id)], last_message=message.id
             )
             self._threads.open(message.channel.id, message.id, said.text or said.author.name)
         if said.attachments:
@@ -263,9 +263,9 @@ class CatchUp:
     def start(self, client: discord.Client) -> None:
         """Queue the reading back of each known channel, before any live message of that channel."""
         fresh = time.time() - IDLE_CHANNEL_SECONDS
-        known = [(c, seen) for c, seen in self._state.seen.items() if seen.at > fresh]
-        for channel, seen in sorted(known, key=lambda item: -item[1].last):
-            self._put(client, channel, seen.guild, seen.last)
+        known = [(c, seen) for c, seen in self._state.channels.items() if seen.updated_at > fresh]
+        for channel, seen in sorted(known, key=lambda item: -item[1].last_message):
+            self._put(client, channel, seen.guild, seen.last_message)
 
     def _put(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         async def read_back() -> None:
@@ -284,7 +284,7 @@ class CatchUp:
             missed = await self._history(client, channel, guild, last)
         except Undeliverable as gone:
             log.info("no access to a channel any more", channel=channel, error=str(gone))
-            self._state.seen.pop(channel, None)
+            self._state.channels.pop(channel, None)
             return
         except (PlatformBusy, *IN_DOUBT) as error:
             log.warning(

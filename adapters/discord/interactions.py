@@ -211,7 +211,7 @@ class DiscordHandlers:
         me = interaction.client.user.id if interaction.client.user else 0
         files = files_of(message)
         if files:
-            self._state.asked[str(message.id)] = [asdict(file) for file in files]
+            self._state.form_files[str(message.id)] = [asdict(file) for file in files]
             await self._state.flush()
         text = events.quote_of(message, me).text
         names = [file.name for file in files]
@@ -318,7 +318,7 @@ class DiscordHandlers:
         remembered, return no files and the reference by which the turn can fetch them."""
         if not message:
             return (), ""
-        files = self._state.asked.get(message)
+        files = self._state.form_files.get(message)
         if files is None:
             return (), f"{interaction.channel_id}/{message}"
         return tuple(Attachment(**file) for file in files), ""

@@ -45,7 +45,7 @@ def waiting_marks(
                 await attempt(lambda: message.remove_reaction(HOURGLASS, me))
 
     return WaitingMarks(
-        tasks, put_on, take_off, state.waiting, state.note_change, HOURGLASS_AFTER_SECONDS
+        tasks, put_on, take_off, state.hourglasses, state.note_change, HOURGLASS_AFTER_SECONDS
     )
 
 

@@ -38,13 +38,13 @@ class Location:
     """The place where a message was written, by Discord's ids.
 
     `channel` is the parent channel if `thread` is set. `guild` is the server, 0 in a direct message
-    or a group DM. `shared`: several people can read there.
+    or a group DM. `is_shared`: several people can read there.
     """
 
     channel: int
     guild: int = 0
     thread: int = 0
-    shared: bool = False
+    is_shared: bool = False
 
     def address(self, person: int | str = "", thread: int = 0) -> Address:
         """Return the Address of the conversation at this location.
@@ -58,8 +58,8 @@ class Location:
             channel=str(self.channel),
             workspace=str(self.guild or ""),
             thread=str(thread or ""),
-            person="" if thread or not self.shared else str(person),
-            shared=self.shared,
+            person="" if thread or not self.is_shared else str(person),
+            is_shared=self.is_shared,
         )
 
 
@@ -67,32 +67,32 @@ class Location:
 class SeenChannel:
     """A channel in which Ponte was addressed.
 
-    `last` is the id of the last message that was processed there, `at` the time of that in seconds
-    since the epoch.
+    `last_message` is the id of the last message that was processed there, `updated_at` the time of
+    that in seconds since the epoch.
     """
 
-    last: int
+    last_message: int
     guild: int = 0
-    at: float = 0.0
+    updated_at: float = 0.0
 
 
 @dataclass(slots=True)
 class ThreadState(Participants):
     """The participants of a thread, and the last message of it that the conversation knows.
 
-    `heard` is the id of that message. `before` is the previous value of `heard`.
+    `last_message` is the id of that message, `previous_message` its previous value.
     """
 
-    heard: int = 0
-    before: int = 0
+    last_message: int = 0
+    previous_message: int = 0
 
     def hear(self, message: int) -> int:
         """Note that the conversation knows the thread up to `message`. Return the id up to which it
         knew the thread before. A repeated call returns an equal result, because a turn may run
         again after a crash."""
-        if message > self.heard:
-            self.before, self.heard = self.heard, message
-        return self.before
+        if message > self.last_message:
+            self.previous_message, self.last_message = self.last_message, message
+        return self.previous_message
 
 
 SHARE_AFTER_SECONDS = 0.2
@@ -115,7 +115,7 @@ class DiscordState:
         self._peers.on("remembered", self._on_remembered)
         self.commands = ""
         """Hash of the slash commands that Discord has registered for us."""
-        self.seen: dict[int, SeenChannel] = {}
+        self.channels: dict[int, SeenChannel] = {}
         """Channel id → the last message that was processed there."""
         self.parents: dict[int, int] = {}
         """Thread id → id of its parent channel; 0 for a channel that is not a thread."""
@@ -123,12 +123,12 @@ class DiscordState:
         """Thread id → who takes part in it."""
         self.aliases: dict[str, tuple[int, float]] = {}
         """`channel:person` → id of a thread that could not be created, and the time of that."""
-        self.hinted: dict[str, float] = {}
+        self.hint_times: dict[str, float] = {}
         """Key of a hint → when it was given last."""
-        self.asked: dict[str, list[dict[str, Any]]] = {}
+        self.form_files: dict[str, list[dict[str, Any]]] = {}
         """Message id → its files, while a form about the message is open: a form cannot contain
         them."""
-        self.waiting: dict[str, str] = {}
+        self.hourglasses: dict[str, str] = {}
         """Turn → the message that has an hourglass, as `channel:message`."""
         self.languages: dict[str, str] = {}
         """Person id → their language. Only interactions contain it."""
@@ -145,13 +145,13 @@ class DiscordState:
 
     def _take(self, data: Mapping[str, Any]) -> None:
         self.commands = str(data.get("commands", ""))
-        self.seen = {int(k): SeenChannel(**v) for k, v in data.get("seen", {}).items()}
+        self.channels = {int(k): SeenChannel(**v) for k, v in data.get("channels", {}).items()}
         self.parents = {int(k): int(v) for k, v in data.get("parents", {}).items()}
-        self.threads = {int(k): ThreadState(**v) for k, v in data.get("company", {}).items()}
+        self.threads = {int(k): ThreadState(**v) for k, v in data.get("threads", {}).items()}
         self.aliases = {k: (int(v[0]), float(v[1])) for k, v in data.get("aliases", {}).items()}
-        self.hinted = {k: float(v) for k, v in data.get("hinted", {}).items()}
-        self.waiting = {k: str(v) for k, v in data.get("waiting", {}).items()}
-        self.asked = {str(k): list(v) for k, v in data.get("asked", {}).items()}
+        self.hint_times = {k: float(v) for k, v in data.get("hint_times", {}).items()}
+        self.hourglasses = {k: str(v) for k, v in data.get("hourglasses", {}).items()}
+        self.form_files = {str(k): list(v) for k, v in data.get("form_files", {}).items()}
         self.languages = {str(k): str(v) for k, v in data.get("languages", {}).items()}
 
     async def lead(self) -> None:
@@ -174,19 +174,19 @@ class DiscordState:
     ) -> None:
         """Note that all messages of `channel` up to `message` are processed. With `known_only`,
         ignore a channel in which Ponte was never addressed."""
-        seen = self.seen.get(channel)
+        seen = self.channels.get(channel)
         if seen is None:
             if known_only:
                 return
-            seen = self.seen[channel] = SeenChannel(message, guild)
-        if message > seen.last or not seen.at:
-            seen.last, seen.at = max(seen.last, message), time.time()
+            seen = self.channels[channel] = SeenChannel(message, guild)
+        if message > seen.last_message or not seen.updated_at:
+            seen.last_message, seen.updated_at = max(seen.last_message, message), time.time()
             self.note_change()
 
     async def note_channel(self, channel: int, message: int, guild: int) -> None:
         """Store a new channel durably before its first message is stored. A bot cannot list its
         direct messages, so Ponte can read back only channels that it knows."""
-        if channel not in self.seen:
+        if channel not in self.channels:
             self.note_taken(channel, message - 1, guild)
             await self.flush()
 
@@ -222,9 +222,9 @@ class DiscordState:
     def is_first_notice(self, key: str, every: float) -> bool:
         """Return whether the hint `key` was not given within the last `every` seconds. If so, it
         counts as given now."""
-        if time.time() - self.hinted.get(key, 0.0) < every:
+        if time.time() - self.hint_times.get(key, 0.0) < every:
             return False
-        self.hinted[key] = time.time()
+        self.hint_times[key] = time.time()
         self.note_change()
         return True
 
@@ -249,27 +249,29 @@ class DiscordState:
         self._trim()
         return {
             "commands": self.commands,
-            "seen": {str(k): asdict(v) for k, v in self.seen.items()},
+            "channels": {str(k): asdict(v) for k, v in self.channels.items()},
             "parents": {str(k): v for k, v in self.parents.items()},
-            "company": {str(k): asdict(v) for k, v in self.threads.items()},
+            "threads": {str(k): asdict(v) for k, v in self.threads.items()},
             "aliases": {k: list(v) for k, v in self.aliases.items()},
-            "hinted": self.hinted,
-            "waiting": self.waiting,
-            "asked": self.asked,
+            "hint_times": self.hint_times,
+            "hourglasses": self.hourglasses,
+            "form_files": self.form_files,
             "languages": self.languages,
         }
 
     def _trim(self) -> None:
         """Drop the oldest entries of each kind."""
-        if len(self.seen) > MAX_REMEMBERED:
-            newest = sorted(self.seen.items(), key=lambda item: item[1].at)[-MAX_REMEMBERED:]
-            self.seen = dict(newest)
+        if len(self.channels) > MAX_REMEMBERED:
+            newest = sorted(self.channels.items(), key=lambda item: item[1].updated_at)[
+                -MAX_REMEMBERED:
+            ]
+            self.channels = dict(newest)
         self.parents = _newest(self.parents)
         self.threads = _newest(self.threads)
         self.aliases = _newest(self.aliases)
-        self.hinted = _newest(self.hinted)
-        self.waiting = _newest(self.waiting)
-        self.asked = _newest(self.asked, MAX_REMEMBERED_FORMS)
+        self.hint_times = _newest(self.hint_times)
+        self.hourglasses = _newest(self.hourglasses)
+        self.form_files = _newest(self.form_files, MAX_REMEMBERED_FORMS)
         self.languages = _newest(self.languages)
 
 
@@ -277,11 +279,11 @@ def catch_up(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return stored state in which all messages up to now count as processed. It is used when a
     backup is restored, so that old messages are not answered."""
     now = discord.utils.time_snowflake(discord.utils.utcnow())
-    seen = {
-        channel: {**one, "last": max(one["last"], now)}
-        for channel, one in data.get("seen", {}).items()
+    channels = {
+        channel: {**one, "last_message": max(one["last_message"], now)}
+        for channel, one in data.get("channels", {}).items()
     }
-    return {**data, "seen": seen}
+    return {**data, "channels": channels}
 
 
 def _newest(kept: dict[K, V], most: int = MAX_REMEMBERED) -> dict[K, V]:

@@ -365,7 +365,7 @@ class ResponseSurface:
             await self._edit(f"*{discord.utils.escape_markdown(inert(doing))}*", None)
 
     async def _type(self) -> None:
-        if not self._token.private and await self._over():
+        if not self._token.is_private and await self._over():
             await self._channel.type()
 
     async def end_activity(self) -> None:
@@ -395,7 +395,7 @@ class ResponseSurface:
                 return
             except TokenOver:
                 self._lost = True
-        if self._token.private:
+        if self._token.is_private:
             raise Undeliverable(reason="the command's token is over")
         await self._channel.edit(post, part)
 
@@ -433,7 +433,7 @@ class ResponseSurface:
             rendering.sheets,
             files,
             store=self._deps.files,
-            largest=self._token.largest,
+            largest=self._token.max_file_bytes,
             tries=self._uploads,
         )
         return post
@@ -441,13 +441,13 @@ class ResponseSurface:
     async def _over(self) -> bool:
         """Return whether the token cannot be used: it has expired, or Discord refused the
         acknowledgement."""
-        if self._lost or time.time() > self._to.token_expires:
+        if self._lost or time.time() > self._to.token_expires_at:
             return True
         self._lost = await self._deps.acks.wait_for(self._to.turn) is False
         return self._lost
 
     async def _original(self) -> OriginalResponse:
-        return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires)
+        return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires_at)
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         """Write a part into the original response and return its id as `channel:message`. While the
@@ -473,7 +473,7 @@ class ResponseSurface:
     async def _instead(self, key: str, part: AnswerPart) -> str:
         """Post in the channel instead of the response. Raise Undeliverable for a private answer in
         a shared channel, where others could read it."""
-        if self._token.private and self._to.address.shared:
+        if self._token.is_private and self._to.address.is_shared:
             raise Undeliverable(reason="the command's token is over")
         if standing := await self._standing():
             await self._channel.edit(standing, part)
@@ -504,7 +504,7 @@ class ClickSurface:
     everybody.
 
     An ephemeral message is visible only to the person who clicked. A post is made if the answer is
-    `aloud`. `to.source` is the id of the message that contains the card.
+    `has_own_post`. `to.source` is the id of the message that contains the card.
     """
 
     limit = LIMIT
@@ -536,10 +536,10 @@ class ClickSurface:
         await self._channel.end_activity()
 
     async def post(self, key: str, part: AnswerPart) -> str:
-        """Redraw the card, post an `aloud` or growing answer in the channel, or send a part of a
-        private answer as an ephemeral message. Return the id of the card's message or of the new
-        post, as `channel:message`."""
-        if part.answer is not None and not part.answer.aloud:
+        """Redraw the card, post an answer in the channel if it has a post of its own or grows, or
+        send a part of a private answer as an ephemeral message. Return the id of the card's message
+        or of the new post, as `channel:message`."""
+        if part.answer is not None and not part.answer.has_own_post:
             await self._take(part.text, part.answer)
             return self._card
         if part.is_private:
@@ -558,14 +558,14 @@ class ClickSurface:
         await self._deps.acks.wait_for(self._to.turn)
         for card in answer.cards:
             await self._redraw(card)
-        if part and (answer.private or answer.status == "failed" or not answer.cards):
+        if part and (answer.is_private or answer.status == "failed" or not answer.cards):
             await self._whisper(part)
 
     async def edit(self, post: str, part: AnswerPart) -> None:
         """Change a post, or redraw the card if `post` is the card's message."""
         if post != self._card:
             await self._channel.edit(post, part)
-        elif part.answer is not None and not part.answer.aloud:
+        elif part.answer is not None and not part.answer.has_own_post:
             await self._take(part.text, part.answer)
 
     async def delete(self, post: str) -> None:
@@ -576,7 +576,7 @@ class ClickSurface:
         return await self._channel.find(number, key)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Add files to the post of an `aloud` answer. Any other outcome has no place for files."""
+        """Add files to the answer's own post. Any other outcome has no place for files."""
         return await self._channel.upload(key, files) if self._aloud else self._card
 
     @property
@@ -623,4 +623,4 @@ class ClickSurface:
             raise Undeliverable(reason="the click's token is over") from None
 
     async def _original(self) -> OriginalResponse:
-        return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires)
+        return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires_at)

@@ -31,15 +31,16 @@ class Token:
     turn ends.
 
     `kind`: a command is answered in its original response, a click on the message with the card.
-    `private`: only the asker sees the original response; the first acknowledgement has fixed that.
+    `is_private`: only the asker sees the original response; the first acknowledgement has fixed
+    that.
     """
 
     value: str
     app: int
     kind: Literal["command", "click"]
     locale: str = "en"
-    private: bool = False
-    largest: int = DEFAULT_FILE_SIZE_LIMIT_BYTES
+    is_private: bool = False
+    max_file_bytes: int = DEFAULT_FILE_SIZE_LIMIT_BYTES
     """Largest size of one file in the answer, in bytes: the interaction's
     `attachment_size_limit`."""
 

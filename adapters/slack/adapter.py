@@ -265,7 +265,7 @@ class SlackAdapter:
     async def reads(self, person: Person, address: Address) -> bool | None:
         """Return whether a person is a member of a shared channel; False for a direct message, None
         if Slack does not tell."""
-        if not address.shared:
+        if not address.is_shared:
             return False
         return await is_member(self._workspace.api, address.channel, person.id)
 
@@ -299,7 +299,7 @@ class SlackAdapter:
     async def title(self, address: Address) -> str:
         """Return the name of a channel, as in `#general`; "" for a direct message, or if Slack does
         not tell."""
-        return await channel_name(self._workspace.api, address.channel) if address.shared else ""
+        return await channel_name(self._workspace.api, address.channel) if address.is_shared else ""
 
     async def direct(self, person: Person) -> tuple[ReplyTo, str]:
         """Return where to post into a direct message with a person, and their locale ("" if
@@ -327,7 +327,7 @@ class SlackAdapter:
             source = Source(ts, ts)
         elif source.kind in ("card", "quiet"):
             source = Source(source.ts, source.thread, "command")
-        return replace(to, source=str(source), token="", token_expires=0.0)
+        return replace(to, source=str(source), token="", token_expires_at=0.0)
 
     async def stop_intake(self) -> None:
         """Accept no further events. Events in progress are stored and acknowledged first."""

@@ -106,7 +106,7 @@ class SlackContext:
         is made for a thread in which this person is alone."""
         where, source = message.address, Source.read(message.reply_to.source)
         meant = next((quote.reference for quote in message.context if quote.reference), "")
-        said = where.shared and source.kind == "message"
+        said = where.is_shared and source.kind == "message"
         reply = said and source.thread not in ("", source.ts)
         if not meant and not reply:
             return ReadMessages()
@@ -140,7 +140,7 @@ class SlackContext:
         """Return the time stamps of the messages since our last post that the conversation already
         contains. In such a place they need no mention to be for us."""
         heard: set[str] = set()
-        for post in self._since(posts, where.shared):
+        for post in self._since(posts, where.is_shared):
             with suppress(NotFound):
                 key = event_key(where.workspace, where.channel, str(post["ts"]))
                 await self._journal.history_entry(turn_id(key))
@@ -167,12 +167,12 @@ class SlackContext:
         names[self._workspace.user] = "Ponte"
         locale = message.locale or author.locale.replace("_", "-")
         kept = [replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context]
-        quotes, files = self._quotes(found, names, message.address.shared)
+        quotes, files = self._quotes(found, names, message.address.is_shared)
         if found.meant and quotes:  # the complete message replaces the stored excerpt
             kept = [quote for quote in kept if not quote.reference]
         missing = [found.failure] if found.failure else []
         if found.failure and not found.meant:
-            quotes = [Quote("Slack", HISTORY_UNREAD, ours=True)]
+            quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
         notes = [say(sentence, locale) for sentence in missing]
         if len(files) > participants.MAX_CONTEXT_FILES:
             notes.append(say(_MORE_FILES, locale, count=participants.MAX_CONTEXT_FILES))
@@ -184,7 +184,8 @@ class SlackContext:
                 ("@" + names.get(id, id) if words == f"@{id}" else words, id)
                 for words, id in message.mentions
             ]),
-            context=(*quotes, *kept), locale=locale, time_zone=message.time_zone or author.zone,
+            context=(*quotes, *kept), locale=locale,
+            time_zone=message.time_zone or author.time_zone,
             attachments=_merge_files(message.attachments, files[-participants.MAX_CONTEXT_FILES:]),
         )  # fmt: skip
         return told, notes
@@ -224,7 +225,7 @@ class SlackContext:
         return Quote(
             name,
             words[: ROOT_CHARACTERS if meant else participants.EARLIER_MESSAGE_CHARACTERS],
-            replied=meant,
+            is_replied_to=meant,
         )
 
 

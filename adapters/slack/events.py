@@ -249,7 +249,7 @@ def address_of(message: ParsedMessage, belongs_to_dm: bool, whole: bool = False)
     thread = message.thread if message.direct or whole else message.thread or message.ts
     return Address(
         platform="slack", workspace=message.team, channel=message.channel,
-        thread="" if message.direct and belongs_to_dm else thread, shared=not message.direct,
+        thread="" if message.direct and belongs_to_dm else thread, is_shared=not message.direct,
     )  # fmt: skip
 
 
@@ -269,7 +269,7 @@ def to_message(
 
     A reply in a thread of a direct message is answered in that thread.
     """
-    root = "" if where.shared else heard.ts
+    root = "" if where.is_shared else heard.ts
     source = Source(heard.ts, where.thread or heard.thread or root)
     return Message(
         event_key=heard.event_key, text=text, author=author, address=where,

@@ -67,7 +67,7 @@ class SlackOptions:
 
     def is_whole(self, team: str, channel: str) -> bool:
         """Return whether a channel's top level is one single conversation (`threads = false`)."""
-        where = Address("slack", channel, team, shared=True)
+        where = Address("slack", channel, team, is_shared=True)
         return not is_direct(channel, {}) and self.find_settings(where).threads is False
 
 
@@ -183,11 +183,13 @@ class SlackIntake:
         us = self._workspace.user
         profile = self._workspace.directory.cached_member(said.user)
         author = Person("slack", said.user, said.home, profile.name, said.robot)
-        context = [Quote(who, self._readable(words), replied=True) for who, words in said.shared]
+        context = [
+            Quote(who, self._readable(words), is_replied_to=True) for who, words in said.shared
+        ]
         if said.open_there:
-            context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
+            context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), is_note=True))
         return to_message(said, where, author, self._readable(said.text), tuple(context),
-                          profile.locale, profile.zone,
+                          profile.locale, profile.time_zone,
                           find_mentions(said.text, self._names(said.text), us))  # fmt: skip
 
     def _readable(self, words: str) -> str:
@@ -276,7 +278,7 @@ def _stop(key: str, author: Person, where: Address, thread: str, at: str) -> Mes
     source = str(Source(at, thread, "quiet"))
     return Message(
         event_key=key, text="stop", author=author, address=where, sent_at=float(at or 0),
-        reply_to=reply_to(where, author, source, key), clicked=True,
+        reply_to=reply_to(where, author, source, key), is_click=True,
     )  # fmt: skip
 
 

@@ -117,7 +117,7 @@ class SlackInteraction:
         """The place where they acted, for questions of rights."""
         place = self._place
         return Address("slack", place.channel, self._workspace.team, place.thread,
-                       shared=not is_direct(place.channel, {}))  # fmt: skip
+                       is_shared=not is_direct(place.channel, {}))  # fmt: skip
 
     @property
     def locale(self) -> str:
@@ -142,8 +142,8 @@ class SlackInteraction:
             event_key=self._key, text=request.text, author=author, address=address,
             reply_to=reply_to(address, author, str(source), self._key, place.url, expires),
             context=request.context, attachments=request.files,
-            locale=profile.locale.replace("_", "-"), time_zone=profile.zone,
-            sent_at=float(now), clicked=True,
+            locale=profile.locale.replace("_", "-"), time_zone=profile.time_zone,
+            sent_at=float(now), is_click=True,
         )  # fmt: skip
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
@@ -168,7 +168,7 @@ class SlackInteraction:
         if not place.thread:
             whole = direct or self._options.is_whole(team, place.channel)
             person = "" if whole else place.user
-            return Address("slack", place.channel, team, person=person, shared=not direct)
+            return Address("slack", place.channel, team, person=person, is_shared=not direct)
         message = ParsedMessage(
             team, place.channel, now, place.user, "", place.thread, direct=direct
         )
@@ -284,7 +284,7 @@ class SlackHandlers:
             by = str(memory.get("by") or "?")
             name = self._workspace.directory.cached_member(by).name or by
             quote = Quote(
-                name, str(memory.get("about", "")), replied=True,
+                name, str(memory.get("about", "")), is_replied_to=True,
                 reference=str(memory.get("ts", "")),
             )  # fmt: skip
             request = InteractionRequest(

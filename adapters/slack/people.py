@@ -272,7 +272,7 @@ class SlackPeople:
         for user, member in zip(users_named, found, strict=True):
             if member is None and user not in self._nobody:
                 raise PlatformBusy(REFUSED_SECONDS)
-            if member is not None and not member.is_robot:
+            if member is not None and not member.is_bot:
                 people.append(Person("slack", user, self.team, member.name))
         return people
 
@@ -340,9 +340,9 @@ class SlackPeople:
         id = str(user.get("id", ""))
         return PlatformMember(
             id, person=Person("slack", id, home).key, name=str(name)[:100],
-            locale=user.get("locale") or "", zone=user.get("tz") or "",
+            locale=user.get("locale") or "", time_zone=user.get("tz") or "",
             is_guest=bool(user.get("is_restricted") or user.get("is_ultra_restricted")),
-            is_robot=bool(user.get("is_bot") or user.get("deleted")), belongs_to=frozenset(teams),
+            is_bot=bool(user.get("is_bot") or user.get("deleted")), belongs_to=frozenset(teams),
         )  # fmt: skip
 
     def _ask_for_a_list(self) -> None:

@@ -358,7 +358,7 @@ class SlackSurface:
         """Post a part of the final answer to the command's `response_url` if the bot is not a
         member of the channel. Raises PostRemoved or Undeliverable if that is impossible."""
         to = self._to
-        alive = to.token and time.time() < to.token_expires
+        alive = to.token and time.time() < to.token_expires_at
         if refused.error not in NOT_A_MEMBER or not alive:
             raise _as_delivery_error(refused) from refused
         if not part.is_final:
@@ -382,7 +382,7 @@ class SlackSurface:
 
     def _may_stream(self) -> bool:
         """Return whether the answer may be streamed: only in a thread of a direct message."""
-        direct = not self._to.address.shared
+        direct = not self._to.address.is_shared
         return direct and bool(self._thread) and self._workspace.flags.is_on("streams")
 
     def _to_markdown(self, part: str) -> str:

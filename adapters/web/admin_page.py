@@ -194,12 +194,12 @@ class AdminView:
         )
         waiting = [
             (one["id"], one["title"], names(one["asker"]), one["place"],
-             self._moment(one["created"]), self._moment(one["expires"]))
+             self._moment(one["created_at"]), self._moment(one["expires_at"]))
             for one in pending
         ]  # fmt: skip
         listed = {
             failed: [
-                (self._moment(one["created"]), names(one["person"]), one["conversation"],
+                (self._moment(one["created_at"]), names(one["person"]), one["conversation"],
                  say(TURN_WORDS.get(one["state"], one["state"])), one["reason"])
                 for one in turns if one["failed"] is failed
             ]
@@ -360,15 +360,15 @@ class AdminView:
         found = await self._admin.schedules()
         names, rows = await self._names([one["owner"] for one in found]), []
         for one in found:
-            rule = ScheduleRule(one["cron"], one["at"])
-            draft = ScheduleDraft(one["kind"], one["what"], rule, one["zone"])
+            rule = ScheduleRule(one["cron"], one["run_at"])
+            draft = ScheduleDraft(one["kind"], one["text"], rule, one["time_zone"])
             state, reason = say(STATE_SENTENCES[one["state"]]), REASON_SENTENCES.get(one["reason"])
             rows.append((
                 one["id"], f"{state}: {say(reason)}" if reason else state,
-                f"{describe_rule(draft)} ({one['zone']})",
-                self._moment(one["next_due"]) if one["next_due"] else "–",
+                f"{describe_rule(draft)} ({one['time_zone']})",
+                self._moment(one["next_due_at"]) if one["next_due_at"] else "–",
                 self._describe_last_run(one["last_run"]), names(one["owner"]), one["place"],
-                one["what"], self._schedule_forms(one),
+                one["text"], self._schedule_forms(one),
             ))  # fmt: skip
         heads = (say("ID"), say("state"), say("rule"), say("next run"), say("last run"),
                  say("owner"), say("place"), say("text"), say("actions"))  # fmt: skip
@@ -382,9 +382,9 @@ class AdminView:
             return "–"
         from core.domain.schedule_words import describe_result
 
-        result = describe_result(run["state"], run["missed"], is_late=run["is_late"])
+        result = describe_result(run["state"], run["missed_count"], is_late=run["is_late"])
         reason = f" ({run['reason']})" if run["reason"] else ""
-        return f"{self._moment(run['due'])}: {result}{reason}"
+        return f"{self._moment(run['due_at'])}: {result}{reason}"
 
     def _schedule_forms(self, one: Json) -> Html:
         """Return the buttons of a schedule. Delete opens first, so that one click deletes
@@ -413,7 +413,7 @@ class AdminView:
             case "pause":
                 return say("Paused {id}.", id=one["id"])
             case "resume":
-                when = self._moment(one["next_due"])
+                when = self._moment(one["next_due_at"])
                 return say("Resumed {id}. Its next run is on {when}.", id=one["id"], when=when)
             case "run":
                 return say("Started a run of {id}. It answers in its place.", id=one["id"])

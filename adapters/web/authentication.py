@@ -281,7 +281,7 @@ class TokenLogin:
                 await self._people.record_api_token_use(token.id, today)
         _, _, id = token.person.partition(":")
         person = self._owner.person if id == OWNER_ID else Person(self._platform, id, name=id)
-        return Visitor(replace(person, robot=True, api_token=token.id), digest, is_program=True)
+        return Visitor(replace(person, is_bot=True, api_token=token.id), digest, is_program=True)
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         """Return True if the visitor's session has not ended and their token is still valid."""

@@ -139,7 +139,7 @@ class ChatRoutes(RouteGroup):
         text = shown.answer.text if shown.answer else ""
         body: TurnText = {
             "turn": shown.turn, "message": shown.message.text, "text": text,
-            "state": shown.state, "at": shown.at, "replaces": shown.message.replaces,
+            "state": shown.state, "at": shown.created_at, "replaces": shown.message.replaced_turn,
         }  # fmt: skip
         if view_options(request).html:
             body["html"] = await render(text)
@@ -154,7 +154,7 @@ class ChatRoutes(RouteGroup):
         return {
             "turn": shown.turn, "input": used.input, "cached": used.cached,
             "output": used.output, "reasoning": used.reasoning, "cost": used.cost,
-            "estimated": used.estimated, "model": shown.message.model,
+            "estimated": used.is_estimated, "model": shown.message.model,
         }  # fmt: skip
 
     @endpoint(
@@ -184,7 +184,7 @@ class ChatRoutes(RouteGroup):
             self._site, request, text, asked.conversation, own_key,
             time_zone=asked.time_zone, replaces=asked.replaces,
         )  # fmt: skip
-        said = replace(said, titled=self._site.auth.platform == "web")
+        said = replace(said, has_conversation_title=self._site.auth.platform == "web")
         if asked.replaces:
             said = replace(said, attachments=await self._attachments_of_replaced(said))
         if asked.model:
@@ -204,12 +204,12 @@ class ChatRoutes(RouteGroup):
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
         shown = list(await self._site.journal.list_entries(said.address.conversation))
-        if not any(one.turn == said.replaces for one in shown):
+        if not any(one.turn == said.replaced_turn for one in shown):
             asked = await self._find_unlisted(said)
             shown = sorted([*shown, asked], key=lambda one: one.seq)
         # A decision on a card is part of the turn that it decides on, and asks nothing itself.
-        last = next((one for one in reversed(shown) if not one.message.clicked), shown[-1])
-        if last.turn != said.replaces:
+        last = next((one for one in reversed(shown) if not one.message.is_click), shown[-1])
+        if last.turn != said.replaced_turn:
             raise BadRequest(why="only the last message can be sent again")
         if last.state not in FINAL_STATES:
             raise BadRequest(why="it has no answer yet")
@@ -218,11 +218,11 @@ class ChatRoutes(RouteGroup):
     async def _find_unlisted(self, said: Message) -> HistoryEntry:
         """Return the message that `said` repeats, if the list of the conversation leaves it out: a
         typed command that runs at once, such as `help`, or a refused message. Raise NotFound."""
-        asked = await self._site.journal.history_entry(said.replaces)
+        asked = await self._site.journal.history_entry(said.replaced_turn)
         old = asked.message
         is_unlisted = asked.refusal or is_decision(old)
         is_here = old.address.conversation == said.address.conversation
-        if not (is_here and is_unlisted) or old.clicked or asked.state == "withdrawn":
+        if not (is_here and is_unlisted) or old.is_click or asked.state == "withdrawn":
             raise NotFound(what="turn")
         return asked
 
@@ -295,7 +295,7 @@ def _decision_json(id: str, action: str, answer: Answer) -> DecisionResult:
     body: DecisionResult = {"id": id, "state": state, "text": answer.text}
     if card:
         body["card"] = card_json(card)
-    if answer.aloud:
+    if answer.has_own_post:
         return {**body, "change": id, "aloud": True}
     if change:
         body["change"] = change

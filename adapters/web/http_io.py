@@ -314,11 +314,13 @@ def make_message(
         locale=requested_locale(request.headers) or site.locale,
         time_zone=time_zone,
         sent_at=time.time(),
-        clicked=clicked,
-        replaces=replaces,
-        typed=request.headers.get(TYPED_HEADER, "" if person.platform == "terminal" else "true")
+        is_click=clicked,
+        replaced_turn=replaces,
+        is_typed=request.headers.get(TYPED_HEADER, "" if person.platform == "terminal" else "true")
         == "true",
-        linked=not (person.platform == "terminal" and prefers(request, NO_LINKS_PREFERENCE)),
+        is_answer_linkified=not (
+            person.platform == "terminal" and prefers(request, NO_LINKS_PREFERENCE)
+        ),
     )
 
 

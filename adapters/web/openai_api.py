@@ -345,7 +345,7 @@ class OpenAiRoutes(RouteGroup):
             raise Empty
         uploads = await asyncio.to_thread(lambda: [decode_file(*file) for file in files])
         message = replace(
-            message, text=text, brought=tuple(one.as_quote() for one in messages[:-1]),
+            message, text=text, program_context=tuple(one.as_quote() for one in messages[:-1]),
             model="" if asked.model == DEFAULT_MODEL_NAME else asked.model,
         )  # fmt: skip
         self._check_command(request, message)
@@ -358,7 +358,7 @@ class OpenAiRoutes(RouteGroup):
         self, messages: Sequence[PromptMessage], conversation: str
     ) -> list[PromptMessage]:
         entries = await self._site.journal.list_entries(conversation)
-        known = {quote for entry in entries for quote in entry.message.brought}
+        known = {quote for entry in entries for quote in entry.message.program_context}
         last = max((n for n, one in enumerate(messages) if one.role == "assistant"), default=-1)
         return [
             one for n, one in enumerate(messages)

@@ -207,7 +207,7 @@ class ConversationRoutes(RouteGroup):
         rendered = await asyncio.to_thread(_render_answers, shown) if html else {}
         messages: list[Json] = []
         for one in shown:
-            messages.append(message_json(one.message, one.seq, one.at, one.state))
+            messages.append(message_json(one.message, one.seq, one.created_at, one.state))
             if one.answer is not None:
                 answer = replace_cards(one.answer, changed)
                 messages.append(_answer_json(one, answer, rendered.get(one.turn)))
@@ -399,7 +399,7 @@ class PageRoutes(RouteGroup):
             "operates": operates,
             "models": list(await self._site.list_models(person)),
             "notices": [
-                {"id": one.id, "text": one.words(), "at": one.at}
+                {"id": one.id, "text": one.words(), "at": one.created_at}
                 for one in await self._list_notices(person)
             ],
         }
@@ -512,7 +512,7 @@ def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> Liste
     body: ListedConversation = {
         "id": one.first.address.channel,
         "title": conversation_title(one),
-        "pinned": one.pinned,
+        "pinned": one.is_pinned,
         "at": one.used_at,
     }
     if hit is not None:
@@ -523,7 +523,7 @@ def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> Liste
 
 def _export_entry(one: HistoryEntry) -> str:
     """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
-    at = format_moment(datetime.fromtimestamp(one.at, UTC))
+    at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
     said = [f"## {one.message.author.name or say('You')} · {at} UTC", one.message.text]
     said += [f"- {attached.name}" for attached in one.message.attachments]
     if one.answer is not None:
@@ -564,7 +564,7 @@ def _answer_json(one: HistoryEntry, answer: Answer, html: str | None) -> Json:
     """Return the answer as a message of the assistant. Its fields are those of the event `done`."""
     body: Json = dict(answer_json(answer, one.message.address.channel, one.turn, html))
     del body["response"], body["conversation"]
-    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body
+    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.created_at} | body
 
 
 class ApiTokenRequest(RequestBody):

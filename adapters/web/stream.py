@@ -182,9 +182,9 @@ class PageWriter:
 
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
         """Yield the events for the difference to the progress that was written last."""
-        if progress.doing != self._activity:
-            self._activity = progress.doing
-            yield format_event("progress", {"turn": self._turn, "text": progress.doing})
+        if progress.current_step != self._activity:
+            self._activity = progress.current_step
+            yield format_event("progress", {"turn": self._turn, "text": progress.current_step})
         if progress.text != self._text:
             yield format_event("delta", await self._text_change(progress.text))
 
@@ -355,7 +355,7 @@ class ConversationEvents:
 
     async def _write_ended_turn(self, entry: HistoryEntry) -> AsyncIterator[bytes]:
         if entry.turn not in self._writers:
-            message = message_json(entry.message, entry.seq, entry.at, entry.state)
+            message = message_json(entry.message, entry.seq, entry.created_at, entry.state)
             yield format_event("message", message)
         self._cursor.mark_ended(entry.seq)
         writer = self._writers.pop(entry.turn, None) or self._new_writer(entry.turn)
@@ -407,7 +407,7 @@ def resets_transcript(message: Message) -> bool:
         command = grammar.parse_message(message)
     except BadInput:
         return False
-    return bool(message.replaces) or (
+    return bool(message.replaced_turn) or (
         command is not None and command.name in TRANSCRIPT_RESETTING_COMMANDS
     )
 
@@ -459,7 +459,7 @@ def answer_json(
     }
     if answer.code:
         body["code"] = answer.code
-    if answer.aloud:
+    if answer.has_own_post:
         body["aloud"] = True
     if html is not None:
         body["html"] = html
@@ -478,8 +478,8 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
         "seq": seq,
         "text": message.text,
         "files": [attachment_json(attachment) for attachment in message.attachments],
-        "clicked": message.clicked,
-        "replaces": message.replaces,
+        "clicked": message.is_click,
+        "replaces": message.replaced_turn,
         "at": at,
         "state": state,
     }

@@ -170,7 +170,9 @@ class ChangeRunner:
             if steps[0].state == "writing":
                 await self._read_back(run, batch, steps, sure=False)
             elif run.left.is_set():
-                await self._record(run, [replace(s, state="failed", words=_STOPPED) for s in steps])
+                await self._record(
+                    run, [replace(s, state="failed", explanation=_STOPPED) for s in steps]
+                )
             elif ready := await self._check_and_begin(run, batch, steps):
                 await self._write(run, batch, ready)
 
@@ -183,7 +185,7 @@ class ChangeRunner:
             seen = await self._read(run, batch, steps)
         except ToolError as error:
             words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
-            await self._record(run, [replace(s, state="failed", words=words) for s in steps])
+            await self._record(run, [replace(s, state="failed", explanation=words) for s in steps])
             return []
         steps = [_judge_before_write(run, s, one) for s, one in zip(steps, seen, strict=True)]
         await self._record(run, steps)
@@ -202,7 +204,9 @@ class ChangeRunner:
             )
             await self._read_back(run, batch, steps, sure=False)
         except ToolError as error:
-            await self._record(run, [replace(s, state="failed", words=str(error)) for s in steps])
+            await self._record(
+                run, [replace(s, state="failed", explanation=str(error)) for s in steps]
+            )
         except Exception:
             # The error may have come after the write, so the rows show what happened.
             log.exception("applying a change failed unexpectedly", change=run.change.id)
@@ -225,7 +229,7 @@ class ChangeRunner:
             written = sure and run.change.draft.kind != "run"
             state: StepState = "done" if written else "unknown"
             words = _UNCHECKED if written else str(error)
-            await self._record(run, [replace(s, state=state, words=words) for s in steps])
+            await self._record(run, [replace(s, state=state, explanation=words) for s in steps])
             return
         judged = [_judge_step(s, one, sure) for s, one in zip(steps, seen, strict=True)]
         if not sure:
@@ -270,7 +274,7 @@ class ChangeRunner:
         transaction."""
         known = run.steps | {step.number: step for step in steps}
         if any(step.state in PENDING_STATES for step in known.values()):
-            await self._ledger.record(run.change.id, run.change.claim, steps)
+            await self._ledger.record(run.change.id, run.change.decision_seq, steps)
         else:
             run.finished = await self._finish(run.change, known, steps)
         run.steps = known
@@ -283,12 +287,16 @@ class ChangeRunner:
         ended = replace(change, state=state, steps=tuple(known.values()))
         # The model needs no note if the policy decided: it reads the outcome of its call.
         note = "" if change.decider == POLICY_PERSON else cards.build_model_note(ended)
-        return await self._ledger.finish(change.id, change.claim, state, note, self._clock(), steps)
+        return await self._ledger.finish(
+            change.id, change.decision_seq, state, note, self._clock(), steps
+        )
 
     async def _give_up(self, change: Change) -> Change:
         """End a change whose system is no longer connected."""
         steps = [
-            replace(step, state="failed" if step.state == "waiting" else "unknown", words=_GONE)
+            replace(
+                step, state="failed" if step.state == "waiting" else "unknown", explanation=_GONE
+            )
             for step in change.steps
             if step.state in PENDING_STATES
         ]
@@ -331,14 +339,14 @@ def _judge_before_write(run: _Run, step: ChangeStep, seen: RowCheck) -> ChangeSt
         return replace(step, write=seen.write, state="writing")
     if seen.state == "after" and step.number in run.repeated:
         # The write whose answer was lost has taken effect after the row was read back.
-        return replace(step, write=seen.write, state="done", now=seen.current)
-    return replace(step, state="changed", now=seen.current)
+        return replace(step, write=seen.write, state="done", current=seen.current)
+    return replace(step, state="changed", current=seen.current)
 
 
 def _judge_step(step: ChangeStep, seen: RowCheck, sure: bool) -> ChangeStep:
     """Return the step with the result that the row shows. `sure`: the system confirmed the
     write."""
-    step = replace(step, write=seen.write, now=seen.current, words=seen.explanation)
+    step = replace(step, write=seen.write, current=seen.current, explanation=seen.explanation)
     if seen.state == "after":
         return replace(step, state="done")
     if seen.state == "failed":
@@ -347,8 +355,8 @@ def _judge_step(step: ChangeStep, seen: RowCheck, sure: bool) -> ChangeStep:
     made = step.write.before is None
     if (sure or made) and seen.current is not None:
         if step.write.after is None:
-            return replace(step, state="failed", words=_STILL_THERE)
-        return replace(step, state="differs", words=", ".join(seen.differing_fields))
+            return replace(step, state="failed", explanation=_STILL_THERE)
+        return replace(step, state="differs", explanation=", ".join(seen.differing_fields))
     if seen.state == "before" and not sure:
         return step
     return replace(step, state="unknown")

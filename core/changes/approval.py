@@ -236,7 +236,7 @@ class Approval:
             return verdict
         is_approver = bool(names) and await self.is_named(person, address, names)
         right = f"approve:{table}"
-        if is_approver and not person.robot and await self.policy.is_guest(person) is False:
+        if is_approver and not person.is_bot and await self.policy.is_guest(person) is False:
             return Verdict(True, rule=f"tables.{table}.approvers", right=right)
         only = Verdict(False, rule=f"tables.{table}.approvers_only", right=right)
         return only if own.approvers_only else verdict
@@ -289,7 +289,7 @@ class Approval:
         verdict = await self.policy.may(person, address, *right_to_approve(change.draft))
         if guest is None or verdict.is_unknown:
             raise PlatformBusy(_SOON)
-        return not guest and not person.robot and (verdict.allowed or not verdict.rule)
+        return not guest and not person.is_bot and (verdict.allowed or not verdict.rule)
 
     async def may_see(
         self, decision: DecisionRequest, change: Change, reached: bool = False
@@ -314,7 +314,7 @@ class Approval:
         # The conversation of a webhook's delivery has no thread before its answer is posted.
         of_hook = change.proposal.asker.platform == HOOK_PLATFORM
         same_thread = of_hook or address.thread == there.thread
-        if decision.clicked and address.is_same_channel(there) and same_thread:
+        if decision.is_click and address.is_same_channel(there) and same_thread:
             return True
         if reached:
             return True
@@ -338,7 +338,7 @@ class Approval:
         StatusUnknown."""
         await self.check(person, address, change, reached)
         asked = change.proposal
-        left = await self.policy.has_left(asked.asker, asked.address, asked.created)
+        left = await self.policy.has_left(asked.asker, asked.address, asked.created_at)
         if left is not False:
             raise NotAllowed(ASKER_UNKNOWN if left is None else _ASKER_LEFT, id=change.id)
 
@@ -346,7 +346,7 @@ class Approval:
         """Return whether an approval still counts: its person is still here and may approve the
         change now. None if their platform does not report that now."""
         person, address = consent.person, consent.address
-        left = await self.policy.has_left(person, address, consent.at)
+        left = await self.policy.has_left(person, address, consent.approved_at)
         if left is not False:
             return None if left is None else False
         try:
@@ -414,13 +414,13 @@ class Approval:
 
     def check_no_program(self, decision: DecisionRequest) -> None:
         """Raise NotAllowed if a bot or a request with an API token decides."""
-        if decision.person.robot:
+        if decision.person.is_bot:
             raise NotAllowed(_BOTS, id=decision.id)
 
     async def _check_member(self, person: Person, change: Change) -> None:
         """Check that the person is neither a program nor a guest. Raise NotAllowed or
         StatusUnknown."""
-        if person.robot:
+        if person.is_bot:
             raise NotAllowed(_BOTS, id=change.id)
         guest = await self.policy.is_guest(person)
         if guest is None:

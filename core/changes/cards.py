@@ -97,7 +97,7 @@ def clip_line(words: str, longest: int = 120) -> str:
 def run_result(change: Change) -> str:
     """Return the result of a command's run; "" if there is none, it failed, or it was forgotten."""
     step = change.steps[0]
-    told = step.now.get("result") if step.now and step.state == "done" else None
+    told = step.current.get("result") if step.current and step.state == "done" else None
     return told if isinstance(told, str) else ""
 
 
@@ -118,7 +118,7 @@ def build_card(
     - `asker`: the name of the person who asked for it; "" for the reader; None for the one that the
       proposal stores.
     """
-    hides_rows = change.forgotten or change.lapsed or change.draft.kind == "post"
+    hides_rows = change.is_forgotten or change.has_lapsed or change.draft.kind == "post"
     return Card(
         id=change.id,
         kind=change.kind,
@@ -127,7 +127,7 @@ def build_card(
         rows=() if hides_rows else build_rows(change),
         actions=possible_actions(change) if shown is None else shown,
         state=change.state,
-        expires_at=change.proposal.expires if change.state == "open" else None,
+        expires_at=change.proposal.expires_at if change.state == "open" else None,
         is_whole=change.draft.kind == "post",
     )
 
@@ -140,7 +140,7 @@ def build_title(change: Change) -> str:
     if draft.applier == SAMPLE_APPLIER:
         table = say("{table} (sample)", table=table)
     what = say(_TITLES[draft.kind, count != 1], count=count, table=table)
-    undoes = change.proposal.undoes
+    undoes = change.proposal.undone_change
     return say(_UNDO, id=undoes, what=what) if undoes else what
 
 
@@ -195,7 +195,7 @@ def describe_lapse() -> str:
 def is_undoable(change: Change) -> bool:
     """Return whether the change can be taken back."""
     ended = change.state in ("done", "partial") and change.draft.kind in TABLE_KINDS
-    erased = change.forgotten or change.lapsed
+    erased = change.is_forgotten or change.has_lapsed
     return ended and bool(change.written_steps) and not change.undone_by and not erased
 
 
@@ -206,7 +206,7 @@ def count_written_rows(change: Change) -> int:
 
 def _run_outcome(change: Change) -> str:
     """Return the state or the outcome of a run or a post, without its result."""
-    words = to_one_line(change.steps[0].words)
+    words = to_one_line(change.steps[0].explanation)
     if change.draft.kind == "post":
         return say(_POST_OUTCOMES[change.state], words=words).strip()
     return say(_RUN_OUTCOMES[change.state], words=words).strip()
@@ -215,7 +215,7 @@ def _run_outcome(change: Change) -> str:
 def _post_text(change: Change) -> str:
     """Return the whole text of a post, which must be seen by who approves it. It comes first, so
     that a platform cuts other sentences. "" for other changes, and once the text is erased."""
-    if change.draft.kind != "post" or change.forgotten or change.lapsed:
+    if change.draft.kind != "post" or change.is_forgotten or change.has_lapsed:
         return ""
     return f"{(change.steps[0].write.after or {}).get('text', '')}\n\n"
 
@@ -278,10 +278,10 @@ def _outcome(change: Change, *, shows_names: bool) -> list[str]:
         "count": len(group_steps(change)), "undo": change.undone_by,
     }  # fmt: skip
     if change.kind == "proposal":
-        if change.state == "withdrawn" and not change.forgotten:
+        if change.state == "withdrawn" and not change.is_forgotten:
             return [say(_WITHDRAWN)]
         return [say(_CLOSED[change.state], **values)]
-    who = _UNDO_BY if change.proposal.undoes else _APPROVED
+    who = _UNDO_BY if change.proposal.undone_change else _APPROVED
     values["name"] = _approvers(change)
     said = [say(_ALLOWED if change.decider == POLICY_PERSON else who, **values)]
     if change.draft.kind not in TABLE_KINDS:
@@ -290,7 +290,7 @@ def _outcome(change: Change, *, shows_names: bool) -> list[str]:
     if change.state == "applying":
         return said
     said += _faults(change, _names if shows_names else _ids)
-    if change.proposal.undoes and change.written_steps:
+    if change.proposal.undone_change and change.written_steps:
         said += _note(change)
     if change.undone_by and change.state != "undone":
         said.append(say("See {undo}, the request to undo it.", **values))
@@ -306,9 +306,9 @@ def _note(change: Change) -> list[str]:
 
 def _explain_no_undo(change: Change) -> list[str]:
     """Return why the change cannot be undone, if it has written rows that could have been."""
-    if change.forgotten and change.written_steps:
+    if change.is_forgotten and change.written_steps:
         return [say(ERASED)]
-    if change.lapsed and change.written_steps and not change.undone_by:
+    if change.has_lapsed and change.written_steps and not change.undone_by:
         return [describe_lapse()]
     return []
 
@@ -320,12 +320,12 @@ def _faults(change: Change, list_rows: Callable[[Change, Sequence[ChangeStep]], 
     for state, sentence in _FAULTS.items():
         steps = [step for step in change.steps if step.state == state]
         if state == "done":
-            steps = [step for step in steps if step.words]
+            steps = [step for step in steps if step.explanation]
         if steps:
             rows = list_rows(change, steps) or plural(
                 "{count} of the new rows", "{count} of the new rows", len(steps)
             )
-            words = next((step.words for step in steps if step.words), "")
+            words = next((step.explanation for step in steps if step.explanation), "")
             said.append(say(sentence, rows=rows, words=clip_line(words, 300)).strip())
     return said
 

@@ -161,8 +161,8 @@ class ChangeService:
             thread=ctx.thread.id,
             generation=ctx.thread.generation,
             locale=LANGUAGE.get(),
-            created=self.clock(),
-            expires=self.clock() + PROPOSAL_LIFETIME_SECONDS,
+            created_at=self.clock(),
+            expires_at=self.clock() + PROPOSAL_LIFETIME_SECONDS,
             tool=ctx.tool,
         )
         by_policy = not ctx.is_scheduled and self.approval.is_decided_by_policy(proposal)
@@ -170,7 +170,7 @@ class ChangeService:
         proposal = replace(proposal, has_named_approvers=named, is_decided_by_policy=by_policy)
         asks_nobody = not self.approval.to_be_asked(Change(proposal))
         change = await self.ledger.propose(proposal, asks_nobody=asks_nobody)
-        if change.proposal.created == proposal.created:
+        if change.proposal.created_at == proposal.created_at:
             rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
             await self._record_event("proposed", change, rule)
         if by_policy:
@@ -212,7 +212,7 @@ class ChangeService:
         change = await self._without_void(change)
         viewer, address = viewer or change.proposal.asker, address or change.proposal.address
         shown = cards.possible_actions(change)
-        if not address.shared:
+        if not address.is_shared:
             shown = tuple([
                 action
                 for action in shown
@@ -220,7 +220,7 @@ class ChangeService:
             ])  # fmt: skip
         is_named = bool(self.approval.named_deciders(change))
         deciders = ""
-        if change.state == "open" and (address.shared or is_named or "approve" not in shown):
+        if change.state == "open" and (address.is_shared or is_named or "approve" not in shown):
             deciders = await self._deciders(change, viewer, address)
         count = self.approval.approvers(change.proposal).count
         # Where nobody is named, only admins can give the approvals of several people.
@@ -234,7 +234,7 @@ class ChangeService:
         asker = change.proposal.asker
         if asker.name:
             return cards.clip_line(asker.name)
-        if asker.key == viewer.key and not address.shared:
+        if asker.key == viewer.key and not address.is_shared:
             return ""
         return say(_THE_OWNER) if self.approval.is_owner(asker) else cards.clip_line(asker.id)
 
@@ -333,7 +333,7 @@ class ChangeService:
         for waiting in await self.ledger.list_waiting_for_people():
             change = await self._without_void(waiting)
             given = {consent.person.key for consent in change.consents}
-            if change.proposal.expires <= self.clock() or person.key in given:
+            if change.proposal.expires_at <= self.clock() or person.key in given:
                 continue
             reached = await self.reached(change.id, person.key)
             with suppress(NotAllowed, StatusUnknown):
@@ -360,16 +360,16 @@ class ChangeService:
             self.approval.check_no_program(decision)
         change = await self.ledger.get(decision.id)
         # An event that continues after a crash passed this check before.
-        ours = change.claim == decision.seq
+        ours = change.decision_seq == decision.seq
         reached = await self.reached(change.id, decision.person.key)
         if not ours and not await self.approval.may_see(decision, change, reached):
             # The same words as for an unknown id, so that they do not reveal that it exists.
             raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
-        is_others = change.state == "applying" and change.claim != decision.seq
+        is_others = change.state == "applying" and change.decision_seq != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self._end_abandoned(change)
         # Expiry is checked here, too, because the periodic check may not have run yet.
-        if change.state == "open" and change.proposal.expires <= self.clock():
+        if change.state == "open" and change.proposal.expires_at <= self.clock():
             change = await self._close(change, "expired", None)
         if change.state == "expired" and action != "undo":
             raise Expired(id=change.id)
@@ -389,7 +389,7 @@ class ChangeService:
         """Return the result and the title of the run that the event `seq` approved; two empty
         strings for any other change."""
         change = await self.ledger.get(id)
-        ours = change.draft.kind == "run" and change.claim == seq
+        ours = change.draft.kind == "run" and change.decision_seq == seq
         return (cards.run_result(change), change.draft.title) if ours else ("", "")
 
     async def end_overdue(self) -> None:
@@ -427,10 +427,10 @@ class ChangeService:
             # Reserve before the claim: if the budget refuses, the proposal stays open.
             await self._pay(change, decision.seq)
             change = await self.ledger.claim(change.id, decision.seq, decision.person, self.clock())
-            if change.claim != decision.seq:  # another event claimed it first
+            if change.decision_seq != decision.seq:  # another event claimed it first
                 await self._settle_payment(change, decision.seq)
         unaudited = ""
-        if change.state == "applying" and change.claim == decision.seq:
+        if change.state == "applying" and change.decision_seq == decision.seq:
             rule = await self.approval.rule_of(decision.person, decision.address, change)
             change, unaudited = await self._apply(change, rule, decision.show_progress)
             await self._settle_payment(change, decision.seq)
@@ -441,7 +441,7 @@ class ChangeService:
         AuditRefused and record nothing."""
         consent = Consent(decision.person, decision.address, self.clock())
         if decision.person.key not in [one.person.key for one in change.consents]:
-            with_theirs = replace(change, decider=decision.person, claim=decision.seq)
+            with_theirs = replace(change, decider=decision.person, decision_seq=decision.seq)
             rule = await self.approval.rule_of(decision.person, decision.address, change)
             await self.audit.write("change-consent-added", with_theirs, rule)
         change = await self.ledger.consent(change.id, consent)
@@ -503,7 +503,7 @@ class ChangeService:
                     raise NotAllowed(_UNCOUNTED)
                 await self._withdraw_others(change, counted)
         except (NotAllowed, StatusUnknown):
-            await self.ledger.release(change.id, change.claim)
+            await self.ledger.release(change.id, change.decision_seq)
             await self._settle_payment(await self.ledger.get(change.id), decision.seq)
             self.on_change()
             raise
@@ -519,7 +519,7 @@ class ChangeService:
     async def _settle_payment(self, change: Change, seq: int) -> None:
         """Charge the reserved cost if this event began the run; otherwise release it."""
         if self.purse and change.draft.kind == "run":
-            begun = change.claim == seq and any(step.write.id for step in change.steps)
+            begun = change.decision_seq == seq and any(step.write.id for step in change.steps)
             await self.purse.settle_run(seq, change.id, _priced_run(change), begun)
 
     async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
@@ -539,7 +539,7 @@ class ChangeService:
             if change.decided_at + UNDO_LIFETIME_SECONDS <= self.clock():
                 return await self._build_answer([cards.describe_lapse()], [change], decision)
             undo = await self._begin_undo(change, decision, reached)
-        if undo is None or undo.claim != decision.seq:
+        if undo is None or undo.decision_seq != decision.seq:
             return await self._not_undone(change, undo, decision)
         unaudited = ""
         if undo.state == "applying":
@@ -571,9 +571,9 @@ class ChangeService:
             seq=decision.seq,
             call_id="undo",
             locale=LANGUAGE.get(),
-            created=now,
-            expires=now,
-            undoes=change.id,
+            created_at=now,
+            expires_at=now,
+            undone_change=change.id,
         )
         return await self.ledger.undo(proposal, decision.person, now)
 
@@ -585,9 +585,9 @@ class ChangeService:
             words = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id),
                      cards.describe_outcome(undo)]  # fmt: skip
             return await self._build_answer(words, [undo, change], decision)
-        if change.written_steps and change.forgotten:
+        if change.written_steps and change.is_forgotten:
             return await self._build_answer([say(cards.ERASED)], [change], decision)
-        if change.written_steps and change.lapsed:
+        if change.written_steps and change.has_lapsed:
             return await self._build_answer([cards.describe_lapse()], [change], decision)
         sentence = _NOTHING_DONE
         if change.written_steps and change.draft.kind == "run":
@@ -601,7 +601,7 @@ class ChangeService:
         """Apply a change that the operator's policy approves, with no person's decision. It uses
         the ledger like any other change."""
         change = await self.ledger.claim(change.id, seq, POLICY_PERSON, self.clock())
-        if change.state == "applying" and change.claim == seq:
+        if change.state == "applying" and change.decision_seq == seq:
             rule = self.approval.rule_of_policy(change.draft)
             change, _ = await self._apply(change, rule)
         done = change.state == "done"
@@ -618,11 +618,11 @@ class ChangeService:
         The audit log gets its line before the first write: if that fails, reopen the change and
         raise AuditRefused. On Draining and NotStored, the same event continues later.
         """
-        if _is_untouched(change, change.claim) and not change.proposal.undoes:
+        if _is_untouched(change, change.decision_seq) and not change.proposal.undone_change:
             try:
                 await self.audit.write("change-approved", change, rule)
             except AuditRefused:
-                await self.ledger.release(change.id, change.claim)
+                await self.ledger.release(change.id, change.decision_seq)
                 raise
         # Most changes end before this delay, and their card needs only one edit.
         redraw = asyncio.get_running_loop().call_later(SHOW_APPLYING_SECONDS, self.on_change)
@@ -689,7 +689,7 @@ class ChangeService:
         else:
             count = self.approval.approvers(change.proposal).count
             words = [cards.describe_outcome(await self._without_void(change), count)]
-        if cards.is_undoable(change) and not decision.clicked:  # a card has a button for it
+        if cards.is_undoable(change) and not decision.is_click:  # a card has a button for it
             words.append(say(_UNDO_WITH, id=change.id))
         return await self._build_answer([*words, unaudited], [change], decision)
 
@@ -703,17 +703,17 @@ class ChangeService:
         """
         here, places = decision.address, [change.proposal.address for change in shown]
         text = " ".join(word for word in words if word)
-        if here.shared and any(not here.is_same_channel(there) for there in places):
-            return Answer(text, private=True)
+        if here.is_shared and any(not here.is_same_channel(there) for there in places):
+            return Answer(text, is_private=True)
         away = any(there.conversation != here.conversation for there in places)
         drawn = [await self.card(change, decision.person, here) for change in shown]
-        return Answer(text, cards=tuple(drawn) if decision.clicked or away else ())
+        return Answer(text, cards=tuple(drawn) if decision.is_click or away else ())
 
 
 def _is_untouched(change: Change, seq: int) -> bool:
     """Return whether the event `seq` claimed the change and has not begun to write any row."""
     waits = all(step.state == "waiting" for step in change.steps)
-    return change.state == "applying" and change.claim == seq and waits
+    return change.state == "applying" and change.decision_seq == seq and waits
 
 
 def _priced_run(change: Change) -> PaidRun:

@@ -317,12 +317,12 @@ class ApprovalNotices:
         if one.kind == "expired":
             return say(_EXPIRED, id=change.id, title=title)
         if one.kind == "reminder":
-            left = cards.format_time_left(change.proposal.expires - self._changes.clock())
+            left = cards.format_time_left(change.proposal.expires_at - self._changes.clock())
             return say(_REMINDER, id=change.id, title=title, left=left)
         asked = change.proposal
         messenger = self._messengers.get(asked.address.platform)
         place = await messenger.title(asked.address) if messenger else ""
-        where = say(_ELSEWHERE if asked.address.shared else _DIRECT)
+        where = say(_ELSEWHERE if asked.address.is_shared else _DIRECT)
         return say(
             _COPY, id=change.id,
             name=escape_markdown(cards.clip_line(asked.asker.name or asked.asker.id)),

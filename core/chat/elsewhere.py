@@ -117,8 +117,12 @@ class _PostBatch:
         """Return "after" for a row whose post was made, else "before", with the key of the post.
         Raise ToolError if that is not known."""
         (row,) = rows
-        if not row.mark:
-            return [RowCheck("before", replace(row, mark=encode_json(await self._choose_place())))]
+        if not row.applier_data:
+            return [
+                RowCheck(
+                    "before", replace(row, applier_data=encode_json(await self._choose_place()))
+                )
+            ]
         id = row.id or await self._find(row)
         if not id and self._may_arrive:
             raise ToolError(_UNFINISHED)
@@ -163,7 +167,7 @@ class _PostBatch:
 
     def _read(self, row: RowWrite) -> tuple[ReplyTo, str]:
         """Return the destination of the row's post, and its text as the platform posts it."""
-        to = decode_json(ReplyTo, row.mark)
+        to = decode_json(ReplyTo, row.applier_data)
         return to, self._messenger.surface(to).split(str((row.after or {})["text"]))[0]
 
     async def _choose_place(self) -> ReplyTo:

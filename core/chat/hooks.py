@@ -107,7 +107,7 @@ class HookIntake:
 
     async def _store(self, hook: Hook, key: str, parsed: Any) -> HttpAnswer:
         """Store a genuine delivery, and answer once it is stored."""
-        author = Person(HOOK_PLATFORM, hook.name, name=f"webhook {hook.name}", robot=True)
+        author = Person(HOOK_PLATFORM, hook.name, name=f"webhook {hook.name}", is_bot=True)
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 to = await self._find_destination(hook, author, key)
@@ -134,7 +134,7 @@ class HookIntake:
             raise Undeliverable(reason=f"{hook.platform} is off")
         turn = turn_id(key)
         if not hook.person:
-            place = Address(hook.platform, hook.channel, hook.workspace, shared=True)
+            place = Address(hook.platform, hook.channel, hook.workspace, is_shared=True)
         else:
             known = self._direct.get((hook.platform, hook.person))
             if known is None:
@@ -144,7 +144,7 @@ class HookIntake:
         # A conversation for each delivery: `person` keeps apart those of one channel.
         address = Address(
             place.platform, place.channel, place.workspace,
-            person=f"{HOOK_PLATFORM}-{turn}", shared=place.shared,
+            person=f"{HOOK_PLATFORM}-{turn}", is_shared=place.is_shared,
         )  # fmt: skip
         to = messenger.into(address, author)
         return ReplyTo(to.address, to.asker, to.source, turn)
@@ -160,7 +160,7 @@ def _build_message(
         said = clean_text(fill_template(hook.template, parsed))
     else:
         context = (Quote(author.name, describe_body(parsed)),)
-    delivery = HookDelivery(hook.name, posts=bool(hook.template))
+    delivery = HookDelivery(hook.name, is_post=bool(hook.template))
     return Message(key, said, author, to.address, to, context=context, sent_at=now, hook=delivery)
 
 

@@ -58,11 +58,11 @@ def find_no_settings(address: Address) -> AddressingSettings:
 
 @dataclass(slots=True)
 class Participants:
-    """The people who write in a thread. `people` are their ids. `told`: Ponte has announced that it
-    now answers only mentions."""
+    """The people who write in a thread. `people` are their ids. `is_announced`: Ponte has
+    announced that it now answers only mentions."""
 
     people: list[str] = field(default_factory=list)
-    told: bool = False
+    is_announced: bool = False
 
     @property
     def several(self) -> bool:
@@ -78,6 +78,6 @@ class Participants:
     def note_notice_due(self) -> bool:
         """Return True once, as soon as several people write: Ponte must then announce that it
         answers only mentions. Later calls return False."""
-        due = self.several and not self.told
-        self.told = self.told or due
+        due = self.several and not self.is_announced
+        self.is_announced = self.is_announced or due
         return due

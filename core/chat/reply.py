@@ -184,7 +184,7 @@ class GrowingReply:
         if it is too early."""
         if not progress.text:
             self._posts.check_ownership()
-            await self._surface.show_activity(progress.doing)
+            await self._surface.show_activity(progress.current_step)
             return
         trust = progress.trust
 
@@ -214,7 +214,7 @@ class GrowingReply:
         for number, part in enumerate(answer.parts, 1):
             ends = answer if number == last else None
             await self._put(
-                AnswerPart(number, part, ends, is_final=True, is_private=answer.private)
+                AnswerPart(number, part, ends, is_final=True, is_private=answer.is_private)
             )
         for post in list((await self._load()).values()):
             if post.number > last and post.state != "removed":

@@ -174,7 +174,7 @@ async def collect_inputs(
     if len(files) > 1:
         raise BadInput(_SEVERAL, count=len(files))
     if not files:
-        replied_to = next((quote.text for quote in message.context if quote.replied), "")
+        replied_to = next((quote.text for quote in message.context if quote.is_replied_to), "")
         return replied_to if typed == "" else typed
     (file,) = files
     # A file that is too large is not read: `_decode_file` rejects it by its size.

@@ -279,7 +279,7 @@ class CommandService:
             case "status":
                 return Answer(await self._describe_status(turn))
             case "usage" if command.slug:
-                return Answer(await self._describe_channel_usage(turn), private=True)
+                return Answer(await self._describe_channel_usage(turn), is_private=True)
             case "usage":
                 return Answer(await self._describe_usage(turn))
             case "approvals":
@@ -291,7 +291,7 @@ class CommandService:
             case "schedule":
                 return await self.services.schedules().answer(turn, command)
             case "why":
-                return Answer(await self.why.answer(turn, command.id), private=True)
+                return Answer(await self.why.answer(turn, command.id), is_private=True)
             case "new":
                 return Answer(await self._start_new_thread(turn))
             case "forget":
@@ -377,7 +377,7 @@ class CommandService:
         """Erase this conversation. In shared places, ask for a confirmation first."""
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.services.journal.owner(conversation))
-        if turn.message.address.shared and not command.confirmed:
+        if turn.message.address.is_shared and not command.confirmed:
             return say(
                 "This deletes the conversation for everyone here. To confirm, type `forget yes`."
             )
@@ -450,7 +450,7 @@ class CommandService:
             "`{id}` {title}: {state}. Requested by {name}, {at}.",
             id=card.id, title=card.title, state=say(card.state),
             name=escape_markdown(cards.clip_line(asker.name or asker.id)),
-            at=format_moment(datetime.fromtimestamp(change.proposal.created, zone)),
+            at=format_moment(datetime.fromtimestamp(change.proposal.created_at, zone)),
         )  # fmt: skip
         return f"- {line}"
 
@@ -462,11 +462,11 @@ class CommandService:
         changes = self.services.changes
         found = await changes.waiting_for(person, here)
         if not found:
-            return Answer(say("No requests are waiting for you."), private=here.shared)
+            return Answer(say("No requests are waiting for you."), is_private=here.is_shared)
         listed = [
-            one for one in found if not here.shared or one.proposal.address.is_same_channel(here)
+            one for one in found if not here.is_shared or one.proposal.address.is_same_channel(here)
         ]
-        as_cards = () if here.shared else listed[:MAX_APPROVAL_CARDS]
+        as_cards = () if here.is_shared else listed[:MAX_APPROVAL_CARDS]
         drawn = tuple([await changes.card(one, person, here) for one in as_cards])
         for one in as_cards:
             await self.record_listed(ApprovalNotice(
@@ -492,14 +492,14 @@ class CommandService:
                     "{count} more requests are waiting for you.",
                     more,
                 )
-                if not here.shared
+                if not here.is_shared
                 else plural(
                     "{count} more request is waiting for you. Ask me in a direct message.",
                     "{count} more requests are waiting for you. Ask me in a direct message.",
                     more,
                 )
             )
-        return Answer("\n\n".join(said), cards=drawn, private=here.shared)
+        return Answer("\n\n".join(said), cards=drawn, is_private=here.is_shared)
 
     def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
         """Return the line of a request in a list: id, title, asker, and the time left."""
@@ -507,7 +507,7 @@ class CommandService:
         values = {
             "id": change.id,
             "title": escape_markdown(cards.build_title(change)),
-            "left": cards.format_time_left(change.proposal.expires - changes.clock()),
+            "left": cards.format_time_left(change.proposal.expires_at - changes.clock()),
         }
         if change.proposal.asker.key == reader.key:
             return say("`{id}` {title}: requested by you, expires in {left}.", **values)
@@ -519,28 +519,28 @@ class CommandService:
         run."""
 
         async def doing(words: str) -> None:
-            await show(Progress(doing=words))
+            await show(Progress(current_step=words))
 
         message = turn.message
         decision = DecisionRequest(
             command.id, turn.seq, message.author, message.address,
-            message.clicked, doing,
+            message.is_click, doing,
         )  # fmt: skip
         answer = await self.services.changes.decide(_ACTIONS[command.name], decision)
         result, title = await self.services.changes.result(command.id, turn.seq)
         if not result:
             return answer
-        if answer.private:  # decided in a shared place where others may not see the result
+        if answer.is_private:  # decided in a shared place where others may not see the result
             return replace(answer, text=f"{answer.text} {say(_RESULT_THERE)}")
         # After a click, the card is redrawn in its own post, and the result is a new post.
-        if message.clicked:
+        if message.is_click:
             answer = replace(answer, cards=())
-        return await self.quick.add_result(turn, replace(answer, aloud=True), result, title)
+        return await self.quick.add_result(turn, replace(answer, has_own_post=True), result, title)
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:
         """In shared places, raise NotAllowed unless the person is the owner or an admin."""
         message = turn.message
-        if not message.address.shared or owner in ("", message.author.key):
+        if not message.address.is_shared or owner in ("", message.author.key):
             return
         if not (
             await self.services.policy.may(message.author, message.address, "administer")

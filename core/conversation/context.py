@@ -124,8 +124,8 @@ class ToolContexts:
             handle=call.handle,
             record_handle=record_handle,
             record_remote=record_remote,
-            is_scheduled=message.scheduled is not None,
-            is_repeat=bool(message.replaces),
+            is_scheduled=message.scheduled_run is not None,
+            is_repeat=bool(message.replaced_turn),
             is_stopped=lambda: self.stopped(turn.seq),
         )
 
@@ -134,7 +134,7 @@ class ToolContexts:
         container in the thread's record."""
 
         async def show_words(words: str) -> None:
-            await show(Progress(doing=words))
+            await show(Progress(current_step=words))
 
         known = await self.journal.provenance(turn.thread, turn.message.author.key, turn.seq)
         readable = await self.find_readable_part(turn, known)
@@ -207,7 +207,7 @@ class TurnFiles:
         ):
             answer, had = shown.answer, shown.message
             # In shared places, a message may come with files of earlier messages by others.
-            some = bool(had.attachments or had.address.shared or (answer and answer.files))
+            some = bool(had.attachments or had.address.is_shared or (answer and answer.files))
             if some and shown.seq < self.turn.seq:
                 found.extend(await files.list_of_event(shown.message.event_key))
         made = await files.list_of_event(message.event_key)

@@ -199,7 +199,7 @@ class ConversationManager:
             run = TurnRun(turn, reply, posts, settings, self._profile.locale)
             try:
                 await run.set_message(turn.message)
-                if turn.message.scheduled:
+                if turn.message.scheduled_run:
                     await self._check_scheduled(run)
                 if turn.message.hook:
                     await self._check_hook(run)
@@ -215,7 +215,7 @@ class ConversationManager:
                     await self._deliver(run, answer)
             except RunSkipped as skipped:
                 log.info("scheduled run skipped", reason=skipped.reason)
-                if turn.message.scheduled:
+                if turn.message.scheduled_run:
                     await self._scheduled_turns().skip(turn, skipped)
                 await self._journal.end_turn(run.turn, "stopped", f"skipped:{skipped.reason}")
                 self._count_end(run, "stopped")
@@ -259,7 +259,7 @@ class ConversationManager:
         """Raise RunSkipped if the allowance of a webhook is used up. A refusal for each further
         delivery would flood its place."""
         hook, turn = run.message.hook, run.turn
-        if hook is None or hook.posts or turn.answer is not None or turn.items:
+        if hook is None or hook.is_post or turn.answer is not None or turn.items:
             return
         try:
             await self._services.budget.reserve(turn)
@@ -371,14 +371,14 @@ class ConversationManager:
         texts = [*known.asker_texts, *([message.text] if message.is_authored else ())]
         written = await text.run_off_loop(find_addresses, "\n".join(texts))
         written |= profile.own_addresses()
-        if message.scheduled:
-            written = written.union(message.scheduled.addresses)
+        if message.scheduled_run:
+            written = written.union(message.scheduled_run.addresses)
         platform = message.address.platform
         trust = Trust(
             frozenset(profile.link_hosts()), written,
             coded=platform not in profile.links_code,
             bare=platform not in profile.links_schemes,
-            linked=message.linked,
+            linked=message.is_answer_linkified,
         )  # fmt: skip
         return known.has_outside_text or not message.is_authored, trust
 
@@ -404,7 +404,9 @@ class ConversationManager:
             if turn.refusal:
                 raise TOO_MANY[turn.refusal](limit=turn.limit)
             rights.may("chat").raise_if_denied()
-            late = self._scheduled_turns().describe_lateness(message) if message.scheduled else ()
+            late = (
+                self._scheduled_turns().describe_lateness(message) if message.scheduled_run else ()
+            )
             return _with_notes(await self._answer_message(run), [*missing, *late])
         except asyncio.CancelledError:
             await self._store_last_round(run)
@@ -464,7 +466,7 @@ class ConversationManager:
             return run.message, ()
         is_quick = run.command is not None and run.command.name == "quick-command"
         # Nobody wrote the message of a run, so it refers to nothing.
-        is_recorded = bool(run.turn.items or run.message.scheduled)
+        is_recorded = bool(run.turn.items or run.message.scheduled_run)
         has_references = not is_recorded and (run.is_for_model or is_quick)
         message, missing = await look_up(run.message, has_references)
         return (message if message is run.message else make_storable(message)), missing
@@ -495,7 +497,7 @@ class ConversationManager:
         words = f"{run.visible_text}\n\n{error.words()}".strip()
         # A webhook reads nothing, so its refusals go to the place.
         private = isinstance(error, PRIVATE_ERRORS) and run.message.hook is None
-        return Answer(words, status="failed", code=error.code, private=private)
+        return Answer(words, status="failed", code=error.code, is_private=private)
 
     async def _answer_message(self, run: TurnRun) -> Answer:
         """Return the answer of a command or of the model. Raise Empty for a message without
@@ -503,11 +505,11 @@ class ConversationManager:
         message = run.message
         if not (message.text.strip() or message.attachments or message.context):
             raise Empty
-        if message.hook and message.hook.posts:
+        if message.hook and message.hook.is_post:
             return Answer(message.text)
         if run.command_error:
             raise run.command_error
-        if scheduled := message.scheduled:
+        if scheduled := message.scheduled_run:
             if scheduled.kind == "post":
                 return Answer(message.text)
             if scheduled.kind == "command" and (
@@ -561,13 +563,13 @@ class ConversationManager:
         outside, trust = await self._trust(run.turn, known)
         since = known.previous_seq
         await self._find_readable_part(run, known)
-        if message.scheduled:
+        if message.scheduled_run:
             # A run reads its own message alone, so that its cost does not grow with each run. Its
             # items stand in the conversation's thread, so later messages of people read them.
             since = 0
         # For a message that is asked again, a new thread record makes the model's server start
         # without the earlier version of the message.
-        is_new = not since or bool(message.replaces)
+        is_new = not since or bool(message.replaced_turn)
         thread = await self._tool_contexts.load_thread(
             run.turn, new=run.is_apart or (is_new and run.turn.attempt == 1)
         )
@@ -576,7 +578,7 @@ class ConversationManager:
             thread, instructions, preface, tools, chosen, since, trust, outside,
             self._profile.limits(), paying, counts,
         )  # fmt: skip
-        run.needs_title = self._profile.titles and message.titled and not since
+        run.needs_title = self._profile.titles and message.has_conversation_title and not since
         run.rounds = rounds = Rounds(run, briefing, services, self._tool_contexts)
         try:
             answer = await rounds.answer()
@@ -586,7 +588,7 @@ class ConversationManager:
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model returned an empty answer. Ask again."))
         # The run of a schedule reads no earlier results anyway.
-        left_out = [say(LEFT_OUT)] if run.readable and not message.scheduled else []
+        left_out = [say(LEFT_OUT)] if run.readable and not message.scheduled_run else []
         notes = [*unread_notes, *left_out, *await self._claim_notices(run, briefing)]
         return _with_notes(answer, notes)
 
@@ -678,7 +680,7 @@ class ConversationManager:
 
     def _count_end(self, run: TurnRun, state: TurnState, code: str = "") -> None:
         """Record the end of a turn in metrics and in its trace."""
-        if run.message.scheduled:
+        if run.message.scheduled_run:
             self._scheduled_turns().on_end()
         seconds = time.time() - run.turn.accepted_at
         metrics.count_turn(run.message.address.platform, state, seconds)

@@ -89,7 +89,7 @@ class TurnPayment:
         real = Spend(
             0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR)
         )
-        if usage.estimated:
+        if usage.is_estimated:
             real = replace(self._grant.bound, money=max(self._grant.bound.money, real.money))
         for count in self._grant.counts:
             spent = count.spent - self._grant.bound + real

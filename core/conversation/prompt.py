@@ -58,8 +58,8 @@ def build_preface(message: Message, now: float, zone: str) -> str:
         place, here = "UTC", datetime.fromtimestamp(now, ZoneInfo("UTC"))
     name = message.author.name
     asker = f"The asker is {name!r}; their" if name else "The asker's"
-    sent_by_program = SCHEDULED_PREFACE if message.scheduled else HOOK_PREFACE
-    program = f" {sent_by_program}" if message.scheduled or message.hook else ""
+    sent_by_program = SCHEDULED_PREFACE if message.scheduled_run else HOOK_PREFACE
+    program = f" {sent_by_program}" if message.scheduled_run or message.hook else ""
     return (
         f"It is {here:%A, %Y-%m-%d, %H:%M} ({place}). {asker} language setting is {LANGUAGE.get()}."
         f"{program}"
@@ -76,7 +76,10 @@ def build_items(
     files that could not be downloaded.
     """
     items: list[Item] = []
-    for head, quotes in ((SENT_ALONG_HEADING, message.brought), (QUOTED_HEADING, message.context)):
+    for head, quotes in (
+        (SENT_ALONG_HEADING, message.program_context),
+        (QUOTED_HEADING, message.context),
+    ):
         if quotes:
             lines = "\n".join([head, *map(render_quote, quotes)])
             items.append(Item(kind="message", role="user", text=lines, name=CONTEXT_NAME))

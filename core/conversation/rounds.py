@@ -310,7 +310,7 @@ class ToolCalls:
         """Return the outcome with the cost of the run, if it was begun. The cost of a container run
         that timed out or broke is marked as an estimate."""
         if paid.kind == "container" and self._codes.get(call.call_id) in ("timeout", "internal"):
-            outcome = replace(outcome, usage=replace(outcome.usage, estimated=True))
+            outcome = replace(outcome, usage=replace(outcome.usage, is_estimated=True))
         begun = outcome.status != "error" or call.handle or call.call_id in self._running_elsewhere
         if begun and paid.kind != "container":
             cost = self._services.budget.run_price(paid)
@@ -415,7 +415,7 @@ class Rounds:
         """Run rounds until there is an answer, and return it. A resumed turn continues after its
         last stored item. Raise a ModelError, OverBudget, PostRemoved, Superseded or NotStored."""
         self._restore_progress()
-        number = 1 + sum(round_.complete for round_ in self._run.turn.rounds)
+        number = 1 + sum(round_.is_complete for round_ in self._run.turn.rounds)
         # A resumed turn whose last stored round called no tool already has its complete answer.
         if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
             return await self._build_answer()
@@ -727,7 +727,7 @@ class Rounds:
             return self._growing.render(cleaned, trust) if trust else cleaned
 
         shown = await text.run_off_loop(readable, self.visible_text)
-        await self._run.reply.show(Progress(text=shown, doing=doing, trust=trust))
+        await self._run.reply.show(Progress(text=shown, current_step=doing, trust=trust))
 
     async def _run_calls(self, calls: Sequence[Item]) -> None:
         """Run the calls of one round and append their outputs to the transcript in the order of the
@@ -754,14 +754,14 @@ class Rounds:
             return await self._services.changes.propose(ctx, draft)
 
         async def propose_schedule(make_draft: MakeDraft, replaces: str) -> Outcome:
-            if self._run.message.scheduled or self._run.message.hook:
+            if self._run.message.scheduled_run or self._run.message.hook:
                 return Outcome("error", _NO_SCHEDULES_HERE)
             schedules, written = self._services.schedules(), self._briefing.trust.written
 
             def make_own_draft(before: ScheduleDraft | None) -> ScheduleDraft:
                 made = make_draft(before)
                 own = written.union(before.addresses if before else ())
-                own &= markdown.find_addresses(made.what)
+                own &= markdown.find_addresses(made.text)
                 return replace(made, addresses=tuple(sorted(own)))
 
             return await schedules.propose(turn, call.call_id, make_own_draft, replaces)

@@ -136,7 +136,7 @@ class TurnRun:
     @property
     def is_apart(self) -> bool:
         """True if the turn has a remote conversation of its own, which no later turn continues."""
-        return self.message.scheduled is not None or self.readable is not None
+        return self.message.scheduled_run is not None or self.readable is not None
 
     @property
     def is_for_model(self) -> bool:
@@ -158,7 +158,7 @@ class TurnRun:
             else self.settings.language or self.default_language
         )
         LANGUAGE.set(language)
-        READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.shared)
+        READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.is_shared)
         if language == self._parsed_in:
             return
         self._parsed_in = language

@@ -59,7 +59,7 @@ def build_schedule_card(schedule: Schedule, now: float) -> Card:
     actions: tuple[CardAction, ...] = ("start", "edit", "cancel") if proposed else ()
     text = "\n".join([*_describe_times(schedule, now), *_describe_state(schedule)])
     if proposed:
-        text = f"{quote_inert(schedule.draft.what)}\n\n{text}"
+        text = f"{quote_inert(schedule.draft.text)}\n\n{text}"
     return Card(
         card_id(schedule), "schedule", build_schedule_title(schedule), text, actions=actions,
         state="open" if proposed else schedule.state, is_whole=proposed,
@@ -72,7 +72,7 @@ def describe_whole(schedule: Schedule, now: float) -> str:
     words = ", ".join(f"`{render_card_action(action, card.id)}`" for action in card.actions)
     parts = (
         f"**{card.title}**",
-        "" if card.is_whole else quote_inert(schedule.draft.what),
+        "" if card.is_whole else quote_inert(schedule.draft.text),
         card.text,
         say("Type: {hints}", hints=words) if words else "",
     )
@@ -87,15 +87,15 @@ def build_closed_card(id: str, title: str, *, is_deleted: bool) -> Card:
 
 def build_schedule_title(schedule: Schedule) -> str:
     """Return what the schedule does, as one line."""
-    what = to_one_line(schedule.draft.what, MAX_CARD_TITLE_CHARACTERS)
+    what = to_one_line(schedule.draft.text, MAX_CARD_TITLE_CHARACTERS)
     return say(_TITLES[schedule.draft.kind], what=what)
 
 
 def describe_schedule(schedule: Schedule) -> str:
     """Return one line for a list: id, title, rule, and the state or the next date."""
     rule, state = describe_rule(schedule.draft), " ".join(_describe_state(schedule))
-    if schedule.state == "active" and schedule.next_due:
-        when = local_time(schedule.next_due, schedule.draft.zone)
+    if schedule.state == "active" and schedule.next_due_at:
+        when = local_time(schedule.next_due_at, schedule.draft.time_zone)
         state = say("Next: {when}.", when=describe_date(when))
     title = build_schedule_title(schedule)
     if schedule.edit:
@@ -106,7 +106,7 @@ def describe_schedule(schedule: Schedule) -> str:
 def _describe_times(schedule: Schedule, now: float) -> list[str]:
     """Return the lines with the rule, the zone, the next dates and the end."""
     draft = schedule.draft
-    lines = [say("When: {rule} ({zone}).", rule=describe_rule(draft), zone=draft.zone)]
+    lines = [say("When: {rule} ({zone}).", rule=describe_rule(draft), zone=draft.time_zone)]
     try:
         dates = next_dates(draft, now)
     except BadSchedule:
@@ -116,8 +116,8 @@ def _describe_times(schedule: Schedule, now: float) -> list[str]:
         lines.append(say("Next dates: {dates}.", dates=named))
     if " LW " in draft.rule.cron or draft.rule.cron.endswith(("1-5", "MON-FRI")):
         lines.append(say(_HOLIDAYS))
-    if draft.ends:
-        end = local_time(draft.ends, draft.zone)
+    if draft.ends_at:
+        end = local_time(draft.ends_at, draft.time_zone)
         lines.append(say("Ends after {when}.", when=describe_date(end)))
     if draft.max_runs:
         lines.append(plural("Ends after {count} run.", "Ends after {count} runs.", draft.max_runs))

@@ -118,7 +118,7 @@ class ScheduleCommands:
                 "There are no schedules. To make one, ask me, for example: remind me tomorrow "
                 "at 14:00 to call Ana."
             )
-        return Answer(words, private=turn.message.address.shared)
+        return Answer(words, is_private=turn.message.address.is_shared)
 
     async def _list_page(self, turn: Turn, page: int) -> tuple[Sequence[str], int]:
         """Return the lines of one page of schedules, and the number of pages."""
@@ -156,7 +156,7 @@ class ScheduleCommands:
                 schedule = await service.pause(id, *who)
             case "run":
                 await service.run_now(id, *who, once=message.event_key)
-                return Answer(say("It runs now."), private=message.address.shared)
+                return Answer(say("It runs now."), is_private=message.address.is_shared)
             case _:
                 schedule = await service.resume(id, *who)
         if command.slug in ("cancel", "delete"):
@@ -169,7 +169,7 @@ class ScheduleCommands:
 
     async def _redraw(self, turn: Turn, schedule: Schedule, card: Card) -> Answer:
         """Draw the card of a schedule again, and return the answer to who changed it."""
-        if turn.message.clicked:  # the answer redraws the card under which the button was
+        if turn.message.is_click:  # the answer redraws the card under which the button was
             await self.journal.replace_cards(schedule.seq, [card])
             return Answer(card.text, cards=(card,))
         await self.redraw_card(schedule.seq, card)
@@ -184,14 +184,14 @@ class ScheduleCommands:
         parts = [describe_whole(schedule, self.clock()), lines]
         if schedule.edit:
             parts.append(describe_whole(schedule.newest, self.clock()))
-        return Answer("\n\n".join(filter(None, parts)), private=turn.message.address.shared)
+        return Answer("\n\n".join(filter(None, parts)), is_private=turn.message.address.is_shared)
 
     async def _show_newest(self, turn: Turn, id: str, error: VersionChanged) -> Answer:
         """Return the answer to a button or word that names an older version: the newest one."""
         address = turn.message.address
         schedule = await self.service.get(id, turn.message.author, address)
         words = f"{error.words()}\n\n{describe_whole(schedule.newest, self.clock())}"
-        return Answer(words, "failed", code=error.code, private=address.shared)
+        return Answer(words, "failed", code=error.code, is_private=address.is_shared)
 
     async def _explain_edit(self, turn: Turn, id: str) -> Answer:
         """Return how the owner changes the schedule."""
@@ -205,7 +205,7 @@ class ScheduleCommands:
             "show a new card, and it runs only after you start that.",
             id=id,
         )
-        return Answer(words, private=message.address.shared)
+        return Answer(words, is_private=message.address.is_shared)
 
     async def _close_card(self, before: Schedule, seq: int) -> None:
         """Mark the card of the former version as replaced, unless the turn `seq` shows both."""
@@ -218,6 +218,6 @@ class ScheduleCommands:
 
 def _describe_run(schedule: Schedule, run: ScheduleRun) -> str:
     """Return one line about a run."""
-    when = local_time(run.due, schedule.draft.zone)
-    result = describe_result(run.state, run.missed, is_late=run.is_late)
+    when = local_time(run.due_at, schedule.draft.time_zone)
+    result = describe_result(run.state, run.missed_count, is_late=run.is_late)
     return f"{describe_date(when)}: {result}"

@@ -49,9 +49,9 @@ class ScheduleReports:
         if kind:
             found = [schedule.owner, *(await self._find_admins() if for_admins else ())]
             people = {one.key: one for one in map(self._canonical, found)}
-        due = local_time(run.due, schedule.draft.zone)
+        due = local_time(run.due_at, schedule.draft.time_zone)
         values = {
-            "schedule": schedule.id, "what": to_one_line(schedule.draft.what)[:MAX_WHAT_CHARACTERS],
+            "schedule": schedule.id, "what": to_one_line(schedule.draft.text)[:MAX_WHAT_CHARACTERS],
             "when": f"{due:%Y-%m-%d %H:%M} ({due.tzinfo})",
         }  # fmt: skip
         notices = [

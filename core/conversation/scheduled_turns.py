@@ -48,7 +48,7 @@ class ScheduledTurns:
     async def check(self, turn: Turn) -> None:
         """Raise RunSkipped unless the run may begin. A run whose answer is stored already may
         always end."""
-        message, scheduled = turn.message, turn.message.scheduled
+        message, scheduled = turn.message, turn.message.scheduled_run
         if turn.answer is not None or scheduled is None:
             return
         if not await self._schedules.is_current(turn.seq):
@@ -70,16 +70,16 @@ class ScheduledTurns:
     async def skip(self, turn: Turn, skipped: RunSkipped) -> None:
         """Record that the run is not carried out."""
         message = turn.message
-        if message.scheduled is not None:
+        if message.scheduled_run is not None:
             await self._schedules.skip(turn.seq, skipped.reason, skipped.pause)
             self._audit.note(
                 "schedule-run-skipped", message.author, message.address,
-                schedule=message.scheduled.schedule, reason=skipped.reason,
+                schedule=message.scheduled_run.schedule, reason=skipped.reason,
             )  # fmt: skip
 
     async def find_open_card(self, turn: Turn) -> str:
         """Return the id of an undecided proposal of an earlier run, "" if there is none."""
-        scheduled = turn.message.scheduled
+        scheduled = turn.message.scheduled_run
         if scheduled is None:
             return ""
         return await self._schedules.find_open_card(scheduled.schedule, turn.seq)
@@ -91,7 +91,7 @@ class ScheduledTurns:
         (await self._policy.may(person, address, "chat")).raise_if_denied()
         schedule = await self._schedules.get(schedule_id)
         found = (
-            await self._policy.has_left(person, address, schedule.created),
+            await self._policy.has_left(person, address, schedule.created_at),
             await self._policy.is_stranger(person, address),
         )
         if any(found):
@@ -99,7 +99,7 @@ class ScheduledTurns:
         if None in found:
             raise StatusUnknown
         messenger = self._messengers.get(address.platform)
-        if messenger is None or not address.shared:
+        if messenger is None or not address.is_shared:
             return
         try:
             # None does not count: Slack never reports all members of a large channel.
@@ -110,8 +110,8 @@ class ScheduledTurns:
 
     def describe_lateness(self, message: Message) -> Sequence[str]:
         """Return a sentence for a run that is late, none for any other."""
-        scheduled = message.scheduled
+        scheduled = message.scheduled_run
         if scheduled is None or not scheduled.is_late:
             return ()
-        due = local_time(scheduled.due, message.time_zone or "UTC")
+        due = local_time(scheduled.due_at, message.time_zone or "UTC")
         return [say("This is late: it was due on {when}.", when=describe_date(due))]

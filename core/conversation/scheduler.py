@@ -110,8 +110,8 @@ class Scheduler:
         """Start the run of a due schedule. Return False if its owner is not known yet. Then it is
         still due, until it is too old to be caught up."""
         try:
-            plan = plan_due(schedule.draft, schedule.next_due, now)
-            if plan.due and not await self._policy.prepare(
+            plan = plan_due(schedule.draft, schedule.next_due_at, now)
+            if plan.due_at and not await self._policy.prepare(
                 schedule.owner, schedule.address, confirmed=False, seconds=0.0
             ):
                 return False

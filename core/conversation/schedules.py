@@ -46,7 +46,7 @@ class ScheduleService:
         """Return the draft as it would be stored. Raise BadSchedule for a wrong value."""
         checked = check_draft(draft, self.clock(), self.limits())
         if checked.kind == "command":
-            command = grammar.parse_command(checked.what)
+            command = grammar.parse_command(checked.text)
             if command is None or command.name != "quick-command":
                 raise BadSchedule(
                     "Only a quick command can be scheduled, as in `quick-command SLUG`."
@@ -140,12 +140,14 @@ class ScheduleService:
         for key in self.list_keys(by.key):
             for schedule in await self.schedules.list_matching(ScheduleFilter(person=key)):
                 # Other people may read this place, so schedules of private places stay out.
-                if not address.shared or schedule.address.is_same_channel(address):
+                if not address.is_shared or schedule.address.is_same_channel(address):
                     found[schedule.id] = schedule
         here = ScheduleFilter(conversation=address.conversation)
         for schedule in await self.schedules.list_matching(here):
             found[schedule.id] = schedule
-        return sorted(found.values(), key=lambda one: (one.state != "active", one.next_due, one.id))
+        return sorted(
+            found.values(), key=lambda one: (one.state != "active", one.next_due_at, one.id)
+        )
 
     async def get(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person may see: their own, one of this channel, or any
@@ -191,7 +193,7 @@ class ScheduleService:
     async def _get_as_human(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person may see. Raise NotFound, NotAllowed for a program."""
         schedule = await self.get(id, by, address)
-        if by.robot:
+        if by.is_bot:
             self._note("schedule-refused", schedule, by, address)
             raise NotAllowed("A program cannot start, change or delete a schedule.")
         return schedule
@@ -199,7 +201,7 @@ class ScheduleService:
     async def _check_person(self, by: Person, address: Address) -> None:
         """Raise unless the person may own a schedule of that place: BadSchedule, NotAllowed,
         StatusUnknown."""
-        if by.robot or by.platform == HOOK_PLATFORM:
+        if by.is_bot or by.platform == HOOK_PLATFORM:
             raise BadSchedule("A program cannot own a schedule.")
         (await self.policy.may(by, address, "chat")).raise_if_denied()
         if (is_stranger := await self.policy.is_stranger(by, address)) is None:

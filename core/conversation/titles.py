@@ -124,7 +124,7 @@ class TitlePayment:
             if self._grant:
                 await self._budget.release(self._turn, self._grant.part)
         elif self._is_sent:
-            usage = usage or Usage(estimated=True)
+            usage = usage or Usage(is_estimated=True)
             await self._budget.settle_model_call(self._turn, TITLE_ROUND, self._model, usage)
 
 

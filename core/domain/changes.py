@@ -63,14 +63,14 @@ class RowWrite:
     """The write of one row. `before` has the values to compare with and to restore; `after` has the
     values to write.
 
-    A create has no `before`, and no `id` until it is done. A delete has no `after`. `mark` belongs
-    to the applier, which uses it to find a created row after a lost answer.
+    A create has no `before`, and no `id` until it is done. A delete has no `after`. `applier_data`
+    belongs to the applier, which uses it to find a created row after a lost answer.
     """
 
     id: str = ""
     before: Row | None = None
     after: Row | None = None
-    mark: str = ""
+    applier_data: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Draft:
     - `target`: tells the applier where to write. Other code reads only its `view`.
     - `title`: the name of the table for people.
     - `note`: the English source of a remark for the people who decide.
-    - `by`: the asker, for the system's own records; `Change.draft` sets it.
+    - `asker_key`: the asker, for the system's own records; `Change.draft` sets it.
     """
 
     applier: str
@@ -132,7 +132,7 @@ class Draft:
     title: str
     rows: tuple[RowWrite, ...]
     note: str = ""
-    by: str = ""
+    asker_key: str = ""
 
     @property
     def view(self) -> TargetView:
@@ -165,19 +165,20 @@ class RowCheck:
 
 @dataclass(frozen=True, slots=True)
 class ChangeStep:
-    """The progress of one row's write. `now` is the row as read back; `words` explain a failure in
-    English."""
+    """The progress of one row's write. `current` is the row as read back; `explanation` explain a
+    failure in English."""
 
     number: int
     write: RowWrite
     state: StepState = "waiting"
-    now: Row | None = None
-    words: str = ""
+    current: Row | None = None
+    explanation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A draft with its asker, place and time. `undoes` is the id of the change that it takes back.
+    """A draft with its asker, place and time. `undone_change` is the id of the change that it
+    takes back.
 
     `seq` is the turn that made it. (`seq`, `call_id`) is unique, so that a call that runs again
     after a crash finds its first proposal.
@@ -192,9 +193,9 @@ class Proposal:
     thread: str
     generation: int
     locale: str
-    created: float
-    expires: float
-    undoes: str = ""
+    created_at: float
+    expires_at: float
+    undone_change: str = ""
     has_named_approvers: bool = False
     """True if the operator named approvers for it."""
     tool: str = ""
@@ -209,16 +210,17 @@ class Consent:
 
     person: Person
     address: Address
-    at: float
+    approved_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """A proposal with its decision and the result of each row.
 
-    `claim` is the `seq` of the event that decided. After a crash, only that event may continue the
-    write. `forgotten` and `lapsed`: the stored rows were erased, by `forget` or because of their
-    age, so that the change cannot be undone any more.
+    `decision_seq` is the `seq` of the event that decided. After a crash, only that event may
+    continue the
+    write. `is_forgotten` and `has_lapsed`: the stored rows were erased, by `forget` or because of
+    their age, so that the change cannot be undone any more.
     """
 
     proposal: Proposal
@@ -226,10 +228,10 @@ class Change:
     steps: tuple[ChangeStep, ...] = ()
     decider: Person | None = None
     decided_at: float = 0.0
-    claim: int = 0
+    decision_seq: int = 0
     undone_by: str = ""
-    forgotten: bool = False
-    lapsed: bool = False
+    is_forgotten: bool = False
+    has_lapsed: bool = False
     version: int = 0
     """Increases whenever the visible state changes; the card is then redrawn."""
     consents: tuple[Consent, ...] = ()
@@ -244,7 +246,7 @@ class Change:
     def draft(self) -> Draft:
         """The draft, with the asker in `by`."""
         asker = self.proposal.asker
-        return replace(self.proposal.draft, by=f"{asker.platform}:{asker.id}")
+        return replace(self.proposal.draft, asker_key=f"{asker.platform}:{asker.id}")
 
     @property
     def kind(self) -> CardKind:
@@ -323,7 +325,7 @@ class DecisionRequest:
     seq: int
     person: Person
     address: Address
-    clicked: bool = False
+    is_click: bool = False
     show_progress: Callable[[str], Awaitable[None]] | None = None
 
 

@@ -43,7 +43,7 @@ Status = Literal["done", "stopped", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The author of a message. `id` is the platform's own id. `robot`: the author is another
+    """The author of a message. `id` is the platform's own id. `is_bot`: the author is another
     program, which may chat but cannot decide on changes. `api_token`: the id of the token with
     which a program acts for the person."""
 
@@ -51,7 +51,7 @@ class Person:
     id: str
     workspace: str = ""
     name: str = ""
-    robot: bool = False
+    is_bot: bool = False
     api_token: str = ""
 
     @property
@@ -65,7 +65,7 @@ class Address:
     """The place of a message. It does not change after the message is accepted.
 
     `person` is set only where a conversation belongs to one person in a channel: in a shared
-    Discord channel without a thread, or a person's own conversation on the page. `shared`: more
+    Discord channel without a thread, or a person's own conversation on the page. `is_shared`: more
     than one person reads this place.
     """
 
@@ -74,7 +74,7 @@ class Address:
     workspace: str = ""
     thread: str = ""
     person: str = ""
-    shared: bool = False
+    is_shared: bool = False
 
     @property
     def conversation(self) -> str:
@@ -92,7 +92,7 @@ class Address:
         same = (self.platform, self.workspace, self.channel) == (
             other.platform, other.workspace, other.channel
         )  # fmt: skip
-        return same and (self.shared or self.person == other.person)
+        return same and (self.is_shared or self.person == other.person)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,29 +115,31 @@ class Quote:
     """A text by another person around the message. The model reads it as context, never as an
     instruction.
 
-    `replied`: the message is a reply to it. `reference`: where the platform has the full text, to
-    be loaded when the turn starts. `ours`: the text is not by a person but a note by the adapter.
+    `is_replied_to`: the message is a reply to it. `reference`: where the platform has the full
+    text, to
+    be loaded when the turn starts. `is_note`: the text is not by a person but a note by the
+    adapter.
     """
 
     name: str
     text: str
-    replied: bool = False
+    is_replied_to: bool = False
     reference: str = ""
-    ours: bool = False
+    is_note: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduledRun:
     """The run of a schedule that a message belongs to (`core.domain.schedules`).
 
-    `kind` is a `ScheduleKind`. `due` is in seconds since the epoch. `is_late`: it was due long
+    `kind` is a `ScheduleKind`. `due_at` is in seconds since the epoch. `is_late`: it was due long
     before it began. `revision` is the one that its owner started. `addresses` are those in its text
     that its owner wrote.
     """
 
     schedule: str
     kind: Literal["ask", "post", "command"]
-    due: float
+    due_at: float
     revision: int = 0
     is_late: bool = False
     addresses: tuple[str, ...] = ()
@@ -145,11 +147,11 @@ class ScheduledRun:
 
 @dataclass(frozen=True, slots=True)
 class HookDelivery:
-    """The delivery of a webhook that a message is. `posts`: the message's text is posted as it is,
-    and no model is asked."""
+    """The delivery of a webhook that a message is. `is_post`: the message's text is posted as it
+    is, and no model is asked."""
 
     name: str
-    posts: bool = False
+    is_post: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class ReplyTo:
     """Everything that a Reply needs. It is stored with the message, so that any process can answer.
 
     `source` is the platform's id of the message to answer. `token` is a secret that expires at
-    `token_expires` (seconds since the epoch). Only the adapter interprets it, and it is erased
+    `token_expires_at` (seconds since the epoch). Only the adapter interprets it, and it is erased
     after use.
     """
 
@@ -166,12 +168,12 @@ class ReplyTo:
     source: str
     turn: str
     token: str = ""
-    token_expires: float = 0.0
+    token_expires_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A person's message, or the command that their click represents (`clicked`).
+    """A person's message, or the command that their click represents (`is_click`).
 
     `sent_at` is in seconds since the epoch. `locale` and `time_zone` are "" if the platform does
     not report them.
@@ -187,23 +189,23 @@ class Message:
     locale: str = ""
     time_zone: str = ""
     sent_at: float = 0.0
-    clicked: bool = False
-    replaces: str = ""
+    is_click: bool = False
+    replaced_turn: str = ""
     """The id of the turn that this message asks again, with the same or other words; "" for
     none."""
-    brought: tuple[Quote, ...] = ()
+    program_context: tuple[Quote, ...] = ()
     """Texts that the asker's own program sends with the message, by role: earlier messages as the
     program stores them, and its instructions. They have the asker's authority and are not verified.
     """
     model: str = ""
     """The model that the person chose, if a rule lets them; "" for the model of the place."""
-    typed: bool = True
+    is_typed: bool = True
     """False if the text comes from a pipe, a file or a program: it is then never a command."""
-    linked: bool = True
+    is_answer_linkified: bool = True
     """True if the display of the answer turns addresses into links. A pipe and a file do not."""
-    titled: bool = False
+    has_conversation_title: bool = False
     """True if the conversation is listed with a title, which the model may suggest."""
-    scheduled: ScheduledRun | None = None
+    scheduled_run: ScheduledRun | None = None
     """The run of a schedule that this message is; None for messages that somebody sent now."""
     hook: HookDelivery | None = None
     """The delivery of a webhook that this message is; None for any other message."""
@@ -215,10 +217,10 @@ class Message:
     def may_be_command(self) -> bool:
         """True if a person typed or clicked it, or it is a command that runs on a schedule. Text of
         a pipe, a file, a program or a webhook is never a command."""
-        if self.scheduled:
-            return self.scheduled.kind == "command"
-        by_person = self.typed and not self.author.robot and self.hook is None
-        return self.clicked or by_person
+        if self.scheduled_run:
+            return self.scheduled_run.kind == "command"
+        by_person = self.is_typed and not self.author.is_bot and self.hook is None
+        return self.is_click or by_person
 
     @property
     def turn(self) -> str:
@@ -229,7 +231,7 @@ class Message:
     def is_authored(self) -> bool:
         """True if its author wrote the text for this message. A model wrote that of a schedule, and
         a program that of a webhook: both can contain text from outside."""
-        return self.scheduled is None and self.hook is None
+        return self.scheduled_run is None and self.hook is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +266,10 @@ class Card:
 class Answer:
     """The result of a turn. `parts` is `text` split for its platform, one part for each post.
 
-    `private`: the platform should show it only to the asker, if it can. `code` is the code of the
-    error if `status` is "failed". `aloud`: post the text of a decision in the conversation, because
-    it contains more than the card does.
+    `is_private`: the platform should show it only to the asker, if it can. `code` is the code of
+    the
+    error if `status` is "failed". `has_own_post`: post the text of a decision in the conversation,
+    because it contains more than the card does.
     """
 
     text: str
@@ -275,8 +278,8 @@ class Answer:
     cards: tuple[Card, ...] = ()
     files: tuple[File, ...] = ()
     code: str = ""
-    private: bool = False
-    aloud: bool = False
+    is_private: bool = False
+    has_own_post: bool = False
     is_cut: bool = False
     """True if the answer ends early: at the limit of tokens, or because an allowance is used up."""
 
@@ -284,13 +287,13 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """The visible progress of a turn: the `text` so far, and a description of the current step
-    (`doing`).
+    (`current_step`).
 
     `trust`: the links that may work in the text; None if links need no check.
     """
 
     text: str = ""
-    doing: str = ""
+    current_step: str = ""
     trust: Trust | None = None
 
 
@@ -342,9 +345,9 @@ class Usage:
     output: int = 0
     reasoning: int = 0
     cost: float | None = None
-    written: int = 0
+    cache_writes: int = 0
     """Input tokens that were written to the server's cache."""
-    estimated: bool = False
+    is_estimated: bool = False
     """The server reported no counts, or impossible ones. The values are upper bounds, and the
     reserved amount is charged."""
 

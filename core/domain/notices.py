@@ -56,13 +56,13 @@ SENTENCES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class PersonNotice:
-    """A notice to one person. `values` fill the sentence of its kind; `at` is in seconds since the
-    epoch."""
+    """A notice to one person. `values` fill the sentence of its kind; `created_at` is in seconds
+    since the epoch."""
 
     id: str
     kind: str
     values: Mapping[str, str]
-    at: float
+    created_at: float
 
     @classmethod
     def new(cls, id: str, kind: str, **values: str) -> PersonNotice:

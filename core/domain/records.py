@@ -53,11 +53,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One model call of a turn. `complete` is True once its items are journalled."""
+    """One model call of a turn. `is_complete` is True once its items are journalled."""
 
     number: int
     response: str = ""
-    complete: bool = False
+    is_complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class TranscriptEntry:
     seq: int
     item: Item
     person: str = ""
-    at: float = 0.0
+    created_at: float = 0.0
     needs: frozenset[Need] = frozenset()
 
 
@@ -247,7 +247,7 @@ class ConversationSummary:
     conversation: str
     first: Message
     title: str = ""
-    pinned: bool = False
+    is_pinned: bool = False
     used_at: float = 0.0
 
 
@@ -549,9 +549,9 @@ class PlatformMember:
     """The person's key (`core.domain.messages.Person.key`)."""
     name: str = ""
     locale: str = ""
-    zone: str = ""
+    time_zone: str = ""
     is_guest: bool = False
-    is_robot: bool = False
+    is_bot: bool = False
     belongs_to: frozenset[str] = frozenset()
     confirmed_at: float = 0.0
 
@@ -650,7 +650,7 @@ class HistoryEntry:
     state: TurnState
     message: Message
     answer: Answer | None = None
-    at: float = 0.0
+    created_at: float = 0.0
     refusal: str = ""
     """See `Receipt.refusal`."""
 
@@ -665,8 +665,8 @@ class TurnSummary:
     conversation: str
     state: TurnState
     reason: str
-    created: float
-    updated: float
+    created_at: float
+    updated_at: float
 
     @property
     def is_failed(self) -> bool:

@@ -40,7 +40,7 @@ CRON_FIELDS = 5
 def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> ScheduleDraft:
     """Return the draft, cleaned, with the end that the limits prescribe. Raise BadSchedule if a
     value is wrong."""
-    what = clean_text(draft.what).strip()
+    what = clean_text(draft.text).strip()
     if not what:
         raise BadSchedule("Say what the schedule should do.")
     if len(what) > MAX_WHAT_LENGTH:
@@ -48,31 +48,31 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
             "That is too long for a schedule: {length} characters. The limit is {most}.",
             length=len(what), most=MAX_WHAT_LENGTH,
         )  # fmt: skip
-    zone = get_zone(draft.zone)
+    zone = get_zone(draft.time_zone)
     rule = draft.rule
-    if bool(rule.cron) == bool(rule.at):
+    if bool(rule.cron) == bool(rule.run_at):
         raise BadSchedule("Give one date and time, or a rule that repeats, and not both.")
-    if rule.at:
-        if rule.at <= now:
+    if rule.run_at:
+        if rule.run_at <= now:
             raise BadSchedule("That time has passed. Choose a later one.")
     else:
         rule = ScheduleRule(" ".join(rule.cron.upper().split()))
         _check_interval(rule, limits.shortest_minutes)
-    first = next_after(rule, draft.zone, now)
+    first = next_after(rule, draft.time_zone, now)
     if first is None or first > now + MAX_YEARS_AHEAD * 366 * 24 * HOUR_SECONDS:
         raise BadSchedule(
             "This schedule would not run within the next {years} years.", years=MAX_YEARS_AHEAD
         )
-    if not 0 <= draft.catch_up <= MAX_CATCH_UP_SECONDS:
+    if not 0 <= draft.catch_up_seconds <= MAX_CATCH_UP_SECONDS:
         raise BadSchedule(
             "A missed run can be caught up for at most {days} days.",
             days=round(MAX_CATCH_UP_SECONDS / 24 / HOUR_SECONDS),
         )
     if draft.max_runs < 0:
         raise BadSchedule("The number of runs must not be negative.")
-    if draft.ends and first > draft.ends:
+    if draft.ends_at and first > draft.ends_at:
         raise BadSchedule("The schedule would end before its first run. Choose a later end.")
-    return replace(draft, what=what, rule=rule, zone=zone.key)
+    return replace(draft, text=what, rule=rule, time_zone=zone.key)
 
 
 def get_zone(name: str) -> ZoneInfo:
@@ -93,9 +93,9 @@ def next_after(rule: ScheduleRule, zone: str, after: float) -> float | None:
 
 def next_dates(draft: ScheduleDraft, after: float, number: int = 3) -> list[datetime]:
     """Return the next due times in the schedule's zone, at most `number`. Raise BadSchedule."""
-    zone, found = get_zone(draft.zone), list[datetime]()
-    for due in _due_times(draft.rule, draft.zone, after):
-        is_over = (draft.ends and due > draft.ends) or (
+    zone, found = get_zone(draft.time_zone), list[datetime]()
+    for due in _due_times(draft.rule, draft.time_zone, after):
+        is_over = (draft.ends_at and due > draft.ends_at) or (
             draft.max_runs and len(found) >= draft.max_runs
         )
         if is_over or len(found) >= number:
@@ -108,14 +108,14 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
     """Return what to do about a schedule that is due at `due`, which is not later than `now`.
 
     Only the last due time that is not later than `now` can run, if it is younger than
-    `draft.catch_up`. All earlier ones are missed, so a pause of the process leads to one run and
-    never to a burst.
+    `draft.catch_up_seconds`. All earlier ones are missed, so a pause of the process leads to one
+    run and never to a burst.
     """
     run, next_due, first_missed, missed = 0.0, 0.0, 0.0, 0
-    window = now - draft.catch_up
+    window = now - draft.catch_up_seconds
     if due < window:
         first_missed, missed = due, 1
-        for each in _due_times(draft.rule, draft.zone, due):
+        for each in _due_times(draft.rule, draft.time_zone, due):
             if each >= window or missed >= MAX_COUNTED_MISSED:
                 break
             missed += 1
@@ -123,7 +123,7 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
         start = window - 1
     else:
         start = due - 1
-    for each in _due_times(draft.rule, draft.zone, start):
+    for each in _due_times(draft.rule, draft.time_zone, start):
         if each <= now:
             if run:
                 first_missed, missed = first_missed or run, missed + 1
@@ -131,16 +131,16 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
         else:
             next_due = each
             break
-    if draft.ends and next_due > draft.ends:
+    if draft.ends_at and next_due > draft.ends_at:
         next_due = 0.0
     return DuePlan(run, next_due, bool(run) and now - run > LATE_SECONDS, first_missed, missed)
 
 
 def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
     """Yield the due times later than `after`, in order, each once. Raise BadSchedule."""
-    if rule.at:
-        if rule.at > after:
-            yield rule.at
+    if rule.run_at:
+        if rule.run_at > after:
+            yield rule.run_at
         return
     from cronsim import CronSim, CronSimError
 

@@ -43,8 +43,8 @@ MAX_TIMES_IN_WORDS = 6
 def describe_rule(draft: ScheduleDraft) -> str:
     """Return when the schedule runs, as in `every day at 9:00 AM`. The time zone is not included.
     A rule that no sentence covers is shown as its five fields."""
-    if draft.rule.at:
-        when = local_time(draft.rule.at, draft.zone)
+    if draft.rule.run_at:
+        when = local_time(draft.rule.run_at, draft.time_zone)
         return say("once, on {when}", when=describe_date(when))
     return _describe_cron(draft.rule) or say(
         "by the rule {rule} (minute, hour, day, month, weekday)", rule=f"`{draft.rule.cron}`"

@@ -63,28 +63,28 @@ class VersionChanged(BadSchedule):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRule:
-    """The due times of a schedule: one instant (`at`), or the five fields of `cron` (minute,
+    """The due times of a schedule: one instant (`run_at`), or the five fields of `cron` (minute,
     hour, day, month, weekday) in the schedule's time zone. Exactly one of the two is set."""
 
     cron: str = ""
-    at: float = 0.0
+    run_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleDraft:
     """The part of a schedule that its owner chooses and confirms.
 
-    `what` is the instruction for the model, the text to post, or the quick command as a person
-    types it (`quick-command SLUG …`). `zone` is an IANA time zone. `ends`: no run is due after it.
-    `max_runs`: the schedule ends after so many runs. 0 is no limit for both.
+    `text` is the instruction for the model, the text to post, or the quick command as a person
+    types it (`quick-command SLUG …`). `time_zone` is an IANA time zone. `ends_at`: no run is due
+    after it. `max_runs`: the schedule ends after so many runs. 0 is no limit for both.
     """
 
     kind: ScheduleKind
-    what: str
+    text: str
     rule: ScheduleRule
-    zone: str
-    catch_up: float = DEFAULT_CATCH_UP_SECONDS
-    ends: float = 0.0
+    time_zone: str
+    catch_up_seconds: float = DEFAULT_CATCH_UP_SECONDS
+    ends_at: float = 0.0
     max_runs: int = 0
     addresses: tuple[str, ...] = ()
     """The addresses in `what` that the owner wrote in the conversation. A model wrote the rest."""
@@ -116,12 +116,12 @@ class Schedule:
     state: ScheduleState = "proposed"
     reason: PauseReason = ""
     locale: str = ""
-    next_due: float = 0.0
-    last_due: float = 0.0
+    next_due_at: float = 0.0
+    last_due_at: float = 0.0
     runs: int = 0
     failures: int = 0
     revision: int = 0
-    created: float = 0.0
+    created_at: float = 0.0
     seq: int = 0
     """The turn whose answer shows the schedule's card."""
     edit: ScheduleEdit | None = None
@@ -147,32 +147,32 @@ class Schedule:
 class ScheduleRun:
     """One run of a schedule. `seq` is its turn, 0 if there is none.
 
-    `missed` is the number of due times that a row of missed runs stands for; `due` is the first of
-    them.
+    `missed_count` is the number of due times that a row of missed runs stands for; `due_at` is the
+    first of them.
     """
 
     event_key: str
     schedule: str
-    due: float
+    due_at: float
     state: RunState
     seq: int = 0
     reason: str = ""
     is_late: bool = False
-    missed: int = 1
-    started: float = 0.0
-    ended: float = 0.0
+    missed_count: int = 1
+    started_at: float = 0.0
+    ended_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class DuePlan:
-    """The consequences of a due time: the run to start (`due`, 0 for none), due times that
+    """The consequences of a due time: the run to start (`due_at`, 0 for none), due times that
     were missed, and the next due time (0: the schedule ends)."""
 
-    due: float
-    next_due: float
+    due_at: float
+    next_due_at: float
     is_late: bool = False
-    first_missed: float = 0.0
-    missed: int = 0
+    first_missed_at: float = 0.0
+    missed_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +202,11 @@ def make_run_message(
     """Return the message that carries out a run: the schedule's text, by its owner, in its place.
     `to` is the destination of its answer."""
     turn, draft = turn_id(event_key), schedule.draft
-    reply_to = replace(to, asker=schedule.owner, turn=turn, token="", token_expires=0.0)
+    reply_to = replace(to, asker=schedule.owner, turn=turn, token="", token_expires_at=0.0)
     return Message(
-        event_key, draft.what, schedule.owner, schedule.address, reply_to, locale=schedule.locale,
-        time_zone=draft.zone, sent_at=due,
-        scheduled=ScheduledRun(
+        event_key, draft.text, schedule.owner, schedule.address, reply_to, locale=schedule.locale,
+        time_zone=draft.time_zone, sent_at=due,
+        scheduled_run=ScheduledRun(
             schedule.id, draft.kind, due, schedule.revision, is_late, draft.addresses
         ),
     )  # fmt: skip

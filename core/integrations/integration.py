@@ -463,7 +463,8 @@ class Administration(Protocol):
 
     async def schedules(self) -> Sequence[Mapping[str, Any]]:
         """Return `id`, `state`, `reason`, `owner` (a key), `place`, `kind`, `what`, `cron`, `at`,
-        `zone`, `next_due` and `last_run` (None before the first) of everybody's schedules."""
+        `time_zone`, `next_due_at` and `last_run` (None before the first) of everybody's
+        schedules."""
 
     async def change_schedule(
         self, action: str, id: str, once: str, by: Person

@@ -488,12 +488,12 @@ class ModelServer:
             raise TooLong(OUTPUT_LIMIT_REACHED) if said.cut_reason else ModelError(EMPTY_ANSWER)
         items = make_storable(tuple(map(self.input.mark_host, said.items)))
         usage = said.usage
-        if usage.estimated or not usage.output:  # an answer without tokens is impossible
+        if usage.is_estimated or not usage.output:  # an answer without tokens is impossible
             log.warning("model server reported no token counts", host=self.client.place.host)
             output_size = sum(len(f"{i.text}{i.name}{i.arguments}".encode()) for i in items)
             input = usage.input or estimate_max_tokens(body)
             output = usage.output or output_size
-            usage = replace(usage, input=input, output=output, estimated=True)
+            usage = replace(usage, input=input, output=output, is_estimated=True)
         models = (ask.model or self.options.model, said.model)
         costs = (self._prices.highest_cost(models, usage), usage.cost)
         cost = max((cost for cost in costs if cost is not None), default=None)

@@ -119,7 +119,7 @@ class Trial:
         return DoctorFinding(RESULT, "failing", say(words))
 
     def _describe_usage(self) -> DoctorFinding:
-        if any(usage.estimated for usage in self.usages):
+        if any(usage.is_estimated for usage in self.usages):
             words = "the server does not report token counts, so costs are upper estimates"
             return DoctorFinding(USAGE, "note", say(words))
         words = say(

@@ -113,7 +113,7 @@ class AuditLog:
         proposal = change.proposal
         line |= {
             "change": change.id,
-            "undoes": proposal.undoes,
+            "undone_change": proposal.undone_change,
             "state": change.state,
             "asker": proposal.asker.key,
             "decider": _key_of(change.decider),
@@ -256,7 +256,7 @@ def place_of(address: Address) -> str:
     reveal the other person.
     """
     parts = [address.platform, address.workspace]
-    parts += [address.channel, address.thread] if address.shared else ["direct"]
+    parts += [address.channel, address.thread] if address.is_shared else ["direct"]
     return ":".join(filter(None, parts))
 
 

@@ -487,7 +487,7 @@ class AccessPolicy:
         ):
             return _Decision(Verdict(False, HOOK_REASON, right=right))
         decision = self._decide_by_rules(rights, right, names)
-        if right in DECISION_RIGHTS and decision.verdict.allowed and rights.person.robot:
+        if right in DECISION_RIGHTS and decision.verdict.allowed and rights.person.is_bot:
             return _Decision(Verdict(False, PROGRAM_DECISION_REASON, right=decision.verdict.right))
         if (
             right in DECISION_RIGHTS

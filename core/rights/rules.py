@@ -205,7 +205,7 @@ def is_there(where: frozenset[str], address: Address) -> bool:
     """Return True if a rule with this `where` applies at the address."""
     if not where:
         return True
-    kind = "shared" if address.shared else "direct"
+    kind = "shared" if address.is_shared else "direct"
     return kind in where or not where.isdisjoint(place_names(address))
 
 

@@ -201,8 +201,10 @@ class Prices:
         if price is None:
             return None
         long = usage.input > LONG_REQUEST_TOKENS
-        plain = max(0, usage.input - usage.cached - usage.written)
-        heard = plain * price.input + usage.cached * price.cached + usage.written * price.written
+        plain = max(0, usage.input - usage.cached - usage.cache_writes)
+        heard = (
+            plain * price.input + usage.cached * price.cached + usage.cache_writes * price.written
+        )
         heard *= price.long_input if long else 1.0
         said = usage.output * price.output * (price.long_output if long else 1.0)
         return (heard + said) / 1_000_000
@@ -224,15 +226,15 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     """Return the token counts of a response, in the field names of either OpenAI API.
 
     Each count is judged for itself, and the dearer reading counts. Without a plausible count of
-    input or of output, `estimated` is set, and that count is 0. `cost` is what the server says that
-    it charges, None if it says nothing.
+    input or of output, `is_estimated` is set, and that count is 0. `cost` is what the server says
+    that it charges, None if it says nothing.
     """
     usage = _find_details(response, "usage")
     input = _find_count(usage, "input_tokens", "prompt_tokens")
     output = _find_count(usage, "output_tokens", "completion_tokens")
     details = _find_details(usage, "input_tokens_details", "prompt_tokens_details")
     cached = _find_count(details, "cached_tokens") or 0
-    written = _find_count(details, "cache_write_tokens", "cache_creation_tokens") or 0
+    cache_writes = _find_count(details, "cache_write_tokens", "cache_creation_tokens") or 0
     spoken = _find_details(usage, "output_tokens_details", "completion_tokens_details")
     reasoning = _find_count({**usage, **spoken}, "reasoning_tokens") or 0
     total = _find_count(usage, "total_tokens") or 0
@@ -249,9 +251,9 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
         cached=cached if cached <= (input or 0) else 0,
         output=output or 0,
         reasoning=min(reasoning, output or 0),
-        written=min(written, input or 0),
+        cache_writes=min(cache_writes, input or 0),
         cost=_find_cost(usage),
-        estimated=not input or output is None,
+        is_estimated=not input or output is None,
     )
 
 

@@ -331,7 +331,7 @@ class CountingBudget:
 
     async def _scopes_of(self, message: Message) -> tuple[Scope, ...]:
         """Return the counters that apply to the turn of a message."""
-        run = message.scheduled
+        run = message.scheduled_run
         return await self.scopes(message.author, message.address, run.schedule if run else "")
 
     async def scopes(
@@ -487,7 +487,7 @@ def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
     """Return how many calls were paid for since that day (ISO), and how many of them have estimated
     amounts."""
     row = connection.execute(
-        "SELECT count(*) AS calls, sum(lost) AS estimates FROM usage"
+        "SELECT count(*) AS calls, sum(is_upper_bound) AS estimates FROM usage"
         " JOIN spendings ON spendings.seq = usage.seq WHERE usage.day >= ?",
         (since,),
     ).fetchone()
@@ -517,7 +517,7 @@ def _input_tokens(connection: SqlConnection, turn: Turn) -> int:
     """Return an upper bound of the tokens in the transcript that the turn reads: that of its
     thread, or for the run of a schedule its own."""
     sql = "SELECT item FROM items WHERE thread = ? AND is_replaced = 0"
-    if turn.message.scheduled:
+    if turn.message.scheduled_run:
         rows = connection.execute(f"{sql} AND seq = ?", (turn.thread, turn.seq))
     else:
         rows = connection.execute(sql, (turn.thread,))
@@ -637,7 +637,7 @@ def _insert_hold(
 ) -> None:  # fmt: skip
     scopes = json.dumps([[count.scope.key, count.period] for count in counts])
     connection.execute(
-        "INSERT INTO holds (seq, part, person, kind, name, scopes, tokens, money, at)"
+        "INSERT INTO holds (seq, part, person, kind, name, scopes, tokens, money, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (seq, part, person, kind, name, scopes, bound.tokens, bound.money, time.time()),
     )
@@ -659,7 +659,7 @@ def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
 def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:
     """Record a reservation's upper bound as its cost. The call may have been made, and its real
     usage is unknown."""
-    kind, name, unknown = hold["kind"], hold["name"], Usage(estimated=True)
+    kind, name, unknown = hold["kind"], hold["name"], Usage(is_estimated=True)
     _settle(connection, hold["seq"], hold["part"], hold, kind, name, unknown)
 
 
@@ -669,18 +669,19 @@ def _settle(
 ) -> None:  # fmt: skip
     """Record what a call used in place of its reservation. If the usage is an estimate, record the
     amounts of the reservation."""
-    if hold is not None and usage.estimated:
+    if hold is not None and usage.is_estimated:
         cost = max(hold["money"] / NANODOLLARS_PER_DOLLAR, usage.cost or 0.0)
-        usage = Usage(input=int(hold["tokens"]), cost=cost or None, estimated=True)
+        usage = Usage(input=int(hold["tokens"]), cost=cost or None, is_estimated=True)
     real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR))
     if hold is not None:
         _release_hold(connection, hold, real)
     recorded = connection.execute(
         "INSERT INTO spendings (seq, part, person, kind, name, input, cached, output, reasoning,"
-        " cost, lost) SELECT seq, ?, person, ?, ?, ?, ?, ?, ?, ?, ? FROM usage WHERE seq = ?"
+        " cost, is_upper_bound) SELECT seq, ?, person, ?, ?, ?, ?, ?, ?, ?, ? FROM usage"
+        " WHERE seq = ?"
         " ON CONFLICT (seq, part) DO NOTHING",
         (part, kind, name, usage.input, usage.cached, usage.output, usage.reasoning, usage.cost,
-         int(usage.estimated), seq),
+         int(usage.is_estimated), seq),
     )  # fmt: skip
     # A part is recorded once, so the totals grow only with a new row.
     if recorded.rowcount:
@@ -706,7 +707,7 @@ def _usage_total(
     ).fetchone()
     lost = connection.execute(
         "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
-        f" WHERE lost = 1 AND {there}",
+        f" WHERE is_upper_bound = 1 AND {there}",
         values,
     ).fetchone()
     usage = Usage(
@@ -728,7 +729,7 @@ def _usage_report(
     if by in ("model", "tool"):
         sql = (
             "SELECT spendings.name AS name, NULL AS turns, count(*) AS calls,"  # noqa: S608
-            f" sum(lost) AS estimated, {_SUMS.format(t='spendings')} FROM spendings"
+            f" sum(is_upper_bound) AS estimated, {_SUMS.format(t='spendings')} FROM spendings"
             " JOIN usage ON usage.seq = spendings.seq"
             " WHERE usage.day >= :since AND spendings.kind = :kind"
             " AND (:place = '' OR usage.place = :place) GROUP BY spendings.name"
@@ -737,7 +738,8 @@ def _usage_report(
         column = {"person": "person", "channel": "place", "day": "day"}[by]
         sql = (
             f"SELECT {column} AS name, sum(is_counted) AS turns, NULL AS calls,"  # noqa: S608
-            " sum((SELECT sum(lost) FROM spendings WHERE spendings.seq = usage.seq)) AS estimated,"
+            " sum((SELECT sum(is_upper_bound) FROM spendings WHERE spendings.seq = usage.seq))"
+            " AS estimated,"
             f" {_SUMS.format(t='usage')} FROM usage WHERE day >= :since"
             f" AND (:place = '' OR place = :place) GROUP BY {column}"
         )

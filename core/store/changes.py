@@ -40,9 +40,9 @@ from core.store.database import SqlRow as SqlRow
 from core.store.tables import purged_with
 
 _FORGOTTEN, _LAPSED = 1, 2
-"""Values of the column `forgotten`: why the row contents are erased. A person forgot the
+"""Values of the column `erasure_reason`: why the row contents are erased. A person forgot the
 conversation, or the contents became too old."""
-_UNCHANGED_COLUMNS = {"claim": None, "decider": None, "decided_by": None, "decided_at": None,
+_UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None, "decided_at": None,
               "ended_at": None, "undone_by": None}  # fmt: skip
 """The columns that `_set_state` can set. None leaves a column unchanged."""
 
@@ -72,7 +72,7 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
             _set_state(connection, row["id"], "withdrawn", ended_at=time.time())
         outbox.forget_notices(connection, row["id"])
         connection.execute(
-            "UPDATE changes SET is_forgotten = ? WHERE id = ?", (_FORGOTTEN, row["id"])
+            "UPDATE changes SET erasure_reason = ? WHERE id = ?", (_FORGOTTEN, row["id"])
         )
         if row["state"] != "applying":
             _erase_contents(connection, row["id"])
@@ -174,10 +174,12 @@ class SqlLedger:
 
         def write(connection: SqlConnection) -> Change:
             change = _get_locked(connection, id)
-            if change.state == "open" and change.proposal.expires <= now:
+            if change.state == "open" and change.proposal.expires_at <= now:
                 _set_state(connection, id, "expired", ended_at=now)
             elif change.state == "open":
-                _set_state(connection, id, "applying", claim=seq, **_decision_columns(decider, now))
+                _set_state(
+                    connection, id, "applying", decision_seq=seq, **_decision_columns(decider, now)
+                )
             return _get_change(connection, id)
 
         return await self._database.write(write)
@@ -188,18 +190,19 @@ class SqlLedger:
 
         def write(connection: SqlConnection) -> Change:
             change = _get_locked(connection, id)
-            late = change.proposal.expires <= consent.at
+            late = change.proposal.expires_at <= consent.approved_at
             if change.state == "open" and not late:
                 connection.execute(
-                    "INSERT INTO consents (change, person, approver, address, at)"
+                    "INSERT INTO consents (change, person, approver, address, approved_at)"
                     " VALUES (?, ?, ?, ?, ?) ON CONFLICT (change, person) DO UPDATE SET"
-                    " approver = excluded.approver, address = excluded.address, at = excluded.at",
+                    " approver = excluded.approver, address = excluded.address,"
+                    " approved_at = excluded.approved_at",
                     (
                         id,
                         consent.person.key,
                         encode_json(consent.person),
                         encode_json(consent.address),
-                        consent.at,
+                        consent.approved_at,
                     ),
                 )
                 _set_state(connection, id, "open")
@@ -259,7 +262,7 @@ class SqlLedger:
 
         def write(connection: SqlConnection) -> None:
             self._get_claimed(connection, id, seq)
-            _set_state(connection, id, "open", claim=0, **_decision_columns(None, 0.0))
+            _set_state(connection, id, "open", decision_seq=0, **_decision_columns(None, 0.0))
 
         await self._database.write(write)
 
@@ -268,12 +271,14 @@ class SqlLedger:
         that an earlier call began."""
 
         def write(connection: SqlConnection) -> Change:
-            original = _get_locked(connection, proposal.undoes)
+            original = _get_locked(connection, proposal.undone_change)
             if original.undone_by:
                 return _get_change(connection, original.undone_by)
             begun = _insert(
                 connection,
-                Change(proposal, "applying", decider=decider, decided_at=now, claim=proposal.seq),
+                Change(
+                    proposal, "applying", decider=decider, decided_at=now, decision_seq=proposal.seq
+                ),
             )
             _set_state(connection, original.id, original.state, undone_by=begun.id)
             return begun
@@ -303,18 +308,18 @@ class SqlLedger:
                 self._get_claimed(connection, id, seq) if steps else _get_locked(connection, id)
             )
             _put_steps(connection, change, steps)
-            if change.state == "applying" and change.claim == seq:
+            if change.state == "applying" and change.decision_seq == seq:
                 self._get_claimed(connection, id, seq)
                 _set_state(connection, id, state, ended_at=now)
                 _add_note(connection, change, note)
-                if change.proposal.undoes:
-                    original = _get_change(connection, change.proposal.undoes)
+                if change.proposal.undone_change:
+                    original = _get_change(connection, change.proposal.undone_change)
                     if state == "failed":  # nothing is undone: the original can be undone again
                         _set_state(connection, original.id, original.state, undone_by="")
                     else:
                         stands = "undone" if state == "done" else original.state
                         _set_state(connection, original.id, stands)
-                if change.forgotten:
+                if change.is_forgotten:
                     _erase_contents(connection, id)
             return _get_change(connection, id)
 
@@ -324,7 +329,7 @@ class SqlLedger:
         """Return the change and lock its conversation. Raise Superseded if the event `seq` does not
         have the claim, TakenOver if another process has that event."""
         change = _get_locked(connection, id)
-        if change.state != "applying" or change.claim != seq:
+        if change.state != "applying" or change.decision_seq != seq:
             raise Superseded
         elsewhere = connection.execute(
             "SELECT 1 FROM inbox WHERE seq = ? AND owner NOT IN ('', ?)"
@@ -342,13 +347,14 @@ class SqlLedger:
         def read(connection: SqlConnection) -> Sequence[int]:
             # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
             rows = connection.execute(
-                "SELECT claim FROM changes WHERE conversation = ? AND kind = 'run'"
-                " AND state IN ('open', 'applying') AND state = 'applying' AND claim IN (SELECT seq"
-                " FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting'))"
-                " ORDER BY claim DESC",
+                "SELECT decision_seq FROM changes WHERE conversation = ? AND kind = 'run'"
+                " AND state IN ('open', 'applying') AND state = 'applying'"
+                " AND decision_seq IN (SELECT seq FROM inbox WHERE state IN ('new', 'running',"
+                " 'answered', 'posting'))"
+                " ORDER BY decision_seq DESC",
                 (conversation,),
             )
-            return [row["claim"] for row in rows]
+            return [row["decision_seq"] for row in rows]
 
         return await self._database.read(read)
 
@@ -363,7 +369,7 @@ class SqlLedger:
     async def list_undrawn(self) -> Sequence[Change]:
         """Return the changes that have changed since their card was drawn, oldest first."""
         found = await self._select("SELECT * FROM changes WHERE drawn_version < version")
-        return sorted(found, key=lambda change: change.proposal.created)
+        return sorted(found, key=lambda change: change.proposal.created_at)
 
     async def record_drawn(self, change: Change) -> None:
         """Record that this version of the change is on its card, or that nobody can see the card
@@ -388,7 +394,7 @@ class SqlLedger:
         # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
         return await self._select(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'applying' AND"
-            " claim NOT IN (SELECT seq FROM inbox"
+            " decision_seq NOT IN (SELECT seq FROM inbox"
             " WHERE state IN ('new', 'running', 'answered', 'posting'))"
         )
 
@@ -398,9 +404,11 @@ class SqlLedger:
 
         def write(connection: SqlConnection) -> int:
             ids = connection.execute(
-                "UPDATE changes SET is_forgotten = ?, version = version + CASE WHEN undone_by = ''"
+                "UPDATE changes SET erasure_reason = ?, version = version +"
+                " CASE WHEN undone_by = ''"
                 " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
-                " FROM changes WHERE ended_at > 0 AND ended_at < ? AND is_forgotten = 0 LIMIT ?)"
+                " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0"
+                " LIMIT ?)"
                 " RETURNING id",
                 (_LAPSED, before, ROWS_PER_TRANSACTION),
             ).fetchall()
@@ -467,14 +475,14 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
     proposal, draft = change.proposal, change.draft
     connection.execute(
         "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
-        " generation, locale, applier, kind, target, title, note, undoes, state, created_at,"
+        " generation, locale, applier, kind, target, title, note, undone_change, state, created_at,"
         " expires_at,"
-        " claim, decider, decided_by, decided_at, named, tool, last_notice) VALUES (:id, :seq,"
-        " :call_id,"
-        " :person, :asker, :conversation, :address, :thread, :generation, :locale, :applier,"
-        " :kind, :target, :title, :note, :undoes, :state, :created_at, :expires_at, :claim,"
-        " :decider,"
-        " :decided_by, :decided_at, :named, :tool, :last_notice)",
+        " decision_seq, decider, decided_by, decided_at, has_named_approvers, tool, last_notice)"
+        " VALUES (:id, :seq, :call_id, :person, :asker, :conversation, :address, :thread,"
+        " :generation, :locale, :applier,"
+        " :kind, :target, :title, :note, :undone_change, :state, :created_at, :expires_at,"
+        " :decision_seq, :decider, :decided_by, :decided_at, :has_named_approvers,"
+        " :tool, :last_notice)",
         {
             "id": proposal.id,
             "seq": proposal.seq,
@@ -491,12 +499,12 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
             "target": json.dumps(dict(draft.target)),
             "title": draft.title,
             "note": draft.note,
-            "undoes": proposal.undoes,
+            "undone_change": proposal.undone_change,
             "state": change.state,
-            "created_at": proposal.created,
-            "expires_at": proposal.expires,
-            "claim": change.claim,
-            "named": proposal.has_named_approvers,
+            "created_at": proposal.created_at,
+            "expires_at": proposal.expires_at,
+            "decision_seq": change.decision_seq,
+            "has_named_approvers": proposal.has_named_approvers,
             "tool": proposal.tool,
             "last_notice": told,
             **_decision_columns(change.decider, change.decided_at),
@@ -510,10 +518,12 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
     """Store the steps of a change, in place of earlier versions of these steps."""
     now = time.time()
     connection.executemany(
-        "INSERT INTO steps (change, number, person, row, before, after, mark, state, now, words,"
-        " at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (change, number) DO UPDATE SET"
-        " row = excluded.row, mark = excluded.mark, state = excluded.state, now = excluded.now,"
-        " words = excluded.words, at = excluded.at",
+        "INSERT INTO steps (change, number, person, row, before, after, applier_data, state,"
+        " current, explanation, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (change, number) DO UPDATE SET"
+        " row = excluded.row, applier_data = excluded.applier_data, state = excluded.state,"
+        " current = excluded.current, explanation = excluded.explanation,"
+        " updated_at = excluded.updated_at",
         [
             (
                 change.id,
@@ -522,10 +532,10 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
                 step.write.id,
                 _row_to_json(step.write.before),
                 _row_to_json(step.write.after),
-                step.write.mark,
+                step.write.applier_data,
                 step.state,
-                _row_to_json(step.now),
-                step.words,
+                _row_to_json(step.current),
+                step.explanation,
                 now,
             )
             for step in steps
@@ -539,7 +549,8 @@ def _set_state(
     """Set the state and these columns, and raise the version so that the card is drawn again."""
     connection.execute(
         "UPDATE changes SET state = :state, version = version + 1,"
-        " claim = coalesce(:claim, claim), decider = coalesce(:decider, decider),"
+        " decision_seq = coalesce(:decision_seq, decision_seq),"
+        " decider = coalesce(:decider, decider),"
         " decided_by = coalesce(:decided_by, decided_by), decided_at = coalesce(:decided_at,"
         " decided_at),"
         " ended_at = coalesce(:ended_at, ended_at), undone_by = coalesce(:undone_by, undone_by)"
@@ -553,7 +564,7 @@ def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
     if not note:
         return
     connection.execute(
-        "INSERT INTO notes (thread, change, person, text, at)"
+        "INSERT INTO notes (thread, change, person, text, created_at)"
         " SELECT id, ?, ?, ?, ? FROM threads WHERE id = ?",
         (change.id, change.proposal.asker.key, note, time.time(), change.proposal.thread),
     )
@@ -586,7 +597,8 @@ def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int 
 def _erase_rows(connection: SqlConnection, id: str) -> None:
     """Erase the row contents of all steps of a change, except the rows' ids."""
     connection.execute(
-        "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
+        "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"
+        " explanation = ''"
         " WHERE change = ?",
         (id,),
     )
@@ -599,11 +611,14 @@ def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
         ChangeStep(
             number=one["number"],
             write=RowWrite(
-                one["row"], _row_from_json(one["before"]), _row_from_json(one["after"]), one["mark"]
+                one["row"],
+                _row_from_json(one["before"]),
+                _row_from_json(one["after"]),
+                one["applier_data"],
             ),
             state=one["state"],
-            now=_row_from_json(one["now"]),
-            words=one["words"],
+            current=_row_from_json(one["current"]),
+            explanation=one["explanation"],
         )
         for one in found
     )
@@ -621,27 +636,30 @@ def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
         thread=row["thread"],
         generation=row["generation"],
         locale=row["locale"],
-        created=row["created_at"],
-        expires=row["expires_at"],
-        undoes=row["undoes"],
-        has_named_approvers=bool(row["named"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        undone_change=row["undone_change"],
+        has_named_approvers=bool(row["has_named_approvers"]),
         tool=row["tool"],
         is_decided_by_policy=row["last_notice"] == "never",
     )
     given = connection.execute(
-        "SELECT * FROM consents WHERE change = ? ORDER BY at, person", (row["id"],)
+        "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person", (row["id"],)
     )
     consents = tuple(
         Consent(
-            decode_json(Person, one["approver"]), decode_json(Address, one["address"]), one["at"]
+            decode_json(Person, one["approver"]),
+            decode_json(Address, one["address"]),
+            one["approved_at"],
         )
         for one in given
     )
     return Change(
         proposal=proposal, state=row["state"], steps=steps,
         decider=decode_json(Person, row["decided_by"]) if row["decided_by"] else None,
-        decided_at=row["decided_at"], claim=row["claim"], undone_by=row["undone_by"],
-        forgotten=row["is_forgotten"] == _FORGOTTEN, lapsed=row["is_forgotten"] == _LAPSED,
+        decided_at=row["decided_at"], decision_seq=row["decision_seq"], undone_by=row["undone_by"],
+        is_forgotten=row["erasure_reason"] == _FORGOTTEN,
+        has_lapsed=row["erasure_reason"] == _LAPSED,
         version=row["version"], consents=consents,
     )  # fmt: skip
 

@@ -17,11 +17,11 @@ forgotten."""
 _IDS_PER_STATEMENT = 500
 """Ids in one statement. Before version 3.32, SQLite allowed 999 values
 (https://sqlite.org/limits.html)."""
-_COLUMNS = "scope, id, person, name, locale, zone, is_guest, is_bot, belongs_to, confirmed_at"
+_COLUMNS = "scope, id, person, name, locale, time_zone, is_guest, is_bot, belongs_to, confirmed_at"
 _UPSERT = (
     f"INSERT INTO directory (platform, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     " ON CONFLICT (platform, scope, id) DO UPDATE SET person = excluded.person,"
-    " name = excluded.name, locale = excluded.locale, zone = excluded.zone,"
+    " name = excluded.name, locale = excluded.locale, time_zone = excluded.time_zone,"
     " is_guest = excluded.is_guest, is_bot = excluded.is_bot, belongs_to = excluded.belongs_to,"
     " confirmed_at = excluded.confirmed_at"
     " WHERE directory.confirmed_at <= excluded.confirmed_at"
@@ -127,15 +127,16 @@ def _delete(connection: SqlConnection, platform: str, ids: Collection[str]) -> N
 
 def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]:
     return (
-        platform, member.scope, member.id, member.person, member.name, member.locale, member.zone,
-        member.is_guest, member.is_robot, " ".join(sorted(member.belongs_to)), member.confirmed_at,
+        platform, member.scope, member.id, member.person, member.name, member.locale,
+        member.time_zone, member.is_guest, member.is_bot, " ".join(sorted(member.belongs_to)),
+        member.confirmed_at,
     )  # fmt: skip
 
 
 def _member(row: SqlRow) -> PlatformMember:
     return PlatformMember(
         id=row["id"], scope=row["scope"], person=row["person"], name=row["name"],
-        locale=row["locale"], zone=row["zone"], is_guest=bool(row["is_guest"]),
-        is_robot=bool(row["is_bot"]), belongs_to=frozenset(row["belongs_to"].split()),
+        locale=row["locale"], time_zone=row["time_zone"], is_guest=bool(row["is_guest"]),
+        is_bot=bool(row["is_bot"]), belongs_to=frozenset(row["belongs_to"].split()),
         confirmed_at=row["confirmed_at"],
     )  # fmt: skip

@@ -182,7 +182,7 @@ class PieceBytes:
         def write(connection: SqlConnection) -> None:
             connection.execute("DELETE FROM pieces WHERE file = ?", (file,))
             connection.executemany(
-                "INSERT INTO pieces (file, number, at, data) VALUES (?, ?, ?, ?)"
+                "INSERT INTO pieces (file, number, created_at, data) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 [
                     (file, number, time.time(), data[begin : begin + PIECE_BYTES])
@@ -219,7 +219,7 @@ class PieceBytes:
 
         def write(connection: SqlConnection) -> int:
             rows = connection.execute(
-                "DELETE FROM pieces WHERE at < ? AND NOT EXISTS"
+                "DELETE FROM pieces WHERE created_at < ? AND NOT EXISTS"
                 " (SELECT 1 FROM files WHERE files.id = pieces.file) RETURNING file",
                 (before,),
             )

@@ -360,7 +360,7 @@ def _withdraw_message(connection: SqlConnection, seq: int, message: Message, sta
     transcript, too."""
     to = message.reply_to if state != "new" else replace(message.reply_to, token="")
     bare = replace(
-        message, text="", attachments=(), context=(), brought=(), mentions=(), reply_to=to
+        message, text="", attachments=(), context=(), program_context=(), mentions=(), reply_to=to
     )
     _rewrite_message(connection, seq, bare)
     connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ? AND state = 'new'",

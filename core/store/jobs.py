@@ -61,7 +61,8 @@ RECHECK_SECONDS = 5.0
 DECISION_QUEUE_SUFFIX = "!"
 """The end of the name of a queue of decisions."""
 TURNS_TO_STOP_SQL = (
-    f"SELECT seq FROM inbox WHERE owner = ? AND stop = 1 AND state IN {OPEN_STATE_LIST}"  # noqa: S608
+    "SELECT seq FROM inbox WHERE owner = ? AND is_stop_requested = 1"  # noqa: S608
+    f" AND state IN {OPEN_STATE_LIST}"
 )
 """Selects the open turns of a process that somebody has stopped."""
 TAKEN_TURN_SQL = (
@@ -160,9 +161,10 @@ class Jobs(TurnExecutor):
 
         def write(connection: SqlConnection) -> None:
             connection.execute(
-                "INSERT INTO progress (turn, progress, at)"
+                "INSERT INTO progress (turn, progress, updated_at)"
                 " VALUES (?, ?, extract(epoch FROM now())) ON CONFLICT (turn)"
-                " DO UPDATE SET progress = excluded.progress, at = excluded.at",
+                " DO UPDATE SET progress = excluded.progress,"
+                " updated_at = excluded.updated_at",
                 (turn, encode_json(progress)),
             )
             notify(connection, "progress", turn)
@@ -216,7 +218,7 @@ class Jobs(TurnExecutor):
     def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
         """Record that the turn is to stop, and notify the process that runs it. Return True. Runs
         in a transaction."""
-        connection.execute("UPDATE inbox SET stop = 1 WHERE seq = ?", (row["seq"],))
+        connection.execute("UPDATE inbox SET is_stop_requested = 1 WHERE seq = ?", (row["seq"],))
         notify(connection, "stop", row["seq"])
         return True
 
@@ -461,17 +463,17 @@ class SharedPace:
             for name in sorted(names):  # all processes lock in this order, so none can deadlock
                 # An UPDATE that changes nothing creates the row if necessary and locks it.
                 row = connection.execute(
-                    "INSERT INTO paces (name, due) VALUES (?, 0)"
-                    " ON CONFLICT (name) DO UPDATE SET due = paces.due"
-                    " RETURNING due, extract(epoch FROM clock_timestamp()) AS now",
+                    "INSERT INTO paces (name, due_at) VALUES (?, 0)"
+                    " ON CONFLICT (name) DO UPDATE SET due_at = paces.due_at"
+                    " RETURNING due_at, extract(epoch FROM clock_timestamp()) AS now",
                     (name,),
                 ).fetchone()
                 # clock_timestamp() is the time at which the row was locked, not that of BEGIN.
-                due[name], now = row["due"], float(row["now"])
+                due[name], now = row["due_at"], float(row["now"])
             kept, result = work([due[name] for name in names], now)
             for name, at in zip(names, kept, strict=True):
                 if at != due[name]:
-                    connection.execute("UPDATE paces SET due = ? WHERE name = ?", (at, name))
+                    connection.execute("UPDATE paces SET due_at = ? WHERE name = ?", (at, name))
             return result
 
         return await self._database.write(write)

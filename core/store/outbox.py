@@ -71,7 +71,7 @@ class SqlOutbox:
 
     async def list_unposted(self) -> Sequence[ApprovalNotice]:
         """Return the notices that are not posted yet, oldest first."""
-        return await self._select("state IN ('new', 'posting') ORDER BY at")
+        return await self._select("state IN ('new', 'posting') ORDER BY created_at")
 
     async def list_copies(self, change: str) -> Sequence[ApprovalNotice]:
         """Return the posted copies of the change's card."""
@@ -94,7 +94,8 @@ class SqlOutbox:
         oldest first."""
         return await self._select(
             "kind = :kind AND state = 'posted'"
-            " AND drawn_version < (SELECT version FROM changes WHERE id = change) ORDER BY at",
+            " AND drawn_version < (SELECT version FROM changes WHERE id = change) ORDER BY"
+            " created_at",
             kind=kind,
         )
 
@@ -112,9 +113,9 @@ class SqlOutbox:
                 return
             lock_key(connection, row["conversation"])
             state = connection.execute(
-                "SELECT is_forgotten FROM changes WHERE id = ?", (outgoing.change,)
+                "SELECT erasure_reason FROM changes WHERE id = ?", (outgoing.change,)
             ).fetchone()
-            gone = bool(state["is_forgotten"])
+            gone = bool(state["erasure_reason"])
             _put_notice(connection, without_names(outgoing) if gone else outgoing)
 
         await self._database.write(write)
@@ -124,11 +125,13 @@ class SqlOutbox:
 
         def read(connection: SqlConnection) -> Sequence[PersonNotice]:
             rows = connection.execute(
-                "SELECT change, text, at FROM outbox WHERE person = ? AND kind = 'person'"
-                " AND state = 'new' ORDER BY at",
+                "SELECT change, text, created_at FROM outbox WHERE person = ? AND kind = 'person'"
+                " AND state = 'new' ORDER BY created_at",
                 (person,),
             )
-            return [PersonNotice.read(row["change"], row["text"], row["at"]) for row in rows]
+            return [
+                PersonNotice.read(row["change"], row["text"], row["created_at"]) for row in rows
+            ]
 
         return await self._database.read(read)
 
@@ -150,7 +153,8 @@ class SqlOutbox:
 def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:
     """Store a notice to a person, and delete those that nobody fetched for a long time."""
     connection.execute(
-        "DELETE FROM outbox WHERE kind = 'person' AND at < ?", (notice.at - PERSON_NOTICE_SECONDS,)
+        "DELETE FROM outbox WHERE kind = 'person' AND created_at < ?",
+        (notice.created_at - PERSON_NOTICE_SECONDS,),
     ).close()
     _put_notice(connection, ApprovalNotice(notice.id, "person", person, text=notice.stored_text))
 
@@ -173,9 +177,9 @@ def without_names(one: ApprovalNotice) -> ApprovalNotice:
 def _put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
     connection.execute(
         "INSERT INTO outbox (change, kind, person, recipient, reply_to, locale, text, post, state,"
-        " drawn_version, at) VALUES (:change, :kind, :person, :recipient, :reply_to, :locale,"
-        " :text, :post,"
-        " :state, :drawn_version, :at) ON CONFLICT (change, kind, person) DO UPDATE SET"
+        " drawn_version, created_at) VALUES (:change, :kind, :person, :recipient, :reply_to,"
+        " :locale, :text, :post, :state, :drawn_version, :created_at)"
+        " ON CONFLICT (change, kind, person) DO UPDATE SET"
         " recipient = excluded.recipient, reply_to = excluded.reply_to, locale = excluded.locale,"
         " text = excluded.text, post = excluded.post, state = excluded.state,"
         " drawn_version = excluded.drawn_version",
@@ -190,7 +194,7 @@ def _put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
             "post": one.post,
             "state": one.state,
             "drawn_version": one.drawn_version,
-            "at": time.time(),
+            "created_at": time.time(),
         },
     )
 

@@ -26,7 +26,9 @@ API_TOKEN_PREFIX = "ponte-api-"  # noqa: S105 - no secret
 what the token is."""
 MAX_API_TOKENS = 20
 """The largest number of API tokens of one person."""
-_SELECT_API_TOKENS = "SELECT id, person, token, name, added_at, expires_at, seen FROM api_tokens"
+_SELECT_API_TOKENS = (
+    "SELECT id, person, token, name, added_at, expires_at, last_use FROM api_tokens"
+)
 _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
 
@@ -150,7 +152,7 @@ class SqlPageAccounts:
         """Return all accounts, sorted by the key of their person."""
 
         def read(connection: SqlConnection) -> Sequence[PageAccount]:
-            rows = connection.execute("SELECT person, token, added_at, seen FROM people")
+            rows = connection.execute("SELECT person, token, added_at, last_visit FROM people")
             return [_account_of(row) for row in rows]
 
         return sorted(await self._database.read(read), key=lambda one: one.person)
@@ -160,7 +162,7 @@ class SqlPageAccounts:
 
         def read(connection: SqlConnection) -> PageAccount | None:
             row = connection.execute(
-                "SELECT person, token, added_at, seen FROM people WHERE person = ?", (person,)
+                "SELECT person, token, added_at, last_visit FROM people WHERE person = ?", (person,)
             ).fetchone()
             return _account_of(row) if row else None
 
@@ -169,7 +171,7 @@ class SqlPageAccounts:
     async def record_visit(self, person: str, day: str) -> None:
         """Record that a person signed in on `day` (UTC, as in 2026-11-21), unless a later day is
         recorded."""
-        statement = "UPDATE people SET seen = ? WHERE person = ? AND seen < ?"
+        statement = "UPDATE people SET last_visit = ? WHERE person = ? AND last_visit < ?"
         await self._database.write(lambda c: c.execute(statement, (day, person, day)).close())
 
     async def end_session(self, session: str, until: float) -> None:
@@ -180,9 +182,12 @@ class SqlPageAccounts:
         """
 
         def write(connection: SqlConnection) -> None:
-            connection.execute("DELETE FROM ended_sessions WHERE until < ?", (time.time(),)).close()
             connection.execute(
-                "INSERT INTO ended_sessions (session, until) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                "DELETE FROM ended_sessions WHERE expires_at < ?", (time.time(),)
+            ).close()
+            connection.execute(
+                "INSERT INTO ended_sessions (session, expires_at) VALUES (?, ?) ON CONFLICT DO"
+                " NOTHING",
                 (session, until),
             ).close()
 
@@ -268,7 +273,7 @@ class SqlPageAccounts:
 
     async def record_api_token_use(self, id: str, day: str) -> None:
         """Record that an API token was used on `day` (UTC), unless a later day is recorded."""
-        statement = "UPDATE api_tokens SET seen = ? WHERE id = ? AND seen < ?"
+        statement = "UPDATE api_tokens SET last_use = ? WHERE id = ? AND last_use < ?"
         await self._database.write(lambda c: c.execute(statement, (day, id, day)).close())
 
 
@@ -291,12 +296,12 @@ def _notify(
 def _api_token_of(row: SqlRow) -> ApiToken:
     return ApiToken(
         row["id"], row["person"], row["token"], row["name"], row["added_at"], row["expires_at"],
-        row["seen"],
+        row["last_use"],
     )  # fmt: skip
 
 
 def _account_of(row: SqlRow) -> PageAccount:
-    return PageAccount(row["person"], row["token"], row["added_at"], row["seen"])
+    return PageAccount(row["person"], row["token"], row["added_at"], row["last_visit"])
 
 
 def _name_of(person: str) -> str:

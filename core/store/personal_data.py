@@ -383,7 +383,7 @@ def _read_person(connection: SqlConnection, key: str, one: str) -> KnownPerson:
             "SELECT message FROM inbox WHERE conversation = ? LIMIT 1", (conversation,)
         ).fetchone()
         address = decode_json(Message, row["message"]).address if row else None
-        if address and not address.shared and address.platform == platform:
+        if address and not address.is_shared and address.platform == platform:
             own.add(address.channel)
     return replace(who, ids=frozenset(own))
 
@@ -613,12 +613,12 @@ def _mark_remotes(work: _ErasureWork) -> None:
 
     A shared conversation continues in a new object on the server.
     """
-    sql = "UPDATE remotes SET erase = 1 WHERE erase = 0 AND thread = ?"
+    sql = "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = ?"
     work.run_for_each(sql, work.places.threads)
     work.run_for_each(f"{sql} AND kind <> 'container'", work.places.decided_threads)
     for conversation in work.places.alone:
         work.connection.execute(
-            "UPDATE remotes SET erase = 1 WHERE erase = 0 AND thread IN"
+            "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread IN"
             " (SELECT id FROM threads WHERE conversation = ?)",
             (conversation,),
         ).close()

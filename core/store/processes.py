@@ -82,8 +82,9 @@ class ClusterStatus:
 def read_cluster(connection: SqlConnection) -> ClusterStatus:
     """Return the status of all processes that share the database."""
     living = connection.execute(
-        "SELECT coalesce(sum(takes), 0) AS takes, coalesce(sum(works), 0) AS works FROM processes"
-        " WHERE seen > extract(epoch FROM now()) - ?",
+        "SELECT coalesce(sum(has_intake), 0) AS takes,"
+        " coalesce(sum(has_workers), 0) AS works FROM processes"
+        " WHERE seen_at > extract(epoch FROM now()) - ?",
         (LEASE_SECONDS,),
     ).fetchone()
     queue = connection.execute(
@@ -92,7 +93,7 @@ def read_cluster(connection: SqlConnection) -> ClusterStatus:
     ).fetchone()
     leaders = connection.execute(
         "SELECT role, name FROM leases JOIN processes ON processes.id = leases.process"
-        " WHERE until > extract(epoch FROM now())"
+        " WHERE expires_at > extract(epoch FROM now())"
     )
     return ClusterStatus(
         takes=int(living["takes"]), works=int(living["works"]), waiting=queue["waiting"],
@@ -127,9 +128,9 @@ class OwnProcess:
     def write_sign_of_life(self, connection: SqlConnection) -> None:
         """Store a heartbeat, by the database's clock."""
         connection.execute(
-            "INSERT INTO processes (id, name, takes, works, started_at, seen)"
+            "INSERT INTO processes (id, name, has_intake, has_workers, started_at, seen_at)"
             " VALUES (?, ?, ?, ?, extract(epoch FROM now()), extract(epoch FROM now()))"
-            " ON CONFLICT (id) DO UPDATE SET seen = excluded.seen",
+            " ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at",
             (self.id, self.name, self._takes, self._works),
         )
 
@@ -182,11 +183,12 @@ class OwnProcess:
     def _renew(self, role: str, connection: SqlConnection) -> bool:
         """Acquire or renew the role's lease. Return False if another process has it."""
         row = connection.execute(
-            "INSERT INTO leases (role, process, until)"
+            "INSERT INTO leases (role, process, expires_at)"
             " VALUES (:role, :process, extract(epoch FROM clock_timestamp()) + :seconds)"
-            " ON CONFLICT (role) DO UPDATE SET process = excluded.process, until = excluded.until"
+            " ON CONFLICT (role) DO UPDATE SET process = excluded.process,"
+            " expires_at = excluded.expires_at"
             " WHERE leases.process = excluded.process"
-            " OR leases.until < extract(epoch FROM clock_timestamp()) RETURNING role",
+            " OR leases.expires_at < extract(epoch FROM clock_timestamp()) RETURNING role",
             {"role": role, "process": self.id, "seconds": ROLE_LEASE_SECONDS},
         ).fetchone()
         return row is not None

@@ -57,7 +57,7 @@ _STATE_SENTENCES = {
     "ended": "This schedule has ended.",
 }
 _CURRENT_SQL = (
-    "SELECT * FROM schedules WHERE id = ? AND state = 'active' AND revision = ? AND next_due = ?"
+    "SELECT * FROM schedules WHERE id = ? AND state = 'active' AND revision = ? AND next_due_at = ?"
 )
 _CURRENT_SHARED_SQL = f"{_CURRENT_SQL} FOR UPDATE SKIP LOCKED"
 _ENDED_RUNS_SQL = (
@@ -67,7 +67,7 @@ _ENDED_RUNS_SQL = (
 )
 _LAST_RUNS_SQL = (
     "SELECT * FROM (SELECT runs.*, row_number() OVER"
-    " (PARTITION BY schedule ORDER BY started_at DESC, due DESC) AS place"
+    " (PARTITION BY schedule ORDER BY started_at DESC, due_at DESC) AS place"
     " FROM schedule_runs AS runs) AS ranked WHERE place = 1"
 )
 _OLD_SQL = "schedules WHERE state IN ('ended', 'proposed') AND updated_at < ?"
@@ -113,10 +113,11 @@ class SqlSchedules:
                 id = new_change_id()
                 made = connection.execute(
                     "INSERT INTO schedules (id, origin, person, owner, conversation, reply_to,"
-                    " kind, what, cron, at, zone, locale, state, catch_up, ends, max_runs,"
-                    " addresses, created_at,"
+                    " kind, text, cron, run_at, time_zone, locale, state, catch_up_seconds,"
+                    " ends_at, max_runs, addresses, created_at,"
                     " updated_at) VALUES (:id, :origin, :person, :owner, :conversation, :reply_to,"
-                    " :kind, :what, :cron, :at, :zone, :locale, 'proposed', :catch_up, :ends,"
+                    " :kind, :text, :cron, :run_at, :time_zone, :locale, 'proposed',"
+                    " :catch_up_seconds, :ends_at,"
                     " :max_runs, :addresses, :now, :now) ON CONFLICT DO NOTHING",
                     {
                         "id": id, "origin": origin, "person": owner.key,
@@ -147,7 +148,7 @@ class SqlSchedules:
                 values.append(value)
         sql = (
             f"SELECT * FROM schedules WHERE {where}"  # noqa: S608
-            " ORDER BY CASE state WHEN 'active' THEN 0 ELSE 1 END, next_due, created_at, id"
+            " ORDER BY CASE state WHEN 'active' THEN 0 ELSE 1 END, next_due_at, created_at, id"
         )
 
         def read(connection: SqlConnection) -> Sequence[Schedule]:
@@ -290,13 +291,16 @@ class SqlSchedules:
         now, moved = await self.read_clock(), 0
         for schedule in await self.list_matching(ScheduleFilter(states=("active",))):
             try:
-                due = next_after(schedule.draft.rule, schedule.draft.zone, now)
+                due = next_after(schedule.draft.rule, schedule.draft.time_zone, now)
             except BadSchedule:
                 continue  # for example an unknown time zone; the scheduler pauses it when it is due
-            if due is None or schedule.next_due <= now or due == schedule.next_due:
+            if due is None or schedule.next_due_at <= now or due == schedule.next_due_at:
                 continue
-            sql = "UPDATE schedules SET next_due = ? WHERE id = ? AND revision = ? AND next_due = ?"
-            values = (due, schedule.id, schedule.revision, schedule.next_due)
+            sql = (
+                "UPDATE schedules SET next_due_at = ?"
+                " WHERE id = ? AND revision = ? AND next_due_at = ?"
+            )
+            values = (due, schedule.id, schedule.revision, schedule.next_due_at)
             moved += await self._database.write(partial(_count_changed, sql=sql, values=values))
         return moved
 
@@ -305,8 +309,8 @@ class SqlSchedules:
 
         def read(connection: SqlConnection) -> Sequence[Schedule]:
             rows = connection.execute(
-                "SELECT * FROM schedules WHERE state = 'active' AND next_due <= ?"
-                " ORDER BY next_due LIMIT ?",
+                "SELECT * FROM schedules WHERE state = 'active' AND next_due_at <= ?"
+                " ORDER BY next_due_at LIMIT ?",
                 (now, most),
             )
             return [_schedule_of(row) for row in rows.fetchall()]
@@ -318,7 +322,7 @@ class SqlSchedules:
 
         def read(connection: SqlConnection) -> float | None:
             row = connection.execute(
-                "SELECT min(next_due) AS due FROM schedules WHERE state = 'active'"
+                "SELECT min(next_due_at) AS due FROM schedules WHERE state = 'active'"
             ).fetchone()
             return None if row["due"] is None else float(row["due"])
 
@@ -327,41 +331,43 @@ class SqlSchedules:
     async def advance(self, schedule: Schedule, plan: DuePlan) -> ScheduleRun | None:
         """Move the due time on and queue the run, in one transaction.
 
-        The condition on `next_due` lets only one process succeed. On Postgres, a row that another
-        process works on is skipped instead of waited for.
+        The condition on `next_due_at` lets only one process succeed. On Postgres, a row that
+        another process works on is skipped instead of waited for.
         """
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
             row = connection.execute(
                 _CURRENT_SHARED_SQL if connection.is_shared else _CURRENT_SQL,
-                (schedule.id, schedule.revision, schedule.next_due),
+                (schedule.id, schedule.revision, schedule.next_due_at),
             ).fetchone()
             if row is None:
                 return None, None
             now, current = self._clock(), _schedule_of(row)
-            if plan.missed:
+            if plan.missed_count:
                 _insert_run(
-                    connection, current, f"schedule:{current.id}:missed:{plan.first_missed:.0f}",
-                    plan.first_missed, now, "missed", missed=plan.missed,
+                    connection, current, f"schedule:{current.id}:missed:{plan.first_missed_at:.0f}",
+                    plan.first_missed_at, now, "missed", missed=plan.missed_count,
                 )  # fmt: skip
             run, queued = None, None
-            key = f"schedule:{current.id}:{plan.due:.0f}"
+            key = f"schedule:{current.id}:{plan.due_at:.0f}"
             # The key exists only if the machine's clock was set back.
-            if plan.due and not _has_key(connection, key):
+            if plan.due_at and not _has_key(connection, key):
                 if _is_running(connection, current.id):
                     run = _insert_run(
-                        connection, current, key, plan.due, now, "skipped", reason="busy"
+                        connection, current, key, plan.due_at, now, "skipped", reason="busy"
                     )
                 else:
-                    run, queued = self._queue_run(connection, current, plan.due, key, plan.is_late)
+                    run, queued = self._queue_run(
+                        connection, current, plan.due_at, key, plan.is_late
+                    )
             runs = current.runs + (1 if queued else 0)
-            is_over = not plan.next_due or (
+            is_over = not plan.next_due_at or (
                 current.draft.max_runs and runs >= current.draft.max_runs
             )
             _update(
-                connection, current.id, now, next_due=0 if is_over else plan.next_due,
+                connection, current.id, now, next_due_at=0 if is_over else plan.next_due_at,
                 state="ended" if is_over else "active", runs=runs,
-                last_due=plan.due or current.last_due,
+                last_due_at=plan.due_at or current.last_due_at,
             )  # fmt: skip
             _delete_old_runs(connection, current.id)
             return run, queued
@@ -397,7 +403,7 @@ class SqlSchedules:
             ).fetchone()
             if row is None or row["run_state"] != "queued":
                 return False
-            scheduled = decode_json(Message, row["message"]).scheduled
+            scheduled = decode_json(Message, row["message"]).scheduled_run
             is_manual = ":now:" in row["event_key"]
             states = ("active", "paused") if is_manual else ("active", "ended")
             is_same = scheduled is not None and scheduled.revision == row["revision"]
@@ -438,7 +444,7 @@ class SqlSchedules:
         def read(connection: SqlConnection) -> Sequence[ScheduleRun]:
             rows = connection.execute(
                 "SELECT * FROM schedule_runs WHERE schedule = ?"
-                " ORDER BY started_at DESC, due DESC LIMIT ?",
+                " ORDER BY started_at DESC, due_at DESC LIMIT ?",
                 (id, most),
             )
             return [_run_of(row) for row in rows.fetchall()]
@@ -460,7 +466,7 @@ class SqlSchedules:
         def read(connection: SqlConnection) -> Sequence[tuple[Schedule, ScheduleRun]]:
             rows = connection.execute(
                 "SELECT * FROM schedule_runs WHERE is_notified = 0 AND state <> 'queued'"
-                " AND state IN ('skipped', 'missed', 'failed') ORDER BY started_at, due LIMIT ?",
+                " AND state IN ('skipped', 'missed', 'failed') ORDER BY started_at, due_at LIMIT ?",
                 (most,),
             ).fetchall()
             return [(_schedule_of(_find_row(connection, r["schedule"])), _run_of(r)) for r in rows]
@@ -542,7 +548,8 @@ def close_schedules(connection: SqlConnection, now: float) -> int:
     )
     connection.execute("UPDATE schedule_runs SET is_notified = 1 WHERE is_notified = 0")
     return connection.execute(
-        "UPDATE schedules SET state = 'paused', reason = 'restored', next_due = 0, updated_at = ?"
+        "UPDATE schedules SET state = 'paused', reason = 'restored', next_due_at = 0,"
+        " updated_at = ?"
         " WHERE state = 'active'",
         (now,),
     ).rowcount
@@ -566,16 +573,16 @@ def _check_count(connection: SqlConnection, people: Collection[str], most: int) 
 
 def _activate(connection: SqlConnection, schedule: Schedule, now: float) -> None:
     """Make the schedule active, from now on. Raise BadSchedule if it is never due again."""
-    due = next_after(schedule.draft.rule, schedule.draft.zone, now)
-    if due is None or (schedule.draft.ends and due > schedule.draft.ends):
+    due = next_after(schedule.draft.rule, schedule.draft.time_zone, now)
+    if due is None or (schedule.draft.ends_at and due > schedule.draft.ends_at):
         raise BadSchedule("All times of this schedule have passed. Edit it to choose a later one.")
-    _update(connection, schedule.id, now, state="active", reason="", next_due=due, failures=0)
+    _update(connection, schedule.id, now, state="active", reason="", next_due_at=due, failures=0)
 
 
 def _pause(connection: SqlConnection, id: str, reason: PauseReason, now: float) -> None:
     """Pause the schedule if it is active or paused."""
     connection.execute(
-        "UPDATE schedules SET state = 'paused', reason = ?, next_due = 0, updated_at = ?"
+        "UPDATE schedules SET state = 'paused', reason = ?, next_due_at = 0, updated_at = ?"
         " WHERE id = ? AND state IN ('active', 'paused')",
         (reason, now, id),
     )
@@ -637,9 +644,9 @@ def _insert_run(
     """Store the row of a run."""
     ended = 0.0 if state == "queued" else now
     connection.execute(
-        "INSERT INTO schedule_runs (event_key, schedule, person, due, seq, state, reason, late,"
-        " missed, started_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT"
-        " DO NOTHING",
+        "INSERT INTO schedule_runs (event_key, schedule, person, due_at, seq, state, reason,"
+        " is_late, missed_count, started_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
         (
             key, schedule.id, schedule.owner.key, due, seq, state, reason, int(is_late), missed,
             now, ended,
@@ -653,7 +660,7 @@ def _delete_old_runs(connection: SqlConnection, id: str) -> None:
     _delete_runs(
         connection,
         "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key"
-        " FROM schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due DESC LIMIT ?)",
+        " FROM schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due_at DESC LIMIT ?)",
         (id, id, KEPT_RUNS),
     )
 
@@ -701,20 +708,22 @@ def _wrong_state(schedule: Schedule) -> BadSchedule:
 
 def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
     return {
-        "kind": draft.kind, "what": draft.what, "cron": draft.rule.cron, "at": draft.rule.at,
-        "zone": draft.zone, "catch_up": draft.catch_up, "ends": draft.ends,
+        "kind": draft.kind, "text": draft.text, "cron": draft.rule.cron,
+        "run_at": draft.rule.run_at, "time_zone": draft.time_zone,
+        "catch_up_seconds": draft.catch_up_seconds, "ends_at": draft.ends_at,
         "max_runs": draft.max_runs, "addresses": " ".join(draft.addresses),
     }  # fmt: skip
 
 
 def _schedule_of(row: SqlRow) -> Schedule:
     draft = ScheduleDraft(
-        row["kind"], row["what"], ScheduleRule(row["cron"], row["at"]), row["zone"],
-        row["catch_up"], row["ends"], row["max_runs"], tuple(row["addresses"].split()),
+        row["kind"], row["text"], ScheduleRule(row["cron"], row["run_at"]), row["time_zone"],
+        row["catch_up_seconds"], row["ends_at"], row["max_runs"], tuple(row["addresses"].split()),
     )  # fmt: skip
     return Schedule(
         row["id"], decode_json(Person, row["owner"]), decode_json(ReplyTo, row["reply_to"]), draft,
-        row["state"], row["reason"], row["locale"], row["next_due"], row["last_due"], row["runs"],
+        row["state"], row["reason"], row["locale"], row["next_due_at"], row["last_due_at"],
+        row["runs"],
         row["failures"], row["revision"], row["created_at"],
         row["seq"], decode_json(ScheduleEdit, row["edit"]) if row["edit"] else None,
     )  # fmt: skip
@@ -722,6 +731,6 @@ def _schedule_of(row: SqlRow) -> Schedule:
 
 def _run_of(row: SqlRow) -> ScheduleRun:
     return ScheduleRun(
-        row["event_key"], row["schedule"], row["due"], row["state"], row["seq"], row["reason"],
-        bool(row["late"]), row["missed"], row["started_at"], row["ended_at"],
+        row["event_key"], row["schedule"], row["due_at"], row["state"], row["seq"], row["reason"],
+        bool(row["is_late"]), row["missed_count"], row["started_at"], row["ended_at"],
     )  # fmt: skip

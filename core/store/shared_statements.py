@@ -26,7 +26,7 @@ RECORD_RESPONSE_SQL = (
 current any more, so that they can be erased."""
 END_TURN_SQL = (
     "WITH now AS (SELECT * FROM ponte_current_turn(:seq, :conversation)),"  # noqa: S608
-    " post AS (UPDATE posts SET post = :post, state = 'posted', at = :at FROM now"
+    " post AS (UPDATE posts SET post = :post, state = 'posted', updated_at = :at FROM now"
     "  WHERE posts.seq = :seq AND posts.number = :number AND posts.state <> 'removed'"
     "  AND now.attempt <= :attempt),"
     " ended AS (UPDATE inbox SET state = :state, reason = :reason, updated_at = :at FROM now"

@@ -61,7 +61,7 @@ LEFT_OVER_JOBS_SQL = (
 """Deletes jobs without an unfinished turn: cancelled ones, and those of a process that died after
 the turn ended and before the job did."""
 SPARE_CONVERSATIONS_SQL = (
-    "UPDATE remotes SET erase = 1 WHERE thread = '' AND erase = 0"
+    "UPDATE remotes SET erasure = 1 WHERE thread = '' AND erasure = 0"
     " AND owner NOT IN (SELECT id FROM processes)"
 )
 """Marks objects on the model's server for erasure that a process made in advance, if the process is
@@ -70,13 +70,13 @@ KERNEL_HOLDER_SQL = (
     "SELECT kernels.process FROM inbox JOIN threads ON threads.conversation = inbox.conversation"
     " JOIN kernels ON kernels.thread = threads.id JOIN processes ON processes.id = kernels.process"
     " WHERE inbox.seq = ? AND inbox.is_decision = 0 AND processes.id != ?"
-    " AND processes.seen > extract(epoch FROM now()) - ?"
+    " AND processes.seen_at > extract(epoch FROM now()) - ?"
 )
 """Selects the living process, not this one, that runs the kernel of a turn's conversation."""
 STRANDED_JOBS_SQL = (
     "UPDATE procrastinate_jobs SET queue_name = split_part(lock, ':', 1) WHERE status = 'todo'"
     " AND left(queue_name, 1) = '@' AND substr(queue_name, 2) NOT IN (SELECT id FROM processes"
-    " WHERE seen > extract(epoch FROM now()) - ?)"
+    " WHERE seen_at > extract(epoch FROM now()) - ?)"
 )
 """Returns jobs of a dead process's own queue (`@` and its id) to their platform's queue."""
 
@@ -173,7 +173,7 @@ def delete_leftovers(connection: SqlConnection) -> None:
     lease = processes.LEASE_SECONDS
     connection.execute(LEFT_OVER_JOBS_SQL, (lease,))
     connection.execute(
-        "DELETE FROM processes WHERE seen < extract(epoch FROM now()) - ?",
+        "DELETE FROM processes WHERE seen_at < extract(epoch FROM now()) - ?",
         (PROCESS_ROW_LEASES * lease,),
     )
     return_stranded(connection)
@@ -182,7 +182,7 @@ def delete_leftovers(connection: SqlConnection) -> None:
         ready = "SELECT ponte_ready(?) AS found"
         while connection.execute(ready, (row["flow"],)).fetchone()["found"]:
             pass
-    for table, column in (("progress", "at"), ("paces", "due")):
+    for table, column in (("progress", "updated_at"), ("paces", "due_at")):
         connection.execute(
             f"DELETE FROM {table} WHERE {column} < extract(epoch FROM now()) - ?",  # noqa: S608
             (PRUNE_SECONDS,),

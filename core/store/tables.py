@@ -169,7 +169,8 @@ DECLARED_TABLES = (
             text("replaced_by", default=""),
             text("refusal", default=""), text("channel", default=""),
             count("solo_crashes"),  # how many times the process crashed while it ran only this turn
-            count("job", shared=True), count("stop", shared=True), count("position", shared=True),
+            count("job", shared=True), count("is_stop_requested", shared=True),
+            count("position", shared=True),
         ),
         key=("seq",), generates_key=True, never_reuses_keys=True,
         indexes=(
@@ -179,7 +180,7 @@ DECLARED_TABLES = (
             Index("inbox_unnotified", "conversation, is_notified, seq",
                   "state = 'undeliverable' AND is_notified = 0"),
             Index("inbox_waiting", "person", "is_decision = 0 AND state = 'new'"),
-            Index("inbox_owner", "owner", "stop = 1", shared=True),
+            Index("inbox_owner", "owner", "is_stop_requested = 1", shared=True),
             # Each lookup of the queue (core/store/queue_functions.py) needs one of these indexes.
             # It is the only one in the order of the lookup. So the query plan does
             # not depend on statistics, which Postgres lacks when a burst of messages arrives.
@@ -198,12 +199,12 @@ DECLARED_TABLES = (
         deleted_by=("person", "conversation"),
     ),
     TableDeclaration(
-        name="items", whose="turn", section="transcript", seen_at="at",
+        name="items", whose="turn", section="transcript", seen_at="created_at",
         contents="the transcript that the model gets, with thoughts that its server wants back",
         kept="as `inbox`",
         columns=(
             integer("id"), integer("seq"), text("thread"), text("person"), text("item", json=True),
-            real("at"), count("is_replaced"), text("needs", default=""),
+            real("created_at"), count("is_replaced"), text("needs", default=""),
         ),
         key=("id",), generates_key=True,
         indexes=(
@@ -237,7 +238,7 @@ DECLARED_TABLES = (
         contents="ids of Ponte's posts on the platform", kept="as `inbox`",
         columns=(
             integer("seq"), integer("number"), text("person"), text("key"),
-            text("post", default=""), text("state"), real("at"),
+            text("post", default=""), text("state"), real("updated_at"),
         ),
         key=("seq", "number"),
         indexes=(Index("posts_post", "post"), Index("posts_person", "person")),
@@ -266,12 +267,12 @@ DECLARED_TABLES = (
             text("id"), integer("seq"), text("call_id"), text("person"), text("asker", json=True),
             text("conversation"), text("address", json=True), text("thread"), integer("generation"),
             text("locale"), text("applier"), text("kind"), text("target", json=True), text("title"),
-            text("note"), text("undoes", default=""), text("undone_by", default=""), text("state"),
-            real("created_at"), real("expires_at"), count("claim"), text("decider", default=""),
+            text("note"), text("undone_change", default=""), text("undone_by", default=""),
+            text("state"), real("created_at"), real("expires_at"), count("decision_seq"),
+            text("decider", default=""),
             text("decided_by", default="", json=True), Column("decided_at", "REAL", 0),
-            Column("ended_at", "REAL", 0), count("is_forgotten"), count("version"),
-            count("drawn_version"),
-            count("named"), text("tool", default=""),
+            Column("ended_at", "REAL", 0), count("erasure_reason"), count("version"),
+            count("drawn_version"), count("has_named_approvers"), text("tool", default=""),
             # The last notification that Ponte sent about the change: 'asked', 'reminded' or
             # 'expired', in this order. 'never': Ponte sends none about this change.
             text("last_notice", default=""),
@@ -296,8 +297,8 @@ DECLARED_TABLES = (
         columns=(
             text("change"), integer("number"), text("person"), text("row"),
             text("before", null=True, json=True), text("after", null=True, json=True),
-            text("mark", default=""), text("state"), text("now", null=True, json=True),
-            text("words", default=""), real("at"),
+            text("applier_data", default=""), text("state"), text("current", null=True, json=True),
+            text("explanation", default=""), real("updated_at"),
         ),
         key=("change", "number"), indexes=(Index("steps_person", "person"),),
         deleted_by=("change",), purged_with="changes",
@@ -306,24 +307,25 @@ DECLARED_TABLES = (
         name="notes", whose="person", section="notes",
         contents="notes to the model about a change", kept="until the model got them",
         columns=(
-            integer("id"), text("thread"), text("change"), text("person"), text("text"), real("at"),
+            integer("id"), text("thread"), text("change"), text("person"), text("text"),
+            real("created_at"),
         ),
         key=("id",), generates_key=True,
         indexes=(Index("notes_thread", "thread, id"), Index("notes_person", "person")),
         deleted_by=("person", "change", "thread"),
     ),
     TableDeclaration(
-        name="consents", whose="person", section="approvals", seen_at="at",
+        name="consents", whose="person", section="approvals", seen_at="approved_at",
         contents="who approved as one of several", kept="as `changes`",
         columns=(
             text("change"), text("person"), text("approver", json=True), text("address", json=True),
-            real("at"),
+            real("approved_at"),
         ),
         key=("change", "person"), indexes=(Index("consents_person", "person"),),
         deleted_by=("person", "change"), purged_with="changes",
     ),
     TableDeclaration(
-        name="outbox", whose="person", section="cards_sent", seen_at="at",
+        name="outbox", whose="person", section="cards_sent", seen_at="created_at",
         contents="copies of cards that approvers were sent; notices to a person, for example that "
                  "their sign-in link was replaced",
         kept="as `changes`; a notice until the first one after 90 days, or until its reader closes "
@@ -333,7 +335,7 @@ DECLARED_TABLES = (
             text("reply_to", default="", json=True), text("locale", default=""),
             text("text", default=""), text("post", default=""),
             text("state"),  # new, posting, posted, removed or refused
-            count("drawn_version"), real("at"),
+            count("drawn_version"), real("created_at"),
         ),
         key=("change", "kind", "person"),
         indexes=(
@@ -351,13 +353,13 @@ DECLARED_TABLES = (
             text("id"),
             text("origin", unique=True),  # the turn and the call that proposed it
             text("person"), text("owner", json=True), text("conversation"),
-            text("reply_to", json=True), text("kind"), text("what"), text("cron", default=""),
-            Column("at", "REAL", 0), text("zone"), text("locale", default=""),
+            text("reply_to", json=True), text("kind"), text("text"), text("cron", default=""),
+            Column("run_at", "REAL", 0), text("time_zone"), text("locale", default=""),
             text("state"),  # proposed, active, paused or ended
-            text("reason", default=""), Column("next_due", "REAL", 0),
-            Column("last_due", "REAL", 0), real("catch_up"), Column("ends", "REAL", 0),
-            text("addresses", default=""), count("max_runs"), count("runs"), count("failures"),
-            count("revision"),
+            text("reason", default=""), Column("next_due_at", "REAL", 0),
+            Column("last_due_at", "REAL", 0), real("catch_up_seconds"),
+            Column("ends_at", "REAL", 0), text("addresses", default=""), count("max_runs"),
+            count("runs"), count("failures"), count("revision"),
             text("edit", default="", json=True),  # waits until the owner starts it
             count("last_revision"),
             real("created_at"), real("updated_at"),
@@ -365,7 +367,7 @@ DECLARED_TABLES = (
         ),
         key=("id",),
         indexes=(
-            Index("schedules_due", "next_due", "state = 'active'"),
+            Index("schedules_due", "next_due_at", "state = 'active'"),
             Index("schedules_person", "person"),
             Index("schedules_conversation", "conversation"),
         ),
@@ -376,15 +378,15 @@ DECLARED_TABLES = (
         contents="when a schedule ran or should have run, and how that ended",
         kept="the newest 50 of each schedule",
         columns=(
-            text("event_key"), text("schedule"), text("person"), real("due"), count("seq"),
+            text("event_key"), text("schedule"), text("person"), real("due_at"), count("seq"),
             text("state"),  # queued, done, failed, stopped, skipped or missed
-            text("reason", default=""), count("late"),
-            count("missed", default=1),  # how many due times a row of missed runs stands for
+            text("reason", default=""), count("is_late"),
+            count("missed_count", default=1),  # how many due times a row of missed runs stands for
             real("started_at"), Column("ended_at", "REAL", 0), count("is_notified"),
         ),
         key=("event_key",),
         indexes=(
-            Index("schedule_runs_schedule", "schedule, due"),
+            Index("schedule_runs_schedule", "schedule, due_at"),
             Index("schedule_runs_person", "person"), Index("schedule_runs_seq", "seq"),
             Index("schedule_runs_open", "schedule", "state = 'queued'"),
             Index("schedule_runs_unnotified", "schedule", "is_notified = 0 AND state <> 'queued'"),
@@ -397,7 +399,8 @@ DECLARED_TABLES = (
                  "came",
         kept="until `ponte people remove`",
         columns=(
-            text("person"), text("token", secret=True), real("added_at"), text("seen", default=""),
+            text("person"), text("token", secret=True), real("added_at"),
+            text("last_visit", default=""),
         ),
         key=("person",), deleted_by=("person",),
     ),
@@ -408,7 +411,7 @@ DECLARED_TABLES = (
         kept="until it is revoked, or `ponte people remove`",
         columns=(
             text("id"), text("person"), text("token", secret=True, unique=True), text("name"),
-            real("added_at"), real("expires_at"), text("seen", default=""),
+            real("added_at"), real("expires_at"), text("last_use", default=""),
         ),
         key=("id",), indexes=(Index("api_tokens_person", "person"),), deleted_by=("person",),
     ),
@@ -421,7 +424,7 @@ DECLARED_TABLES = (
              "workspace",
         columns=(
             text("platform"), text("scope"), text("id"), text("person"), text("name"),
-            text("locale"), text("zone"), integer("is_guest"), integer("is_bot"),
+            text("locale"), text("time_zone"), integer("is_guest"), integer("is_bot"),
             text("belongs_to"),
             real("confirmed_at"),
         ),
@@ -465,7 +468,7 @@ DECLARED_TABLES = (
             integer("seq"), text("part"), text("person"), text("kind"), text("name"),
             count("input"), count("cached"), count("output"), count("reasoning"),
             real("cost", null=True),
-            count("lost"),  # 1: the real cost is unknown, and `cost` is its upper bound
+            count("is_upper_bound"),  # 1: the real cost is unknown, and `cost` is its upper bound
         ),
         key=("seq", "part"), indexes=(Index("spendings_person", "person"),),
     ),
@@ -484,7 +487,7 @@ DECLARED_TABLES = (
         contents="what is reserved for a call under way", kept="until it ends",
         columns=(
             integer("seq"), text("part"), text("person"), text("kind"), text("name"),
-            text("scopes", json=True), integer("tokens"), integer("money"), real("at"),
+            text("scopes", json=True), integer("tokens"), integer("money"), real("created_at"),
         ),
         key=("seq", "part"), indexes=(Index("holds_person", "person"),),
     ),
@@ -518,12 +521,14 @@ DECLARED_TABLES = (
         erased="deleted once the model's server has erased it",
         contents="ids of what the model's server holds", kept="until it is erased there",
         columns=(
-            text("kind"), text("id"), text("thread"), real("at"), count("erase"), count("tries"),
+            text("kind"), text("id"), text("thread"), real("created_at"),
+            count("erasure"),  # 0: keep it, 1: erase it, 2: it could not be erased
+            count("attempts"),
             text("owner", default=""),
         ),
         key=("kind", "id"),
         indexes=(
-            Index("remotes_thread", "thread"), Index("remotes_erase", "erase", "erase = 1"),
+            Index("remotes_thread", "thread"), Index("remotes_erasure", "erasure", "erasure = 1"),
         ),
     ),
     TableDeclaration(
@@ -552,13 +557,14 @@ DECLARED_TABLES = (
         name="progress", whose="turn", shared=True, unlogged=True,
         not_exported="what shows while a turn runs",
         contents="Postgres: what a turn shows while it runs", kept="until it ends",
-        columns=(text("turn"), text("progress"), real("at")), key=("turn",), deleted_by=("turn",),
+        columns=(text("turn"), text("progress"), real("updated_at")), key=("turn",),
+        deleted_by=("turn",),
     ),
     TableDeclaration(
         name="pieces", whose="person", shared=True,
         not_exported="the bytes of the files: `--files`",
         contents="Postgres: the bytes of files", kept="as `files`",
-        columns=(text("file"), integer("number"), real("at"), blob("data")),
+        columns=(text("file"), integer("number"), real("created_at"), blob("data")),
         key=("file", "number"), deleted_by=("file",),
     ),
     TableDeclaration(
@@ -583,27 +589,27 @@ DECLARED_TABLES = (
         contents="page: the SHA-256 of each session that somebody signed out of, and when it would "
                  "have ended",
         kept="until then, at most 30 days",
-        columns=(text("session"), real("until")), key=("session",),
+        columns=(text("session"), real("expires_at")), key=("session",),
     ),
     TableDeclaration(
         name="processes", whose="nobody", shared=True, not_exported="which processes there are",
         contents="–", kept="–",
         columns=(
-            text("id"), text("name"), integer("takes"), integer("works"), real("started_at"),
-            real("seen"),
+            text("id"), text("name"), integer("has_intake"), integer("has_workers"),
+            real("started_at"), real("seen_at"),
         ),
         key=("id",),
     ),
     TableDeclaration(
         name="leases", whose="nobody", shared=True, not_exported="who leads a role",
         contents="–", kept="–",
-        columns=(text("role"), text("process"), real("until")), key=("role",),
+        columns=(text("role"), text("process"), real("expires_at")), key=("role",),
     ),
     TableDeclaration(
         name="paces", whose="nobody", shared=True, unlogged=True,
         not_exported="when calls of a kind are due",
         contents="Postgres: ids of Slack channels in which much was posted", kept="an hour",
-        columns=(text("name"), real("due")), key=("name",),
+        columns=(text("name"), real("due_at")), key=("name",),
     ),
     TableDeclaration(
         name="secrets", whose="nobody", shared=True, not_exported="keys of the Ponte itself",

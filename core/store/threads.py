@@ -141,9 +141,10 @@ def insert_remotes(
             f" AND {forgotten} THEN 1 ELSE 0 END)"
         )
     sql = (
-        f"INSERT INTO remotes (kind, id, thread, at, owner, erase) VALUES {', '.join(rows)}"  # noqa: S608
+        "INSERT INTO remotes (kind, id, thread, created_at, owner, erasure)"  # noqa: S608
+        f" VALUES {', '.join(rows)}"
         " ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
-        " erase = excluded.erase WHERE remotes.thread = ''"
+        " erasure = excluded.erasure WHERE remotes.thread = ''"
     )
     return sql if rows else "", values
 
@@ -154,7 +155,7 @@ def erase_spare_remotes(connection: SqlConnection) -> None:
     An earlier process made them in advance. Nobody knows whether it was about to use one, so they
     are not used again.
     """
-    connection.execute("UPDATE remotes SET erase = 1 WHERE thread = '' AND erase = 0")
+    connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = '' AND erasure = 0")
 
 
 def read_transcript(
@@ -165,14 +166,14 @@ def read_transcript(
     With `before`, return only items of turns with a smaller `seq`.
     """
     rows = connection.execute(
-        "SELECT seq, item, person, at, needs FROM items"
+        "SELECT seq, item, person, created_at, needs FROM items"
         " WHERE thread = ? AND seq < ? AND is_replaced = 0"
         " ORDER BY id",
         (thread, before if before is not None else 1 << 62),
     )
     return [
-        TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"], row["at"],
-                        decode_needs(row["needs"]))
+        TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"],
+                        row["created_at"], decode_needs(row["needs"]))
         for row in rows
     ]  # fmt: skip
 
@@ -183,7 +184,7 @@ def list_entries(
     """Return the messages and answers of a thread ("" for the current one), oldest first.
 
     A message whose turn has not begun counts as part of the current thread. A decision is included
-    only if its answer has a text of its own (`Answer.aloud`) besides the redrawn card.
+    only if its answer has a text of its own (`Answer.has_own_post`) besides the redrawn card.
     """
     row = connection.execute(
         "SELECT thread FROM conversations WHERE conversation = ?", (conversation,)
@@ -197,7 +198,11 @@ def list_entries(
         {"conversation": conversation, "current": current, "thread": thread or current},
     )
     told = ((row["is_decision"], _history_entry_of(row)) for row in rows)
-    return [said for decision, said in told if not decision or (said.answer and said.answer.aloud)]
+    return [
+        said
+        for decision, said in told
+        if not decision or (said.answer and said.answer.has_own_post)
+    ]
 
 
 def list_conversations(
@@ -472,13 +477,15 @@ def list_conversations_of(connection: SqlConnection, person: str) -> Sequence[st
 
 def list_remotes_to_erase(connection: SqlConnection) -> Sequence[Remote]:
     """Return objects on the model's server to erase, those with the fewest attempts first."""
-    rows = connection.execute("SELECT kind, id FROM remotes WHERE erase = 1 ORDER BY tries, at")
+    rows = connection.execute(
+        "SELECT kind, id FROM remotes WHERE erasure = 1 ORDER BY attempts, created_at"
+    )
     return [Remote(row["kind"], row["id"]) for row in rows]
 
 
 def list_unerasable_remotes(connection: SqlConnection) -> Sequence[Remote]:
     """Return objects on the model's server that MAX_ERASURE_TRIES attempts could not erase."""
-    rows = connection.execute("SELECT kind, id FROM remotes WHERE erase = 2 ORDER BY at")
+    rows = connection.execute("SELECT kind, id FROM remotes WHERE erasure = 2 ORDER BY created_at")
     return [Remote(row["kind"], row["id"]) for row in rows]
 
 
@@ -486,14 +493,15 @@ def record_erasure(connection: SqlConnection, remote: Remote, done: bool) -> Non
     """Record an attempt to erase an object on the model's server.
 
     `done` deletes its row. Otherwise the object is tried again, and after MAX_ERASURE_TRIES failed
-    attempts it is only listed for the operator (`erase` = 2).
+    attempts it is only listed for the operator (`erasure` = 2).
     """
     key = (remote.kind, remote.id)
     if done:
         connection.execute("DELETE FROM remotes WHERE kind = ? AND id = ?", key)
         return
     connection.execute(
-        "UPDATE remotes SET tries = tries + 1, erase = CASE WHEN tries + 1 >= ? THEN 2 ELSE 1 END"
+        "UPDATE remotes SET attempts = attempts + 1,"
+        " erasure = CASE WHEN attempts + 1 >= ? THEN 2 ELSE 1 END"
         " WHERE kind = ? AND id = ?",
         (MAX_ERASURE_TRIES, *key),
     )
@@ -513,7 +521,7 @@ def _erase_message(connection: SqlConnection, seq: int, message: Message) -> Non
 
     The row itself stays, so that a repeated delivery of the same event is still recognised.
     """
-    bare = replace(message, text="", attachments=(), context=(), brought=(), mentions=(),
+    bare = replace(message, text="", attachments=(), context=(), program_context=(), mentions=(),
                    author=replace(message.author, name=""),
                    reply_to=replace(message.reply_to, token=""))  # fmt: skip
     answer = encode_json(Answer(text="", code="forgotten"))
@@ -536,7 +544,7 @@ def _raise_generation(connection: SqlConnection, conversation: str) -> int:
         "SELECT id FROM threads WHERE conversation = ?", (conversation,)
     ).fetchall()
     for row in old:
-        connection.execute("UPDATE remotes SET erase = 1 WHERE thread = ?", (row["id"],))
+        connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = ?", (row["id"],))
     connection.execute("DELETE FROM threads WHERE conversation = ?", (conversation,))
     row = connection.execute(
         "UPDATE conversations SET generation = generation + 1, thread = ?, used_at = ?,"

@@ -96,7 +96,7 @@ class SqlJournal:
         """
         if self.take_begun and (begun := self.take_begun(seq)):
             turn = turn_begun_by_fetch(seq, begun)
-            if not turn.message.replaces:
+            if not turn.message.replaced_turn:
                 return turn
         return await self._database.write(
             lambda c: _begin_turn(c, seq, self._owner), repeatable=True
@@ -112,8 +112,8 @@ class SqlJournal:
         same transaction; if it raises, nothing is stored. Raises Superseded.
         """
         message = turn.message
-        quoted = any(not quote.ours for quote in message.context)
-        quoted = quoted or any(one.name == "assistant" for one in message.brought)
+        quoted = any(not quote.is_note for quote in message.context)
+        quoted = quoted or any(one.name == "assistant" for one in message.program_context)
         is_outside = bool(message.attachments or quoted or not message.is_authored)
 
         def write(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
@@ -126,7 +126,7 @@ class SqlJournal:
                 stored += _add_items(connection, turn, items, person)
                 if is_outside:
                     threads.mark_outside_text(connection, turn.thread)
-            if turn.is_thread_new and not (is_outside or message.brought):
+            if turn.is_thread_new and not (is_outside or message.program_context):
                 provenance = Provenance(False)  # the message is all of it
             else:
                 provenance = threads.read_provenance(
@@ -309,7 +309,7 @@ class SqlJournal:
     async def record_removed(self, turn: Turn, number: int) -> None:
         """Record that a person deleted the post `number` of a turn."""
         await self._execute(
-            "UPDATE posts SET state = 'removed', at = ? WHERE seq = ? AND number = ?",
+            "UPDATE posts SET state = 'removed', updated_at = ? WHERE seq = ? AND number = ?",
             time.time(), turn.seq, number,
         )  # fmt: skip
 
@@ -476,7 +476,7 @@ class SqlJournal:
     async def record_post_removal(self, post: str) -> None:
         """Record that a person deleted a post, given by the platform's id."""
         await self._execute(
-            "UPDATE posts SET state = 'removed', at = ? WHERE post = ?", time.time(), post
+            "UPDATE posts SET state = 'removed', updated_at = ? WHERE post = ?", time.time(), post
         )
 
     async def author(self, seq: int) -> str:
@@ -590,7 +590,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     )
     # A turn that never began has no thread and no records. One that was put back has both.
     turn = read_turn(connection, row, has_records=bool(row["thread"]))
-    if turn.message.replaces:
+    if turn.message.replaced_turn:
         _replace_earlier_turn(connection, turn)
     return replace(
         turn, attempt=attempt, generation=generation, thread=own_thread, state=state,
@@ -617,7 +617,7 @@ def _replace_earlier_turn(connection: SqlConnection, turn: Turn) -> None:
     old = connection.execute(
         "SELECT seq FROM inbox WHERE turn = ? AND conversation = ? AND person = ? AND seq < ?"
         " AND replaced_by = '' AND state NOT IN ('new', 'running', 'answered', 'posting')",
-        (message.replaces, message.address.conversation, message.author.key, turn.seq),
+        (message.replaced_turn, message.address.conversation, message.author.key, turn.seq),
     ).fetchone()
     if old is None or changes.has_irrevocable_work(connection, old["seq"]):
         return
@@ -694,7 +694,8 @@ def _add_items(
     now, stored, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
     if texts:
         connection.executemany(
-            "INSERT INTO items (seq, thread, person, item, at, needs) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO items (seq, thread, person, item, created_at, needs)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             [(turn.seq, turn.thread, person, item, now, stored) for item in texts],
         )
     return tuple(decode_json(Item, item) for item in texts)
@@ -733,9 +734,9 @@ def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -
     A part that was posted or removed already does not change.
     """
     connection.execute(
-        "INSERT INTO posts (seq, number, person, key, state, at)"
+        "INSERT INTO posts (seq, number, person, key, state, updated_at)"
         " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT (seq, number) DO UPDATE"
-        " SET key = excluded.key, at = excluded.at WHERE posts.state = 'posting'",
+        " SET key = excluded.key, updated_at = excluded.updated_at WHERE posts.state = 'posting'",
         (turn.seq, number, turn.message.author.key, key, time.time()),
     )
 
@@ -743,7 +744,7 @@ def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -
 def _mark_posted(connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
     """Record the platform's id of a post, unless a person has deleted the post."""
     connection.execute(
-        "UPDATE posts SET post = ?, state = 'posted', at = ?"
+        "UPDATE posts SET post = ?, state = 'posted', updated_at = ?"
         " WHERE seq = ? AND number = ? AND state != 'removed'",
         (post, time.time(), turn.seq, number),
     )

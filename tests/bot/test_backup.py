@@ -107,7 +107,11 @@ def test_a_home_comes_back_as_it_was(ponte_with_home: Shell, tmp_path: Path) -> 
     assert path.stat().st_mode & 0o777 == 0o600
     assert names(ponte_with_home.home) - {"ponte.lock"} == {*before}, "nothing is left in the home"
     manifest, held = read_backup(path)
-    assert (manifest.schema, manifest.stopped, manifest.lost) == (SCHEMA.version, True, ())
+    assert (manifest.schema, manifest.is_ponte_stopped, manifest.lost_files) == (
+        SCHEMA.version,
+        True,
+        (),
+    )
     assert {*held} == {name for name in before if BACKUP_NAMES.fullmatch(name)}
 
     shutil.move(ponte_with_home.home, other)
@@ -190,12 +194,15 @@ def test_discord_is_not_asked_for_what_was_said_meanwhile(
     path = str(tmp_path / "kept.tar.gz")
     select = "SELECT data FROM remembered WHERE name = 'discord'"
     before = json.loads(*rows(ponte_with_home.home, select))
-    assert before["seen"]
+    assert before["channels"]
     ponte_with_home("backup", path)
     ponte_with_home("restore", "--replace", path)
     after = json.loads(*rows(ponte_with_home.home, select))
-    assert all(one["last"] > before["seen"][id]["last"] for id, one in after["seen"].items())
-    assert {**after, "seen": 0} == {**before, "seen": 0}
+    assert all(
+        one["last_message"] > before["channels"][id]["last_message"]
+        for id, one in after["channels"].items()
+    )
+    assert {**after, "channels": 0} == {**before, "channels": 0}
 
 
 def test_a_home_that_keeps_something_is_laid_aside_and_not_lost(
@@ -519,7 +526,7 @@ def test_a_file_system_without_links_is_backed_up_too(
     assert ponte_with_home("backup", str(path)).code == 0, ponte_with_home.err
     manifest, held = read_backup(path)
     ids = rows(ponte_with_home.home, "SELECT id FROM files")
-    assert manifest.lost == ()
+    assert manifest.lost_files == ()
     for id in ids:
         stored = (ponte_with_home.home / "files" / id[:2] / id).read_bytes()
         assert held[f"files/{id[:2]}/{id}"] == stored
@@ -545,7 +552,7 @@ def test_what_is_forgotten_while_it_is_made_is_not_in_it(
     assert ponte_with_home("backup", str(path)).code == 0
     manifest, held = read_backup(path)
     assert len(copies) == 2, "the moment was taken anew"
-    assert manifest.lost == ()
+    assert manifest.lost_files == ()
     assert manifest.rows["files"] == len(others)
     assert not any(name.endswith(id) for name in held)
 
@@ -558,7 +565,7 @@ def test_bytes_that_are_lost_are_told_and_stop_nothing(
     (ponte_with_home.home / "files" / id[:2] / id).unlink()
     assert ponte_with_home("backup", str(path)).code == 0
     assert "The content of 1 file was already missing in the data folder." in ponte_with_home.err
-    assert read_backup(path)[0].lost == (id,)
+    assert read_backup(path)[0].lost_files == (id,)
     assert ponte_with_home("restore", "--replace", str(path)).code == 0, ponte_with_home.err
 
 

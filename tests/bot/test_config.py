@@ -397,7 +397,7 @@ def test_a_narrower_place_takes_back_what_a_wider_one_says(tmp_path: Path) -> No
     config = read(tmp_path, WAYS)
 
     def way(channel: str, workspace: str) -> tuple[object, ...]:
-        own = config.channel(Address("slack", channel, workspace, shared=True))
+        own = config.channel(Address("slack", channel, workspace, is_shared=True))
         return own.strict_mention, own.answer_everything, own.threads, own.retention_days
 
     assert way("C9", "T9") == (None, True, False, 30)

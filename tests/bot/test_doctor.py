@@ -331,7 +331,7 @@ async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
         turn = await begin_turn(engine, channel=f"C{number}")
         await record_question(engine, budget, turn)
         assert "usage" not in (await doctor(tmp_path)).parts or number == 2
-        await record_answer(engine, turn, Usage(100, 0, 10, estimated=not counted))
+        await record_answer(engine, turn, Usage(100, 0, 10, is_estimated=not counted))
     told = await doctor(tmp_path)
     assert told.parts["usage"] == (
         "ok    usage: in the last 30 days, the server did not report the usage of 2 of 3 "
@@ -363,7 +363,7 @@ async def test_the_processes_of_a_shared_database_are_told(
         ):  # fmt: skip
             connection.execute("DELETE FROM processes")
             connection.execute(
-                "INSERT INTO processes (id, name, takes, works, started_at, seen)"
+                "INSERT INTO processes (id, name, has_intake, has_workers, started_at, seen_at)"
                 " VALUES ('p1', 'host 1', %s, %s, 0, extract(epoch FROM now()))",
                 (takes, works),
             )

@@ -99,8 +99,8 @@ def test_turns_that_run_or_failed_are_listed(ponte: Shell, fake_holder: FakeHold
     def summary(state: str, reason: str, person: str) -> dict[str, Any]:
         return {
             "turn": f"t-{state}", "person": person, "conversation": f"web:main\n{state}",
-            "state": state, "reason": reason, "created": 1795000000.0, "updated": 1795000000.0,
-            "failed": bool(reason),
+            "state": state, "reason": reason, "created_at": 1795000000.0,
+            "updated_at": 1795000000.0, "failed": bool(reason),
         }  # fmt: skip
 
     turns = [summary("running", "", "web:owner"), summary("failed", "model", "slack:T1:U1")]

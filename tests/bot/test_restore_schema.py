@@ -173,7 +173,7 @@ def test_a_file_whose_id_is_a_path_is_refused(
         " (id, event_key, sha256, name, type, size, person, conversation, created_at)"
         f" VALUES ('{id}', 'e', 's', 'n', 't', 1, 'p', 'c', 0)",
     )  # fmt: skip
-    rewritten(archive, lambda manifest, entries: replace(manifest, lost=(id,)))
+    rewritten(archive, lambda manifest, entries: replace(manifest, lost_files=(id,)))
     assert ponte("restore", str(archive)).code == 1
     assert "its parts come from different backups" in ponte.err
 

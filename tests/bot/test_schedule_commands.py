@@ -13,7 +13,7 @@ from tests.fakes.schedules import add_schedule
 
 RULE = "on the last working day (Monday to Friday) of each month at 9:00\u202fAM"
 DUE = "Oct 2, 2096, 7:06\u202fAM"
-"""The `next_due` of the schedule that `add_schedule` stores, in UTC."""
+"""The `next_due_at` of the schedule that `add_schedule` stores, in UTC."""
 
 
 async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> None:
@@ -22,7 +22,7 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
     assert await running_ponte.run("schedules", "list", "--json") == ["[]"]
     add_schedule(running_ponte.home)
     text = "First \x1b[31mline\nand a second line that is long"
-    running_ponte.write("UPDATE schedules SET what = ?", text)
+    running_ponte.write("UPDATE schedules SET text = ?", text)
     listed = [re.split("  +", line) for line in await running_ponte.run("schedules", "list")]
     assert listed == [
         ["ID", "state", "rule", "next run", "owner", "place", "text"],
@@ -43,12 +43,14 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
     )  # fmt: skip
     for key, due, state, reason, late, missed in runs:
         running_ponte.write(
-            "INSERT INTO schedule_runs (event_key, schedule, person, due, seq, state, reason, late,"
-            " missed, started_at, ended_at, is_notified)"
+            "INSERT INTO schedule_runs (event_key, schedule, person, due_at, seq, state, reason,"
+            " is_late, missed_count, started_at, ended_at, is_notified)"
             " VALUES (?, 'abc234', 'web:bob', ?, 0, ?, ?, ?, ?, 1, 2, 1)",
             key, due, state, reason, late, missed,
         )  # fmt: skip
-    running_ponte.write("UPDATE schedules SET state = 'paused', reason = 'failures', next_due = 0")
+    running_ponte.write(
+        "UPDATE schedules SET state = 'paused', reason = 'failures', next_due_at = 0"
+    )
     shown = await running_ponte.run("schedules", "show", "abc234")
     assert shown == [
         facts[0], "state     paused: several of its runs failed", facts[2], "next run  –",
@@ -62,7 +64,7 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
     assert [one["owner"] for one in found["schedules"]] == ["web:bob"]
     assert [run["event_key"] for run in found["runs"]] == ["r2", "r1"]
     (line,) = await running_ponte.run("schedules", "list", "--json")
-    assert [(one["id"], one["what"]) for one in json.loads(line)] == [("abc234", text)]
+    assert [(one["id"], one["text"]) for one in json.loads(line)] == [("abc234", text)]
 
 
 async def test_schedules_are_paused_resumed_run_and_deleted(

@@ -139,7 +139,7 @@ class Shared(Embedded):
                 " WHERE id = ANY(?)", (jobs.workers.ids,),
             ).close()  # fmt: skip
             connection.execute(
-                "UPDATE processes SET seen = seen - 3600 WHERE id = ?", (jobs.process,)
+                "UPDATE processes SET seen_at = seen_at - 3600 WHERE id = ?", (jobs.process,)
             ).close()
 
         await self.database.write(write)

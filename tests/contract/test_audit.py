@@ -17,7 +17,7 @@ from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines, lis
 from tests.contract.engines import Embedded, Shared
 
 ANA, BIA = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bia")
-HERE = Address("slack", "C1", "T1", shared=True)
+HERE = Address("slack", "C1", "T1", is_shared=True)
 
 
 def log_of(engine: Embedded) -> AuditLog:

@@ -31,7 +31,7 @@ def says(person: str, channel: str, thread: bool = True) -> Message:
     number = next(_numbers)
     text = f"{person} in {channel}"
     made = make_message(text, f"web:{number}", channel)
-    address = Address("web", channel, thread=str(number) if thread else "", shared=True)
+    address = Address("web", channel, thread=str(number) if thread else "", is_shared=True)
     return _by(made, person, address)
 
 

@@ -14,7 +14,7 @@ from core.runtime.tasks import BackgroundTasks
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_message
 
 ANA = Person("discord", "1")
-CHANNEL = Address("discord", "7", "9", shared=True)
+CHANNEL = Address("discord", "7", "9", is_shared=True)
 
 
 class RecordedInbox:

@@ -257,7 +257,7 @@ async def test_a_post_that_is_known_is_not_in_doubt_again(database_engine: Embed
 
 async def test_an_end_erases_the_token_and_keeps_a_late_edit(database_engine: Embedded) -> None:
     helo = says("helo")
-    helo = replace(helo, reply_to=replace(helo.reply_to, token="secret", token_expires=9.0))
+    helo = replace(helo, reply_to=replace(helo.reply_to, token="secret", token_expires_at=9.0))
     turn = await again(database_engine, (await database_engine.inbox.accept(helo)).seq)
     assert turn.message.reply_to.token == "secret"
     await database_engine.inbox.amend(helo.event_key, replace(helo, text="hello"))
@@ -382,7 +382,7 @@ async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) 
         said = ("web:ana", encode_json(replace(HELLO, text="see example.com")))
         for number in range(2000):
             connection.execute(
-                "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, 0)",
+                "INSERT INTO items (seq, thread, person, item, created_at) VALUES (?, ?, ?, ?, 0)",
                 (10_000 + number, f"t{number}", *said),
             )
             connection.execute(

@@ -125,7 +125,7 @@ async def test_a_list_has_what_is_said_in_and_the_pinned_first(database_engine: 
     await journal.set_listing("web:C2", None, True)
     await journal.set_listing("web:C3", "My name", None)
     listed = await journal.list_conversations("web")
-    assert [(one.conversation, one.first.text, one.title, one.pinned) for one in listed] == [
+    assert [(one.conversation, one.first.text, one.title, one.is_pinned) for one in listed] == [
         ("web:C2", "hello C2", "", True), ("web:C1", "hello C1", "", False),
         ("web:C3", "hello C3", "My name", False),
     ]  # fmt: skip
@@ -164,7 +164,7 @@ async def test_words_are_found_in_what_both_said(database_engine: Embedded) -> N
 
 
 async def asked_again(engine: Embedded, old: Turn, text: str, person: Person = ANA) -> Turn:
-    message = replace(says(text), author=person, replaces=old.id)
+    message = replace(says(text), author=person, replaced_turn=old.id)
     return await again(engine, (await engine.inbox.accept(message)).seq)
 
 
@@ -194,7 +194,7 @@ async def test_nobody_replaces_what_is_not_theirs_or_not_there(database_engine: 
     journal = database_engine.journal
     old = await talk(database_engine, "one")
     await asked_again(database_engine, old, "mine", BOB)
-    elsewhere = replace(says("other", "C2"), author=ANA, replaces=old.id)
+    elsewhere = replace(says("other", "C2"), author=ANA, replaced_turn=old.id)
     await again(database_engine, (await database_engine.inbox.accept(elsewhere)).seq)
     assert (await journal.list_entries("web:C1"))[0].turn == old.id
 

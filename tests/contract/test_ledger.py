@@ -61,7 +61,7 @@ async def test_a_proposal_is_kept_whole(ledger: Ledger) -> None:
     asked = proposal()
     change = await ledger.propose(asked)
     assert change == await ledger.get(asked.id)
-    assert (change.proposal, change.state, change.claim) == (asked, "open", 0)
+    assert (change.proposal, change.state, change.decision_seq) == (asked, "open", 0)
     assert [step.write for step in change.steps] == list(ROWS)
     assert {step.state for step in change.steps} == {"waiting"}
     with pytest.raises(NotFound):
@@ -86,7 +86,7 @@ async def test_one_event_claims_it(ledger: Ledger) -> None:
     claims = await asyncio.gather(
         *(ledger.claim(id, seq, person, 150.0) for seq, person in ((8, ANA), (9, BOB)))
     )
-    (winner,) = {(claim.claim, claim.decider) for claim in claims}
+    (winner,) = {(claim.decision_seq, claim.decider) for claim in claims}
     assert winner in ((8, ANA), (9, BOB))
     assert all((c.state, c.decided_at) == ("applying", 150.0) for c in claims)
     assert (await ledger.close(id, "denied", BOB, "", 151.0)).state == "applying"
@@ -109,11 +109,11 @@ async def test_what_is_denied_stays_denied(ledger: Ledger) -> None:
 async def test_steps_are_stored_while_a_change_is_applied(ledger: Ledger) -> None:
     change = await ledger.claim((await open_(ledger)).id, 8, ANA, 150.0)
     one, two = change.steps
-    begun = replace(one, state="writing", write=replace(one.write, mark="[3]"))
+    begun = replace(one, state="writing", write=replace(one.write, applier_data="[3]"))
     await ledger.record(change.id, 8, [begun])
     assert (await ledger.get(change.id)).steps == (begun, two)
-    done = replace(begun, state="done", write=replace(begun.write, id="4"), now={"Name": "Ada"})
-    failed = replace(two, state="failed", words="It refuses.")
+    done = replace(begun, state="done", write=replace(begun.write, id="4"), current={"Name": "Ada"})
+    failed = replace(two, state="failed", explanation="It refuses.")
     await ledger.record(change.id, 8, [done, failed])
     assert (await ledger.get(change.id)).steps == (done, failed)
     with pytest.raises(Superseded):
@@ -131,7 +131,7 @@ async def test_a_released_change_is_open_again(ledger: Ledger) -> None:
         await ledger.release(change.id, 9)
     await ledger.release(change.id, 8)
     again = await ledger.get(change.id)
-    assert (again.state, again.claim, again.decider) == ("open", 0, None)
+    assert (again.state, again.decision_seq, again.decider) == ("open", 0, None)
     assert (await ledger.claim(change.id, 9, BOB, 150.0)).decider == BOB
 
 
@@ -143,10 +143,12 @@ async def finish_change(ledger: Ledger, call: str = "c1") -> Change:
 
 async def test_a_change_is_undone_once(ledger: Ledger) -> None:
     change = await finish_change(ledger)
-    undo = replace(proposal("undo", seq=9), undoes=change.id)
+    undo = replace(proposal("undo", seq=9), undone_change=change.id)
     begun = await ledger.undo(undo, BOB, 170.0)
-    assert (begun.state, begun.claim, begun.decider) == ("applying", 9, BOB)
-    other = await ledger.undo(replace(proposal("undo", seq=10), undoes=change.id), ANA, 171.0)
+    assert (begun.state, begun.decision_seq, begun.decider) == ("applying", 9, BOB)
+    other = await ledger.undo(
+        replace(proposal("undo", seq=10), undone_change=change.id), ANA, 171.0
+    )
     assert other == begun
     assert (await ledger.get(change.id)).undone_by == begun.id
     await ledger.finish(begun.id, 9, "done", "", 180.0)
@@ -156,7 +158,7 @@ async def test_a_change_is_undone_once(ledger: Ledger) -> None:
 @pytest.mark.parametrize("state", ["partial", "failed"])
 async def test_an_undo_that_did_not_do_all(ledger: Ledger, state: ChangeState) -> None:
     change = await finish_change(ledger)
-    undo = await ledger.undo(replace(proposal("undo", seq=9), undoes=change.id), BOB, 170.0)
+    undo = await ledger.undo(replace(proposal("undo", seq=9), undone_change=change.id), BOB, 170.0)
     await ledger.finish(undo.id, 9, state, "", 180.0)
     after = await ledger.get(change.id)
     assert after.state == "done"
@@ -221,8 +223,10 @@ async def test_forgetting(ledger: Ledger, database_engine: Embedded) -> None:
     await database_engine.journal.forget("web:C1")
     assert (await ledger.get(waiting.id)).state == "withdrawn"
     after = await ledger.get(ended.id)
-    assert (after.state, after.forgotten, after.proposal.asker.name) == ("done", True, "")
-    assert all(step.write.before is step.write.after is step.now is None for step in after.steps)
+    assert (after.state, after.is_forgotten, after.proposal.asker.name) == ("done", True, "")
+    assert all(
+        step.write.before is step.write.after is step.current is None for step in after.steps
+    )
     assert [step.write.id for step in after.steps] == ["", "7"]
     assert (await ledger.get(applying.id)).steps == applying.steps, "it needs them to its end"
     await ledger.finish(applying.id, 9, "failed", "", 160.0)
@@ -238,8 +242,10 @@ async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: Ledger) -> Non
     assert await ledger.erase_old_rows(161.0) == 1
     assert await ledger.erase_old_rows(161.0) == 0, "once"
     after = await ledger.get(ended.id)
-    assert (after.state, after.lapsed, after.forgotten) == ("done", True, False)
-    assert all(step.write.before is step.write.after is step.now is None for step in after.steps)
+    assert (after.state, after.has_lapsed, after.is_forgotten) == ("done", True, False)
+    assert all(
+        step.write.before is step.write.after is step.current is None for step in after.steps
+    )
     assert after.proposal.asker == ANA, "who did it stays"
     assert ended.id in [one.id for one in await ledger.list_undrawn()], "its button goes"
     assert (await ledger.get(waiting.id)).steps == waiting.steps

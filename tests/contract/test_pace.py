@@ -92,7 +92,7 @@ async def test_the_paces_of_channels_do_not_stay(on_postgres: Shared) -> None:
     limiter = RateLimiter(pace=SharedPace(on_postgres.database))
     await posts(limiter, "C1", 2)
     await on_postgres.database.write(
-        lambda c: c.execute("UPDATE paces SET due = due - 7200").close()
+        lambda c: c.execute("UPDATE paces SET due_at = due_at - 7200").close()
     )
     await posts(limiter, "C2", 2)
     await on_postgres.jobs.sweep()

@@ -282,6 +282,6 @@ async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embe
     ended = await service.find_ended_token(hash_token(second))
     assert ended == EndedToken(hash_token(second), was_removed=True)
     assert await service.find_ended_token(hash_token(first)) is None
-    late = replace(PersonNotice.new("n1", LINK_RENEWED), at=time.time() + 91 * 86_400)
+    late = replace(PersonNotice.new("n1", LINK_RENEWED), created_at=time.time() + 91 * 86_400)
     await database_engine.database.write(lambda c: put_person_notice(c, ANA, late))
     assert await service.find_ended_token(hash_token(second)) is None, "it waited long enough"

@@ -63,13 +63,13 @@ def persons_of(engine: Embedded) -> SqlPersonalData:
 
 def address_of(channel: str) -> Address:
     direct = channel.startswith("D")
-    return Address("slack", channel, "T1", thread="" if direct else "1.1", shared=not direct)
+    return Address("slack", channel, "T1", thread="" if direct else "1.1", is_shared=not direct)
 
 
 def says(text: str, author: Person, channel: str, context: Sequence[Quote] = ()) -> Message:
     first = make_message(text, f"slack:T1:{channel[:1]}:{time.monotonic_ns()}", channel)
     address = address_of(channel)
-    to = replace(first.reply_to, address=address, asker=author, token=SECRET, token_expires=9e9)
+    to = replace(first.reply_to, address=address, asker=author, token=SECRET, token_expires_at=9e9)
     return replace(first, author=author, address=address, reply_to=to, context=tuple(context))
 
 
@@ -501,16 +501,16 @@ async def test_again_after_a_crash_ends_it(team: Team) -> None:
 def test_what_platforms_remember() -> None:
     known = {
         "languages": {"7": "fr", "8": "en"}, "aliases": {"55:7": [1, 2.0], "55:8": [3, 4.0]},
-        "company": {"99": {"people": ["7", "8"], "told": True}}, "commands": "abc",
+        "threads": {"99": {"people": ["7", "8"], "is_announced": True}}, "commands": "abc",
     }  # fmt: skip
     ids = frozenset({"7"})
     assert remove_ids(known, ids) == {
         "languages": {"8": "en"}, "aliases": {"55:8": [3, 4.0]},
-        "company": {"99": {"people": [FORGOTTEN_ID, "8"], "told": True}}, "commands": "abc",
+        "threads": {"99": {"people": [FORGOTTEN_ID, "8"], "is_announced": True}}, "commands": "abc",
     }  # fmt: skip
     assert select_ids(known, ids) == {
         "languages": {"7": "fr"}, "aliases": {"55:7": [1, 2.0]},
-        "company": {"99": {"people": ["7"]}},
+        "threads": {"99": {"people": ["7"]}},
     }  # fmt: skip
 
 
@@ -527,7 +527,7 @@ async def test_what_discords_side_remembers_is_forgotten_in_memory_too(
     for person, thread in ((7, 99), (8, 98)):
         state.note_language(person, "fr")
         await state.set_alias(55, str(person), thread)
-    state.threads[99] = ThreadState(["7", "8"], heard=3)
+    state.threads[99] = ThreadState(["7", "8"], last_message=3)
     await state.note_channel(500, 10, 0)
     await state.forget(frozenset({"7", "500"}))
     for one in (state, DiscordState(peers)):
@@ -537,6 +537,6 @@ async def test_what_discords_side_remembers_is_forgotten_in_memory_too(
             None,
             98,
         )
-        assert (one.threads[99].people, one.threads[99].heard) == ([FORGOTTEN_ID, "8"], 3)
-        assert one.seen == {}
+        assert (one.threads[99].people, one.threads[99].last_message) == ([FORGOTTEN_ID, "8"], 3)
+        assert one.channels == {}
         await one.close()

@@ -474,7 +474,7 @@ async def test_a_notice_that_is_stored_while_its_change_is_forgotten_keeps_no_wo
 
     def forget(connection: SqlConnection) -> None:
         lock_key(connection, change.proposal.address.conversation)
-        connection.execute("UPDATE changes SET is_forgotten = 1 WHERE id = ?", (change.id,))
+        connection.execute("UPDATE changes SET erasure_reason = 1 WHERE id = ?", (change.id,))
         forgets.set()
         may_end.wait()
 

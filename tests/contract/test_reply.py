@@ -117,7 +117,7 @@ async def test_what_was_shown_too_much_is_deleted(place: Place) -> None:
 
 async def test_work_without_words_shows_only_a_sign(place: Place) -> None:
     reply = place.reply()
-    await reply.show(Progress(doing="is reading the tables…"))
+    await reply.show(Progress(current_step="is reading the tables…"))
     await until(lambda: place.surface.doing == ["is reading the tables…"])
     assert place.recorder.posts == []
 

@@ -42,7 +42,7 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 DAILY = ScheduleDraft("post", "Good morning!", ScheduleRule("0 9 * * *"), "UTC")
 ANA, BO = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bo")
-PLACE = Address("slack", "C1", "T1", "1.0", shared=True)
+PLACE = Address("slack", "C1", "T1", "1.0", is_shared=True)
 TO = ReplyTo(PLACE, BO, "1.0", "turn", "a secret", 9.0)
 
 
@@ -64,12 +64,12 @@ class Book:
         return await self.schedules.start(one.id, 0)
 
     async def advance(self, one: Schedule) -> ScheduleRun | None:
-        plan = plan_due(one.draft, one.next_due, self.clock.now)
+        plan = plan_due(one.draft, one.next_due_at, self.clock.now)
         return await self.schedules.advance(one, plan)
 
     async def run_due(self, one: Schedule) -> ScheduleRun:
         """Go to the schedule's due time, and start its run."""
-        self.clock.now = (await self.schedules.get(one.id)).next_due
+        self.clock.now = (await self.schedules.get(one.id)).next_due_at
         run = await self.advance(await self.schedules.get(one.id))
         assert run is not None
         return run
@@ -103,7 +103,7 @@ async def test_a_proposed_schedule_runs_only_after_its_start_and_each_edit_needs
     one = await book.propose()
     again = await schedules.propose("turn:1", ANA, TO, DAILY)
     assert one == again, "a call that a crash repeats proposes once"
-    assert (one.state, one.next_due, one.locale) == ("proposed", 0.0, "pt-BR")
+    assert (one.state, one.next_due_at, one.locale) == ("proposed", 0.0, "pt-BR")
     assert (one.reply_to.token, one.reply_to.asker) == ("", ANA)
     assert await has_rows(book.engine.database, "schedules")
     assert await schedules.earliest_due() is None
@@ -112,10 +112,10 @@ async def test_a_proposed_schedule_runs_only_after_its_start_and_each_edit_needs
         with pytest.raises(BadSchedule):
             await refused
     started = await schedules.start(one.id, 0)
-    assert (started.state, started.next_due) == ("active", MONDAY + HOUR)
+    assert (started.state, started.next_due_at) == ("active", MONDAY + HOUR)
     assert await schedules.start(one.id, 0) == started, "a second click"
     assert await schedules.earliest_due() == MONDAY + HOUR
-    evening = replace(DAILY, what="Good evening!")
+    evening = replace(DAILY, text="Good evening!")
     edited = await schedules.edit(one.id, evening, 7)
     assert replace(edited, edit=None) == started, "an edit changes nothing before its start"
     assert edited.edit == ScheduleEdit(evening, 1, 7)
@@ -152,12 +152,12 @@ async def test_a_due_time_becomes_one_message_whoever_sees_it(book: Book) -> Non
     assert (message.locale, message.reply_to.turn, message.reply_to.source) == (
         "pt-BR", message.turn, "1.0",
     )  # fmt: skip
-    assert message.scheduled is not None
-    assert (message.scheduled.schedule, message.scheduled.kind) == (one.id, "post")
-    assert message.scheduled.is_late
+    assert message.scheduled_run is not None
+    assert (message.scheduled_run.schedule, message.scheduled_run.kind) == (one.id, "post")
+    assert message.scheduled_run.is_late
     moved = await book.schedules.get(one.id)
-    assert (moved.next_due, moved.last_due, moved.runs) == (
-        one.next_due + DAY, one.next_due, 1,
+    assert (moved.next_due_at, moved.last_due_at, moved.runs) == (
+        one.next_due_at + DAY, one.next_due_at, 1,
     )  # fmt: skip
     assert await book.schedules.is_current(run.seq)
 
@@ -166,17 +166,17 @@ async def test_missed_runs_are_listed_and_a_run_that_is_under_way_is_not_doubled
     book: Book,
 ) -> None:
     one = await book.start()
-    book.clock.now = one.next_due + 2 * DAY + 8 * HOUR
+    book.clock.now = one.next_due_at + 2 * DAY + 8 * HOUR
     assert await book.advance(one) is None
     (missed,) = await book.schedules.list_runs(one.id)
-    assert (missed.state, missed.due, missed.missed) == ("missed", one.next_due, 3)
+    assert (missed.state, missed.due_at, missed.missed_count) == ("missed", one.next_due_at, 3)
     first = await book.run_due(one)
     second = await book.run_due(one)
     assert (first.state, second.state, second.reason) == ("queued", "skipped", "busy")
     assert len(await book.messages()) == 1
     unreported = [run for _, run in await book.schedules.list_unreported()]
-    assert [(run.state, run.due) for run in unreported] == [
-        ("missed", one.next_due), ("skipped", second.due),
+    assert [(run.state, run.due_at) for run in unreported] == [
+        ("missed", one.next_due_at), ("skipped", second.due_at),
     ]  # fmt: skip
     for run in unreported:
         await book.schedules.record_reported(run.event_key)
@@ -194,23 +194,23 @@ async def test_results_are_those_of_the_turns_and_failures_in_a_row_pause(book: 
         run = await book.end_run(one, state)
         found = await book.schedules.get(one.id)
         assert (run.state, found.failures) == (result, failures), state
-    assert (found.state, found.reason, found.next_due) == ("paused", "failures", 0.0)
+    assert (found.state, found.reason, found.next_due_at) == ("paused", "failures", 0.0)
     assert await book.schedules.settle_runs() == 0
     resumed = await book.schedules.resume(one.id)
     assert (resumed.state, resumed.failures) == ("active", 0)
-    assert resumed.next_due > book.clock.now
+    assert resumed.next_due_at > book.clock.now
 
 
 async def test_a_schedule_ends_after_its_last_time_or_number_of_runs(book: Book) -> None:
-    once = await book.start(replace(DAILY, rule=ScheduleRule(at=MONDAY + 60)))
+    once = await book.start(replace(DAILY, rule=ScheduleRule(run_at=MONDAY + 60)))
     twice = await book.start(replace(DAILY, max_runs=2))
-    until = await book.start(replace(DAILY, ends=MONDAY + DAY))
+    until = await book.start(replace(DAILY, ends_at=MONDAY + DAY))
     for one, count in ((once, 1), (twice, 2), (until, 1)):
         for _ in range(count):
             assert (await book.schedules.get(one.id)).state == "active"
             assert (await book.end_run(one)).state == "done"
         ended = await book.schedules.get(one.id)
-        assert (ended.state, ended.next_due) == ("ended", 0.0), one.draft
+        assert (ended.state, ended.next_due_at) == ("ended", 0.0), one.draft
         with pytest.raises(BadSchedule):
             await book.schedules.resume(one.id)
     assert await book.schedules.list_matching(ScheduleFilter()) == []
@@ -268,8 +268,8 @@ async def test_a_paused_schedule_is_not_started(book: Book) -> None:
 
 
 async def test_a_schedule_whose_times_have_all_passed_is_not_started(book: Book) -> None:
-    once = replace(DAILY, rule=ScheduleRule(at=MONDAY + HOUR))
-    ends = replace(DAILY, ends=MONDAY + 2 * HOUR)
+    once = replace(DAILY, rule=ScheduleRule(run_at=MONDAY + HOUR))
+    ends = replace(DAILY, ends_at=MONDAY + 2 * HOUR)
     cards = [await book.propose(draft) for draft in (once, ends)]
     book.clock.now = MONDAY + 3 * HOUR
     for card in cards:
@@ -289,10 +289,10 @@ async def test_after_the_clock_was_set_back_nothing_runs_twice_or_stays_away(
     assert await book.schedules.realign() == 1
     assert await book.schedules.realign() == 0
     back = await book.schedules.get(one.id)
-    assert back.next_due == one.next_due
-    book.clock.now = back.next_due
+    assert back.next_due_at == one.next_due_at
+    book.clock.now = back.next_due_at
     assert await book.advance(back) is None, "that time had its run"
-    assert (await book.end_run(one)).due == one.next_due + DAY
+    assert (await book.end_run(one)).due_at == one.next_due_at + DAY
     assert len(await book.messages()) == 2
 
 
@@ -300,7 +300,7 @@ async def test_only_the_newest_runs_are_kept(book: Book) -> None:
     one = await book.start()
     for number in range(55):
         due = MONDAY + number * DAY
-        plan = DuePlan(0.0, due + DAY, first_missed=due, missed=1)
+        plan = DuePlan(0.0, due + DAY, first_missed_at=due, missed_count=1)
         book.clock.now = due
         await book.schedules.advance(await book.schedules.get(one.id), plan)
     assert len(await book.schedules.list_runs(one.id, 99)) == 50
@@ -334,7 +334,7 @@ async def test_erasing_a_person_ends_their_schedules(book: Book) -> None:
     counts = await people.count_rows(who)
     assert (counts["schedules"], counts["schedule_runs"]) == (1, 1)
     (exported,) = await people.read_rows(who, "schedules")
-    assert (exported["what"], exported["owner"]["id"]) == ("Good morning!", "U1")
+    assert (exported["text"], exported["owner"]["id"]) == ("Good morning!", "U1")
     await people.erase(who, ())
     assert [each.id for each in await book.schedules.list_matching(ScheduleFilter())] == [theirs.id]
     assert not (await book.schedules.list_runs(mine.id))
@@ -377,7 +377,7 @@ async def test_the_first_schedule_wakes_the_other_processes(on_postgres: Shared)
     await run_ready()
     assert not begun.is_set()
     store = parts_of(on_postgres).store
-    one = await store.propose("turn", ANA, TO, replace(DAILY, ends=0.0))
+    one = await store.propose("turn", ANA, TO, replace(DAILY, ends_at=0.0))
     await store.start(one.id, 0)
     await begun.wait()
     await waiting

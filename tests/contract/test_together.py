@@ -169,7 +169,8 @@ async def test_who_waits_for_a_lock_reads_what_the_other_wrote(two: Two) -> None
         rows = connection.execute("SELECT count(*) AS n FROM items").fetchone()["n"]
         if rows == 0:
             connection.execute(
-                "INSERT INTO items (seq, thread, person, item, at) VALUES (1, 't', '', 'x', 0)"
+                "INSERT INTO items (seq, thread, person, item, created_at) VALUES (1, 't', '',"
+                " 'x', 0)"
             )
         return bool(rows == 0)
 

@@ -30,7 +30,7 @@ async def test_halves_of_characters_are_replaced_wherever_they_come_in(
     message = replace(
         bare, author=ana, address=address, reply_to=ReplyTo(address, ana, f"s{HALF}", "turn"),
         attachments=(Attachment(f"a{HALF}.csv", "text/csv", 3),),
-        context=(Quote(f"Bo {HALF}", HALF),), brought=(Quote("system", HALF),),
+        context=(Quote(f"Bo {HALF}", HALF),), program_context=(Quote("system", HALF),),
         event_key=f"web:k{HALF}", locale=HALF, time_zone=HALF,
     )  # fmt: skip
     receipt = await database_engine.inbox.accept(message)

@@ -26,12 +26,12 @@ from core.store.schema import SCHEMA
 
 ANA = Person("slack", "U1", "T1", "Ana\nforged line")
 BIA = Person("slack", "U2", "T1", "Bia")
-HERE = Address("slack", "C1", "T1", shared=True)
+HERE = Address("slack", "C1", "T1", is_shared=True)
 ROW = RowWrite("7", {"Name": "secret before"}, {"Name": "secret after"})
 TARGET = {"table_id": "m1", "fields": {"Name": "secret field"}, "link_fields": ["Boss"]}
 DRAFT = Draft("memory", "update", TARGET, "People", (ROW,))
 PROPOSAL = Proposal("abcde2", DRAFT, ANA, HERE, 3, "c1", "t1", 0, "en", 0.0, 1.0)
-DONE = Change(PROPOSAL, "done", (ChangeStep(1, ROW, "done"),), POLICY_PERSON, claim=3)
+DONE = Change(PROPOSAL, "done", (ChangeStep(1, ROW, "done"),), POLICY_PERSON, decision_seq=3)
 
 
 class Clock:
@@ -96,9 +96,9 @@ async def test_a_key_that_people_made_up_is_a_cell_s_value(log: AuditLog, tmp_pa
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        (Address("slack", "C1", "T1", "171.2", shared=True), "slack:T1:C1:171.2"),
+        (Address("slack", "C1", "T1", "171.2", is_shared=True), "slack:T1:C1:171.2"),
         (Address("slack", "D9U1", "T1", "171.2"), "slack:T1:direct"),
-        (Address("discord", "C1", "G1", person="U1", shared=True), "discord:G1:C1"),
+        (Address("discord", "C1", "G1", person="U1", is_shared=True), "discord:G1:C1"),
         (Address("web", "abc", person="ana"), "web:direct"),
     ],
 )

@@ -25,7 +25,7 @@ def change(kind: WriteKind, *rows: RowWrite, title: str = "People", **more: Any)
 
 def end_change(one: Change, *states: StepState, words: str = "") -> Change:
     steps = (
-        replace(step, state=state, words=words)
+        replace(step, state=state, explanation=words)
         for step, state in zip(one.steps, states, strict=True)
     )
     return replace(one, state="partial", steps=tuple(steps), decider=BOSS)
@@ -163,7 +163,7 @@ def test_what_an_undo_could_not_bring_back_is_told() -> None:
     draft = replace(
         one.draft, target={"system_fields": ["Id", "Made\x1b[0m at"]}, note="Anew: {names}."
     )
-    undo = replace(one.proposal, draft=draft, undoes="xyz234")
+    undo = replace(one.proposal, draft=draft, undone_change="xyz234")
     done = replace(end_change(replace(one, proposal=undo), "done"), state="done")
     assert cards.build_card(done).text.endswith("Requested by Bea. Done. Anew: Id, Made at.")
 

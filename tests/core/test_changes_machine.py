@@ -221,7 +221,7 @@ class Machine(RuleBasedStateMachine):
     def check(self, change: Change, step: ChangeStep, known: Sequence[Change]) -> None:
         wrote = self.table.wrote
         word = str((step.write.after or {}).get("Name", ""))
-        if change.proposal.undoes or not word:
+        if change.proposal.undone_change or not word:
             if step.state == "done" and change.draft.kind == "delete":
                 assert step.write.id not in self.table.rows
             return
@@ -236,7 +236,7 @@ class Machine(RuleBasedStateMachine):
 
 def count_restored(known: Sequence[Change], word: str) -> int:
     """Return how often an undo wrote that word again."""
-    undos = [change for change in known if change.proposal.undoes]
+    undos = [change for change in known if change.proposal.undone_change]
     steps = [step for undo in undos for step in undo.steps]
     return sum((step.write.after or {}).get("Name") == word for step in steps)
 

@@ -11,20 +11,20 @@ from core.domain.messages import HookDelivery, Message, ScheduledRun
 from tests.fakes.choices import make_message
 
 TYPED = make_message("approve abc234", "k1")
-PROGRAM = replace(TYPED, author=replace(TYPED.author, robot=True))
+PROGRAM = replace(TYPED, author=replace(TYPED.author, is_bot=True))
 
 
 @pytest.mark.parametrize(
     ("said", "is_command"),
     [
         (TYPED, True),
-        (replace(TYPED, typed=False), False),
-        (replace(TYPED, typed=False, clicked=True), True),
+        (replace(TYPED, is_typed=False), False),
+        (replace(TYPED, is_typed=False, is_click=True), True),
         (PROGRAM, False),
         (replace(TYPED, hook=HookDelivery("ci")), False),
-        (replace(TYPED, scheduled=ScheduledRun("abc234", "ask", 0)), False),
-        (replace(TYPED, scheduled=ScheduledRun("abc234", "post", 0)), False),
-        (replace(TYPED, scheduled=ScheduledRun("abc234", "command", 0)), True),
+        (replace(TYPED, scheduled_run=ScheduledRun("abc234", "ask", 0)), False),
+        (replace(TYPED, scheduled_run=ScheduledRun("abc234", "post", 0)), False),
+        (replace(TYPED, scheduled_run=ScheduledRun("abc234", "command", 0)), True),
     ],
     ids=["typed", "a pipe", "a click", "a program", "a webhook", "an ask", "a post", "a command"],
 )

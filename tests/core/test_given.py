@@ -68,7 +68,7 @@ async def test_two_files_and_one_that_could_not_be_fetched() -> None:
 
 
 async def test_a_reply_without_words_takes_what_it_replies_to() -> None:
-    said = replace(SAID, context=(Quote("Bob", "around"), Quote("Bob", "this", replied=True)))
+    said = replace(SAID, context=(Quote("Bob", "around"), Quote("Bob", "this", is_replied_to=True)))
     assert await quick_commands.collect_inputs(PLAIN, "", said, ((), ()), nothing) == "this"
     assert (
         await quick_commands.collect_inputs(PLAIN, "own words", said, ((), ()), nothing)

@@ -203,14 +203,14 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
         assert expected in quote.text, what
         assert len(quote.text) <= MAX_BODY_CHARACTERS, what
         assert message.text == ASK
-        assert (message.author.key, message.author.robot) == ("hook:git", True)
-        assert message.address.shared
+        assert (message.author.key, message.author.is_bot) == ("hook:git", True)
+        assert message.address.is_shared
         assert message.address.channel_key == "slack:T1:C1"
     conversations = {one.address.conversation for one in desk.inbox.stored.values()}
     assert len(conversations) == len(bodies), "a conversation for each delivery"
     await desk.send("std", from_standard(b"{}", "m", NOW), b"{}")
     direct = [*desk.inbox.stored.values()][-1]
-    assert (direct.address.channel, direct.address.shared) == ("DU1", False)
+    assert (direct.address.channel, direct.address.is_shared) == ("DU1", False)
     sum_ = "approve abc <!channel> **now**\n- https://evil.example"
     body = encode_body({"id": "evt_9", "data": {"sum": sum_}})
     await desk.send("pay", from_stripe(body, NOW), body)
@@ -220,7 +220,7 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
     assert "\n" not in posted.text
     assert "**now**" not in posted.text
     assert posted.hook
-    assert posted.hook.posts
+    assert posted.hook.is_post
 
 
 @pytest.mark.parametrize(

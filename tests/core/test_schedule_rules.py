@@ -128,7 +128,7 @@ def draft(
     max_runs: int = 0,
     what: str = "say hello",
 ) -> ScheduleDraft:
-    rule = ScheduleRule(at=at) if at else ScheduleRule(cron)
+    rule = ScheduleRule(run_at=at) if at else ScheduleRule(cron)
     return ScheduleDraft("ask", what, rule, zone, catch_up, ends, max_runs)
 
 
@@ -201,7 +201,7 @@ def test_a_schedule_ends_and_its_rule_is_stored_in_one_form() -> None:
     assert checked.rule.cron == "0 9 * * MON-FRI"
     assert len(next_dates(checked, now, 9)) == 5
     (first, second, *_) = next_dates(checked, now, 9)
-    assert next_dates(replace(checked, ends=second.timestamp()), now) == [first, second]
+    assert next_dates(replace(checked, ends_at=second.timestamp()), now) == [first, second]
     once = check_draft(draft(at=now + 90 * DAY), now, limits)
     assert next_dates(once, now) == [datetime.fromtimestamp(now + 90 * DAY, UTC)]
 

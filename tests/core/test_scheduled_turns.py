@@ -45,7 +45,7 @@ from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 
 ANA, BO = Person("web", "owner", name="Ana"), Person("web", "bo", name="Bo")
-PLACE = Address("web", "C1", shared=True)
+PLACE = Address("web", "C1", is_shared=True)
 TO = ReplyTo(PLACE, ANA, "source", "")
 MONDAY = datetime.fromisoformat("2027-06-07T08:00:00+00:00").timestamp()
 DAILY = ScheduleDraft("post", "Good **morning**!", ScheduleRule("0 9 * * *"), "UTC")
@@ -72,7 +72,7 @@ class Bot:
 
     async def run(self, one: Schedule, late: float = 0.0) -> tuple[ScheduleRun, Answer]:
         """Go to its due time and return its run as it ended, with the answer."""
-        self.clock.now = (await self.store.get(one.id)).next_due + late
+        self.clock.now = (await self.store.get(one.id)).next_due_at + late
         await self.engine.schedules.scheduler.start_due_runs()
         (run,) = await self.store.list_runs(one.id, 1)
         assert run.seq, run
@@ -138,18 +138,18 @@ async def test_each_kind_of_run_answers_in_its_place(tmp_path: Path) -> None:
         run, answer = await bot.run(post, late=2 * HOUR)
         assert run.is_late
         assert answer.text.endswith("it was due on Tuesday, June 8, 2027, 9:00\u202fAM._")
-        ask = await bot.start(replace(DAILY, kind="ask", what="forget yes"))
+        ask = await bot.start(replace(DAILY, kind="ask", text="forget yes"))
         run, answer = await bot.run(ask)
         assert (run.state, answer.text) == ("done", "You said: forget yes")
         (asked,) = model.asks
         assert "A schedule of the asker sent this message now" in asked.preface
         await bot.store.delete(ask.id)
-        command = await bot.start(replace(DAILY, kind="command", what="quick-command nothing"))
+        command = await bot.start(replace(DAILY, kind="command", text="quick-command nothing"))
         run, answer = await bot.run(command)
         assert (run.state, answer.code) == ("failed", "not_configured")
         assert len(model.asks) == 1
         with pytest.raises(BadSchedule):
-            await bot.start(replace(DAILY, kind="command", what="forget yes"))
+            await bot.start(replace(DAILY, kind="command", text="forget yes"))
 
 
 async def test_a_run_reads_its_own_message_and_people_read_the_run(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ async def test_a_run_reads_its_own_message_and_people_read_the_run(tmp_path: Pat
 
         await say("hello")
         own = await threads.get(PLACE.conversation)
-        ask = await bot.start(replace(DAILY, kind="ask", what="report"))
+        ask = await bot.start(replace(DAILY, kind="ask", text="report"))
         for _ in range(2):
             await bot.run(ask)
         assert await threads.get(PLACE.conversation) == own, "people continue their own memory"
@@ -187,9 +187,9 @@ async def test_a_schedule_never_runs_another_command_than_a_quick_command(tmp_pa
         message = Message("k1", "hello", ANA, PLACE, replace(TO, turn=turn_id("k1")))
         inbox, journal = bot.engine.records.inbox, bot.engine.records.journal
         await inbox.wait_for_answer((await inbox.accept(message)).seq)
-        one = await bot.start(replace(DAILY, kind="command", what="quick-command nothing"))
+        one = await bot.start(replace(DAILY, kind="command", text="quick-command nothing"))
         for what in ("forget yes", "hello"):
-            await bot.update(one, "what", what)
+            await bot.update(one, "text", what)
             run, answer = await bot.run(one)
             assert (run.state, answer.text) == (
                 "failed", "This schedule has no quick command. Edit it."
@@ -225,7 +225,7 @@ async def test_an_allowance_of_each_schedule_counts_its_runs_alone(tmp_path: Pat
     one_dollar = Allowance("each schedule", turns=1)
     async with open_bot(tmp_path, allowances=(one_dollar,)) as bot:
         first = await bot.start(replace(DAILY, kind="ask"))
-        second = await bot.start(replace(DAILY, kind="ask", what="the other"))
+        second = await bot.start(replace(DAILY, kind="ask", text="the other"))
         assert (await bot.run(first))[0].state == "done"
         (other,) = await bot.store.list_runs(second.id)
         answer = await bot.engine.records.inbox.wait_for_answer(other.seq)
@@ -302,7 +302,7 @@ async def test_only_its_owner_starts_and_edits_and_admins_may_stop_it(tmp_path: 
             with pytest.raises(NotAllowed):
                 await refused
         await service.start(one.id, 0, BO, bo_here)
-        for program in (Person("hook", "ci"), replace(BO, robot=True)):
+        for program in (Person("hook", "ci"), replace(BO, is_bot=True)):
             with pytest.raises(BadSchedule):
                 await service.propose("t3", program, to, DAILY)
         two = await service.propose("t2", BO, to, DAILY)
@@ -390,7 +390,7 @@ async def test_a_run_waits_while_the_platform_does_not_report_its_owner(
 
 
 async def test_strangers_own_no_schedules_unless_a_rule_names_them(tmp_path: Path) -> None:
-    there = Address("discord", "7", "8", shared=True)
+    there = Address("discord", "7", "8", is_shared=True)
     stranger = Person("discord", "9", "8", "Zoe")
     to = replace(TO, address=there, asker=stranger)
     async with open_bot(tmp_path) as bot:
@@ -437,14 +437,14 @@ async def test_the_owner_is_notified_of_missed_runs_and_of_one_that_an_earlier_r
     async with open_bot(tmp_path, model) as bot:
         scheduler = bot.engine.schedules.scheduler
         missed = await bot.start()
-        bot.clock.now = missed.next_due + 7 * HOUR
+        bot.clock.now = missed.next_due_at + 7 * HOUR
         await scheduler.start_due_runs()
         assert await bot.notices() == ["schedule-missed"]
         await bot.store.delete(missed.id)
 
         slow = await bot.start(replace(DAILY, kind="ask"))
         for _ in range(2):
-            bot.clock.now = (await bot.store.get(slow.id)).next_due
+            bot.clock.now = (await bot.store.get(slow.id)).next_due_at
             await scheduler.start_due_runs()
             await gate.wait_until_reached()
         skipped, begun = await bot.store.list_runs(slow.id)
@@ -467,7 +467,7 @@ async def test_a_run_that_waits_does_not_begin_after_its_schedule_was_paused(
         first = await inbox.accept(ask)
         await gate.wait_until_reached()
         one = await bot.start()
-        bot.clock.now = one.next_due
+        bot.clock.now = one.next_due_at
         await bot.engine.schedules.scheduler.start_due_runs()
         await bot.engine.schedules.service.pause(one.id, ANA, PLACE)
         gate.release()
@@ -489,10 +489,10 @@ async def test_a_schedule_whose_time_zone_is_unknown_now_pauses_and_others_run(
         first, second = await bot.start(), await bot.start()
         if not is_restarted:
             await schedules.scheduler.start_due_runs()
-        await bot.update(first, "zone", "Mars/Base")
-        bot.clock.now = first.next_due - (1.0 if is_restarted else 0.0)
+        await bot.update(first, "time_zone", "Mars/Base")
+        bot.clock.now = first.next_due_at - (1.0 if is_restarted else 0.0)
         await schedules.scheduler.start_due_runs()
-        bot.clock.now = first.next_due
+        bot.clock.now = first.next_due_at
         await schedules.scheduler.start_due_runs()
         paused = await bot.store.get(first.id)
         assert (paused.state, paused.reason) == ("paused", "failures")
@@ -510,11 +510,11 @@ async def test_a_run_that_ended_is_reported_in_utc_once_its_time_zone_is_unknown
     async with open_bot(tmp_path, Scripted(fail_to_answer)) as bot:
         one = await bot.start(replace(DAILY, kind="ask"))
         scheduler = bot.engine.schedules.scheduler
-        bot.clock.now = one.next_due
+        bot.clock.now = one.next_due_at
         await scheduler.start_due_runs()
         (run,) = await bot.store.list_runs(one.id)
         await bot.engine.records.inbox.wait_for_answer(run.seq)
-        await bot.update(one, "zone", "Mars/Base")
+        await bot.update(one, "time_zone", "Mars/Base")
         await scheduler.start_due_runs()
         (notice,) = await bot.engine.notices.list_waiting(ANA)
         assert "2027-06-07 09:00 (UTC)" in notice.words()
@@ -543,7 +543,7 @@ async def test_a_due_schedule_runs_once_its_store_works_again(
         async def fail_to_store(*arguments: object) -> None:
             raise NotStored
 
-        bot.clock.now = one.next_due
+        bot.clock.now = one.next_due_at
         with monkeypatch.context() as patch:
             patch.setattr(bot.store, "advance", fail_to_store)
             with pytest.raises(NotStored):
@@ -568,14 +568,14 @@ async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_wit
 
         scheduler = bot.engine.schedules.scheduler
         vars(scheduler)["_policy"] = SimpleNamespace(prepare=prepare)
-        bot.clock.now = one.next_due
+        bot.clock.now = one.next_due_at
         assert await scheduler.start_due_runs() == UNKNOWN_OWNER_SECONDS
         assert await bot.store.list_runs(one.id) == []
         known = True
         bot.clock.now += HOUR
         await scheduler.start_due_runs()
         (run,) = await bot.store.list_runs(one.id)
-        assert (run.due, run.is_late) == (one.next_due, True)
+        assert (run.due_at, run.is_late) == (one.next_due_at, True)
         await bot.engine.records.inbox.wait_for_answer(run.seq)
         await bot.engine.schedules.service.pause(one.id, ANA, PLACE)
         await scheduler.start_due_runs()

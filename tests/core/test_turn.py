@@ -174,7 +174,7 @@ async def test_the_calls_of_a_round_run_side_by_side(tmp_path: Path) -> None:
         assert (await _answer(engine)).text == "done"
     assert [item.call_id for item in model.asks[1].input] == ["c0", "c1", "c2"]
     assert {item.text for item in model.asks[1].input} == {"met"}
-    assert "is looking…" in {progress.doing for progress in reply.shown}
+    assert "is looking…" in {progress.current_step for progress in reply.shown}
 
 
 async def test_a_round_cap_ends_a_loop_with_words(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ async def test_what_was_changed_can_be_undone_for_seven_days(setup: UpkeepSetup)
     assert (await ledger.get(change.id)).steps == change.steps
     setup.clock.now += 1
     await setup.upkeep().once()
-    assert (await ledger.get(change.id)).lapsed
+    assert (await ledger.get(change.id)).has_lapsed
 
 
 async def test_a_question_that_waits_is_not_forgotten(setup: UpkeepSetup) -> None:

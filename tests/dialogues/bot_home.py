@@ -64,7 +64,7 @@ class RunningBot:
         """Click on the answer to `at` as the person who asked; return the answer."""
         key = f"k{next(self._numbers)}"
         reply_to = replace(at.reply_to, source=key, turn=turn_id(key))
-        clicked = replace(at, event_key=key, text=text, reply_to=reply_to, clicked=True)
+        clicked = replace(at, event_key=key, text=text, reply_to=reply_to, is_click=True)
         return await self.wait_for_answer(await self.engine.records.inbox.accept(clicked))
 
     async def ask_message(self, one: Message) -> Answer:

@@ -55,7 +55,7 @@ def on_slack(
     thread = f"t{person.id}" if thread is None else thread
     address = Address("slack", channel, workspace, thread, alone, shared)
     reply_to = ReplyTo(address, person, key, turn_id(key))
-    return Message(key, text, person, address, reply_to, clicked=clicked)
+    return Message(key, text, person, address, reply_to, is_click=clicked)
 
 
 def summary(answer: Answer) -> str:

@@ -420,7 +420,7 @@ async def test_a_guest_never_approves(bot_home: BotHome, approvals: int) -> None
 
 
 async def test_a_bot_never_approves(bot_home: BotHome) -> None:
-    robot = Person("slack", "U9", "T1", "Robo", robot=True)
+    robot = Person("slack", "U9", "T1", "Robo", is_bot=True)
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=rights()) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
@@ -434,7 +434,7 @@ async def test_a_bot_never_approves(bot_home: BotHome) -> None:
 
 
 async def test_a_bot_never_undoes(bot_home: BotHome) -> None:
-    robot = Person("slack", "U9", "T1", "Robo", robot=True)
+    robot = Person("slack", "U9", "T1", "Robo", is_bot=True)
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=rights()) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
@@ -469,7 +469,7 @@ async def test_approvals_lists_what_waits_for_me(bot_home: BotHome) -> None:
             return await running_bot.ask_message(on_slack("approvals", key, person, **more))
 
         told = await waits("a1", CLERK)
-        assert told.private, "others read along"
+        assert told.is_private, "others read along"
         assert told.text.splitlines() == [
             f"- `{first.id}` Delete a row in People: requested by Mia, expires in 23 hours.",
             f"- `{second.id}` Change a row in People: requested by Mia, expires in 24 hours.",
@@ -484,7 +484,7 @@ async def test_approvals_lists_what_waits_for_me(bot_home: BotHome) -> None:
         )
         await says(running_bot, f"approve {first.id}", "k3", CLERK)
         direct = await waits("a3", CLERK, channel="D1", shared=False)
-        assert (direct.private, direct.text) == (False, "1 request is waiting for you.")
+        assert (direct.is_private, direct.text) == (False, "1 request is waiting for you.")
         (card,) = direct.cards
         assert (card.id, card.actions) == (second.id, ("approve", "deny"))
         assert card.rows, "the person sees what they decide on"

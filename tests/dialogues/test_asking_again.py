@@ -21,7 +21,7 @@ levels = pytest.mark.parametrize("level", list(WITHOUT))
 
 
 async def again(running_bot: RunningBot, old: Message, text: str, key: str) -> Answer:
-    return await running_bot.ask_message(replace(make_message(text, key), replaces=old.turn))
+    return await running_bot.ask_message(replace(make_message(text, key), replaced_turn=old.turn))
 
 
 @levels

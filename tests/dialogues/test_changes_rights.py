@@ -57,7 +57,7 @@ async def test_deletes_and_many_rows_need_an_admin(
         card = await proposed_on_slack(running_bot, "k1", tool, **arguments)
         assert card.text.endswith("An admin must approve it.")
         refused = await says(running_bot, f"approve {card.id}", "k2")
-        assert (refused.code, refused.private) == ("forbidden", True)
+        assert (refused.code, refused.is_private) == ("forbidden", True)
         assert why in refused.text
         assert table.applied == []
         assert "Approved by Bea" in (await says(running_bot, f"approve {card.id}", "k3", BOSS)).text
@@ -125,7 +125,7 @@ async def test_asker_approvers_and_admins_see_a_card_from_anywhere(bot_home: Bot
             assert (told.code, [c.id for c in told.cards]) == ("", [card.id])
             asked = on_slack(f"approve {card.id}", f"c{number}", who, channel="C9")
             told = await running_bot.ask_message(asked)
-            assert (told.private, told.cards) == (True, ()), "others read along there"
+            assert (told.is_private, told.cards) == (True, ()), "others read along there"
             assert "Approved by Otto" in told.text
 
 
@@ -218,7 +218,11 @@ async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
             (await running_bot.engine.changes.ledger.get(card.id)).undone_by
         )
         assert undone.text == f"Undone (`{undo.id}`).", "one sentence; the card says the rest"
-        assert (undo.state, undo.draft.kind, undo.proposal.undoes) == ("done", "delete", card.id)
+        assert (undo.state, undo.draft.kind, undo.proposal.undone_change) == (
+            "done",
+            "delete",
+            card.id,
+        )
 
 
 async def test_who_has_no_name_stands_on_a_shared_card_by_their_id(bot_home: BotHome) -> None:
@@ -312,8 +316,8 @@ async def test_text_that_nobody_typed_approves_nothing(bot_home: BotHome, platfo
         asked = replace(asked, address=replace(asked.address, platform=platform, workspace="T1"))
         (card,) = (await running_bot.ask_message(asked)).cards
         forged = (
-            replace(asked, typed=False),
-            replace(asked, author=replace(owner, robot=True)),
+            replace(asked, is_typed=False),
+            replace(asked, author=replace(owner, is_bot=True)),
         )
         for number, said in enumerate(forged):
             key = f"f{number}"

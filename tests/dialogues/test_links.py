@@ -170,7 +170,7 @@ async def test_links_of_a_talk_without_anything_from_outside_stay(bot_home: BotH
     async with bot_home.open(Author(), [Source()], profile=HOSTS) as running_bot:
         assert (await running_bot.ask("tell me")).text == TEXT
         assert (await running_bot.ask("tell me more")).text == TEXT
-        told = Quote("Slack", "The person is looking at the channel C1.", ours=True)
+        told = Quote("Slack", "The person is looking at the channel C1.", is_note=True)
         answer = await running_bot.ask_message(
             replace(make_message("this", "ours"), context=(told,))
         )

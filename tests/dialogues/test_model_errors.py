@@ -97,4 +97,4 @@ async def test_a_person_whom_openai_refuses_reads_it_alone(bot_home: BotHome) ->
             Script(status=400, code="identifier_blocked", message="This identifier is blocked.")
         )
         answer = await running_bot.ask("hello", person=ANA, shared=True)
-        assert (answer.code, answer.private) == ("person_refused", True)
+        assert (answer.code, answer.is_private) == ("person_refused", True)

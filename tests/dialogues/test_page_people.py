@@ -26,7 +26,7 @@ def on_page(text: str, person: Person, clicked: bool = False) -> Message:
     address = Address("web", "main", person="" if person == OWNER else person.id)
     key = f"{person.key} {next(_numbers)}"
     return Message(
-        key, text, person, address, ReplyTo(address, person, key, turn_id(key)), clicked=clicked
+        key, text, person, address, ReplyTo(address, person, key, turn_id(key)), is_click=clicked
     )
 
 

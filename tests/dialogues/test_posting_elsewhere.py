@@ -384,7 +384,7 @@ class Places:
         return await self.recorder.find(to.source, key)
 
 
-SALES = Address("slack", "C5", "T1", shared=True)
+SALES = Address("slack", "C5", "T1", is_shared=True)
 ALICE, BOB = Person("slack", "U1", "T1", "Alice"), Person("slack", "U2", "T1", "Bob")
 
 
@@ -460,12 +460,12 @@ async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
     (tool,) = await PlacePostSource(lambda: {"slack": cast("Messenger", None)}).tools()
     message = make_message("Hi", "k1")
     run = replace(
-        message, author=Person("slack", "U1", "T1"), scheduled=ScheduledRun("s", "ask", 0)
+        message, author=Person("slack", "U1", "T1"), scheduled_run=ScheduledRun("s", "ask", 0)
     )
     assert not offered_tools([tool], run), "a run of a schedule"
     for case, author, hook, is_offered in (
         ("a person of Slack", Person("slack", "U1", "T1"), None, True),
-        ("a bot of Slack", Person("slack", "B1", "T1", robot=True), None, False),
+        ("a bot of Slack", Person("slack", "B1", "T1", is_bot=True), None, False),
         ("the page", Person("web", "owner"), None, False),
         ("the terminal", Person("terminal", "owner"), None, False),
         ("a platform that is off", Person("discord", "1"), None, False),

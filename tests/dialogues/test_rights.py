@@ -221,7 +221,7 @@ async def test_a_group_decides_for_others_and_one_not_even_their_own(
         chosen.rule_book = supplier(book(APPROVES, tmp_path))
         card = await proposed_on_slack(running_bot, "k1", "table_update", rows={"1": {"Name": "A"}})
         own = await running_bot.ask_message(on_slack(f"approve {card.id}", "k2", MEMBER))
-        assert (own.code, own.private) == ("forbidden", True)
+        assert (own.code, own.is_private) == ("forbidden", True)
         assert "permission to decide on that here (`approve:People`)" in own.text
         other = await running_bot.ask_message(
             on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1")
@@ -230,7 +230,7 @@ async def test_a_group_decides_for_others_and_one_not_even_their_own(
         done = await running_bot.ask_message(on_slack(f"approve {card.id}", "k4", CLERK))
         assert "Approved by Cleo" in done.text
         why = await running_bot.ask_message(on_slack(f"why {card.id}", "k5", MEMBER))
-        assert why.private
+        assert why.is_private
         assert "`propose:People`: allowed, because PONTE_ALLOW names" in why.text
         assert "`approve:People`: allowed by the rule `ponte.toml:5`." in why.text
 
@@ -333,7 +333,7 @@ async def test_the_model_of_a_place_may_be_denied(bot_home: BotHome, tmp_path: P
     chosen.rule_book = supplier(book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path))
     async with bot_home.open(model, policy=chosen) as running_bot:
         refused = await running_bot.ask_message(on_slack("hello", "k1"))
-        assert (refused.private, model.asks) == (True, [])
+        assert (refused.is_private, model.asks) == (True, [])
         assert "`model:" in refused.text
 
 

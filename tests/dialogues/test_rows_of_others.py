@@ -88,7 +88,7 @@ class Thread:
             denied = frozenset({"web:bo"} if person == "member" else ())
         else:
             author = Person(self.platform, person, "T1", person)
-            address = Address(self.platform, "C1", "T1", "thread", shared=True)
+            address = Address(self.platform, "C1", "T1", "thread", is_shared=True)
             denied = frozenset({f"{self.platform}:member"})
         self.policy.rule_book = supplier(deny_invoices(denied))
         reply_to = ReplyTo(address, author, key, turn_id(key))

@@ -79,7 +79,7 @@ async def test_an_edit_needs_a_new_start(bot_home: BotHome) -> None:
         told = await running_bot.ask_message(
             on_slack(f"schedule {first.id} edit", "k2", clicked=True)
         )
-        assert (told.private, f"change schedule {id} to 10:00" in told.text) == (True, True)
+        assert (told.is_private, f"change schedule {id} to 10:00" in told.text) == (True, True)
         other = await running_bot.ask_message(
             on_slack(f"schedule {first.id} edit", "k2o", OTHER, clicked=True, thread="tU1")
         )
@@ -167,10 +167,10 @@ async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:
             id = (await proposed_card(running_bot, f"a{number}", **first)).id[:6]
             await proposed_card(running_bot, f"b{number}", **empty | values, replaces=id)
             draft = (await store.get(id)).newest.draft
-            zone = ZoneInfo(draft.zone)
-            at = datetime.fromtimestamp(draft.rule.at, zone).strftime("%Y-%m-%d %H:%M")
-            assert (draft.rule.cron or at, draft.zone, draft.max_runs) == expected, values
-            assert (draft.kind, draft.what) == ("post", WEEKLY["what"]), values
+            zone = ZoneInfo(draft.time_zone)
+            at = datetime.fromtimestamp(draft.rule.run_at, zone).strftime("%Y-%m-%d %H:%M")
+            assert (draft.rule.cron or at, draft.time_zone, draft.max_runs) == expected, values
+            assert (draft.kind, draft.text) == ("post", WEEKLY["what"]), values
 
 
 async def test_an_edit_replaces_or_removes_the_end(bot_home: BotHome) -> None:
@@ -183,7 +183,7 @@ async def test_an_edit_replaces_or_removes_the_end(bot_home: BotHome) -> None:
         )):  # fmt: skip
             await proposed_card(running_bot, f"k{number + 1}", ends=ends, replaces=id)
             draft = (await store.get(id)).newest.draft
-            assert (draft.ends > 0, draft.max_runs) == expected, ends
+            assert (draft.ends_at > 0, draft.max_runs) == expected, ends
 
 
 async def test_all_schedules_can_be_listed_in_pages(bot_home: BotHome) -> None:
@@ -219,12 +219,13 @@ async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> No
         first = await proposed_card(running_bot, "k1")
         id = first.id.split("-")[0]
         await running_bot.ask_message(on_slack(f"schedule {first.id} start", "k2", clicked=True))
-        due = (await store.get(id)).next_due
+        due = (await store.get(id)).next_due_at
         second = await proposed_card(running_bot, "k3", what="EVIL", replaces=id)
         third = await proposed_card(running_bot, "k4", what="", when="10:00", replaces=id)
         assert ("EVIL" in third.text, "stays as it is" in third.text) == (True, True)
         running = await store.get(id)
-        assert (running.state, running.next_due, running.draft.what, running.draft.rule.cron) == (
+        draft = running.draft
+        assert (running.state, running.next_due_at, draft.text, draft.rule.cron) == (
             "active", due, WEEKLY["what"], WEEKLY["when"],
         )  # fmt: skip
         listed = await running_bot.ask_message(on_slack("schedules", "k5"))
@@ -234,17 +235,17 @@ async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> No
             assert (stale.code, third.id in stale.text, "EVIL" in stale.text) == (
                 "bad_schedule", True, True,
             )  # fmt: skip
-        assert (await store.get(id)).draft.what == WEEKLY["what"]
+        assert (await store.get(id)).draft.text == WEEKLY["what"]
         await running_bot.ask_message(on_slack(f"schedule {third.id} cancel", "k6", clicked=True))
         stale = await running_bot.ask_message(on_slack(f"schedule {third.id} start", "k7"))
-        assert (stale.status, (await store.get(id)).draft.what) == ("failed", WEEKLY["what"])
+        assert (stale.status, (await store.get(id)).draft.text) == ("failed", WEEKLY["what"])
         fourth = await proposed_card(running_bot, "k8", what="New", replaces=id)
         assert fourth.id not in (second.id, third.id), "a withdrawn version is never another one"
         click = on_slack(f"schedule {fourth.id} start", "k9", clicked=True)
         (drawn,) = (await running_bot.ask_message(click)).cards
         assert (drawn.id, drawn.state) == (fourth.id, "active")
         started = await store.get(id)
-        assert (started.state, started.draft.what) == ("active", "New")
+        assert (started.state, started.draft.text) == ("active", "New")
         entries = await running_bot.engine.records.journal.list_entries(
             on_slack("", "x").address.conversation
         )
@@ -281,7 +282,7 @@ async def test_an_old_button_on_the_page_shows_the_new_version(bot_home: BotHome
             assert (stale.code, "> EVIL" in stale.text) == ("bad_schedule", True)
         await running_bot.click(f"schedule {second.id} start", here)
         (started,) = await running_bot.engine.schedules.store.list_matching(ScheduleFilter())
-        assert (started.state, started.draft.what) == ("active", "EVIL")
+        assert (started.state, started.draft.text) == ("active", "EVIL")
 
 
 @also_on_postgres
@@ -293,7 +294,7 @@ async def test_a_program_changes_no_schedule(bot_home: BotHome) -> None:
         await running_bot.ask_message(on_slack(f"schedule {first.id} start", "k2", clicked=True))
         before = await store.get(id)
         call = f"call schedule_propose {json.dumps(WEEKLY | {'what': 'EVIL', 'replaces': id})}"
-        program = replace(MEMBER, robot=True, api_token="t7")
+        program = replace(MEMBER, is_bot=True, api_token="t7")
         answer = await running_bot.ask_message(on_slack(call, "k3", program))
         assert answer.cards == ()
         for action in ("pause", "resume", "run", "delete", "start", "cancel"):

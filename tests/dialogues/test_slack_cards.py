@@ -54,7 +54,7 @@ async def test_a_click_becomes_the_word_and_the_card_is_rendered_anew(tmp_path: 
         await w.restart()
         await decide(w, inbox, post)
         click = inbox.messages[-1]
-        assert (click.text, click.clicked, click.author.id) == ("approve abc234", True, w.bob.id)
+        assert (click.text, click.is_click, click.author.id) == ("approve abc234", True, w.bob.id)
         assert "Approved by Bob" in post.visible_text
         assert "Shall I?" in post.visible_text
         assert not post.buttons
@@ -109,7 +109,7 @@ async def test_a_click_by_someone_who_may_not_is_answered_to_them_alone(tmp_path
     async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         await w.slack.click(w.bob, post, "Approve").acked.wait()
         reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
-        await reply.finish(Answer("You may not.", parts=("You may not.",), private=True))
+        await reply.finish(Answer("You may not.", parts=("You may not.",), is_private=True))
         refusal = w.slack.ephemeral_posts(w.general.id)[-1]
         assert (refusal.seen_by, refusal.visible_text) == (w.bob.id, "You may not.")
         assert list(post.buttons) == ["Approve", "Deny"]

@@ -137,7 +137,7 @@ async def test_each_part_of_a_long_answer_comes_through_the_command(
     tmp_path: Path, private: bool
 ) -> None:
     async with command_elsewhere(tmp_path) as (_, reply, heard):
-        await reply.finish(Answer("One. Two.", parts=("One.", "Two."), private=private))
+        await reply.finish(Answer("One. Two.", parts=("One.", "Two."), is_private=private))
         kind = "ephemeral" if private else "in_channel"
         assert [(body["text"], body["response_type"]) for body in heard] == [
             ("One.", kind), ("Two.", kind),

@@ -178,7 +178,7 @@ async def test_each_part_of_a_long_private_answer_is_private(
         reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
         parts = reply.split(text)
         assert len(parts) > 1
-        await reply.finish(Answer(text, parts=parts, private=True))
+        await reply.finish(Answer(text, parts=parts, is_private=True))
         assert w.slack.workspace.by_bot(w.general.id) == [answer]
         private = w.slack.ephemeral_posts(w.general.id)
         assert {post.seen_by for post in private} == {w.alice.id}

@@ -85,7 +85,7 @@ async def test_a_file_or_the_message_replied_to_is_the_input(bot: Bot) -> None:
         )
         assert '"day": "4 März"' in lacking.text
         replied = replace(make_message("quick-command explain", "r1"), context=(
-            Quote("Bob", "not this"), Quote("Bob", "what Bob said", replied=True),
+            Quote("Bob", "not this"), Quote("Bob", "what Bob said", is_replied_to=True),
         ))  # fmt: skip
         assert (await running_bot.ask_message(replied)).text == "explain: what Bob said"
 
@@ -180,7 +180,7 @@ async def test_who_may_approve(bot: Bot) -> None:
         boss = await running_bot.ask_message(
             on_slack(f"approve {spend.id}", "k9", BOSS, channel="C2")
         )
-        assert (boss.private, boss.files) == (True, ())
+        assert (boss.is_private, boss.files) == (True, ())
         assert boss.text == "Approved by Stan. Done."
         (spend,) = (
             await running_bot.ask_message(on_slack(asks("translate-all"), "k10", STRANGER))
@@ -188,7 +188,7 @@ async def test_who_may_approve(bot: Bot) -> None:
         boss = await running_bot.ask_message(
             on_slack(f"approve {spend.id}", "k11", BOSS, channel="C2")
         )
-        assert (boss.private, boss.files) == (True, ())
+        assert (boss.is_private, boss.files) == (True, ())
         assert boss.text.endswith("only in the conversation where it was requested.")
         boss = await running_bot.ask_message(on_slack(f"approve {write.id}", "k7", BOSS))
         assert boss.text.startswith("Approved by Bea. Done.")

@@ -60,7 +60,7 @@ async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(bot_home: BotH
     async with bot_home.open(EchoModel(gate=gate), policy=policy) as running_bot:
         seq = await _begin_turn(running_bot, gate, shared=True)
         refused = await running_bot.ask("stop", person=BO, shared=True)
-        assert (refused.status, refused.private) == ("failed", True)
+        assert (refused.status, refused.is_private) == ("failed", True)
         assert (await running_bot.ask("stop", shared=True)).text == "Stopped."
         assert (await running_bot.engine.records.inbox.wait_for_answer(seq)).status == "stopped"
 

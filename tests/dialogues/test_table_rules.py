@@ -68,7 +68,7 @@ async def test_a_named_group_approves_instead_of_who_asked(bot_home: BotHome) ->
         for person in (MEMBER, OTHER):
             beside = on_slack(f"approve {card.id}", f"k-{person.id}", person, thread="tU1")
             refused = await running_bot.ask_message(beside)
-            assert (refused.code, refused.private) == ("forbidden", True)
+            assert (refused.code, refused.is_private) == ("forbidden", True)
         assert table.applied == []
         assert (
             "Approved by Cleo" in (await says(running_bot, f"approve {card.id}", "k3", CLERK)).text

@@ -128,7 +128,7 @@ async def test_who_may_not_is_told_why_and_alone(bot_home: BotHome) -> None:
     policy.rule_book = lambda: RuleBook((nobody,))
     async with bot_home.open(model, policy=policy) as running_bot:
         refused = await running_bot.ask("hello")
-        assert refused.private
+        assert refused.is_private
         assert "I can't chat with you here" in refused.text
         assert not model.asks, "nothing was paid for"
         assert (await running_bot.ask("hello", person=BO)).status == "done"

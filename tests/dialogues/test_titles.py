@@ -150,7 +150,7 @@ async def test_a_title_that_the_server_refused_costs_nothing(bot_home: BotHome) 
     opened = bot_home.open(model, allowed=allowed, profile=Profile(titles=True))
     async with opened as running_bot:
         engine = running_bot.engine
-        asked = replace(make_message("hello", "k1"), titled=True)
+        asked = replace(make_message("hello", "k1"), has_conversation_title=True)
         assert (await running_bot.ask_message(asked)).status == "done"
         await running_bot.ask("help")  # in the same conversation: the turn before has ended
         await asyncio.gather(*engine.manager.background_tasks._running)

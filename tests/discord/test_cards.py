@@ -49,7 +49,7 @@ class Deciding:
         accept = inbox.accept
 
         async def catch_click(message: Message) -> Receipt:
-            if not message.clicked:
+            if not message.is_click:
                 return await accept(message)
             async with self.came:
                 self.taken.append(message)
@@ -193,7 +193,7 @@ async def test_a_decided_card_is_redrawn_and_the_others_stay(
     click = await (await ana.click(message, "Approve")).wait_for_ack()
     assert click.kind == DEFER_UPDATE
     taken = deciding.taken[0]
-    assert (taken.text, taken.clicked) == ("approve abcde2", True)
+    assert (taken.text, taken.is_click) == ("approve abcde2", True)
     await deciding.answer(Answer("Done.", parts=("Done.",), cards=(DONE,)))
     await ana.discord.wait_until(lambda: message["embeds"][0]["title"] == "Changed 2 customers")
     assert message["embeds"][1]["title"] == "Delete 1 order"
@@ -218,7 +218,7 @@ async def test_who_may_not_decide_is_told_alone(
     message = await post_cards(ponte, ana, OPEN)
     click = await (await ana.click(message, "Approve")).wait_for_ack()
     await deciding.answer(
-        Answer("You may not.", status="failed", parts=("You may not.",), private=True)
+        Answer("You may not.", status="failed", parts=("You may not.",), is_private=True)
     )
     assert whispers(click) == ["You may not."]
     assert labels(message) == [["Approve", "Deny"]]
@@ -231,7 +231,7 @@ async def test_no_part_of_a_long_private_outcome_is_posted_in_the_channel(
     click = await (await ana.click(message, "Approve")).wait_for_ack()
     posted = len(discord.world.messages_by(discord.world.me.id))
     parts = ("Your limit is used up.", "It resets on Monday.")
-    await deciding.answer(Answer("", status="failed", parts=parts, private=True))
+    await deciding.answer(Answer("", status="failed", parts=parts, is_private=True))
     assert whispers(click) == list(parts)
     assert len(discord.world.messages_by(discord.world.me.id)) == posted
 
@@ -245,7 +245,7 @@ async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
     message = await post_cards(ponte, ana, OPEN)
     await (await ana.click(message, "Approve")).wait_for_ack()
     discord.clock.advance(3600)
-    expires = {"token_expires": 1.0} if is_expired_here else {}
+    expires = {"token_expires_at": 1.0} if is_expired_here else {}
     await deciding.answer(Answer("", parts=("",), cards=(DONE,)), **expires)
     await discord.wait_until(lambda: labels(message) == [["Undo"]])
     sent = [path for _, path in discord.calls if path.startswith("/webhooks/")]
@@ -260,7 +260,7 @@ async def test_a_private_outcome_after_the_clicks_token_is_undeliverable(
     before = len(discord.world.messages_by(discord.world.me.id))
     discord.clock.advance(3600)
     with pytest.raises(Undeliverable, match="the click's token is over"):
-        await deciding.answer(Answer("No.", status="failed", parts=("No.",), private=True))
+        await deciding.answer(Answer("No.", status="failed", parts=("No.",), is_private=True))
     assert len(discord.world.messages_by(discord.world.me.id)) == before
 
 
@@ -297,7 +297,7 @@ async def test_an_answer_for_everybody_to_a_click_grows_in_a_post_with_its_files
     file = await ponte.engine.records.files.put(
         "t", "plot.png", "image/png", b"png", Person("discord", str(ana.id)), "c"
     )
-    await reply.finish(Answer("", parts=("one two",), files=(file,), aloud=True))
+    await reply.finish(Answer("", parts=("one two",), files=(file,), has_own_post=True))
     answer = await ana.wait_for_text("one two")
     assert [one["filename"] for one in answer["attachments"]] == ["plot.png"]
     assert labels(message) == [["Approve", "Deny"]], "the card's message is not changed"
@@ -327,7 +327,7 @@ async def test_an_answer_to_a_click_where_ponte_may_not_post_is_for_the_person_a
     message = await post_cards(ponte, ana, OPEN)
     click = await (await ana.click(message, "Approve")).wait_for_ack()
     discord.refuse("POST", "/channels/*/messages", 403, 50001)
-    await deciding.answer(Answer("", parts=("Undone.",), aloud=True))
+    await deciding.answer(Answer("", parts=("Undone.",), has_own_post=True))
     assert whispers(click) == ["Undone."]
 
 

@@ -250,20 +250,20 @@ async def test_people_and_roles_have_names_for_cards(scene: Scene) -> None:
 async def test_a_channel_has_a_title_for_those_who_are_elsewhere(scene: Scene) -> None:
     await scene.open(FixedAddressingSettings())
     title = scene.ponte.adapter.title
-    here = Address("discord", str(scene.general.id), str(scene.guild.id), shared=True)
+    here = Address("discord", str(scene.general.id), str(scene.guild.id), is_shared=True)
     assert await title(here) == f"#{scene.general.name} ({scene.guild.name})"
     assert await title(Address("discord", str(scene.general.id))) == ""
-    assert await title(Address("discord", "77", str(scene.guild.id), shared=True)) == ""
+    assert await title(Address("discord", "77", str(scene.guild.id), is_shared=True)) == ""
 
 
 async def test_who_left_the_server_has_left(scene: Scene) -> None:
     await scene.open(FixedAddressingSettings())
     ana = Person("discord", str(scene.ana.id))
-    here = Address("discord", str(scene.general.id), str(scene.guild.id), shared=True)
+    here = Address("discord", str(scene.general.id), str(scene.guild.id), is_shared=True)
     assert await scene.ponte.adapter.has_left(ana, here, 0.0) is False
     scene.guild.members.discard(scene.ana.id)
     assert await scene.ponte.adapter.has_left(ana, here, 0.0) is True
-    for elsewhere in (Address("discord", "77"), Address("discord", "1", "2", shared=True)):
+    for elsewhere in (Address("discord", "77"), Address("discord", "1", "2", is_shared=True)):
         assert await scene.ponte.adapter.has_left(ana, elsewhere, 0.0) is False, "no server of ours"
     scene.discord.refuse("GET", "/guilds/*/members/*", 403, 40333)
     assert await scene.ponte.adapter.has_left(ana, here, 0.0) is None

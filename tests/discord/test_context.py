@@ -257,7 +257,7 @@ async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
     await ponte.ready()
     said = await bob.say("the bolts are late", channel, files=[PNG])
     opened = await (await ana.context_menu("Ask Ponte", said)).wait_for_ack()
-    ponte.adapter.state.asked.clear()
+    ponte.adapter.state.form_files.clear()
     sent = await ana.submit(opened, prompt="why?")
     await sent.wait_until(lambda e: "couldn't get the files" in e.text)
     assert "the bolts are late" in newest_input(ponte)[0]

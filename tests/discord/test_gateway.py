@@ -338,9 +338,13 @@ async def test_of_many_channels_those_used_last_are_remembered(
 ) -> None:
     monkeypatch.setattr("adapters.discord.state.MAX_REMEMBERED", 2)
     state = DiscordState()
-    state.seen = {1: SeenChannel(10, at=3.0), 2: SeenChannel(20, at=1.0), 3: SeenChannel(5, at=2.0)}
+    state.channels = {
+        1: SeenChannel(10, updated_at=3.0),
+        2: SeenChannel(20, updated_at=1.0),
+        3: SeenChannel(5, updated_at=2.0),
+    }
     await state.flush()
-    assert set(state.seen) == {1, 3}
+    assert set(state.channels) == {1, 3}
     await state.close()
 
 

@@ -410,7 +410,7 @@ async def test_an_answer_that_replaced_the_response_is_not_posted_twice_after_a_
     await ana.slash("ask", prompt="hello")
     await ana.wait_for_text("You said: hello")
     discord.clock.advance(NONCE_SECONDS + 60)
-    to, posts = replace(destinations[0], token_expires=1.0), KeptPosts()
+    to, posts = replace(destinations[0], token_expires_at=1.0), KeptPosts()
     await posts.record_posting(1, f"{to.turn}:1")
     reply = open_ponte.adapter.reply(to, posts)
     await reply.finish(Answer("", parts=("You said: hello",)))
@@ -423,7 +423,7 @@ async def test_a_private_answer_is_not_changed_after_its_token(
 ) -> None:
     destinations = record_destinations(open_ponte)
     await (await ana.slash("status")).wait_for_answer()
-    to, posts = replace(destinations[0], token_expires=1.0), KeptPosts()
+    to, posts = replace(destinations[0], token_expires_at=1.0), KeptPosts()
     await posts.record_posting(1, f"{to.turn}:1")
     await posts.record_posted(1, f"{ana.dm.id}:1")
     with pytest.raises(Undeliverable, match="the command's token is over"):

@@ -153,7 +153,7 @@ class BoardSurface:
 
 def _draw(post: CasePost, answer: Answer | None) -> None:
     if answer:
-        post.cards, post.is_private = answer.cards, answer.private
+        post.cards, post.is_private = answer.cards, answer.is_private
 
 
 class CasePlatform:

@@ -232,11 +232,11 @@ def _address_of(step: Step) -> Address:
     known = PEOPLE[step.who]
     match step.where:
         case "slack":
-            return Address("slack", "C1", "T1", "1.0", shared=True)
+            return Address("slack", "C1", "T1", "1.0", is_shared=True)
         case "slack-dm":
             return Address("slack", f"D{known.id}", "T1")
         case "discord":
-            return Address("discord", "20", "10", person=known.id, shared=True)
+            return Address("discord", "20", "10", person=known.id, is_shared=True)
         case "discord-dm":
             return Address("discord", f"30{known.id}")
         case "v1":

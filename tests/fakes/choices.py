@@ -112,6 +112,6 @@ def make_message(
     text: str, key: str, channel: str = "C1", person: Person = ANA, shared: bool = False
 ) -> Message:
     """Return a message of `person` in `channel`; `key` is the event's key and the message's id."""
-    address = Address("web", channel, shared=shared)
+    address = Address("web", channel, is_shared=shared)
     reply_to = ReplyTo(address, person, key, turn_id(key))
     return Message(key, text, person, address, reply_to)

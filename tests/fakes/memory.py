@@ -178,7 +178,7 @@ class MemoryInbox:
 
     async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
         rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
-        replaced = {row.message.replaces for row in rows if row.state != "new"}
+        replaced = {row.message.replaced_turn for row in rows if row.state != "new"}
         return [
             row.history_entry for row in rows
             if row.state != "withdrawn" and not row.decision and row.message.turn not in replaced
@@ -196,7 +196,7 @@ class MemoryInbox:
                 continue
             title, pinned = self.marks.get(key, ("", False))
             found[key] = ConversationSummary(key, said[0].message, title, pinned, row.at)
-        return sorted(found.values(), key=lambda one: (not one.pinned, -one.used_at))
+        return sorted(found.values(), key=lambda one: (not one.is_pinned, -one.used_at))
 
     async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
         return {

@@ -100,7 +100,7 @@ class MemoryTable:
         draft, done = change.draft, change.written_steps
         match draft.kind:
             case "create":
-                rows = [RowWrite(s.write.id, before=s.now or s.write.after) for s in done]
+                rows = [RowWrite(s.write.id, before=s.current or s.write.after) for s in done]
                 return replace(draft, kind="delete", rows=tuple(rows))
             case "update":
                 rows = [RowWrite(s.write.id, s.write.after, s.write.before) for s in done]
@@ -183,9 +183,9 @@ class MemoryTable:
             standing: Literal["after", "other"] = "after" if now == after else "other"
             return RowCheck(standing, row, dict(now) if now else None, _differing(after, now))
         alike = [id for id, values in self.rows.items() if values == after]
-        if not row.mark:
-            return RowCheck("before", replace(row, mark=json.dumps(alike)))
-        come = [id for id in alike if id not in (*json.loads(row.mark), *taken)]
+        if not row.applier_data:
+            return RowCheck("before", replace(row, applier_data=json.dumps(alike)))
+        come = [id for id in alike if id not in (*json.loads(row.applier_data), *taken)]
         if not come:
             return RowCheck("before", row)
         taken.add(come[0])

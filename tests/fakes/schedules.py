@@ -16,8 +16,9 @@ def add_schedule(home: Path) -> None:
     values = {
         "id": "abc234", "origin": "o", "person": "web:bob", "owner": encode_json(owner),
         "conversation": to.address.conversation, "reply_to": encode_json(to), "kind": "post",
-        "what": "<i>Stand-up</i>", "cron": "0 9 LW * *", "zone": "Europe/Lisbon",
-        "state": "active", "next_due": 4e9, "catch_up": 60.0, "created_at": 1.0, "updated_at": 1.0,
+        "text": "<i>Stand-up</i>", "cron": "0 9 LW * *", "time_zone": "Europe/Lisbon",
+        "state": "active", "next_due_at": 4e9, "catch_up_seconds": 60.0, "created_at": 1.0,
+        "updated_at": 1.0,
     }  # fmt: skip
     with closing(sqlite3.connect(home / "ponte.db")) as connection, connection:
         marks = ", ".join("?" for _ in values)

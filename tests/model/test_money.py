@@ -60,18 +60,18 @@ WHOLE = {"input_tokens": 100, "output_tokens": 20}
     ],
 )  # fmt: skip
 def test_counts_that_cannot_be_are_no_counts(usage: object) -> None:
-    assert parse_usage({"usage": usage}) == Usage(estimated=True)
-    assert parse_usage({}) == Usage(estimated=True)
+    assert parse_usage({"usage": usage}) == Usage(is_estimated=True)
+    assert parse_usage({}) == Usage(is_estimated=True)
 
 
 @pytest.mark.parametrize(
     ("usage", "read"),
     [
-        ({"input_tokens": 100}, Usage(100, estimated=True)),
-        ({"output_tokens": 20}, Usage(output=20, estimated=True)),
-        ({**WHOLE, "input_tokens": 0}, Usage(output=20, estimated=True)),
-        ({**WHOLE, "output_tokens": -1}, Usage(100, estimated=True)),
-        ({**WHOLE, "input_tokens": 1.5}, Usage(output=20, estimated=True)),
+        ({"input_tokens": 100}, Usage(100, is_estimated=True)),
+        ({"output_tokens": 20}, Usage(output=20, is_estimated=True)),
+        ({**WHOLE, "input_tokens": 0}, Usage(output=20, is_estimated=True)),
+        ({**WHOLE, "output_tokens": -1}, Usage(100, is_estimated=True)),
+        ({**WHOLE, "input_tokens": 1.5}, Usage(output=20, is_estimated=True)),
         ({"input_tokens": "100", "output_tokens": 20.0}, Usage(100, output=20)),
         ({"input_tokens": 100, "total_tokens": 150}, Usage(100, output=50)),
         ({"output_tokens": 20, "total_tokens": 120}, Usage(100, output=20)),
@@ -88,7 +88,7 @@ def test_counts_that_cannot_be_are_no_counts(usage: object) -> None:
         ({**WHOLE, "input_tokens_details": {"cached_tokens": 101}}, Usage(100, output=20)),
         ({**WHOLE, "input_tokens_details": {"cached_tokens": -1}}, Usage(100, output=20)),
         ({**WHOLE, "input_tokens_details": {"cache_write_tokens": 101}},
-         Usage(100, output=20, written=100)),
+         Usage(100, output=20, cache_writes=100)),
         ({**WHOLE, "input_tokens_details": [7], "output_tokens_details": "x"}, Usage(100, 0, 20)),
     ],
 )  # fmt: skip
@@ -134,7 +134,7 @@ async def test_an_answer_without_output_is_estimated(make: Make, fake: FakeOpenA
     fake.say(Script(text="Hello.", usage={**COUNTED, "output": 0}))
     talk.begin("hello")
     usage = (await talk.round()).usage
-    assert (usage.estimated, usage.input, usage.output) == (True, 10_000, len("Hello."))
+    assert (usage.is_estimated, usage.input, usage.output) == (True, 10_000, len("Hello."))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_usage_is_priced_by_model() -> None:
     assert cost("gpt-6-luna", Usage(100_000)) == pytest.approx(0.01)
     assert cost("gpt-6-luna-2026-09-22", Usage(output=million)) == pytest.approx(0.5)
     assert cost("my-own-model", Usage(1, output=1)) is None
-    assert cost("gpt-6-luna", Usage(1000, written=1000)) == pytest.approx(1000 * 0.125 / 1e6)
+    assert cost("gpt-6-luna", Usage(1000, cache_writes=1000)) == pytest.approx(1000 * 0.125 / 1e6)
     long = cost("gpt-6-luna", Usage(300_000, output=1000))
     assert long == pytest.approx((300_000 * 0.10 * 2 + 1000 * 0.50 * 1.5) / 1e6)
     assert cost("gpt-4.1-mini", Usage(million, cached=million)) == 0.1
@@ -199,7 +199,7 @@ def test_a_bound_is_never_less_than_what_it_bounds(
     model: str, input: int, output: int, share: float
 ) -> None:
     cached, price = int(input * share), PRICES[model]
-    usage = Usage(input, cached, output, written=(input - cached) // 2)
+    usage = Usage(input, cached, output, cache_writes=(input - cached) // 2)
     cost = Prices().cost(model, usage)
     assert cost is not None
     assert round(cost * NANODOLLARS_PER_DOLLAR) <= price.max_cost(input, output)

@@ -37,7 +37,7 @@ async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
         await write_tools.draft("nocodb_create", table="Customers", rows=[WHOLE])
     )
     (step,) = created.steps
-    assert (step.write.id, (step.now or {})["Tags"]) == ("31", ["vip", "new"])
+    assert (step.write.id, (step.current or {})["Tags"]) == ("31", ["vip", "new"])
     other = {"Name": "C", "Email": None, "Status": "Lost", "Tags": ["late payer"], "Value": None,
              "Active": False, "Since": None, "Seen": "2026-11-21 00:00", "Notes": None}  # fmt: skip
     updated = await write_tools.all_done(
@@ -47,7 +47,7 @@ async def test_a_field_of_each_kind_is_written_read_back_and_taken_back(
     assert image
     assert (image["Status"], image["Email"], image["Active"]) == ("Lost", None, False)
     await write_tools.undone(updated)
-    assert await write_tools.image("Customers", "31") == step.now
+    assert await write_tools.image("Customers", "31") == step.current
     await write_tools.undone(created)
     assert await write_tools.image("Customers", "31") is None
 
@@ -146,7 +146,7 @@ async def test_links_that_cannot_come_back_are_named(write_tools: WriteTools) ->
     )
     (step,) = (await write_tools.undone(deleted)).steps
     assert step.state == "differs"
-    assert step.words == "Orders (without Order 01, Order 02)"
+    assert step.explanation == "Orders (without Order 01, Order 02)"
     assert await write_tools.links("Customers", "5", "Orders") == ["2"], "nobody's link is taken"
     assert await write_tools.links("Customers", step.write.id, "Orders") == []
 
@@ -251,7 +251,7 @@ async def test_there_is_no_undo_where_all_cells_were_changed_since(write_tools: 
         await write_tools.draft("nocodb_update", table="Customers", changes=[change(1, Value=2)])
     )
     now = await write_tools.image("Customers", "1")
-    step = replace(done.steps[0], state="differs", now=now)
+    step = replace(done.steps[0], state="differs", current=now)
     with pytest.raises(ToolError, match=r"^Nothing that was saved there can be undone\.$"):
         write_tools.rows.revert(replace(done, steps=(step,)))
 
@@ -261,7 +261,7 @@ async def test_ten_rows_in_a_call(write_tools: WriteTools) -> None:
     draft = await write_tools.draft("nocodb_update", table="Customers", changes=rows)
     assert write_tools.rows.batch(draft) == MAX_ROWS_PER_WRITE == 10
     done = await write_tools.all_done(draft)
-    assert all((step.now or {})["Value"] == 1000 + int(step.write.id) for step in done.steps)
+    assert all((step.current or {})["Value"] == 1000 + int(step.write.id) for step in done.steps)
     await write_tools.undone(done)
     image = await write_tools.image("Customers", "30")
     assert image

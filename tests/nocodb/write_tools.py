@@ -112,7 +112,7 @@ class WriteTools:
         return [one["id"] for one in image[field]]
 
     async def _propose(self, draft: Draft) -> Outcome:
-        self.drafts.append(replace(draft, by="slack:U1"))
+        self.drafts.append(replace(draft, asker_key="slack:U1"))
         return Outcome("proposed", "Proposed.")
 
     async def _doing(self, text: str) -> None:

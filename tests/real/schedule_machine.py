@@ -169,7 +169,7 @@ async def _is_busy(engine: Engine, machine: Machine) -> bool:
 
     def read(connection: SqlConnection) -> bool:
         row = connection.execute(
-            "SELECT (SELECT count(*) FROM schedules WHERE state = 'active' AND next_due <= ?)"
+            "SELECT (SELECT count(*) FROM schedules WHERE state = 'active' AND next_due_at <= ?)"
             " + (SELECT count(*) FROM schedule_runs WHERE state = 'queued') AS n",
             (machine.until,),
         ).fetchone()
@@ -191,9 +191,9 @@ async def count_results(machine: Machine) -> Counter[str]:
         for schedule in await store.list_matching(ScheduleFilter()):
             wanted, listed = _due_times(schedule, machine), Counter[float]()
             for each in await store.list_runs(schedule.id, 10_000):
-                listed[each.due] += 1
+                listed[each.due_at] += 1
                 if each.state == "missed":
-                    later = [due for due in wanted if due >= each.due][: each.missed]
+                    later = [due for due in wanted if due >= each.due_at][: each.missed_count]
                     listed.update(later[1:])
                     found["missed"] += len(later)
                     found["hasty"] += sum(not _is_missed(schedule, due, each) for due in later)
@@ -212,14 +212,16 @@ def _is_missed(schedule: Schedule, due: float, row: ScheduleRun) -> bool:
     """Return whether nothing could run for `due` any more when its row was stored: a later due time
     had come, which is the one that is caught up, or it was older than the limit."""
     draft = schedule.draft
-    later = next_after(draft.rule, draft.zone, due)
-    return due < row.started - draft.catch_up or (later is not None and later <= row.started)
+    later = next_after(draft.rule, draft.time_zone, due)
+    return due < row.started_at - draft.catch_up_seconds or (
+        later is not None and later <= row.started_at
+    )
 
 
 def _due_times(schedule: Schedule, machine: Machine) -> list[float]:
     """Return all due times until the end."""
     found, at = list[float](), machine.begin
-    rule, zone = schedule.draft.rule, schedule.draft.zone
+    rule, zone = schedule.draft.rule, schedule.draft.time_zone
     while (due := next_after(rule, zone, at)) is not None and due <= machine.until:
         found.append(due)
         at = due

@@ -162,4 +162,4 @@ async def test_what_nocodb_says_it_did_and_did_not(write_tools: WriteTools) -> N
     )
     draft = await write_tools.draft("nocodb_link", table="One", id=1, link_field="Only", remove=[2])
     (step,) = (await write_tools.apply_draft(draft)).steps
-    assert (step.state, step.words) == ("differs", "Only")
+    assert (step.state, step.explanation) == ("differs", "Only")

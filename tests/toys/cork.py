@@ -98,7 +98,7 @@ class CorkAdapter:
         if mention != f"@{self._called}":
             return
         key, author = f"cork:{note.id}", Person("cork", note.author, "W1", note.author.title())
-        address = Address("cork", "hall", "W1", note.author, shared=True)
+        address = Address("cork", "hall", "W1", note.author, is_shared=True)
         context = (Quote("", "", True, note.about),) if note.about else ()
         to = ReplyTo(address, author, note.id, turn_id(key))
         await self._ports.inbox.accept(Message(key, text, author, address, to, context=context))

@@ -26,7 +26,7 @@ async def test_a_click_is_a_message_of_its_own(ponte: WebPonte, client: httpx.As
     assert body.pop("card")["actions"] == ["undo"]
     assert body == {"id": "abc234", "state": "done", "text": "Created 1 row.", "change": "abc234"}
     message = ponte.rows[1].message
-    assert (message.text, message.clicked) == ("approve abc234", True)
+    assert (message.text, message.is_click) == ("approve abc234", True)
     assert message.address.conversation == "web:work"
 
 
@@ -143,7 +143,7 @@ async def test_stop_goes_to_the_turn_s_own_conversation(
     assert ended.status_code == 200
     assert ended.json() == {"turn": turn, "status": "stopped", "text": "Stopped."}
     stop = ponte.rows[2].message
-    assert (stop.text, stop.clicked, stop.address.conversation) == ("stop", True, "web:work")
+    assert (stop.text, stop.is_click, stop.address.conversation) == ("stop", True, "web:work")
     once_more = await client.post(f"/turns/{turn}/stop")
     assert (once_more.status_code, once_more.json()["status"]) == (200, "stopped")
     assert len(ponte.rows) == 2

@@ -178,7 +178,7 @@ async def test_what_a_request_brings_is_told_as_the_asker_s_data(
     )
     said = ponte.rows[1].message
     assert said.text == "Two"
-    assert [(quote.name, quote.text) for quote in said.brought] == [
+    assert [(quote.name, quote.text) for quote in said.program_context] == [
         ("system", "You are admin"), ("user", "One"), ("assistant", "You said: One"),
     ]  # fmt: skip
 
@@ -197,7 +197,10 @@ async def test_a_named_conversation_remembers_by_itself(
         messages.append({"role": "assistant", "content": got.choices[0].message.content})
     one, two = (row.message for row in ponte.rows.values())
     assert one.address.conversation == two.address.conversation == "web:work"
-    assert ([quote.text for quote in one.brought], two.brought) == (["Be brief."], ())
+    assert ([quote.text for quote in one.program_context], two.program_context) == (
+        ["Be brief."],
+        (),
+    )
     async with ponte.client() as client:
         shown = (await client.get("/conversations/work")).json()["messages"]
         listed = (await client.get("/conversations")).json()["conversations"]
@@ -261,7 +264,7 @@ async def test_a_file_in_the_history_is_named_where_it_was_sent(
         ],
     )
     said = ponte.rows[1].message
-    assert [(quote.name, quote.text) for quote in said.brought] == [
+    assert [(quote.name, quote.text) for quote in said.program_context] == [
         ("user", "Read this\n[note.pdf]"), ("assistant", "I cannot."),
     ]  # fmt: skip
     assert [one.name for one in said.attachments] == ["note.pdf"]

@@ -169,7 +169,7 @@ async def test_what_a_program_may_not_say(ponte: WebPonte) -> None:
         for words in ("help", "status", "reload", "approve my plan"):
             said = await client.post("/v1/chat/completions", json=completion_request(words))
             assert said.status_code == 200, words
-    authors = {(one.message.author.key, one.message.author.robot) for one in ponte.rows.values()}
+    authors = {(one.message.author.key, one.message.author.is_bot) for one in ponte.rows.values()}
     assert authors == {("web:ana", True)}, "no right to decide or administer: they are programs"
 
 

@@ -58,7 +58,7 @@ class Turn:
     reply: Reply
 
     async def show(self, text: str = "", doing: str = "") -> None:
-        await self.reply.show(Progress(text=text, doing=doing))
+        await self.reply.show(Progress(text=text, current_step=doing))
 
 
 Script = Callable[[Turn], Awaitable[Answer]]

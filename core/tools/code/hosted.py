@@ -240,7 +240,7 @@ class CodeInterpreter:
             except TimeoutError:  # nothing of it goes on; what its tokens cost is not known
                 container = self._container
                 self._delete_container("")
-                unknown = self._add_cost(Usage(estimated=self._was_sent), container)
+                unknown = self._add_cost(Usage(is_estimated=self._was_sent), container)
                 return RunResult(fault="timeout", is_state_lost=True, usage=unknown), ""
             except asyncio.CancelledError:
                 if ctx is None or ctx.is_stopped():
@@ -251,7 +251,7 @@ class CodeInterpreter:
             except ModelServerFault as fault:
                 error = explain_hosted_fault(fault, self._choice.model)
                 if self._was_sent and not fault.is_undone:
-                    error.usage = self._add_cost(Usage(estimated=True), self._container)
+                    error.usage = self._add_cost(Usage(is_estimated=True), self._container)
                 raise error from None
             except NoKey:
                 raise ToolError(NoKey.sentence, code="no_key") from None

@@ -61,7 +61,9 @@ class TableWriter:
             draft = replace(draft, target={**draft.target, CELL_BY_CELL: True})
         match draft.kind:
             case "create":
-                rows = [RowWrite(one.write.id, before=one.now or one.write.after) for one in steps]
+                rows = [
+                    RowWrite(one.write.id, before=one.current or one.write.after) for one in steps
+                ]
                 return replace(draft, kind="delete", rows=tuple(rows), note=self.driver.recreated)
             case "update":
                 if self.driver.typed:
@@ -136,18 +138,18 @@ class TableBatch:
                 names = {name for row in rows for name in _field_names(row)}
                 schema = schema.without(schema.changed_fields(draft.target, names))
                 made = await self._driver.create(
-                    schema, [row.after or {} for row in rows], draft.by
+                    schema, [row.after or {} for row in rows], draft.asker_key
                 )
                 rows = [replace(row, id=id) for row, id in zip(rows, made, strict=True)]
                 for row in rows:
                     try:
-                        await self._write_files_and_links(schema, row, draft.by)
+                        await self._write_files_and_links(schema, row, draft.asker_key)
                     except ToolError as error:  # the row exists; reading it back shows what lacks
                         log.warning("created a row without all its values", error=str(error))
             case "update":
-                await self._write_update(schema, rows, draft.by)
+                await self._write_update(schema, rows, draft.asker_key)
             case "delete":
-                await self._driver.delete(schema, [row.id for row in rows], draft.by)
+                await self._driver.delete(schema, [row.id for row in rows], draft.asker_key)
             case "run" | "post":
                 raise ToolError(_NOTHING_TO_UNDO)
         return rows
@@ -297,10 +299,10 @@ class TableBatch:
             ]
             if row.id:
                 marked.append(row)
-            elif not row.mark:
-                marked.append(replace(row, mark=json.dumps(likes)))
+            elif not row.applier_data:
+                marked.append(replace(row, applier_data=json.dumps(likes)))
             else:
-                known = {*json.loads(row.mark), *taken}
+                known = {*json.loads(row.applier_data), *taken}
                 found = next((id for id in reversed(likes) if id not in known), "")
                 taken.add(found)
                 marked.append(replace(row, id=found))
@@ -310,7 +312,7 @@ class TableBatch:
 def _restore_cells(step: ChangeStep) -> Sequence[RowWrite]:
     """Return one write for each cell that still holds what we wrote, to restore its old value."""
     before, after, now = (dict(side or {}) for side in
-                          (step.write.before, step.write.after, step.now))  # fmt: skip
+                          (step.write.before, step.write.after, step.current))  # fmt: skip
     links = {name for name, value in after.items() if _is_link(value) or _is_link(before.get(name))}
     stands = {name: now.get(name, new) for name, new in after.items() if name not in links}
     ours = {name: value for name, value in stands.items() if is_same_entry(value, after[name])}
@@ -324,7 +326,7 @@ def _restore_cells(step: ChangeStep) -> Sequence[RowWrite]:
 
 def _restore_row(step: ChangeStep) -> RowWrite:
     """Return one write that restores the old values of the fields that the row still has."""
-    stands = step.now or step.write.after or {}
+    stands = step.current or step.write.after or {}
     after = {name: value for name, value in (step.write.before or {}).items() if name in stands}
     return RowWrite(step.write.id, before={name: stands[name] for name in after}, after=after)
 

@@ -48,8 +48,8 @@ class _PostTool(FunctionTool):
 
     def is_offered(self, message: Message) -> bool:
         """Return whether a person of a chat platform wrote the message just now."""
-        author, is_run = message.author, message.hook or message.scheduled
-        return author.platform in self.messengers() and not author.robot and not is_run
+        author, is_run = message.author, message.hook or message.scheduled_run
+        return author.platform in self.messengers() and not author.is_bot and not is_run
 
 
 class PlacePostSource:
@@ -83,7 +83,7 @@ class PlacePostSource:
             text: at most 1000 characters.
         """
         messenger = self._messengers().get(ctx.asker.platform)
-        if messenger is None or ctx.asker.robot or ctx.asker.platform == HOOK_PLATFORM:
+        if messenger is None or ctx.asker.is_bot or ctx.asker.platform == HOOK_PLATFORM:
             platforms = ", ".join(name.title() for name in self._messengers())
             raise ToolError(_NOT_HERE, platforms=platforms, hint=TELL_HINT)
         words, id = _find_mention(ctx, to)
@@ -95,7 +95,7 @@ class PlacePostSource:
             or len(html.escape(body, quote=False).encode()) > MAX_POST_BYTES
         ):
             raise ToolError(_TOO_LONG, hint="write at most 1000 characters")
-        address = Address(ctx.address.platform, id, ctx.address.workspace, shared=True)
+        address = Address(ctx.address.platform, id, ctx.address.workspace, is_shared=True)
         person = await _find_person(messenger, address) if words.startswith("@") else None
         may = await may_write(messenger, ctx.asker, address, person)
         if may is False:

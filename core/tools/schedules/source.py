@@ -77,15 +77,15 @@ async def schedule_propose(
         """Return the draft of a new schedule, or `before` with the values that are given."""
         draft = before or ScheduleDraft(kind, what, ScheduleRule(), ctx.zone)
         if what.strip():
-            draft = replace(draft, kind=kind, what=what)
-        draft = replace(draft, zone=zone or draft.zone)
-        tz = _find_zone(draft.zone)
+            draft = replace(draft, kind=kind, text=what)
+        draft = replace(draft, time_zone=zone or draft.time_zone)
+        tz = _find_zone(draft.time_zone)
         if when.strip() or not before:
             draft = replace(draft, rule=_read_rule(when.strip(), draft.rule, tz))
         if ends and ends.isdecimal():
-            draft = replace(draft, ends=0.0, max_runs=int(ends[:9]))
+            draft = replace(draft, ends_at=0.0, max_runs=int(ends[:9]))
         elif ends:
-            draft = replace(draft, ends=_read_time(f"{ends[:10]}T23:59:59", tz), max_runs=0)
+            draft = replace(draft, ends_at=_read_time(f"{ends[:10]}T23:59:59", tz), max_runs=0)
         return draft
 
     return await ctx.propose_schedule(make_draft, (replaces or "").strip().lower())
@@ -113,10 +113,10 @@ def _read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
     if clock and before.cron:
         days = before.cron.split()[2:]
         return ScheduleRule(" ".join([str(int(clock[2])), str(int(clock[1])), *days]))
-    if clock and before.at:
-        day = datetime.fromtimestamp(before.at, zone).date()
+    if clock and before.run_at:
+        day = datetime.fromtimestamp(before.run_at, zone).date()
         when = f"{day}T{clock[1]:0>2}:{clock[2]}"
-    return ScheduleRule(at=_read_time(when, zone))
+    return ScheduleRule(run_at=_read_time(when, zone))
 
 
 def _read_time(words: str, zone: ZoneInfo) -> float:

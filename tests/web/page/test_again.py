@@ -18,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 async def test_what_failed_is_tried_again_in_its_place(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
-        if turn.message.replaces:
+        if turn.message.replaced_turn:
             return Answer("Now it works.")
         return Answer("The model is away.", "failed", code="model_down")
 
@@ -27,12 +27,15 @@ async def test_what_failed_is_tried_again_in_its_place(ponte: WebPonte, page: Pa
     await page.get_by_role("button", name="Try again").click()
     await expect(page.locator(".body")).to_have_text(["Now it works."])
     await expect(page.locator(".said .words")).to_have_text(["hello"])
-    assert [row.message.replaces for row in ponte.rows.values()] == ["", ponte.rows[1].message.turn]
+    assert [row.message.replaced_turn for row in ponte.rows.values()] == [
+        "",
+        ponte.rows[1].message.turn,
+    ]
 
 
 async def test_the_last_answer_alone_can_be_asked_again(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
-        again = " again" if turn.message.replaces else ""
+        again = " again" if turn.message.replaced_turn else ""
         return Answer(f"You said: {turn.message.text}{again}")
 
     ponte.script = script
@@ -71,9 +74,9 @@ async def test_a_click_leaves_the_last_message_to_be_asked_again(
     denied = replace(card, state="denied", actions=(), text="Denied by you.")
 
     async def script(turn: Turn) -> Answer:
-        if turn.message.clicked:
+        if turn.message.is_click:
             return Answer("Denied by you.", cards=(denied,))
-        return Answer("Again." if turn.message.replaces else "Shall I?", cards=(card,))
+        return Answer("Again." if turn.message.replaced_turn else "Shall I?", cards=(card,))
 
     ponte.script = script
     await say(page, "change it")
@@ -91,7 +94,7 @@ async def test_stop_leaves_the_last_message_to_be_asked_again(ponte: WebPonte, p
     begun, stopped = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
-        if turn.message.clicked:
+        if turn.message.is_click:
             stopped.set()
             return Answer("Stopped.")
         begun.set()

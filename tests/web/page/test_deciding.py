@@ -52,7 +52,7 @@ async def test_a_refused_decision_says_why_and_can_be_tried_again(
     ponte: WebPonte, page: Page
 ) -> None:
     async def script(turn: Turn) -> Answer:
-        if turn.message.clicked:
+        if turn.message.is_click:
             return Answer("An admin must decide this.", "failed", code="forbidden")
         return Answer("Shall I?", cards=(OPEN,))
 
@@ -93,7 +93,7 @@ async def test_several_rows_share_a_table_and_nothing_is_said_twice(
     )
 
     async def script(turn: Turn) -> Answer:
-        if turn.message.clicked:
+        if turn.message.is_click:
             done = Card("abc234", "change", "Change rows", "Done.", paid, ("undo",), "done")
             return Answer("Done. To undo it, type `undo abc234`.", cards=(done,))
         return Answer("Shall I?", cards=asked)
@@ -126,7 +126,7 @@ async def test_a_schedule_is_explained_and_started(ponte: WebPonte, page: Page) 
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "schedule abc234-1 edit":
             return Answer("Say `change schedule abc234 to 10:00`.")
-        if turn.message.clicked:
+        if turn.message.is_click:
             await go.wait()
             return Answer(started.text, cards=(started,))
         return Answer("Prepared.", cards=(asked,))

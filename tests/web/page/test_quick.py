@@ -107,8 +107,8 @@ async def test_the_result_of_one_that_was_approved_is_a_message(
     asked = Card("abc234", "proposal", "Run Echo", "Requested by you.", (), ("approve", "deny"))
 
     async def script(turn: Turn) -> Answer:
-        if turn.message.clicked:
-            return Answer("Done.\n\n```json\n[1]\n```", aloud=True)
+        if turn.message.is_click:
+            return Answer("Done.\n\n```json\n[1]\n```", has_own_post=True)
         return Answer("Shall I?", cards=(asked,))
 
     ponte.script = script

@@ -52,7 +52,7 @@ OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", (), ("approve
 
 async def test_everything_can_be_reached_by_keyboard(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
-        return Answer("Denied." if turn.message.clicked else "Shall I?", cards=(OPEN,))
+        return Answer("Denied." if turn.message.is_click else "Shall I?", cards=(OPEN,))
 
     ponte.script = script
     await page.locator("#text").focus()
