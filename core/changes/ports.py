@@ -133,8 +133,8 @@ class Ledger(Protocol):
         """Reopen a claimed proposal of which nothing was begun."""
 
     async def undo(self, proposal: Proposal, decider: Person, now: float) -> Change:
-        """Store the change that takes `proposal.undoes` back and return it. If there already is
-        one, return that one."""
+        """Store the change that takes `proposal.undone_change` back and return it. If there already
+        is one, return that one."""
 
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
         """Record the current state of these steps. Raise Superseded for an event without the claim,

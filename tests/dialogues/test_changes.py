@@ -218,7 +218,7 @@ async def test_what_the_audit_log_keeps_of_it(bot_home: BotHome) -> None:
         ("change-denied", False),
     ]
     assert told[2]["written_row_ids"] == ["1"]
-    assert told[4]["undoes"] == card.id
+    assert told[4]["undone_change"] == card.id
     assert len({line["asker"] for line in told}) == 1
     assert told[1]["decider"] == told[3]["undo_asker"] == told[0]["asker"]
     assert [line.get("rule", "") for line in told] == [
