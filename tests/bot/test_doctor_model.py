@@ -68,6 +68,7 @@ async def test_a_model_that_can_answer_turns_passes(
     ]
 
 
+NO_TOOLS = Script(status=400, message="gemma has no tools.")
 REFUSED = "The model's server rejected the request (HTTP 400)."
 TOOLLESS = (
     "the model answered without calling the test tool; without tool calls it cannot use tables, "
@@ -79,7 +80,7 @@ WRONG_CALL = "the model called a tool that does not exist, or with wrong argumen
 @pytest.mark.parametrize(
     ("changed", "paid", "part", "words"),
     [
-        ({"call": Script(status=400, message="gemma has no tools.")}, 2, "tool call", REFUSED),
+        ({"call": NO_TOOLS, "answer": NO_TOOLS}, 3, "tool call", REFUSED),
         ({"call": Script("I have no tools.")}, 2, "tool call", TOOLLESS),
         ({"call": Script(calls=((TRIAL_TOOL.name, "Lisbon"),))}, 2, "tool call", WRONG_CALL),
         ({"call": Script(calls=((TRIAL_TOOL.name, "{}"),))}, 2, "tool call", WRONG_CALL),

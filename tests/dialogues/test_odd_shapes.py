@@ -18,7 +18,6 @@ from tests.dialogues.test_allowances import PRICES, Source
 from tests.dialogues.test_content import (
     ALLOWED,
     HALF,
-    REPLACEMENT,
     calls_of_model,
     every_level,
     read_budget,
@@ -83,7 +82,7 @@ async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
             fake.hostile = None
             fake.say("Well again.")
             again = await running_bot.ask("again", channel=f"C{number}")
-            assert again.text == "Well again.", what
+            assert again.text.startswith("Well again."), what  # a note on the allowance may follow
             charged, _, _ = await read_budget(running_bot)
 
 
@@ -107,12 +106,13 @@ async def test_a_call_whose_number_is_null_is_run(bot_home: BotHome, fake: FakeO
 async def test_half_an_emoji_in_a_refusal_of_the_server(
     bot_home: BotHome, fake: FakeOpenAI, level: Level
 ) -> None:
-    """Its code stands in the answer and in the log."""
+    """Such a code is not shown."""
     fake.say(Script(status=400, code=f"bad{HALF}"), "Well again.")
     async with open_served_bot(bot_home, fake, level=level) as running_bot:
         one, receipt = await running_bot.send("hello")
         answer = await running_bot.wait_for_answer(receipt)
-        assert f"bad{REPLACEMENT}" in answer.text
+        assert "(HTTP 400)" in answer.text
+        assert "bad" not in answer.text
         assert (await running_bot.ask("again")).text == "Well again."
     assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
     assert all(HALF not in part for part in answer.parts)

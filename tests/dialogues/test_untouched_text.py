@@ -18,6 +18,7 @@ from tests.dialogues.bot_home import BotHome
 from tests.dialogues.test_links import Author, Source, ask_for_tool_text
 from tests.dialogues.whole import whole
 from tests.fakes.choices import supplier
+from tests.fakes.keyboard import Keyboard
 from tests.fakes.openai import FakeOpenAI, Script
 
 EVIL = "https://evil.test/?q=secret"
@@ -33,8 +34,7 @@ class Tty(io.StringIO):
         return True
 
 
-async def run_terminal(home: Path, text: str, out: io.StringIO, code: int = 0) -> str:
-    asked = io.StringIO(text)
+async def run_terminal(home: Path, asked: io.StringIO, out: io.StringIO, code: int = 0) -> str:
     assert await chat.chat(home / "ponte.sock", asked, out, home.parent / "saved") == code
     return out.getvalue()
 
@@ -52,7 +52,9 @@ async def test_a_pipe_gets_what_the_model_wrote(
 ) -> None:
     fake.say(text, text)
     async with whole(tmp_path / "home", fake, ponte_code="off"):
-        out = await run_terminal(tmp_path / "home", f"look @{orders}\nand again\n", io.StringIO())
+        out = await run_terminal(
+            tmp_path / "home", io.StringIO(f"look @{orders}\nand again\n"), io.StringIO()
+        )
     assert out == f"{text}\n{text}\n"
 
 
@@ -61,7 +63,8 @@ async def test_a_terminal_breaks_the_address_that_it_would_link(
 ) -> None:
     fake.say(f"{NAMES}\n\n{JSON}\n\n{CODE}", LINKED)
     async with whole(tmp_path / "home", fake, ponte_code="off"):
-        out = await run_terminal(tmp_path / "home", f"look @{orders}\nand again\n", Tty())
+        asked = io.StringIO(f"look @{orders}\nand again\n")
+        out = await run_terminal(tmp_path / "home", asked, Tty())
     shown = _ANSI.sub("", out)
     for words in (NAMES, JSON, "df.to_csv('report.csv')", "os.path.join(a.b, 'c.d')"):
         assert words in shown
@@ -75,14 +78,14 @@ async def test_ponte_s_own_address_and_file_stay_in_status_and_errors(
     fake.say("Seen.", Script(status=401))
     async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
         page = ponte.app.page()
-        for out, code in ((io.StringIO(), 0), (Tty(), 1)):  # the second answer fails
-            shown = await run_terminal(
-                tmp_path / "home", f"look @{orders}\nstatus\nusage\n", out, code
-            )
-            assert page in shown
-            assert fake.base_url in shown or "openai" not in shown
-            assert "[.]" not in shown
-            assert "[:]" not in shown
+        typed, piped = Keyboard(f"look @{orders}\nstatus\nusage\n"), io.StringIO("look\n")
+        shown = await run_terminal(tmp_path / "home", typed, io.StringIO())
+        assert page in shown
+        failed = await run_terminal(tmp_path / "home", piped, Tty(), 1)
+        for text in (shown, failed):
+            assert fake.base_url in text or "openai" not in text
+            assert "[.]" not in text
+            assert "[:]" not in text
         told = (await ponte.ask("status"))["response"]
         assert page in told
         assert f"`{page}`" not in told, "it stays a link"
