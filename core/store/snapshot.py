@@ -94,12 +94,14 @@ def check_integrity(path: Path) -> None:
 
 def read_schema_version(connection: sqlite3.Connection) -> tuple[int, str]:
     """Return the version and the fingerprint of a database's schema, 0 and "" if they are not
-    stored."""
+    stored, or are no version."""
     if not connection.execute(
         "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'database_schema'"
     ).fetchone():
         return 0, ""
-    row = connection.execute("SELECT version, fingerprint FROM database_schema").fetchone()
+    row = connection.execute(
+        "SELECT version, fingerprint FROM database_schema WHERE typeof(version) = 'integer'"
+    ).fetchone()
     return (row[0], row[1]) if row else (0, "")
 
 

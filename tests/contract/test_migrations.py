@@ -180,6 +180,10 @@ async def test_sqlite_with_another_schema_is_refused_and_left_as_it_is(
         connection.execute("CREATE TABLE inbox (seq INTEGER)")
     with pytest.raises(DifferentSchema):
         await SqliteDatabase.open(other, SCHEMA)
+    with closing(sqlite3.connect(home_database)) as connection, connection:
+        connection.execute("UPDATE database_schema SET version = 'two'")
+    with pytest.raises(DifferentSchema):
+        await SqliteDatabase.open(home_database, NEXT)
 
 
 async def test_a_migrated_file_has_the_schema_of_a_new_one(home_database: Path) -> None:
