@@ -45,6 +45,7 @@ from core.changes.approval import (
 )
 from core.commands.grammar import SLUG_PATTERN
 from core.domain.errors import BadInput, SettingsError
+from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
 from core.domain.messages import Address
 from core.domain.schedules import ScheduleLimits
 from core.integrations.integration import ChatIntegration, OwnerIntegration
@@ -56,6 +57,7 @@ from core.rights.rules import (
     RIGHT_KINDS,
     Rule,
     RuleBook,
+    StandIns,
     check_right_name,
     is_right,
     place_names,
@@ -546,7 +548,11 @@ class Config:
                 for place, own in self.channels.items()
             },
             {name: frozenset(people) for name, people in self.groups.items()},
-            {name: hook.as_ for name, hook in self.hooks.items()},
+            {
+                HOOK_PLATFORM: StandIns(
+                    HOOK_RIGHTS, {name: hook.as_ for name, hook in self.hooks.items()}
+                )
+            },
         )
 
     @cached_property

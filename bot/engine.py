@@ -72,6 +72,7 @@ from core.store.turns import SqlJournal
 from core.text import commonmark
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
+from core.webhooks.origin import WebhookOrigin
 
 if TYPE_CHECKING:
     from core.store.jobs import Jobs
@@ -323,7 +324,11 @@ class Engine:
         )  # fmt: skip
         self.manager = ConversationManager(
             services, self.commands, tool_contexts, platforms.replies, choices.profile,
-            platforms.look_up, lambda: self.schedules.turns,
+            platforms.look_up,
+            {
+                "schedule": lambda: self.schedules.origin,
+                "webhook": lambda: WebhookOrigin(records.budget, records.audit),
+            },
         )  # fmt: skip
         self.schedules = ScheduleParts(
             stores.database, records.inbox, choices.policy, records.budget, records.audit,

@@ -12,8 +12,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from bot.config_types import STRICT, Dollars, Many, Positive
 from bot.integrations import FACES, Faces
-from core.domain.hooks import Hook, HookKind
-from core.domain.messages import HOOK_PLATFORM
+from core.domain.hooks import HOOK_PLATFORM, Hook, HookKind
 from core.integrations.integration import ChatIntegration
 from core.integrations.settings import must_match
 from core.rights.allowances import Allowance

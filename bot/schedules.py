@@ -28,9 +28,9 @@ from core.store.inbox import SqlInbox
 
 if TYPE_CHECKING:
     from core.conversation.schedule_commands import ScheduleCommands
-    from core.conversation.scheduled_turns import ScheduledTurns
     from core.conversation.scheduler import Scheduler
     from core.conversation.schedules import ScheduleService
+    from core.schedules.origin import ScheduleOrigin
     from core.store.schedules import SqlSchedules
 
 CHANGED = "schedules"
@@ -113,11 +113,11 @@ class ScheduleParts:
         return ScheduleCommands(self.service, self.journal, self.redraw_card, self.clock)
 
     @cached_property
-    def turns(self) -> ScheduledTurns:
-        """The checks of runs before they begin."""
-        from core.conversation.scheduled_turns import ScheduledTurns
+    def origin(self) -> ScheduleOrigin:
+        """The turns of runs."""
+        from core.schedules.origin import ScheduleOrigin
 
-        return ScheduledTurns(
+        return ScheduleOrigin(
             self.store, self.policy, self.budget, self.audit, self.messengers, self.wake
         )
 

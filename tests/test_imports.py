@@ -41,7 +41,7 @@ PLACES = {
 }
 FOLDERS = (
     "runtime", "text", "domain", "rights", "ports", "clients", "observability", "changes", "chat",
-    "commands", "store", "integrations", "tools", "models", "conversation",
+    "commands", "store", "integrations", "tools", "models", "conversation", "schedules", "webhooks",
 )  # fmt: skip
 """The folders of `core/`, from the one that imports no other to the one that nothing imports."""
 HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn", "httpx", "aiohttp",

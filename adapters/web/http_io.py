@@ -45,6 +45,8 @@ from adapters.web.errors import (
 from adapters.web.stream import ViewOptions
 from core.domain.errors import NotFound, PonteError, TooLarge
 from core.domain.messages import (
+    PERSON,
+    PROGRAM,
     Attachment,
     Message,
     Person,
@@ -302,7 +304,10 @@ def make_message(
 ) -> Message:
     """Return the message of the authenticated person. Without the client's `event_key`, a random
     one is made."""
-    person = visitor_of(request).person
+    visitor = visitor_of(request)
+    person = visitor.person
+    typed_default = "" if person.platform == "terminal" else "true"
+    is_typed = request.headers.get(TYPED_HEADER, typed_default) == "true"
     key = make_event_key(person, event_key or uuid.uuid4().hex)
     address = site.address_of(person, conversation)
     return Message(
@@ -316,8 +321,7 @@ def make_message(
         sent_at=time.time(),
         is_click=clicked,
         replaced_turn=replaces,
-        is_typed=request.headers.get(TYPED_HEADER, "" if person.platform == "terminal" else "true")
-        == "true",
+        origin=PERSON if is_typed and not visitor.is_program else PROGRAM,
         is_answer_linkified=not (
             person.platform == "terminal" and prefers(request, NO_LINKS_PREFERENCE)
         ),

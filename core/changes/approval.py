@@ -8,7 +8,7 @@ from typing import Literal
 
 from core.domain.changes import TABLE_KINDS, Change, Consent, DecisionRequest, Draft, Proposal
 from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
-from core.domain.messages import HOOK_PLATFORM, Address, Person
+from core.domain.messages import Address, Person
 from core.domain.records import Verdict
 from core.ports.rights import Policy
 from core.rights.policy import TURN_RIGHTS, turn_may
@@ -311,9 +311,9 @@ class Approval:
             return True
         # The platform guarantees that a click comes from a place that shows the card. The
         # conversations can differ in one channel, because each person may have one of their own.
-        # The conversation of a webhook's delivery has no thread before its answer is posted.
-        of_hook = change.proposal.asker.platform == HOOK_PLATFORM
-        same_thread = of_hook or address.thread == there.thread
+        # Where no person began the conversation, it has no thread before its answer is posted.
+        is_by_person = change.proposal.origin.is_by_person
+        same_thread = not is_by_person or address.thread == there.thread
         if decision.is_click and address.is_same_channel(there) and same_thread:
             return True
         if reached:
@@ -450,8 +450,8 @@ class Approval:
     def is_decided_by_policy(self, proposal: Proposal) -> bool:
         """Return whether the operator's policy approves this proposal without a person."""
         draft = proposal.draft
-        # A webhook brings text from outside, so a person approves whatever it leads to.
-        if draft.kind != "create" or proposal.asker.platform == HOOK_PLATFORM:
+        # A person approves whatever text from outside leads to.
+        if draft.kind != "create" or not proposal.origin.is_authored:
             return False
         return len(draft.rows) <= 1 and self.rules().of_draft(draft).access == "auto"
 
@@ -459,7 +459,7 @@ class Approval:
         """Return whether an admin must approve the change, because the asker cannot."""
         if self.approvers(change.proposal).names or self.is_owner(change.proposal.asker):
             return False
-        if change.proposal.asker.platform == HOOK_PLATFORM:
+        if not change.proposal.origin.is_by_person:
             return True
         return change.draft.kind == "delete" or change.draft.row_count > OWN_ROWS
 

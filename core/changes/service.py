@@ -164,8 +164,9 @@ class ChangeService:
             created_at=self.clock(),
             expires_at=self.clock() + PROPOSAL_LIFETIME_SECONDS,
             tool=ctx.tool,
+            origin=ctx.origin,
         )
-        by_policy = not ctx.is_scheduled and self.approval.is_decided_by_policy(proposal)
+        by_policy = self.approval.is_decided_by_policy(proposal)
         named = self.approval.names_approvers(proposal)
         proposal = replace(proposal, has_named_approvers=named, is_decided_by_policy=by_policy)
         asks_nobody = not self.approval.to_be_asked(Change(proposal))

@@ -19,12 +19,11 @@ import structlog
 from core.chat.hook_signatures import delivery_id, is_genuine
 from core.chat.platform import Messenger
 from core.domain.errors import PonteError, Undeliverable
-from core.domain.hooks import EVENT_FIELD, Hook, describe_body, fill_template
+from core.domain.hooks import EVENT_FIELD, HOOK_PLATFORM, Hook, describe_body, fill_template
 from core.domain.messages import (
-    HOOK_PLATFORM,
     Address,
-    HookDelivery,
     Message,
+    MessageOrigin,
     Person,
     Quote,
     ReplyTo,
@@ -160,8 +159,11 @@ def _build_message(
         said = clean_text(fill_template(hook.template, parsed))
     else:
         context = (Quote(author.name, describe_body(parsed)),)
-    delivery = HookDelivery(hook.name, is_post=bool(hook.template))
-    return Message(key, said, author, to.address, to, context=context, sent_at=now, hook=delivery)
+    origin = MessageOrigin(
+        "webhook", hook.name, may_be_command=False, is_authored=False, is_by_person=False,
+        data={"is_post": bool(hook.template)},
+    )  # fmt: skip
+    return Message(key, said, author, to.address, to, context=context, sent_at=now, origin=origin)
 
 
 def _parse_body(body: bytes) -> Any:

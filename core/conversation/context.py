@@ -124,7 +124,7 @@ class ToolContexts:
             handle=call.handle,
             record_handle=record_handle,
             record_remote=record_remote,
-            is_scheduled=message.scheduled_run is not None,
+            origin=message.origin,
             is_repeat=bool(message.replaced_turn),
             is_stopped=lambda: self.stopped(turn.seq),
         )

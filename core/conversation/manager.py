@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -19,6 +19,7 @@ from core.chat.turn_posts import TurnPosts
 from core.conversation import prompt
 from core.conversation.commands import CommandService
 from core.conversation.context import LEFT_OUT, ToolContexts
+from core.conversation.origins import Origin
 from core.conversation.paying import TurnPayment, count_briefing_tokens, find_nearly_used
 from core.conversation.rounds import Rounds
 from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun, TurnServices
@@ -26,7 +27,6 @@ from core.conversation.storing import until_stored
 from core.conversation.titles import TitleMaker
 from core.domain.errors import (
     RESTORED_REASON,
-    BadInput,
     Draining,
     Empty,
     Interrupted,
@@ -74,9 +74,6 @@ from core.text.text import make_storable
 from core.tools.tool import offered_tools
 
 log = structlog.get_logger("conversation")
-if TYPE_CHECKING:
-    from core.conversation.scheduled_turns import ScheduledTurns
-
 T = TypeVar("T")
 MAX_PREPARE_ATTEMPTS = 3
 """The number of failed attempts to prepare an answer for its platform (cleaning, splitting). After
@@ -86,8 +83,8 @@ TAKEOVER_POLL_SECONDS = 1.0
 PLATFORM_SECONDS = 0.5
 """Seconds to wait for a platform's reply before the turn gives up its place to another turn.
 Without a rate limit, platforms reply sooner."""
-HOOK_EFFECTS = ("read", "write")
-"""Effects of the tools that a webhook's turn is offered. A write only proposes."""
+PEOPLE = Origin()
+"""The origin of messages that people and their programs send."""
 PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown)
 """Errors with a message that only the asker may read."""
 _STOPPED_HERE = "_Stopped. Work that I had started in another system may still finish there._"
@@ -155,7 +152,8 @@ class ConversationManager:
     """Answers stored messages, one turn per call of `handle`, which is the handler of the inbox.
 
     `replies` and `look_up` map the name of a platform to its reply factory and its context loader.
-    `scheduled_turns` returns what decides on runs of schedules; it is called for such turns only.
+    `origins` maps the name of an origin to a function that returns it; its modules are loaded with
+    its first turn. People and programs are always there.
     """
 
     def __init__(
@@ -166,7 +164,7 @@ class ConversationManager:
         replies: Mapping[str, ReplyFactory],
         profile: Profile,
         look_up: Mapping[str, LoadContext] = MappingProxyType({}),
-        scheduled_turns: Callable[[], ScheduledTurns] | None = None,
+        origins: Mapping[str, Callable[[], Origin]] = MappingProxyType({}),
     ) -> None:
         self._services = services
         self._titles = TitleMaker(services)
@@ -176,7 +174,7 @@ class ConversationManager:
         self._tool_contexts = tool_contexts
         self._replies = replies
         self._look_up = look_up
-        self._find_scheduled_turns = scheduled_turns
+        self._origins = {"person": lambda: PEOPLE, "program": lambda: PEOPLE, **origins}
         self._profile = profile
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
@@ -196,13 +194,11 @@ class ConversationManager:
             posts = TurnPosts(self._journal, turn)
             reply = self._replies[platform](turn.message.reply_to, posts)
             settings = self._profile.channel(turn.message.address)
-            run = TurnRun(turn, reply, posts, settings, self._profile.locale)
+            origin = self._origins[turn.message.origin.name]()
+            run = TurnRun(turn, reply, posts, settings, self._profile.locale, origin)
             try:
                 await run.set_message(turn.message)
-                if turn.message.scheduled_run:
-                    await self._check_scheduled(run)
-                if turn.message.hook:
-                    await self._check_hook(run)
+                await self._check_start(run)
                 await reply.show(Progress())
                 try:
                     answer = turn.answer or await self._answer(run)
@@ -214,9 +210,8 @@ class ConversationManager:
                 else:
                     await self._deliver(run, answer)
             except RunSkipped as skipped:
-                log.info("scheduled run skipped", reason=skipped.reason)
-                if turn.message.scheduled_run:
-                    await self._scheduled_turns().skip(turn, skipped)
+                log.info("turn skipped", origin=turn.message.origin.name, reason=skipped.reason)
+                await origin.on_skip(turn, skipped)
                 await self._journal.end_turn(run.turn, "stopped", f"skipped:{skipped.reason}")
                 self._count_end(run, "stopped")
             except Unstorable:  # no retry, so that the model is not paid twice
@@ -238,36 +233,13 @@ class ConversationManager:
                 run.rounds = None  # they refer to each other
                 await reply.wait_for_updates()
 
-    def _scheduled_turns(self) -> ScheduledTurns:
-        """Return what decides on runs of schedules."""
-        if self._find_scheduled_turns is None:
-            raise RuntimeError("there is no store of schedules")
-        return self._find_scheduled_turns()
-
-    async def _check_scheduled(self, run: TurnRun) -> None:
-        """Raise RunSkipped unless the run of a schedule may begin. Look up whether it may
-        propose."""
-        turns = self._scheduled_turns()
+    async def _check_start(self, run: TurnRun) -> None:
+        """Raise RunSkipped unless the turn may begin, as its origin decides."""
         try:
-            await turns.check(run.turn)
+            run.earlier_proposal = await run.origin.check_start(run.turn)
         except asyncio.CancelledError:
             await self._put_back_unless_stopped(run.turn)
             raise RunSkipped("changed") from None
-        run.earlier_proposal = await turns.find_open_card(run.turn)
-
-    async def _check_hook(self, run: TurnRun) -> None:
-        """Raise RunSkipped if the allowance of a webhook is used up. A refusal for each further
-        delivery would flood its place."""
-        hook, turn = run.message.hook, run.turn
-        if hook is None or hook.is_post or turn.answer is not None or turn.items:
-            return
-        try:
-            await self._services.budget.reserve(turn)
-        except OverBudget as error:
-            self._audit_refusal(run, error)
-            metrics.limits.labels(error.limit).inc()
-            log.warning("webhook exceeded its allowance", webhook=hook.name)
-            raise RunSkipped("allowance") from None
 
     async def on_post_removed(self, post: str) -> None:
         """Record that a person deleted a post of Ponte, so that it is not posted again. Cancel the
@@ -351,7 +323,7 @@ class ConversationManager:
             outside, trust = rounds.provenance
             trust = replace(trust, written=trust.written | rounds.own_links)
         else:
-            outside, trust = await self._trust(run.turn, await self._read_provenance(run.turn))
+            outside, trust = await self._trust(run, await self._read_provenance(run.turn))
         if not outside and run.is_for_model:
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         said, parts = await text.run_off_loop(
@@ -363,16 +335,15 @@ class ConversationManager:
         """Return the origin of the texts in the turn's thread."""
         return await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq)
 
-    async def _trust(self, turn: Turn, known: Provenance) -> tuple[bool, Trust]:
+    async def _trust(self, run: TurnRun, known: Provenance) -> tuple[bool, Trust]:
         """Return whether the turn's thread contains text from outside, and which links are allowed
         in that case: the configured hosts, Ponte's own addresses, and those that the asker wrote.
         """
-        message, profile = turn.message, self._profile
-        texts = [*known.asker_texts, *([message.text] if message.is_authored else ())]
+        message, profile = run.message, self._profile
+        is_authored = message.origin.is_authored
+        texts = [*known.asker_texts, *([message.text] if is_authored else ())]
         written = await text.run_off_loop(find_addresses, "\n".join(texts))
-        written |= profile.own_addresses()
-        if message.scheduled_run:
-            written = written.union(message.scheduled_run.addresses)
+        written = written | profile.own_addresses() | run.origin.addresses(message)
         platform = message.address.platform
         trust = Trust(
             frozenset(profile.link_hosts()), written,
@@ -380,7 +351,7 @@ class ConversationManager:
             bare=platform not in profile.links_schemes,
             linked=message.is_answer_linkified,
         )  # fmt: skip
-        return known.has_outside_text or not message.is_authored, trust
+        return known.has_outside_text or not is_authored, trust
 
     async def _find_answer(self, run: TurnRun) -> Answer:
         """Return the answer, or an apology for the error that prevents it. A person's stop produces
@@ -404,10 +375,8 @@ class ConversationManager:
             if turn.refusal:
                 raise TOO_MANY[turn.refusal](limit=turn.limit)
             rights.may("chat").raise_if_denied()
-            late = (
-                self._scheduled_turns().describe_lateness(message) if message.scheduled_run else ()
-            )
-            return _with_notes(await self._answer_message(run), [*missing, *late])
+            notes = [*missing, *run.origin.notes(message)]
+            return _with_notes(await self._answer_message(run), notes)
         except asyncio.CancelledError:
             await self._store_last_round(run)
             await self._put_back_unless_stopped(run.turn)
@@ -462,12 +431,11 @@ class ConversationManager:
         none, because the transcript has it.
         """
         look_up = self._look_up.get(run.message.address.platform)
-        if look_up is None or run.message.hook:  # a webhook has no profile and no thread
+        if look_up is None or not run.origin.has_profile:
             return run.message, ()
         is_quick = run.command is not None and run.command.name == "quick-command"
-        # Nobody wrote the message of a run, so it refers to nothing.
-        is_recorded = bool(run.turn.items or run.message.scheduled_run)
-        has_references = not is_recorded and (run.is_for_model or is_quick)
+        may_refer = run.origin.refers_to_others and not run.turn.items
+        has_references = may_refer and (run.is_for_model or is_quick)
         message, missing = await look_up(run.message, has_references)
         return (message if message is run.message else make_storable(message)), missing
 
@@ -495,8 +463,7 @@ class ConversationManager:
         elif isinstance(error, TooManyRounds):
             metrics.limits.labels("rounds").inc()
         words = f"{run.visible_text}\n\n{error.words()}".strip()
-        # A webhook reads nothing, so its refusals go to the place.
-        private = isinstance(error, PRIVATE_ERRORS) and run.message.hook is None
+        private = isinstance(error, PRIVATE_ERRORS) and run.origin.is_refusal_private
         return Answer(words, status="failed", code=error.code, is_private=private)
 
     async def _answer_message(self, run: TurnRun) -> Answer:
@@ -505,17 +472,10 @@ class ConversationManager:
         message = run.message
         if not (message.text.strip() or message.attachments or message.context):
             raise Empty
-        if message.hook and message.hook.is_post:
-            return Answer(message.text)
         if run.command_error:
             raise run.command_error
-        if scheduled := message.scheduled_run:
-            if scheduled.kind == "post":
-                return Answer(message.text)
-            if scheduled.kind == "command" and (
-                run.command is None or run.command.name != "quick-command"
-            ):
-                raise BadInput("This schedule has no quick command. Edit it.")
+        if answer := run.origin.answer_directly(message, run.command):
+            return answer
         if run.command:
             return await self._commands.answer(run.turn, run.command, run.reply.show)
         return await self._answer_with_model(run)
@@ -524,14 +484,14 @@ class ConversationManager:
         """Record the message and its files, reserve the cost of the answer, and ask the model."""
         services, message, settings = self._services, run.message, run.settings
         tools = await services.toolbox.tools(run.rights) if run.rights else ()
-        tools = offered_tools(tools, message)
-        if message.hook:  # whatever rights other tools ask for
-            tools = [tool for tool in tools if tool.effect in HOOK_EFFECTS]
+        tools = run.origin.offer(offered_tools(tools, message))
         chosen = message.model or settings.model
         model = chosen or services.model.name
         if run.rights and model:
             run.rights.may("model", model).raise_if_denied()
-        preface = prompt.build_preface(message, self._profile.now(), self._profile.zone)
+        preface = prompt.build_preface(
+            message, self._profile.now(), self._profile.zone, run.origin.preface
+        )
         own, channel = self._profile.instructions, settings.instructions
         instructions = f"{own}\n\n{channel}" if channel else own
         # The demo model costs nothing.
@@ -560,12 +520,12 @@ class ConversationManager:
             provenance = recorded.provenance
             first, counts = reserve.grant, reserve.counts
         known = provenance or await self._read_provenance(run.turn)
-        outside, trust = await self._trust(run.turn, known)
+        outside, trust = await self._trust(run, known)
         since = known.previous_seq
         await self._find_readable_part(run, known)
-        if message.scheduled_run:
-            # A run reads its own message alone, so that its cost does not grow with each run. Its
-            # items stand in the conversation's thread, so later messages of people read them.
+        if not message.origin.reads_history:
+            # The cost does not grow with each turn. The items stand in the conversation's thread,
+            # so later messages of people read them.
             since = 0
         # For a message that is asked again, a new thread record makes the model's server start
         # without the earlier version of the message.
@@ -587,8 +547,7 @@ class ConversationManager:
                 await self._commands.code.forget(run.readable.memory)
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model returned an empty answer. Ask again."))
-        # The run of a schedule reads no earlier results anyway.
-        left_out = [say(LEFT_OUT)] if run.readable and not message.scheduled_run else []
+        left_out = [say(LEFT_OUT)] if run.readable and message.origin.reads_history else []
         notes = [*unread_notes, *left_out, *await self._claim_notices(run, briefing)]
         return _with_notes(answer, notes)
 
@@ -680,8 +639,7 @@ class ConversationManager:
 
     def _count_end(self, run: TurnRun, state: TurnState, code: str = "") -> None:
         """Record the end of a turn in metrics and in its trace."""
-        if run.message.scheduled_run:
-            self._scheduled_turns().on_end()
+        run.origin.on_end()
         seconds = time.time() - run.turn.accepted_at
         metrics.count_turn(run.message.address.platform, state, seconds)
         tracing.note_turn_end(state, code)

@@ -754,7 +754,7 @@ class Rounds:
             return await self._services.changes.propose(ctx, draft)
 
         async def propose_schedule(make_draft: MakeDraft, replaces: str) -> Outcome:
-            if self._run.message.scheduled_run or self._run.message.hook:
+            if not self._run.origin.may_propose_schedules:
                 return Outcome("error", _NO_SCHEDULES_HERE)
             schedules, written = self._services.schedules(), self._briefing.trust.written
 

@@ -11,6 +11,7 @@ from core.chat.turn_posts import TurnPosts
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.conversation.context import ReadableThread
+from core.conversation.origins import Origin
 from core.domain.errors import PonteError
 from core.domain.messages import Card, Message
 from core.domain.records import RoundOutput, Thread, Turn
@@ -112,12 +113,13 @@ class TurnRun:
     posts: TurnPosts
     settings: ChannelSettings
     default_language: str
+    origin: Origin
     command: TypedCommand | None = None
     command_error: PonteError | None = None
     """The error if the message is a command that cannot be parsed; else None."""
     rights: PlaceRights | None = None
     earlier_proposal: str = ""
-    """An undecided proposal of an earlier run of the same schedule. While there is one, this turn
+    """An undecided proposal of an earlier turn of the same origin. While there is one, this turn
     can propose nothing."""
     readable: ReadableThread | None = None
     """What the asker may read of the thread; None for all of it."""
@@ -136,7 +138,7 @@ class TurnRun:
     @property
     def is_apart(self) -> bool:
         """True if the turn has a remote conversation of its own, which no later turn continues."""
-        return self.message.scheduled_run is not None or self.readable is not None
+        return not self.message.origin.reads_history or self.readable is not None
 
     @property
     def is_for_model(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from core.commands import grammar
 from core.domain.errors import NotAllowed, NotFound, StatusUnknown
-from core.domain.messages import HOOK_PLATFORM, Address, Person, ReplyTo
+from core.domain.messages import Address, Person, ReplyTo
 from core.domain.schedule_rules import check_draft
 from core.domain.schedules import (
     BadSchedule,
@@ -201,7 +201,7 @@ class ScheduleService:
     async def _check_person(self, by: Person, address: Address) -> None:
         """Raise unless the person may own a schedule of that place: BadSchedule, NotAllowed,
         StatusUnknown."""
-        if by.is_bot or by.platform == HOOK_PLATFORM:
+        if by.is_bot:
             raise BadSchedule("A program cannot own a schedule.")
         (await self.policy.may(by, address, "chat")).raise_if_denied()
         if (is_stranger := await self.policy.is_stranger(by, address)) is None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.domain.messages import Address, Card, CardKind, Person, ReplyTo
+from core.domain.messages import PERSON, Address, Card, CardKind, MessageOrigin, Person, ReplyTo
 
 Row = Mapping[str, Any]
 """A row's values by field name, as plain JSON."""
@@ -202,6 +202,8 @@ class Proposal:
     """The name of the tool that proposed it."""
     is_decided_by_policy: bool = False
     """True if the operator's policy approves it without a person."""
+    origin: MessageOrigin = PERSON
+    """Where the message comes from whose turn proposed it."""
 
 
 @dataclass(frozen=True, slots=True)

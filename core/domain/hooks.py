@@ -14,6 +14,11 @@ from typing import Any, Literal
 from core.text.markdown import escape_markdown
 from core.text.text import truncate, truncate_with_note
 
+HOOK_PLATFORM = "hook"
+"""The platform of a `Person` that stands for a webhook. Its id is the webhook's name."""
+HOOK_RIGHTS = ("chat", "read", "propose", "model", "tool")
+"""The only rights that a webhook can have. It cannot run code or quick commands, and cannot
+decide."""
 HookKind = Literal["github", "stripe", "standard", "secret"]
 """How a webhook proves who sent it (`core.chat.hook_signatures`)."""
 MAX_BODY_CHARACTERS = 20_000

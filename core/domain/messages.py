@@ -33,8 +33,6 @@ MAX_STORED_JSON_DEPTH = 100
 deeper value could be stored and not be read again."""
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
-HOOK_PLATFORM = "hook"
-"""The platform of a `Person` that stands for a webhook. Its id is the webhook's name."""
 CardKind = Literal["proposal", "change", "schedule"]
 ChangeAction = Literal["approve", "deny", "undo"]
 CardAction = ChangeAction | Literal["start", "edit", "cancel"]
@@ -129,29 +127,33 @@ class Quote:
 
 
 @dataclass(frozen=True, slots=True)
-class ScheduledRun:
-    """The run of a schedule that a message belongs to (`core.domain.schedules`).
+class MessageOrigin:
+    """Where a message comes from, and what follows from that wherever the message is handled. It
+    is stored with the message, and with each change that the message's turn proposes.
 
-    `kind` is a `ScheduleKind`. `due_at` is in seconds since the epoch. `is_late`: it was due long
-    before it began. `revision` is the one that its owner started. `addresses` are those in its text
-    that its owner wrote.
+    - `name`: the origin that decides about the turn (`core.conversation.origins`).
+    - `id`: the schedule or the webhook; "" for people and programs.
+    - `may_be_command`: the text can be a command. Clicks always are one.
+    - `is_authored`: the author wrote the text for this message, so its addresses may be links. A
+      model wrote that of a schedule, and a program that of a webhook.
+    - `reads_history`: the turn reads earlier messages of its conversation.
+    - `is_by_person`: the author is an account. A webhook is its own author, and nobody can approve
+      in its name.
+    - `data`: what the origin itself stores with the message.
     """
 
-    schedule: str
-    kind: Literal["ask", "post", "command"]
-    due_at: float
-    revision: int = 0
-    is_late: bool = False
-    addresses: tuple[str, ...] = ()
+    name: str = "person"
+    id: str = ""
+    may_be_command: bool = True
+    is_authored: bool = True
+    reads_history: bool = True
+    is_by_person: bool = True
+    data: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class HookDelivery:
-    """The delivery of a webhook that a message is. `is_post`: the message's text is posted as it
-    is, and no model is asked."""
-
-    name: str
-    is_post: bool = False
+PERSON = MessageOrigin()
+PROGRAM = MessageOrigin("program", may_be_command=False)
+"""A pipe, a file, an API token or another bot: its text is never a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,39 +201,24 @@ class Message:
     """
     model: str = ""
     """The model that the person chose, if a rule lets them; "" for the model of the place."""
-    is_typed: bool = True
-    """False if the text comes from a pipe, a file or a program: it is then never a command."""
+    origin: MessageOrigin = PERSON
     is_answer_linkified: bool = True
     """True if the display of the answer turns addresses into links. A pipe and a file do not."""
     has_conversation_title: bool = False
     """True if the conversation is listed with a title, which the model may suggest."""
-    scheduled_run: ScheduledRun | None = None
-    """The run of a schedule that this message is; None for messages that somebody sent now."""
-    hook: HookDelivery | None = None
-    """The delivery of a webhook that this message is; None for any other message."""
     mentions: tuple[tuple[str, str], ...] = ()
     """The people and channels that the author mentions: the words in `text`, as in `@Ana` or
     `#sales`, and the platform's id."""
 
     @property
     def may_be_command(self) -> bool:
-        """True if a person typed or clicked it, or it is a command that runs on a schedule. Text of
-        a pipe, a file, a program or a webhook is never a command."""
-        if self.scheduled_run:
-            return self.scheduled_run.kind == "command"
-        by_person = self.is_typed and not self.author.is_bot and self.hook is None
-        return self.is_click or by_person
+        """True if a person typed or clicked it, or it is a command that runs on a schedule."""
+        return self.is_click or (self.origin.may_be_command and not self.author.is_bot)
 
     @property
     def turn(self) -> str:
         """The id of the message's turn."""
         return self.reply_to.turn
-
-    @property
-    def is_authored(self) -> bool:
-        """True if its author wrote the text for this message. A model wrote that of a schedule, and
-        a program that of a webhook: both can contain text from outside."""
-        return self.scheduled_run is None and self.hook is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +319,7 @@ class Item:
     files: tuple[File, ...] = ()
     raw: dict[str, Any] = field(default_factory=dict)
     is_authored: bool = False
-    """True if it is the text of a message whose author wrote it (`Message.is_authored`)."""
+    """True if it is the text of a message whose author wrote it (`MessageOrigin.is_authored`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,18 @@ from typing import Any, Literal, Protocol
 
 from core.domain.changes import Draft
 from core.domain.errors import ModelError, NotAllowed, StatusUnknown, ToolError
-from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
+from core.domain.messages import (
+    PERSON,
+    Address,
+    Answer,
+    File,
+    Item,
+    Message,
+    MessageOrigin,
+    Person,
+    Post,
+    Usage,
+)
 from core.domain.schedules import ScheduleDraft
 from core.text.i18n import LANGUAGE, say
 
@@ -485,8 +496,8 @@ class ToolContext:
     record_remote: Callable[[Remote], Awaitable[None]] = _ignore
     """Called with an object that a server now stores for the thread, so that it is erased with the
     thread."""
-    is_scheduled: bool = False
-    """The call is part of a schedule's run, so no person is there."""
+    origin: MessageOrigin = PERSON
+    """Where the message of the turn comes from."""
     is_repeat: bool = False
     """True if the person asks the same message again."""
     is_stopped: Callable[[], bool] = lambda: False

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from core.domain.errors import BadInput
-from core.domain.messages import Address, Message, Person, ReplyTo, ScheduledRun, turn_id
+from core.domain.messages import Address, Message, MessageOrigin, Person, ReplyTo, turn_id
 
 ScheduleKind = Literal["ask", "post", "command"]
 """What a run does: ask the model (a turn with tools), post a text, or run a quick command. The last
@@ -206,7 +206,10 @@ def make_run_message(
     return Message(
         event_key, draft.text, schedule.owner, schedule.address, reply_to, locale=schedule.locale,
         time_zone=draft.time_zone, sent_at=due,
-        scheduled_run=ScheduledRun(
-            schedule.id, draft.kind, due, schedule.revision, is_late, draft.addresses
+        origin=MessageOrigin(
+            "schedule", schedule.id, may_be_command=draft.kind == "command", is_authored=False,
+            reads_history=False,
+            data={"kind": draft.kind, "due_at": due, "revision": schedule.revision,
+                  "is_late": is_late, "addresses": draft.addresses},
         ),
     )  # fmt: skip

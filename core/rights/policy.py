@@ -25,8 +25,9 @@ A guest does not count as a member:
   `PlaceReading`).
 - Guests never have any of `DECISION_RIGHTS`, whatever a rule says.
 
-A webhook (`HOOK_PLATFORM`) has only `HOOK_RIGHTS`, and of these what rules give to its group by
-name. Rules for everybody, places or PONTE_ALLOW give it nothing, but what they deny, it lacks too.
+An author that is no person (`StandIns`), such as a webhook, has only the rights of its kind, and of
+these what rules give to its group by name. Rules for everybody, places or PONTE_ALLOW give it
+nothing, but what they deny, it lacks too.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from core.domain.errors import StatusUnknown
-from core.domain.messages import HOOK_PLATFORM, Address, Person
+from core.domain.messages import Address, Person
 from core.domain.records import Need, Verdict
 from core.rights.reasons import (
     DEFAULT_REASONS,
@@ -58,7 +59,6 @@ from core.rights.rules import (
     DECISION_RIGHTS,
     DEFAULT_RULE,
     EVERYBODY_NAME,
-    HOOK_RIGHTS,
     NAMED_RIGHTS,
     NO_RIGHTS,
     OWNER_ID,
@@ -482,9 +482,8 @@ class AccessPolicy:
         denial to `others`.
         """
         person = rights.person
-        if person.platform == HOOK_PLATFORM and (
-            right not in HOOK_RIGHTS or person.id not in self.rule_book().hooks
-        ):
+        programs = self.rule_book().stand_ins.get(person.platform)
+        if programs and (right not in programs.rights or person.id not in programs.groups):
             return _Decision(Verdict(False, HOOK_REASON, right=right))
         decision = self._decide_by_rules(rights, right, names)
         if right in DECISION_RIGHTS and decision.verdict.allowed and rights.person.is_bot:
@@ -524,9 +523,8 @@ class AccessPolicy:
                 return _Decision(Verdict(allows, reason, rule.source, asked), others)
             if fits is None:
                 others |= {allows}
-        # The section of ponte.toml that configures a webhook is the permission to use it.
-        is_hook = rights.person.platform == HOOK_PLATFORM
-        if right in NAMED_RIGHTS or (is_hook and right == "chat"):
+        is_stand_in = rights.person.platform in self.rule_book().stand_ins
+        if right in NAMED_RIGHTS or (is_stand_in and right == "chat"):
             return _Decision(Verdict(True, rule=DEFAULT_RULE, right=asked), others)
         reason = DEFAULT_REASONS[right]
         if rights.known.guest:
@@ -551,8 +549,12 @@ class AccessPolicy:
 
         An empty set of names matches everybody, except if `reading` is "people".
         """
-        if person.platform == HOOK_PLATFORM:
-            return self._matches_hook(names, person, reading)
+        if programs := self.rule_book().stand_ins.get(person.platform):
+            # What concerns everybody counts only where a rule denies or limits something.
+            if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
+                return True
+            everybody = {EVERYBODY_NAME, "everybody", "members"}
+            return reading == "all" and (not names or not names.isdisjoint(everybody))
         if not names:
             return reading != "people"
         found: bool | None = False
@@ -562,15 +564,6 @@ class AccessPolicy:
                 return True
             found = None if fits is None else found
         return found
-
-    def _matches_hook(self, names: frozenset[str], person: Person, reading: PlaceReading) -> bool:
-        """Return True if the names contain the webhook's own name or its group. What concerns
-        everybody counts only where a rule denies or limits something."""
-        own = {person.key, self.rule_book().hooks.get(person.id, "")}
-        if not names.isdisjoint(own):
-            return True
-        everybody = {EVERYBODY_NAME, "everybody", "members"}
-        return reading == "all" and (not names or not names.isdisjoint(everybody))
 
     def _matches(
         self,

@@ -33,9 +33,6 @@ PEOPLE_SETS = ("everybody", "members", "guests", "outsiders", "admins")
 
 `outsiders` belong to another workspace than the channel.
 """
-HOOK_RIGHTS = ("chat", "read", "propose", "model", "tool")
-"""The only rights that a webhook can have. It cannot run code or quick commands, and cannot
-decide."""
 RIGHT_KINDS = ("chat", "read", "propose", "spend", "code", *DECISION_RIGHTS, *NAMED_RIGHTS)
 """All rights, without names of things."""
 PlaceReading = Literal["people", "members", "all"]
@@ -86,6 +83,19 @@ class PlatformRights:
     stranger_cap: DailyTurns = DailyTurns()
     links_code: bool = False
     links_names: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StandIns:
+    """Programs that ponte.toml configures and that are the authors of their own messages, such as
+    webhooks.
+
+    They have only `rights`, and of these what rules give to their own name or group. `groups` has
+    the group of each by its id. One that is not in `groups` may do nothing; the others may chat.
+    """
+
+    rights: tuple[str, ...]
+    groups: Mapping[str, str]
 
 
 NO_RIGHTS = PlatformRights()
@@ -169,8 +179,8 @@ class RuleBook:
     rules: tuple[Rule, ...] = ()
     channels: Mapping[str, Rule] = field(default_factory=dict)
     groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    hooks: Mapping[str, str] = field(default_factory=dict)
-    """The group that each webhook acts as, by the webhook's name."""
+    stand_ins: Mapping[str, StandIns] = field(default_factory=dict)
+    """The rights of authors that are no people, by their platform (`Person.platform`)."""
 
 
 def is_right(text: str) -> bool:

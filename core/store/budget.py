@@ -18,7 +18,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.domain.messages import Address, Message, Person, Usage
+from core.domain.messages import PERSON, Address, Message, MessageOrigin, Person, Usage
 from core.domain.records import Turn, UsageTotal
 from core.ports.rights import ReportRow
 from core.rights.allowances import (
@@ -331,14 +331,13 @@ class CountingBudget:
 
     async def _scopes_of(self, message: Message) -> tuple[Scope, ...]:
         """Return the counters that apply to the turn of a message."""
-        run = message.scheduled_run
-        return await self.scopes(message.author, message.address, run.schedule if run else "")
+        return await self.scopes(message.author, message.address, message.origin)
 
     async def scopes(
-        self, person: Person, address: Address, schedule: str = ""
+        self, person: Person, address: Address, origin: MessageOrigin = PERSON
     ) -> tuple[Scope, ...]:
         """Return the counters that apply to the person at that address, in the order in which
-        transactions lock them. `schedule` is the id of the schedule that runs, "" for none."""
+        transactions lock them."""
         one, place = self._money_key(person.key), place_names(address)
         own, all_ = await self._caps(person, address)
         capped = Allowance("each person", turns=own or None, source=DAILY_TURNS_SETTING, name="cap")
@@ -357,9 +356,9 @@ class CountingBudget:
                 case "each channel":
                     scope = Scope(f"{rule.key}:{place[-1]}", rule, place=place[-1])
                 case "each schedule":
-                    if not schedule:
+                    if rule.of != f"each {origin.name}":
                         continue
-                    scope = Scope(f"{rule.key}:{schedule}", rule, place=schedule)
+                    scope = Scope(f"{rule.key}:{origin.id}", rule, place=origin.id)
                 case "each workspace":
                     scope = Scope(f"{rule.key}:{place[1]}", rule, place=place[1])
                 case _:
@@ -515,9 +514,9 @@ def _day_of(connection: SqlConnection, seq: int) -> str:
 
 def _input_tokens(connection: SqlConnection, turn: Turn) -> int:
     """Return an upper bound of the tokens in the transcript that the turn reads: that of its
-    thread, or for the run of a schedule its own."""
+    thread, or its own."""
     sql = "SELECT item FROM items WHERE thread = ? AND is_replaced = 0"
-    if turn.message.scheduled_run:
+    if not turn.message.origin.reads_history:
         rows = connection.execute(f"{sql} AND seq = ?", (turn.thread, turn.seq))
     else:
         rows = connection.execute(sql, (turn.thread,))

@@ -403,11 +403,10 @@ class SqlSchedules:
             ).fetchone()
             if row is None or row["run_state"] != "queued":
                 return False
-            scheduled = decode_json(Message, row["message"]).scheduled_run
             is_manual = ":now:" in row["event_key"]
             states = ("active", "paused") if is_manual else ("active", "ended")
-            is_same = scheduled is not None and scheduled.revision == row["revision"]
-            return is_same and row["state"] in states
+            run = decode_json(Message, row["message"]).origin.data
+            return run["revision"] == row["revision"] and row["state"] in states
 
         return await self._database.read(read)
 

@@ -114,7 +114,7 @@ class SqlJournal:
         message = turn.message
         quoted = any(not quote.is_note for quote in message.context)
         quoted = quoted or any(one.name == "assistant" for one in message.program_context)
-        is_outside = bool(message.attachments or quoted or not message.is_authored)
+        is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
 
         def write(connection: SqlConnection, current: SqlRow) -> RecordedMessage:
             stored = read_items(connection, turn.seq) if current["has_items"] else ()

@@ -152,9 +152,8 @@ async def test_a_due_time_becomes_one_message_whoever_sees_it(book: Book) -> Non
     assert (message.locale, message.reply_to.turn, message.reply_to.source) == (
         "pt-BR", message.turn, "1.0",
     )  # fmt: skip
-    assert message.scheduled_run is not None
-    assert (message.scheduled_run.schedule, message.scheduled_run.kind) == (one.id, "post")
-    assert message.scheduled_run.is_late
+    assert (message.origin.name, message.origin.id) == ("schedule", one.id)
+    assert (message.origin.data["kind"], message.origin.data["is_late"]) == ("post", True)
     moved = await book.schedules.get(one.id)
     assert (moved.next_due_at, moved.last_due_at, moved.runs) == (
         one.next_due_at + DAY, one.next_due_at, 1,

@@ -7,26 +7,25 @@ from dataclasses import replace
 import pytest
 
 from core.commands.grammar import is_decision, parse_message
-from core.domain.messages import HookDelivery, Message, ScheduledRun
+from core.domain.messages import PROGRAM, Message, MessageOrigin
 from tests.fakes.choices import make_message
 
 TYPED = make_message("approve abc234", "k1")
-PROGRAM = replace(TYPED, author=replace(TYPED.author, is_bot=True))
+BOT = replace(TYPED, author=replace(TYPED.author, is_bot=True))
+NO_COMMAND = MessageOrigin("webhook", may_be_command=False)
 
 
 @pytest.mark.parametrize(
     ("said", "is_command"),
     [
         (TYPED, True),
-        (replace(TYPED, is_typed=False), False),
-        (replace(TYPED, is_typed=False, is_click=True), True),
-        (PROGRAM, False),
-        (replace(TYPED, hook=HookDelivery("ci")), False),
-        (replace(TYPED, scheduled_run=ScheduledRun("abc234", "ask", 0)), False),
-        (replace(TYPED, scheduled_run=ScheduledRun("abc234", "post", 0)), False),
-        (replace(TYPED, scheduled_run=ScheduledRun("abc234", "command", 0)), True),
+        (replace(TYPED, origin=PROGRAM), False),
+        (replace(TYPED, origin=PROGRAM, is_click=True), True),
+        (BOT, False),
+        (replace(TYPED, origin=NO_COMMAND), False),
+        (replace(TYPED, origin=MessageOrigin("schedule", may_be_command=True)), True),
     ],
-    ids=["typed", "a pipe", "a click", "a program", "a webhook", "an ask", "a post", "a command"],
+    ids=["typed", "a pipe", "a click", "a bot", "a webhook", "a command"],
 )
 def test_who_may_give_a_command(said: Message, is_command: bool) -> None:
     assert is_decision(said) is is_command

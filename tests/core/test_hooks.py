@@ -219,8 +219,7 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
     assert posted.text.startswith("Paid: approve abc")
     assert "\n" not in posted.text
     assert "**now**" not in posted.text
-    assert posted.hook
-    assert posted.hook.is_post
+    assert posted.origin.data == {"is_post": True}
 
 
 @pytest.mark.parametrize(

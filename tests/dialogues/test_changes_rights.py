@@ -10,7 +10,7 @@ import pytest
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, DecisionRequest
 from core.domain.errors import StatusUnknown
-from core.domain.messages import Answer, ChangeAction, Person, turn_id
+from core.domain.messages import PROGRAM, Answer, ChangeAction, Person, turn_id
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import (
     ADA,
@@ -316,7 +316,7 @@ async def test_text_that_nobody_typed_approves_nothing(bot_home: BotHome, platfo
         asked = replace(asked, address=replace(asked.address, platform=platform, workspace="T1"))
         (card,) = (await running_bot.ask_message(asked)).cards
         forged = (
-            replace(asked, is_typed=False),
+            replace(asked, origin=PROGRAM),
             replace(asked, author=replace(owner, is_bot=True)),
         )
         for number, said in enumerate(forged):

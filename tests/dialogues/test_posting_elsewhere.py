@@ -19,13 +19,13 @@ from core.chat.elsewhere import PlacePosts
 from core.chat.platform import Messenger
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import NotAllowed, PlatformBusy, ToolError, Undeliverable
+from core.domain.hooks import HOOK_PLATFORM
 from core.domain.messages import (
-    HOOK_PLATFORM,
+    PERSON,
     Address,
-    HookDelivery,
+    MessageOrigin,
     Person,
     ReplyTo,
-    ScheduledRun,
     encode_json,
 )
 from core.rights.rules import Rule, RuleBook
@@ -459,19 +459,16 @@ async def test_a_post_on_a_platform_that_is_no_longer_connected_stays_undecided(
 async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
     (tool,) = await PlacePostSource(lambda: {"slack": cast("Messenger", None)}).tools()
     message = make_message("Hi", "k1")
-    run = replace(
-        message, author=Person("slack", "U1", "T1"), scheduled_run=ScheduledRun("s", "ask", 0)
-    )
-    assert not offered_tools([tool], run), "a run of a schedule"
-    for case, author, hook, is_offered in (
-        ("a person of Slack", Person("slack", "U1", "T1"), None, True),
-        ("a bot of Slack", Person("slack", "B1", "T1", is_bot=True), None, False),
-        ("the page", Person("web", "owner"), None, False),
-        ("the terminal", Person("terminal", "owner"), None, False),
-        ("a platform that is off", Person("discord", "1"), None, False),
-        ("a webhook", Person(HOOK_PLATFORM, "ci"), None, False),
-        ("a webhook's message", Person("slack", "U1", "T1"), HookDelivery("ci"), False),
+    ours, not_ours = PERSON, MessageOrigin("schedule", is_authored=False)
+    for case, author, origin, is_offered in (
+        ("a person of Slack", Person("slack", "U1", "T1"), ours, True),
+        ("a bot of Slack", Person("slack", "B1", "T1", is_bot=True), ours, False),
+        ("the page", Person("web", "owner"), ours, False),
+        ("the terminal", Person("terminal", "owner"), ours, False),
+        ("a platform that is off", Person("discord", "1"), ours, False),
+        ("a webhook", Person(HOOK_PLATFORM, "ci"), ours, False),
+        ("a webhook's message, a run", Person("slack", "U1", "T1"), not_ours, False),
     ):
-        asked = replace(message, author=author, hook=hook)
+        asked = replace(message, author=author, origin=origin)
         assert bool(offered_tools([tool], asked)) == is_offered, case
     assert await PlacePostSource(dict).tools() == ()

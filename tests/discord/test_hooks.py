@@ -7,10 +7,9 @@ from typing import Any
 
 from core.chat.hooks import HookIntake
 from core.domain.hooks import Hook
-from core.rights.rules import RuleBook
 from tests.discord.discord_ponte import DiscordPonte
 from tests.discord.test_posting import MESSAGES
-from tests.fakes.choices import supplier
+from tests.fakes.choices import hook_rules, supplier
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
 
@@ -28,7 +27,7 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
         "tell": Hook("tell", "secret", PLAIN_SECRET, "discord", person=str(ana.id),
                      template="New: {text}", **secret),
     }  # fmt: skip
-    ponte.policy.rule_book = supplier(RuleBook(hooks=dict.fromkeys(hooks, "crew")))
+    ponte.policy.rule_book = supplier(hook_rules(dict.fromkeys(hooks, "crew")))
     await ponte.open(threads=True)
     records, platforms = ponte.engine.records, {"discord": ponte.adapter}
     intake = HookIntake(hooks.get, lambda: platforms, records.inbox, records.audit)

@@ -13,12 +13,14 @@ from bot.integrations import ADMINS, PLATFORM_RIGHTS, canonical_person
 from bot.quick_registry import QuickCommandRegistry
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.ports import Applier
+from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.domain.records import Health, QuickCommand
 from core.ports.rights import Policy
 from core.ports.tools import Model, ToolSource
 from core.rights.allowances import Allowance
 from core.rights.policy import AccessPolicy, GroupLookup, GuestLookup
+from core.rights.rules import RuleBook, StandIns
 from core.rights.usage import Prices
 from core.store.budget import DailyCapLookup, no_daily_caps
 from core.store.inbox import SenderLimits
@@ -54,6 +56,11 @@ def allow_list(
 ) -> AccessPolicy:
     """Return a policy over the rights of all platforms of Ponte."""
     return AccessPolicy(PLATFORM_RIGHTS, allow, admins, memberships, guests, clock)
+
+
+def hook_rules(groups: Mapping[str, str]) -> RuleBook:
+    """Return a rule book with webhooks of these names, and the groups that they act as."""
+    return RuleBook(stand_ins={HOOK_PLATFORM: StandIns(HOOK_RIGHTS, groups)})
 
 
 def make_choices(

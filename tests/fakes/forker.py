@@ -59,7 +59,7 @@ LATE_IMPORTS = {
     "tests.fakes.victim": (*_HTTP, *_OPENAI, *_WEB_SERVER, "nh3", "sqlitedict"),
     "tests.model.victim": (*_HTTP, *_OPENAI),
     "tests.real.machine": _PROGRAM,
-    "tests.real.schedule_machine": ("babel.dates", "core.conversation.scheduled_turns",
+    "tests.real.schedule_machine": ("babel.dates", "core.schedules.origin",
                                     "core.conversation.schedule_reports", "core.store.schedules",
                                     "cronsim", "markdown_it", "nh3", "procrastinate",
                                     "psycopg_pool", "sqlitedict"),

@@ -18,7 +18,7 @@ from core.chat.elsewhere import (
 from core.chat.platform import Messenger
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import PlatformBusy, ToolError
-from core.domain.messages import HOOK_PLATFORM, Address, Message, Person, encode_json
+from core.domain.messages import Address, Message, Person, encode_json
 from core.domain.records import Health, Outcome, ToolContext
 from core.ports.tools import Tool
 from core.text.i18n import say
@@ -48,8 +48,8 @@ class _PostTool(FunctionTool):
 
     def is_offered(self, message: Message) -> bool:
         """Return whether a person of a chat platform wrote the message just now."""
-        author, is_run = message.author, message.hook or message.scheduled_run
-        return author.platform in self.messengers() and not author.is_bot and not is_run
+        is_typed_now = message.origin.is_authored and not message.author.is_bot
+        return is_typed_now and message.author.platform in self.messengers()
 
 
 class PlacePostSource:
@@ -83,7 +83,7 @@ class PlacePostSource:
             text: at most 1000 characters.
         """
         messenger = self._messengers().get(ctx.asker.platform)
-        if messenger is None or ctx.asker.is_bot or ctx.asker.platform == HOOK_PLATFORM:
+        if messenger is None or ctx.asker.is_bot:
             platforms = ", ".join(name.title() for name in self._messengers())
             raise ToolError(_NOT_HERE, platforms=platforms, hint=TELL_HINT)
         words, id = _find_mention(ctx, to)

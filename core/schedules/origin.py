@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from core.chat.platform import Messenger
-from core.domain.errors import NotAllowed, OverBudget, PlatformBusy, StatusUnknown
-from core.domain.messages import Message
+from core.commands.grammar import TypedCommand
+from core.conversation.origins import Origin
+from core.domain.errors import BadInput, NotAllowed, OverBudget, PlatformBusy, StatusUnknown
+from core.domain.messages import Answer, Message
 from core.domain.records import Turn
 from core.domain.schedule_words import describe_date, local_time
 from core.domain.schedules import RunSkipped
@@ -25,9 +27,15 @@ MAX_STATUS_WAIT_SECONDS = 180.0
 """Seconds that a run waits for its owner's status. Then it is skipped."""
 
 
-class ScheduledTurns:
-    """Checks runs before they begin. `messengers` are by platform. `on_end` is called when the turn
-    of a run has ended."""
+class ScheduleOrigin(Origin):
+    """A run of a schedule. `messengers` are by platform. `wake` is called when a run has ended."""
+
+    preface = (
+        "A schedule of the asker sent this message now; nobody typed it. Do what it says without "
+        "asking back."
+    )
+    refers_to_others = False
+    may_propose_schedules = False
 
     def __init__(
         self,
@@ -36,26 +44,29 @@ class ScheduledTurns:
         budget: Budget,
         audit: Audit,
         messengers: Mapping[str, Messenger],
-        on_end: Callable[[], None],
+        wake: Callable[[], None],
     ) -> None:
         self._schedules = schedules
         self._policy = policy
         self._budget = budget
         self._audit = audit
         self._messengers = messengers
-        self.on_end = on_end
+        self._wake = wake
 
-    async def check(self, turn: Turn) -> None:
+    async def check_start(self, turn: Turn) -> str:
         """Raise RunSkipped unless the run may begin. A run whose answer is stored already may
-        always end."""
-        message, scheduled = turn.message, turn.message.scheduled_run
-        if turn.answer is not None or scheduled is None:
-            return
+        always end. Return the id of an undecided proposal of an earlier run."""
+        if turn.answer is None:
+            await self._check_run(turn)
+        return await self._schedules.find_open_card(turn.message.origin.id, turn.seq)
+
+    async def _check_run(self, turn: Turn) -> None:
+        message = turn.message
         if not await self._schedules.is_current(turn.seq):
             raise RunSkipped("changed")
         try:
             await retry(
-                lambda: self._check_owner(message, scheduled.schedule), StatusUnknown,
+                lambda: self._check_owner(message), StatusUnknown,
                 UNKNOWN_STATUS_BACKOFF, max_wait_seconds=MAX_STATUS_WAIT_SECONDS,
             )  # fmt: skip
         except NotAllowed:
@@ -67,29 +78,12 @@ class ScheduledTurns:
         except OverBudget:
             raise RunSkipped("allowance") from None
 
-    async def skip(self, turn: Turn, skipped: RunSkipped) -> None:
-        """Record that the run is not carried out."""
-        message = turn.message
-        if message.scheduled_run is not None:
-            await self._schedules.skip(turn.seq, skipped.reason, skipped.pause)
-            self._audit.note(
-                "schedule-run-skipped", message.author, message.address,
-                schedule=message.scheduled_run.schedule, reason=skipped.reason,
-            )  # fmt: skip
-
-    async def find_open_card(self, turn: Turn) -> str:
-        """Return the id of an undecided proposal of an earlier run, "" if there is none."""
-        scheduled = turn.message.scheduled_run
-        if scheduled is None:
-            return ""
-        return await self._schedules.find_open_card(scheduled.schedule, turn.seq)
-
-    async def _check_owner(self, message: Message, schedule_id: str) -> None:
+    async def _check_owner(self, message: Message) -> None:
         """Raise NotAllowed unless the owner may still have a schedule in this place and reads it.
         Raise StatusUnknown if the platform does not report that now."""
         person, address = message.author, message.address
         (await self._policy.may(person, address, "chat")).raise_if_denied()
-        schedule = await self._schedules.get(schedule_id)
+        schedule = await self._schedules.get(message.origin.id)
         found = (
             await self._policy.has_left(person, address, schedule.created_at),
             await self._policy.is_stranger(person, address),
@@ -108,10 +102,34 @@ class ScheduledTurns:
         except PlatformBusy:
             raise StatusUnknown from None
 
-    def describe_lateness(self, message: Message) -> Sequence[str]:
-        """Return a sentence for a run that is late, none for any other."""
-        scheduled = message.scheduled_run
-        if scheduled is None or not scheduled.is_late:
+    def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
+        """Return the text of a schedule that posts. Raise BadInput for a command that is no quick
+        command."""
+        kind = message.origin.data["kind"]
+        if kind == "command" and (command is None or command.name != "quick-command"):
+            raise BadInput("This schedule has no quick command. Edit it.")
+        return Answer(message.text) if kind == "post" else None
+
+    def addresses(self, message: Message) -> frozenset[str]:
+        """Return the addresses that the owner wrote into the schedule."""
+        return frozenset(message.origin.data["addresses"])
+
+    def notes(self, message: Message) -> Sequence[str]:
+        """Return a sentence for a run that is late."""
+        if not message.origin.data["is_late"]:
             return ()
-        due = local_time(scheduled.due_at, message.time_zone or "UTC")
+        due = local_time(message.origin.data["due_at"], message.time_zone or "UTC")
         return [say("This is late: it was due on {when}.", when=describe_date(due))]
+
+    async def on_skip(self, turn: Turn, skipped: RunSkipped) -> None:
+        """Record that the run is not carried out."""
+        message = turn.message
+        await self._schedules.skip(turn.seq, skipped.reason, skipped.pause)
+        self._audit.note(
+            "schedule-run-skipped", message.author, message.address,
+            schedule=message.origin.id, reason=skipped.reason,
+        )  # fmt: skip
+
+    def on_end(self) -> None:
+        """Wake the scheduler, which records the result of the run."""
+        self._wake()

@@ -15,7 +15,6 @@ import pytest
 
 from bot.engine import Engine
 from core.changes.approval import TableRule, TableRules
-from core.conversation import scheduled_turns
 from core.conversation.schedule_cards import build_schedule_card, describe_schedule
 from core.conversation.scheduler import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.domain.changes import Draft, RowWrite
@@ -36,6 +35,7 @@ from core.rights.policy import DepartureLookup
 from core.rights.rules import Rule, RuleBook
 from core.rights.usage import Price, Prices
 from core.runtime.retry import Backoff
+from core.schedules import origin
 from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, Tools, Watched
 from tests.fakes.choices import allow_list, make_choices, make_spending
@@ -302,7 +302,7 @@ async def test_only_its_owner_starts_and_edits_and_admins_may_stop_it(tmp_path: 
             with pytest.raises(NotAllowed):
                 await refused
         await service.start(one.id, 0, BO, bo_here)
-        for program in (Person("hook", "ci"), replace(BO, is_bot=True)):
+        for program in (Person("hook", "ci", is_bot=True), replace(BO, is_bot=True)):
             with pytest.raises(BadSchedule):
                 await service.propose("t3", program, to, DAILY)
         two = await service.propose("t2", BO, to, DAILY)
@@ -345,7 +345,7 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the platform never lists all members, the run takes place."""
-    monkeypatch.setattr(scheduled_turns, "MAX_STATUS_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(origin, "MAX_STATUS_WAIT_SECONDS", 0.0)
     async with open_bot(tmp_path) as bot:
         room: Any = Room()
         bot.engine.platforms.messengers["web"] = room
@@ -378,7 +378,7 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
 async def test_a_run_waits_while_the_platform_does_not_report_its_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduled_turns, "UNKNOWN_STATUS_BACKOFF", Backoff(0.0))
+    monkeypatch.setattr(origin, "UNKNOWN_STATUS_BACKOFF", Backoff(0.0))
     reports = [None, None, False]
 
     async def has_left(person: Person, address: Address, since: float) -> bool | None:

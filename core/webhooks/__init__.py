@@ -1,0 +1,1 @@
+"""Webhooks: messages that other programs send."""
