@@ -1,5 +1,17 @@
-"""Runs one turn: from the stored message to the post that ends its answer.
-`ConversationManager.handle` loads context, checks rights, gets the answer, stores it and posts it.
+"""Runs one turn, from the stored message to the last post of its answer. The methods of
+`ConversationManager` stand in the order in which a turn uses them, from `handle` to `_finish`; what
+ends a turn early stands below them.
+
+| step | methods | stored by it | if the process dies after it |
+| --- | --- | --- | --- |
+| begin | `handle` | the attempt | another attempt begins; two crashes and the turn runs alone |
+| check | `_check_start` | nothing; a skipped turn ends here | the check is repeated |
+| context | `_look_up_context` | nothing | it is loaded again |
+| answer | `_answer_message`, `Rounds` | the items, each round, each call | it goes on after the last |
+| prepare | `_prepare_answer` | nothing | the stored rounds give the same answer |
+| store | `_store_answer` | the answer, the key of its first post | only posting is repeated |
+| deliver | `_deliver`, `_finish` | the id of each post | a post that may exist is looked for |
+| end | `_deliver` | the final state | nothing is left to do |
 """
 
 from __future__ import annotations
@@ -241,13 +253,6 @@ class ConversationManager:
             await self._put_back_unless_stopped(run.turn)
             raise RunSkipped("changed") from None
 
-    async def on_post_removed(self, post: str) -> None:
-        """Record that a person deleted a post of Ponte, so that it is not posted again. Cancel the
-        turn that made the post."""
-        if (seq := await self._journal.seq_of_post(post)) is not None:
-            await self._journal.record_post_removal(post)
-            await self._inbox.cancel(seq)
-
     async def _answer(self, run: TurnRun) -> Answer:
         """Return the answer as it is stored: from the model, a command, or an apology. If this is
         interrupted, store the output of the last round, because it is already paid for."""
@@ -273,85 +278,6 @@ class ConversationManager:
         run.posts.key = key
         log.info("turn ended", status=answer.status, code=answer.code)
         return answer
-
-    async def _store_answer(
-        self,
-        turn: Turn,
-        answer: Answer,
-        last: RoundOutput | None,
-        key: str,
-        also: TransactionStep | None,
-    ) -> Answer:
-        """Record the answer and return it; `also` runs in the same transaction. If it cannot be
-        stored, record and return an apology instead. The cost of the model's last round is recorded
-        in both cases."""
-        try:
-            await until_stored(lambda: self._journal.record_answer(turn, answer, last, key, also))
-        except Exception as error:
-            if isinstance(error, PonteError) and not isinstance(error, Unstorable):
-                raise
-            log.exception("could not store an answer")
-            apology = _plain_apology(Unstorable())
-            cost = replace(last, items=()) if last else None
-            await until_stored(lambda: self._journal.record_answer(turn, apology, cost, key))
-            return apology
-        return answer
-
-    async def _prepare_answer(self, run: TurnRun, answer: Answer) -> Answer:
-        """Return the answer cleaned and split for its platform. Unexpected errors are raised, so
-        that the turn runs again; after `MAX_PREPARE_ATTEMPTS` of them, return an apology."""
-        try:
-            prepared = await self._disarm_and_split(run, answer)
-        except PonteError:
-            raise
-        except Exception:
-            failed = self._failures[run.turn.seq] = self._failures.get(run.turn.seq, 0) + 1
-            if failed < MAX_PREPARE_ATTEMPTS:
-                raise
-            log.exception("could not format an answer", failed_attempts=failed)
-            prepared = _plain_apology(PonteError(turn=run.turn.id))
-        self._failures.pop(run.turn.seq, None)
-        return prepared
-
-    async def _disarm_and_split(self, run: TurnRun, answer: Answer) -> Answer:
-        """Return the answer with its text split into posts. Links are restricted if the thread
-        contains text from outside, or if a command made the text. Links that Ponte's own code wrote
-        always work."""
-        cleaned = await text.run_off_loop(text.clean_text, answer.text)
-        split, rounds = run.reply.split, run.rounds
-        if rounds:
-            outside, trust = rounds.provenance
-            trust = replace(trust, written=trust.written | rounds.own_links)
-        else:
-            outside, trust = await self._trust(run, await self._read_provenance(run.turn))
-        if not outside and run.is_for_model:
-            return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
-        said, parts = await text.run_off_loop(
-            lambda said: trust.split_sanitized(said, split), cleaned
-        )
-        return replace(answer, text=said, parts=parts)
-
-    async def _read_provenance(self, turn: Turn) -> Provenance:
-        """Return the origin of the texts in the turn's thread."""
-        return await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq)
-
-    async def _trust(self, run: TurnRun, known: Provenance) -> tuple[bool, Trust]:
-        """Return whether the turn's thread contains text from outside, and which links are allowed
-        in that case: the configured hosts, Ponte's own addresses, and those that the asker wrote.
-        """
-        message, profile = run.message, self._profile
-        is_authored = message.origin.is_authored
-        texts = [*known.asker_texts, *([message.text] if is_authored else ())]
-        written = await text.run_off_loop(find_addresses, "\n".join(texts))
-        written = written | profile.own_addresses() | run.origin.addresses(message)
-        platform = message.address.platform
-        trust = Trust(
-            frozenset(profile.link_hosts()), written,
-            coded=platform not in profile.links_code,
-            bare=platform not in profile.links_schemes,
-            linked=message.is_answer_linkified,
-        )  # fmt: skip
-        return known.has_outside_text or not is_authored, trust
 
     async def _find_answer(self, run: TurnRun) -> Answer:
         """Return the answer, or an apology for the error that prevents it. A person's stop produces
@@ -396,32 +322,6 @@ class ConversationManager:
             log.exception("turn failed unexpectedly")
             return self._apologise(run, PonteError(turn=turn.id))
 
-    async def _without_place(self, seq: int, asked: Coroutine[Any, Any, T]) -> T:
-        """Await a request to the platform. If it takes longer than `PLATFORM_SECONDS`, give up the
-        turn's place, so that another turn can run meanwhile, and take a place again afterwards."""
-        asking = asyncio.create_task(asked)
-        try:
-            if not (await asyncio.wait({asking}, timeout=PLATFORM_SECONDS))[0]:
-                self._inbox.leave_place(seq)
-                await asyncio.wait({asking})
-                await self._inbox.take_place(seq)
-            return await asking
-        finally:
-            asking.cancel()
-            await asyncio.wait({asking})
-
-    def _audit_refusal(self, run: TurnRun, error: PonteError) -> None:
-        """Write a refusal to the audit log if a right or an allowance caused the error."""
-        if isinstance(error, (NotAllowed, OverBudget)):
-            right, rule, change = (
-                str(error.values.get(name, "")) for name in ("right", "rule", "id")
-            )
-            message = run.message
-            self._services.audit.note(
-                "action-refused", message.author, message.address,
-                right=right, reason="" if right else error.code, rule=rule, change=change,
-            )  # fmt: skip
-
     async def _look_up_context(self, run: TurnRun) -> tuple[Message, Sequence[str]]:
         """Return the message with its context (quoted messages, the thread before it, their files),
         and sentences about context that could not be loaded.
@@ -438,33 +338,6 @@ class ConversationManager:
         has_references = may_refer and (run.is_for_model or is_quick)
         message, missing = await look_up(run.message, has_references)
         return (message if message is run.message else make_storable(message)), missing
-
-    async def _store_last_round(self, run: TurnRun) -> None:
-        """Record the model's last output, because it is paid for. The resumed turn then does not
-        ask again."""
-        if run.rounds and (last := run.rounds.last):
-            with suppress(Superseded, NotStored, Unstorable):
-                await self._journal.record_round(run.turn, last)
-
-    async def _put_back_unless_stopped(self, turn: Turn) -> None:
-        """Return the turn to the queue and raise CancelledError, unless a person stopped it. In
-        that case, undo the cancellation of this task, so that it can still post the answer."""
-        if not self._inbox.is_stopped(turn.seq):
-            await self._journal.put_back(turn)
-            raise asyncio.CancelledError
-        if task := asyncio.current_task():
-            task.uncancel()
-
-    def _apologise(self, run: TurnRun, error: PonteError) -> Answer:
-        """Return an answer with the text shown so far and the error's sentence. Count exceeded
-        limits."""
-        if isinstance(error, OverBudget):
-            metrics.limits.labels(error.limit).inc()
-        elif isinstance(error, TooManyRounds):
-            metrics.limits.labels("rounds").inc()
-        words = f"{run.visible_text}\n\n{error.words()}".strip()
-        private = isinstance(error, PRIVATE_ERRORS) and run.origin.is_refusal_private
-        return Answer(words, status="failed", code=error.code, is_private=private)
 
     async def _answer_message(self, run: TurnRun) -> Answer:
         """Return the answer of a command or of the model. Raise Empty for a message without
@@ -591,6 +464,85 @@ class ConversationManager:
                 told.append(describe_nearly_used(count, unit, zone, budget.zone))
         return told
 
+    async def _prepare_answer(self, run: TurnRun, answer: Answer) -> Answer:
+        """Return the answer cleaned and split for its platform. Unexpected errors are raised, so
+        that the turn runs again; after `MAX_PREPARE_ATTEMPTS` of them, return an apology."""
+        try:
+            prepared = await self._disarm_and_split(run, answer)
+        except PonteError:
+            raise
+        except Exception:
+            failed = self._failures[run.turn.seq] = self._failures.get(run.turn.seq, 0) + 1
+            if failed < MAX_PREPARE_ATTEMPTS:
+                raise
+            log.exception("could not format an answer", failed_attempts=failed)
+            prepared = _plain_apology(PonteError(turn=run.turn.id))
+        self._failures.pop(run.turn.seq, None)
+        return prepared
+
+    async def _disarm_and_split(self, run: TurnRun, answer: Answer) -> Answer:
+        """Return the answer with its text split into posts. Links are restricted if the thread
+        contains text from outside, or if a command made the text. Links that Ponte's own code wrote
+        always work."""
+        cleaned = await text.run_off_loop(text.clean_text, answer.text)
+        split, rounds = run.reply.split, run.rounds
+        if rounds:
+            outside, trust = rounds.provenance
+            trust = replace(trust, written=trust.written | rounds.own_links)
+        else:
+            outside, trust = await self._trust(run, await self._read_provenance(run.turn))
+        if not outside and run.is_for_model:
+            return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
+        said, parts = await text.run_off_loop(
+            lambda said: trust.split_sanitized(said, split), cleaned
+        )
+        return replace(answer, text=said, parts=parts)
+
+    async def _trust(self, run: TurnRun, known: Provenance) -> tuple[bool, Trust]:
+        """Return whether the turn's thread contains text from outside, and which links are allowed
+        in that case: the configured hosts, Ponte's own addresses, and those that the asker wrote.
+        """
+        message, profile = run.message, self._profile
+        is_authored = message.origin.is_authored
+        texts = [*known.asker_texts, *([message.text] if is_authored else ())]
+        written = await text.run_off_loop(find_addresses, "\n".join(texts))
+        written = written | profile.own_addresses() | run.origin.addresses(message)
+        platform = message.address.platform
+        trust = Trust(
+            frozenset(profile.link_hosts()), written,
+            coded=platform not in profile.links_code,
+            bare=platform not in profile.links_schemes,
+            linked=message.is_answer_linkified,
+        )  # fmt: skip
+        return known.has_outside_text or not is_authored, trust
+
+    async def _read_provenance(self, turn: Turn) -> Provenance:
+        """Return the origin of the texts in the turn's thread."""
+        return await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq)
+
+    async def _store_answer(
+        self,
+        turn: Turn,
+        answer: Answer,
+        last: RoundOutput | None,
+        key: str,
+        also: TransactionStep | None,
+    ) -> Answer:
+        """Record the answer and return it; `also` runs in the same transaction. If it cannot be
+        stored, record and return an apology instead. The cost of the model's last round is recorded
+        in both cases."""
+        try:
+            await until_stored(lambda: self._journal.record_answer(turn, answer, last, key, also))
+        except Exception as error:
+            if isinstance(error, PonteError) and not isinstance(error, Unstorable):
+                raise
+            log.exception("could not store an answer")
+            apology = _plain_apology(Unstorable())
+            cost = replace(last, items=()) if last else None
+            await until_stored(lambda: self._journal.record_answer(turn, apology, cost, key))
+            return apology
+        return answer
+
     def _changed_record(self, run: TurnRun) -> Thread | None:
         """Return the thread's record as it is now; None if only its time of last use changed, or
         if the turn has a remote conversation of its own."""
@@ -637,13 +589,6 @@ class ConversationManager:
             # Cards of changes that were decided during the turn can be redrawn now.
             self._services.changes.on_change()
 
-    def _count_end(self, run: TurnRun, state: TurnState, code: str = "") -> None:
-        """Record the end of a turn in metrics and in its trace."""
-        run.origin.on_end()
-        seconds = time.time() - run.turn.accepted_at
-        metrics.count_turn(run.message.address.platform, state, seconds)
-        tracing.note_turn_end(state, code)
-
     async def _finish(self, run: TurnRun, answer: Answer) -> None:
         """Post the answer until it is complete. A person's stop has no effect any more. If the
         process drains, record the held post and return the turn to the queue."""
@@ -658,6 +603,73 @@ class ConversationManager:
                 # The held post would be saved with the turn's end, which does not come now.
                 await run.posts.keep()
                 await self._put_back_unless_stopped(run.turn)
+
+    def _count_end(self, run: TurnRun, state: TurnState, code: str = "") -> None:
+        """Record the end of a turn in metrics and in its trace."""
+        run.origin.on_end()
+        seconds = time.time() - run.turn.accepted_at
+        metrics.count_turn(run.message.address.platform, state, seconds)
+        tracing.note_turn_end(state, code)
+
+    def _apologise(self, run: TurnRun, error: PonteError) -> Answer:
+        """Return an answer with the text shown so far and the error's sentence. Count exceeded
+        limits."""
+        if isinstance(error, OverBudget):
+            metrics.limits.labels(error.limit).inc()
+        elif isinstance(error, TooManyRounds):
+            metrics.limits.labels("rounds").inc()
+        words = f"{run.visible_text}\n\n{error.words()}".strip()
+        private = isinstance(error, PRIVATE_ERRORS) and run.origin.is_refusal_private
+        return Answer(words, status="failed", code=error.code, is_private=private)
+
+    def _audit_refusal(self, run: TurnRun, error: PonteError) -> None:
+        """Write a refusal to the audit log if a right or an allowance caused the error."""
+        if isinstance(error, (NotAllowed, OverBudget)):
+            right, rule, change = (
+                str(error.values.get(name, "")) for name in ("right", "rule", "id")
+            )
+            message = run.message
+            self._services.audit.note(
+                "action-refused", message.author, message.address,
+                right=right, reason="" if right else error.code, rule=rule, change=change,
+            )  # fmt: skip
+
+    async def _store_last_round(self, run: TurnRun) -> None:
+        """Record the model's last output, because it is paid for. The resumed turn then does not
+        ask again."""
+        if run.rounds and (last := run.rounds.last):
+            with suppress(Superseded, NotStored, Unstorable):
+                await self._journal.record_round(run.turn, last)
+
+    async def _put_back_unless_stopped(self, turn: Turn) -> None:
+        """Return the turn to the queue and raise CancelledError, unless a person stopped it. In
+        that case, undo the cancellation of this task, so that it can still post the answer."""
+        if not self._inbox.is_stopped(turn.seq):
+            await self._journal.put_back(turn)
+            raise asyncio.CancelledError
+        if task := asyncio.current_task():
+            task.uncancel()
+
+    async def _without_place(self, seq: int, asked: Coroutine[Any, Any, T]) -> T:
+        """Await a request to the platform. If it takes longer than `PLATFORM_SECONDS`, give up the
+        turn's place, so that another turn can run meanwhile, and take a place again afterwards."""
+        asking = asyncio.create_task(asked)
+        try:
+            if not (await asyncio.wait({asking}, timeout=PLATFORM_SECONDS))[0]:
+                self._inbox.leave_place(seq)
+                await asyncio.wait({asking})
+                await self._inbox.take_place(seq)
+            return await asking
+        finally:
+            asking.cancel()
+            await asyncio.wait({asking})
+
+    async def on_post_removed(self, post: str) -> None:
+        """Record that a person deleted a post of Ponte, so that it is not posted again. Cancel the
+        turn that made the post."""
+        if (seq := await self._journal.seq_of_post(post)) is not None:
+            await self._journal.record_post_removal(post)
+            await self._inbox.cancel(seq)
 
     async def _give_way(self, run: TurnRun) -> None:
         """Wait until the process that took the turn over has finished it. Then correct the posts
