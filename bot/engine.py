@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
@@ -26,6 +27,7 @@ from core.conversation.admission import Admission
 from core.conversation.commands import CodeCommand, CommandService, QuickCommandHandler
 from core.conversation.context import ToolContexts
 from core.conversation.manager import ConversationManager, Profile
+from core.conversation.origins import PEOPLE, Origin
 from core.conversation.run import TurnServices
 from core.conversation.upkeep import Maintenance, Retention, Upkeep
 from core.conversation.why import Why
@@ -266,6 +268,15 @@ class PlatformPorts:
         return found
 
 
+ORIGINS: dict[str, Callable[[Engine], Origin]] = {
+    "person": lambda engine: PEOPLE,
+    "program": lambda engine: PEOPLE,
+    "schedule": lambda engine: engine.schedules.origin,
+    "webhook": lambda engine: WebhookOrigin(engine.records.budget, engine.records.audit),
+}
+"""The origins of turns, by `MessageOrigin.name`. Each is asked for with a turn of its own."""
+
+
 class Engine:
     """Runs the turns of one process, over its opened stores."""
 
@@ -324,11 +335,7 @@ class Engine:
         )  # fmt: skip
         self.manager = ConversationManager(
             services, self.commands, tool_contexts, platforms.replies, choices.profile,
-            platforms.look_up,
-            {
-                "schedule": lambda: self.schedules.origin,
-                "webhook": lambda: WebhookOrigin(records.budget, records.audit),
-            },
+            {name: partial(find, self) for name, find in ORIGINS.items()}, platforms.look_up,
         )  # fmt: skip
         self.schedules = ScheduleParts(
             stores.database, records.inbox, choices.policy, records.budget, records.audit,

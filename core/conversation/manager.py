@@ -7,7 +7,7 @@ ends a turn early stands below them.
 | begin | `handle` | the attempt | another attempt begins; two crashes and the turn runs alone |
 | check | `_check_start` | nothing; a skipped turn ends here | the check is repeated |
 | context | `_look_up_context` | nothing | it is loaded again |
-| answer | `_answer_message`, `Rounds` | the items, each round, each call | it goes on after the last |
+| answer | `_answer_message`, `Rounds` | the items, each round, each call | it goes on from there |
 | prepare | `_prepare_answer` | nothing | the stored rounds give the same answer |
 | store | `_store_answer` | the answer, the key of its first post | only posting is repeated |
 | deliver | `_deliver`, `_finish` | the id of each post | a post that may exist is looked for |
@@ -95,8 +95,6 @@ TAKEOVER_POLL_SECONDS = 1.0
 PLATFORM_SECONDS = 0.5
 """Seconds to wait for a platform's reply before the turn gives up its place to another turn.
 Without a rate limit, platforms reply sooner."""
-PEOPLE = Origin()
-"""The origin of messages that people and their programs send."""
 PRIVATE_ERRORS = (NotAllowed, PersonRefused, StatusUnknown)
 """Errors with a message that only the asker may read."""
 _STOPPED_HERE = "_Stopped. Work that I had started in another system may still finish there._"
@@ -165,7 +163,7 @@ class ConversationManager:
 
     `replies` and `look_up` map the name of a platform to its reply factory and its context loader.
     `origins` maps the name of an origin to a function that returns it; its modules are loaded with
-    its first turn. People and programs are always there.
+    its first turn.
     """
 
     def __init__(
@@ -175,8 +173,8 @@ class ConversationManager:
         tool_contexts: ToolContexts,
         replies: Mapping[str, ReplyFactory],
         profile: Profile,
+        origins: Mapping[str, Callable[[], Origin]],
         look_up: Mapping[str, LoadContext] = MappingProxyType({}),
-        origins: Mapping[str, Callable[[], Origin]] = MappingProxyType({}),
     ) -> None:
         self._services = services
         self._titles = TitleMaker(services)
@@ -186,7 +184,7 @@ class ConversationManager:
         self._tool_contexts = tool_contexts
         self._replies = replies
         self._look_up = look_up
-        self._origins = {"person": lambda: PEOPLE, "program": lambda: PEOPLE, **origins}
+        self._origins = origins
         self._profile = profile
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)

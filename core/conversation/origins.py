@@ -59,3 +59,8 @@ class Origin:
 
     def on_end(self) -> None:
         """Called when a turn has ended."""
+
+
+PEOPLE = Origin()
+"""The origin of messages that people and their programs send. What differs between these two is in
+`MessageOrigin`."""
