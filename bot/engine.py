@@ -268,15 +268,6 @@ class PlatformPorts:
         return found
 
 
-ORIGINS: dict[str, Callable[[Engine], Origin]] = {
-    "person": lambda engine: PEOPLE,
-    "program": lambda engine: PEOPLE,
-    "schedule": lambda engine: engine.schedules.origin,
-    "webhook": lambda engine: WebhookOrigin(engine.records.budget, engine.records.audit),
-}
-"""The origins of turns, by `MessageOrigin.name`. Each is asked for with a turn of its own."""
-
-
 class Engine:
     """Runs the turns of one process, over its opened stores."""
 
@@ -449,3 +440,12 @@ async def load_parsers() -> None:
         asyncio.to_thread(prepare_codecs, Message, Answer, Item, Outcome, Thread),
         asyncio.to_thread(commonmark.parser),
     )
+
+
+ORIGINS: dict[str, Callable[[Engine], Origin]] = {
+    "person": lambda engine: PEOPLE,
+    "program": lambda engine: PEOPLE,
+    "schedule": lambda engine: engine.schedules.origin,
+    "webhook": lambda engine: WebhookOrigin(engine.records.budget, engine.records.audit),
+}
+"""The origins of turns, by `MessageOrigin.name`. Each is asked for with a turn of its own."""
