@@ -258,8 +258,8 @@ class Card:
     state: str = "open"
     expires_at: float | None = None
     is_whole: bool = False
-    """True if people must see all of `text` before they approve it. A platform that has to cut it
-    shows no button to approve."""
+    """True if people must see all of `text` and `rows` before they approve it. A platform that has
+    to cut them shows no button to approve."""
 
 
 @dataclass(frozen=True, slots=True)

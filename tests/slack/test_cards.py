@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,6 +120,37 @@ def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> None:
                 assert can_approve or not own or "no room" in words, (count, card.id)
                 shown_whole += can_approve
     assert shown_whole > 10, "a few cards are whole"
+
+
+ROWS_OF_EACH_SIZE = [
+    [(None, {f"F{n}": f"{'v' * size}E{n}" for n in range(fields)})] * rows
+    for rows, fields, size in (
+        (1, 1, 10), (1, 1, 3_000), (1, 13, 20), (11, 2, 20), (99, 2, 10), (100, 2, 10), (30, 7, 20),
+        (1, 1, 9_000), (1, 1, 12_000), (100, 20, 300),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("writes", ROWS_OF_EACH_SIZE)
+@pytest.mark.parametrize("count", [1, 3])
+def test_rows_are_whole_or_cannot_be_approved(writes: list[Any], count: int) -> None:
+    rows = tuple(card_row(before, after) for before, after in writes)
+    cards = [replace(CARD, id=f"abc23{n}", rows=rows, is_whole=True) for n in range(2, 2 + count)]
+    size = len(str(rows))
+    for shown in (all_blocks(cards), replace_card(all_blocks(cards), cards[0]) or []):
+        for blocks in (shown, without_tables(shown)):
+            check_message(blocks, "chat.postMessage")
+            for card in cards:
+                own = [block for block in blocks if card.id in block.get("block_id", "")]
+                words = "\n".join(map(block_text, own))
+                is_whole = all(
+                    words.count(change["after"]) >= len(rows) for change in rows[0]["changes"]
+                )
+                can_approve = "ponte_card_approve" in str(own)
+                assert can_approve <= is_whole
+                assert can_approve or f"type `approve {card.id}`" in words
+                assert can_approve or (size > 2_000), "a small card has its button"
+                assert not can_approve or size < 40_000
 
 
 def flatten(words: str) -> str:
