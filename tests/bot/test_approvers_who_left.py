@@ -17,6 +17,7 @@ from bot.settings import load
 from bot.start import Start
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
 from core.store.page_accounts import hash_token
+from tests.dialogues.decisions import typed_code
 from tests.discord.discord_ponte import Speaker
 from tests.toys.shelf import Shelf, ShelfSource
 from tests.toys.test_toys import Scripted
