@@ -712,7 +712,7 @@ def _card_section(card: Card, name: str, words: str) -> Json:
 
 def _health(parts: Sequence[Health]) -> str:
     return "\n".join(
-        f"{_HEALTH_MARKS[part.state]} *{escape_text(part.name)}* {escape_text(part.words)}"
+        f"{_HEALTH_MARKS[part.state]} {escape_text(defang(f'*{part.name}* {part.words}'))}"
         for part in parts
     )
 

@@ -152,6 +152,8 @@ class HookDelivery:
 
     name: str
     is_post: bool = False
+    per_minute: int = 0
+    """The most deliveries of this webhook that are stored in a minute; 0 for any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +221,7 @@ class Message:
         a pipe, a file, a program or a webhook is never a command."""
         if self.scheduled_run:
             return self.scheduled_run.kind == "command"
-        by_person = self.is_typed and not self.author.is_bot and self.hook is None
-        return self.is_click or by_person
+        return self.is_click or self.is_authored
 
     @property
     def turn(self) -> str:
@@ -229,9 +230,12 @@ class Message:
 
     @property
     def is_authored(self) -> bool:
-        """True if its author wrote the text for this message. A model wrote that of a schedule, and
-        a program that of a webhook: both can contain text from outside."""
-        return self.scheduled_run is None and self.hook is None
+        """True if a person typed the text for this message. A model wrote that of a schedule. Text
+        of a pipe, a file, a program or a webhook can come from anybody."""
+        return (
+            self.is_typed and not self.author.is_bot
+            and self.scheduled_run is None and self.hook is None
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ PROGRAM = replace(TYPED, author=replace(TYPED.author, is_bot=True))
 )
 def test_who_may_give_a_command(said: Message, is_command: bool) -> None:
     assert is_decision(said) is is_command
+    assert said.is_authored is (said is TYPED), "only a person's own message gives addresses"
     for text in ("approve abc234", "quick-command deploy", "quick-command", "```python\n1\n```"):
         try:
             command = parse_message(replace(said, text=text))

@@ -22,6 +22,7 @@ from adapters.slack.render import (
 )
 from adapters.slack.row_blocks import without_tables
 from core.domain.messages import Address, Card, Person
+from core.domain.records import Health
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.slack.blocks import check_message
@@ -175,6 +176,20 @@ def test_a_long_schedule_is_whole_in_several_sections_or_cannot_be_started() -> 
             if is_whole:
                 quoted = said[said.index("&gt;") : said.index("END")].split("\n")
                 assert {line[:5] for line in quoted if line} == {"&gt; "}, "no line leaves it"
+
+
+async def test_the_home_tab_links_no_address_and_mentions_nobody() -> None:
+    class Failing(EmptyStatusBoard):
+        async def health(self) -> list[Health]:
+            words = "<!channel> said see https://evil.test/?q=1 or <https://evil.test|here> x.test"
+            return [Health(f"part {words}", "failing", words)]
+
+    person, here = Person("slack", "U1", "T1", "Ana"), Address("slack", "D1", "T1")
+    policy = allow_list(admins=frozenset({"slack:U1"}))
+    shown = str((await home_view(Failing(), policy, person, here))["blocks"])
+    assert "said see" in shown
+    for live in ("https://evil", " x.test", "<!channel>", "<https"):
+        assert live not in shown, live
 
 
 async def test_the_home_tab_lists_the_ten_newest_changes() -> None:
