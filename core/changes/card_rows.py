@@ -14,7 +14,7 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from core.domain.changes import Change, ChangeStep, Row, TargetView
-from core.text.i18n import format_date, format_moment, format_number, format_percent, say
+from core.text.i18n import format_date, format_moment, format_number, format_percent, plural, say
 from core.text.text import clean_text, redact, to_one_line, truncate
 
 MAX_CHANGE_ROWS_SHOWN = 10
@@ -167,7 +167,13 @@ def _build_row(
         }
         before = {name: value for name, value in before.items() if name not in links}
         after = {**before, **after, **changed}
-    before, after = (None if side is None else _cells(side, longest) for side in (before, after))
+    raw = before, after
+    before, after = (None if side is None else _cells(side, longest) for side in raw)
+    if raw[0] and raw[1] and before and after:
+        changed = [to_one_line(name) for name, value in raw[1].items() if raw[0].get(name) != value]
+        for name in changed:
+            if name in after and before.get(name) == after[name]:  # a secret, or cut
+                after[name] = f"{after[name]} {say('(changed)')}"
     field = _name_field(before, after, view)
     name = _format((before or after or {}).get(field), view.formats.get(field)) if field else ""
     if not name or name == NO_VALUE:
@@ -286,7 +292,8 @@ def _id(linked: Any) -> str:
 def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
     """Return a row's values as a card shows them: without secrets, empty fields last. With
     `longest`, long texts and many fields are cut."""
-    filled = sorted(redact(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
+    values = {**row, **redact(dict(row))}  # no field is left out for its name
+    filled = sorted(values.items(), key=lambda item: item[1] in (None, "", []))
     cells: Cells = {}
     for name, value in filled[: MAX_CARD_FIELDS if longest else None]:
         shown = to_one_line(name, MAX_ROW_NAME_CHARACTERS if longest else None)
@@ -310,4 +317,8 @@ def _cell(value: Any, longest: int | None = None) -> Any:
         words = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
     else:
         words = clean_text(str(value))
+        hidden = len(str(value).replace("\r\n", "\n")) - len(words)
+        if hidden > 0 and longest is None:
+            words += " " + plural("({count} invisible character)",
+                                  "({count} invisible characters)", hidden)  # fmt: skip
     return words if longest is None else truncate(words, longest)

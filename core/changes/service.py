@@ -449,7 +449,7 @@ class ChangeService:
         typed it. A button is only under a card that shows everything."""
         proposal, here, asked = change.proposal, decision.address, change.proposal.address
         if decision.code:
-            return decision.code == confirmation_code(change.id, proposal.created_at)
+            return decision.code == _code(change, decision)
         is_public = asked.platform == here.platform and asked.is_shared
         is_own = asked.platform == here.platform and proposal.asker.key == decision.person.key
         if not (asked.conversation == here.conversation or reached or is_public or is_own):
@@ -468,8 +468,8 @@ class ChangeService:
         if here.is_shared and not here.is_same_channel(change.proposal.address):
             return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
         card = await self.card(change, decision.person, here, reached)
-        code = confirmation_code(change.id, change.proposal.created_at)
-        words = say(_READ_FIRST, id=change.id, hint=f"approve {change.id}-{code}")
+        hint = f"approve {change.id}-{_code(change, decision)}"
+        words = say(_READ_FIRST, id=change.id, hint=hint)
         return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
 
     async def _consent(self, change: Change, decision: DecisionRequest) -> Change:
@@ -744,6 +744,11 @@ class ChangeService:
         away = any(there.conversation != here.conversation for there in places)
         drawn = [await self.card(change, decision.person, here) for change in shown]
         return Answer(text, cards=tuple(drawn) if decision.is_click or away else ())
+
+
+def _code(change: Change, decision: DecisionRequest) -> str:
+    """Return the code by which this person confirms the change."""
+    return confirmation_code(change.id, decision.person, change.proposal.created_at)
 
 
 def _is_untouched(change: Change, seq: int) -> bool:

@@ -48,7 +48,8 @@ def card_id(schedule: Schedule) -> str:
 
 def coded_id(schedule: Schedule) -> str:
     """Return the id of the card with the code that follows the whole text."""
-    return f"{card_id(schedule)}-{confirmation_code(card_id(schedule), schedule.created_at)}"
+    id = card_id(schedule)
+    return f"{id}-{confirmation_code(id, schedule.owner, schedule.created_at)}"
 
 
 def parse_card_id(id: str) -> tuple[str, int]:

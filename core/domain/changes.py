@@ -343,10 +343,11 @@ def new_change_id() -> str:
             return id
 
 
-def confirmation_code(id: str, created_at: float) -> str:
-    """Return the digits that a person types to confirm what they were just shown in full.
+def confirmation_code(id: str, person: Person, created_at: float) -> str:
+    """Return the digits that this person types to confirm what they were just shown in full.
 
     Nobody can know them before: `created_at` has microseconds, and no surface shows it.
     """
-    digest = hashlib.blake2b(f"{id} {created_at!r}".encode(), digest_size=8).digest()
+    words = f"{id} {person.key} {created_at!r}"
+    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
     return str(1000 + int.from_bytes(digest) % 9000)

@@ -89,13 +89,23 @@ def test_a_proposal_shows_all_fields_and_all_of_their_values() -> None:
         (0.1234, 0.12345),
         ("–", None),
         (1, "1"),
+        ("paid", "paid\U000e0041\U000e0042"),
+        ({"token": "a"}, {"token": "b"}),
+        ("x" * 5_000, "x" * 5_000 + "y"),
     ],
 )
-def test_values_that_differ_never_look_alike(before: Any, after: Any) -> None:
-    write = RowWrite("1", {"Name": "A", "F": before}, {"F": after})
+@pytest.mark.parametrize("field", ["F", "Password", "signedUrl"])
+def test_values_that_differ_never_look_alike(field: str, before: Any, after: Any) -> None:
+    write = RowWrite("1", {"Name": "A", field: before}, {field: after})
     (row,) = card_rows.read_rows(cards.build_card(change("update", write)).rows)
     (told,) = row.changes
     assert told.before != told.after
+
+
+def test_invisible_characters_of_a_proposal_are_counted() -> None:
+    write = RowWrite(after={"Name": "A", "F": "paid\U000e0041\u200b\u202eend\r\nline"})
+    (row,) = card_rows.read_rows(cards.build_card(change("create", write)).rows)
+    assert row.text == "F: paidend\nline (3 invisible characters)"
 
 
 def test_cells_have_room_and_hold_no_secrets() -> None:

@@ -21,8 +21,11 @@ from tests.dialogues.decisions import (
     typed_code,
 )
 from tests.dialogues.test_page_people import ANA, OWNER, UPDATE, on_page
+from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
 
+CHIEF = Person("slack", "U6", "T1", "Carl")
+TWO_ADMINS = allow_list(frozenset({"slack:U1"}), frozenset({"slack:U9", "slack:U6"}))
 LONG = "word " * 600 + "END"
 WIDE = [{"Name": f"Row {number}", "Value": number} for number in range(2, 15)]
 
@@ -67,7 +70,7 @@ async def test_cards_that_one_message_may_not_hold_need_to_be_read_first(
 
 async def test_nobody_approves_by_a_word_what_was_shown_to_somebody_else(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
+    async with bot(bot_home, table, policy=TWO_ADMINS) as running_bot:
         private = on_slack(_call("table_delete", {"ids": ["1"]}), "k1", channel="D1", shared=False)
         (card,) = (await running_bot.ask_message(private)).cards
         own = on_slack(f"approve {card.id}", "k2", BOSS, channel="D9", shared=False)
@@ -78,6 +81,9 @@ async def test_nobody_approves_by_a_word_what_was_shown_to_somebody_else(bot_hom
         )
         assert (public.status, public.is_private) == ("failed", True)
         assert "Ada" not in public.text
+        stolen = on_slack(f"approve {typed_code(shown)}", "k5", CHIEF, channel="D8", shared=False)
+        read = await running_bot.ask_message(stolen)
+        assert (read.status, table.applied) == ("failed", []), "each person has a code"
         coded = on_slack(f"approve {typed_code(shown)}", "k4", BOSS, channel="D9", shared=False)
         assert (await running_bot.ask_message(coded)).status == "done"
         assert table.rows == {}
