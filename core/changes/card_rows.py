@@ -170,8 +170,10 @@ def _build_row(
     raw = before, after
     before, after = (None if side is None else _cells(side, longest) for side in raw)
     if raw[0] and raw[1] and before and after:
-        changed = [to_one_line(name) for name, value in raw[1].items() if raw[0].get(name) != value]
-        for name in changed:
+        differing = [
+            to_one_line(name) for name, value in raw[1].items() if raw[0].get(name) != value
+        ]
+        for name in differing:
             if name in after and before.get(name) == after[name]:  # a secret, or cut
                 after[name] = f"{after[name]} {say('(changed)')}"
     field = _name_field(before, after, view)

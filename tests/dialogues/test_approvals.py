@@ -125,6 +125,8 @@ async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> 
     rules = TableRules({"people": own})
     async with bot(bot_home, table, policy=policy, rules=rules) as running_bot:
         card = await proposed_on_slack(running_bot, "k1", "table_delete", ids=["1"])
+        changes = running_bot.engine.changes
+        assert changes.approval.to_be_asked(await changes.ledger.get(card.id)) == FINANCE
         for number, who in enumerate((BOSS, OTHER, MEMBER)):
             refused = await says(running_bot, f"approve {card.id}", f"a{number}", who)
             assert refused.code == "forbidden", who
@@ -152,6 +154,14 @@ async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> 
         card = await proposed_on_slack(running_bot, "k3", "table_delete", ids=["1"])
         first = await says(running_bot, f"approve {card.id}", "k4", BOSS)
         assert first.text.startswith("1 of 2 approvals, by Bea."), "named, as an administrator"
+    told = [json.loads(line) for line in (bot_home.home / "audit.log").read_text().splitlines()]
+    (given,) = (one for one in told if one["event"] == "change-consent-added")
+    assert given["rule"] == "tables.People.approvers", "not as an administrator"
+    askers = TableRules({"people": replace(own, approvers=frozenset({"asker"}), approvals=2)})
+    async with bot(bot_home, table, policy=policy, rules=askers) as running_bot:
+        card = await proposed_on_slack(running_bot, "k5", "table_delete", ids=["1"])
+        changes = running_bot.engine.changes
+        assert changes.approval.to_be_asked(await changes.ledger.get(card.id)) == frozenset()
 
 
 async def test_each_approval_stands_in_the_audit_log(bot_home: BotHome) -> None:
