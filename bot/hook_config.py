@@ -74,7 +74,7 @@ class HookConfig:
     """the field of the body with the delivery's ID, with `kind = "secret"`; without one,
     equal bodies are one delivery"""
     per_minute: Positive = 60
-    """requests a minute; more are refused"""
+    """deliveries a minute, over all processes; more are refused"""
     turns_per_day: Many = 500
     """answers of the model a day; further deliveries are stored and not answered"""
     money_per_day: Dollars | None = None

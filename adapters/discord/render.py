@@ -30,6 +30,7 @@ from core.text.text import (
     is_number,
     split_text,
     to_one_line,
+    truncate,
 )
 
 LIMIT = 2000
@@ -278,12 +279,8 @@ def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """Return a card as an embed of at most `room` characters. The caller divides the limit of a
     message between its cards."""
     card, most = _decidable(card, room), _most_description(room)
-    lines = [_make_safe(card.text)] if card.text else []
-    # A cut code block would show the rest of the card as code.
-    left = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
-    rows = _card_rows(read_rows(card.rows[:DISCORD_CARD_ROWS]), left)
-    lines += ["", *rows, ""] if lines and rows else rows  # blank lines set the rows off
-    if len(card.rows) > DISCORD_CARD_ROWS:
+    lines = _body(card, most)
+    if len(card.rows) > DISCORD_CARD_ROWS and not must_fit(card):
         more = len(card.rows) - DISCORD_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
     if card.expires_at and card.state == "open":
@@ -298,6 +295,18 @@ def embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     return made.set_footer(text=f"{card.id} · {say(card.state)}")
 
 
+def _body(card: Card, most: int) -> list[str]:
+    """Return the lines with a card's text and rows; those of an open proposal uncut."""
+    lines = [_make_safe(card.text)] if card.text else []
+    # A cut code block would show the rest of the card as code.
+    left = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
+    if must_fit(card):
+        rows = _card_rows(read_rows(card.rows), left, None)
+    else:
+        rows = _card_rows(read_rows(card.rows[:DISCORD_CARD_ROWS]), left, DISCORD_CELL_CHARACTERS)
+    return [*lines, "", *rows, ""] if lines and rows else lines + rows  # set off by blank lines
+
+
 def _room(cards: int) -> int:
     """Return the characters of each of so many cards of a message."""
     return MAX_EMBEDS_CHARACTERS // max(1, cards)
@@ -309,16 +318,17 @@ def _most_description(room: int) -> int:
 
 
 def _decidable(card: Card, room: int) -> Card:
-    """Return the card; without its button to approve or start if not all of its text fits and it
+    """Return the card; without its button to approve or start if not all of it fits and it
     must."""
-    fits = len(_make_safe(card.text)) + _AFTER_ROWS <= _most_description(room)
-    return without_approval(card) if must_fit(card) and not fits else card
+    most = _most_description(room)
+    fits = not must_fit(card) or len("\n".join(_body(card, most))) + _AFTER_ROWS <= most
+    return card if fits else without_approval(card)
 
 
 def in_words(cards: Sequence[Card]) -> list[str]:
     """Return a line for each card that lists the commands to type. It is for cards that do not fit
     under the message with buttons."""
-    cards = [without_approval(card) if card.is_whole else card for card in cards]
+    cards = [without_approval(card) if must_fit(card) else card for card in cards]
     return [
         f"{_make_safe(card.title)}: "
         + ", ".join(f"`{render_card_action(action, card.id)}`" for action in card.actions)
@@ -555,47 +565,50 @@ def _card_of(embed: discord.Embed) -> str:
     return (embed.footer.text or "").split(" ")[0]
 
 
-def _card_rows(rows: Sequence[CardRow], room: int) -> list[str]:
+def _card_rows(rows: Sequence[CardRow], room: int, longest: int | None) -> list[str]:
     """Return the lines about a card's rows: a narrow table of at most `room` characters, or each
-    row's name and its changes. The values are other people's data, so Markdown in them is
-    escaped."""
+    row's name and its changes, with at most `longest` characters of a value. The values are other
+    people's data, so Markdown in them is escaped."""
     table = tabulate(rows)
     if table is not None:
         cells = tuple(
-            (_plain_cell(name), *(_plain_cell(cell.value if cell else "") for cell in changes))
+            (
+                _plain_cell(name, longest),
+                *(_plain_cell(cell.value if cell else "", longest) for cell in changes),
+            )
             for name, changes in table.rows
         )
-        drawn = TextTable(tuple(map(_plain_cell, table.header)), cells)
+        drawn = TextTable(tuple(_plain_cell(each, longest) for each in table.header), cells)
         if drawn.is_narrow and len(block := drawn.code_block()) <= room:
             return [block]
     lines = []
     for row in rows:
-        lines += [f"**{_safe_cell(row.name)}**"] if row.name else []
-        lines += [" · ".join(map(_field_change, row.changes))] if row.changes else []
+        lines += [f"**{_safe_cell(row.name, longest)}**"] if row.name else []
+        values = [_field_change(change, longest) for change in row.changes]
+        lines += [" · ".join(values)] if values else []
     return lines
 
 
-def _field_change(change: FieldChange) -> str:
+def _field_change(change: FieldChange, longest: int | None) -> str:
     """Return one field of a row: the old value crossed out, then the new one."""
-    field = _safe_cell(change.field)
-    if change.before is None or change.after is None or change.before == NO_VALUE:
-        return f"{field}: {' → '.join(_safe_cell(v) for v in (change.before, change.after) if v)}"
-    return f"{field}: ~~{_safe_cell(change.before)}~~ → {_safe_cell(change.after)}"
+    sides = [_safe_cell(side, longest) for side in (change.before, change.after) if side]
+    if len(sides) > 1 and change.before != NO_VALUE:
+        sides[0] = f"~~{sides[0]}~~"
+    return f"{_safe_cell(change.field, longest)}: {' → '.join(sides)}"
 
 
-def _plain_cell(text: str) -> str:
+def _plain_cell(text: str, longest: int | None) -> str:
     """Return a value for a table in a code block, where Markdown has no effect."""
-    return defang_for_discord(to_one_line(text, DISCORD_CELL_CHARACTERS)).replace("`", "'")
+    return defang_for_discord(to_one_line(text, longest)).replace("`", "'")
 
 
 def _make_safe(words: str) -> str:
     return inert(defang_for_discord(words))
 
 
-def _safe_cell(text: str) -> str:
-    if len(text) > DISCORD_CELL_CHARACTERS:
-        text = text[: DISCORD_CELL_CHARACTERS - 1] + "…"
-    return inert(discord.utils.escape_markdown(defang_for_discord(text.replace("\n", " ")))) or "∅"
+def _safe_cell(text: str, longest: int | None) -> str:
+    text = truncate(text.replace("\n", " "), longest or len(text))
+    return inert(discord.utils.escape_markdown(defang_for_discord(text))) or "∅"
 
 
 def _modal(title: str, id: str) -> discord.ui.Modal:

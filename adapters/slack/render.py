@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 
 from adapters.slack.mentions import neutral
 from adapters.slack.row_blocks import (
+    CARD_BLOCK,
     MAX_ROW_CELL_CHARACTERS,
     build_rows_block,
     with_one_table,
     without_tables,
 )
-from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, read_rows
+from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.card_redraw import LABELS, must_fit, without_approval
 from core.conversation.parts import describe_parts
 from core.domain.messages import Address, Card, CardAction, Person
@@ -101,8 +102,6 @@ CARD_ACTION_PREFIX = "ponte_card_"
 is the card's id."""
 STOP_ACTION = "ponte_stop"
 """The action id and block id of the Stop button."""
-_CARD_BLOCK = "ponte_card:"
-"""The prefix of the block ids of a card."""
 _CARDS = 10
 """The maximum number of cards in a message."""
 _TITLE, _TEXT = 300, 1500
@@ -329,7 +328,7 @@ def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
 
 
 def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
-    """Return the blocks of a card in `room` bytes: at most four, or more if its text must be whole.
+    """Return the blocks of a card in `room` bytes: at most four, or more if it must be whole.
 
     Each `block_id` begins with the card's id, so that the card can be found and replaced. Content
     that does not fit is cut: rows first, down to half of the bytes for text and rows; at least one
@@ -337,15 +336,18 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES) -> list[Json]:
     """
     under: list[Json] = []
     if note := _note(card):
-        under.append({"type": "context", "block_id": f"{_CARD_BLOCK}{card.id}:note",
+        under.append({"type": "context", "block_id": f"{CARD_BLOCK}{card.id}:note",
                       "elements": [{"type": "mrkdwn", "text": note}]})  # fmt: skip
     if card.actions:
         under.append(_buttons(card))
     words = _card_words(card)
     if must_fit(card):
         pieces = enumerate(_split_words(words))
-        whole = [*(_card_section(card, f"text{n}", piece) for n, piece in pieces), *under]
-        return whole if weight(whole) <= room else card_blocks(without_approval(card), room)
+        whole = [_card_section(card, f"text{n}", piece) for n, piece in pieces]
+        if card.rows:
+            whole.append(build_rows_block(card, len(card.rows), None))
+        fits = _weight_in_any_form([*whole, *under]) <= room
+        return [*whole, *under] if fits else card_blocks(without_approval(card), room)
     room = min(room, _ROOM)
     left = room - weight([*under, _card_section(card, "text", "")])
     rows, hidden = _rows(card, max(_FEW, left // 2, left - len(words.encode())))
@@ -372,7 +374,7 @@ def all_blocks(shown: Sequence[Card], room: int = ALL_BLOCKS_BYTES) -> list[Json
 def replace_card(message: Sequence[Json], card: Card) -> list[Json] | None:
     """Return a message's blocks with the current state of the card; None if they do not contain
     it."""
-    mine = f"{_CARD_BLOCK}{card.id}:"
+    mine = f"{CARD_BLOCK}{card.id}:"
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
         return None
@@ -659,17 +661,15 @@ def _rows(card: Card, room: int) -> tuple[list[Json], str]:
     """Return the block with as many of the card's rows as fit into `room` bytes, and a note with
     the number of the others ("" if there are none). The first row is always shown, if necessary
     with shorter values and fewer fields."""
-    rows = read_rows(card.rows)
-    if not rows:
+    if not card.rows:
         return [], ""
-    most = min(len(rows), MAX_CHANGE_ROWS_SHOWN)
+    most = min(len(card.rows), MAX_CHANGE_ROWS_SHOWN)
     forms = [(shown, MAX_ROW_CELL_CHARACTERS, None) for shown in range(most, 0, -1)]
     for shown, characters, fields in [*forms, *_SHORT_ROWS]:
-        block = build_rows_block(rows[:shown], characters, fields)
-        block |= {"block_id": f"{_CARD_BLOCK}{card.id}:rows"}
+        block = build_rows_block(card, shown, characters, fields)
         if _weight_in_any_form([block]) <= room:
             break
-    return [block], f"… +{len(rows) - shown}" if shown < len(rows) else ""
+    return [block], f"… +{len(card.rows) - shown}" if shown < len(card.rows) else ""
 
 
 def _weight_in_any_form(blocks: Sequence[Json]) -> int:
@@ -703,16 +703,16 @@ def _buttons(card: Card) -> Json:
         if style := _STYLES.get(action):
             button["style"] = style
         elements.append(button)
-    return {"type": "actions", "block_id": f"{_CARD_BLOCK}{card.id}:actions", "elements": elements}
+    return {"type": "actions", "block_id": f"{CARD_BLOCK}{card.id}:actions", "elements": elements}
 
 
 def _card_section(card: Card, name: str, words: str) -> Json:
-    return _section(words) | {"block_id": f"{_CARD_BLOCK}{card.id}:{name}"}
+    return _section(words) | {"block_id": f"{CARD_BLOCK}{card.id}:{name}"}
 
 
 def _health(parts: Sequence[Health]) -> str:
     return "\n".join(
-        f"{_HEALTH_MARKS[part.state]} *{escape_text(part.name)}* {escape_text(part.words)}"
+        f"{_HEALTH_MARKS[part.state]} {escape_text(defang(f'*{part.name}* {part.words}'))}"
         for part in parts
     )
 

@@ -11,29 +11,35 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.slack.mentions import neutral
-from core.changes.card_rows import NO_VALUE, CardRow, CardTable, FieldChange, tabulate
+from core.changes.card_rows import NO_VALUE, CardRow, CardTable, FieldChange, read_rows, tabulate
+from core.domain.messages import Card
 from core.text.markdown import defang
 from core.text.text import to_one_line
 
 Json = dict[str, Any]
 
+CARD_BLOCK = "ponte_card:"
+"""The prefix of the block ids of a card."""
 MAX_ROW_CELL_CHARACTERS = 80
 """The maximum characters of one value in a card."""
 TABLE_BLOCK = "table"
 """The type of the table block. Slack allows one in a message, with 100 rows of 20 cells."""
+TABLE_ROWS = 100
 _BOLD, _STRUCK = {"bold": True}, {"strike": True}
 
 
 def build_rows_block(
-    rows: Sequence[CardRow], characters: int = MAX_ROW_CELL_CHARACTERS, fields: int | None = None
+    card: Card, count: int, characters: int | None, fields: int | None = None
 ) -> Json:
-    """Return the block with these rows, without its `block_id`.
+    """Return the block with the first rows of a card, `count` of them.
 
-    - `characters`: the maximum characters of a value.
+    - `characters`: the maximum characters of a value; None for all.
     - `fields`: the number of changed fields shown of each row; None for all.
     """
-    table = tabulate(rows) if fields is None else None
-    return _table_block(table, characters) if table else _lines_block(rows, characters, fields)
+    rows = read_rows(card.rows[:count])
+    table = tabulate(rows) if fields is None and count < TABLE_ROWS else None
+    block = _table_block(table, characters) if table else _lines_block(rows, characters, fields)
+    return block | {"block_id": f"{CARD_BLOCK}{card.id}:rows"}
 
 
 def has_table(blocks: Sequence[Json]) -> bool:
@@ -56,7 +62,7 @@ def with_one_table(blocks: Sequence[Json]) -> list[Json]:
     return [*blocks[: first + 1], *without_tables(blocks[first + 1 :])]
 
 
-def _lines_block(rows: Sequence[CardRow], characters: int, fields: int | None) -> Json:
+def _lines_block(rows: Sequence[CardRow], characters: int | None, fields: int | None) -> Json:
     lines: list[tuple[list[Json], list[list[Json]]]] = []
     for row in rows:
         values = [
@@ -69,7 +75,7 @@ def _lines_block(rows: Sequence[CardRow], characters: int, fields: int | None) -
     return _rich_text(_join_lines(lines))
 
 
-def _table_block(table: CardTable, characters: int) -> Json:
+def _table_block(table: CardTable, characters: int | None) -> Json:
     header = [_rich_text([_text(title, _BOLD, characters)]) for title in table.header]
     rows = [
         [
@@ -110,7 +116,7 @@ def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]]]]) -> list[Jso
     return elements
 
 
-def _values(change: FieldChange | None, characters: int) -> list[Json]:
+def _values(change: FieldChange | None, characters: int | None) -> list[Json]:
     """Return the old value crossed out and the new one; only one if the row has only one."""
     if change is None:
         return [_raw(NO_VALUE)]
@@ -130,7 +136,7 @@ def _rich_text(elements: list[Json]) -> Json:
     return {"type": "rich_text", "elements": [section]}
 
 
-def _text(value: str, style: Mapping[str, bool], characters: int) -> Json:
+def _text(value: str, style: Mapping[str, bool], characters: int | None) -> Json:
     text = _raw(_clean(value, characters) or NO_VALUE)
     return text | ({"style": dict(style)} if style else {})
 
@@ -139,5 +145,5 @@ def _raw(text: str) -> Json:
     return {"type": "text", "text": text}
 
 
-def _clean(value: str, characters: int) -> str:
+def _clean(value: str, characters: int | None) -> str:
     return neutral(defang(to_one_line(value, characters)))

@@ -25,7 +25,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
     name = "terminal"
     settings = SettingsPart
     rights = PlatformRights(
-        BASIC_RIGHTS, has_one_owner=True, owner_is_operator=True, links_code=True
+        BASIC_RIGHTS, has_one_owner=True, owner_is_operator=True, links_code=True, has_room=True
     )
     always = True
 

@@ -450,8 +450,7 @@ class Approval:
     def is_decided_by_policy(self, proposal: Proposal) -> bool:
         """Return whether the operator's policy approves this proposal without a person."""
         draft = proposal.draft
-        # A person approves whatever text from outside leads to.
-        if draft.kind != "create" or not proposal.origin.is_authored:
+        if draft.kind != "create" or not proposal.origin.is_attended:
             return False
         return len(draft.rows) <= 1 and self.rules().of_draft(draft).access == "auto"
 

@@ -11,18 +11,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 from core.domain.changes import Change, ChangeStep, Row, TargetView
-from core.text.i18n import format_date, format_moment, format_number, format_percent, say
+from core.text.i18n import format_date, format_moment, format_number, format_percent, plural, say
 from core.text.text import clean_text, redact, to_one_line, truncate
 
 MAX_CHANGE_ROWS_SHOWN = 10
-"""Rows shown on a card; the ledger has all of them."""
+"""Rows on the card of a decided change; an open proposal shows all of them."""
 MAX_CARD_FIELDS = 12
-"""Fields of one row shown on a card."""
+"""Fields of one row on the card of a decided change."""
 MAX_CHANGE_CELL_CHARACTERS = 200
-"""Characters of one value shown on a card."""
+"""Characters of one value on the card of a decided change."""
 MIN_TABLE_ROWS = 3
 """From this number of rows on, a card shows a table; deleted rows from two on."""
 MAX_CARD_TABLE_COLUMNS = 6
@@ -33,6 +33,22 @@ NO_VALUE = "–"
 """Stands for an empty cell."""
 _NAMES = ("title", "Title", "Name", "name", "display_name", "email")
 """Fields that may hold the name of a row, a file or a user, in order of preference."""
+_ENTRY_KEYS = frozenset(
+    {
+        *_NAMES,
+        "id",
+        "Id",
+        "url",
+        "path",
+        "mimetype",
+        "size",
+        "width",
+        "height",
+        "icon",
+        "thumbnails",
+    }
+)
+"""The fields of a linked row, a file or a user. Only such an object is shown as its name."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})")
 
@@ -77,10 +93,12 @@ class CardTable:
 
 
 def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
-    """Return the rows of the card as stored: `id`, `name`, `name_field`, the raw values `before`
-    and `after`, and `changes` with the formatted values of the fields that differ."""
-    groups = group_steps(change)[:MAX_CHANGE_ROWS_SHOWN]
-    return tuple(_build_named_rows(groups, change.draft.view))
+    """Return the rows of the card: `id`, `name`, `name_field`, the raw values `before` and
+    `after`, and `changes` with the formatted values of the fields that differ. Nothing of an open
+    proposal is cut, because people confirm all of it."""
+    groups, is_whole = group_steps(change), change.state == "open"
+    shown = groups if is_whole else groups[:MAX_CHANGE_ROWS_SHOWN]
+    return tuple(_build_named_rows(shown, change.draft.view, is_whole))
 
 
 def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
@@ -94,8 +112,6 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
     if len(rows) < (2 if is_deletion else MIN_TABLE_ROWS):
         return None
     fields = list(dict.fromkeys(change.field for row in rows for change in row.changes))
-    if is_deletion:  # the name identifies the row, so a few of its fields are enough
-        fields = fields[: MAX_CARD_TABLE_COLUMNS - 1]
     if len(fields) >= MAX_CARD_TABLE_COLUMNS:
         return None
     found = [{change.field: change for change in row.changes} for row in rows]
@@ -126,10 +142,10 @@ def group_steps(change: Change) -> Sequence[Sequence[ChangeStep]]:
 
 
 def _build_named_rows(
-    groups: Sequence[Sequence[ChangeStep]], view: TargetView
+    groups: Sequence[Sequence[ChangeStep]], view: TargetView, is_whole: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the rows. Where several have one name, their ids follow it."""
-    rows = [_build_row(steps, view) for steps in groups]
+    """Return the rows, cut unless `is_whole`. Where several have one name, their ids follow it."""
+    rows = [_build_row(steps, view, is_whole) for steps in groups]
     count = Counter(row["name"] for row in rows)
     for row in rows:
         if count[row["name"]] > 1 and row["id"]:
@@ -137,18 +153,29 @@ def _build_named_rows(
     return rows
 
 
-def _build_row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
+def _build_row(
+    steps: Sequence[ChangeStep], view: TargetView, is_whole: bool = False
+) -> dict[str, Any]:
     """Return one row of the card. `steps` are all writes to this row."""
     id, links = steps[0].write.id, view.link_fields
+    longest = None if is_whole else MAX_CHANGE_CELL_CHARACTERS
     before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
     if before is not None and after is not None:
         changed = {
-            name: _describe_link_changes(before, after, name)
+            name: _cell(_describe_link_changes(before, after, name), longest)
             for name in links & (before.keys() | after)
         }
         before = {name: value for name, value in before.items() if name not in links}
         after = {**before, **after, **changed}
-    before, after = (None if side is None else _cells(side) for side in (before, after))
+    raw = before, after
+    before, after = (None if side is None else _cells(side, longest) for side in raw)
+    if raw[0] and raw[1] and before and after:
+        differing = [
+            to_one_line(name) for name, value in raw[1].items() if raw[0].get(name) != value
+        ]
+        for name in differing:
+            if name in after and before.get(name) == after[name]:  # a secret, or cut
+                after[name] = f"{after[name]} {say('(changed)')}"
     field = _name_field(before, after, view)
     name = _format((before or after or {}).get(field), view.formats.get(field)) if field else ""
     if not name or name == NO_VALUE:
@@ -156,7 +183,7 @@ def _build_row(steps: Sequence[ChangeStep], view: TargetView) -> dict[str, Any]:
         field, name = (view.key, id) if id and not view.slug else ("", "")
     return {
         "id": to_one_line(id, MAX_ROW_NAME_CHARACTERS),
-        "name": to_one_line(name, MAX_ROW_NAME_CHARACTERS),
+        "name": to_one_line(name, None if is_whole else MAX_ROW_NAME_CHARACTERS),
         "name_field": field,
         "before": before,
         "after": after,
@@ -197,15 +224,16 @@ def _compare(
             words = _format(value, formats.get(field))
             changes.append(FieldChange(field, None if is_new else words, words if is_new else None))
         return changes
-    return [
-        FieldChange(
-            field,
-            None if field in view.link_fields else _format(before.get(field), formats.get(field)),
-            _format(after.get(field), formats.get(field)),
-        )
-        for field in dict.fromkeys([*before, *after])
-        if before.get(field) != after.get(field)
-    ]
+    changes = []
+    for field in dict.fromkeys([*before, *after]):
+        old, new = before.get(field), after.get(field)
+        if old == new:
+            continue
+        words, new_words = _format(old, formats.get(field)), _format(new, formats.get(field))
+        if words == new_words:  # for example "2026-11-18" in place of "Nov 18, 2026"
+            words, new_words = repr(old), repr(new)
+        changes.append(FieldChange(field, None if field in view.link_fields else words, new_words))
+    return changes
 
 
 def _format(value: Any, format: str | None) -> str:
@@ -230,7 +258,9 @@ def _format(value: Any, format: str | None) -> str:
                 return format_date(date.fromisoformat(words))
             if _MOMENT.fullmatch(words):
                 moment = datetime.fromisoformat(words)
-                return f"{format_moment(moment)} {moment.tzname()}"
+                length: Literal["short", "medium"] = "medium" if moment.second else "short"
+                shown = f"{format_moment(moment, length=length)} {moment.tzname()}"
+                return words if moment.microsecond else shown
         except ValueError:
             return words
     return words
@@ -254,33 +284,43 @@ def _describe_link_changes(before: Cells, after: Cells, name: str) -> str:
     """Return the added links (`+`) and the removed links (`-`) of a field."""
     old, new = ({_id(one): _cell(one) for one in row.get(name) or ()} for row in (before, after))
     lines = [f"+ {words}" for id, words in new.items() if id not in old]
-    return truncate(
-        ", ".join(lines + [f"- {old[id]}" for id in old if id not in new]),
-        MAX_CHANGE_CELL_CHARACTERS,
-    )
+    return ", ".join(lines + [f"- {old[id]}" for id in old if id not in new])
 
 
 def _id(linked: Any) -> str:
     return str(linked.get("id") if isinstance(linked, dict) else linked)
 
 
-def _cells(row: Mapping[str, Any]) -> Cells:
-    """Return a row's values as a card shows them: without secrets, empty fields last, long texts
-    clipped."""
-    filled = sorted(redact(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
-    return {
-        to_one_line(name, MAX_ROW_NAME_CHARACTERS): _cell(value)
-        for name, value in filled[:MAX_CARD_FIELDS]
-    }
+def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
+    """Return a row's values as a card shows them: without secrets, empty fields last. With
+    `longest`, long texts and many fields are cut."""
+    values = {**row, **redact(dict(row))}  # no field is left out for its name
+    filled = sorted(values.items(), key=lambda item: item[1] in (None, "", []))
+    cells: Cells = {}
+    for name, value in filled[: MAX_CARD_FIELDS if longest else None]:
+        shown = to_one_line(name, MAX_ROW_NAME_CHARACTERS if longest else None)
+        while shown in cells:  # two names that look alike
+            shown += "′"
+        cells[shown] = _cell(value, longest)
+    return cells
 
 
-def _cell(value: Any) -> Any:
-    """Return a value as a card shows it: plain, shortened, lists and objects as text."""
+def _cell(value: Any, longest: int | None = None) -> Any:
+    """Return a value as a card shows it: plain, cut to `longest` characters, lists and objects as
+    text."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
-        return truncate(", ".join(str(_cell(each)) for each in value), MAX_CHANGE_CELL_CHARACTERS)
-    if isinstance(value, dict):
-        named = (value[key] for key in _NAMES if value.get(key) is not None)
-        return _cell(next(named, ", ".join(f"{k}: {v}" for k, v in value.items())))
-    return truncate(clean_text(str(value)), MAX_CHANGE_CELL_CHARACTERS)
+        words = ", ".join(str(_cell(each)) for each in value)
+    elif isinstance(value, dict):
+        known = [value[key] for key in _NAMES if value.get(key) is not None]
+        if known and value.keys() <= _ENTRY_KEYS:
+            return _cell(known[0], longest)
+        words = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
+    else:
+        words = clean_text(str(value))
+        hidden = len(str(value).replace("\r\n", "\n")) - len(words)
+        if hidden > 0 and longest is None:
+            words += " " + plural("({count} invisible character)",
+                                  "({count} invisible characters)", hidden)  # fmt: skip
+    return words if longest is None else truncate(words, longest)

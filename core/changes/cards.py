@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
-from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN, build_rows, group_steps, name_rows
+from core.changes.card_rows import build_rows, group_steps, name_rows, read_rows
 from core.domain.changes import (
     POLICY_PERSON,
     SAMPLE_APPLIER,
@@ -19,6 +20,7 @@ from core.domain.changes import (
 from core.domain.messages import Card, CardAction, ChangeAction
 from core.domain.records import NOTE_TEMPLATE
 from core.text.i18n import plural, say, use_locale
+from core.text.markdown import defang
 from core.text.text import (
     clean_text,
     make_code_block,
@@ -26,6 +28,9 @@ from core.text.text import (
     truncate_with_note,
 )
 
+MAX_SHORT_CARDS, MAX_SHORT_BYTES = 3, 600
+"""The cards, and their bytes together, that fit into any message: Slack leaves 2,400 bytes beside
+the longest part of an answer, and a card takes 500 bytes beside its text."""
 MAX_NOTED_CHARACTERS = 6_000
 """Characters of a run's result that the model reads in its next turn."""
 _RUN_OUTCOMES = {
@@ -128,8 +133,21 @@ def build_card(
         actions=possible_actions(change) if shown is None else shown,
         state=change.state,
         expires_at=change.proposal.expires_at if change.state == "open" else None,
-        is_whole=change.draft.kind == "post",
+        is_whole=change.state == "open",
     )
+
+
+def describe_whole(card: Card) -> str:
+    """Return all of a card as Markdown that shows it exactly as it is."""
+    rows = [": ".join(filter(None, [row.name, row.text])) for row in read_rows(card.rows)]
+    return make_code_block(defang(clean_text("\n".join([card.title, card.text, *rows]))))
+
+
+def is_short(texts: Sequence[str]) -> bool:
+    """Return whether every platform has room for cards with these texts in full, in one message and
+    beside the longest answer."""
+    size = len(escape("".join(texts)).encode())
+    return len(texts) <= MAX_SHORT_CARDS and size <= MAX_SHORT_BYTES
 
 
 def build_title(change: Change) -> str:
@@ -240,8 +258,6 @@ def _sentences(
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name
     said = [say("Requested by {name}.", name=name) if name else say("Requested by you.")]
-    if len(group_steps(change)) > MAX_CHANGE_ROWS_SHOWN:
-        said.append(say("Showing the first {count}.", count=MAX_CHANGE_ROWS_SHOWN))
     said += _note(change)
     if deciders:
         said.append(say("Waiting for {names}.", names=deciders))

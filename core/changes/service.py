@@ -35,6 +35,7 @@ from core.domain.changes import (
     Draft,
     PendingRequest,
     Proposal,
+    confirmation_code,
     new_change_id,
 )
 from core.domain.errors import AuditRefused, Expired, NotAllowed, NotFound, StatusUnknown, ToolError
@@ -70,6 +71,11 @@ _UNDONE_ALREADY = "`{id}` was already undone (`{undo}`)."
 _NOTHING_DONE = "There is nothing to undo."
 _NOT_TAKEN_BACK = "Quick commands can't be undone."
 _UNDO_WITH = "To undo it, type `undo {id}`."
+_READ_FIRST = "This is all of `{id}`. To approve exactly this, type `{hint}`."
+_READ_ELSEWHERE = (
+    "Not everybody here may read all of `{id}`. Type `approve {id}` where it was requested, or in "
+    "a direct message."
+)
 _ONE_MORE = "Your approval is counted. Someone else must approve it too."
 _UNCOUNTED = (
     "Some approvals are no longer valid. Each must come from a different person who can "
@@ -407,6 +413,8 @@ class ChangeService:
             await self._check_again(change, decision, reached)
         if change.state == "open":
             await self.approval.check_approval(decision.person, decision.address, change, reached)
+            if not decision.is_click and not await self._is_seen(change, decision, reached):
+                return await self._show_whole(change, decision, reached)
             applier = self.appliers.get(change.draft.applier)
             if isinstance(applier, CheckedApplier):
                 await applier.check_asker(change.draft)
@@ -436,6 +444,34 @@ class ChangeService:
             change, unaudited = await self._apply(change, rule, decision.show_progress)
             await self._settle_payment(change, decision.seq)
         return await self._answer_with_outcome(change, decision, unaudited)
+
+    async def _is_seen(self, change: Change, decision: DecisionRequest, reached: bool) -> bool:
+        """Return whether the person who typed `approve` can have seen all of the change where they
+        typed it. A button is only under a card that shows everything."""
+        proposal, here, asked = change.proposal, decision.address, change.proposal.address
+        if decision.code:
+            return decision.code == _code(change, decision)
+        is_public = asked.platform == here.platform and asked.is_shared
+        is_own = asked.platform == here.platform and proposal.asker.key == decision.person.key
+        if not (asked.conversation == here.conversation or reached or is_public or is_own):
+            return False
+        if self.approval.platforms.get(here.platform, NO_RIGHTS).has_room:
+            return True
+        found = await self.ledger.list_of_conversation(asked.conversation, MAX_LISTED_CHANGES)
+        beside = [one for one in found if one.proposal.seq == proposal.seq and one.id != change.id]
+        shown = [await self.card(one) for one in [change, *beside]]
+        return cards.is_short([cards.describe_whole(card) for card in shown])
+
+    async def _show_whole(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Return the answer with all of the change and the words that confirm it. Values are not
+        shown to the readers of another place."""
+        here = decision.address
+        if here.is_shared and not here.is_same_channel(change.proposal.address):
+            return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
+        card = await self.card(change, decision.person, here, reached)
+        hint = f"approve {change.id}-{_code(change, decision)}"
+        words = say(_READ_FIRST, id=change.id, hint=hint)
+        return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
 
     async def _consent(self, change: Change, decision: DecisionRequest) -> Change:
         """Record one of several approvals. The audit log is written first: if that fails, raise
@@ -709,6 +745,11 @@ class ChangeService:
         away = any(there.conversation != here.conversation for there in places)
         drawn = [await self.card(change, decision.person, here) for change in shown]
         return Answer(text, cards=tuple(drawn) if decision.is_click or away else ())
+
+
+def _code(change: Change, decision: DecisionRequest) -> str:
+    """Return the code by which this person confirms the change."""
+    return confirmation_code(change.id, decision.person, change.proposal.created_at)
 
 
 def _is_untouched(change: Change, seq: int) -> bool:

@@ -33,14 +33,7 @@ LABELS: Mapping[CardAction, str] = {
 """The English labels of the buttons under a card; `say` translates them."""
 CONFIRMING_ACTIONS: frozenset[CardAction] = frozenset({"approve", "start"})
 """The buttons by which a person confirms what the card shows."""
-_SCHEDULE_NOT_WHOLE = (
-    "There is no room here for the whole text, so it can't be started here. To read it, type "
-    "`schedule {id} show`; then `schedule {id} start`."
-)
-_NOT_WHOLE = (
-    "There is no room here for the whole text, so it can't be approved here. Ask for this post "
-    "again, in a message of its own."
-)
+_NOT_WHOLE = "There is no room here for all of it. To read it and to confirm it, type `{hint}`."
 REDRAW_RETRY_SECONDS = 20.0
 """Seconds before a failed redraw is retried."""
 REDRAW_PERIOD_SECONDS = 60.0
@@ -57,10 +50,11 @@ def must_fit(card: Card) -> bool:
 
 
 def without_approval(card: Card) -> Card:
-    """Return a card of which not all of the text fits: it says so and has no button to approve or
+    """Return a card of which not everything fits: it says so and has no button to approve or
     start."""
     actions = tuple(action for action in card.actions if action not in CONFIRMING_ACTIONS)
-    words = say(_SCHEDULE_NOT_WHOLE if card.kind == "schedule" else _NOT_WHOLE, id=card.id)
+    hint = f"schedule {card.id} start" if card.kind == "schedule" else f"approve {card.id}"
+    words = say(_NOT_WHOLE, hint=hint)
     return replace(card, text=f"{words}\n\n{card.text}", actions=actions)
 
 

@@ -18,7 +18,7 @@ import structlog
 
 from core.chat.hook_signatures import delivery_id, is_genuine
 from core.chat.platform import Messenger
-from core.domain.errors import PonteError, Undeliverable
+from core.domain.errors import PonteError, TooManyDeliveries, Undeliverable
 from core.domain.hooks import EVENT_FIELD, HOOK_PLATFORM, Hook, describe_body, fill_template
 from core.domain.messages import (
     Address,
@@ -74,8 +74,8 @@ class HookIntake:
         self._inbox = inbox
         self._audit = audit
         self._clock = clock
-        self._rates: dict[str, _Rate] = {}
-        self._warnings: dict[str, _Rate] = {}
+        self._warned: dict[str, int] = {}
+        """The minute in which a wrong signature was last logged, by webhook."""
         self._direct: dict[tuple[str, str], ReplyTo] = {}
         """Places of direct messages that were opened already."""
 
@@ -86,12 +86,11 @@ class HookIntake:
         if hook is None or not genuine:
             # The answer does not tell whether the webhook exists. Anybody can send such requests,
             # so they must not fill the log.
-            if hook and not self._warnings.setdefault(name, _Rate()).take(1, self._clock()):
+            minute = int(self._clock() // 60)
+            if hook and self._warned.get(name) != minute:
+                self._warned[name] = minute
                 log.warning("webhook request has no valid signature", webhook=name)
             return _refuse("unauthorized")
-        if wait := self._rates.setdefault(name, _Rate()).take(hook.per_minute, self._clock()):
-            metrics.limits.labels("webhook").inc()
-            return _refuse("too_many", wait)
         is_github = hook.kind == "github"
         event = headers.get("x-github-event", "") if is_github else ""
         if event == PING_EVENT:
@@ -112,6 +111,9 @@ class HookIntake:
                 to = await self._find_destination(hook, author, key)
                 message = _build_message(hook, key, author, to, parsed, self._clock())
                 receipt = await self._inbox.accept(message)
+        except TooManyDeliveries:
+            metrics.limits.labels("webhook").inc()
+            return _refuse("too_many", math.ceil(60 - self._clock() % 60))
         except Exception as error:
             if not isinstance(error, (PonteError, TimeoutError, OSError)):
                 log.exception("handling a webhook failed unexpectedly", webhook=hook.name)
@@ -161,7 +163,7 @@ def _build_message(
         context = (Quote(author.name, describe_body(parsed)),)
     origin = MessageOrigin(
         "webhook", hook.name, may_be_command=False, is_authored=False, is_by_person=False,
-        data={"is_post": bool(hook.template)},
+        is_attended=False, per_minute=hook.per_minute, data={"is_post": bool(hook.template)},
     )  # fmt: skip
     return Message(key, said, author, to.address, to, context=context, sent_at=now, origin=origin)
 
@@ -175,24 +177,6 @@ def _parse_body(body: bytes) -> Any:
         return parse_json(body)
     except ValueError:
         return text
-
-
-class _Rate:
-    """The requests of one webhook in the present minute."""
-
-    def __init__(self) -> None:
-        self._minute = 0
-        self._count = 0
-
-    def take(self, most: int, now: float) -> int:
-        """Count a request, and return 0; or return the seconds to wait if there are too many."""
-        minute = int(now // 60)
-        if minute != self._minute:
-            self._minute, self._count = minute, 0
-        if self._count >= most:
-            return max(1, math.ceil((minute + 1) * 60 - now))
-        self._count += 1
-        return 0
 
 
 def _refuse(code: str, wait: int = 0) -> HttpAnswer:

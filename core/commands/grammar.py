@@ -67,13 +67,17 @@ _ACTION_NAMES: Mapping[str, str] = {
     "demarrer": "start", "modifier": "edit", "annuler": "cancel", "suspendre": "pause",
     "reprendre": "resume", "executer": "run", "supprimer": "delete", "afficher": "show",
 }  # fmt: skip
-_SCHEDULE = re.compile(r"(?P<id>[a-z2-7]{6}(?:-[0-9]{1,4})?)\s+(?P<action>\w{3,12})", re.IGNORECASE)
+_SCHEDULE = re.compile(
+    r"(?P<id>[a-z2-7]{6}(?:-[0-9]{1,4}){0,2})\s+(?P<action>\w{3,12})", re.IGNORECASE
+)
 _PAGE = re.compile(r"[1-9][0-9]{0,3}", re.ASCII)
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
 _WORD = re.compile(r"\S+")
 _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
 """The form of an id of a change. Every id contains a digit, so "approve please" is not a
 command."""
+_ID_AND_CODE = re.compile(rf"{_ID.pattern}(?:-[0-9]{{4}})?")
+"""An id, and the digits under a change that was shown in full."""
 _WHY = re.compile(
     rf"{_ID.pattern}|[a-z]+(_[a-z]+)+|{'|'.join(RIGHT_KINDS[:7])}|({'|'.join(RIGHT_KINDS)}):\S.*",
     re.DOTALL,
@@ -192,7 +196,7 @@ def _parse_plain(name: str, rest: str) -> TypedCommand | None:
     """Return the command of this name if `rest` has the form that it needs; else None."""
     if name in _WITH_ID:
         word = rest.lower()
-        return TypedCommand(name, id=word) if _ID.fullmatch(word) else None
+        return TypedCommand(name, id=word) if _ID_AND_CODE.fullmatch(word) else None
     if name == "schedule":
         return _parse_schedule(rest)
     if name == "schedules" and _PAGE.fullmatch(rest):

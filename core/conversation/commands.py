@@ -522,12 +522,12 @@ class CommandService:
             await show(Progress(current_step=words))
 
         message = turn.message
+        id, _, code = command.id.partition("-")
         decision = DecisionRequest(
-            command.id, turn.seq, message.author, message.address,
-            message.is_click, doing,
-        )  # fmt: skip
+            id, turn.seq, message.author, message.address, message.is_click, code, doing
+        )
         answer = await self.services.changes.decide(_ACTIONS[command.name], decision)
-        result, title = await self.services.changes.result(command.id, turn.seq)
+        result, title = await self.services.changes.result(id, turn.seq)
         if not result:
             return answer
         if answer.is_private:  # decided in a shared place where others may not see the result

@@ -13,7 +13,7 @@ from core.changes.approval import TableRules
 from core.domain.messages import Attachment, File, Item, Message, Progress
 from core.domain.records import Need, Provenance, Remote, Thread, ToolCall, ToolContext, Turn
 from core.ports.conversations import FetchAttachment, Files, Journal, ThreadMap
-from core.rights.policy import TURN_RIGHTS
+from core.rights.policy import ANY_TABLE, TURN_RIGHTS
 from core.runtime.tasks import run_together
 from core.text import text
 
@@ -59,6 +59,7 @@ class ToolContexts:
         return all(
             (rights is None or rights.may_know(*need))
             and not (need[0] == "read" and rules.is_hidden(*need[1:]))
+            and not (ANY_TABLE in need and rules.hides_some)
             for need in needs
         )
 

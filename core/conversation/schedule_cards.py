@@ -7,6 +7,7 @@ people type do nothing once there is a newer version.
 from __future__ import annotations
 
 from core.commands.grammar import render_card_action
+from core.domain.changes import confirmation_code
 from core.domain.messages import Card, CardAction
 from core.domain.schedule_rules import next_dates
 from core.domain.schedule_words import describe_date, describe_rule, local_time
@@ -45,11 +46,17 @@ def card_id(schedule: Schedule) -> str:
     return f"{schedule.id}-{schedule.revision + 1}"
 
 
+def coded_id(schedule: Schedule) -> str:
+    """Return the id of the card with the code that follows the whole text."""
+    id = card_id(schedule)
+    return f"{id}-{confirmation_code(id, schedule.owner, schedule.created_at)}"
+
+
 def parse_card_id(id: str) -> tuple[str, int]:
     """Return the schedule and its revision that a card's id names. A schedule's own id names the
     first one."""
-    schedule, _, number = id.partition("-")
-    return schedule, int(number or 1) - 1
+    schedule, number, *_ = [*id.split("-"), "1"]
+    return schedule, int(number) - 1
 
 
 def build_schedule_card(schedule: Schedule, now: float) -> Card:
@@ -67,9 +74,13 @@ def build_schedule_card(schedule: Schedule, now: float) -> Card:
 
 
 def describe_whole(schedule: Schedule, now: float) -> str:
-    """Return a schedule with all of its text, and the commands to type in place of its buttons."""
+    """Return a schedule with all of its text, and the commands to type in place of its buttons.
+    The one that starts it has a code, which shows that the person saw all of it."""
     card = build_schedule_card(schedule, now)
-    words = ", ".join(f"`{render_card_action(action, card.id)}`" for action in card.actions)
+    words = ", ".join(
+        f"`{render_card_action(action, coded_id(schedule) if action == 'start' else card.id)}`"
+        for action in card.actions
+    )
     parts = (
         f"**{card.title}**",
         "" if card.is_whole else quote_inert(schedule.draft.text),

@@ -6,19 +6,21 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from core.changes.cards import is_short
 from core.commands.grammar import TypedCommand
 from core.conversation.schedule_cards import (
     build_closed_card,
     build_schedule_card,
     build_schedule_title,
     card_id,
+    coded_id,
     describe_schedule,
     describe_whole,
     parse_card_id,
 )
 from core.conversation.schedules import ScheduleService
 from core.domain.errors import BadInput, NotAllowed, NotFound, StatusUnknown
-from core.domain.messages import Answer, Card
+from core.domain.messages import Answer, Card, Status
 from core.domain.records import MakeDraft, Outcome, Turn
 from core.domain.schedule_words import describe_date, describe_result, local_time
 from core.domain.schedules import Schedule, ScheduleRun, VersionChanged
@@ -141,6 +143,10 @@ class ScheduleCommands:
                 return await self._explain_edit(turn, id)
             case "start" | "cancel" as action:
                 before = await service.get(id, *who)
+                newest = before.newest
+                is_read = is_short([newest.draft.text]) or command.id == coded_id(newest)
+                if action == "start" and not (message.is_click or is_read):
+                    return await self._show(turn, id, "failed")
                 decide = service.start if action == "start" else service.cancel
                 try:
                     schedule = await decide(id, revision, *who)
@@ -175,7 +181,7 @@ class ScheduleCommands:
         await self.redraw_card(schedule.seq, card)
         return Answer(f"**{card.title}**\n\n{card.text}")
 
-    async def _show(self, turn: Turn, id: str) -> Answer:
+    async def _show(self, turn: Turn, id: str, status: Status = "done") -> Answer:
         """Return a schedule with its last runs."""
         who = turn.message.author, turn.message.address
         schedule = await self.service.get(id, *who)
@@ -184,7 +190,8 @@ class ScheduleCommands:
         parts = [describe_whole(schedule, self.clock()), lines]
         if schedule.edit:
             parts.append(describe_whole(schedule.newest, self.clock()))
-        return Answer("\n\n".join(filter(None, parts)), is_private=turn.message.address.is_shared)
+        words = "\n\n".join(filter(None, parts))
+        return Answer(words, status, is_private=turn.message.address.is_shared)
 
     async def _show_newest(self, turn: Turn, id: str, error: VersionChanged) -> Answer:
         """Return the answer to a button or word that names an older version: the newest one."""

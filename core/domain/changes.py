@@ -7,6 +7,7 @@ written.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -328,6 +329,8 @@ class DecisionRequest:
     person: Person
     address: Address
     is_click: bool = False
+    code: str = ""
+    """The digits after the id that the person typed. See `confirmation_code`."""
     show_progress: Callable[[str], Awaitable[None]] | None = None
 
 
@@ -340,3 +343,13 @@ def new_change_id() -> str:
         id = "".join(secrets.choice(_ALPHABET) for _ in range(6))
         if not id.isalpha():
             return id
+
+
+def confirmation_code(id: str, person: Person, created_at: float) -> str:
+    """Return the digits that this person types to confirm what they were just shown in full.
+
+    Nobody can know them before: `created_at` has microseconds, and no surface shows it.
+    """
+    words = f"{id} {person.key} {created_at!r}"
+    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    return str(1000 + int.from_bytes(digest) % 9000)

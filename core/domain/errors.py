@@ -169,6 +169,10 @@ class NotStored(PonteError):
     )
 
 
+class TooManyDeliveries(PonteError):
+    """A webhook got more requests in this minute than it may. Nothing was stored."""
+
+
 class Unstorable(PonteError):
     """The database works but rejects these values because of their encoding, range or size."""
 

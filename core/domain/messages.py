@@ -134,11 +134,15 @@ class MessageOrigin:
     - `name`: the origin that decides about the turn (`core.conversation.origins`).
     - `id`: the schedule or the webhook; "" for people and programs.
     - `may_be_command`: the text can be a command. Clicks always are one.
-    - `is_authored`: the author wrote the text for this message, so its addresses may be links. A
-      model wrote that of a schedule, and a program that of a webhook.
+    - `is_authored`: a person typed the text for this message, so its addresses may be links. A
+      model wrote that of a schedule; that of a pipe, a file, a program or a webhook can come from
+      anybody.
+    - `is_attended`: somebody waits for the answer. Otherwise a person approves each change.
     - `reads_history`: the turn reads earlier messages of its conversation.
     - `is_by_person`: the author is an account. A webhook is its own author, and nobody can approve
       in its name.
+    - `per_minute`: the most messages of its author that are stored in a minute; 0 for the limits
+      that hold for people.
     - `data`: what the origin itself stores with the message.
     """
 
@@ -148,11 +152,13 @@ class MessageOrigin:
     is_authored: bool = True
     reads_history: bool = True
     is_by_person: bool = True
+    is_attended: bool = True
+    per_minute: int = 0
     data: dict[str, Any] = field(default_factory=dict)
 
 
 PERSON = MessageOrigin()
-PROGRAM = MessageOrigin("program", may_be_command=False)
+PROGRAM = MessageOrigin("program", may_be_command=False, is_authored=False)
 """A pipe, a file, an API token or another bot: its text is never a command."""
 
 
@@ -245,8 +251,8 @@ class Card:
     state: str = "open"
     expires_at: float | None = None
     is_whole: bool = False
-    """True if people must see all of `text` before they approve it. A platform that has to cut it
-    shows no button to approve."""
+    """True if people must see all of `text` and `rows` before they approve it. A platform that has
+    to cut them shows no button to approve."""
 
 
 @dataclass(frozen=True, slots=True)

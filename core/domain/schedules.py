@@ -208,7 +208,7 @@ def make_run_message(
         time_zone=draft.time_zone, sent_at=due,
         origin=MessageOrigin(
             "schedule", schedule.id, may_be_command=draft.kind == "command", is_authored=False,
-            reads_history=False,
+            is_attended=False, reads_history=False,
             data={"kind": draft.kind, "due_at": due, "revision": schedule.revision,
                   "is_late": is_late, "addresses": draft.addresses},
         ),

@@ -281,6 +281,11 @@ USED_RIGHTS: ContextVar[set[Need] | None] = ContextVar("used_rights", default=No
 """Collects what the current tool call reads, and which right that needs."""
 
 
+ANY_TABLE = "*"
+"""The name of a table that is not known in the rights that a result needs. Only people from whom no
+table is hidden may read such a result."""
+
+
 def note_use(right: str, *names: str) -> None:
     """Record that the result of the current tool call is only for people with this right."""
     if (used := USED_RIGHTS.get()) is not None:

@@ -72,7 +72,8 @@ class PlatformRights:
     `open_workspace`: people do not belong to a workspace, so its name matches everyone who writes
     there. `stranger_cap` is the daily cap of each person that PONTE_ALLOW does not name.
     `links_code`: the platform turns addresses inside code into links. `links_names`: the platform
-    links host names and e-mail addresses that have no scheme.
+    links host names and e-mail addresses that have no scheme. `has_room`: a card has room for
+    any number of rows and characters.
     """
 
     default_rights: frozenset[Action] = frozenset()
@@ -83,6 +84,7 @@ class PlatformRights:
     stranger_cap: DailyTurns = DailyTurns()
     links_code: bool = False
     links_names: bool = True
+    has_room: bool = False
 
 
 @dataclass(frozen=True, slots=True)

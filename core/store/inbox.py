@@ -15,7 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 from core.commands import grammar
-from core.domain.errors import Forgotten, NotStored
+from core.domain.errors import Forgotten, NotStored, TooManyDeliveries
 from core.domain.messages import Answer, Item, Message, decode_json, encode_json
 from core.domain.records import (
     ALL_CONVERSATIONS,
@@ -85,8 +85,8 @@ class SqlInbox:
         self._runner = runner or LocalRunner(database)
 
     async def accept(self, message: Message) -> Receipt:
-        """Store the message and queue it. It is durable on return. Raise NotStored if nothing was
-        stored."""
+        """Store the message and queue it. It is durable on return. Raise NotStored or
+        TooManyDeliveries if nothing was stored."""
         decides = grammar.is_decision(message)
         limits = self._limits()
         waiting = 0
@@ -99,7 +99,7 @@ class SqlInbox:
             waiting = self.enqueue(message, *stored)
 
         # Without limits, and unless the message is known, this is one statement.
-        single = not limits.has_any
+        single = not limits.has_any and not message.origin.per_minute
         with metrics.store_seconds.labels(message.address.platform).time():
             try:
                 receipt, _ = await self._database.write(store, then=take, single=single)
@@ -140,6 +140,9 @@ class SqlInbox:
         ).fetchone()
         if row is not None:
             seq, turns_ahead = row["seq"], row["turns_ahead"]
+            most = message.origin.per_minute
+            if most and _count_this_minute(connection, message.author.key, now) > most:
+                raise TooManyDeliveries
             if limits is not None and is_limited:
                 if why := limits.exceeded_limit(connection, message.author.key, now):
                     decision = True  # a refusal is answered at once, like a decision

@@ -78,7 +78,7 @@ def format_number(value: float, locale: str | None = None) -> str:
         return str(value)
     from babel.numbers import format_decimal
 
-    return format_decimal(value, locale=babel_locale(locale))
+    return format_decimal(value, locale=babel_locale(locale), decimal_quantization=False)
 
 
 def format_size(count: int, locale: str | None = None) -> str:

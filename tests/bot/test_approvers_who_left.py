@@ -17,6 +17,7 @@ from bot.settings import load
 from bot.start import Start
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
 from core.store.page_accounts import hash_token
+from tests.dialogues.decisions import typed_code
 from tests.discord.discord_ponte import Speaker
 from tests.toys.shelf import Shelf, ShelfSource
 from tests.toys.test_toys import Scripted
@@ -67,9 +68,15 @@ async def office(set_up: None, tmp_path: Path) -> AsyncIterator[Office]:
         await app.stop()
 
 
+async def approve(office: Office, name: str, id: str) -> Answer:
+    """Type `approve ID`, read all of the change, and type what the answer says."""
+    read = await office.says(name, f"approve {id}")
+    return await office.says(name, f"approve {typed_code(read)}")
+
+
 async def proposed_and_approved_by_ana(office: Office) -> str:
     (card,) = (await office.says("dan", 'call shelf_add {"things": [{"Name": "Saw"}]}')).cards
-    first = await office.says("ana", f"approve {card.id}")
+    first = await approve(office, "ana", card.id)
     assert first.text.startswith("1 of 2 approvals, by ana.")
     return card.id
 
@@ -83,10 +90,10 @@ async def test_the_approval_of_somebody_who_was_removed_does_not_count(
     await office.engine.records.page_accounts.remove("web:ana")
     if comes_back:
         await office.engine.records.page_accounts.add("web:ana", hash_token("another"))
-    told = await office.says("bia", f"approve {id}")
+    told = await approve(office, "bia", id)
     assert "Some approvals are no longer valid" in told.text
     assert office.shelf.rows == {}
-    done = await office.says("cleo", f"approve {id}")
+    done = await approve(office, "cleo", id)
     assert "Done." in done.text
     assert names(office.shelf) == ["Saw"]
 

@@ -6,20 +6,24 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 import structlog
 
-from bot.config import Config, read_config
+from bot.config import Config, LiveConfig, read_config
 from bot.home import Home
 from bot.integrations import FACES
 from bot.logs import set_up_logging
 from bot.names import misspelt_names
+from bot.reload import Reloader
 from bot.safety import list_findings
 from bot.settings import Settings
 from core.clients.http import HttpClient
-from core.integrations.integration import ToolIntegration
+from core.domain.errors import SettingsError
+from core.integrations.integration import Alone, ToolIntegration
 from core.ports.tools import ToolSource
+from core.rights.audit import AuditLog
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
@@ -137,6 +141,22 @@ def test_secrets_of_webhooks_are_masked_in_logs(
     set_up_logging(Settings(), stream=log)
     structlog.get_logger("x").warning("it was a secret that is long")
     assert "it was [secret]" in log.getvalue()
+
+
+def test_a_reload_refuses_such_a_secret_and_keeps_the_former_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ponte.toml"
+    file.write_text(HOOK.format(kind="github"))
+    monkeypatch.setenv("HOOK_OF_TESTS", "abc-123")
+    settings = Settings(ponte_config=file)
+    live = LiveConfig(Config())
+    reloader = Reloader(settings, live, cast(AuditLog, None), Alone())
+    before = live.current
+    with pytest.raises(SettingsError, match="HOOK_OF_TESTS is too short"):
+        reloader.reload()
+    assert live.current is before
+    assert "HOOK_OF_TESTS is too short" in str(reloader.check())
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,21 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from core.domain.errors import Forgotten
-from core.domain.messages import Address, Message, turn_id
-from core.domain.records import ConversationArea
+from core.domain.errors import Forgotten, TooManyDeliveries
+from core.domain.hooks import HOOK_PLATFORM
+from core.domain.messages import (
+    Address,
+    Message,
+    MessageOrigin,
+    Person,
+    turn_id,
+)
+from core.domain.records import ConversationArea, Receipt
 from core.observability import metrics
 from core.runtime.retry import Backoff
 from core.store.database import SqlConnection
@@ -44,6 +52,31 @@ async def test_messages_at_once_do_not_exceed_what_may_wait(database_engine: Emb
     sent = [database_engine.inbox.accept(says("hello", f"C{number}")) for number in range(10)]
     receipts = await asyncio.gather(*sent)
     assert sorted(receipt.refusal for receipt in receipts) == [""] * 3 + ["waiting:3"] * 7
+
+
+async def test_deliveries_at_once_over_two_processes_do_not_exceed_the_webhook_s_limit(
+    database_engine: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, now = database_engine, time.time()
+    monkeypatch.setattr("core.store.inbox.time", SimpleNamespace(time=lambda: now))
+    inboxes = [engine.inbox, (await engine.beside()).inbox]
+
+    def deliver(number: int, name: str = "ci") -> Message:
+        author = Person(HOOK_PLATFORM, name, is_bot=True)
+        hook = MessageOrigin("webhook", name, per_minute=3)
+        return replace(make_message("x", f"hook:{name}:{number}"), author=author, origin=hook)
+
+    sent = [inboxes[number % 2].accept(deliver(number)) for number in range(10)]
+    results = await asyncio.gather(*sent, return_exceptions=True)
+    stored = [number for number, one in enumerate(results) if isinstance(one, Receipt)]
+    assert len(stored) == 3
+    assert sum(isinstance(one, TooManyDeliveries) for one in results) == 7
+    again = await engine.inbox.accept(deliver(stored[0]))
+    assert not again.is_new, "a repeated delivery gets its first receipt"
+    assert (await engine.inbox.accept(deliver(1, "other"))).is_new
+    now += 60
+    refused = next(number for number in range(10) if number not in stored)
+    assert (await engine.inbox.accept(deliver(refused))).is_new, "the sender tries again"
 
 
 async def test_one_event_a_hundred_times_at_once_is_one_turn(engine: Engine) -> None:

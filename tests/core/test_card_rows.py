@@ -78,7 +78,8 @@ def test_a_table_hides_no_change() -> None:
     assert tabulate(rows(3, fields=6)) is None
 
 
-def test_deleted_rows_are_a_compact_table() -> None:
-    table = tabulate(rows(2, fields=9, after=None))
+def test_two_deleted_rows_are_a_table_and_lose_no_field() -> None:
+    table = tabulate(rows(2, fields=5, after=None))
     assert table is not None
     assert len(table.header) == 6
+    assert tabulate(rows(2, fields=6, after=None)) is None

@@ -51,14 +51,61 @@ def test_rows_with_one_name_are_told_apart_by_their_ids() -> None:
     assert [row["name"] for row in card.rows] == ["A (1)", "A (2)", "A (3)"]
 
 
-def test_many_rows_are_counted_and_the_first_are_shown() -> None:
+def test_a_proposal_shows_all_rows_and_a_decided_change_the_first() -> None:
     rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
     card = cards.build_card(change("delete", *rows))
-    assert (card.title, len(card.rows)) == (
-        "Delete 30 rows in People",
-        card_rows.MAX_CHANGE_ROWS_SHOWN,
-    )
-    assert "Showing the first 10." in card.text
+    assert (card.title, len(card.rows), card.is_whole) == ("Delete 30 rows in People", 30, True)
+    card = cards.build_card(change("delete", *rows, state="done", decider=BOSS))
+    assert (len(card.rows), card.is_whole) == (card_rows.MAX_CHANGE_ROWS_SHOWN, False)
+
+
+def test_a_proposal_shows_all_fields_and_all_of_their_values() -> None:
+    values = {f"F{n}": f"{'x ' * 400}END{n}" for n in range(20)} | {
+        "Name": "N" * 300 + "END", "N" * 90 + "A": "a", "N" * 90 + "B": "b",
+        "Two": "one", "Two ": "two", "JSON": {"title": "fine", "and": "all of it"},
+        "List": ["y" * 300, "END20"], "Number": 1.23456789,
+    }  # fmt: skip
+    for kind, write in (
+        ("create", RowWrite(after=values)),
+        ("update", RowWrite("1", dict.fromkeys(values, "before"), values)),
+        ("delete", RowWrite("1", before=values)),
+    ):
+        card = cards.build_card(change(kind, write))  # type: ignore[arg-type]
+        (row,) = card_rows.read_rows(card.rows)
+        shown = f"{row.name}: {row.text}"
+        for words in (
+            *(f"END{n}" for n in range(21)), f"{'N' * 300}END", f"{'N' * 90}A", f"{'N' * 90}B",
+            "one", "two", "all of it", "1.23456789", "y" * 300,
+        ):  # fmt: skip
+            assert words in shown, (kind, words)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("2026-11-18", "Nov 18, 2026"),
+        ("2026-11-20 14:30:00+00:00", "2026-11-20 14:30:59+00:00"),
+        ("2026-11-20 14:30:00.1+00:00", "2026-11-20 14:30:00.2+00:00"),
+        (0.1234, 0.12345),
+        ("–", None),
+        (1, "1"),
+        ("paid", "paid\U000e0041\U000e0042"),
+        ({"token": "a"}, {"token": "b"}),
+        ("x" * 5_000, "x" * 5_000 + "y"),
+    ],
+)
+@pytest.mark.parametrize("field", ["F", "Password", "signedUrl"])
+def test_values_that_differ_never_look_alike(field: str, before: Any, after: Any) -> None:
+    write = RowWrite("1", {"Name": "A", field: before}, {field: after})
+    (row,) = card_rows.read_rows(cards.build_card(change("update", write)).rows)
+    (told,) = row.changes
+    assert told.before != told.after
+
+
+def test_invisible_characters_of_a_proposal_are_counted() -> None:
+    write = RowWrite(after={"Name": "A", "F": "paid\U000e0041\u200b\u202eend\r\nline"})
+    (row,) = card_rows.read_rows(cards.build_card(change("create", write)).rows)
+    assert row.text == "F: paidend\nline (3 invisible characters)"
 
 
 def test_cells_have_room_and_hold_no_secrets() -> None:
@@ -67,7 +114,8 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
         "Linked": {"Id": 3, "Name": "Other"}, "Files": [{"title": "a.pdf"}, "b"], "Deep": [[1]],
         **{f"F{n}": n for n in range(20)},
     }  # fmt: skip
-    (shown,) = cards.build_card(change("create", RowWrite(after=row))).rows
+    decided = change("create", RowWrite(after=row), state="done", decider=BOSS)
+    (shown,) = cards.build_card(decided).rows
     after = shown["after"]
     assert (after["Password"], len(after["Long"])) == (
         "[withheld]",

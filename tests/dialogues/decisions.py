@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from core.domain.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
@@ -64,3 +66,22 @@ def summary(answer: Answer) -> str:
 
 def _call(tool: str, arguments: dict[str, Any]) -> str:
     return f"call {tool} {json.dumps(arguments)}"
+
+
+def typed_code(answer: Answer) -> str:
+    """Return the id and the code in the answer that reads out a whole change."""
+    found = re.search(r"`approve ([a-z2-7]{6}-\d{4})`", answer.text)
+    assert found, answer.text
+    return found[1]
+
+
+async def approve_after_reading(running_bot: RunningBot, message: Message) -> Answer:
+    """Type `approve ID`, read all of the change, and type what the answer says."""
+    read = await running_bot.ask_message(message)
+    key = f"{message.event_key} again"
+    return await running_bot.ask_message(
+        replace(
+            message, text=f"approve {typed_code(read)}", event_key=key,
+            reply_to=replace(message.reply_to, source=key, turn=turn_id(key)),
+        )
+    )  # fmt: skip

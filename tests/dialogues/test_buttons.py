@@ -16,7 +16,15 @@ from core.domain.messages import Address, Card, Person
 from core.rights.policy import AccessPolicy
 from core.rights.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack
+from tests.dialogues.decisions import (
+    ADA,
+    BOSS,
+    MEMBER,
+    OTHER,
+    approve_after_reading,
+    bot,
+    on_slack,
+)
 from tests.dialogues.decisions import _call as call
 from tests.dialogues.test_page_people import ANA, OWNER, on_page
 from tests.fakes.choices import allow_list
@@ -85,7 +93,7 @@ async def test_on_the_page_only_who_may_approve_has_the_button(bot_home: BotHome
 async def test_only_who_may_undo_has_the_button(bot_home: BotHome) -> None:
     async with bot(bot_home, MemoryTable({"1": dict(ADA)})) as running_bot:
         card = await on_the_page(running_bot, DELETE, ANA)
-        decided = await running_bot.ask_message(on_page(f"approve {card.id}", OWNER))
+        decided = await approve_after_reading(running_bot, on_page(f"approve {card.id}", OWNER))
         assert [one.actions for one in decided.cards] == [("undo",)]
         await running_bot.engine.redraw.once()
         (anas,) = await running_bot.engine.changes.find_latest(

@@ -19,7 +19,7 @@ from core.domain.messages import Address, Answer, Person, ReplyTo
 from core.rights.policy import AccessPolicy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
-from tests.dialogues.decisions import BOSS, OTHER, on_slack
+from tests.dialogues.decisions import BOSS, OTHER, on_slack, typed_code
 from tests.dialogues.test_obedient import EVIL, Bought, Obedient
 from tests.dialogues.test_rights import policy
 from tests.fakes.choices import supplier
@@ -135,7 +135,8 @@ async def test_a_wilful_model_gets_only_what_the_webhooks_group_may_read_and_pro
         id = next(card.id for card in answer.cards if "Create" in card.title or card.rows)
         denied = await there.decide(f"approve {id}", OTHER, 1)
         assert "not found" in denied.text, "nobody approves as if they had asked"
-        approved = await there.decide(f"approve {id}", BOSS, 2)
+        read = await there.decide(f"approve {id}", BOSS, 2)
+        approved = await there.decide(f"approve {typed_code(read)}", BOSS, 3)
         assert "approve" not in approved.text, approved.text
         assert [call.method for call in there.nocodb.calls if call.method != "GET"], approved.text
         lines, _ = await there.running_bot.engine.records.audit.read()

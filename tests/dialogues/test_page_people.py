@@ -9,7 +9,7 @@ import pytest
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
 from core.rights.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import ADA, bot
+from tests.dialogues.decisions import ADA, approve_after_reading, bot
 from tests.dialogues.decisions import _call as call
 from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
@@ -66,7 +66,8 @@ async def test_what_needs_an_admin_is_the_owner_s_to_decide(bot_home: BotHome) -
         id = await propose(running_bot, DELETE, ANA)
         refused = await says(running_bot, f"approve {id}", ANA)
         assert (refused.code, "an admin must approve it" in refused.text) == ("forbidden", True)
-        assert "approved" in (await says(running_bot, f"approve {id}", OWNER)).text.casefold()
+        done = await approve_after_reading(running_bot, on_page(f"approve {id}", OWNER))
+        assert "approved" in done.text.casefold()
         assert table.rows == {}
 
 
@@ -88,7 +89,8 @@ async def test_who_is_named_an_admin_decides_for_others(bot_home: BotHome) -> No
         bot_home, table, policy=allow_list(admins=frozenset({"web:bia"}))
     ) as running_bot:
         id = await propose(running_bot, DELETE, ANA)
-        assert (await says(running_bot, f"approve {id}", BIA)).status == "done"
+        done = await approve_after_reading(running_bot, on_page(f"approve {id}", BIA))
+        assert done.status == "done"
         assert table.rows == {}
 
 

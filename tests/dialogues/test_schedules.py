@@ -263,9 +263,28 @@ async def test_a_word_starts_the_version_that_it_names(bot_home: BotHome) -> Non
         id = first.id.split("-")[0]
         second = await proposed_card(running_bot, "k2", what="EVIL", replaces=id)
         stale = await running_bot.ask_message(on_slack(f"schedule {id} start", "k3"))
-        assert (stale.code, f"schedule {second.id} start" in stale.text) == ("bad_schedule", True)
+        assert (stale.code, f"schedule {second.id}-" in stale.text) == ("bad_schedule", True)
         assert "> EVIL" in stale.text, "the new version is shown"
         assert await running_bot.engine.schedules.store.earliest_due() is None
+
+
+async def test_a_word_starts_a_long_schedule_only_after_all_of_it(bot_home: BotHome) -> None:
+    text = "word " * 200 + "END"
+    async with open_bot(bot_home) as running_bot:
+        card = await proposed_card(running_bot, "k1", what=text)
+        store, id = running_bot.engine.schedules.store, card.id.split("-")[0]
+        for number, name in enumerate((id, card.id, f"{card.id}-1000")):
+            read = await running_bot.ask_message(on_slack(f"schedule {name} start", f"w{number}"))
+            assert (read.status, f"> {text}" in read.text) == ("failed", True)
+        assert (await store.get(id)).state == "proposed"
+        (coded,) = re.findall(r"`(schedule \S+ start)`", read.text)
+        edited = await proposed_card(running_bot, "k2", what=f"{text} NEW", replaces=id)
+        old = await running_bot.ask_message(on_slack(coded, "k3"))
+        assert (old.status, "NEW" in old.text) == ("failed", True)
+        codes = re.findall(r"`(schedule \S+ start)`", old.text)
+        (coded,) = (code for code in codes if edited.id in code)
+        assert (await running_bot.ask_message(on_slack(coded, "k4"))).status == "done"
+        assert (await store.get(id)).state == "active"
 
 
 async def test_an_old_button_on_the_page_shows_the_new_version(bot_home: BotHome) -> None:

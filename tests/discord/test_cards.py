@@ -404,3 +404,24 @@ async def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> Non
         assert ("start:abcde2-2" in buttons) == ("END" in str(embeds([card])[0].description))
         assert ("start:abcde2-2" in buttons) == (length == 3_000)
         assert "start" not in " ".join(in_words([card]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "size", "can_approve"),
+    [
+        (1, 1, 10, True), (1, 1, 3_000, True), (1, 13, 20, True), (11, 2, 20, True),
+        (1, 1, 4_000, False), (100, 2, 30, False), (100, 20, 300, False),
+    ],
+)  # fmt: skip
+def test_rows_are_whole_or_cannot_be_approved(
+    rows: int, fields: int, size: int, can_approve: bool
+) -> None:
+    row = card_row(None, {f"F{n}": f"{'v' * size}E{n}" for n in range(fields)})
+    card = replace(OTHER, rows=(row,) * rows, is_whole=True)
+    words = embeds([card])[0].description or ""
+    assert len(words) <= 4096
+    buttons = str([getattr(item, "custom_id", "") for item in view([card]).children])
+    is_whole = all(words.count(change["after"]) >= rows for change in row["changes"])
+    assert (f"approve:{card.id}" in buttons) == can_approve
+    assert can_approve <= is_whole
+    assert can_approve or f"type `approve {card.id}`" in words

@@ -10,4 +10,6 @@ from core.domain.changes import ChangeStep, Row, RowWrite, TargetView
 
 def card_row(before: Row | None, after: Row | None) -> dict[str, Any]:
     """Return the row with these cells; None where there is no row."""
-    return _build_row([ChangeStep(1, RowWrite(before=before, after=after))], TargetView())
+    return _build_row(
+        [ChangeStep(1, RowWrite(before=before, after=after))], TargetView(), is_whole=True
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from adapters.slack.render import (
 )
 from adapters.slack.row_blocks import without_tables
 from core.domain.messages import Address, Card, Person
+from core.domain.records import Health
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import EmptyStatusBoard, allow_list
 from tests.fakes.slack.blocks import check_message
@@ -121,6 +123,37 @@ def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> None:
     assert shown_whole > 10, "a few cards are whole"
 
 
+ROWS_OF_EACH_SIZE = [
+    [(None, {f"F{n}": f"{'v' * size}E{n}" for n in range(fields)})] * rows
+    for rows, fields, size in (
+        (1, 1, 10), (1, 1, 3_000), (1, 13, 20), (11, 2, 20), (99, 2, 10), (100, 2, 10), (30, 7, 20),
+        (1, 1, 9_000), (1, 1, 12_000), (100, 20, 300),
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("writes", ROWS_OF_EACH_SIZE)
+@pytest.mark.parametrize("count", [1, 3])
+def test_rows_are_whole_or_cannot_be_approved(writes: list[Any], count: int) -> None:
+    rows = tuple(card_row(before, after) for before, after in writes)
+    cards = [replace(CARD, id=f"abc23{n}", rows=rows, is_whole=True) for n in range(2, 2 + count)]
+    size = len(str(rows))
+    for shown in (all_blocks(cards), replace_card(all_blocks(cards), cards[0]) or []):
+        for blocks in (shown, without_tables(shown)):
+            check_message(blocks, "chat.postMessage")
+            for card in cards:
+                own = [block for block in blocks if card.id in block.get("block_id", "")]
+                words = "\n".join(map(block_text, own))
+                is_whole = all(
+                    words.count(change["after"]) >= len(rows) for change in rows[0]["changes"]
+                )
+                can_approve = "ponte_card_approve" in str(own)
+                assert can_approve <= is_whole
+                assert can_approve or f"type `approve {card.id}`" in words
+                assert can_approve or (size > 2_000), "a small card has its button"
+                assert not can_approve or size < 40_000
+
+
 def flatten(words: str) -> str:
     """The words without marks of quotes and white space."""
     return "".join(words.replace("&gt; ", "").split())
@@ -143,6 +176,20 @@ def test_a_long_schedule_is_whole_in_several_sections_or_cannot_be_started() -> 
             if is_whole:
                 quoted = said[said.index("&gt;") : said.index("END")].split("\n")
                 assert {line[:5] for line in quoted if line} == {"&gt; "}, "no line leaves it"
+
+
+async def test_the_home_tab_links_no_address_and_mentions_nobody() -> None:
+    class Failing(EmptyStatusBoard):
+        async def health(self) -> list[Health]:
+            words = "<!channel> said see https://evil.test/?q=1 or <https://evil.test|here> x.test"
+            return [Health(f"part {words}", "failing", words)]
+
+    person, here = Person("slack", "U1", "T1", "Ana"), Address("slack", "D1", "T1")
+    policy = allow_list(admins=frozenset({"slack:U1"}))
+    shown = str((await home_view(Failing(), policy, person, here))["blocks"])
+    assert "said see" in shown
+    for live in ("https://evil", " x.test", "<!channel>", "<https"):
+        assert live not in shown, live
 
 
 async def test_the_home_tab_lists_the_ten_newest_changes() -> None:

@@ -82,12 +82,11 @@ function expiry(card) {
 function rows(all) {
   const fields = [...new Set(all.flatMap((row) => row.changes.map((change) => change.field)))];
   const deletion = all.every((row) => row.changes.every((change) => change.after === null));
-  const shown = deletion ? fields.slice(0, WIDE - 1) : fields;
-  if (all.length < (deletion ? 2 : 3) || shown.length >= WIDE) return all.map(row);
-  const head = [all[0].name_field || say("row"), ...shown];
+  if (all.length < (deletion ? 2 : 3) || fields.length >= WIDE) return all.map(row);
+  const head = [all[0].name_field || say("row"), ...fields];
   return [table(head, all.map((each) => [
     heading(each.name, "row"),
-    ...shown.map((field) => cell(...values(each.changes.find((change) => change.field === field)))),
+    ...fields.map((field) => cell(...values(each.changes.find((change) => change.field === field)))),
   ]))];
 }
 

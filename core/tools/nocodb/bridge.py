@@ -24,7 +24,7 @@ from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row, WriteKind
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import Action, Effect, Health, ToolContext
 from core.ports.tools import Tool
-from core.rights.policy import note_use
+from core.rights.policy import ANY_TABLE, note_use
 from core.runtime.tasks import run_together
 from core.text.i18n import say
 from core.text.text import redact, remove_signed_urls
@@ -311,8 +311,11 @@ class BridgeTableFilter:
         """
         table, view = (str(args.get(name, "")) for name in ("table_id", "view_id"))
         if not self.rules().hides_some:
-            if table := table or self._views.get(view, ""):
-                note_use("read", self._titles.get(table, table), table)
+            table = table or self._views.get(view, "")
+            if table in self._titles:
+                note_use("read", self._titles[table], table)
+            elif table or view or tool == "global_search":
+                note_use("read", table, ANY_TABLE)
             return
         if table:
             await self._check_table(table, _no_such_table())

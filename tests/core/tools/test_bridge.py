@@ -7,17 +7,20 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
 
 import pytest
 
-from core.changes.approval import TableRule, TableRules
+from core.changes.approval import Access, TableRule, TableRules
 from core.clients.http import HttpClient
+from core.conversation.context import ToolContexts
 from core.domain.errors import ToolError
 from core.domain.records import Health, Need
-from core.rights.policy import USED_RIGHTS
+from core.rights.policy import ANY_TABLE, USED_RIGHTS
 from core.tools.nocodb.bridge import TOOL_LIST_SECONDS, BridgeSource
-from core.tools.nocodb.bridge_api import BRIDGE_READ_TOOLS, BRIDGE_TOOLS
+from core.tools.nocodb.bridge_api import BRIDGE_READ_TOOLS, BRIDGE_TOOLS, BridgeError
 from core.tools.tool import MAX_OUTCOME_CHARACTERS, outcome_of_error
 from tests.core.tools.scene import ctx
 from tests.fakes.bridge import FakeBridge
@@ -488,6 +491,27 @@ async def test_turns_of_a_new_process_wait_for_the_first_list(
         assert first == second
         assert source._find_permitted("create_record", "write")
         assert bridge.listed == 1
+
+
+async def test_rows_of_a_table_whose_title_is_unknown_are_for_who_may_read_all() -> None:
+    """Later rules may name the table by its title, which the stored result does not know."""
+    async with asking(FakeBridge(has_views=True)) as source:
+        for tool, args, need in (
+            ("list_records", {"table_id": CUSTOMERS}, ("read", CUSTOMERS, ANY_TABLE)),
+            ("list_filters", {"view_id": ORDERS_VIEW}, ("read", "", ANY_TABLE)),
+            ("global_search", {"query": "Ada"}, ("read", "", ANY_TABLE)),
+        ):
+            used = set[Need]()
+            USED_RIGHTS.set(used)
+            with contextlib.suppress(BridgeError):  # NocoDB has no search
+                await execute(source, tool, **args)
+            assert used == {need}, tool
+            for access, may_know in (("hidden", False), ("read", True)):
+                rules = TableRules({"Customers": TableRule(cast(Access, access))})
+                anything = cast(Any, None)
+                contexts = ToolContexts(anything, anything, anything, {})
+                contexts = replace(contexts, table_rules=partial(TableRules, rules.tables))
+                assert contexts.may_know(used) is may_know
 
 
 @pytest.mark.parametrize("rules", [TableRules(), TableRules({"other": TableRule("hidden")})])
