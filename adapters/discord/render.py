@@ -300,10 +300,9 @@ def _body(card: Card, most: int) -> list[str]:
     lines = [_make_safe(card.text)] if card.text else []
     # A cut code block would show the rest of the card as code.
     left = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
-    if must_fit(card):
-        rows = _card_rows(read_rows(card.rows), left, None)
-    else:
-        rows = _card_rows(read_rows(card.rows[:DISCORD_CARD_ROWS]), left, DISCORD_CELL_CHARACTERS)
+    longest = None if must_fit(card) else DISCORD_CELL_CHARACTERS
+    shown = card.rows[:DISCORD_CARD_ROWS] if longest else card.rows
+    rows = _card_rows(read_rows(shown), left, longest)
     return [*lines, "", *rows, ""] if lines and rows else lines + rows  # set off by blank lines
 
 
