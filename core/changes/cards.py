@@ -28,7 +28,7 @@ from core.text.text import (
     truncate_with_note,
 )
 
-MAX_SHORT_CARDS, MAX_SHORT_BYTES = 3, 600
+MAX_SHORT_CARDS, MAX_SHORT_BYTES = 2, 600
 """The cards, and their bytes together, that fit into any message: Slack leaves 2,400 bytes beside
 the longest part of an answer, and a card takes 500 bytes beside its text."""
 MAX_NOTED_CHARACTERS = 6_000
