@@ -274,10 +274,10 @@ async def test_three_rows_are_a_table(ponte: WebPonte) -> None:
     ponte.script = script
     _, out = await run_piped(ponte, "rename\n")
     assert out.splitlines()[3:7] == [
-        "    Name  Age    Due",
-        "    Ann   3 → 4  – → Nov 18, 2026",
-        "    Bo    3 → 4  – → Nov 18, 2026",
-        "    Cléo  3 → 4  – → Nov 18, 2026",
+        "    Name                        Age    Due",
+        "    Ann                         3 → 4  – → Nov 18, 2026",
+        "    Bo (1 invisible character)  3 → 4  – → Nov 18, 2026",
+        "    Cléo                        3 → 4  – → Nov 18, 2026",
     ]
 
 
