@@ -203,7 +203,7 @@ class OwnHistoryApi:
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
         client, silence = self._server.client, self._server.options.silence_seconds
         async with aclosing(client.stream(self.path, body)) as source:
-            async for event in read_events(source, silence):
+            async for event in read_events(source, silence, lambda: bool(reader.finish)):
                 for told in reader.read_event(event):
                     yield told
                 if reader.has_ended:

@@ -25,6 +25,7 @@ from core.models.model_server import (
     ModelServer,
     NoEndpoint,
     RecordRemote,
+    lacks_endpoint,
     unknown_model_error,
 )
 from core.models.responses_api import ResponsesApi
@@ -217,7 +218,7 @@ class ServedModel:
         try:
             models = await self._server.list_models()
         except ModelServerFault as fault:
-            if fault.status not in NOT_FOUND_STATUSES:
+            if fault.kind != "foreign" and fault.status not in NOT_FOUND_STATUSES:
                 raise
             return None
         if not self._client.place.is_official or not models or self.name in models:
@@ -245,6 +246,8 @@ async def _supports_conversations(client: ModelServerClient) -> bool:
     try:
         made = await client.post("/conversations", {})
     except ModelServerFault as fault:
+        if fault.status == 400 and fault.is_page:
+            raise NoEndpoint from None
         if fault.status in (*NOT_FOUND_STATUSES, 400, 422):
             return False
         raise
@@ -267,9 +270,10 @@ async def _supports_responses(client: ModelServerClient, model: str) -> bool:
     try:
         await client.post("/responses", {"model": model})
     except ModelServerFault as fault:
-        if fault.status in NOT_FOUND_STATUSES:
-            return fault.code == "model_not_found"
-        if fault.status not in (400, 422, 500) or fault.is_quota_exhausted:
+        if lacks_endpoint(fault):
+            return False
+        is_known = fault.status in (*NOT_FOUND_STATUSES, 400, 422, 500)
+        if fault.kind == "foreign" or not is_known or fault.is_quota_exhausted:
             raise
     return True
 
