@@ -591,7 +591,8 @@ class _EventParser:
         self._is_foreign = False
         """Lines that belong to no stream came, and no event before them."""
         self._data: list[bytes] = []
-        self._is_error = False
+        self._name = ""
+        """The name of the event that the lines belong to."""
 
     def read_lines(self, lines: Iterable[bytearray]) -> Iterator[Json]:
         """Yield the events that these lines complete, up to `[DONE]`."""
@@ -608,45 +609,46 @@ class _EventParser:
         name, _, value = bytes(line).partition(b":")
         value = value.strip()
         if name == b"event":
-            self._is_error = value == b"error"
+            self._name = value.decode(errors="replace")
         elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):
             self.is_done = True
             yield END_EVENT
         elif name == b"data" and not self._data and value.endswith(b"}"):
             try:
-                yield from self._read_value(json.loads(value))
+                yield from self._read_value(_parse(value))
             except ValueError:  # its JSON has several lines
                 self._data.append(value)
         elif name == b"data":
             self._data.append(value)
         elif not line:
             data, self._data = b"\n".join(self._data).strip(), []
-            if data:
-                yield from self._read_value(json.loads(data))
-            self._is_error = False
+            if data.startswith((b"{", b"[")) or self._name == "error":
+                yield from self._read_value(_parse(data))
+            self._name = ""
         elif name not in EVENT_FIELDS:
             self._is_foreign = True
 
     def read_body(self) -> Iterator[Json]:
         """Yield the objects of a body of JSON: one object, a list of them, or one on each line."""
         try:
-            values = [json.loads(b"\n".join(self._data))] if self._is_json else []
+            values = [_parse(b"\n".join(self._data))] if self._is_json else []
         except ValueError:
-            values = [json.loads(line) for line in self._data]
-        values = [
-            each for value in values for each in (value if isinstance(value, list) else [value])
-        ]
-        for value in values:
-            yield from self._read_value(value)
-        is_answer = any(isinstance(each, dict) and ANSWER_KEYS & each.keys() for each in values)
-        if self._is_foreign or (self._is_json and not is_answer):
+            values = [_parse(line) for line in self._data]
+        is_foreign = self._is_foreign or bool(self._is_json)
+        for event in (event for value in values for event in self._read_value(value)):
+            is_foreign = is_foreign and not ANSWER_KEYS & event.keys()
+            yield event
+        if is_foreign:
             raise ModelServerFault("foreign")
 
     def _read_value(self, value: Any) -> Iterator[Json]:
+        if isinstance(value, list):
+            for each in value:
+                yield from self._read_value(each)
         if not isinstance(value, dict):
             return
         error = value.get("error")
-        is_error = self._is_error or "error" in (value.get("type"), value.get("object"))
+        is_error = self._name == "error" or "error" in (value.get("type"), value.get("object"))
         has_words = {"message", "msg", "detail", "errors"} & value.keys()
         if error or is_error or (has_words and not ANSWER_KEYS & value.keys()):
             body = error if isinstance(error, dict) else value
@@ -658,7 +660,13 @@ class _EventParser:
                 else ModelServerFault("foreign", body=body)
             )
         self._is_foreign = False
-        yield value
+        # Some gateways name the type of an event only beside its data.
+        yield {"type": self._name, **value} if self._name.startswith("response.") else value
+
+
+def _parse(data: bytes) -> Any:
+    """Return the value of a text of JSON. Bytes that are no UTF-8 are replaced."""
+    return json.loads(data.decode(errors="replace"))
 
 
 def _find_open_event(end: bytes, chunk: bytes) -> int:

@@ -58,6 +58,8 @@ class ResponsesReader(AnswerReader):
         part = event.get("content_index", 0)
         if event is END_EVENT:
             self.finish = self.finish or END_OF_STREAM
+        elif not kind and "choices" in event:  # a gateway that has only Chat Completions
+            raise ModelServerFault("refused", status=404)
         elif kind in START_EVENTS:
             return self.add_start(read_id(read_object(event.get("response"))))
         elif kind in END_EVENTS or (not kind and "output" in event):
@@ -75,6 +77,9 @@ class ResponsesReader(AnswerReader):
             self.add_call(number, id, name, item.get("arguments"))
         elif kind == "response.function_call_arguments.delta":
             self.add_call(number, arguments=event.get("delta"))
+        elif kind == "response.function_call_arguments.done":
+            if not any(call.arguments for call in self.calls if call.index == number):
+                self.add_call(number, arguments=event.get("arguments"))
         elif kind == "response.output_item.done":
             return self._read_item(item, number)
         return ()
@@ -99,18 +104,20 @@ class ResponsesReader(AnswerReader):
         self.has_ended = True
         self.model, self.usage = read_word(response.get("model")), response.get("usage")
         events = list(self.add_start(read_id(response)))
-        output = read_objects(response.get("output"))
+        output = response.get("output") or response.get("output_text")
+        output = {"content": output} if isinstance(output, str) else output
 
         def read_output() -> Sequence[ModelEvent]:
-            items = [self._read_item(item, str(number)) for number, item in enumerate(output)]
+            pairs = enumerate(read_objects(output))
+            items = [self._read_item(item, str(number)) for number, item in pairs]
             return [event for events in items for event in events]
 
         return [*events, *self.take_whole(read_output)]
 
     def _read_item(self, item: Json, number: object) -> Sequence[ModelEvent]:
         """Take a whole item."""
-        kind, content = item.get("type"), item.get("content")
-        if kind == "message":
+        kind, content = item.get("type", "message"), item.get("content")
+        if kind == "message" and item.get("role", "assistant") == "assistant":
             self.phases[number] = read_word(item.get("phase"))
             parts = [content] if isinstance(content, str) else read_list(content)
             events = [self._read_part(part, number, n) for n, part in enumerate(parts)]
