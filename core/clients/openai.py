@@ -1,7 +1,10 @@
-"""The client of the model's server: JSON in, JSON out, and nothing that Ponte has not asked for.
+"""The client of the model's server, and the only user of the `openai` package: JSON in, JSON out.
 
 Requests and responses stay JSON objects, because servers that only resemble OpenAI leave fields
-out. Every failure is a `ModelServerFault`. Ponte does its own retries.
+out. Every failure is a `ModelServerFault`. They go over aiohttp, with the SDK's headers: its layers
+double the processor time of a streamed answer. Files of containers go through the SDK.
+Ponte does its own retries. The SDK would repeat a request after `insufficient_quota`, and a create
+request after a lost response.
 
 The server is not trusted. Redirects are not followed, because 307 and 308 send the request body to
 another host. The size of each piece and of a whole response is limited.
@@ -27,7 +30,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     import ssl
 
     import aiohttp
+    import openai
 
 log = structlog.get_logger("openai")
 Json = dict[str, Any]
@@ -79,7 +83,7 @@ MAX_PARTS = 100_000
 """Maximum of commas and brackets in one event or response: each may become an object in memory."""
 MAX_ID_CHARACTERS = 512
 """Maximum length of an id. OpenAI's ids have at most 64 characters."""
-HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "Ponte"}
+IDENTITY_HEADERS = {"Accept-Encoding": "identity"}
 """Ponte asks for no compression: a few compressed bytes could become gigabytes."""
 END_EVENT: Json = {"type": "[DONE]"}
 """The event that stands for `[DONE]`, the end of a stream."""
@@ -92,7 +96,6 @@ ANSWER_KEYS = {"choices", "output", "type", "id", "usage"}
 """Keys of the events and answers of both APIs."""
 IDENTIFIER = re.compile(r"[a-z]+(_[a-z]+)*")
 """An error code that may be shown and logged. Some servers send sentences as codes."""
-_EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _UNKNOWN_MODEL = re.compile(
     r"(?is)(models?|deployment)\b.{0,120}(not (be )?found|not exist|not available|no such"
     r"|not supported|decommissioned|no longer)|(unknown|no such|invalid|unsupported|not a valid"
@@ -293,8 +296,22 @@ class ModelServerClient:
         self.sleep = sleep
         proxy = place.proxies.for_url(place.base_url)
         self._proxy = f"http://{proxy}" if proxy and "://" not in proxy else proxy
+        self._sdk: openai.AsyncOpenAI | None = None
+        self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._opening = asyncio.Lock()
+        """Connections of all requests but those for files; None before the first."""
+        self._loading = asyncio.Lock()
+
+    async def load_sdk(self) -> openai.AsyncOpenAI:
+        """Return the SDK's own client. Raises NoKey."""
+        if not self.place.key and self.place.is_official:
+            raise NoKey
+        async with self._loading:
+            if self._sdk is None:
+                # In a thread: the import takes 0.4 to 7 s, and the TLS context some more.
+                found = await asyncio.to_thread(_make_sdk_client, self.place, self._proxy)
+                self._tls, self._sdk = found
+        return self._sdk
 
     async def get(self, path: str, query: Mapping[str, Any] | None = None) -> Json:
         """Send a GET request, with retries. Raises ModelServerFault."""
@@ -328,36 +345,51 @@ class ModelServerClient:
         async with self._send(
             "POST", path, pause=MODEL_PAUSE_TIMEOUT_SECONDS, deadline=None, **_json_content(body)
         ) as response:
-            limit = _BodyLimit(is_stream=_is_event_stream(response.headers))
-            async for event in _read_events(_read_chunks(response.content), limit):
+            async for event in _read_events(_read_chunks(response.content)):
                 yield event
 
     async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
         """Upload a file into a code container, under /mnt/data. Raises ModelServerFault."""
-        library = await asyncio.to_thread(importlib.import_module, "aiohttp")
-        form = library.FormData(quote_fields=False)
-        form.add_field("file", data, filename=name, content_type=type)
-        path = f"/containers/{quote(container, safe='')}/files"
-        return await self._request("POST", path, deadline=FILE_DEADLINE_SECONDS, data=form)
+        sdk = await self.load_sdk()
+        files, found = sdk.containers.files.with_streaming_response, bytearray()
+        with _translate_errors():
+            async with (
+                asyncio.timeout(FILE_DEADLINE_SECONDS),
+                files.create(
+                    container, file=(name, data, type), timeout=REQUEST_TIMEOUT_SECONDS
+                ) as answer,
+            ):
+                async for piece in answer.iter_bytes():
+                    found += piece
+                    _check_size(len(found), MAX_ANSWER_BYTES)
+            return dict(_parse(found))
 
     async def download(self, container: str, file: str, most: int) -> bytes | None:
         """Return the bytes of a container's file. None: it has more than `most` bytes.
 
         Raises ModelServerFault.
         """
-        path = f"/containers/{quote(container, safe='')}/files/{quote(file, safe='')}/content"
-        found = bytearray()
-        async with self._send("GET", path, deadline=FILE_DEADLINE_SECONDS) as response:
-            async for piece in response.content.iter_any():
-                found += piece
-                if len(found) > most:
-                    return None
+        sdk = await self.load_sdk()
+        content, found = sdk.containers.files.content.with_streaming_response, bytearray()
+        with _translate_errors():
+            async with (
+                asyncio.timeout(FILE_DEADLINE_SECONDS),
+                content.retrieve(
+                    file, container_id=container, timeout=REQUEST_TIMEOUT_SECONDS
+                ) as answer,
+            ):
+                async for piece in answer.iter_bytes():
+                    found += piece
+                    if len(found) > most:
+                        return None
         return bytes(found)
 
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
+        if self._sdk is not None:
+            await self._sdk.close()
 
     async def call_with_retries(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
         """Return the result of `act`, which is repeated after a fault that may pass.
@@ -376,13 +408,13 @@ class ModelServerClient:
 
     async def _request(self, method: str, path: str, **options: Any) -> Json:
         """Return the JSON object of a response; {} if its body is empty."""
-        limit, found = _BodyLimit(), bytearray()
+        found = bytearray()
         async with self._send(method, path, **options) as response:
             async for chunk in response.content.iter_any():
-                limit.add(chunk)
                 found += chunk
+                _check_size(len(found), MAX_ANSWER_BYTES)
             try:
-                answer = json.loads(found) if found.strip() else {}
+                answer = _parse(found) if found.strip() else {}
             except ValueError:
                 raise ModelServerFault("foreign") from None
             if not isinstance(answer, dict):
@@ -427,35 +459,29 @@ class ModelServerClient:
                     request_id=response.headers.get("x-request-id", ""),
                 )  # fmt: skip
                 if response.status >= 300:
-                    raise await _read_refusal(response)
-                if response.headers.get("content-encoding", "identity").lower() != "identity":
-                    # Ponte requests none, and its size is unknown.
-                    raise ModelServerFault("excess", message="an answer that is not compressed")
+                    raise await _read_refusal(
+                        response.status, response.headers, response.content.iter_any()
+                    )
+                _refuse_compression(response.headers)
                 yield response
 
     async def _open_session(self) -> aiohttp.ClientSession:
         """Return the connections, which the first request opens. Raises NoKey."""
-        if not self.place.key and self.place.is_official:
-            raise NoKey
-        async with self._opening:
-            if self._session is None:
-                # In a thread: the import and the TLS context take 0.3 s or more.
-                library, tls = await asyncio.to_thread(_load_library)
-                self._session = library.ClientSession(
-                    connector=library.TCPConnector(
-                        ssl=tls, limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS
-                    ),
-                    headers=self._headers(),
-                    cookie_jar=library.DummyCookieJar(),
-                    auto_decompress=False,
-                )
+        sdk = await self.load_sdk()
+        if self._session is None:
+            library = importlib.import_module("aiohttp")
+            headers = {**sdk.auth_headers, **sdk.default_headers, **IDENTITY_HEADERS}
+            if "@" in urlsplit(self.place.base_url).netloc:  # its user name is sent instead
+                del headers["Authorization"]
+            self._session = library.ClientSession(
+                connector=library.TCPConnector(
+                    ssl=self._tls, limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS
+                ),
+                headers={name: told for name, told in headers.items() if isinstance(told, str)},
+                cookie_jar=library.DummyCookieJar(),
+                auto_decompress=False,
+            )
         return self._session
-
-    def _headers(self) -> dict[str, str]:
-        # A user name in the base URL is sent in place of the key.
-        has_user = "@" in urlsplit(self.place.base_url).netloc
-        key = {} if has_user else {"Authorization": f"Bearer {self.place.key or 'none'}"}
-        return {**HEADERS, **key}
 
 
 def read_id(held: Json, field: str = "id") -> str:
@@ -477,9 +503,37 @@ def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
     return REQUEST_BACKOFF.seconds_after(failed) * random.SystemRandom().uniform(1.0, 1.25)
 
 
-def _load_library() -> tuple[Any, ssl.SSLContext]:
-    """Return the HTTP library and the TLS context. Runs in a thread."""
-    return importlib.import_module("aiohttp"), http.load_tls_context()
+def _make_sdk_client(
+    place: ModelEndpoint, proxy: str | None
+) -> tuple[ssl.SSLContext, openai.AsyncOpenAI]:
+    """Return the SDK's client, and the TLS context that it uses. Runs in a thread."""
+    module = importlib.import_module("openai")
+    # Import httpx completely before the SDK's first request. The SDK accesses httpx if it is
+    # imported; a half-imported httpx raises AttributeError (openai 2, openai/_httpx2.py).
+    http.load_library()
+    importlib.import_module("aiohttp")
+    tls = http.load_tls_context()
+    web = module.DefaultAsyncHttpxClient(
+        proxy=proxy, verify=tls, trust_env=False, follow_redirects=False,
+        headers=IDENTITY_HEADERS, event_hooks={"response": [_check_response]},
+    )  # fmt: skip
+    client: openai.AsyncOpenAI = module.AsyncOpenAI(
+        api_key=place.key or "none", base_url=place.base_url, http_client=web, max_retries=0
+    )
+    return tls, client
+
+
+async def _check_response(response: Any) -> None:
+    """Raise ModelServerFault for a refusal or a compressed response that the SDK received."""
+    if response.status_code >= 300:
+        raise await _read_refusal(response.status_code, response.headers, response.aiter_raw())
+    _refuse_compression(response.headers)
+
+
+def _refuse_compression(headers: Mapping[str, str]) -> None:
+    # Ponte requests none, and its size is unknown.
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise ModelServerFault("excess", message="an answer that is not compressed")
 
 
 def _json_content(body: Json) -> Json:
@@ -490,48 +544,20 @@ def _json_content(body: Json) -> Json:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Convert errors of the HTTP library, and of JSON, to `ModelServerFault`."""
+    """Convert errors of the HTTP libraries, the SDK and JSON to `ModelServerFault`."""
     try:
         yield
     except importlib.import_module("aiohttp").ClientError as error:
         raise ModelServerFault("unsent" if _has_no_connection(error) else "lost") from None
-    except TimeoutError:
+    except importlib.import_module("openai").APIError as error:  # it may wrap a refusal
+        fault = error.__cause__
+        raise fault if isinstance(fault, ModelServerFault) else ModelServerFault("lost") from None
+    except (importlib.import_module("httpx2").HTTPError, TimeoutError):
         raise ModelServerFault("lost") from None
     except RecursionError:
         raise ModelServerFault("excess", message="an answer that is not nested so deeply") from None
     except ValueError:
         raise ModelServerFault("broken", message="not JSON") from None
-
-
-def _is_event_stream(headers: Mapping[str, str]) -> bool:
-    return headers.get("content-type", "").startswith("text/event-stream")
-
-
-class _BodyLimit:
-    """Counts the bytes of a response body as they arrive. `total` are those so far."""
-
-    def __init__(self, *, is_stream: bool = False) -> None:
-        self.total = 0
-        self._is_stream = is_stream
-        self._most = MAX_EVENT_BYTES if is_stream else MAX_ANSWER_BYTES
-        self._size = self._parts = 0
-        self._end = b""
-
-    def add(self, chunk: bytes) -> None:
-        """Count another piece. Raises ModelServerFault if the body exceeds a limit."""
-        self.total += len(chunk)
-        begun = _find_open_event(self._end, chunk) if self._is_stream else -1
-        if begun >= 0:
-            self._size = self._parts = 0
-        self._size += len(chunk) - max(begun, 0)
-        self._parts += _count_parts(chunk[max(begun, 0) :])
-        self._end = (self._end + chunk)[-3:]
-        if self._size > self._most or self._parts > MAX_PARTS:
-            raise ModelServerFault("excess", message=f"{self._most // MEBIBYTE} MiB in one piece")
-        if self._is_stream and self.total > MAX_STREAM_BYTES:
-            raise ModelServerFault(
-                "excess", message=f"{MAX_STREAM_BYTES // MEBIBYTE} MiB in one answer"
-            )
 
 
 async def _read_chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
@@ -545,9 +571,7 @@ async def _read_chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, N
         raise
 
 
-async def _read_events(
-    chunks: AsyncIterator[bytes], limit: _BodyLimit | None = None
-) -> AsyncGenerator[Json, None]:
+async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None]:
     """Yield the JSON objects of a stream of server-sent events
     (html.spec.whatwg.org/multipage/server-sent-events.html), `END_EVENT` for `[DONE]`, and
     `SIGN_OF_LIFE` for a chunk without any.
@@ -558,10 +582,10 @@ async def _read_events(
     for an object with an error, for a body that has no event, and for an event that is cut off, and
     ValueError.
     """
-    waiting, parser = bytearray(), _EventParser()
+    waiting, parser, total = bytearray(), _EventParser(), 0
     async for chunk in chunks:
-        if limit:
-            limit.add(chunk)
+        total += len(chunk)
+        _check_size(total, MAX_STREAM_BYTES)
         if parser.is_done:
             continue
         waiting += chunk
@@ -574,6 +598,7 @@ async def _read_events(
         if event is SIGN_OF_LIFE:
             yield event
         del waiting[:end]
+        _check_size(len(waiting) + parser.size, parser.max_size)
     for event in parser.read_lines([*waiting.splitlines(), bytearray()]):
         yield event
     for event in parser.read_body():
@@ -590,9 +615,19 @@ class _EventParser:
         """None: no line yet says what the body is."""
         self._is_foreign = False
         """Lines that belong to no stream came, and no event before them."""
-        self._data: list[bytes] = []
+        self._data = bytearray()
         self._name = ""
         """The name of the event that the lines belong to."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the event or the body so far."""
+        return len(self._data)
+
+    @property
+    def max_size(self) -> int:
+        """Bytes that these may be."""
+        return MAX_ANSWER_BYTES if self._is_json else MAX_EVENT_BYTES
 
     def read_lines(self, lines: Iterable[bytearray]) -> Iterator[Json]:
         """Yield the events that these lines complete, up to `[DONE]`."""
@@ -604,7 +639,7 @@ class _EventParser:
         if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
             self._is_json = line.startswith((b"{", b"["))
         if self._is_json:
-            self._data += [bytes(line)] if line.strip() else []
+            self._data += line + b"\n"
             return
         name, _, value = bytes(line).partition(b":")
         value = value.strip()
@@ -617,11 +652,11 @@ class _EventParser:
             try:
                 yield from self._read_value(_parse(value))
             except ValueError:  # its JSON has several lines
-                self._data.append(value)
+                self._data += value + b"\n"
         elif name == b"data":
-            self._data.append(value)
+            self._data += value + b"\n"
         elif not line:
-            data, self._data = b"\n".join(self._data).strip(), []
+            data, self._data = self._data.strip(), bytearray()
             if data.startswith((b"{", b"[")) or self._name == "error":
                 yield from self._read_value(_parse(data))
             self._name = ""
@@ -631,9 +666,9 @@ class _EventParser:
     def read_body(self) -> Iterator[Json]:
         """Yield the objects of a body of JSON: one object, a list of them, or one on each line."""
         try:
-            values = [_parse(b"\n".join(self._data))] if self._is_json else []
+            values = [_parse(self._data)] if self._is_json else []
         except ValueError:
-            values = [_parse(line) for line in self._data]
+            values = [_parse(line) for line in self._data.splitlines() if line.strip()]
         is_foreign = self._is_foreign or bool(self._is_json)
         for event in (event for value in values for event in self._read_value(value)):
             is_foreign = is_foreign and not ANSWER_KEYS & event.keys()
@@ -664,34 +699,29 @@ class _EventParser:
         yield {"type": self._name, **value} if self._name.startswith("response.") else value
 
 
-def _parse(data: bytes) -> Any:
-    """Return the value of a text of JSON. Bytes that are no UTF-8 are replaced."""
-    return json.loads(data.decode(errors="replace"))
+def _parse(data: bytes | bytearray) -> Any:
+    """Return the value of a text of JSON. Bytes that are no UTF-8 are replaced. Raises
+    ModelServerFault if it has too many parts, and ValueError."""
+    if sum(map(data.count, b",[{")) > MAX_PARTS:
+        raise ModelServerFault("excess", message=f"{MAX_PARTS:,} parts in one answer")
+    return json.loads(data.decode("utf-8-sig", errors="replace"))
 
 
-def _find_open_event(end: bytes, chunk: bytes) -> int:
-    """Return the index in `chunk` at which the last, incomplete event begins.
-
-    -1: no event ended in this chunk. `end` are the bytes before the chunk.
-    """
-    if chunk.endswith(b"\n\n"):  # the usual case
-        return len(chunk)
-    ends = [gap.end() - len(end) for gap in _EVENT_END.finditer(end + chunk)]
-    return ends[-1] if ends and ends[-1] > 0 else -1
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise ModelServerFault("excess", message=f"{most // MEBIBYTE} MiB")
 
 
-def _count_parts(chunk: bytes) -> int:
-    return chunk.count(b",") + chunk.count(b"[") + chunk.count(b"{")
-
-
-async def _read_refusal(response: aiohttp.ClientResponse) -> ModelServerFault:
+async def _read_refusal(
+    status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]
+) -> ModelServerFault:
     """Return the fault for a response with an error status, whose body is read up to its cap."""
     found = bytearray()
-    async for chunk in response.content.iter_any():
+    async for chunk in chunks:
         found += chunk[: MAX_ERROR_BODY_BYTES - len(found)]
         if len(found) >= MAX_ERROR_BODY_BYTES:
             break
-    return _refusal(response.status, response.headers, found.decode(errors="replace").strip())
+    return _refusal(status, headers, found.decode(errors="replace").strip())
 
 
 def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServerFault:

@@ -70,6 +70,8 @@ THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_text", "summary_text", "tho
 TOOL_NAME = re.compile(r"\W*(?:[\w-]+[.:/])*?([\w-]+?)(?::\d+)?\W*(?:<\|.*)?", re.DOTALL)
 """The forms in which models write the name of a tool: `functions.tables:0`, `tables()`,
 `tables<|channel|>json`."""
+MAX_NAME_CHARACTERS, MAX_WRAPPERS = 200, 4
+"""Characters of a name in such a form, and how often the arguments of a call may be wrapped."""
 FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
 MAX_SOURCES, MAX_SOURCE_TITLE_CHARACTERS = 20, 200
 """Sources of one answer, and characters of the title of each."""
@@ -435,7 +437,8 @@ class AnswerReader:
 
     def _offered_name(self, name: str) -> str:
         """Return the name of the offered tool that is meant: `functions.tables:0` is `tables`."""
-        found = TOOL_NAME.fullmatch(name) if name not in self._tool_names else None
+        is_odd = name not in self._tool_names and len(name) <= MAX_NAME_CHARACTERS
+        found = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = found[1].lower() if found else ""
         return next((each for each in self._tool_names if each.lower() == bare), name)
 
@@ -510,19 +513,20 @@ def read_arguments(held: Json) -> object:
 def clean_arguments(words: str) -> str:
     """Return the arguments of a call without what servers and models put around the object: a code
     block, a list, or another text of JSON."""
-    words = words.strip().removeprefix("\ufeff")
-    if words.startswith("{"):
-        return words
-    if fence := FENCE.fullmatch(words):
-        return clean_arguments(fence[1])
-    try:
-        value = json.loads(words) if words not in ("", "None") else None
-    except (ValueError, RecursionError):
-        return words
-    if isinstance(value, str):
-        return clean_arguments(value)
-    value = value[0] if isinstance(value, list) and len(value) == 1 else value
-    return json.dumps(value or {}, ensure_ascii=False)
+    for _ in range(MAX_WRAPPERS):
+        words = words.strip().removeprefix("\ufeff")
+        if words.startswith("{"):
+            return words
+        try:
+            found = FENCE.fullmatch(words)
+            value = found[1] if found else json.loads(words) if words not in ("", "None") else None
+        except (ValueError, RecursionError):
+            return words
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if not value or not isinstance(value, str):
+            return "{}" if value in (None, "", []) else json.dumps(value, ensure_ascii=False)
+        words = value
+    return words
 
 
 def _join_pieces(name: str, pieces: Sequence[Any]) -> Any:

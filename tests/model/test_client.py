@@ -1,9 +1,11 @@
-"""The client of the model's server."""
+"""The one client of the openai package."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
@@ -97,6 +99,39 @@ async def test_a_connection_that_breaks_under_a_request_was_sent(reset: bool) ->
         await client.close()
     assert (caught.value.kind, asked) == ("lost", 1)
     assert not caught.value.may_pass, "it may have been done, and paid for"
+
+
+async def test_one_import_in_a_thread_for_all(fake: FakeOpenAI) -> None:
+    client = ModelServerClient(ModelEndpoint(KEY, fake.base_url))
+    first, second = await asyncio.gather(client.load_sdk(), client.load_sdk())
+    assert first is second
+    assert first.max_retries == 0
+    await client.close()
+
+
+def test_the_import_does_not_stall_the_loop_and_is_complete_when_it_ends() -> None:
+    """A fresh process: the import runs beside the loop, which has next to nothing of its CPU.
+
+    Else a tool that speaks HTTP for the first time at that moment breaks the first turn.
+    """
+    script = """
+import asyncio, sys, time
+from core.clients.openai import ModelEndpoint, ModelServerClient
+async def main():
+    longest, begun = 0.0, time.process_time()
+    task = asyncio.ensure_future(ModelServerClient(ModelEndpoint("k", "http://127.0.0.1:9/v1")).load_sdk())
+    while not task.done():
+        turn = time.thread_time()
+        await asyncio.sleep(0.001)
+        longest = max(longest, time.thread_time() - turn)
+    print(longest / (time.process_time() - begun), sys.modules["httpx"].Timeout.__name__)
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    share, name = done.stdout.split()
+    assert (float(share) < 0.25, name) == (True, "Timeout")
 
 
 async def test_faults_show_no_key_and_no_message(
