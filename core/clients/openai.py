@@ -316,7 +316,7 @@ class ModelServerClient:
     async def get(self, path: str, query: Mapping[str, Any] | None = None) -> Json:
         """Send a GET request, with retries. Raises ModelServerFault."""
         return await self.call_with_retries(
-            lambda: self._request("GET", path, params=query or {}), lost=True
+            lambda: self._request("GET", path, query=query), lost=True
         )
 
     async def delete(self, path: str) -> None:
@@ -334,7 +334,7 @@ class ModelServerClient:
         The caller decides how to treat a lost response, because the request may have had its
         effect.
         """
-        return await self._request("POST", path, **_json_content(body))
+        return await self._request("POST", path, body=body)
 
     async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
         """Send a POST request and yield the server's events, one JSON object each, as they arrive,
@@ -342,9 +342,8 @@ class ModelServerClient:
 
         Raises ModelServerFault.
         """
-        async with self._send(
-            "POST", path, pause=MODEL_PAUSE_TIMEOUT_SECONDS, deadline=None, **_json_content(body)
-        ) as response:
+        pause = MODEL_PAUSE_TIMEOUT_SECONDS
+        async with self._send("POST", path, body=body, pause=pause, deadline=None) as response:
             async for event in _read_events(_read_chunks(response.content)):
                 yield event
 
@@ -429,9 +428,10 @@ class ModelServerClient:
         method: str,
         path: str,
         *,
+        body: Json | None = None,
+        query: Mapping[str, Any] | None = None,
         pause: float = REQUEST_TIMEOUT_SECONDS,
         deadline: float | None = ANSWER_DEADLINE_SECONDS,
-        **content: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request and yield the response, whose body is not read yet.
 
@@ -445,12 +445,16 @@ class ModelServerClient:
         timeout = library.ClientTimeout(
             connect=pause, sock_connect=min(pause, CONNECT_TIMEOUT_SECONDS), sock_read=pause
         )
+        data = None
+        if body is not None:
+            words = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+            data = words.encode(errors="replace")
         with _translate_errors():
             async with (
                 asyncio.timeout(deadline),
                 session.request(
                     method, url, allow_redirects=False, proxy=self._proxy, timeout=timeout,
-                    **content,
+                    data=data, params=query,
                 ) as response,
             ):  # fmt: skip
                 log.debug(
@@ -536,12 +540,6 @@ def _refuse_compression(headers: Mapping[str, str]) -> None:
         raise ModelServerFault("excess", message="an answer that is not compressed")
 
 
-def _json_content(body: Json) -> Json:
-    """Return the arguments of a request with a body of JSON."""
-    data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    return {"data": data, "headers": {"Content-Type": "application/json"}}
-
-
 @contextmanager
 def _translate_errors() -> Iterator[None]:
     """Convert errors of the HTTP libraries, the SDK and JSON to `ModelServerFault`."""
@@ -598,7 +596,7 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
         if event is SIGN_OF_LIFE:
             yield event
         del waiting[:end]
-        _check_size(len(waiting) + parser.size, parser.max_size)
+        _check_size(len(waiting) + len(parser.data), parser.max_bytes)
     for event in parser.read_lines([*waiting.splitlines(), bytearray()]):
         yield event
     for event in parser.read_body():
@@ -606,28 +604,20 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
 
 
 class _EventParser:
-    """Parses the lines of one event stream, or of a body of JSON in its place. `is_done`: `[DONE]`
-    came."""
+    """Parses the lines of one event stream, or of a body of JSON in its place.
+
+    `is_done`: `[DONE]` came. `data` is what came of the next event or of the body, and `max_bytes`
+    its limit.
+    """
 
     def __init__(self) -> None:
-        self.is_done = False
+        self.is_done, self.data, self.max_bytes = False, bytearray(), MAX_EVENT_BYTES
         self._is_json: bool | None = None
         """None: no line yet says what the body is."""
         self._is_foreign = False
         """Lines that belong to no stream came, and no event before them."""
-        self._data = bytearray()
         self._name = ""
         """The name of the event that the lines belong to."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the event or the body so far."""
-        return len(self._data)
-
-    @property
-    def max_size(self) -> int:
-        """Bytes that these may be."""
-        return MAX_ANSWER_BYTES if self._is_json else MAX_EVENT_BYTES
 
     def read_lines(self, lines: Iterable[bytearray]) -> Iterator[Json]:
         """Yield the events that these lines complete, up to `[DONE]`."""
@@ -638,8 +628,9 @@ class _EventParser:
     def _read_line(self, line: bytearray) -> Iterator[Json]:
         if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
             self._is_json = line.startswith((b"{", b"["))
+            self.max_bytes = MAX_ANSWER_BYTES if self._is_json else MAX_EVENT_BYTES
         if self._is_json:
-            self._data += line + b"\n"
+            self.data += line + b"\n"
             return
         name, _, value = bytes(line).partition(b":")
         value = value.strip()
@@ -648,15 +639,15 @@ class _EventParser:
         elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):
             self.is_done = True
             yield END_EVENT
-        elif name == b"data" and not self._data and value.endswith(b"}"):
+        elif name == b"data" and not self.data and value.endswith(b"}"):
             try:
                 yield from self._read_value(_parse(value))
             except ValueError:  # its JSON has several lines
-                self._data += value + b"\n"
+                self.data += value + b"\n"
         elif name == b"data":
-            self._data += value + b"\n"
+            self.data += value + b"\n"
         elif not line:
-            data, self._data = self._data.strip(), bytearray()
+            data, self.data = self.data.strip(), bytearray()
             if data.startswith((b"{", b"[")) or self._name == "error":
                 yield from self._read_value(_parse(data))
             self._name = ""
@@ -666,9 +657,9 @@ class _EventParser:
     def read_body(self) -> Iterator[Json]:
         """Yield the objects of a body of JSON: one object, a list of them, or one on each line."""
         try:
-            values = [_parse(self._data)] if self._is_json else []
+            values = [_parse(self.data)] if self._is_json else []
         except ValueError:
-            values = [_parse(line) for line in self._data.splitlines() if line.strip()]
+            values = [_parse(line) for line in self.data.splitlines() if line.strip()]
         is_foreign = self._is_foreign or bool(self._is_json)
         for event in (event for value in values for event in self._read_value(value)):
             is_foreign = is_foreign and not ANSWER_KEYS & event.keys()
@@ -682,9 +673,11 @@ class _EventParser:
                 yield from self._read_value(each)
         if not isinstance(value, dict):
             return
-        error = value.get("error")
+        error, status = value.get("error"), value.get("base_resp")
+        if isinstance(status, dict) and status.get("status_code"):  # MiniMax
+            error = status
         is_error = self._name == "error" or "error" in (value.get("type"), value.get("object"))
-        has_words = {"message", "msg", "detail", "errors"} & value.keys()
+        has_words = {"message", "msg", "detail", "errors", "error_msg"} & value.keys()
         if error or is_error or (has_words and not ANSWER_KEYS & value.keys()):
             body = error if isinstance(error, dict) else value
             if not self._is_json:

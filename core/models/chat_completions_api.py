@@ -147,7 +147,12 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
         elif item["type"] == "message":
             chat.append({"role": "assistant", "content": item["content"]})
         elif item["type"] == "function_call":
-            _last_tool_calls(chat).append(_tool_call(item))
+            if chat[-1]["role"] != "assistant":
+                chat.append({"role": "assistant", "content": None})
+            function = {"name": item["name"], "arguments": item["arguments"]}
+            call = {"id": item["call_id"], "type": "function", "function": function}
+            carried = item.get("carried", {}).get("call", {})
+            chat[-1].setdefault("tool_calls", []).append({**carried, **call})
         elif item["type"] == "function_call_output":
             output = {"tool_call_id": item["call_id"], "content": item["output"]}
             chat.append({"role": "tool", **output})
@@ -184,21 +189,6 @@ def read_calls(value: object) -> Sequence[Json]:
     if isinstance(value, dict) and not {"function", "name"} & value.keys():
         return read_objects(list(value.values()))
     return read_objects(value)
-
-
-def _last_tool_calls(chat: list[Json]) -> list[Json]:
-    """Return the `tool_calls` of the last assistant message; add that message if it is missing."""
-    if chat[-1]["role"] != "assistant":
-        chat.append({"role": "assistant", "content": None})
-    calls: list[Json] = chat[-1].setdefault("tool_calls", [])
-    return calls
-
-
-def _tool_call(item: Json) -> Json:
-    """Return a call as a message holds it."""
-    function = {"name": item["name"], "arguments": item["arguments"]}
-    carried = item.get("carried", {}).get("call", {})
-    return {**carried, "id": item["call_id"], "type": "function", "function": function}
 
 
 def _message_content(parts: Sequence[Json]) -> str | list[Json]:

@@ -109,8 +109,7 @@ class ResponsesReader(AnswerReader):
 
         def read_output() -> Sequence[ModelEvent]:
             pairs = enumerate(read_objects(output))
-            items = [self._read_item(item, str(number)) for number, item in pairs]
-            return [event for events in items for event in events]
+            return [event for n, item in pairs for event in self._read_item(item, str(n))]
 
         return [*events, *self.take_whole(read_output)]
 
@@ -120,8 +119,8 @@ class ResponsesReader(AnswerReader):
         if kind == "message" and item.get("role", "assistant") == "assistant":
             self.phases[number] = read_word(item.get("phase"))
             parts = [content] if isinstance(content, str) else read_list(content)
-            events = [self._read_part(part, number, n) for n, part in enumerate(parts)]
-            return [event for each in events for event in each]
+            pairs = enumerate(parts)
+            return [event for n, part in pairs for event in self._read_part(part, number, n)]
         if kind == "function_call":
             id = read_id(item, "call_id") or read_id(item)
             self.add_whole_call(number, id, read_word(item.get("name")), item.get("arguments"))

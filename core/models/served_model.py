@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Literal, Protocol
+from typing import Literal
 
 import structlog
 
@@ -28,7 +28,7 @@ from core.models.model_server import (
     lacks_endpoint,
     unknown_model_error,
 )
-from core.models.responses_api import ResponsesApi
+from core.models.responses_api import OwnHistoryApi, ResponsesApi
 from core.text.i18n import say
 
 log = structlog.get_logger("model")
@@ -51,13 +51,6 @@ LEVEL_DESCRIPTIONS = {
     "chat": "{model} at {host}: Chat Completions API, history stored only here",
 }
 PROBING = "{model} at {host}: checking"
-
-
-class LevelApi(Protocol):
-    """An API that answers a round: Conversations, Responses or Chat Completions."""
-
-    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask one round and yield its events. Raise ModelError."""
 
 
 async def probe_level(client: ModelServerClient, model: str) -> Level:
@@ -109,7 +102,7 @@ class ServedModel:
         self._options = options
         self._server = ModelServer(client, options, read, record_remote)
         self._conversations = ConversationsApi(self._server)
-        self._levels: dict[str, LevelApi] = {
+        self._levels: dict[str, ConversationsApi | OwnHistoryApi] = {
             "conversations": self._conversations,
             "responses": ResponsesApi(self._server),
             "chat": ChatCompletionsApi(self._server),

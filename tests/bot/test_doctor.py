@@ -134,7 +134,9 @@ async def test_llama_cpp_answers_under_any_name(tmp_path: Path, server: ModelSer
     given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
     own = {"id": "/models/qwen3.gguf", "object": "model", "owned_by": "llamacpp"}
     server.listed = {"object": "list", "data": [own]}
-    assert (await doctor(tmp_path, **given)).parts["model"] == "ok    model: gpt-6-luna is available"
+    assert (await doctor(tmp_path, **given)).parts[
+        "model"
+    ] == "ok    model: gpt-6-luna is available"
     server.listed["data"].append({**own, "id": "/models/gemma.gguf"})
     assert (await doctor(tmp_path, **given)).parts["model"].startswith("FAIL")
 

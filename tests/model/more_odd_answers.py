@@ -232,7 +232,8 @@ RESPONSES: dict[str, tuple[object, str, Calls]] = {
         "status": "completed", "output": "Hello"}}], "Hello", []),
     "no type but event name": (b"event: response.output_text.delta\ndata: "
         + json.dumps({"delta": "Hello"}).encode()
-        + b"\n\nevent: response.completed\ndata: " + json.dumps({"response": response()}).encode() + b"\n\n",
+        + b"\n\nevent: response.completed\ndata: "
+        + json.dumps({"response": response()}).encode() + b"\n\n",
         "Hello", []),
     "status missing error null": ([delta("Hello"), {"type": "response.completed",
         "response": {"id": "r1", "output": [], "error": None, "status": None}}], "Hello", []),

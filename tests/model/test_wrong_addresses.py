@@ -34,6 +34,11 @@ BODIES: dict[str, tuple[str, str]] = {
     "a wrong key": ('{"error": {"message": "Incorrect API key provided", "type": "x"}}',
                     "rejected the API key"),
     "a wrong key in words": ('{"detail": "Invalid API key"}', "rejected the API key"),
+    "a wrong key at MiniMax": (
+        json.dumps({"id": "1", "choices": None, "base_resp": {
+            "status_code": 1004, "status_msg": "login fail: invalid api key"}}),
+        "rejected the API key"),
+    "a limit at Baidu": ('{"error_code": 17, "error_msg": "Daily limit"}', NO_API),
     "no credit": ('{"error": {"code": 402, "message": "Insufficient credits"}}', "no credit left"),
     "no model": ('{"error": {"message": "No model `x`.", "code": "model_not_found"}}',
                  "does not have the model"),
