@@ -18,15 +18,7 @@ import importlib
 import json
 import random
 import re
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-)
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -75,7 +67,8 @@ Unlike the timeout, it also ends a response that arrives slowly without a pause.
 """
 MEBIBYTE = 2**20
 MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES = (4 * MEBIBYTE, 64 * MEBIBYTE, 16 * MEBIBYTE)
-"""Maximum sizes: one event, a stream of events, and a response that is not a stream.
+"""Maximum sizes: one event or an answer in place of a stream, a stream of events, and another
+response.
 
 A stream has about 400 bytes for each token. The items of a conversation may contain pictures.
 """
@@ -596,7 +589,7 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
         if event is SIGN_OF_LIFE:
             yield event
         del waiting[:end]
-        _check_size(len(waiting) + len(parser.data), parser.max_bytes)
+        _check_size(len(waiting) + len(parser.data), MAX_EVENT_BYTES)
     for event in parser.read_lines([*waiting.splitlines(), bytearray()]):
         yield event
     for event in parser.read_body():
@@ -606,12 +599,11 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
 class _EventParser:
     """Parses the lines of one event stream, or of a body of JSON in its place.
 
-    `is_done`: `[DONE]` came. `data` is what came of the next event or of the body, and `max_bytes`
-    its limit.
+    `is_done`: `[DONE]` came. `data` is what came of the next event, or of the body.
     """
 
     def __init__(self) -> None:
-        self.is_done, self.data, self.max_bytes = False, bytearray(), MAX_EVENT_BYTES
+        self.is_done, self.data = False, bytearray()
         self._is_json: bool | None = None
         """None: no line yet says what the body is."""
         self._is_foreign = False
@@ -619,7 +611,7 @@ class _EventParser:
         self._name = ""
         """The name of the event that the lines belong to."""
 
-    def read_lines(self, lines: Iterable[bytearray]) -> Iterator[Json]:
+    def read_lines(self, lines: list[bytearray]) -> Iterator[Json]:
         """Yield the events that these lines complete, up to `[DONE]`."""
         for line in lines:
             if not self.is_done:
@@ -628,7 +620,6 @@ class _EventParser:
     def _read_line(self, line: bytearray) -> Iterator[Json]:
         if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
             self._is_json = line.startswith((b"{", b"["))
-            self.max_bytes = MAX_ANSWER_BYTES if self._is_json else MAX_EVENT_BYTES
         if self._is_json:
             self.data += line + b"\n"
             return
@@ -682,11 +673,9 @@ class _EventParser:
             body = error if isinstance(error, dict) else value
             if not self._is_json:
                 raise ModelServerFault("broken", body=body)
-            raise (
-                _refusal(0, {}, body)
-                if error or is_error
-                else ModelServerFault("foreign", body=body)
-            )
+            if error or is_error:
+                raise _refusal(0, {}, body)
+            raise ModelServerFault("foreign", body=body)
         self._is_foreign = False
         # Some gateways name the type of an event only beside its data.
         yield {"type": self._name, **value} if self._name.startswith("response.") else value

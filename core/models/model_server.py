@@ -62,7 +62,7 @@ MAX_ROUND_ATTEMPTS = 3
 DEFAULT_MODEL_WAIT_SECONDS = 20.0
 """Seconds that a person is asked to wait if the server names no time."""
 LAST_EVENTS_SECONDS = 5.0
-"""Seconds that a server may take to end the stream of a complete answer."""
+"""Seconds after which the stream of a complete answer is left if no further event comes."""
 MAX_ROUND_SECONDS = 1800.0
 """Seconds that one round may take, however much the model writes."""
 OPTIONAL_FIELDS = (
@@ -560,16 +560,14 @@ async def read_events(
     """
     # The clock of the event loop, so that tests can advance it.
     clock = asyncio.get_running_loop().time
-    until, has_ended = clock() + MAX_ROUND_SECONDS, False
+    limit, until = clock() + MAX_ROUND_SECONDS, math.inf
     while True:
-        if not has_ended and is_over():
-            until, has_ended = clock() + LAST_EVENTS_SECONDS, True
-        remaining = until - clock()
+        remaining = min(limit, until) - clock()
         try:
             async with asyncio.timeout(min(silence, remaining)):
                 event = await anext(source)
         except TimeoutError:
-            if has_ended:
+            if until < math.inf:
                 return
             if remaining > silence:
                 raise ModelServerFault("silent") from None
@@ -579,6 +577,7 @@ async def read_events(
             return
         if event is not SIGN_OF_LIFE:
             yield event
+            until = clock() + LAST_EVENTS_SECONDS if is_over() else math.inf
 
 
 def _without_keys(schema: Any, keys: Collection[str]) -> Any:
