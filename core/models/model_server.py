@@ -89,10 +89,6 @@ UNKNOWN_FIELD_PATTERN = re.compile(
     r"(request )?(field|param|argument|name|property|key)|extra_forbidden|additional properties"
 )
 """How servers say that they do not know a field."""
-NO_PATH_PATTERN = re.compile(
-    r"(?i)unexpected endpoint or method|(invalid|unknown) (url|path|route) "
-)
-"""How servers say that they lack a path, if they do not say it by the status."""
 ROLE_PATTERN = re.compile(
     r"(?i)(system|developer)\W{0,2} ?(role|message|prompt).{0,40}not|role\W{1,3}.{0,20}not support"
     r"|roles? .{0,60}alternat|only user and assistant|role 'system' is not"
@@ -194,7 +190,7 @@ class NoEndpoint(ModelDown):
 def lacks_endpoint(fault: ModelServerFault) -> bool:
     """Return whether the server does not have this path at all."""
     return (
-        (fault.status in (404, 405, 501) or NO_PATH_PATTERN.search(fault.message) is not None)
+        (fault.status in (404, 405, 501) or "unexpected endpoint" in fault.message.lower())
         and not (fault.is_unknown_model or fault.lacks_tools or fault.is_not_loaded)
         and not refuses_pictures(fault)
         and re.search("conversation|endpoints found", fault.param + fault.message, re.I) is None
