@@ -394,6 +394,15 @@ def view_options(request: Request) -> ViewOptions:
     return ViewOptions(request.query_params.get("html") == "1")
 
 
+INVALID_FIELD = "Invalid request: `{field}` has an invalid value or the wrong type."
+INVALID_FIELDS = {
+    "missing": "Invalid request: `{field}` is missing.",
+    "too_short": "Invalid request: `{field}` is empty.",
+    "extra_forbidden": "Invalid request: `{field}` is unknown.",
+}
+"""The sentence for an invalid field, by pydantic's type of the error."""
+
+
 def read_visit(scope: Scope) -> Visit:
     """Return the request's headers with names in lower case.
 
@@ -429,9 +438,16 @@ def _validate(form: type[M], data: Any) -> M:
         return form.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))[:60]
-        why = f"{clean_text(where)}: {first['msg']}" if where else first["msg"]
-        raise BadRequest(why=why) from None
+        if first["type"] == "value_error":  # a validator of our own raised it
+            raise BadRequest(why=str(first["ctx"]["error"])) from None
+        # The place ends with the type if several are possible.
+        names = [each for each in first["loc"] if not re.fullmatch(r"str|\w+\[.*", str(each))]
+        if not names:
+            raise BadRequest(why="it is not a JSON object") from None
+        parts = [f"[{each}]" if isinstance(each, int) else f".{each}" for each in names]
+        where = clean_text("".join(parts).lstrip("."))[:60]
+        sentence = INVALID_FIELDS.get(first["type"], INVALID_FIELD)
+        raise BadRequest(sentence, field=where, param=where) from None
 
 
 async def _read_upload(sent: UploadFile) -> UploadedFile:

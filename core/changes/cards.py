@@ -197,14 +197,6 @@ def build_model_note(change: Change) -> str:
     return NOTE_TEMPLATE.format(words=" ".join(lines))
 
 
-def format_time_left(seconds: float) -> str:
-    """Return a duration in words, as in `5 hours`."""
-    minutes = max(1, round(seconds / 60))
-    if minutes < 90:
-        return plural("{count} minute", "{count} minutes", minutes)
-    return plural("{count} hour", "{count} hours", round(minutes / 60))
-
-
 def describe_lapse() -> str:
     """Return the sentence that the time for undoing the change is over."""
     return say(_LAPSED, days=round(UNDO_LIFETIME_SECONDS / 86_400))

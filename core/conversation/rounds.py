@@ -100,6 +100,9 @@ _EARLIER_PROPOSAL = add_model_instruction(
     "person's decision",
     "do not propose it again, tell the person that it still waits",
 )
+RAN_ONCE_NOTE = (
+    "\n[This call arrived twice in the same form, and ran once. To run it twice, call it again.]"
+)
 CALLS_USED_UP_NOTE = "I stopped after {count} tool calls, the limit for one answer."
 COSTLY_CALLS_USED_UP_NOTE = (
     "I stopped after {count} paid tool calls (quick commands, agents, code), the limit for "
@@ -736,8 +739,9 @@ class Rounds:
         turn = self._run.turn
         self._run.turn = replace(turn, needs=turn.needs.union(*(each.needs for each in outcomes)))
         for call, outcome in zip(calls, outcomes, strict=True):
+            words = outcome.text + (RAN_ONCE_NOTE if call.raw.get("may_be_two") else "")
             self._items.append(
-                Item(kind="output", call_id=call.call_id, text=outcome.text, files=outcome.files)
+                Item(kind="output", call_id=call.call_id, text=words, files=outcome.files)
             )
             self._files.extend(outcome.files)
 

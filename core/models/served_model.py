@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Literal, Protocol
+from typing import Literal
 
 import structlog
 
@@ -25,9 +25,10 @@ from core.models.model_server import (
     ModelServer,
     NoEndpoint,
     RecordRemote,
+    lacks_endpoint,
     unknown_model_error,
 )
-from core.models.responses_api import ResponsesApi
+from core.models.responses_api import OwnHistoryApi, ResponsesApi
 from core.text.i18n import say
 
 log = structlog.get_logger("model")
@@ -50,13 +51,6 @@ LEVEL_DESCRIPTIONS = {
     "chat": "{model} at {host}: Chat Completions API, history stored only here",
 }
 PROBING = "{model} at {host}: checking"
-
-
-class LevelApi(Protocol):
-    """An API that answers a round: Conversations, Responses or Chat Completions."""
-
-    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask one round and yield its events. Raise ModelError."""
 
 
 async def probe_level(client: ModelServerClient, model: str) -> Level:
@@ -108,7 +102,7 @@ class ServedModel:
         self._options = options
         self._server = ModelServer(client, options, read, record_remote)
         self._conversations = ConversationsApi(self._server)
-        self._levels: dict[str, LevelApi] = {
+        self._levels: dict[str, ConversationsApi | OwnHistoryApi] = {
             "conversations": self._conversations,
             "responses": ResponsesApi(self._server),
             "chat": ChatCompletionsApi(self._server),
@@ -217,7 +211,7 @@ class ServedModel:
         try:
             models = await self._server.list_models()
         except ModelServerFault as fault:
-            if fault.status not in NOT_FOUND_STATUSES:
+            if fault.kind != "foreign" and fault.status not in NOT_FOUND_STATUSES:
                 raise
             return None
         if not self._client.place.is_official or not models or self.name in models:
@@ -245,6 +239,8 @@ async def _supports_conversations(client: ModelServerClient) -> bool:
     try:
         made = await client.post("/conversations", {})
     except ModelServerFault as fault:
+        if fault.status == 400 and fault.is_page:
+            raise NoEndpoint from None
         if fault.status in (*NOT_FOUND_STATUSES, 400, 422):
             return False
         raise
@@ -267,9 +263,10 @@ async def _supports_responses(client: ModelServerClient, model: str) -> bool:
     try:
         await client.post("/responses", {"model": model})
     except ModelServerFault as fault:
-        if fault.status in NOT_FOUND_STATUSES:
-            return fault.code == "model_not_found"
-        if fault.status not in (400, 422, 500) or fault.is_quota_exhausted:
+        if lacks_endpoint(fault):
+            return False
+        is_known = fault.status in (*NOT_FOUND_STATUSES, 400, 422, 500)
+        if fault.kind == "foreign" or not is_known or fault.is_quota_exhausted:
             raise
     return True
 
