@@ -93,19 +93,13 @@ _NEEDED = re.compile(
     r"|POST /users/@me/channels|\w+ (?:/interactions|/webhooks|/gateway|/users/@me$|/oauth2).*"
 )
 """The calls without which there is no answer. They are made even if Discord just refused them."""
-_MISSING = frozenset(
-    {
-        0,  # no code: a proxy or Cloudflare, in front of Discord
-        50001,  # no access
-        50009,  # the server's verification level
-        50013,  # no permission
-    }
-)
+# 0: no code, from a proxy in front of Discord; then access, verification level and permission.
+_MISSING = frozenset({0, NO_ACCESS, 50009, 50013})
 """Codes of a refusal that is about the place, and not about one message."""
-_PLAIN_FIELDS = (
+_PLAIN_FIELDS = frozenset({
     "id", "channel_id", "type", "content", "author", "timestamp", "edited_timestamp", "attachments",
-    "mentions", "mention_roles",
-)  # fmt: skip
+    "mentions",
+})  # fmt: skip
 """The fields of a message that are read if the SDK cannot read all of them."""
 SESSION_EVENTS = ("READY", "RESUMED")
 """Events without which a session is of no use. If one cannot be read, Ponte connects again."""
@@ -279,8 +273,7 @@ class DiscordClient(discord.Client):
         )
         self._events = events
         self._identify_wait = identify_wait
-        self._refusals: BoundedDict[tuple[str, str], tuple[float, discord.HTTPException]]
-        self._refusals = BoundedDict()
+        self._refusals = BoundedDict[tuple[str, str], tuple[float, discord.HTTPException]]()
         self._request = self.http.request
         self.http.request = self._request_unless_refused  # type: ignore[method-assign]
         state = self._connection

@@ -72,10 +72,9 @@ class Translations(app_commands.Translator):
 
 
 def make_tree(
-    client: discord.Client,
-    handlers: DiscordHandlers,
+    client: discord.Client, handlers: DiscordHandlers,
     on_error: Callable[[Interaction, Exception], Coroutine[Any, Any, None]],
-) -> app_commands.CommandTree[Any]:
+) -> app_commands.CommandTree[Any]:  # fmt: skip
     """Return a tree of all commands. They work in servers and for people who installed the app for
     themselves. `on_error` gets the exception of a command."""
     tree: app_commands.CommandTree[Any] = app_commands.CommandTree(

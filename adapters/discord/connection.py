@@ -63,11 +63,9 @@ class GatewayConnection:
     """
 
     def __init__(
-        self,
-        token: str,
-        make_client: Callable[[], DiscordClient],
+        self, token: str, make_client: Callable[[], DiscordClient],
         on_failure: Callable[[Exception, str], None],
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._on_failure = on_failure
         self._token = token
         self._make_client = make_client

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -25,6 +25,7 @@ from core.text.i18n import plural, say
 from core.text.markdown import defang_for_discord, is_too_complex
 from core.text.text import (
     Fence,
+    change_outside_code,
     encode_csv,
     fence_after_line,
     find_code_spans,
@@ -458,8 +459,12 @@ def _table(lines: list[str], sheets: list[Sheet]) -> str:
     if table.needs_file():
         name = f"table-{len(sheets) + 1}.csv"
         sheets.append(Sheet(name, table.csv()))
-        return _prevent_previews(table.excerpt(name))
-    return table.code_block() if table.is_narrow else _prevent_previews(table.records())
+        text = table.excerpt(name)
+    elif table.is_narrow:
+        return table.code_block()
+    else:
+        text = table.records()
+    return "\n".join(change_outside_code(line, _prevent_previews) for line in text.split("\n"))
 
 
 def _cells(line: str) -> tuple[str, ...]:
@@ -477,17 +482,7 @@ def _cell(cell: str) -> str:
     def plain(text: str) -> str:
         return _BOLD.sub(r"\2", _CELL_LINK.sub(r"\1 \2", _BREAK.sub(" ", text)))
 
-    return _outside_code(cell, plain)
-
-
-def _outside_code(line: str, change: Callable[[str], str]) -> str:
-    """Return a line with the text outside its code spans changed."""
-    pieces: list[str] = []
-    at = 0
-    for start, end in find_code_spans(line):
-        pieces += [change(line[at:start]), line[start:end]]
-        at = end
-    return "".join([*pieces, change(line[at:])])
+    return change_outside_code(cell, plain)
 
 
 def _bare(cell: str) -> str:
@@ -527,7 +522,7 @@ def _plain_line(line: str) -> str:
         return ""
     if heading := _HEADING.match(line):
         line = f"**{_HEADING_END.sub('', line[heading.end() :]).rstrip()}**"
-    return _outside_code(line, _prose)
+    return change_outside_code(line, _prose)
 
 
 def _prose(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 
 from core.text.commonmark import parse_blocks
 from core.text.markdown import is_too_complex
-from core.text.text import find_code_spans
+from core.text.text import change_outside_code
 
 _JOINER = "\u2060"  # word joiner: invisible, allows no line break; it disables control sequences
 _CONTROL = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[A-Z]|#[A-Z])", re.I)
@@ -45,12 +45,6 @@ def _neutral_line(line: str) -> str:
     prose."""
     if _UNSURE.search(line):
         return neutral(line)
-    pieces, at = list[str](), 0
-    for start, end in find_code_spans(line):
-        span = line[start:end]
-        pieces += [
-            neutral(line[at:start]),
-            neutral(span) if "|" in span else _EXACT.sub("< ", span),
-        ]
-        at = end
-    return "".join([*pieces, neutral(line[at:])])
+    return change_outside_code(
+        line, neutral, lambda code: neutral(code) if "|" in code else _EXACT.sub("< ", code)
+    )

@@ -193,13 +193,14 @@ def _parse_body(body: bytes, content_type: str) -> Any:
     parsed = _parse_value(body)
     if not isinstance(parsed, str):
         return parsed
-    fields: dict[str, Any] = {}
+    fields: dict[str, list[Any]] = {}
     with suppress(ValueError, LookupError):  # too many fields, or an unknown character set
         for name, text in _form_fields(body, content_type):
             value = _parse_value(text.encode()) if text.lstrip()[:1] in ("{", "[") else text
-            # A field that comes more than once is a list.
-            fields[name] = [*_as_list(fields[name]), value] if name in fields else value
-    return fields["payload"] if [*fields] == ["payload"] else fields or parsed
+            fields.setdefault(name, []).append(value)
+    # A field that comes more than once is a list.
+    said = {name: values if values[1:] else values[0] for name, values in fields.items()}
+    return said["payload"] if [*fields] == ["payload"] else said or parsed
 
 
 def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
@@ -217,10 +218,6 @@ def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
             content = bytes(part.get_payload(decode=True) or b"")
             if isinstance(name := part.get_param("name", header="content-disposition"), str):
                 yield name, part.get_filename() or content.decode("utf-8", "replace")
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _parse_value(body: bytes) -> Any:
