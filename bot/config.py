@@ -29,6 +29,7 @@ from bot.config_types import (
     Count,
     Days,
     Dollars,
+    Duration,
     Many,
     Positive,
 )
@@ -135,14 +136,6 @@ def _check_approver(value: str, info: ValidationInfo) -> str:
         raise ValueError(f"{error}, the name of a group, or {ASKER}") from None
 
 
-def _parse_duration(value: object) -> float:
-    """Return the seconds of `4h`, `30m` or `0`."""
-    found = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" turns it off')
-    return float(found[1] or 0) * {"m": 60, "h": 3600}.get(found[2], 0)
-
-
 def _check_where(value: str, info: ValidationInfo) -> str:
     return value if value in ("direct", "shared") else _check_place(value, info)
 
@@ -180,8 +173,6 @@ PersonKey = Annotated[str, AfterValidator(_check_person)]
 owner."""
 Approver = Annotated[str, AfterValidator(_check_approver)]
 """A person, the name of a group, or `asker`."""
-Duration = Annotated[float, BeforeValidator(_parse_duration)]
-"""Minutes or hours, as in `"30m"` or `"4h"`; `"0"` turns it off."""
 Approvals = Literal[1, 2]
 Who = Annotated[str, AfterValidator(_check_who)]
 """A person, the name of a group, a platform, or one of `everybody`, `members`, `guests`,
