@@ -37,7 +37,7 @@ CARD = {
 }  # fmt: skip
 
 
-def started(machine: Machine, **more: str) -> subprocess.Popen[str]:
+def start_process(machine: Machine, **more: str) -> subprocess.Popen[str]:
     """`ponte run` in a Python of its own, as an operator starts it."""
     ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
     given = {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(machine.home), "PONTE_WEB_PORT": "0"}
@@ -143,7 +143,7 @@ def catches_sigterm(process: subprocess.Popen[str]) -> bool:
 @pytest.mark.parametrize("moment", ["loading", "ponte.lock", "threads.db"])
 def test_a_stop_before_ponte_is_ready_is_no_failure(tmp_path: Path, moment: str) -> None:
     home = tmp_path / "home"
-    with started(Machine(tmp_path, home, "")) as process:
+    with start_process(Machine(tmp_path, home, "")) as process:
         while not (catches_sigterm(process) if moment == "loading" else (home / moment).exists()):
             time.sleep(0.001)
         process.terminate()
@@ -156,7 +156,7 @@ def test_a_stop_does_not_wait_for_a_platform_that_hangs(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/api/"
         slack = {"SLACK_API_URL": url, "SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}
-        process = started(Machine(tmp_path, tmp_path / "home", ""), **slack)
+        process = start_process(Machine(tmp_path, tmp_path / "home", ""), **slack)
         with process, silent.accept()[0]:
             process.terminate()
             _, err = process.communicate()
@@ -165,7 +165,7 @@ def test_a_stop_does_not_wait_for_a_platform_that_hangs(tmp_path: Path) -> None:
 
 def test_every_line_of_a_log_in_json_is_json(tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_text(RULES)
-    with started(Machine(tmp_path, tmp_path / "home", ""), PONTE_LOG="json") as process:
+    with start_process(Machine(tmp_path, tmp_path / "home", ""), PONTE_LOG="json") as process:
         assert process.stderr is not None
         lines = []
         for line in process.stderr:
@@ -185,7 +185,7 @@ def test_every_line_of_a_log_in_json_is_json(tmp_path: Path) -> None:
 
 def test_a_start_that_fails_is_told_in_json_too(tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_text("[rules")
-    with started(Machine(tmp_path, tmp_path / "home", ""), PONTE_LOG="json") as process:
+    with start_process(Machine(tmp_path, tmp_path / "home", ""), PONTE_LOG="json") as process:
         out, err = process.communicate()
     (line,) = [json.loads(line) for line in err.splitlines()]
     assert (process.returncode, out, line["event"]) == (2, "", "failed")
