@@ -499,6 +499,8 @@ class Config:
     prices: PriceTable = field(default_factory=PriceTable)
     """prices"""
     name: str = field(default="ponte.toml", init=False, compare=False)
+    path: Path | None = field(default=None, init=False, compare=False)
+    """The file that was read; None for none."""
     lines: Any = field(default_factory=TomlLines, init=False, compare=False)
 
     @cached_property
@@ -674,7 +676,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     lines = TomlLines(text)
     if found := [*_cross_check(config, faces)]:
         raise _settings_error(path, lines, found)
-    for name, value in (("name", path.name), ("lines", lines)):
+    for name, value in (("name", path.name), ("path", path), ("lines", lines)):
         object.__setattr__(config, name, value)  # it is made, and frozen for who reads it
     return config
 

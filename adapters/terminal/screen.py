@@ -19,7 +19,12 @@ from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
 from core.commands.grammar import render_card_action
 from core.text.commonmark import parser
 from core.text.i18n import format_moment, say
-from core.text.markdown import defang_for_terminal, ended_blocks_length, is_too_complex
+from core.text.markdown import (
+    defang_for_terminal,
+    ended_blocks_length,
+    is_too_complex,
+    to_plain_text,
+)
 from core.text.text import clean_text, to_one_line
 
 if TYPE_CHECKING:
@@ -149,7 +154,7 @@ class Screen:
             if self._shown[self._rendered :].strip():
                 self._render_block(self._shown, last=True)
         else:
-            self._write(f"{text}\n")
+            self._write(f"{to_plain_text(text)}\n")
         self._shown, self._rendered = "", 0
         self.show_extras(body["cards"], files)
 

@@ -288,7 +288,7 @@ class HealthRoutes(RouteGroup):
 
     @endpoint("GET", "/readyz", refuses=(503,))
     async def ready(self, request: Request) -> Readiness | Response:
-        """Return 200 if Ponte can answer, 503 while a configured platform or the model fails.
+        """Return 200 if Ponte can answer, 503 while a platform, the model or the database fails.
 
         Only the owner and admins get the reasons.
         """

@@ -725,9 +725,10 @@ class ChangeService:
         else:
             count = self.approval.approvers(change.proposal).count
             words = [cards.describe_outcome(await self._without_void(change), count)]
-        if cards.is_undoable(change) and not decision.is_click:  # a card has a button for it
-            words.append(say(_UNDO_WITH, id=change.id))
-        return await self._build_answer([*words, unaudited], [change], decision)
+        answer = await self._build_answer([*words, unaudited], [change], decision)
+        if cards.is_undoable(change) and not answer.cards:  # a card says itself how to undo it
+            return replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")
+        return answer
 
     async def _build_answer(
         self, words: Sequence[str], shown: Sequence[Change], decision: DecisionRequest

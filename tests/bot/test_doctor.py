@@ -231,7 +231,8 @@ async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) ->
         assert "cannot be checked" not in told.parts["nocodb"]
 
 
-async def test_the_page_needs_its_port(tmp_path: Path) -> None:
+async def test_the_page_needs_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.doctor.SILENCE_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         page: dict[str, object] = {"ponte_web": "on", "ponte_web_port": port}
@@ -241,7 +242,7 @@ async def test_the_page_needs_its_port(tmp_path: Path) -> None:
         home = Home(tmp_path)
         with home.take(), home.listen():
             told = await doctor(tmp_path, **page)
-            assert (told.code, told.parts["web"][:4]) == (0, "ok  ")
+            assert told.parts["web"][:4] == "ok  "
             assert told.parts["web"].endswith("is in use by the running Ponte")
 
 

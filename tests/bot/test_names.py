@@ -226,7 +226,7 @@ def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
                 break
         (tmp_path / "ponte.toml").write_text(FILE)
         code, out, _ = machine.ponte("reload")
-        assert (code, out.splitlines()) == (0, ["Reloaded ponte.toml.", *TOLD])
+        assert (code, out.splitlines()) == (0, [f"Reloaded {tmp_path}/ponte.toml.", *TOLD])
         running.terminate()
         _, err = running.communicate()
         assert "config contains unknown names" in err

@@ -112,7 +112,7 @@ async def test_a_pipe_whose_message_failed_exits_1(ponte: WebPonte, tmp_path: Pa
         "the rest is asked all the same"
     )
     assert await run_piped(ponte, "up\ndown\nexit\n") == (1, f"Yes.\n{down}")
-    assert await run_piped(ponte, "up\nstop it\n") == (0, "Yes.\n_Stopped._\n")
+    assert await run_piped(ponte, "up\nstop it\n") == (0, "Yes.\nStopped.\n")
     (tmp_path / "large.csv").write_bytes(b"x" * (chat.MAX_UPLOAD_BYTES + 1))
     code, out = await run_piped(ponte, f"read @{tmp_path}/large.csv\n")
     assert (code, "too large" in out) == (1, True), "what was not sent was not answered"
