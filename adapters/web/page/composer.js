@@ -133,27 +133,25 @@ function unsent(said, shown, error) {
     return;
   }
   if (said.replaces) {
-    $("text").value = said.text;
+    replacing(said.replaces);
+    takeBack(said, shown);
     dispatchEvent(new Event("reread")); // what it was to stand for is there still
-    fit();
     notice(say("not_sent", { why: error.message }));
     return;
   }
   const drawn = shown.item.isConnected ? shown : show(said); // the log may have been drawn again
   log.showTrouble({ turn: drawn.turn, message: say("not_sent", { why: error.message }) });
   const again = [0, 401, 408, 429].includes(error.status) || error.status >= 500;
-  const act = () => {
+  const button = make("button", { type: "button", class: "unsent", text: say(again ? "again" : "edit"), on: { click: () => {
     button.remove();
-    if (again) send(said, drawn);
-    else takeBack(said, drawn.turn);
+    (again ? send : takeBack)(said, drawn);
     $("text").focus();
-  };
-  const button = make("button", { type: "button", class: "unsent", text: say(again ? "again" : "edit"), on: { click: act } });
+  } } });
   stick(() => drawn.said.append(button));
 }
 
 /** Put a message back into the box: as it is, it would be refused again. */
-function takeBack(said, turn) {
+function takeBack(said, { turn }) {
   log.withdraw(turn);
   $("text").value = [said.text, $("text").value].filter(Boolean).join("\n\n");
   keepDraft();

@@ -48,8 +48,16 @@ export function isComposing(event) {
   return event.isComposing || event.keyCode === 229;
 }
 
-export function notice(text) {
+let isPassing = false;
+
+/** Say something at the top of the page; if it is passing, until `reconnected`. */
+export function notice(text, passing = false) {
   $("notice").textContent = text;
+  isPassing = passing;
+}
+
+export function reconnected() {
+  if (isPassing) notice("");
 }
 
 /** Do something with the module of what is seldom asked for, which is loaded then. */

@@ -3,7 +3,7 @@
 import * as approvals from "./approvals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
-import { $, details, isComposing, make, notice, randomKey, scrollPage } from "./element.js";
+import { $, details, isComposing, make, notice, randomKey, reconnected, scrollPage } from "./element.js";
 import { icon } from "./icons.js";
 import * as log from "./log.js";
 import * as quick from "./quick.js";
@@ -108,14 +108,14 @@ async function read(id) {
     log.showAll(body.messages);
     opened = id;
     if (isOther) scrollPage();
-    stream.reconnected();
+    reconnected();
     highlight();
     stream.follow(id, body.cursor, () => read(id));
     await quick.turnTo(id);
     await welcome(id);
     if (isOther && log.isEmpty()) scrollPage(0);
   } catch (error) {
-    notice(error.status ? error.message : say("offline"));
+    notice(error.status ? error.message : say("offline"), true);
     if (error.status === 0 || error.status >= 500) setTimeout(() => current === id && read(id), AGAIN);
   }
   const now = document.activeElement; // who went elsewhere stays there

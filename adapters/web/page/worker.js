@@ -1,5 +1,5 @@
-// The service worker: it keeps the page's own files for a start without a connection, and opens the
-// page from a notification. It keeps nothing that anybody wrote.
+// The service worker: it keeps the page's own files, and opens the page from a notification. It keeps
+// nothing that anybody wrote.
 
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));

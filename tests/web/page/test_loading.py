@@ -134,6 +134,28 @@ async def test_a_refused_message_survives_a_page_that_was_drawn_again(
     await expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 
+async def test_a_notice_stays_until_it_is_no_longer_true(ponte: WebPonte, page: Page) -> None:
+    """An error of reading ends with the next reading. A refused edit is still not sent."""
+
+    async def fail(route: Route) -> None:
+        await route.fulfill(status=500, json={"error": {"code": "x", "message": "Broken."}})
+
+    await page.route("**/conversations/n1?html=1", fail, times=1)
+    await page.evaluate("location.hash = 'n1'")
+    await expect(page.locator("#notice")).to_have_text("Broken.")
+    await expect(page.locator("#notice")).to_be_empty()
+    await say(page, "one")
+    await expect(page.locator(".body")).to_have_text("You said: one")
+    await page.route("**/chat", fail)
+    await page.press("#text", "ArrowUp")
+    async with page.expect_response("**/conversations/n1?html=1"):
+        await say(page, "two")
+    await expect(page.locator(".said .words")).to_have_text(["one"])
+    await expect(page.locator("#text")).to_have_value("two")
+    await expect(page.locator("#editing")).to_be_visible()
+    await expect(page.locator("#notice")).to_have_text("Not sent: Broken.")
+
+
 async def test_a_second_visit_loads_no_file_of_the_page_again(ponte: WebPonte, page: Page) -> None:
     loaded = """performance.getEntriesByType("resource").filter(
         one => one.transferSize > 0 && /[.](js|css|svg)$/.test(one.name)).map(one => one.name)"""
