@@ -304,21 +304,22 @@ class PageRoutes(RouteGroup):
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @endpoint("GET", "/", media=("text/html",))
+    @endpoint("GET", "/", media=("text/html",), is_static=True)
     async def page(self, request: Request) -> Response:
         """The page."""
         return self._file(request, "index.html")
 
-    @endpoint("GET", "/page/words.json", query={"locale": "en, pt-BR or fr"})
+    @endpoint("GET", "/page/words.json", query={"locale": "en, pt-BR or fr"}, is_static=True)
     async def words(self, request: Request) -> PageWords:
         """The page's sentences by key, in the locale that the browser asks for."""
         asked = request.query_params.get("locale", "")
         with use_locale(asked if asked in LOCALES else ""):
             return {"locale": LANGUAGE.get(), "words": translate_page()}
 
-    @endpoint("GET", "/page/{name}", media=(BYTES_TYPE,), refuses=(404,))
+    @endpoint("GET", "/page/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
+    @endpoint("GET", "/page/{version}/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
     async def asset(self, request: Request) -> Response:
-        """A script, style or picture of the page."""
+        """A script, style or picture of the page. Browsers keep one with the present `version`."""
         return self._file(request, str(request.path_params["name"]))
 
     @endpoint("GET", "/welcome")
@@ -438,32 +439,31 @@ class PageRoutes(RouteGroup):
         return response
 
     def _file(self, request: Request, name: str) -> Response:
-        try:
-            data, tag = self._files[name]
-        except KeyError:
-            raise UnknownPath from None
+        version, files = self._files
+        if name not in files:
+            raise UnknownPath
+        tag, is_kept = f'"{version}"', request.path_params.get("version") == version
         headers = {
+            "Content-Type": PAGE_MEDIA_TYPES[Path(name).suffix],
             "ETag": tag,
-            "Cache-Control": "no-cache",
+            "Cache-Control": "public, max-age=31536000, immutable" if is_kept else "no-cache",
             "Content-Security-Policy": PAGE_SECURITY_POLICY,
         }
         if name == SERVICE_WORKER_FILE:
             headers["Service-Worker-Allowed"] = "/"  # else it serves /page/ alone
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        return Response(
-            data, headers=headers | {"Content-Type": PAGE_MEDIA_TYPES[Path(name).suffix]}
-        )
+        return Response(files[name], headers=headers)
 
     @cached_property
-    def _files(self) -> dict[str, tuple[bytes, str]]:
-        """Read the page's files once. Return name → (bytes, ETag); about 250 kB in all."""
-        files = {}
-        for path in sorted(PAGE_FOLDER.iterdir()):
-            if path.suffix in PAGE_MEDIA_TYPES:
-                data = path.read_bytes()
-                files[path.name] = data, f'"{hashlib.sha256(data).hexdigest()[:16]}"'
-        return files
+    def _files(self) -> tuple[str, dict[str, bytes]]:
+        """Read the page's files once, about 250 kB in all. Return their version, which is a hash of
+        all of them, and name → bytes. The page loads files of its own version."""
+        paths = sorted(PAGE_FOLDER.iterdir())
+        files = {path.name: path.read_bytes() for path in paths if path.suffix in PAGE_MEDIA_TYPES}
+        version = hashlib.sha256(b"".join(files.values())).hexdigest()[:16]
+        page = files["index.html"].replace(b'"/page/', f'"/page/{version}/'.encode())
+        return version, files | {"index.html": page}
 
 
 class OperatorRoutes(RouteGroup):

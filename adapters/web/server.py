@@ -428,7 +428,7 @@ class PathRouter:
 
 def _error_handler(site: Site) -> Callable[[Request, Exception], Response]:
     def refuse(request: Request, error: Exception) -> Response:
-        response = error_response(_to_ponte_error(error), request.url.path)
+        response = error_response(_to_ponte_error(error), read_visit(request.scope))
         if response.status_code == 413 and not _may_discard_body(request):
             response.headers["Connection"] = "close"
         if isinstance(error, HTTPException) and error.headers:
