@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from socket import gethostname
@@ -17,12 +18,13 @@ from rich.cells import cell_len
 
 from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
 from core.commands.grammar import render_card_action
-from core.text.commonmark import parser
 from core.text.i18n import format_moment, say
 from core.text.markdown import defang_for_terminal, ended_blocks_length, is_too_complex
 from core.text.text import clean_text, to_one_line
 
 if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
 
@@ -73,6 +75,8 @@ class Screen:
         """The answer so far. Its first `_rendered` characters are on the screen in their final
         form."""
         self._rendered = 0
+        self._preview = ""
+        """The text on the screen below that form: the last rows of a block that has not ended."""
 
     def show_prompt(self) -> None:
         """Write the prompt for the next message, on a terminal only."""
@@ -96,8 +100,8 @@ class Screen:
     def show_text(self, text: str) -> None:
         """Write the answer so far.
 
-        Each block of Markdown is rendered once it has ended. Text after the last ended block is
-        written unchanged.
+        Each block of Markdown is rendered once it has ended. Until then its last rows are shown as
+        they were written, as many as fit into the window, so that they can be erased.
         """
         text = clean_text(text).expandtabs(TAB_COLUMNS)
         if not self.live or self._shown.startswith(text):
@@ -105,40 +109,36 @@ class Screen:
         self._erase_progress()
         if not text.startswith(self._shown[: self._rendered]):
             self._write("\n")
-            self._shown, self._rendered = "", 0
-        if end := ended_blocks_length(text[self._rendered :]):
-            self._render_block(text[: self._rendered + end])
-        tail, written = text[self._rendered :], self._shown[self._rendered :]
-        if not tail.startswith(written):
-            self._erase_lines(written)
-            written = ""
-        self._write(tail[len(written) :])
+            self._rendered, self._preview = 0, ""
+        end = self._rendered + ended_blocks_length(text[self._rendered :])
+        ended = text[self._rendered : end]
+        # A line of a formula can look like the beginning of a list.
+        is_in_formula = ended.count("$$") % 2 or ended.count(r"\[") > ended.count(r"\]")
+        if ended and not is_in_formula:
+            self._render_block(text[:end])
+        columns, height = shutil.get_terminal_size()
+        lines = text[self._rendered :].split("\n")[1 - height :]
+        rows = split_rows("\n".join(lines), columns)
+        self._replace_preview("\n".join(rows[1 - height :]))
         self._shown = text
 
     def _render_block(self, text: str, last: bool = False) -> None:
         """Render the part of `text` that is not rendered yet and will not change any more."""
-        raw, written = text[self._rendered :], self._shown[self._rendered :]
-        wanted = render_markdown(raw) + ("\n" if last else "\n\n")
-        if wanted.startswith(written):
-            self._write(wanted[len(written) :])
-        elif self._erase_lines(written):
-            self._write(wanted)
-        elif written.startswith(raw):  # too long to erase: it stays unrendered
-            self._rendered = len(text)
-            return
-        else:
-            self._write(raw[len(written) :])
-        self._shown, self._rendered = text, len(text)
+        wanted = render_markdown(text[self._rendered :]) + ("\n" if last else "\n\n")
+        self._replace_preview(wanted)
+        self._shown, self._rendered, self._preview = text, len(text), ""
 
-    def _erase_lines(self, written: str) -> bool:
-        """Erase the last lines that hold `written`. Return False if there are more than the screen
-        shows, or if terminals disagree about their number."""
+    def _replace_preview(self, text: str) -> None:
+        """Write `text` in place of the preview. It stays if its rows are no longer all on the
+        screen, because the window became smaller."""
         columns, height = shutil.get_terminal_size()
-        rows = count_rows(written, columns)
-        if rows is None or rows >= height:
-            return False
-        self._write(f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else _WIPE)
-        return True
+        if not text.startswith(self._preview):
+            rows = len(split_rows(self._preview, columns))
+            erase = f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else _WIPE
+            self._write(erase if rows <= height else "\n")
+            self._preview = ""
+        self._write(text[len(self._preview) :])
+        self._preview = text
 
     def show_answer(self, body: Mapping[str, Any], files: Sequence[DownloadedFile] = ()) -> None:
         """Write the complete answer from the event `done`, with its cards and files."""
@@ -150,7 +150,7 @@ class Screen:
                 self._render_block(self._shown, last=True)
         else:
             self._write(f"{text}\n")
-        self._shown, self._rendered = "", 0
+        self._shown, self._rendered, self._preview = "", 0, ""
         self.show_extras(body["cards"], files)
 
     def show_extras(
@@ -243,24 +243,23 @@ def link_to_file(path: str) -> str:
     return f"\x1b]8;;{address}\x1b\\{to_one_line(path)}\x1b]8;;\x1b\\"
 
 
-def count_rows(text: str, columns: int) -> int | None:
-    """Return how many rows of a terminal of that width the text takes.
+def split_rows(text: str, columns: int) -> list[str]:
+    """Return the rows that the text fills on a screen of that width.
 
-    Return None if terminals disagree. They draw an emoji that is joined from several, or a flag, as
-    one character or as its parts.
+    Terminals draw an emoji that is joined from several, or a flag, as one character or as its
+    parts. No row is wider than the screen either way.
     """
-    counts = set()
-    for graphemes in (True, False):
-        rows = 0
-        for line in text.split("\n"):
-            rows, at = rows + 1, 0
-            for piece in _split_graphemes(line) if graphemes else line:
-                width = cell_len(piece)
-                if at + width > columns:  # a wide character is not split over two rows
-                    rows, at = rows + 1, 0
-                at += width
-        counts.add(rows)
-    return counts.pop() if len(counts) == 1 else None
+    rows = []
+    for line in text.split("\n"):
+        start = at = width = 0
+        for piece in _split_graphemes(line):
+            cells = max(cell_len(piece), sum(map(cell_len, piece)))
+            if width + cells > columns:  # a wide character is not split over two rows
+                rows.append(line[start:at])
+                start, width = at, 0
+            at, width = at + len(piece), width + cells
+        rows.append(line[start:])
+    return rows
 
 
 def _split_graphemes(line: str) -> list[str]:
@@ -348,8 +347,9 @@ def _one_line(text: str) -> str:
 
 
 def render_markdown(text: str) -> str:
-    """Return Markdown as a terminal shows it: bold, lists, tables, code. Addresses of links are
-    written in full. Text that is too complex or nested too deeply is returned unchanged."""
+    """Return Markdown as a terminal shows it: bold, lists, tables, code. Line breaks stay, and
+    addresses of links and pictures are written in full. Text that is too complex or nested too
+    deeply is returned unchanged."""
     if is_too_complex(text) or _DEEP.search(text):
         return text.strip("\n")
     from rich.markdown import Markdown, TableElement
@@ -369,8 +369,46 @@ def render_markdown(text: str) -> str:
         elements: ClassVar = {**Markdown.elements, "table_open": WideTable}
 
     drawn = WideMarkdown(text, hyperlinks=False)
-    drawn.parsed = parser().parse(text)  # rich's own parser would drop HTML
+    # rich's own parser would drop HTML
+    drawn.parsed = list(_plain_tokens(_markdown().parse(text)))
     return _draw(drawn, min(columns, MAX_MARKDOWN_COLUMNS))
+
+
+@functools.cache
+def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    from adapters.web.markup import enable_markup
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    enable_markup(markdown)
+    # A definition would vanish, because the text that refers to it is drawn before it.
+    return markdown.disable(["reference", "footnote"])
+
+
+def _plain_tokens(tokens: Iterable[Token]) -> Iterator[Token]:
+    """Yield the tokens with text in place of those that rich draws otherwise or not at all."""
+    from markdown_it.token import Token
+
+    for token in tokens:
+        words = token.content
+        match token.type:
+            case "inline":
+                token.children = list(_plain_tokens(token.children or ()))
+                yield token
+            case "softbreak":
+                yield Token("hardbreak", "br", 0)
+            case "image":
+                address = f"({token.attrGet('src')})"
+                yield Token("text", "", 0, content=f"{words} {address}" if words else address)
+            case "math_inline":
+                yield Token("text", "", 0, content=words)
+            case "math_block":
+                yield Token("paragraph_open", "p", 1)
+                yield Token("text", "", 0, content=words)
+                yield Token("paragraph_close", "p", -1)
+            case _:
+                yield token
 
 
 def _draw(drawn: RenderableType, columns: int) -> str:
