@@ -7,7 +7,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from socket import gethostname
@@ -40,6 +40,10 @@ MAX_TABLE_COLUMNS = 10_000
 """Width in which a table is measured, to find out how wide it would like to be."""
 TAB_COLUMNS = 4
 """Width of a tab. It is written as spaces, because a terminal's tab has no fixed width."""
+_SIMPLER = {
+    "softbreak": "hardbreak", "image": "text", "math_inline": "text", "math_block": "code_block",
+}  # fmt: skip
+"""The type of a token that rich draws, by the type of one that it draws otherwise or not at all."""
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 
@@ -270,7 +274,7 @@ def _split_graphemes(line: str) -> list[str]:
 
 def _row_line(row: CardRow) -> str:
     """Return a row of a card: its name, then what changes."""
-    return _one_line(": ".join(filter(None, [row.name, row.text])))
+    return to_one_line(": ".join(filter(None, [row.name, row.text])))
 
 
 def wrap_text(text: str, columns: int) -> list[str]:
@@ -290,10 +294,10 @@ def draw_card_table(table: CardTable, columns: int) -> list[str]:
 
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in table.header:
-        drawn.add_column(Text(_one_line(name)), header_style="")
+        drawn.add_column(Text(to_one_line(name)), header_style="")
     for name, cells in table.rows:
-        values = [_one_line(cell.value) if cell else "" for cell in cells]
-        drawn.add_row(Text(_one_line(name)), *map(Text, values))
+        values = [to_one_line(cell.value) if cell else "" for cell in cells]
+        drawn.add_row(Text(to_one_line(name)), *map(Text, values))
     lines = _draw(FittingTable(drawn), columns - 4).split("\n")
     return [f"    {_STYLE.sub('', line)}".rstrip() for line in lines]
 
@@ -329,8 +333,8 @@ class FittingTable:
 
 def _table_lines(table: CardTable) -> list[str]:
     """Return the lines of a table, with columns of equal width."""
-    lines = [tuple(map(_one_line, table.header))] + [
-        (_one_line(name), *(_one_line(cell.value) if cell else "" for cell in cells))
+    lines = [tuple(map(to_one_line, table.header))] + [
+        (to_one_line(name), *(to_one_line(cell.value) if cell else "" for cell in cells))
         for name, cells in table.rows
     ]
     widths = [max(cell_len(line[n]) for line in lines) for n in range(len(table.header))]
@@ -339,11 +343,6 @@ def _table_lines(table: CardTable) -> list[str]:
         for line in lines
     )
     return ["  ".join(cells).rstrip() for cells in padded]
-
-
-def _one_line(text: str) -> str:
-    """Return text without control characters and line breaks, which would shift the columns."""
-    return to_one_line(text)
 
 
 def render_markdown(text: str) -> str:
@@ -370,7 +369,7 @@ def render_markdown(text: str) -> str:
 
     drawn = WideMarkdown(text, hyperlinks=False)
     # rich's own parser would drop HTML
-    drawn.parsed = list(_plain_tokens(_markdown().parse(text)))
+    drawn.parsed = list(_simplify(_markdown().parse(text)))
     return _draw(drawn, min(columns, MAX_MARKDOWN_COLUMNS))
 
 
@@ -386,29 +385,15 @@ def _markdown() -> MarkdownIt:
     return markdown.disable(["reference", "footnote"])
 
 
-def _plain_tokens(tokens: Iterable[Token]) -> Iterator[Token]:
-    """Yield the tokens with text in place of those that rich draws otherwise or not at all."""
-    from markdown_it.token import Token
-
+def _simplify(tokens: Iterable[Token]) -> Iterable[Token]:
+    """Return the tokens as others where rich would draw less than the model wrote."""
     for token in tokens:
-        words = token.content
-        match token.type:
-            case "inline":
-                token.children = list(_plain_tokens(token.children or ()))
-                yield token
-            case "softbreak":
-                yield Token("hardbreak", "br", 0)
-            case "image":
-                address = f"({token.attrGet('src')})"
-                yield Token("text", "", 0, content=f"{words} {address}" if words else address)
-            case "math_inline":
-                yield Token("text", "", 0, content=words)
-            case "math_block":
-                yield Token("paragraph_open", "p", 1)
-                yield Token("text", "", 0, content=words)
-                yield Token("paragraph_close", "p", -1)
-            case _:
-                yield token
+        if token.type == "image":
+            token.content = f"{token.content} ({token.attrGet('src')})".lstrip()
+            token.tag, token.children = "", None
+        _simplify(token.children or ())
+        token.type = _SIMPLER.get(token.type, token.type)
+    return tokens
 
 
 def _draw(drawn: RenderableType, columns: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.domain.schedules import (
@@ -34,6 +34,8 @@ CHECKED_DUE_TIMES = 200
 between its runs have fewer."""
 MAX_YEARS_AHEAD = 5
 """A schedule must be due within so many years."""
+MAX_DATES_A_YEAR = 2_200
+"""Due times in which changes of the clock are looked for: six on each day."""
 WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 MONTHS = ("", "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _FIELDS = ((0, 60, ()), (0, 24, ()), (1, 31, ()), (1, 12, MONTHS), (0, 7, WEEKDAYS))
@@ -107,6 +109,25 @@ def next_dates(draft: ScheduleDraft, after: float, number: int = 3) -> list[date
     return found
 
 
+def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
+    """Return the due times of the next year that the clocks move to the end of a gap, or whose time
+    of day comes twice. A rule of every hour or minute has none, as it follows the elapsed time."""
+    if any(field.startswith("*") for field in draft.rule.cron.split()[:2]):
+        return []
+    year = now + 366 * 24 * HOUR_SECONDS
+    within = replace(draft, ends_at=min(draft.ends_at or year, year))
+    return [
+        due for due in next_dates(within, now, MAX_DATES_A_YEAR)
+        if is_twice(due)
+        or datetime.fromtimestamp(due.timestamp() - 1, due.tzinfo).utcoffset() != due.utcoffset()
+    ]  # fmt: skip
+
+
+def is_twice(when: datetime) -> bool:
+    """Return whether this time of day comes twice on that day."""
+    return when.replace(fold=0).utcoffset() != when.replace(fold=1).utcoffset()
+
+
 def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
     """Return what to do about a schedule that is due at `due`, which is not later than `now`.
 
@@ -166,18 +187,15 @@ def _explain_fault(cron: str) -> BadSchedule:
     from cronsim import CronSim, CronSimError
 
     for number, field in enumerate(cron.split()):
-        fields = ["*"] * len(_FIELDS)
-        fields[number] = field
         try:
-            CronSim(" ".join(fields), datetime.now(UTC))
+            CronSim(f"{'* ' * number}{field}{' *' * (4 - number)}", datetime.now(UTC))
         except CronSimError:
             return BadSchedule(
                 "The rule {rule} is not valid. It has a wrong field: {field}.",
                 rule=repr(cron[:100]), field=repr(field[:40]),
             )  # fmt: skip
-    return BadSchedule(
-        "The rule {rule} is never due: its months do not have that day.", rule=repr(cron[:100])
-    )
+    never = "The rule {rule} is never due: its months do not have that day."
+    return BadSchedule(never, rule=repr(cron[:100]))
 
 
 def parse_field_number(word: str, names: Sequence[str]) -> int | None:
@@ -218,38 +236,6 @@ def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str
     if begin is None or end is None or not first <= end < begin < first + count + (count == 7):
         return part
     return ",".join(str(first + (n - first) % count) for n in range(begin, end + count + 1))
-
-
-def find_clock_changes(draft: ScheduleDraft, now: float) -> Iterator[tuple[datetime, datetime]]:
-    """Yield each time of day of the next year that the clocks skip or repeat, and when the run
-    begins instead. Both have the schedule's zone. Raise BadSchedule.
-
-    A rule of every hour or minute follows the elapsed time and has none.
-    """
-    rule, zone = draft.rule, get_zone(draft.time_zone)
-    if any(field.startswith("*") for field in rule.cron.split()[:2]):
-        return
-    last = next_dates(draft, now, min(draft.max_runs, 400))[-1:] if draft.max_runs else []
-    year = now + 366 * 24 * HOUR_SECONDS
-    end = last[0].timestamp() if last else min(draft.ends_at or year, year)
-    day = datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    while rule.cron and day.timestamp() < end:
-        begin, day = day, day + timedelta(days=1)
-        if begin.utcoffset() == day.utcoffset():
-            continue
-        for due in _due_times(rule, "UTC", begin.replace(tzinfo=UTC).timestamp() - 1):
-            named = datetime.fromtimestamp(due, UTC).replace(tzinfo=zone)
-            if named >= day:
-                break
-            changed = named.replace(fold=1)
-            if named.utcoffset() != changed.utcoffset() and now < named.timestamp() <= end:
-                # In a gap, `fold` exchanges the offsets: it runs when the later one begins.
-                after = min(named.timestamp(), changed.timestamp()) - 1
-                runs = (datetime.fromtimestamp(at, zone)
-                        for at in _due_times(rule, zone.key, after))  # fmt: skip
-                is_gap = changed.timestamp() < named.timestamp()
-                offset = changed.utcoffset() if is_gap else named.utcoffset()
-                yield named, next(run for run in runs if run.utcoffset() == offset)
 
 
 def _check_interval(rule: ScheduleRule, minutes: int) -> None:

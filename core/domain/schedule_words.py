@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time
 
 from core.domain.schedule_rules import (
     MONTHS,
     WEEKDAYS,
-    find_clock_changes,
     get_zone,
+    is_twice,
     parse_field_number,
 )
 from core.domain.schedules import BadSchedule, ScheduleDraft, ScheduleRule
 from core.text.i18n import babel_locale, plural, say
-from core.text.i18n import format_date as format_day
 
 _WORKING_DAYS = (1, 2, 3, 4, 5)
 _NTH_WEEKDAY = {
@@ -79,21 +79,7 @@ def describe_date(when: datetime) -> str:
     from babel.dates import format_date, get_timezone_gmt
 
     words = f"{format_date(when, 'full', babel_locale())}, {_format_time(when.time())}"
-    is_ambiguous = when.replace(fold=0).utcoffset() != when.replace(fold=1).utcoffset()
-    return f"{words} ({get_timezone_gmt(when, locale=babel_locale())})" if is_ambiguous else words
-
-
-def describe_clock_changes(draft: ScheduleDraft, now: float) -> list[str]:
-    """Return a sentence for each time of day of the next year that the clocks skip or repeat. Raise
-    BadSchedule."""
-    return [
-        say("The clocks skip {time} on {date}: it runs at {other}.", date=format_day(named),
-            time=_format_time(named.time()), other=_format_time(run.time()))
-        if named.time() != run.time() else
-        say("{time} comes twice on {date}: it runs the first time.", date=format_day(named),
-            time=_format_time(named.time()))
-        for named, run in find_clock_changes(draft, now)
-    ]  # fmt: skip
+    return f"{words} ({get_timezone_gmt(when, locale=babel_locale())})" if is_twice(when) else words
 
 
 def _describe_cron(rule: ScheduleRule) -> str:
@@ -194,7 +180,7 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
 
 
 def _exists(month: int, day: int) -> bool:
-    return day <= (31 if month not in (2, 4, 6, 9, 11) else 29 if month == 2 else 30)
+    return day <= monthrange(2024, month)[1]
 
 
 def _parse_list(field: str, names: Sequence[str]) -> list[int]:

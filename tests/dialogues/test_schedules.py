@@ -162,7 +162,7 @@ async def test_the_card_tells_which_days_and_times_do_not_exist(bot_home: BotHom
         assert "no day 30 in February; no day 31 in February, April" in card.text
         card = await proposed_card(running_bot, "k2", when="30 2 * * SAT-MON", zone=zone)
         assert "every week on Monday, Saturday, and Sunday" in card.text
-        assert "The clocks skip 2:30" in card.text
+        assert "When the clocks change: Sunday, March " in card.text.replace("\u202f", " ")
 
 
 async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:
