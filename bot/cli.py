@@ -728,10 +728,9 @@ def _confirm(question: str) -> None:
 
 
 def _show_start() -> None:
-    """Tell a person at a terminal that the command has begun. To load it takes about a second. The
-    first line of the chat replaces these words."""
+    """Tell a person at a terminal that the command has begun. To load it takes about a second."""
     if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
-        sys.stdout.write(_say("Starting Ponte…"))
+        sys.stdout.write(_say("Starting Ponte…") + "\n")
         sys.stdout.flush()
 
 

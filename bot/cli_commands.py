@@ -201,16 +201,13 @@ def ask(text: str, files: Sequence[Path] = ()) -> int:
     `text` attaches that file, as in `ponte chat`; on standard input it does not, because that may
     be somebody else's text.
     """
-    from adapters.terminal.chat import NO_FILE_SENTENCE, read_attachments
+    from adapters.terminal.chat import read_attachments
     from adapters.terminal.screen import Screen
 
     prompt = "\n\n".join(filter(None, (text.strip(), _read_standard_input(sys.stdin).strip())))
     if not prompt and not files:
         raise BadInput("The prompt is empty.")
-    attached, missing = read_attachments(text)
-    attached += [_read_attachment(file) for file in files]
-    for name in missing:
-        sys.stderr.write(f"{i18n.say(NO_FILE_SENTENCE, name=name)}\n")
+    attached = read_attachments(text) + [_read_attachment(file) for file in files]
     answer, other = Screen(sys.stdout), Screen(sys.stderr, shows_shell_commands=True)
     body, saved = ask_holder(lambda one: one.ask(prompt, attached, answer, other), prepares=True)
     done = body["status"] == "done"

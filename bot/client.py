@@ -19,6 +19,7 @@ from adapters.terminal.chat import (
     InterruptHandler,
     Quit,
     headers_for,
+    local_zone,
     turn_stream,
 )
 from adapters.terminal.screen import DownloadedFile, Screen
@@ -100,7 +101,10 @@ class SingleTurn:
         KeyboardInterrupt."""
         key = uuid.uuid4().hex
         self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")
-        asked = {"message": message, "conversation": f"{kind}-{key[:12]}", "event_key": key}
+        asked = {
+            "message": message, "conversation": f"{kind}-{key[:12]}", "event_key": key,
+            "time_zone": local_zone(),
+        }  # fmt: skip
         try:
             with self._interrupts.catch_interrupts():
                 return await self._interrupts.run(self._ask_with_retries(asked, files), self._stop)

@@ -74,7 +74,7 @@ from core.models.demo_tour import (
 from core.ports.rights import PageAccounts
 from core.rights.rules import OWNER_ID
 from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
-from core.text.text import clean_text, safe_file_name, to_one_line
+from core.text.text import Fence, clean_text, fence_after_line, safe_file_name, to_one_line
 from core.text.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title
 
 PAGE_FOLDER = Path(__file__).parent / "page"
@@ -524,13 +524,24 @@ def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> Liste
 def _export_entry(one: HistoryEntry) -> str:
     """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
     at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
-    said = [f"## {one.message.author.name or say('You')} · {at} UTC", one.message.text]
+    said = [
+        f"## {one.message.author.name or say('You')} · {at} UTC",
+        _close_code_block(one.message.text),
+    ]
     said += [f"- {attached.name}" for attached in one.message.attachments]
     if one.answer is not None:
-        said += ["## Ponte", one.answer.text]
+        said += ["## Ponte", _close_code_block(one.answer.text)]
         said += [f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards]
         said += [f"- {file.name}" for file in one.answer.files]
     return "\n\n".join(["", *filter(None, said)])
+
+
+def _close_code_block(text: str) -> str:
+    """Return the text with the closing line of a code block that it leaves open."""
+    fence: Fence | None = None
+    for line in text.split("\n"):
+        fence = fence_after_line(line, fence, len(line))
+    return f"{text}\n{fence.closing}" if fence else text
 
 
 def _download_headers(name: str, type: str) -> dict[str, str]:

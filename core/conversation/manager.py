@@ -589,7 +589,12 @@ class ConversationManager:
             return Answer(say("The model returned an empty answer. Ask again."))
         # The run of a schedule reads no earlier results anyway.
         left_out = [say(LEFT_OUT)] if run.readable and not message.scheduled_run else []
-        notes = [*unread_notes, *left_out, *await self._claim_notices(run, briefing)]
+        notes = [
+            *unread_notes,
+            *rounds.describe_unread(),
+            *left_out,
+            *await self._claim_notices(run, briefing),
+        ]
         return _with_notes(answer, notes)
 
     async def _find_readable_part(self, run: TurnRun, known: Provenance) -> None:

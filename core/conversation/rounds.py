@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import structlog
 
+from core.chat.files import describe_unread_kinds
 from core.conversation.context import ToolContexts
 from core.conversation.run import ModelBriefing, TurnRun, TurnServices
 from core.conversation.storing import until_stored
@@ -35,6 +36,7 @@ from core.domain.errors import (
     TooManyRounds,
     Unstorable,
 )
+from core.domain.file_text import file_kind
 from core.domain.messages import Answer, Card, File, Item, Progress
 from core.domain.records import (
     INTERRUPTED_TEXT,
@@ -394,6 +396,7 @@ class Rounds:
         self._model = services.model
         self._tool_contexts = tool_contexts
         self._items = list(run.turn.items)
+        self._file_kinds: frozenset[str] | None = None
         rounds = weakref.proxy(self)  # without a cycle, a turn's objects are freed when it ends
         self._calls = ToolCalls(
             run, briefing, services, lambda call: rounds._tool_context(call),
@@ -605,6 +608,15 @@ class Rounds:
                 self._append_text(item.text)
         self.visible_text = self._text
 
+    def describe_unread(self) -> list[str]:
+        """Return a sentence on the files of the message that neither the model nor code read."""
+        kinds = self._file_kinds
+        if kinds is None or any(item.name == "run_python" for item in self._items):
+            return []
+        names = [file.name for item in self._items if item.role == "user" for file in item.files
+                 if file_kind(file.type, file.name) not in kinds]  # fmt: skip
+        return [describe_unread_kinds(names, kinds)] if names else []
+
     async def _stream_round(
         self, number: int, question: RoundRequest, span: tracing.TraceSpan
     ) -> RoundCompleted:
@@ -660,6 +672,7 @@ class Rounds:
                             self.thread = thread or self.thread
                         case RoundCompleted():
                             await wait_for_writes()
+                            self._file_kinds = event.file_kinds
                             return event
             raise ModelDown
         finally:

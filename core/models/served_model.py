@@ -10,13 +10,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Literal
 
 import structlog
 
 from core.clients.openai import ModelServerClient, ModelServerFault
 from core.domain.errors import ModelError, NoKey, PonteError, UnknownModel
-from core.domain.records import Health, ModelEvent, Remote, RoundRequest
+from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
 from core.models.chat_completions_api import ChatCompletionsApi
 from core.models.conversations_api import ConversationsApi
 from core.models.model_input import ReadFile
@@ -138,6 +139,8 @@ class ServedModel:
             try:
                 async with aclosing(self._levels[level].ask(ask)) as events:
                     async for event in events:
+                        if isinstance(event, RoundCompleted):
+                            event = replace(event, file_kinds=self._server.input.kinds)
                         yield event
                 self._trouble = None
                 return
