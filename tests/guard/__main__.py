@@ -24,11 +24,14 @@ def main() -> int:
     if given.list:
         sys.stdout.write("".join(f"{one}\n" for one in chosen))
         return 0
-    dump = run_dialogues(chosen, given.processes)
+    dumps = run_dialogues(chosen, given.processes)
     if given.compare is None:
-        sys.stdout.write(dump)
+        for dump in dumps:
+            sys.stdout.write(dump)
+            sys.stdout.flush()
         return 0
-    differences = compare(given.compare.read_text(encoding="utf-8"), dump, only=given.names)
+    old = given.compare.read_text(encoding="utf-8")
+    differences = compare(old, "".join(dumps), only=given.names)
     sys.stdout.write(differences)
     return 1 if differences else 0
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -60,9 +60,10 @@ async def _play(dialogue: str, folder: Path) -> Sequence[str]:
     return [*lines, *dump_metrics(stage)]
 
 
-def run_dialogues(dialogues: Sequence[str], processes: int) -> str:
-    """Return the dump of these dialogues."""
+def run_dialogues(dialogues: Sequence[str], processes: int) -> Iterator[str]:
+    """Yield the dump of each of these dialogues, in their order."""
     if processes == 1:
-        return "".join(map(run_dialogue, dialogues))
+        yield from map(run_dialogue, dialogues)
+        return
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        return "".join(pool.map(run_dialogue, dialogues))
+        yield from pool.map(run_dialogue, dialogues)

@@ -67,6 +67,8 @@ class Normal:
         match value:
             case bool() | None:
                 return value
+            case int() if value > 10**16:  # an id of Discord
+                return self._replace(str(value), label)
             case int() | float():
                 return _number(value)
             case str():
@@ -75,7 +77,10 @@ class Normal:
                 return f"{len(value)} bytes"
             case dict():
                 pairs = sorted(value.items(), key=lambda pair: self._replace(str(pair[0]), _mask))
-                return {self._replace(str(k), label): self._walk(v, label) for k, v in pairs}
+                return {
+                    self._replace(str(k), label): self._walk(_ordered(k, v), label)
+                    for k, v in pairs
+                }
             case _:
                 return [self._walk(each, label) for each in value]
 
@@ -86,6 +91,11 @@ class Normal:
             except ValueError:
                 pass
         return self._replace(text, label)
+
+
+def _ordered(name: Any, value: Any) -> Any:
+    """Return the value; the rights that an outcome needs are a set, so they are sorted."""
+    return sorted(value) if name == "needs" and isinstance(value, list) else value
 
 
 def _mask(_: str) -> str:
