@@ -93,7 +93,7 @@ class Stage:
     _noted: dict[str, int] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
-    """Ids that Ponte had given at the end of a step. Those with letters alone are names."""
+    """Ids that Ponte had given at the end of a step. A call in small letters is a command's name."""
 
     @property
     def home(self) -> Path:
@@ -326,7 +326,9 @@ class Stage:
                     before = now
                 for table, columns in IDS.items():
                     for row in connection.execute(f"SELECT {', '.join(columns)} FROM {table}"):
-                        self.ids.update(id for id in row if id and not id.isalpha())
+                        self.ids.update(
+                            id for id in row if id and not (table == "calls" and id.islower())
+                        )
 
     def _list_all_requests(self) -> list[NotedRequest]:
         return [*self.services.list_requests(), *self.surface.list_requests(), *self._others]
