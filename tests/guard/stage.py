@@ -55,7 +55,8 @@ SELECT (SELECT count(*) FROM schedule_runs WHERE state = 'queued')
 """
 """Runs that have not ended, and schedules that are due."""
 IDS = {"inbox": ("turn", "thread"), "changes": ("id",), "schedules": ("id",), "files": ("id",),
-       "threads": ("id",), "items": ("thread",), "calls": ("call_id",)}  # fmt: skip
+       "threads": ("id",), "items": ("thread",), "calls": ("call_id",),
+       "api_tokens": ("id",)}  # fmt: skip
 """Columns with ids that no pattern tells from a word."""
 TOML = """
 [quick_commands.explain]
