@@ -327,9 +327,8 @@ class Stage:
                     before = now
                 for table, columns in IDS.items():
                     for row in connection.execute(f"SELECT {', '.join(columns)} FROM {table}"):
-                        self.ids.update(
-                            id for id in row if id and not (table == "calls" and id.islower())
-                        )
+                        is_name = table == "calls" and row[0].islower()
+                        self.ids.update(id for id in row if id and not is_name)
 
     def _list_all_requests(self) -> list[NotedRequest]:
         return [*self.services.list_requests(), *self.surface.list_requests(), *self._others]
