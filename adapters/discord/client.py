@@ -98,7 +98,7 @@ _MISSING = frozenset({0, NO_ACCESS, 50009, 50013})
 """Codes of a refusal that is about the place, and not about one message."""
 _PLAIN_FIELDS = frozenset({
     "id", "channel_id", "type", "content", "author", "timestamp", "edited_timestamp", "attachments",
-    "mentions",
+    "mentions", "mention_roles",
 })  # fmt: skip
 """The fields of a message that are read if the SDK cannot read all of them."""
 SESSION_EVENTS = ("READY", "RESUMED")

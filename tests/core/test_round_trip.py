@@ -86,11 +86,12 @@ def check(shown: str, atoms: list[str], document: str) -> None:
 def seen_on_discord(document: str) -> str:
     made = render(document)
     text = "".join([made.text, *(sheet.data.decode() for sheet in made.sheets)])
-    pieces = re.split(r"(```.*?```|(?<!\\)`[^`\n]+`)", text.replace(SPACE, ""), flags=re.DOTALL)
-    return "".join(
+    pieces = re.split(r"(```.*?```|(?<!\\)`[^`\n]+`)", text, flags=re.DOTALL)
+    seen = "".join(
         piece if n % 2 else re.sub(r"\\([^A-Za-z0-9\s])", r"\1", piece)
         for n, piece in enumerate(pieces)
     )
+    return seen.replace(SPACE, "")
 
 
 def hidden_on_discord(document: str) -> list[str]:
