@@ -640,6 +640,10 @@ def version() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Errors go to stderr, one line each."""
+    typed = sys.argv[1:] if arguments is None else arguments
+    if typed and typed[0] in ("run", "serve", "work"):
+        for number in (signal.SIGTERM, signal.SIGINT):  # loading the modules takes a second
+            signal.signal(number, lambda *_: sys.exit(0))
     command = typer.main.get_command(cli)
     try:
         if _choose_language():
@@ -669,8 +673,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(*, takes: bool = True, works: bool = True) -> int:
-    for number in (signal.SIGTERM, signal.SIGINT):  # loading the modules takes a second
-        signal.signal(number, lambda *_: sys.exit(0))
     from bot import cli_commands
 
     return cli_commands.run(takes=takes, works=works)
