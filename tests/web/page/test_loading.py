@@ -201,6 +201,11 @@ async def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
         "big.csv is too large (30 MB). The limit is 20 MB. Send a smaller file."
     )
     await expect(page.locator("#attached bdi")).to_have_text(["small.txt"])
+    tops = "all => all.map(e => e.getBoundingClientRect().top)"
+    boxes = await page.locator("#refused, #attached, #text, #keys").evaluate_all(tops)
+    assert boxes == sorted(boxes), "above the message box"
+    row = await page.locator("#attach, #text, #send").evaluate_all(tops)
+    assert max(row) - min(row) < 10, "side by side"
     await say(page, "see")
     await expect(page.locator(".body")).to_have_text("You said: see")
     await expect(refusal).to_be_empty()
