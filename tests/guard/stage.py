@@ -94,7 +94,7 @@ class Stage:
     _noted: dict[str, int] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
-    """Ids that Ponte had given at the end of a step. A call in small letters is a command's name."""
+    """Ids that Ponte had given at the end of a step. A call in small letters is a command."""
 
     @property
     def home(self) -> Path:
