@@ -11,6 +11,7 @@ from adapters.web import add_token
 from bot.engine import Engine
 from bot.page_accounts import PageAccountService, api_token_json, named_person
 from bot.reload import Reloader
+from bot.start import ModelRequests
 from core.domain.messages import Person
 from core.domain.records import DoctorFinding
 from core.integrations.integration import OperatorAction
@@ -23,8 +24,8 @@ class AdministrationService:
 
     def __init__(
         self, engine: Engine, accounts: PageAccountService, reloader: Reloader,
-        acts: Mapping[str, OperatorAction], check: Callable[[], AsyncIterator[DoctorFinding]],
-        page: Callable[[], str],
+        acts: Mapping[str, OperatorAction],
+        check: Callable[..., AsyncIterator[DoctorFinding]], page: Callable[[], str],
     ) -> None:  # fmt: skip
         """`check` runs `ponte doctor`. `page` returns the page's address, "" if there is none."""
         self._engine = engine
@@ -35,9 +36,9 @@ class AdministrationService:
         self._page = page
         self._checking = asyncio.Lock()
 
-    async def findings(self) -> Sequence[Mapping[str, str]]:
+    async def findings(self, *model: ModelRequests) -> Sequence[Mapping[str, str]]:
         async with self._checking:  # it starts a sandbox and asks each service
-            return [asdict(found) async for found in self._check()]
+            return [asdict(found) async for found in self._check(*model)]
 
     async def pending(self) -> Sequence[Json]:
         pending: Sequence[Json] = (await self._acts["pending"]({}))["pending"]

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+import structlog
+
 from bot.compose import Secrets, compose
 from bot.config import Config, read_config
 from bot.home import Home
@@ -19,11 +21,12 @@ from bot.hooks import check_secrets
 from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
 from bot.settings import Settings, load
-from bot.start import Start
+from bot.start import ModelRequests, Start
 from core.domain.errors import HomeTaken, SettingsError
 from core.domain.records import DoctorFinding
 from core.text.i18n import LANGUAGE, READER_IS_OWNER
 
+log = structlog.get_logger("process")
 M_ARENA_MAX = -8
 """The number of an option of glibc's malloc (mallopt(3)): how many heaps threads may have."""
 
@@ -82,21 +85,33 @@ async def run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    with home.take():
-        app = await compose(
-            settings, config, home, accepts=takes, runs_turns=works, on_secrets=hide_in_logs,
-            check=_check_everything,
-        )  # fmt: skip
-        loop.add_signal_handler(signal.SIGHUP, app.reloader.on_hangup)
-        await app.start()
-        gc.freeze()  # a full collection would walk what a start leaves: 50 ms in which all waits
-        # Rare collections suffice: Ponte's objects of a turn form no cycles (core/test_turn.py).
-        gc.set_threshold(5_000, 20, 20)
-        try:
+    async with AsyncExitStack() as closing:
+        closing.enter_context(home.take())
+
+        async def begin() -> None:
+            app = await compose(
+                settings, config, home, accepts=takes, runs_turns=works, on_secrets=hide_in_logs,
+                check=_check_everything,
+            )  # fmt: skip
+            closing.push_async_callback(app.stop, hurry)
+            loop.add_signal_handler(signal.SIGHUP, app.reloader.on_hangup)
+            await app.start()
+            # A full collection would walk what a start leaves: 50 ms in which all waits.
+            gc.freeze()
+            # Rare collections suffice: Ponte's objects of a turn form no cycles
+            # (core/test_turn.py).
+            gc.set_threshold(5_000, 20, 20)
             await app.announce()
-            await stop.wait()
-        finally:
-            await app.stop(hurry)
+
+        beginning, stopping = asyncio.create_task(begin()), asyncio.create_task(stop.wait())
+        await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            beginning.cancel()
+        with suppress(asyncio.CancelledError):
+            await beginning
+            await stopping
+    if settings.ponte_log == "json":
+        log.info("stopped")
     return 0
 
 
@@ -110,11 +125,11 @@ def _use_one_heap() -> None:
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
-def _check_everything(begun: Start) -> AsyncIterator[DoctorFinding]:
-    """Run the checks of `ponte doctor`, for the operator's page."""
+def _check_everything(begun: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
+    """Run the checks of `ponte doctor`, for the operator's page and for `ponte doctor` itself."""
     from bot.doctor import check_everything
 
-    return check_everything(begun)
+    return check_everything(begun, *model)
 
 
 @asynccontextmanager
@@ -129,7 +144,9 @@ async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
             stack.enter_context(begun.home.take())
             if begun.fault:
                 raise begun.fault
-            app = await compose(begun.settings, begun.config, begun.home, surfaces=False)
-            await app.start(prepares=prepares)
+            app = await compose(
+                begun.settings, begun.config, begun.home, surfaces=False, check=_check_everything
+            )
             stack.push_async_callback(app.stop)
+            await app.start(prepares=prepares)
         yield Path(stack.enter_context(begun.home.address()))

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+import structlog
+
+from bot import __version__
 from bot.config import LiveConfig
 from bot.engine import Engine
 from bot.health import HealthBoard
@@ -19,10 +22,10 @@ from bot.safety import list_findings
 from bot.settings import Settings
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
-from core.domain.errors import PonteError
 from core.observability import tracing
 from core.text.i18n import say
 
+log = structlog.get_logger("process")
 START_SCREEN_TIMEOUT_SECONDS = 0.3
 """How long one part may take to report its health while the start screen is written."""
 
@@ -60,11 +63,7 @@ class Application:
         sandbox is proven. Else the first turn waits for it.
         """
         self.engine.start()
-        try:
-            await self.surfaces.start()
-        except PonteError:
-            await self.stop()
-            raise
+        await self.surfaces.start()
         if prepares:
             self.prepare_parts()
 
@@ -87,24 +86,33 @@ class Application:
             await self.traces.close(0.0 if is_hurried else deadline - time.monotonic())
 
     async def announce(self) -> None:
-        """Write on stdout what is on, what is off and why, and the page's address."""
+        """Write what is on, what is off and why, and the page's address: on stdout, or as lines of
+        the log if that is JSON."""
         settings, file = self.settings, self.settings.env_file
-        if file.path is not None:
-            sentence = SETTINGS_UNREAD_SENTENCE if file.why else SETTINGS_READ_SENTENCE
-            sys.stdout.write(say(sentence, path=file.path, why=file.why) + "\n")
-        for words in settings.notes:
-            sys.stdout.write(f"  !!   {'settings':<10} {words}\n")
-        marks = {"on": say("on"), "off": say("off"), "failing": "!!"}
-        for part in await self.board.health(patience=START_SCREEN_TIMEOUT_SECONDS):
-            sys.stdout.write(f"  {marks[part.state]:<6} {part.name:<10} {part.words}\n")
+        rows = [("failing", "settings", words) for words in settings.notes]
+        parts = await self.board.health(patience=START_SCREEN_TIMEOUT_SECONDS)
+        rows += [(part.state, part.name, part.words) for part in parts]
         for found in list_findings(settings, self.live.current, self.home):
             noted = found.topic in ("rights", "caps") and found.level == "note"
             if found.level == "unsafe" or noted:
-                sys.stdout.write(f"  !!   {found.topic:<10} {found.words}\n")
+                rows.append(("failing", found.topic, found.words))
             elif found.topic == "rights":
-                sys.stdout.write(f"  {marks['on']:<6} {found.topic:<10} {found.words}\n")
-        # A log is kept and read by others, so the token is shown on a terminal only.
+                rows.append(("on", found.topic, found.words))
         page, link = self.surfaces.page_links(settings, self.home)
+        if settings.ponte_log == "json":
+            config = str(self.live.current.path or "")
+            log.info("started", version=__version__, config=config, address=page)
+            for state, name, words in rows:
+                write = log.warning if state == "failing" else log.info
+                write("part", name=name, state=state, words=words)
+            return
+        if file.path is not None:
+            sentence = SETTINGS_UNREAD_SENTENCE if file.why else SETTINGS_READ_SENTENCE
+            sys.stdout.write(say(sentence, path=file.path, why=file.why) + "\n")
+        marks = {"on": say("on"), "off": say("off"), "failing": "!!"}
+        for state, name, words in rows:
+            sys.stdout.write(f"  {marks[state]:<6} {name:<10} {words}\n")
+        # A log is kept and read by others, so the token is shown on a terminal only.
         if page and not sys.stdout.isatty():
             sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
         shown = link if sys.stdout.isatty() else page

@@ -7,6 +7,7 @@ so that `ponte version` and `--help` answer at once. Each command imports what i
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,9 +119,7 @@ def options(
 @cli.command()
 def run() -> int:
     """Run everything that is configured, in one process."""
-    from bot import cli_commands
-
-    return cli_commands.run()
+    return _run()
 
 
 PromptWords = Annotated[
@@ -172,17 +171,13 @@ def link() -> int:
 @cli.command()
 def serve() -> int:
     """Only receive events; `ponte work` answers them (DATABASE_URL)."""
-    from bot import cli_commands
-
-    return cli_commands.run(works=False)
+    return _run(works=False)
 
 
 @cli.command()
 def work() -> int:
     """Only answer messages that `ponte serve` received (DATABASE_URL)."""
-    from bot import cli_commands
-
-    return cli_commands.run(takes=False)
+    return _run(takes=False)
 
 
 @cli.command()
@@ -645,6 +640,10 @@ def version() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Errors go to stderr, one line each."""
+    typed = sys.argv[1:] if arguments is None else arguments
+    if typed and typed[0] in ("run", "serve", "work"):
+        for number in (signal.SIGTERM, signal.SIGINT):  # loading the modules takes a second
+            signal.signal(number, lambda *_: sys.exit(0))
     command = typer.main.get_command(cli)
     try:
         if _choose_language():
@@ -671,6 +670,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return report_error(error, sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _run(*, takes: bool = True, works: bool = True) -> int:
+    from bot import cli_commands
+
+    return cli_commands.run(takes=takes, works=works)
 
 
 def _choose_language() -> bool:
@@ -725,10 +730,9 @@ def _confirm(question: str) -> None:
 
 
 def _show_start() -> None:
-    """Tell a person at a terminal that the command has begun. To load it takes about a second. The
-    first line of the chat replaces these words."""
+    """Tell a person at a terminal that the command has begun. To load it takes about a second."""
     if sys.stdin and sys.stdin.isatty() and sys.stdout.isatty():
-        sys.stdout.write(_say("Starting Ponte…"))
+        sys.stdout.write(_say("Starting Ponte…") + "\n")
         sys.stdout.flush()
 
 

@@ -8,7 +8,6 @@ import json
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO, TypeVar
 from zoneinfo import ZoneInfo
@@ -26,6 +25,7 @@ from core.integrations.settings import describe_read_error, plain_value
 from core.rights.allowances import describe_estimates, describe_server_costs
 from core.rights.audit import PERSON_FACTS
 from core.text import i18n
+from core.text.markdown import to_plain_text
 from core.text.text import clean_text, to_one_line
 
 _BLOCK = re.compile(
@@ -62,7 +62,9 @@ def format_thread(thread: Row, zone: datetime.tzinfo) -> Iterator[str]:
     for message in thread.get("messages", ()):
         who = message.get("name") or message.get("role", "")
         yield f"{_format_time(message.get('at'), zone)}  {to_one_line(str(who))}"
-        for line in clean_text(str(message.get("text", ""))).splitlines():
+        text = clean_text(str(message.get("text", "")))
+        is_answer = message.get("role") == "assistant"
+        for line in (to_plain_text(text) if is_answer else text).splitlines():
             yield f"    {line}"
 
 
@@ -199,18 +201,15 @@ def ask(text: str, files: Sequence[Path] = ()) -> int:
     `text` attaches that file, as in `ponte chat`; on standard input it does not, because that may
     be somebody else's text.
     """
-    from adapters.terminal.chat import NO_FILE_SENTENCE, read_attachments
+    from adapters.terminal.chat import read_attachments
     from adapters.terminal.screen import Screen
 
     prompt = "\n\n".join(filter(None, (text.strip(), _read_standard_input(sys.stdin).strip())))
     if not prompt and not files:
         raise BadInput("The prompt is empty.")
-    attached, missing = read_attachments(text)
-    attached += [_read_attachment(file) for file in files]
-    for name in missing:
-        sys.stderr.write(f"{i18n.say(NO_FILE_SENTENCE, name=name)}\n")
+    attached = read_attachments(text) + [_read_attachment(file) for file in files]
     answer, other = Screen(sys.stdout), Screen(sys.stderr, shows_shell_commands=True)
-    body, saved = _ask_holder(lambda one: one.ask(prompt, attached, answer, other), prepares=True)
+    body, saved = ask_holder(lambda one: one.ask(prompt, attached, answer, other), prepares=True)
     done = body["status"] == "done"
     (answer if done or answer.live else other).show_answer({**body, "cards": ()})
     other.show_extras(body["cards"], saved)
@@ -247,7 +246,7 @@ def link() -> int:
     settings, home = begun.settings, begun.home
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
-    if home.is_served() and (known := _ask_holder(lambda one: one.link())):
+    if home.is_served() and (known := ask_holder(lambda one: one.link())):
         _print_all([known])
         return 0
     token = plain_value(settings.ponte_web_token) or home.kept_web_token()
@@ -263,7 +262,7 @@ def doctor(try_model: Callable[[], None] | None) -> int:
     sends none. Return the exit code."""
     from bot import doctor
 
-    begun = start(quiet=True)
+    begun = start(quiet=True, asks_holder=True)
     code = asyncio.run(doctor.examine(begun, print))
     if try_model is not None:
         code |= asyncio.run(doctor.try_model(begun, print, try_model))
@@ -294,7 +293,7 @@ def sample_reset() -> int:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     open_sample_base(home, settings.ponte_timezone).reset()
     if (home / "ponte.db").exists():  # else nobody has asked for a change yet
-        _ask_holder(lambda one: one.act("sample/reset"), begun)
+        ask_holder(lambda one: one.act("sample/reset"), begun)
     _print_all(
         [
             i18n.say(
@@ -326,15 +325,14 @@ def send_command(message: str) -> int:
     """Send a typed command to the process that holds the home, and print the answer."""
     from adapters.terminal.screen import Screen
 
-    body = _ask_holder(lambda one: one.say(message))
-    code = _print_answer(body, as_json=False)
-    Screen(sys.stdout, shows_shell_commands=True).show_extras(body.get("cards", ()), ())
-    return code
+    body = ask_holder(lambda one: one.say(message))
+    Screen(sys.stdout, shows_shell_commands=True).show_answer({"cards": (), **body})
+    return 0 if body.get("status") == "done" else 1
 
 
 def status(*, as_json: bool = False) -> int:
     """Print the state of each part. The exit code is 1 if a part fails."""
-    parts = _ask_holder(lambda one: one.status(), prepares=True)
+    parts = ask_holder(lambda one: one.status(), prepares=True)
     lines = [f"{part['state']:<8} {part['name']:<10} {part['words']}".rstrip() for part in parts]
     _print_all([json.dumps(parts, ensure_ascii=False)] if as_json else lines)
     return int(any(part["state"] == "failing" for part in parts))
@@ -362,12 +360,13 @@ def quick_command(
         body = await one.run(typed, attached)
         return body, await one.result(body)
 
-    body, result = _ask_holder(ask)
-    if as_json:
-        return _print_answer(body, as_json=True)
+    body, result = ask_holder(ask)
     done = body.get("status") == "done"
+    if as_json:
+        _print_all([json.dumps(body, ensure_ascii=False)])
+        return 0 if done else 1
     (sys.stdout if done else sys.stderr).write(
-        (clean_text(_without_fence(result)) if done else to_one_line(result)) + "\n"
+        (clean_text(_without_fence(result)) if done else to_one_line(to_plain_text(result))) + "\n"
     )
     return 0 if done else 1
 
@@ -380,7 +379,7 @@ def turns(*, failed: bool, as_json: bool = False) -> int:
         found = [turn for turn in (await one.act("turns"))["turns"] if turn["failed"] or not failed]
         return found, await _find_names(one, sorted({turn["person"] for turn in found}))
 
-    found, names = _ask_holder(ask, begun)
+    found, names = ask_holder(ask, begun)
     shown = format_turns(found, ZoneInfo(begun.settings.ponte_timezone), names)
     _print_all([json.dumps(found, ensure_ascii=False)] if as_json else shown)
     return 0
@@ -388,8 +387,12 @@ def turns(*, failed: bool, as_json: bool = False) -> int:
 
 def reload() -> int:
     """Run `ponte reload`. Return the exit code."""
-    # This process reads the file too, so that a mistake in it ends with the code of wrong settings.
-    done = _ask_holder(lambda one: one.act("reload"), start(quiet=True))
+    begun = start(quiet=True, asks_holder=True)
+    if not begun.home.is_served() and begun.settings.database_url is None:
+        raise PonteError(
+            "Ponte is not running with {home}, so there is nothing to reload.", home=begun.home.path
+        )
+    done = ask_holder(lambda one: one.act("reload"), begun)
     told = [i18n.say("Reloaded {file}.", file=done.get("file", ""))]
     if later := done.get("later"):
         names = ", ".join(f"[{name}]" for name in later)
@@ -410,7 +413,7 @@ def usage(by: str, since: str, *, as_json: bool = False, with_limits: bool = Fal
         plain = by == "person" and not as_json
         return told, limits, await _find_names(one, sorted(keys)) if plain else {}
 
-    told, limits, names = _ask_holder(ask)
+    told, limits, names = ask_holder(ask)
     rows: list[Row] = list(told.get("rows", ()))
     if as_json:
         _print_all([json.dumps(told, ensure_ascii=False)])
@@ -505,7 +508,7 @@ def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
             after = str(page.get("next", ""))
             more = bool(after)
 
-    _ask_holder(read, begun)
+    ask_holder(read, begun)
     return 0
 
 
@@ -522,7 +525,7 @@ def people_renew(name: str, *, as_json: bool = False) -> int:
 def people_list(*, as_json: bool = False) -> int:
     """Run `ponte people list`. Return the exit code."""
     begun = start(quiet=True, asks_holder=True)
-    people = list(_ask_holder(lambda one: one.act("people"), begun).get("people", ()))
+    people = list(ask_holder(lambda one: one.act("people"), begun).get("people", ()))
     shown = format_people(people, ZoneInfo(begun.settings.ponte_timezone))
     _print_all([json.dumps(people, ensure_ascii=False)] if as_json else shown)
     return 0
@@ -534,7 +537,7 @@ def people_token(name: str, label: str, days: int, *, as_json: bool = False) -> 
     settings = start(quiet=True, asks_holder=True).settings
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
-    made = _ask_holder(lambda one: one.act("people/token", person=name, label=label, days=days))
+    made = ask_holder(lambda one: one.act("people/token", person=name, label=label, days=days))
     page = str(made.get("page", "")) or (settings.page_url() if settings.ponte_web_port else "")
     token, url = str(made.get("token", "")), f"{page}/v1" if page else ""
     told = {"id": made.get("id"), "name": name, "token": token, "url": url}
@@ -555,7 +558,7 @@ def people_token(name: str, label: str, days: int, *, as_json: bool = False) -> 
 def people_tokens(name: str = "", *, as_json: bool = False) -> int:
     """Run `ponte people tokens`. Return the exit code."""
     begun = start(quiet=True, asks_holder=True)
-    told = _ask_holder(lambda one: one.act("people/tokens", person=name), begun)
+    told = ask_holder(lambda one: one.act("people/tokens", person=name), begun)
     tokens = list(told.get("tokens", ()))
     shown = format_api_tokens(tokens, ZoneInfo(begun.settings.ponte_timezone))
     _print_all([json.dumps(tokens, ensure_ascii=False)] if as_json else shown)
@@ -564,7 +567,7 @@ def people_tokens(name: str = "", *, as_json: bool = False) -> int:
 
 def people_revoke(id: str) -> int:
     """Run `ponte people revoke`. Return the exit code."""
-    told = _ask_holder(lambda one: one.act("people/revoke", id=id))
+    told = ask_holder(lambda one: one.act("people/revoke", id=id))
     words = "Revoked the API token {id} of {name}."
     _print_all([i18n.say(words, id=id, name=told.get("person", ""))])
     return 0
@@ -572,7 +575,7 @@ def people_revoke(id: str) -> int:
 
 def people_remove(name: str) -> int:
     """Run `ponte people remove`. Return the exit code."""
-    person = _ask_holder(lambda one: one.act("people/remove", person=name)).get("person", "")
+    person = ask_holder(lambda one: one.act("people/remove", person=name)).get("person", "")
     words = (
         "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "
         "person forget {person}`."
@@ -586,7 +589,7 @@ def _print_sign_in_link(act: str, name: str, *, as_json: bool) -> int:
     settings = start(quiet=True, asks_holder=True).settings
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
-    made = _ask_holder(lambda one: one.act(act, person=name))
+    made = ask_holder(lambda one: one.act(act, person=name))
     token = str(made.get("token", ""))
     page = str(made.get("page", "")) or (settings.page_url() if settings.ponte_web_port else "")
     link = add_token(page, token) if page else ""
@@ -614,29 +617,37 @@ def policy_check(
     guest: bool, as_json: bool = False,
 ) -> int:  # fmt: skip
     """Run `ponte policy check`. Return the exit code."""
-    from bot.names import misspelt_names
-    from bot.policy_check import check_rights
+    from bot.policy_check import report_rights
 
-    begun = start(quiet=True)
-    sys.stderr.writelines(f"{line}\n" for line in misspelt_names(begun.config, begun.settings))
-    checking = check_rights(begun, person, channel, groups=groups, guest=guest, asked=rights)
-    where, lines = asyncio.run(checking)
+    begun = start(quiet=True, asks_holder=True)
+    asked: dict[str, Any] = {
+        "person": person, "channel": channel, "groups": groups, "guest": guest, "rights": rights
+    }  # fmt: skip
+    if is_running := begun.home.is_served():
+        told = ask_holder(lambda one: one.act("policy/check", **asked), begun)
+    elif begun.fault:
+        raise begun.fault
+    else:
+        told = asyncio.run(report_rights(begun, **asked))
+    sys.stderr.writelines(f"{line}\n" for line in told["misspelt"])
+    lines = told["lines"]
     if as_json:
-        _print_all([json.dumps([asdict(line) for line in lines], ensure_ascii=False)])
+        _print_all([json.dumps(lines, ensure_ascii=False)])
         return 0
-    place = f"in {where.channel}" if where.channel else "in a direct message"
-    _print_all([f"{person} {place}, by {begun.settings.ponte_config.name}:"])
-    width = max(len(line.right) for line in lines)
+    place = f"in {told['channel']}" if told["channel"] else "in a direct message"
+    whose = "running Ponte" if is_running else "folder, where no Ponte is running"
+    _print_all([f"{person} {place}, by {told['file'] or 'no ponte.toml'} of the {whose}:"])
+    width = max(len(line["right"]) for line in lines)
     for line in lines:
-        told = f"{line.right:<{width}}  {'yes' if line.allowed else 'no':<3}  {line.rule}"
-        _print_all([f"{told}  {to_one_line(line.why, 400)}".rstrip()])
+        shown = f"{line['right']:<{width}}  {'yes' if line['allowed'] else 'no':<3}  {line['rule']}"
+        _print_all([f"{shown}  {to_one_line(line['why'], 400)}".rstrip()])
     return 0
 
 
 def threads_list(*, as_json: bool = False) -> int:
     """Run `ponte threads list`. Return the exit code."""
     begun = start(quiet=True, asks_holder=True)
-    threads = _ask_holder(lambda one: one.threads(), begun)
+    threads = ask_holder(lambda one: one.threads(), begun)
     shown = format_threads(threads, ZoneInfo(begun.settings.ponte_timezone))
     _print_all([json.dumps(threads, ensure_ascii=False)] if as_json else shown)
     return 0
@@ -645,7 +656,7 @@ def threads_list(*, as_json: bool = False) -> int:
 def threads_show(conversation: str, *, as_json: bool = False) -> int:
     """Run `ponte threads show`. Return the exit code."""
     begun = start(quiet=True, asks_holder=True)
-    thread = _ask_holder(lambda one: one.thread(conversation), begun)
+    thread = ask_holder(lambda one: one.thread(conversation), begun)
     whole = json.dumps(thread, ensure_ascii=False)
     zone = ZoneInfo(begun.settings.ponte_timezone)
     _print_all([whole] if as_json else format_thread(thread, zone))
@@ -654,7 +665,7 @@ def threads_show(conversation: str, *, as_json: bool = False) -> int:
 
 def threads_forget(conversation: str) -> int:
     """Run `ponte threads forget`. Return the exit code."""
-    done = _ask_holder(lambda one: one.forget(conversation))
+    done = ask_holder(lambda one: one.forget(conversation))
     count = int(done.get("messages", 0))
     deleted = i18n.plural("Deleted {count} message.", "Deleted {count} messages.", count)
     remains = str(done.get("remains", ""))
@@ -662,12 +673,14 @@ def threads_forget(conversation: str) -> int:
     return 0
 
 
-def _ask_holder(
+def ask_holder(
     work: Callable[[LocalClient], Awaitable[T]],
     begun: Start | None = None,
     *,
     prepares: bool = False,
 ) -> T:
+    """Return what `work` gets from the process that holds the home."""
+
     async def ask(begun: Start) -> T:
         async with local_client(begun, prepares=prepares) as one:
             return await work(one)
@@ -747,16 +760,6 @@ def _read_attachment(file: Path) -> tuple[str, bytes]:
         raise BadInput(
             "Cannot read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
         ) from None
-
-
-def _print_answer(body: Json, *, as_json: bool) -> int:
-    text = str(body.get("response", ""))
-    _print_all([json.dumps(body, ensure_ascii=False)] if as_json else [clean_text(text)])
-    if not as_json and (shown := body.get("cards")):
-        from adapters.terminal.screen import Screen
-
-        Screen(sys.stdout, shows_shell_commands=True).show_extras(shown, ())
-    return 0 if body.get("status") == "done" else 1
 
 
 def _print_all(lines: Iterable[str]) -> None:

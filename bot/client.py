@@ -19,12 +19,13 @@ from adapters.terminal.chat import (
     InterruptHandler,
     Quit,
     headers_for,
+    local_zone,
     turn_stream,
 )
 from adapters.terminal.screen import DownloadedFile, Screen
 from bot.start import Start
 from core.clients.http import HttpAnswer, HttpClient, HttpDown, HttpError
-from core.domain.errors import PonteError
+from core.domain.errors import PonteError, SettingsError
 from core.runtime.retry import retry, wait_after_each
 from core.text.i18n import say
 
@@ -100,7 +101,10 @@ class SingleTurn:
         KeyboardInterrupt."""
         key = uuid.uuid4().hex
         self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")
-        asked = {"message": message, "conversation": f"{kind}-{key[:12]}", "event_key": key}
+        asked = {
+            "message": message, "conversation": f"{kind}-{key[:12]}", "event_key": key,
+            "time_zone": local_zone(),
+        }  # fmt: skip
         try:
             with self._interrupts.catch_interrupts():
                 return await self._interrupts.run(self._ask_with_retries(asked, files), self._stop)
@@ -126,8 +130,8 @@ class SingleTurn:
                 lambda: self._follow(asked, files), HttpError,
                 wait_after_each(RECONNECT_PAUSES_SECONDS, wait),
             )  # fmt: skip
-        except HttpError as error:
-            if is_lost(error):
+        except HttpError:
+            if self._turn:  # else nothing was saved; the caller says why
                 raise self._lost from None
             raise
 
@@ -284,5 +288,7 @@ def _holder_error(error: HttpAnswer) -> PonteError:
     """Return an error with the words of the response: `{"error": {"code", "message"}}`."""
     body = error.json
     told = body.get("error") if isinstance(body, dict) else None
-    words = told.get("message") if isinstance(told, dict) else None
-    return PonteError(words or f"Ponte answered with HTTP {error.status}.")
+    if not isinstance(told, dict):
+        return PonteError(f"Ponte answered with HTTP {error.status}.")
+    kind = SettingsError if told.get("code") == SettingsError.code else PonteError
+    return kind("{words}", words=told.get("message"))

@@ -24,11 +24,12 @@ from bot.integrations import Faces, canonical_person, collect_rights
 from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
+from bot.policy_check import report_rights
 from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
 from bot.reports import report_limits, report_pending, report_turns, report_usage
 from bot.settings import Settings
-from bot.start import Start
+from bot.start import ModelRequests, Start
 from bot.surfaces import Surfaces
 from bot.tracing import Traces
 from core.changes.approval import Approval
@@ -69,8 +70,12 @@ from core.tools.posting.source import PlacePostSource
 from core.tools.schedules.source import ScheduleSource
 from core.tools.tool import Toolbox
 
-CheckEverything = Callable[[Start], AsyncIterator[DoctorFinding]]
-"""Runs the checks of `ponte doctor` for the operator's page."""
+CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
+"""Runs the checks of `ponte doctor` on a `Start`. With `ModelRequests`, only those of the model."""
+NO_POSTGRES_SENTENCE = (
+    "DATABASE_URL needs the package {name}. Install the extra postgres or "
+    "requirements-postgres.txt (docs/guides/scaling.md)."
+)
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
 
@@ -126,8 +131,7 @@ async def compose(
             lambda: live.current.quick_commands, policy.is_named, policy=policy
         )
         board = HealthBoard(summaries(settings), quick, policy)
-        if stores.jobs:
-            board.live["database"] = stores.jobs.health
+        board.live["database"] = stores.health
 
         tools = _build_tools(settings.faces, deps, quick, board, closing)
         posting = PlacePostSource(lambda: engine.platforms.messengers)
@@ -176,6 +180,7 @@ async def compose(
         board.pending = engine.changes.list_requests
         engine.on_cards_change(board.announce_requests)
         reloader = Reloader(settings, live, engine.records.audit, engine.stores.peers)
+        board.live["config"] = reloader.health
 
         records = engine.records
         ports = ChatPorts(
@@ -265,11 +270,7 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
             plain_value(settings.database_url), takes=accepts, works=works
         )
     except ModuleNotFoundError as missing:
-        raise SettingsError(
-            "DATABASE_URL needs the package {name}. Install requirements-postgres.txt "
-            "(docs/guides/scaling.md).",
-            name=missing.name or "psycopg",
-        ) from None
+        raise SettingsError(NO_POSTGRES_SENTENCE, name=missing.name) from None
     for name, own in home.secrets().items():
         home.share(name, await stores.secret(name, own))
     return stores
@@ -408,9 +409,10 @@ def _page_ports(
         return served.page_links(settings, home)[1]
 
     async def readiness() -> Sequence[Health]:
-        """Return the parts that `/readyz` checks. Ponte is ready without its tools."""
-        tools = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
-        return [part for part in await board.health() if part.name not in tools]
+        """Return the parts that `/readyz` checks. Ponte is ready without its tools, and works by
+        the rules that it has read."""
+        others = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
+        return [part for part in await board.health() if part.name not in (*others, "config")]
 
     async def exposition() -> str:
         """Return the text of `/metrics`. A value that cannot be read now keeps its last state."""
@@ -420,8 +422,15 @@ def _page_ports(
             metrics.set_proposal_counts(await engine.changes.ledger.count_unfinished())
         return metrics.render_metrics()
 
+    async def doctor(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"findings": await administration.findings(*arguments["model"])}
+
+    async def check_policy(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await report_rights(Start(settings, live.current, home), **arguments)
+
     acts = {
         **_operator_actions(engine), "reload": reloader.on_command,
+        "doctor": doctor, "policy/check": check_policy,
         **accounts.acts(page), **personal_data.acts(),
     }  # fmt: skip
     routes: dict[str, HttpHandler] = {f"/{chat.name}/events": chat.http for chat in served.chats}
@@ -429,8 +438,12 @@ def _page_ports(
         engine.records.journal, engine.commands, link, acts, engine.records.audit
     )
 
-    def check_now() -> AsyncIterator[DoctorFinding]:
-        return check(Start(settings, live.current, home))
+    async def check_now(*model: ModelRequests) -> AsyncIterator[DoctorFinding]:
+        if not (model or settings.database_url):
+            part = await engine.stores.health()
+            yield DoctorFinding(part.name, part.state, part.words)
+        async for finding in check(Start(settings, live.current, home), *model):
+            yield finding
 
     administration = AdministrationService(
         engine, accounts, reloader, threads.acts, check_now, page

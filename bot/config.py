@@ -29,6 +29,7 @@ from bot.config_types import (
     Count,
     Days,
     Dollars,
+    Duration,
     Many,
     Positive,
 )
@@ -137,14 +138,6 @@ def _check_approver(value: str, info: ValidationInfo) -> str:
         raise ValueError(f"{error}, the name of a group, or {ASKER}") from None
 
 
-def _parse_duration(value: object) -> float:
-    """Return the seconds of `4h`, `30m` or `0`."""
-    found = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" turns it off')
-    return float(found[1] or 0) * {"m": 60, "h": 3600}.get(found[2], 0)
-
-
 def _check_where(value: str, info: ValidationInfo) -> str:
     return value if value in ("direct", "shared") else _check_place(value, info)
 
@@ -182,8 +175,6 @@ PersonKey = Annotated[str, AfterValidator(_check_person)]
 owner."""
 Approver = Annotated[str, AfterValidator(_check_approver)]
 """A person, the name of a group, or `asker`."""
-Duration = Annotated[float, BeforeValidator(_parse_duration)]
-"""Minutes or hours, as in `"30m"` or `"4h"`; `"0"` turns it off."""
 Approvals = Literal[1, 2]
 Who = Annotated[str, AfterValidator(_check_who)]
 """A person, the name of a group, a platform, or one of `everybody`, `members`, `guests`,
@@ -510,6 +501,8 @@ class Config:
     prices: PriceTable = field(default_factory=PriceTable)
     """prices"""
     name: str = field(default="ponte.toml", init=False, compare=False)
+    path: Path | None = field(default=None, init=False, compare=False)
+    """The file that was read; None for none."""
     lines: Any = field(default_factory=TomlLines, init=False, compare=False)
 
     @cached_property
@@ -689,7 +682,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     lines = TomlLines(text)
     if found := [*_cross_check(config, faces)]:
         raise _settings_error(path, lines, found)
-    for name, value in (("name", path.name), ("lines", lines)):
+    for name, value in (("name", path.name), ("path", path), ("lines", lines)):
         object.__setattr__(config, name, value)  # it is made, and frozen for who reads it
     return config
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Literal
@@ -14,23 +15,36 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from bot import installation
-from bot.compose import dependencies, model_client
+from bot.client import local_client
+from bot.compose import NO_POSTGRES_SENTENCE, dependencies, model_client
 from bot.logs import Redaction
+from bot.reload import check_file
 from bot.safety import list_findings
 from bot.settings import Settings
-from bot.start import Start
+from bot.start import ModelRequests, Start
 from core.clients.http import HttpAnswer, HttpClient, HttpError
 from core.domain.errors import PonteError
 from core.domain.records import DoctorFinding, Health
 from core.integrations.settings import plain_value
 from core.models import MODEL_INTEGRATION
 from core.store.budget import count_estimates
-from core.store.database import inspect_file
+from core.store.database import check_free_space, check_schema, inspect_file
+from core.store.schema import SCHEMA
 from core.text.i18n import say, translate_word
 
 NO_ANSWER_SENTENCE = "the server did not respond ({why})"
 NO_ANSWER_AT_SENTENCE = "{address} did not respond ({why}). Check {setting} and the network."
 CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
+RUNNING_SENTENCE = "process {pid} is running with {home}; these are its settings"
+SILENT_SENTENCE = (
+    "process {pid} is running with {home} but does not respond; these are the settings of this "
+    "folder"
+)
+NOT_RUNNING_SENTENCE = "not running with {home}; these are the settings of this folder"
+SILENCE_SECONDS = 5.0
+"""Timeout of the first request to a running Ponte."""
+_CHECKS_SECONDS = 300.0
+"""Timeout of its checks, which start a sandbox and ask each service."""
 USAGE_DAYS = 30
 ESTIMATES_SENTENCE = (
     "in the last {days} days, the server did not report the usage of {estimates} of {calls} "
@@ -44,33 +58,77 @@ _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
 
 async def examine(start: Start, write: Callable[[str], None]) -> int:
     """Write a line for each part. Return 1 if one fails or is unsafe, else 0."""
-    return await _write_findings(check_everything(start), write)
+    return int("failing" in await _write_findings(_check(start), write))
 
 
 async def try_model(start: Start, write: Callable[[str], None], confirm: Callable[[], None]) -> int:
     """Send the model three paid requests and write what works, after a line that tells this and
     `confirm`. Return 1 if something does not work, else 0."""
-    settings = start.settings
-    async with HttpClient(proxies=settings.proxies) as http:
-        deps = dependencies(settings, start.config, start.home, http, model_client(settings))
-        if notice := MODEL_INTEGRATION.describe_requests(deps):
-            write(notice)
-            confirm()
-        return await _write_findings(MODEL_INTEGRATION.send_requests(deps), write)
+    states = await _write_findings(_check(start, "announce"), write)
+    if "note" in states:
+        confirm()
+        states = await _write_findings(_check(start, "send"), write)
+    return int("failing" in states)
 
 
 async def _write_findings(
     findings: AsyncIterator[DoctorFinding], write: Callable[[str], None]
-) -> int:
-    failing = False
+) -> set[str]:
+    """Write a line for each finding. Return their states."""
+    states = set[str]()
     async for found in findings:
-        failing = failing or found.state == "failing"
+        states.add(found.state)
         write(f"{_MARKS[found.state]:<4}  {found.part}: {found.words}")
-    return int(failing)
+    return states
 
 
-async def check_everything(start: Start) -> AsyncIterator[DoctorFinding]:
-    """Check each part against its live service, and yield what was found, without secrets."""
+async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
+    """Yield what the running Ponte finds; if none responds, what the settings of this folder lead
+    to. Raise SettingsError."""
+    home, found = start.home, None
+    ponte = DoctorFinding("ponte", "off", say(NOT_RUNNING_SENTENCE, home=home.path))
+    if home.is_served():
+        values = {"pid": home.holder(), "home": home.path}
+        ponte = DoctorFinding("ponte", "failing", say(SILENT_SENTENCE, **values))
+        with suppress(PonteError):
+            async with local_client(start) as holder:
+                await holder.act_within(SILENCE_SECONDS, "names")
+                found = await holder.act_within(_CHECKS_SECONDS, "doctor", model=model)
+            ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
+    if found is None and start.fault:
+        raise start.fault
+    if not model:
+        yield ponte
+    if found is None:
+        async for finding in check_everything(start, *model):
+            yield finding
+    else:
+        for one in found["findings"]:
+            yield DoctorFinding(**one)
+
+
+async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[DoctorFinding]:
+    """Yield what three paid requests to the model find out. With "announce", yield a note about
+    them instead, if there is anything to send."""
+    settings = start.settings
+    async with HttpClient(proxies=settings.proxies) as http:
+        deps = dependencies(settings, start.config, start.home, http, model_client(settings))
+        notice = MODEL_INTEGRATION.describe_requests(deps)
+        if model == "announce" and notice:
+            yield DoctorFinding("model requests", "note", notice)
+            return
+        async for finding in MODEL_INTEGRATION.send_requests(deps):
+            yield finding
+
+
+async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
+    """Check each part against its live service, and yield what was found, without secrets. With
+    `model`, only make requests to the model, or announce them."""
+    for request in model:
+        async for finding in _check_model(start, request):
+            yield finding
+    if model:
+        return
     settings = start.settings
     redaction = Redaction(settings.secrets)
     addresses = _addresses(settings)
@@ -82,6 +140,8 @@ async def check_everything(start: Start) -> AsyncIterator[DoctorFinding]:
             told = [Health(name, "failing", _describe_failure(error, addresses.get(name)))]
         except OSError as error:
             told = [Health(name, "failing", error.strerror or type(error).__name__)]
+        except ModuleNotFoundError as missing:
+            told = [Health(name, "failing", say(NO_POSTGRES_SENTENCE, name=missing.name))]
         except Exception as error:
             # Its text may hold an address or a key, so only its kind is told.
             told = [Health(name, "failing", say(CHECK_FAILED_SENTENCE, kind=type(error).__name__))]
@@ -93,12 +153,15 @@ async def check_everything(start: Start) -> AsyncIterator[DoctorFinding]:
     checks: list[tuple[str, Awaitable[Sequence[Health]]]] = [
         ("packages", _check_packages(start)),
         ("settings", _check_settings(start)),
+        ("config", _as_is(check_file(start.config, settings.ponte_config))),
         ("home", _check_home(start)),
     ]
     if settings.database_url is not None:
         checks.append(("database", _check_database(plain_value(settings.database_url))))
+    failing = set[str]()
     for name, check in checks:
         for finding in await run(name, check):
+            failing |= {name} if finding.state == "failing" else set()
             yield finding
     async with HttpClient(proxies=settings.proxies) as http:
         parts = dependencies(settings, start.config, start.home, http, model_client(settings))
@@ -108,8 +171,9 @@ async def check_everything(start: Start) -> AsyncIterator[DoctorFinding]:
                 asked = face.check(parts) if part.state == "on" else _as_is(part)
                 for finding in await run(part.name, asked):
                     yield finding
-    for finding in await run("usage", _check_usage(start)):
-        yield finding
+    if failing.isdisjoint(("home", "database")):
+        for finding in await run("usage", _check_usage(start)):
+            yield finding
     for found in list_findings(settings, start.config, start.home):
         state = _SAFETY_STATES[found.level]
         yield DoctorFinding(f"safety {found.topic}", state, redaction.of(found.words))
@@ -204,8 +268,12 @@ async def _check_usage(start: Start) -> Sequence[Health]:
 
 async def _check_home(start: Start) -> Sequence[Health]:
     path = start.home.path
-    nearest = next(each for each in (path, *path.parents) if each.exists())
+    nearest = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise PonteError("cannot write to {path}; set PONTE_HOME to another folder", path=path)
-    words = str(path) if nearest == path else say("{path} (will be created)", path=path)
-    return [Health("home", "on", words)]
+    await asyncio.to_thread(check_free_space, nearest)
+    if nearest != path:
+        return [Health("home", "on", say("{path} (will be created)", path=path))]
+    start.home.check()
+    await asyncio.to_thread(check_schema, path / "ponte.db", SCHEMA)
+    return [Health("home", "on", str(path))]

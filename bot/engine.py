@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,7 +34,7 @@ from core.conversation.why import Why
 from core.domain.changes import DisplayName
 from core.domain.errors import PonteError
 from core.domain.messages import Address, Answer, Item, Message, Person, prepare_codecs
-from core.domain.records import Outcome, Thread, Verdict
+from core.domain.records import Health, Outcome, Thread, Verdict
 from core.domain.schedules import ScheduleLimits
 from core.integrations.integration import Alone, Peers
 from core.ports.conversations import (
@@ -151,6 +151,7 @@ class Stores:
     threads: ClosableThreadMap
     file_bytes: FileBytes
     audit: AuditLog
+    health: Callable[[], Awaitable[Health]]
     jobs: Jobs | None = None
 
     @classmethod
@@ -168,7 +169,9 @@ class Stores:
         )
         await database.write(erase_spare_remotes)
         lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)
-        return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
+        return cls(
+            database, threads, FolderBytes(home / "files"), AuditLog(lines, keys), database.health
+        )
 
     @classmethod
     async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
@@ -182,7 +185,7 @@ class Stores:
         await jobs.start()
         lines, keys = TableAuditLines(database), SqlPseudonyms(database)
         threads, audit = SqlThreadMap(database), AuditLog(lines, keys)
-        return cls(database, threads, PieceBytes(database), audit, jobs)
+        return cls(database, threads, PieceBytes(database), audit, jobs.health, jobs)
 
     @property
     def claims(self) -> tuple[()] | tuple[str, Callable[[], bool]]:

@@ -33,7 +33,8 @@ ListRequests = Callable[[Person, Address], Awaitable[Sequence[PendingRequest]]]
 def summaries(settings: Settings) -> tuple[Health, ...]:
     """Return the line of each integration by its settings, in their order. No service is asked."""
     found = (face.summary(settings, settings) for face in settings.faces)
-    shared = [Health("database", "on", "Postgres")] if settings.database_url else []
+    engine = "Postgres" if settings.database_url else "SQLite"
+    shared = [Health("database", "on", engine), Health("config", "on")]
     return (*shared, *(part for part in found if part))
 
 

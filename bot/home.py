@@ -289,11 +289,21 @@ class Home:
                 finally:
                     os.close(held)
 
-    def _ensure_private_folder(self) -> None:
+    def check(self) -> None:
+        """Check, without a change, that a process could take this folder. Raise HomeUnusable."""
+        self._ensure_private_folder(changes=False)
+        try:
+            if (self.path / LOCK_FILE).exists():
+                os.close(os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW))
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _ensure_private_folder(self, *, changes: bool = True) -> None:
         """Make the folder if needed, and check that it is ours and closed to others. Raise
         HomeUnusable."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if changes:
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise self._unusable(error) from None
@@ -304,7 +314,8 @@ class Home:
             if found.st_mode & 0o077:
                 if self._is_shared():
                     raise HomeNotOurs(home=self.path, cause="is shared with other users")
-                os.fchmod(folder, 0o700)
+                if changes:
+                    os.fchmod(folder, 0o700)
         except OSError as error:
             raise self._unusable(error) from None
         finally:

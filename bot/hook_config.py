@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic_core.core_schema import ValidationInfo
 
-from bot.config_types import STRICT, Dollars, Many, Positive
+from bot.config_types import STRICT, Dollars, Duration, Many, Positive
 from bot.integrations import FACES, Faces
 from core.domain.hooks import HOOK_PLATFORM, Hook, HookKind
 from core.integrations.integration import ChatIntegration
@@ -41,10 +41,8 @@ GroupName = Annotated[str, Field(alias="as")]
 """The name of a group in `[groups]`."""
 HeaderName = Annotated[str, must_match("[A-Za-z][A-Za-z0-9-]{0,99}", "the name of a header")]
 """The name of an HTTP header."""
-FieldPath = Annotated[
-    str, must_match(r"[A-Za-z0-9_.-]{1,200}", "the path of a field, as in data.id")
-]
-"""The path of a field in a JSON body, as in `data.id`."""
+FieldPath = Annotated[str, must_match(r"[^{}\n]{1,200}", "the path of a field, as in data.id")]
+"""The path of a field in the body, as in `data.id`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,9 @@ class HookConfig:
     id_field: FieldPath = "id"
     """the field of the body with the delivery's ID, with `kind = "secret"`; without one,
     equal bodies are one delivery"""
+    repeats_after: Duration = 0.0
+    """when an equal body without an ID is another delivery, as in `"1h"`; left out: never.
+    Somebody who recorded a request can then send it again"""
     per_minute: Positive = 60
     """deliveries a minute, over all processes; more are refused"""
     turns_per_day: Many = 500
@@ -101,4 +102,5 @@ class HookConfig:
         return Hook(
             name, self.kind, variable(self.secret), platform, workspace, channel, person,
             self.template, self.instruction, self.header, self.id_field, self.per_minute,
+            self.repeats_after,
         )  # fmt: skip

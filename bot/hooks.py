@@ -10,7 +10,7 @@ from bot.logs import mask_also
 from bot.settings import Settings
 from core.chat.platform import Messenger
 from core.domain.errors import SettingsError
-from core.domain.hooks import Hook
+from core.domain.hooks import Hook, unfillable_parts
 from core.ports.conversations import Inbox
 from core.ports.rights import Audit
 from core.text.i18n import say
@@ -22,6 +22,16 @@ _UNSET = "{where}: {variable} is not set, so the webhook {name} refuses every re
 _SHORT = "{where}: {variable} is too short. Use at least 16 characters (openssl rand -hex 32)"
 _NOT_BASE64 = "{where}: {variable} is not base64, as a secret of Standard Webhooks is"
 _PLATFORM_OFF = "{where}: {platform} is off, so the webhook {name} cannot post"
+
+_NEVER_FILLED = "{where}: no request can fill {part} in the template of the webhook {name}"
+_REPEATS = (
+    "{where}: the webhook {name} handles an equal request again after the time in repeats_after. "
+    "Someone who recorded a request can then send it again, because it has no signed time."
+)
+_NO_REPEATS = (
+    "{where}: repeats_after of the webhook {name} has no effect, because each delivery of its kind "
+    "has an ID"
+)
 
 
 class ConfiguredHooks:
@@ -82,7 +92,8 @@ def check_secrets(config: Config, settings: Settings) -> None:
 
 
 def find_faults(config: Config, settings: Settings) -> Iterator[str]:
-    """Yield a sentence for each webhook that cannot work with these settings, with its line."""
+    """Yield sentences about webhooks that cannot work as configured, or that have a risk, each with
+    its line."""
     used = {face.name for face in settings.faces if face.is_used(settings, settings)}
     for name, own in config.hooks.items():
         hook, where = own.hook(name, settings.variable), config.location("hooks", name)
@@ -90,3 +101,8 @@ def find_faults(config: Config, settings: Settings) -> Iterator[str]:
             yield say(_UNSET, where=where, variable=own.secret, name=name)
         if hook.platform not in used:
             yield say(_PLATFORM_OFF, where=where, platform=hook.platform, name=name)
+        for part in unfillable_parts(hook):
+            yield say(_NEVER_FILLED, where=where, part=part, name=name)
+        if hook.repeats_after:
+            words = _REPEATS if hook.kind == "secret" else _NO_REPEATS
+            yield say(words, where=where, name=name)

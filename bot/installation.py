@@ -12,7 +12,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -44,6 +44,7 @@ class Installation:
     missing: Mapping[str, str]
     wrong: Mapping[str, tuple[str, str]]
     foreign: Mapping[str, str]
+    extras: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -54,16 +55,18 @@ class Installation:
 def inspect_installation(extras: Collection[str] = ()) -> Installation:
     """Check all dependencies, and the optional ones of `extras`. It takes about 0.1 s."""
     wanted = dict(_select_requirements(_read_requirements(), extras))
-    missing, wrong = {}, {}
-    for name, bounds in wanted.items():
+    missing, wrong, extras_of = {}, {}, {}
+    for name, (bounds, extra) in wanted.items():
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
             missing[name] = bounds
+            if extra:
+                extras_of[name] = extra
             continue
         if not is_within_bounds(found, bounds):
             wrong[name] = found, bounds
-    return Installation(len(wanted), missing, wrong, dict(_find_foreign_packages()))
+    return Installation(len(wanted), missing, wrong, dict(_find_foreign_packages()), extras_of)
 
 
 def describe(found: Installation, say: Say) -> str:
@@ -76,7 +79,10 @@ def describe(found: Installation, say: Say) -> str:
         for name, other in found.foreign.items()
     ]
     faults += [
-        say("{name} is missing", name=f"{name}{bounds}") for name, bounds in found.missing.items()
+        say("{name} is missing (extra {extra})", name=f"{name}{bounds}", extra=found.extras[name])
+        if name in found.extras
+        else say("{name} is missing", name=f"{name}{bounds}")
+        for name, bounds in found.missing.items()
     ]
     faults += [
         say("{name} {version} does not match {bounds}", name=name, version=version, bounds=bounds)
@@ -120,14 +126,15 @@ def _read_requirements() -> list[str]:
 
 def _select_requirements(
     requirements: Iterable[str], extras: Collection[str]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the name, the versions and the extra of each requirement that is wanted."""
     for requirement in requirements:
         found = _REQUIREMENT.fullmatch(requirement.strip())
         if found is None:
             continue
         extra = _EXTRA.search(found["when"] or "")
         if extra is None or extra[1] in extras:
-            yield found["name"], found["bounds"].strip()
+            yield found["name"], (found["bounds"].strip(), extra[1] if extra else "")
 
 
 def _find_foreign_packages() -> Iterator[tuple[str, str]]:

@@ -64,6 +64,8 @@ addresses. `bot.tracing` logs once what OpenTelemetry would log for each batch t
 export."""
 
 
+_is_json = False
+"""Whether a failure is reported as a line of JSON."""
 _named_secrets: set[str] = set()
 """Secrets in variables that ponte.toml names."""
 
@@ -140,6 +142,8 @@ def set_up_logging(
     level = logging.getLevelNamesMapping()[settings.ponte_log_level.upper()]
     if quiet and "ponte_log_level" not in settings.model_fields_set:
         level = _LEVEL_ABOVE_ALL
+    global _is_json
+    _is_json = settings.ponte_log == "json" and not quiet
     _route_structlog(min(level, logging.CRITICAL))
     _route_logging(level, settings, stream or sys.stderr)
 
@@ -149,6 +153,11 @@ def report_error(error: Exception, stream: TextIO) -> int:
 
     A traceback is written at PONTE_LOG_LEVEL=debug once logging is set up.
     """
+    if _is_json:
+        structlog.get_logger("process").error(
+            "failed", words=_describe_error(error), exc_info=error
+        )
+        return 2 if isinstance(error, SettingsError) else 1
     redaction = _redaction()
     if logging.getLogger().isEnabledFor(logging.DEBUG):
         stream.write(redaction.of(_traceback(error)))

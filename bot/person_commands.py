@@ -5,7 +5,6 @@ Each function that a command calls returns the exit code.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import datetime
 import json
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bot import __version__
-from bot.app import start
-from bot.client import LocalClient, local_client
+from bot.cli_commands import ask_holder
+from bot.client import LocalClient
 from bot.text_table import format_table
 from core.domain.errors import PonteError
 from core.integrations.settings import describe_read_error
@@ -51,7 +50,7 @@ def person_list(*, as_json: bool = False) -> int:
         people: Sequence[Json] = (await one.act_within(FORGET_TIMEOUT_SECONDS, "person"))["people"]
         return people
 
-    people = _ask_holder(ask)
+    people = ask_holder(ask)
     if as_json:
         _print(json.dumps(people, ensure_ascii=False))
     else:
@@ -104,7 +103,7 @@ def person_export(key: str, folder: Path | None) -> int:
             )
         )  # fmt: skip
 
-    _ask_holder(ask)
+    ask_holder(ask)
     return 0
 
 
@@ -113,7 +112,7 @@ def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
     nobody."""
 
     def act(path: str, person: str) -> Any:
-        return _ask_holder(lambda one: one.act_within(FORGET_TIMEOUT_SECONDS, path, person=person))
+        return ask_holder(lambda one: one.act_within(FORGET_TIMEOUT_SECONDS, path, person=person))
 
     known = act("person/counts", key)
     person, names = str(known["person"]), ", ".join(map(str, known["names"]))
@@ -256,14 +255,6 @@ def _explain_folder_error(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise NoFolder(folder=folder, cause=describe_read_error(error)) from None
-
-
-def _ask_holder(work: Callable[[LocalClient], Any]) -> Any:
-    async def ask() -> Any:
-        async with local_client(start(quiet=True, asks_holder=True)) as one:
-            return await work(one)
-
-    return asyncio.run(ask())
 
 
 def _format_day(at: float) -> str:

@@ -5,11 +5,13 @@ No service is asked: group memberships and guest status are arguments.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from bot.config import Config
 from bot.integrations import collect_rights as platform_rights
+from bot.names import misspelt_names
 from bot.start import Start
 from core.changes.approval import Approval, TableRule
 from core.domain.errors import BadInput
@@ -38,6 +40,21 @@ class RightVerdict:
     allowed: bool
     rule: str
     why: str
+
+
+async def report_rights(
+    begun: Start, person: str, channel: str, groups: Sequence[str], guest: bool,
+    rights: Sequence[str],
+) -> Mapping[str, Any]:  # fmt: skip
+    """Return the place, the file, its misspelt names and a verdict for each right, for `ponte
+    policy check`. Raise BadInput."""
+    where, lines = await check_rights(
+        begun, person, channel, groups=groups, guest=guest, asked=rights
+    )
+    return {
+        "channel": where.channel, "file": str(begun.config.path or ""),
+        "misspelt": misspelt_names(begun.config, begun.settings), "lines": list(map(asdict, lines)),
+    }  # fmt: skip
 
 
 async def check_rights(

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
 
-from bot.config import LiveConfig, read_config
+from bot.config import Config, LiveConfig, read_config
 from bot.hooks import check_secrets
 from bot.names import misspelt_names
 from bot.settings import Settings
 from core.domain.errors import SettingsError
 from core.domain.messages import Person
+from core.domain.records import Health
 from core.integrations.integration import Peers
 from core.rights.audit import OPERATOR, AuditLog
+from core.text.i18n import say
 
 log = structlog.get_logger("config")
+
+
+def check_file(config: Config, path: Path) -> Health:
+    """Return which file the configuration was read from, and whether it still exists."""
+    if config.path is None:
+        return Health("config", "off", say("no file {path}", path=path))
+    if config.path.exists():
+        return Health("config", "on", str(config.path))
+    words = "{path} no longer exists. Its rules apply until Ponte stops. Restore the file."
+    return Health("config", "failing", say(words, path=config.path))
 
 
 class Reloader:
@@ -35,15 +48,11 @@ class Reloader:
         Return the changed sections that take effect only at the next start. Raise SettingsError;
         then the old file stays in use.
         """
-        settings, before = self._settings, self._live.current
-        is_required = "ponte_config" in settings.model_fields_set
-        path, faces = settings.ponte_config, settings.faces
-        now = read_config(path, required=is_required, faces=faces)
-        check_secrets(now, settings)
+        settings, before, now = self._settings, self._live.current, self._read(required=True)
         self._live.current = now
-        names = [face.name for face in faces if face.section]
+        names = [face.name for face in settings.faces if face.section]
         later = [name for name in names if before.section(name) != now.section(name)]
-        log.info("config reloaded", file=path.name)
+        log.info("config reloaded", file=str(now.path))
         if misspelt := misspelt_names(now, settings):
             log.warning("config contains unknown names", problems=misspelt)
         if later:
@@ -58,24 +67,32 @@ class Reloader:
     def check(self) -> Sequence[str]:
         """Return the faults of the file as it is now, each with its line, and misspelt names. The
         live configuration does not change."""
-        settings = self._settings
-        is_required = "ponte_config" in settings.model_fields_set
+        is_chosen = "ponte_config" in self._settings.model_fields_set
         try:
-            config = read_config(settings.ponte_config, required=is_required, faces=settings.faces)
-            check_secrets(config, settings)
+            config = self._read(required=is_chosen or self._live.current.path is not None)
         except SettingsError as error:
             return error.words().splitlines()
-        return misspelt_names(config, settings)
+        return misspelt_names(config, self._settings)
+
+    def _read(self, *, required: bool) -> Config:
+        path, faces = self._settings.ponte_config, self._settings.faces
+        config = read_config(path, required=required, faces=faces)
+        check_secrets(config, self._settings)
+        return config
+
+    async def health(self) -> Health:
+        """Return which file is in force."""
+        return check_file(self._live.current, self._settings.ponte_config)
 
     async def on_command(
         self, arguments: Mapping[str, Any], by: Person = OPERATOR
     ) -> Mapping[str, Any]:
         """Handle `ponte reload`. Other processes read their own files."""
-        later, file = self.reload(), self._settings.ponte_config.name
-        self._audit.note("config-reloaded", by, file=file)
+        later, file = self.reload(), self._settings.ponte_config
+        self._audit.note("config-reloaded", by, file=file.name)
         await self._peers.notify("reload", "")
         misspelt = misspelt_names(self._live.current, self._settings)
-        return {"file": file, "later": later, "misspelt": misspelt}
+        return {"file": str(file), "later": later, "misspelt": misspelt}
 
     async def _on_peer(self, _: str) -> None:
         self._try_to_reload()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
 from core.domain.errors import SettingsError
+
+ModelRequests = Literal["announce", "send"]
+"""What `ponte doctor` does about paid requests to the model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import discord
+import structlog
+from discord.http import Route
 
 from adapters.discord import DISCORD_API_URL, DISCORD_GATEWAY_URL
 from adapters.discord.client import (
@@ -18,12 +20,13 @@ from adapters.discord.client import (
     DiscordClient,
     Interaction,
     attempt,
+    own_id,
     snowflake,
 )
 from adapters.discord.commands import Translations, make_tree, register, report_failure
 from adapters.discord.connection import MENTIONS_ONLY, GatewayConnection, set_sdk_addresses
 from adapters.discord.context import DiscordContext
-from adapters.discord.events import Locations
+from adapters.discord.events import Locations, mentions_us
 from adapters.discord.files import DiscordFiles
 from adapters.discord.intake import CatchUp, DiscordIntake, Notices
 from adapters.discord.interactions import DiscordHandlers, InteractionParts
@@ -40,6 +43,7 @@ from adapters.discord.state import DiscordState
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface, SurfaceParts
 from adapters.discord.threads import DiscordThreads
 from adapters.discord.tokens import Acks, Token
+from core.chat.failed_events import EVENT_FAILED, FailedEvents
 from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
 from core.chat.participants import FindAddressingSettings, find_no_settings
@@ -54,6 +58,7 @@ from core.integrations.integration import Alone, ChatPorts
 from core.ports.conversations import PostJournal, Reply
 from core.text.i18n import say
 
+log = structlog.get_logger("discord")
 MAX_ANSWER_AGE_SECONDS = 3600.0
 """Missed messages that are older than this are not answered."""
 DRAIN_SECONDS = 5.0
@@ -88,11 +93,14 @@ class DiscordAdapter:
         self._everything = everything
         self._tree: discord.app_commands.CommandTree[Any] | None = None
         self._leading: asyncio.Task[None] | None = None
-        self.connection = GatewayConnection(token, self.make_client)
+        self.connection = GatewayConnection(token, self.make_client, self.on_failure)
         client = self.connection.client
         self._peers = ports.peers
         state = self.state = DiscordState(ports.peers)
-        queues = self._queues = ChannelQueues()
+        self.failures = FailedEvents(PLATFORM)
+        queues = self._queues = ChannelQueues(
+            lambda error: self.failures.note(error, "channel event")
+        )
         shared = not isinstance(ports.peers, Alone)
         roles = self.roles = Roles(client, ports.directory, shared=shared)
         deps = self._deps = SurfaceParts(
@@ -105,7 +113,8 @@ class DiscordAdapter:
         )  # fmt: skip
         self._context = DiscordContext(client, state, message_content)
         locations = Locations(state, locale, find_settings)
-        notices = Notices(state, locations)
+        self._locale = locale
+        notices = self._notices = Notices(state, locations)
         self._intake = DiscordIntake(
             inbox=ports.inbox, state=state, locations=locations, roles=roles,
             threads=deps.threads, fetch=fetch, queues=queues, notices=notices,
@@ -162,9 +171,9 @@ class DiscordAdapter:
             self._leading = asyncio.create_task(self._peers.lead("discord", self._lead))
 
     async def health(self) -> Health:
-        """Return the state of the connection. It also says if settings require the content of all
-        messages but the intent is off."""
-        health = self.connection.health()
+        """Return the state of the connection, and how many events failed. It also says if settings
+        require the content of all messages but the intent is off."""
+        health = self.failures.describe(self.connection.health())
         if health.state != "on" or self._message_content or not self._everything():
             return health
         return replace(health, words=f"{health.words}; {say(MENTIONS_ONLY)}")
@@ -315,7 +324,7 @@ class DiscordAdapter:
 
     async def on_login(self, client: DiscordClient) -> None:
         """Register the slash commands, in a task, and use the client from now on."""
-        self._tree = make_tree(client, self._handlers)
+        self._tree = make_tree(client, self._handlers, self._on_command_error)
         await self._tree.set_translator(Translations())
         self.connection.adopt(client)
         application = client.application_id or 0
@@ -331,7 +340,17 @@ class DiscordAdapter:
     async def on_message(self, message: discord.Message) -> None:
         """Queue a message for the intake, in the order of its channel."""
         client = await self.connection.client()
-        self._queues.put(message.channel.id, lambda: self._intake.on_message(client, message))
+
+        async def take() -> None:
+            try:
+                await self._intake.on_message(client, message)
+            except Exception as error:
+                self.failures.note(error, "message")
+                is_ours = not message.guild or mentions_us(message, own_id(client))
+                if is_ours and not message.author.bot:
+                    await self._report_failure(message.channel.id, message.id, message.author.id)
+
+        self._queues.put(message.channel.id, take)
 
     async def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
         """Queue the edit of a message for the intake."""
@@ -343,9 +362,53 @@ class DiscordAdapter:
         self._queues.put(channel, lambda: self._intake.on_delete(channel, messages))
 
     async def on_interaction(self, interaction: Interaction) -> None:
-        """Handle a click or form. If that fails, log it and tell the person."""
+        """Handle a click or form. If that fails, note it and tell the person."""
         try:
             await self._handlers.handle(interaction)
         except Exception as error:
-            # The person is told too, so that they do not wait for an answer.
-            await report_failure(interaction, error)
+            await self._on_command_error(interaction, error)
+
+    async def _on_command_error(self, interaction: Interaction, error: Exception) -> None:
+        """Note the exception of a command, click or form, and tell the person, so that they do not
+        wait for an answer."""
+        self.failures.note(getattr(error, "original", error), "interaction")
+        await report_failure(interaction)
+
+    def on_failure(self, error: Exception, event: str, data: Any = None) -> None:
+        """Note an event that caused an exception. If the SDK could not read a message or an
+        interaction of a person, tell the person."""
+        self.failures.note(error, event)
+        if event in ("MESSAGE_CREATE", "INTERACTION_CREATE") and isinstance(data, dict):
+            self._queues.tasks.start(self._tell(event, data))
+
+    async def _tell(self, event: str, data: Mapping[str, Any]) -> None:
+        """Tell the author of an unreadable event about it. `data` is its JSON, in which every field
+        may be missing or of another type. Raise nothing."""
+        try:
+            if event == "INTERACTION_CREATE":
+                await self._refuse_interaction(data)
+                return
+            me, author = str(own_id(await self.connection.client())), data["author"]
+            is_ours = not data.get("guild_id") or me in str(data.get("mentions"))
+            if is_ours and not author.get("bot") and author["id"] != me:
+                ids = (int(data["channel_id"]), int(data["id"]), int(author["id"]))
+                await self._report_failure(*ids)
+        except Exception as error:
+            log.info("could not report a failed event", error=type(error).__name__)
+
+    async def _report_failure(self, channel: int, message: int, author: int) -> None:
+        """Reply to a message of a person that it could not be handled."""
+        client = await self.connection.client()
+        place = client.get_partial_messageable(channel).get_partial_message(message)
+        words = say(EVENT_FAILED, self.state.language_of(str(author), None, self._locale))
+        await self._notices.post(place, words, "failed")
+
+    async def _refuse_interaction(self, data: Mapping[str, Any]) -> None:
+        """Respond to an unreadable command, click or form, visible to the person alone."""
+        if data["type"] in (2, 3, 5):  # an autocomplete shows no text
+            client, words = await self.connection.client(), say(EVENT_FAILED, str(data["locale"]))
+            route = Route("POST", "/interactions/{id}/{token}/callback",
+                          id=data["id"], token=data["token"])  # fmt: skip
+            said = {"content": words, "flags": 64, "allowed_mentions": {"parse": []}}
+            body = {"type": 4, "data": said}
+            await attempt(lambda: client.http.request(route, json=body), repeat=False)

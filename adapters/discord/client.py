@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
+import re
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,11 +20,12 @@ from typing import Any, Protocol, TypeVar
 import aiohttp
 import discord
 import structlog
+from discord.http import Route
 
 from core.clients.error_table import ErrorTable, on
 from core.domain.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.runtime.retry import retry, wait_after_each
-from core.runtime.tasks import BackgroundTasks
+from core.runtime.tasks import BackgroundTasks, BoundedDict
 
 log = structlog.get_logger("discord")
 T = TypeVar("T")
@@ -50,9 +54,9 @@ IN_DOUBT = (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordServerErr
 # here is a permanent refusal.
 UNKNOWN_MESSAGE, UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK = 10008, 10062, 10015
 INVALID_WEBHOOK_TOKEN, ALREADY_ACKNOWLEDGED = 50027, 40060
-NO_HISTORY, THREAD_EXISTS = 160002, 160004
-"""160002: a reply needs the permission Read Message History. 160004: the message already has a
-thread, and it can have only one."""
+SWITCHED_OFF, NO_ACCESS, NO_HISTORY, THREAD_EXISTS = 40006, 50001, 160002, 160004
+"""40006: the feature is switched off for a while. 160002: a reply needs the permission Read Message
+History. 160004: the message already has a thread, and it can have only one."""
 NOBODY_THERE = (10007, 10013)
 """Unknown member, unknown user: the person is not in the server and has no roles there."""
 OVER = (UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK, INVALID_WEBHOOK_TOKEN)
@@ -68,7 +72,7 @@ PASSING = frozenset(
         40001,  # the token is not valid: it was reset, and the new one is on its way
         40003,  # direct messages opened too fast
         40004,  # sending is switched off for a while
-        40006,  # the feature is switched off for a while
+        SWITCHED_OFF,
         40062,  # rate limited
         40333,  # Cloudflare, in front of Discord
         50014,  # the token is not valid, as with 40001
@@ -82,6 +86,23 @@ Discord for an unknown token: 401 and 429 as in #http-http-response-codes, 403 a
 PLATFORM = "discord"
 Interaction = discord.Interaction[Any]
 Work = Callable[[], Awaitable[object]]
+REFUSAL_SECONDS = 300.0
+"""Seconds for which an optional call that Discord refused is not made again in the same place."""
+_NEEDED = re.compile(
+    r"(?:POST|PATCH) /channels/\{channel_id\}/messages(?:/\{message_id\})?"
+    r"|POST /users/@me/channels|\w+ (?:/interactions|/webhooks|/gateway|/users/@me$|/oauth2).*"
+)
+"""The calls without which there is no answer. They are made even if Discord just refused them."""
+# 0: no code, from a proxy in front of Discord; then access, verification level and permission.
+_MISSING = frozenset({0, NO_ACCESS, 50009, 50013})
+"""Codes of a refusal that is about the place, and not about one message."""
+_PLAIN_FIELDS = frozenset({
+    "id", "channel_id", "type", "content", "author", "timestamp", "edited_timestamp", "attachments",
+    "mentions", "mention_roles",
+})  # fmt: skip
+"""The fields of a message that are read if the SDK cannot read all of them."""
+SESSION_EVENTS = ("READY", "RESUMED")
+"""Events without which a session is of no use. If one cannot be read, Ponte connects again."""
 CLOCK_DIFFERENCE = datetime.timedelta(minutes=5)
 """How far our clock may be ahead of Discord's."""
 
@@ -130,6 +151,10 @@ class DiscordEvents(Protocol):
 
     async def on_interaction(self, interaction: Interaction) -> None:
         """Handle a slash command, a button, a menu or a form."""
+
+    def on_failure(self, error: Exception, event: str, data: Any = None) -> None:
+        """Note an event that caused an exception. `data` is its JSON, if the SDK could not read
+        it."""
 
 
 async def attempt(
@@ -248,6 +273,14 @@ class DiscordClient(discord.Client):
         )
         self._events = events
         self._identify_wait = identify_wait
+        self._refusals = BoundedDict[tuple[str, str], tuple[float, discord.HTTPException]]()
+        self._request = self.http.request
+        self.http.request = self._request_unless_refused  # type: ignore[method-assign]
+        state = self._connection
+        state.create_message = self._create_message  # type: ignore[method-assign]
+        for event, parse in state.parsers.items():
+            if event not in SESSION_EVENTS:
+                state.parsers[event] = functools.partial(self._parse, event, parse)
         self.last_frame = 0.0
         """`time.monotonic` of the last frame of any kind; 0.0 before the first."""
 
@@ -257,6 +290,46 @@ class DiscordClient(discord.Client):
             self.last_frame = time.monotonic()
         elif event != "socket_raw_send":
             super().dispatch(event, *args, **kwargs)
+
+    def _parse(self, event: str, parse: Callable[[Any], None], data: Any) -> None:
+        """Let the SDK read one event of the gateway. An exception would end the SDK's connection,
+        so it costs this event only."""
+        try:
+            if event.startswith(("MESSAGE_", "INTERACTION_")):
+                complete_polls(data)
+            parse(data)
+        except Exception as error:
+            self._events.on_failure(error, event, data)
+
+    def _create_message(self, *, channel: Any, data: Any) -> discord.Message:
+        """Return a message of a response. The parts that the SDK cannot read are left out, so that
+        the other messages of a page are read."""
+        try:
+            complete_polls(data)
+            return discord.Message(state=self._connection, channel=channel, data=data)
+        except Exception as error:
+            self._events.on_failure(error, "response")
+            plain: Any = {"components": []} | {
+                name: data[name] for name in _PLAIN_FIELDS if name in data
+            }
+            return discord.Message(state=self._connection, channel=channel, data=plain)
+
+    async def _request_unless_refused(self, route: Route, **options: Any) -> Any:
+        """Make a call of the API, unless it is optional and Discord refused it in this place a
+        short time ago. A refusal of an optional call is permanent for its caller."""
+        place = route.key, route.major_parameters
+        until, refusal = self._refusals.get(place, (0.0, None))
+        if refusal is not None and time.monotonic() < until:
+            raise refusal.with_traceback(None)
+        try:
+            return await self._request(route, **options)
+        except discord.HTTPException as refused:
+            is_missing = refused.status in (403, 404, 405) and refused.code in _MISSING
+            if (is_missing or refused.code == SWITCHED_OFF) and not _NEEDED.fullmatch(route.key):
+                if refused.code in PASSING or not refused.code:
+                    refused.code = NO_ACCESS
+                self._refusals[place] = time.monotonic() + REFUSAL_SECONDS, refused
+            raise
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         """Wait before each identify but the first, because Discord allows one in 5 s
@@ -269,8 +342,9 @@ class DiscordClient(discord.Client):
         await self._events.on_login(self)
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
-        """Log the exception of an event handler."""
-        log.exception("event handler failed", event_name=event_method)
+        """Note the exception of an event handler."""
+        if isinstance(error := sys.exception(), Exception):
+            self._events.on_failure(error, event_method)
 
     async def on_connect(self) -> None:
         """Report the start of a new session."""
@@ -298,11 +372,24 @@ class DiscordClient(discord.Client):
         await self._events.on_interaction(interaction)
 
 
+def complete_polls(value: Any) -> None:
+    """Give each poll in the JSON of messages the expiry that discord.py 2.7.1 needs. Discord may
+    send null."""
+    if isinstance(value, dict):
+        poll = value.get("poll")
+        if isinstance(poll, dict) and not poll.get("expiry"):
+            poll["expiry"] = value.get("timestamp")
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, dict | list):
+            complete_polls(inner)
+
+
 class ChannelQueues:
     """Queues of work, one for each channel. Work of one channel runs in order; channels run side by
-    side."""
+    side. `on_failure` is called with an exception, and the work after it runs all the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
+        self._on_failure = on_failure
         self._waiting: dict[int, deque[Work]] = {}
         self.tasks = BackgroundTasks("discord")
 
@@ -319,15 +406,9 @@ class ChannelQueues:
         queue = self._waiting[channel]
         try:
             while queue:
-                await _quietly(queue.popleft())
+                try:
+                    await queue.popleft()()
+                except Exception as error:
+                    self._on_failure(error)
         finally:
             del self._waiting[channel]
-
-
-async def _quietly(work: Work) -> None:
-    """Run `work` and log its exception, so that one failing event does not stop the channel's later
-    ones."""
-    try:
-        await work()
-    except Exception:
-        log.exception("event handler failed")

@@ -71,9 +71,12 @@ class Translations(app_commands.Translator):
         return translated if translated != string.message else None
 
 
-def make_tree(client: discord.Client, handlers: DiscordHandlers) -> app_commands.CommandTree[Any]:
+def make_tree(
+    client: discord.Client, handlers: DiscordHandlers,
+    on_error: Callable[[Interaction, Exception], Coroutine[Any, Any, None]],
+) -> app_commands.CommandTree[Any]:  # fmt: skip
     """Return a tree of all commands. They work in servers and for people who installed the app for
-    themselves."""
+    themselves. `on_error` gets the exception of a command."""
     tree: app_commands.CommandTree[Any] = app_commands.CommandTree(
         client,
         allowed_contexts=app_commands.AppCommandContext(
@@ -81,7 +84,7 @@ def make_tree(client: discord.Client, handlers: DiscordHandlers) -> app_commands
         ),
         allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
     )
-    tree.error(report_failure)
+    tree.error(on_error)
     words = (
         _make_word(handlers, word, description) for word, description in WORD_DESCRIPTIONS.items()
     )
@@ -91,11 +94,8 @@ def make_tree(client: discord.Client, handlers: DiscordHandlers) -> app_commands
     return tree
 
 
-async def report_failure(interaction: Interaction, error: Exception) -> None:
-    """Log the failure of a command or click, and tell the person about it if nothing was sent
-    yet."""
-    cause = getattr(error, "original", error)
-    log.error("slash command failed", exc_info=cause)
+async def report_failure(interaction: Interaction) -> None:
+    """Tell a person that their command or click failed, if nothing was sent yet."""
     words = say("Something went wrong. Try again.", str(interaction.locale))
     if not interaction.response.is_done():
         with suppress(discord.DiscordException, *IN_DOUBT):

@@ -58,10 +58,15 @@ class GatewayConnection:
     """The bot's login, and the gateway session if this process `listens`.
 
     `make_client` builds a new SDK client for each attempt to connect, because a closed client
-    cannot be used again.
+    cannot be used again. `on_failure` is called with an exception that nobody expected, before
+    Ponte connects again.
     """
 
-    def __init__(self, token: str, make_client: Callable[[], DiscordClient]) -> None:
+    def __init__(
+        self, token: str, make_client: Callable[[], DiscordClient],
+        on_failure: Callable[[Exception, str], None],
+    ) -> None:  # fmt: skip
+        self._on_failure = on_failure
         self._token = token
         self._make_client = make_client
         self._listens = True
@@ -129,7 +134,8 @@ class GatewayConnection:
         if client is None or not self._connected.is_set():
             return Health("discord", "failing", self._trouble or say("not connected yet"))
         if client.is_closed():
-            return Health("discord", "failing", say("the connection is closed"))
+            words = self._trouble or say("the connection is closed")
+            return Health("discord", "failing", words)
         if not self._listens:
             return Health("discord", "on", say("sends replies; another process receives messages"))
         silent = time.monotonic() - client.last_frame
@@ -159,13 +165,15 @@ class GatewayConnection:
         def wait(error: Exception, failed: int) -> float:
             seconds = DISCORD_CONNECT_BACKOFF.seconds_after(failed)
             self._trouble = say(UNREACHABLE, "en", why=type(error).__name__)
+            if not isinstance(error, errors):
+                self._on_failure(error, "connection")
             log.warning(
                 "could not connect to Discord; retrying", error=repr(error), delay_seconds=seconds
             )
             return seconds
 
         errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
-        await retry(self._stay_connected, errors, wait)
+        await retry(self._stay_connected, Exception, wait)
 
     async def _stay_connected(self) -> None:
         """Log in with a new client, and hold the gateway session if this process listens. Return if

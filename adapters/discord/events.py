@@ -273,7 +273,7 @@ def from_interaction(
 
 def text_of(message: discord.Message, me: int) -> str:
     """Return the text of a message as people read it: without our own mention, with names in place
-    of other mentions and of emoji codes, and with the names of stickers."""
+    of other mentions and of emoji codes, with its poll and the names of stickers."""
     people = {user.id: user.display_name for user in message.mentions}
     roles = {role.id: f"@{role.name}" for role in message.role_mentions}
     roles |= dict.fromkeys(own_roles(message, me), "")
@@ -288,7 +288,7 @@ def text_of(message: discord.Message, me: int) -> str:
     content = _CHANNEL.sub(lambda m: f"#{channels.get(int(m[1]), m[1])}", content)
     content = _EMOJI.sub(r"\1", content)
     stickers = [f"[{sticker.name}]" for sticker in message.stickers]
-    return text.clean_text("\n".join([content.strip(), *stickers]).strip())
+    return text.clean_text("\n".join([content.strip(), _poll_text(message), *stickers]).strip())
 
 
 def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
@@ -323,10 +323,7 @@ def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARAC
     """Return a message as a quote: its text, what it forwards, embeds, components, poll, and the
     names of its files. The text has at most `most` characters."""
     told = [text_of(message, me), _forwarded_text(message), *map(_embed_text, message.embeds)]
-    told += [
-        text.clean_text(words)
-        for words in (*_component_texts(message.components), _poll_text(message))
-    ]
+    told += map(text.clean_text, _component_texts(message.components))
     words = "\n".join(filter(None, told))
     names = ", ".join(file_name(file) for file in all_attachments(message))
     files = f"[with the files {names}]" if names and words else ""
@@ -339,6 +336,7 @@ def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARAC
 def _forwarded_text(message: discord.Message) -> str:
     told = [s.content for s in message.message_snapshots]
     told += [_embed_text(e) for s in message.message_snapshots for e in s.embeds]
+    told += [f"[{sticker.name}]" for s in message.message_snapshots for sticker in s.stickers]
     return text.clean_text("\n".join(filter(None, told)))
 
 
@@ -362,7 +360,11 @@ def _component_texts(components: Iterable[Any]) -> Iterator[str]:
 def _poll_text(message: discord.Message) -> str:
     if message.poll is None:
         return ""
-    return f"{message.poll.question}: " + " / ".join(a.text for a in message.poll.answers)
+    options = [
+        f"{answer.emoji.name if answer.emoji else ''} {answer.text or ''}".strip()
+        for answer in message.poll.answers
+    ]
+    return f"[Poll] {message.poll.question}: {' / '.join(options)}"
 
 
 def _replied_message(message: discord.Message) -> discord.Message | None:

@@ -369,7 +369,9 @@ class Notices:
         """Say how many older messages were left unanswered, as a reply to the newest of them."""
         await self.post(newest, plural(*MESSAGES_MISSED, count, self._language(newest)), "away")
 
-    async def post(self, message: discord.Message, words: str, about: str) -> None:
+    async def post(
+        self, message: discord.Message | discord.PartialMessage, words: str, about: str
+    ) -> None:
         """Post `words` as a reply to `message`. It must be a reply, because after a crash a post
         without a reference could be taken for the answer to another message. A failure is only
         logged.

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import discord
@@ -24,6 +25,7 @@ from core.text.i18n import plural, say
 from core.text.markdown import defang_for_discord, is_too_complex
 from core.text.text import (
     Fence,
+    change_outside_code,
     encode_csv,
     fence_after_line,
     find_code_spans,
@@ -94,14 +96,22 @@ _IMAGE = re.compile(rf"!\[([^\[\]]*)\]{_TARGET}")
 _LINK = re.compile(rf"(?<!!)\[([^\[\]]+)\]{_TARGET}")
 # Discord fetches an address to make its preview. A tool's text could leak data in that address.
 _BARE_URL = re.compile(r"(?<![<\w])https?://[^\s<>]*[^\s<>.,;:!?'\"()\[\]*_~|]")
+_PIPE = re.compile(r"(?<!\\)\|")
 _DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_MARKS = re.compile(r"(\*\*|__|~~)")
+_BOLD = re.compile(r"(?<!\w)(\*\*|__|~~)(?=\S)(.+?)(?<=\S)\1(?!\w)")
 _HEADING = re.compile(r" {0,3}#{4,6}\s+")
+_HEADING_END = re.compile(r"\s+#+\s*$")
+_INFO = re.compile(r"[\w+.#-]*")
+_TICKS = re.compile(r"`(?=``)")
+# What only Discord reads as markup: spoilers, and small text at the beginning of a line.
+_OWN_MARKUP = re.compile(r"(\\.)|\|(?=\|)|^-(?=# )", re.MULTILINE | re.DOTALL)
 _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
 _TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
 # Text that Discord turns into a mention or a command: reference.mdx#message-formatting.
-_MENTION = re.compile(r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:)")
+_MENTION = re.compile(
+    r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:|t:-?\d|a?:\w+:\d)"
+)
 
 # components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
 MAX_INPUT_CHARACTERS, MAX_LABEL_CHARACTERS, MAX_HINT_CHARACTERS, MAX_FIELD_ID_CHARACTERS = (
@@ -225,14 +235,16 @@ def render(markdown: str) -> Rendered:
                 out.append(_table(lines[at:end], sheets))
                 at = end
                 continue
-        out.append(line if fence or opened else _plain_line(line))
+        out.append(_code_line(line, fence, opened) if fence or opened else _plain_line(line))
         fence = opened
         at += 1
     return Rendered("\n".join(out), tuple(sheets))
 
 
 def inert(text: str) -> str:
-    """Return text in which nothing mentions anybody. It is meant for text outside code."""
+    """Return text in which nothing mentions anybody and nothing is hidden. It is meant for text
+    outside code."""
+    text = _OWN_MARKUP.sub(lambda m: m[1] or f"\\{m[0]}", text)
     return _MENTION.sub(lambda m: m[0] + "\u200b", text)
 
 
@@ -300,10 +312,9 @@ def _body(card: Card, most: int) -> list[str]:
     lines = [_make_safe(card.text)] if card.text else []
     # A cut code block would show the rest of the card as code.
     left = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
-    if must_fit(card):
-        rows = _card_rows(read_rows(card.rows), left, None)
-    else:
-        rows = _card_rows(read_rows(card.rows[:DISCORD_CARD_ROWS]), left, DISCORD_CELL_CHARACTERS)
+    longest = None if must_fit(card) else DISCORD_CELL_CHARACTERS
+    shown = card.rows[:DISCORD_CARD_ROWS] if longest else card.rows
+    rows = _card_rows(read_rows(shown), left, longest)
     return [*lines, "", *rows, ""] if lines and rows else lines + rows  # set off by blank lines
 
 
@@ -457,21 +468,30 @@ def _table(lines: list[str], sheets: list[Sheet]) -> str:
     if table.needs_file():
         name = f"table-{len(sheets) + 1}.csv"
         sheets.append(Sheet(name, table.csv()))
-        return _prevent_previews(table.excerpt(name))
-    return table.code_block() if table.is_narrow else _prevent_previews(table.records())
+        text = table.excerpt(name)
+    elif table.is_narrow:
+        return table.code_block()
+    else:
+        text = table.records()
+    return "\n".join(change_outside_code(line, _prevent_previews) for line in text.split("\n"))
 
 
 def _cells(line: str) -> tuple[str, ...]:
+    """Return the cells of a row. A pipe inside code separates none."""
     line = line.strip().removeprefix("|")
     if line.endswith("|") and not line.endswith("\\|"):
         line = line[:-1]
-    cells = re.split(r"(?<!\\)\|", line)
+    in_code = {at for start, end in find_code_spans(line) for at in range(start, end)}
+    pipes = [found.start() for found in _PIPE.finditer(line) if found.start() not in in_code]
+    cells = [line[a + 1 : b] for a, b in pairwise([-1, *pipes, len(line)])]
     return tuple(_cell(cell.replace("\\|", "|").strip()) for cell in cells)
 
 
 def _cell(cell: str) -> str:
-    cell = _CELL_LINK.sub(r"\1 \2", _BREAK.sub(" ", cell))
-    return _MARKS.sub("", cell)
+    def plain(text: str) -> str:
+        return _BOLD.sub(r"\2", _CELL_LINK.sub(r"\1 \2", _BREAK.sub(" ", text)))
+
+    return change_outside_code(cell, plain)
 
 
 def _bare(cell: str) -> str:
@@ -480,7 +500,9 @@ def _bare(cell: str) -> str:
 
 
 def _fit_row(row: tuple[str, ...], width: int) -> tuple[str, ...]:
-    return (*row, *[""] * (width - len(row)))[:width]
+    """Return the row with `width` cells. The last one holds those that are too many."""
+    row = (*row, *[""] * (width - len(row)))
+    return (*row[: width - 1], " | ".join(row[width - 1 :]))
 
 
 def _pad_row(cells: tuple[str, ...], widths: list[int]) -> str:
@@ -493,18 +515,23 @@ def _pad_row(cells: tuple[str, ...], widths: list[int]) -> str:
     return "  ".join(padded).rstrip()
 
 
+def _code_line(line: str, before: Fence | None, after: Fence | None) -> str:
+    """Return a line of a code block. Discord knows no fences but those of three backticks, and no
+    three backticks inside a block."""
+    fence = after if before is None else before
+    if fence is None or (before and after):
+        return _TICKS.sub("`\u200b", line)
+    info = "" if before else fence.info.strip()
+    return f"{fence.indent}```{info if _INFO.fullmatch(info) else info.partition(' ')[0]}"
+
+
 def _plain_line(line: str) -> str:
     """Return a line outside code blocks in Discord's format. Inline code stays unchanged."""
     if _RULE.fullmatch(line):
         return ""
     if heading := _HEADING.match(line):
-        line = f"**{line[heading.end() :].rstrip().rstrip('#').rstrip()}**"
-    pieces: list[str] = []
-    at = 0
-    for start, end in find_code_spans(line):
-        pieces += [_prose(line[at:start]), line[start:end]]
-        at = end
-    return "".join([*pieces, _prose(line[at:])])
+        line = f"**{_HEADING_END.sub('', line[heading.end() :]).rstrip()}**"
+    return change_outside_code(line, _prose)
 
 
 def _prose(text: str) -> str:

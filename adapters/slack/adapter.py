@@ -31,7 +31,7 @@ from adapters.slack.connection import (
     retry_until_answered,
 )
 from adapters.slack.context import SlackContext
-from adapters.slack.events import Payload, Source, author_home
+from adapters.slack.events import Payload, Source, author_home, is_direct
 from adapters.slack.files import SlackFiles
 from adapters.slack.intake import SlackIntake, SlackOptions
 from adapters.slack.interactions import SlackHandlers
@@ -42,12 +42,13 @@ from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, sock
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from adapters.slack.threads import DirectThreads, ThreadParticipants
 from adapters.slack.workspace import Workspace
+from core.chat.failed_events import EVENT_FAILED, FailedEvents
 from core.chat.files import FileDownloads
 from core.chat.interactions import Interactions
 from core.chat.reply import GrowingReply
 from core.clients.http import Proxies
 from core.domain.changes import DisplayName
-from core.domain.errors import SettingsError
+from core.domain.errors import NotStored, SettingsError
 from core.domain.messages import Address, Attachment, File, Message, Person, ReplyTo
 from core.domain.records import Health
 from core.integrations.integration import ChatPorts
@@ -124,6 +125,7 @@ class SlackAdapter:
         self._socket: SlackSocket | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._open = False
+        self.failures = FailedEvents(self.name)
 
     @property
     def directory(self) -> SlackPeople:
@@ -176,10 +178,18 @@ class SlackAdapter:
             return 404, {}, b""
         if self._app is None or not self._open:
             return 503, {}, b""
-        return await dispatch(self._app, self._credentials.signing_secret, headers, body)
+        try:
+            return await dispatch(self._app, self._credentials.signing_secret, headers, body)
+        except Exception as error:  # in Bolt, before it looks at the event
+            self.on_failure(error, {})
+            return 200, {}, b""
 
     async def health(self) -> Health:
-        """Return the state of the connection, and the features and scopes that are missing."""
+        """Return the state of the connection, the features and scopes that are missing, and how
+        many events failed."""
+        return self.failures.describe(self._connection_health())
+
+    def _connection_health(self) -> Health:
         off = "; ".join(filter(None, [self._missing_history_scopes, self._workspace.flags.words]))
         if word := self._workspace.api.refused:
             words = say(
@@ -355,7 +365,7 @@ class SlackAdapter:
         self._app = build_app(
             await self._workspace.api.open(),
             authorize_result(identity, self._credentials.bot_token),
-            self._credentials.signing_secret, self._take, self._handlers,
+            self._credentials.signing_secret, self._take, self._handlers, self.on_failure,
         )  # fmt: skip
         if token := self._credentials.app_token:
             app_api = SlackApi(token, self._workspace.api.base_url, self._proxies)
@@ -363,13 +373,53 @@ class SlackAdapter:
                 url = await retry_until_answered(lambda: socket_url(app_api))
             finally:
                 await app_api.close()
-            self._socket = SlackSocket(self._app, token, self._proxies.for_url(url))
+            proxy = self._proxies.for_url(url)
+            self._socket = SlackSocket(self._app, token, proxy, self.on_failure)
             await self._socket.open(url)
         self._open = True
 
     async def _take(self, body: Payload) -> None:
-        """Handle one event. Raises NotStored if it could not be stored."""
+        """Handle one event. Raises NotStored if it could not be stored; another exception costs
+        only this event, and its author is told."""
         event = body.get("event") or {}
+        try:
+            await self._handle_event(body, event)
+        except NotStored:
+            raise
+        except Exception as error:
+            self.on_failure(error, body)
+
+    def on_failure(self, error: Exception, body: Payload) -> None:
+        """Note an event or interaction that caused an exception, and tell its person. In `body`
+        every field may be missing or of another type."""
+        event = body.get("event") or body
+        kind = event.get("type") if isinstance(event, Mapping) else "?"
+        self.failures.note(error, kind or body.get("command"))
+        self._workspace.tasks.start(self._tell(body))
+
+    async def _tell(self, body: Payload) -> None:
+        """Tell a person, and nobody else, that what they sent could not be handled. Raise
+        nothing."""
+        try:
+            if url := body.get("response_url"):
+                words = {"text": say(EVENT_FAILED), "replace_original": False}
+                await self._workspace.api.respond(str(url), words)
+                return
+            event = body["event"]
+            channel, user = str(event["channel"]), str(event["user"])
+            is_ours = is_direct(channel, event) or self._workspace.user in str(event.get("text"))
+            if is_ours and not event.get("bot_id") and user != self._workspace.user:
+                thread = event.get("thread_ts")
+                await self._workspace.api.call(
+                    "chat.postEphemeral", channel=channel, user=user,
+                    thread_ts=str(thread) if thread else None,
+                    text=say(EVENT_FAILED, self._workspace.directory.locale(user)),
+                )  # fmt: skip
+        except Exception as error:
+            log.info("could not report a failed event", error=type(error).__name__)
+
+    async def _handle_event(self, body: Payload, event: Payload) -> None:
+        """Handle one event. Raises NotStored if it could not be stored."""
         if event.get("type") == "app_home_opened":
             if event.get("tab") == "home":
                 self._workspace.tasks.start(self._show_home(body, event))

@@ -15,7 +15,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -26,7 +26,7 @@ from core.clients.http import Proxies, parse_retry_after
 from core.domain.errors import NotStored, PlatformBusy, SettingsError
 from core.integrations.integration import Pace
 from core.runtime.retry import Backoff, retry
-from core.runtime.tasks import BackgroundTasks, BoundedDict
+from core.runtime.tasks import BoundedDict
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -79,8 +79,16 @@ FEATURE_OFF = frozenset({
     #                    (kirodotdev/KiroCrew issue 9822)
     "channel_type_not_supported",  # chat.startStream, .appendStream, .stopStream
 })  # fmt: skip
-"""Errors for a feature that this workspace, plan or app does not have. Ponte does not try the
-feature again until the process restarts."""
+"""Errors for a feature or method that this workspace, plan or app does not have. Ponte does not try
+it again for REFUSAL_SECONDS."""
+REFUSAL_SECONDS = 300.0
+"""Seconds for which a refused method is not called again. An admin may add a scope meanwhile."""
+HTTP_ERROR = "http_"
+"""The beginning of our name for an HTTP status that came without an error of Slack's."""
+NEEDED_METHODS = frozenset({
+    "auth.test", "apps.connections.open", "chat.postMessage", "chat.postEphemeral", "chat.update",
+})  # fmt: skip
+"""Methods without which there is no answer. They are called even if Slack just refused them."""
 
 OF_THE_MESSAGE = frozenset({
     "message_not_found", "no_reaction", "already_reacted", "thread_locked", "not_reactable",
@@ -194,9 +202,6 @@ table blocks."""
 
 WAITING_REACTION = "hourglass_flowing_sand"
 """The emoji reaction that marks a message waiting for its turn."""
-NOTICE_AFTER_SECONDS = 1.0
-"""Seconds after which the sender of a slash command is notified that it is in progress. A faster
-answer arrives without that notice."""
 
 REFUSED_BOT = (
     "SLACK_BOT_TOKEN: Slack rejected it ({error}). Install the app to the workspace, then "
@@ -460,39 +465,35 @@ class FeatureFlags:
         return feature not in self._off or self._off[feature][1] <= self._clock()
 
     def note_success(self, feature: Feature) -> None:
-        """Reset the count of consecutive refusals of a feature."""
+        """Reset the count of consecutive refusals of a feature, which is on from now."""
         self._refusals.pop(feature, None)
+        self._off.pop(feature, None)
 
     def note_refusal(self, feature: Feature, error: str) -> bool:
         """Count a refusal, and return whether the feature is off because of it.
 
-        An error of FEATURE_OFF switches the feature off for good. Any other error does so for an
-        hour (FEATURE_PAUSE_SECONDS) after MAX_FEATURE_REFUSALS refusals in a row. Errors of
-        OF_THE_MESSAGE do not count.
+        An error of FEATURE_OFF switches the feature off for REFUSAL_SECONDS. Any other error does
+        so for an hour (FEATURE_PAUSE_SECONDS) after MAX_FEATURE_REFUSALS refusals in a row. Errors
+        of OF_THE_MESSAGE do not count.
         """
         if error in OF_THE_MESSAGE:
             return False
         self._refusals[feature] += 1
-        for_good = error in FEATURE_OFF
-        if not for_good and self._refusals[feature] < MAX_FEATURE_REFUSALS:
+        is_missing = error in FEATURE_OFF
+        if not is_missing and self._refusals[feature] < MAX_FEATURE_REFUSALS:
             return False
-        if self.is_on(feature):
+        if feature not in self._off:
             log.info("turned off a Slack feature", feature=feature, error=error)
-        self._off[feature] = (
-            error,
-            float("inf") if for_good else self._clock() + FEATURE_PAUSE_SECONDS,
-        )
+        pause = REFUSAL_SECONDS if is_missing else FEATURE_PAUSE_SECONDS
+        self._off[feature] = error, self._clock() + pause
         self._refusals.pop(feature, None)
         return True
 
     @property
     def words(self) -> str:
-        """The features that are off with Slack's error names, for the operator, as in `streams:
-        missing_scope`."""
-        off = {
-            feature: error for feature, (error, _) in self._off.items() if not self.is_on(feature)
-        }
-        return ", ".join(f"{feature}: {error}" for feature, error in off.items())
+        """The features that Slack refused last, with its error names, for the operator, as in
+        `streams: missing_scope`."""
+        return ", ".join(f"{feature}: {error}" for feature, (error, _) in self._off.items())
 
 
 class SlackApi:
@@ -503,8 +504,9 @@ class SlackApi:
     """
 
     def __init__(
-        self, token: str, base_url: str, proxies: Proxies, pace: Pace | None = None
-    ) -> None:
+        self, token: str, base_url: str, proxies: Proxies, pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         """`pace` shares the rate limits with all processes that use this token."""
         self.base_url = base_url if base_url.endswith("/") else base_url + "/"
         self.limiter = RateLimiter(pace=pace)
@@ -512,6 +514,10 @@ class SlackApi:
         """Slack's error name if it rejects the token at present, else ""."""
         self._token = token
         self._proxies = proxies
+        self._clock = clock
+        self._refusals: BoundedDict[tuple[str, str], tuple[str, float]] = BoundedDict()
+        """By method and channel, the error with which Slack refused it, and until when it counts.
+        One scope may be missing for private channels alone."""
         self._opening = asyncio.Lock()
         self._session: ClientSession | None = None
         self._client: AsyncWebClient | None = None
@@ -539,6 +545,12 @@ class SlackApi:
         if self._session is not None:
             await self._session.close()
 
+    def refusal(self, method: str, channel: str = "") -> str:
+        """Return the error with which Slack refused this method in the last REFUSAL_SECONDS; "" if
+        it may be called."""
+        error, until = self._refusals.get((method, channel), ("", 0.0))
+        return error if self._clock() < until else ""
+
     async def call(
         self,
         method: str,
@@ -554,7 +566,7 @@ class SlackApi:
         rate limit was taken before.
 
         Raises:
-        - SlackRefused if Slack refuses the call;
+        - SlackRefused if Slack refuses the call, or refused this method a short time ago;
         - PlatformBusy if the rate limits require a longer wait than `patience` seconds;
         - NotNow if Slack cannot do it for a while, and its subclass TokenRefused if it rejects the
           token;
@@ -562,6 +574,8 @@ class SlackApi:
         """
         await self.open()
         channel = str(arguments.get("channel", ""))
+        if error := self.refusal(method, channel):
+            raise SlackRefused(method, error)
         pauses = iter(CALL_BACKOFF)
 
         async def attempt() -> Json:
@@ -572,6 +586,12 @@ class SlackApi:
                 return _data_of(await self._once(method, arguments))
             except PlatformBusy as busy:
                 await self.limiter.hold(method, channel, busy.seconds)
+                raise
+            except SlackRefused as refused:
+                is_missing = refused.error in FEATURE_OFF or refused.error.startswith(HTTP_ERROR)
+                if is_missing and method not in NEEDED_METHODS:
+                    until = self._clock() + REFUSAL_SECONDS
+                    self._refusals[method, channel] = refused.error, until
                 raise
 
         def wait(error: Exception, failed: int) -> float | None:
@@ -684,50 +704,6 @@ def meaning(method: str, error: str) -> Exception:
     return SlackRefused(method, error)
 
 
-class Pending:
-    """Notices for slash commands that take long, visible only to the person who typed the command.
-
-    A slash command leaves no message that could carry a reaction. According to published reports, a
-    message sent to a `response_url` cannot be deleted (slackapi/bolt-js issue 2287,
-    langchain-ai/open-swe pull 2889). Ponte asks for the deletion anyway. At the latest, the message
-    disappears when the client restarts, like every ephemeral message
-    (docs.slack.dev/reference/methods/chat.postEphemeral).
-    """
-
-    def __init__(self, api: SlackApi, tasks: BackgroundTasks) -> None:
-        self._api = api
-        self._tasks = tasks
-        self._waiting: dict[str, asyncio.Event] = {}
-
-    def begin(self, turn: str, url: str, words: str) -> None:
-        """Schedule `words` at the `response_url` `url`, in case the answer to `turn` is not posted
-        within NOTICE_AFTER_SECONDS."""
-        if url and turn not in self._waiting:
-            self._waiting[turn] = asyncio.Event()
-            self._tasks.start(self._watch(turn, url, words))
-
-    def end(self, turn: str) -> None:
-        """Withdraw the notice of `turn`, because its answer is posted."""
-        if answered := self._waiting.get(turn):
-            answered.set()
-
-    async def _watch(self, turn: str, url: str, words: str) -> None:
-        """Show the notice if no answer arrives in time, and delete it after the answer."""
-        answered = self._waiting[turn]
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(NOTICE_AFTER_SECONDS):
-                    await answered.wait()
-                    return
-            await self._api.respond(url, {"text": words, "response_type": "ephemeral"})
-            await answered.wait()
-            await self._api.respond(url, {"delete_original": True})
-        except InDoubt:
-            return
-        finally:
-            self._waiting.pop(turn, None)
-
-
 async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
     """Return the response of auth.test, which names our user and workspace, and the token's scopes.
 
@@ -793,6 +769,10 @@ def _failure(method: str, response: Any) -> Exception:
         headers = {name.lower(): str(value) for name, value in response.headers.items()}
         seconds = parse_retry_after(headers)
         return PlatformBusy(1.0 if seconds is None else seconds)
+    if 400 <= status < 500 and not error:
+        # A proxy or firewall in front of Slack refused it, without Slack's JSON.
+        error = f"{HTTP_ERROR}{status}"
+        return NotNow(method, error) if method in NEEDED_METHODS else SlackRefused(method, error)
     if status >= 500 or not error:
         return InDoubt(f"{method}: {status} {error}".strip())
     return meaning(method, error)

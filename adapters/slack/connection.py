@@ -25,6 +25,7 @@ from slack_bolt.response import BoltResponse
 from slack_sdk.signature import SignatureVerifier
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack.client import InDoubt, sdk_log
@@ -44,6 +45,8 @@ _TIMESTAMP, _SIGNATURE = re.compile("[0-9]{1,12}"), re.compile("v0=[0-9a-f]{64}"
 T = TypeVar("T")
 StoreEvent = Callable[[Payload], Awaitable[None]]
 """Stores an event. Raises NotStored if the event could not be saved."""
+OnFailure = Callable[[Exception, Payload], None]
+"""Notes an exception that an event or interaction caused, whose JSON is the second argument."""
 
 
 class Listeners(Protocol):
@@ -98,7 +101,10 @@ class SlackSocket(AsyncSocketModeHandler):
 
     client: SocketModeClient
 
-    def __init__(self, app: AsyncApp, app_token: str, proxy: str | None) -> None:
+    def __init__(
+        self, app: AsyncApp, app_token: str, proxy: str | None, on_failure: OnFailure
+    ) -> None:
+        self._on_failure = on_failure
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)
         self.client.proxy = proxy  # the SDK reads a proxy from the environment
         self.client.on_message_listeners.append(self._on_frame)
@@ -115,6 +121,11 @@ class SlackSocket(AsyncSocketModeHandler):
         self._handling.add(task)
         try:
             await super().handle(client, req)
+        except ConnectionError:
+            raise  # the acknowledgement could not be sent; Slack sends the event again
+        except Exception as error:
+            self._on_failure(error, req.payload if isinstance(req.payload, Mapping) else {})
+            await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))
         finally:
             self._handling.discard(task)
 
@@ -150,9 +161,10 @@ class SlackSocket(AsyncSocketModeHandler):
 
 def build_app(
     client: AsyncWebClient, result: AuthorizeResult, signing_secret: str, store: StoreEvent,
-    listeners: Listeners,
+    listeners: Listeners, on_failure: OnFailure,
 ) -> AsyncApp:  # fmt: skip
-    """Return the Bolt app. Without a signing secret it accepts events from a socket only.
+    """Return the Bolt app. Without a signing secret it accepts events from a socket only. An event
+    that causes an exception is acknowledged, so that Slack does not repeat it.
 
     `authorize` prevents Bolt from reading the environment, where SLACK_CLIENT_ID would switch it to
     OAuth.
@@ -170,6 +182,16 @@ def build_app(
         attaching_conversation_kwargs_enabled=False,
     )  # fmt: skip
     bolt_log.disabled = False
+
+    async def on_error(
+        error: Exception, body: dict[str, Any], response: BoltResponse | None
+    ) -> None:
+        on_failure(error, body)
+        # Slack itself tells the person about a form that is not acknowledged.
+        if response is not None and body.get("type") != "view_submission":
+            response.status = 200
+
+    app.error(on_error)
     app.use(StoreBeforeAcknowledging(store))
     listeners.register(app)
     return app

@@ -275,7 +275,7 @@ def to_message(
         event_key=heard.event_key, text=text, author=author, address=where,
         reply_to=reply_to(where, author, str(source), heard.event_key), attachments=heard.files,
         context=context, locale=locale.replace("_", "-"), time_zone=zone,
-        sent_at=heard.edited or float(heard.ts), mentions=mentions,
+        sent_at=max(heard.edited, float(heard.ts)), mentions=mentions,
     )  # fmt: skip
 
 

@@ -296,7 +296,9 @@ class SlackPeople:
 
     async def wait_for_place(self) -> None:
         """Wait until users.info may be called. If that takes time, ask for a new list of everybody,
-        which confirms more people at once."""
+        which confirms more people at once. A refused method is not called, so it needs no wait."""
+        if self._api.refusal("users.info"):
+            return
         try:
             await self._api.limiter.turn("users.info", "", 0.0)
         except PlatformBusy:
@@ -442,19 +444,21 @@ class SlackPeople:
     async def _list_groups(self) -> None:
         """Load all user groups and their members from Slack, and store them if they have
         changed."""
-        self._groups_refused = False
         try:
             listed = await self._api.call(
                 "usergroups.list", include_users=True, patience=GROUPS_PATIENCE_SECONDS
             )
         except SlackRefused as refused:
-            log.info("Slack refused to list user groups", error=refused.error)
+            if not self._groups_refused:
+                log.info("Slack refused to list user groups", error=refused.error)
             self._groups_refused = True
             return
         except FAILURES as failure:
+            self._groups_refused = False
             log.info("could not list user groups", error=str(failure))
             await asyncio.sleep(GROUPS_RETRY_SECONDS)
             return
+        self._groups_refused = False
         groups = {
             str(group["id"]): frozenset(sys.intern(str(user)) for user in group.get("users") or ())
             for group in listed.get("usergroups", [])

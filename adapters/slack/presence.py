@@ -153,8 +153,9 @@ class Presence:
     def _is_left_over(self) -> bool:
         """Whether a former process may have left signs for this message: the turn was resumed, or
         the message is older than this process."""
-        early = self._resumed or float(self._source.ts) < self._workspace.started
-        return self._source.kind == "message" and early
+        if self._source.kind != "message":
+            return False
+        return self._resumed or float(self._source.ts) < self._workspace.started
 
     def _begin(self) -> None:
         """Show the sign that the place allows: a reaction, the status line or a session."""

@@ -12,7 +12,7 @@ from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 
-from adapters.slack.mentions import neutral
+from adapters.slack.mentions import neutral, neutral_markdown
 from adapters.slack.row_blocks import (
     CARD_BLOCK,
     MAX_ROW_CELL_CHARACTERS,
@@ -190,8 +190,9 @@ def markdown(text: str, links: LinkRules) -> str:
     (docs.slack.dev/reference/block-kit/blocks/markdown-block). Nothing is converted; only unsafe
     parts are removed.
     """
-    return neutral("".join(text[start:end] if code else _prose(text[start:end], links)
-                           for start, end, code in _pieces(text)))  # fmt: skip
+    pieces = (text[start:end] if code else _prose(text[start:end], links)
+              for start, end, code in _pieces(text))  # fmt: skip
+    return neutral_markdown("".join(pieces))
 
 
 def settled_length(text: str) -> int:

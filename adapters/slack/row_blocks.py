@@ -25,6 +25,7 @@ MAX_ROW_CELL_CHARACTERS = 80
 TABLE_BLOCK = "table"
 """The type of the table block. Slack allows one in a message, with 100 rows of 20 cells."""
 TABLE_ROWS = 100
+"""The rows of a table, with the row of its titles."""
 _BOLD, _STRUCK = {"bold": True}, {"strike": True}
 
 

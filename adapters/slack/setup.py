@@ -74,9 +74,9 @@ NO_SOCKET_MODE = (
     "Mode. Or unset SLACK_APP_TOKEN and set SLACK_SIGNING_SECRET to use HTTP."
 )
 SLACK_NO_ANSWER = "Slack did not respond at {url} ({error}). Check the network and SLACK_API_URL."
-SCOPE_MISSING = (
-    "missing: {scope} ({what}). Add it under OAuth & Permissions and reinstall the app, or "
-    "paste the manifest from `ponte slack-manifest`."
+SCOPES_MISSING = (
+    "missing: {scopes}. Add them under OAuth & Permissions and reinstall the app, or paste the "
+    "manifest from `ponte slack-manifest`."
 )
 ONLY_MENTIONS = (
     "answer_everything: Ponte only sees messages that mention it, because {scopes} is missing"
@@ -198,11 +198,11 @@ async def _bot(api: SlackApi, everything: Sequence[str]) -> Sequence[Health]:
     """Check the bot token, its scopes, and the events that `everything` needs."""
     told, scopes = await identity(api)
     name = f"{told.get('user')} in {told.get('team')} ({told.get('team_id')})"
-    missing = [
-        Health("slack scope", "failing", say(SCOPE_MISSING, scope=scope, what=say(what)))
-        for scope, what in SCOPE_PURPOSES.items()
-        if scope not in scopes
+    lacking = [
+        f"{scope} ({say(what)})" for scope, what in SCOPE_PURPOSES.items() if scope not in scopes
     ]
+    words = say(SCOPES_MISSING, scopes=", ".join(lacking))
+    missing = [Health("slack scope", "failing", words)] if lacking else []
     deaf = [scope for scope in HISTORY if scope not in scopes]
     if everything and deaf:
         words = say(ONLY_MENTIONS, scopes=", ".join(deaf))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from adapters.slack.client import (
@@ -12,7 +13,6 @@ from adapters.slack.client import (
     WAITING_REACTION,
     FeatureFlags,
     InDoubt,
-    Pending,
     SlackApi,
     SlackRefused,
     identity,
@@ -24,9 +24,57 @@ from core.domain.errors import PlatformBusy
 from core.domain.messages import ReplyTo
 from core.runtime.tasks import BackgroundTasks, BoundedDict
 
+NOTICE_AFTER_SECONDS = 1.0
+"""Seconds after which the sender of a slash command is notified that it is in progress. A faster
+answer arrives without that notice."""
+
 
 async def _nobody(to: ReplyTo, ts: str) -> None:
     return None
+
+
+class Pending:
+    """Notices for slash commands that take long, visible only to the person who typed the command.
+
+    A slash command leaves no message that could carry a reaction. According to published reports, a
+    message sent to a `response_url` cannot be deleted (slackapi/bolt-js issue 2287,
+    langchain-ai/open-swe pull 2889). Ponte asks for the deletion anyway. At the latest, the message
+    disappears when the client restarts, like every ephemeral message
+    (docs.slack.dev/reference/methods/chat.postEphemeral).
+    """
+
+    def __init__(self, api: SlackApi, tasks: BackgroundTasks) -> None:
+        self._api = api
+        self._tasks = tasks
+        self._waiting: dict[str, asyncio.Event] = {}
+
+    def begin(self, turn: str, url: str, words: str) -> None:
+        """Schedule `words` at the `response_url` `url`, in case the answer to `turn` is not posted
+        within NOTICE_AFTER_SECONDS."""
+        if url and turn not in self._waiting:
+            self._waiting[turn] = asyncio.Event()
+            self._tasks.start(self._watch(turn, url, words))
+
+    def end(self, turn: str) -> None:
+        """Withdraw the notice of `turn`, because its answer is posted."""
+        if answered := self._waiting.get(turn):
+            answered.set()
+
+    async def _watch(self, turn: str, url: str, words: str) -> None:
+        """Show the notice if no answer arrives in time, and delete it after the answer."""
+        answered = self._waiting[turn]
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(NOTICE_AFTER_SECONDS):
+                    await answered.wait()
+                    return
+            await self._api.respond(url, {"text": words, "response_type": "ephemeral"})
+            await answered.wait()
+            await self._api.respond(url, {"delete_original": True})
+        except InDoubt:
+            return
+        finally:
+            self._waiting.pop(turn, None)
 
 
 @dataclass(slots=True)

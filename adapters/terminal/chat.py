@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mappi
 from contextlib import aclosing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol, TextIO, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from adapters.terminal.screen import DownloadedFile, Screen
 from core.clients.http import HttpAnswer, HttpClient, HttpError
@@ -41,9 +42,13 @@ CODE_FILE_TYPE = "text/x-python"
 """Media type of the file that contains the code that ran."""
 _READ_BYTES = 65_536
 _SUFFIX = re.compile(
-    r"\.(csv|docx?|gif|html?|jpe?g|json|md|pdf|png|pptx?|py|tsv|txt|xlsx?|xml|zip)$", re.IGNORECASE
+    r"\.(7z|csv|docx?|eml|gif|gz|heic|html?|ipynb|jpe?g|json|log|m4a|md|mov|mp[34]|od[pst]|ogg"
+    r"|parquet|pdf|png|pptx?|py|rtf|sql|svg|tar|toml|tsv|txt|wav|webp|xlsx?|xml|ya?ml|zip)$",
+    re.IGNORECASE,
 )
-_WORD = re.compile(r"(?:^|(?<=\s))@(\"[^\"]+\"|[^\s\"]+)")
+_PATH = re.compile(r"(?:~|\.\.?)?/")
+"""Matches the beginning of a word that is surely a path. `here/maps` is a package of npm."""
+_WORD = re.compile(r"(?:^|(?<=[\s(]))@(\"[^\"]+\"|[^\s\"]+)")
 
 T = TypeVar("T")
 StopWork = Callable[[], Coroutine[Any, Any, None] | None]
@@ -205,31 +210,45 @@ class DownloadFolder:
         raise FileExistsError(name)
 
 
-def read_attachments(text: str) -> tuple[list[tuple[str, bytes]], list[str]]:
-    """Return the name and bytes of each file that `text` names with @, and the names that look like
-    files but do not exist.
+def read_attachments(text: str) -> list[tuple[str, bytes]]:
+    """Return the name and bytes of each file that `text` names with @. A word such as `@ana` is
+    none.
 
-    A word such as `@ana` is neither. Raise Unreadable, or TooLarge above MAX_UPLOAD_BYTES.
+    Raise Unreadable if a file cannot be read or does not exist, or TooLarge above MAX_UPLOAD_BYTES.
     """
-    found, missing = [], []
+    found = []
     for word in _WORD.findall(text):
-        path = Path(word.strip('"')).expanduser()
-        if path.is_file():
-            found.append((path.name, _read_upload(path)))
-        elif "/" in word or _SUFFIX.search(word):
-            missing.append(word.strip('"'))
-    return found, missing
+        name = word.strip('"')
+        if not Path(name).expanduser().is_file():
+            name = name.rstrip(".,;:!?)")
+        path = Path(name).expanduser()
+        if path.is_file() or _PATH.match(name) or _SUFFIX.search(name):
+            found.append((path.name, _read_upload(path, name)))
+    return found
 
 
-def _read_upload(path: Path) -> bytes:
+def _read_upload(path: Path, name: str) -> bytes:
     try:
         if path.stat().st_size > MAX_UPLOAD_BYTES:
             raise TooLarge(
                 size=format_size(path.stat().st_size), limit=format_size(MAX_UPLOAD_BYTES)
             )
         return path.read_bytes()
+    except FileNotFoundError:
+        raise Unreadable("File {name} not found. Nothing was sent.", name=name) from None
     except OSError as error:
         raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
+
+
+def local_zone() -> str:
+    """Return the IANA name of this machine's time zone; "" if it is unknown or UTC, which is what
+    servers and containers have before somebody chooses one."""
+    name = os.environ.get("TZ", "").lstrip(":")
+    name = (name or os.path.realpath("/etc/localtime")).rpartition("zoneinfo/")[2]
+    try:
+        return "" if name in ("UTC", "Etc/UTC") else ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ""
 
 
 STREAM_TIMEOUT_SECONDS = 60.0
@@ -238,7 +257,6 @@ RECONNECT_PAUSES_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """Pauses between attempts to reach Ponte. A restart takes less than their sum."""
 QUIT_WORDS = frozenset({"sair", "exit", "quit", "quitter", ":q"})
 """Words that end the chat, with or without a slash before them."""
-NO_FILE_SENTENCE = "File {name} not found. Your message was sent without it."
 SHOW_TIME_AFTER_SECONDS = 5
 """Seconds of a turn after which the line of progress shows how long it has run."""
 FormFile = tuple[str, tuple[str, bytes]]
@@ -418,13 +436,13 @@ class TerminalChat:
         """Send the message. After a lost connection it is sent again with the key unchanged, so
         that it remains one turn."""
         try:
-            files, missing = await asyncio.to_thread(read_attachments, text)
+            files = await asyncio.to_thread(read_attachments, text)
         except PonteError as error:
             self._fail(error.words())
             return
-        for name in missing:
-            self._screen.write_line(say(NO_FILE_SENTENCE, name=name))
-        body = {"message": text, "conversation": "main", "event_key": key}
+        body = {
+            "message": text, "conversation": "main", "event_key": key, "time_zone": local_zone(),
+        }  # fmt: skip
         self._update_progress(say("is thinking…"))
 
         def wait(error: HttpError, pause: float) -> float | None:

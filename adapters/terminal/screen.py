@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from socket import gethostname
@@ -17,12 +18,18 @@ from rich.cells import cell_len
 
 from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
 from core.commands.grammar import render_card_action
-from core.text.commonmark import parser
 from core.text.i18n import format_moment, say
-from core.text.markdown import defang_for_terminal, ended_blocks_length, is_too_complex
+from core.text.markdown import (
+    defang_for_terminal,
+    ended_blocks_length,
+    is_too_complex,
+    to_plain_text,
+)
 from core.text.text import clean_text, to_one_line
 
 if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
 
@@ -38,6 +45,10 @@ MAX_TABLE_COLUMNS = 10_000
 """Width in which a table is measured, to find out how wide it would like to be."""
 TAB_COLUMNS = 4
 """Width of a tab. It is written as spaces, because a terminal's tab has no fixed width."""
+_SIMPLER = {
+    "softbreak": "hardbreak", "image": "text", "math_inline": "text", "math_block": "code_block",
+}  # fmt: skip
+"""The type of a token that rich draws, by the type of one that it draws otherwise or not at all."""
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 
@@ -73,6 +84,8 @@ class Screen:
         """The answer so far. Its first `_rendered` characters are on the screen in their final
         form."""
         self._rendered = 0
+        self._preview = ""
+        """The text on the screen below that form: the last rows of a block that has not ended."""
 
     def show_prompt(self) -> None:
         """Write the prompt for the next message, on a terminal only."""
@@ -96,8 +109,8 @@ class Screen:
     def show_text(self, text: str) -> None:
         """Write the answer so far.
 
-        Each block of Markdown is rendered once it has ended. Text after the last ended block is
-        written unchanged.
+        Each block of Markdown is rendered once it has ended. Until then its last rows are shown as
+        they were written, as many as fit into the window, so that they can be erased.
         """
         text = clean_text(text).expandtabs(TAB_COLUMNS)
         if not self.live or self._shown.startswith(text):
@@ -105,40 +118,36 @@ class Screen:
         self._erase_progress()
         if not text.startswith(self._shown[: self._rendered]):
             self._write("\n")
-            self._shown, self._rendered = "", 0
-        if end := ended_blocks_length(text[self._rendered :]):
-            self._render_block(text[: self._rendered + end])
-        tail, written = text[self._rendered :], self._shown[self._rendered :]
-        if not tail.startswith(written):
-            self._erase_lines(written)
-            written = ""
-        self._write(tail[len(written) :])
+            self._rendered, self._preview = 0, ""
+        end = self._rendered + ended_blocks_length(text[self._rendered :])
+        ended = text[self._rendered : end]
+        # A line of a formula can look like the beginning of a list.
+        is_in_formula = ended.count("$$") % 2 or ended.count(r"\[") > ended.count(r"\]")
+        if ended and not is_in_formula:
+            self._render_block(text[:end])
+        columns, height = shutil.get_terminal_size()
+        lines = text[self._rendered :].split("\n")[1 - height :]
+        rows = split_rows("\n".join(lines), columns)
+        self._replace_preview("\n".join(rows[1 - height :]))
         self._shown = text
 
     def _render_block(self, text: str, last: bool = False) -> None:
         """Render the part of `text` that is not rendered yet and will not change any more."""
-        raw, written = text[self._rendered :], self._shown[self._rendered :]
-        wanted = render_markdown(raw) + ("\n" if last else "\n\n")
-        if wanted.startswith(written):
-            self._write(wanted[len(written) :])
-        elif self._erase_lines(written):
-            self._write(wanted)
-        elif written.startswith(raw):  # too long to erase: it stays unrendered
-            self._rendered = len(text)
-            return
-        else:
-            self._write(raw[len(written) :])
-        self._shown, self._rendered = text, len(text)
+        wanted = render_markdown(text[self._rendered :]) + ("\n" if last else "\n\n")
+        self._replace_preview(wanted)
+        self._shown, self._rendered, self._preview = text, len(text), ""
 
-    def _erase_lines(self, written: str) -> bool:
-        """Erase the last lines that hold `written`. Return False if there are more than the screen
-        shows, or if terminals disagree about their number."""
+    def _replace_preview(self, text: str) -> None:
+        """Write `text` in place of the preview. It stays if its rows are no longer all on the
+        screen, because the window became smaller."""
         columns, height = shutil.get_terminal_size()
-        rows = count_rows(written, columns)
-        if rows is None or rows >= height:
-            return False
-        self._write(f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else _WIPE)
-        return True
+        if not text.startswith(self._preview):
+            rows = len(split_rows(self._preview, columns))
+            erase = f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else _WIPE
+            self._write(erase if rows <= height else "\n")
+            self._preview = ""
+        self._write(text[len(self._preview) :])
+        self._preview = text
 
     def show_answer(self, body: Mapping[str, Any], files: Sequence[DownloadedFile] = ()) -> None:
         """Write the complete answer from the event `done`, with its cards and files."""
@@ -149,8 +158,8 @@ class Screen:
             if self._shown[self._rendered :].strip():
                 self._render_block(self._shown, last=True)
         else:
-            self._write(f"{text}\n")
-        self._shown, self._rendered = "", 0
+            self._write(f"{to_plain_text(text)}\n")
+        self._shown, self._rendered, self._preview = "", 0, ""
         self.show_extras(body["cards"], files)
 
     def show_extras(
@@ -243,24 +252,23 @@ def link_to_file(path: str) -> str:
     return f"\x1b]8;;{address}\x1b\\{to_one_line(path)}\x1b]8;;\x1b\\"
 
 
-def count_rows(text: str, columns: int) -> int | None:
-    """Return how many rows of a terminal of that width the text takes.
+def split_rows(text: str, columns: int) -> list[str]:
+    """Return the rows that the text fills on a screen of that width.
 
-    Return None if terminals disagree. They draw an emoji that is joined from several, or a flag, as
-    one character or as its parts.
+    Terminals draw an emoji that is joined from several, or a flag, as one character or as its
+    parts. No row is wider than the screen either way.
     """
-    counts = set()
-    for graphemes in (True, False):
-        rows = 0
-        for line in text.split("\n"):
-            rows, at = rows + 1, 0
-            for piece in _split_graphemes(line) if graphemes else line:
-                width = cell_len(piece)
-                if at + width > columns:  # a wide character is not split over two rows
-                    rows, at = rows + 1, 0
-                at += width
-        counts.add(rows)
-    return counts.pop() if len(counts) == 1 else None
+    rows = []
+    for line in text.split("\n"):
+        start = at = width = 0
+        for piece in _split_graphemes(line):
+            cells = max(cell_len(piece), sum(map(cell_len, piece)))
+            if width + cells > columns:  # a wide character is not split over two rows
+                rows.append(line[start:at])
+                start, width = at, 0
+            at, width = at + len(piece), width + cells
+        rows.append(line[start:])
+    return rows
 
 
 def _split_graphemes(line: str) -> list[str]:
@@ -271,7 +279,7 @@ def _split_graphemes(line: str) -> list[str]:
 
 def _row_line(row: CardRow) -> str:
     """Return a row of a card: its name, then what changes."""
-    return _one_line(": ".join(filter(None, [row.name, row.text])))
+    return to_one_line(": ".join(filter(None, [row.name, row.text])))
 
 
 def wrap_text(text: str, columns: int) -> list[str]:
@@ -291,10 +299,10 @@ def draw_card_table(table: CardTable, columns: int) -> list[str]:
 
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in table.header:
-        drawn.add_column(Text(_one_line(name)), header_style="")
+        drawn.add_column(Text(to_one_line(name)), header_style="")
     for name, cells in table.rows:
-        values = [_one_line(cell.value) if cell else "" for cell in cells]
-        drawn.add_row(Text(_one_line(name)), *map(Text, values))
+        values = [to_one_line(cell.value) if cell else "" for cell in cells]
+        drawn.add_row(Text(to_one_line(name)), *map(Text, values))
     lines = _draw(FittingTable(drawn), columns - 4).split("\n")
     return [f"    {_STYLE.sub('', line)}".rstrip() for line in lines]
 
@@ -330,8 +338,8 @@ class FittingTable:
 
 def _table_lines(table: CardTable) -> list[str]:
     """Return the lines of a table, with columns of equal width."""
-    lines = [tuple(map(_one_line, table.header))] + [
-        (_one_line(name), *(_one_line(cell.value) if cell else "" for cell in cells))
+    lines = [tuple(map(to_one_line, table.header))] + [
+        (to_one_line(name), *(to_one_line(cell.value) if cell else "" for cell in cells))
         for name, cells in table.rows
     ]
     widths = [max(cell_len(line[n]) for line in lines) for n in range(len(table.header))]
@@ -342,14 +350,10 @@ def _table_lines(table: CardTable) -> list[str]:
     return ["  ".join(cells).rstrip() for cells in padded]
 
 
-def _one_line(text: str) -> str:
-    """Return text without control characters and line breaks, which would shift the columns."""
-    return to_one_line(text)
-
-
 def render_markdown(text: str) -> str:
-    """Return Markdown as a terminal shows it: bold, lists, tables, code. Addresses of links are
-    written in full. Text that is too complex or nested too deeply is returned unchanged."""
+    """Return Markdown as a terminal shows it: bold, lists, tables, code. Line breaks stay, and
+    addresses of links and pictures are written in full. Text that is too complex or nested too
+    deeply is returned unchanged."""
     if is_too_complex(text) or _DEEP.search(text):
         return text.strip("\n")
     from rich.markdown import Markdown, TableElement
@@ -369,8 +373,32 @@ def render_markdown(text: str) -> str:
         elements: ClassVar = {**Markdown.elements, "table_open": WideTable}
 
     drawn = WideMarkdown(text, hyperlinks=False)
-    drawn.parsed = parser().parse(text)  # rich's own parser would drop HTML
+    # rich's own parser would drop HTML
+    drawn.parsed = list(_simplify(_markdown().parse(text)))
     return _draw(drawn, min(columns, MAX_MARKDOWN_COLUMNS))
+
+
+@functools.cache
+def _markdown() -> MarkdownIt:
+    from markdown_it import MarkdownIt
+
+    from adapters.web.markup import enable_markup
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    enable_markup(markdown)
+    # A definition would vanish, because the text that refers to it is drawn before it.
+    return markdown.disable(["reference", "footnote"])
+
+
+def _simplify(tokens: Iterable[Token]) -> Iterable[Token]:
+    """Return the tokens as others where rich would draw less than the model wrote."""
+    for token in tokens:
+        if token.type == "image":
+            token.content = f"{token.content} ({token.attrGet('src')})".lstrip()
+            token.tag, token.children = "", None
+        _simplify(token.children or ())
+        token.type = _SIMPLER.get(token.type, token.type)
+    return tokens
 
 
 def _draw(drawn: RenderableType, columns: int) -> str:

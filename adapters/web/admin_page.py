@@ -22,7 +22,7 @@ from starlette.responses import HTMLResponse, Response
 from adapters.web.adapter import Site
 from adapters.web.authentication import Visitor
 from adapters.web.errors import AccountsOwnerOnly, BadRequest, StaleForm, UnknownPath, status_of
-from adapters.web.http_io import limit_body, visitor_of
+from adapters.web.http_io import HTML_SECURITY_POLICY, limit_body, visitor_of
 from core.domain.errors import BadInput, SettingsError
 from core.integrations.integration import Administration
 from core.rights.allowances import describe_estimates, describe_server_costs
@@ -39,10 +39,6 @@ from core.text.i18n import (
 )
 from core.text.text import to_one_line
 
-ADMIN_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'"
-)
 MAX_FORM_BYTES = 10_000
 DEFAULT_AUDIT_DAYS = 7
 """Days of the audit log that are shown unless somebody asks for others."""
@@ -548,7 +544,7 @@ def _response(page: str, status: int = 200) -> Response:
     # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch standard,
     # "append a request `Origin` header"), which is refused as another site's.
     headers = {
-        "Content-Security-Policy": ADMIN_SECURITY_POLICY,
+        "Content-Security-Policy": HTML_SECURITY_POLICY,
         "Referrer-Policy": "same-origin",
     }
     return HTMLResponse(page, status, headers=headers)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from html import escape
+from pathlib import Path
+
 from core.domain.errors import BadInput, NotAllowed, NotStored, PonteError, Refusal
 from core.domain.notices import ACCESS_REMOVED, SENTENCES
-from core.text.i18n import say
+from core.text.i18n import LANGUAGE, say
 
 STATUS_BY_CODE = {
     "bad_request": 400,
@@ -90,6 +94,8 @@ PAGE_SENTENCES = {
     "stopped": "Stopped.",
     "failed": "That didn't work.",
     "not_sent": "Not sent: {why}",
+    "too_large": "{name} is too large ({size}). The limit is {limit}. Send a smaller file.",
+    "too_many_files": "Left out: {names}. A message can have {count} files, {limit} in all.",
     "no_connection": "connection lost.",
     "again": "Try again",
     "offline": "Connection lost. Reconnecting…",
@@ -425,6 +431,15 @@ def status_of(error: PonteError) -> int:
 def error_body(error: PonteError) -> dict[str, dict[str, str]]:
     """Return the JSON body of an error."""
     return {"error": {"code": error.code, "message": error.words()}}
+
+
+ERROR_PAGE = (Path(__file__).parent / "page" / "error.html").read_text("utf-8")
+
+
+def error_page(error: PonteError) -> str:
+    """Return the HTML of an error, with commands between backticks as code."""
+    words = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(error.words()))
+    return ERROR_PAGE.format(language=LANGUAGE.get(), words=words, link=say("Open Ponte"))
 
 
 OPENAI_ERROR_TYPES = {

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import MutableHeaders, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
@@ -39,6 +39,7 @@ from adapters.web.errors import (
     Unauthorized,
     WrongMediaType,
     error_body,
+    error_page,
     openai_error,
     status_of,
 )
@@ -94,6 +95,11 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 """Headers of every response that does not set its own."""
+HTML_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+"""What pages without a script may load and send."""
 INLINE_IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Types that browsers may show in place: they contain pictures only. SVG and HTML may contain
 scripts, so they are downloads."""
@@ -200,7 +206,7 @@ class Guard:
             scope.setdefault("state", {})[VISITOR_KEY] = visitor
             READER_IS_OWNER.set(visitor is not None and visitor.person.id == OWNER_ID)
         except PonteError as error:
-            await error_response(error, visit.path)(scope, receive, safely)
+            await error_response(error, visit)(scope, receive, safely)
             return
         try:
             await self._app(scope, receive, safely)
@@ -375,10 +381,11 @@ def requested_locale(headers: Mapping[str, str]) -> str:
     return first if _LOCALE.fullmatch(first) else ""
 
 
-def error_response(error: PonteError, path: str = "") -> JSONResponse:
-    """Return an error as JSON. Under COMPATIBLE_PREFIX it has the form of OpenAI's errors."""
-    status = status_of(error)
-    headers = {"Retry-After": "2"} if status == 503 else {}
+def error_response(error: PonteError, visit: Visit) -> Response:
+    """Return an error as JSON, or as a page to a browser that opens an address. Under
+    COMPATIBLE_PREFIX it is JSON in the form of OpenAI's errors."""
+    status, accepted = status_of(error), visit.headers.get("accept", "")
+    headers = {"Vary": "Accept"} | ({"Retry-After": "2"} if status == 503 else {})
     if isinstance(error, TooManyTries):
         headers["Retry-After"] = str(round(WRONG_TOKEN_WINDOW_SECONDS))
     if isinstance(error, TooManyRequests):
@@ -386,16 +393,27 @@ def error_response(error: PonteError, path: str = "") -> JSONResponse:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body: Mapping[str, Any] = error_body(error)
-    if path.startswith(COMPATIBLE_PREFIX):
-        param = error.values.get("param")
-        words = error.words()
-        body = {"error": openai_error(error.code, words, status, str(param) if param else None)}
+    if visit.path.startswith(COMPATIBLE_PREFIX):
+        param = str(error.values.get("param") or "") or None
+        body = {"error": openai_error(error.code, error.words(), status, param)}
+    elif "text/html" in accepted and "application/json" not in accepted:
+        headers["Content-Security-Policy"] = HTML_SECURITY_POLICY
+        return HTMLResponse(error_page(error), status, headers)
     return JSONResponse(body, status, headers)
 
 
 def view_options(request: Request) -> ViewOptions:
     """Return the options of this client. `?html=1` asks for rendered text next to the plain one."""
     return ViewOptions(request.query_params.get("html") == "1")
+
+
+INVALID_FIELD = "Invalid request: `{field}` has an invalid value or the wrong type."
+INVALID_FIELDS = {
+    "missing": "Invalid request: `{field}` is missing.",
+    "too_short": "Invalid request: `{field}` is empty.",
+    "extra_forbidden": "Invalid request: `{field}` is unknown.",
+}
+"""The sentence for an invalid field, by pydantic's type of the error."""
 
 
 def read_visit(scope: Scope) -> Visit:
@@ -433,9 +451,16 @@ def _validate(form: type[M], data: Any) -> M:
         return form.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))[:60]
-        why = f"{clean_text(where)}: {first['msg']}" if where else first["msg"]
-        raise BadRequest(why=why) from None
+        if first["type"] == "value_error":  # a validator of our own raised it
+            raise BadRequest(why=str(first["ctx"]["error"])) from None
+        # The place ends with the type if several are possible.
+        names = [each for each in first["loc"] if not re.fullmatch(r"str|\w+\[.*", str(each))]
+        if not names:
+            raise BadRequest(why="it is not a JSON object") from None
+        parts = [f"[{each}]" if isinstance(each, int) else f".{each}" for each in names]
+        where = clean_text("".join(parts).lstrip("."))[:60]
+        sentence = INVALID_FIELDS.get(first["type"], INVALID_FIELD)
+        raise BadRequest(sentence, field=where, param=where) from None
 
 
 async def _read_upload(sent: UploadFile) -> UploadedFile:

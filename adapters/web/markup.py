@@ -16,6 +16,8 @@ from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
+from core.text.markdown import split_web_addresses
+
 MAX_FORMULA_CHARS = 2_000
 """A longer formula stays as it was written."""
 MAX_FOOTNOTES = 100
@@ -39,6 +41,7 @@ def enable_markup(markdown: MarkdownIt) -> None:
     markdown.block.ruler.before("reference", "footnote", _footnote, options)
     markdown.core.ruler.after("block", "footnotes", _append_footnotes)
     markdown.core.ruler.after("inline", "tasks", _mark_tasks)
+    markdown.core.ruler.after("inline", "addresses", _link_addresses)
 
 
 def _inline_math(state: StateInline, silent: bool) -> bool:
@@ -136,6 +139,22 @@ def _append_footnotes(state: StateCore) -> None:
             Token("list_item_open", "li", 1), inline, Token("list_item_close", "li", -1)
         ]  # fmt: skip
     state.tokens.append(Token("ordered_list_close", "ol", -1))
+
+
+def _link_addresses(state: StateCore) -> None:
+    """Make links of plain addresses, except in the text of a link."""
+    for inline in state.tokens:
+        depth, children = 0, list[Token]()
+        for token in inline.children or ():
+            depth += token.nesting if token.type.startswith("link_") else 0
+            is_plain = token.type == "text" and not depth
+            for number, piece in enumerate(split_web_addresses(token.content) if is_plain else ()):
+                url = piece if "://" in piece else f"https://{piece}"
+                text = Token("text", "", 0, content=piece)
+                link = [Token("link_open", "a", 1, attrs={"href": url}), text]
+                children += [*link, Token("link_close", "a", -1)] if number % 2 else [text]
+            children += [] if is_plain else [token]
+        inline.children = inline.children and children
 
 
 def _mark_tasks(state: StateCore) -> None:

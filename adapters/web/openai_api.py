@@ -106,7 +106,7 @@ RETRY_AFTER_SECONDS = 60
 STATUS_OF_FAILED_TURN = {
     "rate_limited": 429, "too_long": 400, "refused": 400, "person_refused": 403, "no_key": 503,
     "wrong_key": 503, "unknown_model": 503, "no_quota": 503, "model_down": 503,
-    "model_silent": 503,
+    "model_silent": 503, "model": 502,
 }  # fmt: skip
 """HTTP status by the code of a failed turn, besides STATUS_BY_CODE. Other codes are a 500."""
 OPENAI_CODES = {"too_long": "context_length_exceeded"}
@@ -256,7 +256,7 @@ class OpenAiRoutes(RouteGroup):
         "/v1/chat/completions",
         reads=CompletionRequest,
         media=(EVENT_STREAM_TYPE,),
-        refuses=(404, 413, 415, 422, 429, 500, 503),
+        refuses=(404, 413, 415, 422, 429, 500, 502, 503),
         headers={
             "X-Ponte-Conversation": "the id of one of your conversations. Without it, the request "
             "starts a conversation that is deleted after a day",

@@ -36,6 +36,7 @@ STATUS_MEANINGS = {
     404: "not found, or not yours", 410: "deleted or expired",
     413: "too large", 415: "unsupported content type", 422: "empty message",
     429: "too many messages, invalid tokens or open streams", 500: "the turn failed",
+    502: "the model's server refused the request",
     503: "not saved: Ponte is stopping, or the disk or the model fails",
 }  # fmt: skip
 HOOK_SUMMARY = "Receive a webhook that `ponte.toml` configures"

@@ -74,7 +74,7 @@ from core.models.demo_tour import (
 from core.ports.rights import PageAccounts
 from core.rights.rules import OWNER_ID
 from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
-from core.text.text import clean_text, safe_file_name, to_one_line
+from core.text.text import Fence, clean_text, fence_after_line, safe_file_name, to_one_line
 from core.text.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title
 
 PAGE_FOLDER = Path(__file__).parent / "page"
@@ -304,21 +304,22 @@ class PageRoutes(RouteGroup):
     def __init__(self, site: Site) -> None:
         self._site = site
 
-    @endpoint("GET", "/", media=("text/html",))
+    @endpoint("GET", "/", media=("text/html",), is_static=True)
     async def page(self, request: Request) -> Response:
         """The page."""
         return self._file(request, "index.html")
 
-    @endpoint("GET", "/page/words.json", query={"locale": "en, pt-BR or fr"})
+    @endpoint("GET", "/page/words.json", query={"locale": "en, pt-BR or fr"}, is_static=True)
     async def words(self, request: Request) -> PageWords:
         """The page's sentences by key, in the locale that the browser asks for."""
         asked = request.query_params.get("locale", "")
         with use_locale(asked if asked in LOCALES else ""):
             return {"locale": LANGUAGE.get(), "words": translate_page()}
 
-    @endpoint("GET", "/page/{name}", media=(BYTES_TYPE,), refuses=(404,))
+    @endpoint("GET", "/page/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
+    @endpoint("GET", "/page/{version}/{name}", media=(BYTES_TYPE,), refuses=(404,), is_static=True)
     async def asset(self, request: Request) -> Response:
-        """A script, style or picture of the page."""
+        """A script, style or picture of the page. Browsers keep one with the present `version`."""
         return self._file(request, str(request.path_params["name"]))
 
     @endpoint("GET", "/welcome")
@@ -438,32 +439,31 @@ class PageRoutes(RouteGroup):
         return response
 
     def _file(self, request: Request, name: str) -> Response:
-        try:
-            data, tag = self._files[name]
-        except KeyError:
-            raise UnknownPath from None
+        version, files = self._files
+        if name not in files:
+            raise UnknownPath
+        tag, is_kept = f'"{version}"', request.path_params.get("version") == version
         headers = {
+            "Content-Type": PAGE_MEDIA_TYPES[Path(name).suffix],
             "ETag": tag,
-            "Cache-Control": "no-cache",
+            "Cache-Control": "public, max-age=31536000, immutable" if is_kept else "no-cache",
             "Content-Security-Policy": PAGE_SECURITY_POLICY,
         }
         if name == SERVICE_WORKER_FILE:
             headers["Service-Worker-Allowed"] = "/"  # else it serves /page/ alone
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
-        return Response(
-            data, headers=headers | {"Content-Type": PAGE_MEDIA_TYPES[Path(name).suffix]}
-        )
+        return Response(files[name], headers=headers)
 
     @cached_property
-    def _files(self) -> dict[str, tuple[bytes, str]]:
-        """Read the page's files once. Return name → (bytes, ETag); about 250 kB in all."""
-        files = {}
-        for path in sorted(PAGE_FOLDER.iterdir()):
-            if path.suffix in PAGE_MEDIA_TYPES:
-                data = path.read_bytes()
-                files[path.name] = data, f'"{hashlib.sha256(data).hexdigest()[:16]}"'
-        return files
+    def _files(self) -> tuple[str, dict[str, bytes]]:
+        """Read the page's files once, about 250 kB in all. Return their version, which is a hash of
+        all of them, and name → bytes. The page loads files of its own version."""
+        paths = sorted(PAGE_FOLDER.iterdir())
+        files = {path.name: path.read_bytes() for path in paths if path.suffix in PAGE_MEDIA_TYPES}
+        version = hashlib.sha256(b"".join(files.values())).hexdigest()[:16]
+        page = files["index.html"].replace(b'"/page/', f'"/page/{version}/'.encode())
+        return version, files | {"index.html": page}
 
 
 class OperatorRoutes(RouteGroup):
@@ -524,13 +524,24 @@ def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> Liste
 def _export_entry(one: HistoryEntry) -> str:
     """Return one message and its answer in Markdown: author, time (UTC), text, names of files."""
     at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
-    said = [f"## {one.message.author.name or say('You')} · {at} UTC", one.message.text]
+    said = [
+        f"## {one.message.author.name or say('You')} · {at} UTC",
+        _close_code_block(one.message.text),
+    ]
     said += [f"- {attached.name}" for attached in one.message.attachments]
     if one.answer is not None:
-        said += ["## Ponte", one.answer.text]
+        said += ["## Ponte", _close_code_block(one.answer.text)]
         said += [f"- {card.id}: {card.title} ({say(card.state)})" for card in one.answer.cards]
         said += [f"- {file.name}" for file in one.answer.files]
     return "\n\n".join(["", *filter(None, said)])
+
+
+def _close_code_block(text: str) -> str:
+    """Return the text with the closing line of a code block that it leaves open."""
+    fence: Fence | None = None
+    for line in text.split("\n"):
+        fence = fence_after_line(line, fence, len(line))
+    return f"{text}\n{fence.closing}" if fence else text
 
 
 def _download_headers(name: str, type: str) -> dict[str, str]:

@@ -96,8 +96,9 @@ def to_html(text: str) -> str:
     )
 
 
-LONG_CELL_CHARS = 36
-"""Characters from which on a table's cell may wrap. Shorter cells stay on one line."""
+LONG_CELL_CHARS, LONG_FIRST_CELL_CHARS = 36, 18
+"""Longer cells of a table may wrap, those of the first column sooner: it stays in sight beside the
+others, also on a phone."""
 
 
 @functools.cache
@@ -182,7 +183,8 @@ def _cell_open(
     """Set a class instead of the renderer's style attribute, which our content security policy
     forbids."""
     align = str(tokens[at].attrGet("style") or "").removeprefix("text-align:")
-    long = "long" if len(tokens[at + 1].content) > LONG_CELL_CHARS else ""
+    limit = LONG_FIRST_CELL_CHARS if tokens[at - 1].type == "tr_open" else LONG_CELL_CHARS
+    long = "long" if len(tokens[at + 1].content) > limit else ""
     classes = " ".join(filter(None, (align, long)))
     return f'<{tokens[at].tag} class="{classes}">' if classes else f"<{tokens[at].tag}>"
 

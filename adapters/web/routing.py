@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import BaseModel
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -44,6 +45,9 @@ class Endpoint:
     """The body, if the handler reads it from the request itself."""
     has_files: bool = False
     """True if the body may be a form with files."""
+    is_static: bool = False
+    """True if the answer has nothing of a person or a conversation. Only such answers are
+    compressed: the size of another one could reveal a secret next to a guess of it (BREACH)."""
 
 
 def endpoint(method: str, path: str, **more: Any) -> Callable[[H], H]:
@@ -78,6 +82,7 @@ class DeclaredRoute(Route):
             return JSONResponse(answer, declaration.status)
 
         super().__init__(declaration.path, serve, methods=[declaration.method])
+        self.app = GZipMiddleware(self.app, compresslevel=6) if declaration.is_static else self.app
 
 
 class RouteGroup:

@@ -288,7 +288,7 @@ class HealthRoutes(RouteGroup):
 
     @endpoint("GET", "/readyz", refuses=(503,))
     async def ready(self, request: Request) -> Readiness | Response:
-        """Return 200 if Ponte can answer, 503 while a configured platform or the model fails.
+        """Return 200 if Ponte can answer, 503 while a platform, the model or the database fails.
 
         Only the owner and admins get the reasons.
         """
@@ -428,7 +428,7 @@ class PathRouter:
 
 def _error_handler(site: Site) -> Callable[[Request, Exception], Response]:
     def refuse(request: Request, error: Exception) -> Response:
-        response = error_response(_to_ponte_error(error), request.url.path)
+        response = error_response(_to_ponte_error(error), read_visit(request.scope))
         if response.status_code == 413 and not _may_discard_body(request):
             response.headers["Connection"] = "close"
         if isinstance(error, HTTPException) and error.headers:

@@ -33,21 +33,7 @@ NO_VALUE = "–"
 """Stands for an empty cell."""
 _NAMES = ("title", "Title", "Name", "name", "display_name", "email")
 """Fields that may hold the name of a row, a file or a user, in order of preference."""
-_ENTRY_KEYS = frozenset(
-    {
-        *_NAMES,
-        "id",
-        "Id",
-        "url",
-        "path",
-        "mimetype",
-        "size",
-        "width",
-        "height",
-        "icon",
-        "thumbnails",
-    }
-)
+_ENTRY_KEYS = {*_NAMES, "id", "Id", "url", "path", "mimetype", "size", "width", "height", "icon"}
 """The fields of a linked row, a file or a user. Only such an object is shown as its name."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})")
@@ -170,10 +156,7 @@ def _build_row(
     raw = before, after
     before, after = (None if side is None else _cells(side, longest) for side in raw)
     if raw[0] and raw[1] and before and after:
-        differing = [
-            to_one_line(name) for name, value in raw[1].items() if raw[0].get(name) != value
-        ]
-        for name in differing:
+        for name in (to_one_line(name) for name in raw[1] if raw[1][name] != raw[0].get(name)):
             if name in after and before.get(name) == after[name]:  # a secret, or cut
                 after[name] = f"{after[name]} {say('(changed)')}"
     field = _name_field(before, after, view)

@@ -28,7 +28,7 @@ from core.text.text import (
     truncate_with_note,
 )
 
-MAX_SHORT_CARDS, MAX_SHORT_BYTES = 3, 600
+MAX_SHORT_CARDS, MAX_SHORT_BYTES = 2, 600
 """The cards, and their bytes together, that fit into any message: Slack leaves 2,400 bytes beside
 the longest part of an answer, and a card takes 500 bytes beside its text."""
 MAX_NOTED_CHARACTERS = 6_000
@@ -195,14 +195,6 @@ def build_model_note(change: Change) -> str:
     lines = [f"Proposal {change.id} ({what}): {outcome}"]
     lines += [f"Row ids: {ids}."] if ids else []
     return NOTE_TEMPLATE.format(words=" ".join(lines))
-
-
-def format_time_left(seconds: float) -> str:
-    """Return a duration in words, as in `5 hours`."""
-    minutes = max(1, round(seconds / 60))
-    if minutes < 90:
-        return plural("{count} minute", "{count} minutes", minutes)
-    return plural("{count} hour", "{count} hours", round(minutes / 60))
 
 
 def describe_lapse() -> str:

@@ -451,15 +451,15 @@ class ChangeService:
         proposal, here, asked = change.proposal, decision.address, change.proposal.address
         if decision.code:
             return decision.code == _code(change, decision)
-        is_public = asked.platform == here.platform and asked.is_shared
-        is_own = asked.platform == here.platform and proposal.asker.key == decision.person.key
-        if not (asked.conversation == here.conversation or reached or is_public or is_own):
+        is_reader = asked.is_shared or proposal.asker.key == decision.person.key
+        is_shown = asked.platform == here.platform and is_reader
+        if not (is_shown or reached or asked.conversation == here.conversation):
             return False
         if self.approval.platforms.get(here.platform, NO_RIGHTS).has_room:
             return True
         found = await self.ledger.list_of_conversation(asked.conversation, MAX_LISTED_CHANGES)
-        beside = [one for one in found if one.proposal.seq == proposal.seq and one.id != change.id]
-        shown = [await self.card(one) for one in [change, *beside]]
+        beside = {one.id: one for one in [*found, change] if one.proposal.seq == proposal.seq}
+        shown = [await self.card(one) for one in beside.values()]
         return cards.is_short([cards.describe_whole(card) for card in shown])
 
     async def _show_whole(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
@@ -726,9 +726,10 @@ class ChangeService:
         else:
             count = self.approval.approvers(change.proposal).count
             words = [cards.describe_outcome(await self._without_void(change), count)]
-        if cards.is_undoable(change) and not decision.is_click:  # a card has a button for it
-            words.append(say(_UNDO_WITH, id=change.id))
-        return await self._build_answer([*words, unaudited], [change], decision)
+        answer = await self._build_answer([*words, unaudited], [change], decision)
+        if cards.is_undoable(change) and not answer.cards:  # a card says itself how to undo it
+            return replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")
+        return answer
 
     async def _build_answer(
         self, words: Sequence[str], shown: Sequence[Change], decision: DecisionRequest

@@ -24,7 +24,7 @@ from core.domain.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, U
 from core.domain.messages import Answer, Card, Person, Post, ReplyTo, turn_id
 from core.domain.notices import ACCESS_REMOVED, SENTENCES, PersonNotice
 from core.ports.conversations import Journal, Reply, ReplyFactory
-from core.text.i18n import nearest_locale, say, use_locale
+from core.text.i18n import format_duration, nearest_locale, say, use_locale
 from core.text.markdown import escape_markdown
 
 log = structlog.get_logger("approvals")
@@ -317,7 +317,7 @@ class ApprovalNotices:
         if one.kind == "expired":
             return say(_EXPIRED, id=change.id, title=title)
         if one.kind == "reminder":
-            left = cards.format_time_left(change.proposal.expires_at - self._changes.clock())
+            left = format_duration(max(60, change.proposal.expires_at - self._changes.clock()))
             return say(_REMINDER, id=change.id, title=title, left=left)
         asked = change.proposal
         messenger = self._messengers.get(asked.address.platform)

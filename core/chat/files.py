@@ -6,12 +6,18 @@ A download begins when its message is stored, or when the turn needs the file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
 from core.domain.errors import PonteError, TooLarge
-from core.domain.file_text import MAX_FILE_TEXT_CHARACTERS, exceeds_text_limit
+from core.domain.file_text import (
+    MAX_FILE_TEXT_CHARACTERS,
+    UNSURE_ENCODING,
+    decode_file_text,
+    file_kind,
+    find_encoding,
+)
 from core.domain.messages import Attachment, File, Message
 from core.ports.conversations import Files
 from core.text import text
@@ -24,6 +30,16 @@ MAX_ATTACHMENT_BYTES = 20 * 1024 * 1024
 FILE_TOO_LARGE = "`{name}` ({size}) is too large. I accept files of up to {limit}."
 FILES_NOT_READ = "I couldn't read {names}, so I answered without it."
 FILE_CUT = "`{name}` is long. I read its first {count} characters."
+ENCODING_UNSURE = (
+    "`{name}` isn't UTF-8. I read it as Windows-1252. If letters are wrong, send it as UTF-8."
+)
+KIND_NOT_READ = "I can't read {names}. I read {kinds}."
+FILE_KINDS = {
+    "text": "text (such as CSV, JSON, Markdown, code)",
+    "picture": "pictures (PNG, JPEG, WebP, GIF)",
+    "pdf": "PDF",
+}
+"""What a model can read, by kind (`core.domain.file_text.file_kind`)."""
 
 Read = Callable[[Attachment], Awaitable[tuple[Attachment, bytes] | None]]
 """Downloads a file from its platform. Returns its description and its bytes; None if it is
@@ -126,7 +142,22 @@ async def describe_unread(
     refused = [large for one in message.attachments if (large := too_large(one))]
     left = [name for name in missing if name not in {large.values["name"] for large in refused}]
     told = [large.words() for large in refused]
+    for file in files:
+        if file_kind(file.type, file.name) == "text":
+            data = await read(file)
+            encoding = find_encoding(data)
+            if not encoding:
+                left.append(file.name)
+            elif encoding == UNSURE_ENCODING:
+                told.append(say(ENCODING_UNSURE, name=file.name))
+            if encoding and len(decode_file_text(data)) > MAX_FILE_TEXT_CHARACTERS:
+                told.append(say(FILE_CUT, name=file.name, count=MAX_FILE_TEXT_CHARACTERS))
     if left:
         told.append(say(FILES_NOT_READ, names=", ".join(f"`{name}`" for name in left)))
-    cut = [file.name for file in files if await exceeds_text_limit(file, read)]
-    return told + [say(FILE_CUT, name=name, count=MAX_FILE_TEXT_CHARACTERS) for name in cut]
+    return told
+
+
+def describe_unread_kinds(names: Sequence[str], kinds: Collection[str]) -> str:
+    """Return the sentence on files of other kinds than the `kinds` that the model reads."""
+    read = ", ".join(say(words) for kind, words in FILE_KINDS.items() if kind in kinds)
+    return say(KIND_NOT_READ, names=", ".join(f"`{name}`" for name in names), kinds=read)

@@ -54,8 +54,8 @@ def delivery_id(hook: Hook, headers: Mapping[str, str], body: bytes, parsed: Any
         case "stripe":
             id = _as_id(find_field(parsed, "id"))
         case "secret":
-            id = _as_id(find_field(parsed, hook.id_field)) or _digest(body)
-    return id if not id or _PLAIN_ID.fullmatch(id) else _digest(id.encode())
+            id = _as_id(find_field(parsed, hook.id_field)) or digest(body)
+    return id if not id or _PLAIN_ID.fullmatch(id) else digest(id.encode())
 
 
 def secret_fault(kind: HookKind, secret: str) -> Literal["", "encoding", "short"]:
@@ -93,7 +93,7 @@ def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: fl
 def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
     given = headers.get(hook.header.lower(), "")
     # Digests have one length, so the comparison does not reveal that of the secret.
-    return _is_equal(_digest(given.encode()), _digest(hook.secret.encode()))
+    return _is_equal(digest(given.encode()), digest(hook.secret.encode()))
 
 
 _CHECKS: Mapping[HookKind, Check] = {
@@ -126,5 +126,7 @@ def _hex_hmac(key: bytes, content: bytes) -> str:
     return hmac.digest(key, content, "sha256").hex()
 
 
-def _digest(content: bytes) -> str:
+def digest(content: bytes) -> str:
+    """Return the SHA-256 digest, in hexadecimal digits. That of a body is the id of a delivery that
+    has no other."""
     return hashlib.sha256(content).hexdigest()

@@ -8,15 +8,19 @@ rights of the group that it acts as.
 from __future__ import annotations
 
 import asyncio
+import email
+import email.policy
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
+from urllib.parse import parse_qsl
 
 import structlog
 
-from core.chat.hook_signatures import delivery_id, is_genuine
+from core.chat.hook_signatures import delivery_id, digest, is_genuine
 from core.chat.platform import Messenger
 from core.domain.errors import PonteError, TooManyDeliveries, Undeliverable
 from core.domain.hooks import EVENT_FIELD, HOOK_PLATFORM, Hook, describe_body, fill_template
@@ -42,6 +46,8 @@ RETRY_SECONDS = 30
 """Value of Retry-After if a delivery could not be stored."""
 MAX_VALUES, MAX_DEPTH = 50_000, 50
 """The most values and levels of a JSON body. A larger one is read as text."""
+MAX_FORM_FIELDS = 1000
+"""The most fields of a form. A larger one is read as text."""
 PING_EVENT = "ping"
 """The event that GitHub sends once, when a webhook is created. It is answered and not posted."""
 _UNKNOWN = Hook("", "secret", "", "", header="x-hook-secret")
@@ -95,19 +101,22 @@ class HookIntake:
         event = headers.get("x-github-event", "") if is_github else ""
         if event == PING_EVENT:
             return _answer(200, {"status": "pong"})
-        parsed = _parse_body(body)
+        parsed = _parse_body(body, headers.get("content-type", ""))
         id = delivery_id(hook, headers, body, parsed)
         if not id:
             return _refuse("no_delivery_id")
         if event and isinstance(parsed, dict):
             parsed = {EVENT_FIELD: event, **parsed}
-        return await self._store(hook, f"hook:{name}:{id}", parsed)
+        repeats_after = hook.repeats_after if id == digest(body) else 0.0
+        return await self._store(hook, f"hook:{name}:{id}", parsed, repeats_after)
 
-    async def _store(self, hook: Hook, key: str, parsed: Any) -> HttpAnswer:
+    async def _store(self, hook: Hook, key: str, parsed: Any, repeats_after: float) -> HttpAnswer:
         """Store a genuine delivery, and answer once it is stored."""
         author = Person(HOOK_PLATFORM, hook.name, name=f"webhook {hook.name}", is_bot=True)
         try:
             async with asyncio.timeout(STORE_SECONDS):
+                if repeats_after:
+                    key = await self._key_of_repeat(key, repeats_after)
                 to = await self._find_destination(hook, author, key)
                 message = _build_message(hook, key, author, to, parsed, self._clock())
                 receipt = await self._inbox.accept(message)
@@ -126,6 +135,18 @@ class HookIntake:
         return _answer(
             202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
         )
+
+    async def _key_of_repeat(self, key: str, repeats_after: float) -> str:
+        """Return the event key of a body that counts as repeated for `repeats_after` seconds.
+
+        The keys of equal bodies have the number of the period in which the first of them came. One
+        that came late in the last period counts in this one too.
+        """
+        now = self._clock()
+        last, this = (f"{key}:{int(now // repeats_after) - before}" for before in (1, 0))
+        times = await self._inbox.find_times((last, this))
+        is_repeat = this not in times and now - times.get(last, 0.0) < repeats_after
+        return last if is_repeat else this
 
     async def _find_destination(self, hook: Hook, author: Person, key: str) -> ReplyTo:
         """Return where the answer goes. Raise Undeliverable if the platform is off, and the
@@ -168,8 +189,43 @@ def _build_message(
     return Message(key, said, author, to.address, to, context=context, sent_at=now, origin=origin)
 
 
-def _parse_body(body: bytes) -> Any:
-    """Return the JSON value of the body, or its text if it is no JSON or too complex."""
+def _parse_body(body: bytes, content_type: str) -> Any:
+    """Return the JSON value of the body, or the fields of a form; else its text.
+
+    The content type counts only if the body is no JSON: some programs send JSON as a form.
+    """
+    parsed = _parse_value(body)
+    if not isinstance(parsed, str):
+        return parsed
+    fields: dict[str, list[Any]] = {}
+    with suppress(ValueError, LookupError):  # too many fields, or an unknown character set
+        for name, text in _form_fields(body, content_type):
+            value = _parse_value(text.encode()) if text.lstrip()[:1] in ("{", "[") else text
+            fields.setdefault(name, []).append(value)
+    # A field that comes more than once is a list.
+    said = {name: values if values[1:] else values[0] for name, values in fields.items()}
+    return said["payload"] if [*fields] == ["payload"] else said or parsed
+
+
+def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a form; nothing for any other body. A file is read as its name."""
+    form = email.message_from_bytes(
+        b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body, policy=email.policy.HTTP
+    )
+    if form.get_content_type() == "application/x-www-form-urlencoded":
+        yield from parse_qsl(
+            body.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS,
+            encoding=form.get_content_charset("utf-8"),
+        )  # fmt: skip
+    elif form.get_content_type() == "multipart/form-data" and form.is_multipart():
+        for part in form.iter_parts():
+            content = bytes(part.get_payload(decode=True) or b"")
+            if isinstance(name := part.get_param("name", header="content-disposition"), str):
+                yield name, part.get_filename() or content.decode("utf-8", "replace")
+
+
+def _parse_value(body: bytes) -> Any:
+    """Return the JSON value of a text, or the text if it is no JSON or too complex."""
     text = body.decode("utf-8", "replace")
     if check_json(body, MAX_VALUES, MAX_DEPTH):
         return text

@@ -19,7 +19,7 @@ MAX_ERROR_VALUES = 500
 """Values that are read of one body."""
 MESSAGE_KEYS = frozenset({
     "message", "msg", "error", "errors", "detail", "details", "description", "reason", "raw",
-    "title", "error_message", "error_description", "",
+    "title", "error_message", "error_msg", "status_msg", "error_description", "",
 })  # fmt: skip
 """Keys of texts for people. "" stands for a body that is a text."""
 STATUS_KEYS = frozenset({"code", "status", "status_code", "statusCode", "http_status"})

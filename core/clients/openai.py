@@ -1,9 +1,8 @@
 """The client of the model's server, and the only user of the `openai` package: JSON in, JSON out.
 
-Requests and responses stay JSON objects. Servers that only resemble OpenAI leave fields out, and
-the SDK would build its typed events again for each delta. Every failure is a `ModelServerFault`.
-POST requests go over aiohttp directly, with the SDK's headers: its layers double the processor time
-of a streamed answer. Everything unusual goes through the SDK (`_is_plain`).
+Requests and responses stay JSON objects, because servers that only resemble OpenAI leave fields
+out. Every failure is a `ModelServerFault`. They go over aiohttp, with the SDK's headers: its layers
+double the processor time of a streamed answer. Files of containers go through the SDK.
 Ponte does its own retries. The SDK would repeat a request after `insufficient_quota`, and a create
 request after a lost response.
 
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import functools
 import importlib
 import json
 import random
@@ -59,9 +57,9 @@ REQUEST_TIMEOUT_SECONDS = 30.0
 REQUEST_BACKOFF = Backoff(0.5, max_seconds=8.0)
 """Pauses between attempts if the server sends no Retry-After."""
 MODEL_PAUSE_TIMEOUT_SECONDS = 600.0
-"""The longest pause within a stream, as in the SDK."""
+"""The longest pause within a stream."""
 MAX_CONNECTIONS, IDLE_CONNECTION_SECONDS = 1000, 5.0
-"""The SDK's own limits of its connections."""
+"""Connections to the server at once, and how long an unused one stays open."""
 ANSWER_DEADLINE_SECONDS, FILE_DEADLINE_SECONDS = 60.0, 300.0
 """The maximum total time of such a call, and of a file transfer.
 
@@ -69,7 +67,8 @@ Unlike the timeout, it also ends a response that arrives slowly without a pause.
 """
 MEBIBYTE = 2**20
 MAX_EVENT_BYTES, MAX_STREAM_BYTES, MAX_ANSWER_BYTES = (4 * MEBIBYTE, 64 * MEBIBYTE, 16 * MEBIBYTE)
-"""Maximum sizes: one event, a stream of events, and a response that is not a stream.
+"""Maximum sizes: one event or an answer in place of a stream, a stream of events, and another
+response.
 
 A stream has about 400 bytes for each token. The items of a conversation may contain pictures.
 """
@@ -81,9 +80,15 @@ IDENTITY_HEADERS = {"Accept-Encoding": "identity"}
 """Ponte asks for no compression: a few compressed bytes could become gigabytes."""
 END_EVENT: Json = {"type": "[DONE]"}
 """The event that stands for `[DONE]`, the end of a stream."""
+SIGN_OF_LIFE: Json = {}
+"""The event for bytes that complete no event: llama.cpp sends only comments while it reads a long
+prompt."""
+EVENT_FIELDS = (b"data", b"event", b"id", b"retry", b"")
+"""The fields of a stream of events. A comment has the empty name."""
+ANSWER_KEYS = {"choices", "output", "type", "id", "usage"}
+"""Keys of the events and answers of both APIs."""
 IDENTIFIER = re.compile(r"[a-z]+(_[a-z]+)*")
 """An error code that may be shown and logged. Some servers send sentences as codes."""
-_EVENT_END = re.compile(rb"\r?\n\r?\n|\r\r")
 _UNKNOWN_MODEL = re.compile(
     r"(?is)(models?|deployment)\b.{0,120}(not (be )?found|not exist|not available|no such"
     r"|not supported|decommissioned|no longer)|(unknown|no such|invalid|unsupported|not a valid"
@@ -158,7 +163,9 @@ class ModelServerFault(Exception):
 
     - `unsent`: the request never left.
     - `lost`: the response is missing, and the request may have had its effect.
-    - `refused`: the server responded with an HTTP error status.
+    - `refused`: the server responded with an HTTP error status, or with an error in place of the
+      answer.
+    - `foreign`: the response is not one of OpenAI's API, such as a web page.
     - `broken`: an error inside a stream.
     - `silent`: no data arrived in time.
     - `excess`: the response exceeds a limit, which `message` names.
@@ -170,7 +177,7 @@ class ModelServerFault(Exception):
 
     def __init__(
         self,
-        kind: Literal["unsent", "lost", "refused", "broken", "silent", "excess"],
+        kind: Literal["unsent", "lost", "refused", "foreign", "broken", "silent", "excess"],
         *,
         status: int = 0,
         body: object = None,
@@ -183,6 +190,8 @@ class ModelServerFault(Exception):
         self.status = status or found.status
         self.code, self.type, self.param = found.code, found.type, found.param
         self.message = found.message or message
+        self.is_page = isinstance(body, str) and body.startswith("<")
+        """The body is HTML or XML, as web servers send it."""
         wait = found.wait if wait is None else wait
         self.wait = None if wait is None else min(wait, MAX_PARSED_RETRY_AFTER_SECONDS)
         named = self.code or self.type
@@ -237,7 +246,7 @@ class ModelServerFault(Exception):
     @property
     def is_rate_limited(self) -> bool:
         """True if the server receives too many requests now."""
-        in_words = self.status == 503 and "overloaded" in self.message.lower()
+        in_words = self.status in (0, 400, 503) and "overloaded" in self.message.lower()
         named = _BUSY.search(f"{self.code} {self.type}") is not None
         return self.status in (429, 529) or named or in_words
 
@@ -256,7 +265,7 @@ class ModelServerFault(Exception):
     @property
     def is_undone(self) -> bool:
         """True if the server did not process the request, so that it costs nothing."""
-        return self.kind == "unsent" or (self.kind == "refused" and self.status < 500)
+        return self.kind in ("unsent", "foreign") or (self.kind == "refused" and self.status < 500)
 
     @property
     def may_pass(self) -> bool:
@@ -265,7 +274,7 @@ class ModelServerFault(Exception):
             return False
         if self.status >= 500:
             return self.status not in UNREPEATED_STATUSES and not self._says(_BAD_TEMPLATE)
-        if self.status:
+        if self.status not in (0, 400):
             return self.status in (408, 409, 425, 429, 498)
         return self.kind == "unsent" or self.code == "server_error" or self.is_rate_limited
 
@@ -278,33 +287,39 @@ class ModelServerClient:
     ) -> None:
         self.place = place
         self.sleep = sleep
-        self._is_plain = _is_plain(place)
+        proxy = place.proxies.for_url(place.base_url)
+        self._proxy = f"http://{proxy}" if proxy and "://" not in proxy else proxy
         self._sdk: openai.AsyncOpenAI | None = None
         self._tls: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
-        """Connections for POST requests without the SDK; None before the first."""
+        """Connections of all requests but those for files; None before the first."""
         self._loading = asyncio.Lock()
 
     async def load_sdk(self) -> openai.AsyncOpenAI:
-        """Return the SDK's own client, for calls without a method here. Raises NoKey."""
+        """Return the SDK's own client. Raises NoKey."""
         if not self.place.key and self.place.is_official:
             raise NoKey
         async with self._loading:
             if self._sdk is None:
                 # In a thread: the import takes 0.4 to 7 s, and the TLS context some more.
-                tls, sdk = await asyncio.to_thread(_make_sdk_client, self.place)
-                self._tls, self._sdk = tls, sdk
+                found = await asyncio.to_thread(_make_sdk_client, self.place, self._proxy)
+                self._tls, self._sdk = found
         return self._sdk
 
-    async def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
+    async def get(self, path: str, query: Mapping[str, Any] | None = None) -> Json:
         """Send a GET request, with retries. Raises ModelServerFault."""
         return await self.call_with_retries(
-            lambda: self._request("get", path, query=query), lost=True
+            lambda: self._request("GET", path, query=query), lost=True
         )
 
-    async def delete(self, path: str) -> Json:
+    async def delete(self, path: str) -> None:
         """Send a DELETE request, with retries. Raises ModelServerFault."""
-        return await self.call_with_retries(lambda: self._request("delete", path), lost=True)
+
+        async def delete() -> None:
+            async with self._send("DELETE", path):
+                pass
+
+        await self.call_with_retries(delete, lost=True)
 
     async def post(self, path: str, body: Json) -> Json:
         """Send a POST request, without retries. Raises ModelServerFault.
@@ -312,52 +327,34 @@ class ModelServerClient:
         The caller decides how to treat a lost response, because the request may have had its
         effect.
         """
-        sdk = await self.load_sdk()
-        if not self._is_plain:
-            return await self._request("post", path, body=body)
-        with _translate_errors():
-            async with (
-                asyncio.timeout(ANSWER_DEADLINE_SECONDS),
-                self._post(sdk, path, body, REQUEST_TIMEOUT_SECONDS) as response,
-            ):
-                limit, found = _BodyLimit(), bytearray()
-                async for chunk in response.content.iter_any():
-                    limit.add(chunk)
-                    found += chunk
-            answer = json.loads(found) if found else {}
-            return make_storable(answer) if isinstance(answer, dict) else {}
+        return await self._request("POST", path, body=body)
 
     async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
-        """Send a POST request and yield the server's events, one JSON object each, as they arrive.
+        """Send a POST request and yield the server's events, one JSON object each, as they arrive,
+        and `SIGN_OF_LIFE` for bytes that complete no event.
 
         Raises ModelServerFault.
         """
-        sdk = await self.load_sdk()
-        if self._is_plain:
-            with _translate_errors():
-                async with self._post(sdk, path, body, MODEL_PAUSE_TIMEOUT_SECONDS) as response:
-                    limit = _BodyLimit(is_stream=_is_event_stream(response.headers))
-                    async for event in _read_events(_read_chunks(response.content), limit):
-                        yield event
-            return
-        raw: Any = {"headers": {"X-Stainless-Raw-Response": "stream"}}  # RAW_RESPONSE_HEADER
-        with _translate_errors():
-            answer: Any = await sdk.post(path, cast_to=object, body=body, options=raw, stream=True)
-            try:  # `_limit_body` limits what is read here
-                async for event in _read_events(answer.http_response.aiter_raw()):
-                    yield event
-            finally:
-                await answer.close()
+        pause = MODEL_PAUSE_TIMEOUT_SECONDS
+        async with self._send("POST", path, body=body, pause=pause, deadline=None) as response:
+            async for event in _read_events(_read_chunks(response.content)):
+                yield event
 
     async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
         """Upload a file into a code container, under /mnt/data. Raises ModelServerFault."""
         sdk = await self.load_sdk()
+        files, found = sdk.containers.files.with_streaming_response, bytearray()
         with _translate_errors():
-            async with asyncio.timeout(FILE_DEADLINE_SECONDS):
-                made = await sdk.containers.files.create(
+            async with (
+                asyncio.timeout(FILE_DEADLINE_SECONDS),
+                files.create(
                     container, file=(name, data, type), timeout=REQUEST_TIMEOUT_SECONDS
-                )
-        return made.to_dict()
+                ) as answer,
+            ):
+                async for piece in answer.iter_bytes():
+                    found += piece
+                    _check_size(len(found), MAX_ANSWER_BYTES)
+            return dict(_parse(found))
 
     async def download(self, container: str, file: str, most: int) -> bytes | None:
         """Return the bytes of a container's file. None: it has more than `most` bytes.
@@ -365,8 +362,7 @@ class ModelServerClient:
         Raises ModelServerFault.
         """
         sdk = await self.load_sdk()
-        content = sdk.containers.files.content.with_streaming_response
-        found = bytearray()
+        content, found = sdk.containers.files.content.with_streaming_response, bytearray()
         with _translate_errors():
             async with (
                 asyncio.timeout(FILE_DEADLINE_SECONDS),
@@ -402,18 +398,78 @@ class ModelServerClient:
 
         return await retry(act, ModelServerFault, wait, sleep=self.sleep)
 
-    @asynccontextmanager
-    async def _post(
-        self, sdk: openai.AsyncOpenAI, path: str, body: Json, timeout: float
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a POST request over aiohttp and yield the response, whose body is not read yet.
+    async def _request(self, method: str, path: str, **options: Any) -> Json:
+        """Return the JSON object of a response; {} if its body is empty."""
+        found = bytearray()
+        async with self._send(method, path, **options) as response:
+            async for chunk in response.content.iter_any():
+                found += chunk
+                _check_size(len(found), MAX_ANSWER_BYTES)
+            try:
+                answer = _parse(found) if found.strip() else {}
+            except ValueError:
+                raise ModelServerFault("foreign") from None
+            if not isinstance(answer, dict):
+                raise ModelServerFault("foreign")
+            if answer.get("error") and not {"id", "object"} & answer.keys():
+                raise _refusal(0, response.headers, answer)
+            return make_storable(answer)
 
-        `timeout` is the longest pause within the response. Raises ModelServerFault for a status
-        other than 2xx.
+    @asynccontextmanager
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: Mapping[str, Any] | None = None,
+        pause: float = REQUEST_TIMEOUT_SECONDS,
+        deadline: float | None = ANSWER_DEADLINE_SECONDS,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request and yield the response, whose body is not read yet.
+
+        `pause` is the longest pause within the response, `deadline` the longest time of all.
+        Raises ModelServerFault, also for errors inside the block, and for a status other than 2xx.
         """
+        session = await self._open_session()
         library = importlib.import_module("aiohttp")
+        base = urlsplit(self.place.base_url)
+        url = base._replace(path=base.path.rstrip("/") + path).geturl()
+        timeout = library.ClientTimeout(
+            connect=pause, sock_connect=min(pause, CONNECT_TIMEOUT_SECONDS), sock_read=pause
+        )
+        data = None
+        if body is not None:
+            words = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+            data = words.encode(errors="replace")
+        with _translate_errors():
+            async with (
+                asyncio.timeout(deadline),
+                session.request(
+                    method, url, allow_redirects=False, proxy=self._proxy, timeout=timeout,
+                    data=data, params=query,
+                ) as response,
+            ):  # fmt: skip
+                log.debug(
+                    "model server responded", method=method, path=response.url.path,
+                    http_status=response.status,
+                    request_id=response.headers.get("x-request-id", ""),
+                )  # fmt: skip
+                if response.status >= 300:
+                    raise await _read_refusal(
+                        response.status, response.headers, response.content.iter_any()
+                    )
+                _refuse_compression(response.headers)
+                yield response
+
+    async def _open_session(self) -> aiohttp.ClientSession:
+        """Return the connections, which the first request opens. Raises NoKey."""
+        sdk = await self.load_sdk()
         if self._session is None:
+            library = importlib.import_module("aiohttp")
             headers = {**sdk.auth_headers, **sdk.default_headers, **IDENTITY_HEADERS}
+            if "@" in urlsplit(self.place.base_url).netloc:  # its user name is sent instead
+                del headers["Authorization"]
             self._session = library.ClientSession(
                 connector=library.TCPConnector(
                     ssl=self._tls, limit=MAX_CONNECTIONS, keepalive_timeout=IDLE_CONNECTION_SECONDS
@@ -422,43 +478,7 @@ class ModelServerClient:
                 cookie_jar=library.DummyCookieJar(),
                 auto_decompress=False,
             )
-        async with self._session.post(
-            self.place.base_url.rstrip("/") + path,
-            data=json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(),
-            allow_redirects=False,
-            timeout=library.ClientTimeout(
-                connect=timeout,
-                sock_connect=min(timeout, CONNECT_TIMEOUT_SECONDS),
-                sock_read=timeout,
-            ),
-        ) as response:
-            log.debug(
-                "model server responded",
-                method="POST",
-                path=response.url.path,
-                http_status=response.status,
-                request_id=response.headers.get("x-request-id", ""),
-            )
-            if response.status >= 300:
-                raise await _read_refusal(response)
-            _refuse_compression(response.headers)
-            yield response
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        body: Json | None = None,
-        query: Mapping[str, object] | None = None,
-    ) -> Json:
-        sdk = await self.load_sdk()
-        options: Json = {"timeout": REQUEST_TIMEOUT_SECONDS, "params": dict(query or {})}
-        sent = {} if body is None else {"body": body}
-        with _translate_errors():
-            async with asyncio.timeout(ANSWER_DEADLINE_SECONDS):
-                answer = await getattr(sdk, method)(path, cast_to=object, options=options, **sent)
-            return make_storable(answer) if isinstance(answer, dict) else {}
+        return self._session
 
 
 def read_id(held: Json, field: str = "id") -> str:
@@ -480,151 +500,55 @@ def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
     return REQUEST_BACKOFF.seconds_after(failed) * random.SystemRandom().uniform(1.0, 1.25)
 
 
-def _is_plain(place: ModelEndpoint) -> bool:
-    """Return True if requests to this server need nothing that only the SDK does: a proxy, or a
-    base URL with a user name or a query."""
-    base = urlsplit(place.base_url)
-    return not (place.proxies.for_url(place.base_url) or "@" in base.netloc or base.query)
-
-
-def _make_sdk_client(place: ModelEndpoint) -> tuple[ssl.SSLContext, openai.AsyncOpenAI]:
-    """Return the SDK's client, and the TLS context that it uses."""
+def _make_sdk_client(
+    place: ModelEndpoint, proxy: str | None
+) -> tuple[ssl.SSLContext, openai.AsyncOpenAI]:
+    """Return the SDK's client, and the TLS context that it uses. Runs in a thread."""
     module = importlib.import_module("openai")
     # Import httpx completely before the SDK's first request. The SDK accesses httpx if it is
     # imported; a half-imported httpx raises AttributeError (openai 2, openai/_httpx2.py).
     http.load_library()
-    proxy = place.proxies.for_url(place.base_url)
-    if proxy and "://" not in proxy:
-        proxy = f"http://{proxy}"
-    # Without a proxy, use aiohttp, which does not scan its pool for every request. With a proxy,
-    # the SDK's aiohttp transport signs in by a call that aiohttp has deprecated
-    # (openai 3.51, _vendor/httpx_aiohttp/transport.py).
+    importlib.import_module("aiohttp")
     tls = http.load_tls_context()
-    web = (module.DefaultAsyncHttpxClient if proxy else module.DefaultAioHttpClient)(
-        proxy=proxy,
-        verify=tls,
-        trust_env=False,
-        follow_redirects=False,
-        headers=IDENTITY_HEADERS,
-        event_hooks={"response": [_log_response, _limit_body]},
-    )
+    web = module.DefaultAsyncHttpxClient(
+        proxy=proxy, verify=tls, trust_env=False, follow_redirects=False,
+        headers=IDENTITY_HEADERS, event_hooks={"response": [_check_response]},
+    )  # fmt: skip
     client: openai.AsyncOpenAI = module.AsyncOpenAI(
         api_key=place.key or "none", base_url=place.base_url, http_client=web, max_retries=0
     )
     return tls, client
 
 
+async def _check_response(response: Any) -> None:
+    """Raise ModelServerFault for a refusal or a compressed response that the SDK received."""
+    if response.status_code >= 300:
+        raise await _read_refusal(response.status_code, response.headers, response.aiter_raw())
+    _refuse_compression(response.headers)
+
+
+def _refuse_compression(headers: Mapping[str, str]) -> None:
+    # Ponte requests none, and its size is unknown.
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise ModelServerFault("excess", message="an answer that is not compressed")
+
+
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Convert errors of the SDK, and of the HTTP libraries that it uses, to `ModelServerFault`."""
+    """Convert errors of the HTTP libraries, the SDK and JSON to `ModelServerFault`."""
     try:
         yield
-    except importlib.import_module("openai").APIError as error:
-        raise _fault_of(error) from None
     except importlib.import_module("aiohttp").ClientError as error:
         raise ModelServerFault("unsent" if _has_no_connection(error) else "lost") from None
+    except importlib.import_module("openai").APIError as error:  # it may wrap a refusal
+        fault = error.__cause__
+        raise fault if isinstance(fault, ModelServerFault) else ModelServerFault("lost") from None
     except (importlib.import_module("httpx2").HTTPError, TimeoutError):
         raise ModelServerFault("lost") from None
     except RecursionError:
         raise ModelServerFault("excess", message="an answer that is not nested so deeply") from None
     except ValueError:
         raise ModelServerFault("broken", message="not JSON") from None
-
-
-async def _log_response(response: Any) -> None:
-    log.debug(
-        "model server responded",
-        method=response.request.method,
-        path=response.request.url.path,
-        http_status=response.status_code,
-        request_id=response.headers.get("x-request-id", ""),
-    )
-
-
-async def _limit_body(response: Any) -> None:
-    """Limit the size of the response body. Raises ModelServerFault for a compressed response."""
-    _refuse_compression(response.headers)
-    response.stream = _limited_stream(response)
-
-
-def _refuse_compression(headers: Mapping[str, str]) -> None:
-    """Raise ModelServerFault for a compressed response: Ponte requests none, and its size is
-    unknown."""
-    if headers.get("content-encoding", "identity").lower() != "identity":
-        raise ModelServerFault("excess", message="an answer that is not compressed")
-
-
-@functools.cache
-def _stream_class() -> Any:
-    """Return a stream class of the HTTP library, which is imported at the first response."""
-    library = importlib.import_module("httpx2")
-
-    class LimitedStream(library.AsyncByteStream):  # type: ignore[misc, name-defined]
-        def __init__(self, inner: Any, read_limited: Callable[[], AsyncIterator[bytes]]) -> None:
-            self._inner = inner
-            self._read_limited = read_limited
-
-        def __aiter__(self) -> AsyncIterator[bytes]:
-            return self._read_limited()
-
-        async def aclose(self) -> None:
-            await self._inner.aclose()
-
-    return LimitedStream
-
-
-def _limited_stream(response: Any) -> Any:
-    """Return the body of the response with size limits.
-
-    Reading raises ModelServerFault if the body exceeds a limit. The body of an error is cut
-    instead.
-    """
-    inner, failed = response.stream, response.status_code >= 300
-    limit = _BodyLimit(
-        is_stream=_is_event_stream(response.headers),
-        is_file=response.request.url.path.endswith("/content"),  # `download` has its own limit
-    )
-
-    async def read_limited() -> AsyncIterator[bytes]:
-        async for chunk in inner:
-            if failed and limit.total + len(chunk) >= MAX_ERROR_BODY_BYTES:
-                yield chunk[: MAX_ERROR_BODY_BYTES - limit.total]
-                return
-            limit.add(chunk)
-            yield chunk
-
-    return _stream_class()(inner, read_limited)
-
-
-def _is_event_stream(headers: Mapping[str, str]) -> bool:
-    return headers.get("content-type", "").startswith("text/event-stream")
-
-
-class _BodyLimit:
-    """Counts the bytes of a response body as they arrive. `total` are those so far."""
-
-    def __init__(self, *, is_stream: bool = False, is_file: bool = False) -> None:
-        self.total = 0
-        self._is_stream, self._is_file = is_stream, is_file
-        self._most = MAX_EVENT_BYTES if is_stream else MAX_ANSWER_BYTES
-        self._size = self._parts = 0
-        self._end = b""
-
-    def add(self, chunk: bytes) -> None:
-        """Count another piece. Raises ModelServerFault if the body exceeds a limit."""
-        self.total += len(chunk)
-        begun = _find_open_event(self._end, chunk) if self._is_stream else -1
-        if begun >= 0:
-            self._size = self._parts = 0
-        self._size += len(chunk) - max(begun, 0)
-        self._parts += _count_parts(chunk[max(begun, 0) :])
-        self._end = (self._end + chunk)[-3:]
-        if not self._is_file and (self._size > self._most or self._parts > MAX_PARTS):
-            raise ModelServerFault("excess", message=f"{self._most // MEBIBYTE} MiB in one piece")
-        if self._is_stream and self.total > MAX_STREAM_BYTES:
-            raise ModelServerFault(
-                "excess", message=f"{MAX_STREAM_BYTES // MEBIBYTE} MiB in one answer"
-            )
 
 
 async def _read_chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
@@ -638,141 +562,155 @@ async def _read_chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, N
         raise
 
 
-async def _read_events(
-    chunks: AsyncIterator[bytes], limit: _BodyLimit | None = None
-) -> AsyncGenerator[Json, None]:
+async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, None]:
     """Yield the JSON objects of a stream of server-sent events
-    (html.spec.whatwg.org/multipage/server-sent-events.html), and `END_EVENT` for `[DONE]`.
+    (html.spec.whatwg.org/multipage/server-sent-events.html), `END_EVENT` for `[DONE]`, and
+    `SIGN_OF_LIFE` for a chunk without any.
 
     Each `data:` line that is JSON by itself is an event, because some servers leave out the empty
     line after it. A body that begins with a bracket is JSON in place of a stream. What follows
     `[DONE]` is read and dropped, so that the connection can be used again. Raises ModelServerFault
-    for an object with an error, as the SDK does, and for an event that is cut off, and ValueError.
+    for an object with an error, for a body that has no event, and for an event that is cut off, and
+    ValueError.
     """
-    waiting, parser, is_done = bytearray(), _EventParser(), False
+    waiting, parser, total = bytearray(), _EventParser(), 0
     async for chunk in chunks:
-        if limit:
-            limit.add(chunk)
-        if is_done:
+        total += len(chunk)
+        _check_size(total, MAX_STREAM_BYTES)
+        if parser.is_done:
             continue
         waiting += chunk
         # Only the new bytes are searched. A "\r" at the end may be half of "\r\n".
         searched = max(0, len(waiting) - len(chunk) - 1)
         end = 1 + max(waiting.rfind(b"\n", searched), waiting.rfind(b"\r", searched, -1))
-        for line in waiting[:end].splitlines():
-            for event in parser.read_line(line):
-                yield event
-                is_done = is_done or event is END_EVENT
-            if is_done:
-                break
-        del waiting[:end]
-    if is_done:
-        return
-    lines = [*waiting.splitlines(), bytearray()]
-    for events in (*map(parser.read_line, lines), parser.read_body()):
-        for event in events:
+        event = SIGN_OF_LIFE
+        for event in parser.read_lines(waiting[:end].splitlines()):
             yield event
+        if event is SIGN_OF_LIFE:
+            yield event
+        del waiting[:end]
+        _check_size(len(waiting) + len(parser.data), MAX_EVENT_BYTES)
+    for event in parser.read_lines([*waiting.splitlines(), bytearray()]):
+        yield event
+    for event in parser.read_body():
+        yield event
 
 
 class _EventParser:
-    """Parses the lines of one event stream, or of a body of JSON in its place."""
+    """Parses the lines of one event stream, or of a body of JSON in its place.
+
+    `is_done`: `[DONE]` came. `data` is what came of the next event, or of the body.
+    """
 
     def __init__(self) -> None:
+        self.is_done, self.data = False, bytearray()
         self._is_json: bool | None = None
         """None: no line yet says what the body is."""
-        self._data: list[bytes] = []
-        self._is_error = False
+        self._is_foreign = False
+        """Lines that belong to no stream came, and no event before them."""
+        self._name = ""
+        """The name of the event that the lines belong to."""
 
-    def read_line(self, line: bytearray) -> Iterator[Json]:
-        """Yield the events that this line completes. JSON in place of a stream is only kept."""
+    def read_lines(self, lines: list[bytearray]) -> Iterator[Json]:
+        """Yield the events that these lines complete, up to `[DONE]`."""
+        for line in lines:
+            if not self.is_done:
+                yield from self._read_line(line)
+
+    def _read_line(self, line: bytearray) -> Iterator[Json]:
         if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
             self._is_json = line.startswith((b"{", b"["))
         if self._is_json:
-            self._data += [bytes(line)] if line.strip() else []
+            self.data += line + b"\n"
             return
         name, _, value = bytes(line).partition(b":")
         value = value.strip()
         if name == b"event":
-            self._is_error = value == b"error"
+            self._name = value.decode(errors="replace")
         elif name == b"data" and value.strip(b'"').startswith(b"[DONE]"):
+            self.is_done = True
             yield END_EVENT
-        elif name == b"data" and not self._data and value.endswith(b"}"):
+        elif name == b"data" and not self.data and value.endswith(b"}"):
             try:
-                yield from self._read_value(json.loads(value))
+                yield from self._read_value(_parse(value))
             except ValueError:  # its JSON has several lines
-                self._data.append(value)
+                self.data += value + b"\n"
         elif name == b"data":
-            self._data.append(value)
+            self.data += value + b"\n"
         elif not line:
-            data, self._data = b"\n".join(self._data).strip(), []
-            if data:
-                yield from self._read_value(json.loads(data))
-            self._is_error = False
+            data, self.data = self.data.strip(), bytearray()
+            if data.startswith((b"{", b"[")) or self._name == "error":
+                yield from self._read_value(_parse(data))
+            self._name = ""
+        elif name not in EVENT_FIELDS:
+            self._is_foreign = True
 
     def read_body(self) -> Iterator[Json]:
         """Yield the objects of a body of JSON: one object, a list of them, or one on each line."""
         try:
-            values = [json.loads(b"\n".join(self._data))] if self._is_json else []
+            values = [_parse(self.data)] if self._is_json else []
         except ValueError:
-            values = [json.loads(line) for line in self._data]
-        for value in values:
-            for each in value if isinstance(value, list) else [value]:
-                yield from self._read_value(each)
+            values = [_parse(line) for line in self.data.splitlines() if line.strip()]
+        is_foreign = self._is_foreign or bool(self._is_json)
+        for event in (event for value in values for event in self._read_value(value)):
+            is_foreign = is_foreign and not ANSWER_KEYS & event.keys()
+            yield event
+        if is_foreign:
+            raise ModelServerFault("foreign")
 
     def _read_value(self, value: Any) -> Iterator[Json]:
+        if isinstance(value, list):
+            for each in value:
+                yield from self._read_value(each)
         if not isinstance(value, dict):
             return
-        error = value.get("error")
-        is_error = self._is_error or "error" in (value.get("type"), value.get("object"))
-        is_answer = {"choices", "output", "type", "id", "usage"} & value.keys()
-        has_words = {"message", "msg", "detail", "errors"} & value.keys()
-        if error or is_error or (has_words and not is_answer):
-            raise ModelServerFault("broken", body=error if isinstance(error, dict) else value)
-        yield value
+        error, status = value.get("error"), value.get("base_resp")
+        if isinstance(status, dict) and status.get("status_code"):  # MiniMax
+            error = status
+        is_error = self._name == "error" or "error" in (value.get("type"), value.get("object"))
+        has_words = {"message", "msg", "detail", "errors", "error_msg"} & value.keys()
+        if error or is_error or (has_words and not ANSWER_KEYS & value.keys()):
+            body = error if isinstance(error, dict) else value
+            if not self._is_json:
+                raise ModelServerFault("broken", body=body)
+            if error or is_error:
+                raise _refusal(0, {}, body)
+            raise ModelServerFault("foreign", body=body)
+        self._is_foreign = False
+        # Some gateways name the type of an event only beside its data.
+        yield {"type": self._name, **value} if self._name.startswith("response.") else value
 
 
-def _find_open_event(end: bytes, chunk: bytes) -> int:
-    """Return the index in `chunk` at which the last, incomplete event begins.
-
-    -1: no event ended in this chunk. `end` are the bytes before the chunk.
-    """
-    if chunk.endswith(b"\n\n"):  # the usual case
-        return len(chunk)
-    ends = [gap.end() - len(end) for gap in _EVENT_END.finditer(end + chunk)]
-    return ends[-1] if ends and ends[-1] > 0 else -1
+def _parse(data: bytes | bytearray) -> Any:
+    """Return the value of a text of JSON. Bytes that are no UTF-8 are replaced. Raises
+    ModelServerFault if it has too many parts, and ValueError."""
+    if sum(map(data.count, b",[{")) > MAX_PARTS:
+        raise ModelServerFault("excess", message=f"{MAX_PARTS:,} parts in one answer")
+    return json.loads(data.decode("utf-8-sig", errors="replace"))
 
 
-def _count_parts(chunk: bytes) -> int:
-    return chunk.count(b",") + chunk.count(b"[") + chunk.count(b"{")
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise ModelServerFault("excess", message=f"{most // MEBIBYTE} MiB")
 
 
-def _fault_of(error: openai.APIError) -> ModelServerFault:
-    """Return the fault for an error of the SDK.
-
-    Status errors contain their response. Other errors are classified by their cause.
-    """
-    module = importlib.import_module("openai")
-    if isinstance(error, module.APIStatusError):
-        return _refusal(error.status_code, error.response.headers, error.body)
-    if isinstance(error.__cause__, ModelServerFault):
-        return error.__cause__
-    if isinstance(error, module.APIConnectionError):
-        return ModelServerFault("unsent" if _is_unsent(error.__cause__) else "lost")
-    return ModelServerFault("broken", body=error.body, message=error.message)
-
-
-async def _read_refusal(response: aiohttp.ClientResponse) -> ModelServerFault:
+async def _read_refusal(
+    status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]
+) -> ModelServerFault:
     """Return the fault for a response with an error status, whose body is read up to its cap."""
     found = bytearray()
-    async for chunk in response.content.iter_any():
+    async for chunk in chunks:
         found += chunk[: MAX_ERROR_BODY_BYTES - len(found)]
         if len(found) >= MAX_ERROR_BODY_BYTES:
             break
-    return _refusal(response.status, response.headers, found.decode(errors="replace").strip())
+    return _refusal(status, headers, found.decode(errors="replace").strip())
 
 
 def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServerFault:
+    """Return the fault for a refused request. For an error in place of an answer, `status` is 0:
+    the body's own counts, or 400."""
     request, wait = headers.get("x-request-id", ""), _retry_after(headers)
+    status = status or parse_fault_body(body).status or 400
     fault = ModelServerFault("refused", status=status, body=body, request=request, wait=wait)
     code = fault.code if IDENTIFIER.fullmatch(fault.code) else ""
     log.info(
@@ -781,22 +719,11 @@ def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServ
     return fault
 
 
-def _is_unsent(cause: BaseException | None) -> bool:
-    """Return True if no connection was made, so that the request never left.
-
-    The decision uses aiohttp's own error. Over aiohttp, the SDK reports a ConnectTimeout even for a
-    connection that broke during a request.
-    """
-    root = cause.__cause__ if cause else None
-    if isinstance(root, importlib.import_module("aiohttp").ClientError):
-        return _has_no_connection(root)
-    return type(cause).__name__ in ("ConnectError", "ConnectTimeout")
-
-
 def _has_no_connection(error: BaseException) -> bool:
     """Return True if an error of aiohttp says that no connection was made."""
     library = importlib.import_module("aiohttp")
-    return isinstance(error, (library.ClientConnectorError, library.ConnectionTimeoutError))
+    return isinstance(error, (library.ClientConnectorError, library.ConnectionTimeoutError,
+                              library.ClientHttpProxyError))  # fmt: skip
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -42,7 +42,7 @@ from core.rights.allowances import describe_estimates, describe_remaining, descr
 from core.rights.rules import place_names
 from core.rights.usage import PaidRun
 from core.text import text
-from core.text.i18n import LANGUAGE, format_moment, format_money, plural, say
+from core.text.i18n import LANGUAGE, format_duration, format_moment, format_money, plural, say
 from core.text.markdown import escape_markdown
 from core.tools.code.source import (
     RUN_PYTHON_TOOL,
@@ -507,7 +507,7 @@ class CommandService:
         values = {
             "id": change.id,
             "title": escape_markdown(cards.build_title(change)),
-            "left": cards.format_time_left(change.proposal.expires_at - changes.clock()),
+            "left": format_duration(max(60, change.proposal.expires_at - changes.clock())),
         }
         if change.proposal.asker.key == reader.key:
             return say("`{id}` {title}: requested by you, expires in {left}.", **values)

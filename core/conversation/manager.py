@@ -419,7 +419,12 @@ class ConversationManager:
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model returned an empty answer. Ask again."))
         left_out = [say(LEFT_OUT)] if run.readable and message.origin.reads_history else []
-        notes = [*unread_notes, *left_out, *await self._claim_notices(run, briefing)]
+        notes = [
+            *unread_notes,
+            *rounds.describe_unread(),
+            *left_out,
+            *await self._claim_notices(run, briefing),
+        ]
         return _with_notes(answer, notes)
 
     async def _find_readable_part(self, run: TurnRun, known: Provenance) -> None:

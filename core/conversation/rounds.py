@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import structlog
 
+from core.chat.files import describe_unread_kinds
 from core.conversation.context import ToolContexts
 from core.conversation.run import ModelBriefing, TurnRun, TurnServices
 from core.conversation.storing import until_stored
@@ -35,6 +36,7 @@ from core.domain.errors import (
     TooManyRounds,
     Unstorable,
 )
+from core.domain.file_text import file_kind
 from core.domain.messages import Answer, Card, File, Item, Progress
 from core.domain.records import (
     INTERRUPTED_TEXT,
@@ -99,6 +101,9 @@ _EARLIER_PROPOSAL = add_model_instruction(
     "error: not proposed. The proposal {id} of an earlier run of this schedule waits for a "
     "person's decision",
     "do not propose it again, tell the person that it still waits",
+)
+RAN_ONCE_NOTE = (
+    "\n[This call arrived twice in the same form, and ran once. To run it twice, call it again.]"
 )
 CALLS_USED_UP_NOTE = "I stopped after {count} tool calls, the limit for one answer."
 COSTLY_CALLS_USED_UP_NOTE = (
@@ -391,6 +396,7 @@ class Rounds:
         self._model = services.model
         self._tool_contexts = tool_contexts
         self._items = list(run.turn.items)
+        self._file_kinds: frozenset[str] | None = None
         rounds = weakref.proxy(self)  # without a cycle, a turn's objects are freed when it ends
         self._calls = ToolCalls(
             run, briefing, services, lambda call: rounds._tool_context(call),
@@ -602,6 +608,15 @@ class Rounds:
                 self._append_text(item.text)
         self.visible_text = self._text
 
+    def describe_unread(self) -> list[str]:
+        """Return a sentence on the files of the message that neither the model nor code read."""
+        kinds = self._file_kinds
+        if kinds is None or any(item.name == "run_python" for item in self._items):
+            return []
+        names = [file.name for item in self._items if item.role == "user" for file in item.files
+                 if file_kind(file.type, file.name) not in kinds]  # fmt: skip
+        return [describe_unread_kinds(names, kinds)] if names else []
+
     async def _stream_round(
         self, number: int, question: RoundRequest, span: tracing.TraceSpan
     ) -> RoundCompleted:
@@ -657,6 +672,7 @@ class Rounds:
                             self.thread = thread or self.thread
                         case RoundCompleted():
                             await wait_for_writes()
+                            self._file_kinds = event.file_kinds
                             return event
             raise ModelDown
         finally:
@@ -736,8 +752,9 @@ class Rounds:
         turn = self._run.turn
         self._run.turn = replace(turn, needs=turn.needs.union(*(each.needs for each in outcomes)))
         for call, outcome in zip(calls, outcomes, strict=True):
+            words = outcome.text + (RAN_ONCE_NOTE if call.raw.get("may_be_two") else "")
             self._items.append(
-                Item(kind="output", call_id=call.call_id, text=outcome.text, files=outcome.files)
+                Item(kind="output", call_id=call.call_id, text=words, files=outcome.files)
             )
             self._files.extend(outcome.files)
 

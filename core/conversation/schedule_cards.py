@@ -9,7 +9,7 @@ from __future__ import annotations
 from core.commands.grammar import render_card_action
 from core.domain.changes import confirmation_code
 from core.domain.messages import Card, CardAction
-from core.domain.schedule_rules import next_dates
+from core.domain.schedule_rules import find_clock_changes, next_dates
 from core.domain.schedule_words import describe_date, describe_rule, local_time
 from core.domain.schedules import BadSchedule, PauseReason, Schedule, ScheduleKind
 from core.text.i18n import plural, say
@@ -125,6 +125,9 @@ def _describe_times(schedule: Schedule, now: float) -> list[str]:
     if draft.rule.cron and dates:
         named = "; ".join(map(describe_date, dates))
         lines.append(say("Next dates: {dates}.", dates=named))
+        if changes := find_clock_changes(draft, now):
+            named = "; ".join(map(describe_date, changes))
+            lines.append(say("When the clocks change: {dates}.", dates=named))
     if " LW " in draft.rule.cron or draft.rule.cron.endswith(("1-5", "MON-FRI")):
         lines.append(say(_HOLIDAYS))
     if draft.ends_at:

@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.text.i18n import say, translate_word, use_locale
+from core.text.i18n import format_duration, say, translate_word, use_locale
 
 RESTORED_REASON = "restored"
 """The reason recorded for a turn that was under way in a backup and ended without a post."""
@@ -51,7 +51,7 @@ _TRANSLATED_VALUES = frozenset({"cause", "what", "why"})
 class PonteError(Exception):
     """The base class of all errors, with a stable `code` and a translatable sentence.
 
-    `values` fill the placeholders of the sentence.
+    `values` fill the placeholders of the sentence. `{time}` stands for `seconds` in words.
     """
 
     code = "internal"
@@ -71,6 +71,8 @@ class PonteError(Exception):
             name: translate_word(str(self.values[name]))
             for name in _TRANSLATED_VALUES & self.values.keys()
         }
+        if "{time}" in self.sentence:
+            told["time"] = format_duration(float(str(self.values["seconds"])))
         return say(self.sentence, **{**self.values, **told})
 
     def __str__(self) -> str:
@@ -224,7 +226,7 @@ class RateLimited(ModelError):
     """The model's server limits the rate of requests."""
 
     code = "rate_limited"
-    sentence = "The model's server is busy. Try again in {seconds} s."
+    sentence = "The model's server is busy. Try again in {time}."
 
 
 class ModelDown(ModelError):
@@ -238,7 +240,7 @@ class ModelSilent(ModelError):
     """The stream sent nothing for too long."""
 
     code = "model_silent"
-    sentence = "The model did not respond for {seconds} s, so I stopped waiting. Try again."
+    sentence = "The model did not respond for {time}, so I stopped waiting. Try again."
 
 
 class TooLong(ModelError):

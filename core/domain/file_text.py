@@ -4,9 +4,6 @@ model reads."""
 from __future__ import annotations
 
 import codecs
-from collections.abc import Awaitable, Callable
-
-from core.domain.messages import File
 
 MAX_FILE_TEXT_CHARACTERS = 100_000
 """Characters of one file that a model reads."""
@@ -17,11 +14,14 @@ _TEXT_TYPES = ("application/json", "application/xml", "application/x-yaml", "app
 # (https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/MIME_types/Common_types).
 _UNSPECIFIC_TYPES = ("", "application/octet-stream", "application/vnd.ms-excel")
 _TEXT_SUFFIXES = (".csv", ".tsv", ".md", ".txt", ".json", ".yaml", ".yml", ".log", ".py", ".sql")
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UNSURE_ENCODING = "cp1252"
+PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
+"""Media types that models accept as `input_image` (developers.openai.com, Images and vision)."""
+DOCUMENT_TYPE = "application/pdf"
 
 
 def is_text(kind: str, name: str) -> bool:
-    """Return whether a file contains text. `kind` is its MIME type in lower case, without
+    """Return whether a file should contain text. `kind` is its MIME type in lower case, without
     parameters."""
     plain = kind in _UNSPECIFIC_TYPES and name.lower().endswith(_TEXT_SUFFIXES)
     return (
@@ -29,23 +29,37 @@ def is_text(kind: str, name: str) -> bool:
     )
 
 
-async def exceeds_text_limit(file: File, read: Callable[[File], Awaitable[bytes]]) -> bool:
-    """Return whether a model reads only the beginning of this file. Raise NotFound."""
-    kind = file.type.split(";")[0].strip().lower()
-    if not is_text(kind, file.name) or file.size <= MAX_FILE_TEXT_CHARACTERS:
-        return False
-    # The supported encodings use at most four bytes for a character.
-    return (
-        file.size > 4 * MAX_FILE_TEXT_CHARACTERS
-        or len(decode_file_text(await read(file))) > MAX_FILE_TEXT_CHARACTERS
-    )
+def file_kind(type: str, name: str) -> str:
+    """Return the kind of a file's content: `text`, `picture`, `pdf`, or "" for any other."""
+    kind = type.split(";")[0].strip().lower()
+    if kind in PICTURE_TYPES:
+        return "picture"
+    return "pdf" if kind == DOCUMENT_TYPE else "text" if is_text(kind, name) else ""
+
+
+def find_encoding(data: bytes) -> str:
+    """Return the encoding of text: UTF-8, UTF-16 or UTF-32, otherwise Windows-1252, which
+    spreadsheets in western Europe and Brazil use, and from which no other one can be told apart.
+
+    Return "" if the data is not text. `data` may end in the middle of a character.
+    """
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in data:  # UTF-16 without a mark has one in each Latin character
+        return {0: "utf-16-be", 1: "utf-16-le"}.get(data.find(b"\0"), "")
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return UNSURE_ENCODING
+    return "utf-8-sig"
 
 
 def decode_file_text(data: bytes) -> str:
-    """Return the text of UTF-8 or UTF-16 data, otherwise of Windows-1252, which spreadsheets in
-    western Europe and Brazil use. `data` may end in the middle of a character."""
-    encoding = "utf-16" if data.startswith(_UTF16_MARKS) else "utf-8-sig"
-    try:
-        return codecs.getincrementaldecoder(encoding)().decode(data)
-    except UnicodeDecodeError:
-        return data.decode("cp1252", errors="replace")
+    """Return the text of data whose encoding `find_encoding` knows, and no more of it than a model
+    reads and one character. `data` may end in the middle of a character."""
+    most = MAX_FILE_TEXT_CHARACTERS + 1
+    data = data[: 4 * most]  # the supported encodings use at most four bytes for a character
+    decoder = codecs.getincrementaldecoder(find_encoding(data) or UNSURE_ENCODING)("replace")
+    return decoder.decode(data)[:most]

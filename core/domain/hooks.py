@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from unicodedata import normalize
 
 from core.text.markdown import escape_markdown
 from core.text.text import truncate, truncate_with_note
@@ -27,7 +28,10 @@ MAX_FIELD_CHARACTERS = 1_000
 """Characters of one field in a post."""
 EVENT_FIELD = "x_github_event"
 """The field that holds the kind of GitHub's event, which is not in the body."""
-_FIELD = re.compile(r"\{([A-Za-z0-9_.-]{1,200})\}")
+_FIELD = re.compile(r"\{([^{}\n]{1,200})\}")
+_NEVER_FILLED = re.compile(r"\s*(?:$|\$?\.)|.*(?:\.\.|\[\d+\])")
+"""Paths that no body has: an empty one, one that begins with a dot or has two of them in a row, and
+numbers in brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Hook:
     - `template`: the post, with fields of the body in braces; or `instruction` for the model.
     - `header`, `id_field`: for the kind "secret", the header with the secret, and the field of the
       body with the id of a delivery.
+    - `repeats_after`: seconds after which an equal body without an id is another delivery; 0.0:
+      never.
     """
 
     name: str
@@ -54,18 +60,37 @@ class Hook:
     header: str = ""
     id_field: str = ""
     per_minute: int = 60
+    repeats_after: float = 0.0
 
 
 def find_field(body: Any, path: str) -> Any:
-    """Return the value at a path such as `data.rows.0.Name`; None if there is none."""
-    for key in path.split("."):
-        if isinstance(body, Mapping):
-            body = body.get(key)
-        elif isinstance(body, list) and re.fullmatch("[0-9]{1,9}", key) and int(key) < len(body):
-            body = body[int(key)]
-        else:
-            return None
-    return body
+    """Return the value at a path such as `data.rows.0.Unit Price`; None if there is none.
+
+    A name may contain dots. Accents match however they are composed.
+    """
+    keys = normalize("NFC", path.strip()).split(".")
+    if isinstance(body, list):
+        body = {str(number): value for number, value in enumerate(body)}
+    if not isinstance(body, Mapping):
+        return None
+    names = {normalize("NFC", str(name)): value for name, value in body.items()}
+    for length in range(1, len(keys) + 1):
+        value, rest = names.get(".".join(keys[:length])), ".".join(keys[length:])
+        found = find_field(value, rest) if rest else value
+        if found is not None:
+            return found
+    return None
+
+
+def unfillable_parts(hook: Hook) -> Iterator[str]:
+    """Yield the parts of a webhook's template that look like fields and that no body can fill."""
+    for found in _FIELD.finditer(hook.template):
+        first = found[1].strip().partition(".")[0]
+        # The kind of event is GitHub's, and Ponte reads what is inside its form field `payload`.
+        is_foreign = first == ("payload" if hook.kind == "github" else EVENT_FIELD)
+        if is_foreign or _NEVER_FILLED.match(found[1]):
+            yield found[0]
+    yield from re.findall(r"\{[^{}]{0,40}|\}", _FIELD.sub("", hook.template))
 
 
 def fill_template(template: str, body: Any) -> str:

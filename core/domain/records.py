@@ -391,6 +391,8 @@ class RoundCompleted:
     """The answer was cut off because it reached its token limit."""
     broken: ModelError | None = None
     """Why the answer ends in the middle; None if it does not. Its text so far counts."""
+    file_kinds: frozenset[str] | None = None
+    """The kinds of files that the server is sent; None if the model does not say."""
 
 
 ModelEvent = ResponseStarted | TextDelta | TextWithdrawn | RemoteStored | RoundCompleted

@@ -9,7 +9,7 @@ few minutes follows the elapsed time. `core.domain.schedule_words` puts rules in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -34,7 +34,12 @@ CHECKED_DUE_TIMES = 200
 between its runs have fewer."""
 MAX_YEARS_AHEAD = 5
 """A schedule must be due within so many years."""
-CRON_FIELDS = 5
+MAX_DATES_A_YEAR = 2_200
+"""Due times in which changes of the clock are looked for: six on each day."""
+WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+MONTHS = ("", "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_FIELDS = ((0, 60, ()), (0, 24, ()), (1, 31, ()), (1, 12, MONTHS), (0, 7, WEEKDAYS))
+"""The first value, the number of values and their names, for each field of a rule."""
 
 
 def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> ScheduleDraft:
@@ -56,7 +61,7 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
         if rule.run_at <= now:
             raise BadSchedule("That time has passed. Choose a later one.")
     else:
-        rule = ScheduleRule(" ".join(rule.cron.upper().split()))
+        rule = ScheduleRule(_checked_fields(rule.cron))
         _check_interval(rule, limits.shortest_minutes)
     first = next_after(rule, draft.time_zone, now)
     if first is None or first > now + MAX_YEARS_AHEAD * 366 * 24 * HOUR_SECONDS:
@@ -102,6 +107,25 @@ def next_dates(draft: ScheduleDraft, after: float, number: int = 3) -> list[date
             break
         found.append(datetime.fromtimestamp(due, zone))
     return found
+
+
+def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
+    """Return the due times of the next year that the clocks move to the end of a gap, or whose time
+    of day comes twice. A rule of every hour or minute has none, as it follows the elapsed time."""
+    if any(field.startswith("*") for field in draft.rule.cron.split()[:2]):
+        return []
+    year = now + 366 * 24 * HOUR_SECONDS
+    within = replace(draft, ends_at=min(draft.ends_at or year, year))
+    return [
+        due for due in next_dates(within, now, MAX_DATES_A_YEAR)
+        if is_twice(due)
+        or datetime.fromtimestamp(due.timestamp() - 1, due.tzinfo).utcoffset() != due.utcoffset()
+    ]  # fmt: skip
+
+
+def is_twice(when: datetime) -> bool:
+    """Return whether this time of day comes twice on that day."""
+    return when.replace(fold=0).utcoffset() != when.replace(fold=1).utcoffset()
 
 
 def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
@@ -154,12 +178,31 @@ def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
             if (instant := due.timestamp()) > last:
                 last = instant
                 yield instant
-    except CronSimError as error:
-        raise BadSchedule(
-            "The rule {rule} is not valid. It needs five fields: minute, hour, day of the month, "
-            "month, day of the week.",
-            rule=repr(rule.cron[:100]),
-        ) from error
+    except CronSimError:
+        raise _explain_fault(rule.cron) from None
+
+
+def _explain_fault(cron: str) -> BadSchedule:
+    """Return which field of a rule is wrong, or that its fields are never true together."""
+    from cronsim import CronSim, CronSimError
+
+    for number, field in enumerate(cron.split()):
+        try:
+            CronSim(f"{'* ' * number}{field}{' *' * (4 - number)}", datetime.now(UTC))
+        except CronSimError:
+            return BadSchedule(
+                "The rule {rule} is not valid. It has a wrong field: {field}.",
+                rule=repr(cron[:100]), field=repr(field[:40]),
+            )  # fmt: skip
+    never = "The rule {rule} is never due: its months do not have that day."
+    return BadSchedule(never, rule=repr(cron[:100]))
+
+
+def parse_field_number(word: str, names: Sequence[str]) -> int | None:
+    """Return the number of a value such as `5` or `FRI`; None if it is neither."""
+    if word in names:
+        return list(names).index(word)
+    return int(word) if word.isdecimal() else None
 
 
 def _checked_fields(cron: str) -> str:
@@ -167,10 +210,11 @@ def _checked_fields(cron: str) -> str:
 
     cronsim also accepts a field of seconds. Minutes such as `*/30` in certain hours are written
     out, because cronsim would treat such a job as one of every hour, and skip the hour that a
-    change of the clock leaves out.
+    change of the clock leaves out. So are ranges over the end of a day, week, month or year, such
+    as `FRI-MON`, which cronsim refuses.
     """
     fields = cron.upper().split()
-    if len(fields) != CRON_FIELDS or len(cron) > 200:
+    if len(fields) != len(_FIELDS) or len(cron) > 200:
         raise BadSchedule(
             "The rule {rule} is not valid. It needs five fields: minute, hour, day of the month, "
             "month, day of the week.",
@@ -180,7 +224,18 @@ def _checked_fields(cron: str) -> str:
     step = re.fullmatch(r"\*(?:/(\d{1,2}))?", minute)
     if step and not hour.startswith("*") and int(step[1] or 1):
         fields[0] = ",".join(str(each) for each in range(0, 60, int(step[1] or 1)))
-    return " ".join(fields)
+    return " ".join(
+        ",".join(_split_range(part, *values) for part in field.split(","))
+        for field, values in zip(fields, _FIELDS, strict=True)
+    )
+
+
+def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str:
+    """Return a range over the end of its cycle as a list. Anything else is returned unchanged."""
+    begin, end = (parse_field_number(each, names) for each in (*part.split("-", 1), "")[:2])
+    if begin is None or end is None or not first <= end < begin < first + count + (count == 7):
+        return part
+    return ",".join(str(first + (n - first) % count) for n in range(begin, end + count + 1))
 
 
 def _check_interval(rule: ScheduleRule, minutes: int) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from calendar import monthrange
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time
 
-from core.domain.schedule_rules import get_zone
+from core.domain.schedule_rules import (
+    MONTHS,
+    WEEKDAYS,
+    get_zone,
+    is_twice,
+    parse_field_number,
+)
 from core.domain.schedules import BadSchedule, ScheduleDraft, ScheduleRule
 from core.text.i18n import babel_locale, plural, say
 
-_WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _WORKING_DAYS = (1, 2, 3, 4, 5)
 _NTH_WEEKDAY = {
     1: "on the first {day} of each month at {times}",
@@ -69,10 +74,12 @@ def describe_result(state: str, missed: int, *, is_late: bool) -> str:
 
 
 def describe_date(when: datetime) -> str:
-    """Return a date with its weekday and time, as in `Monday, November 23, 2026, 9:00 AM`."""
-    from babel.dates import format_date
+    """Return a date with its weekday and time, as in `Monday, November 23, 2026, 9:00 AM`. A time
+    that comes twice on that day has its offset."""
+    from babel.dates import format_date, get_timezone_gmt
 
-    return f"{format_date(when, 'full', babel_locale())}, {_format_time(when.time())}"
+    words = f"{format_date(when, 'full', babel_locale())}, {_format_time(when.time())}"
+    return f"{words} ({get_timezone_gmt(when, locale=babel_locale())})" if is_twice(when) else words
 
 
 def _describe_cron(rule: ScheduleRule) -> str:
@@ -105,7 +112,7 @@ def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
         return ""
     if weekday == "*":
         return say("every day at {times}", times=times)
-    found = sorted({each % 7 for each in _parse_list(weekday, _WEEKDAYS)})
+    found = sorted({each % 7 for each in _parse_list(weekday, WEEKDAYS)})
     if tuple(found) == _WORKING_DAYS:
         return say("Monday to Friday at {times}", times=times)
     if not found:
@@ -130,32 +137,50 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
             day=_weekday_name(int(last[1])), times=times,
         )  # fmt: skip
     if day == "*" and (nth := re.fullmatch(r"(\w+)#([1-5])", weekday)):
-        named = _parse_list(nth[1], _WEEKDAYS)
+        named = _parse_list(nth[1], WEEKDAYS)
         sentence = _NTH_WEEKDAY[int(nth[2])]
         return say(sentence, day=_weekday_name(named[0]), times=times) if named else ""
     days = _parse_list(day, ()) if weekday == "*" else ()
     if not days:
         return ""
-    if len(days) == 1:
-        return say("on day {day} of each month at {times}", day=days[0], times=times)
     listed = _join([str(each) for each in days])
-    return say("on days {listed} of each month at {times}", listed=listed, times=times)
+    words = say("on day {day} of each month at {times}", day=listed, times=times)
+    if len(days) > 1:
+        words = say("on days {listed} of each month at {times}", listed=listed, times=times)
+    return words + _describe_missing_days(days, range(1, 13))
 
 
 def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
     from babel.dates import format_skeleton
 
-    months = _parse_list(month, ("", *_MONTHS))
+    months = _parse_list(month, MONTHS)
     if weekday != "*" or not day.isdigit() or not months:
         return ""
     # 2024 is a leap year, so that 29 February exists.
     dates = [datetime(2024, each, int(day)) for each in months if _exists(each, int(day))]  # noqa: DTZ001
     listed = _join([format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates])
-    return say("every year on {days} at {times}", days=listed, times=times) if dates else ""
+    words = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
+    return words and words + _describe_missing_days([int(day)], months)
+
+
+def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
+    """Return which of the months lack one of the days, in brackets; "" if none does."""
+    from babel.dates import format_skeleton, get_month_names
+
+    names = get_month_names("wide", "stand-alone", babel_locale())
+    notes = [
+        say("no day {day} in {months}", day=day, months=_join([names[month] for month in missing]))
+        for day in days
+        if (missing := [month for month in months if not _exists(month, day)])
+    ]
+    if 29 in days and 2 in months:
+        date = format_skeleton("MMMMd", datetime(2024, 2, 29), locale=babel_locale())  # noqa: DTZ001
+        notes.append(say("{date} only in leap years", date=date))
+    return f" ({'; '.join(notes)})" if notes else ""
 
 
 def _exists(month: int, day: int) -> bool:
-    return day <= (31 if month not in (2, 4, 6, 9, 11) else 29 if month == 2 else 30)
+    return day <= monthrange(2024, month)[1]
 
 
 def _parse_list(field: str, names: Sequence[str]) -> list[int]:
@@ -163,17 +188,11 @@ def _parse_list(field: str, names: Sequence[str]) -> list[int]:
     found = list[int]()
     for part in field.split(","):
         first, _, last = part.partition("-")
-        ends = [_parse_number(each, names) for each in (first, last or first)]
+        ends = [parse_field_number(each, names) for each in (first, last or first)]
         if ends[0] is None or ends[1] is None:
             return []
         found += range(ends[0], ends[1] + 1)
-    return found
-
-
-def _parse_number(word: str, names: Sequence[str]) -> int | None:
-    if word in names:
-        return list(names).index(word)
-    return int(word) if word.isdigit() else None
+    return sorted({*found})
 
 
 def _weekday_name(number: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import SecretStr
 
-from core.clients.http import HttpAnswer
+from core.clients.http import HttpAnswer, HttpUnreadable
 from core.domain.errors import NoKey, PonteError
 from core.domain.records import DoctorFinding, Health, Remote
 from core.integrations.integration import (
@@ -134,10 +134,19 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             raise PonteError(
                 MESSAGE_BY_STATUS.get(error.status, UNEXPECTED_STATUS), s=error.status
             ) from None
-        data = listed.get("data") if isinstance(listed, Mapping) else None
-        models = data if isinstance(data, list) else []
-        names = {str(one.get("id")) for one in models if isinstance(one, Mapping)}
-        if names and not {own.ponte_model, f"{own.ponte_model}:latest"} & names:
+        except HttpUnreadable:
+            listed = None
+        if not isinstance(listed, Mapping):
+            raise PonteError(NO_OPENAI_API, s=200)
+        data = listed.get("data")
+        models = [
+            one for one in (data if isinstance(data, list) else ()) if isinstance(one, Mapping)
+        ]
+        names = {str(one.get("id")) for one in models}
+        # llama.cpp's server answers with its only model, whatever name a request has.
+        takes_any_name = [one.get("owned_by") for one in models] == ["llamacpp"]
+        is_listed = {own.ponte_model, f"{own.ponte_model}:latest"} & names
+        if names and not (is_listed or takes_any_name):
             raise PonteError(
                 "the server does not have PONTE_MODEL={name}. It has: {some}",
                 name=own.ponte_model,

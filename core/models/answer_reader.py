@@ -15,7 +15,9 @@ These cases cannot be decided:
 
 - Two calls with one index and id, whose pieces alternate: their arguments are no JSON, so that the
   tool refuses the call.
-- A call that is repeated with equal id, name and arguments counts as sent twice, and runs once.
+- A call that comes again with equal index, id, name and arguments was sent twice, or is two equal
+  calls. It runs once, so that nothing is changed twice, and its output says so to the model. To
+  refuse it would leave servers that repeat their events without any tool.
 - Arguments in pieces without index and id belong to the last call.
 - Without a last sign, a call without arguments is incomplete: the answer is asked for once more.
 - Deltas that repeat the text so far are text. Only whole messages may repeat it.
@@ -65,6 +67,12 @@ Moonshot, signatures of Gemini, and both from gateways. OpenRouter's and Groq's 
 among them, because Groq refuses it."""
 THOUGHT_PARTS = ("thinking", "reasoning", "reasoning_text", "summary_text", "thought")
 """Types of content parts that are thoughts (Mistral, gateways)."""
+TOOL_NAME = re.compile(r"\W*(?:[\w-]+[.:/])*?([\w-]+?)(?::\d+)?\W*(?:<\|.*)?", re.DOTALL)
+"""The forms in which models write the name of a tool: `functions.tables:0`, `tables()`,
+`tables<|channel|>json`."""
+MAX_NAME_CHARACTERS, MAX_WRAPPERS = 200, 4
+"""Characters of a name in such a form, and how often the arguments of a call may be wrapped."""
+FENCE = re.compile(r"```\w*\n(.*)\n```", re.DOTALL)
 MAX_SOURCES, MAX_SOURCE_TITLE_CHARACTERS = 20, 200
 """Sources of one answer, and characters of the title of each."""
 MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
@@ -82,8 +90,9 @@ class ModelAnswer:
     """A finished answer: its items, its token counts, and why it ends early, if it does.
 
     `items` can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have
-    ids of Ponte's own. In `raw`, they have the server's `id`, and `message` and `call`: fields that
-    the server wants back. `fault` is why the text was broken off, None if it was not.
+    ids of Ponte's own. In `raw`, they have the server's `id`, `message` and `call`: fields that the
+    server wants back, and `may_be_two`: the call came twice. `fault` is why the text was broken
+    off, None if it was not.
     """
 
     items: tuple[Item, ...]
@@ -114,7 +123,7 @@ class CallPart:
     """A call whose pieces arrive.
 
     `is_whole`: the server sent it whole. `is_repeated`: it has the id and the index of the call
-    before it. `carried`: fields that the server wants back.
+    before it. `may_be_two`: it came twice. `carried`: fields that the server wants back.
     """
 
     index: object = None
@@ -124,6 +133,7 @@ class CallPart:
     carried: Json = field(default_factory=dict)
     is_whole: bool = False
     is_repeated: bool = False
+    may_be_two: bool = False
 
 
 Part = TextPart | CallPart | Item
@@ -259,6 +269,7 @@ class AnswerReader:
         call = self._find_call(index, id, name)
         if call and (call.is_whole or self._is_object(call)):
             if words.strip() and words == call.arguments and name in ("", call.name):
+                call.may_be_two = True
                 return call
             if name or id:
                 call = self._add_call_part(CallPart(index, id, name or call.name))
@@ -269,6 +280,8 @@ class AnswerReader:
             call.name = name or call.name
         elif call.name not in self._tool_names and not call.arguments:
             call.name += name
+        if call.arguments.strip() == "{}" and words:  # a place holder
+            call.arguments = ""
         call.arguments += words
         return call
 
@@ -283,7 +296,9 @@ class AnswerReader:
             call = next((each for each in open_calls if each.name == name), None)
         if call is None:
             for each in self.calls:
-                if (each.id, each.name, each.arguments) == (id, name, words):
+                is_at_index = None in (index, each.index) or each.index == index
+                if is_at_index and (each.id, each.name, each.arguments) == (id, name, words):
+                    each.may_be_two = True
                     return each
             self._count(len(name) + len(words))
             call = self._add_call_part(CallPart(index))
@@ -410,14 +425,22 @@ class AnswerReader:
             elif isinstance(part, Item):
                 items[len(items)] = part
             elif not cut and (part.arguments.strip() or not part.is_repeated):
+                name, words = self._offered_name(part.name), clean_arguments(part.arguments)
                 raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}
-                words = part.arguments.strip() or "{}"
-                items[len(items)] = Item("call", "", "", new_call_id(), part.name, words, raw=raw)
+                raw |= {"may_be_two": True} if part.may_be_two else {}
+                items[len(items)] = Item("call", "", "", new_call_id(), name, words, raw=raw)
         found = list(items.values())
         if not any(item.kind == "opaque" for item in found):
             found.sort(key=lambda item: item.kind == "call")
         usage = parse_usage({"usage": self.usage})
         return ModelAnswer(tuple(self._add_extras(found)), usage, cut, self.model, fault)
+
+    def _offered_name(self, name: str) -> str:
+        """Return the name of the offered tool that is meant: `functions.tables:0` is `tables`."""
+        is_odd = name not in self._tool_names and len(name) <= MAX_NAME_CHARACTERS
+        found = TOOL_NAME.fullmatch(name) if is_odd else None
+        bare = found[1].lower() if found else ""
+        return next((each for each in self._tool_names if each.lower() == bare), name)
 
     def _add_extras(self, items: list[Item]) -> list[Item]:
         """Return the items. The first one gets the fields that the server wants back, the last
@@ -441,7 +464,7 @@ def new_call_id() -> str:
 
 def read_word(value: object) -> str:
     """Return a short text of the server, which may be a number; "" for other types."""
-    return str(value) if type(value) in (str, int) else ""
+    return str(value) if type(value) in (str, int, float) else ""
 
 
 def read_list(value: object) -> Sequence[Any]:
@@ -467,7 +490,8 @@ def read_text(content: object) -> str:
         return read_word(content)
     if content.get("type") in THOUGHT_PARTS:
         return ""
-    return read_text(content.get("text") or content.get("refusal") or content.get("value"))
+    names = ("text", "refusal", "value", "content")
+    return read_text(next((content[name] for name in names if content.get(name)), None))
 
 
 def dump_arguments(arguments: object) -> str:
@@ -479,6 +503,30 @@ def dump_arguments(arguments: object) -> str:
         return json.dumps(arguments, ensure_ascii=False)
     except RecursionError:
         raise ModelServerFault("excess", message="a value that is not nested so deeply") from None
+
+
+def read_arguments(held: Json) -> object:
+    """Return the arguments of a call, under any of the names that servers have for them."""
+    return next((held[name] for name in ("arguments", "parameters", "input") if name in held), None)
+
+
+def clean_arguments(words: str) -> str:
+    """Return the arguments of a call without what servers and models put around the object: a code
+    block, a list, or another text of JSON."""
+    for _ in range(MAX_WRAPPERS):
+        words = words.strip().removeprefix("\ufeff")
+        if words.startswith("{"):
+            return words
+        try:
+            found = FENCE.fullmatch(words)
+            value = found[1] if found else json.loads(words) if words not in ("", "None") else None
+        except (ValueError, RecursionError):
+            return words
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if not value or not isinstance(value, str):
+            return "{}" if value in (None, "", []) else json.dumps(value, ensure_ascii=False)
+        words = value
+    return words
 
 
 def _join_pieces(name: str, pieces: Sequence[Any]) -> Any:

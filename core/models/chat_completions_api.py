@@ -11,6 +11,7 @@ from core.models.answer_reader import (
     END_OF_STREAM,
     AnswerReader,
     dump_arguments,
+    read_arguments,
     read_object,
     read_objects,
     read_text,
@@ -18,6 +19,9 @@ from core.models.answer_reader import (
 )
 from core.models.model_server import ModelServer
 from core.models.responses_api import OwnHistoryApi, has_other_speakers
+
+FUNCTION_CALL = "function_call"
+"""The index of the only call of the older kind."""
 
 
 class ChatCompletionsReader(AnswerReader):
@@ -27,7 +31,7 @@ class ChatCompletionsReader(AnswerReader):
     message at the end. Only the first choice counts.
     """
 
-    _choice: object = None
+    _choice = ""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add a chunk and return the events that it causes. Raise Fault for an oversized answer."""
@@ -40,9 +44,9 @@ class ChatCompletionsReader(AnswerReader):
         self.add_sources(event)
         events = list(self.add_start(read_id(event)))
         for choice in read_objects(event.get("choices")):
-            if self._choice is None:
-                self._choice = choice.get("index", 0)
-            if choice.get("index", 0) == self._choice:
+            number = read_word(choice.get("index")) or "0"
+            self._choice = self._choice or number
+            if number == self._choice:
                 events += self._read_choice(choice, event)
         return events
 
@@ -77,13 +81,14 @@ class ChatCompletionsReader(AnswerReader):
         for number, piece in enumerate(calls):
             function = read_object(piece.get("function")) or piece
             index = read_word(piece.get("index")) or (str(number) if len(calls) > 1 else None)
-            name, arguments = read_word(function.get("name")), function.get("arguments")
-            call = self.add_call(index, read_id(piece), name, arguments)
-            call.carried |= self.carried_fields(piece)
-        # Before tools, and at some gateways.
-        if function := read_object(delta.get("function_call")):
             name = read_word(function.get("name"))
-            self.add_call("function_call", "", name, function.get("arguments"))
+            call = self.add_call(index, read_id(piece), name, read_arguments(function))
+            call.carried |= self.carried_fields(piece)
+        # Before tools, and at some gateways, which may send both.
+        function = read_object(delta.get("function_call"))
+        if function and all(call.index == FUNCTION_CALL for call in self.calls):
+            name = read_word(function.get("name"))
+            self.add_call(FUNCTION_CALL, "", name, read_arguments(function))
         return events
 
 
@@ -142,7 +147,12 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
         elif item["type"] == "message":
             chat.append({"role": "assistant", "content": item["content"]})
         elif item["type"] == "function_call":
-            _last_tool_calls(chat).append(_tool_call(item))
+            if chat[-1]["role"] != "assistant":
+                chat.append({"role": "assistant", "content": None})
+            function = {"name": item["name"], "arguments": item["arguments"]}
+            call = {"id": item["call_id"], "type": "function", "function": function}
+            carried = item.get("carried", {}).get("call", {})
+            chat[-1].setdefault("tool_calls", []).append({**carried, **call})
         elif item["type"] == "function_call_output":
             output = {"tool_call_id": item["call_id"], "content": item["output"]}
             chat.append({"role": "tool", **output})
@@ -179,21 +189,6 @@ def read_calls(value: object) -> Sequence[Json]:
     if isinstance(value, dict) and not {"function", "name"} & value.keys():
         return read_objects(list(value.values()))
     return read_objects(value)
-
-
-def _last_tool_calls(chat: list[Json]) -> list[Json]:
-    """Return the `tool_calls` of the last assistant message; add that message if it is missing."""
-    if chat[-1]["role"] != "assistant":
-        chat.append({"role": "assistant", "content": None})
-    calls: list[Json] = chat[-1].setdefault("tool_calls", [])
-    return calls
-
-
-def _tool_call(item: Json) -> Json:
-    """Return a call as a message holds it."""
-    function = {"name": item["name"], "arguments": item["arguments"]}
-    carried = item.get("carried", {}).get("call", {})
-    return {**carried, "id": item["call_id"], "type": "function", "function": function}
 
 
 def _message_content(parts: Sequence[Json]) -> str | list[Json]:

@@ -25,6 +25,7 @@ from core.clients.error_table import ErrorTable, on
 from core.clients.openai import (
     IDENTIFIER,
     REQUEST_TIMEOUT_SECONDS,
+    SIGN_OF_LIFE,
     Json,
     ModelServerClient,
     ModelServerFault,
@@ -60,6 +61,8 @@ MAX_ROUND_ATTEMPTS = 3
 """Attempts of one round after faults that may pass."""
 DEFAULT_MODEL_WAIT_SECONDS = 20.0
 """Seconds that a person is asked to wait if the server names no time."""
+LAST_EVENTS_SECONDS = 5.0
+"""Seconds after which the stream of a complete answer is left if no further event comes."""
 MAX_ROUND_SECONDS = 1800.0
 """Seconds that one round may take, however much the model writes."""
 OPTIONAL_FIELDS = (
@@ -115,6 +118,10 @@ NEAREST_MODEL = (
 )
 REQUEST_REFUSED = (
     "The model's server rejected the request ({reason}). Contact the person who runs Ponte."
+)
+NO_API = (
+    "The model's server responds, but has no OpenAI API at this URL. Check the setting "
+    "OPENAI_BASE_URL; it usually ends in /v1."
 )
 REDIRECTED = (
     "The model's server redirects to another URL (HTTP {status}), and Ponte does not follow "
@@ -177,16 +184,13 @@ class ModelOptions:
 class NoEndpoint(ModelDown):
     """The server lacks the API of this level; a lower level may work."""
 
-    sentence = (
-        "The model's server responds, but has no OpenAI API at this URL. Check the setting "
-        "OPENAI_BASE_URL; it usually ends in /v1."
-    )
+    sentence = NO_API
 
 
 def lacks_endpoint(fault: ModelServerFault) -> bool:
     """Return whether the server does not have this path at all."""
     return (
-        fault.status in (404, 405, 501)
+        (fault.status in (404, 405, 501) or "unexpected endpoint" in fault.message.lower())
         and not (fault.is_unknown_model or fault.lacks_tools or fault.is_not_loaded)
         and not refuses_pictures(fault)
         and re.search("conversation|endpoints found", fault.param + fault.message, re.I) is None
@@ -298,6 +302,7 @@ MODEL_ERRORS = ErrorTable(
         values=lambda fault: {"seconds": math.ceil(fault.wait or DEFAULT_MODEL_WAIT_SECONDS)}),
     on(when=lambda fault: refuses_pictures(fault) or is_broken_picture(fault)).raises(
         ModelError, UNREADABLE_PICTURE),
+    on("foreign").raises(ModelDown, NO_API),
     on(range(400, 500)).raises(
         ModelError, REQUEST_REFUSED, values=lambda fault: {
             "reason": fault.code if IDENTIFIER.fullmatch(fault.code) else f"HTTP {fault.status}"}),
@@ -499,7 +504,10 @@ class ModelServer:
         cost = max((cost for cost in costs if cost is not None), default=None)
         usage = replace(usage, cost=cost)
         broken = explain_broken_answer(said.fault, self.options) if said.fault else None
-        is_truncated = said.cut_reason == "length"
+        limit = next((body[name] for name in OUTPUT_LIMIT_FIELDS if name in body), math.inf)
+        # llama.cpp calls a response completed that its limit cut.
+        has_reached_limit = usage.output >= limit and not (usage.is_estimated or said.has_calls)
+        is_truncated = said.cut_reason == "length" or has_reached_limit
         return RoundCompleted(items, usage, thread, is_truncated=is_truncated, broken=broken)
 
     @property
@@ -537,25 +545,35 @@ class ModelServer:
         return False
 
 
-async def read_events(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[Json, None]:
-    """Yield the events of `source`. Raise Fault after `silence` seconds without one, or if there is
-    no end."""
+async def read_events(
+    source: AsyncIterator[Json], silence: float, is_over: Callable[[], bool] = lambda: False
+) -> AsyncGenerator[Json, None]:
+    """Yield the events of `source`. Raise Fault after `silence` seconds without a byte, or if there
+    is no end.
+
+    `is_over`: the answer is complete. Some servers then leave the connection open, so that what may
+    still come, such as token counts, is waited for only shortly.
+    """
     # The clock of the event loop, so that tests can advance it.
-    until = asyncio.get_running_loop().time() + MAX_ROUND_SECONDS
+    clock = asyncio.get_running_loop().time
+    limit, until = clock() + MAX_ROUND_SECONDS, math.inf
     while True:
-        left = until - asyncio.get_running_loop().time()
+        remaining = min(limit, until) - clock()
         try:
-            async with asyncio.timeout(min(silence, left)):
+            async with asyncio.timeout(min(silence, remaining)):
                 event = await anext(source)
         except TimeoutError:
-            if left <= silence:
-                raise ModelServerFault(
-                    "excess", message=f"{MAX_ROUND_SECONDS / 60:.0f} minutes"
-                ) from None
-            raise ModelServerFault("silent") from None
+            if until < math.inf:
+                return
+            if remaining > silence:
+                raise ModelServerFault("silent") from None
+            minutes = f"{MAX_ROUND_SECONDS / 60:.0f} minutes"
+            raise ModelServerFault("excess", message=minutes) from None
         except StopAsyncIteration:
             return
-        yield event
+        if event is not SIGN_OF_LIFE:
+            yield event
+            until = clock() + LAST_EVENTS_SECONDS if is_over() else math.inf
 
 
 def _without_keys(schema: Any, keys: Collection[str]) -> Any:

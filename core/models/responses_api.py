@@ -58,6 +58,8 @@ class ResponsesReader(AnswerReader):
         part = event.get("content_index", 0)
         if event is END_EVENT:
             self.finish = self.finish or END_OF_STREAM
+        elif not kind and "choices" in event:  # a gateway that has only Chat Completions
+            raise ModelServerFault("refused", status=404)
         elif kind in START_EVENTS:
             return self.add_start(read_id(read_object(event.get("response"))))
         elif kind in END_EVENTS or (not kind and "output" in event):
@@ -75,6 +77,9 @@ class ResponsesReader(AnswerReader):
             self.add_call(number, id, name, item.get("arguments"))
         elif kind == "response.function_call_arguments.delta":
             self.add_call(number, arguments=event.get("delta"))
+        elif kind == "response.function_call_arguments.done":
+            if not any(call.arguments for call in self.calls if call.index == number):
+                self.add_call(number, arguments=event.get("arguments"))
         elif kind == "response.output_item.done":
             return self._read_item(item, number)
         return ()
@@ -99,22 +104,23 @@ class ResponsesReader(AnswerReader):
         self.has_ended = True
         self.model, self.usage = read_word(response.get("model")), response.get("usage")
         events = list(self.add_start(read_id(response)))
-        output = read_objects(response.get("output"))
+        output = response.get("output") or response.get("output_text")
+        output = {"content": output} if isinstance(output, str) else output
 
         def read_output() -> Sequence[ModelEvent]:
-            items = [self._read_item(item, str(number)) for number, item in enumerate(output)]
-            return [event for events in items for event in events]
+            pairs = enumerate(read_objects(output))
+            return [event for n, item in pairs for event in self._read_item(item, str(n))]
 
         return [*events, *self.take_whole(read_output)]
 
     def _read_item(self, item: Json, number: object) -> Sequence[ModelEvent]:
         """Take a whole item."""
-        kind, content = item.get("type"), item.get("content")
-        if kind == "message":
+        kind, content = item.get("type", "message"), item.get("content")
+        if kind == "message" and item.get("role", "assistant") == "assistant":
             self.phases[number] = read_word(item.get("phase"))
             parts = [content] if isinstance(content, str) else read_list(content)
-            events = [self._read_part(part, number, n) for n, part in enumerate(parts)]
-            return [event for each in events for event in each]
+            pairs = enumerate(parts)
+            return [event for n, part in pairs for event in self._read_part(part, number, n)]
         if kind == "function_call":
             id = read_id(item, "call_id") or read_id(item)
             self.add_whole_call(number, id, read_word(item.get("name")), item.get("arguments"))
@@ -203,7 +209,7 @@ class OwnHistoryApi:
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
         client, silence = self._server.client, self._server.options.silence_seconds
         async with aclosing(client.stream(self.path, body)) as source:
-            async for event in read_events(source, silence):
+            async for event in read_events(source, silence, lambda: bool(reader.finish)):
                 for told in reader.read_event(event):
                     yield told
                 if reader.has_ended:

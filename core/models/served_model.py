@@ -10,13 +10,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Literal, Protocol
+from dataclasses import replace
+from typing import Literal
 
 import structlog
 
 from core.clients.openai import ModelServerClient, ModelServerFault
 from core.domain.errors import ModelError, NoKey, PonteError, UnknownModel
-from core.domain.records import Health, ModelEvent, Remote, RoundRequest
+from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
 from core.models.chat_completions_api import ChatCompletionsApi
 from core.models.conversations_api import ConversationsApi
 from core.models.model_input import ReadFile
@@ -25,9 +26,10 @@ from core.models.model_server import (
     ModelServer,
     NoEndpoint,
     RecordRemote,
+    lacks_endpoint,
     unknown_model_error,
 )
-from core.models.responses_api import ResponsesApi
+from core.models.responses_api import OwnHistoryApi, ResponsesApi
 from core.text.i18n import say
 
 log = structlog.get_logger("model")
@@ -50,13 +52,6 @@ LEVEL_DESCRIPTIONS = {
     "chat": "{model} at {host}: Chat Completions API, history stored only here",
 }
 PROBING = "{model} at {host}: checking"
-
-
-class LevelApi(Protocol):
-    """An API that answers a round: Conversations, Responses or Chat Completions."""
-
-    def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask one round and yield its events. Raise ModelError."""
 
 
 async def probe_level(client: ModelServerClient, model: str) -> Level:
@@ -108,7 +103,7 @@ class ServedModel:
         self._options = options
         self._server = ModelServer(client, options, read, record_remote)
         self._conversations = ConversationsApi(self._server)
-        self._levels: dict[str, LevelApi] = {
+        self._levels: dict[str, ConversationsApi | OwnHistoryApi] = {
             "conversations": self._conversations,
             "responses": ResponsesApi(self._server),
             "chat": ChatCompletionsApi(self._server),
@@ -144,6 +139,8 @@ class ServedModel:
             try:
                 async with aclosing(self._levels[level].ask(ask)) as events:
                     async for event in events:
+                        if isinstance(event, RoundCompleted):
+                            event = replace(event, file_kinds=self._server.input.kinds)
                         yield event
                 self._trouble = None
                 return
@@ -217,7 +214,7 @@ class ServedModel:
         try:
             models = await self._server.list_models()
         except ModelServerFault as fault:
-            if fault.status not in NOT_FOUND_STATUSES:
+            if fault.kind != "foreign" and fault.status not in NOT_FOUND_STATUSES:
                 raise
             return None
         if not self._client.place.is_official or not models or self.name in models:
@@ -245,6 +242,8 @@ async def _supports_conversations(client: ModelServerClient) -> bool:
     try:
         made = await client.post("/conversations", {})
     except ModelServerFault as fault:
+        if fault.status == 400 and fault.is_page:
+            raise NoEndpoint from None
         if fault.status in (*NOT_FOUND_STATUSES, 400, 422):
             return False
         raise
@@ -267,9 +266,10 @@ async def _supports_responses(client: ModelServerClient, model: str) -> bool:
     try:
         await client.post("/responses", {"model": model})
     except ModelServerFault as fault:
-        if fault.status in NOT_FOUND_STATUSES:
-            return fault.code == "model_not_found"
-        if fault.status not in (400, 422, 500) or fault.is_quota_exhausted:
+        if lacks_endpoint(fault):
+            return False
+        is_known = fault.status in (*NOT_FOUND_STATUSES, 400, 422, 500)
+        if fault.kind == "foreign" or not is_known or fault.is_quota_exhausted:
             raise
     return True
 

@@ -23,6 +23,7 @@ TAGS = {
     "◁think▷": "◁/think▷",
     "<|begin_of_thought|>": "<|end_of_thought|>",
     "<|start_thinking|>": "<|end_thinking|>",
+    "<|channel>thought": "<channel|>",
     "<|channel|>analysis<|message|>": "<|start|>assistant<|channel|>final<|message|>",
 }
 """The closing tag of each opening tag, in lower case."""
@@ -87,7 +88,8 @@ class GrowingAnswer:
             if self._closing:
                 at = self._skip_thought(text, at, self._closing, is_last)
                 continue
-            if self._skips_space:
+            after_thought = self._skips_space
+            if after_thought:
                 at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
                 self._skips_space = at == len(text)
             tag = _TAG.search(text, at)
@@ -99,8 +101,12 @@ class GrowingAnswer:
                 self._held = text[end:]
                 self._show(text[at:end])
                 break
+            is_closed_twice = after_thought and tag.start() == at and tag[0].lower() not in TAGS
             self._show(text[at : tag.start()])
             at = tag.end()
+            if is_closed_twice:
+                self._skips_space = True
+                continue
             self._read_tag(tag[0], text[at : at + 1])
             shown = min(shown, len(self._parts))
         return "".join(self._parts[shown:])

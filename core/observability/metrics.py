@@ -74,6 +74,10 @@ store_failures = Counter(
     "ponte_message_store_failures", "Messages that could not be stored and were not accepted",
     registry=registry,
 )  # fmt: skip
+failed_events = Counter(
+    "ponte_failed_events", "Events of a platform that caused an exception, and were given up",
+    ["platform"], registry=registry,
+)  # fmt: skip
 queued = Gauge(
     "ponte_queued_messages",
     "Stored messages that wait for their turn",

@@ -75,6 +75,9 @@ class Inbox(Protocol):
     async def accept(self, message: Message) -> Receipt:
         """Store the message; it is durable on return. Raise NotStored if nothing was stored."""
 
+    async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
+        """Return when the messages with these event keys were stored, without unknown ones."""
+
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
         """Apply an edit of a message, or its deletion (None).
 

@@ -282,8 +282,8 @@ USED_RIGHTS: ContextVar[set[Need] | None] = ContextVar("used_rights", default=No
 
 
 ANY_TABLE = "*"
-"""The name of a table that is not known in the rights that a result needs. Only people from whom no
-table is hidden may read such a result."""
+"""The name of a table that is not known in the rights that a result needs. Only people who
+may read every table may read such a result."""
 
 
 def note_use(right: str, *names: str) -> None:

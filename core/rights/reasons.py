@@ -9,24 +9,25 @@ from core.domain.records import Verdict
 from core.rights.rules import ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE
 from core.text.i18n import say
 
-_ALLOW_HINT = "To allow it, PONTE_ALLOW must name you, one of your groups or this channel."
-_ALLOW_YOU_HINT = "To allow you, PONTE_ALLOW must name you, one of your groups or this channel."
+_ALLOW_HINT = (
+    "An admin can allow it: PONTE_ALLOW must name you, one of your groups or this channel."
+)
 DEFAULT_REASONS: Mapping[str, str] = {
-    "chat": "I only answer members of this workspace here. " + _ALLOW_YOU_HINT,
-    "read": "You can chat with me here, but not read tables. " + _ALLOW_HINT,
+    "chat": "I only answer members of this workspace here. " + _ALLOW_HINT,
+    "read": "You don't have permission to read tables here. " + _ALLOW_HINT,
     "propose": "You don't have permission to change data here. " + _ALLOW_HINT,
-    "spend": "You can chat with me here, but not run quick commands. " + _ALLOW_HINT,
-    "code": "You can chat with me here, but not run code. " + _ALLOW_HINT,
+    "spend": "You don't have permission to run quick commands here. " + _ALLOW_HINT,
+    "code": "You don't have permission to run code here. " + _ALLOW_HINT,
     "approve": "Only an admin or a designated approver can decide on that.",
     "administer": "Only an admin can do that. Admins are set in PONTE_ADMINS.",
 }
 """The reason for a denial by right, when no rule of ponte.toml decided."""
 _MISSING_RIGHT = (
-    " (`{right}`). Permissions are set in `ponte.toml`. To see which rule applies, "
+    " (`{right}`). An admin can change that in `ponte.toml`. To see which rule applies, "
     "type `why {right}`."
 )
 RULE_REASONS: Mapping[str, str] = {
-    "chat": "I can't chat with you here. This is set by the rules in `ponte.toml`.",
+    "chat": "I can't chat with you here. An admin can change the rules in `ponte.toml`.",
     "read": "You don't have permission to read that here" + _MISSING_RIGHT,
     "propose": "You don't have permission to change that here" + _MISSING_RIGHT,
     "spend": "You don't have permission to run quick commands here" + _MISSING_RIGHT,
@@ -40,7 +41,7 @@ RULE_REASONS: Mapping[str, str] = {
     "post": "You don't have permission to post there" + _MISSING_RIGHT,
 }
 """The reason for a denial by right, when a rule of ponte.toml decided."""
-GUEST_REASON = "You are a guest, and I only answer members here. " + _ALLOW_YOU_HINT
+GUEST_REASON = "You are a guest, and I only answer members here. " + _ALLOW_HINT
 """The reason for a denial that would not apply to a member."""
 GUEST_DECISION_REASON = "Guests can't decide on changes and can't be admins. Only members can."
 """The reason for a denial of `DECISION_RIGHTS` to a guest."""

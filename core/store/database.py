@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +24,15 @@ import structlog
 
 from core.domain.errors import NotStored, Unstorable
 from core.domain.messages import ONE_REQUEST_PREFIX
-from core.domain.records import ConversationArea
+from core.domain.records import ConversationArea, Health
 from core.store import snapshot
-from core.store.schema import DifferentSchema, Schema
+from core.store.schema import DifferentSchema, Migration, Schema
+from core.text.i18n import say
 from core.text.text import make_storable
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
+REFUSING_SENTENCE = "cannot save messages ({why}). Check the disk of the data folder"
 SqlRow = Mapping[str, Any]
 """A row of a result: its values by column name. The alias is for type checkers, because
 `sqlite3.Row` has no base class that says so."""
@@ -41,6 +44,8 @@ SYNCHRONOUS_MODE = "FULL"
 """The value of SQLite's `synchronous` pragma, which decides when SQLite waits for the disk
 (sqlite.org/pragma.html#pragma_synchronous). With FULL, a commit survives a power failure. Only the
 tests set another value."""
+FREE_DISK_BYTES = 1 << 20
+"""Bytes that a disk must take for its store to count as working."""
 BUSY_TIMEOUT_MS = 5000
 """Milliseconds that a statement waits while another process, such as a backup, locks the file."""
 STATEMENT_FAULT_CODES = frozenset(
@@ -253,6 +258,8 @@ class SqliteDatabase:
         self._read_connection: sqlite3.Connection | None = None
         self._closed = False
         self._waits_for_disk = SYNCHRONOUS_MODE == "FULL"
+        self._refusal = ""
+        """Why the last commit failed; "" if it did not."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run_writer, name="store-write", daemon=True)
 
@@ -269,6 +276,17 @@ class SqliteDatabase:
     def remains_notice(self) -> str:
         """Return a sentence about the snapshots from before an upgrade, "" if there are none."""
         return snapshot.SNAPSHOT_REMAINS if snapshot.list_snapshots(self.path.parent) else ""
+
+    async def health(self) -> Health:
+        """Return whether the disk takes new data. After a refused commit, try another one."""
+        try:
+            await asyncio.to_thread(check_free_space, self.path.parent)
+            if self._refusal:
+                await self.write(_write_something)
+        except (OSError, NotStored) as error:
+            why = self._refusal if isinstance(error, NotStored) else error.strerror
+            return Health("database", "failing", say(REFUSING_SENTENCE, why=why))
+        return Health("database", "on", "SQLite")
 
     async def scrub(self, *, whole: bool = False) -> None:
         """Remove deleted data that `secure_delete` does not overwrite. Older versions of pages
@@ -347,11 +365,7 @@ class SqliteDatabase:
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Create or migrate the schema. A file with a different schema is left as it is."""
         schema = self._schema
-        version, fingerprint = snapshot.read_schema_version(connection)
-        is_new = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        pending = () if is_new else schema.find_pending(version, fingerprint)
-        if pending is None:
-            raise DifferentSchema(path=self.path)
+        is_new, pending = _find_pending(connection, schema, self.path)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={SYNCHRONOUS_MODE}")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -409,7 +423,11 @@ class SqliteDatabase:
             for job in batch:
                 self._run_in_savepoint(connection, job)
             connection.execute("COMMIT")
+            if self._refusal:
+                self._refusal = ""
+                log.info("the database can be written again")
         except sqlite3.Error as error:
+            self._refusal = str(error)
             log.error("could not commit to the database", error=str(error), writes=len(batch))
             with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                 connection.execute("ROLLBACK")
@@ -461,7 +479,39 @@ class SqliteDatabase:
             self._read_connection.close()
 
 
-def inspect_file(path: Path, look: Callable[[SqlConnection], T]) -> T | None:
+def check_free_space(folder: Path) -> None:
+    """Raise OSError if the disk of the folder is full or cannot be written. The file that this
+    writes has no name and is gone at once."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(FREE_DISK_BYTES))
+        file.flush()
+
+
+def _write_something(connection: SqlConnection) -> None:
+    """Change a number that nothing else uses, so that a commit writes to the disk."""
+    number = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute(f"PRAGMA user_version = {1 - number}").close()
+
+
+def check_schema(path: Path, schema: Schema) -> None:
+    """Raise NotStored or DifferentSchema if the file is no database of this schema or an older
+    one. A missing file is fine."""
+    inspect_file(path, lambda connection: _find_pending(connection.raw, schema, path))
+
+
+def _find_pending(
+    connection: sqlite3.Connection, schema: Schema, path: Path
+) -> tuple[bool, Sequence[Migration]]:
+    """Return whether the database is empty, and its pending migrations. Raise DifferentSchema."""
+    is_new = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    stored = snapshot.read_schema_version(connection)
+    pending = () if is_new else schema.find_pending(*stored)
+    if pending is None:
+        raise DifferentSchema(path=path)
+    return is_new, pending
+
+
+def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
     """Return the result of `look` on a database file that another process may have open. Return
     None if there is no such file. The file is opened read-only and not created. Blocks the calling
     thread. Raise NotStored."""

@@ -9,7 +9,7 @@ Decisions (`stop`, `approve` and others) run at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -166,6 +166,19 @@ class SqlInbox:
         if not receipt.is_new:
             return 0
         return self._runner.enqueue(receipt.seq, _sender_of(message), decision)
+
+    async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
+        """Return when the messages with these event keys were stored, without unknown ones."""
+
+        def read(connection: SqlConnection) -> Mapping[str, float]:
+            marks = ", ".join("?" * len(event_keys))
+            rows = connection.execute(
+                f"SELECT event_key, created_at FROM inbox WHERE event_key IN ({marks})",  # noqa: S608
+                tuple(event_keys),
+            )
+            return {row["event_key"]: row["created_at"] for row in rows.fetchall()}
+
+        return await self._database.read(read, single=True)
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
         """Store the edited text of a message, or withdraw a deleted one (None). Return whether its

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import gettext
 import io
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -87,6 +88,18 @@ def format_size(count: int, locale: str | None = None) -> str:
         return f"{format_number(count)} B"
     mebibytes = round(count / 1024 / 1024, 1)
     return f"{format_number(int(mebibytes) if mebibytes.is_integer() else mebibytes)} MiB"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in words, rounded up, as in `5 hours`."""
+    minutes = math.ceil(seconds / 60)
+    if seconds < 60:
+        return plural("{count} second", "{count} seconds", math.ceil(seconds))
+    if minutes < 90:
+        return plural("{count} minute", "{count} minutes", minutes)
+    if minutes <= 48 * 60:
+        return plural("{count} hour", "{count} hours", math.ceil(minutes / 60))
+    return plural("{count} day", "{count} days", math.ceil(minutes / 1440))
 
 
 def format_money(dollars: float, locale: str | None = None) -> str:

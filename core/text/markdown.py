@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from core.text.commonmark import (
@@ -29,9 +30,13 @@ from core.text.commonmark import (
     normalize_url,
     parse_blocks,
     parse_link_target,
+    parser,
     unescape,
 )
 from core.text.text import clean_text, to_one_line
+
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 MAX_MARKDOWN_CHARACTERS, MAX_BRACKETS, MAX_LINES = 30_000, 2_000, 3_000
 """Maximum characters, brackets and lines of a text that is parsed as Markdown.
@@ -42,8 +47,13 @@ _ADDRESS = re.compile(
     r"((?:(?<![a-z0-9+.-])[0-9+.-]*[a-z][a-z0-9+.-]*://|\b(?:mailto:|www\.))[^\s<>()\[\]`\"']+)",
     re.IGNORECASE,
 )
+_CHUNK = re.compile(r"[^\s<>\[\]`|]+")
+_WEB = re.compile(r"(?:https?://|www\.)[^\W_]", re.IGNORECASE)
 _EVERYBODY = re.compile(r"@(?=(?:everyone|here|channel)\b)", re.IGNORECASE)
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
+_FORMULA = re.compile(
+    r"(?ms)\\\(.{1,2000}?\\\)|^ {0,3}\\\[|\$\$|\$(?![\s$])[^$\n]{1,1000}?(?<![\s\\])\$(?!\w)"
+)
 MAX_TRAILING_MARKS = 4
 """Maximum of marks after an allowed address. More could carry data to the linked server."""
 _MAX_PASSES = 4
@@ -119,16 +129,63 @@ def escape_markdown(text: str) -> str:
     )
 
 
+def to_plain_text(text: str) -> str:
+    """Return Markdown without its escapes and without the marks of emphasis, code spans and links.
+
+    Lists, tables and code blocks stay as they are, and so do paragraphs with a formula.
+    """
+    lines = text.split("\n")
+    for token in () if is_too_complex(text) else parser().parse(text):
+        sources = token.content.split("\n")
+        results = _describe_inline(token.children or ()).split("\n")
+        # A code span over two lines becomes one line; then the paragraph stays as it is.
+        if not token.map or _FORMULA.search(token.content) or len(sources) != len(results):
+            continue
+        for number, (source, result) in enumerate(zip(sources, results, strict=True), token.map[0]):
+            in_cell = source.replace("|", r"\|")
+            lines[number] = lines[number].replace(source, result).replace(in_cell, result)
+    return "\n".join(lines)
+
+
+def _describe_inline(tokens: Sequence[Token]) -> str:
+    words, target, label_start = "", "", 0
+    for token in tokens:
+        words += "\n" if token.type in ("softbreak", "hardbreak") else token.content
+        if token.type == "link_open":
+            target, label_start = str(token.attrs["href"]), len(words)
+        elif token.type == "image" or (
+            token.type == "link_close" and words[label_start:] != target
+        ):
+            words += f" ({token.attrs.get('src', target)})"
+    return words
+
+
 def find_addresses(text: str) -> frozenset[str]:
     """Return the complete addresses in a text that a person wrote.
 
     An address ends at a space or bracket. Marks that end a sentence are left out.
     """
     found = set[str]()
-    for chunk in re.split(r"[\s<>\[\]`|]+", text):
+    for chunk in _CHUNK.findall(text):
         if (hot := _find_address(chunk)) is not None:
             found.add(chunk[hot : _address_end(chunk, hot)])
     return frozenset(found)
+
+
+def split_web_addresses(text: str) -> list[str]:
+    """Split a text without Markdown and without NUL. Every second piece is a web address.
+
+    They are the addresses that `Trust` allows or disables, to the same character.
+    """
+
+    def mark(found: re.Match[str]) -> str:
+        chunk, start = found[0], _find_address(found[0])
+        if start is None or not _WEB.match(chunk, start):
+            return chunk
+        end = _address_end(chunk, start)
+        return f"{chunk[:start]}\0{chunk[start:end]}\0{chunk[end:]}"
+
+    return _CHUNK.sub(mark, text).split("\0")
 
 
 def defang(text: str) -> str:

@@ -196,6 +196,17 @@ def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
             yield start, at
 
 
+def change_outside_code(
+    line: str, change: Callable[[str], str], in_code: Callable[[str], str] = str
+) -> str:
+    """Return a line with `change` applied to its text, and `in_code` to its code spans."""
+    said, at = "", 0
+    for start, end in find_code_spans(line):
+        said += change(line[at:start]) + in_code(line[start:end])
+        at = end
+    return said + change(line[at:])
+
+
 def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | None:
     """Return the fence that is open after all lines of `text`."""
     for line in text.split("\n"):

@@ -122,4 +122,48 @@ def test_files_are_sent_along(ask: Any, fake_holder: FakeHolder, tmp_path: Path)
     assert ask(f"read {typed_in_chat}", "--file", str(tmp_path / "a.csv"))[0] == 0
     ((_, body),) = fake_holder.asked
     assert ("contents of a.csv" in body, "contents of b.csv" in body) == (True, True)
-    assert ask("read @none.csv")[2].startswith("File none.csv not found.")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("read @none.csv", "none.csv"),
+        ("read @none.csv, please", "none.csv"),
+        ("what is in @none.csv?", "none.csv"),
+        ("the sums (@none.xlsx)", "none.xlsx"),
+        ('read @"my sales.csv"', "my sales.csv"),
+        ("read @./none", "./none"),
+        ("read @~/none", "~/none"),
+        ("read @/none/at/all", "/none/at/all"),
+        ("read @settings.YAML", "settings.YAML"),
+        ("look at @photo.heic", "photo.heic"),
+        ("@a.csv and @none.log", "none.log"),
+    ],
+)
+def test_a_prompt_that_names_a_missing_file_is_not_sent(
+    ask: Any, fake_holder: FakeHolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    prompt: str, name: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("a")
+    fake_holder.answers["POST /chat"] = answer("Paid.")
+    code, out, err = ask(prompt)
+    assert (code, out, fake_holder.asked) == (1, "", [])
+    assert f"File {name} not found. Nothing was sent." in err
+    assert "Is a directory" in ask(f"read @{tmp_path}/")[2]
+
+
+def test_words_that_are_no_files_are_sent(
+    ask: Any, fake_holder: FakeHolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("contents of a")
+    fake_holder.answers["POST /chat"] = answer("Sent.")
+    for words in ("ask @ana", "npm install @here/maps-api", "@app.route", "me@none.csv", "@ana."):
+        assert ask(words)[:2] == (0, "Sent.\n"), words
+    assert ask("What is in @a.csv?")[0] == 0
+    assert "contents of a" in fake_holder.asked[0][1]
+    fake_holder.asked.clear()
+    monkeypatch.setenv("TZ", "America/Sao_Paulo")
+    ask("what day is it?")
+    assert json.loads(fake_holder.asked[0][1])["time_zone"] == "America/Sao_Paulo"

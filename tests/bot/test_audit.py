@@ -107,14 +107,14 @@ def test_what_was_done_at_the_machine_is_in_it(alone: Shell) -> None:
         await stores.close()
 
     asyncio.run(before())
-    assert ponte("reload").code == 0
+    assert ponte("people", "add", "bob").code == 0
     ponte("audit", "--json")
     found = [json.loads(line) for line in ponte.out.splitlines()]
-    assert [line["event"] for line in found] == ["tool-run"] * 520 + ["config-reloaded"], (
+    assert [line["event"] for line in found] == ["tool-run"] * 520 + ["person-added"], (
         "of all pages"
     )
     assert found[519]["asker"] == "slack:T1:U1"
-    assert (found[-1]["asker"], found[-1]["file"]) == ("operator", "ponte.toml")
+    assert (found[-1]["asker"], found[-1]["person"]) == ("operator", "web:bob")
     assert ponte("person", "forget", "slack:T1/U1", "--yes").code == 0, ponte.err
     ponte("audit", "--json", "--person", "slack:U1")
     assert (ponte.code, ponte.out) == (0, "")

@@ -367,7 +367,7 @@ def test_who_reads_a_list_may_hang_up(
     assert ponte.capture.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("reads_here", "words"), [(True, "Starting Ponte…"), (False, "")])
+@pytest.mark.parametrize(("reads_here", "words"), [(True, "Starting Ponte…\n"), (False, "")])
 def test_a_person_reads_at_once_that_the_chat_is_starting(
     ponte: Shell, monkeypatch: pytest.MonkeyPatch, reads_here: bool, words: str
 ) -> None:

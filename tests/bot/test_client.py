@@ -65,7 +65,7 @@ async def test_a_refusal_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_a_restart_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(503, 503, 503, 503)
+    server = Server([PROGRESS], 503, 503, 503)
     with pytest.raises(client.HolderLost):
         await run_over(server, monkeypatch).run("quick-command a", [], "command")
     assert len(server.keys) == 4, "one attempt after each pause"

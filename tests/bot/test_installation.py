@@ -85,7 +85,9 @@ def test_missing_and_old_packages_are_named(environment: Environment) -> None:
     assert describe(found, say) == told + ANEW
     environment.install("ponte-dreams", "4.0")
     assert inspect_installation().missing == {}
-    assert inspect_installation({"big"}).missing == {"ponte-pool": "<4,>=3"}
+    found = inspect_installation({"big"})
+    assert found.missing == {"ponte-pool": "<4,>=3"}
+    assert describe(found, say).startswith("ponte-pool<4,>=3 is missing (extra big), ")
 
 
 def test_another_distribution_with_a_name_of_ours_is_told(environment: Environment) -> None:
@@ -157,8 +159,8 @@ def test_a_missing_driver_of_postgres_is_told(
     monkeypatch.setenv("DATABASE_URL", "postgresql://ponte:hunter22@db.example.com/ponte")
     assert ponte("status").code == 2
     assert ponte.err == (
-        "DATABASE_URL needs the package psycopg_pool. Install requirements-postgres.txt "
-        "(docs/guides/scaling.md).\n"
+        "DATABASE_URL needs the package psycopg_pool. Install the extra postgres or "
+        "requirements-postgres.txt (docs/guides/scaling.md).\n"
     )
 
 

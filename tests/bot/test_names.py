@@ -113,6 +113,27 @@ def test_a_webhook_that_cannot_work_is_told_with_its_line(
     assert find_misspelt_names(tmp_path, HOOK.format(kind="github"), **on) == []
 
 
+def test_a_template_that_never_fills_and_the_risk_of_repeats_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_OF_TESTS", "a secret that is long")
+    on = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
+
+    def told(kind: str, template: str, more: str = "") -> Sequence[str]:
+        text = HOOK.format(kind=kind).replace('"t"', f'"{template}"') + more
+        return find_misspelt_names(tmp_path, text, **on)
+
+    assert told("secret", "{data.rows.0.Unit Price} {Preço}") == []
+    assert told("secret", "{rows[0].Name} {{a}}") == [
+        f"ponte.toml:4: no request can fill {part} in the template of the webhook x"
+        for part in ("{rows[0].Name}", "{", "}")
+    ]
+    (risk,) = told("secret", "t", 'repeats_after = "1h"\n')
+    assert risk.endswith("can then send it again, because it has no signed time.")
+    (none,) = told("github", "t", 'repeats_after = "30m"\n')
+    assert none.endswith("has no effect, because each delivery of its kind has an ID")
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "words"),
     [
@@ -205,7 +226,7 @@ def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
                 break
         (tmp_path / "ponte.toml").write_text(FILE)
         code, out, _ = machine.ponte("reload")
-        assert (code, out.splitlines()) == (0, ["Reloaded ponte.toml.", *TOLD])
+        assert (code, out.splitlines()) == (0, [f"Reloaded {tmp_path}/ponte.toml.", *TOLD])
         running.terminate()
         _, err = running.communicate()
         assert "config contains unknown names" in err

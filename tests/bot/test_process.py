@@ -260,7 +260,7 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
             said = iter(process.stdout.readline, "")
             assert any(line.startswith("Ponte is ready") for line in said)
             file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chat"]\n')
-            assert machine.ponte("reload") == (0, "Reloaded ponte.toml.\n", "")
+            assert machine.ponte("reload") == (0, f"Reloaded {file}.\n", "")
             code, _, err = machine.ponte("changes", "list")
             assert (code, "I can't chat with you here" in err) == (1, True)
             file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chatter"]\n')
@@ -278,7 +278,7 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
             file.write_text(
                 '[[allowances]]\nof = "everybody"\nturns = 7\n[slack]\nbots = ["B0123456789"]\n'
             )
-            taken = "Reloaded ponte.toml.\nRestart Ponte to apply: [slack].\n"
+            taken = f"Reloaded {file}.\nRestart Ponte to apply: [slack].\n"
             assert machine.ponte("reload") == (0, taken, "")
             _, out, _ = machine.ponte("usage")
             line = next(one for one in out.splitlines() if one.startswith("everyone together"))

@@ -95,7 +95,7 @@ REFUSALS = [
     (Script(status=400, code="invalid_prompt"), "refused", "violates its usage policies"),
     (Script(status=401, code="invalid_api_key"), "wrong_key", "OPENAI_API_KEY"),
     (Script(status=429, code="insufficient_quota"), "no_quota", "no credit left"),
-    (Script(status=429, headers={"retry-after": "99"}), "rate_limited", "Try again in 99 s"),
+    (Script(status=429, headers={"retry-after": "99"}), "rate_limited", "Try again in 2 minutes"),
     (Script(status=404, code="model_not_found"), "unknown_model", "PONTE_CODE_MODEL"),
     (
         Script(status=400, param="tools[0]", message="Not supported."),

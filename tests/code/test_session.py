@@ -57,6 +57,23 @@ async def test_the_last_expression_is_shown_and_variables_stay(session: KernelSe
     assert (await run(session, "'é\\ud800' + '🦜'")).value == "'é\\ud800🦜'"
 
 
+async def test_the_clock_is_in_the_zone_of_each_asker(session: KernelSession) -> None:
+    code = (
+        "from datetime import datetime as d; n = d.now().astimezone(); n.utcoffset().seconds / 900"
+    )
+    for zone, quarters in (
+        ("Asia/Kathmandu", 23.0), ("Asia/Tokyo", 36.0), ("Etc/GMT-14", 56.0), ("UTC", 0.0),
+        ("Mars/Base", 0.0),
+    ):  # fmt: skip
+        session.zone = zone
+        assert (await run(session, code)).value == str(quarters), zone
+    session.zone = "America/New_York"
+    summer = "import time; time.localtime(1_800_000_000).tm_isdst, time.localtime(0).tm_hour"
+    assert (await run(session, summer)).value == "(0, 19)"
+    await run(session, "import os; del os.environ; time.tzset = None")
+    assert await run(session, "1") == RunResult(value="1")
+
+
 async def test_stdout_and_stderr_keep_their_order(session: KernelSession) -> None:
     code = "import sys\nprint(1)\nprint(2, file=sys.stderr)\nprint(3)"
     assert (await run(session, code)).printed == "1\n2\n3\n"

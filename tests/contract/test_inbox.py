@@ -47,6 +47,13 @@ async def test_a_receipt_has_the_id_of_the_turn(engine: Engine) -> None:
     assert (receipt.turn, receipt.is_new) == (turn_id(hello.event_key), True)
 
 
+async def test_the_inbox_knows_which_events_it_stored(engine: Engine) -> None:
+    hello = says("hello")
+    await engine.inbox.accept(hello)
+    times = await engine.inbox.find_times((hello.event_key, "web:unknown"))
+    assert set(times) == {hello.event_key}
+
+
 async def test_messages_at_once_do_not_exceed_what_may_wait(database_engine: Embedded) -> None:
     vars(database_engine.inbox)["_limits"] = lambda: SenderLimits(waiting=3)
     sent = [database_engine.inbox.accept(says("hello", f"C{number}")) for number in range(10)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import tempfile
@@ -397,3 +398,27 @@ async def test_what_another_process_reads_cannot_be_cut_off(tmp_path: Path) -> N
             await database.scrub()
     await database.scrub()
     await database.close()
+
+
+async def test_a_store_that_refuses_says_so_until_it_works_again(
+    database: SqliteDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if nobody writes meanwhile, and for causes other than a full disk."""
+    assert (await database.health()).state == "on"
+    database._connection.execute("PRAGMA query_only=ON")
+    with pytest.raises(NotStored):
+        await database.write(lambda c: c.execute("INSERT INTO notes VALUES ('a')").close())
+    ill = await database.health()
+    assert (ill.name, ill.state) == ("database", "failing")
+    assert "attempt to write a readonly database" in ill.words
+    database._connection.execute("PRAGMA query_only=OFF")
+    assert (await database.health()).state == "on"
+
+    def refuse(**_: object) -> object:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    full = await database.health()
+    assert (full.state, "No space left on device" in full.words) == ("failing", True)
+    monkeypatch.undo()
+    assert (await database.health()).state == "on"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,15 @@ import pytest
 from core.chat.hook_signatures import is_genuine, secret_fault
 from core.chat.hooks import MAX_DEPTH, HookIntake
 from core.domain.errors import NotStored, TooManyDeliveries
-from core.domain.hooks import MAX_BODY_CHARACTERS, MAX_FIELD_CHARACTERS, Hook, fill_template
+from core.domain.hooks import (
+    MAX_BODY_CHARACTERS,
+    MAX_FIELD_CHARACTERS,
+    Hook,
+    HookKind,
+    fill_template,
+    find_field,
+    unfillable_parts,
+)
 from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.records import Receipt
 from tests.fakes.hook_senders import (
@@ -57,6 +65,9 @@ class Storing:
     def __init__(self) -> None:
         self.stored: dict[str, Message] = {}
         self.is_full = self.has_too_many = False
+
+    async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
+        return {key: self.stored[key].sent_at for key in event_keys if key in self.stored}
 
     async def accept(self, message: Message) -> Receipt:
         if self.has_too_many:
@@ -226,7 +237,7 @@ async def test_the_stored_message_holds_the_body_as_a_quote_or_a_filled_template
         ("{a} {rows.0.b} {rows.1.b}|{rows.x}|{none}", "1 two |" + "|"),
         ("{rows.0000000001}|{rows.0000000000}|{rows.99999999999}", "||"),
         ("{obj} {flag} {a.b.c}", r'\{"k": 1\} true '),
-        ("{} { a } {{a}}", "{} { a } {1}"),
+        ("{} { a } {{a}}", "{} 1 {1}"),
         ("{long}", "y" * (MAX_FIELD_CHARACTERS - 1) + "…"),
     ],
 )
@@ -247,3 +258,119 @@ def test_an_unset_secret_lets_nobody_in_with_any_kind() -> None:
         unset = replace(hook, secret="")
         for headers in ({}, {"x-hook-secret": ""}, {"stripe-signature": f"t={int(NOW)},v1="}):
             assert not is_genuine(unset, headers, b"", NOW), hook.kind
+
+
+FIELDS = {"action": "opened", "Unit Price": "3 €"}
+
+
+@pytest.mark.parametrize(("content_type", "body", "expected"), [
+    ("application/x-www-form-urlencoded", b"payload=%7B%22action%22%3A%22opened%22%7D",
+     {"action": "opened"}),
+    ("Application/X-WWW-Form-URLencoded; charset=UTF-8",
+     b"action=opened&Unit+Price=3+%E2%82%AC", FIELDS),
+    ("application/x-www-form-urlencoded; charset=iso-8859-1", b"Pre%E7o=5&vazio=",
+     {"Preço": "5", "vazio": ""}),
+    ("application/x-www-form-urlencoded", b"item=a&item=b&data=%5B1%5D",
+     {"item": ["a", "b"], "data": [1]}),
+    ("application/x-www-form-urlencoded", b"payload=%7B%22a%22%3A1%7D&token=x",
+     {"payload": {"a": 1}, "token": "x"}),
+    ("application/x-www-form-urlencoded", b'{"action": "opened"}', {"action": "opened"}),
+    ("application/x-www-form-urlencoded", b"payload=not%20JSON", "not JSON"),
+    ("application/x-www-form-urlencoded", b"a=1&" * 1001, None),
+    ("application/x-www-form-urlencoded; charset=none", b"a=%E7", None),
+    ("text/plain", b"a=1", None),
+    ("multipart/form-data; boundary=X",
+     '--X\r\nContent-Disposition: form-data; name="Preço"\r\n\r\ncafé\r\n--X\r\n'
+     'Content-Disposition: form-data; name="f"; filename="a b.txt"\r\n\r\nabc\r\n--X--'.encode(),
+     {"Preço": "café", "f": "a b.txt"}),
+    ('multipart/form-data; boundary="-- 7"',
+     b'---- 7\r\nContent-Disposition: form-data; name="payload"\r\n\r\n{"a": [1]}\r\n---- 7--',
+     {"a": [1]}),
+    ("multipart/form-data", b"--X\r\nno boundary", None),
+    ("multipart/form-data; boundary=X", b"--X\r\n\r\nno name\r\n--X--", None),
+    ("\u20ac \"; ;;", b"a=1", None),
+    ("", b"a=1", None),
+])  # fmt: skip
+async def test_a_form_is_read_like_json_with_the_signature_over_its_bytes(
+    content_type: str, body: bytes, expected: Any
+) -> None:
+    desk = Desk()
+    headers = {**from_github(body, "d-1"), "content-type": content_type}
+    status, _ = await desk.send("git", headers, body)
+    assert status == 202
+    (message,) = desk.inbox.stored.values()
+    said = message.context[0].text
+    if isinstance(expected, dict):
+        assert json.loads(said) == {"x_github_event": "push", **expected}
+    else:
+        assert said == (expected or body.decode())[:MAX_BODY_CHARACTERS]
+    status, _ = await desk.send("git", headers, body + b"&more=1")
+    assert status == 401
+
+
+@pytest.mark.parametrize(("path", "expected"), [
+    ("Unit Price", "3 €"), ("Preço", 5), ("Prec\u0327o", 5), ("Status@", "on"), (" Status@ ", "on"),
+    ("No.", 7), ("U.S. Tax", 0.1), ("a/b [c] (d) #1 50%", True), ("rows.1.Prix d’achat : net", 9),
+    ("rows.0.x.y", 1), ("rows.2.x", None), ("rows.-1.x", None), ("日本語", "ok"), ("no", None),
+])  # fmt: skip
+def test_names_of_fields_have_spaces_accents_and_signs(path: str, expected: Any) -> None:
+    body = {
+        "Unit Price": "3 €", "Preço": 5, "Status@": "on", "No.": 7, "U.S. Tax": 0.1,
+        "a/b [c] (d) #1 50%": True, "rows": [{"x": {"y": 1}}, {"Prix d’achat : net": 9}],
+        "日本語": "ok",
+    }  # fmt: skip
+    assert find_field(body, path) == expected
+    filled = fill_template(f"<{{{path}}}>", body)
+    assert "{" not in filled
+    assert (filled == "<>") is (expected is None)
+
+
+@pytest.mark.parametrize(("kind", "template", "expected"), [
+    ("secret", "New: {data.rows.0.Unit Price} {Preço} {No.} {a_b-c}", []),
+    ("secret", "fixed text", []),
+    ("github", "{x_github_event}: {action}", []),
+    ("secret", "{x_github_event}", ["{x_github_event}"]),
+    ("github", "{payload.action}", ["{payload.action}"]),
+    ("secret", "{payload.action}", []),
+    ("secret", "{} { }", ["{ }", "{", "}"]),
+    ("secret", "{{name}}", ["{", "}"]),
+    ("secret", "{rows[0].Name} {a..b} {.a} {$.a}", ["{rows[0].Name}", "{a..b}", "{.a}", "{$.a}"]),
+    ("secret", "{name", ["{name"]),
+    ("secret", "name}", ["}"]),
+    ("secret", "{a\nb}", ["{a\nb", "}"]),
+])  # fmt: skip
+def test_a_template_that_can_never_fill_is_found(
+    kind: HookKind, template: str, expected: list[str]
+) -> None:
+    hook = Hook("x", kind, PLAIN_SECRET, "slack", "T1", "C1", template=template)
+    assert list(unfillable_parts(hook)) == expected
+    if not expected:
+        assert "{" not in fill_template(template, {})
+
+
+@pytest.mark.parametrize("start", [NOW, NOW + 1799, NOW + 3599])
+async def test_an_equal_body_counts_again_after_the_time_that_the_operator_set(
+    start: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(HOOKS, "row", replace(HOOKS["row"], repeats_after=3600.0))
+    desk, body = Desk(), encode_body({"temperature": 20})
+    answers = []
+    for minute in (0, 1, 59, 61, 90, 120, 122, 300, 359, 361):
+        desk.now = start + minute * 60
+        _, told = await desk.send("row", from_nocodb(), body)
+        answers.append((minute, told["status"]))
+    new = [minute for minute, status in answers if status == "stored"]
+    assert new == [0, 61, 122, 300, 361]
+
+
+async def test_without_that_time_and_with_an_id_a_delivery_counts_once_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain, known = encode_body({"temperature": 20}), encode_body({"id": 5})
+    for repeats_after, body in ((0.0, plain), (60.0, known)):
+        monkeypatch.setitem(HOOKS, "row", replace(HOOKS["row"], repeats_after=repeats_after))
+        desk = Desk()
+        for day in range(3):
+            desk.now = NOW + day * 86_400
+            _, told = await desk.send("row", from_nocodb(), body)
+            assert told["status"] == ("repeated" if day else "stored")

@@ -9,7 +9,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from core.domain.schedule_rules import check_draft, next_after, next_dates, plan_due
+from core.domain.schedule_rules import (
+    check_draft,
+    find_clock_changes,
+    next_after,
+    next_dates,
+    plan_due,
+)
 from core.domain.schedule_words import describe_rule
 from core.domain.schedules import (
     BadSchedule,
@@ -171,9 +177,16 @@ def refusals() -> Iterator[tuple[ScheduleDraft, ScheduleLimits, str]]:
     yield draft("0 * * * *"), ScheduleLimits(shortest_minutes=61), "every 60 minutes"
     yield draft("0 9 * *"), limits, "five fields"
     yield draft("0 0 9 * * *"), limits, "five fields"
-    yield draft("0 9 30 2 *"), limits, "not valid"
-    yield draft("0 25 * * *"), limits, "not valid"
-    yield draft("0 9 * * MONDAY; DROP"), limits, "not valid"
+    for never in ("30 2 *", "31 2,4 *", "31 4,6,9,11 *", "31 JUN *", "30 2 */2"):
+        yield draft(f"0 9 {never}"), limits, "never due"
+    yield draft("0 9 * 2 MON#5"), limits, "within the next 5 years"
+    for rule, field in (
+        ("0 25 * * *", "25"), ("60 9 * * *", "60"), ("0 9 ? * *", "?"), ("0 9 * 13 *", "13"),
+        ("0 9 * * MONDAY", "MONDAY"), ("0 9 * * 1-9", "1-9"), ("32-1 9 32-1 * *", "32-1"),
+        ("0 9 * * FRI-MON/2", "FRI-MON/2"),
+    ):  # fmt: skip
+        yield draft(rule), limits, f"is not valid. It has a wrong field: '{field}'."
+    yield draft("0 9 * * MONDAY; DROP"), limits, "five fields"
     yield draft("0 9 29 2 *", ends=now + DAY), limits, "end before"
     yield draft(zone="Brasília"), limits, "no time zone"
     yield draft(zone="../../etc/passwd"), limits, "no time zone"
@@ -206,6 +219,61 @@ def test_a_schedule_ends_and_its_rule_is_stored_in_one_form() -> None:
     assert next_dates(once, now) == [datetime.fromtimestamp(now + 90 * DAY, UTC)]
 
 
+def test_ranges_over_the_end_of_a_week_or_year_are_lists() -> None:
+    now, limits = instant("2027-01-01"), ScheduleLimits()
+    for written, stored in {
+        "0 9 * * fri-mon": "0 9 * * 5,6,0,1", "0 9 * * 5-1": "0 9 * * 5,6,0,1",
+        "0 9 * * SAT-SUN": "0 9 * * 6,0", "0 9 * * 7-2": "0 9 * * 0,1,2",
+        "0 9 * * 3,6-1": "0 9 * * 3,6,0,1", "0 9 * * 5-7": "0 9 * * 5-7",
+        "0 9 1 nov-feb *": "0 9 1 11,12,1,2 *", "0 22-2 * * *": "0 22,23,0,1,2 * * *",
+        "0 9 * * 1-1": "0 9 * * 1-1", "*/30 9 * * *": "0,30 9 * * *",
+    }.items():  # fmt: skip
+        assert check_draft(draft(written), now, limits).rule.cron == stored
+    found = due_times("0 9 * * FRI-MON", "UTC", "2027-01-01", "2027-01-10")
+    assert [due[:5] for due in found] == ["01-01", "01-02", "01-03", "01-04", "01-08", "01-09"]
+
+
+CLOCKS = {
+    (NEW_YORK, "30 2 * * *"): ["2027-03-14T03:00-04:00"],
+    (NEW_YORK, "30 1 * * *"): ["2027-11-07T01:30-04:00"],
+    (NEW_YORK, "0,30 2 * * SUN"): ["2027-03-14T03:00-04:00"],
+    (NEW_YORK, "15,45 1,2 * * *"): [
+        "2027-03-14T03:00-04:00", "2027-11-07T01:15-04:00", "2027-11-07T01:45-04:00"
+    ],
+    (NEW_YORK, "30 1,2 7 11 *"): ["2027-11-07T01:30-04:00"],
+    (LORD_HOWE, "15 2 * * *"): ["2027-10-03T02:30+11:00"],
+    (LORD_HOWE, "45 1 * * *"): ["2027-04-04T01:45+11:00"],
+    ("Asia/Beirut", "0 0 * * *"): ["2027-03-28T01:00+03:00"],
+    (NEW_YORK, "30 2 * * MON"): [],
+    (NEW_YORK, "30 9 * * *"): [],
+    (NEW_YORK, "*/30 * * * *"): [],
+    (SAO_PAULO, "0 0 * * *"): [],
+}  # fmt: skip
+
+
+def test_times_that_the_clocks_skip_or_repeat_are_found() -> None:
+    now = instant("2026-11-26")
+
+    def changes(one: ScheduleDraft) -> list[str]:
+        return [due.isoformat(timespec="minutes") for due in find_clock_changes(one, now)]
+
+    wrong = {key: found for key, dates in CLOCKS.items()
+             if (found := changes(draft(key[1], zone=key[0]))) != dates}  # fmt: skip
+    assert not wrong
+    skipped = draft("30 2 * * *", zone=NEW_YORK)
+    assert not changes(replace(skipped, max_runs=5))
+    assert len(changes(replace(skipped, max_runs=200))) == 1
+    assert not changes(replace(skipped, ends_at=instant("2027-03-01")))
+    for locale, words in (
+        ("en", "Sunday, November 7, 2027, 1:30 AM (GMT-04:00)"),
+        ("pt-BR", "domingo, 7 de novembro de 2027, 01:30 (GMT-04:00)"),
+        ("fr", "dimanche 7 novembre 2027, 01:30 (UTC-04:00)"),
+    ):
+        with use_locale(locale):
+            once = draft(at=instant("2027-11-07T01:30", NEW_YORK), zone=NEW_YORK)
+            assert describe_rule(once).replace("\u202f", " ").endswith(words)
+
+
 def test_rules_are_put_into_words_in_three_languages() -> None:
     """A rule that no sentence covers is shown as it is."""
     forms = {
@@ -217,7 +285,25 @@ def test_rules_are_put_into_words_in_three_languages() -> None:
             "no último dia útil", "le dernier jour ouvré"),
         "0 9 * * 5L": ("on the last Friday of each", "última ocorrência de sexta", "vendredi"),
         "0 9 * * MON#2": ("on the second Monday of each", "2ª ocorrência de segunda", "lundi"),
-        "0 9 29 2 *": ("every year on February 29 at", "29 de fevereiro", "29 février"),
+        "0 9 29 2 *": ("every year on February 29 at 9:00 AM (February 29 only in leap years)",
+            "(29 de fevereiro só em anos bissextos)", "(29 février seulement les années bis"),
+        "0 9 31 * *": (
+            "9:00 AM (no day 31 in February, April, June, September, and November)",
+            "(sem dia 31 em fevereiro, abril, junho, setembro e novembro)",
+            "(pas de 31 en février, avril, juin, septembre et novembre)"),
+        "0 9 30 * *": ("month at 9:00 AM (no day 30 in February)", "(sem dia 30 em fevereiro)",
+            "(pas de 30 en février)"),
+        "0 9 29 * *": ("on day 29 of each month at 9:00 AM (February 29 only in leap years)",
+            "no dia 29 de cada mês", "le 29 de"),
+        "0 9 29-30 * *": ("(no day 30 in February; February 29 only in leap years)",
+            "(sem dia 30 em fevereiro; 29 de fevereiro só em anos bissextos)", "(pas de 30 en"),
+        "0 9 31 2,3 *": ("every year on March 31 at 9:00 AM (no day 31 in February)",
+            "(sem dia 31 em fevereiro)", "(pas de 31 en février)"),
+        "0 9 28 * *": ("on day 28 of each month at 9:00 AM", "no dia 28 de cada mês", "le 28 de"),
+        "0 9 * * 5-7": ("every week on Friday, Saturday, and Sunday at",
+            "toda semana: sexta-feira, sábado e domingo", "vendredi, samedi et dimanche"),
+        "0 9 * * 0,7": ("every week on Sunday at", "toda semana: domingo", "semaine : dimanche"),
+        "0 9,9 1,1 * *": ("on day 1 of each month at 9:00 AM", "no dia 1 de", "le 1 de"),
         "0 9 1,15 * *": ("on days 1 and 15 of each", "nos dias 1 e 15", "les 1 et 15"),
         "0 9 7 * *": ("on day 7 of each month at 9:00 AM", "no dia 7 de cada mês", "le 7 de"),
         "*/15 * * * *": ("every 15 minutes", "a cada 15 minutos", "toutes les 15 minutes"),

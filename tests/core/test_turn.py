@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import mimetypes
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
@@ -24,6 +26,7 @@ from core.conversation.upkeep import Upkeep
 from core.domain.errors import ModelDown, NoQuota, NotStored, PostRemoved, TakenOver, ToolError
 from core.domain.messages import (
     Answer,
+    Attachment,
     Card,
     Item,
     Post,
@@ -158,6 +161,43 @@ async def _bot(
 async def _answer(engine: Engine, text: str = "go", key: str = "k1") -> Answer:
     receipt = await engine.records.inbox.accept(make_message(text, key))
     return await engine.records.inbox.wait_for_answer(receipt.seq)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "names", "words"),
+    [
+        ({"text"}, ["a.pdf"], ["I can't read `a.pdf`. I read TEXT."]),
+        ({"text", "picture"}, ["b.xlsx", "c.png", "d.ogg"],
+         ["I can't read `b.xlsx`, `d.ogg`. I read TEXT, pictures (PNG, JPEG, WebP, GIF)."]),
+        ({"text", "picture", "pdf"}, ["a.pdf", "c.png", "e.csv"], []),
+        ({"text", "pdf"}, ["c.png", "f.zip", "g.heic"],
+         ["I can't read `c.png`, `f.zip`, `g.heic`. I read TEXT, PDF."]),
+        ({"text"}, ["latin.csv"], ["`latin.csv` isn't UTF-8. I read it as Windows-1252. If letters "
+         "are wrong, send it as UTF-8."]),
+        ({"text"}, ["zip.txt"], ["I couldn't read `zip.txt`, so I answered without it."]),
+        (None, ["a.pdf"], []),
+    ],
+)  # fmt: skip
+async def test_a_file_that_is_not_read_is_told(
+    tmp_path: Path, kinds: set[str] | None, names: Sequence[str], words: Sequence[str]
+) -> None:
+    content = {"latin.csv": "Ação;Ł".encode("cp1250", "replace"), "zip.txt": b"PK\x03\x04\0\0"}
+    known = frozenset(kinds) if kinds else None
+    model = Scripted(_then([replace(_completed_with("done"), file_kinds=known)]))
+    async with _bot(tmp_path, model) as (engine, _):
+        message, given = make_message("look", "k1"), []
+        for name in names:
+            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            file = await engine.records.files.put(
+                "k1", name, kind, content.get(name, b"x"), message.author, "c"
+            )
+            given.append(Attachment(name, kind, file.size, file.id))
+        message = replace(message, attachments=tuple(given))
+        receipt = await engine.records.inbox.accept(message)
+        answer = await engine.records.inbox.wait_for_answer(receipt.seq)
+    text = "text (such as CSV, JSON, Markdown, code)"
+    notes = "\n\n".join(f"_{one.replace('TEXT', text)}_" for one in words)
+    assert answer.text == (f"done\n\n{notes}" if notes else "done")
 
 
 async def test_the_calls_of_a_round_run_side_by_side(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ async def test_who_is_not_allowed_runs_nothing(
         await bo.say("```python\n6 * 7\n```")
         (refused,) = await bo.wait_for_messages(bool)
         assert "42" not in refused["content"]
-        assert "You can chat with me here, but not run code." in refused["content"]
+        assert "You don't have permission to run code here." in refused["content"]
         await bo.say("what is 6 times 7?")
         await fake.wait_until(lambda: bool(fake.request_bodies("/responses")))
         assert "run_python" not in str(fake.request_bodies("/responses")[-1].get("tools"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -206,3 +207,24 @@ async def test_a_notice_to_a_person_is_one_direct_message(team: Team) -> None:
     first, second = (post["content"] for post in team.own(team.cleo.dm))
     assert first.startswith("The owner of this Ponte replaced your sign-in link.")
     assert "revoked one of your API tokens: \\*shop\\*" in second
+
+
+async def test_a_change_that_no_post_holds_is_read_and_approved_in_words(team: Team) -> None:
+    ids = [str(number) for number in range(1, 21)]
+    team.table.rows |= {id: {"Name": f"END{id} {'word ' * 60}"} for id in ids}
+    await team.ana.mention(f"call table_delete {json.dumps({'ids': ids})}", team.channel)
+    await team.discord.wait_until(lambda: team.cards(team.channel))
+    (card,), copy = team.cards(team.channel), await team.copy()
+    (id,) = re.findall(r"type `approve (\w+)`", card["embeds"][0]["description"])
+    for post in (card, copy):
+        buttons = [button["label"] for row in post["components"] for button in row["components"]]
+        assert buttons == ["Deny"]
+    await team.cleo.say(f"approve {id}", team.cleo.dm)
+    await team.discord.wait_until(lambda: "END20 " in str(team.own(team.cleo.dm)))
+    read = "".join(message["content"] for message in team.own(team.cleo.dm))
+    assert all(f"END{id} " in read for id in ids)
+    (code,) = re.findall(rf"approve ({id}-\d+)", read)
+    assert team.table.applied == []
+    await team.cleo.say(f"approve {code}", team.cleo.dm)
+    await team.discord.wait_until(lambda: are_decided(card, copy))
+    assert team.table.rows == {}

@@ -22,7 +22,7 @@ REFUSALS = [
     (Script(status=429, code="insufficient_quota"), "no_quota",
      "The model account has no credit left. Add credit, then try again."),
     (Script(status=429, code="rate_limit_exceeded", headers={"retry-after": "90"}),
-     "rate_limited", "The model's server is busy. Try again in 90 s."),
+     "rate_limited", "The model's server is busy. Try again in 2 minutes."),
     (Script(status=503, times=3), "model_down",
      "The model's server is not responding. Your message is saved. Try again in a minute."),
     (Script(status=400, code="context_length_exceeded"), "too_long",

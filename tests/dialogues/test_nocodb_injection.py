@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from core.changes.card_rows import MAX_ROW_NAME_CHARACTERS
 from core.clients.http import HttpClient
 from core.domain.messages import Answer
 from core.models.served_model import Level
@@ -90,12 +89,12 @@ async def test_what_a_row_says_changes_nothing(bot_home: BotHome, level: Level) 
         assert (one.rows, one.nocodb.write_calls) == (before, [])
         (card,) = answer.cards
         assert (card.state, card.title) == ("open", "Delete 30 rows in Customers")
-        assert card.text.startswith("Requested by Ana. Showing the first 10. ")
-        assert [row["id"] for row in card.rows] == [str(id) for id in range(1, 11)]
-        names = [f"Customer {n:02d}" for n in range(1, 11)]
-        names[6] = to_one_line(ORDER, MAX_ROW_NAME_CHARACTERS)
+        assert card.text.startswith("Requested by Ana. ")
+        assert [row["id"] for row in card.rows] == [str(id) for id in range(1, 31)]
+        names = [f"Customer {n:02d}" for n in range(1, 31)]
+        names[6] = to_one_line(ORDER)
         assert [row["name"] for row in card.rows] == names
-        assert [row["after"] for row in card.rows] == [None] * 10
+        assert [row["after"] for row in card.rows] == [None] * 30
         assert answer.text == "I've prepared this change for approval."
         told = await one.running_bot.ask(f"deny {card.id}")
         assert told.text == "Denied by Ana."

@@ -86,10 +86,11 @@ async def test_duplicates_go_and_new_rows_come(tmp_path: Path) -> None:
         shown, id = await here.proposes(DUPLICATES)
         assert "  # Delete 2 rows in Customers (open)\n" in shown
         assert "I've prepared this change for approval.\n" in shown
-        header, first, second = (line.split() for line in shown.splitlines()[3:6])
-        assert (header[0], first[:2], second[:2]) == (
-            "Name", ["Customer", "28"], ["Customer", "28"],
-        ), "a table, without arrows"  # fmt: skip
+        deleted = [line.strip() for line in shown.splitlines() if "  Customer 28" in line]
+        assert [line.split(": ")[0] for line in deleted] == [
+            "Customer 28 (29)", "Customer 28 (30)",
+        ]  # fmt: skip
+        assert all("Status: " in line and " → " not in line for line in deleted)
         await here.types(f"approve {id}")
         assert not {29, 30} & here.team.rows("Customers").keys()
         shown, id = await here.proposes(ATTACHED)

@@ -102,6 +102,36 @@ async def test_a_call_whose_number_is_null_is_run(bot_home: BotHome, fake: FakeO
         assert (await running_bot.ask("look")).text == "Seen."
 
 
+async def test_an_equal_call_that_came_twice_runs_once_and_says_so(
+    bot_home: BotHome, fake: FakeOpenAI
+) -> None:
+    """A server may have repeated its event, or the model may want it twice: it reads how often the
+    call ran."""
+    function = {"name": "look", "arguments": "{}"}
+    call = {"index": 0, "id": "", "function": function}
+    odd = {"id": "c1", "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+
+    async def twice(chat: bool) -> AsyncIterator[bytes]:
+        yield hostile.event(odd) * 2 + hostile.event(_chat())
+
+    fake.hostile, ran = hostile.streams(twice), []
+
+    @tool(effect="read", doing="is looking…")
+    async def look() -> str:
+        """Look."""
+        ran.append(1)
+        fake.hostile = None
+        fake.say("Seen.")
+        return "a row"
+
+    async with open_served_bot(bot_home, fake, [Source(look)], level="chat") as running_bot:
+        assert (await running_bot.ask("look")).text == "Seen."
+    outputs = [m["content"] for m in fake.requests[-1].body["messages"] if m["role"] == "tool"]
+    assert ran == [1]
+    assert len(outputs) == 1
+    assert outputs[0].startswith("a row\n[This call arrived twice in the same form, and ran once.")
+
+
 @every_level
 async def test_half_an_emoji_in_a_refusal_of_the_server(
     bot_home: BotHome, fake: FakeOpenAI, level: Level

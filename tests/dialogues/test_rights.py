@@ -194,7 +194,7 @@ async def test_rights_that_were_taken_away_meanwhile_count(
         )
         again = await calls(running_bot, "k3", "table_update", MEMBER, rows={"1": {"Name": "B"}})
         assert again.cards == ()
-        assert "(`propose:People`). Permissions are set in `ponte.toml`." in again.text
+        assert "(`propose:People`). An admin can change that in `ponte.toml`." in again.text
         assert table.applied == []
 
 

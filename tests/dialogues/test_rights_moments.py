@@ -100,5 +100,5 @@ async def test_a_right_is_checked_again_when_a_tool_is_called(
         )
         assert answer.cards == ()
         assert "You don't have permission to " in answer.text
-        assert "Permissions are set in `ponte.toml`." in answer.text
+        assert "An admin can change that in `ponte.toml`." in answer.text
         assert "Ada" not in answer.text

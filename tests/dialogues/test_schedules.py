@@ -146,12 +146,23 @@ async def test_wrong_values_are_told_to_the_model(bot_home: BotHome) -> None:
             {"when": "* * * * *"}, {"when": "0 9 * *"}, {"when": ""}, {"when": "10:00"},
             {"when": "tomorrow"}, {"when": "2020-01-01T10:00"}, {"zone": "Mars/Base"},
             {"what": "  "}, {"kind": "command", "what": "rm -rf"}, {"ends": "never"},
-            {"replaces": "zzzzz7"},
+            {"replaces": "zzzzz7"}, {"when": "0 9 30 2 *"}, {"when": "2030-02-30T09:00"},
+            {"when": "2030-03-10T02:30", "zone": "America/New_York"},
         ]  # fmt: skip
         for number, values in enumerate(wrong):
             answer = await propose(running_bot, f"k{number}", **values)
             assert answer.cards == (), values
         assert await running_bot.engine.schedules.store.list_matching(ScheduleFilter()) == []
+
+
+async def test_the_card_tells_which_days_and_times_do_not_exist(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as running_bot:
+        zone = "America/New_York"
+        card = await proposed_card(running_bot, "k1", when="30 2 29-31 * *", zone=zone)
+        assert "no day 30 in February; no day 31 in February, April" in card.text
+        card = await proposed_card(running_bot, "k2", when="30 2 * * SAT-MON", zone=zone)
+        assert "every week on Monday, Saturday, and Sunday" in card.text
+        assert "When the clocks change: Sunday, March " in card.text.replace("\u202f", " ")
 
 
 async def test_an_edit_keeps_what_is_left_empty(bot_home: BotHome) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -338,3 +339,26 @@ async def test_a_list_of_requests_is_redrawn_when_they_are_decided_elsewhere(
 
 def open_cards(post: Post) -> int:
     return str(post.blocks).count("'Approve'")
+
+
+async def test_a_change_that_no_post_holds_is_read_and_approved_in_words(tmp_path: Path) -> None:
+    name = "word " * 3000 + "END"
+    async with team(tmp_path) as t:
+        card = await t.asks(f"call table_update {json.dumps({'rows': {'1': {'Name': name}}})}")
+        (copy,) = await t.copies("Carol")
+        id = card.buttons["Deny"]["value"]
+        for post in (card, copy):
+            assert list(post.buttons) == ["Deny"]
+            assert f"type `approve {id}`" in post.visible_text
+        slack, carol = t.w.slack, t.people["Carol"]
+        asked = slack.say(carol, t.direct("Carol"), f"approve {id}")
+        await t.until(
+            lambda: "END" in "".join(p.visible_text for p in slack.finished_answers(asked))
+        )
+        read = "".join(post.visible_text for post in slack.finished_answers(asked))
+        assert read.count("word") == 3000
+        (code,) = re.findall(rf"approve ({id}-\d+)", read)
+        assert t.table.applied == []
+        slack.say(carol, t.direct("Carol"), f"approve {code}")
+        await t.until(lambda: are_decided(card, copy))
+        assert t.table.rows["1"]["Name"] == name

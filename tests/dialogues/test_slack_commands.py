@@ -231,7 +231,7 @@ async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -
 async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.client.NOTICE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr("adapters.slack.workspace.NOTICE_AFTER_SECONDS", 0.1)
     async with workplace(tmp_path, KNOWN) as w:
         posts = w.slack.api.close("chat.postMessage")
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
@@ -264,7 +264,7 @@ async def test_the_first_post_of_an_answer_withdraws_the_notice(tmp_path: Path) 
 async def test_a_form_that_takes_its_time_says_so_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.client.NOTICE_AFTER_SECONDS", 0.1)
+    monkeypatch.setattr("adapters.slack.workspace.NOTICE_AFTER_SECONDS", 0.1)
     async with workplace(tmp_path, KNOWN) as w:
         await w.slack.command(w.bob, w.general, "/quick-command", "report").acked.wait()
         posts = w.slack.api.close("chat.postMessage")

@@ -124,8 +124,9 @@ async def test_a_form_that_was_open_before_is_refused_as_well(tmp_path: Path) ->
 
 @pytest.mark.parametrize("how", ["missing_scope", "?never_heard_of"])
 async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_again(
-    tmp_path: Path, how: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
+    monkeypatch.setattr("adapters.slack.client.REFUSAL_SECONDS", 0.0)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         w.slack.api.faults.add("users.info", how, 0)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")

@@ -12,6 +12,7 @@ import pytest
 
 from adapters.discord.posts import Renderer
 from adapters.discord.render import CARD_BUTTON_ID, DISCORD_CARD_ROWS, embed, embeds, in_words, view
+from core.changes.cards import describe_whole, is_short
 from core.chat.card_redraw import LABELS
 from core.chat.reply import GrowingReply
 from core.domain.errors import Undeliverable
@@ -425,3 +426,18 @@ def test_rows_are_whole_or_cannot_be_approved(
     assert (f"approve:{card.id}" in buttons) == can_approve
     assert can_approve <= is_whole
     assert can_approve or f"type `approve {card.id}`" in words
+
+
+@pytest.mark.parametrize("letter", ["x", "*", "@everyone "])
+@pytest.mark.parametrize("count", [1, 2])
+def test_cards_that_count_as_short_are_whole(count: int, letter: str) -> None:
+    """A word approves them without showing them again."""
+    for length in range(1, 700, 30):
+        row = card_row(None, {"F": letter * length})
+        card = replace(OTHER, rows=(row,), is_whole=True)
+        cards = [replace(card, id=f"abcde{n}") for n in range(2, 2 + count)]
+        if not is_short([describe_whole(card) for card in cards]):
+            break
+        buttons = str([getattr(item, "custom_id", "") for item in view(cards).children])
+        assert buttons.count("ponte:approve:") == count, length
+    assert length > 1

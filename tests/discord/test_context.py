@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from core.chat import participants
@@ -128,7 +130,36 @@ async def test_what_an_app_says_in_components_and_what_a_poll_asks_is_read(
     asked = await ana.say("", channel, poll=poll)
     await ana.mention("which one?", channel, reply_to=asked)
     await ana.wait_for_text("You said: which one?", channel)
-    assert "> 'Ana': Which?: M6 / M8" in newest_input(ponte_with_content)[0]
+    assert "> 'Ana': [Poll] Which?: M6 / M8" in newest_input(ponte_with_content)[0]
+
+
+@pytest.mark.parametrize(
+    ("answers", "read"),
+    [
+        ([{"text": "Pasta"}, {"text": "Feijoada"}], "Pasta / Feijoada"),
+        ([{"text": "Yes", "emoji": {"id": None, "name": "👍"}}], "👍 Yes"),
+        ([{"text": "Only one"}], "Only one"),
+        ([{"text": "A", "emoji": {"id": "77", "name": "party"}}, {"text": "B"}], "party A / B"),
+        ([{"text": "a / b"}, {"text": "**c**"}], "a / b / **c**"),
+    ],
+)  # fmt: skip
+async def test_a_message_that_is_only_a_poll_is_read(
+    ponte: DiscordPonte, ana: DiscordPerson, answers: list[dict[str, Any]], read: str
+) -> None:
+    await ponte.open()
+    media = [{"answer_id": n, "poll_media": media} for n, media in enumerate(answers, 1)]
+    poll = {"question": {"text": "forget"}, "answers": media, "allow_multiselect": True,
+            "layout_type": 1, "expiry": "2099-01-01T00:00:00+00:00"}  # fmt: skip
+    await ana.say("", poll=poll)
+    await ana.wait_for_text(f"You said: [Poll] forget: {read}")
+
+
+async def test_a_message_that_is_only_a_sticker_is_read(
+    ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    await ponte.open()
+    await ana.say("", sticker_items=[{"id": "5", "name": "Wave", "format_type": 1}])
+    await ana.wait_for_text("You said: [Wave]")
 
 
 async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_its_own(

@@ -40,6 +40,7 @@ LAZY = {
     "bot/safety.py": {"PEOPLE_WORDS"},
     "core/changes/cards.py": {"_FAULTS"},
     "core/chat/card_redraw.py": {"CARD_STATES"},
+    "core/chat/files.py": {"FILE_KINDS"},
     "core/store/kernels.py": {"why"},
     "core/store/snapshot.py": {"SNAPSHOT_REMAINS"},
     "core/text/text.py": {"TRUNCATION_NOTE"},

@@ -75,6 +75,8 @@ CONFLICTS = (
         ({"json"}, {name})
         for name in ("second_choice", "nulls", "messages", "pings", "null_fields")
     ),
+    # A whole answer has each item once.
+    ({"json"}, {"last_event_again"}, {"no_completed"}),
     # Nothing is left of the text, or of the calls.
     ({"no_done_events"}, {"empty_output", "null_output", "no_completed"}, {"argument_objects"}),
     ({"json"}, {"no_done_events"}, {"empty_output", "null_output"}),

@@ -57,7 +57,7 @@ async def test_a_long_wait_is_told(
     make: Make, fake: FakeOpenAI, waits: list[float], level: Level
 ) -> None:
     fake.say(Script(status=429, code="rate_limit_exceeded", headers={"retry-after": "90"}))
-    with pytest.raises(RateLimited, match="in 90 s"):
+    with pytest.raises(RateLimited, match="in 2 minutes"):
         await Talk(await make(level)).say("hello")
     assert waits == []
 

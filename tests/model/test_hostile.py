@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.errors import ModelDown, ModelError, ModelSilent
+from core.domain.errors import ModelDown, ModelError
 from core.domain.records import TextDelta
 from core.models import model_server as server
 from core.models.served_model import Level
@@ -101,23 +101,59 @@ async def test_what_never_ends_is_ended(make: Make, fake: FakeOpenAI, level: Lev
 
 
 @every_level
-async def test_endless_comments_count_as_silence(
+async def test_comments_are_signs_of_life_up_to_the_limit_of_a_round(
     make: Make, fake: FakeOpenAI, level: Level
 ) -> None:
-    begun = asyncio.Event()
+    """llama.cpp sends nothing else while it reads a long prompt."""
+    clock, pause = LoopClock(), 50.0
+    due, has_come = asyncio.Event(), asyncio.Event()
 
     async def comments(chat: bool) -> AsyncIterator[bytes]:
-        async for comment in hostile.endless_comments(chat):
-            yield comment
-            begun.set()
+        while True:
+            yield b":\n\n"
+            has_come.set()
+            await due.wait()
+            due.clear()
 
     fake.hostile = hostile.streams(comments)
     talk = Talk(await make(level, silence_seconds=60.0))
+    saying = asyncio.create_task(talk.say("hello"))
+    silences = 0
+    while not saying.done():
+        waiting = asyncio.create_task(has_come.wait())
+        await asyncio.wait({saying, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        has_come.clear()
+        await run_ready()
+        clock.skip(pause)
+        silences += 1
+        due.set()
+    with pytest.raises(ModelError, match="sent more than the limit"):
+        await saying
+    assert silences * pause >= server.MAX_ROUND_SECONDS
+    await goes_on(talk, fake)
+
+
+@pytest.mark.parametrize("end", [b"", b"data: [DONE]\n\n", b"data: [DONE]\n\n:\n\n"])
+async def test_a_stream_that_stays_open_after_its_end_is_left(
+    make: Make, fake: FakeOpenAI, end: bytes
+) -> None:
+    begun = asyncio.Event()
+
+    async def pieces(chat: bool) -> AsyncIterator[bytes]:
+        stop = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        yield hostile.delta(chat, "Hello.") + hostile.event(stop) + end
+        begun.set()
+        while True:
+            await asyncio.sleep(1.0)
+            yield b":\n\n"
+
+    fake.hostile = hostile.streams(pieces)
+    talk = Talk(await make("chat"))
     clock, saying = LoopClock(), asyncio.create_task(talk.say("hello"))
     await begun.wait()
-    await clock.skip_until_done(saying, 60.0)
-    with pytest.raises(ModelSilent):
-        await saying
+    await clock.skip_until_done(saying, 1.0)
+    assert await saying == "Hello."
     await goes_on(talk, fake)
 
 

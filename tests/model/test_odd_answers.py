@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -17,46 +16,36 @@ from core.domain.messages import Item
 from core.domain.records import RoundCompleted, TextDelta, TextWithdrawn
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI
+from tests.model import more_odd_answers
 from tests.model.conftest import Make
+from tests.model.odd_shapes import (
+    BOTH,
+    COMPLETED,
+    CREATED,
+    HELLO,
+    ONE,
+    TWO,
+    Calls,
+    Json,
+    calls,
+    chunk,
+    delta,
+    function_call,
+    message,
+    response,
+    sse,
+    tc,
+    text,
+    whole,
+)  # fmt: skip
 from tests.model.talk import TABLES, Talk
 
-Json = dict[str, Any]
-Calls = list[tuple[str, Any]]
 TOOLS = tuple(
     type(TABLES)(
         name, "A tool.", {"type": "object", "properties": {}, "additionalProperties": True}
     )
     for name in ("query", "create", "tables")
 )
-ONE, TWO = '{"row": 1}', '{"row": 2}'
-BOTH: Calls = [("query", {"row": 1}), ("query", {"row": 2})]
-
-
-def tc(index: object, id: object, name: object, arguments: object) -> Json:
-    """Return one entry of `tool_calls`; `...` leaves a field out."""
-    function = {"name": name, "arguments": arguments}
-    entry: Json = {"index": index, "id": id}
-    entry = {k: v for k, v in entry.items() if v is not ...}
-    return {**entry, "function": {k: v for k, v in function.items() if v is not ...}}
-
-
-def chunk(delta: object, finish: object = None, **more: Any) -> Json:
-    return {"id": "c1", "object": "chat.completion.chunk", **more,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}  # fmt: skip
-
-
-def calls(*entries: Json, finish: object = "tool_calls") -> list[Json]:
-    """Return chunks with one entry each, and the end."""
-    return [*(chunk({"tool_calls": [entry]}) for entry in entries), chunk({}, finish)]
-
-
-def text(*pieces: object, finish: object = "stop") -> list[Json]:
-    return [*(chunk({"content": piece}) for piece in pieces), chunk({}, finish)]
-
-
-def sse(events: Sequence[object], done: bool = True) -> bytes:
-    lines = [f"data: {each if isinstance(each, str) else json.dumps(each)}\n\n" for each in events]
-    return ("".join(lines) + ("data: [DONE]\n\n" if done else "")).encode()
 
 
 CHAT: dict[str, tuple[object, str, Calls]] = {
@@ -263,30 +252,6 @@ CHAT: dict[str, tuple[object, str, Calls]] = {
 }  # fmt: skip
 
 
-def response(*output: Json, **more: Any) -> Json:
-    return {"id": "r1", "object": "response", "status": "completed", "output": list(output), **more}
-
-
-def message(content: object) -> Json:
-    return {"type": "message", "id": "m1", "role": "assistant", "content": content}
-
-
-def function_call(call_id: object, arguments: object, id: object = "fc_1") -> Json:
-    call = {"type": "function_call", "id": id, "call_id": call_id, "name": "query"}
-    return {**call, "arguments": arguments}
-
-
-def whole(item: Json, **more: Any) -> Json:
-    return {"type": "response.output_item.done", "item": item, **more}
-
-
-def delta(piece: object, **more: Any) -> Json:
-    return {"type": "response.output_text.delta", "delta": piece, **more}
-
-
-CREATED: Json = {"type": "response.created", "response": {"id": "r1"}}
-HELLO = message([{"type": "output_text", "text": "Hello"}])
-COMPLETED: Json = {"type": "response.completed", "response": response()}
 RESPONSES: dict[str, tuple[object, str, Calls]] = {
     "no output at the end": ([CREATED, delta("Hel"), delta("lo"), COMPLETED], "Hello", []),
     "no last event": ([CREATED, delta("Hello"), whole(HELLO, output_index=0)], "Hello", []),
@@ -357,6 +322,11 @@ RESPONSES: dict[str, tuple[object, str, Calls]] = {
 }  # fmt: skip
 
 
+assert not CHAT.keys() & more_odd_answers.CHAT.keys()
+CHAT |= more_odd_answers.CHAT
+RESPONSES |= more_odd_answers.RESPONSES
+
+
 def serve(fake: FakeOpenAI, body: object) -> None:
     """Answer every question with these events, or bytes."""
     raw = body if isinstance(body, bytes) else sse(body)  # type: ignore[arg-type]
@@ -393,6 +363,50 @@ async def check_answer(
     assert completed.broken is None
     assert not completed.is_truncated
     assert text.startswith(talk.text)
+
+
+async def test_an_equal_call_that_came_twice_is_marked(make: Make, fake: FakeOpenAI) -> None:
+    """It runs once, and its output says so. Calls at two places are two."""
+    twice = tc(0, "", "query", ONE)
+    for level, body, marks in (
+        ("chat", calls(twice, twice), [True]),
+        ("chat", [chunk({"tool_calls": [twice, {**twice, "index": 1}]}, "stop")], [None, None]),
+        ("responses", [whole(function_call("a", ONE))] * 2, [True]),
+        ("responses", [whole(function_call("", ONE), output_index=n) for n in (0, 1)], [None] * 2),
+    ):
+        fake.requests.clear()
+        _, completed = await ask(make, fake, level, body)  # type: ignore[arg-type]
+        assert [item.raw.get("may_be_two") for item in completed.items] == marks
+
+
+class Paying:
+    """A person whose money pays for 300 tokens of the answer."""
+
+    async def __call__(self, tokens: int) -> int | None:
+        return 300
+
+    def on_refused_request(self) -> None:
+        raise AssertionError("it was not refused")
+
+
+@pytest.mark.parametrize(("tokens", "is_cut"), [(299, False), (300, True)])
+async def test_an_answer_that_reaches_its_limit_is_cut_whatever_the_server_says(
+    make: Make, fake: FakeOpenAI, tokens: int, is_cut: bool
+) -> None:
+    """llama.cpp calls such a response completed."""
+    used = {"input_tokens": 5, "output_tokens": tokens}
+    chat_used = {"prompt_tokens": 5, "completion_tokens": tokens}
+    for level, body in (
+        ("responses", [delta("Hello"), {"type": "response.completed",
+                                        "response": response(HELLO, usage=used)}]),
+        ("conversations", [CREATED, delta("Hello"), {"type": "response.completed",
+                                                     "response": response(HELLO, usage=used)}]),
+        ("chat", [*text("Hello"), {"choices": [], "usage": chat_used}]),
+    ):  # fmt: skip
+        serve(fake, body)
+        talk = Talk(await make(level), payment=Paying())
+        talk.begin("hello")
+        assert (await talk.round()).is_truncated is is_cut
 
 
 INCOMPLETE: dict[str, object] = {

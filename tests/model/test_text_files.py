@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from core.domain.file_text import decode_file_text, is_text
+from core.domain.file_text import decode_file_text, find_encoding, is_text
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make
@@ -57,10 +57,33 @@ async def test_a_workbook_is_named_and_not_read(make: Make, fake: FakeOpenAI, le
         CSV.encode("cp1252"),
         CSV.encode("utf-16"),
         codecs.BOM_UTF16_BE + CSV.encode("utf-16-be"),
+        CSV.encode("utf-16-le"),
+        CSV.encode("utf-16-be"),
+        CSV.encode("utf-32"),
     ],
 )
 def test_text_is_decoded_from_each_encoding(data: bytes) -> None:
     assert decode_file_text(data) == CSV
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding"),
+    [
+        ("Ana;Łódź".encode("cp1250"), "cp1252"),
+        ("Привет".encode("cp1251"), "cp1252"),
+        ("Привет".encode("koi8-r"), "cp1252"),
+        ("名前".encode("shift-jis"), "cp1252"),
+        ("名前".encode("gbk"), "cp1252"),
+        ("Ação".encode("mac-roman"), "cp1252"),
+        ("Ação".encode()[:-1], "utf-8-sig"),
+        (b"plain", "utf-8-sig"),
+        (b"", "utf-8-sig"),
+        (b"PK\x03\x04\x14\0\x06\0", ""),
+        (b"SQLite format 3\0", ""),
+    ],
+)
+def test_an_encoding_that_cannot_be_told_is_known_as_such(data: bytes, encoding: str) -> None:
+    assert find_encoding(data) == encoding
 
 
 def test_the_beginning_of_a_longer_one() -> None:

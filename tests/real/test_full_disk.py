@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
+import httpx
 import pytest
 
+from bot.settings import Settings
 from core.domain.errors import NotStored
+from tests.bot.test_process import ROOT
 from tests.fakes.choices import make_message
 from tests.fakes.recorder import Recorder
 from tests.fakes.recorder_server import serve
@@ -59,6 +64,75 @@ async def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path) -> No
     assert {answer.status for answer in answers} == {"done"}
     for one, answer in zip((*taken, refused), answers, strict=True):
         assert recorder.visible(one.event_key) == list(answer.parts)
+
+
+class OperatedPonte:
+    """A real `ponte run` on a disk of 16 MB, and what its operator sees."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
+        given = {"PONTE_HOME": str(home), "PONTE_WEB_PORT": "0", "PONTE_CODE": "off"}
+        self._environment = ours | given | {"PYTHONPATH": str(ROOT)}
+        self.process = self._start(*_within(home), sys.executable, "-m", "bot", "run")
+        assert self.process.stdout is not None
+        ready = next(line for line in self.process.stdout if line.startswith("Ponte is ready"))
+        self.url = ready.split()[-1]
+        token = Path(f"/proc/{self.process.pid}/root{home}/web-token").read_text().strip()
+        self.headers = {"Authorization": f"Bearer {token}"}
+
+    def _start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            words, cwd=self.home.parent, env=self._environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ponte(self, *words: str) -> tuple[int, str]:
+        """Run a command where the disk is mounted. Return its exit code and all output."""
+        inside = ["nsenter", "--preserve-credentials", "-U", "-m", "-t", str(self.process.pid)]
+        with self._start(*inside, sys.executable, "-m", "bot", *words) as process:
+            out, err = process.communicate()
+        return process.returncode, out + err
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, headers=self.headers, timeout=60)
+
+
+def test_an_operator_sees_a_full_disk_and_its_end(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    if not _possible(home):
+        pytest.skip("blocked: this kernel lets nobody mount in a user namespace (unshare -rm)")
+    run = OperatedPonte(home)
+    inside = Path(f"/proc/{run.process.pid}/root{home}")
+    try:
+        assert run.get("/readyz").status_code == 200
+        with suppress(OSError), (inside / "rest").open("wb", buffering=0) as rest:
+            while rest.write(bytes(4096)):
+                pass
+
+        code, said = run.ponte("ask", "x" * 100_000)
+        assert (code, "couldn't save your message" in said) == (1, True), said
+        assert "is saved" not in said
+        ready = run.get("/readyz")
+        assert ready.status_code == 503
+        assert [reason["name"] for reason in ready.json()["reasons"]] == ["database"]
+        assert 'ponte_part_up{part="database"} 0.0' in run.get("/metrics").text
+        code, said = run.ponte("status")
+        assert (code, "failing  database   cannot save messages" in said) == (1, True), said
+        code, said = run.ponte("doctor")
+        assert (code, "FAIL  database: " in said, "FAIL  home: " in said) == (1, True, True), said
+
+        (inside / "rest").unlink()
+        assert run.get("/readyz").status_code == 200, "nobody has written since"
+        assert 'ponte_part_up{part="database"} 1.0' in run.get("/metrics").text
+        assert run.ponte("doctor")[0] == run.ponte("ask", "hello")[0] == 0
+    finally:
+        run.process.terminate()
+        _, log = run.process.communicate()
+    assert run.process.returncode == 0
+    assert "could not commit to the database" in log
+    assert "the database can be written again" in log
 
 
 async def test_the_refusal_tells_that_it_was_not_taken() -> None:

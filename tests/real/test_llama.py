@@ -274,8 +274,28 @@ async def wait_until_idle(origin: str) -> None:
                     return
 
 
+class FourTokens:
+    """A payment that is enough for an answer of four tokens."""
+
+    async def __call__(self, tokens: int) -> int | None:
+        return 4
+
+    def on_refused_request(self) -> None:
+        raise AssertionError("it was not refused")
+
+
+@every_level
+async def test_an_answer_that_reaches_our_limit_is_cut(
+    make_talk: Callable[..., Talk], level: Level
+) -> None:
+    """Over the Responses API, the server calls it completed."""
+    talk = make_talk(level)
+    talk.payment = FourTokens()
+    talk.begin("Count from 1 to 100.")
+    assert (await talk.round()).is_truncated
+
+
 async def test_an_answer_that_is_cut_says_so(home: BotHome, proxy: RecordingProxy) -> None:
-    """The server cuts answers over the Responses API, too, but calls them completed."""
     proxy.add_fields = lambda body: {**BRIEF, "max_tokens": 4}
     async with open_bot(home, proxy, "chat") as running_bot:
         answer = await running_bot.ask("Count")

@@ -21,6 +21,7 @@ from adapters.slack.render import (
     replace_card,
 )
 from adapters.slack.row_blocks import without_tables
+from core.changes.cards import describe_whole, is_short
 from core.domain.messages import Address, Card, Person
 from core.domain.records import Health
 from tests.fakes.card_rows import card_row
@@ -121,6 +122,25 @@ def test_a_card_that_must_be_whole_is_whole_or_cannot_be_approved() -> None:
                 assert can_approve or not own or "no room" in words, (count, card.id)
                 shown_whole += can_approve
     assert shown_whole > 10, "a few cards are whole"
+
+
+@pytest.mark.parametrize("letter", ["x", "&", "*", "漢"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_cards_that_count_as_short_are_whole_beside_the_longest_answer(
+    count: int, letter: str
+) -> None:
+    """A word approves them without showing them again."""
+    longest = 0
+    for length in range(1, 700, 30):
+        row = card_row(None, {"F": letter * length})
+        card = replace(CARD, rows=(row,), is_whole=True, expires_at=1_800_000_000.0)
+        cards = [replace(card, id=f"abc23{n}") for n in range(2, 2 + count)]
+        if not is_short([describe_whole(card) for card in cards]):
+            break
+        longest = length
+        blocks = content("word " * (ANSWER_PART_BYTES // 5), LinkRules(), cards)["blocks"]
+        assert str(blocks).count("ponte_card_approve") == count, length
+    assert longest > 1
 
 
 ROWS_OF_EACH_SIZE = [

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from adapters.slack import people
-from adapters.slack.client import SlackApi
+from adapters.slack.client import REFUSAL_SECONDS, SlackApi
 from adapters.slack.people import GROUPS, SlackPeople
 from core.chat import directory as members
 from core.clients.http import Proxies
@@ -42,7 +42,9 @@ class DirectorySetup:
 
     def make_directory(self) -> SlackPeople:
         """Another process, which knows what is in the rows."""
-        self.api = SlackApi(self.slack.bot_token, self.slack.base_url, Proxies())
+        self.api = SlackApi(
+            self.slack.bot_token, self.slack.base_url, Proxies(), clock=lambda: self.now
+        )
         self.directory = SlackPeople(self.api, self.rows, clock=lambda: self.now)
         self.directory.team = TEAM
         return self.directory
@@ -244,6 +246,7 @@ async def test_nobody_is_written_to_before_slack_says_who_they_are(
     with pytest.raises(PlatformBusy):
         await town.directory.people(names)
     town.slack.api.faults.end(method)
+    town.now += REFUSAL_SECONDS
     gate = town.slack.api.close(method)
     asked = asyncio.ensure_future(town.directory.people(names))
     await LoopClock().skip_until_done(asked, people.PEOPLE_SECONDS)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SETS = {name: value for module in (channels, client, people, posts, setup, surface)
         for name, value in vars(module).items()
         if isinstance(value, frozenset)
-        and name not in ("POSTS", "_FORMS", "_UNREPEATABLE")}  # fmt: skip
+        and name not in ("POSTS", "NEEDED_METHODS", "_FORMS", "_UNREPEATABLE")}  # fmt: skip
 CALLED = {*WRITES, *READS, *REACTIONS, "apps.connections.open"}
 
 
@@ -70,7 +70,7 @@ def test_what_a_name_means(error: str, kind: type[Exception]) -> None:
     assert error in str(found)
 
 
-def test_a_feature_that_is_off_for_good_is_tried_once_and_another_after_an_hour() -> None:
+def test_a_missing_feature_is_tried_again_after_minutes_and_another_after_an_hour() -> None:
     now = [0.0]
     kept = client.FeatureFlags(lambda: now[0])
     assert kept.note_refusal("streams", "unknown_method")
@@ -80,10 +80,11 @@ def test_a_feature_that_is_off_for_good_is_tried_once_and_another_after_an_hour(
     for n in range(3):
         assert kept.note_refusal("sessions", "never_heard_of") is (n == 2)
     assert not kept.note_refusal("reactions", "message_not_found")
+    features: tuple[client.Feature, ...] = ("streams", "sessions", "reactions")
+    for seconds, expected in ((299.0, "reactions"), (301.0, "streams reactions"),
+                              (3601.0, "streams sessions reactions")):  # fmt: skip
+        now[0] = seconds
+        assert " ".join(each for each in features if kept.is_on(each)) == expected
     assert kept.words == "streams: unknown_method, sessions: never_heard_of"
-    now[0] = 3601.0
-    assert (kept.is_on("streams"), kept.is_on("sessions"), kept.is_on("reactions")) == (
-        False,
-        True,
-        True,
-    )
+    kept.note_success("streams")
+    assert kept.words == "sessions: never_heard_of"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from markdown_it import MarkdownIt
 
 from adapters.web.page_routes import conversation_title
 from core.domain.messages import Answer, Attachment
@@ -73,6 +74,19 @@ async def test_what_is_not_there_or_not_understood(client: httpx.AsyncClient) ->
     await post_message(client, "hello")
     for wrong in ({"title": 5}, {"colour": "red"}, {"pinned": "perhaps"}):
         assert (await client.patch("/conversations/main", json=wrong)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["See:\n```python\nx = 1", "~~~\nx", "````md\n```\nx\n```", "- a\n  ```\n  x", "> ```\n> x",
+     "```\nx\n```\n\n```js\ny", "``` \nclosed\n```", "    ```\n    x", "```"],
+)  # fmt: skip
+async def test_an_export_survives_an_open_code_block(text: str, client: httpx.AsyncClient) -> None:
+    for message in (text, "the next one"):
+        await client.post("/chat", json={"message": message})
+    exported = (await client.get("/conversations/main/export")).text
+    headings = [token.map for token in MarkdownIt().parse(exported) if token.type == "heading_open"]
+    assert len(headings) == 5, exported
 
 
 async def test_an_export_is_a_file(client: httpx.AsyncClient) -> None:

@@ -356,6 +356,44 @@ async def test_messages_that_say_nothing_are_refused(
     assert ponte.rows == {}
 
 
+@pytest.mark.parametrize(
+    ("body", "param", "words"),
+    [
+        ({}, "messages", "`messages` is missing."),
+        ({"messages": []}, "messages", "`messages` is empty."),
+        ({"messages": "Hello"}, "messages", "`messages` has an invalid value or the wrong type."),
+        ({"messages": HELLO, "stream": "yes"}, "stream", "`stream` has an invalid value"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role", "`messages[0].role` is missing."),
+        ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content",
+         "`messages[0].content` has an invalid value"),
+        ({"messages": ["x"]}, "messages[0]", "`messages[0]` has an invalid value"),
+        ([], None, "it is not a JSON object."),
+        ({"messages": HELLO, **{f"f{n}": 1 for n in range(100)}}, None, "more than 100 fields."),
+    ],
+)  # fmt: skip
+async def test_an_invalid_body_is_refused_in_words(
+    ponte: WebPonte, body: Any, param: str | None, words: str
+) -> None:
+    async with ponte.program() as client:
+        got = await client.post("/v1/chat/completions", json=body)
+    error = got.json()["error"]
+    assert (got.status_code, error["param"]) == (400, param)
+    assert error["message"].startswith("Invalid request: ")
+    assert words in error["message"]
+    assert not {"Input", "Field", "Value error", "pydantic"} & set(error["message"].split())
+
+
+async def test_a_request_that_the_model_s_server_refused_is_a_502(ponte: WebPonte) -> None:
+    async def fails(turn: Turn) -> Answer:
+        return Answer("In words.", "failed", code="model")
+
+    ponte.script = fails
+    async with ponte.program() as client:
+        body = {"model": "ponte", "messages": HELLO}
+        got = await client.post("/v1/chat/completions", json=body)
+    assert got.status_code == 502
+
+
 async def test_models_are_ponte_and_those_that_a_rule_gives(ponte: WebPonte) -> None:
     rule = Rule("1", frozenset({"web:ana"}), allow=("model:gpt-6-sol", "model:gpt-5*"))
     assert isinstance(ponte.policy, AccessPolicy)
@@ -381,6 +419,7 @@ FAILURES = [
     ("rate_limited", openai.RateLimitError, "rate_limit_error"),
     ("too_long", openai.BadRequestError, "invalid_request_error"),
     ("model_down", openai.InternalServerError, "server_error"),
+    ("model", openai.InternalServerError, "server_error"),
     ("interrupted", openai.InternalServerError, "server_error"),
     ("not_known_here", openai.InternalServerError, "server_error"),
 ]

@@ -134,6 +134,7 @@ ROUTES: dict[tuple[str, str], Ask] = {
     ("GET", "/welcome"): get("/welcome"),
     ("GET", "/page/words.json"): get("/page/words.json"),
     ("GET", "/page/{name}"): get("/page/ponte.js"),
+    ("GET", "/page/{version}/{name}"): get("/page/1/ponte.js"),
     ("POST", "/login"): post("/login", token="wrong"),
     ("POST", "/logout"): post("/logout"),
     ("POST", "/chat"): post("/chat", message="hi", conversation="other"),
@@ -164,7 +165,8 @@ ROUTES: dict[tuple[str, str], Ask] = {
 """How each route is asked. A new route has its line here, and its row in `ANSWERS`."""
 NEEDS_NOBODY = {
     ("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/page/words.json"),
-    ("GET", "/page/{name}"), ("POST", "/login"), ("POST", "/logout"),
+    ("GET", "/page/{name}"), ("GET", "/page/{version}/{name}"),
+    ("POST", "/login"), ("POST", "/logout"),
 }  # fmt: skip
 OPERATORS = {
     ("GET", "/metrics"), ("GET", "/status"), ("PATCH", "/me"),

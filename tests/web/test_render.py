@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from html import unescape as html_of
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.web.render import GrowingHtml, render, to_html
-from core.text.markdown import MAX_MARKDOWN_CHARACTERS
+from core.text.markdown import MAX_MARKDOWN_CHARACTERS, Trust
 
 
 @pytest.mark.parametrize(
@@ -150,3 +151,59 @@ def test_task_lists_and_footnotes() -> None:
     assert "The <em>first</em>" in shown
     assert "The second &lt;b&gt;" in shown
     assert shown.index("More") < shown.index("footnotes")
+
+
+LINKED = [
+    ("Read https://example.com/a", "https://example.com/a"),
+    ("Read https://example.com/a.", "https://example.com/a"),
+    ("(https://example.com/a)", "https://example.com/a"),
+    ("**https://example.com/a**", "https://example.com/a"),
+    ("see http://example.com:8080/a?b=1&c=2#d, and", "http://example.com:8080/a?b=1&c=2#d"),
+    ("https://example.com/wiki/Ponte_(bridge)", "https://example.com/wiki/Ponte_(bridge)"),
+    ("HTTPS://EXAMPLE.COM/A", "HTTPS://EXAMPLE.COM/A"),
+    ("- https://example.com/a_b_c", "https://example.com/a_b_c"),
+    ("|a|\n|-|\n|https://example.com/a|", "https://example.com/a"),
+    ("www.example.com/a", "https://www.example.com/a"),
+    ("# https://example.com/a", "https://example.com/a"),
+]
+
+
+@pytest.mark.parametrize(("text", "address"), LINKED)
+def test_a_plain_address_is_a_link(text: str, address: str) -> None:
+    shown = to_html(text)
+    assert re.findall(r'href="([^"]*)"', shown) == [address.replace("&", "&amp;")]
+    assert f'title="{address.replace("&", "&amp;")}"' in shown
+    assert 'rel="noopener nofollow noreferrer"' in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`https://example.com/a`", "```\nhttps://example.com/a\n```", "https[:]//example[.]com/a",
+        "javascript:alert(1)", "ftp://example.com", "file:///etc/passwd", "example.com", "https://",
+        "ana@example.com", "$https://example.com$", "http:example.com", "x.https",
+        "data:text/html,x", "/files/abc", "https\\://example.com/a", "slack://open",
+    ],
+)  # fmt: skip
+def test_other_text_is_no_link(text: str) -> None:
+    assert "<a " not in to_html(text)
+
+
+def test_an_address_in_a_link_s_text_stays_text() -> None:
+    shown = to_html("[https://a.example](https://b.example) and ![https://c.example](/files/abc)")
+    assert re.findall(r'href="([^"]*)"', shown) == ["https://b.example"]
+
+
+HOSTILE_PIECES = (
+    "https://", "http://", "www.", "ok.test", "evil.test", "/a", "?q=", "&amp;", "&#46;", "%2e",
+    *"#@:\\*_`[]()<> \n.,|~\"'",
+)  # fmt: skip
+
+
+@settings(max_examples=1_500)
+@given(st.lists(st.sampled_from(HOSTILE_PIECES), max_size=14).map("".join))
+def test_a_sanitized_text_links_only_to_trusted_hosts(text: str) -> None:
+    """Plain addresses follow the rules of all other links."""
+    trust = Trust(frozenset({"ok.test"}), frozenset({"https://evil.test/a"}))
+    for address in re.findall(r'href="([^"]*)"', to_html(trust.sanitize(text))):
+        assert trust.allows(html_of(address)) or address.startswith("/files/"), (text, address)

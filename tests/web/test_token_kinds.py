@@ -49,6 +49,7 @@ DECISIONS: Mapping[tuple[str, str], str] = {
     ("GET", "/welcome"): "page",
     ("GET", "/page/words.json"): "open",
     ("GET", "/page/{name}"): "open",
+    ("GET", "/page/{version}/{name}"): "open",
     ("POST", "/login"): "sign in",
     ("POST", "/logout"): "open",
     ("POST", "/chat"): "page",

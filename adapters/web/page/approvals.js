@@ -34,7 +34,12 @@ async function list() {
     // What was decided stays in sight until the list is closed.
     const open = home.querySelectorAll(".card[data-state=open]");
     const waiting = new Set(approvals.map(({ id }) => id));
-    for (const old of open) if (!waiting.has(old.dataset.card)) old.closest("li").remove();
+    for (const old of open) {
+      if (waiting.has(old.dataset.card)) continue;
+      const hadFocus = old.contains(document.activeElement);
+      old.closest("li").remove();
+      if (hadFocus) $("requests").querySelector("form button").focus();
+    }
     $("requests-none").hidden = home.children.length > 0;
   } catch (error) {
     $("requests-none").textContent = error.message;

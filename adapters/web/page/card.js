@@ -3,9 +3,11 @@
 
 import { make } from "./element.js";
 import { post } from "./server.js";
+import { alignFigures } from "./tables.js";
 import { locale, say } from "./words.js";
 
-const LONG = 36; // characters of a cell that is read in several lines
+const LONG = 36; // characters of a cell that is read in several lines,
+const LONG_NAME = 18; // and of one in the first column, which stays in sight
 const WIDE = 6; // columns of a table with several rows
 const shown = new Map(); // id → {card, copies}: the elements that show it, in the log and in the list of requests
 
@@ -19,7 +21,9 @@ export function place(card, home, conversation) {
   const said = old[0]?.querySelector(".note").textContent ?? "";
   const copies = old.map((copy) => {
     const drawn = draw(card, copy.dataset.conversation);
+    const focused = copy.contains(document.activeElement) && document.activeElement.dataset.action;
     copy.replaceWith(drawn);
+    if (focused !== false) (drawn.querySelector(`[data-action="${focused}"]`) ?? drawn).focus({ preventScroll: true });
     return drawn;
   });
   const frame = home.closest("dialog, main");
@@ -53,7 +57,7 @@ function draw(card, conversation) {
   const state = say(`state_${card.state}${forOthers ? "_for_others" : ""}`).replace(/^state_/, "");
   const note = make("p", { class: "note", role: "status", dir: "auto" });
   const buttons = make("div", { class: "actions" });
-  const drawn = make("section", { class: "card", "aria-label": card.title, "data-state": card.state,
+  const drawn = make("section", { class: "card", tabindex: "-1", "aria-label": card.title, "data-state": card.state,
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
     make("p", { class: "state" }, make("strong", { text: state }), ` ${card.id}`, expiry(card)),
@@ -61,8 +65,8 @@ function draw(card, conversation) {
     ...rows(card.rows), note, buttons);
   for (const action of card.actions) {
     const label = `${say(action)}: ${card.title}`;
-    buttons.append(make("button", { type: "button", class: action, text: say(action), "aria-label": label,
-      on: { click: () => decide(card.id, action, conversation) } }));
+    buttons.append(make("button", { type: "button", class: action, "data-action": action, text: say(action), "aria-label": label,
+      on: { click: (event) => decide(card.id, action, conversation, event.currentTarget) } }));
   }
   return drawn;
 }
@@ -85,7 +89,7 @@ function rows(all) {
   if (all.length < (deletion ? 2 : 3) || fields.length >= WIDE) return all.map(row);
   const head = [all[0].name_field || say("row"), ...fields];
   return [table(head, all.map((each) => [
-    heading(each.name, "row"),
+    heading(each.name, "row", LONG_NAME),
     ...fields.map((field) => cell(...values(each.changes.find((change) => change.field === field)))),
   ]))];
 }
@@ -109,13 +113,15 @@ function values(change) {
 }
 
 function table(head, body) {
-  return make("div", { class: "table", tabindex: "0", role: "group", "aria-label": say("table") },
-    make("table", {}, make("thead", {}, make("tr", {}, ...head.map((name) => heading(name, "col")))),
-      make("tbody", {}, ...body.map((cells) => make("tr", {}, ...cells)))));
+  const made = make("table", {},
+    make("thead", {}, make("tr", {}, ...head.map((name, column) => heading(name, "col", column ? LONG : LONG_NAME)))),
+    make("tbody", {}, ...body.map((cells) => make("tr", {}, ...cells))));
+  alignFigures(made);
+  return make("div", { class: "table", tabindex: "0", role: "group", "aria-label": say("table") }, made);
 }
 
-function heading(text, scope) {
-  return make("th", { scope, dir: "auto", text });
+function heading(text, scope, long) {
+  return make("th", { scope, dir: "auto", text, class: text.length > long ? "long" : undefined });
 }
 
 function cell(...content) {
@@ -125,13 +131,15 @@ function cell(...content) {
 }
 
 /** Shows at once what was decided; the event stream then brings the card as it stands. */
-async function decide(id, action, conversation) {
+async function decide(id, action, conversation, button) {
   const { card } = shown.get(id);
   const enable = (enabled) => {
     for (const copy of shown.get(id).copies) {
       for (const button of copy.querySelectorAll(".actions button")) button.disabled = !enabled;
     }
   };
+  const home = button.closest(".card");
+  home.focus({ preventScroll: true }); // a button that is disabled or replaced loses the focus
   enable(false);
   tell(id, say("deciding"));
   try {
@@ -146,5 +154,6 @@ async function decide(id, action, conversation) {
   } catch (error) {
     tell(id, error.message);
     enable(error.status !== 404 && error.status !== 410);
+    if (document.activeElement === home) button.focus();
   }
 }

@@ -1,10 +1,14 @@
 // The message box: text, files by button, drop and paste, sending, and sending again.
 
-import { $, make, notice, randomKey, stick } from "./element.js";
+import { began } from "./conversations.js";
+import { $, isComposing, make, notice, randomKey, scrollPage, stick } from "./element.js";
 import * as log from "./log.js";
 import { post, request } from "./server.js";
-import { say } from "./words.js";
+import { locale, say } from "./words.js";
 
+const MAX_FILE_BYTES = 20 * 1024 * 1024;
+const MAX_UPLOAD_BYTES = 100 * 1024 * 1024; // of all files of a message
+const MAX_FILES = 10;
 const AGAIN = [500, 1000, 2000, 4000, 8000]; // milliseconds before a message is sent once more
 let conversation = "";
 let files = [];
@@ -49,11 +53,19 @@ export function submit(text) {
   $("text").value = "";
   keepDraft();
   fit();
-  const shown = log.place(said.key);
+  notice("");
+  began(conversation, said.text || said.files[0].name);
+  const shown = show(said);
+  scrollPage();
+  if (!touched.matches) $("text").focus({ preventScroll: true });
+  send(said, shown);
+}
+
+/** Show a message in the log before the server has named its turn. */
+function show(said) {
   const named = said.files.map((file) => ({ name: file.name, type: file.type }));
   log.showMessage({ turn: said.key, event_key: said.key, text: said.text, files: named, clicked: false, state: "new" });
-  scrollTo(0, document.documentElement.scrollHeight);
-  send(said, shown);
+  return log.place(said.key);
 }
 
 /** The key makes it one turn, however often it is sent. */
@@ -64,7 +76,7 @@ async function send(said, shown, tries = 0) {
   } catch (error) {
     const passing = error.status === 0 || error.status === 503;
     if (passing && tries < AGAIN.length) setTimeout(() => send(said, shown, tries + 1), AGAIN[tries]);
-    else if (said.conversation === conversation) unsent(said, shown, error);
+    else unsent(said, shown, error);
   }
 }
 
@@ -114,17 +126,37 @@ function body({ text, files: sent, conversation: where, key, replaces: old }) {
 }
 
 function unsent(said, shown, error) {
-  if (said.replaces) {
-    $("text").value = said.text;
-    dispatchEvent(new Event("reread")); // what it was to stand for is there still
-    fit();
+  if (said.conversation !== conversation) {
+    const key = `draft ${said.conversation}`;
+    localStorage.setItem(key, localStorage.getItem(key) ?? said.text);
     notice(say("not_sent", { why: error.message }));
     return;
   }
-  log.showTrouble({ turn: shown.turn, message: say("not_sent", { why: error.message }) });
-  const again = make("button", { type: "button", class: "unsent", text: say("again"),
-    on: { click: () => { again.remove(); send(said, shown); } } });
-  stick(() => shown.said.append(again));
+  if (said.replaces) {
+    replacing(said.replaces);
+    takeBack(said, shown);
+    dispatchEvent(new Event("reread")); // what it was to stand for is there still
+    notice(say("not_sent", { why: error.message }));
+    return;
+  }
+  const drawn = shown.item.isConnected ? shown : show(said); // the log may have been drawn again
+  log.showTrouble({ turn: drawn.turn, message: say("not_sent", { why: error.message }) });
+  const again = [0, 401, 408, 429].includes(error.status) || error.status >= 500;
+  const button = make("button", { type: "button", class: "unsent", text: say(again ? "again" : "edit"), on: { click: () => {
+    button.remove();
+    (again ? send : takeBack)(said, drawn);
+    $("text").focus();
+  } } });
+  stick(() => drawn.said.append(button));
+}
+
+/** Put a message back into the box: as it is, it would be refused again. */
+function takeBack(said, { turn }) {
+  log.withdraw(turn);
+  $("text").value = [said.text, $("text").value].filter(Boolean).join("\n\n");
+  keepDraft();
+  fit();
+  attach(said.files);
 }
 
 export async function stop() {
@@ -134,13 +166,32 @@ export async function stop() {
   $("text").focus();
 }
 
+/** Add files to the message. Refuse here what the server would refuse after its upload. */
 function attach(more) {
-  files = [...files, ...more].slice(0, 10);
+  const size = (bytes) => `${(bytes / 1024 ** 2).toLocaleString(locale, { maximumFractionDigits: 0 })} MB`;
+  const refusals = [];
+  const left = [];
+  let total = files.reduce((sum, file) => sum + file.size, 0);
+  for (const file of more) {
+    if (file.size > MAX_FILE_BYTES) {
+      refusals.push(say("too_large", { name: file.name, size: size(file.size), limit: size(MAX_FILE_BYTES) }));
+    } else if (files.length === MAX_FILES || total + file.size > MAX_UPLOAD_BYTES) {
+      left.push(file.name);
+    } else {
+      files = [...files, file];
+      total += file.size;
+    }
+  }
+  if (left.length) {
+    refusals.push(say("too_many_files", { count: MAX_FILES, limit: size(MAX_UPLOAD_BYTES), names: left.join(", ") }));
+  }
   showFiles();
+  $("refused").textContent = refusals.join(" ");
   $("text").focus();
 }
 
 function showFiles() {
+  $("refused").textContent = "";
   $("attached").replaceChildren(...files.map((file) => make("li", {}, make("bdi", { text: file.name }),
     make("button", { type: "button", text: "×", "aria-label": say("remove", { name: file.name }),
       on: { click: () => { files = files.filter((one) => one !== file); showFiles(); $("text").focus(); } } }))));
@@ -166,13 +217,14 @@ export function start() {
   $("ask").addEventListener("submit", (event) => { event.preventDefault(); submit(text.value); });
   text.addEventListener("input", () => { fit(); keepDraft(); });
   text.addEventListener("keydown", (event) => {
+    if (isComposing(event)) return;
     if (event.key === "Escape" && replaces) giveUp();
     if (event.key === "ArrowUp" && !text.value && log.lastAsked()) {
       event.preventDefault();
       const { turn, text: said } = log.lastAsked();
       ask({ how: "edit", turn, text: said });
     }
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || touched.matches) return;
+    if (event.key !== "Enter" || event.shiftKey || touched.matches) return;
     event.preventDefault();
     submit(text.value);
   });

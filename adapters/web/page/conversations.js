@@ -11,6 +11,8 @@ const DAY = 86400000;
 const TITLED = [2000, 6000, 15000]; // milliseconds after the first answer at which its title may be there
 let current = "";
 let known = [];
+let isLoaded = false; // whether the list was read once
+const first = new Map(); // conversation → the beginning of what was sent to it first
 let wanted = ""; // the words of a search, as the list shows them
 let waiting = 0;
 let asked = 0;
@@ -25,10 +27,19 @@ export function searched() {
   return wanted;
 }
 
+/** Until it has a title, a conversation is listed under its first words. */
+export function began(id, words) {
+  first.set(id, first.get(id) ?? words.slice(0, 60));
+  show();
+}
+
 export function show(id = current) {
   current = id;
+  const focused = document.activeElement?.closest("#list :is(a, button)");
+  const held = focused?.closest("li").dataset.id;
   if (wanted) $("list").replaceChildren(make("ul", {}, ...known.map(hit)));
   else $("list").replaceChildren(...groups());
+  if (held) $("list").querySelector(`[data-id="${held}"] ${focused.tagName}`)?.focus({ preventScroll: true });
   const here = known.find((one) => one.id === id);
   if (here || !wanted) {
     $("title").textContent = here?.title || "Ponte";
@@ -41,7 +52,7 @@ export function show(id = current) {
 /** Pinned ones first, then by the day of the last message. */
 function groups() {
   const here = known.some((one) => one.id === current);
-  const all = here ? known : [{ id: current, title: "", at: Date.now() / 1000 }, ...known];
+  const all = here || !isLoaded ? known : [{ id: current, title: "", at: Date.now() / 1000 }, ...known];
   const made = new Map();
   for (const one of all) {
     const name = one.pinned ? say("pinned") : age(new Date(one.at * 1000));
@@ -62,17 +73,17 @@ function age(then) {
 }
 
 function item({ id, title, pinned }) {
-  const name = title || say("untitled");
+  const name = title || first.get(id) || say("untitled");
   const link = make("a", { href: `#${id}`, dir: "auto", text: name, "aria-current": id === current ? "page" : undefined });
-  if (!title) return make("li", {}, link);
+  if (!title) return make("li", { "data-id": id }, link);
   const more = make("button", { type: "button", class: "more", "aria-label": say("more", { name }),
     on: { click: () => choose({ id, title, pinned }) } }, icon("more"));
-  return make("li", { class: pinned ? "pinned" : "" }, link, more);
+  return make("li", { class: pinned ? "pinned" : "", "data-id": id }, link, more);
 }
 
 function hit({ id, title, turn, excerpt }) {
   const { before, match, after } = excerpt;
-  return make("li", {}, make("a", { href: `#${id}/${turn}`, class: "hit", "aria-current": id === current ? "page" : undefined },
+  return make("li", { "data-id": id }, make("a", { href: `#${id}/${turn}`, class: "hit", "aria-current": id === current ? "page" : undefined },
     make("span", { dir: "auto", text: title || say("untitled") }),
     make("span", { class: "excerpt", dir: "auto" }, before, make("mark", { text: match }), after)));
 }
@@ -111,6 +122,7 @@ async function refresh() {
   const { conversations } = await request(`/conversations?search=${encodeURIComponent(words)}`);
   if (number !== asked) return;
   known = conversations;
+  isLoaded = true;
   wanted = words;
   show();
   dispatchEvent(new Event("searched"));

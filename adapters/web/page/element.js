@@ -23,9 +23,17 @@ export function randomKey() {
 const NEAR = 120; // pixels from the end within which the page follows the newest text
 let sticking = true;
 
-addEventListener("scroll", () => {
+function watch() {
   sticking = scrollY + innerHeight > document.documentElement.scrollHeight - NEAR;
-}, { passive: true });
+}
+
+addEventListener("scroll", watch, { passive: true });
+
+/** Scroll to the newest text and follow it, or to another place. */
+export function scrollPage(top = document.documentElement.scrollHeight) {
+  scrollTo(0, top);
+  watch(); // no scroll event comes if the page was there already
+}
 
 /** Make a change, and stay at the end of the page if the reader was there. */
 export function stick(change = () => {}) {
@@ -34,6 +42,25 @@ export function stick(change = () => {}) {
   if (following) scrollTo(0, document.documentElement.scrollHeight);
 }
 
-export function notice(text) {
+/** Whether an input method composes text with this key. Of the Enter that ends a composition, only
+    the key code says so in Safari. */
+export function isComposing(event) {
+  return event.isComposing || event.keyCode === 229;
+}
+
+let isPassing = false;
+
+/** Say something at the top of the page; if it is passing, until `reconnected`. */
+export function notice(text, passing = false) {
   $("notice").textContent = text;
+  isPassing = passing;
+}
+
+export function reconnected() {
+  if (isPassing) notice("");
+}
+
+/** Do something with the module of what is seldom asked for, which is loaded then. */
+export async function details(act) {
+  act(await import("./details.js"));
 }

@@ -1,14 +1,13 @@
 // What was said: one item per turn, with the person's words, the answer as it grows, cards, files.
 
 import * as card from "./card.js";
-import { $, make, stick } from "./element.js";
+import { $, details, make, stick } from "./element.js";
 import { colour } from "./code.js";
 import { awaitTitle, changed } from "./conversations.js";
 import { copied, filesOf } from "./files.js";
 import { grow } from "./growing.js";
 import { copyButton, iconButton } from "./icons.js";
 import * as notices from "./notices.js";
-import { request } from "./server.js";
 import * as tables from "./tables.js";
 import { locale, say } from "./words.js";
 
@@ -22,6 +21,22 @@ export function clear(id) {
   card.clear();
   $("log").replaceChildren();
   $("stop").hidden = true;
+}
+
+/** Show all messages and answers so far. What was sent while they were loaded, and is not among
+    them, is newer than they are. */
+export function showAll(messages) {
+  const early = [...turns.values()];
+  for (const one of messages) {
+    (one.role === "user" ? showMessage : showAnswer)(one);
+    $("log").append(turns.get(one.turn).item);
+  }
+  const listed = new Set(messages.map((one) => one.turn));
+  $("log").append(...early.filter((one) => !listed.has(one.turn)).map((one) => one.item));
+}
+
+export function isEmpty() {
+  return turns.size === 0;
 }
 
 export function running() {
@@ -184,7 +199,7 @@ export function showAnswer(answer) {
     const again = iconButton("again", answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
     again.classList.add("last");
     const copy = copyButton("copy", "copy_answer", () => copied(answer.text ?? answer.response));
-    const info = iconButton("info", "usage", () => showUsage(shown, info), { "aria-expanded": "false" });
+    const info = iconButton("info", "usage", () => details((one) => one.showUsage(shown, info)), { "aria-expanded": "false" });
     shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again, info]),
       ...(shown.replaces ? [earlier(shown)] : []));
     if (answer.response !== undefined) changed();
@@ -218,48 +233,8 @@ export function showTrouble({ turn, message }) {
 
 /** A button that shows the answer that stood here before this was asked again, and hides it. */
 function earlier(shown) {
-  const button = iconButton("past", "earlier", async () => {
-    const old = shown.answer.querySelectorAll(".earlier");
-    button.setAttribute("aria-expanded", String(old.length === 0));
-    if (old.length) return old.forEach((one) => one.remove());
-    await showEarlier(shown.replaces, shown.tools);
-  }, { "aria-expanded": "false" });
+  const button = iconButton("past", "earlier", () => details((one) => one.toggleEarlier(shown, button)), { "aria-expanded": "false" });
   return button;
-}
-
-async function showEarlier(turn, above) {
-  const body = make("div");
-  const home = make("section", { class: "earlier" }, make("h3", { text: say("earlier") }), body);
-  stick(() => above.after(home));
-  try {
-    const before = await request(`/turns/${turn}?html=1`);
-    grow(body, before.html);
-    tables.dress(body);
-    if (before.replaces) await showEarlier(before.replaces, home);
-  } catch (error) {
-    body.textContent = error.message;
-  }
-}
-
-/** Tokens and cost of an answer, asked for when somebody wants to know. */
-async function showUsage(shown, button) {
-  const old = shown.answer.querySelector(".usage");
-  button.setAttribute("aria-expanded", String(!old));
-  if (old) return old.remove();
-  const line = make("p", { class: "usage", role: "status" });
-  stick(() => shown.tools.after(line));
-  try {
-    const used = await request(`/turns/${shown.turn}/usage`);
-    const number = (value) => value.toLocaleString(locale);
-    const words = [say("usage_tokens", { input: number(used.input), output: number(used.output) })];
-    if (used.cost !== null) {
-      words.push(used.cost.toLocaleString(locale, { style: "currency", currency: "USD", maximumSignificantDigits: 3 }));
-    }
-    if (used.model) words.unshift(used.model);
-    line.textContent = (used.estimated ? "≈ " : "") + words.join(" · ");
-  } catch (error) {
-    line.textContent = error.message;
-  }
 }
 
 function decorate(body) {

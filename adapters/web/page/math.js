@@ -10,8 +10,8 @@ let loading;
 
 function load() {
   loading ??= new Promise((resolve, reject) => {
-    document.head.append(make("link", { rel: "stylesheet", href: "/page/math.css" }),
-      make("script", { src: "/page/temml.min.js", on: { load: resolve, error: reject } }));
+    document.head.append(make("link", { rel: "stylesheet", href: new URL("math.css", import.meta.url) }),
+      make("script", { src: new URL("temml.min.js", import.meta.url), on: { load: resolve, error: reject } }));
   });
   return loading;
 }

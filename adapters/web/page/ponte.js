@@ -3,17 +3,18 @@
 import * as approvals from "./approvals.js";
 import * as composer from "./composer.js";
 import * as conversations from "./conversations.js";
-import { $, make, notice, randomKey } from "./element.js";
+import { $, details, isComposing, make, notice, randomKey, reconnected, scrollPage } from "./element.js";
 import { icon } from "./icons.js";
 import * as log from "./log.js";
 import * as quick from "./quick.js";
 import * as notices from "./notices.js";
 import { post, request } from "./server.js";
 import * as stream from "./stream.js";
-import { locale, say, translate } from "./words.js";
+import { say, translate } from "./words.js";
 
 const AGAIN = 1500; // milliseconds before a conversation that could not be read is read again
 let current = "";
+let opened = ""; // the conversation that is drawn
 
 async function linked() {
   const [id, turn] = location.hash.slice(1).split("/");
@@ -40,16 +41,8 @@ async function introduce() {
   $("admin").hidden = !operates;
   $("me").hidden = false;
   composer.offerModels(models);
-  $("person-notices").replaceChildren(...waiting.map(drawNotice));
-}
-
-/** A sentence to this person, which stays until they close it. */
-function drawNotice({ id, text, at }) {
-  const when = new Date(at * 1000);
-  const close = make("button", { type: "button", text: say("close"), on: { click: () => request(`/me/notices/${id}`, { method: "DELETE" })
-    .then(() => item.remove(), (error) => notice(error.message)) } });
-  const item = make("li", {}, make("span", { text }), make("time", { datetime: when.toISOString(), text: when.toLocaleDateString(locale) }), close);
-  return item;
+  $("person-notices").replaceChildren();
+  if (waiting.length) details((one) => one.showNotices(waiting));
 }
 
 /** Nothing of theirs stays on the screen or in the browser. */
@@ -99,7 +92,10 @@ async function open() {
 
 /** Everything so far, then the stream from there on. */
 async function read(id) {
+  const isOther = id !== opened;
+  const focused = document.activeElement;
   current = id;
+  if (isOther) notice("");
   stream.leave();
   log.clear(id);
   composer.turnTo(id);
@@ -109,24 +105,30 @@ async function read(id) {
   try {
     const body = await request(`/conversations/${id}?html=1`);
     if (current !== id) return;
-    for (const one of body.messages) (one.role === "user" ? log.showMessage : log.showAnswer)(one);
-    notice("");
+    log.showAll(body.messages);
+    opened = id;
+    if (isOther) scrollPage();
+    reconnected();
     highlight();
     stream.follow(id, body.cursor, () => read(id));
     await quick.turnTo(id);
-    await welcome(body.messages.length === 0);
+    await welcome(id);
+    if (isOther && log.isEmpty()) scrollPage(0);
   } catch (error) {
-    notice(error.status ? error.message : say("offline"));
+    notice(error.status ? error.message : say("offline"), true);
     if (error.status === 0 || error.status >= 500) setTimeout(() => current === id && read(id), AGAIN);
   }
-  const writing = document.activeElement.closest("input, select, dialog");
-  if (!writing && matchMedia("(hover: hover)").matches) $("text").focus();
+  const now = document.activeElement; // who went elsewhere stays there
+  const free = now === document.body || (isOther && now === focused && !now.closest("input, select, dialog"));
+  if (free && matchMedia("(hover: hover)").matches) $("text").focus();
 }
 
-async function welcome(empty) {
-  $("welcome").hidden = !empty;
-  if (!empty) return;
+/** Say what can be asked. The first message hides it. */
+async function welcome(id) {
+  if (!log.isEmpty()) return;
   const { tries, sample, tables, commands, parts, demo } = await request("/welcome");
+  if (current !== id || !log.isEmpty()) return;
+  $("welcome").hidden = false;
   $("connected").hidden = parts.length === 0;
   for (const [id, names] of Object.entries({ tables, commands })) {
     $(id).hidden = names.length === 0;
@@ -171,6 +173,7 @@ async function forget() {
   try {
     await conversations.forget(forgetting);
     if (forgetting === current) go(randomKey());
+    else $("text").focus();
     $("spoken").textContent = say("forgotten");
   } catch (error) {
     if (forgetting === current) await read(current);
@@ -190,6 +193,7 @@ function enlarge(event) {
 
 /** Keys that act where nothing is being written. */
 function pressed(event) {
+  if (isComposing(event)) return;
   if (event.key === "Escape") menu(false);
   const writing = event.target.closest?.("input, textarea, select, dialog");
   if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -222,17 +226,17 @@ function start() {
   $("my-tokens").addEventListener("click", async () => (await import("./tokens.js")).open());
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
   $("search").addEventListener("input", conversations.changed);
-  $("search").addEventListener("keydown", (event) => event.key === "Escape" && leaveSearch());
+  $("search").addEventListener("keydown", (event) => event.key === "Escape" && !isComposing(event) && leaveSearch());
   addEventListener("searched", highlight);
   $("options").addEventListener("click", conversations.chooseCurrent);
   addEventListener("forgetting", (event) => sure(event.detail));
   addEventListener("click", enlarge);
-  $("newest").addEventListener("click", () => scrollTo(0, document.documentElement.scrollHeight));
+  $("newest").addEventListener("click", () => { scrollPage(); $("log").lastElementChild?.querySelector(".at").focus({ preventScroll: true }); });
   const offerNewest = () => {
     $("newest").hidden = scrollY + innerHeight > document.documentElement.scrollHeight - innerHeight / 2;
   };
   addEventListener("scroll", offerNewest, { passive: true });
-  addEventListener("resize", offerNewest);
+  new ResizeObserver(offerNewest).observe(document.body);
   $("newest").append(icon("down"));
   $("shortcuts").addEventListener("click", () => $("keys-list").showModal());
   $("sure").addEventListener("close", () => $("sure").returnValue === "forget" && forget());

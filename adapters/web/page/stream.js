@@ -2,7 +2,7 @@
 // connection, also after a restart of the server, so every answer is shown once.
 
 import * as approvals from "./approvals.js";
-import { notice } from "./element.js";
+import { notice, reconnected } from "./element.js";
 import * as log from "./log.js";
 import * as notices from "./notices.js";
 import { request } from "./server.js";
@@ -49,13 +49,13 @@ function connect(reset) {
 
 /** A new stream sends the number of waiting requests only if there are some. */
 function begin() {
-  notice("");
+  reconnected();
   approvals.count(0, true);
 }
 
 /** The browser tries again by itself, unless the server answered and refused. */
 function lost(mine, reset) {
-  notice(say("offline"));
+  notice(say("offline"), true);
   if (mine.readyState !== EventSource.CLOSED) return;
   waiting = setTimeout(async () => {
     try {

@@ -1,6 +1,6 @@
 // Tables of answers: figures to the right, a wide view, and the values for a spreadsheet.
 
-import { $, make } from "./element.js";
+import { details, make } from "./element.js";
 import { copied, csv } from "./files.js";
 import { copyButton, iconButton } from "./icons.js";
 import { say } from "./words.js";
@@ -15,35 +15,21 @@ export function dress(body) {
     alignFigures(frame.querySelector("table"));
     frame.after(make("p", { class: "tools" },
       copyButton("copy", "copy_table", () => copied(csv(frame, "\t"))),
-      iconButton("download", "download_csv", () => download(frame)),
-      iconButton("wide", "wide", () => widen(frame))));
+      iconButton("download", "download_csv", () => details((one) => one.download(frame))),
+      iconButton("wide", "wide", () => details((one) => one.widen(frame)))));
   }
 }
 
-/** Columns that hold nothing but figures stand to the right, if the answer says nothing else. */
-function alignFigures(table) {
+/** Columns that hold nothing but figures stand to the right, if the answer says nothing else. Where
+    the first one is wide, it stays whole and scrolls with the rest. */
+export function alignFigures(table) {
   const [head, ...rows] = table.rows;
   [...(head?.cells ?? [])].forEach((top, column) => {
     const cells = rows.map((row) => row.cells[column]).filter(Boolean);
     const filled = cells.filter((cell) => cell.textContent.trim() && cell.textContent.trim() !== "–");
-    if (/left|center|right/.test(top.className) || !filled.length) return;
-    if (!filled.every((cell) => FIGURE.test(cell.textContent.trim()))) return;
-    for (const cell of [top, ...cells]) cell.classList.add("right");
+    if (!filled.length || !filled.every((cell) => FIGURE.test(cell.textContent.trim()))) return;
+    const classes = /left|center|right/.test(top.className) ? [] : ["right"];
+    if (column === 0 && cells.some((cell) => cell.classList.contains("long"))) classes.push("whole");
+    for (const cell of [top, ...cells]) cell.classList.add(...classes);
   });
-}
-
-/** A file that a spreadsheet opens: the mark at its beginning says that it is UTF-8. */
-function download(frame) {
-  const title = $("title").textContent.trim().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60);
-  const file = new Blob(["\ufeff", csv(frame, ","), "\r\n"], { type: "text/csv" });
-  const link = make("a", { href: URL.createObjectURL(file), download: `${title || "table"}.csv` });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}
-
-function widen(frame) {
-  const copy = frame.cloneNode(true);
-  $("wide-table").replaceChildren(copy);
-  $("wide").showModal();
-  copy.focus();
 }

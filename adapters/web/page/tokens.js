@@ -54,7 +54,7 @@ function draw() {
     $("token-text").value = ""; // it is shown once
     $("tokens-made").hidden = true;
   });
-  document.head.append(make("link", { rel: "stylesheet", href: "/page/tokens.css" }));
+  document.head.append(make("link", { rel: "stylesheet", href: new URL("tokens.css", import.meta.url) }));
   document.body.append(dialog);
 }
 

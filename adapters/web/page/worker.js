@@ -1,14 +1,14 @@
-// The service worker: it keeps the page's own files for a start without a connection, and opens the
-// page from a notification. It keeps nothing that anybody wrote.
-
-const KEPT = "ponte-files";
+// The service worker: it keeps the page's own files, and opens the page from a notification. It keeps
+// nothing that anybody wrote.
 
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 
-/** Ask the server first, so that no version is mixed with another; its files are small. */
-async function fetched(request) {
-  const kept = await caches.open(KEPT);
+/** Ask first: the browser itself has what it may keep. The files of one version are kept, by the
+    folder that names it. */
+async function fetched(request, version) {
+  const kept = await caches.open(version);
+  for (const name of await caches.keys()) if (name !== version) await caches.delete(name);
   try {
     const answer = await fetch(request);
     if (answer.ok) await kept.put(request, answer.clone());
@@ -22,10 +22,8 @@ async function fetched(request) {
 
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
-  const own = url.origin === self.location.origin && url.pathname.startsWith("/page/");
-  if (own && event.request.method === "GET" && !url.pathname.endsWith(".json")) {
-    event.respondWith(fetched(event.request));
-  }
+  const version = url.origin === self.location.origin && /^\/page\/[0-9a-f]+\//.exec(url.pathname);
+  if (version && event.request.method === "GET") event.respondWith(fetched(event.request, version[0]));
 });
 
 self.addEventListener("notificationclick", (event) => {

@@ -76,7 +76,7 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
     pauses = iter(POLL_BACKOFF)
     while True:
         try:
-            answer = await client.get(f"{CODE_RESPONSES_PATH}/{name}", {"include": [OUTPUTS_FIELD]})
+            answer = await client.get(f"{CODE_RESPONSES_PATH}/{name}", {"include[]": OUTPUTS_FIELD})
         except ModelServerFault as fault:
             if fault.status != 404:
                 raise

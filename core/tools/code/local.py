@@ -110,15 +110,18 @@ class Kernels:
         return sum(slot.session is not None for slot in self._slots.values())
 
     async def run(
-        self, thread: str, sandbox: Sandbox, python: Path, code: str, given: Sequence[InputFile]
-    ) -> RunResult:
-        """Run code in the thread's kernel. Raise SandboxFailed if none could be started."""
+        self, thread: str, sandbox: Sandbox, python: Path, code: str, given: Sequence[InputFile],
+        zone: str = "UTC",
+    ) -> RunResult:  # fmt: skip
+        """Run code in the thread's kernel and that time zone. Raise SandboxFailed if none could be
+        started."""
         self._sweeping = self._sweeping or asyncio.create_task(self._sweep())
         slot = self._slots.setdefault(thread, _KernelSlot())
         async with slot.lock, self._room:
             slot.busy = True
             try:
                 session, why = await self._get_session(thread, slot, sandbox, python)
+                session.zone = zone
                 ran = await session.run(code, given)
                 if ran.is_state_lost:
                     await self._end_kernel(thread, slot, _FAULTS.get(ran.fault, ENDED))
@@ -284,7 +287,9 @@ class LocalBackend:
         if choice.sandbox is None:
             raise SandboxFailed(choice.words)
         python = await self._environment.python(tell)
-        ran = await self._kernels.run(ctx.memory_id, choice.sandbox, python.path, code, given)
+        ran = await self._kernels.run(
+            ctx.memory_id, choice.sandbox, python.path, code, given, ctx.zone
+        )
         if not python.lacks or "ModuleNotFoundError" not in ran.error:
             return ran
         note = f"the libraries of the sandbox are not there: {python.lacks}"

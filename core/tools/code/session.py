@@ -277,6 +277,8 @@ class KernelSession:
         self._process = process
         self._folder = WorkFolderState()
         self._early_output = b""
+        self.zone = "UTC"
+        """The time zone of the next run."""
 
     @classmethod
     async def start(cls, sandbox: Sandbox, python: Path, limits: SandboxLimits) -> Self:
@@ -357,7 +359,7 @@ class KernelSession:
         async for request in self._folder.missing_file_requests(given, run.left_out):
             stdin.write(request)
             await stdin.drain()
-        stdin.write(_request_line(run=run.name, code=code))
+        stdin.write(_request_line(run=run.name, code=code, zone=self.zone))
         await stdin.drain()
 
     async def _read_frames(self, run: KernelRun) -> None:

@@ -237,7 +237,7 @@ NOCODB_ERRORS = ErrorTable(
         hint="tell the person; do not look for another way",
     ),
     on(429).raises(
-        "nocodb_busy", "NocoDB is busy. Try again in {seconds} s.",
+        "nocodb_busy", "NocoDB is busy. Try again in {time}.",
         retry=True, values=lambda answer: {"seconds": round(seconds_to_wait(answer))},
     ),
     on(SERVER_ERRORS).raises(

@@ -123,8 +123,14 @@ def _read_time(words: str, zone: ZoneInfo) -> float:
     """Return a local time as seconds since the epoch. Raise ToolError."""
     try:
         moment = datetime.fromisoformat(words)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).timestamp()
-    except (ValueError, OverflowError):
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        at = moment.timestamp()
+    except (ValueError, OverflowError) as error:
         raise ToolError(
-            "This is not a date and time.", hint="write it as 2026-11-24T14:00"
+            "This is not a date and time.", hint=f"{error}; write it as 2026-11-24T14:00"
         ) from None
+    if datetime.fromtimestamp(at, moment.tzinfo) != moment:
+        raise ToolError(
+            "This time does not exist: the clocks skip it on that day.", hint="ask for another one"
+        )
+    return at

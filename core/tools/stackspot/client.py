@@ -374,8 +374,8 @@ class StackSpot:
                 await on_progress(status)
             shown = told
         late = StackSpotError(
-            "StackSpot did not finish within {seconds} s, so I stopped waiting.",
-            code="deadline", seconds=f"{self.deadline:.0f}",
+            "StackSpot did not finish within {time}, so I stopped waiting.",
+            code="deadline", seconds=self.deadline,
         )  # fmt: skip
         raise StillRunning(late, execution)
 

@@ -38,6 +38,8 @@ class Gateway:
         self.granted = 0
         self.heartbeat = 41_250
         self.muted = False
+        self.change: Callable[[str, Any], Any] | None = None
+        """What becomes of the data of each event, by its name, before it is sent."""
         self.sessions: list[Session] = []
         """The newest last; each is told everything, so two bots at once would answer twice."""
         self.identified = 0
@@ -130,6 +132,8 @@ class Gateway:
                 await self._send_event(session, name, body(session.intents))
 
     async def _send_event(self, session: Session, name: str, body: Any) -> None:
+        if self.change:
+            body = self.change(name, body)
         session.seq += 1
         frame = {"op": DISPATCH, "t": name, "s": session.seq, "d": body}
         text = json.dumps(frame)

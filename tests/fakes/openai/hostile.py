@@ -156,9 +156,3 @@ async def endless_nothing(chat: bool) -> AsyncIterator[bytes]:
     while True:
         yield delta(chat, "") if chat else event({**_CREATED, "type": "response.in_progress"})
         await asyncio.sleep(0.01)
-
-
-async def endless_comments(chat: bool) -> AsyncIterator[bytes]:
-    while True:
-        yield b": still here\n\n"
-        await asyncio.sleep(0.01)

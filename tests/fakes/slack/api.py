@@ -108,7 +108,7 @@ class WebApi:
         except SlackErrorResponse as refused:
             if refused.status == 429:
                 self.refusals[method] += 1
-            if refused.status < 500:
+            if refused.status < 500 and refused.status != 403:
                 self._check_name(method, refused.error, fault)
             return _error_response(refused)
         if fault:
@@ -150,6 +150,8 @@ def required_scope(method: str, channel: str) -> str:
         return "im:write"
     if method in ("users.info", "users.list"):
         return "users:read"
+    if method == "usergroups.list":
+        return "usergroups:read"
     if method in ("conversations.info", "conversations.members"):
         return "groups:read" if channel.startswith("G") else "channels:read"
     return ""
@@ -177,7 +179,8 @@ def _refusal(fault: Fault) -> SlackErrorResponse:
 
 
 def _error_response(refused: SlackErrorResponse) -> web.Response:
-    if refused.status >= 500:
+    if refused.status >= 500 or refused.status == 403:
+        # A proxy or firewall in front of Slack refuses without Slack's JSON.
         return web.Response(status=refused.status, text="upstream error")
     headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after else {}
     body = {"ok": False, "error": refused.error}

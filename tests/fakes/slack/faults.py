@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import Literal
 
-How = Literal["lost", "cut", "500", "503", "429", "html"] | str
+How = Literal["lost", "cut", "500", "503", "403", "429", "html"] | str
 """`lost`: done, but the answer never arrives. `cut`: the connection drops before it is done.
 Any other word is the `error` of a refusal, which must be one that the method is known to say; with
 a `?` before it, it is one that nobody has heard of."""

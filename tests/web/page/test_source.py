@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 
+from adapters.web import http_io
 from adapters.web.errors import PAGE_SENTENCES, translate_page
 from adapters.web.page_routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
 
 LATER_FILES = {
     "math.js", "math.css", "temml.min.js", "tokens.js", "tokens.css", "naming.js", "options.js",
-    "highlight.js", "admin.css",
+    "highlight.js", "details.js", "admin.css", "print.css",
+    "error.html",
 }  # fmt: skip
-"""Files that the first view does not load: for formulas, for three dialogs, for a search, and for
-the pages of usage and of the operator."""
+"""Files that the first view does not need: for formulas, for three dialogs, for a search, for an
+answer's cost, for the operator's page, and for printing."""
 
 
 def own_scripts() -> str:
@@ -49,3 +52,17 @@ def test_every_word_of_the_page_is_in_the_catalogue() -> None:
         assert text == PAGE_SENTENCES[key]
     for key, text in re.findall(r'data-say-label="(\w+)"[^>]*aria-label="([^"]+)"', html):
         assert text == PAGE_SENTENCES[key]
+
+
+def bytes_of(product: str) -> int:
+    return math.prod(map(int, product.split(" * ")))
+
+
+def test_the_page_and_the_server_have_the_same_limits() -> None:
+    script = (PAGE_FOLDER / "composer.js").read_text("utf-8")
+    limits = dict(re.findall(r"^const (\w+) = (\d[\d *]*);", script, re.MULTILINE))
+    assert bytes_of(limits["MAX_FILE_BYTES"]) == http_io.MAX_FILE_BYTES
+    assert bytes_of(limits["MAX_UPLOAD_BYTES"]) == (
+        http_io.MAX_FORM_BODY_BYTES - http_io.MAX_TEXT_BYTES
+    )
+    assert int(limits["MAX_FILES"]) == http_io.MAX_FILES

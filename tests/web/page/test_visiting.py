@@ -154,7 +154,9 @@ async def test_a_refusal_from_before_signing_in_comes_too_late(tab: Page) -> Non
         await tab.goto(ponte.web.address)
         await expect(tab.get_by_role("dialog")).to_be_visible()
         await tab.route("**/quick-commands", late, times=1)
-        asked = "import('/page/server.js').then(server => server.request('/quick-commands'))"
+        script = await tab.locator("script").get_attribute("src") or ""
+        module = script.replace("ponte.js", "server.js")
+        asked = f"import('{module}').then(server => server.request('/quick-commands'))"
         await tab.evaluate(f"window.refused = {asked}.catch(() => true), null")
         await came.wait()
         await tab.get_by_label("Token", exact=True).fill("s3cret-and-long-enough")

@@ -5,7 +5,7 @@ stdin, frames go as JSON lines to the descriptor of the first argument, and what
 goes to stdout, where a mark after each run says that nothing of that run follows.
 
     {"file": name, "data": base64}            put a file into the work folder
-    {"run": id, "code": text}                 run it
+    {"run": id, "code": text, "zone": name}   run it in that time zone
     {"interrupt": id}                         raise KeyboardInterrupt in that run
 
     {"ready": true}                           once, before any request is read
@@ -201,11 +201,11 @@ class Interpreter:
         sys.modules["__main__"] = self._main
         vars(self._main)["display"] = _display
 
-    def run(self, name: str, code: str) -> None:
+    def run(self, name: str, code: str, zone: str) -> None:
         """Ends with the frame "done", whatever the code does."""
         _allow_cpu()
         signal.signal(signal.SIGINT, self._on_interrupt)
-        value, error = self._run_part(name, lambda: self._interpret(code))
+        value, error = self._run_part(name, lambda: self._interpret(code, zone))
         self._restore_state()
         hand = OutputSender(self._frames)
         for part in (lambda: self._send_files(hand), lambda: self._send_figures(hand)):
@@ -229,7 +229,10 @@ class Interpreter:
         finally:
             self.running = ""
 
-    def _interpret(self, code: str) -> str:
+    def _interpret(self, code: str, zone: str) -> str:
+        with contextlib.suppress(Exception):  # an earlier run may have broken these modules
+            os.environ["TZ"] = zone
+            time.tzset()
         self._count += 1
         source = f"<run {self._count}>"
         self._sources.add(source)
@@ -397,7 +400,7 @@ def main() -> None:
     frames.send({"ready": True})
     while (request := waiting.get()) is not None:
         if "run" in request:
-            interpreter.run(str(request["run"]), str(request["code"]))
+            interpreter.run(*(str(request[name]) for name in ("run", "code", "zone")))
         elif not work.put(name := str(request["file"]), base64.b64decode(str(request["data"]))):
             frames.send({"left": name, "why": "unput"})
 

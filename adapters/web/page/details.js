@@ -1,0 +1,82 @@
+// What is asked of an answer now and then: its tokens and cost, the answer before it, a table alone.
+
+import { $, make, notice, stick } from "./element.js";
+import { csv } from "./files.js";
+import { grow } from "./growing.js";
+import { request } from "./server.js";
+import * as tables from "./tables.js";
+import { locale, say } from "./words.js";
+
+/** Show the answers that stood here before, or hide them. */
+export async function toggleEarlier(shown, button) {
+  const old = shown.answer.querySelectorAll(".earlier");
+  button.setAttribute("aria-expanded", String(old.length === 0));
+  if (old.length) return old.forEach((one) => one.remove());
+  await showEarlier(shown.replaces, shown.tools);
+}
+
+async function showEarlier(turn, above) {
+  const body = make("div");
+  const home = make("section", { class: "earlier" }, make("h3", { text: say("earlier") }), body);
+  stick(() => above.after(home));
+  try {
+    const before = await request(`/turns/${turn}?html=1`);
+    grow(body, before.html);
+    tables.dress(body);
+    if (before.replaces) await showEarlier(before.replaces, home);
+  } catch (error) {
+    body.textContent = error.message;
+  }
+}
+
+/** Tokens and cost of an answer, asked for when somebody wants to know. */
+export async function showUsage(shown, button) {
+  const old = shown.answer.querySelector(".usage");
+  button.setAttribute("aria-expanded", String(!old));
+  if (old) return old.remove();
+  const line = make("p", { class: "usage", role: "status" });
+  stick(() => shown.tools.after(line));
+  try {
+    const used = await request(`/turns/${shown.turn}/usage`);
+    const number = (value) => value.toLocaleString(locale);
+    const words = [say("usage_tokens", { input: number(used.input), output: number(used.output) })];
+    if (used.cost !== null) {
+      words.push(used.cost.toLocaleString(locale, { style: "currency", currency: "USD", maximumSignificantDigits: 3 }));
+    }
+    if (used.model) words.unshift(used.model);
+    line.textContent = (used.estimated ? "≈ " : "") + words.join(" · ");
+  } catch (error) {
+    line.textContent = error.message;
+  }
+}
+
+/** A file that a spreadsheet opens: the mark at its beginning says that it is UTF-8. */
+export function download(frame) {
+  const title = $("title").textContent.trim().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60);
+  const file = new Blob(["\ufeff", csv(frame, ","), "\r\n"], { type: "text/csv" });
+  const link = make("a", { href: URL.createObjectURL(file), download: `${title || "table"}.csv` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+export function widen(frame) {
+  const copy = frame.cloneNode(true);
+  $("wide-table").replaceChildren(copy);
+  $("wide").showModal();
+  copy.focus();
+}
+
+/** Show the sentences to this person. */
+export function showNotices(waiting) {
+  $("person-notices").replaceChildren(...waiting.map(drawNotice));
+}
+
+/** A sentence to this person, which stays until they close it. */
+function drawNotice({ id, text, at }) {
+  const when = new Date(at * 1000);
+  const close = make("button", { type: "button", text: say("close"), on: { click: () => request(`/me/notices/${id}`, { method: "DELETE" })
+    .then(() => { item.remove(); ($("person-notices").querySelector("button") ?? $("text")).focus(); },
+      (error) => notice(error.message)) } });
+  const item = make("li", {}, make("span", { text }), make("time", { datetime: when.toISOString(), text: when.toLocaleDateString(locale) }), close);
+  return item;
+}

@@ -1,0 +1,287 @@
+"""What an operator is told is true of the Ponte that runs: its configuration, store and end."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bot import client
+from bot.config import Config
+from bot.doctor import examine
+from bot.home import Home
+from bot.settings import Settings
+from bot.start import Start
+from core.clients.http import HttpAnswer
+from core.store.database import SqliteDatabase
+from core.store.schema import SCHEMA
+from tests.bot.conftest import Shell
+from tests.bot.test_client import PROGRESS, Server, run_over
+from tests.bot.test_process import ROOT, Machine, Process
+from tests.fakes.holder import FakeHolder, chat_answer
+
+RULES = '[[rules]]\nwho = ["everybody"]\ndeny = ["code"]\n'
+CARD = {
+    "id": "abcde2", "kind": "change", "title": "Change a row", "text": "Approved.", "rows": [],
+    "actions": ["undo"], "state": "done", "expires_at": None,
+}  # fmt: skip
+
+
+def start_process(machine: Machine, **more: str) -> subprocess.Popen[str]:
+    """`ponte run` in a Python of its own, as an operator starts it."""
+    ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
+    given = {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(machine.home), "PONTE_WEB_PORT": "0"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bot", "run"], cwd=machine.folder, text=True,
+        env=ours | given | {"PONTE_CODE": "off"} | more,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@contextmanager
+def running(machine: Machine) -> Iterator[tuple[Process, list[str]]]:
+    """A ready Ponte and the lines of its start screen."""
+    with machine.start("run") as process:
+        assert process.stdout is not None
+        try:
+            lines: list[str] = []
+            while not lines or not lines[-1].startswith("Ponte is ready"):
+                lines.append(process.stdout.readline())
+                assert lines[-1], lines
+            yield process, lines
+        finally:
+            process.kill()
+
+
+def test_commands_judge_the_running_ponte_wherever_they_are_typed(
+    tmp_path: Path, commands: str
+) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    here.mkdir()
+    file = there / "ponte.toml"
+    file.write_text(RULES)
+    (here / "ponte.toml").write_text("nonsense = 1\n")
+    asked = ("policy", "check", "--person", "web:owner", "--right", "code")
+    with running(Machine(there, tmp_path / "home", commands)) as (process, lines):
+        assert f"  on     config     {file}\n" in lines
+        operator = Machine(here, tmp_path / "home", commands)
+        code, out, err = operator.ponte("doctor")
+        assert (code, err) == (0, "")
+        assert out.startswith(f"ok    ponte: process {process.pid} is running with ")
+        assert f"ok    config: {file}\n" in out
+        code, out, err = operator.ponte(*asked)
+        assert (code, err) == (0, "")
+        assert out.splitlines()[0].endswith(f"by {file} of the running Ponte:")
+        assert "code  no   ponte.toml:1" in out
+        assert operator.ponte("reload") == (0, f"Reloaded {file}.\n", "")
+        _, out, _ = operator.ponte("status")
+        assert f"on       config     {file}\n" in out
+        token = (tmp_path / "home" / "web-token").read_text().strip()
+        bearer = {"Authorization": f"Bearer {token}"}
+        page = httpx.get(f"{lines[-1].split()[-1]}/admin", headers=bearer).text
+        assert str(file) in page
+
+        file.write_text(RULES + "more = 1\n")
+        assert operator.ponte("reload")[0] == 2, "its own file has the error"
+
+        file.unlink()
+        code, out, err = operator.ponte("reload")
+        assert (code, out, err) == (2, "", f"PONTE_CONFIG: file {file} not found.\n")
+        code, out, _ = operator.ponte("status")
+        assert (code, f"failing  config     {file} no longer exists." in out) == (1, True)
+        code, out, _ = operator.ponte("doctor")
+        assert (code, f"FAIL  config: {file} no longer exists." in out) == (1, True)
+        assert "code  no   ponte.toml:1" in operator.ponte(*asked)[1], "the rules still apply"
+        page = httpx.get(f"{lines[-1].split()[-1]}/admin", headers=bearer).text
+        assert f"{file} no longer exists" in page
+        ready = httpx.get(f"{lines[-1].split()[-1]}/readyz")
+        assert ready.status_code == 200, "it answers, by the rules that it has read"
+
+
+def test_without_a_running_ponte_they_say_whose_settings_they_judge(ponte: Shell) -> None:
+    ponte.home.mkdir(mode=0o700)
+    Path("ponte.toml").write_text(RULES)
+    assert ponte("doctor").out.startswith(f"off   ponte: not running with {ponte.home}; ")
+    assert f"ok    config: {Path.cwd()}/ponte.toml\n" in ponte.out
+    ponte("policy", "check", "--person", "web:owner")
+    assert ponte.out.splitlines()[0].endswith("of the folder, where no Ponte is running:")
+    assert (ponte("reload").code, ponte.out) == (1, "")
+    assert "is not running" in ponte.err
+
+
+async def test_a_ponte_that_does_not_respond_is_a_failure_and_the_rest_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.doctor.SILENCE_SECONDS", 0.1)
+    home, lines = Home(tmp_path), list[str]()
+    settings = Settings.model_validate(
+        {"ponte_web": "off", "ponte_code": "off", "ponte_home": tmp_path}
+    )
+    with home.take(), home.listen():
+        assert await examine(Start(settings, Config(), home), lines.append) == 1
+    assert lines[0].startswith("FAIL  ponte: process ")
+    assert "ok    home: " in "".join(lines)
+
+
+def is_loading(process: subprocess.Popen[str]) -> bool:
+    """Whether the process has begun to load the modules of Ponte, which takes a second."""
+    return "pydantic_core" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+@pytest.mark.parametrize("moment", ["loading", "ponte.lock", "threads.db"])
+def test_a_stop_before_ponte_is_ready_is_no_failure(tmp_path: Path, moment: str) -> None:
+    home = tmp_path / "home"
+    with start_process(Machine(tmp_path, home, "")) as process:
+        while not (is_loading(process) if moment == "loading" else (home / moment).exists()):
+            time.sleep(0.001)
+        process.terminate()
+        _, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+
+
+def test_a_stop_does_not_wait_for_a_platform_that_hangs(tmp_path: Path) -> None:
+    """Slack accepts the connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/api/"
+        slack = {"SLACK_API_URL": url, "SLACK_BOT_TOKEN": "xoxb-1", "SLACK_APP_TOKEN": "xapp-1"}
+        process = start_process(Machine(tmp_path, tmp_path / "home", ""), **slack)
+        with process, silent.accept()[0]:
+            process.terminate()
+            _, err = process.communicate()
+    assert (process.returncode, "Traceback" in err) == (0, False)
+
+
+def test_every_line_of_a_log_in_json_is_json(tmp_path: Path) -> None:
+    (tmp_path / "ponte.toml").write_text(RULES)
+    with start_process(Machine(tmp_path, tmp_path / "home", ""), PONTE_LOG="json") as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(json.loads(line))
+            if lines[-1].get("name") == "web":
+                break
+        process.terminate()
+        out, err = process.communicate()
+    assert (process.returncode, out) == (0, "")
+    lines += [json.loads(line) for line in err.splitlines()]
+    (begun,) = [line for line in lines if line["event"] == "started"]
+    assert begun["config"] == str(tmp_path / "ponte.toml")
+    assert begun["address"].startswith("http://127.0.0.1:")
+    assert begun["version"]
+    assert lines[-1]["event"] == "stopped"
+
+
+def test_a_start_that_fails_is_told_in_json_too(tmp_path: Path) -> None:
+    (tmp_path / "ponte.toml").write_text("[rules")
+    with start_process(Machine(tmp_path, tmp_path / "home", ""), PONTE_LOG="json") as process:
+        out, err = process.communicate()
+    (line,) = [json.loads(line) for line in err.splitlines()]
+    assert (process.returncode, out, line["event"]) == (2, "", "failed")
+    assert line["words"].startswith("ponte.toml:1")
+
+
+async def unusable(home: Path) -> str:
+    """Return the line of `ponte doctor` about a home."""
+    lines: list[str] = []
+    settings = Settings.model_validate(
+        {"ponte_web": "off", "ponte_code": "off", "ponte_home": home}
+    )
+    await examine(Start(settings, Config(), Home(home)), lines.append)
+    (line,) = [line for line in lines if " home: " in line and " safety " not in line]
+    return line
+
+
+async def test_a_home_that_cannot_be_used_is_not_ok(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "ponte.db").write_bytes(b"no database" * 100)
+    assert "file is not a database" in await unusable(home)
+    (home / "ponte.db").unlink()
+    database = await SqliteDatabase.open(home / "ponte.db", SCHEMA)
+    await database.write(
+        lambda c: c.execute("UPDATE database_schema SET fingerprint = 'newer'").close()
+    )
+    await database.close()
+    assert "was written by another version of Ponte" in await unusable(home)
+    (home / "ponte.db").unlink()
+    (home / "ponte.lock").symlink_to("/dev/null")
+    assert (await unusable(home)).startswith("FAIL")
+    (home / "ponte.lock").unlink()
+    assert (await unusable(home)).startswith("ok")
+    mine = os.geteuid()
+    monkeypatch.setattr("os.geteuid", lambda: mine + 1)
+    assert "belongs to another user" in await unusable(home)
+    assert (await unusable(Path("/tmp"))).startswith("FAIL")
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "nowhere")
+    assert (await unusable(dangling)).startswith("FAIL")
+
+
+def test_doctor_names_the_extra_of_a_driver_that_is_missing(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ponte:hunter22@db.example.com/ponte")
+    monkeypatch.setitem(sys.modules, "core.store.postgres", None)
+    ponte("doctor")
+    (line,) = [line for line in ponte.out.splitlines() if "database: " in line]
+    assert line.startswith("FAIL  database: DATABASE_URL needs the package ")
+    assert "extra postgres" in line
+    assert "bug in Ponte" not in ponte.out
+
+
+def test_cards_are_printed_once_and_answers_without_markdown(
+    ponte: Shell, fake_holder: FakeHolder
+) -> None:
+    status, body = chat_answer("Approved by ana\\_b. _Done._ 3 \\< 4 (`abcde2`)")
+    fake_holder.answers["POST /chat"] = (status, {**body, "cards": [CARD]})
+    for words in (("pending",), ("approve", "abcde2"), ("undo", "abcde2")):
+        assert ponte("changes", *words).out.splitlines() == [
+            "Approved by ana_b. Done. 3 < 4 (abcde2)",
+            "  # Change a row (done)",
+            "    Approved.",
+            "    Type: ponte changes undo abcde2",
+        ]
+
+
+def test_the_way_back_is_a_command_of_the_shell(tmp_path: Path, commands: str) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", commands)
+    wish = "Which invoices are overdue?\nMark the oldest overdue invoice as paid\n"
+    with running(machine):
+        code, out, _ = machine.ponte("chat", typed=wish)
+        assert code == 0
+        id = out.split("ponte changes approve ")[1][:6]
+        code, out, err = machine.ponte("changes", "approve", id)
+    assert (code, err) == (0, "")
+    assert out.count("# Change a row") == 1
+    assert out.count(f"undo {id}") == out.count(f"ponte changes undo {id}") == 1
+
+
+async def test_a_prompt_that_was_not_saved_is_not_called_saved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(HttpAnswer):
+        await run_over(Server(503, 503, 503, 503), monkeypatch).run("hello", [], "ask")
+    with pytest.raises(client.HolderLost):
+        await run_over(Server([PROGRESS], 503, 503, 503, 503), monkeypatch).run("hello", [], "ask")
+
+
+def test_a_check_of_rules_does_not_contradict_itself(ponte: Shell) -> None:
+    Path("ponte.toml").write_text('[[rules]]\nwho = ["everybody"]\ndeny = ["chat"]\n')
+    words = ("--person", "discord:1", "--channel", "discord:2:3")
+    lines = ponte("policy", "check", *words).out.splitlines()[1:]
+    denied = [line for line in lines if "  no " in line]
+    assert denied
+    assert not [line for line in denied if "You can chat" in line]
+    assert not [line for line in denied if "admin" not in line and "ponte.toml:" not in line]

@@ -1,0 +1,193 @@
+"""One event that cannot be read or handled costs itself; the connection lives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.chat.failed_events import EVENT_FAILED
+from core.observability.metrics import registry
+from core.runtime.retry import Backoff
+from tests.discord.discord_ponte import DiscordPonte
+from tests.fakes.discord import DiscordPerson, FakeDiscord, messages
+from tests.fakes.discord.gateway import DM_MESSAGES, GUILDS
+from tests.fakes.discord.world import Payload
+from tests.fakes.wrong_json import wrong_versions
+
+POLL = {"question": {"text": "Tea?"}, "answers": [{"answer_id": 1, "poll_media": {"text": "Yes"}}],
+        "expiry": None, "allow_multiselect": False, "layout_type": 1}  # fmt: skip
+
+
+def failed() -> float:
+    return registry.get_sample_value("ponte_failed_events_total", {"platform": "discord"}) or 0.0
+
+
+async def send(discord: FakeDiscord, name: str, data: Any) -> None:
+    await discord.gateway.send(name, lambda _: data, DM_MESSAGES)
+
+
+async def test_a_poll_without_an_expiry_is_read(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    await ponte.open()
+    await ana.say("with a poll", poll=POLL)
+    await ana.wait_for_text("You said: with a poll")
+    (await ana.slash("ask", prompt="a command")) if discord.rest.commands else None
+    first = await ana.say("quoted", poll=POLL)
+    await ana.say("as a reply", reply_to=first)
+    await ana.wait_for_text("You said: as a reply")
+    assert discord.gateway.identified == 1
+
+
+async def test_missed_messages_are_read_back_though_one_of_them_is_odd(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    await ponte.open()
+    await ana.say("before")
+    await ana.wait_for_text("You said: before")
+    await ponte.close()
+    discord.gateway.forget()
+    await ana.say("with a poll", poll=POLL)
+    await ana.say("with odd parts", sticker_items=[{}])
+    await ana.say("after")
+    await ponte.open()
+    for text in ("with a poll", "with odd parts", "after"):
+        await ana.wait_for_text(f"You said: {text}")
+
+
+@pytest.mark.parametrize("odd", [
+    {"poll": {"question": None}}, {"embeds": [None]}, {"attachments": [{"id": "x"}]},
+    {"sticker_items": 7}, {"mentions": [None]}, {"edited_timestamp": "never"},
+    {"components": [{"type": 1, "components": None}]},
+])  # fmt: skip
+async def test_a_message_that_the_sdk_cannot_read_is_told_counted_and_costs_no_other(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, odd: Payload,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    await ponte.open()
+    before = failed()
+    sent = await ana.say("hello")
+    await ana.wait_for_text("You said: hello")
+    id = str(discord.clock.snowflake())
+    ana.dm.messages[int(id)] = {**sent, "id": id}
+    await send(discord, "MESSAGE_CREATE", {**sent, "id": id, **odd})
+    told = await ana.wait_for_text(EVENT_FAILED)
+    assert told["message_reference"]["message_id"] == id
+    await ana.say("and now?")
+    await ana.wait_for_text("You said: and now?")
+    assert failed() == before + 1
+    assert "event failed" in capsys.readouterr().out
+    health = await ponte.adapter.health()
+    assert health.state == "on"
+    assert "1 event failed" in health.words
+    assert discord.gateway.identified == 1
+
+
+async def test_of_talk_among_others_nobody_is_told(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await ponte.open(threads=False)
+    before = failed()
+    sent = await ana.say("among us", channel)
+    odd = messages.event(discord.world, sent, 1 << 15)
+    await discord.gateway.send("MESSAGE_CREATE", lambda _: {**odd, "embeds": [None]}, 1 << 9)
+    mine = await ana.mention("hello", channel)
+    odd = messages.event(discord.world, mine, 1 << 15)
+    await discord.gateway.send("MESSAGE_CREATE", lambda _: {**odd, "embeds": [None]}, 1 << 9)
+    await ana.wait_for_text(EVENT_FAILED, channel)
+    assert failed() == before + 2
+    told = [m for m in discord.world.messages_by(discord.world.me.id)
+            if m["content"] == EVENT_FAILED]  # fmt: skip
+    assert [m["message_reference"]["message_id"] for m in told] == [mine["id"]]
+
+
+async def test_a_fault_of_our_own_code_is_told_and_counted(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ponte.open()
+    before = failed()
+
+    def fail(*_: object) -> None:
+        raise AttributeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("adapters.discord.intake.to_message", fail)
+        await ana.say("hello")
+        await ana.wait_for_text(EVENT_FAILED)
+    await ana.say("and now?")
+    await ana.wait_for_text("You said: and now?")
+    assert failed() == before + 1
+
+
+async def test_a_command_that_the_sdk_cannot_read_is_told(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    await ponte.open()
+    await ponte.ready()
+    discord.gateway.change = lambda name, data: {**data, "entitlements": 7}
+    exchange = await ana.slash("status")
+    await exchange.wait_for_ack()
+    assert exchange.data["content"] == EVENT_FAILED
+    discord.gateway.change = None
+    await ana.say("and now?")
+    await ana.wait_for_text("You said: and now?")
+
+
+@pytest.mark.parametrize("frame", [
+    "not JSON", "[]", '{"op": 0, "t": "READY", "s": 1, "d": {}}', '{"op": 10, "d": null}',
+    '{"op": 9}',
+])  # fmt: skip
+async def test_after_a_frame_that_ends_the_connection_there_is_another_one(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    frame: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
+    await ponte.open()
+    await ana.say("before")
+    await ana.wait_for_text("You said: before")
+    for session in discord.gateway.sessions:
+        assert session.socket is not None
+        await session.socket.send_str(frame)
+    await discord.wait_until(lambda: discord.gateway.identified == 2)
+    await ana.say("after")
+    await ana.wait_for_text("You said: after")
+    assert (await ponte.adapter.health()).state == "on"
+
+
+async def test_no_wrong_field_of_a_real_event_ends_the_connection(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    guild = discord.guild("Bolts", ana)
+    channel = discord.text_channel(guild, "general")
+    await ponte.open(threads=False)
+    first = await ana.say("hello")
+    await ana.wait_for_text("You said: hello")
+    real = messages.event(
+        discord.world,
+        await ana.mention("hello", channel, reply_to=first, poll=POLL, embeds=[{"type": "rich"}]),
+        1 << 15,
+    )
+    await ana.wait_for_text("You said: hello", channel)
+    events = [
+        ("MESSAGE_CREATE", real, 150), ("MESSAGE_UPDATE", real, 60),
+        ("MESSAGE_DELETE", {"id": "5", "channel_id": first["channel_id"]}, 20),
+        ("MESSAGE_DELETE_BULK", {"ids": ["5"], "channel_id": first["channel_id"]}, 20),
+        ("GUILD_CREATE", discord.gateway.guild(guild), 150),
+        ("CHANNEL_UPDATE", channel.payload, 20), ("THREAD_CREATE", channel.payload, 20),
+        ("INTERACTION_CREATE", {
+            "id": "7", "application_id": str(discord.world.me.id), "type": 2, "token": "t",
+            "version": 1, "locale": "en-US", "channel_id": first["channel_id"],
+            "channel": ana.dm.payload, "user": ana.user.payload,
+            "data": {"id": "9", "name": "status", "type": 1, "options": []},
+        }, 60),
+    ]  # fmt: skip
+    for name, data, most in events:
+        for wrong in wrong_versions(data, most):
+            await discord.gateway.send(name, lambda _: wrong, GUILDS)  # noqa: B023
+    await discord.gateway.send_guild_create(guild)
+    await ana.say("still here?")
+    await ana.wait_for_text("You said: still here?")
+    assert discord.gateway.identified == 1
+    assert (await ponte.adapter.health()).state == "on"

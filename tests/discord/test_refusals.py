@@ -1,0 +1,84 @@
+"""A call that Discord refuses is not made again for each message, and no turn waits for it."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+
+import pytest
+
+from adapters.discord import client
+from core.domain.messages import Person
+from tests.discord.discord_ponte import DiscordPonte
+from tests.fakes.choices import allow_list
+from tests.fakes.discord import DiscordPerson, FakeDiscord
+from tests.fakes.discord.rest import Rest
+
+HOWS = ((403, 50013), (403, 0), (403, 50001), (404, 0), (400, 40006))
+
+
+def optional_routes() -> list[tuple[str, str]]:
+    """Every route that the double knows, since it knows those that the adapter calls; without those
+    that answers need."""
+    rest = Rest(None, None, None)  # type: ignore[arg-type]
+    routes = [(r.method, r.path.removeprefix("/api/v10")) for r in rest.routes()]
+    named = {"channel": "channel_id", "message": "message_id"}
+
+    def key(method: str, path: str) -> str:
+        return f"{method} " + re.sub(r"\{(\w+)\}", lambda m: f"{{{named.get(m[1], m[1])}}}", path)
+
+    return [route for route in routes if not client._NEEDED.fullmatch(key(*route))]
+
+
+@pytest.mark.parametrize(("method", "path"), optional_routes())
+async def test_an_optional_call_that_is_refused_is_made_once_and_delays_no_answer(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    method: str, path: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(client, "RETRY_LATER_SECONDS", 3600.0)
+    monkeypatch.setattr("core.chat.directory.ASK_AGAIN_SECONDS", 3600.0)
+    guild = discord.guild("Bolts", ana, roles={77: "buyers"})
+    channel = discord.text_channel(guild, "general")
+    ponte.policy = allow_list(frozenset({"discord:77", f"discord:{guild.id}"}))
+    pattern = re.sub(r"\{\w+\}", "*", path)
+    await ponte.open()
+    await ponte.ready()
+    discord.refuse(method, pattern, *HOWS[len(path) % 2], times=1000)
+    discord.calls.clear()
+    for number in range(3):
+        await ana.mention(f"server {number}", channel)
+        await discord.wait_until(lambda: sum("server" in t for t in said(discord)) > number)  # noqa: B023
+        await ana.say(f"direct {number}")
+        await ana.wait_for_text(f"direct {number}")
+    made = [p for m, p in discord.calls if m == method and fnmatch.fnmatchcase(p, pattern)]
+    places = {re.sub(r"(/messages)?/\d{15,}/(reactions|threads).*", "", p) for p in made}
+    assert len(made) <= len(places), made
+    assert not ponte.adapter.failures._count
+
+
+def said(discord: FakeDiscord) -> list[str]:
+    return [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
+
+
+@pytest.mark.parametrize(("status", "code"), HOWS)
+async def test_a_refused_look_up_of_roles_is_answered_at_once_and_asked_again_after_minutes(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch,
+    status: int, code: int,
+) -> None:  # fmt: skip
+    discord.guild("Bolts", ana)
+    await ponte.open()
+    await (await ponte.adapter.connection.client()).wait_until_ready()
+    discord.refuse("GET", "/guilds/*/members/*", status, code, times=1000)
+
+    async def ask(times: int) -> int:
+        for _ in range(times):
+            assert await ponte.adapter.roles.roles_of(Person("discord", str(ana.id)), 300) is None
+        return sum("/members/" in path for _, path in discord.calls)
+
+    assert await ask(3) == 1
+    monkeypatch.setattr(client, "REFUSAL_SECONDS", 0.0)
+    known = (await ponte.adapter.connection.client())._refusals
+    known.update({place: (0.0, refusal) for place, (_, refusal) in known.items()})
+    assert await ask(2) == 3
+    discord.faults.clear()
+    assert await ponte.adapter.roles.roles_of(Person("discord", str(ana.id)), 300) is not None

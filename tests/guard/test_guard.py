@@ -1,0 +1,54 @@
+"""The guard is steady: two dumps are equal. `python -m tests.guard` runs all its dialogues."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.guard.compare import compare
+from tests.guard.dialogues import FAILED, list_dialogues
+
+ROOT = Path(__file__).parents[2]
+CHOSEN = (
+    "rows_approved_and_undone on slack", "a_schedule_asks on discord",
+    "a_webhook_proposes on slack", "a_program_proposes on page", "a_pipe_types_commands on page",
+    "crash_after_a_round on discord",
+)  # fmt: skip
+
+
+def _dump(seed: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.guard", "--processes", "1", *CHOSEN]
+    environment = {**os.environ, "PYTHONHASHSEED": seed}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE)
+
+
+def test_two_dumps_are_equal() -> None:
+    running = [_dump(seed) for seed in ("1", "2")]
+    one, other = (process.communicate()[0] for process in running)
+    assert compare(one, other) == ""
+    assert one == other
+    assert one.count("#### ") == len(CHOSEN)
+    assert FAILED not in one
+    for word in (
+        "== table changes", "== table schedule_runs", '"event": "webhook-received"',
+        "openai: POST /responses", "nocodb: PATCH", "== metrics", "== restarted",
+    ):  # fmt: skip
+        assert word in one, word
+
+
+def test_every_surface_has_sixty_dialogues() -> None:
+    for surface in ("slack", "discord", "page"):
+        assert sum(one.endswith(f" on {surface}") for one in list_dialogues()) >= 60, surface
+
+
+def test_a_difference_is_told_by_dialogue() -> None:
+    old = "#### one\n== a\nx\n#### two\ny\n"
+    assert compare(old, old) == ""
+    told = compare(old, old.replace("y", "z"))
+    assert told.startswith("#### two\n"), told
+    assert "-y\n+z" in told
+    assert "#### one" not in told
+    assert compare(old, old + "#### three\nn\n").startswith("#### three\n")
+    assert compare(old, "", only=["one"]).startswith("#### one\n")

@@ -1,0 +1,103 @@
+"""A call that Slack refuses is not made again for each message, and no turn waits for it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.slack import people
+from adapters.slack.client import NEEDED_METHODS, REFUSAL_SECONDS, RateLimit, SlackApi, SlackRefused
+from adapters.slack.intake import SlackOptions
+from core.chat.participants import FixedAddressingSettings
+from core.clients.http import Proxies
+from core.domain.messages import Person
+from tests.fakes.choices import allow_list, make_choices
+from tests.fakes.slack import TEAM, FakeSlack, reference
+from tests.slack.bot import Setting, workplace
+from tests.test_size import ROOT
+
+HOWS = ("missing_scope", "unknown_method", "403")
+
+
+def optional_methods() -> list[str]:
+    """Every method that the adapter names in its code, without those that answers need."""
+    written = set()
+    for path in (ROOT / "adapters" / "slack").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                written |= {node.value} & set(reference.METHODS)
+    return sorted(written - NEEDED_METHODS - {""})
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("method", optional_methods())
+async def test_an_optional_call_that_is_refused_is_made_once_and_delays_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, how: str
+) -> None:
+    waits: list[float] = []
+    measure = RateLimit.delay
+
+    def delay(line: RateLimit, now: float) -> float:
+        waits.append(measure(line, now))
+        return waits[-1]
+
+    monkeypatch.setattr(RateLimit, "delay", delay)
+    monkeypatch.setattr(people, "GROUPS_RETRY_SECONDS", 3600.0)
+    policy = allow_list(frozenset({"slack:S1", f"slack:{TEAM}"}))
+    chosen = make_choices(policy=policy)
+    options = SlackOptions(lambda _: FixedAddressingSettings(answer_everything=True))
+    async with workplace(tmp_path, Setting(chosen=chosen, options=options)) as w:
+        w.slack.api.faults.add(method, how, 0)
+        people_known = method == "users.list" or None
+        await w.slack.wait_until(lambda: people_known or w.bot.slack.directory.is_complete)
+        place = w.slack.channel("asked", w.alice)
+        w.slack.api.calls.clear()
+        for number in range(3):
+            w.slack.open_home(w.alice)
+            said = w.slack.say(w.alice, place, f"{w.slack.bot} {number}")
+            await w.slack.wait_for_answer(said)
+            direct = w.slack.say(w.alice, w.dm, f"direct {number}")
+            await w.slack.wait_for_answer(direct)
+        assert w.slack.api.calls[method] <= (2 if method.startswith("chat.") else 1)
+        assert [wait for wait in waits if wait > 0] == []
+
+
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("method", optional_methods())
+async def test_a_refusal_of_any_optional_method_is_remembered_for_minutes(
+    method: str, how: str
+) -> None:
+    async with FakeSlack() as slack:
+        now = [0.0]
+        api = SlackApi(slack.bot_token, slack.base_url, Proxies(), clock=lambda: now[0])
+        slack.api.faults.add(method, how, 0)
+
+        async def call(**more: Any) -> None:
+            with pytest.raises(SlackRefused):
+                await api.call(method, patience=0.0, **more)
+
+        for _ in range(3):
+            await call()
+            await call(channel="C1")
+        assert slack.api.calls[method] == 2, "a scope may be missing for one kind of channel only"
+        now[0] = REFUSAL_SECONDS + 1
+        await call()
+        assert slack.api.calls[method] == 3
+        slack.api.faults.end(method)
+        await api.close()
+
+
+async def test_without_the_scope_for_user_groups_a_person_belongs_to_none_at_once() -> None:
+    async with FakeSlack() as slack:
+        alice = slack.person("Alice")
+        slack.api.without.add("usergroups:read")
+        api = SlackApi(slack.bot_token, slack.base_url, Proxies())
+        directory = people.SlackPeople(api)
+        for _ in range(20):  # more than Slack's limit for this method lets through at once
+            assert await directory.membership(Person("slack", alice.id, TEAM), 300.0) is None
+        assert slack.api.calls["usergroups.list"] == 1
+        await directory.close()
+        await api.close()

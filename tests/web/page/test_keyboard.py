@@ -1,0 +1,173 @@
+"""The focus after each key press, and keys that belong to an input method."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, expect
+
+from core.domain.messages import Answer, Card, Person
+from core.domain.notices import LINK_RENEWED
+from tests.fakes.card_rows import card_row
+from tests.web.page.browser import say
+from tests.web.page.test_approvals import decides, waits
+from tests.web.web_ponte import Turn, WebPonte
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ROWS = (card_row({"City": "Lisbon"}, {"City": "Porto"}),)
+OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", ROWS, ("approve", "deny"))
+DONE = Card("abc234", "change", "Update 1 row", "Done.", ROWS, ("undo",), "done")
+
+COMPOSED_ENTER = """([isComposing, keyCode]) => {
+    const options = { key: "Enter", isComposing, bubbles: true, cancelable: true };
+    const event = new KeyboardEvent("keydown", options);
+    Object.defineProperty(event, "keyCode", { value: keyCode });
+    document.getElementById("text").dispatchEvent(event);
+    return event.defaultPrevented;
+}"""
+
+
+@pytest.mark.parametrize(("is_composing", "code"), [(False, 229), (True, 229), (True, 13)])
+async def test_an_enter_that_ends_a_composition_sends_nothing(
+    ponte: WebPonte, page: Page, is_composing: bool, code: int
+) -> None:
+    """Safari ends the composition first, so that only the key code 229 is left of it."""
+    await page.fill("#text", "日本")
+    assert not await page.evaluate(COMPOSED_ENTER, [is_composing, code])
+    await expect(page.locator("#text")).to_have_value("日本")
+    assert await page.evaluate(COMPOSED_ENTER, [False, 13])
+    await expect(page.locator(".said .words")).to_have_text(["日本"])
+
+
+@pytest.mark.parametrize("key", ["Escape", "ArrowUp"])
+async def test_no_other_key_of_a_composition_acts(ponte: WebPonte, page: Page, key: str) -> None:
+    await say(page, "first")
+    await expect(page.locator(".body")).to_have_text("You said: first")
+    await page.press("#text", "ArrowUp")
+    await expect(page.locator("#editing")).to_be_visible()
+    for is_composing, code in ((True, 27), (False, 229)):
+        await page.evaluate(
+            """([key, isComposing, keyCode]) => {
+                const event = new KeyboardEvent("keydown", { key, isComposing, bubbles: true });
+                Object.defineProperty(event, "keyCode", { value: keyCode });
+                document.getElementById("text").dispatchEvent(event);
+            }""",
+            [key, is_composing, code],
+        )
+        await expect(page.locator("#text")).to_have_value("first")
+        await expect(page.locator("#editing")).to_be_visible()
+
+
+async def test_the_focus_stays_on_the_card_that_a_key_decided(ponte: WebPonte, page: Page) -> None:
+    """It goes to the card and not to Undo, so that the key pressed twice does not undo."""
+    go = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.is_click:
+            await go.wait()
+            return Answer("Updated 1 row.", cards=(DONE,))
+        return Answer("Shall I?", cards=(OPEN,))
+
+    ponte.script = script
+    await say(page, "rename")
+    await page.locator(".card .approve").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".card .note")).to_have_text("One moment…")
+    await expect(page.locator(".card")).to_be_focused()
+    go.set()
+    await expect(page.locator(".card .note")).to_have_text("Updated 1 row.")
+    await expect(page.locator(".card")).to_be_focused()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("button", name="Undo")).to_be_focused()
+
+
+async def test_after_a_refusal_the_focus_is_on_the_same_button(ponte: WebPonte, page: Page) -> None:
+    async def script(turn: Turn) -> Answer:
+        if turn.message.is_click:
+            return Answer("An admin must decide this.", "failed", code="forbidden")
+        return Answer("Shall I?", cards=(OPEN,))
+
+    ponte.script = script
+    await say(page, "rename")
+    await page.locator(".card .deny").focus()
+    await page.keyboard.press("Space")
+    await expect(page.locator(".card .note")).to_have_text("An admin must decide this.")
+    await expect(page.locator(".card .deny")).to_be_focused()
+
+
+async def test_a_card_that_others_decide_keeps_the_focus(ponte: WebPonte, page: Page) -> None:
+    async def script(turn: Turn) -> Answer:
+        if turn.message.text != "ask":
+            return Answer("Changed.", cards=(DONE,))
+        return Answer("Shall I?", cards=(OPEN,))
+
+    ponte.script = script
+    await say(page, "ask")
+    await page.locator(".card .deny").focus()
+    async with ponte.client() as client:
+        await client.post("/chat", json={"message": "elsewhere", "conversation": "main"})
+    await expect(page.locator(".card .state strong").first).to_have_text("done")
+    await expect(page.locator(".card").first).to_be_focused()
+
+
+async def test_the_focus_stays_in_the_list_of_approvals(ponte: WebPonte, page: Page) -> None:
+    decides(ponte)
+    waits(ponte, "abc234", "def567")
+    await expect(page.locator("#approvals-count")).to_have_text("2")
+    await page.locator("#approvals").focus()
+    await page.keyboard.press("Enter")
+    cards = page.locator("#requests .card")
+    await expect(cards).to_have_count(2)
+    await cards.first.locator(".approve").focus()
+    await page.keyboard.press("Enter")
+    await expect(cards.first.locator(".state strong")).to_have_text("done")
+    await expect(cards.first).to_be_focused()
+    await cards.last.locator(".deny").focus()
+    waits(ponte)
+    await expect(cards).to_have_count(1)
+    await expect(page.locator("#requests form button")).to_be_focused()
+
+
+async def test_buttons_that_vanish_hand_the_focus_to_the_message_box(
+    ponte: WebPonte, page: Page
+) -> None:
+    text = page.locator("#text")
+    await expect(page.locator("#tries button")).to_have_count(3)
+    await page.locator("#tries button").first.focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#welcome")).to_be_hidden()
+    await expect(text).to_be_focused()
+    again = page.get_by_role("button", name="Ask again").last
+    await again.focus()
+    await page.keyboard.press("Enter")
+    await expect(text).to_be_focused()
+
+
+async def test_a_closed_notice_hands_on_the_focus(ponte: WebPonte, page: Page) -> None:
+    for _ in range(2):
+        await ponte.notices.send(Person("web", "owner"), LINK_RENEWED)
+    await page.reload()
+    notices = page.locator("#person-notices button")
+    await expect(notices).to_have_count(2)
+    await notices.first.focus()
+    await page.keyboard.press("Enter")
+    await expect(notices).to_have_count(1)
+    await expect(notices).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(notices).to_have_count(0)
+    await expect(page.locator("#text")).to_be_focused()
+
+
+async def test_the_focus_in_the_list_of_conversations_survives_a_new_list(
+    ponte: WebPonte, page: Page
+) -> None:
+    await say(page, "first")
+    await expect(page.locator("#list .more")).to_have_count(1)
+    for kept in ("#list a", "#list .more"):
+        await page.locator(kept).focus()
+        async with page.expect_response("**/conversations?search=*"), ponte.client() as client:
+            await client.post("/chat", json={"message": "more", "conversation": "main"})
+        await page.evaluate("new Promise(requestAnimationFrame)")
+        await expect(page.locator(kept)).to_be_focused()

@@ -1,0 +1,259 @@
+"""What is sent while a conversation loads, and what is not sent at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from playwright.async_api import FilePayload, Page, Request, Route, expect
+
+from tests.web.page.browser import say, visit
+from tests.web.web_ponte import WebPonte
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+MiB = 2**20
+
+
+def held(ready: asyncio.Event) -> Callable[[Route], object]:
+    """Return a handler that lets requests go on once `ready` is set."""
+
+    async def wait(route: Route) -> None:
+        await ready.wait()
+        await route.continue_()
+
+    return wait
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_a_message_sent_while_a_conversation_loads_stands_below_the_older_ones(
+    ponte: WebPonte, page: Page, stored: bool
+) -> None:
+    """`stored`: the message is in the list that arrives late, with a newer one of another tab."""
+    async with ponte.client() as client:
+        for text in ("one", "two"):
+            await client.post("/chat", json={"message": text, "conversation": "old"})
+        ready, sent = asyncio.Event(), asyncio.Event()
+        await page.route("**/conversations/old?html=1", held(ready))
+        if not stored:
+            await page.route("**/chat", held(sent))
+        async with page.expect_request("**/conversations/old?html=1"):
+            await page.evaluate("location.hash = 'old'")
+        if stored:
+            async with page.expect_response("**/chat"):
+                await say(page, "three")
+        else:
+            async with page.expect_request("**/chat"):
+                await say(page, "three")
+        await expect(page.locator(".said .words")).to_have_text(["three"])
+        await expect(page.locator("#list")).not_to_contain_text("No messages yet")
+        expected = ["one", "two", "three"]
+        if stored:
+            await client.post("/chat", json={"message": "four", "conversation": "old"})
+            expected.append("four")
+        ready.set()
+        await expect(page.locator(".said .words")).to_have_text(expected)
+        sent.set()
+        await expect(page.locator(".body")).to_have_text([f"You said: {text}" for text in expected])
+        await expect(page.locator(".said .words")).to_have_text(expected)
+        await expect(page.locator("#welcome")).to_be_hidden()
+
+
+async def test_the_first_message_of_a_conversation_that_loads_ends_the_welcome(
+    ponte: WebPonte, page: Page
+) -> None:
+    ready, sent = asyncio.Event(), asyncio.Event()
+    await page.route("**/conversations/new1?html=1", held(ready))
+    await page.route("**/chat", held(sent))
+    async with page.expect_request("**/conversations/new1?html=1"):
+        await page.evaluate("location.hash = 'new1'")
+    await say(page, "hello")
+    await expect(page.locator("#list [aria-current]")).to_have_text("hello")
+    async with page.expect_response("**/conversations/new1?html=1"):
+        ready.set()
+    await expect(page.locator(".said .words")).to_have_text(["hello"])
+    sent.set()
+    await expect(page.locator(".body")).to_have_text("You said: hello")
+    await expect(page.locator("#welcome")).to_be_hidden()
+    await expect(page.locator("#list")).not_to_contain_text("No messages yet")
+
+
+async def test_an_old_conversation_is_not_called_empty_while_the_list_loads(
+    ponte: WebPonte, page: Page
+) -> None:
+    async with ponte.client() as client:
+        await client.post("/chat", json={"message": "one", "conversation": "old"})
+    ready = asyncio.Event()
+    await page.route("**/conversations?search=*", held(ready))
+    await page.goto("about:blank")
+    await page.goto(f"{ponte.web.address}/#old")
+    await expect(page.locator(".body")).to_have_text("You said: one")
+    await expect(page.locator("#list")).not_to_contain_text("No messages yet")
+    ready.set()
+    await expect(page.locator("#list [aria-current]")).to_have_text("one")
+
+
+async def test_a_message_that_fails_after_the_page_moved_on_is_a_draft_again(
+    ponte: WebPonte, page: Page
+) -> None:
+    await visit(page, f"{ponte.web.address}/#a1")
+    ready = asyncio.Event()
+
+    async def refuse(route: Route) -> None:
+        await ready.wait()
+        await route.fulfill(status=422, json={"error": {"code": "x", "message": "No."}})
+
+    await page.route("**/chat", refuse)
+    async with page.expect_request("**/chat"):
+        await say(page, "precious")
+    await page.evaluate("location.hash = 'b2'")
+    await expect(page.locator(".said")).to_have_count(0)
+    ready.set()
+    await expect(page.locator("#notice")).to_have_text("Not sent: No.")
+    await page.evaluate("location.hash = 'a1'")
+    await expect(page.locator("#text")).to_have_value("precious")
+
+
+async def test_a_refused_message_survives_a_page_that_was_drawn_again(
+    ponte: WebPonte, page: Page
+) -> None:
+    ready = asyncio.Event()
+
+    async def refuse(route: Route) -> None:
+        await ready.wait()
+        await route.fulfill(status=500, json={"error": {"code": "x", "message": "No."}})
+
+    await page.route("**/chat", refuse)
+    async with page.expect_request("**/chat"):
+        await say(page, "precious")
+    async with page.expect_response("**/conversations/*?html=1"):
+        await page.evaluate("dispatchEvent(new Event('reread'))")
+    ready.set()
+    await expect(page.locator(".said .words")).to_have_text(["precious"])
+    await expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+async def test_a_notice_stays_until_it_is_no_longer_true(ponte: WebPonte, page: Page) -> None:
+    """An error of reading ends with the next reading. A refused edit is still not sent."""
+
+    async def fail(route: Route) -> None:
+        await route.fulfill(status=500, json={"error": {"code": "x", "message": "Broken."}})
+
+    await page.route("**/conversations/n1?html=1", fail, times=1)
+    await page.evaluate("location.hash = 'n1'")
+    await expect(page.locator("#notice")).to_have_text("Broken.")
+    await expect(page.locator("#notice")).to_be_empty()
+    await say(page, "one")
+    await expect(page.locator(".body")).to_have_text("You said: one")
+    await page.route("**/chat", fail)
+    await page.press("#text", "ArrowUp")
+    async with page.expect_response("**/conversations/n1?html=1"):
+        await say(page, "two")
+    await expect(page.locator(".said .words")).to_have_text(["one"])
+    await expect(page.locator("#text")).to_have_value("two")
+    await expect(page.locator("#editing")).to_be_visible()
+    await expect(page.locator("#notice")).to_have_text("Not sent: Broken.")
+
+
+async def test_a_second_visit_loads_no_file_of_the_page_again(ponte: WebPonte, page: Page) -> None:
+    loaded = """performance.getEntriesByType("resource").filter(
+        one => one.transferSize > 0 && /[.](js|css|svg)$/.test(one.name)).map(one => one.name)"""
+    assert len(await page.evaluate(loaded)) > 10
+    await page.goto("about:blank")
+    await visit(page, ponte.web.address)
+    assert await page.evaluate(loaded) == []
+
+
+def file(name: str, size: int) -> FilePayload:
+    return FilePayload(name=name, mimeType="text/plain", buffer=b"x" * size)
+
+
+@pytest.mark.parametrize("how", ["button", "drop", "paste"])
+async def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
+    ponte: WebPonte, page: Page, how: str
+) -> None:
+    sent: list[str] = []
+
+    def on_request(request: Request) -> None:
+        sent.append(f"{request.method} {request.url}")
+
+    page.on("request", on_request)
+    await page.evaluate(
+        """([how, size]) => {
+            const data = new DataTransfer(), text = document.getElementById("text");
+            data.items.add(new File(["ok"], "small.txt", { type: "text/plain" }));
+            data.items.add(new File([new Uint8Array(size)], "big.csv", { type: "text/csv" }));
+            if (how === "button") {
+                document.getElementById("files").files = data.files;
+                document.getElementById("files").dispatchEvent(new Event("change"));
+            } else if (how === "drop") {
+                text.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
+            } else {
+                const more = { clipboardData: data, bubbles: true };
+                text.dispatchEvent(new ClipboardEvent("paste", more));
+            }
+        }""",
+        [how, 30 * MiB],
+    )
+    refusal = page.locator("#refused")
+    await expect(refusal).to_have_text(
+        "big.csv is too large (30 MB). The limit is 20 MB. Send a smaller file."
+    )
+    await expect(page.locator("#attached bdi")).to_have_text(["small.txt"])
+    tops = "all => all.map(e => e.getBoundingClientRect().top)"
+    boxes = await page.locator("#refused, #attached, #text, #keys").evaluate_all(tops)
+    assert boxes == sorted(boxes), "above the message box"
+    row = await page.locator("#attach, #text, #send").evaluate_all(tops)
+    assert max(row) - min(row) < 10, "side by side"
+    await say(page, "see")
+    await expect(page.locator(".body")).to_have_text("You said: see")
+    await expect(refusal).to_be_empty()
+    page.remove_listener("request", on_request)
+    assert [one for one in sent if one.startswith("POST")] == [f"POST {ponte.web.address}/chat"]
+
+
+async def test_too_many_files_and_too_many_bytes_are_refused_too(
+    ponte: WebPonte, page: Page
+) -> None:
+    await page.set_input_files("#files", [file(f"{n}.txt", 1) for n in range(12)])
+    await expect(page.locator("#refused")).to_have_text(
+        "Left out: 10.txt, 11.txt. A message can have 10 files, 100 MB in all."
+    )
+    await expect(page.locator("#attached li")).to_have_count(10)
+    await page.reload()
+    await page.evaluate(
+        """size => {
+            const data = new DataTransfer();
+            const bytes = new Uint8Array(size);
+            for (let n = 0; n < 6; n += 1) data.items.add(new File([bytes], `${n}.bin`));
+            document.getElementById("files").files = data.files;
+            document.getElementById("files").dispatchEvent(new Event("change"));
+        }""",
+        19 * MiB,
+    )
+    await expect(page.locator("#attached li")).to_have_count(5)
+    await expect(page.locator("#refused")).to_contain_text("Left out: 5.bin.")
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 415, 422])
+async def test_what_would_be_refused_again_can_be_edited_instead(
+    ponte: WebPonte, page: Page, status: int
+) -> None:
+    async def refuse(route: Route) -> None:
+        body = {"error": {"code": "x", "message": "Too much."}}
+        await route.fulfill(status=status, json=body)
+
+    await page.route("**/chat", refuse)
+    await page.set_input_files("#files", file("a.txt", 3))
+    await say(page, "precious")
+    await expect(page.locator(".progress")).to_have_text("Not sent: Too much.")
+    await expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+    await page.unroute("**/chat")
+    await page.locator(".unsent").click()
+    await expect(page.locator("#text")).to_have_value("precious")
+    await expect(page.locator("#text")).to_be_focused()
+    await expect(page.locator("#attached bdi")).to_have_text(["a.txt"])
+    await expect(page.locator(".said")).to_have_count(0)
+    await page.press("#text", "Enter")
+    await expect(page.locator(".body")).to_have_text("You said: precious")

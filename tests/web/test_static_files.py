@@ -1,0 +1,82 @@
+"""The page's own files: compressed, and kept by the browser until they change."""
+
+from __future__ import annotations
+
+import gzip
+import re
+
+import httpx
+import pytest
+
+from adapters.web.page_routes import PAGE_FOLDER, PAGE_MEDIA_TYPES
+from tests.web.web_ponte import WebPonte
+
+GZIP = {"Accept-Encoding": "gzip"}
+FILES = sorted(one.name for one in PAGE_FOLDER.iterdir() if one.suffix in PAGE_MEDIA_TYPES)
+
+
+async def prefix_of(client: httpx.AsyncClient) -> str:
+    """Return the folder from which the page loads its script."""
+    found = re.search(r'src="(/page/[^"]*)ponte\.js"', (await client.get("/")).text)
+    assert found
+    return found[1]
+
+
+async def test_every_file_is_compressed_and_kept(ponte: WebPonte) -> None:
+    async with ponte.stranger(**GZIP) as client:
+        folder = await prefix_of(client)
+        assert folder != "/page/"
+        for name in FILES:
+            answer = await client.get(f"{folder}{name}")
+            assert answer.content == (PAGE_FOLDER / name).read_bytes() or name == "index.html"
+            assert answer.headers["cache-control"] == "public, max-age=31536000, immutable", name
+            if len(answer.content) >= 500:
+                assert answer.headers["content-encoding"] == "gzip", name
+            assert "Accept-Encoding" in answer.headers.get("vary", "") or len(answer.content) < 500
+
+
+async def test_the_page_and_its_words_are_compressed(ponte: WebPonte) -> None:
+    async with ponte.stranger(**GZIP) as client:
+        for path in ("/", "/page/words.json", "/page/ponte.css"):
+            answer = await client.get(path)
+            assert answer.headers["content-encoding"] == "gzip", path
+        assert (await client.get("/")).headers["cache-control"] == "no-cache"
+        async with client.stream("GET", "/page/ponte.css") as raw:
+            body = b"".join([piece async for piece in raw.aiter_raw()])
+    assert gzip.decompress(body) == (PAGE_FOLDER / "ponte.css").read_bytes()
+
+
+async def test_who_cannot_decompress_gets_the_bytes_as_they_are(ponte: WebPonte) -> None:
+    async with ponte.stranger(**{"Accept-Encoding": "identity"}) as client:
+        answer = await client.get("/page/ponte.css")
+    assert "content-encoding" not in answer.headers
+
+
+async def test_files_of_another_version_are_not_kept(ponte: WebPonte) -> None:
+    """A tab that is open during an update asks for files of the former version."""
+    async with ponte.stranger() as client:
+        answer = await client.get("/page/0123456789abcdef/options.js")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+async def test_nothing_that_may_hold_a_secret_is_compressed(
+    ponte: WebPonte, client: httpx.AsyncClient
+) -> None:
+    """An attacker could guess it from the size (BREACH)."""
+    await client.post("/chat", json={"message": "x" * 5000})
+    paths = (
+        "/conversations/main", "/conversations/main?html=1", "/conversations", "/me", "/admin",
+        "/conversations/main/export", "/welcome", "/status", "/metrics", "/admin/people",
+    )  # fmt: skip
+    for path in paths:
+        answer = await client.get(path, headers=GZIP)
+        assert answer.status_code == 200, path
+        assert "content-encoding" not in answer.headers, path
+
+
+@pytest.mark.parametrize("name", [one for one in FILES if one.endswith(".js")])
+def test_scripts_refer_to_files_of_their_own_version(name: str) -> None:
+    text = (PAGE_FOLDER / name).read_text("utf-8")
+    absolute = set(re.findall(r'"(/page/[^"]+\.\w+)"', text))
+    assert absolute <= {"/page/words.json", "/page/worker.js", "/page/ponte.svg"}
