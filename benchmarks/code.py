@@ -21,7 +21,7 @@ import structlog
 
 from benchmarks.process import proportional, resident
 from core.clients.http import Proxies
-from core.domain.records import Outcome
+from core.domain.records import Outcome, Viewer
 from core.store.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment, environments_folder
 from core.tools.code.local import Kernels, LocalBackend
@@ -57,7 +57,7 @@ class Caller:
         self._source = CodeSource(backend)
 
     async def call(self, thread: str, code: str) -> Outcome:
-        (tool,) = await self._source.tools()
+        (tool,) = await self._source.tools(Viewer())
         ctx = set_scene(MemoryContextFiles())
         ctx = replace(ctx, thread=replace(ctx.thread, id=thread))
         outcome = await tool.run(ctx, json.dumps({"code": code}))

@@ -23,6 +23,7 @@ import structlog
 
 from benchmarks.engine import engine
 from core.clients.http import HttpClient
+from core.domain.records import Viewer
 from core.tools.nocodb.schema import TableDescription, format_outline
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import Toolbox
@@ -91,7 +92,7 @@ async def medians(*calls: Call) -> list[float]:
 
 async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
     tool = await Toolbox([source]).find("nocodb_query")
-    by_hand = bare(place, http, await source.schemas.describe_table("Orders"))
+    by_hand = bare(place, http, await source.schemas.describe_table(Viewer(), "Orders"))
     async with engine(EchoModel(), [source]) as opened:
         opened.start()
         number = 0
@@ -114,13 +115,13 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
 
 
 async def prompt(source: NocoSource) -> None:
-    tables = await source.schemas.describe_all()
+    tables = await source.schemas.describe_all(Viewer())
     lengths = [len(format_outline(table)) for table in tables]
     assert max(lengths) <= MAX_PROMPT_CHARACTERS
     sys.stdout.write(f"{'characters of a table, on demand':44}{statistics.mean(lengths):8.0f}\n")
     titles = statistics.mean(len(table.title) + len(", ") for table in tables)
     sys.stdout.write(f"{'characters of a table in every prompt':44}{titles:8.0f}\n")
-    for tool in await source.tools():
+    for tool in await source.tools(Viewer()):
         spec = tool.spec
         length = len(spec.description) + len(json.dumps(dict(spec.parameters)))
         sys.stdout.write(f"{'characters of ' + spec.name:44}{length:8}\n")

@@ -12,13 +12,12 @@ from core.conversation.commands import CommandService
 from core.domain.changes import PendingRequest
 from core.domain.errors import NotFound
 from core.domain.messages import Address, Card, Person
-from core.domain.records import Health, HistoryEntry, QuickCommand
+from core.domain.records import Health, HistoryEntry, QuickCommand, Viewer
 from core.integrations.integration import OperatorAction
 from core.ports.conversations import Journal
 from core.ports.rights import Policy
 from core.ports.tools import QuickCommands
 from core.rights.audit import OPERATOR, AuditLog
-from core.rights.policy import TURN_RIGHTS
 from core.text.i18n import say, translate_word
 
 PART_TIMEOUT_SECONDS = 5.0
@@ -53,7 +52,7 @@ class HealthBoard:
         self.pending: ListRequests | None = None
         self._request_listeners: list[Callable[[], None]] = []
         """None until the stores are open."""
-        self.titles: Callable[[], Awaitable[Sequence[str]]] | None = None
+        self.titles: Callable[[Viewer], Awaitable[Sequence[str]]] | None = None
         self.is_demo = False
 
     def mark_unserved(self, names: Collection[str], words: str) -> None:
@@ -72,13 +71,8 @@ class HealthBoard:
     async def tables(self, person: Person, address: Address) -> Sequence[str]:
         if self.titles is None:
             return ()
-        token = TURN_RIGHTS.set(
-            await self._policy.rights(person, address) if self._policy else None
-        )
-        try:
-            return await self.titles()
-        finally:
-            TURN_RIGHTS.reset(token)
+        rights = await self._policy.rights(person, address) if self._policy else None
+        return await self.titles(Viewer(rights))
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.ledger(conversation) if self.ledger else ()

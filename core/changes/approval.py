@@ -9,9 +9,8 @@ from typing import Literal
 from core.domain.changes import TABLE_KINDS, Change, Consent, DecisionRequest, Draft, Proposal
 from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
 from core.domain.messages import Address, Person
-from core.domain.records import Verdict
+from core.domain.records import PlaceRights, Verdict, Viewer
 from core.ports.rights import Policy
-from core.rights.policy import TURN_RIGHTS, turn_may
 from core.rights.rules import NO_RIGHTS, OWNER_ID, PlatformRights, RuleBook, place_names
 from core.text.text import fold_case
 
@@ -117,22 +116,20 @@ class TableRules:
         """Return whether this table is never changed. That includes hidden tables."""
         return self.of(*names).access in ("hidden", "read")
 
-    def is_visible(self, *names: str) -> bool:
-        """Return whether the current turn may know of this table."""
-        return not self.is_hidden(*names) and turn_may("read", *names)
+    def is_visible(self, viewer: Viewer, *names: str) -> bool:
+        """Return whether the person may know of this table."""
+        return not self.is_hidden(*names) and viewer.may("read", *names)
 
-    def is_closed(self, *names: str) -> bool:
-        """Return whether the current turn may not change this table, for a reason that concerns
-        this table. It is False if the person may change no table at all and the table itself is not
+    def is_closed(self, viewer: Viewer, *names: str) -> bool:
+        """Return whether the person may not change this table, for a reason that concerns this
+        table. It is False if the person may change no table at all and the table itself is not
         read-only."""
         return self.is_read_only(*names) or (
-            turn_may("propose") and not turn_may("propose", *names)
+            viewer.may("propose") and not viewer.may("propose", *names)
         )
 
-    @property
-    def hides_some(self) -> bool:
-        """True if there may be tables that the current turn must not know of."""
-        rights = TURN_RIGHTS.get()
+    def hides_some(self, rights: PlaceRights | None) -> bool:
+        """Return whether there may be tables that a person with these rights must not know of."""
         hidden = any(rule.access == "hidden" for rule in self.tables.values())
         return hidden or (rights is not None and rights.depends_on_name("read"))
 

@@ -29,6 +29,7 @@ from core.domain.records import (
     Action,
     ForgetResult,
     Outcome,
+    PlaceRights,
     ToolCall,
     ToolContext,
     Turn,
@@ -106,7 +107,7 @@ class CodeCommand:
     tool_contexts: ToolContexts
     runner: CodeRunner | None = None
 
-    async def run(self, turn: Turn, code: str, show: Show) -> Answer:
+    async def run(self, turn: Turn, code: str, show: Show, rights: PlaceRights | None) -> Answer:
         """Run the code and return its output as the answer. Raise NotAllowed, NotFound, OverBudget
         or ToolError.
 
@@ -129,7 +130,7 @@ class CodeCommand:
             await self.services.journal.record_call_start(turn, call)
             if costs := getattr(self.runner.backend, "costs", None):
                 await self.services.budget.reserve_run(turn, call.call_id, costs(call.arguments))
-            ctx = await self.tool_contexts.make_command_context(turn, call, show)
+            ctx = await self.tool_contexts.make_command_context(turn, call, show, rights)
             await ctx.show_progress(say(RUNNING_PYTHON))
             note = partial(_audit_run, self.services.audit, turn, RUN_PYTHON_TOOL, rule)
             try:
@@ -164,7 +165,9 @@ class QuickCommandHandler:
     tool_contexts: ToolContexts
     results: QuickCommandResults = field(default_factory=QuickCommandResults)
 
-    async def run(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
+    async def run(
+        self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
+    ) -> Answer:
         """Run a quick command and return its result as the answer. Raise NotAllowed,
         UnknownCommand, BadInput, OverBudget or QuickCommandFailed.
 
@@ -182,7 +185,7 @@ class QuickCommandHandler:
             if not call.handle:
                 note("unknown")
                 return Answer(say(_QUICK_LOST), status="failed", code="unknown")
-        ctx = await self.tool_contexts.make_command_context(turn, call, show)
+        ctx = await self.tool_contexts.make_command_context(turn, call, show, rights)
         inputs = command.input
         # With a handle, the run has already begun with its inputs.
         if not ctx.handle and ctx.files is not None:
@@ -264,14 +267,16 @@ class CommandService:
     """Returns a sentence about places where forgotten data may still exist, such as backups; "" for
     none."""
 
-    async def answer(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
+    async def answer(
+        self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
+    ) -> Answer:
         """Run the command and return its answer. Raise errors that the conversation manager shows
         to the person, such as NotAllowed, NotFound or BadInput."""
         match command.name:
             case "quick-command":
-                return await self.quick.run(turn, command, show)
+                return await self.quick.run(turn, command, show, rights)
             case grammar.RUN_PYTHON:
-                return await self.code.run(turn, command.code, show)
+                return await self.code.run(turn, command.code, show, rights)
             case "approve" | "deny" | "undo":
                 return await self._decide(turn, command, show)
             case "help":

@@ -11,9 +11,19 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.changes.approval import TableRules
 from core.domain.messages import Attachment, File, Item, Message, Progress
-from core.domain.records import Need, Provenance, Remote, Thread, ToolCall, ToolContext, Turn
+from core.domain.records import (
+    Need,
+    PlaceRights,
+    Provenance,
+    Remote,
+    Thread,
+    ToolCall,
+    ToolContext,
+    Turn,
+    Viewer,
+)
 from core.ports.conversations import FetchAttachment, Files, Journal, ThreadMap
-from core.rights.policy import ANY_TABLE, TURN_RIGHTS
+from core.rights.policy import ANY_TABLE
 from core.runtime.tasks import run_together
 from core.text import text
 
@@ -53,23 +63,25 @@ class ToolContexts:
     """Returns whether a person stopped the turn with this `seq` (`Inbox.is_stopped`)."""
     table_rules: Callable[[], TableRules] = TableRules
 
-    def may_know(self, needs: Collection[Need]) -> bool:
-        """Return whether the asker of the current turn may read what needs these rights."""
-        rights, rules = TURN_RIGHTS.get(), self.table_rules()
+    def may_know(self, rights: PlaceRights | None, needs: Collection[Need]) -> bool:
+        """Return whether a person with these rights may read what needs `needs`."""
+        rules = self.table_rules()
         return all(
             (rights is None or rights.may_know(*need))
             and not (need[0] == "read" and rules.is_hidden(*need[1:]))
-            and not (ANY_TABLE in need and rules.hides_some)
+            and not (ANY_TABLE in need and rules.hides_some(rights))
             for need in needs
         )
 
-    async def find_readable_part(self, turn: Turn, known: Provenance) -> ReadableThread | None:
+    async def find_readable_part(
+        self, turn: Turn, known: Provenance, rights: PlaceRights | None
+    ) -> ReadableThread | None:
         """Return what the asker may read of the turn's thread; None if they may read all of it.
 
         Of a turn with anything else, they may read the answer as it was posted. Items that only the
         model's server can read (reasoning, summaries) may hold anything and are all left out.
         """
-        if all(map(self.may_know, known.needs)):
+        if all(self.may_know(rights, needs) for needs in known.needs):
             return None
         message, items = turn.message, list[Item]()
         shown = await self.journal.list_entries(message.address.conversation, turn.thread)
@@ -78,7 +90,7 @@ class ToolContexts:
         entries = await self.journal.transcript(turn.thread, before=turn.seq)
         for seq, group in itertools.groupby(entries, key=lambda entry: entry.seq):
             of_turn = list(group)
-            readable = [entry.item for entry in of_turn if self.may_know(entry.needs)]
+            readable = [entry.item for entry in of_turn if self.may_know(rights, entry.needs)]
             is_whole = len(readable) == len(of_turn)
             ended = {item.call_id for item in readable if item.kind == "output"}
             items += [
@@ -130,7 +142,9 @@ class ToolContexts:
             is_stopped=lambda: self.stopped(turn.seq),
         )
 
-    async def make_command_context(self, turn: Turn, call: ToolCall, show: Show) -> ToolContext:
+    async def make_command_context(
+        self, turn: Turn, call: ToolCall, show: Show, rights: PlaceRights | None
+    ) -> ToolContext:
         """Return the context of a command that a person typed or clicked. It also stores a
         container in the thread's record."""
 
@@ -138,7 +152,7 @@ class ToolContexts:
             await show(Progress(current_step=words))
 
         known = await self.journal.provenance(turn.thread, turn.message.author.key, turn.seq)
-        readable = await self.find_readable_part(turn, known)
+        readable = await self.find_readable_part(turn, known, rights)
         thread = await self.load_thread(turn, new=readable is not None)
 
         async def record_remote(remote: Remote) -> None:
@@ -146,7 +160,8 @@ class ToolContexts:
             if remote.kind == "container" and readable is None:
                 await self.threads.put(replace(thread, container=remote.id))
 
-        return self.make_context(turn, thread, call, show_words, record_remote, readable)
+        ctx = self.make_context(turn, thread, call, show_words, record_remote, readable)
+        return replace(ctx, viewer=Viewer(rights))
 
     async def load_thread(self, turn: Turn, new: bool = False) -> Thread:
         """Return the thread's record, or a new one if it is lost or belongs to an older thread or

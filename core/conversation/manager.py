@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -77,7 +78,6 @@ from core.rights.allowances import (
     Grant,
     describe_nearly_used,
 )
-from core.rights.policy import TURN_RIGHTS
 from core.runtime.tasks import BackgroundTasks, BoundedDict, run_together
 from core.text import text
 from core.text.i18n import say
@@ -293,7 +293,6 @@ class ConversationManager:
             )
             await run.set_message(message)
             run.rights = rights
-            TURN_RIGHTS.set(rights)
             if turn.refusal == CRASHED_REASON:
                 raise Interrupted(times=turn.limit)
             if turn.refusal:
@@ -348,7 +347,7 @@ class ConversationManager:
         if answer := run.origin.answer_directly(message, run.command):
             return answer
         if run.command:
-            return await self._commands.answer(run.turn, run.command, run.reply.show)
+            return await self._commands.answer(run.turn, run.command, run.reply.show, run.rights)
         return await self._answer_with_model(run)
 
     async def _answer_with_model(self, run: TurnRun) -> Answer:
@@ -431,15 +430,16 @@ class ConversationManager:
         """Find what the asker may read of the thread now. Leave out results of this turn's own
         earlier attempts that they may not read any more."""
         contexts, turn = self._tool_contexts, run.turn
-        run.readable = await contexts.find_readable_part(turn, known)
+        may_know = partial(contexts.may_know, run.rights)
+        run.readable = await contexts.find_readable_part(turn, known, run.rights)
         lost = {call.call_id for call in turn.calls
-                if call.outcome and not contexts.may_know(call.outcome.needs)}  # fmt: skip
+                if call.outcome and not may_know(call.outcome.needs)}  # fmt: skip
         items = tuple(
             replace(item, text=LEFT_OUT, files=()) if item.call_id in lost and item.kind == "output"
             else item
             for item in turn.items if not (lost and item.kind == "opaque")
         )  # fmt: skip
-        needs = frozenset[Need]().union(*filter(contexts.may_know, known.needs))
+        needs = frozenset[Need]().union(*filter(may_know, known.needs))
         run.turn = replace(turn, items=items, needs=needs)
 
     async def _claim_notices(self, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:

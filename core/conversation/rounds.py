@@ -43,7 +43,6 @@ from core.domain.records import (
     RIGHT_OF_EFFECT,
     Effect,
     MakeDraft,
-    Need,
     Outcome,
     Remote,
     RemoteStored,
@@ -55,12 +54,12 @@ from core.domain.records import (
     TextWithdrawn,
     ToolCall,
     ToolContext,
+    Viewer,
     add_model_instruction,
 )
 from core.domain.schedules import ScheduleDraft
 from core.observability import metrics, tracing
 from core.ports.tools import Tool
-from core.rights.policy import USED_RIGHTS
 from core.rights.usage import PaidRun
 from core.runtime.tasks import run_together
 from core.text import markdown, text
@@ -326,19 +325,20 @@ class ToolCalls:
         """Run the tool, and note in its outcome which rights somebody needs to read that. A write
         only proposes, so that reading is the right."""
         right = RIGHT_OF_EFFECT[call.effect]
-        used: set[Need] = {("tool", call.name), ("read" if right == "propose" else right,)}
-        USED_RIGHTS.set(used)  # a call is a task of its own
-        outcome = await self._run_tool(tool, call)
-        return replace(outcome, needs=frozenset(used))
+        viewer = Viewer(
+            self._run.rights, {("tool", call.name), ("read" if right == "propose" else right,)}
+        )
+        outcome = await self._run_tool(tool, call, viewer)
+        return replace(outcome, needs=frozenset(viewer.needs))
 
-    async def _run_tool(self, tool: Tool, call: ToolCall) -> Outcome:
+    async def _run_tool(self, tool: Tool, call: ToolCall, viewer: Viewer) -> Outcome:
         """Run the tool within its timeout. Turn errors into outcomes, except those that end the
         attempt (Draining, NotStored, PostRemoved, Superseded)."""
         if tool.progress_text:
             await self._show_progress(say(tool.progress_text))
         try:
             async with asyncio.timeout(tool.timeout_seconds):
-                return cap_text(await tool.run(self._context_for(call), call.arguments))
+                return cap_text(await tool.run(self._context_for(call, viewer), call.arguments))
         except TimeoutError:
             # Any call but a read may have taken effect before the timeout.
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
@@ -365,7 +365,7 @@ class ToolCalls:
         message = self._run.message
         self._services.audit.note(event, message.author, message.address, **facts)
 
-    def _context_for(self, call: ToolCall) -> ToolContext:
+    def _context_for(self, call: ToolCall, viewer: Viewer) -> ToolContext:
         """Return the context of a call. Its `record_handle` also notes that the call now runs in
         another system, and cancels it if the turn is being stopped."""
         ctx = self._make_context(call)
@@ -376,7 +376,7 @@ class ToolCalls:
             if self._is_stopping:
                 raise asyncio.CancelledError
 
-        return replace(ctx, record_handle=known_as)
+        return replace(ctx, record_handle=known_as, viewer=viewer)
 
 
 class Rounds:

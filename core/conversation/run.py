@@ -14,11 +14,10 @@ from core.conversation.context import ReadableThread
 from core.conversation.origins import Origin
 from core.domain.errors import PonteError
 from core.domain.messages import Card, Message
-from core.domain.records import RoundOutput, Thread, Turn
+from core.domain.records import PlaceRights, RoundOutput, Thread, Turn
 from core.ports.conversations import Reply
 from core.ports.tools import Tool
 from core.rights.allowances import AllowanceCount
-from core.rights.policy import PlaceRights
 from core.rights.rules import OWNER_ID
 from core.text import text
 from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale

@@ -509,6 +509,8 @@ class ToolContext:
     """The name of the tool."""
     own_memory: str = ""
     """See `memory_id`; "" for the memory of the thread."""
+    viewer: Viewer = field(default_factory=lambda: Viewer())
+    """The asker as a reader."""
 
     @property
     def memory_id(self) -> str:
@@ -600,6 +602,43 @@ class Verdict:
             raise StatusUnknown
         if not self.allowed:
             raise NotAllowed(self.reason, right=self.right, rule=self.rule)
+
+
+class PlaceRights(Protocol):
+    """The rights of one person in one place, decided without further I/O."""
+
+    def may(self, right: str, *names: str) -> Verdict:
+        """Decide the right.
+
+        `names` identify the thing that the right is about: for a table its title and its id.
+        """
+
+    def depends_on_name(self, right: str) -> bool:
+        """Return True if the right can differ between two things of its kind."""
+
+    def may_know(self, right: str, *names: str) -> bool:
+        """Return True if the person may read what somebody got with this right."""
+
+    @property
+    def is_owner(self) -> bool:
+        """True for the person who runs this Ponte, on their page or terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """For whom something is read. `rights` decide what exists for them; None: everything, because
+    no person asks. `needs` collects the rights that somebody needs to read the result."""
+
+    rights: PlaceRights | None = None
+    needs: set[Need] = field(default_factory=set)
+
+    def may(self, right: str, *names: str) -> bool:
+        """Return True if the person has the right now."""
+        return self.rights is None or self.rights.may(right, *names).allowed
+
+    def note_need(self, right: str, *names: str) -> None:
+        """Record that the result is only for people with this right."""
+        self.needs.add((right, *names))
 
 
 @dataclass(frozen=True, slots=True)

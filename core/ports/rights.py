@@ -24,13 +24,13 @@ from core.domain.records import (
     EndedToken,
     MemberKey,
     PageAccount,
+    PlaceRights,
     PlatformMember,
     Turn,
     UsageTotal,
     Verdict,
 )
 from core.rights.allowances import AllowanceCount, Grant, ModelCall
-from core.rights.policy import PlaceRights
 from core.rights.usage import PaidRun
 
 

@@ -25,6 +25,7 @@ from core.domain.records import (
     RoundRequest,
     ToolContext,
     ToolSpec,
+    Viewer,
 )
 
 SAMPLE_TABLES_PHRASE = "Ponte's sample base"
@@ -103,8 +104,8 @@ class ToolSource(Protocol):
     def name(self) -> str:
         """Return the name of the system, for example "nocodb"."""
 
-    async def tools(self) -> Sequence[Tool]:
-        """Return the tools that can be offered now."""
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+        """Return the tools that this person can be offered now."""
 
     async def health(self) -> Health:
         """Return the present state of the system."""

@@ -35,13 +35,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from core.domain.errors import StatusUnknown
 from core.domain.messages import Address, Person
-from core.domain.records import Need, Verdict
+from core.domain.records import Verdict
 from core.rights.reasons import (
     DEFAULT_REASONS,
     GUEST_DECISION_REASON,
@@ -90,22 +88,6 @@ DepartureLookup = Callable[[Person, Address, float], Awaitable[bool | None]]
 The arguments are the person, the address where they were active, and the moment (Unix seconds).
 None: the platform does not disclose it. Raises nothing.
 """
-
-
-class PlaceRights(Protocol):
-    """The rights of one person in one place, decided without further I/O."""
-
-    def may(self, right: str, *names: str) -> Verdict:
-        """Decide the right.
-
-        `names` identify the thing that the right is about: for a table its title and its id.
-        """
-
-    def depends_on_name(self, right: str) -> bool:
-        """Return True if the right can differ between two things of its kind."""
-
-    def may_know(self, right: str, *names: str) -> bool:
-        """Return True if the person may read what somebody got with this right."""
 
 
 _GROUP_CACHE_SECONDS = (
@@ -237,6 +219,12 @@ class Rights:
         """Return True if the right can differ between two things of its kind."""
         return self.policy.depends_on_name(right)
 
+    @property
+    def is_owner(self) -> bool:
+        """True for the person who runs this Ponte, on their page or terminal."""
+        own = self.policy.platforms.get(self.person.platform)
+        return own is not None and own.has_one_owner and self.person.id == OWNER_ID
+
     def may_know(self, right: str, *names: str) -> bool:
         """Return True if the person may read what somebody got with this right.
 
@@ -267,41 +255,9 @@ class Rights:
         return self._fits[names, reading]
 
 
-TURN_RIGHTS: ContextVar[PlaceRights | None] = ContextVar("held", default=None)
-"""The rights of the current turn. They decide which tables exist for it."""
-
-
-def turn_may(right: str, *names: str) -> bool:
-    """Return True if the current turn has the right. Outside of a turn, return True."""
-    rights = TURN_RIGHTS.get()
-    return rights is None or rights.may(right, *names).allowed
-
-
-USED_RIGHTS: ContextVar[set[Need] | None] = ContextVar("used_rights", default=None)
-"""Collects what the current tool call reads, and which right that needs."""
-
-
 ANY_TABLE = "*"
 """The name of a table that is not known in the rights that a result needs. Only people who
 may read every table may read such a result."""
-
-
-def note_use(right: str, *names: str) -> None:
-    """Record that the result of the current tool call is only for people with this right."""
-    if (used := USED_RIGHTS.get()) is not None:
-        used.add((right, *names))
-
-
-def is_turn_of_owner() -> bool:
-    """Return True in a turn of the person who runs this Ponte, on their page or terminal.
-
-    Outside of a turn, return True.
-    """
-    rights = TURN_RIGHTS.get()
-    if not isinstance(rights, Rights):
-        return rights is None
-    own = rights.policy.platforms.get(rights.person.platform)
-    return own is not None and own.has_one_owner and rights.person.id == OWNER_ID
 
 
 @dataclass(slots=True)

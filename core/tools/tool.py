@@ -29,11 +29,12 @@ from core.domain.records import (
     Effect,
     Health,
     Outcome,
+    PlaceRights,
     ToolContext,
     ToolSpec,
+    Viewer,
 )
 from core.ports.tools import Tool, ToolSource
-from core.rights.policy import PlaceRights
 from core.rights.usage import PaidRun
 from core.text.i18n import say
 from core.text.text import in_whole_characters, make_storable
@@ -542,7 +543,7 @@ class Toolbox:
 
         Raise SettingsError if two sources offer tools with the same name.
         """
-        every = await self._all()
+        every = await self._all(Viewer(rights))
         allowed = {action for action in RIGHT_OF_EFFECT.values() if rights.may(action).allowed}
         named = (tool for name, tool in every.items() if rights.may("tool", name).allowed)
         offered = (tool.restrict_to(allowed) for tool in named)
@@ -551,7 +552,7 @@ class Toolbox:
     async def find(self, name: str) -> Tool:
         """Return the tool of that name, regardless of rights. Raise ToolError with the most similar
         name."""
-        tools = await self._all()
+        tools = await self._all(Viewer())
         if name in tools:
             return tools[name]
         near = difflib.get_close_matches(name, tools, 1)
@@ -570,10 +571,10 @@ class Toolbox:
         """Close all sources."""
         await asyncio.gather(*(source.close() for source in self._sources))
 
-    async def _all(self) -> dict[str, Tool]:
+    async def _all(self, viewer: Viewer) -> dict[str, Tool]:
         """Return all tools by name. Raise SettingsError if two of them have the same name."""
         found: dict[str, Tool] = {}
-        for offered in await asyncio.gather(*(source.tools() for source in self._sources)):
+        for offered in await asyncio.gather(*(source.tools(viewer) for source in self._sources)):
             for tool in offered:
                 if found.setdefault(tool.spec.name, tool) is not tool:
                     raise SettingsError("Two tools have the name {name!r}.", name=tool.spec.name)

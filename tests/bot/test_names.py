@@ -21,6 +21,7 @@ from bot.safety import list_findings
 from bot.settings import Settings
 from core.clients.http import HttpClient
 from core.domain.errors import SettingsError
+from core.domain.records import Viewer
 from core.integrations.integration import Alone, ToolIntegration
 from core.ports.tools import ToolSource
 from core.rights.audit import AuditLog
@@ -249,7 +250,9 @@ async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path)
         }  # fmt: skip
         for face in FACES:
             if isinstance(face, ToolIntegration):
-                tools = [tool for source in offered[face.name] for tool in await source.tools()]
+                tools = [
+                    tool for source in offered[face.name] for tool in await source.tools(Viewer())
+                ]
                 settings = Settings.model_validate({})
                 known = face.rule_names(settings, Config())["tool"]
                 assert sorted(known or ()) == sorted(tool.spec.name for tool in tools)

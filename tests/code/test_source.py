@@ -8,7 +8,7 @@ import pytest
 
 from core.domain.errors import ToolError
 from core.domain.messages import Usage
-from core.domain.records import Outcome
+from core.domain.records import Outcome, Viewer
 from core.tools.code.port import OutputFile, RunResult, find_python_block, strip_fence
 from core.tools.code.source import NOTHING_PRINTED, CodeSource
 from core.tools.tool import MAX_OUTCOME_CHARACTERS
@@ -23,24 +23,24 @@ PNG = b"\x89PNG\r\n\x1a\n"
 async def call(
     backend: FakeBackend, code: str | None, folder: MemoryContextFiles | None = None, said: str = ""
 ) -> Outcome:
-    (tool,) = await CodeSource(backend).tools()
+    (tool,) = await CodeSource(backend).tools(Viewer())
     ctx = set_scene(folder or MemoryContextFiles(), said)
     return await tool.run(ctx, json.dumps({} if code is None else {"code": code}))
 
 
 async def test_it_is_strict_and_its_description_can_be_replaced() -> None:
     backend = FakeBackend()
-    (tool,) = await CodeSource(backend).tools()
+    (tool,) = await CodeSource(backend).tools(Viewer())
     assert (tool.spec.name, tool.effect, tool.spec.strict) == ("run_python", "code", True)
     assert breaches(tool.spec) == []
     assert list(tool.spec.parameters["properties"]) == ["code"]
     assert tool.spec.description == "Run Python somewhere."
-    (other,) = await CodeSource(backend, "Só Python.").tools()
+    (other,) = await CodeSource(backend, "Só Python.").tools(Viewer())
     assert other.spec.description == "Só Python."
 
 
 async def test_it_is_not_offered_where_nothing_holds() -> None:
-    assert await CodeSource(FakeBackend(offered=False)).tools() == ()
+    assert await CodeSource(FakeBackend(offered=False)).tools(Viewer()) == ()
 
 
 async def test_files_go_in_under_names_of_their_own() -> None:
@@ -146,7 +146,7 @@ async def test_without_any_code_nothing_runs() -> None:
 @pytest.mark.parametrize("arguments", ['{"code": 5}', '{"code": ["x"]}', '{"prompt": "x"}', "["])
 async def test_wrong_arguments_are_told_and_run_nothing(arguments: str) -> None:
     backend = FakeBackend()
-    (tool,) = await CodeSource(backend).tools()
+    (tool,) = await CodeSource(backend).tools(Viewer())
     with pytest.raises(ToolError):
         await tool.run(set_scene(MemoryContextFiles()), arguments)
     assert backend.ran == []

@@ -17,6 +17,7 @@ from core.clients.http import HttpClient
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite, WriteKind
 from core.domain.errors import WriteUnsure
 from core.domain.messages import Address
+from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi, TableId
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.rest import RestDriver
@@ -117,7 +118,7 @@ async def the_bridge() -> AsyncIterator[Case]:
             {"Id": 1, **ADA, "Contract": None}, {"Id": 2, **BRUNO, "Contract": None},
         ]  # fmt: skip
         source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
-        await source.tools()
+        await source.tools(Viewer())
 
         def one(id: str) -> dict[str, Any]:
             return next(row for row in rows if str(row["Id"]) == id)

@@ -14,7 +14,7 @@ from core.clients.http import HttpClient
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.messages import Address
-from core.domain.records import Outcome, Thread, ToolContext
+from core.domain.records import Outcome, Thread, ToolContext, Viewer
 from core.tools.nocodb.bridge import BridgeSource
 from tests.contract.applier_case import (
     ADA,
@@ -151,7 +151,7 @@ async def test_a_bridge_that_does_not_name_the_row_that_it_created() -> None:
     async with FakeBridge() as bridge, HttpClient() as http:
         bridge.api.rows[CUSTOMERS] = []
         source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
-        await source.tools()
+        await source.tools(Viewer())
         target = {"table_id": CUSTOMERS, "key": "Id", "computed": ["Id"]}
         draft = Draft(source.rows.name, "create", target, "People", (RowWrite(after=ADA),))
         (before,) = await source.rows.open(draft).check(draft.rows)
@@ -175,7 +175,7 @@ async def test_a_row_whose_empty_cell_was_filled_is_not_deleted_through_the_brid
     async with FakeBridge() as bridge, HttpClient() as http:
         (row,) = bridge.api.rows[CUSTOMERS] = [{"Id": 1, **ADA, "Contract": None}]
         source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
-        (tool,) = await source.tools()
+        (tool,) = await source.tools(Viewer())
         thread = Thread("web:C1", "t1")
         ctx = ToolContext(ANA, Address("web", "C1"), "turn1", 1, "call1", thread, show, propose)
         asked = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": "1"}}

@@ -15,7 +15,7 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError
-from core.domain.records import Outcome, ToolContext
+from core.domain.records import Outcome, ToolContext, Viewer
 from core.ports.tools import Tool
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
@@ -67,14 +67,14 @@ async def an_echo() -> AsyncIterator[Case]:
 @contextlib.asynccontextmanager
 async def the_bridge() -> AsyncIterator[Case]:
     async with FakeBridge() as bridge, HttpClient() as http:
-        (made,) = await BridgeSource(bridge.url, "", http).tools()
+        (made,) = await BridgeSource(bridge.url, "", http).tools(Viewer())
         good = {"tool": "list_records", "args": {"table_id": CUSTOMERS}}
         yield Case(made, json.dumps(good), '{"tool":"delete_base","args":{"base_id":"x"}}')
 
 
 @contextlib.asynccontextmanager
 async def python() -> AsyncIterator[Case]:
-    (made,) = await CodeSource(FakeBackend()).tools()
+    (made,) = await CodeSource(FakeBackend()).tools(Viewer())
     yield Case(made, '{"code":"2 + 2"}', '{"code":" "}')
 
 
@@ -89,7 +89,7 @@ async def nocodb(name: str, good: str, bad: str) -> AsyncIterator[Case]:
 async def a_quick_command() -> AsyncIterator[Case]:
     clock = SteppedClock()
     async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
-        (made,) = await StackSpotSource(stackspot, RegisteredCommands()).tools()
+        (made,) = await StackSpotSource(stackspot, RegisteredCommands()).tools(Viewer())
         yield Case(made, '{"slug":"echo","input":{"a":1}}', '{"slug":"daily-summary","input":{}}')
 
 
@@ -99,7 +99,7 @@ async def an_agent() -> AsyncIterator[Case]:
     async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
         known = {"reviewer": StackSpotAgent("01AGENT")}
         source = StackSpotSource(stackspot, RegisteredCommands(), agents=lambda: known)
-        _, made = await source.tools()
+        _, made = await source.tools(Viewer())
         fake.answer("agent", *[200] * 20, body={"message": "I am the agent."})
         yield Case(made, '{"agent":"reviewer","prompt":"Hm?"}', '{"agent":"a/b","prompt":"Hm?"}')
 

@@ -16,7 +16,7 @@ from core.clients.http import HttpClient
 from core.conversation.rounds import _CALLS_USED_UP, _OVER_BUDGET, _RESULT_LOST, RESULT_UNKNOWN
 from core.domain.errors import ToolError
 from core.domain.messages import File, Item, Person
-from core.domain.records import NOTE_TEMPLATE, Remote, add_model_instruction
+from core.domain.records import NOTE_TEMPLATE, Remote, Viewer, add_model_instruction
 from core.models import demo_turn
 from core.models.demo_model import DemoModel
 from core.models.demo_tour import (
@@ -41,7 +41,7 @@ BEA = Person("web", "bea", name="Bea")
 @contextlib.asynccontextmanager
 async def open_bridge_chat(*, patched: bool = True) -> AsyncIterator[tuple[Chat, FakeBridge]]:
     async with FakeBridge(patched=patched) as bridge, HttpClient() as http:
-        tools = await BridgeSource(bridge.url, "", http, pauses=(0, 0)).tools()
+        tools = await BridgeSource(bridge.url, "", http, pauses=(0, 0)).tools(Viewer())
         yield Chat(DemoModel, tools), bridge
 
 
@@ -257,7 +257,7 @@ async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
 async def test_nocodb_over_rest() -> None:
     async with FakeNocoDB() as nocodb, HttpClient() as http:
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
-        chat = Chat(DemoModel, await source.tools())
+        chat = Chat(DemoModel, await source.tools(Viewer()))
         assert "Customers [m" in await chat.says("list tables")
         shown = await chat.says("show customers")
         assert shown.startswith("**Customers**: 20 of 30 rows.")

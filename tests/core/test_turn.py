@@ -49,6 +49,7 @@ from core.domain.records import (
     ToolCall,
     ToolContext,
     Turn,
+    Viewer,
 )
 from core.models.demo_model import DemoModel
 from core.ports.tools import Model, Tool
@@ -83,7 +84,7 @@ class Tools:
     def __init__(self, *tools: Tool) -> None:
         self._tools = tools
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         return self._tools
 
     async def health(self) -> Health:

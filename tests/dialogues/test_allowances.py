@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from core.domain.messages import Person
-from core.domain.records import Health
+from core.domain.records import Health, Viewer
 from core.models.served_model import Level
 from core.ports.tools import Tool
 from core.rights.allowances import MAX_OUTPUT_TOKENS, MIN_OUTPUT_TOKENS, Allowance
@@ -35,7 +35,7 @@ class Source:
     def __init__(self, *tools: Tool) -> None:
         self._tools = tools
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         return self._tools
 
     async def health(self) -> Health:

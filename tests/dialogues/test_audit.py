@@ -11,7 +11,7 @@ import pytest
 from bot.health import OperatorService
 from core.domain.errors import NotFound
 from core.domain.messages import Person
-from core.domain.records import Effect, Health, ModelEvent, Outcome, RoundRequest
+from core.domain.records import Effect, Health, ModelEvent, Outcome, RoundRequest, Viewer
 from core.ports.tools import Tool
 from core.rights.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
@@ -36,7 +36,7 @@ class Machine:
         self.holds = holds
         self.begun = asyncio.Event()
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         async def work(secret: str) -> str:
             """Works.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
-from core.domain.records import Health
+from core.domain.records import Health, Viewer
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome, also_on_postgres
@@ -250,7 +250,7 @@ class Slow:
     def __init__(self) -> None:
         self.begun = asyncio.Event()
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         async def wait() -> str:
             """Waits."""
             self.begun.set()

@@ -20,6 +20,7 @@ from core.domain.records import (
     RoundRequest,
     TextDelta,
     ToolContext,
+    Viewer,
 )
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
@@ -84,7 +85,7 @@ class Author(EchoModel):
 class Source:
     name = "tables"
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         async def look(ctx: ToolContext) -> Outcome:
             """Look into a table."""
             return Outcome("ok", "a row")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from core.clients.http import HttpClient
 from core.domain.messages import Item, Quote
-from core.domain.records import Effect, Health, ModelEvent, RoundCompleted, RoundRequest
+from core.domain.records import Effect, Health, ModelEvent, RoundCompleted, RoundRequest, Viewer
 from core.ports.tools import Tool
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
@@ -75,7 +75,7 @@ class Bought:
 
         return FunctionTool.of(run_tool, effect=effect, doing="…", name=name)
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         return [self._tool("pay", "spend"), self._tool("run_python", "code")]
 
     async def health(self) -> Health:

@@ -28,6 +28,7 @@ from core.domain.messages import (
     ReplyTo,
     encode_json,
 )
+from core.domain.records import Viewer
 from core.rights.rules import Rule, RuleBook
 from core.tools.posting.source import PlacePostSource
 from core.tools.tool import offered_tools
@@ -458,7 +459,7 @@ async def test_a_post_on_a_platform_that_is_no_longer_connected_stays_undecided(
 
 
 async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
-    (tool,) = await PlacePostSource(lambda: {"slack": cast("Messenger", None)}).tools()
+    (tool,) = await PlacePostSource(lambda: {"slack": cast("Messenger", None)}).tools(Viewer())
     message = make_message("Hi", "k1")
     ours, not_ours = PERSON, MessageOrigin("schedule", is_authored=False)
     for case, author, origin, is_offered in (
@@ -472,4 +473,4 @@ async def test_only_people_of_a_chat_platform_are_offered_the_tool() -> None:
     ):
         asked = replace(message, author=author, origin=origin)
         assert bool(offered_tools([tool], asked)) == is_offered, case
-    assert await PlacePostSource(dict).tools() == ()
+    assert await PlacePostSource(dict).tools(Viewer()) == ()

@@ -13,7 +13,7 @@ import pytest
 from adapters.slack.client import WAITING_REACTION
 from adapters.slack.people import SlackPeople
 from core.domain.messages import Answer, Card
-from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
+from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
 from core.ports.tools import Tool
 from core.rights.reasons import GUEST_REASON, UNKNOWN_STATUS_REASON
 from core.tools.tool import FunctionTool
@@ -273,7 +273,7 @@ class Shelf:
     def __init__(self, *tools: Tool) -> None:
         self._tools = tools
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         return self._tools
 
     async def health(self) -> Health:

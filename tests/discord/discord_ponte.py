@@ -19,6 +19,7 @@ from core.domain.records import (
     RoundRequest,
     TextDelta,
     ToolContext,
+    Viewer,
 )
 from core.integrations.integration import ChatPorts
 from core.ports.conversations import Inbox
@@ -64,7 +65,7 @@ class Drawer:
     def __init__(self, ponte: DiscordPonte, name: str, data: bytes) -> None:
         self._ponte, self._name, self._data = ponte, name, data
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         async def draw(ctx: ToolContext) -> Outcome:
             """Draw a plot."""
             files = self._ponte.engine.records.files

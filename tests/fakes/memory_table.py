@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from core.domain.changes import Change, Draft, RowCheck, RowWrite, WriteKind
 from core.domain.errors import ToolError, WriteUnsure
-from core.domain.records import Health, Outcome, ToolContext
+from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
 
@@ -113,7 +113,7 @@ class MemoryTable:
 
     # The ToolSource port.
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         writers = (self.table_create, self.table_update, self.table_delete)
         return [
             FunctionTool.of(self.table_read, effect="read", doing="is reading…"),

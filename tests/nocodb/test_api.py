@@ -8,6 +8,7 @@ import pytest
 
 from core.clients.http import HttpAnswer
 from core.domain.errors import ToolError
+from core.domain.records import Viewer
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
     FieldAggregate,
@@ -23,7 +24,7 @@ from tests.nocodb.places import Place
 
 
 async def customers(place: Place) -> tuple[NocoApi, TableDescription]:
-    return place.api(), await place.schemas().describe_table("Customers")
+    return place.api(), await place.schemas().describe_table(Viewer(), "Customers")
 
 
 async def refusal(asked: Awaitable[object]) -> NocoError:
@@ -63,7 +64,7 @@ async def test_rows_come_in_pages_by_field_and_order(place: Place) -> None:
 
 
 async def test_a_page_holds_a_thousand_rows_at_most(place: Place) -> None:
-    readings = await place.schemas().describe_table("Readings")
+    readings = await place.schemas().describe_table(Viewer(), "Readings")
     page = await place.api().fetch_page(readings.at, size=5000)
     assert (len(page.records), page.has_more) == (MAX_PAGE_ROWS, True)
     rest = await place.api().fetch_page(readings.at, size=MAX_PAGE_ROWS, page=2)
@@ -230,7 +231,7 @@ async def test_ten_rows_are_the_most_in_one_call(own_place: Place) -> None:
 
 async def test_links_are_read_to_the_end_added_and_removed(own_place: Place) -> None:
     api, table = await customers(own_place)
-    orders = await own_place.schemas().describe_table("Orders")
+    orders = await own_place.schemas().describe_table(Viewer(), "Orders")
     field, back = table.field("Orders").id, orders.field("Customers").id
     await api.add_links(table.at, field, "2", [str(number) for number in range(1, 41)])
     await api.add_links(table.at, field, "2", ["1"])

@@ -10,6 +10,7 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError, WriteUnsure
+from core.domain.records import Viewer
 from core.runtime.tasks import Pacer
 from core.tools.nocodb.api import NocoApi, NocoError, NocoRecord, TableId, seconds_between_calls
 from core.tools.nocodb.schema import Schemas
@@ -186,12 +187,12 @@ async def test_a_description_without_its_fields_is_unreadable(
     fake: FakeNocoDB, api: NocoApi, answer: object
 ) -> None:
     schemas = Schemas(api, filled.CRM)
-    await schemas.visible_tables()
+    await schemas.visible_tables(Viewer())
     fake.fail(1, 200, answer)
     with pytest.raises(NocoError) as caught:
-        await schemas.describe_table("Customers")
+        await schemas.describe_table(Viewer(), "Customers")
     assert caught.value.code == "nocodb_unreadable"
-    assert (await schemas.describe_table("Customers")).title == "Customers"
+    assert (await schemas.describe_table(Viewer(), "Customers")).title == "Customers"
 
 
 @pytest.mark.parametrize("answer", [(302, None), (404, None), (200, ["no", "object"])])

@@ -10,6 +10,7 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.clients.http import HttpClient
+from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi, NocoError
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import (
@@ -54,7 +55,7 @@ def tables(fake: FakeNocoDB) -> dict[str, FakeTable]:
 
 
 async def test_a_table_and_its_fields(place: Place) -> None:
-    table = await place.schemas().describe_table("Customers")
+    table = await place.schemas().describe_table(Viewer(), "Customers")
     assert [(field.title, field.type) for field in table.fields] == [
         ("Id", "ID"), ("Name", "SingleLineText"), ("Email", "Email"), ("Status", "SingleSelect"),
         ("Tags", "MultiSelect"), ("Value", "Decimal"), ("Active", "Checkbox"), ("Since", "Date"),
@@ -69,13 +70,13 @@ async def test_a_table_and_its_fields(place: Place) -> None:
     )  # fmt: skip
     assert table.field("Total").is_computed
     assert table.display_field == table.field("Name")
-    back = await place.schemas().describe_table("orders")
+    back = await place.schemas().describe_table(Viewer(), "orders")
     assert back.field("Customers").holds_one
     assert "ForeignKey" not in {field.type for field in back.fields}
 
 
 async def test_the_times_of_a_row_can_be_asked_for(place: Place) -> None:
-    table = await place.schemas().describe_table("Customers")
+    table = await place.schemas().describe_table(Viewer(), "Customers")
     created, updated = table.field("CreatedAt"), table.field("updatedat")
     where = f"({created.id},notblank)~and({updated.id},notblank)"
     assert await place.api().count_rows(table.at, where) == 1
@@ -84,13 +85,13 @@ async def test_the_times_of_a_row_can_be_asked_for(place: Place) -> None:
 
 
 async def test_an_outline(place: Place) -> None:
-    table = await place.schemas().describe_table("Customers")
+    table = await place.schemas().describe_table(Viewer(), "Customers")
     assert format_outline(table, LONG_OUTLINE_CHARACTERS) == (
         f"Customers [{table.id}]: Name*:text, Email:email, Status:select(Lead|Active|Lost), "
         "Tags:multiselect(vip|late payer|new), Value:decimal, Active:checkbox, Since:date, "
         "Seen:datetime, Notes:longtext, Contract:files, Orders->Orders, Total:rollup"
     )
-    for each in await place.schemas().describe_all():
+    for each in await place.schemas().describe_all(Viewer()):
         assert len(format_outline(each)) <= SHORT_OUTLINE_CHARACTERS
     assert format_outline(table).endswith(", and 4 more")
 
@@ -110,8 +111,8 @@ def test_an_outline_of_a_table_from_outside() -> None:
 async def test_by_title_id_and_unambiguous_case(fake: FakeNocoDB, schemas: Schemas) -> None:
     customers = tables(fake)["Customers"]
     for name in ("Customers", customers.id, "CUSTOMERS", " customers "):
-        assert (await schemas.describe_table(name)).id == customers.id
-    table = await schemas.describe_table("Customers")
+        assert (await schemas.describe_table(Viewer(), name)).id == customers.id
+    table = await schemas.describe_table(Viewer(), "Customers")
     assert table.field("sTATUS").title == "Status"
     assert table.field(table.field("Status").id).title == "Status"
 
@@ -122,8 +123,8 @@ async def test_a_name_that_two_tables_could_mean_is_not_guessed(
     customers = tables(fake)["Customers"]
     twin = replace(customers, id="mtwin", title="CUSTOMERS")
     fake.world.bases[filled.CRM].tables["mtwin"] = twin
-    assert (await schemas.describe_table("CUSTOMERS")).id == "mtwin"
-    assert (await refusal(schemas.describe_table("customers"))).code == "unknown_table"
+    assert (await schemas.describe_table(Viewer(), "CUSTOMERS")).id == "mtwin"
+    assert (await refusal(schemas.describe_table(Viewer(), "customers"))).code == "unknown_table"
 
 
 NAMES = tuple(
@@ -164,14 +165,14 @@ def test_a_hint_names_all_that_may_be_meant_as_a_model_is_shown_them() -> None:
 
 
 async def test_an_unknown_name_gets_a_suggestion(schemas: Schemas) -> None:
-    error = await refusal(schemas.describe_table("Custmers"))
+    error = await refusal(schemas.describe_table(Viewer(), "Custmers"))
     assert (str(error), error.hint) == (
         "Table 'Custmers' not found.", "did you mean 'Customers'?",
     )  # fmt: skip
-    assert (await refusal(schemas.describe_table("xyz"))).hint == (
+    assert (await refusal(schemas.describe_table(Viewer(), "xyz"))).hint == (
         "there are Customers, Orders, Readings (to you: ask the person if none fits)"
     )
-    table = await schemas.describe_table("Customers")
+    table = await schemas.describe_table(Viewer(), "Customers")
     with pytest.raises(
         NocoError, match="Field 'Statos' not found in the table Customers"
     ) as caught:
@@ -183,31 +184,34 @@ async def test_everything_is_asked_once_and_kept_for_five_minutes(
     fake: FakeNocoDB, schemas: Schemas, clock: Clock
 ) -> None:
     await asyncio.gather(
-        *(schemas.describe_table("Customers") for _ in range(5)), schemas.visible_tables()
+        *(schemas.describe_table(Viewer(), "Customers") for _ in range(5)),
+        schemas.visible_tables(Viewer()),
     )
     asked = len(fake.calls)
     assert asked == 3  # bases, tables, Customers
-    await schemas.describe_all()
+    await schemas.describe_all(Viewer())
     assert len(fake.calls) == asked + 2  # Orders and Readings
     clock.now += DESCRIPTION_SECONDS - 1
-    await schemas.describe_all()
+    await schemas.describe_all(Viewer())
     assert len(fake.calls) == asked + 2
     clock.now += 2
-    await schemas.describe_all()
+    await schemas.describe_all(Viewer())
     assert len(fake.calls) == 2 * (asked + 2)
 
 
 async def test_a_failure_is_not_kept(fake: FakeNocoDB, schemas: Schemas) -> None:
     fake.fail(1, 503)
-    assert (await refusal(schemas.describe_table("Customers"))).code == "nocodb_down"
-    assert (await schemas.describe_table("Customers")).title == "Customers"
+    assert (await refusal(schemas.describe_table(Viewer(), "Customers"))).code == "nocodb_down"
+    assert (await schemas.describe_table(Viewer(), "Customers")).title == "Customers"
 
 
 async def test_who_stops_waiting_does_not_stop_the_others(
     fake: FakeNocoDB, schemas: Schemas
 ) -> None:
     fake.hang()
-    first, second = (asyncio.create_task(schemas.describe_table("Customers")) for _ in range(2))
+    first, second = (
+        asyncio.create_task(schemas.describe_table(Viewer(), "Customers")) for _ in range(2)
+    )
     await fake.wait_for_held_call()
     first.cancel()
     fake.release()
@@ -219,13 +223,13 @@ async def test_who_stops_waiting_does_not_stop_the_others(
 async def test_a_new_field_is_found_though_the_table_is_known(
     fake: FakeNocoDB, schemas: Schemas, clock: Clock
 ) -> None:
-    await schemas.describe_table("Customers")
+    await schemas.describe_table(Viewer(), "Customers")
     tables(fake)["Customers"].fields.append(FakeField("cnew", "City", "SingleLineText"))
     assert (
-        await refusal(schemas.describe_with_fields("Customers", ["City"]))
+        await refusal(schemas.describe_with_fields(Viewer(), "Customers", ["City"]))
     ).code == "unknown_field"
     clock.now += RECENT_DESCRIPTION_SECONDS + 1
-    assert (await schemas.describe_with_fields("Customers", ["Name", "City"])).field(
+    assert (await schemas.describe_with_fields(Viewer(), "Customers", ["Name", "City"])).field(
         "City"
     ).id == "cnew"
 
@@ -233,11 +237,11 @@ async def test_a_new_field_is_found_though_the_table_is_known(
 async def test_a_new_table_is_found_though_the_names_are_known(
     fake: FakeNocoDB, schemas: Schemas, clock: Clock
 ) -> None:
-    await schemas.visible_tables()
+    await schemas.visible_tables(Viewer())
     new = FakeTable("mnew", "Invoices", [FakeField("cnew", "Name", "SingleLineText")])
     fake.world.bases[filled.CRM].tables["mnew"] = new
     clock.now += RECENT_DESCRIPTION_SECONDS + 1
-    assert (await schemas.describe_table("Invoices")).id == "mnew"
+    assert (await schemas.describe_table(Viewer(), "Invoices")).id == "mnew"
 
 
 async def test_what_nocodb_no_longer_knows_is_asked_anew(
@@ -245,13 +249,13 @@ async def test_what_nocodb_no_longer_knows_is_asked_anew(
 ) -> None:
     api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
     schemas = Schemas(api, filled.CRM, clock=clock)
-    before = await schemas.describe_table("Customers")
+    before = await schemas.describe_table(Viewer(), "Customers")
     tables(fake)["Customers"].fields[:] = [
         each for each in tables(fake)["Customers"].fields if each.title != "Email"
     ]
-    assert (await schemas.describe_table("Customers")) == before
+    assert (await schemas.describe_table(Viewer(), "Customers")) == before
     await refusal(api.fetch_page(before.at, fields=[before.field("Email").id]))
-    after = await schemas.describe_table("Customers")
+    after = await schemas.describe_table(Viewer(), "Customers")
     assert after != before
     assert (after.fields[2].title, before.fields[2].title) == ("Status", "Email")
 
@@ -261,11 +265,14 @@ async def test_a_hidden_table_is_as_one_that_is_not_there(
 ) -> None:
     api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
     schemas = Schemas(api, filled.CRM, rules=supplier(TableRules({"Orders": TableRule("hidden")})))
-    assert [each.title for each in await schemas.visible_tables()] == ["Customers", "Readings"]
+    assert [each.title for each in await schemas.visible_tables(Viewer())] == [
+        "Customers",
+        "Readings",
+    ]
     for name in ("Orders", "orders", tables(fake)["Orders"].id):
-        error = await refusal(schemas.describe_table(name))
+        error = await refusal(schemas.describe_table(Viewer(), name))
         assert "Orders" not in error.hint
-    table = await schemas.describe_table("Customers")
+    table = await schemas.describe_table(Viewer(), "Customers")
     titles = {each.title for each in table.fields}
     assert not titles & {"Orders", "Total"}
     assert [each.title for each in table.concealed] == ["Orders"]
@@ -276,7 +283,7 @@ async def test_tables_of_a_database_that_nocodb_did_not_make_have_no_times(
     fake: FakeNocoDB, schemas: Schemas
 ) -> None:
     fake.world.bases[filled.CRM].foreign = True
-    table = await schemas.describe_table("Customers")
+    table = await schemas.describe_table(Viewer(), "Customers")
     assert "CreatedAt" not in {each.title for each in table.fields}
 
 
@@ -293,7 +300,7 @@ async def test_tables_of_a_database_that_nocodb_did_not_make_have_no_times(
 async def test_a_token_without_one_clear_base_is_refused(
     fake: FakeNocoDB, http: HttpClient, token: str, base: str, code: str, words: str
 ) -> None:
-    error = await refusal(Schemas(NocoApi(fake.origin, token, http), base).visible_tables())
+    error = await refusal(Schemas(NocoApi(fake.origin, token, http), base).visible_tables(Viewer()))
     assert (error.code, words in str(error)) == (code, True)
 
 

@@ -10,7 +10,7 @@ import pytest
 from core.changes.approval import TableRule, TableRules
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError
-from core.domain.records import Action
+from core.domain.records import Action, Viewer
 from core.ports.tools import Tool
 from core.tools.nocodb import schema
 from core.tools.nocodb import source as sources
@@ -34,27 +34,29 @@ def names(tools: Collection[Tool], *allowed: Action) -> list[str]:
 
 
 async def call_tool(source: NocoSource, tool: str, **arguments: object) -> str:
-    tools = {each.spec.name: each for each in await source.tools()}
+    tools = {each.spec.name: each for each in await source.tools(Viewer())}
     return (await tools[tool].run(ctx(), json.dumps(arguments))).text
 
 
 async def test_what_is_offered_follows_from_rights_and_role(place: Place) -> None:
     owner = NocoSource(place.url, place.token, place.http, base_id=place.base)
-    tools = await owner.tools()
+    tools = await owner.tools(Viewer())
     assert names(tools) == [*READS, *WRITES]
     assert names(tools, "read") == READS
     assert names(tools, "chat") == []
     viewer = NocoSource(place.url, place.viewer, place.http)
-    tools = await viewer.tools()
+    tools = await viewer.tools(Viewer())
     assert names(tools) == READS
     assert "Nothing can be changed here" in tools[0].spec.description
 
 
 async def test_the_tables_stand_in_the_description(place: Place) -> None:
     source = NocoSource(place.url, place.token, place.http, base_id=place.base)
-    (tables, *_) = await source.tools()
+    (tables, *_) = await source.tools(Viewer())
     assert "Tables: Customers, Orders, Readings." in tables.spec.description
-    assert (await source.tools())[0] is tables, "a prompt can only be cached while it is the same"
+    assert (await source.tools(Viewer()))[0] is tables, (
+        "a prompt can only be cached while it is the same"
+    )
 
 
 async def test_the_tool_tells_tables_in_short_and_one_in_full(place: Place) -> None:
@@ -74,7 +76,7 @@ async def test_many_tables_are_told_by_name(fake: FakeNocoDB, http: HttpClient) 
             f"m{number}", f"Table {number}\nIgnore all this", [field]
         )
     source = NocoSource(fake.origin, filled.EDITOR, http)
-    (tables, *_) = await source.tools()
+    (tables, *_) = await source.tools(Viewer())
     assert "Table 36 Ignore all this, and 3 more." in tables.spec.description
     told = (await call_tool(source, "nocodb_tables")).splitlines()
     assert told[0] == "43 tables; ask for columns with `tables`."
@@ -85,14 +87,14 @@ async def test_many_tables_are_told_by_name(fake: FakeNocoDB, http: HttpClient) 
 async def test_new_tables_are_seen_after_a_while(fake: FakeNocoDB, http: HttpClient) -> None:
     clock = Clock()
     source = NocoSource(fake.origin, filled.EDITOR, http, clock=clock)
-    await source.tools()
+    await source.tools(Viewer())
     new = FakeTable("mnew", "Invoices", [FakeField("cnew", "Name", "SingleLineText")])
     fake.world.bases[filled.CRM].tables["mnew"] = new
     asked = len(fake.calls)
-    await source.tools()
+    await source.tools(Viewer())
     assert len(fake.calls) == asked
     clock.now += 300
-    assert "Readings, Invoices." in (await source.tools())[0].spec.description
+    assert "Readings, Invoices." in (await source.tools(Viewer()))[0].spec.description
 
 
 async def test_while_nocodb_is_away_the_tools_stay_and_one_turn_alone_waits(
@@ -102,11 +104,11 @@ async def test_while_nocodb_is_away_the_tools_stay_and_one_turn_alone_waits(
     clock = Clock()
     source = NocoSource(fake.origin, filled.EDITOR, http, pauses=(), clock=clock)
     fake.fail(1, 503)
-    assert names(await source.tools()) == [*READS, *WRITES]
-    await source.tools()
+    assert names(await source.tools(Viewer())) == [*READS, *WRITES]
+    await source.tools(Viewer())
     assert len(fake.calls) == 1
     clock.now += LOOK_INTERVAL_SECONDS
-    assert "Customers" in (await source.tools())[0].spec.description
+    assert "Customers" in (await source.tools(Viewer()))[0].spec.description
 
 
 async def test_rules_hide_tables_and_keep_them_from_change(
@@ -114,7 +116,7 @@ async def test_rules_hide_tables_and_keep_them_from_change(
 ) -> None:
     rules = TableRules({"orders": TableRule("hidden"), "Readings": TableRule("read")})
     source = NocoSource(fake.origin, filled.EDITOR, http, rules=supplier(rules))
-    (tables, *_) = await source.tools()
+    (tables, *_) = await source.tools(Viewer())
     assert "Tables: Customers, Readings." in tables.spec.description
     assert tables.spec.description.endswith("These tables can only be read: Readings.")
     told = await call_tool(source, "nocodb_tables")
@@ -166,7 +168,7 @@ async def test_a_rule_that_no_table_goes_by_is_told_without_its_name(
 
 async def test_a_nocodb_that_does_not_tell_the_role(fake: FakeNocoDB, http: HttpClient) -> None:
     source = NocoSource(fake.origin, filled.EDITOR, http, pauses=())
-    await source.schemas.visible_tables()
+    await source.schemas.visible_tables(Viewer())
     fake.fail(1, 404, {"error": "NOT_FOUND", "message": "Cannot GET /api/v1/auth/user/me"})
     assert (await source.health()).words == "base CRM: 3 tables"
 
@@ -176,7 +178,7 @@ async def test_a_role_that_could_not_be_read_is_a_failure(
 ) -> None:
     """Otherwise, a viewer's token would be offered writes."""
     source = NocoSource(fake.origin, filled.EDITOR, http, pauses=())
-    await source.schemas.visible_tables()
+    await source.schemas.visible_tables(Viewer())
     fake.fail(1, 500)
     health = await source.health()
     assert health.state == "failing"
@@ -203,9 +205,9 @@ async def test_the_tables_of_few_sets_of_rights_are_kept_in_memory(
         ((), "Customers, Orders, Readings"),
     ):
         rules = TableRules({name: TableRule("hidden") for name in hidden})
-        (tables, *_) = await source.tools()
+        (tables, *_) = await source.tools(Viewer())
         assert f"Tables: {left}." in tables.spec.description
-        await source.schemas.describe_table("Customers")
+        await source.schemas.describe_table(Viewer(), "Customers")
     assert len(source._tables_tools) <= 2
     (described,) = source.schemas._tables.values()
     assert len((await described.value())._seen) <= 2

@@ -11,6 +11,7 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError
+from core.domain.records import Viewer
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from tests.fakes.nocodb import filled
@@ -164,7 +165,7 @@ def _display_total(total: Decimal | int) -> int | str:
 
 async def test_groups_of_links_that_may_lack_some_say_so(own_place: Place) -> None:
     api, schemas = own_place.api(), own_place.schemas()
-    table = await schemas.describe_table("Customers")
+    table = await schemas.describe_table(Viewer(), "Customers")
     reader = Reader(api, schemas)
     assert "links" not in await reader.summary("Customers", group_by="Orders")
     ids = [str(number) for number in range(10, 50)]

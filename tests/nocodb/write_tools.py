@@ -14,7 +14,7 @@ from core.clients.http import HttpClient
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, Row, RowCheck, RowWrite
 from core.domain.errors import ToolError
 from core.domain.messages import Address, Person
-from core.domain.records import Outcome, Thread, ToolContext
+from core.domain.records import Outcome, Thread, ToolContext, Viewer
 from core.tools.nocodb import draft
 from core.tools.nocodb.api import NocoApi, TableApi
 from core.tools.nocodb.driver import TableSchema
@@ -103,7 +103,7 @@ class WriteTools:
 
     async def image(self, table: str, id: str) -> Row | None:
         """A row whole, as it stands."""
-        schema = TableSchema.of(await self.schemas.describe_table(table))
+        schema = TableSchema.of(await self.schemas.describe_table(Viewer(), table))
         return (await self.rows.driver.rows(schema, [id])).get(id)
 
     async def links(self, table: str, id: str, field: str) -> list[str]:

@@ -21,7 +21,7 @@ from core.clients.openai import ModelEndpoint, ModelServerClient
 from core.conversation.manager import Profile
 from core.domain.errors import TooLong
 from core.domain.messages import Usage
-from core.domain.records import Health, TextDelta
+from core.domain.records import Health, TextDelta, Viewer
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
 from core.ports.tools import Tool
@@ -80,7 +80,7 @@ class Codes:
     def __init__(self) -> None:
         self.cities: list[str] = []
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         async def look_up(city: Literal["Lisbon"]) -> str:
             """Look up the code of a city."""
             self.cities.append(city)

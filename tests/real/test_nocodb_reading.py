@@ -11,6 +11,7 @@ import pytest
 
 from core.clients.http import HttpClient
 from core.domain.errors import ToolError
+from core.domain.records import Viewer
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, FieldAggregate, NocoApi
 from core.tools.nocodb.filters import Filter, Match, Op, RowSelection, Value
 from core.tools.nocodb.schema import Schemas, TableDescription
@@ -68,7 +69,7 @@ class Library:
 
     async def rename(self, old: str, new: str) -> None:
         at, url, token = self.table.at, self.api.url, self.token
-        field = (await Schemas(self.api, at.base).describe_table("Library")).field(old)
+        field = (await Schemas(self.api, at.base).describe_table(Viewer(), "Library")).field(old)
         path = f"{url}/api/v3/meta/bases/{at.base}/fields/{field.id}"
         call(path, {"title": new}, method="PATCH", xc_token=token)
 
@@ -91,7 +92,7 @@ async def library(real_nocodb: Seeded) -> AsyncIterator[Library]:
     async with HttpClient() as http:
         api = NocoApi(url, token, http, pauses=())
         schemas = Schemas(api, str(base))
-        table = await schemas.describe_table("Library")
+        table = await schemas.describe_table(Viewer(), "Library")
         texts: dict[str, str | None] = {}
         rows: list[dict[str, Any]] = [{"Text": text} for text in (*VALUES, None, "")]
         for start in range(0, len(rows), MAX_ROWS_PER_WRITE):
@@ -114,14 +115,14 @@ async def test_a_field_that_was_renamed_is_not_taken_for_an_empty_one(library: L
     for tool, args in calls:
         await library.rename("Texto", "Text")
         library.schemas.drop()
-        await library.schemas.describe_table("Library")
+        await library.schemas.describe_table(Viewer(), "Library")
         await library.rename("Text", "Texto")
         with pytest.raises(ToolError) as caught:
             await reader.call(tool, table="Library", **args)
         assert caught.value.code == "renamed"
-        assert (await library.schemas.describe_table("Library")).field("Texto").id == table.field(
-            "Text"
-        ).id
+        assert (await library.schemas.describe_table(Viewer(), "Library")).field(
+            "Texto"
+        ).id == table.field("Text").id
 
 
 async def test_every_value_is_found_and_nothing_else(library: Library) -> None:
@@ -194,7 +195,7 @@ async def test_both_dialects_say_the_same(
     """v2, which adds figures up, ignores what it does not understand: so it must understand it."""
     async with HttpClient() as http:
         api = NocoApi(real_nocodb.url, real_nocodb.token, http, pauses=())
-        table = await Schemas(api, real_nocodb.crm.id).describe_table("Customers")
+        table = await Schemas(api, real_nocodb.crm.id).describe_table(Viewer(), "Customers")
         where = RowSelection.of(table, [Filter(*each) for each in filters], match, NOW).where
         assert where.v2 is not None
         value = table.field("Value")

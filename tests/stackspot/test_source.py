@@ -11,8 +11,7 @@ import pytest
 
 from core.domain.changes import Draft
 from core.domain.errors import ToolError
-from core.domain.records import Health, Need, Outcome, QuickCommand, ToolContext
-from core.rights.policy import USED_RIGHTS
+from core.domain.records import Health, Need, Outcome, QuickCommand, ToolContext, Viewer
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import StackSpotAgent
 from core.tools.stackspot.source import FILE_FROM_CHARACTERS, StackSpotCommands, StackSpotSource
@@ -58,7 +57,7 @@ def source(stackspot: StackSpot) -> StackSpotSource:
 async def call(
     source: StackSpotSource, ctx: ToolContext, tool: str, **arguments: object
 ) -> Outcome:
-    tools = {made.spec.name: made for made in await source.tools()}
+    tools = {made.spec.name: made for made in await source.tools(Viewer())}
     return await tools[tool].run(ctx, json.dumps(arguments))
 
 
@@ -69,7 +68,7 @@ async def command(
 
 
 async def test_two_tools_are_offered_to_who_may_spend(source: StackSpotSource) -> None:
-    running, asking = await source.tools()
+    running, asking = await source.tools(Viewer())
     assert [running.spec.name, asking.spec.name] == ["stackspot_quick_command", "stackspot_agent"]
     assert not breaches(running.spec)
     assert not breaches(asking.spec)
@@ -81,7 +80,7 @@ async def test_two_tools_are_offered_to_who_may_spend(source: StackSpotSource) -
 
 
 async def test_the_model_is_told_of_the_commands_in_a_line_each(source: StackSpotSource) -> None:
-    running, asking = await source.tools()
+    running, asking = await source.tools(Viewer())
     assert "- daily-summary [day, tone?=dry|warm]: Daily summary. What happened today\n" in (
         running.spec.description
     )
@@ -93,11 +92,11 @@ async def test_the_model_is_told_of_the_commands_in_a_line_each(source: StackSpo
 
 async def test_without_a_registry_only_a_named_command_is_run(stackspot: StackSpot) -> None:
     many = [QuickCommand(f"c{n}", "x" * 500) for n in range(100)]
-    (alone,) = await StackSpotSource(stackspot, RegisteredCommands()).tools()
+    (alone,) = await StackSpotSource(stackspot, RegisteredCommands()).tools(Viewer())
     assert "only where the person names it" in alone.spec.description
     crowded, _ = await StackSpotSource(
         stackspot, RegisteredCommands(), listed=lambda: many, agents=lambda: AGENTS
-    ).tools()
+    ).tools(Viewer())
     assert "and 40 more" in crowded.spec.description
     assert len(crowded.spec.description) < 12_000
 
@@ -144,7 +143,7 @@ async def test_one_that_writes_or_spends_asks_a_person_first(
     proposals = Proposals()
     ctx = replace(CommandScene().ctx(), propose=proposals.propose)
     outcome = await command(source, ctx, slug, "now")
-    running, _ = await source.tools()
+    running, _ = await source.tools(Viewer())
     assert running.effect_of(json.dumps({"slug": slug})) == effect
     assert outcome.status == "proposed"
     assert [draft.target["slug"] for draft in proposals.drafts] == [slug]
@@ -157,7 +156,7 @@ async def test_one_that_writes_or_spends_asks_a_person_first(
     "arguments", ["", "[]", "{", '{"slug": 3}', '{"slug": "echo"}', "[" * 9999]
 )
 async def test_every_other_call_spends(source: StackSpotSource, arguments: str) -> None:
-    running, _ = await source.tools()
+    running, _ = await source.tools(Viewer())
     assert running.effect_of(arguments) == "spend"
 
 
@@ -199,8 +198,13 @@ async def test_an_agent_is_asked_by_its_name(fake: FakeStackSpot, source: StackS
     ctx = CommandScene().ctx()
     for number in (1, 2):
         used = set[Need]()
-        USED_RIGHTS.set(used)
-        outcome = await call(source, ctx, "stackspot_agent", agent="legal", prompt="Hm?")
+        outcome = await call(
+            source,
+            replace(ctx, viewer=Viewer(needs=used)),
+            "stackspot_agent",
+            agent="legal",
+            prompt="Hm?",
+        )
         assert outcome.text == f"({number}) You said: Hm?"
         assert used == {("agent", "legal")}
     assert fake.refused == []

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import ToolError
-from core.domain.records import Health, Outcome, ToolContext
+from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.integrations.integration import (
     IntegrationDependencies,
     OperatorConfig,
@@ -27,7 +27,7 @@ from tests.fakes.memory_table import MemoryTable
 class ShelfSource(MemoryTable):
     name = "shelf"
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         return [
             FunctionTool.of(self.shelf_find, effect="read", doing="is looking at the shelf…"),
             FunctionTool.of(

@@ -21,7 +21,7 @@ from bot.integrations import FACES
 from bot.settings import Settings, load
 from bot.start import Start
 from core.domain.errors import SettingsError
-from core.domain.records import Health
+from core.domain.records import Health, Viewer
 from core.integrations.integration import (
     IntegrationDependencies,
     ModelIntegration,
@@ -186,7 +186,7 @@ class TestPlatform:
 class TestTool:
     @pytest.fixture
     async def case(self) -> test_tool.Case:
-        tool, _ = await ShelfSource({"1": {"Name": "Hammer"}}).tools()
+        tool, _ = await ShelfSource({"1": {"Name": "Hammer"}}).tools(Viewer())
         return test_tool.Case(tool, '{"name":"Ham"}', '{"name":""}')
 
     locals().update(suite(test_tool))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from core.domain.errors import ToolError
 from core.domain.messages import File
-from core.domain.records import Health, Outcome, ToolContext
+from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.ports.tools import Tool
 from core.text import text
 from core.text.i18n import say, use_locale
@@ -152,7 +152,7 @@ class CodeSource:
         )
         self._tool.costs = getattr(backend, "costs", None)
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tool if the backend can run code now."""
         return (self._tool,) if await self.backend.is_available() else ()
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from core.domain.errors import PonteError
-from core.domain.records import Health
+from core.domain.records import Health, Viewer
 from core.integrations.integration import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,
@@ -164,7 +164,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
             return [Health("nocodb", "on", words)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         known = await fetch_overview(api, Schemas(api, own.nocodb_base_id or ""))
-        seen = known.visible_part(deps.config.table_rules)
+        seen = known.visible_part(deps.config.table_rules, Viewer())
         _check_names(deps, seen.unknown_names, known.all_tables)
         words = say("NocoDB responds; {sight}", sight=seen.describe())
         if seen.is_read_only:

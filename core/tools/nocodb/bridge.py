@@ -22,9 +22,9 @@ from core.changes.approval import TableRules
 from core.clients.http import HttpClient
 from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row, WriteKind
 from core.domain.errors import ToolError, WriteUnsure
-from core.domain.records import Action, Effect, Health, ToolContext
+from core.domain.records import Action, Effect, Health, ToolContext, Viewer
 from core.ports.tools import Tool
-from core.rights.policy import ANY_TABLE, note_use
+from core.rights.policy import ANY_TABLE
 from core.runtime.tasks import run_together
 from core.text.i18n import say
 from core.text.text import redact, remove_signed_urls
@@ -304,52 +304,52 @@ class BridgeTableFilter:
     _views: dict[str, str] = field(default_factory=dict)
     """A view's id → its table's."""
 
-    async def check(self, tool: str, args: Mapping[str, Any]) -> None:
+    async def check(self, viewer: Viewer, tool: str, args: Mapping[str, Any]) -> None:
         """Raise ToolError if the call would read a hidden table or view. Raise BridgeError.
 
         The error does not reveal whether that table exists.
         """
         table, view = (str(args.get(name, "")) for name in ("table_id", "view_id"))
-        if not self.rules().hides_some:
+        if not self.rules().hides_some(viewer.rights):
             table = table or self._views.get(view, "")
             if table in self._titles:
-                note_use("read", self._titles[table], table)
+                viewer.note_need("read", self._titles[table], table)
             elif table or view or tool == "global_search":
-                note_use("read", table, ANY_TABLE)
+                viewer.note_need("read", table, ANY_TABLE)
             return
         if table:
-            await self._check_table(table, _no_such_table())
+            await self._check_table(viewer, table, _no_such_table())
         if view:
             if view not in self._views:
                 raise _no_such_view()
-            await self._check_table(self._views[view], _no_such_view())
+            await self._check_table(viewer, self._views[view], _no_such_view())
         if tool == "global_search":
             raise ToolError(
                 "Searching all tables at once is turned off.",
                 code="not_offered", hint="ask one table at a time with list_records",
             )  # fmt: skip
 
-    async def _check_table(self, table: str, hidden: ToolError) -> None:
+    async def _check_table(self, viewer: Viewer, table: str, hidden: ToolError) -> None:
         if table not in self._titles:
             self._titles[table] = (await self.tables.describe_table(table)).title
-        if not self.rules().is_visible(self._titles[table], table):
+        if not self.rules().is_visible(viewer, self._titles[table], table):
             raise hidden
-        note_use("read", self._titles[table], table)
+        viewer.note_need("read", self._titles[table], table)
 
-    def remove_hidden(self, tool: str, args: Mapping[str, Any], result: Any) -> Any:
+    def remove_hidden(self, viewer: Viewer, tool: str, args: Mapping[str, Any], result: Any) -> Any:
         """Return `result` without hidden tables. Raise ToolError if it is one."""
         if tool == "list_views":
             self._remember_views(str(args.get("table_id", "")), result)
-        if tool == "get_table" and isinstance(result, dict) and self._is_hidden(result):
+        if tool == "get_table" and isinstance(result, dict) and self._is_hidden(viewer, result):
             raise _no_such_table()
         if tool != "list_tables":
             return result
         tables = result.get("list") if isinstance(result, dict) else result
         if not isinstance(tables, list):
-            if self.rules().hides_some:
+            if self.rules().hides_some(viewer.rights):
                 raise _unreadable_list()
             return result
-        kept = [table for table in tables if not self._is_hidden(table)]
+        kept = [table for table in tables if not self._is_hidden(viewer, table)]
         return {**result, "list": kept} if isinstance(result, dict) else kept
 
     def _remember_views(self, table: str, result: Any) -> None:
@@ -357,15 +357,15 @@ class BridgeTableFilter:
             self._views.clear()
         self._views |= {str(view["id"]): table for view in _list_rows(result) if view.get("id")}
 
-    def _is_hidden(self, table: Any) -> bool:
+    def _is_hidden(self, viewer: Viewer, table: Any) -> bool:
         if not isinstance(table, dict):
-            seen = isinstance(table, str) and self.rules().is_visible(table)
-            return self.rules().hides_some and not seen
+            seen = isinstance(table, str) and self.rules().is_visible(viewer, table)
+            return self.rules().hides_some(viewer.rights) and not seen
         id, title = str(table.get("id", "")), str(table.get("title", ""))
         self._titles[id] = title
-        if not self.rules().is_visible(title, id):
+        if not self.rules().is_visible(viewer, title, id):
             return True
-        note_use("read", title, id)
+        viewer.note_need("read", title, id)
         return False
 
 
@@ -406,7 +406,7 @@ class BridgeSource:
         self._tool: ExecuteTool | None = None
         self._first_look = asyncio.Lock()
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while the bridge is down: a call then explains the failure."""
         if self._tool is not None:
             return await self._find_tools()
@@ -443,8 +443,8 @@ class BridgeSource:
         """
         known = self._find_permitted(tool, "write")
         if known.effect != "write":
-            return await self.nocodb_read(tool, args)
-        await self._hiding.check(tool, args)
+            return await self.nocodb_read(ctx, tool, args)
+        await self._hiding.check(ctx.viewer, tool, args)
         kind = next(each for each in _KINDS if each in tool)
         asked = _parse_write(known, kind, args)
         table = await self._driver.describe_table(str(args["table_id"]))
@@ -460,7 +460,9 @@ class BridgeSource:
             draft, _ = await self._drafts.draft_update(schema, cells, UTC)
         return await ctx.propose(draft)
 
-    async def nocodb_read(self, tool: str, args: Mapping[str, Any] = _NOTHING) -> object:
+    async def nocodb_read(
+        self, ctx: ToolContext, tool: str, args: Mapping[str, Any] = _NOTHING
+    ) -> object:
         """Read tables.
 
         Args:
@@ -475,12 +477,9 @@ class BridgeSource:
                 raise ToolError(
                     "`{name}` is not an ID.", code="bad_arguments", hint=str(known), name=name[:64]
                 )
-        await self._hiding.check(tool, args)
-        return _fit_page(
-            redact(
-                self._hiding.remove_hidden(tool, args, await self.api.call_with_retries(tool, args))
-            )
-        )
+        await self._hiding.check(ctx.viewer, tool, args)
+        result = await self.api.call_with_retries(tool, args)
+        return _fit_page(redact(self._hiding.remove_hidden(ctx.viewer, tool, args, result)))
 
     async def health(self) -> Health:
         """Return the bridge's state."""

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, RowWrite, WriteKind
 from core.domain.errors import ToolError
-from core.domain.records import Outcome, ToolContext
+from core.domain.records import Outcome, ToolContext, Viewer
 from core.ports.tools import Tool
 from core.tools.nocodb.api import NocoError, TableApi
 from core.tools.nocodb.driver import LinkableRow, RowImage, TableDriver, TableSchema
@@ -301,7 +301,8 @@ class WriteTools:
             rows: one object for each new row, values by field
         """
         check_row_count(len(rows))
-        known = await self._find_writable_table(table, (name for row in rows for name in row))
+        names = (name for row in rows for name in row)
+        known = await self._find_writable_table(ctx.viewer, table, names)
         new = [parse_cells(known, row) for row in rows]
         return await ctx.propose(
             await self._drafts.draft_create(TableSchema.of(known), new, _zone(ctx))
@@ -332,7 +333,7 @@ class WriteTools:
             )  # fmt: skip
         names = [name for change in changes for name in change.fields]
         known = await self._find_writable_table(
-            table, [*names, *(set or ()), *(f.field for f in filters)]
+            ctx.viewer, table, [*names, *(set or ()), *(f.field for f in filters)]
         )
         if set:
             ids = await self._find_row_ids(ctx, known, filters, match)
@@ -371,7 +372,7 @@ class WriteTools:
                 "Give either `ids` or `filters`. You can't delete all rows of a table at once.",
                 code="bad_arguments",
             )
-        known = await self._find_writable_table(table, [each.field for each in filters])
+        known = await self._find_writable_table(ctx.viewer, table, [each.field for each in filters])
         named = _check_unique(ids) if ids else await self._find_row_ids(ctx, known, filters, match)
         check_row_count(len(named))
         return await ctx.propose(await self._drafts.draft_delete(TableSchema.of(known), named))
@@ -394,7 +395,7 @@ class WriteTools:
             add: ids of rows in the other table to link
             remove: ids of rows in the other table to unlink
         """
-        known = await self._find_writable_table(table, [link_field])
+        known = await self._find_writable_table(ctx.viewer, table, [link_field])
         row, new, gone = parse_row_id(id), parse_row_ids(list(add)), parse_row_ids(list(remove))
         field = known.field(link_field)
         if not field.is_link:
@@ -409,14 +410,16 @@ class WriteTools:
             await self._drafts.draft_link(TableSchema.of(known), row, field, new, gone)
         )
 
-    async def _find_writable_table(self, name: str, fields: Iterable[str]) -> TableDescription:
+    async def _find_writable_table(
+        self, viewer: Viewer, name: str, fields: Iterable[str]
+    ) -> TableDescription:
         """Return the table, described afresh. Raise if it or a linked table is read-only."""
         wanted = tuple(fields)
-        known = await self._schemas.describe_afresh(name, wanted)
+        known = await self._schemas.describe_afresh(viewer, name, wanted)
         named = [known.field(each) for each in wanted]
         touched = [(known.title, known.id), *((f.related_title, f.related_id) for f in named)]
         for title, id in touched:
-            if id and self._schemas.rules().is_closed(title, id):
+            if id and self._schemas.rules().is_closed(viewer, title, id):
                 raise ToolError(
                     "The table {table} is read-only here. This is set in ponte.toml.",
                     code="read_only", hint="tell the person; do not look for another way",

@@ -264,7 +264,7 @@ class QueryTools:
         """
         now = self.current_time(ctx)
         wanted = [*(each.field for each in filters), *names]
-        known = await self.schemas.describe_with_fields(table, wanted)
+        known = await self.schemas.describe_with_fields(ctx.viewer, table, wanted)
         for each in wanted:
             check_not_withheld(known.field(each))
         selection = RowSelection.of(known, filters, match, now, self.api.filters_rows)
@@ -329,7 +329,7 @@ class QueryTools:
             id: of the row, as nocodb_query tells it
         """
         api, now = self.api, self.current_time(ctx)
-        known = await self.schemas.describe_table(table)
+        known = await self.schemas.describe_table(ctx.viewer, table)
         record = await api.fetch_record(
             known.at, str(id), fields=[each.id for each in known.fields]
         )

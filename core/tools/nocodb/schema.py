@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from core.changes.approval import TableRules
-from core.domain.records import add_model_instruction
-from core.rights.policy import note_use
+from core.domain.records import ToolContext, Viewer, add_model_instruction
 from core.runtime.tasks import run_together
 from core.text.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.tools.nocodb.api import (
@@ -263,53 +262,59 @@ class Schemas:
         self._drop_after_drift()
         return await self._base.value()
 
-    async def visible_tables(self) -> Sequence[NamedTable]:
-        """Return the tables that this turn may see, in NocoDB's order."""
+    async def visible_tables(self, viewer: Viewer) -> Sequence[NamedTable]:
+        """Return the tables that this person may see, in NocoDB's order."""
         every = await self.all_tables()
-        return tuple(each for each in every if self.rules().is_visible(each.title, each.id))
+        rules = self.rules()
+        return tuple(each for each in every if rules.is_visible(viewer, each.title, each.id))
 
     async def all_tables(self) -> Sequence[NamedTable]:
         """Return all tables, hidden ones too. Only rules are checked against it; never show it."""
         self._drop_after_drift()
         return await self._names.value()
 
-    async def describe_table(self, name: str) -> TableDescription:
+    async def describe_table(self, viewer: Viewer, name: str) -> TableDescription:
         """Return a table by id, title or similar title. Raise NocoError `unknown_table`."""
-        found = find_by_name(name, await self.visible_tables())
+        found = find_by_name(name, await self.visible_tables(viewer))
         if found is None:
             self._drop_old(self._names)
-            found = find_by_name(name, await self.visible_tables())
+            found = find_by_name(name, await self.visible_tables(viewer))
         if found is None:
             raise NocoError(
                 "Table {name!r} not found.",
-                code="unknown_table", hint=suggest_names(name, await self.visible_tables()),
+                code="unknown_table", hint=suggest_names(name, await self.visible_tables(viewer)),
                 name=name[:64],
             )  # fmt: skip
-        return await self._describe(found)
+        return await self._describe(viewer, found)
 
-    async def describe_all(self) -> Sequence[TableDescription]:
+    async def describe_all(self, viewer: Viewer) -> Sequence[TableDescription]:
         """Return all visible tables, described with one call each if not cached."""
-        return await run_together(*(self._describe(each) for each in await self.visible_tables()))
+        seen = await self.visible_tables(viewer)
+        return await run_together(*(self._describe(viewer, each) for each in seen))
 
-    async def describe_with_fields(self, name: str, fields: Iterable[str]) -> TableDescription:
+    async def describe_with_fields(
+        self, viewer: Viewer, name: str, fields: Iterable[str]
+    ) -> TableDescription:
         """Return a table that has these fields; it is read again if it lacks one.
 
         Raise NocoError `unknown_table`, `unknown_field`.
         """
         wanted = tuple(fields)
-        table = await self.describe_table(name)
+        table = await self.describe_table(viewer, name)
         if any(find_by_name(each, table.fields) is None for each in wanted):
             self._drop_old(self._tables.get(table.id))
-            table = await self.describe_table(name)
+            table = await self.describe_table(viewer, name)
         for each in wanted:
             table.field(each)
         return table
 
-    async def describe_afresh(self, name: str, fields: Iterable[str]) -> TableDescription:
+    async def describe_afresh(
+        self, viewer: Viewer, name: str, fields: Iterable[str]
+    ) -> TableDescription:
         """Return a table as it is now, because a draft depends on it. Raise NocoError."""
-        table = await self.describe_table(name)
+        table = await self.describe_table(viewer, name)
         self._drop_old(self._tables.get(table.id))
-        return await self.describe_with_fields(name, fields)
+        return await self.describe_with_fields(viewer, name, fields)
 
     def drop(self) -> None:
         """Drop the cache."""
@@ -317,18 +322,18 @@ class Schemas:
         self._names = CachedValue(self._fetch_tables, self._clock)
         self._tables: dict[str, CachedValue[_RawDescription]] = {}
 
-    async def _describe(self, named: NamedTable) -> TableDescription:
-        """Return a table as this turn may see it. All turns share the cached description."""
+    async def _describe(self, viewer: Viewer, named: NamedTable) -> TableDescription:
+        """Return a table as this person may see it. All share the cached description."""
         self._drop_after_drift()
         if named.id not in self._tables:
             self._tables[named.id] = CachedValue(
                 functools.partial(self._fetch_description, named), self._clock
             )
         described = await self._tables[named.id].value()
-        table = described.visible_to(await self.visible_tables())
-        note_use("read", named.title, named.id)
+        table = described.visible_to(await self.visible_tables(viewer))
+        viewer.note_need("read", named.title, named.id)
         for link in table.links:  # they show values of other tables
-            note_use("read", link.related_title, link.related_id)
+            viewer.note_need("read", link.related_title, link.related_id)
         return table
 
     async def _fetch_base(self) -> NocoBase:
@@ -453,29 +458,32 @@ def build_tables_tool(
     `what` names the tables as a whole, at the beginning of the description.
     """
 
-    def format_table(table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS) -> str:
-        return format_outline(
-            table, longest, read_only=schemas.rules().is_closed(table.title, table.id)
-        )
-
-    async def nocodb_tables(tables: Sequence[str] = ()) -> str:
+    async def nocodb_tables(ctx: ToolContext, tables: Sequence[str] = ()) -> str:
         """The tables of the team's NocoDB base.
 
         Args:
             tables: names of tables to see all columns of, at most 10; null for all tables in short
         """
+        viewer, rules = ctx.viewer, schemas.rules()
+
+        def format_table(table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS) -> str:
+            read_only = rules.is_closed(viewer, table.title, table.id)
+            return format_outline(table, longest, read_only=read_only)
+
         if tables:
-            asked = [await schemas.describe_table(name) for name in tables[:MAX_TABLES_PER_CALL]]
+            asked = [
+                await schemas.describe_table(viewer, name) for name in tables[:MAX_TABLES_PER_CALL]
+            ]
             return "\n".join(
                 format_table(table, LONG_OUTLINE_CHARACTERS) for table in dict.fromkeys(asked)
             )
-        names = await schemas.visible_tables()
+        names = await schemas.visible_tables(viewer)
         if not names:
             return "There are no tables in this base."
         if len(names) <= MAX_OUTLINED_TABLES:
-            return "\n".join(map(format_table, await schemas.describe_all()))
+            return "\n".join(map(format_table, await schemas.describe_all(viewer)))
         for each in names:
-            note_use("read", each.title, each.id)
+            viewer.note_need("read", each.title, each.id)
         listed = "\n".join(f"{format_title(each.title)} [{each.id}]" for each in names)
         return f"{len(names)} tables; ask for columns with `tables`.\n{listed}"
 

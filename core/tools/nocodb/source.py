@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from core.changes.approval import TableRules
 from core.clients.http import HttpClient
 from core.domain.changes import MAX_PROPOSAL_ROWS
-from core.domain.records import Health
+from core.domain.records import Health, Viewer
 from core.ports.tools import Tool
-from core.rights.policy import turn_may
 from core.runtime.tasks import run_together
 from core.text.i18n import plural, say
 from core.tools.nocodb.api import (
@@ -89,18 +88,18 @@ class BaseOverview:
     all_tables: tuple[NamedTable, ...] = ()
     role: str = ""
 
-    def visible_part(self, rules: TableRules) -> VisibleBase:
-        """Return what the current turn may see."""
-        seen = [each for each in self.all_tables if rules.is_visible(each.title, each.id)]
+    def visible_part(self, rules: TableRules, viewer: Viewer) -> VisibleBase:
+        """Return what this person may see."""
+        seen = [each for each in self.all_tables if rules.is_visible(viewer, each.title, each.id)]
         return VisibleBase(
             base=self.title,
             titles=tuple(each.title for each in seen),
             role=self.role,
             read_only_titles=tuple(
-                each.title for each in seen if rules.is_closed(each.title, each.id)
+                each.title for each in seen if rules.is_closed(viewer, each.title, each.id)
             ),
             unknown_names=tuple(rules.find_unknown(ids_and_titles(self.all_tables))),
-            may_propose=turn_may("propose"),
+            may_propose=viewer.may("propose"),
         )
 
 
@@ -145,7 +144,7 @@ class TableSource:
         self._tables_tools: dict[VisibleBase, Tool] = {}
         self._until = 0.0
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while NocoDB is down: a call then explains the failure."""
         if self._clock() >= self._until:
             # Set before the look, so that no other turn waits for it too.
@@ -153,19 +152,20 @@ class TableSource:
             with suppress(NocoError, TimeoutError):
                 async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
                     self._overview = await fetch_overview(self._tables_api, self.schemas)
-        sight = self._overview.visible_part(self._rules())
+        sight = self._overview.visible_part(self._rules(), viewer)
         writing = () if sight.is_read_only else self._writing
         return [self._tables_tool(sight), *self._reading, *writing]
 
-    async def titles(self) -> Sequence[str]:
-        """Return the titles of the visible tables, as last read."""
-        await self.tools()
-        return self._overview.visible_part(self._rules()).titles
+    async def titles(self, viewer: Viewer) -> Sequence[str]:
+        """Return the titles of the tables that this person may see, as last read."""
+        await self.tools(viewer)
+        return self._overview.visible_part(self._rules(), viewer).titles
 
     async def health(self) -> Health:
         """Return the state of the base."""
         try:
-            now = (await fetch_overview(self._tables_api, self.schemas)).visible_part(self._rules())
+            overview = await fetch_overview(self._tables_api, self.schemas)
+            now = overview.visible_part(self._rules(), Viewer())
         except NocoError as error:
             return Health(self.name, "failing", error.words())
         if now.unknown_names:

@@ -19,7 +19,7 @@ from core.chat.platform import Messenger
 from core.domain.changes import Draft, RowWrite
 from core.domain.errors import PlatformBusy, ToolError
 from core.domain.messages import Address, Message, Person, encode_json
-from core.domain.records import Health, Outcome, ToolContext
+from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.ports.tools import Tool
 from core.text.i18n import say
 from core.text.markdown import escape_markdown, quote_inert
@@ -63,7 +63,7 @@ class PlacePostSource:
         tool.messengers = messengers
         self._tools: Sequence[Tool] = (tool,)
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tool; nothing where no chat platform is on."""
         return self._tools if self._messengers() else ()
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from core.changes.approval import TableRules
 from core.domain.changes import SAMPLE_APPLIER
-from core.domain.records import Health
+from core.domain.records import Health, Viewer
 from core.ports.tools import SAMPLE_TABLES_PHRASE, Tool
-from core.rights.policy import is_turn_of_owner
 from core.text.i18n import say
 from core.tools.nocodb.api import NamedTable
 from core.tools.nocodb.driver import TableSchema
@@ -59,14 +58,18 @@ class SampleSource(TableSource):
         self._overview = BaseOverview(title, tuple(tables))
         self._until = float("inf")
 
-    async def tools(self) -> Sequence[Tool]:
-        """Return the tools in a turn of the owner, otherwise none."""
-        return await super().tools() if is_turn_of_owner() else ()
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
+        """Return the tools for the owner, otherwise none."""
+        return await super().tools(viewer) if _is_owner(viewer) else ()
 
-    async def titles(self) -> Sequence[str]:
-        """Return the titles of the tables in a turn of the owner, otherwise none."""
-        return await super().titles() if is_turn_of_owner() else ()
+    async def titles(self, viewer: Viewer) -> Sequence[str]:
+        """Return the titles of the tables for the owner, otherwise none."""
+        return await super().titles(viewer) if _is_owner(viewer) else ()
 
     async def health(self) -> Health:
         """Return "on", without opening the file."""
         return Health(self.name, "on", say(SAMPLE_SENTENCE))
+
+
+def _is_owner(viewer: Viewer) -> bool:
+    return viewer.rights is None or viewer.rights.is_owner

@@ -10,7 +10,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.domain.errors import ToolError
-from core.domain.records import Health, Outcome, ToolContext
+from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.domain.schedules import ScheduleDraft, ScheduleRule
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool
@@ -41,7 +41,7 @@ class ScheduleSource:
             ),
         )  # fmt: skip
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools."""
         return self._tools
 

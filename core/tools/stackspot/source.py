@@ -15,9 +15,8 @@ from core.changes.ports import Doing
 from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.errors import BadInput, Refusal, ToolError
-from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext
+from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
 from core.ports.tools import QuickCommands, Tool
-from core.rights.policy import note_use, turn_may
 from core.rights.usage import PaidRun
 from core.runtime.tasks import BoundedDict
 from core.text.i18n import say
@@ -297,10 +296,10 @@ class StackSpotSource:
         self._patience = stackspot.deadline + _CALL_MARGIN_SECONDS
         self._tool_sets: dict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]] = {}
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while StackSpot is down: a call then explains the failure."""
-        listed = tuple(each for each in self._listed() if turn_may("command", each.slug))
-        agents = self._known_agents()
+        listed = tuple(each for each in self._listed() if viewer.may("command", each.slug))
+        agents = self._known_agents(viewer)
         told = (describe_commands(listed), describe_agents(agents))
         if told not in self._tool_sets:
             if len(self._tool_sets) >= _MAX_TOOL_SETS:
@@ -309,8 +308,8 @@ class StackSpotSource:
         running, asking = self._tool_sets[told]
         return [running, asking] if agents else [running]
 
-    def _known_agents(self) -> Mapping[str, StackSpotAgent]:
-        return {name: each for name, each in self._agents().items() if turn_may("agent", name)}
+    def _known_agents(self, viewer: Viewer) -> Mapping[str, StackSpotAgent]:
+        return {name: each for name, each in self._agents().items() if viewer.may("agent", name)}
 
     def _build_tools(
         self, listed: Sequence[QuickCommand], told: tuple[str, str]
@@ -349,7 +348,7 @@ class StackSpotSource:
             slug: the command's name
             input: a text, or an object with its inputs by name
         """
-        note_use("command", slug)
+        ctx.viewer.note_need("command", slug)
         if ctx.handle:
             return await self._run_command(ctx, slug, input)
         try:
@@ -368,13 +367,13 @@ class StackSpotSource:
             agent: the agent's name
             prompt: the question, with all that it needs to know
         """
-        note_use("agent", agent)
-        known = self._known_agents().get(agent)
+        ctx.viewer.note_need("agent", agent)
+        known = self._known_agents(ctx.viewer).get(agent)
         if known is None:
             raise ToolError(
                 "Agent {agent} not found.",
                 code="unknown_agent", agent=repr(agent[:40]),
-                hint=f"these may be asked: {', '.join(self._known_agents())}",
+                hint=f"these may be asked: {', '.join(self._known_agents(ctx.viewer))}",
             )  # fmt: skip
         try:
             said = await self._conversations.ask(ctx, known.id, prompt)

@@ -17,8 +17,8 @@ from core.changes.approval import Access, TableRule, TableRules
 from core.clients.http import HttpClient
 from core.conversation.context import ToolContexts
 from core.domain.errors import ToolError
-from core.domain.records import Health, Need
-from core.rights.policy import ANY_TABLE, USED_RIGHTS
+from core.domain.records import Health, Need, Viewer
+from core.rights.policy import ANY_TABLE
 from core.tools.nocodb.bridge import TOOL_LIST_SECONDS, BridgeSource
 from core.tools.nocodb.bridge_api import BRIDGE_READ_TOOLS, BRIDGE_TOOLS, BridgeError
 from core.tools.tool import MAX_OUTCOME_CHARACTERS, outcome_of_error
@@ -46,17 +46,20 @@ async def asking(
         )  # fmt: skip
 
 
-async def execute(source: BridgeSource, tool: str, **args: Any) -> Any:
+async def execute(
+    source: BridgeSource, tool: str, *, viewer: Viewer | None = None, **args: Any
+) -> Any:
     """What the model reads of a call, as JSON."""
-    (made,) = await source.tools()
-    outcome = await made.run(ctx(), json.dumps({"tool": tool, "args": args}))
+    (made,) = await source.tools(Viewer())
+    asking = replace(ctx(), viewer=viewer or Viewer())
+    outcome = await made.run(asking, json.dumps({"tool": tool, "args": args}))
     assert outcome.status == "ok"
     return json.loads(outcome.text)
 
 
 async def error_of_call(source: BridgeSource, tool: str, **args: Any) -> dict[str, str]:
     """What the model is told of a call that does not work."""
-    (made,) = await source.tools()
+    (made,) = await source.tools(Viewer())
     with pytest.raises(ToolError) as caught:
         await made.run(ctx(), json.dumps({"tool": tool, "args": args}))
     told: dict[str, str] = json.loads(outcome_of_error(caught.value).text)["error"]
@@ -79,7 +82,7 @@ async def test_from_the_bases_to_the_rows() -> None:
 
 async def test_the_model_is_told_what_it_may_ask() -> None:
     async with asking(FakeBridge()) as source:
-        (made,) = await source.tools()
+        (made,) = await source.tools(Viewer())
     assert (made.spec.name, made.effect, made.spec.strict) == ("nocodb_execute", "read", False)
     assert "- list_records(table_id, limit=25, offset=0" in made.spec.description
     assert "list_views" not in made.spec.description, "the fake bridge does not say it has them"
@@ -92,7 +95,7 @@ async def test_the_model_is_told_what_it_may_ask() -> None:
 async def test_who_may_only_read_is_offered_no_more() -> None:
     bridge = FakeBridge()
     async with asking(bridge) as source:
-        (made,) = await source.tools()
+        (made,) = await source.tools(Viewer())
         assert made.restrict_to({"chat", "propose"}) is None
         assert made.restrict_to({"read", "propose"}) is made
         reading = made.restrict_to({"read"})
@@ -128,7 +131,7 @@ async def test_a_hidden_table_stays_hidden_where_the_first_description_fails() -
     """Its title, by which the rule hides it, is then known only from the answer."""
     bridge, rules = FakeBridge(), TableRules({"Customers": TableRule("hidden")})
     async with asking(bridge, rules=rules) as source:
-        await source.tools()
+        await source.tools(Viewer())
         bridge.fail(1, 500, "503: 503 Server Error")
         told = await error_of_call(source, "get_table", base_id=BASE, table_id=CUSTOMERS)
     assert (told["code"], told["message"]) == ("not_found", "Table not found.")
@@ -137,7 +140,7 @@ async def test_a_hidden_table_stays_hidden_where_the_first_description_fails() -
 
 async def test_a_calls_effect_is_that_of_the_bridges_tool() -> None:
     async with asking(FakeBridge()) as source:
-        (made,) = await source.tools()
+        (made,) = await source.tools(Viewer())
     assert made.effect_of('{"tool": "update_record", "args": {}}') == "write"
     for other in (
         '{"tool": "list_records"}',
@@ -154,7 +157,7 @@ async def test_the_base_that_is_set_is_filled_in() -> None:
     async with asking(bridge, base_id=BASE) as source:
         await execute(source, "list_tables")
         await error_of_call(source, "list_tables", base_id="another")
-        (made,) = await source.tools()
+        (made,) = await source.tools(Viewer())
     assert [call.args["base_id"] for call in bridge.calls] == [BASE, "another"]
     assert "may be left out" in made.spec.description
 
@@ -235,7 +238,7 @@ async def test_rows_that_do_not_fit_are_left_out_whole() -> None:
     for row in bridge.api.rows[CUSTOMERS]:
         row["Name"] = "x" * 1_000
     async with asking(bridge) as source:
-        (made,) = await source.tools()
+        (made,) = await source.tools(Viewer())
         call = json.dumps({"tool": "list_records", "args": {"table_id": CUSTOMERS, "limit": 30}})
         outcome = await made.run(ctx(), call)
     page = json.loads(outcome.text)
@@ -250,7 +253,7 @@ async def test_rows_that_do_not_fit_are_left_out_whole() -> None:
 async def test_a_read_is_tried_again_when_the_connection_breaks() -> None:
     bridge = FakeBridge()
     async with asking(bridge) as source:
-        await source.tools()
+        await source.tools(Viewer())
         bridge.drop("before")
         bridge.fail(1, 503)
         assert await execute(source, "list_bases")
@@ -367,18 +370,18 @@ async def test_no_bridge_is_told_without_its_address(caplog: pytest.LogCaptureFi
 async def test_the_list_of_tools_is_kept_for_a_while_and_may_be_missing() -> None:
     bridge, clock = FakeBridge(), Clock()
     async with asking(bridge, clock=clock) as source:
-        first = await source.tools()
+        first = await source.tools(Viewer())
         clock.now += TOOL_LIST_SECONDS / 2
-        assert await source.tools() == first
+        assert await source.tools(Viewer()) == first
         assert bridge.listed == 1
         clock.now += TOOL_LIST_SECONDS
-        assert await source.tools() == first
+        assert await source.tools(Viewer()) == first
         assert bridge.listed == 2
         assert await source.health() == Health(
             "nocodb", "on", "bridge; 8 of its 14 tools are read-only"
         )
     async with asking(FakeBridge(lists_tools=False)) as source:
-        (made,) = await source.tools()
+        (made,) = await source.tools(Viewer())
         assert "- list_views(table_id)" in made.spec.description
         assert await source.health() == Health("nocodb", "on", "bridge; it does not list its tools")
 
@@ -400,7 +403,7 @@ async def test_a_bridge_that_cannot_list_its_tools_is_failing() -> None:
 async def test_an_answer_without_a_result_is_reported() -> None:
     bridge = FakeBridge()
     async with asking(bridge) as source:
-        await source.tools()
+        await source.tools(Viewer())
         bridge.fail(1, 200)
         told = await error_of_call(source, "list_bases")
     assert (told["code"], told["message"]) == (
@@ -415,13 +418,13 @@ async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:
     port = int(bridge.origin.rpartition(":")[2])
     async with HttpClient() as http:
         source = BridgeSource(bridge.url, "", http, clock=clock)
-        (made,) = await source.tools()
+        (made,) = await source.tools(Viewer())
         assert "- list_views(table_id)" in made.spec.description
         await bridge.start(port)
-        await source.tools()
+        await source.tools(Viewer())
         assert bridge.listed == 0
         clock.now += TOOL_LIST_SECONDS / 10
-        (made,) = await source.tools()
+        (made,) = await source.tools(Viewer())
         assert "list_views" not in made.spec.description
         await bridge.stop()
 
@@ -483,7 +486,7 @@ async def test_turns_of_a_new_process_wait_for_the_first_list(
             return await list_tools()
 
         monkeypatch.setattr(source.api, "list_tools", list_late)
-        turns = [asyncio.create_task(source.tools()) for _ in range(2)]
+        turns = [asyncio.create_task(source.tools(Viewer())) for _ in range(2)]
         await run_ready()
         assert not any(turn.done() for turn in turns)
         may_answer.set()
@@ -502,16 +505,15 @@ async def test_rows_of_a_table_whose_title_is_unknown_are_for_who_may_read_all()
             ("global_search", {"query": "Ada"}, ("read", "", ANY_TABLE)),
         ):
             used = set[Need]()
-            USED_RIGHTS.set(used)
             with contextlib.suppress(BridgeError):  # NocoDB has no search
-                await execute(source, tool, **args)
+                await execute(source, tool, viewer=Viewer(needs=used), **args)
             assert used == {need}, tool
             for access, may_know in (("hidden", False), ("read", True)):
                 rules = TableRules({"Customers": TableRule(cast(Access, access))})
                 anything = cast(Any, None)
                 contexts = ToolContexts(anything, anything, anything, {})
                 contexts = replace(contexts, table_rules=partial(TableRules, rules.tables))
-                assert contexts.may_know(used) is may_know
+                assert contexts.may_know(None, used) is may_know
 
 
 @pytest.mark.parametrize("rules", [TableRules(), TableRules({"other": TableRule("hidden")})])
@@ -524,6 +526,5 @@ async def test_a_result_is_for_those_who_may_read_its_table(rules: TableRules) -
             ("list_filters", {"view_id": ORDERS_VIEW}, {("Orders", ORDERS)}),
         ):
             used = set[Need]()
-            USED_RIGHTS.set(used)
-            await execute(source, tool, **args)
+            await execute(source, tool, viewer=Viewer(needs=used), **args)
             assert used == {("read", *names) for names in needs}, tool

@@ -14,7 +14,7 @@ from core.clients.http import HttpClient
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, ChangeStep, Draft, Proposal
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.messages import Address
-from core.domain.records import Outcome, ToolContext
+from core.domain.records import Outcome, ToolContext, Viewer
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.bridge_api import BridgeError
 from tests.core.tools.scene import ADA, ctx
@@ -34,7 +34,7 @@ class Asking:
         self.drafts: list[Draft] = []
 
     async def __call__(self, tool: str, **args: Any) -> Draft:
-        (made,) = await self.source.tools()
+        (made,) = await self.source.tools(Viewer())
         call = {"tool": tool, "args": {"table_id": CUSTOMERS, **args}}
         outcome = await made.run(self._ctx(), json.dumps(call))
         assert outcome.status == "proposed"
@@ -219,7 +219,7 @@ async def test_a_write_is_proposed_while_it_is_unknown_what_the_bridge_can_do(
 
 async def test_a_write_is_refused_where_nothing_can_be_proposed() -> None:
     async with FakeBridge() as bridge, HttpClient() as http:
-        (made,) = await BridgeSource(bridge.url, "", http).tools()
+        (made,) = await BridgeSource(bridge.url, "", http).tools(Viewer())
         call = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": 1}}
         with pytest.raises(ToolError) as caught:
             await made.run(ctx(), json.dumps(call))

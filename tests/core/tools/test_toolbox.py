@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from core.domain.errors import SettingsError, ToolError
-from core.domain.records import Effect, Health, Verdict
+from core.domain.records import Effect, Health, Verdict, Viewer
 from core.ports.tools import Tool
 from core.tools.tool import FunctionTool, Toolbox
 
@@ -30,6 +30,10 @@ class Held:
     def depends_on_name(self, right: str) -> bool:
         return bool(self._but)
 
+    @property
+    def is_owner(self) -> bool:
+        return False
+
 
 class Shelf:
     """A source with the tools that it is given."""
@@ -41,7 +45,7 @@ class Shelf:
         self.hangs = hangs
         self.closed = False
 
-    async def tools(self) -> Sequence[Tool]:
+    async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         return self.offered
 
     async def health(self) -> Health:
