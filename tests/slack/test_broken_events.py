@@ -55,7 +55,7 @@ async def test_an_event_that_cannot_be_read_is_told_counted_and_acknowledged(
 
 async def test_of_talk_among_others_nobody_is_told(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
-        before, odd = count_count_failed(), {"channel_type": "channel", "edited": 7}
+        before, odd = count_failed(), {"channel_type": "channel", "edited": 7}
         w.slack.event(message(w, "among us", **odd))
         w.slack.event(message(w, f"{w.slack.bot} hello", **odd))
         await w.slack.wait_until(lambda: count_failed() == before + 2)
