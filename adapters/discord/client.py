@@ -86,7 +86,7 @@ Discord for an unknown token: 401 and 429 as in #http-http-response-codes, 403 a
 PLATFORM = "discord"
 Interaction = discord.Interaction[Any]
 Work = Callable[[], Awaitable[object]]
-REFUSAL_SECONDS = 300.0
+DISCORD_REFUSAL_SECONDS = 300.0
 """Seconds for which an optional call that Discord refused is not made again in the same place."""
 _NEEDED = re.compile(
     r"(?:POST|PATCH) /channels/\{channel_id\}/messages(?:/\{message_id\})?"
@@ -328,7 +328,7 @@ class DiscordClient(discord.Client):
             if (is_missing or refused.code == SWITCHED_OFF) and not _NEEDED.fullmatch(route.key):
                 if refused.code in PASSING or not refused.code:
                     refused.code = NO_ACCESS
-                self._refusals[place] = time.monotonic() + REFUSAL_SECONDS, refused
+                self._refusals[place] = time.monotonic() + DISCORD_REFUSAL_SECONDS, refused
             raise
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:

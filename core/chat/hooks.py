@@ -46,7 +46,7 @@ RETRY_SECONDS = 30
 """Value of Retry-After if a delivery could not be stored."""
 MAX_VALUES, MAX_DEPTH = 50_000, 50
 """The most values and levels of a JSON body. A larger one is read as text."""
-MAX_FORM_FIELDS = 1000
+MAX_HOOK_FORM_FIELDS = 1000
 """The most fields of a form. A larger one is read as text."""
 PING_EVENT = "ping"
 """The event that GitHub sends once, when a webhook is created. It is answered and not posted."""
@@ -214,7 +214,7 @@ def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
     )
     if form.get_content_type() == "application/x-www-form-urlencoded":
         yield from parse_qsl(
-            body.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_FORM_FIELDS,
+            body.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_HOOK_FORM_FIELDS,
             encoding=form.get_content_charset("utf-8"),
         )  # fmt: skip
     elif form.get_content_type() == "multipart/form-data" and form.is_multipart():

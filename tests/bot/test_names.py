@@ -120,18 +120,18 @@ def test_a_template_that_never_fills_and_the_risk_of_repeats_are_told(
     monkeypatch.setenv("HOOK_OF_TESTS", "a secret that is long")
     on = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
 
-    def told(kind: str, template: str, more: str = "") -> Sequence[str]:
+    def find_faults(kind: str, template: str, more: str = "") -> Sequence[str]:
         text = HOOK.format(kind=kind).replace('"t"', f'"{template}"') + more
         return find_misspelt_names(tmp_path, text, **on)
 
-    assert told("secret", "{data.rows.0.Unit Price} {Preço}") == []
-    assert told("secret", "{rows[0].Name} {{a}}") == [
+    assert find_faults("secret", "{data.rows.0.Unit Price} {Preço}") == []
+    assert find_faults("secret", "{rows[0].Name} {{a}}") == [
         f"ponte.toml:4: no request can fill {part} in the template of the webhook x"
         for part in ("{rows[0].Name}", "{", "}")
     ]
-    (risk,) = told("secret", "t", 'repeats_after = "1h"\n')
+    (risk,) = find_faults("secret", "t", 'repeats_after = "1h"\n')
     assert risk.endswith("can then send it again, because it has no signed time.")
-    (none,) = told("github", "t", 'repeats_after = "30m"\n')
+    (none,) = find_faults("github", "t", 'repeats_after = "30m"\n')
     assert none.endswith("has no effect, because each delivery of its kind has an ID")
 
 

@@ -19,7 +19,7 @@ POLL = {"question": {"text": "Tea?"}, "answers": [{"answer_id": 1, "poll_media":
         "expiry": None, "allow_multiselect": False, "layout_type": 1}  # fmt: skip
 
 
-def failed() -> float:
+def count_failed() -> float:
     return registry.get_sample_value("ponte_failed_events_total", {"platform": "discord"}) or 0.0
 
 
@@ -66,7 +66,7 @@ async def test_a_message_that_the_sdk_cannot_read_is_told_counted_and_costs_no_o
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     await ponte.open()
-    before = failed()
+    before = count_failed()
     sent = await ana.say("hello")
     await ana.wait_for_text("You said: hello")
     id = str(discord.clock.snowflake())
@@ -76,7 +76,7 @@ async def test_a_message_that_the_sdk_cannot_read_is_told_counted_and_costs_no_o
     assert told["message_reference"]["message_id"] == id
     await ana.say("and now?")
     await ana.wait_for_text("You said: and now?")
-    assert failed() == before + 1
+    assert count_failed() == before + 1
     assert "event failed" in capsys.readouterr().out
     health = await ponte.adapter.health()
     assert health.state == "on"
@@ -89,7 +89,7 @@ async def test_of_talk_among_others_nobody_is_told(
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await ponte.open(threads=False)
-    before = failed()
+    before = count_failed()
     sent = await ana.say("among us", channel)
     odd = messages.event(discord.world, sent, 1 << 15)
     await discord.gateway.send("MESSAGE_CREATE", lambda _: {**odd, "embeds": [None]}, 1 << 9)
@@ -97,7 +97,7 @@ async def test_of_talk_among_others_nobody_is_told(
     odd = messages.event(discord.world, mine, 1 << 15)
     await discord.gateway.send("MESSAGE_CREATE", lambda _: {**odd, "embeds": [None]}, 1 << 9)
     await ana.wait_for_text(EVENT_FAILED, channel)
-    assert failed() == before + 2
+    assert count_failed() == before + 2
     told = [m for m in discord.world.messages_by(discord.world.me.id)
             if m["content"] == EVENT_FAILED]  # fmt: skip
     assert [m["message_reference"]["message_id"] for m in told] == [mine["id"]]
@@ -107,7 +107,7 @@ async def test_a_fault_of_our_own_code_is_told_and_counted(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ponte.open()
-    before = failed()
+    before = count_failed()
 
     def fail(*_: object) -> None:
         raise AttributeError("a bug")
@@ -118,7 +118,7 @@ async def test_a_fault_of_our_own_code_is_told_and_counted(
         await ana.wait_for_text(EVENT_FAILED)
     await ana.say("and now?")
     await ana.wait_for_text("You said: and now?")
-    assert failed() == before + 1
+    assert count_failed() == before + 1
 
 
 async def test_a_command_that_the_sdk_cannot_read_is_told(

@@ -47,7 +47,7 @@ async def test_an_optional_call_that_is_refused_is_made_once_and_delays_no_answe
     discord.calls.clear()
     for number in range(3):
         await ana.mention(f"server {number}", channel)
-        await discord.wait_until(lambda: sum("server" in t for t in said(discord)) > number)  # noqa: B023
+        await discord.wait_until(lambda: sum("server" in t for t in bot_texts(discord)) > number)  # noqa: B023
         await ana.say(f"direct {number}")
         await ana.wait_for_text(f"direct {number}")
     made = [p for m, p in discord.calls if m == method and fnmatch.fnmatchcase(p, pattern)]
@@ -56,7 +56,7 @@ async def test_an_optional_call_that_is_refused_is_made_once_and_delays_no_answe
     assert not ponte.adapter.failures._count
 
 
-def said(discord: FakeDiscord) -> list[str]:
+def bot_texts(discord: FakeDiscord) -> list[str]:
     return [m["content"] for m in discord.world.messages_by(discord.world.me.id)]
 
 
@@ -76,7 +76,7 @@ async def test_a_refused_look_up_of_roles_is_answered_at_once_and_asked_again_af
         return sum("/members/" in path for _, path in discord.calls)
 
     assert await ask(3) == 1
-    monkeypatch.setattr(client, "REFUSAL_SECONDS", 0.0)
+    monkeypatch.setattr(client, "DISCORD_REFUSAL_SECONDS", 0.0)
     known = (await ponte.adapter.connection.client())._refusals
     known.update({place: (0.0, refusal) for place, (_, refusal) in known.items()})
     assert await ask(2) == 3

@@ -29,7 +29,7 @@ def wrong_versions(value: Any, most: int, seed: int = 0) -> list[Any]:
     cases = [(path, wrong) for wrong in WRONG for path in paths]
     first, rest = cases[: 2 * len(paths)], cases[2 * len(paths) :]
     random.Random(seed).shuffle(rest)
-    return [_changed(value, path, wrong) for path, wrong in [*first, *rest][:most]]
+    return [_replace_at(value, path, wrong) for path, wrong in [*first, *rest][:most]]
 
 
 def _paths(value: Any, path: Path = ()) -> Iterator[Path]:
@@ -39,10 +39,10 @@ def _paths(value: Any, path: Path = ()) -> Iterator[Path]:
         yield from _paths(each, (*path, key))
 
 
-def _changed(value: Any, path: Path, wrong: Any) -> Any:
+def _replace_at(value: Any, path: Path, wrong: Any) -> Any:
     copy: Any = dict(value) if isinstance(value, dict) else list(value)
     if len(path) > 1:
-        copy[path[0]] = _changed(copy[path[0]], path[1:], wrong)
+        copy[path[0]] = _replace_at(copy[path[0]], path[1:], wrong)
     elif wrong is MISSING:
         del copy[path[0]]
     else:

@@ -13,7 +13,7 @@ from tests.fakes.wrong_json import wrong_versions
 from tests.slack.bot import Workplace, workplace
 
 
-def failed() -> float:
+def count_failed() -> float:
     return registry.get_sample_value("ponte_failed_events_total", {"platform": "slack"}) or 0.0
 
 
@@ -40,11 +40,11 @@ async def test_an_event_that_cannot_be_read_is_told_counted_and_acknowledged(
     tmp_path: Path, odd: Json, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with workplace(tmp_path) as w:
-        before = failed()
+        before = count_failed()
         delivery = w.slack.event(message(w, "hello", **odd))
         await w.slack.deliveries.wait_for_deliveries()
         assert delivery.attempts == 1
-        assert failed() == before + 1
+        assert count_failed() == before + 1
         assert "event failed" in capsys.readouterr().out
         if "bot_id" not in odd:
             await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.dm.id))
@@ -55,10 +55,10 @@ async def test_an_event_that_cannot_be_read_is_told_counted_and_acknowledged(
 
 async def test_of_talk_among_others_nobody_is_told(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
-        before, odd = failed(), {"channel_type": "channel", "edited": 7}
+        before, odd = count_failed(), {"channel_type": "channel", "edited": 7}
         w.slack.event(message(w, "among us", **odd))
         w.slack.event(message(w, f"{w.slack.bot} hello", **odd))
-        await w.slack.wait_until(lambda: failed() == before + 2)
+        await w.slack.wait_until(lambda: count_failed() == before + 2)
         await w.slack.wait_until(lambda: w.slack.ephemeral_posts(w.general.id))
         await check_alive(w)
         assert len(w.slack.ephemeral_posts(w.general.id)) == 1
@@ -68,7 +68,7 @@ async def test_a_fault_of_our_own_code_is_told_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with workplace(tmp_path) as w:
-        before = failed()
+        before = count_failed()
 
         def fail(*_: object, **__: object) -> None:
             raise AttributeError("a bug")
@@ -81,7 +81,7 @@ async def test_a_fault_of_our_own_code_is_told_and_counted(
             command = w.slack.command(w.alice, w.general, "/quick-command", "sum-up text")
             await w.slack.wait_until(lambda: len(w.slack.ephemeral_posts(w.general.id)) == 1)
             assert command.attempts == 1
-        assert failed() == before + 2
+        assert count_failed() == before + 2
         await check_alive(w)
 
 
