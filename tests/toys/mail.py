@@ -55,7 +55,7 @@ class MailOrigin(Origin):
 def make_mail(id: str, sender: str, text: str, to: ReplyTo, *, is_spam: bool = False) -> Message:
     """Return the message of a mail. Its answer is posted at `to`."""
     key = f"mail:{id}"
-    author = Person(MAIL_PLATFORM, sender, name=sender, is_bot=True)
+    author = Person(MAIL_PLATFORM, sender, name=sender)
     origin = MessageOrigin(
         "mail", id, may_be_command=False, is_authored=False, reads_history=False,
         is_by_person=False, data={"is_spam": is_spam},
