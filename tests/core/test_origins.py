@@ -234,7 +234,7 @@ async def history(bench: Bench, origin: str) -> str:
     return "are read" if "first" in texts else "are not read"
 
 
-async def trusted(bench: Bench, origin: str) -> str:
+async def trusted_addresses(bench: Bench, origin: str) -> str:
     answer = await bench.send(origin, f"{OWN} or {FOREIGN}", quote="from outside")
     names = {OWN: "its schedule's", FOREIGN: "others"}
     linked = [name for address, name in names.items() if f"`{address}`" not in answer.text]
@@ -291,8 +291,7 @@ async def proposes_schedule(bench: Bench, origin: str) -> str:
 
 async def follows(bench: Bench, origin: str) -> str:
     woken: list[str] = []
-    bench.engine.schedules.wake = lambda: woken.append(origin)  # type: ignore[method-assign]
-    bench.engine.schedules.__dict__.pop("origin", None)
+    vars(bench.engine.schedules.origin)["_wake"] = lambda: woken.append(origin)
     await bench.send(origin, "hello")
     return "the scheduler is woken" if woken else "nothing"
 
@@ -311,7 +310,7 @@ TABLE: dict[str, tuple[Probe, tuple[str, ...]]] = {
     "context": (context, (*["the profile, quotes, the thread"] * 2, "the profile", "none")),
     "earlier messages of the conversation": (history, (*["are read"] * 2, *["are not read"] * 2)),
     "addresses that may be links": (
-        trusted, (*["what its author wrote"] * 2, "what its owner wrote", "none"),
+        trusted_addresses, (*["what its author wrote"] * 2, "what its owner wrote", "none"),
     ),
     "who reads a refusal": (
         refusal_reader,
