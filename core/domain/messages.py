@@ -128,8 +128,8 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class MessageOrigin:
-    """Where a message comes from, and what follows from that wherever the message is handled. It
-    is stored with the message, and with each change that the message's turn proposes.
+    """The origin of a message, and what follows from it wherever the message is handled. It is
+    stored with the message, and with each change that the message's turn proposes.
 
     - `name`: the origin that decides about the turn (`core.conversation.origins`).
     - `id`: the schedule or the webhook; "" for people and programs.

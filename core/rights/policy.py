@@ -44,10 +44,10 @@ from core.rights.reasons import (
     DEFAULT_REASONS,
     GUEST_DECISION_REASON,
     GUEST_REASON,
-    HOOK_REASON,
     NAME_TOO_LONG,
     PROGRAM_DECISION_REASON,
     RULE_REASONS,
+    STAND_IN_REASON,
     UNKNOWN_STATUS_REASON,
 )
 from core.rights.rules import (
@@ -445,7 +445,7 @@ class AccessPolicy:
         person = rights.person
         programs = self.rule_book().stand_ins.get(person.platform)
         if programs and (right not in programs.rights or person.id not in programs.groups):
-            return _Decision(Verdict(False, HOOK_REASON, right=right))
+            return _Decision(Verdict(False, STAND_IN_REASON, right=right))
         decision = self._decide_by_rules(rights, right, names)
         if right in DECISION_RIGHTS and decision.verdict.allowed and rights.person.is_bot:
             return _Decision(Verdict(False, PROGRAM_DECISION_REASON, right=decision.verdict.right))

@@ -45,8 +45,8 @@ GUEST_REASON = "You are a guest, and I only answer members here. " + _ALLOW_HINT
 """The reason for a denial that would not apply to a member."""
 GUEST_DECISION_REASON = "Guests can't decide on changes and can't be admins. Only members can."
 """The reason for a denial of `DECISION_RIGHTS` to a guest."""
-HOOK_REASON = "Webhooks can't do this. A person must ask for it."
-"""The reason for a denial of a right that is not in `HOOK_RIGHTS` to a webhook."""
+STAND_IN_REASON = "Programs can't do this. A person must ask for it."
+"""The reason for a denial to one of the `StandIns`, whatever rules say."""
 PROGRAM_DECISION_REASON = (
     "Programs can't decide on changes and can't be admins. A person must do this themselves."
 )

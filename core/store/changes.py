@@ -25,7 +25,16 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.errors import NotFound, Superseded, TakenOver
-from core.domain.messages import NOTE_NAME, Address, Answer, Item, Person, decode_json, encode_json
+from core.domain.messages import (
+    NOTE_NAME,
+    Address,
+    Answer,
+    Item,
+    MessageOrigin,
+    Person,
+    decode_json,
+    encode_json,
+)
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea
 from core.store import outbox
 from core.store.database import (
@@ -477,12 +486,13 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
         "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
         " generation, locale, applier, kind, target, title, note, undone_change, state, created_at,"
         " expires_at,"
-        " decision_seq, decider, decided_by, decided_at, has_named_approvers, tool, last_notice)"
+        " decision_seq, decider, decided_by, decided_at, has_named_approvers, tool, last_notice,"
+        " origin)"
         " VALUES (:id, :seq, :call_id, :person, :asker, :conversation, :address, :thread,"
         " :generation, :locale, :applier,"
         " :kind, :target, :title, :note, :undone_change, :state, :created_at, :expires_at,"
         " :decision_seq, :decider, :decided_by, :decided_at, :has_named_approvers,"
-        " :tool, :last_notice)",
+        " :tool, :last_notice, :origin)",
         {
             "id": proposal.id,
             "seq": proposal.seq,
@@ -507,6 +517,7 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
             "has_named_approvers": proposal.has_named_approvers,
             "tool": proposal.tool,
             "last_notice": told,
+            "origin": encode_json(replace(proposal.origin, data={})),
             **_decision_columns(change.decider, change.decided_at),
         },
     )
@@ -642,6 +653,7 @@ def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
         has_named_approvers=bool(row["has_named_approvers"]),
         tool=row["tool"],
         is_decided_by_policy=row["last_notice"] == "never",
+        origin=decode_json(MessageOrigin, row["origin"]),
     )
     given = connection.execute(
         "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person", (row["id"],)

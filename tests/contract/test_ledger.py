@@ -19,7 +19,7 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.errors import NotFound, Superseded, TakenOver
-from core.domain.messages import Address, Person, ReplyTo
+from core.domain.messages import PROGRAM, Address, Person, ReplyTo
 from core.domain.records import ConversationArea
 from core.store.changes import SqlLedger
 from core.store.outbox import SqlOutbox
@@ -58,7 +58,7 @@ async def open_(ledger: Ledger, call: str = "c1") -> Change:
 
 
 async def test_a_proposal_is_kept_whole(ledger: Ledger) -> None:
-    asked = proposal()
+    asked = replace(proposal(), origin=PROGRAM)
     change = await ledger.propose(asked)
     assert change == await ledger.get(asked.id)
     assert (change.proposal, change.state, change.decision_seq) == (asked, "open", 0)

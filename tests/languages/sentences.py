@@ -63,14 +63,15 @@ LAZY = {
 GIVEN = frozenset({"doing", "help", "note", "short_help", "why_reset", "words"})
 MODEL = frozenset(
     {
-        "BROUGHT", "DATA", "DESCRIPTION", "HOOK_PREFACE", "HOSTED_DESCRIPTION", "INSTRUCTIONS",
+        "BROUGHT", "DATA", "DESCRIPTION", "HOSTED_DESCRIPTION", "INSTRUCTIONS",
         "LOCAL_DESCRIPTION",
-        "PROPOSED", "QUOTED_HEADING", "REQUEST_INSTRUCTIONS", "SCHEDULED_PREFACE",
+        "PROPOSED", "QUOTED_HEADING", "REQUEST_INSTRUCTIONS",
         "SENT_ALONG_HEADING", "TEXT_QUESTION", "TITLE_INSTRUCTIONS", "TRIAL_INSTRUCTIONS",
         "TITLE_REQUEST", "TOOL_QUESTION", "TRIAL_TOOL",
         "UNTRUSTED_CELLS_NOTE", "VERBATIM_INSTRUCTIONS",
         "_ANY_AGENT", "_ASKS_FIRST", "_DONE_BEFORE", "_ENTRIES", "_MANAGED_BY", "_MAY_NOT",
         "_PROPOSED", "_PROPOSES", "_READS_ONLY", "_RESTORED", "_RESULT", "_RUN_NOTE", "_UNLISTED",
+        "preface",
     }
 )  # fmt: skip
 """Constants that a model is told, and no person."""
