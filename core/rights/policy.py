@@ -280,6 +280,8 @@ class AccessPolicy:
     _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
         default_factory=dict, init=False
     )
+    _lookups: dict[str, asyncio.Task[object]] = field(default_factory=dict, init=False)
+    """Look-ups that nobody waits for, by the person's key."""
     _default_rules: tuple[Rule, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
@@ -336,6 +338,13 @@ class AccessPolicy:
             return True
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
         _, answered = await self._look_up(person, max_age, seconds)
+        if not answered and not seconds and person.key not in self._lookups:
+            # The platform was hardly asked. A later call finds the answer in the cache.
+            task = asyncio.create_task(
+                self._look_up(person, MAX_CONFIRMED_AGE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
+            )
+            self._lookups[person.key] = task
+            task.add_done_callback(lambda _: self._lookups.pop(person.key))
         return answered
 
     def decide_locally(

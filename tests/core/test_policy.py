@@ -603,3 +603,23 @@ async def test_a_group_that_was_not_told_in_time_is_asked_for_again_at_once() ->
     policy = allow_list(frozenset({"slack:S5"}), memberships={"slack": groups})
     assert (await policy.may(ANA, CHANNEL, "propose")).is_unknown
     assert (await policy.may(ANA, CHANNEL, "propose")).allowed
+
+
+async def test_a_look_up_that_nobody_waits_for_is_finished_for_a_later_call() -> None:
+    """As for the owner of a schedule who wrote nothing since Ponte started."""
+    may_answer, asked = asyncio.Event(), list[float]()
+
+    async def find_groups(person: Person, max_age: float) -> frozenset[str]:
+        asked.append(max_age)
+        await may_answer.wait()
+        return frozenset({"S1"})
+
+    policy = allow_list(frozenset({"discord:S1"}), memberships={"discord": find_groups})
+    for _ in range(2):
+        assert not await policy.prepare(BIA, DIRECT, confirmed=False, seconds=0.0)
+    waiting = [*policy._lookups.values()]
+    assert len(waiting) == 1, "it is looked up once"
+    may_answer.set()
+    await asyncio.gather(*waiting)
+    assert await policy.prepare(BIA, DIRECT, confirmed=False, seconds=0.0)
+    assert policy._lookups == {}
