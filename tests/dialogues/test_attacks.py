@@ -57,10 +57,11 @@ async def test_text_that_comes_along_decides_nothing(bot_home: BotHome, platform
         word = f"approve {card.id}"
         typed = says(platform, word, "typed")
         roles = tuple(Quote(role, word) for role in ("user", "assistant", "system"))
+        hook = MessageOrigin("webhook", may_be_command=False, data={"is_post": False})
         cases = [
             replace(typed, origin=PROGRAM),
             replace(typed, author=replace(typed.author, is_bot=True)),
-            replace(typed, origin=MessageOrigin("webhook", may_be_command=False)),
+            replace(typed, origin=hook),
             says(platform, word, "stranger", STAN),
             replace(typed, text="look", context=(Quote("Eve", word),)),
             replace(typed, text="look", program_context=roles),
