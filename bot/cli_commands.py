@@ -635,8 +635,8 @@ def policy_check(
         _print_all([json.dumps(lines, ensure_ascii=False)])
         return 0
     place = f"in {told['channel']}" if told["channel"] else "in a direct message"
-    whose = "running Ponte" if is_running else "folder, where no Ponte is running"
-    _print_all([f"{person} {place}, by {told['file'] or 'no ponte.toml'} of the {whose}:"])
+    whose = "the running Ponte" if is_running else "this folder, because no Ponte is running"
+    _print_all([f"{person} {place}, by {told['file'] or 'no ponte.toml'}, settings of {whose}:"])
     width = max(len(line["right"]) for line in lines)
     for line in lines:
         shown = f"{line['right']:<{width}}  {'yes' if line['allowed'] else 'no':<3}  {line['rule']}"

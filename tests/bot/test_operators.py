@@ -81,7 +81,7 @@ def test_commands_judge_the_running_ponte_wherever_they_are_typed(
         assert f"ok    config: {file}\n" in out
         code, out, err = operator.ponte(*asked)
         assert (code, err) == (0, "")
-        assert out.splitlines()[0].endswith(f"by {file} of the running Ponte:")
+        assert out.splitlines()[0].endswith(f"by {file}, settings of the running Ponte:")
         assert "code  no   ponte.toml:1" in out
         assert operator.ponte("reload") == (0, f"Reloaded {file}.\n", "")
         _, out, _ = operator.ponte("status")
@@ -114,7 +114,9 @@ def test_without_a_running_ponte_they_say_whose_settings_they_judge(ponte: Shell
     assert ponte("doctor").out.startswith(f"off   ponte: not running with {ponte.home}; ")
     assert f"ok    config: {Path.cwd()}/ponte.toml\n" in ponte.out
     ponte("policy", "check", "--person", "web:owner")
-    assert ponte.out.splitlines()[0].endswith("of the folder, where no Ponte is running:")
+    assert ponte.out.splitlines()[0].endswith(
+        "settings of this folder, because no Ponte is running:"
+    )
     assert (ponte("reload").code, ponte.out) == (1, "")
     assert "is not running" in ponte.err
 

@@ -80,7 +80,8 @@ def test_each_line_explains_itself(ponte: Shell) -> None:
     told = ponte("policy", "check", "--person", "slack:U1", "--channel", "C2").out
     lines = [line.split(maxsplit=3) for line in told.splitlines()]
     assert " ".join(lines[0]) == (
-        f"slack:U1 in C2, by {Path.cwd()}/ponte.toml of the folder, where no Ponte is running:"
+        f"slack:U1 in C2, by {Path.cwd()}/ponte.toml, settings of this folder,"
+        " because no Ponte is running:"
     )
     why = {line[0]: line[3] for line in lines[1:] if len(line) == 4}
     assert why["read:Orders"] == "who everybody; where shared; deny read:Orders"
