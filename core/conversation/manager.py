@@ -5,7 +5,7 @@ ends a turn early stands below them.
 | step | methods | stored by it | if the process dies after it |
 | --- | --- | --- | --- |
 | begin | `handle` | the attempt | another attempt begins; two crashes and the turn runs alone |
-| check | `_check_start` | nothing; a skipped turn ends here | the check is repeated |
+| check | `Origin.check_start` | nothing; a skipped turn ends here | the check is repeated |
 | context | `_look_up_context` | nothing | it is loaded again |
 | answer | `_answer_message`, `Rounds` | the items, each round, each call | it goes on from there |
 | prepare | `_prepare_answer` | nothing | the stored rounds give the same answer |
@@ -185,6 +185,7 @@ class ConversationManager:
         self._replies = replies
         self._look_up = look_up
         self._origins = origins
+        self._known_origins: dict[str, Origin] = {}
         self._profile = profile
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
@@ -204,11 +205,16 @@ class ConversationManager:
             posts = TurnPosts(self._journal, turn)
             reply = self._replies[platform](turn.message.reply_to, posts)
             settings = self._profile.channel(turn.message.address)
-            origin = self._origins[turn.message.origin.name]()
+            name = turn.message.origin.name
+            origin = self._known_origins.get(name) or self._load_origin(name)
             run = TurnRun(turn, reply, posts, settings, self._profile.locale, origin)
             try:
                 await run.set_message(turn.message)
-                await self._check_start(run)
+                try:
+                    run.earlier_proposal = await origin.check_start(turn)
+                except asyncio.CancelledError:
+                    await self._put_back_unless_stopped(turn)
+                    raise RunSkipped("changed") from None
                 await reply.show(Progress())
                 try:
                     answer = turn.answer or await self._answer(run)
@@ -243,13 +249,9 @@ class ConversationManager:
                 run.rounds = None  # they refer to each other
                 await reply.wait_for_updates()
 
-    async def _check_start(self, run: TurnRun) -> None:
-        """Raise RunSkipped unless the turn may begin, as its origin decides."""
-        try:
-            run.earlier_proposal = await run.origin.check_start(run.turn)
-        except asyncio.CancelledError:
-            await self._put_back_unless_stopped(run.turn)
-            raise RunSkipped("changed") from None
+    def _load_origin(self, name: str) -> Origin:
+        """Return the origin with this name, and keep it."""
+        return self._known_origins.setdefault(name, self._origins[name]())
 
     async def _answer(self, run: TurnRun) -> Answer:
         """Return the answer as it is stored: from the model, a command, or an apology. If this is

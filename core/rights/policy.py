@@ -452,7 +452,8 @@ class AccessPolicy:
         denial to `others`.
         """
         person = rights.person
-        programs = self.rule_book().stand_ins.get(person.platform)
+        is_account = person.platform in self.platforms
+        programs = None if is_account else self.rule_book().stand_ins.get(person.platform)
         if programs and (right not in programs.rights or person.id not in programs.groups):
             return _Decision(Verdict(False, STAND_IN_REASON, right=right))
         decision = self._decide_by_rules(rights, right, names)
@@ -493,8 +494,8 @@ class AccessPolicy:
                 return _Decision(Verdict(allows, reason, rule.source, asked), others)
             if fits is None:
                 others |= {allows}
-        is_stand_in = rights.person.platform in self.rule_book().stand_ins
-        if right in NAMED_RIGHTS or (is_stand_in and right == "chat"):
+        may_chat = right == "chat" and rights.person.platform in self.rule_book().stand_ins
+        if right in NAMED_RIGHTS or may_chat:
             return _Decision(Verdict(True, rule=DEFAULT_RULE, right=asked), others)
         reason = DEFAULT_REASONS[right]
         if rights.known.guest:
@@ -519,7 +520,8 @@ class AccessPolicy:
 
         An empty set of names matches everybody, except if `reading` is "people".
         """
-        if programs := self.rule_book().stand_ins.get(person.platform):
+        is_account = person.platform in self.platforms
+        if not is_account and (programs := self.rule_book().stand_ins.get(person.platform)):
             # What concerns everybody counts only where a rule denies or limits something.
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
                 return True
