@@ -78,7 +78,7 @@ async def test_a_change_waits_for_a_word_and_can_be_taken_back(tmp_path: Path) -
         assert first == second
         assert (orders[12]["Paid"], here.team.writes()) == (True, ["PATCH"])
         assert f"To undo it, type undo {id}." in first
-        assert "Undone (`" in await here.types(f"undo {id}")
+        assert "Undone (" in await here.types(f"undo {id}")
         assert orders[12]["Paid"] is False
 
 
