@@ -17,6 +17,7 @@ Text can come from an attacker, so every pattern is linear or bounded (`tests/te
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -132,14 +133,19 @@ def escape_markdown(text: str) -> str:
 def to_plain_text(text: str) -> str:
     """Return Markdown without its escapes and without the marks of emphasis, code spans and links.
 
-    Lists, tables and code blocks stay as they are, and so do paragraphs with a formula.
+    Lists, tables and code blocks stay as they are, and so do paragraphs with a formula and the
+    marks of struck text, which would read as if it were valid. An answer in JSON stays complete,
+    because a program may read it.
     """
+    if is_too_complex(text) or _is_json(text):
+        return text
     lines = text.split("\n")
-    for token in () if is_too_complex(text) else parser().parse(text):
+    for token in parser().parse(text):
         sources = token.content.split("\n")
         results = _describe_inline(token.children or ()).split("\n")
         # A code span over two lines becomes one line; then the paragraph stays as it is.
-        if not token.map or _FORMULA.search(token.content) or len(sources) != len(results):
+        is_unclear = _FORMULA.search(token.content) or len(sources) != len(results)
+        if token.type != "inline" or not token.map or is_unclear:
             continue
         for number, (source, result) in enumerate(zip(sources, results, strict=True), token.map[0]):
             in_cell = source.replace("|", r"\|")
@@ -147,17 +153,33 @@ def to_plain_text(text: str) -> str:
     return "\n".join(lines)
 
 
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _describe_inline(tokens: Sequence[Token]) -> str:
     words, target, label_start = "", "", 0
     for token in tokens:
         words += "\n" if token.type in ("softbreak", "hardbreak") else token.content
-        if token.type == "link_open":
-            target, label_start = str(token.attrs["href"]), len(words)
-        elif token.type == "image" or (
-            token.type == "link_close" and words[label_start:] != target
-        ):
-            words += f" ({token.attrs.get('src', target)})"
+        if token.type in ("s_open", "s_close"):
+            words += token.markup
+        elif token.type == "link_open":
+            target, label_start = _describe_target(token), len(words)
+        elif token.type == "image":
+            words += f" ({_describe_target(token)})"
+        elif token.type == "link_close" and words[label_start:] != target:
+            words += f" ({target})"
     return words
+
+
+def _describe_target(token: Token) -> str:
+    """Return the address of a link or an image, and its title in quotation marks."""
+    address, title = token.attrs.get("src") or token.attrs["href"], token.attrs.get("title")
+    return f'{address} "{title}"' if title else str(address)
 
 
 def find_addresses(text: str) -> frozenset[str]:

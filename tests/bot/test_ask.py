@@ -74,7 +74,7 @@ def test_what_is_no_answer_is_on_stderr_with_a_code(ask: Any, fake_holder: FakeH
     error = {"error": {"code": "too_many", "message": "Too many requests."}}
     for reply, why in [
         (answer("The model's server is not responding.", "failed"), "is not responding"),
-        (answer("Half of it\n\n_Stopped._", "stopped"), "_Stopped._"),
+        (answer("Half of it\n\n_Stopped._", "stopped"), "Half of it\n\nStopped.\n"),
         ((429, error), "Too many requests."),
         ((403, error), "Too many requests."),
         ((500, {}), "HTTP 500"),

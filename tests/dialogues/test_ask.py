@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bot.settings import Settings
+from core.text.markdown import to_plain_text
 from tests.commands import Command
 from tests.dialogues.office import LEADS, LEADS_FOUND, PAID, Office, office
 
@@ -43,7 +44,7 @@ async def test_a_question_and_a_change_from_a_shell(
     async with office(tmp_path) as team, team.open(ponte_web="off", ponte_locale=locale):
         code, out, err = await shell(team, commands, locale, "ask", typed=LEADS)
         assert (code, err) == (0, "")
-        assert out.startswith(LEADS_FOUND)
+        assert out.startswith(to_plain_text(LEADS_FOUND))
         code, out, err = await shell(team, commands, locale, "ask", PAID)
         assert (code, "ponte changes" in out) == (0, False)
         assert f"({state})" in err

@@ -97,7 +97,8 @@ async def test_the_people_named_for_a_table_approve_by_its_id_too(bot_home: BotH
         )
         assert (refused.is_private, refused.code) == (True, "forbidden")
         done = await crm.running_bot.ask_message(on_slack(f"approve {card.id}", "k3", OTHER))
-        assert done.text == f"Approved by Otto. Done. To undo it, type `undo {card.id}`."
+        assert done.text == "Approved by Otto. Done."
+        assert [one.actions for one in done.cards] == [("undo",)], "the card says how to undo it"
         assert crm.table("Customers").rows[31]["Name"] == "Ada"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters.terminal import chat
+from core.text.markdown import to_plain_text
 from tests.dialogues.office import (
     ATTACHED,
     DUPLICATES,
@@ -57,7 +58,7 @@ async def write_tools(home: Path) -> AsyncIterator[TerminalSession]:
 async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:
     async with write_tools(tmp_path) as here:
         shown = await here.types(LEADS, SALES)
-        assert shown.startswith(LEADS_FOUND)
+        assert shown.startswith(to_plain_text(LEADS_FOUND))
         filtered = f'Customers, Status is "Lead" and Lead since is in {this_month()}'
         assert f"\n\nSource: {filtered}: 1 of 1 row, " in shown
         assert "(America/Sao_Paulo)" in shown, "as PONTE_TIMEZONE says"
@@ -76,8 +77,8 @@ async def test_a_change_waits_for_a_word_and_can_be_taken_back(tmp_path: Path) -
         assert " Done. " in first
         assert first == second
         assert (orders[12]["Paid"], here.team.writes()) == (True, ["PATCH"])
-        assert f"To undo it, type `undo {id}`." in first
-        assert "Undone (`" in await here.types(f"undo {id}")
+        assert f"To undo it, type undo {id}." in first
+        assert "Undone (" in await here.types(f"undo {id}")
         assert orders[12]["Paid"] is False
 
 

@@ -90,7 +90,7 @@ async def test_a_failure_is_1_and_goes_to_stderr(ponte: Shell) -> None:
     assert err == "StackSpot reports a failure (FAILURE), without a reason.\n"
     code, out, err = await ponte("quick-command", "explian", "x")
     assert (code, out) == (1, "")
-    assert "Did you mean `explain`?" in err
+    assert "Did you mean explain?" in err
 
 
 async def test_how_far_it_is_shows_where_somebody_sits(ponte: Shell) -> None:
@@ -114,7 +114,7 @@ async def test_ctrl_c_stops_the_waiting_and_says_what_goes_on(ponte: Shell) -> N
     out, err = await process.communicate()
     assert (process.returncode, out) == (1, b"")
     assert err.decode() == (
-        "_Stopped waiting for `explain`. StackSpot started it and may still finish it._\n"
+        "Stopped waiting for explain. StackSpot started it and may still finish it.\n"
     )
     looks = ponte.stackspot.count("status")
     ponte.stackspot.held = False

@@ -1,6 +1,7 @@
 """Once something from outside is in a thread, people still read what was written there.
 
-Only links that nobody allowed are changed, and only where the surface would make them links.
+Only links that nobody allowed are changed, and only where the surface would make them links. A pipe
+gets plain text: the marks of Markdown are left out, and nothing else.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ EVIL = "https://evil.test/?q=secret"
 NAMES = "Write to c01@example.com about report.csv, see ponte.toml."
 JSON = '{"email": "c01@example.com", "file": "report.csv", "at": [1.5, {"a.b": "c:d"}]}'
 CODE = "Run `df.to_csv('report.csv')` or:\n\n```python\nos.path.join(a.b, 'c.d')  # https://evil.test\n```"
+ESCAPED = r'{"pattern": "a*b*c", "text": "say \"hi\" to C:\\data"}'
+"""JSON whose backslashes and stars would be marks of Markdown."""
+UNCLOSED = "```python\npython"
 LINKED = f'{{"url":"{EVIL}","mail":"c01@example.com"}} and `[x]({EVIL})`'
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -46,16 +50,32 @@ def orders(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("text", [NAMES, JSON, CODE, LINKED, f"see {EVIL} and [x]({EVIL})"])
-async def test_a_pipe_gets_what_the_model_wrote(
-    tmp_path: Path, fake: FakeOpenAI, orders: Path, text: str
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        (NAMES, NAMES),
+        (JSON, JSON),
+        (ESCAPED, ESCAPED),
+        (CODE, CODE.replace("`df.to_csv('report.csv')`", "df.to_csv('report.csv')")),
+        (UNCLOSED, UNCLOSED),
+        (LINKED, LINKED.replace("`", "")),
+        (f"see {EVIL} and [x]({EVIL})", f"see {EVIL} and x ({EVIL})"),
+        (f'**See** [x]({EVIL} "a title")', f'See x ({EVIL} "a title")'),
+        (f"[it][1]\n\n[1]: {EVIL}", f"it ({EVIL})\n\n[1]: {EVIL}"),
+        (f"![a *chart*]({EVIL}) and <{EVIL}>", f"a *chart* ({EVIL}) and {EVIL}"),
+        (r"~~R\$ 100~~ **R\$ 90**", "~~R$ 100~~ R$ 90"),
+        ("| `a` | **b** |\n| --- | --- |\n| 1 | 2 |", "| a | b |\n| --- | --- |\n| 1 | 2 |"),
+    ],
+)
+async def test_a_pipe_gets_all_that_the_model_wrote(
+    tmp_path: Path, fake: FakeOpenAI, orders: Path, text: str, plain: str
 ) -> None:
     fake.say(text, text)
     async with whole(tmp_path / "home", fake, ponte_code="off"):
         out = await run_terminal(
             tmp_path / "home", io.StringIO(f"look @{orders}\nand again\n"), io.StringIO()
         )
-    assert out == f"{text}\n{text}\n"
+    assert out == f"{plain}\n{plain}\n"
 
 
 async def test_a_terminal_breaks_the_address_that_it_would_link(

@@ -113,10 +113,10 @@ def reason(line: str) -> str:
 SAID = {
     "ls dist": r"ponte_bot-[\d.]+-py3-none-any\.whl\n",
     "ponte --version": r"[\d.]+\n",
-    "ponte doctor": r"ok    packages: Ponte .* in .*\n(.*\n)*",
+    "ponte doctor": r"ok    ponte: process \d+ is running .*\n(.*\n)*ok    packages: .*\n(.*\n)*",
     "ponte link": r"http://127\.0\.0\.1:\d+/#token=\S{43}\n",
     "echo hello | ponte chat": r"\S.*\n(.*\n)*",
-    "ponte status": r"on       model +.*\n(.*\n)*",
+    "ponte status": r"on       database +.*\n(.*\n)*on       model +.*\n(.*\n)*",
     "ponte people add site": r"(.*\n)*.*#token=\S{43}\n",
 }
 TYPED = [(one.section, line) for one in BLOCKS if one.language == "sh" for line in one.lines]

@@ -25,7 +25,7 @@ GENERAL = {
 
 _VERBS = (
     "add|allow|approve|ask|change|check|choose|connect|copy|correct|create|delete|do|give|install|make|"
-    "mention|move|name|open|paste|put|remove|rename|repeat|restart|revoke|run|see|send|set|specify|start|"
+    "mention|move|name|open|paste|put|remove|rename|repeat|restart|restore|revoke|run|see|send|set|specify|start|"
     "stop|try|turn|type|use|wait|write"
 )
 _INSTRUCTION = re.compile(

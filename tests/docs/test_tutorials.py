@@ -133,7 +133,7 @@ async def test_a_quick_command_runs_from_a_chat_and_from_a_script(tmp_path: Path
         urls = {f"STACKSPOT_{host}_URL": stackspot.url for host in hosts}
         checked, reloaded, answered, printed = await asyncio.to_thread(follow, urls)
         assert f"ok    stackspot: it returns a token for the realm {REALM}" in checked
-        assert reloaded == "Reloaded ponte.toml.\n"
+        assert reloaded == f"Reloaded {tmp_path / 'ponte.toml'}.\n"
         assert "release-notes" in answered
         assert "Faster start, new page" in answered
         assert "Faster start" in printed

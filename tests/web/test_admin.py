@@ -280,7 +280,7 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(desk: Desk) -> None
     allowance = '[[allowances]]\nof = "everybody"\nturns = 2\n'
     desk.config.write_text(f'{allowance}[slack]\nbots = ["B0123456789"]\n')
     page = await desk.send("owner", "reload", "config")
-    assert (page.status_code, "Reloaded ponte.toml." in page.text) == (200, True)
+    assert (page.status_code, f"Reloaded {desk.config}." in page.text) == (200, True)
     assert "Restart Ponte to apply: [slack]." in page.text
     await desk["bob"].post("/chat", json={"message": PAID, "conversation": "work"})
     usage = (await desk["ana"].get("/admin/usage")).text

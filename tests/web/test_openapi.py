@@ -206,7 +206,7 @@ async def test_a_route_s_words_are_those_of_its_handler(ponte: WebPonte) -> None
     document = await openapi_document(ponte)
     described = document["paths"]["/readyz"]["get"]
     assert described["summary"] == (
-        "Return 200 if Ponte can answer, 503 while a configured platform or the model fails"
+        "Return 200 if Ponte can answer, 503 while a platform, the model or the database fails"
     )
     assert described["description"] == "Only the owner and admins get the reasons."
     login = document["paths"]["/login"]["post"]
