@@ -78,7 +78,7 @@ class Normal:
             case dict():
                 pairs = sorted(value.items(), key=lambda pair: self._replace(str(pair[0]), _mask))
                 return {
-                    self._replace(str(k), label): self._walk(_ordered(k, v), label)
+                    self._replace(str(k), label): self._walk(_sort_needs(k, v), label)
                     for k, v in pairs
                 }
             case _:
@@ -93,7 +93,7 @@ class Normal:
         return self._replace(text, label)
 
 
-def _ordered(name: Any, value: Any) -> Any:
+def _sort_needs(name: Any, value: Any) -> Any:
     """Return the value; the rights that an outcome needs are a set, so they are sorted."""
     return sorted(value) if name == "needs" and isinstance(value, list) else value
 
