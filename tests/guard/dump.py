@@ -18,7 +18,9 @@ LEFT_OUT = frozenset({
     "pieces", "progress", "erased_people", "ended_sessions",
 })  # fmt: skip
 """Tables without a decision of a turn or a change; the audit log has a section of its own."""
-UNSTEADY_COLUMNS = frozenset({"owner", "updated_at", "job", "position", "token", "attempts"})
+UNSTEADY_COLUMNS = frozenset({
+    "owner", "updated_at", "job", "position", "token", "attempts", "drawn_version",
+})  # fmt: skip
 UNSTEADY_METRICS = ("ponte_http", "ponte_commits", "ponte_loop")
 
 
@@ -68,7 +70,7 @@ def _dump_table(connection: sqlite3.Connection, table: str, normal: Normal) -> I
         rows = [_row(row) for row in found]
     except sqlite3.OperationalError:  # a table WITHOUT ROWID
         rows = [_row(row) for row in connection.execute(f"SELECT * FROM {table}")]
-        rows.sort(key=normal.key)
+        rows.sort(key=lambda row: (normal.key(row), row.get("created_at", 0)))
     if table == "remotes":  # without those of conversations that were made in advance
         rows = [row for row in rows if "thread" in row]
     if rows:

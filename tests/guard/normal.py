@@ -20,12 +20,15 @@ _PATTERNS = (
     rf"(?<![A-Za-z0-9]){_NUMBERED}(?!\d)",
     r"(?<![0-9A-Za-z])[0-9A-HJKMNP-TV-Z]{26}(?![0-9A-Za-z])",
     r"(?<![0-9A-Za-z])(?=[a-f]*\d)[0-9a-f]{12,64}(?![0-9A-Za-z])",
+    r"(?<![0-9A-Za-z])[a-z2-7]{16}(?![0-9A-Za-z])",  # ids of turns, and words that look alike
     r"(?<![0-9A-Za-z_-])(?=[\w-]*\d)(?=[\w-]*[A-Z])[A-Za-z0-9_-]{22,64}(?![0-9A-Za-z_-])",
 )
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:(?!00(?![.\d]))\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?"
     r"|(?<!\d)1[67]\d{8}(?!\d)(?:\.\d+)?|(?<![\d.])\d+\.\d{3,}(?!\d)"
 )
+_CODE = re.compile(r"(?<=approve )(id-\d+|#)-\d{4}(?!\d)")
+"""What is typed to approve exactly what was shown; its digits are random."""
 EPOCH_SECONDS = range(1_600_000_000, 2_000_000_000)
 
 
@@ -61,7 +64,7 @@ class Normal:
         for found, name in self._names:
             text = text.replace(found, name)
         text = self._ids.sub(lambda match: label(match[0]), text)
-        return _TIME.sub("time", text)
+        return _TIME.sub("time", _CODE.sub(r"\1-code", text))
 
     def _walk(self, value: Any, label: Any) -> Any:
         match value:
