@@ -239,7 +239,7 @@ class ConversationManager:
                 else:
                     await self._deliver(run, answer)
             except RunSkipped as skipped:
-                log.info("turn skipped", origin=turn.message.origin.name, reason=skipped.reason)
+                log.info("turn skipped", reason=skipped.reason)
                 await origin.on_skip(turn, skipped)
                 await self._journal.end_turn(run.turn, "stopped", f"skipped:{skipped.reason}")
                 self._count_end(run, "stopped")
