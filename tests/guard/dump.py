@@ -58,9 +58,20 @@ def _names(stage: Stage) -> dict[str, str]:
 
 def _dump_step(title: str, made: Sequence[NotedRequest], normal: Normal) -> Iterator[str]:
     """The services work side by side, and so do some calls of one. So the lines of a service are
-    sorted by all that is no id."""
+    sorted by all that is no id, then by where else in the step their ids are."""
     yield f"== {normal.text(title)}"
-    for one in sorted(made, key=lambda one: (one.service, normal.key([one.what, one.body]))):
+    lines = [(one, one.service, normal.key([one.what, one.body])) for one in made]
+    uses: dict[str, list[tuple[str, str]]] = {}
+    for one, *key in sorted(lines, key=lambda line: line[1:]):
+        for id in normal.find_ids([one.what, one.body]):
+            uses.setdefault(id, []).append((key[0], key[1]))
+
+    def order(line: tuple[NotedRequest, str, str]) -> Any:
+        one, *key = line
+        ids = normal.find_ids([one.what, one.body])
+        return key, [(normal.known_label(id), uses[id]) for id in ids]
+
+    for one, *_ in sorted(lines, key=order):
         yield f"{one.service}: {normal.text(one.what)} {normal.line(one.body)}"
 
 

@@ -57,6 +57,21 @@ class Normal:
         """Return the line without any label, by which lines of no fixed order are sorted."""
         return json.dumps(self._walk(value, lambda id: "#"), ensure_ascii=False, sort_keys=True)
 
+    def find_ids(self, value: Any) -> list[str]:
+        """Return the ids of a value."""
+        found: list[str] = []
+
+        def note(id: str) -> str:
+            found.append(id)
+            return "#"
+
+        self._walk(value, note)
+        return found
+
+    def known_label(self, id: str) -> str:
+        """Return the label that an id has already, "" for none."""
+        return self._labels.get(id, "")
+
     def _label(self, id: str) -> str:
         return self._labels.setdefault(id, f"id-{len(self._labels) + 1}")
 
