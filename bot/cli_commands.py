@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.web import add_token
 from bot.app import start
-from bot.client import Json, LocalClient, local_client
+from bot.client import Json, LocalClient, connect
 from bot.reports import parse_day_word
 from bot.start import Start
 from bot.text_table import COLUMN_GAP, format_table
@@ -679,10 +679,15 @@ def ask_holder(
     *,
     prepares: bool = False,
 ) -> T:
-    """Return what `work` gets from the process that holds the home."""
+    """Return what `work` gets from the process that holds the home. If none does, this process
+    holds it for now; `prepares` as in `Application.start`."""
+    from bot import app
 
     async def ask(begun: Start) -> T:
-        async with local_client(begun, prepares=prepares) as one:
+        async with (
+            app.local(begun, prepares=prepares) as socket_path,
+            connect(str(socket_path), begun) as one,
+        ):
             return await work(one)
 
     return asyncio.run(ask(begun or start(quiet=True, asks_holder=True)))

@@ -268,15 +268,9 @@ class LocalClient:
 
 
 @asynccontextmanager
-async def local_client(start: Start, *, prepares: bool = False) -> AsyncIterator[LocalClient]:
-    """Yield a client of the process that holds the home. If none does, this process holds it for
-    now; `prepares` as in `Application.start`."""
-    from bot import app
-
-    async with (
-        app.local(start, prepares=prepares) as socket_path,
-        HttpClient(socket=str(socket_path)) as http,
-    ):
+async def connect(socket: str, start: Start) -> AsyncIterator[LocalClient]:
+    """Yield a client of the process that serves this socket."""
+    async with HttpClient(socket=socket) as http:
         yield LocalClient(http, start)
 
 

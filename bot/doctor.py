@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from bot import installation
-from bot.client import local_client
+from bot.client import connect
 from bot.compose import NO_POSTGRES_SENTENCE, dependencies, model_client
 from bot.logs import Redaction
 from bot.reload import check_file
@@ -90,8 +90,8 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
     if home.is_served():
         values = {"pid": home.holder(), "home": home.path}
         ponte = DoctorFinding("ponte", "failing", say(SILENT_SENTENCE, **values))
-        with suppress(PonteError):
-            async with local_client(start) as holder:
+        with suppress(PonteError), home.address() as socket:
+            async with connect(socket, start) as holder:
                 await holder.act_within(SILENCE_SECONDS, "names")
                 found = await holder.act_within(_CHECKS_SECONDS, "doctor", model=model)
             ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))

@@ -3,7 +3,6 @@ answer."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import json
 import sys
@@ -12,7 +11,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from bot.app import start
-from bot.client import local_client
+from bot.cli_commands import ask_holder
+from bot.client import LocalClient
 from bot.text_table import format_table
 from core.domain.schedule_words import (
     REASON_SENTENCES,
@@ -67,13 +67,12 @@ def _ask_with_names(action: str, id: str) -> tuple[Json, Mapping[str, str], date
     """Return the holder's answer, the names of the owners, and the zone of times."""
     begun = start(quiet=True, asks_holder=True)
 
-    async def ask() -> tuple[Json, Mapping[str, str]]:
-        async with local_client(begun) as one:
-            found = await one.act("schedules", action=action, id=id)
-            keys = sorted({each["owner"] for each in found["schedules"]})
-            return found, (await one.act("names", keys=keys))["names"] if keys else {}
+    async def ask(one: LocalClient) -> tuple[Json, Mapping[str, str]]:
+        found = await one.act("schedules", action=action, id=id)
+        keys = sorted({each["owner"] for each in found["schedules"]})
+        return found, (await one.act("names", keys=keys))["names"] if keys else {}
 
-    found, names = asyncio.run(ask())
+    found, names = ask_holder(ask, begun)
     return found, names, ZoneInfo(begun.settings.ponte_timezone)
 
 

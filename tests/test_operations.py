@@ -42,6 +42,7 @@ STUBS = {
         'exec "$PYTHON" -I -S "$CHECKOUT/tests/commands.py" "$MACHINE/forker" "$@"'
     ),
     "systemctl": r"""
+export PONTE_CONFIG="$MACHINE/etc/ponte/ponte.toml"
 start() {
     grep -q '^ExecStart=/opt/ponte/bin/ponte run$' "$MACHINE/etc/systemd/system/ponte.service"
     cat "$MACHINE/log" >>"$MACHINE/logs"; : >"$MACHINE/log"

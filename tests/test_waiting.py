@@ -16,6 +16,7 @@ LEAST_TIMEOUT_SECONDS = 10
 CLOCKS = ("monotonic", "perf_counter", "process_time", "thread_time")
 WORDS = re.compile("|".join([r"\bsleep", r"\.timeout\(", "wait_for", *CLOCKS]))
 ALLOWED = {
+    "bot/test_operators.py": "looks until a process has reached a moment, without a limit",
     "contract/test_processes.py": "a database that takes a while, on the loop's clock",
     "dialogues/test_loop.py": "CPU time of the thread, in a ratio",
     "guard/stage.py": "looks until nothing moves; it counts looks, and a slow machine looks less",
@@ -27,6 +28,7 @@ ALLOWED = {
     "fakes/slack/delivery.py": "Slack's own pauses between retries; tests choose them",
     "fakes/stackspot_parts.py": "the pause between two polls; tests wait for the polls themselves",
     "fakes/uvicorn_pauses.py": "a pause of uvicorn's, made shorter",
+    "model/test_hostile.py": "a server that keeps a stream open; the loop's clock is skipped",
     "real/cluster_storm.py": "people and faults at random moments, among several processes",
     "real/sandbox/attacks/endings.py": "an attack that never ends",
     "real/sandbox/attacks/talk.py": "an attack that writes late; either order must be harmless",

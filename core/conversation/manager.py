@@ -8,7 +8,7 @@ ends a turn early stands below them.
 | check | `Origin.check_start` | nothing; a skipped turn ends here | the check is repeated |
 | context | `_look_up_context` | nothing | it is loaded again |
 | answer | `_answer_message`, `Rounds` | the items, each round, each call | it goes on from there |
-| prepare | `_prepare_answer` | nothing | the stored rounds give the same answer |
+| prepare | `_disarm_and_split` | nothing | the stored rounds give the same answer |
 | store | `_store_answer` | the answer, the key of its first post | only posting is repeated |
 | deliver | `_deliver`, `_finish` | the id of each post | a post that may exist is looked for |
 | end | `_deliver` | the final state | nothing is left to do |
@@ -32,7 +32,7 @@ from core.chat.turn_posts import TurnPosts
 from core.conversation import prompt
 from core.conversation.commands import CommandService
 from core.conversation.context import LEFT_OUT, ToolContexts
-from core.conversation.origins import Origin
+from core.conversation.origins import PEOPLE, Origin
 from core.conversation.paying import TurnPayment, count_briefing_tokens, find_nearly_used
 from core.conversation.rounds import Rounds
 from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun, TurnServices
@@ -87,9 +87,9 @@ from core.tools.tool import offered_tools
 
 log = structlog.get_logger("conversation")
 T = TypeVar("T")
-MAX_PREPARE_ATTEMPTS = 3
-"""The number of failed attempts to prepare an answer for its platform (cleaning, splitting). After
-that, an apology takes its place."""
+MAX_FAILED_ATTEMPTS = 3
+"""The number of attempts at a turn that end with an unexpected error. After that, an apology is the
+answer, without a check of its start. If that fails as well, the turn ends without one."""
 TAKEOVER_POLL_SECONDS = 1.0
 """Seconds between two checks whether the process that took the turn over has finished it."""
 PLATFORM_SECONDS = 0.5
@@ -189,11 +189,25 @@ class ConversationManager:
         self._profile = profile
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
-        """Number of failed attempts to prepare the answer of a turn, by the turn's `seq`."""
+        """Number of attempts that failed unexpectedly, by the turn's `seq`."""
 
     async def handle(self, seq: int) -> None:
         """Run the turn with this `seq` until the last post of its answer is recorded. Return at
-        once if the journal has nothing left to do for it."""
+        once if the journal has nothing left to do for it. Unexpected errors are raised, so that the
+        turn runs again, at most MAX_FAILED_ATTEMPTS times."""
+        try:
+            if self._failures.get(seq, 0) > MAX_FAILED_ATTEMPTS:
+                await self._journal.abandon(seq, PonteError.code)
+            else:
+                await self._run_attempt(seq)
+        except (NotStored, Superseded):
+            raise
+        except Exception:
+            self._failures[seq] = self._failures.get(seq, 0) + 1
+            raise
+        self._failures.pop(seq, None)
+
+    async def _run_attempt(self, seq: int) -> None:
         turn = await self._journal.begin(seq)
         if turn is None:
             return
@@ -205,8 +219,9 @@ class ConversationManager:
             posts = TurnPosts(self._journal, turn)
             reply = self._replies[platform](turn.message.reply_to, posts)
             settings = self._profile.channel(turn.message.address)
-            name = turn.message.origin.name
-            origin = self._known_origins.get(name) or self._load_origin(name)
+            is_given_up = self._failures.get(seq, 0) >= MAX_FAILED_ATTEMPTS
+            # The origin may be what fails.
+            origin = PEOPLE if is_given_up else self._find_origin(turn.message.origin.name)
             run = TurnRun(turn, reply, posts, settings, self._profile.locale, origin)
             try:
                 await run.set_message(turn.message)
@@ -217,7 +232,9 @@ class ConversationManager:
                     raise RunSkipped("changed") from None
                 await reply.show(Progress())
                 try:
-                    answer = turn.answer or await self._answer(run)
+                    answer = turn.answer or await (
+                        self._give_up(run) if is_given_up else self._answer(run)
+                    )
                     # The answer is stored: posting needs no place, so another turn can begin.
                     self._inbox.leave_place(seq)
                 except PostRemoved:
@@ -226,7 +243,7 @@ class ConversationManager:
                 else:
                     await self._deliver(run, answer)
             except RunSkipped as skipped:
-                log.info("turn skipped", origin=turn.message.origin.name, reason=skipped.reason)
+                log.info("turn skipped", reason=skipped.reason)
                 await origin.on_skip(turn, skipped)
                 await self._journal.end_turn(run.turn, "stopped", f"skipped:{skipped.reason}")
                 self._count_end(run, "stopped")
@@ -249,9 +266,11 @@ class ConversationManager:
                 run.rounds = None  # they refer to each other
                 await reply.wait_for_updates()
 
-    def _load_origin(self, name: str) -> Origin:
-        """Return the origin with this name, and keep it."""
-        return self._known_origins.setdefault(name, self._origins[name]())
+    def _find_origin(self, name: str) -> Origin:
+        """Return the origin with this name. It is loaded with its first turn."""
+        if name not in self._known_origins:
+            self._known_origins[name] = self._origins[name]()
+        return self._known_origins[name]
 
     async def _answer(self, run: TurnRun) -> Answer:
         """Return the answer as it is stored: from the model, a command, or an apology. If this is
@@ -262,7 +281,7 @@ class ConversationManager:
                 is_back = undelivered == RESTORED_REASON
                 error = Restored() if is_back else Undeliverable(reason=undelivered)
                 answer = replace(answer, text=f"_{error.words()}_\n\n{answer.text}")
-            answer = await self._prepare_answer(run, answer)
+            answer = await self._disarm_and_split(run, answer)
             key = run.reply.first_key if answer.parts else ""
             last = run.rounds.last if run.rounds else None
             # The thread's record is only a cache, so both can be stored at the same time.
@@ -278,6 +297,13 @@ class ConversationManager:
         run.posts.key = key
         log.info("turn ended", status=answer.status, code=answer.code)
         return answer
+
+    async def _give_up(self, run: TurnRun) -> Answer:
+        """Store an apology as the answer and return it."""
+        log.error("gave up a turn that failed again and again")
+        run.posts.key = run.reply.first_key
+        apology = _plain_apology(PonteError(turn=run.turn.id))
+        return await self._store_answer(run.turn, apology, None, run.posts.key, None)
 
     async def _find_answer(self, run: TurnRun) -> Answer:
         """Return the answer, or an apology for the error that prevents it. A person's stop produces
@@ -468,22 +494,6 @@ class ConversationManager:
             if is_admin and await budget.claim_notice(count, ADMIN_NOTICE):
                 told.append(describe_nearly_used(count, unit, zone, budget.zone))
         return told
-
-    async def _prepare_answer(self, run: TurnRun, answer: Answer) -> Answer:
-        """Return the answer cleaned and split for its platform. Unexpected errors are raised, so
-        that the turn runs again; after `MAX_PREPARE_ATTEMPTS` of them, return an apology."""
-        try:
-            prepared = await self._disarm_and_split(run, answer)
-        except PonteError:
-            raise
-        except Exception:
-            failed = self._failures[run.turn.seq] = self._failures.get(run.turn.seq, 0) + 1
-            if failed < MAX_PREPARE_ATTEMPTS:
-                raise
-            log.exception("could not format an answer", failed_attempts=failed)
-            prepared = _plain_apology(PonteError(turn=run.turn.id))
-        self._failures.pop(run.turn.seq, None)
-        return prepared
 
     async def _disarm_and_split(self, run: TurnRun, answer: Answer) -> Answer:
         """Return the answer with its text split into posts. Links are restricted if the thread

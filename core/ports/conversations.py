@@ -231,6 +231,9 @@ class Journal(Protocol):
         `posted` is stored even if this raises Superseded.
         """
 
+    async def abandon(self, seq: int, reason: str) -> None:
+        """End a turn that can be neither read nor answered as undeliverable."""
+
     async def put_back(self, turn: Turn) -> None:
         """Return the turn to the queue with all its records, and do not count this attempt."""
 

@@ -353,6 +353,21 @@ class SqlJournal:
         if not await self._database.write(write, note, single=single, repeatable=True):
             raise Superseded
 
+    async def abandon(self, seq: int, reason: str) -> None:
+        """End a turn that can be neither read nor answered as undeliverable. The person learns of
+        it in the next turn."""
+
+        def write(connection: SqlConnection) -> None:
+            row = get_locked_row(connection, seq)
+            if row is not None and row["state"] not in FINAL_STATES:
+                connection.execute(
+                    "UPDATE inbox SET state = 'undeliverable', reason = ?, updated_at = ?"
+                    " WHERE seq = ?",
+                    (reason, time.time(), seq),
+                )
+
+        await self._database.write(write)
+
     async def put_back(self, turn: Turn) -> None:
         """Return the turn to the queue with all its records, without counting this attempt."""
 

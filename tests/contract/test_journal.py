@@ -282,6 +282,19 @@ async def test_what_could_not_be_posted_is_told_once(database_engine: Embedded) 
     assert (await begin_turn(database_engine)).undelivered_reason == ""
 
 
+async def test_an_abandoned_turn_is_undeliverable_unless_it_has_ended(
+    database_engine: Embedded,
+) -> None:
+    journal, ended = database_engine.journal, await begin_turn(database_engine)
+    await journal.end_turn(ended, "done")
+    lost = await begin_turn(database_engine)
+    for turn in (ended, lost):
+        await journal.abandon(turn.seq, "internal")
+    assert (await journal.history_entry(ended.id)).state == "done"
+    assert (await journal.history_entry(lost.id)).state == "undeliverable"
+    assert (await begin_turn(database_engine)).undelivered_reason == "internal"
+
+
 async def test_who_asked_and_what_is_unknown(database_engine: Embedded) -> None:
     turn = await begin_turn(database_engine)
     assert await database_engine.journal.author(turn.seq) == turn.message.author.key

@@ -58,7 +58,7 @@ async def open_(ledger: Ledger, call: str = "c1") -> Change:
 
 
 async def test_a_proposal_is_kept_whole(ledger: Ledger) -> None:
-    asked = replace(proposal(), origin=PROGRAM)
+    asked = replace(proposal(), origin=replace(PROGRAM, is_attended=False, per_minute=3))
     change = await ledger.propose(asked)
     assert change == await ledger.get(asked.id)
     assert (change.proposal, change.state, change.decision_seq) == (asked, "open", 0)

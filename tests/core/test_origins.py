@@ -310,7 +310,7 @@ TABLE: dict[str, tuple[Probe, tuple[str, ...]]] = {
     "context": (context, (*["the profile, quotes, the thread"] * 2, "the profile", "none")),
     "earlier messages of the conversation": (history, (*["are read"] * 2, *["are not read"] * 2)),
     "addresses that may be links": (
-        trusted_addresses, (*["what its author wrote"] * 2, "what its owner wrote", "none"),
+        trusted_addresses, ("what its author wrote", "none", "what its owner wrote", "none"),
     ),
     "who reads a refusal": (
         refusal_reader,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.clients.http import HttpClient
-from core.conversation.manager import MAX_PREPARE_ATTEMPTS, ConversationManager
+from core.conversation.manager import MAX_FAILED_ATTEMPTS, ConversationManager
 from core.conversation.run import TurnRun
 from core.domain.errors import NotStored, ToolError, Unstorable
 from core.domain.messages import Answer, decode_json, encode_json
@@ -349,7 +349,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     async with open_served_bot(bot_home, fake, level="chat") as running_bot:
         one, receipt = await running_bot.send("poison")
         answer = await running_bot.wait_for_answer(receipt)
-        assert (answer.status, answer.code, tried) == ("failed", "internal", MAX_PREPARE_ATTEMPTS)
+        assert (answer.status, answer.code, tried) == ("failed", "internal", MAX_FAILED_ATTEMPTS)
         fake.say("Well again.")
         assert (await running_bot.ask("again")).text == "Well again."
     assert bot_home.recorder.visible(one.event_key) == list(answer.parts)
@@ -360,7 +360,7 @@ async def test_an_answer_is_not_given_up_while_the_store_is_unavailable(
     bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.store.turn_runner.TURN_BACKOFF", Backoff(0.0))
-    prepare, failures = ConversationManager._disarm_and_split, MAX_PREPARE_ATTEMPTS + 1
+    prepare, failures = ConversationManager._disarm_and_split, MAX_FAILED_ATTEMPTS + 1
 
     async def fail_to_read(self: Any, run: TurnRun, answer: Answer) -> Answer:
         nonlocal failures

@@ -18,7 +18,9 @@ LEFT_OUT = frozenset({
     "pieces", "progress", "erased_people", "ended_sessions",
 })  # fmt: skip
 """Tables without a decision of a turn or a change; the audit log has a section of its own."""
-UNSTEADY_COLUMNS = frozenset({"owner", "updated_at", "job", "position", "token", "attempts"})
+UNSTEADY_COLUMNS = frozenset({
+    "owner", "updated_at", "job", "position", "token", "attempts", "drawn_version",
+})  # fmt: skip
 UNSTEADY_METRICS = ("ponte_http", "ponte_commits", "ponte_loop")
 
 
@@ -56,9 +58,20 @@ def _names(stage: Stage) -> dict[str, str]:
 
 def _dump_step(title: str, made: Sequence[NotedRequest], normal: Normal) -> Iterator[str]:
     """The services work side by side, and so do some calls of one. So the lines of a service are
-    sorted by all that is no id."""
+    sorted by all that is no id, then by where else in the step their ids are."""
     yield f"== {normal.text(title)}"
-    for one in sorted(made, key=lambda one: (one.service, normal.key([one.what, one.body]))):
+    lines = [(one, one.service, normal.key([one.what, one.body])) for one in made]
+    uses: dict[str, list[tuple[str, str]]] = {}
+    for one, *key in sorted(lines, key=lambda line: line[1:]):
+        for id in normal.find_ids([one.what, one.body]):
+            uses.setdefault(id, []).append((key[0], key[1]))
+
+    def order(line: tuple[NotedRequest, str, str]) -> Any:
+        one, *key = line
+        ids = normal.find_ids([one.what, one.body])
+        return key, [(normal.known_label(id), uses[id]) for id in ids]
+
+    for one, *_ in sorted(lines, key=order):
         yield f"{one.service}: {normal.text(one.what)} {normal.line(one.body)}"
 
 
@@ -68,7 +81,7 @@ def _dump_table(connection: sqlite3.Connection, table: str, normal: Normal) -> I
         rows = [_row(row) for row in found]
     except sqlite3.OperationalError:  # a table WITHOUT ROWID
         rows = [_row(row) for row in connection.execute(f"SELECT * FROM {table}")]
-        rows.sort(key=normal.key)
+        rows.sort(key=lambda row: (normal.key(row), row.get("created_at", 0)))
     if table == "remotes":  # without those of conversations that were made in advance
         rows = [row for row in rows if "thread" in row]
     if rows:

@@ -20,12 +20,15 @@ _PATTERNS = (
     rf"(?<![A-Za-z0-9]){_NUMBERED}(?!\d)",
     r"(?<![0-9A-Za-z])[0-9A-HJKMNP-TV-Z]{26}(?![0-9A-Za-z])",
     r"(?<![0-9A-Za-z])(?=[a-f]*\d)[0-9a-f]{12,64}(?![0-9A-Za-z])",
+    r"(?<![0-9A-Za-z])[a-z2-7]{16}(?![0-9A-Za-z])",  # ids of turns, and words that look alike
     r"(?<![0-9A-Za-z_-])(?=[\w-]*\d)(?=[\w-]*[A-Z])[A-Za-z0-9_-]{22,64}(?![0-9A-Za-z_-])",
 )
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:(?!00(?![.\d]))\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)?"
     r"|(?<!\d)1[67]\d{8}(?!\d)(?:\.\d+)?|(?<![\d.])\d+\.\d{3,}(?!\d)"
 )
+_CODE = re.compile(r"(?<=approve )(id-\d+|#)-\d{4}(?!\d)")
+"""What is typed to approve exactly what was shown; its digits are random."""
 EPOCH_SECONDS = range(1_600_000_000, 2_000_000_000)
 
 
@@ -54,6 +57,21 @@ class Normal:
         """Return the line without any label, by which lines of no fixed order are sorted."""
         return json.dumps(self._walk(value, lambda id: "#"), ensure_ascii=False, sort_keys=True)
 
+    def find_ids(self, value: Any) -> list[str]:
+        """Return the ids of a value."""
+        found: list[str] = []
+
+        def note(id: str) -> str:
+            found.append(id)
+            return "#"
+
+        self._walk(value, note)
+        return found
+
+    def known_label(self, id: str) -> str:
+        """Return the label that an id has already, "" for none."""
+        return self._labels.get(id, "")
+
     def _label(self, id: str) -> str:
         return self._labels.setdefault(id, f"id-{len(self._labels) + 1}")
 
@@ -61,7 +79,7 @@ class Normal:
         for found, name in self._names:
             text = text.replace(found, name)
         text = self._ids.sub(lambda match: label(match[0]), text)
-        return _TIME.sub("time", text)
+        return _TIME.sub("time", _CODE.sub(r"\1-code", text))
 
     def _walk(self, value: Any, label: Any) -> Any:
         match value:
@@ -78,7 +96,7 @@ class Normal:
             case dict():
                 pairs = sorted(value.items(), key=lambda pair: self._replace(str(pair[0]), _mask))
                 return {
-                    self._replace(str(k), label): self._walk(_ordered(k, v), label)
+                    self._replace(str(k), label): self._walk(_sort_needs(k, v), label)
                     for k, v in pairs
                 }
             case _:
@@ -93,7 +111,7 @@ class Normal:
         return self._replace(text, label)
 
 
-def _ordered(name: Any, value: Any) -> Any:
+def _sort_needs(name: Any, value: Any) -> Any:
     """Return the value; the rights that an outcome needs are a set, so they are sorted."""
     return sorted(value) if name == "needs" and isinstance(value, list) else value
 

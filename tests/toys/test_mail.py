@@ -54,11 +54,14 @@ class Process:
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the tasks of a lost process end."""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the end of a turn is stored, which may be after its answer is read."""
 
     def restart(self, ends_after: int = -1) -> None:
         self.steps.clear()
         self.lost.clear()
         self.gone.clear()
+        self.ended.clear()
         self.ends_after = ends_after
 
     def watch(self, name: str) -> Callable[..., Awaitable[Any]]:
@@ -70,6 +73,8 @@ class Process:
             stored = await store(journal, *given, **more)
             self.steps.append(name)
             await self._end_here()
+            if name == "end_turn":
+                self.ended.set()
             return stored
 
         return step
@@ -292,6 +297,7 @@ async def test_nothing_happens_twice_if_the_process_is_lost_after_any_step(
 ) -> None:
     process.restart()
     await office.receive("m", SHOP, ADD)
+    await process.ended.wait()
     steps = list(process.steps)
     assert len(steps) > 5
     for number in range(len(steps) + 1):
@@ -305,6 +311,8 @@ async def test_nothing_happens_twice_if_the_process_is_lost_after_any_step(
         await office.open()
         answer = await office.answer(seq)
         lost_after = steps[number - 1] if number else "accept"
+        if lost_after != "end_turn":
+            await process.ended.wait()
         (card,) = answer.cards
         assert card.state == "open", lost_after
         assert len(office.model.asks) == asks + 1, lost_after

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 MiB = 2**20
 
 
-def held(ready: asyncio.Event) -> Callable[[Route], object]:
+def hold_until(ready: asyncio.Event) -> Callable[[Route], object]:
     """Return a handler that lets requests go on once `ready` is set."""
 
     async def wait(route: Route) -> None:
@@ -35,9 +35,9 @@ async def test_a_message_sent_while_a_conversation_loads_stands_below_the_older_
         for text in ("one", "two"):
             await client.post("/chat", json={"message": text, "conversation": "old"})
         ready, sent = asyncio.Event(), asyncio.Event()
-        await page.route("**/conversations/old?html=1", held(ready))
+        await page.route("**/conversations/old?html=1", hold_until(ready))
         if not stored:
-            await page.route("**/chat", held(sent))
+            await page.route("**/chat", hold_until(sent))
         async with page.expect_request("**/conversations/old?html=1"):
             await page.evaluate("location.hash = 'old'")
         if stored:
@@ -64,8 +64,8 @@ async def test_the_first_message_of_a_conversation_that_loads_ends_the_welcome(
     ponte: WebPonte, page: Page
 ) -> None:
     ready, sent = asyncio.Event(), asyncio.Event()
-    await page.route("**/conversations/new1?html=1", held(ready))
-    await page.route("**/chat", held(sent))
+    await page.route("**/conversations/new1?html=1", hold_until(ready))
+    await page.route("**/chat", hold_until(sent))
     async with page.expect_request("**/conversations/new1?html=1"):
         await page.evaluate("location.hash = 'new1'")
     await say(page, "hello")
@@ -85,7 +85,7 @@ async def test_an_old_conversation_is_not_called_empty_while_the_list_loads(
     async with ponte.client() as client:
         await client.post("/chat", json={"message": "one", "conversation": "old"})
     ready = asyncio.Event()
-    await page.route("**/conversations?search=*", held(ready))
+    await page.route("**/conversations?search=*", hold_until(ready))
     await page.goto("about:blank")
     await page.goto(f"{ponte.web.address}/#old")
     await expect(page.locator(".body")).to_have_text("You said: one")
