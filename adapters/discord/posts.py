@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from adapters.discord.files import append_notes
 from adapters.discord.render import Sheet, pages
 from core.domain.errors import Undeliverable
 from core.domain.messages import Answer
+from core.runtime.tasks import BoundedDict
 from core.text.i18n import say
 from core.text.text import run_off_loop
 
@@ -102,15 +103,35 @@ def posts_answering(
     return [post for post in posts if answered_id(post) == source]
 
 
-def find_by_text(
-    posts: Sequence[discord.Message], text: str, source: int | None
-) -> discord.Message | None:
-    """Return the first post with this text that replies to `source` or to nothing. The source may
-    have been deleted, so a post without a reference counts too."""
-    if not text:
+class PostOwners:
+    """Which turn each of our posts belongs to, so that no turn takes over the equal post of
+    another. `seq_of_post` is that of the journal."""
+
+    def __init__(self, seq_of_post: Callable[[str], Awaitable[int | None]]) -> None:
+        self._seq_of_post = seq_of_post
+        self._turns = BoundedDict[str, str]()
+        """The turns of the posts that this process made or found, recorded or not."""
+
+    def claim(self, post: str, turn: str) -> bool:
+        """Give the post to the turn. Return False if it belongs to another turn."""
+        return self._turns.setdefault(post, turn) == turn
+
+    async def find_by_text(
+        self, posts: Sequence[discord.Message], text: str, source: int | None, turn: str
+    ) -> str | None:
+        """Claim the first post with this text that replies to `source` or to nothing and belongs to
+        no turn. Return its id, or None. The source may have been deleted, so a post without a
+        reference counts too."""
+        for post in posts if text else ():
+            id = f"{post.channel.id}:{post.id}"
+            if (
+                post.content == text
+                and answered_id(post) in (None, source)
+                and await self._seq_of_post(id) is None
+                and self.claim(id, turn)
+            ):
+                return id
         return None
-    mine = (post for post in posts if answered_id(post) in (None, source))
-    return next((post for post in mine if post.content == text), None)
 
 
 def answered_id(message: discord.Message) -> int | None:

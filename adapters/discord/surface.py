@@ -32,8 +32,8 @@ from adapters.discord.files import (
     send_with_sheets,
 )
 from adapters.discord.posts import (
+    PostOwners,
     Renderer,
-    find_by_text,
     own_posts_since,
     post_content,
     posts_answering,
@@ -68,6 +68,7 @@ class SurfaceParts:
     marks: WaitingMarks
     acks: Acks
     files: Files
+    owners: PostOwners
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ class ChannelSurface:
             raise
         self._deps.sign.note_growth(self._to.turn)
         post = f"{channel.id}:{message.id}"
+        self._deps.owners.claim(post, self._to.turn)
         self._shown[post] = ShownPost(form["content"])
         if answer is None:
             self._deps.sign.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
@@ -317,8 +319,8 @@ class ChannelSurface:
         return {"reference": reference}
 
     async def _by_text(self, channel: discord.PartialMessageable, part: str) -> str | None:
-        found = find_by_text(await self._own(channel), part, self._source)
-        return f"{channel.id}:{found.id}" if found else None
+        own, turn = await self._own(channel), self._to.turn
+        return await self._deps.owners.find_by_text(own, part, self._source, turn)
 
     async def _own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
         since = self._source or int(self._to.source)
