@@ -37,7 +37,7 @@ from adapters.discord.people import (
     find_people,
     may_read_history,
 )
-from adapters.discord.posts import PostOwners, own_posts_since
+from adapters.discord.posts import PostOwners, own_posts_since, posts_with_text
 from adapters.discord.presence import TypingSign, waiting_marks
 from adapters.discord.state import DiscordState
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface, SurfaceParts
@@ -251,7 +251,7 @@ class DiscordAdapter:
         channel = client.get_partial_messageable(int(to.address.channel))
         since = int(to.source.removeprefix(SINCE))
         own = await own_posts_since(client, channel, since, is_certain=True)
-        found = await self._deps.owners.find_by_text(own, text, None, to.turn)
+        found = await self._deps.owners.find(posts_with_text(own, text, None), to.turn)
         if found is None and not may_read_history(client, to.address):
             raise Undeliverable(reason="no permission Read Message History")
         return found

@@ -103,9 +103,18 @@ def posts_answering(
     return [post for post in posts if answered_id(post) == source]
 
 
+def posts_with_text(
+    posts: Sequence[discord.Message], text: str, source: int | None
+) -> Sequence[discord.Message]:
+    """Return the posts with this text that reply to `source` or to nothing. The source may have
+    been deleted, so a post without a reference counts too."""
+    mine = (post for post in posts if answered_id(post) in (None, source))
+    return [post for post in mine if text and post.content == text]
+
+
 class PostOwners:
-    """Which turn each of our posts belongs to, so that no turn takes over the equal post of
-    another. `seq_of_post` is that of the journal."""
+    """Which turn each of our posts belongs to, so that no turn takes over a post of another.
+    `seq_of_post` is that of the journal."""
 
     def __init__(self, seq_of_post: Callable[[str], Awaitable[int | None]]) -> None:
         self._seq_of_post = seq_of_post
@@ -116,20 +125,11 @@ class PostOwners:
         """Give the post to the turn. Return False if it belongs to another turn."""
         return self._turns.setdefault(post, turn) == turn
 
-    async def find_by_text(
-        self, posts: Sequence[discord.Message], text: str, source: int | None, turn: str
-    ) -> str | None:
-        """Claim the first post with this text that replies to `source` or to nothing and belongs to
-        no turn. Return its id, or None. The source may have been deleted, so a post without a
-        reference counts too."""
-        for post in posts if text else ():
+    async def find(self, posts: Sequence[discord.Message], turn: str) -> str | None:
+        """Claim the first of the posts that is recorded for no turn. Return its id, or None."""
+        for post in posts:
             id = f"{post.channel.id}:{post.id}"
-            if (
-                post.content == text
-                and answered_id(post) in (None, source)
-                and await self._seq_of_post(id) is None
-                and self.claim(id, turn)
-            ):
+            if await self._seq_of_post(id) is None and self.claim(id, turn):
                 return id
         return None
 
