@@ -106,7 +106,7 @@ class DiscordAdapter:
         deps = self._deps = SurfaceParts(
             client, DiscordThreads(client, state, find_settings), TypingSign(),
             waiting_marks(client, state, queues.tasks), Acks(), ports.files,
-            PostOwners(ports.journal.seq_of_post),
+            PostOwners(ports.journal),
         )  # fmt: skip
         fetch = self._fetch = FileDownloads(
             "discord", ports.files, DiscordFiles(client).read, IN_DOUBT,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from adapters.discord.files import append_notes
 from adapters.discord.render import Sheet, pages
 from core.domain.errors import Undeliverable
 from core.domain.messages import Answer
+from core.ports.conversations import Journal
 from core.runtime.tasks import BoundedDict
 from core.text.i18n import say
 from core.text.text import run_off_loop
@@ -113,11 +114,10 @@ def posts_with_text(
 
 
 class PostOwners:
-    """Which turn each of our posts belongs to, so that no turn takes over a post of another.
-    `seq_of_post` is that of the journal."""
+    """Which turn each of our posts belongs to, so that no turn takes over a post of another."""
 
-    def __init__(self, seq_of_post: Callable[[str], Awaitable[int | None]]) -> None:
-        self._seq_of_post = seq_of_post
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self._turns = BoundedDict[str, str]()
         """The turns of the posts that this process made or found, recorded or not."""
 
@@ -129,7 +129,7 @@ class PostOwners:
         """Claim the first of the posts that is recorded for no turn. Return its id, or None."""
         for post in posts:
             id = f"{post.channel.id}:{post.id}"
-            if await self._seq_of_post(id) is None and self.claim(id, turn):
+            if await self._journal.seq_of_post(id) is None and self.claim(id, turn):
                 return id
         return None
 
