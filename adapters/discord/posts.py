@@ -114,7 +114,7 @@ def posts_with_text(
 
 
 class PostOwners:
-    """Which turn each of our posts belongs to, so that no turn takes over a post of another."""
+    """Finds the turn of each of our posts, so that no turn takes over a post of another."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
