@@ -37,7 +37,7 @@ from adapters.discord.people import (
     find_people,
     may_read_history,
 )
-from adapters.discord.posts import find_by_text, own_posts_since
+from adapters.discord.posts import PostOwners, own_posts_since, posts_with_text
 from adapters.discord.presence import TypingSign, waiting_marks
 from adapters.discord.state import DiscordState
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface, SurfaceParts
@@ -106,6 +106,7 @@ class DiscordAdapter:
         deps = self._deps = SurfaceParts(
             client, DiscordThreads(client, state, find_settings), TypingSign(),
             waiting_marks(client, state, queues.tasks), Acks(), ports.files,
+            PostOwners(ports.journal),
         )  # fmt: skip
         fetch = self._fetch = FileDownloads(
             "discord", ports.files, DiscordFiles(client).read, IN_DOUBT,
@@ -250,10 +251,10 @@ class DiscordAdapter:
         channel = client.get_partial_messageable(int(to.address.channel))
         since = int(to.source.removeprefix(SINCE))
         own = await own_posts_since(client, channel, since, is_certain=True)
-        found = find_by_text(own, text, None)
+        found = await self._deps.owners.find(posts_with_text(own, text, None), to.turn)
         if found is None and not may_read_history(client, to.address):
             raise Undeliverable(reason="no permission Read Message History")
-        return f"{channel.id}:{found.id}" if found else None
+        return found
 
     async def title(self, address: Address) -> str:
         """Return the channel and server as people know them, such as `#general (Acme)`; "" if not

@@ -15,6 +15,8 @@ from adapters.discord.files import append_notes
 from adapters.discord.render import Sheet, pages
 from core.domain.errors import Undeliverable
 from core.domain.messages import Answer
+from core.ports.conversations import Journal
+from core.runtime.tasks import BoundedDict
 from core.text.i18n import say
 from core.text.text import run_off_loop
 
@@ -102,15 +104,34 @@ def posts_answering(
     return [post for post in posts if answered_id(post) == source]
 
 
-def find_by_text(
+def posts_with_text(
     posts: Sequence[discord.Message], text: str, source: int | None
-) -> discord.Message | None:
-    """Return the first post with this text that replies to `source` or to nothing. The source may
-    have been deleted, so a post without a reference counts too."""
-    if not text:
-        return None
+) -> Sequence[discord.Message]:
+    """Return the posts with this text that reply to `source` or to nothing. The source may have
+    been deleted, so a post without a reference counts too."""
     mine = (post for post in posts if answered_id(post) in (None, source))
-    return next((post for post in mine if post.content == text), None)
+    return [post for post in mine if text and post.content == text]
+
+
+class PostOwners:
+    """Finds the turn of each of our posts, so that no turn takes over a post of another."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._turns = BoundedDict[str, str]()
+        """The turns of the posts that this process made or found, recorded or not."""
+
+    def claim(self, post: str, turn: str) -> bool:
+        """Give the post to the turn. Return False if it belongs to another turn."""
+        return self._turns.setdefault(post, turn) == turn
+
+    async def find(self, posts: Sequence[discord.Message], turn: str) -> str | None:
+        """Claim the first of the posts that is recorded for no turn. Return its id, or None."""
+        for post in posts:
+            id = f"{post.channel.id}:{post.id}"
+            if await self._journal.seq_of_post(id) is None and self.claim(id, turn):
+                return id
+        return None
 
 
 def answered_id(message: discord.Message) -> int | None:

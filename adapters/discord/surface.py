@@ -32,11 +32,12 @@ from adapters.discord.files import (
     send_with_sheets,
 )
 from adapters.discord.posts import (
+    PostOwners,
     Renderer,
-    find_by_text,
     own_posts_since,
     post_content,
     posts_answering,
+    posts_with_text,
 )
 from adapters.discord.presence import TypingSign
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, inert, pages
@@ -68,6 +69,7 @@ class SurfaceParts:
     marks: WaitingMarks
     acks: Acks
     files: Files
+    owners: PostOwners
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class ChannelSurface:
             raise
         self._deps.sign.note_growth(self._to.turn)
         post = f"{channel.id}:{message.id}"
+        self._deps.owners.claim(post, self._to.turn)
         self._shown[post] = ShownPost(form["content"])
         if answer is None:
             self._deps.sign.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
@@ -239,7 +242,8 @@ class ChannelSurface:
         await attempt(message.delete)
 
     async def find(self, number: int, key: str) -> str | None:
-        """Return the id of the part `number`, counted from 1 among our posts that answer `source`.
+        """Return the id of the part `number`: our first post that answers `source` and is recorded
+        for no turn, because all earlier parts are recorded.
 
         Return None for a surface without `source`; `post` then looks for a post with the same text.
         """
@@ -249,7 +253,7 @@ class ChannelSurface:
         channel = await self._channel()
         own = await self._own(channel)
         mine = posts_answering(own, None if channel.id == self._source else self._source)
-        return f"{channel.id}:{mine[number - 1].id}" if len(mine) >= number else None
+        return await self._deps.owners.find(mine, self._to.turn)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add the files to the answer's last post and return its id. This is an edit, so it can be
@@ -317,8 +321,8 @@ class ChannelSurface:
         return {"reference": reference}
 
     async def _by_text(self, channel: discord.PartialMessageable, part: str) -> str | None:
-        found = find_by_text(await self._own(channel), part, self._source)
-        return f"{channel.id}:{found.id}" if found else None
+        mine = posts_with_text(await self._own(channel), part, self._source)
+        return await self._deps.owners.find(mine, self._to.turn)
 
     async def _own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
         since = self._source or int(self._to.source)

@@ -386,17 +386,22 @@ def _markdown() -> MarkdownIt:
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     enable_markup(markdown)
-    # A definition would vanish, because the text that refers to it is drawn before it.
-    return markdown.disable(["reference", "footnote"])
+    # A definition would vanish, because the text that refers to it is drawn before it. The address
+    # of a link is written after its text, so a plain address would be written twice.
+    return markdown.disable(["reference", "footnote", "addresses"])
 
 
 def _simplify(tokens: Iterable[Token]) -> Iterable[Token]:
-    """Return the tokens as others where rich would draw less than the model wrote."""
+    """Return the tokens as others where rich would draw less than the model wrote, or an address
+    twice."""
     for token in tokens:
         if token.type == "image":
             token.content = f"{token.content} ({token.attrGet('src')})".lstrip()
             token.tag, token.children = "", None
-        _simplify(token.children or ())
+        children = list(_simplify(token.children or ()))
+        for opener, label, closer in zip(children, children[1:], children[2:], strict=False):
+            if closer.type == "link_close" and label.content == opener.attrGet("href"):
+                opener.type = closer.type = "text"
         token.type = _SIMPLER.get(token.type, token.type)
     return tokens
 

@@ -42,7 +42,7 @@ async def test_our_own_role_is_a_mention_and_another_is_none(
     await ana.mention_role("how many bolts?", channel)
     await ana.wait_for_text("You said: how many bolts?", channel)
     await ana.mention_role("quick-command sum-up", channel)
-    await ana.wait_for_text("not run quick commands", channel)
+    await ana.wait_for_text("have permission to run quick commands", channel)
     assert [ask.input[-1].text for ask in ponte.model.asks] == ["how many bolts?"]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from core.chat.hooks import HookIntake
 from core.domain.hooks import Hook
 from tests.discord.discord_ponte import DiscordPonte
@@ -46,4 +48,38 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
     assert private["content"].startswith("New: ")
     assert "**hi**" not in private["content"].replace("\\*", "")
     assert ponte.model.asks[-1].asker.key == "hook:ask"
+    await ponte.close()
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_equal_posts_of_two_webhooks_are_both_made(
+    discord: FakeDiscord, ponte: DiscordPonte, monkeypatch: pytest.MonkeyPatch, is_restarted: bool
+) -> None:
+    """The second is refused for now, or its process is lost, and is then looked for by its text."""
+    if not is_restarted:
+        monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
+    guild = discord.guild("Bolts", discord.user("Ana"))
+    channel = discord.text_channel(guild, "general")
+    hook = Hook("tell", "secret", PLAIN_SECRET, "discord", str(guild.id), str(channel.id),
+                template="New: {text}", header="X-Hook-Secret", id_field="id")  # fmt: skip
+    ponte.policy.rule_book = supplier(hook_rules({"tell": "crew"}))
+    await ponte.open()
+
+    async def receive(id: str) -> int:
+        records, platforms = ponte.engine.records, {"discord": ponte.adapter}
+        intake = HookIntake({"tell": hook}.get, lambda: platforms, records.inbox, records.audit)
+        body = encode_body({"id": id, "text": "bolts"})
+        _, _, reply = await intake.receive("tell", from_nocodb(), body)
+        return (await records.journal.history_entry(json.loads(reply)["turn"])).seq
+
+    await ponte.engine.records.inbox.wait_for_answer(await receive("1"))
+    discord.refuse("POST", MESSAGES, 401)
+    second = await receive("2")
+    if is_restarted:
+        await discord.wait_until(lambda: not discord.faults.waiting)
+        await ponte.close(grace=0.0)
+        await ponte.open()
+    await ponte.engine.records.inbox.wait_for_answer(second)
+    posts = discord.world.messages_by(discord.world.me.id, channel.id)
+    assert [post["content"] for post in posts] == ["New: bolts"] * 2
     await ponte.close()

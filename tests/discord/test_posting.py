@@ -9,6 +9,7 @@ import pytest
 
 from adapters.discord import client
 from adapters.discord.posts import own_posts_since
+from core.chat.platform import AnswerPart
 from core.chat.reply import GrowingReply
 from core.domain.errors import Undeliverable
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
@@ -366,6 +367,25 @@ async def test_a_post_is_not_taken_for_missing_where_history_cannot_be_read(
     await ponte.open()
     with pytest.raises(Undeliverable, match="Read Message History"):
         await ponte.adapter.find_post(to, "key", "hello")
+
+
+async def test_a_post_of_another_turn_is_not_found_as_ones_own(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    """Two notices may reply to the same post."""
+    await ponte.open()
+    source = await ana.say("hello")
+    await ana.wait_for_text("You said: hello")
+    where, ana_here = Address("discord", str(ana.dm.id)), Person("discord", str(ana.id))
+    first, second = (
+        ponte.adapter.surface(ReplyTo(where, ana_here, source["id"], turn))
+        for turn in ("first", "second")
+    )
+    post = await first.post("first:1", AnswerPart(1, "Notice.", Answer("Notice."), is_final=True))
+    assert await second.find(1, "second:1") is None
+    assert await first.find(1, "first:1") == post
+    await second.post("second:1", AnswerPart(1, "Notice.", Answer("Notice."), is_final=True))
+    assert bot_messages(discord) == ["You said: hello", "Notice.", "Notice."]
 
 
 async def test_a_token_that_was_reset_loses_no_answer(

@@ -560,6 +560,11 @@ WRITTEN = [
     ("[![b](https://e.com/b.png)](https://e.com)", ["b (https://e.com/b.png) (https://e.com)"]),
     ("| a |\n| - |\n| ![p](https://e.com/p) |", [" a", f" {'─' * 19}", " p (https://e.com/p)"]),
     ("See [it][1].\n\n[1]: https://example.com", ["See [it][1].", "", "[1]: https://example.com"]),
+    ("At https://e.com/a, www.e.com or a@e.com.", ["At https://e.com/a, www.e.com or a@e.com."]),
+    ("<https://e.com> [https://e.com/*a*](https://e.com/*a*)",
+     ["https://e.com https://e.com/a (https://e.com/*a*)"]),
+    ("[https://e.com](https://e.com) [e.com](https://e.com)",
+     ["https://e.com e.com (https://e.com)"]),
     ("So[^1].\n\n[^1]: A note.", ["So[^1].", "", "[^1]: A note."]),
     ("- [ ] open\n- [x] done", [" • ☐ open", " • ☑ done"]),
 ]  # fmt: skip
