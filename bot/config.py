@@ -24,26 +24,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
-from bot.config_types import (
-    STRICT,
-    Count,
-    Days,
-    Dollars,
-    Duration,
-    Many,
-    Positive,
-)
+from bot.config_types import STRICT, Count, Days, Dollars, Duration, Many, Positive
 from bot.hook_config import HookConfig, HookName
 from bot.integrations import FACES, Faces, is_place
 from bot.toml_lines import KeyPath, TomlLines, describe_toml_error
-from core.changes.approval import (
-    ASKER,
-    REMIND_AFTER,
-    Access,
-    Approvers,
-    TableRule,
-    TableRules,
-)
+from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
 from core.commands.grammar import SLUG_PATTERN
 from core.domain.errors import BadInput, SettingsError
 from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
@@ -190,8 +175,7 @@ SetName = Annotated[str, AfterValidator(_check_group_name)]
 Slug = Annotated[
     str,
     must_match(
-        SLUG_PATTERN,
-        "a slug of up to 100 lowercase letters, digits, hyphens and underscores",
+        SLUG_PATTERN, "a slug of up to 100 lowercase letters, digits, hyphens and underscores"
     ),
 ]
 """Up to 100 lowercase letters, digits, hyphens and underscores."""

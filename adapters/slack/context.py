@@ -8,11 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from adapters.slack.client import (
-    InDoubt,
-    SlackRefused,
-    history,
-)
+from adapters.slack.client import InDoubt, SlackRefused, history
 from adapters.slack.events import Source, event_key, files_of, forwarded_messages, text_of
 from adapters.slack.intake import SlackOptions
 from adapters.slack.render import Json, mentioned_ids, readable

@@ -20,12 +20,7 @@ from typing import Any
 
 import structlog
 
-from adapters.slack.client import (
-    FAILURES,
-    InDoubt,
-    SlackApi,
-    SlackRefused,
-)
+from adapters.slack.client import FAILURES, InDoubt, SlackApi, SlackRefused
 from adapters.slack.render import Json
 from core.chat.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, NoRows
 from core.domain.changes import DisplayName

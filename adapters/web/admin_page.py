@@ -543,10 +543,7 @@ class Names:
 def _response(page: str, status: int = 200) -> Response:
     # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch standard,
     # "append a request `Origin` header"), which is refused as another site's.
-    headers = {
-        "Content-Security-Policy": HTML_SECURITY_POLICY,
-        "Referrer-Policy": "same-origin",
-    }
+    headers = {"Content-Security-Policy": HTML_SECURITY_POLICY, "Referrer-Policy": "same-origin"}
     return HTMLResponse(page, status, headers=headers)
 
 

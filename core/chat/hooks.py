@@ -24,15 +24,7 @@ from core.chat.hook_signatures import delivery_id, digest, is_genuine
 from core.chat.platform import Messenger
 from core.domain.errors import PonteError, TooManyDeliveries, Undeliverable
 from core.domain.hooks import EVENT_FIELD, HOOK_PLATFORM, Hook, describe_body, fill_template
-from core.domain.messages import (
-    Address,
-    Message,
-    MessageOrigin,
-    Person,
-    Quote,
-    ReplyTo,
-    turn_id,
-)
+from core.domain.messages import Address, Message, MessageOrigin, Person, Quote, ReplyTo, turn_id
 from core.observability import metrics
 from core.ports.conversations import Inbox
 from core.ports.rights import Audit

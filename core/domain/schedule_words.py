@@ -7,13 +7,7 @@ from calendar import monthrange
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time
 
-from core.domain.schedule_rules import (
-    MONTHS,
-    WEEKDAYS,
-    get_zone,
-    is_twice,
-    parse_field_number,
-)
+from core.domain.schedule_rules import MONTHS, WEEKDAYS, get_zone, is_twice, parse_field_number
 from core.domain.schedules import BadSchedule, ScheduleDraft, ScheduleRule
 from core.text.i18n import babel_locale, plural, say
 

@@ -79,9 +79,7 @@ failed_events = Counter(
     ["platform"], registry=registry,
 )  # fmt: skip
 queued = Gauge(
-    "ponte_queued_messages",
-    "Stored messages that wait for their turn",
-    registry=registry,
+    "ponte_queued_messages", "Stored messages that wait for their turn", registry=registry
 )
 oldest = Gauge(
     "ponte_oldest_queued_message_seconds",

@@ -63,10 +63,7 @@ class SqlJournal:
     """The `Journal` port over a database (`core/ports/conversations.py`)."""
 
     def __init__(
-        self,
-        database: Database,
-        owner: str = "",
-        is_alive: Callable[[], bool] = lambda: True,
+        self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
     ) -> None:
         """Create the journal of one process.
 
