@@ -162,11 +162,10 @@ async def compose(
                 board=board,
                 quick=quick,
                 spending=_spending(settings, live, policy),
-                profile=replace(
-                    _profile(settings, live, platform_rights, served, home), now=now
-                ),
+                profile=replace(_profile(settings, live, platform_rights, served, home), now=now),
                 retention=Retention(
-                    settings.ponte_retention_days, lambda: live.current.retention,
+                    settings.ponte_retention_days,
+                    lambda: live.current.retention,
                     settings.ponte_audit_days,
                 ),
                 code=next((each.runner for each in tools if each.runner), None),
@@ -175,7 +174,7 @@ async def compose(
                 owner_name=lambda: owner_name.current,
                 schedule_limits=lambda: live.current.schedules.limits,
             ),
-        )  # fmt: skip
+        )
         board.ledger = engine.changes.find_latest
         board.pending = engine.changes.list_requests
         engine.on_cards_change(board.announce_requests)

@@ -618,9 +618,7 @@ def _limits_table(limits: Sequence[Json], names: Names) -> str:
          one["until"], one["source"])
         for one in limits
     ]  # fmt: skip
-    heads = (
-        say("limit for"), say("limit"), say("used"), say("share"), say("until"), say("set in"),
-    )  # fmt: skip
+    heads = (say("limit for"), say("limit"), say("used"), say("share"), say("until"), say("set in"))
     return _table(heads, rows, numbers={3}, empty=say("No limits are set."))
 
 

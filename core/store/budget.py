@@ -684,9 +684,8 @@ def _settle(
         connection.execute(
             "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
             " reasoning = reasoning + ?, cost = coalesce(cost + ?, cost, ?) WHERE seq = ?",
-            (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost,
-             seq),
-        )  # fmt: skip
+            (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
+        )
 
 
 def _usage_total(

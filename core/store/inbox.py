@@ -364,9 +364,7 @@ def _amend_message(
     if blank or message.sent_at < known.sent_at:
         return seq, "unknown"
     text, files, at = message.text, message.attachments, message.sent_at
-    edited = replace(
-        known, text=text, attachments=files, mentions=message.mentions, sent_at=at
-    )  # fmt: skip
+    edited = replace(known, text=text, attachments=files, mentions=message.mentions, sent_at=at)
     _rewrite_message(connection, seq, edited)
     return seq, "unstarted" if state == "new" else "started"
 
