@@ -24,7 +24,7 @@ from bot.integrations import Faces, canonical_person, collect_rights
 from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
-from bot.policy_check import report_rights
+from bot.policy_check import check_rights
 from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
 from bot.reports import report_limits, report_pending, report_turns, report_usage
@@ -425,7 +425,7 @@ def _page_ports(
         return {"findings": await administration.findings(*arguments["model"])}
 
     async def check_policy(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await report_rights(Start(settings, live.current, home), **arguments)
+        return await check_rights(Start(settings, live.current, home), **arguments)
 
     acts = {
         **_operator_actions(engine), "reload": reloader.on_command,

@@ -113,7 +113,7 @@ def reason(line: str) -> str:
 SAID = {
     "ls dist": r"ponte_bot-[\d.]+-py3-none-any\.whl\n",
     "ponte --version": r"[\d.]+\n",
-    "ponte doctor": r"ok    packages: Ponte .* in .*\n(.*\n)*",
+    "ponte doctor": r"ok    ponte: process .*\nok    packages: Ponte .* in .*\n(.*\n)*",
     "ponte link": r"http://127\.0\.0\.1:\d+/#token=\S{43}\n",
     "echo hello | ponte chat": r"\S.*\n(.*\n)*",
     "ponte status": r"on       model +.*\n(.*\n)*",
@@ -258,5 +258,5 @@ async def test_strangers_on_that_page_talk_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_text(told.text)
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
     start = Start(settings, read_config(tmp_path / "ponte.toml"), Home(tmp_path / "home"))
-    _, lines = await check_rights(start, "web:site", "")
-    assert {line.right for line in lines if line.allowed} == {"chat"}
+    found = await check_rights(start, "web:site", "")
+    assert {line["right"] for line in found["lines"] if line["allowed"]} == {"chat"}
