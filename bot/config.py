@@ -69,10 +69,6 @@ _ERROR_WORDS = {
 }
 
 
-def _per_language(value: object) -> object:
-    return {"en": value} if isinstance(value, str) else value
-
-
 def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
     """Return the names of chat platforms, the patterns of people's keys, the names of the owner's
     surfaces."""
@@ -194,7 +190,10 @@ Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host name in l
 """A host name in lowercase letters."""
 Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
 """`en`, `pt-BR` or `fr`."""
-Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
+Texts = Annotated[
+    Mapping[Language, str],
+    BeforeValidator(lambda value: {"en": value} if isinstance(value, str) else value),
+]
 """A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
 
 
@@ -756,7 +755,7 @@ def _file_adapter(sections: tuple[tuple[str, type[Any]], ...]) -> TypeAdapter[Co
 
 
 def _describe_error(error: ErrorDetails, faces: Faces) -> str:
-    path = _without_indexes(error["loc"])
+    path = tuple(part for part in error["loc"] if isinstance(part, str) and part != "[key]")
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
         return f"{key!r} is not known here; known are {', '.join(_known_keys(path[:-1], faces))}"
@@ -771,11 +770,6 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
 def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
     """Return the path in the file, without the "[key]" that pydantic adds."""
     return tuple(str(part) for part in loc if part != "[key]")
-
-
-def _without_indexes(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """Return the path without the indexes of lists."""
-    return tuple(part for part in loc if isinstance(part, str) and part != "[key]")
 
 
 def _known_keys(path: tuple[str, ...], faces: Faces) -> list[str]:

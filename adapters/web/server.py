@@ -370,7 +370,7 @@ def make_application(
         exception_handlers={
             PonteError: refuse,
             HTTPException: refuse,
-            ClientDisconnect: _on_client_gone,
+            ClientDisconnect: lambda request, error: Response(status_code=400),  # nobody reads it
             Exception: refuse,
         },
     )
@@ -452,8 +452,3 @@ def _to_ponte_error(error: Exception) -> PonteError:
         case HTTPException():
             return BadRequest(why="it cannot be read")
     return UnexpectedError()
-
-
-def _on_client_gone(request: Request, error: Exception) -> Response:
-    """Return a response that nobody reads: the client disconnected in the middle of its request."""
-    return Response(status_code=400)
