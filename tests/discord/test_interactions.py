@@ -111,7 +111,7 @@ async def test_a_stranger_is_refused_in_words_and_alone(
     exchange = await ana.slash("quick-command", slug="summary", input="hi", locale="en-US")
     await exchange.wait_for_answer()
     assert (exchange.kind, exchange.ephemeral) == (SAID, True)
-    assert "not run quick commands" in exchange.text
+    assert "permission to run quick commands" in exchange.text
     ((line,), _) = await ponte.engine.records.audit.read()
     assert (line["event"], line["right"]) == ("action-refused", "spend")
     assert line["asker"] == f"discord:{ana.id}"
