@@ -31,13 +31,6 @@ BACKUP_NAMES = re.compile(
     r"|pseudonyms\.key|web-token|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
 )
 """The names in a home that a backup contains."""
-EXCLUDED_NAMES = re.compile(
-    r"ponte\.(lock|sock|db-(wal|shm))|sample\.db-journal|threads\.db.*|(python|snapshots)/.*"
-)
-"""The names in a home that a backup does not contain. Locks and sockets belong to the process, and
-the WAL is part of the copied database. The thread map is rebuilt from the journal: the model's
-servers have changed since, so an old map would be wrong. The sandbox's Python and the snapshots are
-made by other means."""
 _MAX_MANIFEST_BYTES = 64 << 20
 """Bytes of a manifest."""
 _PIECE_BYTES = 1 << 20

@@ -157,7 +157,8 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
         else:
             _write_backup(path, staged, manifest)
     if folder and keep:
-        for old in sorted(_collected_in(folder), reverse=True)[keep:]:
+        collected = [path for path in folder.iterdir() if _DATED_NAME.fullmatch(path.name)]
+        for old in sorted(collected, reverse=True)[keep:]:
             old.unlink(missing_ok=True)
     _report_backup(manifest, STANDARD_STREAM if file == STANDARD_STREAM else str(path))
     return 0
@@ -402,10 +403,6 @@ async def _close_unfinished_work(staged: Path, manifest: Manifest, *, resume: bo
     finally:
         await stores.close()
     return closed
-
-
-def _collected_in(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if _DATED_NAME.fullmatch(path.name)]
 
 
 def _report_backup(manifest: Manifest, file: str) -> None:

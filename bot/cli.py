@@ -129,8 +129,7 @@ PromptWords = Annotated[
     ),
 ]
 PromptFiles = Annotated[
-    list[Path] | None,
-    typer.Option("--file", help="Attach this file. Can be repeated."),
+    list[Path] | None, typer.Option("--file", help="Attach this file. Can be repeated.")
 ]
 
 

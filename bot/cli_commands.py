@@ -80,7 +80,8 @@ def format_audit_lines(
         told = []
         for name, value in rest.items():
             shown = names.get(str(value), value) if name in PERSON_FACTS else value
-            told.append(f"{name}={to_one_line(_compact(shown))}")
+            words = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
+            told.append(f"{name}={to_one_line(words)}")
         moment = i18n.format_moment(at, None, "medium")
         rows.append((moment, to_one_line(str(line.get("event", ""))), COLUMN_GAP.join(told)))
     if rows:
@@ -617,7 +618,7 @@ def policy_check(
     guest: bool, as_json: bool = False,
 ) -> int:  # fmt: skip
     """Run `ponte policy check`. Return the exit code."""
-    from bot.policy_check import report_rights
+    from bot.policy_check import check_rights
 
     begun = start(quiet=True, asks_holder=True)
     asked: dict[str, Any] = {
@@ -628,7 +629,7 @@ def policy_check(
     elif begun.fault:
         raise begun.fault
     else:
-        told = asyncio.run(report_rights(begun, **asked))
+        told = asyncio.run(check_rights(begun, **asked))
     sys.stderr.writelines(f"{line}\n" for line in told["misspelt"])
     lines = told["lines"]
     if as_json:
@@ -728,10 +729,6 @@ def _parse_moment(written: str, zone: datetime.tzinfo, *, end: bool = False) -> 
             "{word} is not a date. Write it as 2026-11-01 or 2026-11-01T14:30, or write yesterday.",
             word=repr(written[:40]),
         ) from None
-
-
-def _compact(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _format_command(slug: str, words: Sequence[str]) -> str:

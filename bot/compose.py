@@ -24,7 +24,7 @@ from bot.integrations import Faces, canonical_person, collect_rights
 from bot.owner_name import OwnerName
 from bot.page_accounts import PageAccountService
 from bot.personal_data import PersonalDataService
-from bot.policy_check import report_rights
+from bot.policy_check import check_rights
 from bot.quick_registry import QuickCommandRegistry
 from bot.reload import Reloader
 from bot.reports import report_limits, report_pending, report_turns, report_usage
@@ -162,11 +162,10 @@ async def compose(
                 board=board,
                 quick=quick,
                 spending=_spending(settings, live, policy),
-                profile=replace(
-                    _profile(settings, live, platform_rights, served, home), now=now
-                ),
+                profile=replace(_profile(settings, live, platform_rights, served, home), now=now),
                 retention=Retention(
-                    settings.ponte_retention_days, lambda: live.current.retention,
+                    settings.ponte_retention_days,
+                    lambda: live.current.retention,
                     settings.ponte_audit_days,
                 ),
                 code=next((each.runner for each in tools if each.runner), None),
@@ -175,7 +174,7 @@ async def compose(
                 owner_name=lambda: owner_name.current,
                 schedule_limits=lambda: live.current.schedules.limits,
             ),
-        )  # fmt: skip
+        )
         board.ledger = engine.changes.find_latest
         board.pending = engine.changes.list_requests
         engine.on_cards_change(board.announce_requests)
@@ -426,7 +425,7 @@ def _page_ports(
         return {"findings": await administration.findings(*arguments["model"])}
 
     async def check_policy(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return await report_rights(Start(settings, live.current, home), **arguments)
+        return await check_rights(Start(settings, live.current, home), **arguments)
 
     acts = {
         **_operator_actions(engine), "reload": reloader.on_command,

@@ -24,26 +24,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
-from bot.config_types import (
-    STRICT,
-    Count,
-    Days,
-    Dollars,
-    Duration,
-    Many,
-    Positive,
-)
+from bot.config_types import STRICT, Count, Days, Dollars, Duration, Many, Positive
 from bot.hook_config import HookConfig, HookName
 from bot.integrations import FACES, Faces, is_place
 from bot.toml_lines import KeyPath, TomlLines, describe_toml_error
-from core.changes.approval import (
-    ASKER,
-    REMIND_AFTER,
-    Access,
-    Approvers,
-    TableRule,
-    TableRules,
-)
+from core.changes.approval import ASKER, REMIND_AFTER, Access, Approvers, TableRule, TableRules
 from core.commands.grammar import SLUG_PATTERN
 from core.domain.errors import BadInput, SettingsError
 from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
@@ -82,10 +67,6 @@ _ERROR_WORDS = {
     "dict_type": "must be a table",
     "dataclass_type": "must be a table",
 }
-
-
-def _per_language(value: object) -> object:
-    return {"en": value} if isinstance(value, str) else value
 
 
 def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
@@ -190,8 +171,7 @@ SetName = Annotated[str, AfterValidator(_check_group_name)]
 Slug = Annotated[
     str,
     must_match(
-        SLUG_PATTERN,
-        "a slug of up to 100 lowercase letters, digits, hyphens and underscores",
+        SLUG_PATTERN, "a slug of up to 100 lowercase letters, digits, hyphens and underscores"
     ),
 ]
 """Up to 100 lowercase letters, digits, hyphens and underscores."""
@@ -210,7 +190,10 @@ Host = Annotated[str, must_match(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host name in l
 """A host name in lowercase letters."""
 Language = Annotated[str, must_match("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
 """`en`, `pt-BR` or `fr`."""
-Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
+Texts = Annotated[
+    Mapping[Language, str],
+    BeforeValidator(lambda value: {"en": value} if isinstance(value, str) else value),
+]
 """A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
 
 
@@ -772,7 +755,7 @@ def _file_adapter(sections: tuple[tuple[str, type[Any]], ...]) -> TypeAdapter[Co
 
 
 def _describe_error(error: ErrorDetails, faces: Faces) -> str:
-    path = _without_indexes(error["loc"])
+    path = tuple(part for part in error["loc"] if isinstance(part, str) and part != "[key]")
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
         return f"{key!r} is not known here; known are {', '.join(_known_keys(path[:-1], faces))}"
@@ -787,11 +770,6 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
 def _key_path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
     """Return the path in the file, without the "[key]" that pydantic adds."""
     return tuple(str(part) for part in loc if part != "[key]")
-
-
-def _without_indexes(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """Return the path without the indexes of lists."""
-    return tuple(part for part in loc if isinstance(part, str) and part != "[key]")
 
 
 def _known_keys(path: tuple[str, ...], faces: Faces) -> list[str]:

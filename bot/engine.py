@@ -164,8 +164,7 @@ class Stores:
         if keeps:
             await asyncio.to_thread(snapshot.snapshot_before_migration, home / "ponte.db", SCHEMA)
         database, threads = await asyncio.gather(
-            SqliteDatabase.open(home / "ponte.db", SCHEMA),
-            FileThreadMap.open(home / "threads.db"),
+            SqliteDatabase.open(home / "ponte.db", SCHEMA), FileThreadMap.open(home / "threads.db")
         )
         await database.write(erase_spare_remotes)
         lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)

@@ -12,7 +12,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -44,7 +44,6 @@ class Installation:
     missing: Mapping[str, str]
     wrong: Mapping[str, tuple[str, str]]
     foreign: Mapping[str, str]
-    extras: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -55,18 +54,16 @@ class Installation:
 def inspect_installation(extras: Collection[str] = ()) -> Installation:
     """Check all dependencies, and the optional ones of `extras`. It takes about 0.1 s."""
     wanted = dict(_select_requirements(_read_requirements(), extras))
-    missing, wrong, extras_of = {}, {}, {}
+    missing, wrong = {}, {}
     for name, (bounds, extra) in wanted.items():
         try:
             found = metadata.version(name)
         except metadata.PackageNotFoundError:
-            missing[name] = bounds
-            if extra:
-                extras_of[name] = extra
+            missing[name] = f"{bounds} (extra {extra})" if extra else bounds
             continue
         if not is_within_bounds(found, bounds):
             wrong[name] = found, bounds
-    return Installation(len(wanted), missing, wrong, dict(_find_foreign_packages()), extras_of)
+    return Installation(len(wanted), missing, wrong, dict(_find_foreign_packages()))
 
 
 def describe(found: Installation, say: Say) -> str:
@@ -79,10 +76,7 @@ def describe(found: Installation, say: Say) -> str:
         for name, other in found.foreign.items()
     ]
     faults += [
-        say("{name} is missing (extra {extra})", name=f"{name}{bounds}", extra=found.extras[name])
-        if name in found.extras
-        else say("{name} is missing", name=f"{name}{bounds}")
-        for name, bounds in found.missing.items()
+        say("{name} is missing", name=f"{name}{bounds}") for name, bounds in found.missing.items()
     ]
     faults += [
         say("{name} {version} does not match {bounds}", name=name, version=version, bounds=bounds)

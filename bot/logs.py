@@ -173,10 +173,7 @@ def _written_forms(secret: str) -> set[str]:
 
 def _route_structlog(level: int) -> None:
     structlog.configure(
-        processors=[
-            *_common_processors(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=[*_common_processors(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,

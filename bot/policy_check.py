@@ -42,32 +42,17 @@ class RightVerdict:
     why: str
 
 
-async def report_rights(
-    begun: Start, person: str, channel: str, groups: Sequence[str], guest: bool,
-    rights: Sequence[str],
-) -> Mapping[str, Any]:  # fmt: skip
-    """Return the place, the file, its misspelt names and a verdict for each right, for `ponte
-    policy check`. Raise BadInput."""
-    where, lines = await check_rights(
-        begun, person, channel, groups=groups, guest=guest, asked=rights
-    )
-    return {
-        "channel": where.channel, "file": str(begun.config.path or ""),
-        "misspelt": misspelt_names(begun.config, begun.settings), "lines": list(map(asdict, lines)),
-    }  # fmt: skip
-
-
 async def check_rights(
     begun: Start, person: str, channel: str = "", *,
-    groups: Sequence[str] = (), guest: bool = False, asked: Sequence[str] = (),
-) -> tuple[Address, Sequence[RightVerdict]]:  # fmt: skip
-    """Return the place and a verdict for each right.
+    groups: Sequence[str] = (), guest: bool = False, rights: Sequence[str] = (),
+) -> Mapping[str, Any]:  # fmt: skip
+    """Return the place, the file, its misspelt names, and a line with a verdict for each right.
 
-    `asked` are the rights to check; by default all plain rights, and the rights to single things
+    `rights` are the rights to check; by default all plain rights, and the rights to single things
     that the file names. Raise BadInput.
     """
     who, where = _parse_person_and_place(person, channel, begun)
-    for right in asked:
+    for right in rights:
         check_right_name(right)
         if not is_right(right):
             raise BadInput(_NO_RIGHT, right=repr(right[:80]), known=", ".join(PLAIN_RIGHTS))
@@ -86,8 +71,13 @@ async def check_rights(
         {name: is_guest for name, own in platforms.items() if own.own_workspace},
         rule_book=lambda: config.rule_book,
     )  # fmt: skip
-    rights = dict.fromkeys(asked or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
-    return where, [await _decide(policy, config, who, where, right) for right in rights]
+    asked = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
+    lines = [asdict(await _decide(policy, config, who, where, right)) for right in asked]
+    misspelt = misspelt_names(config, settings)
+    return {
+        "channel": where.channel, "file": str(config.path or ""), "misspelt": misspelt,
+        "lines": lines,
+    }  # fmt: skip
 
 
 async def _decide(

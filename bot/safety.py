@@ -35,8 +35,9 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
     found = [*_check_home(home), *_check_files(settings), *_check_rights_and_caps(settings, config)]
     for face in settings.faces:
         found += face.safety(settings, settings, home)
-    found += [*_misspelt_names(settings, config)]
+    misspelt = misspelt_names(config, settings)
     found += [
+        *(SafetyFinding("rights", words, "unsafe") for words in misspelt),
         *_check_open_rules(config),
         *_check_undecided_places(config),
         *_check_automatic_changes(config),
@@ -89,11 +90,6 @@ def _check_open_rules(config: Config) -> Iterator[SafetyFinding]:
                 rule=rule.source,
             )
             yield SafetyFinding("rights", told, "note")
-
-
-def _misspelt_names(settings: Settings, config: Config) -> Iterator[SafetyFinding]:
-    for words in misspelt_names(config, settings):
-        yield SafetyFinding("rights", words, "unsafe")
 
 
 def _check_undecided_places(config: Config) -> Iterator[SafetyFinding]:

@@ -309,9 +309,8 @@ class DiscordClient(discord.Client):
             return discord.Message(state=self._connection, channel=channel, data=data)
         except Exception as error:
             self._events.on_failure(error, "response")
-            plain: Any = {"components": []} | {
-                name: data[name] for name in _PLAIN_FIELDS if name in data
-            }
+            plain: Any = {name: data[name] for name in _PLAIN_FIELDS & data.keys()}
+            plain["components"] = []
             return discord.Message(state=self._connection, channel=channel, data=plain)
 
     async def _request_unless_refused(self, route: Route, **options: Any) -> Any:
@@ -375,12 +374,13 @@ class DiscordClient(discord.Client):
 def complete_polls(value: Any) -> None:
     """Give each poll in the JSON of messages the expiry that discord.py 2.7.1 needs. Discord may
     send null."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))
     if isinstance(value, dict):
         poll = value.get("poll")
         if isinstance(poll, dict) and not poll.get("expiry"):
             poll["expiry"] = value.get("timestamp")
-    for inner in value.values() if isinstance(value, dict) else value:
-        if isinstance(inner, dict | list):
+        for inner in value.values():
             complete_polls(inner)
 
 

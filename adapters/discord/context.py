@@ -49,10 +49,7 @@ class DiscordContext:
     """
 
     def __init__(
-        self,
-        client: Callable[[], Awaitable[discord.Client]],
-        state: DiscordState,
-        may_read: bool,
+        self, client: Callable[[], Awaitable[discord.Client]], state: DiscordState, may_read: bool
     ) -> None:
         self._client = client
         self._state = state

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import discord
@@ -68,6 +69,7 @@ MESSAGES_MISSED = (
 )
 
 
+@dataclass(slots=True)
 class DiscordIntake:
     """Decides for each message whether it is addressed to Ponte, and stores it in the inbox.
 
@@ -75,36 +77,20 @@ class DiscordIntake:
     deleted message that the inbox does not know, as `channel:message`: it may be a post of ours.
     """
 
-    def __init__(
-        self,
-        inbox: Inbox,
-        state: DiscordState,
-        locations: Locations,
-        roles: Roles,
-        threads: DiscordThreads,
-        fetch: FileDownloads,
-        queues: ChannelQueues,
-        notices: Notices,
-        sign: TypingSign,
-        marks: WaitingMarks,
-        removed: Callable[[str], Awaitable[None]],
-        policy: Policy,
-    ) -> None:
-        self._inbox = inbox
-        self._policy = policy
-        self._state = state
-        self._locations = locations
-        self._roles = roles
-        self._threads = threads
-        self._fetch = fetch
-        self._queues = queues
-        self._notices = notices
-        self._sign = sign
-        self._marks = marks
-        self._removed = removed
-        self.open = True
-        """False once intake has stopped. Messages that arrive later are read back at the next
-        start."""
+    inbox: Inbox
+    state: DiscordState
+    locations: Locations
+    roles: Roles
+    threads: DiscordThreads
+    fetch: FileDownloads
+    queues: ChannelQueues
+    notices: Notices
+    sign: TypingSign
+    marks: WaitingMarks
+    removed: Callable[[str], Awaitable[None]]
+    policy: Policy
+    open: bool = True
+    """False once intake has stopped. Messages that arrive later are read back at the next start."""
 
     async def on_message(self, client: discord.Client, message: discord.Message) -> bool:
         """Store a live or read-back message if it is addressed to Ponte. Return whether it is.
@@ -112,18 +98,18 @@ class DiscordIntake:
         if not self.open:
             return False
         me = own_id(client)
-        location = await self._locations.of_message(client, message)
+        location = await self.locations.of_message(client, message)
         guild = location.guild
         if not is_speech(message) or not await self._is_addressed(message, location, me):
-            self._state.note_taken(message.channel.id, message.id, guild, known_only=True)
+            self.state.note_taken(message.channel.id, message.id, guild, known_only=True)
             return False
-        await self._roles.note_roles(message.author)
+        await self.roles.note_roles(message.author)
         # Before the message is stored: a crash in between must not leave an unknown channel, which
         # is never read back.
-        await self._state.note_channel(message.channel.id, message.id, guild)
+        await self.state.note_channel(message.channel.id, message.id, guild)
         await self._store(message, location, me)
         # Only now: after a crash before this line, the message is read back.
-        self._state.note_taken(message.channel.id, message.id, guild)
+        self.state.note_taken(message.channel.id, message.id, guild)
         return True
 
     async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
@@ -132,45 +118,45 @@ class DiscordIntake:
         if not self.open or message.edited_at is None or not is_speech(message):
             return
         me = own_id(client)
-        location = await self._locations.of_message(client, message)
+        location = await self.locations.of_message(client, message)
         key = event_key(message.channel.id, message.id)
         if location.guild and is_withheld(message):
             # Discord withholds the content once our mention is edited out, so the message is no
             # longer for us.
-            await self._inbox.amend(key, None)
+            await self.inbox.amend(key, None)
             return
-        changed = to_message(message, location, self._locations, me)
-        await self._inbox.amend(key, changed)
+        changed = to_message(message, location, self.locations, me)
+        await self.inbox.amend(key, changed)
 
     async def on_delete(self, channel: int, messages: set[int]) -> None:
         """Withdraw deleted messages of people and stop their turns. Report each message that the
         inbox does not know, because it may be a post of ours."""
         for message in messages:
             key = event_key(channel, message)
-            if await self._inbox.amend(key, None) != "unknown":
-                self._sign.stop(turn_id(key))
+            if await self.inbox.amend(key, None) != "unknown":
+                self.sign.stop(turn_id(key))
             else:
-                await self._removed(f"{channel}:{message}")
+                await self.removed(f"{channel}:{message}")
 
     async def _is_addressed(self, message: discord.Message, location: Location, me: int) -> bool:
         """Return whether a message is for Ponte. If it is meant for Ponte but Discord withholds its
         content, post a hint and return False."""
         if not location.guild:
             return True
-        has_content, settings = not is_withheld(message), self._locations.settings_of(location)
+        has_content, settings = not is_withheld(message), self.locations.settings_of(location)
         if is_ours(message, me, settings):
             if has_content and location.thread:
                 self._join_thread(message, location)
             elif not has_content and mentions_us(message, me):
-                await self._notices.explain_role_mention(message)
+                await self.notices.explain_role_mention(message)
             elif not has_content:
-                await self._notices.ask_for_mention(message)
+                await self.notices.ask_for_mention(message)
             return has_content
         if settings.answer_everything or settings.strict_mention:
             return False
         if answers_us(message, me):
             if not has_content:
-                await self._notices.ask_for_mention(message)
+                await self.notices.ask_for_mention(message)
             return has_content
         if not location.thread or not self._is_our_thread(message, location, me):
             return False
@@ -184,86 +170,79 @@ class DiscordIntake:
         for mentions."""
         there = self._join_thread(message, location)
         if not has_content:
-            await self._notices.ask_for_mention(message)
+            await self.notices.ask_for_mention(message)
             return False
         if there.note_notice_due():
-            self._state.note_change()
-            await self._notices.announce_mentions_only(message)
+            self.state.note_change()
+            await self.notices.announce_mentions_only(message)
         return not there.several
 
     def _join_thread(self, message: discord.Message, location: Location) -> ThreadState:
-        there = self._state.threads.setdefault(location.thread, ThreadState())
+        there = self.state.threads.setdefault(location.thread, ThreadState())
         if there.join(str(message.author.id)):
-            self._state.note_change()
+            self.state.note_change()
         return there
 
     def _is_our_thread(self, message: discord.Message, location: Location, me: int) -> bool:
         """Return whether Ponte made the thread or was mentioned in it before."""
         channel = message.channel
         made = isinstance(channel, discord.Thread) and channel.owner_id == me
-        return made or location.thread in self._state.threads
+        return made or location.thread in self.state.threads
 
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
         """Store a message. If it is new, mark it while it waits, create its thread and download its
         files. If it cannot be stored, tell the person."""
-        begins = self._threads.should_open(message, location)
+        begins = self.threads.should_open(message, location)
         thread = message.id if begins else 0
-        said = to_message(message, location, self._locations, me, thread)
+        said = to_message(message, location, self.locations, me, thread)
         try:
-            receipt = await self._inbox.accept(said)
+            receipt = await self.inbox.accept(said)
         except NotStored as error:
             log.error("could not store a message", channel=message.channel.id, error=str(error))
             # Not the words of `error`: they may tell only what is wrong with the database.
-            await self._notices.post(message, NotStored().words(), "not-stored")
+            await self.notices.post(message, NotStored().words(), "not-stored")
             return
         if not receipt.is_new:
             return
         place = f"{message.channel.id}:{message.id}"
         if receipt.turns_ahead:
-            self._marks.put(receipt.turn, place)
+            self.marks.put(receipt.turn, place)
         else:
-            self._queues.tasks.start(
-                mark_while_unknown(self._marks, self._policy, self._inbox, said, receipt, place)
+            self.queues.tasks.start(
+                mark_while_unknown(self.marks, self.policy, self.inbox, said, receipt, place)
             )
         if begins:
-            self._state.threads[message.id] = ThreadState(
+            self.state.threads[message.id] = ThreadState(
                 [str(message.author.id)], last_message=message.id
             )
-            self._threads.open(message.channel.id, message.id, said.text or said.author.name)
+            self.threads.open(message.channel.id, message.id, said.text or said.author.name)
         if said.attachments:
-            self._queues.tasks.start(self._fetch.fetch_all(said))
+            self.queues.tasks.start(self.fetch.fetch_all(said))
         log.debug("message stored", turn=receipt.turn, delay_seconds=time.time() - said.sent_at)
 
 
+@dataclass(slots=True)
 class CatchUp:
     """Reads back the messages that arrived while this process had no gateway session.
 
     Messages that are older than `age` seconds are not answered; one message reports their number.
     """
 
-    def __init__(
-        self,
-        inbox: Inbox,
-        state: DiscordState,
-        locations: Locations,
-        intake: DiscordIntake,
-        queues: ChannelQueues,
-        notices: Notices,
-        age: float,
-    ) -> None:
-        self._inbox = inbox
-        self._state = state
-        self._locations = locations
-        self._intake = intake
-        self._queues = queues
-        self._notices = notices
-        self._age = age
-        self._gate = asyncio.Semaphore(CHANNELS_READ_AT_ONCE)
+    inbox: Inbox
+    state: DiscordState
+    locations: Locations
+    intake: DiscordIntake
+    queues: ChannelQueues
+    notices: Notices
+    age: float
+    gate: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(CHANNELS_READ_AT_ONCE), init=False
+    )
 
     def start(self, client: discord.Client) -> None:
         """Queue the reading back of each known channel, before any live message of that channel."""
         fresh = time.time() - IDLE_CHANNEL_SECONDS
-        known = [(c, seen) for c, seen in self._state.channels.items() if seen.updated_at > fresh]
+        known = [(c, seen) for c, seen in self.state.channels.items() if seen.updated_at > fresh]
         for channel, seen in sorted(known, key=lambda item: -item[1].last_message):
             self._put(client, channel, seen.guild, seen.last_message)
 
@@ -272,10 +251,10 @@ class CatchUp:
             if guild:
                 # Discord sends a server's names, roles and threads after the session begins.
                 await client.wait_until_ready()
-            async with self._gate:
+            async with self.gate:
                 await self._read_back(client, channel, guild, last)
 
-        self._queues.put(channel, read_back)
+        self.queues.put(channel, read_back)
 
     async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         """Read the missed messages of a channel and answer the recent ones. A channel that Discord
@@ -284,7 +263,7 @@ class CatchUp:
             missed = await self._history(client, channel, guild, last)
         except Undeliverable as gone:
             log.info("no access to a channel any more", channel=channel, error=str(gone))
-            self._state.channels.pop(channel, None)
+            self.state.channels.pop(channel, None)
             return
         except (PlatformBusy, *IN_DOUBT) as error:
             log.warning(
@@ -293,7 +272,7 @@ class CatchUp:
             return
         skipped = await self._answer_recent(client, missed)
         if skipped:
-            await self._notices.report_missed(skipped[-1], len(skipped))
+            await self.notices.report_missed(skipped[-1], len(skipped))
         if missed:
             log.info(
                 "loaded messages missed while offline",
@@ -320,26 +299,26 @@ class CatchUp:
         """Pass messages younger than `age` to the intake. Return the older ones that were addressed
         to Ponte and will not be answered."""
         skipped: list[discord.Message] = []
-        oldest = datetime.now(UTC) - timedelta(seconds=self._age)
+        oldest = datetime.now(UTC) - timedelta(seconds=self.age)
         for message in missed:
             if message.created_at >= oldest:
-                await self._intake.on_message(client, message)
+                await self.intake.on_message(client, message)
             elif await self._is_unanswered(client, message):
                 skipped.append(message)
         if skipped:
-            self._state.note_taken(skipped[-1].channel.id, skipped[-1].id)
+            self.state.note_taken(skipped[-1].channel.id, skipped[-1].id)
         return skipped
 
     async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
         """Return whether a message is addressed to Ponte and not in the inbox. It can be in the
         inbox, because the last second of the remembered state may be lost."""
         me = own_id(client)
-        location = await self._locations.of_message(client, message)
-        ours = not location.guild or is_ours(message, me, self._locations.settings_of(location))
+        location = await self.locations.of_message(client, message)
+        ours = not location.guild or is_ours(message, me, self.locations.settings_of(location))
         if not is_speech(message) or not ours:
             return False
-        said = to_message(message, location, self._locations, me)
-        return await self._inbox.amend(said.event_key, said) == "unknown"
+        said = to_message(message, location, self.locations, me)
+        return await self.inbox.amend(said.event_key, said) == "unknown"
 
 
 class Notices:

@@ -167,20 +167,14 @@ class DiscordInteraction:
             log.info("could not respond to an interaction", error=type(error).__name__)
 
 
+@dataclass(slots=True)
 class DiscordHandlers:
     """Handles each command, click and filled-in form."""
 
-    def __init__(
-        self,
-        interactions: Interactions,
-        parts: InteractionParts,
-        board: StatusBoard,
-        state: DiscordState,
-    ) -> None:
-        self._interactions = interactions
-        self._parts = parts
-        self._board = board
-        self._state = state
+    interactions: Interactions
+    parts: InteractionParts
+    board: StatusBoard
+    state: DiscordState
 
     async def handle(self, interaction: Interaction) -> None:
         """Handle a click or a submitted form. The SDK's command tree handles commands."""
@@ -211,8 +205,8 @@ class DiscordHandlers:
         me = interaction.client.user.id if interaction.client.user else 0
         files = files_of(message)
         if files:
-            self._state.form_files[str(message.id)] = [asdict(file) for file in files]
-            await self._state.flush()
+            self.state.form_files[str(message.id)] = [asdict(file) for file in files]
+            await self.state.flush()
         text = events.quote_of(message, me).text
         names = [file.name for file in files]
         with use_locale(str(interaction.locale)):
@@ -225,8 +219,8 @@ class DiscordHandlers:
         """Handle `/quick-command`. Without input, show a form that asks for the command's
         inputs."""
         if not input and file is None and QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
-            known = await self._interactions.find_quick_commands(
-                DiscordInteraction(self._parts, interaction), QUICK_COMMAND_LOOKUP_SECONDS
+            known = await self.interactions.find_quick_commands(
+                DiscordInteraction(self.parts, interaction), QUICK_COMMAND_LOOKUP_SECONDS
             )
             command = next((each for each in known if each.slug == slug), None)
             if command is None or command.inputs:
@@ -249,8 +243,8 @@ class DiscordHandlers:
     async def find_slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
         """Return the quick commands whose slug or title contains `typed`, as (shown, slug)."""
         typed = typed.lower()
-        user = DiscordInteraction(self._parts, interaction)
-        known = await self._board.commands(user.person, user.address)
+        user = DiscordInteraction(self.parts, interaction)
+        known = await self.board.commands(user.person, user.address)
         with use_locale(str(interaction.locale)):
             titles = [(command.slug, command.title_and_description()[0]) for command in known]
         return [
@@ -264,18 +258,18 @@ class DiscordHandlers:
     ) -> Sequence[tuple[str, str]]:
         """Return the changes of this conversation that can be undone, as (shown, id)."""
         typed = typed.lower()
-        conversation = DiscordInteraction(self._parts, interaction).address.conversation
+        conversation = DiscordInteraction(self.parts, interaction).address.conversation
         return [
             (f"{card.id} – {card.title}", card.id)
-            for card in await self._board.changes(conversation)
+            for card in await self.board.changes(conversation)
             if "undo" in card.actions and (typed in card.id or typed in card.title.lower())
         ]
 
     async def _submit(
         self, interaction: Interaction, request: InteractionRequest, asker: int = 0
     ) -> bool:
-        user = DiscordInteraction(self._parts, interaction, asker)
-        return await self._interactions.submit(user, request)
+        user = DiscordInteraction(self.parts, interaction, asker)
+        return await self.interactions.submit(user, request)
 
     async def _show_form(self, interaction: Interaction, form: discord.ui.Modal) -> None:
         """Show a form. Nothing is sent before it, because a form must be the first response to an
@@ -285,7 +279,7 @@ class DiscordHandlers:
             await interaction.response.send_modal(form)
             return ""
 
-        await self._interactions.show_form(DiscordInteraction(self._parts, interaction), show)
+        await self.interactions.show_form(DiscordInteraction(self.parts, interaction), show)
 
     async def _handle_form(self, interaction: Interaction, id: str) -> None:
         """Handle a submitted form of ours: `/ask`, a question about a message, or a quick
@@ -318,7 +312,7 @@ class DiscordHandlers:
         remembered, return no files and the reference by which the turn can fetch them."""
         if not message:
             return (), ""
-        files = self._state.form_files.get(message)
+        files = self.state.form_files.get(message)
         if files is None:
             return (), f"{interaction.channel_id}/{message}"
         return tuple(Attachment(**file) for file in files), ""

@@ -364,7 +364,8 @@ def stop_view(asker: str) -> discord.ui.View:
 def redrawn(message: discord.Message, card: Card) -> tuple[list[discord.Embed], discord.ui.View]:
     """Return the embeds and buttons of `message` with `card` in its current state. All other cards
     stay unchanged."""
-    mine = [at for at, old in enumerate(message.embeds) if _card_of(old) == card.id]
+    ids = [(old.footer.text or "").split(" ")[0] for old in message.embeds]
+    mine = [at for at, id in enumerate(ids) if id == card.id]
     shown = list(message.embeds)
     card = _decidable(card, _room(len(shown)))
     fresh = embed(card, _room(len(shown)))
@@ -586,10 +587,6 @@ def _copy(button: discord.Button, row: int) -> discord.ui.Button[Any]:
 def _button_card(button: discord.Button) -> str:
     found = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
     return found["card"] if found else ""
-
-
-def _card_of(embed: discord.Embed) -> str:
-    return (embed.footer.text or "").split(" ")[0]
 
 
 def _card_rows(rows: Sequence[CardRow], room: int, longest: int | None) -> list[str]:

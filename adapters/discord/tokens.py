@@ -46,10 +46,7 @@ class Token:
 
     @classmethod
     def of(
-        cls,
-        interaction: Interaction,
-        kind: Literal["command", "click"],
-        private: bool = False,
+        cls, interaction: Interaction, kind: Literal["command", "click"], private: bool = False
     ) -> Token:
         """Return the token of an interaction."""
         locale = str(interaction.locale)

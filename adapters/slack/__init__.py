@@ -55,8 +55,7 @@ class SlackSettings(SettingsPart):
         None, "Slack's bot token (xoxb-…)"
     )
     slack_app_token: Annotated[SecretStr, AfterValidator(_app_token)] | None = setting(
-        None,
-        "Slack's app token (xapp-…); with it and the bot token, Ponte connects by Socket Mode",
+        None, "Slack's app token (xapp-…); with it and the bot token, Ponte connects by Socket Mode"
     )
     slack_signing_secret: SecretStr | None = setting(
         None,

@@ -15,14 +15,7 @@ from slack_bolt.app.async_app import AsyncApp
 
 from adapters.slack import render
 from adapters.slack.channels import channel_name, direct_channel, find_member, is_member
-from adapters.slack.client import (
-    FAILURES,
-    HISTORY,
-    InDoubt,
-    RateLimiter,
-    SlackApi,
-    SlackRefused,
-)
+from adapters.slack.client import FAILURES, HISTORY, InDoubt, RateLimiter, SlackApi, SlackRefused
 from adapters.slack.connection import (
     SlackSocket,
     authorize_result,
@@ -212,11 +205,7 @@ class SlackAdapter:
             return Health("slack", state, "; ".join(filter(None, ["HTTP, /slack/events", off])))
         silent = time.time() - self._socket.last_frame_at
         if not self._socket.is_connected:
-            return Health(
-                "slack",
-                "failing",
-                say("Socket Mode: connection lost, reconnecting"),
-            )
+            return Health("slack", "failing", say("Socket Mode: connection lost, reconnecting"))
         if silent > SLACK_SILENCE_SECONDS:
             words = say("connected, but nothing received for {seconds} s", seconds=round(silent))
             return Health("slack", "failing", words)

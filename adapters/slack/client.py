@@ -469,25 +469,21 @@ class FeatureFlags:
         self._refusals.pop(feature, None)
         self._off.pop(feature, None)
 
-    def note_refusal(self, feature: Feature, error: str) -> bool:
-        """Count a refusal, and return whether the feature is off because of it.
+    def note_refusal(self, feature: Feature, error: str) -> None:
+        """Count a refusal, which may switch the feature off.
 
         An error of FEATURE_OFF switches the feature off for REFUSAL_SECONDS. Any other error does
         so for an hour (FEATURE_PAUSE_SECONDS) after MAX_FEATURE_REFUSALS refusals in a row. Errors
         of OF_THE_MESSAGE do not count.
         """
-        if error in OF_THE_MESSAGE:
-            return False
-        self._refusals[feature] += 1
-        is_missing = error in FEATURE_OFF
-        if not is_missing and self._refusals[feature] < MAX_FEATURE_REFUSALS:
-            return False
-        if feature not in self._off:
-            log.info("turned off a Slack feature", feature=feature, error=error)
-        pause = REFUSAL_SECONDS if is_missing else FEATURE_PAUSE_SECONDS
-        self._off[feature] = error, self._clock() + pause
-        self._refusals.pop(feature, None)
-        return True
+        is_missing, is_counted = error in FEATURE_OFF, error not in OF_THE_MESSAGE
+        self._refusals[feature] += is_counted
+        if is_missing or (is_counted and self._refusals[feature] >= MAX_FEATURE_REFUSALS):
+            if feature not in self._off:
+                log.info("turned off a Slack feature", feature=feature, error=error)
+            pause = REFUSAL_SECONDS if is_missing else FEATURE_PAUSE_SECONDS
+            self._off[feature] = error, self._clock() + pause
+            self._refusals.pop(feature, None)
 
     @property
     def words(self) -> str:

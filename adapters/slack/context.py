@@ -8,11 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from adapters.slack.client import (
-    InDoubt,
-    SlackRefused,
-    history,
-)
+from adapters.slack.client import InDoubt, SlackRefused, history
 from adapters.slack.events import Source, event_key, files_of, forwarded_messages, text_of
 from adapters.slack.intake import SlackOptions
 from adapters.slack.render import Json, mentioned_ids, readable
@@ -57,6 +53,7 @@ class ReadMessages:
     """The English sentence about what could not be read; "" if everything was read."""
 
 
+@dataclass(slots=True)
 class SlackContext:
     """Loads the context of a message at the start of its turn, with all lookups at once.
 
@@ -65,17 +62,10 @@ class SlackContext:
     could not be read.
     """
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        taking_part: ThreadParticipants,
-        journal: Journal,
-        options: SlackOptions,
-    ) -> None:
-        self._workspace = workspace
-        self._participants = taking_part
-        self._journal = journal
-        self._options = options
+    workspace: Workspace
+    taking_part: ThreadParticipants
+    journal: Journal
+    options: SlackOptions
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """Return the message with its context, and sentences about what could not be read. The port
@@ -84,16 +74,16 @@ class SlackContext:
         `pointed` asks for the messages that it refers to, not only for names.
         """
         with suppress(SettingsError, InDoubt, PlatformBusy):
-            await self._workspace.identify()
+            await self.workspace.identify()
         found, _ = await run_together(
             self._read_pointed_at(message) if pointed else _nothing(),
-            self._workspace.directory.profiles(self._people(message)),
+            self.workspace.directory.profiles(self._people(message)),
         )
         # The authors of these messages are known only now. Most participants are in memory.
         written = {str(post.get("user") or "") for post in found.posts}
         texts = [text_of(post) for post in found.posts]
         ids = self._people(message) | written | {id for text in texts for id in mentioned_ids(text)}
-        people = await self._workspace.directory.profiles(ids - {"", self._workspace.user})
+        people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
         return self._apply(message, found, people)
 
     def _people(self, message: Message) -> set[str]:
@@ -110,12 +100,12 @@ class SlackContext:
         reply = said and source.thread not in ("", source.ts)
         if not meant and not reply:
             return ReadMessages()
-        if not meant and self._participants.is_alone(where.conversation, message.author.id):
+        if not meant and self.taking_part.is_alone(where.conversation, message.author.id):
             return ReadMessages()
         channel, thread = where.channel, source.thread or meant
         try:
             async with asyncio.timeout(participants.CONTEXT_SECONDS):
-                api = self._workspace.api
+                api = self.workspace.api
                 posts = [
                     post
                     async for post in history(
@@ -131,8 +121,8 @@ class SlackContext:
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == meant]
         if not reply:
             return ReadMessages(before, meant)
-        everything = bool(self._options.find_settings(where).answer_everything)
-        self._participants.learn(where, message.author.id, before, everything)
+        everything = bool(self.options.find_settings(where).answer_everything)
+        self.taking_part.learn(where, message.author.id, before, everything)
         heard = await self._find_in_conversation(where, before) if everything else frozenset[str]()
         return ReadMessages(before, meant, heard)
 
@@ -143,7 +133,7 @@ class SlackContext:
         for post in self._since(posts, where.is_shared):
             with suppress(NotFound):
                 key = event_key(where.workspace, where.channel, str(post["ts"]))
-                await self._journal.history_entry(turn_id(key))
+                await self.journal.history_entry(turn_id(key))
                 heard.add(str(post["ts"]))
         return frozenset(heard)
 
@@ -153,7 +143,7 @@ class SlackContext:
         In a channel (`shared`), a post of ours at the root of the thread belongs to another
         conversation and does not count.
         """
-        bot = self._workspace.user
+        bot = self.workspace.user
         ours = [n for n, post in enumerate(posts) if post.get("user") == bot and (n or not shared)]
         return posts[ours[-1] + 1 :] if ours else posts
 
@@ -164,7 +154,7 @@ class SlackContext:
         is missing."""
         author = people.get(message.author.id) or PlatformMember(message.author.id)
         names = {id: profile.name for id, profile in people.items() if profile.name}
-        names[self._workspace.user] = "Ponte"
+        names[self.workspace.user] = "Ponte"
         locale = message.locale or author.locale.replace("_", "-")
         kept = [replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context]
         quotes, files = self._quotes(found, names, message.address.is_shared)
@@ -197,7 +187,7 @@ class SlackContext:
 
         These are messages of others since our last answer that were not addressed to us.
         """
-        posts, bot = found.posts, self._workspace.user
+        posts, bot = found.posts, self.workspace.user
         unheard = [
             post
             for post in self._since(posts, shared)
@@ -221,7 +211,7 @@ class SlackContext:
             f"[forwarded from {whose}] {words}" for whose, words, _ in forwarded_messages(post)
         ]
         said += [f"[file: {file.name}]" for file in files_of(post)]
-        words = readable("\n".join(filter(None, said)), names, self._workspace.user)
+        words = readable("\n".join(filter(None, said)), names, self.workspace.user)
         return Quote(
             name,
             words[: ROOT_CHARACTERS if meant else participants.EARLIER_MESSAGE_CHARACTERS],

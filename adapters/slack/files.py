@@ -8,10 +8,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from adapters.slack.client import (
-    InDoubt,
-    SlackApi,
-)
+from adapters.slack.client import InDoubt, SlackApi
 from adapters.slack.events import private_url
 from adapters.slack.render import Json
 from adapters.slack.workspace import Workspace

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
-from adapters.slack.client import (
-    FAILURES,
-)
+from adapters.slack.client import FAILURES
 from adapters.slack.events import (
     ParsedMessage,
     Payload,

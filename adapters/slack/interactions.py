@@ -26,12 +26,7 @@ from adapters.slack.render import mentioned_ids, readable
 from adapters.slack.threads import DirectThreads
 from adapters.slack.workspace import Workspace
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
-from core.commands.grammar import (
-    TypedCommand,
-    parse_command,
-    render_card_action,
-    render_command,
-)
+from core.commands.grammar import TypedCommand, parse_command, render_card_action, render_command
 from core.commands.quick_commands import check_inputs
 from core.domain.errors import BadInput, UnknownCommand
 from core.domain.messages import Address, Attachment, Message, Person, Quote

@@ -20,12 +20,7 @@ from typing import Any
 
 import structlog
 
-from adapters.slack.client import (
-    FAILURES,
-    InDoubt,
-    SlackApi,
-    SlackRefused,
-)
+from adapters.slack.client import FAILURES, InDoubt, SlackApi, SlackRefused
 from adapters.slack.render import Json
 from core.chat.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, NoRows
 from core.domain.changes import DisplayName
@@ -180,9 +175,8 @@ class SlackPeople:
         missing = [
             user
             for user, member in zip(wanted, found, strict=True)
-            if member is None
-            and self._clock() - self._refused.get(user, _NEVER) > REFUSED_SECONDS
-        ]  # fmt: skip
+            if member is None and self._clock() - self._refused.get(user, _NEVER) > REFUSED_SECONDS
+        ]
         room = max(0, COURTESIES_AT_ONCE - self._members.waiting)
         if not await self._api.limiter.spare("users.info"):
             room = 0

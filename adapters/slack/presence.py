@@ -7,11 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from adapters.slack.client import (
-    Feature,
-    InDoubt,
-    SlackRefused,
-)
+from adapters.slack.client import Feature, InDoubt, SlackRefused
 from adapters.slack.events import Source
 from adapters.slack.workspace import Workspace
 from core.chat.presence import SIGN_AFTER_SECONDS

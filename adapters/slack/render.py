@@ -117,9 +117,7 @@ _SHORT_ROWS = ((1, 30, None), (1, 30, 5), (1, 20, 2), (1, 12, 1))
 """Ever smaller forms of a card's first row: number of rows, maximum characters of a value, and
 number of fields (None for all)."""
 _HIDDEN = "…and {count} more. Type `changes` to list them."
-_STYLES: Mapping[CardAction, str] = {
-    "approve": "primary", "deny": "danger", "start": "primary",
-}  # fmt: skip
+_STYLES: Mapping[CardAction, str] = {"approve": "primary", "deny": "danger", "start": "primary"}
 
 _HEADER = 150
 """The maximum bytes of a header (docs.slack.dev/reference/block-kit/blocks/header-block)."""

@@ -11,14 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.slack import render
-from adapters.slack.client import (
-    HISTORY,
-    InDoubt,
-    SlackApi,
-    SlackRefused,
-    TokenRefused,
-    identity,
-)
+from adapters.slack.client import HISTORY, InDoubt, SlackApi, SlackRefused, TokenRefused, identity
 from core.clients.http import Proxies
 from core.domain.errors import PlatformBusy, SettingsError
 from core.domain.records import Health

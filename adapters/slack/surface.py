@@ -7,13 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from adapters.slack.client import (
-    GONE,
-    MESSAGE_TOO_LONG,
-    STREAM_OVER,
-    STREAM_STOPPED,
-    SlackRefused,
-)
+from adapters.slack.client import GONE, MESSAGE_TOO_LONG, STREAM_OVER, STREAM_STOPPED, SlackRefused
 from adapters.slack.events import Source
 from adapters.slack.files import upload
 from adapters.slack.posts import (

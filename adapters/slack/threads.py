@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from adapters.slack.client import (
-    FAILURES,
-    history,
-)
+from adapters.slack.client import FAILURES, history
 from adapters.slack.events import ParsedMessage, event_key
 from adapters.slack.render import Json, mentioned_ids
 from adapters.slack.workspace import Workspace

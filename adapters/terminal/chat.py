@@ -389,9 +389,7 @@ class TerminalChat:
         """Send each line until the input ends. Raise Quit or Unreachable."""
         if self._screen.live:
             self._screen.write_line(
-                say(
-                    "Press Ctrl-C to stop an answer. Type exit or press Ctrl-D to quit.",
-                )
+                say("Press Ctrl-C to stop an answer. Type exit or press Ctrl-D to quit.")
             )
             if self._suggestions:
                 self._screen.write_line(say("Try one of these"))

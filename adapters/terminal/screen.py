@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from rich.cells import cell_len
 
-from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
+from core.changes.card_rows import CardTable, read_rows, tabulate
 from core.commands.grammar import render_card_action
 from core.text.i18n import format_moment, say
 from core.text.markdown import (
@@ -194,7 +194,7 @@ class Screen:
             self._card_line(4, card["text"])
         if (table := tabulate(rows)) is None:
             for row in rows:
-                self._card_line(4, _row_line(row))
+                self._card_line(4, to_one_line(": ".join(filter(None, [row.name, row.text]))))
         elif self.live and (drawn := draw_card_table(table, shutil.get_terminal_size().columns)):
             for line in drawn:
                 self.write_line(self._without_links(line))
@@ -275,11 +275,6 @@ def _split_graphemes(line: str) -> list[str]:
     from rich.cells import split_graphemes
 
     return [line[start:end] for start, end, _ in split_graphemes(line)[0]]
-
-
-def _row_line(row: CardRow) -> str:
-    """Return a row of a card: its name, then what changes."""
-    return to_one_line(": ".join(filter(None, [row.name, row.text])))
 
 
 def wrap_text(text: str, columns: int) -> list[str]:

@@ -41,14 +41,7 @@ from core.integrations.integration import (
     Operator,
     Peers,
 )
-from core.ports.conversations import (
-    Files,
-    Inbox,
-    PostJournal,
-    Reply,
-    RequestBoard,
-    StatusBoard,
-)
+from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
 from core.ports.rights import OwnerNames, PageAccounts, PersonNotices, Policy
 from core.rights.rules import DEFAULT_RULE, OWNER_ID
 

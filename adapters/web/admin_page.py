@@ -543,10 +543,7 @@ class Names:
 def _response(page: str, status: int = 200) -> Response:
     # With `no-referrer`, browsers send the forms of this page with `Origin: null` (Fetch standard,
     # "append a request `Origin` header"), which is refused as another site's.
-    headers = {
-        "Content-Security-Policy": HTML_SECURITY_POLICY,
-        "Referrer-Policy": "same-origin",
-    }
+    headers = {"Content-Security-Policy": HTML_SECURITY_POLICY, "Referrer-Policy": "same-origin"}
     return HTMLResponse(page, status, headers=headers)
 
 
@@ -621,9 +618,7 @@ def _limits_table(limits: Sequence[Json], names: Names) -> str:
          one["until"], one["source"])
         for one in limits
     ]  # fmt: skip
-    heads = (
-        say("limit for"), say("limit"), say("used"), say("share"), say("until"), say("set in"),
-    )  # fmt: skip
+    heads = (say("limit for"), say("limit"), say("used"), say("share"), say("until"), say("set in"))
     return _table(heads, rows, numbers={3}, empty=say("No limits are set."))
 
 

@@ -442,9 +442,7 @@ def error_page(error: PonteError) -> str:
     return ERROR_PAGE.format(language=LANGUAGE.get(), words=words, link=say("Open Ponte"))
 
 
-OPENAI_ERROR_TYPES = {
-    401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"
-}  # fmt: skip
+OPENAI_ERROR_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 """The `type` of an error in OpenAI's API by HTTP status. For others it says whose fault the error
 is."""
 

@@ -45,15 +45,7 @@ from adapters.web.errors import (
 )
 from adapters.web.stream import ViewOptions
 from core.domain.errors import NotFound, PonteError, TooLarge
-from core.domain.messages import (
-    PERSON,
-    PROGRAM,
-    Attachment,
-    Message,
-    Person,
-    ReplyTo,
-    turn_id,
-)
+from core.domain.messages import PERSON, PROGRAM, Attachment, Message, Person, ReplyTo, turn_id
 from core.domain.records import HistoryEntry, Receipt
 from core.rights.rules import OWNER_ID
 from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale

@@ -398,11 +398,10 @@ class OpenAiRoutes(RouteGroup):
         text = accepted.visible_text(answer)
         choice: CompletionChoice = {
             "index": 0,
-            "message": {
-                "role": "assistant", "content": text, "refusal": None, "annotations": [],
-            },
-            "logprobs": None, "finish_reason": accepted.finish_reason(answer),
-        }  # fmt: skip
+            "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
+            "logprobs": None,
+            "finish_reason": accepted.finish_reason(answer),
+        }
         usage = usage_json(await self._site.journal.usage_of(accepted.receipt.seq))
         completion: Completion = {
             **accepted.head(), "object": "chat.completion", "choices": [choice], "usage": usage,

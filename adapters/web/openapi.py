@@ -18,12 +18,7 @@ from starlette.responses import Response
 
 from adapters.web.adapter import HOOKS_PATH
 from adapters.web.answers import Error, OpenAiError
-from adapters.web.authentication import (
-    ASSETS_PREFIX,
-    COMPATIBLE_PREFIX,
-    HEALTH_PATHS,
-    OPEN_PATHS,
-)
+from adapters.web.authentication import ASSETS_PREFIX, COMPATIBLE_PREFIX, HEALTH_PATHS, OPEN_PATHS
 from adapters.web.routing import DeclaredRoute
 
 API_VERSION = "1"
@@ -78,7 +73,7 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": whose},
+                "token": {"type": "http", "scheme": "bearer", "description": whose}
             },
         },
     }

@@ -65,12 +65,7 @@ from core.domain.messages import Address, Answer, File, Person
 from core.domain.notices import PersonNotice
 from core.domain.records import ApiToken, ConversationSummary, HistoryEntry, SearchHit
 from core.integrations.integration import Operator
-from core.models.demo_tour import (
-    DRAW_SENTENCE,
-    OVERDUE_SENTENCE,
-    PAY_SENTENCE,
-    QUICK_SENTENCE,
-)
+from core.models.demo_tour import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
 from core.ports.rights import PageAccounts
 from core.rights.rules import OWNER_ID
 from core.text.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
@@ -143,9 +138,7 @@ class ConversationRoutes(RouteGroup):
         self._site = site
 
     @endpoint(
-        "GET",
-        "/conversations",
-        query={"search": "only conversations that contain these words"},
+        "GET", "/conversations", query={"search": "only conversations that contain these words"}
     )
     async def list_all(self, request: Request) -> ConversationList:
         """Conversations that have a message, the pinned ones and then the last used first.

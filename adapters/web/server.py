@@ -26,13 +26,7 @@ from adapters.web.adapter import HOOKS_PATH, HookHandler, Json, Site
 from adapters.web.answers import PartList, Readiness, StatusAnswer
 from adapters.web.chat import ChatRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
-from adapters.web.http_io import (
-    VISITOR_KEY,
-    Guard,
-    error_response,
-    read_visit,
-    visitor_of,
-)
+from adapters.web.http_io import VISITOR_KEY, Guard, error_response, read_visit, visitor_of
 from adapters.web.openai_api import OpenAiRoutes
 from adapters.web.page_routes import ApiTokenRoutes, ConversationRoutes, OperatorRoutes, PageRoutes
 from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
@@ -354,9 +348,7 @@ class AdminRoutes(RouteGroup):
 
 
 def make_application(
-    site: Site,
-    extra: Mapping[str, ASGIApp] | None = None,
-    hooks: HookHandler | None = None,
+    site: Site, extra: Mapping[str, ASGIApp] | None = None, hooks: HookHandler | None = None
 ) -> ASGIApp:
     """Return the application with all routes of `site`.
 
@@ -378,7 +370,7 @@ def make_application(
         exception_handlers={
             PonteError: refuse,
             HTTPException: refuse,
-            ClientDisconnect: _on_client_gone,
+            ClientDisconnect: lambda request, error: Response(status_code=400),  # nobody reads it
             Exception: refuse,
         },
     )
@@ -460,8 +452,3 @@ def _to_ponte_error(error: Exception) -> PonteError:
         case HTTPException():
             return BadRequest(why="it cannot be read")
     return UnexpectedError()
-
-
-def _on_client_gone(request: Request, error: Exception) -> Response:
-    """Return a response that nobody reads: the client disconnected in the middle of its request."""
-    return Response(status_code=400)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
@@ -170,10 +170,7 @@ def _build_row(
         "name_field": field,
         "before": before,
         "after": after,
-        "changes": [
-            {"field": change.field, "before": change.before, "after": change.after}
-            for change in _compare(before, after, field, view)
-        ],
+        "changes": [asdict(change) for change in _compare(before, after, field, view)],
     }
 
 

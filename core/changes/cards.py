@@ -21,12 +21,7 @@ from core.domain.messages import Card, CardAction, ChangeAction
 from core.domain.records import NOTE_TEMPLATE
 from core.text.i18n import plural, say, use_locale
 from core.text.markdown import defang
-from core.text.text import (
-    clean_text,
-    make_code_block,
-    to_one_line,
-    truncate_with_note,
-)
+from core.text.text import clean_text, make_code_block, to_one_line, truncate_with_note
 
 MAX_SHORT_CARDS, MAX_SHORT_BYTES = 2, 600
 """The cards, and their bytes together, that fit into any message: Slack leaves 2,400 bytes beside

@@ -619,8 +619,7 @@ class ChangeService:
     ) -> Answer:
         """Return the answer that explains why nothing was taken back by this event."""
         if undo is not None:
-            words = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id),
-                     cards.describe_outcome(undo)]  # fmt: skip
+            words = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id), cards.describe_outcome(undo)]
             return await self._build_answer(words, [undo, change], decision)
         if change.written_steps and change.is_forgotten:
             return await self._build_answer([say(cards.ERASED)], [change], decision)

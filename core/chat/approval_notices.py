@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -99,42 +99,34 @@ class OutgoingPosts:
         await self._outbox.put(self.outgoing)
 
 
+@dataclass(slots=True)
 class ApprovalNotices:
     """Sends and redraws the notices. `replies` and `messengers` are by platform. `locale` is the
     language for a person whose language is not known."""
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        changes: ChangeService,
-        journal: Journal,
-        replies: Mapping[str, ReplyFactory],
-        messengers: Mapping[str, Messenger],
-        locale: str = "en",
-    ) -> None:
-        self._outbox = outbox
-        self._changes = changes
-        self._journal = journal
-        self._replies = replies
-        self._messengers = messengers
-        self._locale = locale
-        self._begun: dict[object, tuple[OutgoingPosts, Reply]] = {}
-        """Notices with a post that may still be under way after the timeout, with their reply."""
-        self._tries: Counter[object] = Counter()
-        """Failed attempts to redraw a copy, by copy and version."""
+    outbox: Outbox
+    changes: ChangeService
+    journal: Journal
+    replies: Mapping[str, ReplyFactory]
+    messengers: Mapping[str, Messenger]
+    locale: str = "en"
+    _begun: dict[object, tuple[OutgoingPosts, Reply]] = field(default_factory=dict, init=False)
+    """Notices with a post that may still be under way after the timeout, with their reply."""
+    _tries: Counter[object] = field(default_factory=Counter, init=False)
+    """Failed attempts to redraw a copy, by copy and version."""
 
     async def once(self) -> int:
         """Send and redraw everything that is due. Return how many notices failed for now. Raise
         NotStored."""
-        left = await self._each(self._ask, await self._outbox.list_due("asked", _FOREVER))
-        if after := self._changes.approval.rules().remind_after:
-            before = self._changes.clock() - after
-            left += await self._each(self._remind, await self._outbox.list_due("reminded", before))
+        left = await self._each(self._ask, await self.outbox.list_due("asked", _FOREVER))
+        if after := self.changes.approval.rules().remind_after:
+            before = self.changes.clock() - after
+            left += await self._each(self._remind, await self.outbox.list_due("reminded", before))
         left += await self._each(
-            self._announce_expiry, await self._outbox.list_due("expired", _FOREVER)
+            self._announce_expiry, await self.outbox.list_due("expired", _FOREVER)
         )
-        left += await self._each(self._post, await self._outbox.list_unposted())
-        left += await self._each(self._redraw, await self._outbox.list_outdated())
+        left += await self._each(self._post, await self.outbox.list_unposted())
+        left += await self._each(self._redraw, await self.outbox.list_outdated())
         return left
 
     async def _each(
@@ -153,18 +145,18 @@ class ApprovalNotices:
 
     async def _ask(self, id: str) -> None:
         """Store the notices for the approvers of a new proposal."""
-        change = await self._changes.ledger.get(id)
-        if self._messengers and change.proposal.address.platform in self._replies:
+        change = await self.changes.ledger.get(id)
+        if self.messengers and change.proposal.address.platform in self.replies:
             people = await self._people(change)
             copies = [ApprovalNotice(id, "copy", person) for person in people]
-            await self._outbox.record_notices(id, "asked", copies)
+            await self.outbox.record_notices(id, "asked", copies)
 
     async def _people(self, change: Change) -> Sequence[Person]:
         """Return the people who may decide on the change and do not see it where it was asked
         for."""
-        approval, proposal = self._changes.approval, change.proposal
+        approval, proposal = self.changes.approval, change.proposal
         names, found = approval.to_be_asked(change), dict[str, Person]()
-        for platform, messenger in self._messengers.items():
+        for platform, messenger in self.messengers.items():
             own = [name for name in names if name.startswith(f"{platform}:")]
             for person in await messenger.members(own) if own else ():
                 if approval.canonical_person(person.key) == approval.canonical_person(
@@ -186,41 +178,41 @@ class ApprovalNotices:
 
     async def _remind(self, id: str) -> None:
         """Store the reminders: to the approvers who have not decided, or else to the asker."""
-        change = await self._changes.ledger.get(id)
+        change = await self.changes.ledger.get(id)
         given = [consent.person.key for consent in change.consents]
         copies = [
-            copy for copy in await self._outbox.list_copies(id) if copy.person.key not in given
+            copy for copy in await self.outbox.list_copies(id) if copy.person.key not in given
         ]
-        if not copies and change.proposal.address.platform not in self._messengers:
+        if not copies and change.proposal.address.platform not in self.messengers:
             return
         people = [copy.person for copy in copies] or [change.proposal.asker]
-        await self._outbox.record_notices(
+        await self.outbox.record_notices(
             id, "reminded", [ApprovalNotice(id, "reminder", person) for person in people]
         )
 
     async def _announce_expiry(self, id: str) -> None:
         """Store the notice that a proposal has expired. A platform without direct messages only
         shows it on the card."""
-        change = await self._changes.ledger.get(id)
+        change = await self.changes.ledger.get(id)
         platform = change.proposal.address.platform
-        if platform in self._messengers:
+        if platform in self.messengers:
             line = ApprovalNotice(id, "expired", change.proposal.asker)
-            await self._outbox.record_notices(id, "expired", [line])
-        elif platform in self._replies:
-            await self._outbox.record_notices(id, "expired", [])
+            await self.outbox.record_notices(id, "expired", [line])
+        elif platform in self.replies:
+            await self.outbox.record_notices(id, "expired", [])
 
     async def _post(self, one: ApprovalNotice) -> None:
         """Post a notice, or continue a post that timed out before."""
         is_direct = one.kind in ("copy", "person")
-        change = None if one.kind == "person" else await self._changes.ledger.get(one.change)
+        change = None if one.kind == "person" else await self.changes.ledger.get(one.change)
         platform = one.person.platform
         if change is not None and not is_direct:
             platform = change.proposal.address.platform
-        if platform not in self._messengers:
+        if platform not in self.messengers:
             return  # only a process with this platform can post there
         posts, reply = self._begun.pop(one.key, (None, None))
         if posts is None or reply is None:
-            posts = OutgoingPosts(self._outbox, one, self._journal.check_ownership)
+            posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
             is_late = change is not None and one.kind != "expired" and change.state != "open"
             if one.state == "new" and is_late:
                 await posts.record_removed(1)
@@ -234,7 +226,7 @@ class ApprovalNotices:
             to = posts.outgoing.reply_to
             if to is None:
                 return
-            reply = self._replies[platform](to, posts)
+            reply = self.replies[platform](to, posts)
         told = posts.outgoing
         shown: tuple[Card, ...] = ()
         if change is not None:
@@ -242,7 +234,7 @@ class ApprovalNotices:
         if change is not None and one.kind == "copy" and told.reply_to is not None:
             address = told.reply_to.address
             with use_locale(told.locale):
-                card = await self._changes.card(change, told.person, address, True)
+                card = await self.changes.card(change, told.person, address, True)
             shown = (card,)
         self._begun[one.key] = posts, reply
         try:
@@ -279,7 +271,7 @@ class ApprovalNotices:
             await posts.record_removed(1)
             return False
         to, locale = found
-        default = change.proposal.locale if change else self._locale
+        default = change.proposal.locale if change else self.locale
         locale = nearest_locale(locale) if locale else default
         with use_locale(locale):
             if change is None:
@@ -296,20 +288,20 @@ class ApprovalNotices:
         """Return the destination of a notice and the locale of its reader. None if the place was
         forgotten or the notice is not needed any more."""
         if change is None or one.kind == "copy":
-            return await self._messengers[one.person.platform].direct(one.person)
+            return await self.messengers[one.person.platform].direct(one.person)
         asked = change.proposal
         if one.kind == "reminder":
-            copies = await self._outbox.list_copies(one.change)
+            copies = await self.outbox.list_copies(one.change)
             copy = next((each for each in copies if each.person.key == one.person.key), None)
             if copy is not None and copy.reply_to is not None:
-                messenger = self._messengers[one.person.platform]
+                messenger = self.messengers[one.person.platform]
                 return messenger.after(copy.reply_to, copy.post), copy.locale
             if one.person.key != asked.asker.key:
                 return None  # the person's copy was removed, so no reminder is needed
-        turn = await self._journal.replace_cards(asked.seq)
+        turn = await self.journal.replace_cards(asked.seq)
         if turn is None:
             return None
-        return self._messengers[asked.address.platform].after(turn.message.reply_to), asked.locale
+        return self.messengers[asked.address.platform].after(turn.message.reply_to), asked.locale
 
     async def _text(self, one: ApprovalNotice, change: Change) -> str:
         """Return the text of a notice."""
@@ -317,10 +309,10 @@ class ApprovalNotices:
         if one.kind == "expired":
             return say(_EXPIRED, id=change.id, title=title)
         if one.kind == "reminder":
-            left = format_duration(max(60, change.proposal.expires_at - self._changes.clock()))
+            left = format_duration(max(60, change.proposal.expires_at - self.changes.clock()))
             return say(_REMINDER, id=change.id, title=title, left=left)
         asked = change.proposal
-        messenger = self._messengers.get(asked.address.platform)
+        messenger = self.messengers.get(asked.address.platform)
         place = await messenger.title(asked.address) if messenger else ""
         where = say(_ELSEWHERE if asked.address.is_shared else _DIRECT)
         return say(
@@ -331,13 +323,13 @@ class ApprovalNotices:
 
     async def _redraw(self, one: ApprovalNotice) -> None:
         """Redraw a copy with the current state of its change."""
-        if one.person.platform not in self._messengers or one.reply_to is None:
+        if one.person.platform not in self.messengers or one.reply_to is None:
             return
-        change = await self._changes.ledger.get(one.change)
-        posts = OutgoingPosts(self._outbox, one, self._journal.check_ownership)
+        change = await self.changes.ledger.get(one.change)
+        posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
         with use_locale(one.locale):
-            card = await self._changes.card(change, one.person, one.reply_to.address, True)
-        reply = self._replies[one.person.platform](one.reply_to, posts)
+            card = await self.changes.card(change, one.person, one.reply_to.address, True)
+        reply = self.replies[one.person.platform](one.reply_to, posts)
         name = (one.key, change.version)
         try:
             async with asyncio.timeout(OUTGOING_POST_SECONDS):

@@ -6,11 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from core.changes.ports import Ledger, Outbox
+from core.changes.ports import Outbox
 from core.changes.service import ChangeService
 from core.chat.approval_notices import ApprovalNotices
 from core.chat.turn_posts import TurnPosts
@@ -58,32 +58,23 @@ def without_approval(card: Card) -> Card:
     return replace(card, text=f"{words}\n\n{card.text}", actions=actions)
 
 
+@dataclass(slots=True)
 class CardRedraw:
     """Redraws outdated cards. `due` is set when a change has a new state. `replies` are by
     platform. `requests` sends the notices about proposals; `outbox` knows the lists of requests."""
 
-    def __init__(
-        self,
-        due: asyncio.Event,
-        changes: ChangeService,
-        journal: Journal,
-        replies: Mapping[str, ReplyFactory],
-        requests: ApprovalNotices | None = None,
-        outbox: Outbox | None = None,
-    ) -> None:
-        self._due = due
-        self._changes = changes
-        self._ledger: Ledger = changes.ledger
-        self._journal = journal
-        self._replies = replies
-        self._requests = requests
-        self._outbox = outbox
-        self._tries: Counter[str] = Counter()
+    due: asyncio.Event
+    changes: ChangeService
+    journal: Journal
+    replies: Mapping[str, ReplyFactory]
+    requests: ApprovalNotices | None = None
+    outbox: Outbox | None = None
+    _tries: Counter[str] = field(default_factory=Counter, init=False)
 
     async def run(self) -> None:
         """Redraw cards until cancelled: when `due` is set, and periodically."""
         while True:
-            self._due.clear()
+            self.due.clear()
             wait = REDRAW_RETRY_SECONDS
             try:
                 wait = REDRAW_RETRY_SECONDS if await self.once() else REDRAW_PERIOD_SECONDS
@@ -93,51 +84,51 @@ class CardRedraw:
                 log.exception("updating cards failed unexpectedly")
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
-                    await self._due.wait()
+                    await self.due.wait()
 
     async def once(self) -> int:
         """Redraw all outdated cards and send due notices. Return how many failed for now. Raise
         NotStored."""
-        await self._changes.end_overdue()
+        await self.changes.end_overdue()
         left = 0
-        for change in await self._ledger.list_undrawn():
+        for change in await self.changes.ledger.list_undrawn():
             left += not await self._draw(change)
-        if self._outbox:
-            for listed in await self._outbox.list_outdated("list"):
-                left += not await self._draw_listed(self._outbox, listed)
-        return left + (await self._requests.once() if self._requests else 0)
+        if self.outbox:
+            for listed in await self.outbox.list_outdated("list"):
+                left += not await self._draw_listed(self.outbox, listed)
+        return left + (await self.requests.once() if self.requests else 0)
 
     async def _draw(self, change: Change) -> bool:
         """Redraw the card of one change. Return False if it must be retried."""
-        if change.proposal.address.platform not in self._replies:
+        if change.proposal.address.platform not in self.replies:
             return True  # only a process with this platform can post there
         with use_locale(change.proposal.locale):
-            card = await self._changes.card(change)
-        turn = await self._journal.replace_cards(change.proposal.seq, [card])
+            card = await self.changes.card(change)
+        turn = await self.journal.replace_cards(change.proposal.seq, [card])
         if turn is not None and turn.state not in FINAL_STATES:
             return True  # the end of the turn posts the card
         if turn is None or turn.answer is None or turn.state not in _POSTED_STATES:
-            await self._ledger.record_drawn(change)
+            await self.changes.ledger.record_drawn(change)
             return True
         if any(shown.id == change.id for shown in turn.answer.cards):
             try:
                 await self._refresh(turn, turn.answer)
             except Exception as error:
                 return await self._note_failure(change, error)
-        await self._ledger.record_drawn(change)
+        await self.changes.ledger.record_drawn(change)
         return True
 
     async def _draw_listed(self, outbox: Outbox, listed: ApprovalNotice) -> bool:
         """Redraw a card in an answer to the command `approvals`. Return False if it must be
         retried."""
-        if listed.person.platform not in self._replies:
+        if listed.person.platform not in self.replies:
             return True
         turn = None
-        change = await self._ledger.get(listed.change)
+        change = await self.changes.ledger.get(listed.change)
         if listed.text and listed.reply_to is not None:  # not forgotten
             with use_locale(listed.locale):
-                card = await self._changes.card(change, listed.person, listed.reply_to.address)
-            turn = await self._journal.replace_cards(int(listed.text), [card])
+                card = await self.changes.card(change, listed.person, listed.reply_to.address)
+            turn = await self.journal.replace_cards(int(listed.text), [card])
         if turn is not None and turn.state not in FINAL_STATES:
             return True
         if turn is not None and turn.answer is not None and turn.state in _POSTED_STATES:
@@ -153,7 +144,7 @@ class CardRedraw:
         """Redraw a card in the answer of the turn `seq`. A failure is logged and not retried: the
         buttons of an outdated card say so."""
         try:
-            turn = await self._journal.replace_cards(seq, [card])
+            turn = await self.journal.replace_cards(seq, [card])
             if turn and turn.answer and turn.state in _POSTED_STATES:
                 await self._refresh(turn, turn.answer)
         except Exception as error:
@@ -161,10 +152,10 @@ class CardRedraw:
 
     async def _refresh(self, turn: Turn, answer: Answer) -> None:
         """Edit the post with the cards. If the platform is busy, wait once and retry."""
-        build = self._replies.get(turn.message.address.platform)
+        build = self.replies.get(turn.message.address.platform)
         if build is None:
             return
-        reply = build(turn.message.reply_to, TurnPosts(self._journal, turn))
+        reply = build(turn.message.reply_to, TurnPosts(self.journal, turn))
 
         def wait(busy: PlatformBusy, failed: int) -> float | None:
             return busy.seconds if failed == 1 else None
@@ -179,7 +170,7 @@ class CardRedraw:
         """Count a failed redraw. Return True if the card is given up."""
         if not self._give_up(change.id, error):
             return False
-        await self._ledger.record_drawn(change)
+        await self.changes.ledger.record_drawn(change)
         return True
 
     def _give_up(self, key: str, error: Exception) -> bool:

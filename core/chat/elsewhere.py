@@ -26,15 +26,7 @@ from core.domain.errors import (
     Undeliverable,
     WriteUnsure,
 )
-from core.domain.messages import (
-    Address,
-    Answer,
-    Person,
-    ReplyTo,
-    decode_json,
-    encode_json,
-    turn_id,
-)
+from core.domain.messages import Address, Answer, Person, ReplyTo, decode_json, encode_json, turn_id
 from core.runtime.retry import retry
 
 log = structlog.get_logger("posting")

@@ -120,13 +120,8 @@ def too_large(attachment: Attachment) -> TooLarge | None:
     """Return the refusal of a file that is too large, with the limit; None for any other file."""
     if attachment.size <= MAX_ATTACHMENT_BYTES or attachment.file:
         return None
-    name = text.safe_file_name(attachment.name)
-    return TooLarge(
-        FILE_TOO_LARGE,
-        name=name,
-        size=size_of(attachment.size),
-        limit=size_of(MAX_ATTACHMENT_BYTES),
-    )
+    name, size = text.safe_file_name(attachment.name), size_of(attachment.size)
+    return TooLarge(FILE_TOO_LARGE, name=name, size=size, limit=size_of(MAX_ATTACHMENT_BYTES))
 
 
 async def describe_unread(

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,15 +25,7 @@ from core.chat.hook_signatures import delivery_id, digest, is_genuine
 from core.chat.platform import Messenger
 from core.domain.errors import PonteError, TooManyDeliveries, Undeliverable
 from core.domain.hooks import EVENT_FIELD, HOOK_PLATFORM, Hook, describe_body, fill_template
-from core.domain.messages import (
-    Address,
-    Message,
-    MessageOrigin,
-    Person,
-    Quote,
-    ReplyTo,
-    turn_id,
-)
+from core.domain.messages import Address, Message, MessageOrigin, Person, Quote, ReplyTo, turn_id
 from core.observability import metrics
 from core.ports.conversations import Inbox
 from core.ports.rights import Audit
@@ -60,6 +53,7 @@ _ERRORS = {
 }
 
 
+@dataclass(slots=True)
 class HookIntake:
     """Answers the requests to `POST /hooks/NAME`.
 
@@ -67,32 +61,24 @@ class HookIntake:
     `messengers` are the chat platforms by name.
     """
 
-    def __init__(
-        self,
-        find: Callable[[str], Hook | None],
-        messengers: Callable[[], Mapping[str, Messenger]],
-        inbox: Inbox,
-        audit: Audit,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._find = find
-        self._messengers = messengers
-        self._inbox = inbox
-        self._audit = audit
-        self._clock = clock
-        self._warned: dict[str, int] = {}
-        """The minute in which a wrong signature was last logged, by webhook."""
-        self._direct: dict[tuple[str, str], ReplyTo] = {}
-        """Places of direct messages that were opened already."""
+    find: Callable[[str], Hook | None]
+    messengers: Callable[[], Mapping[str, Messenger]]
+    inbox: Inbox
+    audit: Audit
+    clock: Callable[[], float] = time.time
+    _warned: dict[str, int] = field(default_factory=dict, init=False)
+    """The minute in which a wrong signature was last logged, by webhook."""
+    _direct: dict[tuple[str, str], ReplyTo] = field(default_factory=dict, init=False)
+    """Places of direct messages that were opened already."""
 
     async def receive(self, name: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Return status, headers and body for one request. `headers` have names in lower case."""
-        hook = self._find(name)
-        genuine = is_genuine(hook or _UNKNOWN, headers, body, self._clock())
+        hook = self.find(name)
+        genuine = is_genuine(hook or _UNKNOWN, headers, body, self.clock())
         if hook is None or not genuine:
             # The answer does not tell whether the webhook exists. Anybody can send such requests,
             # so they must not fill the log.
-            minute = int(self._clock() // 60)
+            minute = int(self.clock() // 60)
             if hook and self._warned.get(name) != minute:
                 self._warned[name] = minute
                 log.warning("webhook request has no valid signature", webhook=name)
@@ -118,11 +104,11 @@ class HookIntake:
                 if repeats_after:
                     key = await self._key_of_repeat(key, repeats_after)
                 to = await self._find_destination(hook, author, key)
-                message = _build_message(hook, key, author, to, parsed, self._clock())
-                receipt = await self._inbox.accept(message)
+                message = _build_message(hook, key, author, to, parsed, self.clock())
+                receipt = await self.inbox.accept(message)
         except TooManyDeliveries:
             metrics.limits.labels("webhook").inc()
-            return _refuse("too_many", math.ceil(60 - self._clock() % 60))
+            return _refuse("too_many", math.ceil(60 - self.clock() % 60))
         except Exception as error:
             if not isinstance(error, (PonteError, TimeoutError, OSError)):
                 log.exception("handling a webhook failed unexpectedly", webhook=hook.name)
@@ -131,7 +117,7 @@ class HookIntake:
                 log.warning("could not store a webhook delivery", webhook=hook.name, error=name)
             return _refuse("not_stored", RETRY_SECONDS)
         if receipt.is_new:
-            self._audit.note("webhook-received", author, to.address, turn=message.turn)
+            self.audit.note("webhook-received", author, to.address, turn=message.turn)
         return _answer(
             202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
         )
@@ -142,16 +128,16 @@ class HookIntake:
         The keys of equal bodies have the number of the period in which the first of them came. One
         that came late in the last period counts in this one too.
         """
-        now = self._clock()
+        now = self.clock()
         last, this = (f"{key}:{int(now // repeats_after) - before}" for before in (1, 0))
-        times = await self._inbox.find_times((last, this))
+        times = await self.inbox.find_times((last, this))
         is_repeat = this not in times and now - times.get(last, 0.0) < repeats_after
         return last if is_repeat else this
 
     async def _find_destination(self, hook: Hook, author: Person, key: str) -> ReplyTo:
         """Return where the answer goes. Raise Undeliverable if the platform is off, and the
         errors of `Messenger.direct`."""
-        messenger = self._messengers().get(hook.platform)
+        messenger = self.messengers().get(hook.platform)
         if messenger is None:
             raise Undeliverable(reason=f"{hook.platform} is off")
         turn = turn_id(key)

@@ -245,14 +245,7 @@ class HttpClient:
         Raises HttpError.
         """
         sent = {"json": body, "data": form, "files": files, "params": params, "headers": headers}
-        try:
-            async with (
-                asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
-                self._open_response(method, url, sent, timeout) as answer,
-            ):
-                text = await self._read_body(answer)
-        except TimeoutError:
-            raise HttpTimeout("deadline") from None
+        text = await self._fetch(method, url, sent, timeout)
         try:
             return parse_json(text) if text else None
         except ValueError:
@@ -262,10 +255,13 @@ class HttpClient:
         self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0
     ) -> bytes:
         """Send a GET request and return the body of the response. Raises HttpError."""
+        return await self._fetch("GET", url, {"headers": headers}, timeout)
+
+    async def _fetch(self, method: str, url: str, sent: Mapping[str, Any], timeout: float) -> bytes:
         try:
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
-                self._open_response("GET", url, {"headers": headers}, timeout) as answer,
+                self._open_response(method, url, sent, timeout) as answer,
             ):
                 return await self._read_body(answer)
         except TimeoutError:

@@ -56,9 +56,7 @@ RUN_PYTHON = "run-python"
 USAGE_OF_CHANNEL = "channel"
 """The argument of `usage` that asks for the usage of the channel."""
 _WITH_ID = frozenset({"approve", "deny", "undo"})
-SCHEDULE_ACTIONS = (
-    "start", "edit", "cancel", "pause", "resume", "run", "delete", "show",
-)  # fmt: skip
+SCHEDULE_ACTIONS = ("start", "edit", "cancel", "pause", "resume", "run", "delete", "show")
 """The words after `schedule ID`."""
 _ACTION_NAMES: Mapping[str, str] = {
     **{action: action for action in SCHEDULE_ACTIONS},

@@ -25,9 +25,8 @@ TABLE_KINDS: tuple[WriteKind, ...] = ("create", "update", "delete")
 """The kinds that write rows of a table."""
 
 ChangeState = Literal[
-    "open", "denied", "expired", "withdrawn",
-    "applying", "done", "partial", "failed", "undone",
-]  # fmt: skip
+    "open", "denied", "expired", "withdrawn", "applying", "done", "partial", "failed", "undone"
+]
 """The state of a proposal until it is decided, then of the change. `failed`: no row was written.
 `undone`: the change was taken back."""
 

@@ -7,13 +7,7 @@ from calendar import monthrange
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time
 
-from core.domain.schedule_rules import (
-    MONTHS,
-    WEEKDAYS,
-    get_zone,
-    is_twice,
-    parse_field_number,
-)
+from core.domain.schedule_rules import MONTHS, WEEKDAYS, get_zone, is_twice, parse_field_number
 from core.domain.schedules import BadSchedule, ScheduleDraft, ScheduleRule
 from core.text.i18n import babel_locale, plural, say
 
@@ -101,10 +95,8 @@ def _describe_cron(rule: ScheduleRule) -> str:
     if not hours or not minutes or len(hours) * len(minutes) > MAX_TIMES_IN_WORDS:
         return ""
     times = _join([_format_time(time(h, m)) for h in hours for m in minutes])
-    for describe in (_describe_weekly, _describe_monthly, _describe_yearly):
-        if words := describe(day, month, weekday, times):
-            return words
-    return ""
+    told = (day, month, weekday, times)
+    return _describe_weekly(*told) or _describe_monthly(*told) or _describe_yearly(*told)
 
 
 def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:

@@ -9,15 +9,7 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Collection,
-    Coroutine,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -32,14 +24,7 @@ from core.clients.openai import ModelServerClient
 from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
-from core.ports.conversations import (
-    Files,
-    Inbox,
-    Journal,
-    RequestBoard,
-    StatusBoard,
-    ThreadMap,
-)
+from core.ports.conversations import Files, Inbox, Journal, RequestBoard, StatusBoard, ThreadMap
 from core.ports.rights import MemberStore, OwnerNames, PageAccounts, PersonNotices, Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.rules import OWNER_ID, DailyTurns, PlatformRights
@@ -588,8 +573,7 @@ class QuickRegistry(QuickCommands, Protocol):
         """Return True if a model's call needs a person's approval before it runs."""
 
     def connect(
-        self,
-        run: Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None,
+        self, run: Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None
     ) -> None:
         """Set the function that runs quick commands."""
 

@@ -119,6 +119,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
 
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
         """Ask the server for its models. Raise PonteError if it refuses or lacks PONTE_MODEL."""
+        from core.models.answer_reader import read_objects
+
         own, key = deps.own, plain_value(deps.own.openai_api_key)
         if own.demo:
             return [self.summary(own, deps.shared)]
@@ -138,10 +140,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             listed = None
         if not isinstance(listed, Mapping):
             raise PonteError(NO_OPENAI_API, s=200)
-        data = listed.get("data")
-        models = [
-            one for one in (data if isinstance(data, list) else ()) if isinstance(one, Mapping)
-        ]
+        models = read_objects(listed.get("data"))
         names = {str(one.get("id")) for one in models}
         # llama.cpp's server answers with its only model, whatever name a request has.
         takes_any_name = [one.get("owned_by") for one in models] == ["llamacpp"]

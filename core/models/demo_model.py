@@ -13,22 +13,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Literal
 
 from core.domain.messages import Item
-from core.domain.records import (
-    Health,
-    ModelEvent,
-    Remote,
-    RoundCompleted,
-    RoundRequest,
-    TextDelta,
-)
-from core.models.demo_tour import (
-    KEY_LINE,
-    TOUR,
-    TourStep,
-    answer_step,
-    find_tour_step,
-    list_steps,
-)
+from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
+from core.models.demo_tour import KEY_LINE, TOUR, TourStep, answer_step, find_tour_step, list_steps
 from core.models.demo_turn import (
     BRIDGE_TOOL,
     MAX_ROWS,

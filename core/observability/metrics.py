@@ -79,9 +79,7 @@ failed_events = Counter(
     ["platform"], registry=registry,
 )  # fmt: skip
 queued = Gauge(
-    "ponte_queued_messages",
-    "Stored messages that wait for their turn",
-    registry=registry,
+    "ponte_queued_messages", "Stored messages that wait for their turn", registry=registry
 )
 oldest = Gauge(
     "ponte_oldest_queued_message_seconds",
@@ -175,13 +173,6 @@ spans = Counter(
     registry=registry,
 )  # fmt: skip
 spans.labels("lost")
-SHARED_METRICS = (
-    "ponte_processes",
-    "ponte_proposals",
-    "ponte_oldest_queued_message_seconds",
-    "ponte_queued_messages",
-)
-"""Metrics read from the database, so that all processes on one Postgres report equal values."""
 
 
 def count_turn(platform: str, status: str, seconds: float) -> None:

@@ -7,14 +7,7 @@ platforms are in `core.chat.platform`, those of changes in `core.changes.ports`.
 
 from __future__ import annotations
 
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Collection,
-    Coroutine,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from core.domain.changes import PendingRequest

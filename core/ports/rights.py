@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    Callable,
-    Collection,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, Literal, Protocol
 
 from core.domain.changes import Change
-from core.domain.messages import (
-    Address,
-    Message,
-    Person,
-    Usage,
-)
+from core.domain.messages import Address, Message, Person, Usage
 from core.domain.notices import PersonNotice
 from core.domain.records import (
     ApiToken,

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import (
-    AsyncGenerator,
-    Collection,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from core.domain.messages import (
-    Address,
-    Person,
-)
+from core.domain.messages import Address, Person
 from core.domain.records import (
     Action,
     Effect,

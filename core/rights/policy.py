@@ -627,9 +627,8 @@ class AccessPolicy:
         return Rights(self, person, address, known)
 
     async def _look_up(
-        self, person: Person, max_age: float, seconds: float,
-        names: frozenset[str] = frozenset(),
-    ) -> tuple[_PersonFacts, bool]:  # fmt: skip
+        self, person: Person, max_age: float, seconds: float, names: frozenset[str] = frozenset()
+    ) -> tuple[_PersonFacts, bool]:
         """Look up the person's groups and guest status, waiting up to `seconds`.
 
         `max_age` is the maximum age of the data in seconds. Return the facts, and True if the

@@ -424,10 +424,7 @@ class CountingBudget:
         scopes = _bounding_scopes(scopes)
         if not scopes:
             return None
-        input, output = (
-            call.max_input_tokens(_input_tokens(connection, turn)),
-            call.max_output,
-        )
+        input, output = call.max_input_tokens(_input_tokens(connection, turn)), call.max_output
         bound, day = call.max_spend(input, output), _day_of(connection, turn.seq)
         counts = _add_to_counters(connection, scopes, day, bound)
         if any(count.scope.allowance.exceeded_unit(count.spent) for count in counts):
@@ -687,9 +684,8 @@ def _settle(
         connection.execute(
             "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
             " reasoning = reasoning + ?, cost = coalesce(cost + ?, cost, ?) WHERE seq = ?",
-            (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost,
-             seq),
-        )  # fmt: skip
+            (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
+        )
 
 
 def _usage_total(

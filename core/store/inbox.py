@@ -169,16 +169,10 @@ class SqlInbox:
 
     async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
         """Return when the messages with these event keys were stored, without unknown ones."""
-
-        def read(connection: SqlConnection) -> Mapping[str, float]:
-            marks = ", ".join("?" * len(event_keys))
-            rows = connection.execute(
-                f"SELECT event_key, created_at FROM inbox WHERE event_key IN ({marks})",  # noqa: S608
-                tuple(event_keys),
-            )
-            return {row["event_key"]: row["created_at"] for row in rows.fetchall()}
-
-        return await self._database.read(read, single=True)
+        marks, keys = ", ".join("?" * len(event_keys)), tuple(event_keys)
+        sql = f"SELECT event_key, created_at FROM inbox WHERE event_key IN ({marks})"  # noqa: S608
+        rows = await self._database.read(lambda c: c.execute(sql, keys).fetchall(), single=True)
+        return {row["event_key"]: row["created_at"] for row in rows}
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
         """Store the edited text of a message, or withdraw a deleted one (None). Return whether its
@@ -364,9 +358,7 @@ def _amend_message(
     if blank or message.sent_at < known.sent_at:
         return seq, "unknown"
     text, files, at = message.text, message.attachments, message.sent_at
-    edited = replace(
-        known, text=text, attachments=files, mentions=message.mentions, sent_at=at
-    )  # fmt: skip
+    edited = replace(known, text=text, attachments=files, mentions=message.mentions, sent_at=at)
     _rewrite_message(connection, seq, edited)
     return seq, "unstarted" if state == "new" else "started"
 

@@ -208,10 +208,10 @@ class SqlPersonalData:
         left out."""
 
         def read(connection: SqlConnection) -> Mapping[str, int]:
-            found = {table.section: _count_rows(connection, table, who) for table in EXPORTED} | {
-                "decisions": _select_count(
-                    connection, f"SELECT count(*) AS n {_DECIDED}", who.values
-                )
+            origins = {t.section: f"FROM {t.name} WHERE {_condition(t)}" for t in EXPORTED}
+            found = {
+                section: _select_count(connection, f"SELECT count(*) AS n {origin}", who.values)
+                for section, origin in {**origins, "decisions": _DECIDED}.items()
             }
             return {section: count for section, count in found.items() if count}
 
@@ -425,37 +425,24 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
     )  # fmt: skip
 
 
-def _has_own_key(conversation: str, who: KnownPerson) -> bool:
-    """Return whether the conversation's key ends in the person's id, so that it is theirs alone
-    (`Address.conversation`)."""
-    platform = who.key.partition(":")[0]
-    return conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}")
-
-
 def _has_nobody_else(connection: SqlConnection, conversation: str, who: KnownPerson) -> bool:
     """Return whether a conversation is the person's alone.
 
     Its key names them, or nobody else has a message, an item, a file or a change there.
     """
-    return _has_own_key(conversation, who) or (
-        connection.execute(
-            "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
-            " UNION ALL SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
-            " WHERE threads.conversation = :conversation AND items.person NOT IN ('', :person)"
-            " UNION ALL SELECT 1 FROM files WHERE conversation = :conversation"
-            " AND person <> :person"
-            " UNION ALL SELECT 1 FROM changes WHERE conversation = :conversation"
-            " AND person <> :person LIMIT 1",
-            {"conversation": conversation, "person": who.key},
-        ).fetchone()
-        is None
+    platform = who.key.partition(":")[0]
+    if conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}"):
+        return True
+    found = connection.execute(
+        "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
+        " UNION ALL SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
+        " WHERE threads.conversation = :conversation AND items.person NOT IN ('', :person)"
+        " UNION ALL SELECT 1 FROM files WHERE conversation = :conversation AND person <> :person"
+        " UNION ALL SELECT 1 FROM changes WHERE conversation = :conversation"
+        " AND person <> :person LIMIT 1",
+        {"conversation": conversation, "person": who.key},
     )
-
-
-def _count_rows(connection: SqlConnection, table: TableDeclaration, who: KnownPerson) -> int:
-    """Return the number of the person's rows in a table."""
-    sql = f"SELECT count(*) AS n FROM {table.name} WHERE {_condition(table)}"  # noqa: S608
-    return _select_count(connection, sql, who.values)
+    return found.fetchone() is None
 
 
 def _condition(table: TableDeclaration) -> str:

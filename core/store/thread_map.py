@@ -72,7 +72,8 @@ class SqlThreadMap:
 
     async def delete(self, conversation: str) -> None:
         """Remove the thread of a conversation. Raises NotStored."""
-        await self._execute("DELETE FROM thread_map WHERE conversation = ?", conversation)
+        sql = "DELETE FROM thread_map WHERE conversation = ?"
+        await self._database.write(lambda c: c.execute(sql, (conversation,)).close())
 
     async def items(self) -> Sequence[Thread]:
         """Return all threads. Raises NotStored."""
@@ -86,9 +87,6 @@ class SqlThreadMap:
 
     async def close(self) -> None:
         """Do nothing: the owner of the database closes it."""
-
-    async def _execute(self, statement: str, *values: str) -> None:
-        await self._database.write(lambda c: c.execute(statement, values).close())
 
 
 class FileThreadMap:

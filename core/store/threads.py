@@ -14,14 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from core.domain.errors import NotFound
-from core.domain.messages import (
-    ONE_REQUEST_PREFIX,
-    Answer,
-    Item,
-    Message,
-    decode_json,
-    encode_json,
-)
+from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Item, Message, decode_json, encode_json
 from core.domain.records import (
     ALL_CONVERSATIONS,
     ConversationArea,

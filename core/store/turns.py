@@ -49,9 +49,7 @@ MAX_LISTED_TURNS = 50
 """How many unfinished turns and how many failed ones an operator sees."""
 MAX_SEARCHED_TURNS = 5_000
 """How many of the newest messages are searched for failed turns, because no index finds them."""
-_SUMMARY_COLUMNS = (
-    "turn", "person", "conversation", "state", "reason", "created_at", "updated_at",
-)  # fmt: skip
+_SUMMARY_COLUMNS = ("turn", "person", "conversation", "state", "reason", "created_at", "updated_at")
 LOST_CALL_TEXT = "error: interrupted, result unknown"
 """The output that the model reads for a tool call without a result when its turn was answered."""
 
@@ -63,10 +61,7 @@ class SqlJournal:
     """The `Journal` port over a database (`core/ports/conversations.py`)."""
 
     def __init__(
-        self,
-        database: Database,
-        owner: str = "",
-        is_alive: Callable[[], bool] = lambda: True,
+        self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
     ) -> None:
         """Create the journal of one process.
 

@@ -51,9 +51,7 @@ _DROPPED = {
     *("minLength", "maxLength", "uniqueItems"),  # checked by Ponte's own validation
 }
 _NESTED = {"properties", "required", "additionalProperties", "items", "anyOf", "oneOf", "format"}
-_FORMATS = {
-    *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
-}
+_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}
 
 _KINDS = {
     dict: "an object", list: "an array", str: "a string", bool: "a boolean",

@@ -86,8 +86,8 @@ def test_missing_and_old_packages_are_named(environment: Environment) -> None:
     environment.install("ponte-dreams", "4.0")
     assert inspect_installation().missing == {}
     found = inspect_installation({"big"})
-    assert found.missing == {"ponte-pool": "<4,>=3"}
-    assert describe(found, say).startswith("ponte-pool<4,>=3 is missing (extra big), ")
+    assert found.missing == {"ponte-pool": "<4,>=3 (extra big)"}
+    assert describe(found, say).startswith("ponte-pool<4,>=3 (extra big) is missing, ")
 
 
 def test_another_distribution_with_a_name_of_ours_is_told(environment: Environment) -> None:

@@ -46,10 +46,10 @@ async def test_an_example_means_what_stands_under_it(name: str, tmp_path: Path) 
     assert len(rows) == EXAMPLES[name].count("| yes |") + EXAMPLES[name].count("| no |") >= 8
     for who, known, where, right, may in rows:
         groups = [known.strip("`")] if known and known != "guest" else []
-        _, lines = await check_rights(
-            start, who, where or "", groups=groups, guest=known == "guest", asked=[right]
+        told = await check_rights(
+            start, who, where or "", groups=groups, guest=known == "guest", rights=[right]
         )
-        (allowed,) = {line.allowed for line in lines if line.right == right}
+        (allowed,) = {line["allowed"] for line in told["lines"] if line["right"] == right}
         assert allowed == (may == "yes"), (who, where, right)
 
 

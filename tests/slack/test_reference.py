@@ -73,13 +73,16 @@ def test_what_a_name_means(error: str, kind: type[Exception]) -> None:
 def test_a_missing_feature_is_tried_again_after_minutes_and_another_after_an_hour() -> None:
     now = [0.0]
     kept = client.FeatureFlags(lambda: now[0])
-    assert kept.note_refusal("streams", "unknown_method")
+    kept.note_refusal("streams", "unknown_method")
+    assert not kept.is_on("streams")
     for _ in range(2):
-        assert not kept.note_refusal("sessions", "never_heard_of")
+        kept.note_refusal("sessions", "never_heard_of")
     kept.note_success("sessions")
     for n in range(3):
-        assert kept.note_refusal("sessions", "never_heard_of") is (n == 2)
-    assert not kept.note_refusal("reactions", "message_not_found")
+        kept.note_refusal("sessions", "never_heard_of")
+        assert kept.is_on("sessions") is (n < 2)
+    for _ in range(3):
+        kept.note_refusal("reactions", "message_not_found")
     features: tuple[client.Feature, ...] = ("streams", "sessions", "reactions")
     for seconds, expected in ((299.0, "reactions"), (301.0, "streams reactions"),
                               (3601.0, "streams sessions reactions")):  # fmt: skip

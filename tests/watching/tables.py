@@ -29,6 +29,13 @@ RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 LEVELS = {"warning": "warning", "error": "error", "exception": "error", "critical": "error"}
 BY_PLATFORM = "*"
 """The log of whichever platform it is."""
+SHARED_METRICS = (
+    "ponte_processes",
+    "ponte_proposals",
+    "ponte_oldest_queued_message_seconds",
+    "ponte_queued_messages",
+)
+"""Metrics read from the database, so that all processes on one Postgres report equal values."""
 _ROW = re.compile(r"^\| `(.+?)` \| (\w+) \| (.*) \|$", re.MULTILINE)
 
 
@@ -134,7 +141,7 @@ def metric_rows() -> str:
             continue
         name = {"counter": f"{one.name}_total", "info": f"{one.name}_info"}.get(one.type, one.name)
         labels = ", ".join(f"`{label}`" for label in _labels(one.name))
-        told = one.documentation + (" ⁂" if one.name in metrics.SHARED_METRICS else "")
+        told = one.documentation + (" ⁂" if one.name in SHARED_METRICS else "")
         lines.append(f"| `{name}` | {one.type} | {labels} | {told} |")
     return "\n".join(lines)
 

@@ -41,11 +41,7 @@ from core.tools.code.hosted_response import (
     parse_execution,
     poll_response,
 )
-from core.tools.code.port import (
-    InputFile,
-    RunResult,
-    measure_run,
-)
+from core.tools.code.port import InputFile, RunResult, measure_run
 
 log = structlog.get_logger("code")
 

@@ -178,11 +178,7 @@ class CodeSource:
             lambda printed: format_for_model(ran, run.files), ran.printed
         )
         return Outcome(
-            "error" if failed else "ok",
-            told,
-            files=files,
-            sources=notices(ran),
-            usage=ran.usage,
+            "error" if failed else "ok", told, files=files, sources=notices(ran), usage=ran.usage
         )
 
 

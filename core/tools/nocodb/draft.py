@@ -108,9 +108,8 @@ class DraftBuilder:
             writes += of_row
         if not writes:
             raise ToolError(
-                "Those rows already have these values.", code="no_change",
-                hint=_NO_CHANGE_HINT,
-            )  # fmt: skip
+                "Those rows already have these values.", code="no_change", hint=_NO_CHANGE_HINT
+            )
         return self._build_draft(schema, "update", writes), unchanged
 
     async def draft_delete(self, schema: TableSchema, ids: Sequence[str]) -> Draft:

@@ -19,14 +19,7 @@ from core.changes.approval import TableRules
 from core.domain.records import ToolContext, Viewer, add_model_instruction
 from core.runtime.tasks import run_together
 from core.text.text import clean_text, find_character_boundary, fold_case, fold_to_letters
-from core.tools.nocodb.api import (
-    NamedTable,
-    NocoBase,
-    NocoError,
-    NocoRecord,
-    TableApi,
-    TableId,
-)
+from core.tools.nocodb.api import NamedTable, NocoBase, NocoError, NocoRecord, TableApi, TableId
 from core.tools.nocodb.fieldtypes import Field, format_label
 from core.tools.tool import FunctionTool
 
@@ -352,8 +345,7 @@ class Schemas:
             return found or NocoBase(self._base_id, self._base_id)
         if not bases:
             raise NocoError(
-                "NocoDB shows no base. Invite the token's user to a base in NocoDB.",
-                code="no_base",
+                "NocoDB shows no base. Invite the token's user to a base in NocoDB.", code="no_base"
             )
         if len(bases) > 1:
             raise NocoError(

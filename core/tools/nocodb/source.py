@@ -15,13 +15,7 @@ from core.domain.records import Health, Viewer
 from core.ports.tools import Tool
 from core.runtime.tasks import run_together
 from core.text.i18n import plural, say
-from core.tools.nocodb.api import (
-    READ_PAUSES_SECONDS,
-    NamedTable,
-    NocoApi,
-    NocoError,
-    TableApi,
-)
+from core.tools.nocodb.api import READ_PAUSES_SECONDS, NamedTable, NocoApi, NocoError, TableApi
 from core.tools.nocodb.draft import WriteTools
 from core.tools.nocodb.driver import TableDriver
 from core.tools.nocodb.rest import APPLYING_PAUSES_SECONDS, RestDriver

@@ -176,10 +176,11 @@ def make_shop(zone: str, now: datetime | None = None) -> Content:
 
 def _make_customer(number: int, now: datetime) -> NewRow:
     name, city = _PEOPLE[number - 1]
+    mail = fold_to_letters(name).replace(" ", ".") + "@example.com"
     since = now - timedelta(days=number * 37 % 700 + 160)
     status = "Lead" if number % 5 == 4 else "Inactive" if number % 9 == 7 else "Active"
     cells = {
-        "Name": name, "Email": f"{_plain(name)}@example.com", "City": city,
+        "Name": name, "Email": mail, "City": city,
         "Country": "France" if city in _FRENCH_CITIES else "Brazil", "Status": status,
         "Newsletter": number % 3 != 0, "Since": since.date().isoformat(),
         "Notes": _NOTES[number % len(_NOTES)] or None,
@@ -238,8 +239,3 @@ def _make_invoice(
         "Due": due.date().isoformat(), "Paid on": paid.date().isoformat() if is_paid else None,
     }  # fmt: skip
     return NewRow(cells, issued)
-
-
-def _plain(name: str) -> str:
-    """Return a name in the form of a mail address, as in `ines.dubois`."""
-    return fold_to_letters(name).replace(" ", ".")

@@ -233,9 +233,8 @@ class RunBatch:
         try:
             given = str(after[_FREE_TEXT_INPUT]) if target.get("is_plain_text") else after
             execution = await self._stackspot.create(
-                str(target["slug"]), given,
-                conversation_id=str(target.get("conversation", "")),
-            )  # fmt: skip
+                str(target["slug"]), given, conversation_id=str(target.get("conversation", ""))
+            )
         except StackSpotError as error:
             raise error.as_write_error() from None
         return [replace(row, id=execution)]

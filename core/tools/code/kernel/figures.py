@@ -75,9 +75,7 @@ def _print_figure(self: Any, filename: object, *args: object, **options: object)
 
 
 FigureManager: Any = type(
-    "FigureManager",
-    (_bases.FigureManagerBase,),
-    {"pyplot_show": classmethod(_show), "show": _stay},
+    "FigureManager", (_bases.FigureManagerBase,), {"pyplot_show": classmethod(_show), "show": _stay}
 )
 FigureCanvas: Any = type(
     "FigureCanvas",

@@ -56,12 +56,9 @@ class Landlock:
                 def of(ends: ProgramEnds) -> list[str]:
                     return command(python, program, ends, limits_of(limits, beside), fence)
 
-                running = await launch(
-                    of,
-                    environment=_environment_variables(session),
-                    folder=session / "work",
-                    user=user,
-                )
+                work, tmp = session / "work", session / "tmp"
+                environment = {**KERNEL_ENVIRONMENT, "HOME": str(work), "TMPDIR": str(tmp)}
+                running = await launch(of, environment=environment, folder=work, user=user)
                 running.own(tidy.pop_all().aclose)
             return await _watch_disk(running, session, limits)
 
@@ -96,7 +93,3 @@ def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
         "own": [str(session / "work"), str(session / "tmp")],
         "write": ["/dev/null"],
     }
-
-
-def _environment_variables(session: Path) -> dict[str, str]:
-    return {**KERNEL_ENVIRONMENT, "HOME": str(session / "work"), "TMPDIR": str(session / "tmp")}

@@ -101,12 +101,7 @@ def _prepare_outside(limits: SandboxLimits) -> Outside:
     file = folder / "file"
     file.write_text("outside")
     file.chmod(0o666)
-    return {
-        "file": str(file),
-        "folder": str(folder),
-        "bot": os.getpid(),
-        "memory": limits.memory,
-    }
+    return {"file": str(file), "folder": str(folder), "bot": os.getpid(), "memory": limits.memory}
 
 
 @dataclass(frozen=True, slots=True)
