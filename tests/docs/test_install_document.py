@@ -258,5 +258,5 @@ async def test_strangers_on_that_page_talk_and_no_more(tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_text(told.text)
     settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
     start = Start(settings, read_config(tmp_path / "ponte.toml"), Home(tmp_path / "home"))
-    _, lines = await check_rights(start, "web:site", "")
-    assert {line.right for line in lines if line.allowed} == {"chat"}
+    found = await check_rights(start, "web:site", "")
+    assert {line["right"] for line in found["lines"] if line["allowed"]} == {"chat"}
