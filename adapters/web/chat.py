@@ -47,7 +47,7 @@ from adapters.web.routing import RouteGroup, endpoint
 from adapters.web.stream import PageWriter, TurnEvents, answer_json, card_json, stream_events
 from core.commands.grammar import is_decision, render_card_action
 from core.domain.errors import Empty, Forgotten, NotFound
-from core.domain.messages import Answer, Attachment, CardAction, Message
+from core.domain.messages import PROGRAM, Answer, CardAction, Message
 from core.domain.records import FINAL_STATES, HistoryEntry, QuickCommand, Receipt
 from core.text.i18n import say
 from core.text.text import clean_text
@@ -186,7 +186,7 @@ class ChatRoutes(RouteGroup):
         )  # fmt: skip
         said = replace(said, has_conversation_title=self._site.auth.platform == "web")
         if asked.replaces:
-            said = replace(said, attachments=await self._attachments_of_replaced(said))
+            said = await self._take_over_replaced(said)
         if asked.model:
             if asked.model not in await self._site.list_models(said.author):
                 raise NoSuchModel(model=clean_text(asked.model)[:60])
@@ -198,8 +198,9 @@ class ChatRoutes(RouteGroup):
             said = replace(said, attachments=(*said.attachments, *kept))
         return await http_io.accept_message(self._site, said)
 
-    async def _attachments_of_replaced(self, said: Message) -> tuple[Attachment, ...]:
-        """Return the files of the message that is sent again.
+    async def _take_over_replaced(self, said: Message) -> Message:
+        """Return `said` with the files of the message that is sent again, and with the same trust
+        if its text is the same: nobody typed it now.
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
@@ -213,7 +214,12 @@ class ChatRoutes(RouteGroup):
             raise BadRequest(why="only the last message can be sent again")
         if last.state not in FINAL_STATES:
             raise BadRequest(why="it has no answer yet")
-        return last.message.attachments
+        old = last.message
+        said = replace(said, attachments=old.attachments)
+        if old.origin.is_authored or said.text.split() != old.text.split():
+            return said
+        may_be_command = said.may_be_command and old.may_be_command
+        return replace(said, origin=replace(PROGRAM, may_be_command=may_be_command))
 
     async def _find_unlisted(self, said: Message) -> HistoryEntry:
         """Return the message that `said` repeats, if the list of the conversation leaves it out: a

@@ -451,9 +451,10 @@ class ChangeService:
         proposal, here, asked = change.proposal, decision.address, change.proposal.address
         if decision.code:
             return decision.code == _code(change, decision)
-        is_reader = asked.is_shared or proposal.asker.key == decision.person.key
-        is_shown = asked.platform == here.platform and is_reader
-        if not (is_shown or reached or asked.conversation == here.conversation):
+        # What a program asked for with a token of theirs, they need not have seen.
+        is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key
+        is_here = asked.is_shared and asked.is_same_channel(here)
+        if not (is_asker or is_here or reached or asked.conversation == here.conversation):
             return False
         if self.approval.platforms.get(here.platform, NO_RIGHTS).has_room:
             return True

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.changes.approval import TableRule, TableRules
-from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, DecisionRequest
+from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, DecisionRequest, confirmation_code
 from core.domain.errors import StatusUnknown
 from core.domain.messages import PROGRAM, Answer, ChangeAction, Person, turn_id
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
@@ -19,6 +19,7 @@ from tests.dialogues.decisions import (
     OTHER,
     RIGHTS,
     STRANGER,
+    approve_after_reading,
     bot,
     on_slack,
     proposed_on_slack,
@@ -162,8 +163,8 @@ async def test_from_another_workspace_or_surface_only_an_admin(bot_home: BotHome
         assert "was requested in another place" in (await running_bot.ask_message(away)).text
         assert (await running_bot.ask(f"approve {card.id}", person=ANA)).code == "not_found"
         assert table.applied == []
-        boss = on_slack(f"approve {card.id}", "k3", BOSS, workspace="T2")
-        assert "Approved by Bea" in (await running_bot.ask_message(boss)).text
+        boss = on_slack(f"approve {card.id}", "k3", BOSS, "T2", channel="D9", shared=False)
+        assert "Approved by Bea" in (await approve_after_reading(running_bot, boss)).text
 
 
 async def test_a_right_that_was_taken_away_meanwhile(bot_home: BotHome) -> None:
@@ -265,7 +266,9 @@ async def test_while_it_is_not_known_whether_somebody_is_an_admin_they_decide_no
         before = (await running_bot.engine.changes.ledger.get(id)).state
         thread = "tU1" if channel == "C1" else None
         place = on_slack("", "x", BOSS, channel=channel, thread=thread).address
-        decision = DecisionRequest(id, 4711, BOSS, place)
+        change = await running_bot.engine.changes.ledger.get(id)
+        code = confirmation_code(id, BOSS, change.proposal.created_at)
+        decision = DecisionRequest(id, 4711, BOSS, place, code=code)
         with pytest.raises(StatusUnknown):
             await running_bot.engine.changes.decide(action, decision)
         assert (await running_bot.engine.changes.ledger.get(id)).state == before

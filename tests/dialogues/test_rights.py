@@ -18,7 +18,16 @@ from core.rights.rules import RuleBook
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
+from tests.dialogues.decisions import (
+    ADA,
+    BOSS,
+    MEMBER,
+    OTHER,
+    approve_after_reading,
+    bot,
+    on_slack,
+    proposed_on_slack,
+)
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS
 from tests.fakes.choices import allow_list, supplier
@@ -257,7 +266,7 @@ async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
             assert "permission to decide on that here (`approve:People`)" in refused.text
         assert table.applied == []
         direct = on_slack(f"approve {card.id}", "k2", BOSS, channel="D9", shared=False)
-        assert "Done." in (await running_bot.ask_message(direct)).text
+        assert "Done." in (await approve_after_reading(running_bot, direct)).text
         own = await proposed_on_slack(running_bot, "k3", "table_update", rows={"2": {"Name": "B"}})
         assert (
             await running_bot.ask_message(on_slack(f"deny {own.id}", "k4"))

@@ -6,7 +6,7 @@ import pytest
 
 from core.rights.rules import RuleBook
 from tests.dialogues.bot_home import BotHome
-from tests.dialogues.decisions import ADA, BOSS, on_slack, typed_code
+from tests.dialogues.decisions import ADA, BOSS, approve_after_reading, on_slack
 from tests.dialogues.test_rights_moments import (
     PEOPLE,
     UPDATE,
@@ -38,9 +38,6 @@ async def test_a_right_is_checked_again_when_a_change_is_applied(
         assert (refused.code, table.applied) == ("forbidden", [])
         anew.rule_book = lambda: RuleBook()
         alone = on_slack(f"approve {card.id}", "k4", BOSS, channel="D9", shared=False)
-        done = await running_bot.ask_message(alone)
-        if name != "slack":  # the card is on the other platform
-            code = on_slack(f"approve {typed_code(done)}", "k5", BOSS, channel="D9", shared=False)
-            done = await running_bot.ask_message(code)
+        done = await approve_after_reading(running_bot, alone)
         assert "Done." in done.text, "it was given back"
     assert table.rows["1"]["Name"] == "A"

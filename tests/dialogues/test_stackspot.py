@@ -13,7 +13,7 @@ from core.domain.messages import Answer, Attachment, Message, Person, Quote
 from core.rights.allowances import Allowance
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, Prices
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
+from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack, typed_code
 from tests.dialogues.stackspot import Bot, asks
 from tests.fakes.choices import fixed_caps, make_message, make_spending
 from tests.fakes.models import EchoModel
@@ -185,9 +185,9 @@ async def test_who_may_approve(bot: Bot) -> None:
         (spend,) = (
             await running_bot.ask_message(on_slack(asks("translate-all"), "k10", STRANGER))
         ).cards
-        boss = await running_bot.ask_message(
-            on_slack(f"approve {spend.id}", "k11", BOSS, channel="C2")
-        )
+        alone = on_slack(f"approve {spend.id}", "k11", BOSS, channel="D9", shared=False)
+        code = typed_code(await running_bot.ask_message(alone))
+        boss = await running_bot.ask_message(on_slack(f"approve {code}", "k12", BOSS, channel="C2"))
         assert (boss.is_private, boss.files) == (True, ())
         assert boss.text.endswith("only in the conversation where it was requested.")
         boss = await running_bot.ask_message(on_slack(f"approve {write.id}", "k7", BOSS))

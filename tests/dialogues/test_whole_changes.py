@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from core.domain.messages import Answer, Card, Person
+from core.domain.messages import PROGRAM, Answer, Card, Person
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import (
     ADA,
@@ -146,3 +147,40 @@ async def test_an_open_card_shows_all_rows_and_values(
                       ("Row", "New"))):  # fmt: skip
             assert words in shown or words not in given
         assert tool != "table_delete" or all(f"Old {n}" in shown for n in range(2, 15))
+
+
+async def test_a_word_elsewhere_approves_nothing_that_was_not_shown_there(
+    bot_home: BotHome,
+) -> None:
+    """An admin need not be a member of the channel where the card stands."""
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table, policy=RIGHTS) as running_bot:
+        card = await proposed_on_slack(
+            running_bot, "k1", "table_update", rows={"1": {"Name": "Eve"}}
+        )
+        public = on_slack(f"approve {card.id}", "k2", BOSS, channel="C9")
+        told = await running_bot.ask_message(public)
+        assert (told.status, told.is_private, table.applied) == ("failed", True, [])
+        assert "Eve" not in told.text
+        own = on_slack(f"approve {card.id}", "k3", BOSS, channel="D9", shared=False)
+        read = await running_bot.ask_message(own)
+        assert (read.status, "Eve" in read.text, table.applied) == ("failed", True, [])
+        beside = on_slack(f"approve {card.id}", "k4", BOSS, thread="t7")
+        assert (await running_bot.ask_message(beside)).status == "done"
+
+
+async def test_what_a_program_asked_for_was_not_shown_to_its_person(bot_home: BotHome) -> None:
+    """Its conversation with Ponte need not be open anywhere."""
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table) as running_bot:
+        to = replace(on_page(UPDATE, OWNER).address, channel="one-request--1")
+        program = replace(OWNER, is_bot=True, api_token="t1")
+        asked = on_page(UPDATE, program)
+        asked = replace(
+            asked, address=to, origin=PROGRAM, reply_to=replace(asked.reply_to, address=to)
+        )
+        (card,) = (await running_bot.ask_message(asked)).cards
+        read = await running_bot.ask_message(on_page(f"approve {card.id}", OWNER))
+        assert (read.status, table.applied) == ("failed", [])
+        done = await running_bot.ask_message(on_page(f"approve {typed_code(read)}", OWNER))
+        assert done.status == "done"

@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from adapters.web.page_routes import conversation_title
-from core.domain.messages import Answer, Attachment
+from core.domain.messages import PERSON, PROGRAM, Answer, Attachment
 from core.domain.records import ConversationSummary
 from tests.fakes.choices import make_message
 from tests.web.web_ponte import Turn, WebPonte
@@ -128,6 +128,21 @@ async def test_only_the_last_answered_message_is_asked_again(
     assert (await again(last)).json()["response"] == "You said: three"
     told = (await client.get("/conversations/main")).json()["messages"]
     assert [one["text"] for one in told if one["role"] == "user"] == ["one", "three"]
+
+
+@pytest.mark.parametrize("may_be_command", [False, True])
+async def test_what_nobody_typed_stays_so_when_it_is_asked_again(
+    ponte: WebPonte, client: httpx.AsyncClient, may_be_command: bool
+) -> None:
+    """A press of the button repeats the text of a program or a schedule, and writes nothing."""
+    await post_message(client, "approve abc234")
+    origin = replace(PROGRAM, may_be_command=may_be_command)
+    ponte.rows[1] = replace(ponte.rows[1], message=replace(ponte.rows[1].message, origin=origin))
+    for seq, text in ((1, "approve abc234 "), (2, "approve abc234"), (3, "approve abc235")):
+        body = {"message": text, "replaces": ponte.rows[seq].message.turn}
+        assert (await client.post("/chat", json=body)).status_code == 200
+    found = [ponte.rows[seq].message.origin for seq in (2, 3, 4)]
+    assert found == [origin, origin, PERSON]
 
 
 async def test_a_message_that_still_runs_is_not_asked_again(
