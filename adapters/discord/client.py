@@ -372,14 +372,19 @@ class DiscordClient(discord.Client):
 
 
 def complete_polls(value: Any) -> None:
-    """Give each poll in the JSON of messages the expiry that discord.py 2.7.1 needs. Discord may
-    send null."""
+    """Give each poll in the JSON of messages the fields that discord.py 2.7.1 needs: an expiry,
+    results and a text for each option. Discord may leave them out or send null."""
     if isinstance(value, list):
         value = dict(enumerate(value))
     if isinstance(value, dict):
-        poll = value.get("poll")
-        if isinstance(poll, dict) and not poll.get("expiry"):
-            poll["expiry"] = value.get("timestamp")
+        poll, option = (value.get(name) for name in ("poll", "poll_media"))
+        if isinstance(poll, dict):
+            poll["expiry"] = poll.get("expiry") or value.get("timestamp")
+            poll["results"] = poll.get("results") or {}
+        elif poll is None:
+            value.pop("poll", None)
+        if isinstance(option, dict):
+            option.setdefault("text", "")
         for inner in value.values():
             complete_polls(inner)
 

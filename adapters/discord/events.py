@@ -337,6 +337,7 @@ def _forwarded_text(message: discord.Message) -> str:
     told = [s.content for s in message.message_snapshots]
     told += [_embed_text(e) for s in message.message_snapshots for e in s.embeds]
     told += [f"[{sticker.name}]" for s in message.message_snapshots for sticker in s.stickers]
+    told += [said for s in message.message_snapshots for said in _component_texts(s.components)]
     return text.clean_text("\n".join(filter(None, told)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import errno
 import itertools
 import json
 import os
@@ -233,6 +234,8 @@ def _read_upload(path: Path, name: str) -> bytes:
             raise TooLarge(
                 size=format_size(path.stat().st_size), limit=format_size(MAX_UPLOAD_BYTES)
             )
+        if not (path.is_file() or path.is_dir()):  # a pipe or a device may never end
+            raise OSError(errno.EINVAL, "Not a regular file")
         return path.read_bytes()
     except FileNotFoundError:
         raise Unreadable("File {name} not found. Nothing was sent.", name=name) from None

@@ -207,7 +207,8 @@ def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
         for part in form.iter_parts():
             content = bytes(part.get_payload(decode=True) or b"")
             if isinstance(name := part.get_param("name", header="content-disposition"), str):
-                yield name, part.get_filename() or content.decode("utf-8", "replace")
+                charset = part.get_content_charset("utf-8")
+                yield name, part.get_filename() or content.decode(charset, "replace")
 
 
 def _parse_value(body: bytes) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,9 @@ def test_a_prompt_that_names_a_missing_file_is_not_sent(
     assert (code, out, fake_holder.asked) == (1, "", [])
     assert f"File {name} not found. Nothing was sent." in err
     assert "Is a directory" in ask(f"read @{tmp_path}/")[2]
+    os.mkfifo(tmp_path / "pipe")
+    for endless in (tmp_path / "pipe", "/dev/zero"):
+        assert "Not a regular file" in ask(f"read @{endless}")[2]
 
 
 def test_words_that_are_no_files_are_sent(

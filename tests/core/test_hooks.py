@@ -327,7 +327,7 @@ def test_names_of_fields_have_spaces_accents_and_signs(path: str, expected: Any)
 
 @pytest.mark.parametrize(("kind", "template", "expected"), [
     ("secret", "New: {data.rows.0.Unit Price} {Preço} {No.} {a_b-c}", []),
-    ("secret", "fixed text", []),
+    ("secret", "fixed text {items[0][name]}", []),
     ("github", "{x_github_event}: {action}", []),
     ("secret", "{x_github_event}", ["{x_github_event}"]),
     ("github", "{payload.action}", ["{payload.action}"]),

@@ -40,6 +40,20 @@ async def test_a_poll_without_an_expiry_is_read(
     assert discord.gateway.identified == 1
 
 
+@pytest.mark.parametrize(("odd", "said"), [
+    ({"results": None}, "[Poll] Tea?: Yes"),
+    ({"answers": [{"answer_id": 1, "poll_media": {"emoji": {"name": "👍"}}}]}, "[Poll] Tea?: 👍"),
+])  # fmt: skip
+async def test_a_poll_that_lacks_parts_is_read(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, odd: Payload, said: str
+) -> None:
+    await ponte.open()
+    await ana.say("", poll={**POLL, **odd})
+    await ana.wait_for_text(f"You said: {said}")
+    await ana.say("no poll", poll=None)
+    await ana.wait_for_text("You said: no poll")
+
+
 async def test_missed_messages_are_read_back_though_one_of_them_is_odd(
     discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:

@@ -275,10 +275,13 @@ async def test_a_forwarded_message_comes_as_context(
             "mention_roles": [],
         }
     }
-    await ana.say("why?", message_snapshots=[snapshot])
+    text = {"type": 17, "components": [{"type": 10, "content": "the nuts, too"}]}
+    app = {"message": {**snapshot["message"], "content": "", "components": [text]}}
+    await ana.say("why?", message_snapshots=[snapshot, app])
     await ana.wait_for_text("You said: why?")
     context, _ = ponte.model.asks[0].input
     assert "the bolts are late" in context.text
+    assert "the nuts, too" in context.text
 
 
 def posts(discord: FakeDiscord) -> list[tuple[str, str]]:
