@@ -286,6 +286,10 @@ FIELDS = {"action": "opened", "Unit Price": "3 €"}
     ('multipart/form-data; boundary="-- 7"',
      b'---- 7\r\nContent-Disposition: form-data; name="payload"\r\n\r\n{"a": [1]}\r\n---- 7--',
      {"a": [1]}),
+    ("multipart/form-data; boundary=X",
+     b'--X\r\nContent-Disposition: form-data; name="c"\r\n'
+     b"Content-Type: text/plain; charset=iso-8859-1\r\n\r\ncaf\xe9\r\n--X--",
+     {"c": "caf\u00e9"}),
     ("multipart/form-data", b"--X\r\nno boundary", None),
     ("multipart/form-data; boundary=X", b"--X\r\n\r\nno name\r\n--X--", None),
     ("\u20ac \"; ;;", b"a=1", None),
