@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("bot", "adapters", "core")
-MAX_CODE_LINES = 53_894
-MAX_FILES = 298
+MAX_CODE_LINES = 54_592
+MAX_FILES = 303
 
 
 def count_code_lines(source: str) -> int:
