@@ -512,11 +512,10 @@ class Config:
     def rule_book(self) -> RuleBook:
         """The rules for the `Policy`. Each is named by its line in the file."""
         at = self.location
+        groups = {name: hook.as_ for name, hook in self.hooks.items()}
         return RuleBook(
             tuple(
-                Rule(
-                    self.location("rules", n), frozenset(r.who), frozenset(r.where), r.allow, r.deny
-                )
+                Rule(at("rules", n), frozenset(r.who), frozenset(r.where), r.allow, r.deny)
                 for n, r in enumerate(self.rules)
             ),
             {
@@ -524,11 +523,7 @@ class Config:
                 for place, own in self.channels.items()
             },
             {name: frozenset(people) for name, people in self.groups.items()},
-            {
-                HOOK_PLATFORM: StandIns(
-                    HOOK_RIGHTS, {name: hook.as_ for name, hook in self.hooks.items()}
-                )
-            },
+            {HOOK_PLATFORM: StandIns(HOOK_RIGHTS, groups)},
         )
 
     @cached_property
