@@ -411,6 +411,10 @@ async def test_an_answer_that_replaced_the_response_is_not_posted_twice_after_a_
     await ana.wait_for_text("You said: hello")
     discord.clock.advance(NONCE_SECONDS + 60)
     to, posts = replace(destinations[0], token_expires_at=1.0), KeptPosts()
+    engine = open_ponte.engine
+    turn = await engine.records.journal.history_entry(to.turn)
+    await engine.records.inbox.wait_for_answer(turn.seq)
+    await engine.stores.database.write(lambda c: c.execute("DELETE FROM posts").close())
     await posts.record_posting(1, f"{to.turn}:1")
     reply = open_ponte.adapter.reply(to, posts)
     await reply.finish(Answer("", parts=("You said: hello",)))
