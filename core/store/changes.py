@@ -142,8 +142,8 @@ class SqlLedger:
     def __init__(
         self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
     ) -> None:
-        """Where several processes share the database, `owner` is the id of this one. `is_alive`
-        returns False once others may count it as dead."""
+        """Open the ledger of a process. `owner` is the process's id if several share the database.
+        `is_alive` returns False once others may count it as dead."""
         self._database = database
         self._owner = owner
         self._is_alive = is_alive
