@@ -16,7 +16,7 @@ from bot import __version__
 from bot.administration import AdministrationService
 from bot.application import Application
 from bot.config import Config, LiveConfig
-from bot.engine import Choices, Engine, Spending, Stores, load_parsers
+from bot.engine import KINDS, Choices, Engine, Spending, Stores, load_parsers
 from bot.health import HealthBoard, OperatorService, summaries
 from bot.home import Home
 from bot.hooks import ConfiguredHooks
@@ -289,7 +289,8 @@ def _access_policy(
 
 def _approval(policy: AccessPolicy, live: LiveConfig) -> Approval:
     return Approval(
-        policy, lambda: live.table_rules, is_named=policy.is_named, platforms=policy.platforms,
+        policy, KINDS, lambda: live.table_rules, is_named=policy.is_named,
+        platforms=policy.platforms,
         rule_book=lambda: live.current.rule_book,
         channel_approvers=lambda address: frozenset(live.channel(address).approvers),
         admins=policy.admins, canonical_person=canonical_person,

@@ -17,6 +17,8 @@ from bot.integrations import ADMINS
 from bot.schedules import ScheduleParts
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
+from core.changes.cards import CardBuilder
+from core.changes.kinds import Kind
 from core.changes.ports import Applier
 from core.changes.service import ChangeService
 from core.chat.approval_notices import ApprovalNotices, PersonNoticeService
@@ -73,6 +75,9 @@ from core.store.threads import erase_spare_remotes
 from core.store.turns import SqlJournal
 from core.text import commonmark
 from core.tools.code.source import CodeRunner
+from core.tools.nocodb.row_kinds import ROW_KINDS
+from core.tools.posting.post_kind import PLACE_POST
+from core.tools.stackspot.run_kind import QUICK_COMMAND_RUN
 from core.tools.tool import Toolbox
 from core.webhooks.origin import WebhookOrigin
 
@@ -282,9 +287,10 @@ class Engine:
         ledger = SqlLedger(stores.database, *stores.claims)
         posts = PlacePosts(lambda: platforms.messengers)
         appliers = {applier.name: applier for applier in (*choices.appliers, posts)}
+        builder = CardBuilder(choices.approval.kinds)
         self.changes = ChangeService(
-            ledger=ledger, applying=ChangeRunner(ledger, appliers, choices.clock),
-            appliers=appliers, approval=choices.approval, audit=records.audit,
+            ledger=ledger, applying=ChangeRunner(ledger, appliers, builder, choices.clock),
+            appliers=appliers, approval=choices.approval, builder=builder, audit=records.audit,
             on_change=self._note_card_change,
             clock=choices.clock, purse=records.budget, reached=records.outbox.has_reached,
             labels=platforms.labels, owner_name=choices.owner_name,
@@ -444,6 +450,10 @@ async def load_parsers() -> None:
     )
 
 
+KINDS: dict[str, Kind] = {
+    **ROW_KINDS, "run": QUICK_COMMAND_RUN, "post": PLACE_POST,
+}  # fmt: skip
+"""The kinds of change, by `Draft.kind`."""
 ORIGINS: dict[str, Callable[[Engine], Origin]] = {
     "person": lambda engine: PEOPLE,
     "program": lambda engine: PEOPLE,

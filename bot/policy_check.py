@@ -89,7 +89,7 @@ async def _decide(
     if table.access == "hidden" or (table.access == "read" and right != "read"):
         return RightVerdict(asked, False, f"[tables] {name}", f"access = {table.access}")
     if right == "approve" and name:
-        approval = Approval(policy, lambda: config.table_rules, policy.is_named)
+        approval = Approval(policy, {}, lambda: config.table_rules, policy.is_named)
         verdict = await approval.judge_approver(who, where, name)
         if verdict.rule.startswith("tables."):
             only = "only " if table.approvers_only else ""

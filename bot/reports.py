@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Any, cast, get_args
 
-from core.changes.cards import build_title
 from core.changes.service import ChangeService
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
@@ -53,7 +52,7 @@ async def report_pending(changes: ChangeService) -> Mapping[str, Any]:
     return {
         "pending": [
             {
-                "id": change.id, "title": build_title(change),
+                "id": change.id, "title": changes.builder.build_title(change),
                 "asker": change.proposal.asker.key,
                 "place": place_names(change.proposal.address)[-1],
                 "created_at": change.proposal.created_at, "expires_at": change.proposal.expires_at,

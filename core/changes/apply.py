@@ -24,7 +24,8 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from core.changes import cards
+from core.changes.cards import CardBuilder
+from core.changes.kinds import Kind
 from core.changes.ports import Applier, Batch, Doing, Ledger, WatchedBatch
 from core.domain.changes import (
     PENDING_STATES,
@@ -35,15 +36,10 @@ from core.domain.changes import (
     ChangeStep,
     RowCheck,
     StepState,
-    WriteKind,
-)  # fmt: skip
+)
 from core.domain.errors import Draining, ToolError, WriteUnsure
 
 log = structlog.get_logger("changes")
-NEVER_REPEATED: tuple[WriteKind, ...] = ("create", "run")
-"""Kinds of writes that are not repeated after a lost answer, because the first may still take
-effect."""
-
 _GONE = "The system for this change is no longer connected."
 _UNREAD = "They could not be read again, so nothing was written. {why}"
 _UNCHECKED = "It was saved, but could not be verified."
@@ -59,6 +55,7 @@ class _Run:
     state."""
 
     change: Change
+    kind: Kind
     applier: Applier
     steps: dict[int, ChangeStep]
     repeated: set[int] = field(default_factory=set)
@@ -84,10 +81,12 @@ class ChangeRunner:
         self,
         ledger: Ledger,
         appliers: Mapping[str, Applier],
+        builder: CardBuilder,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ledger = ledger
         self._appliers = appliers
+        self._builder = builder
         self._clock = clock
         self._held = asyncio.Event()
         self._flights: set[asyncio.Task[None]] = set()
@@ -114,7 +113,13 @@ class ChangeRunner:
         applier = self._appliers.get(change.draft.applier)
         if applier is None:
             return await self._give_up(change)
-        run = _Run(change, applier, {step.number: step for step in change.steps}, doing=doing)
+        run = _Run(
+            change,
+            self._builder.kind(change),
+            applier,
+            {step.number: step for step in change.steps},
+            doing=doing,
+        )
         while steps := run.next_batch():
             if self._held.is_set():
                 raise Draining
@@ -127,7 +132,12 @@ class ChangeRunner:
         applier = self._appliers.get(change.draft.applier)
         if applier is None:
             return await self._give_up(change)
-        run = _Run(change, applier, {step.number: step for step in change.steps})
+        run = _Run(
+            change,
+            self._builder.kind(change),
+            applier,
+            {step.number: step for step in change.steps},
+        )
         run.repeated.update(run.steps)
         if writing := change.steps_in("writing"):
             batch = applier.open(change.draft)
@@ -148,7 +158,7 @@ class ChangeRunner:
         except asyncio.CancelledError:
             # A person's stop ends only the waiting for a run. If the process stops instead, the
             # next process continues the run by its id.
-            leaves = run.change.draft.kind == "run" and not self._held.is_set()
+            leaves = run.kind.has_end and not self._held.is_set()
             run.left.set()
             await asyncio.wait({flight})
             if not leaves:
@@ -226,7 +236,7 @@ class ChangeRunner:
         try:
             seen = await self._read(run, batch, steps)
         except ToolError as error:
-            written = sure and run.change.draft.kind != "run"
+            written = sure and not run.kind.has_end
             state: StepState = "done" if written else "unknown"
             words = _UNCHECKED if written else str(error)
             await self._record(run, [replace(s, state=state, explanation=words) for s in steps])
@@ -239,8 +249,7 @@ class ChangeRunner:
     def _allow_second_write(self, run: _Run, step: ChangeStep) -> ChangeStep:
         """Return the step ready to be written again if it did not happen, at most once. Creates and
         runs become "unknown" instead, because the first one may still take effect."""
-        kind = run.change.draft.kind
-        again = kind not in NEVER_REPEATED and step.number not in run.repeated
+        again = run.kind.is_repeatable and step.number not in run.repeated
         if step.state != "writing":
             return step
         run.repeated.add(step.number)
@@ -251,7 +260,7 @@ class ChangeRunner:
     ) -> Sequence[RowCheck]:
         """Return the current state of the rows. Raise ToolError for every failure. While the end of
         a run is awaited, raise Draining if the process stops."""
-        if run.change.draft.kind != "run":
+        if not run.kind.has_end:
             return await _check_rows(run, batch, steps)
         reading = asyncio.create_task(_check_rows(run, batch, steps))
         begun = any(step.write.id for step in steps)
@@ -286,7 +295,7 @@ class ChangeRunner:
         state = _state_of(known.values())
         ended = replace(change, state=state, steps=tuple(known.values()))
         # The model needs no note if the policy decided: it reads the outcome of its call.
-        note = "" if change.decider == POLICY_PERSON else cards.build_model_note(ended)
+        note = "" if change.decider == POLICY_PERSON else self._builder.build_note(ended)
         return await self._ledger.finish(
             change.id, change.decision_seq, state, note, self._clock(), steps
         )

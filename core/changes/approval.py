@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core.domain.changes import TABLE_KINDS, Change, Consent, DecisionRequest, Draft, Proposal
+from core.changes.kinds import Kinds
+from core.domain.changes import OWN_ROWS, Change, Consent, DecisionRequest, Draft, Proposal
 from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
 from core.domain.messages import Address, Person
 from core.domain.records import PlaceRights, Verdict, Viewer
@@ -14,12 +15,8 @@ from core.ports.rights import Policy
 from core.rights.rules import NO_RIGHTS, OWNER_ID, PlatformRights, RuleBook, place_names
 from core.text.text import fold_case
 
-OWN_ROWS = 10
-"""The number of rows up to which askers approve their own creates and updates."""
-
 _ELSEWHERE = "{id} was requested in another place. Decide on it there, or ask an admin."
-_ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
-_ADMIN_DELETE = "{id} deletes rows, so an admin must approve it."
+_ADMIN = "An admin must approve {id}."
 _NOT_YOURS = "Someone else requested {id}. They or an admin can approve it."
 _NOT_NAMED = "Only an admin or a designated approver can decide on {id}."
 _ONLY_NAMED = "Only a designated approver can decide on {id}."
@@ -101,13 +98,6 @@ class TableRules:
         found = (rules.get(fold_case(name)) for name in names)
         return next((rule for rule in found if rule), _DEFAULT)
 
-    def of_draft(self, draft: Draft) -> TableRule:
-        """Return the rule of the draft's table; the default rule for a draft that concerns no
-        table."""
-        if draft.kind not in TABLE_KINDS:
-            return _DEFAULT  # its title is no table name, even if it equals one
-        return self.of(draft.view.table_id, draft.title)
-
     def is_hidden(self, *names: str) -> bool:
         """Return whether nobody may know of this table."""
         return self.of(*names).access == "hidden"
@@ -160,13 +150,15 @@ def _of_no_place(address: Address) -> frozenset[str]:
 class Approval:
     """Decides who may approve, deny, see or undo a change.
 
-    `rules` and `rule_book` return the current content of ponte.toml. `channel_approvers` returns
-    the approvers that the operator named for a channel. `rule_book` and `admins` contain further
-    people who may decide for others. `canonical_person` maps a person's key to the key that all
-    their accounts share, so that nobody counts as two people.
+    `kinds` has each kind of change by its name. `rules` and `rule_book` return the current content
+    of ponte.toml. `channel_approvers` returns the approvers that the operator named for a channel.
+    `rule_book` and `admins` contain further people who may decide for others. `canonical_person`
+    maps a person's key to the key that all their accounts share, so that nobody counts as two
+    people.
     """
 
     policy: Policy
+    kinds: Kinds
     rules: Callable[[], TableRules] = TableRules
     is_named: NamedApprovers = _nobody
     platforms: Mapping[str, PlatformRights] = field(default_factory=dict)
@@ -174,6 +166,19 @@ class Approval:
     rule_book: Callable[[], RuleBook] = RuleBook
     admins: frozenset[str] = frozenset()
     canonical_person: Callable[[str], str] = str
+
+    def rule_for(self, draft: Draft) -> TableRule:
+        """Return the rule of the draft's table; the default rule for a draft that concerns no
+        table."""
+        return self.rules().of(*reversed(self.kinds[draft.kind].rule_names(draft)))
+
+    def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
+        """Return the rights that the asker needs for this draft."""
+        return self.kinds[draft.kind].rights_to_propose(draft)
+
+    def right_to_approve(self, draft: Draft) -> tuple[str, ...]:
+        """Return the right to decide on this draft for others."""
+        return self.kinds[draft.kind].right_to_approve(draft)
 
     def sees_all(self, person: Person) -> bool:
         """Return whether the person may see changes from all conversations."""
@@ -186,7 +191,7 @@ class Approval:
         hint = "tell the person; do not look for another way"
         if not self._changeable(draft):
             raise ToolError(_READ_ONLY, code="read_only", hint=hint)
-        for needed in rights_to_propose(draft):
+        for needed in self.rights_to_propose(draft):
             verdict = await self.policy.may(person, address, *needed)
             if not verdict.allowed:
                 raise ToolError(
@@ -196,12 +201,14 @@ class Approval:
 
     async def rule_of_draft(self, person: Person, address: Address, draft: Draft) -> str:
         """Return the rule that allows the person to propose this draft here."""
-        return (await self.policy.may(person, address, *rights_to_propose(draft)[0])).rule
+        return (await self.policy.may(person, address, *self.rights_to_propose(draft)[0])).rule
 
     async def rule_of(self, person: Person, address: Address, change: Change) -> str:
         """Return the rule that allows the person to decide on the change."""
         is_exclusive = self.approvers(change.proposal).is_exclusive
-        for needed in () if is_exclusive else (("administer",), right_to_approve(change.draft)):
+        for needed in (
+            () if is_exclusive else (("administer",), self.right_to_approve(change.draft))
+        ):
             if (verdict := await self.policy.may(person, address, *needed)).allowed:
                 return verdict.rule
         if named := self._named_at(change.proposal):
@@ -216,7 +223,7 @@ class Approval:
         """Return the approvers that the operator named for the proposal's table, else for its tool,
         else for the channel in which it was asked for. The required number of approvals is the
         larger one of table and tool."""
-        table = self.rules().of_draft(proposal.draft)
+        table = self.rule_for(proposal.draft)
         tool = self.rules().tools.get(proposal.tool, ANYBODY)
         names = table.approvers or tool.names or self.channel_approvers(proposal.address)
         return Approvers(names, max(table.approvals, tool.count), table.approvers_only)
@@ -240,7 +247,7 @@ class Approval:
 
     def _named_at(self, proposal: Proposal) -> str:
         """Return the place in ponte.toml that names the approvers; "" if none does."""
-        if self.rules().of_draft(proposal.draft).approvers:
+        if self.rule_for(proposal.draft).approvers:
             return f"tables.{proposal.draft.title}.approvers"
         if self.rules().tools.get(proposal.tool, ANYBODY).names:
             return f"tools.{proposal.tool}.approvers"
@@ -257,7 +264,7 @@ class Approval:
         names = named.names - {ASKER}
         if named.is_exclusive:
             return names
-        right, *things = right_to_approve(change.draft)
+        right, *things = self.right_to_approve(change.draft)
         for rule in self.rule_book().rules:
             if rule.where and rule.where.isdisjoint(place_names(proposal.address)):
                 continue
@@ -283,7 +290,7 @@ class Approval:
         denied by a rule. Raise PlatformBusy if that is not known now."""
         guest = await self.policy.is_guest(person)
         address = change.proposal.address
-        verdict = await self.policy.may(person, address, *right_to_approve(change.draft))
+        verdict = await self.policy.may(person, address, *self.right_to_approve(change.draft))
         if guest is None or verdict.is_unknown:
             raise PlatformBusy(_SOON)
         return not guest and not person.is_bot and (verdict.allowed or not verdict.rule)
@@ -317,7 +324,7 @@ class Approval:
             return True
         verdicts = [
             await self.policy.may(person, address, "administer"),
-            await self.policy.may(person, address, *right_to_approve(change.draft)),
+            await self.policy.may(person, address, *self.right_to_approve(change.draft)),
         ]
         if any(verdict.allowed for verdict in verdicts):
             return True
@@ -363,7 +370,7 @@ class Approval:
             raise NotAllowed(_READ_ONLY)
         await self._check_person(person, address, change, reached)
         asked = change.proposal
-        for needed in rights_to_propose(change.draft):
+        for needed in self.rights_to_propose(change.draft):
             verdict = await self.policy.may(asked.asker, asked.address, *needed)
             if verdict.is_unknown:
                 raise StatusUnknown
@@ -392,7 +399,7 @@ class Approval:
         # A person who got a copy of the card has the rights of the place where it was asked for.
         there = change.proposal.address
         here = there if reached and there.platform == person.platform else address
-        verdict = await self.policy.may(person, here, *right_to_approve(change.draft))
+        verdict = await self.policy.may(person, here, *self.right_to_approve(change.draft))
         if verdict.allowed:
             return
         if verdict.rule:  # a denial by a rule also applies to the person's own changes
@@ -401,13 +408,15 @@ class Approval:
             if not is_named:
                 raise NotAllowed(_NOT_NAMED, id=change.id)
             return
-        for needed in rights_to_propose(change.draft):
+        for needed in self.rights_to_propose(change.draft):
             (await self.policy.may(person, address, *needed)).raise_if_denied()
         if person.key != change.proposal.asker.key:
             raise NotAllowed(_NOT_YOURS, id=change.id)
         if self.needs_admin(change):
-            many = _ADMIN_DELETE if change.draft.kind == "delete" else _ADMIN_ROWS
-            raise NotAllowed(many, id=change.id, rows=OWN_ROWS)
+            raise NotAllowed(
+                self.kinds[change.draft.kind].needs_admin(change.draft) or _ADMIN,
+                id=change.id, rows=OWN_ROWS,
+            )  # fmt: skip
 
     def check_no_program(self, decision: DecisionRequest) -> None:
         """Raise NotAllowed if a bot or a request with an API token decides."""
@@ -447,9 +456,9 @@ class Approval:
     def is_decided_by_policy(self, proposal: Proposal) -> bool:
         """Return whether the operator's policy approves this proposal without a person."""
         draft = proposal.draft
-        if draft.kind != "create" or not proposal.origin.is_attended:
-            return False
-        return len(draft.rows) <= 1 and self.rules().of_draft(draft).access == "auto"
+        may_be_automatic = self.kinds[draft.kind].may_be_automatic(draft)
+        is_attended = proposal.origin.is_attended
+        return may_be_automatic and is_attended and self.rule_for(draft).access == "auto"
 
     def needs_admin(self, change: Change) -> bool:
         """Return whether an admin must approve the change, because the asker cannot."""
@@ -457,7 +466,7 @@ class Approval:
             return False
         if not change.proposal.origin.is_by_person:
             return True
-        return change.draft.kind == "delete" or change.draft.row_count > OWN_ROWS
+        return bool(self.kinds[change.draft.kind].needs_admin(change.draft))
 
     def is_owner(self, person: Person) -> bool:
         """Return whether the person owns a platform that has exactly one owner."""
@@ -466,28 +475,7 @@ class Approval:
 
     def _changeable(self, draft: Draft) -> bool:
         """Return whether the draft's table may be changed at all."""
-        return self.rules().of_draft(draft).access in ("ask", "auto")
-
-
-def rights_to_propose(draft: Draft) -> Sequence[tuple[str, ...]]:
-    """Return the rights that the asker needs for this draft. A run that changes nothing only needs
-    the right to spend."""
-    if draft.kind == "post":
-        return [("propose",), ("post", draft.view.place)]
-    if draft.kind != "run":
-        return [("propose", *_names(draft))]
-    spends = draft.view.effect == "spend"
-    return [("spend",) if spends else ("propose",), ("command", draft.view.slug)]
-
-
-def right_to_approve(draft: Draft) -> tuple[str, ...]:
-    """Return the right to decide on this draft for others."""
-    return ("approve", *_names(draft)) if draft.kind in TABLE_KINDS else ("approve",)
-
-
-def _names(draft: Draft) -> tuple[str, ...]:
-    """Return the names under which rules can mention the draft's table."""
-    return tuple(filter(None, (draft.title, draft.view.table_id)))
+        return self.rule_for(draft).access in ("ask", "auto")
 
 
 def _same_place(address: Address, change: Change) -> bool:

@@ -122,8 +122,7 @@ def group_steps(change: Change) -> Sequence[Sequence[ChangeStep]]:
     """Return the steps of each row, in their order. Several steps may write one row."""
     rows: dict[str, list[ChangeStep]] = {}
     for step in change.steps:
-        key = step.write.id if change.draft.kind != "create" else ""
-        rows.setdefault(key or f"step {step.number}", []).append(step)
+        rows.setdefault(step.write.id or f"step {step.number}", []).append(step)
     return list(rows.values())
 
 

@@ -19,6 +19,7 @@ import structlog
 from core.changes import cards
 from core.changes.apply import ChangeRunner
 from core.changes.approval import ASKER_UNKNOWN, Approval
+from core.changes.cards import CardBuilder
 from core.changes.ports import Applier, CheckedApplier, Doing, Ledger
 from core.domain.changes import (
     MAX_PROPOSAL_ROWS,
@@ -69,7 +70,6 @@ _UNDONE = "Undone (`{id}`)."
 _NOT_UNDONE = "Not undone: `{id}` is unchanged."
 _UNDONE_ALREADY = "`{id}` was already undone (`{undo}`)."
 _NOTHING_DONE = "There is nothing to undo."
-_NOT_TAKEN_BACK = "Quick commands can't be undone."
 _UNDO_WITH = "To undo it, type `undo {id}`."
 _READ_FIRST = "This is all of `{id}`. To approve exactly this, type `{hint}`."
 _READ_ELSEWHERE = (
@@ -129,6 +129,7 @@ class ChangeService:
     ledger: Ledger
     applying: ChangeRunner
     approval: Approval
+    builder: CardBuilder
     audit: Audit
     appliers: Mapping[str, Applier]
     on_change: Callable[[], None]
@@ -218,7 +219,7 @@ class ChangeService:
         """
         change = await self._without_void(change)
         viewer, address = viewer or change.proposal.asker, address or change.proposal.address
-        shown = cards.possible_actions(change)
+        shown = self.builder.possible_actions(change)
         if not address.is_shared:
             shown = tuple([
                 action
@@ -233,7 +234,7 @@ class ChangeService:
         # Where nobody is named, only admins can give the approvals of several people.
         needs_admin = self.approval.needs_admin(change) or (count > 1 and not is_named)
         asker = self.name_of_asker(change, viewer, address)
-        return cards.build_card(change, shown, deciders, needs_admin, count, asker)
+        return self.builder.build(change, shown, deciders, needs_admin, count, asker)
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
         """Return the display name of the person who asked for the change; "" if it is the viewer,
@@ -396,8 +397,8 @@ class ChangeService:
         """Return the result and the title of the run that the event `seq` approved; two empty
         strings for any other change."""
         change = await self.ledger.get(id)
-        ours = change.draft.kind == "run" and change.decision_seq == seq
-        return (cards.run_result(change), change.draft.title) if ours else ("", "")
+        result = self.builder.kind(change).read_result(change) if change.decision_seq == seq else ""
+        return (result, change.draft.title) if result else ("", "")
 
     async def end_overdue(self) -> None:
         """Close expired proposals, and end changes that their event did not finish before it
@@ -548,17 +549,18 @@ class ChangeService:
 
     async def _pay(self, change: Change, seq: int) -> None:
         """Reserve the cost of a run before it begins, charged to its asker. Raise OverBudget."""
-        if self.purse and change.draft.kind == "run":
-            proposal = change.proposal
+        paid, proposal = self.builder.kind(change).paid_run(change.draft), change.proposal
+        if self.purse and paid:
             await self.purse.reserve_approved_run(
-                proposal.asker, proposal.address, seq, change.id, _priced_run(change)
+                proposal.asker, proposal.address, seq, change.id, paid
             )
 
     async def _settle_payment(self, change: Change, seq: int) -> None:
         """Charge the reserved cost if this event began the run; otherwise release it."""
-        if self.purse and change.draft.kind == "run":
+        paid = self.builder.kind(change).paid_run(change.draft)
+        if self.purse and paid:
             begun = change.decision_seq == seq and any(step.write.id for step in change.steps)
-            await self.purse.settle_run(seq, change.id, _priced_run(change), begun)
+            await self.purse.settle_run(seq, change.id, paid, begun)
 
     async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
         """Deny an open proposal and return the answer."""
@@ -573,7 +575,7 @@ class ChangeService:
         if change.state == "applying":
             return await self._answer_with_outcome(change, decision)
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
-        if undo is None and cards.is_undoable(change):
+        if undo is None and self.builder.is_undoable(change):
             if change.decided_at + UNDO_LIFETIME_SECONDS <= self.clock():
                 return await self._build_answer([cards.describe_lapse()], [change], decision)
             undo = await self._begin_undo(change, decision, reached)
@@ -588,7 +590,7 @@ class ChangeService:
         words = [say(sentence, id=id)]
         if undo.state == "done":  # the card of `change` says the rest
             return await self._build_answer([*words, unaudited], [change], decision)
-        words.append(cards.describe_outcome(undo))
+        words.append(self.builder.describe_outcome(undo))
         return await self._build_answer([*words, unaudited], [undo, change], decision)
 
     async def _begin_undo(self, change: Change, decision: DecisionRequest, reached: bool) -> Change:
@@ -620,18 +622,19 @@ class ChangeService:
     ) -> Answer:
         """Return the answer that explains why nothing was taken back by this event."""
         if undo is not None:
-            words = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id), cards.describe_outcome(undo)]
+            words = [
+                say(_UNDONE_ALREADY, id=change.id, undo=undo.id),
+                self.builder.describe_outcome(undo),
+            ]
             return await self._build_answer(words, [undo, change], decision)
         if change.written_steps and change.is_forgotten:
             return await self._build_answer([say(cards.ERASED)], [change], decision)
         if change.written_steps and change.has_lapsed:
             return await self._build_answer([cards.describe_lapse()], [change], decision)
-        sentence = _NOTHING_DONE
-        if change.written_steps and change.draft.kind == "run":
-            sentence = _NOT_TAKEN_BACK
-        elif change.written_steps and change.draft.kind == "post":
-            sentence = change.draft.note
-        words = [say(sentence), cards.describe_outcome(change)]
+        kind = self.builder.kind(change)
+        is_final = change.written_steps and not kind.can_be_undone
+        sentence = kind.no_undo if is_final else _NOTHING_DONE
+        words = [say(sentence), self.builder.describe_outcome(change)]
         return await self._build_answer(words, [change], decision)
 
     async def _by_policy(self, change: Change, seq: int) -> Outcome:
@@ -643,7 +646,9 @@ class ChangeService:
             change, _ = await self._apply(change, rule)
         done = change.state == "done"
         return Outcome(
-            "ok" if done else "error", cards.build_model_note(change), proposal=change.id
+            "ok" if done else "error",
+            self.builder.build_note(change),
+            proposal=change.id,
         )
 
     async def _apply(
@@ -696,7 +701,7 @@ class ChangeService:
         self, change: Change, state: ChangeState, decider: Person | None, rule: str = ""
     ) -> Change:
         """Deny or expire an open proposal, record that, and return it."""
-        note = cards.build_model_note(replace(change, state=state, decider=decider))
+        note = self.builder.build_note(replace(change, state=state, decider=decider))
         closed = await self.ledger.close(change.id, state, decider, note, self.clock())
         await self._record_event(closed.state, closed, rule)
         return closed
@@ -706,7 +711,8 @@ class ChangeService:
         else ""."""
         log.info(
             "change recorded", change=change.id, state=event, kind=change.draft.kind,
-            rows=change.draft.row_count, written_rows=cards.count_written_rows(change),
+            rows=change.draft.row_count,
+            written_rows=len({step.write.id for step in change.written_steps}),
         )  # fmt: skip
         metrics.changes.labels(event, change.draft.kind).inc()
         self.on_change()
@@ -725,9 +731,11 @@ class ChangeService:
             words = [say(_IN_PROGRESS, id=change.id)]
         else:
             count = self.approval.approvers(change.proposal).count
-            words = [cards.describe_outcome(await self._without_void(change), count)]
+            words = [self.builder.describe_outcome(await self._without_void(change), count)]
         answer = await self._build_answer([*words, unaudited], [change], decision)
-        if cards.is_undoable(change) and not answer.cards:  # a card says itself how to undo it
+        if (
+            self.builder.is_undoable(change) and not answer.cards
+        ):  # a card says itself how to undo it
             return replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")
         return answer
 
@@ -759,13 +767,7 @@ def _is_untouched(change: Change, seq: int) -> bool:
     return change.state == "applying" and change.decision_seq == seq and waits
 
 
-def _priced_run(change: Change) -> PaidRun:
-    """Return the run of this change for the budget."""
-    return PaidRun("quick_commands", change.draft.view.slug)
-
-
 def _intended_write(draft: Draft) -> object:
     """Return what the draft writes, without the old values, to compare two drafts."""
-    made = draft.kind == "create"
-    rows = [("" if made else row.id, row.after) for row in draft.rows]
+    rows = [(row.id if row.before else "", row.after) for row in draft.rows]
     return draft.applier, draft.kind, draft.title, draft.view.place, rows

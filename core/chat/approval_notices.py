@@ -305,7 +305,7 @@ class ApprovalNotices:
 
     async def _text(self, one: ApprovalNotice, change: Change) -> str:
         """Return the text of a notice."""
-        title = escape_markdown(cards.build_title(change))
+        title = escape_markdown(self.changes.builder.build_title(change))
         if one.kind == "expired":
             return say(_EXPIRED, id=change.id, title=title)
         if one.kind == "reminder":

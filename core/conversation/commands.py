@@ -511,7 +511,7 @@ class CommandService:
         changes = self.services.changes
         values = {
             "id": change.id,
-            "title": escape_markdown(cards.build_title(change)),
+            "title": escape_markdown(self.services.changes.builder.build_title(change)),
             "left": format_duration(max(60, change.proposal.expires_at - changes.clock())),
         }
         if change.proposal.asker.key == reader.key:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.changes.approval import Approval, right_to_approve, rights_to_propose
+from core.changes.approval import Approval
 from core.conversation.run import TurnServices
 from core.domain.changes import Change, DecisionRequest
 from core.domain.errors import NotFound, ToolError
@@ -69,7 +69,7 @@ class Why:
             raise NotFound(_NOTHING)
         asked = change.proposal
         lines = [say(_ASKED)]
-        for needed in rights_to_propose(change.draft):
+        for needed in self.services.changes.approval.rights_to_propose(change.draft):
             verdict = await self.services.policy.may(asked.asker, asked.address, *needed)
             lines.append(f"- {explain(verdict)}")
         lines.append(say(_who_decides(self.services.changes.approval, change)))
@@ -79,7 +79,9 @@ class Why:
             lines.append(say(_BY_POLICY))
         elif change.decider:
             verdict = await self.services.policy.may(
-                change.decider, asked.address, *right_to_approve(change.draft)
+                change.decider,
+                asked.address,
+                *self.services.changes.approval.right_to_approve(change.draft),
             )
             lines += [say(_DECIDED), f"- {explain(verdict)}"]
         return "\n".join(lines)

@@ -18,12 +18,6 @@ from core.domain.messages import PERSON, Address, Card, CardKind, MessageOrigin,
 Row = Mapping[str, Any]
 """A row's values by field name, as plain JSON."""
 
-WriteKind = Literal["create", "update", "delete", "run", "post"]
-"""The kind of a write. `run` runs a command of another system, with its input as the only row.
-`post` posts a text in another channel, with the text as the only row. Neither can be undone."""
-TABLE_KINDS: tuple[WriteKind, ...] = ("create", "update", "delete")
-"""The kinds that write rows of a table."""
-
 ChangeState = Literal[
     "open", "denied", "expired", "withdrawn", "applying", "done", "partial", "failed", "undone"
 ]
@@ -43,6 +37,8 @@ PROPOSAL_LIFETIME_SECONDS = 86_400.0
 """Seconds until a proposal expires: 24 hours."""
 UNDO_LIFETIME_SECONDS = 7 * 86_400.0
 """Seconds for which a change can be undone (7 days); after that its stored rows are erased."""
+OWN_ROWS = 10
+"""The number of rows up to which askers approve their own creates and updates."""
 MAX_PROPOSAL_ROWS = 100
 """The largest number of rows in one proposal."""
 PONTE_PERSON = Person("ponte", "", name="Ponte")
@@ -85,7 +81,6 @@ class TargetView:
     - `display_field`: the field whose value names a row; "" if not known.
     - `formats`: how values are shown by field: `date`, `moment`, `number`, `percent`; "" as they
       are. A field without an entry is not known.
-    - `effect` of a run: "spend" changes no data.
     - `slug`: the command that runs.
     - `place`: the channel or person of a `post` as rules name it, as in `slack:T1:C1`.
     """
@@ -97,7 +92,6 @@ class TargetView:
     system_fields: tuple[str, ...] = ()
     display_field: str = ""
     formats: Mapping[str, str] = field(default_factory=dict)
-    effect: str = "write"
     slug: str = ""
     place: str = ""
 
@@ -111,15 +105,15 @@ class TargetView:
             system_fields=tuple(map(str, target.get("system_fields", ()))),
             display_field=str(target.get("display_field", "")),
             formats=dict(target.get("formats", {})),
-            effect=str(target.get("effect", "write")), slug=str(target.get("slug", "")),
-            place=str(target.get("place", "")),
+            slug=str(target.get("slug", "")), place=str(target.get("place", "")),
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The rows of one table that a write tool proposes to create, update or delete, or a run.
+    """What a write tool proposes to do: with rows of a table, for example, or a run.
 
+    - `kind`: the name of its kind (`core.changes.kinds`).
     - `target`: tells the applier where to write. Other code reads only its `view`.
     - `title`: the name of the table for people.
     - `note`: the English source of a remark for the people who decide.
@@ -127,7 +121,7 @@ class Draft:
     """
 
     applier: str
-    kind: WriteKind
+    kind: str
     target: Mapping[str, Any]
     title: str
     rows: tuple[RowWrite, ...]

@@ -14,7 +14,7 @@ from typing import Any
 
 from core.changes.ports import Applier
 from core.clients.http import HttpClient
-from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite, WriteKind
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.errors import WriteUnsure
 from core.domain.messages import Address
 from core.domain.records import Viewer
@@ -53,7 +53,7 @@ class Case:
     refuse: Callable[[], None]
     lose: Callable[[str], None]
 
-    def draft(self, kind: WriteKind, rows: Sequence[RowWrite]) -> Draft:
+    def draft(self, kind: str, rows: Sequence[RowWrite]) -> Draft:
         return Draft(self.applier.name, kind, self.target, "People", tuple(rows))
 
     def update(self, **values: Any) -> Draft:

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
+from bot.engine import KINDS
 from core.changes import card_rows, cards
-from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite, StepState, WriteKind
+from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite, StepState
 from core.domain.messages import Address, Person
 
+CARDS = cards.CardBuilder(KINDS)
 ANA = Person("slack", "U1", "T1", "Ana")
 BOSS = Person("slack", "U9", "T1", "Bea")
 
 
-def change(kind: WriteKind, *rows: RowWrite, title: str = "People", **more: Any) -> Change:
+def change(kind: str, *rows: RowWrite, title: str = "People", **more: Any) -> Change:
     draft = Draft("memory", kind, {"key": "Id"}, title, rows)
     address = Address("slack", "C1", "T1")
     proposal = Proposal("abcde2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
@@ -36,7 +38,7 @@ UPDATE = [RowWrite(str(n), {"Name": "A"}, {"Name": "B"}) for n in range(1, 4)]
 
 def test_an_update_names_its_row_and_shows_only_what_changes() -> None:
     write = RowWrite("1", {"Name": "A", "Age": 4}, {"Name": "A", "Age": 5})
-    card = cards.build_card(change("update", write))
+    card = CARDS.build(change("update", write))
     assert card.rows == (
         {"id": "1", "name": "A", "name_field": "Name", "before": {"Name": "A", "Age": 4},
          "after": {"Name": "A", "Age": 5},
@@ -47,15 +49,15 @@ def test_an_update_names_its_row_and_shows_only_what_changes() -> None:
 
 
 def test_rows_with_one_name_are_told_apart_by_their_ids() -> None:
-    card = cards.build_card(change("update", *UPDATE))
+    card = CARDS.build(change("update", *UPDATE))
     assert [row["name"] for row in card.rows] == ["A (1)", "A (2)", "A (3)"]
 
 
 def test_a_proposal_shows_all_rows_and_a_decided_change_the_first() -> None:
     rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
-    card = cards.build_card(change("delete", *rows))
+    card = CARDS.build(change("delete", *rows))
     assert (card.title, len(card.rows), card.is_whole) == ("Delete 30 rows in People", 30, True)
-    card = cards.build_card(change("delete", *rows, state="done", decider=BOSS))
+    card = CARDS.build(change("delete", *rows, state="done", decider=BOSS))
     assert (len(card.rows), card.is_whole) == (card_rows.MAX_CHANGE_ROWS_SHOWN, False)
 
 
@@ -70,7 +72,7 @@ def test_a_proposal_shows_all_fields_and_all_of_their_values() -> None:
         ("update", RowWrite("1", dict.fromkeys(values, "before"), values)),
         ("delete", RowWrite("1", before=values)),
     ):
-        card = cards.build_card(change(kind, write))  # type: ignore[arg-type]
+        card = CARDS.build(change(kind, write))
         (row,) = card_rows.read_rows(card.rows)
         shown = f"{row.name}: {row.text}"
         for words in (
@@ -97,14 +99,14 @@ def test_a_proposal_shows_all_fields_and_all_of_their_values() -> None:
 @pytest.mark.parametrize("field", ["F", "Password", "signedUrl"])
 def test_values_that_differ_never_look_alike(field: str, before: Any, after: Any) -> None:
     write = RowWrite("1", {"Name": "A", field: before}, {field: after})
-    (row,) = card_rows.read_rows(cards.build_card(change("update", write)).rows)
+    (row,) = card_rows.read_rows(CARDS.build(change("update", write)).rows)
     (told,) = row.changes
     assert told.before != told.after
 
 
 def test_invisible_characters_of_a_proposal_are_counted() -> None:
     write = RowWrite(after={"Name": "A", "F": "paid\U000e0041\u200b\u202eend\r\nline"})
-    (row,) = card_rows.read_rows(cards.build_card(change("create", write)).rows)
+    (row,) = card_rows.read_rows(CARDS.build(change("create", write)).rows)
     assert row.text == "F: paidend\nline (3 invisible characters)"
 
 
@@ -115,7 +117,7 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
         **{f"F{n}": n for n in range(20)},
     }  # fmt: skip
     decided = change("create", RowWrite(after=row), state="done", decider=BOSS)
-    (shown,) = cards.build_card(decided).rows
+    (shown,) = CARDS.build(decided).rows
     after = shown["after"]
     assert (after["Password"], len(after["Long"])) == (
         "[withheld]",
@@ -139,7 +141,7 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
 )
 def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
     one = end_change(change("update", *UPDATE), "done", state, state, words="Because.")
-    text = cards.build_card(one).text
+    text = CARDS.build(one).text
     done = 3 if state == "differs" else 1
     assert text.startswith(f"Approved by Bea. Partly done: {done} of 3 rows.")
     assert told in text
@@ -148,32 +150,32 @@ def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
 def test_done_without_having_been_seen_is_told_as_that() -> None:
     one = replace(end_change(change("update", UPDATE[0]), "done", words="Unread."), state="done")
     told = "Done. Saved, but could not be verified: A."
-    assert told in cards.build_card(one).text
+    assert told in CARDS.build(one).text
     one = replace(end_change(change("update", UPDATE[0]), "done"), state="done")
-    assert "could not be verified" not in cards.build_card(one).text
+    assert "could not be verified" not in CARDS.build(one).text
 
 
 def test_what_a_table_is_called_cannot_pretend_to_be_anything() -> None:
     named = change("create", RowWrite(after={"a": 1}), title="x`](http://evil)\n# Approved\u202e")
-    card = cards.build_card(named)
+    card = CARDS.build(named)
     assert "\n" not in card.title
     assert "\u202e" not in card.title
-    assert "evil" in cards.build_model_note(named)
-    assert "\n" not in cards.build_model_note(named)
+    assert "evil" in CARDS.build_note(named)
+    assert "\n" not in CARDS.build_note(named)
 
 
 def test_the_note_for_the_model_holds_nothing_out_of_the_rows() -> None:
     one = end_change(change("create", RowWrite("7", after={"Name": "Secret"})), "done")
-    note = cards.build_model_note(replace(one, state="done"))
+    note = CARDS.build_note(replace(one, state="done"))
     assert "Secret" not in note
     assert "Approved by Bea. Done. Row ids: 7." in note
 
 
 def test_only_the_card_names_rows_by_their_values() -> None:
     one = end_change(change("update", *UPDATE), "done", "changed", "changed")
-    assert "A (2), A (3)" in cards.build_card(one).text
-    assert "after the request: 2, 3." in cards.describe_outcome(one)
-    assert "A (2)" not in cards.build_model_note(one)
+    assert "A (2), A (3)" in CARDS.build(one).text
+    assert "after the request: 2, 3." in CARDS.describe_outcome(one)
+    assert "A (2)" not in CARDS.build_note(one)
 
 
 def link_entries(*names: str) -> list[dict[str, str]]:
@@ -190,7 +192,7 @@ def test_links_read_as_what_comes_and_what_goes() -> None:
     one = change("update", *rows)
     target = {"key": "Id", "link_fields": {"Orders": "c1"}}
     draft = replace(one.draft, target=target)
-    card = cards.build_card(replace(one, proposal=replace(one.proposal, draft=draft)))
+    card = CARDS.build(replace(one, proposal=replace(one.proposal, draft=draft)))
     assert card.title == "Change a row in People", "two writes of one row"
     (row,) = card_rows.read_rows(card.rows)
     assert (row.name, row.text) == ("Ada", "Orders: + Order 1, + Order 2, - Order 9")
@@ -201,7 +203,7 @@ def test_what_nobody_may_know_of_stands_on_no_card() -> None:
     one = change("delete", RowWrite("7", before={"Name": "Ada", "Salaries": link_entries("9,000")}))
     target = {"key": "Id", "link_fields": ["Salaries"], "hidden_fields": ["Salaries"]}
     draft = replace(one.draft, target=target)
-    card = cards.build_card(replace(one, proposal=replace(one.proposal, draft=draft)))
+    card = CARDS.build(replace(one, proposal=replace(one.proposal, draft=draft)))
     (row,) = card.rows
     assert (row["name"], row["before"], row["changes"]) == ("Ada", {"Name": "Ada"}, [])
 
@@ -213,18 +215,18 @@ def test_what_an_undo_could_not_bring_back_is_told() -> None:
     )
     undo = replace(one.proposal, draft=draft, undone_change="xyz234")
     done = replace(end_change(replace(one, proposal=undo), "done"), state="done")
-    assert cards.build_card(done).text.endswith("Requested by Bea. Done. Anew: Id, Made at.")
+    assert CARDS.build(done).text.endswith("Requested by Bea. Done. Anew: Id, Made at.")
 
 
 def test_a_row_is_done_when_all_of_it_is() -> None:
     rows = [RowWrite(id, {"Name": "A"}, {"Name": "B"}) for id in ("1", "1", "2")]
     one = end_change(change("update", *rows), "done", "changed", "done")
-    assert "Partly done: 1 of 2 rows." in cards.build_card(one).text
+    assert "Partly done: 1 of 2 rows." in CARDS.build(one).text
 
 
 def test_only_writes_that_have_ended_can_be_undone() -> None:
     written = end_change(change("update", *UPDATE), "done", "done", "writing")
-    assert cards.build_card(written).actions == ("undo",)
-    assert cards.build_card(replace(written, state="applying")).actions == ()
+    assert CARDS.build(written).actions == ("undo",)
+    assert CARDS.build(replace(written, state="applying")).actions == ()
     run = end_change(change("run", UPDATE[0]), "done")
-    assert cards.build_card(replace(run, state="done")).actions == ()
+    assert CARDS.build(replace(run, state="done")).actions == ()

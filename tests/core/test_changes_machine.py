@@ -16,9 +16,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from bot.engine import KINDS
 from bot.integrations import PLATFORM_RIGHTS
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
+from core.changes.cards import CardBuilder
 from core.changes.service import ChangeService
 from core.domain.changes import (
     Change,
@@ -128,9 +130,10 @@ class Machine(RuleBasedStateMachine):
     def start(self) -> None:
         """A new process over the same file."""
         appliers = {self.table.name: self.table}
+        builder = CardBuilder(KINDS)
         self.changes = ChangeService(
-            self.ledger, ChangeRunner(self.ledger, appliers),
-            Approval(allow_list(), platforms=PLATFORM_RIGHTS), NoAudit(),
+            self.ledger, ChangeRunner(self.ledger, appliers, builder),
+            Approval(allow_list(), KINDS, platforms=PLATFORM_RIGHTS), builder, NoAudit(),
             appliers, lambda: None, lambda: 0.0,
         )  # fmt: skip
 

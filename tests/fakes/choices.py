@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
-from bot.engine import Choices, Spending
+from bot.engine import KINDS, Choices, Spending
 from bot.integrations import ADMINS, PLATFORM_RIGHTS, canonical_person
 from bot.quick_registry import QuickCommandRegistry
 from core.changes.approval import Approval, NamedApprovers, TableRules
@@ -75,7 +75,7 @@ def make_choices(
 ) -> Choices:
     """`is_named` is how approvers that `rules` name are recognised."""
     policy = policy or allow_list()
-    approval = Approval(policy, supplier(rules or TableRules()), platforms=PLATFORM_RIGHTS)
+    approval = Approval(policy, KINDS, supplier(rules or TableRules()), platforms=PLATFORM_RIGHTS)
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),

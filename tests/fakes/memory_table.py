@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from core.domain.changes import Change, Draft, RowCheck, RowWrite, WriteKind
+from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.ports.tools import Tool
@@ -51,7 +51,7 @@ class MemoryTable:
         self.rows = rows if rows is not None else {}
         self.fields = {"Name", "Status", "Value"}
         self.faults = Faults()
-        self.applied: list[tuple[WriteKind, int]] = []
+        self.applied: list[tuple[str, int]] = []
         """Each call that came in: its kind and how many rows."""
         self.gate: asyncio.Event | None = None
         """When set, a call waits for it before it writes; `reached` is set meanwhile."""
@@ -108,8 +108,7 @@ class MemoryTable:
             case "delete":
                 rows = [RowWrite(after=s.write.before) for s in done]
                 return replace(draft, kind="create", rows=tuple(rows))
-            case "run" | "post":
-                raise ToolError("The table runs nothing.")
+        raise ToolError("The table runs nothing.")
 
     # The ToolSource port.
 
@@ -162,10 +161,10 @@ class MemoryTable:
         writes = [RowWrite(id, before=dict(self.rows[id])) for id in ids]
         return await self._propose(ctx, "delete", writes)
 
-    async def _propose(self, ctx: ToolContext, kind: WriteKind, rows: list[RowWrite]) -> Outcome:
+    async def _propose(self, ctx: ToolContext, kind: str, rows: list[RowWrite]) -> Outcome:
         return await ctx.propose(Draft(self.name, kind, {}, "People", tuple(rows)))
 
-    def write(self, kind: WriteKind, row: RowWrite) -> RowWrite:
+    def write(self, kind: str, row: RowWrite) -> RowWrite:
         if kind == "delete":
             self.rows.pop(row.id, None)
             return row
@@ -191,7 +190,7 @@ class MemoryTable:
         taken.add(come[0])
         return RowCheck("after", replace(row, id=come[0]), dict(self.rows[come[0]]))
 
-    def _check_row(self, kind: WriteKind, row: RowWrite) -> RowCheck:
+    def _check_row(self, kind: str, row: RowWrite) -> RowCheck:
         now = self.rows.get(row.id)
         if now is None:
             return RowCheck("after" if kind == "delete" else "other", row)

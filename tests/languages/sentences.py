@@ -38,7 +38,7 @@ LAZY = {
     "adapters/slack/render.py": {"_MAY"},
     "adapters/slack/setup.py": {"SCOPE_PURPOSES", "_DESCRIPTION"},
     "bot/safety.py": {"PEOPLE_WORDS"},
-    "core/changes/cards.py": {"_FAULTS"},
+    "core/changes/kinds.py": {"_OUTCOMES"},
     "core/chat/card_redraw.py": {"CARD_STATES"},
     "core/chat/files.py": {"FILE_KINDS"},
     "core/store/kernels.py": {"why"},
@@ -46,7 +46,7 @@ LAZY = {
     "core/text/text.py": {"TRUNCATION_NOTE"},
     "core/tools/code/environment.py": {"_CAUSES", "_LACKS", "SETTING_UP"},
     "core/tools/code/sandbox/sandbox.py": {"_RECOGNISED"},
-    "core/changes/approval.py": {"_ADMIN_DELETE", "_ADMIN_ROWS", "_GUESTS"},
+    "core/changes/approval.py": {"_GUESTS"},
     "core/chat/approval_notices.py": {"_DIRECT", "_ELSEWHERE"},
     "core/conversation/commands.py": {"_LEFT", "_PERHAPS"},
     "core/conversation/parts.py": {"PART_NAMES"},
@@ -57,6 +57,9 @@ LAZY = {
         "ENDED", "KERNEL_EVICTED", "KERNEL_STOPPED", "NEW_PYTHON", "WAS_IDLE", "_FAULTS",
     },
     "core/tools/nocodb/bridge.py": {"_CALL_FAULTS"},
+    "core/tools/nocodb/row_kinds.py": {"_FAULTS", "titles"},
+    "core/tools/posting/post_kind.py": {"_OUTCOMES", "title"},
+    "core/tools/stackspot/run_kind.py": {"_OUTCOMES", "title"},
     "core/tools/nocodb/filters.py": {"_AND", "_DATE_SENTENCES", "_OR", "_SENTENCES"},
 }  # fmt: skip
 """File ("" is any) → constants that are said elsewhere."""

@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import pytest
 
+from bot.engine import KINDS
 from core.changes.apply import ChangeRunner
+from core.changes.cards import CardBuilder
 from core.changes.ports import Ledger
 from core.clients.http import HttpClient
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
@@ -39,7 +41,9 @@ async def apply_draft(write_tools: WriteTools, draft: Draft) -> Sequence[ChangeS
     change = Change(proposal, "applying", steps, ANA)
     assert change.draft is not change.draft
     applying = ChangeRunner(
-        cast(Ledger, NullLedger(change)), {write_tools.rows.name: write_tools.rows}
+        cast(Ledger, NullLedger(change)),
+        {write_tools.rows.name: write_tools.rows},
+        CardBuilder(KINDS),
     )
     return (await applying.run(change)).steps
 

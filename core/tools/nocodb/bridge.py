@@ -16,11 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 from core.changes.approval import TableRules
 from core.clients.http import HttpClient
-from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row, WriteKind
+from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, Row
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.records import Action, Effect, Health, ToolContext, Viewer
 from core.ports.tools import Tool
@@ -69,7 +69,7 @@ _SYSTEM = ("CreatedAt", "UpdatedAt", "CreatedBy", "UpdatedBy", "nc_order")
 _KEYS = ("Id", "id", "ID")
 
 RECREATED_NOTE = "If you undo this, the rows get new IDs and lose their links to other rows."
-_KINDS: tuple[WriteKind, ...] = get_args(WriteKind)
+_KINDS = ("create", "update", "delete")
 _OURS = (*BRIDGE_READ_TOOLS, *BRIDGE_WRITE_TOOLS)
 
 TOOL_LIST_SECONDS = 300.0
@@ -639,7 +639,7 @@ def _cells(data: Data) -> Cells:
     return [(Field("", name, ""), value) for name, value in data.items()]
 
 
-def _parse_write(tool: BridgeTool, kind: WriteKind, args: Data) -> dict[str, Data] | list[Data]:
+def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | list[Data]:
     """Return rows by id, or the values of new rows. Raise ToolError with the tool's signature as
     hint."""
     unknown = args.keys() - set(tool.argument_names)
@@ -667,7 +667,7 @@ def _parse_write(tool: BridgeTool, kind: WriteKind, args: Data) -> dict[str, Dat
     return dict(pairs)
 
 
-def _parse_row(tool: BridgeTool, kind: WriteKind, one: Any) -> tuple[str, Data]:
+def _parse_row(tool: BridgeTool, kind: str, one: Any) -> tuple[str, Data]:
     if kind == "delete":
         return _check_row_id(
             tool, one.get("id", one.get("Id")) if isinstance(one, dict) else one

@@ -14,7 +14,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, RowWrite, WriteKind
+from core.domain.changes import MAX_PROPOSAL_ROWS, Draft, RowWrite
 from core.domain.errors import ToolError
 from core.domain.records import Outcome, ToolContext, Viewer
 from core.ports.tools import Tool
@@ -129,9 +129,7 @@ class DraftBuilder:
             raise ToolError("Those links already exist.", code="no_change", hint=_NO_CHANGE_HINT)
         return self._build_draft(schema, "update", writes)
 
-    def _build_draft(
-        self, schema: TableSchema, kind: WriteKind, writes: Sequence[RowWrite]
-    ) -> Draft:
+    def _build_draft(self, schema: TableSchema, kind: str, writes: Sequence[RowWrite]) -> Draft:
         return Draft(self._driver.name, kind, schema.target, schema.title, tuple(writes))
 
     def _parse_value(self, field: Field, value: object, zone: tzinfo) -> Any:

@@ -83,8 +83,7 @@ class TableWriter:
                 if not any(row.after for row in rows):
                     raise ToolError(_ROWS_UNKNOWN, code="not_undone")
                 return replace(draft, kind="create", rows=tuple(rows), note=self.driver.refilled)
-            case "run" | "post":
-                raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
+        raise ToolError(_NOTHING_TO_UNDO, code="not_undone")
 
 
 class TableBatch:
@@ -150,8 +149,6 @@ class TableBatch:
                 await self._write_update(schema, rows, draft.asker_key)
             case "delete":
                 await self._driver.delete(schema, [row.id for row in rows], draft.asker_key)
-            case "run" | "post":
-                raise ToolError(_NOTHING_TO_UNDO)
         return rows
 
     async def _read_schema(self) -> TableSchema:

@@ -29,6 +29,7 @@ from core.tools.stackspot.client import (
     StackSpotAgent,
     build_document,
 )
+from core.tools.stackspot.run_kind import NO_WAY_BACK
 from core.tools.tool import FunctionTool, outcome_of_error
 
 STACKSPOT_NAME = "stackspot"
@@ -40,7 +41,6 @@ FILE_FROM_CHARACTERS = 8_000
 """Length from which the person also gets a result as a file."""
 MAX_LEDGER_CHARACTERS = 200_000
 """Characters of a result that the ledger stores."""
-NO_WAY_BACK = "Quick commands can't be undone."
 _CALL_MARGIN_SECONDS = 180.0
 """Seconds that a call may take besides the run: a token, attempts to start, pauses."""
 _RUNNING = "is running the quick command…"

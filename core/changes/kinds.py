@@ -1,0 +1,110 @@
+"""What differs between changes by what they do.
+
+Each feature derives its kinds of change from `Kind`, and `bot.engine.KINDS` lists them by name.
+Cards, approval, applying, undo, notices and the audit log ask a change's kind, and know none by
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.changes.card_rows import build_rows
+from core.domain.changes import OWN_ROWS, Change, Draft
+from core.domain.records import NOTE_TEMPLATE
+from core.rights.usage import PaidRun
+from core.text.i18n import say
+from core.text.text import to_one_line
+
+MAX_TITLE_CHARACTERS = 120
+_ADMIN_ROWS = "{id} changes more than {rows} rows, so an admin must approve it."
+_OUTCOMES: Mapping[str, str] = {
+    "applying": "In progress.",
+    "done": "Done.",
+    "failed": "Nothing was changed. {words}",
+    "partial": "The result is unknown. Check it before you ask again. {words}",
+    "undone": "Done, then undone by {undo}.",
+}
+
+
+class Kind:
+    """A kind of change with one step. Its attributes and methods hold for most kinds; a feature
+    overrides the others."""
+
+    title = "{title}"
+    """The title of the card. `{title}` is the draft's title."""
+    outcomes: Mapping[str, str] = _OUTCOMES
+    """The sentence about a decided change, by its state."""
+    can_be_undone = False
+    no_undo = "This can't be undone."
+    """The answer to `undo` for a change that was made and cannot be undone."""
+    is_repeatable = True
+    """True if a write whose answer was lost is made once more when it has not happened. False if
+    the lost one may still take effect."""
+    has_end = False
+    """True if the other system goes on after the write, so that its end is waited for. A person can
+    stop the waiting."""
+    is_personal = False
+    """True if only its asker approves it, with their own rights and without any approver. Admins
+    can deny it."""
+    needs_attended_turn = False
+    """True if it can be proposed only while a person is there, so not by a schedule or webhook."""
+
+    def rule_names(self, draft: Draft) -> tuple[str, ...]:
+        """Return the names under which rules for tables mention what the draft changes, the title
+        first; () if no such rule applies."""
+        return ()
+
+    def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
+        """Return the rights that the asker needs."""
+        return [("propose", *self.rule_names(draft))]
+
+    def right_to_approve(self, draft: Draft) -> tuple[str, ...]:
+        """Return the right to decide on this draft for others."""
+        return ("approve", *self.rule_names(draft))
+
+    def needs_admin(self, draft: Draft) -> str:
+        """Return why an admin must approve the draft in place of its asker; "" if the asker can."""
+        return _ADMIN_ROWS if draft.row_count > OWN_ROWS else ""
+
+    def may_be_automatic(self, draft: Draft) -> bool:
+        """Return whether the operator's policy may approve the draft without a person."""
+        return False
+
+    def paid_run(self, draft: Draft) -> PaidRun | None:
+        """Return what applying it costs; None if it costs nothing."""
+        return None
+
+    def build_title(self, change: Change) -> str:
+        """Return what the change does, as one line."""
+        return say(self.title, title=to_one_line(change.draft.title, MAX_TITLE_CHARACTERS))
+
+    def describe(self, change: Change) -> str:
+        """Return the text that stands first on the card, "" for none. Who approves the change must
+        see all of it. The text is untrusted."""
+        return ""
+
+    def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
+        """Return the rows of the card, as `card_rows.build_rows` does."""
+        return build_rows(change)
+
+    def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
+        """Return the sentences about the result of a decided change. `shows_names`: the readers may
+        see the names of rows, which are values of the table."""
+        words = to_one_line(change.steps[0].explanation)
+        return [say(self.outcomes[change.state], words=words, undo=change.undone_by).strip()]
+
+    def build_note(self, change: Change, outcome: str) -> str:
+        """Return the note for the model's next turn: ids, counts, `outcome`, and the result of a
+        run. It contains no other values."""
+        what = f"{change.draft.kind} {to_one_line(change.draft.title, MAX_TITLE_CHARACTERS)!r}"
+        return NOTE_TEMPLATE.format(words=f"Proposal {change.id} ({what}): {outcome}")
+
+    def read_result(self, change: Change) -> str:
+        """Return the text that the change brought; "" if there is none."""
+        return ""
+
+
+Kinds = Mapping[str, Kind]
+"""The kinds of change by the name that a draft has."""
