@@ -175,8 +175,8 @@ async def compose(
                 schedule_limits=lambda: live.current.schedules.limits,
             ),
         )
-        board.ledger = engine.changes.find_latest
-        board.pending = engine.changes.list_requests
+        board.ledger = engine.changes.views.find_latest
+        board.pending = engine.changes.views.list_requests
         engine.on_cards_change(board.announce_requests)
         reloader = Reloader(settings, live, engine.records.audit, engine.stores.peers)
         board.live["config"] = reloader.health
@@ -392,7 +392,7 @@ def _page_ports(
     records = engine.records
     accounts = PageAccountService(
         records.page_accounts, records.journal, records.inbox, engine.stores.peers, records.audit,
-        engine.changes.withdraw_of,
+        engine.changes.proposals.withdraw_of,
     )  # fmt: skip
     people.departures[WEB.name] = accounts.has_left
     listing = [
@@ -475,7 +475,7 @@ def _operator_actions(engine: Engine) -> Mapping[str, OperatorAction]:
         return await report_pending(engine.changes)
 
     async def sample_reset(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"withdrawn": await engine.changes.withdraw_drafts_of(SAMPLE_APPLIER)}
+        return {"withdrawn": await engine.changes.proposals.withdraw_drafts_of(SAMPLE_APPLIER)}
 
     async def names(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"names": await engine.find_names([str(key) for key in arguments.get("keys", ())])}

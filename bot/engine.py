@@ -18,9 +18,14 @@ from bot.schedules import ScheduleParts
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.cards import CardBuilder
+from core.changes.decide import Decisions
 from core.changes.kinds import Kind
+from core.changes.lifecycle import ChangeLifecycle
 from core.changes.ports import Applier
+from core.changes.propose import Proposals
 from core.changes.service import ChangeService
+from core.changes.undo import Undo
+from core.changes.views import ChangeViews
 from core.chat.approval_notices import ApprovalNotices, PersonNoticeService
 from core.chat.card_redraw import CardRedraw
 from core.chat.elsewhere import PlacePosts
@@ -288,12 +293,20 @@ class Engine:
         posts = PlacePosts(lambda: platforms.messengers)
         appliers = {applier.name: applier for applier in (*choices.appliers, posts)}
         builder = CardBuilder(choices.approval.kinds)
+        runner = ChangeRunner(ledger, appliers, builder, choices.clock)
+        lifecycle = ChangeLifecycle(
+            ledger, runner, builder, records.audit, self._note_card_change, choices.clock,
+            records.budget,
+        )  # fmt: skip
+        views = ChangeViews(
+            ledger, choices.approval, builder, choices.clock, records.outbox.has_reached,
+            platforms.labels, choices.owner_name,
+        )  # fmt: skip
         self.changes = ChangeService(
-            ledger=ledger, applying=ChangeRunner(ledger, appliers, builder, choices.clock),
-            appliers=appliers, approval=choices.approval, builder=builder, audit=records.audit,
-            on_change=self._note_card_change,
-            clock=choices.clock, purse=records.budget, reached=records.outbox.has_reached,
-            labels=platforms.labels, owner_name=choices.owner_name,
+            ledger, choices.approval, views, lifecycle, Proposals(choices.approval, lifecycle),
+            Decisions(
+                ledger, choices.approval, views, lifecycle, appliers, Undo(views, lifecycle, appliers)
+            ),
         )  # fmt: skip
         requests = ApprovalNotices(
             records.outbox, self.changes, records.journal, platforms.replies, platforms.messengers,
@@ -417,9 +430,9 @@ class Engine:
 
         A write under way ends with its record; no further batch begins.
         """
-        self.changes.applying.stop_batches()
+        self.changes.lifecycle.runner.stop_batches()
         await self.records.inbox.drain(grace)
-        await self.changes.applying.wait_for_records()
+        await self.changes.lifecycle.runner.wait_for_records()
         await self.manager.background_tasks.close()
         await self.schedules.close()
         for task in self._tasks:

@@ -109,7 +109,7 @@ class PersonalDataService:
         if await self._accounts.find(who.key):
             await self._accounts.remove(who.key)
         else:
-            await self._engine.changes.withdraw_of(who.key)
+            await self._engine.changes.proposals.withdraw_of(who.key)
         await self._try_now(self._engine.redraw.once)
         platform = who.key.partition(":")[0]
         if platform in self._listing:  # before the rows go, so that no list brings them back
@@ -178,9 +178,9 @@ class PersonalDataService:
             with suppress(NotFound):
                 change = await changes.ledger.get(id)
                 with use_locale(change.proposal.locale):
-                    card = await changes.card(change)
+                    card = await changes.views.card(change)
                 await self._engine.records.journal.replace_cards(change.proposal.seq, [card])
-        changes.on_change()
+        changes.lifecycle.on_change()
 
     async def _forget_at_platforms(self, who: KnownPerson) -> None:
         """Forget them in what platforms remember: in memory here, and in the processes that hold

@@ -52,7 +52,7 @@ async def report_pending(changes: ChangeService) -> Mapping[str, Any]:
     return {
         "pending": [
             {
-                "id": change.id, "title": changes.builder.build_title(change),
+                "id": change.id, "title": changes.views.builder.build_title(change),
                 "asker": change.proposal.asker.key,
                 "place": place_names(change.proposal.address)[-1],
                 "created_at": change.proposal.created_at, "expires_at": change.proposal.expires_at,

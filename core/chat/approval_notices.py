@@ -120,7 +120,7 @@ class ApprovalNotices:
         NotStored."""
         left = await self._each(self._ask, await self.outbox.list_due("asked", _FOREVER))
         if after := self.changes.approval.rules().remind_after:
-            before = self.changes.clock() - after
+            before = self.changes.views.clock() - after
             left += await self._each(self._remind, await self.outbox.list_due("reminded", before))
         left += await self._each(
             self._announce_expiry, await self.outbox.list_due("expired", _FOREVER)
@@ -234,7 +234,7 @@ class ApprovalNotices:
         if change is not None and one.kind == "copy" and told.reply_to is not None:
             address = told.reply_to.address
             with use_locale(told.locale):
-                card = await self.changes.card(change, told.person, address, True)
+                card = await self.changes.views.card(change, told.person, address, True)
             shown = (card,)
         self._begun[one.key] = posts, reply
         try:
@@ -305,11 +305,11 @@ class ApprovalNotices:
 
     async def _text(self, one: ApprovalNotice, change: Change) -> str:
         """Return the text of a notice."""
-        title = escape_markdown(self.changes.builder.build_title(change))
+        title = escape_markdown(self.changes.views.builder.build_title(change))
         if one.kind == "expired":
             return say(_EXPIRED, id=change.id, title=title)
         if one.kind == "reminder":
-            left = format_duration(max(60, change.proposal.expires_at - self.changes.clock()))
+            left = format_duration(max(60, change.proposal.expires_at - self.changes.views.clock()))
             return say(_REMINDER, id=change.id, title=title, left=left)
         asked = change.proposal
         messenger = self.messengers.get(asked.address.platform)
@@ -328,7 +328,7 @@ class ApprovalNotices:
         change = await self.changes.ledger.get(one.change)
         posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
         with use_locale(one.locale):
-            card = await self.changes.card(change, one.person, one.reply_to.address, True)
+            card = await self.changes.views.card(change, one.person, one.reply_to.address, True)
         reply = self.replies[one.person.platform](one.reply_to, posts)
         name = (one.key, change.version)
         try:

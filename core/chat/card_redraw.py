@@ -89,7 +89,7 @@ class CardRedraw:
     async def once(self) -> int:
         """Redraw all outdated cards and send due notices. Return how many failed for now. Raise
         NotStored."""
-        await self.changes.end_overdue()
+        await self.changes.lifecycle.end_overdue()
         left = 0
         for change in await self.changes.ledger.list_undrawn():
             left += not await self._draw(change)
@@ -103,7 +103,7 @@ class CardRedraw:
         if change.proposal.address.platform not in self.replies:
             return True  # only a process with this platform can post there
         with use_locale(change.proposal.locale):
-            card = await self.changes.card(change)
+            card = await self.changes.views.card(change)
         turn = await self.journal.replace_cards(change.proposal.seq, [card])
         if turn is not None and turn.state not in FINAL_STATES:
             return True  # the end of the turn posts the card
@@ -127,7 +127,7 @@ class CardRedraw:
         change = await self.changes.ledger.get(listed.change)
         if listed.text and listed.reply_to is not None:  # not forgotten
             with use_locale(listed.locale):
-                card = await self.changes.card(change, listed.person, listed.reply_to.address)
+                card = await self.changes.views.card(change, listed.person, listed.reply_to.address)
             turn = await self.journal.replace_cards(int(listed.text), [card])
         if turn is not None and turn.state not in FINAL_STATES:
             return True

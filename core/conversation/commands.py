@@ -14,7 +14,7 @@ from functools import partial
 from typing import TypeVar
 
 from core.changes import cards
-from core.changes.service import MAX_LISTED_CHANGES
+from core.changes.views import MAX_LISTED_CHANGES
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
 from core.commands.quick_commands import QuickCommandResults, check_inputs
@@ -387,7 +387,7 @@ class CommandService:
                 "This deletes the conversation for everyone here. To confirm, type `forget yes`."
             )
         forgot = await self.forget(conversation)
-        self.services.changes.audit.note(
+        self.services.audit.note(
             "conversation-forgotten", turn.message.author, turn.message.address
         )
         told = [
@@ -450,7 +450,7 @@ class CommandService:
 
     async def _describe(self, change: Change, zone: tzinfo) -> str:
         """Return the line of a change in a list. The date and time are in `zone`."""
-        card, asker = await self.services.changes.card(change), change.proposal.asker
+        card, asker = await self.services.changes.views.card(change), change.proposal.asker
         line = say(
             "`{id}` {title}: {state}. Requested by {name}, {at}.",
             id=card.id, title=card.title, state=say(card.state),
@@ -465,14 +465,14 @@ class CommandService:
         others."""
         person, here = turn.message.author, turn.message.address
         changes = self.services.changes
-        found = await changes.waiting_for(person, here)
+        found = await changes.views.waiting_for(person, here)
         if not found:
             return Answer(say("No requests are waiting for you."), is_private=here.is_shared)
         listed = [
             one for one in found if not here.is_shared or one.proposal.address.is_same_channel(here)
         ]
         as_cards = () if here.is_shared else listed[:MAX_APPROVAL_CARDS]
-        drawn = tuple([await changes.card(one, person, here) for one in as_cards])
+        drawn = tuple([await changes.views.card(one, person, here) for one in as_cards])
         for one in as_cards:
             await self.record_listed(ApprovalNotice(
                 one.id, "list", person, turn.message.reply_to, LANGUAGE.get(), str(turn.seq),
@@ -511,12 +511,12 @@ class CommandService:
         changes = self.services.changes
         values = {
             "id": change.id,
-            "title": escape_markdown(self.services.changes.builder.build_title(change)),
-            "left": format_duration(max(60, change.proposal.expires_at - changes.clock())),
+            "title": escape_markdown(self.services.changes.views.builder.build_title(change)),
+            "left": format_duration(max(60, change.proposal.expires_at - changes.views.clock())),
         }
         if change.proposal.asker.key == reader.key:
             return say("`{id}` {title}: requested by you, expires in {left}.", **values)
-        name = escape_markdown(changes.name_of_asker(change, reader, here))
+        name = escape_markdown(changes.views.name_of_asker(change, reader, here))
         return say("`{id}` {title}: requested by {name}, expires in {left}.", name=name, **values)
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
@@ -531,8 +531,8 @@ class CommandService:
         decision = DecisionRequest(
             id, turn.seq, message.author, message.address, message.is_click, code, doing
         )
-        answer = await self.services.changes.decide(_ACTIONS[command.name], decision)
-        result, title = await self.services.changes.result(id, turn.seq)
+        answer = await self.services.changes.decisions.decide(_ACTIONS[command.name], decision)
+        result, title = await self.services.changes.decisions.result(id, turn.seq)
         if not result:
             return answer
         if answer.is_private:  # decided in a shared place where others may not see the result

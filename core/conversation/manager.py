@@ -602,7 +602,7 @@ class ConversationManager:
             metrics.errors.labels(answer.code).inc()
         if answer.cards or state == "failed":
             # Cards of changes that were decided during the turn can be redrawn now.
-            self._services.changes.on_change()
+            self._services.changes.lifecycle.on_change()
 
     async def _finish(self, run: TurnRun, answer: Answer) -> None:
         """Post the answer until it is complete. A person's stop has no effect any more. If the

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import structlog
 
+from core.changes.cards import describe_proposals
 from core.chat.files import describe_unread_kinds
 from core.conversation.context import ToolContexts
 from core.conversation.run import ModelBriefing, TurnRun, TurnServices
@@ -484,7 +485,7 @@ class Rounds:
         ids = [outcome.proposal for outcome in self._outcomes_in_order() if outcome.proposal]
         schedules = [id for id in ids if "-" in id]
         changes = [id for id in ids if "-" not in id]
-        cards = list(await self._services.changes.cards(changes)) if changes else []
+        cards = list(await self._services.changes.views.cards(changes)) if changes else []
         if schedules:
             cards += await self._services.schedules().cards(schedules)
         return tuple(cards)
@@ -497,7 +498,7 @@ class Rounds:
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting:
             changes = [card for card in waiting if card.kind != "schedule"]
-            words = [self._services.changes.describe_proposals(changes)] if changes else []
+            words = [describe_proposals(len(changes))] if changes else []
             if len(changes) < len(waiting):
                 words.append(say(_SCHEDULE_PREPARED))
             told = "\n\n".join([*words, *used_up])
@@ -768,7 +769,7 @@ class Rounds:
         async def propose(draft: Draft) -> Outcome:
             if earlier := self._run.earlier_proposal:
                 return Outcome("error", _EARLIER_PROPOSAL.format(id=earlier))
-            return await self._services.changes.propose(ctx, draft)
+            return await self._services.changes.proposals.propose(ctx, draft)
 
         async def propose_schedule(make_draft: MakeDraft, replaces: str) -> Outcome:
             if not self._run.origin.may_propose_schedules:

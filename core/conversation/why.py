@@ -64,7 +64,7 @@ class Why:
         except NotFound:
             raise NotFound(_NOTHING) from None
         decision = DecisionRequest(id, turn.seq, message.author, message.address)
-        reached = await self.services.changes.reached(change.id, message.author.key)
+        reached = await self.services.changes.views.reached(change.id, message.author.key)
         if not await self.services.changes.approval.may_see(decision, change, reached):
             raise NotFound(_NOTHING)
         asked = change.proposal

@@ -251,6 +251,11 @@ class Change:
         return "change" if decided else "proposal"
 
     @property
+    def is_untouched(self) -> bool:
+        """True if the change was claimed, and none of its rows was begun."""
+        return self.state == "applying" and all(step.state == "waiting" for step in self.steps)
+
+    @property
     def written_steps(self) -> tuple[ChangeStep, ...]:
         """The steps with a written row."""
         return self.steps_in(*WRITTEN_STATES)

@@ -21,7 +21,10 @@ from bot.integrations import PLATFORM_RIGHTS
 from core.changes.apply import ChangeRunner
 from core.changes.approval import Approval
 from core.changes.cards import CardBuilder
-from core.changes.service import ChangeService
+from core.changes.decide import Decisions
+from core.changes.lifecycle import ChangeLifecycle
+from core.changes.undo import Undo
+from core.changes.views import ChangeViews
 from core.domain.changes import (
     Change,
     ChangeStep,
@@ -131,11 +134,15 @@ class Machine(RuleBasedStateMachine):
         """A new process over the same file."""
         appliers = {self.table.name: self.table}
         builder = CardBuilder(KINDS)
-        self.changes = ChangeService(
-            self.ledger, ChangeRunner(self.ledger, appliers, builder),
-            Approval(allow_list(), KINDS, platforms=PLATFORM_RIGHTS), builder, NoAudit(),
-            appliers, lambda: None, lambda: 0.0,
-        )  # fmt: skip
+        runner = ChangeRunner(self.ledger, appliers, builder)
+        lifecycle = ChangeLifecycle(
+            self.ledger, runner, builder, NoAudit(), lambda: None, lambda: 0.0
+        )
+        approval = Approval(allow_list(), KINDS, platforms=PLATFORM_RIGHTS)
+        views = ChangeViews(self.ledger, approval, builder, lambda: 0.0)
+        self.decisions = Decisions(
+            self.ledger, approval, views, lifecycle, appliers, Undo(views, lifecycle, appliers)
+        )
 
     def teardown(self) -> None:
         self.run(self.engine.close())
@@ -202,7 +209,7 @@ class Machine(RuleBasedStateMachine):
         self.table.plan = list(plan)
         while True:
             try:
-                self.run(self.changes.decide(action, DecisionRequest(id, event.seq, ANA, HERE)))
+                self.run(self.decisions.decide(action, DecisionRequest(id, event.seq, ANA, HERE)))
                 break
             except Crash:
                 self.start()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core.changes.service import _DONE_BEFORE
+from core.changes.propose import _DONE_BEFORE
 from core.clients.http import HttpClient
 from core.conversation.rounds import _CALLS_USED_UP, _OVER_BUDGET, _RESULT_LOST, RESULT_UNKNOWN
 from core.domain.errors import ToolError

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from core.changes.approval import Approvers, TableRule, TableRules
-from core.changes.service import MAX_NAMED_DECIDERS
+from core.changes.views import MAX_NAMED_DECIDERS
 from core.chat.platform import Messenger
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DisplayName
 from core.domain.errors import Draining
@@ -254,7 +254,7 @@ async def test_a_card_lists_only_approvals_that_count(bot_home: BotHome) -> None
     only = two("slack:U6", "slack:U2")
     async with bot(bot_home, table, policy=rights(), rules=only) as running_bot:
         ledger = running_bot.engine.changes.ledger
-        (still,) = await running_bot.engine.changes.find_latest("")
+        (still,) = await running_bot.engine.changes.views.find_latest("")
         assert "2 different people must approve it." in still.text
         told = await says(running_bot, f"approve {id}", "k3", CHIEF)
         assert told.text.startswith(
@@ -266,7 +266,9 @@ async def test_a_card_lists_only_approvals_that_count(bot_home: BotHome) -> None
         bot_home.clock.now += 60
         done = await says(running_bot, f"approve {id}", "k5", OTHER)
         assert done.text.startswith("Approved by Carl *C*, Otto. Done.")
-        assert "Cleo" not in (await running_bot.engine.changes.card(await ledger.get(id))).text
+        assert (
+            "Cleo" not in (await running_bot.engine.changes.views.card(await ledger.get(id))).text
+        )
         assert [one.person for one in (await ledger.get(id)).consents] == [CHIEF, OTHER]
 
 
@@ -364,7 +366,7 @@ async def test_who_approved_is_checked_again_after_a_restart(
         if approvals > 1:
             await says(running_bot, f"approve {card.id}", "k2", CLERK)
         with monkeypatch.context() as patch:
-            patch.setattr(running_bot.engine.changes.applying, "run", drain_at_once)
+            patch.setattr(running_bot.engine.changes.lifecycle.runner, "run", drain_at_once)
             receipt = await running_bot.engine.records.inbox.accept(
                 on_slack(f"approve {card.id}", "k3", CHIEF)
             )
@@ -396,14 +398,14 @@ async def test_a_card_names_only_who_still_counts_after_a_restart(
         for who in (CLERK, CHIEF):
             await says(running_bot, f"approve {id}", f"k-{who.id}", who)
         with monkeypatch.context() as patch:
-            patch.setattr(running_bot.engine.changes.applying, "run", drain_at_once)
+            patch.setattr(running_bot.engine.changes.lifecycle.runner, "run", drain_at_once)
             last = on_slack(f"approve {id}", "k3", OTHER)
             receipt = await running_bot.engine.records.inbox.accept(last)
             await begun.wait()
     fewer = two("slack:U6", "slack:U2")
     async with bot(bot_home, table, policy=rights(), rules=fewer) as running_bot:
         await running_bot.wait_for_answer(receipt)
-        (card,) = await running_bot.engine.changes.find_latest("")
+        (card,) = await running_bot.engine.changes.views.find_latest("")
         assert "Approved by Otto, Carl *C*. Done." in card.text
         assert "Cleo" not in card.text
     assert table.rows == {}

@@ -82,7 +82,7 @@ async def test_on_the_page_only_who_may_approve_has_the_button(bot_home: BotHome
         ):  # fmt: skip
             card = await on_the_page(running_bot, text, person)
             assert card.actions == actions, (person.id, text)
-            shown = await running_bot.engine.changes.find_latest(
+            shown = await running_bot.engine.changes.views.find_latest(
                 on_page("", person).address.conversation
             )
             assert next(one for one in shown if one.id == card.id) == card, "after a reload, too"
@@ -96,7 +96,7 @@ async def test_only_who_may_undo_has_the_button(bot_home: BotHome) -> None:
         decided = await approve_after_reading(running_bot, on_page(f"approve {card.id}", OWNER))
         assert [one.actions for one in decided.cards] == [("undo",)]
         await running_bot.engine.redraw.once()
-        (anas,) = await running_bot.engine.changes.find_latest(
+        (anas,) = await running_bot.engine.changes.views.find_latest(
             on_page("", ANA).address.conversation
         )
         assert (anas.state, anas.actions) == ("done", ())
@@ -164,7 +164,7 @@ async def test_a_copy_is_drawn_for_whom_it_was_brought_to(bot_home: BotHome) -> 
 
         async def actions(viewer: Person, **more: Any) -> tuple[str, ...]:
             change = await changes.ledger.get(id)
-            return (await changes.card(change, viewer=viewer, address=direct, **more)).actions
+            return (await changes.views.card(change, viewer=viewer, address=direct, **more)).actions
 
         assert await actions(CLERK) == BOTH
         assert await actions(OTHER) == ()
@@ -185,4 +185,4 @@ async def test_where_it_is_not_known_who_may_the_buttons_stay(bot_home: BotHome)
         id = (await in_slack(running_bot, DELETE, "k1", shared=False)).id
         told[0] = False
         change = await running_bot.engine.changes.ledger.get(id)
-        assert (await running_bot.engine.changes.card(change)).actions == BOTH
+        assert (await running_bot.engine.changes.views.card(change)).actions == BOTH

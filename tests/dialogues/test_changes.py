@@ -116,7 +116,7 @@ async def test_it_expires_after_a_day(bot_home: BotHome) -> None:
         card = await propose(running_bot, "table_create", rows=[ADA])
         assert card.expires_at is not None
         bot_home.clock.now = card.expires_at - 1
-        await running_bot.engine.changes.end_overdue()
+        await running_bot.engine.changes.lifecycle.end_overdue()
         bot_home.clock.now = card.expires_at
         late = await running_bot.ask(f"approve {card.id}")
         assert (late.status, late.code) == ("failed", "expired")
@@ -124,7 +124,7 @@ async def test_it_expires_after_a_day(bot_home: BotHome) -> None:
             assert (await running_bot.ask(f"{word} {card.id}")).code == "expired", "each time"
         assert "There is nothing to undo." in (await running_bot.ask(f"undo {card.id}")).text
         assert table.rows == {}
-        (shown,) = await running_bot.engine.changes.find_latest("web:C1")
+        (shown,) = await running_bot.engine.changes.views.find_latest("web:C1")
         assert (shown.state, shown.actions) == ("expired", ())
     assert PROPOSAL_LIFETIME_SECONDS == 24 * 3600
 

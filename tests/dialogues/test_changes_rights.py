@@ -270,11 +270,11 @@ async def test_while_it_is_not_known_whether_somebody_is_an_admin_they_decide_no
         code = confirmation_code(id, BOSS, change.proposal.created_at)
         decision = DecisionRequest(id, 4711, BOSS, place, code=code)
         with pytest.raises(StatusUnknown):
-            await running_bot.engine.changes.decide(action, decision)
+            await running_bot.engine.changes.decisions.decide(action, decision)
         assert (await running_bot.engine.changes.ledger.get(id)).state == before
         groups[0] = GROUP
         clock.now += 300
-        assert (await running_bot.engine.changes.decide(action, decision)).text
+        assert (await running_bot.engine.changes.decisions.decide(action, decision)).text
         after = (await running_bot.engine.changes.ledger.get(id)).state
         assert after == {"approve": "done", "deny": "denied", "undo": "undone"}[action]
 
@@ -300,11 +300,13 @@ async def test_while_it_is_not_known_whether_the_asker_may_still_ask_nothing_is_
         is_guest[0] = None
         clock.now += 300
         with pytest.raises(StatusUnknown):
-            await running_bot.engine.changes.decide("approve", decision)
+            await running_bot.engine.changes.decisions.decide("approve", decision)
         assert table.applied == []
         is_guest[0] = False
         clock.now += 300
-        assert "Done." in (await running_bot.engine.changes.decide("approve", decision)).text
+        assert (
+            "Done." in (await running_bot.engine.changes.decisions.decide("approve", decision)).text
+        )
 
 
 @also_on_postgres

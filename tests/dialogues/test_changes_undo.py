@@ -58,7 +58,7 @@ async def test_a_change_can_be_undone_for_seven_days(bot_home: BotHome) -> None:
         assert (await running_bot.ask(f"undo {id}")).text == words
         await running_bot.engine.changes.ledger.erase_old_rows(bot_home.clock.now + 1)
         assert (await running_bot.ask(f"undo {id}")).text == words
-        (card,) = await running_bot.engine.changes.cards([id])
+        (card,) = await running_bot.engine.changes.views.cards([id])
         assert (card.actions, card.rows) == ((), ())
         assert card.text == f"Approved by Ana. Done. {words}"
     assert table.rows["1"]["Name"] == "X"
@@ -98,7 +98,7 @@ async def test_what_was_changed_since_is_left_alone(bot_home: BotHome) -> None:
         assert "Partly done: 1 of 2 rows." in undone.text
         assert "Skipped because they changed after the request: 2." in undone.text
         assert (table.rows["1"]["Name"], table.rows["2"]["Name"]) == ("Ada", "somebody's own")
-        (undo, change) = await running_bot.engine.changes.find_latest("web:C1")
+        (undo, change) = await running_bot.engine.changes.views.find_latest("web:C1")
         assert (undo.state, change.state, change.actions) == ("partial", "done", ())
         assert f"See {undo.id}" in change.text
 

@@ -124,14 +124,14 @@ async def test_who_takes_no_direct_messages_keeps_nobody_waiting(team: Team) -> 
 async def test_they_are_reminded_and_it_expires(team: Team) -> None:
     card, copy = await team.asks(), await team.copy()
     team.clock.now += 4 * 3600 + 1
-    team.ponte.engine.changes.on_change()
+    team.ponte.engine.changes.lifecycle.on_change()
     await team.discord.wait_until(lambda: len(team.own(team.cleo.dm)) == 2)
     reminder = team.own(team.cleo.dm)[1]
     assert "` is waiting for approval:" in reminder["content"]
     assert reminder["message_reference"]["message_id"] == copy["id"]
     await team.restart()
     team.clock.now += PROPOSAL_LIFETIME_SECONDS
-    team.ponte.engine.changes.on_change()
+    team.ponte.engine.changes.lifecycle.on_change()
     await team.discord.wait_until(lambda: are_decided(card, copy))
     await team.discord.wait_until(
         lambda: any(

@@ -49,7 +49,7 @@ def personal_data(
     records, engine = running_bot.engine.records, running_bot.engine
     accounts = PageAccountService(
         records.page_accounts, records.journal, records.inbox, engine.stores.peers, records.audit,
-        engine.changes.withdraw_of,
+        engine.changes.proposals.withdraw_of,
     )  # fmt: skip
     return PersonalDataService(engine, accounts, cast("Sequence[ChatPlatform]", chats))
 

@@ -65,7 +65,9 @@ async def test_rows_of_a_hidden_table_stay_unseen_while_rows_that_link_to_them_g
         relation.add(customers, 2, 1)
         told.append((await crm.running_bot.ask(f"undo {card.id}")).text)
         assert "the table shows other values for a link that is not shown here: 31." in told[-1]
-        told.extend(str(each) for each in await crm.running_bot.engine.changes.find_latest(""))
+        told.extend(
+            str(each) for each in await crm.running_bot.engine.changes.views.find_latest("")
+        )
         assert relation.of(customers, 31) == [2], "of the two orders one has found another owner"
     assert not [words for words in told if "Order" in words]
 

@@ -29,7 +29,10 @@ async def page(running_bot: RunningBot) -> AsyncIterator[tuple[httpx.AsyncClient
     """Yield HTTP clients of the owner, Ana and Bia, on the page of this bot."""
     engine, people = running_bot.engine, MemoryPageAccounts()
     board = HealthBoard([], running_bot.engine.commands.quick.known)
-    board.ledger, board.pending = engine.changes.find_latest, engine.changes.list_requests
+    board.ledger, board.pending = (
+        engine.changes.views.find_latest,
+        engine.changes.views.list_requests,
+    )
     engine.on_cards_change(board.announce_requests)
     web = WebAdapter(
         auth=TokenAuthentication("127.0.0.1", TOKEN, "", people),

@@ -353,7 +353,7 @@ async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(bot_home: Bot
         other = await proposed_on_slack(
             running_bot, "k2", "table_update", OTHER, rows={"1": {"Name": "B"}}
         )
-        await running_bot.engine.changes.withdraw_of(MEMBER.key)
+        await running_bot.engine.changes.proposals.withdraw_of(MEMBER.key)
         told = await running_bot.ask_message(on_slack(f"approve {card.id}", "k3", BOSS))
         assert "Denied by Ponte." in told.text
         assert (

@@ -61,7 +61,7 @@ class Team:
 
     async def passes(self, seconds: float) -> None:
         self.clock.now += seconds
-        self.w.bot.engine.changes.on_change()
+        self.w.bot.engine.changes.lifecycle.on_change()
 
     async def until(self, true: Any) -> None:
         await self.w.slack.wait_until(true)

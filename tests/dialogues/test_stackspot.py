@@ -310,7 +310,7 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
         refused = await running_bot.click(f"approve {card.id}", said)
         assert refused.code == "too_many"
         assert "Your limit is $0.50 a day. What is left ($0.10) is not" in refused.text
-        (last, *_) = await running_bot.engine.changes.find_latest("web:C3")
+        (last, *_) = await running_bot.engine.changes.views.find_latest("web:C3")
         assert last.state == "open"
         told = await running_bot.ask(asks("explain", "four"))
         assert told.text.startswith("You said: error: not run. Your limit is $0.50 a day. ")

@@ -51,7 +51,7 @@ async def waits(running_bot: RunningBot, seq: int, beside: int = 1) -> None:
     changes, where = running_bot.engine.changes, make_message("", "").address.conversation
     for _ in itertools.count():
         claimed = seq in await changes.ledger.list_waiting_runs(where)
-        if claimed and len(changes.applying._flights) > beside:
+        if claimed and len(changes.lifecycle.runner._flights) > beside:
             return
         await asyncio.sleep(0)
 
@@ -70,7 +70,7 @@ async def test_stop_ends_the_waiting_and_not_the_run(bot: Bot) -> None:
             f"Approved by Ana. The result is unknown. Check the data before you ask again. {LEFT}"
         )
         assert (await running_bot.ask("stop")).text == "Nothing is running here."
-        (card,) = await running_bot.engine.changes.find_latest("")
+        (card,) = await running_bot.engine.changes.views.find_latest("")
         assert card.state == "partial"
         await running_bot.ask("well?")
     heard = [item.text for item in model.asks[-1].input if item.name == "note"]
@@ -161,4 +161,4 @@ async def test_a_proposal_whose_record_was_lost_is_still_one_card(
         answer = await running_bot.ask(asks(slug, "it"))
         assert faults == []
         assert [card.state for card in answer.cards] == ["open"], answer.text
-        assert len(await running_bot.engine.changes.find_latest("")) == 1
+        assert len(await running_bot.engine.changes.views.find_latest("")) == 1

@@ -1,0 +1,227 @@
+"""Decisions on proposals. A person's decision is an event of its own: it claims the proposal, which
+only one event can do. After a crash, the same event continues the change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from core.changes import cards
+from core.changes.approval import Approval
+from core.changes.lifecycle import ChangeLifecycle
+from core.changes.ports import Applier, CheckedApplier, Ledger
+from core.changes.undo import Undo
+from core.changes.views import MAX_LISTED_CHANGES, ChangeViews
+from core.domain.changes import (
+    NO_PROPOSAL_SENTENCE,
+    Change,
+    Consent,
+    DecisionRequest,
+    confirmation_code,
+)
+from core.domain.errors import Expired, NotAllowed, NotFound, StatusUnknown
+from core.domain.messages import Answer, ChangeAction
+from core.rights.rules import NO_RIGHTS
+from core.text.i18n import say
+
+_READ_FIRST = "This is all of `{id}`. To approve exactly this, type `{hint}`."
+_READ_ELSEWHERE = (
+    "Not everybody here may read all of `{id}`. Type `approve {id}` where it was requested, or in "
+    "a direct message."
+)
+_ONE_MORE = "Your approval is counted. Someone else must approve it too."
+_UNCOUNTED = (
+    "Some approvals are no longer valid. Each must come from a different person who can "
+    "approve now."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Carries out what people decide: approve, deny or undo."""
+
+    ledger: Ledger
+    approval: Approval
+    views: ChangeViews
+    lifecycle: ChangeLifecycle
+    appliers: Mapping[str, Applier]
+    undo: Undo
+
+    async def decide(self, action: ChangeAction, decision: DecisionRequest) -> Answer:
+        """Approve, deny or undo a change and return the answer for the person.
+
+        Raise NotFound (also if the person may not see the card), NotAllowed, Expired, AuditRefused,
+        ToolError, Draining or NotStored.
+        """
+        if action == "approve":  # before the change is read, so that the answer reveals nothing
+            self.approval.check_no_program(decision)
+        change = await self.ledger.get(decision.id)
+        # An event that continues after a crash passed this check before.
+        ours = change.decision_seq == decision.seq
+        reached = await self.views.reached(change.id, decision.person.key)
+        if not ours and not await self.approval.may_see(decision, change, reached):
+            # The same words as for an unknown id, so that they do not reveal that it exists.
+            raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
+        is_others = change.state == "applying" and change.decision_seq != decision.seq
+        if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
+            change = await self.lifecycle.end_abandoned(change)
+        # Expiry is checked here, too, because the periodic check may not have run yet.
+        if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
+            change = await self.lifecycle.close(change, "expired", None)
+        if change.state == "expired" and action != "undo":
+            raise Expired(id=change.id)
+        try:
+            match action:
+                case "approve":
+                    return await self._approve(change, decision, reached)
+                case "deny":
+                    return await self._deny(change, decision, reached)
+                case "undo":
+                    return await self.undo.undo(change, decision, reached)
+        except NotAllowed as error:
+            error.values.setdefault("right", "approve")
+            raise
+
+    async def _approve(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Record the approval. Claim and apply the change once enough people have approved it."""
+        if change.is_untouched and change.decision_seq == decision.seq:
+            await self._check_again(change, decision, reached)
+        if change.state == "open":
+            await self.approval.check_approval(decision.person, decision.address, change, reached)
+            if not decision.is_click and not await self._is_seen(change, decision, reached):
+                return await self._show_whole(change, decision, reached)
+            applier = self.appliers.get(change.draft.applier)
+            if isinstance(applier, CheckedApplier):
+                await applier.check_asker(change.draft)
+            count = self.approval.approvers(change.proposal).count
+            if count > 1 or change.consents:
+                before = await self.views.without_void(change)
+                change = await self._consent(change, decision)
+                counted = await self._count_consents(change, decision)
+                if change.state == "open" and len(counted) < count:
+                    known = [consent.person.key for consent in before.consents]
+                    words = _ONE_MORE if decision.person.key in known else ""
+                    words = words if len(counted) == len(change.consents) else _UNCOUNTED
+                    return await self.views.describe_state(
+                        change, decision, say(words) if words else ""
+                    )
+                if change.state == "open":
+                    await self._withdraw_others(change, counted)
+        if change.state == "open":
+            # Reserve before the claim: if the budget refuses, the proposal stays open.
+            await self.lifecycle.reserve_payment(change, decision.seq)
+            change = await self.ledger.claim(
+                change.id, decision.seq, decision.person, self.lifecycle.clock()
+            )
+            if change.decision_seq != decision.seq:  # another event claimed it first
+                await self.lifecycle.settle_payment(change, decision.seq)
+        unaudited = ""
+        if change.state == "applying" and change.decision_seq == decision.seq:
+            rule = await self.approval.rule_of(decision.person, decision.address, change)
+            change, unaudited = await self.lifecycle.apply(change, rule, decision.show_progress)
+            await self.lifecycle.settle_payment(change, decision.seq)
+        return await self.views.describe_state(change, decision, unaudited)
+
+    async def _is_seen(self, change: Change, decision: DecisionRequest, reached: bool) -> bool:
+        """Return whether the person who typed `approve` can have seen all of the change where they
+        typed it. A button is only under a card that shows everything."""
+        proposal, here, asked = change.proposal, decision.address, change.proposal.address
+        if decision.code:
+            return decision.code == _code(change, decision)
+        # What a program asked for with a token of theirs, they need not have seen.
+        is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key
+        is_here = asked.is_shared and asked.is_same_channel(here)
+        if not (is_asker or is_here or reached or asked.conversation == here.conversation):
+            return False
+        if self.approval.platforms.get(here.platform, NO_RIGHTS).has_room:
+            return True
+        found = await self.ledger.list_of_conversation(asked.conversation, MAX_LISTED_CHANGES)
+        beside = {one.id: one for one in [*found, change] if one.proposal.seq == proposal.seq}
+        shown = [await self.views.card(one) for one in beside.values()]
+        return cards.is_short([cards.describe_whole(card) for card in shown])
+
+    async def _show_whole(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Return the answer with all of the change and the words that confirm it. Values are not
+        shown to the readers of another place."""
+        here = decision.address
+        if here.is_shared and not here.is_same_channel(change.proposal.address):
+            return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
+        card = await self.views.card(change, decision.person, here, reached)
+        hint = f"approve {change.id}-{_code(change, decision)}"
+        words = say(_READ_FIRST, id=change.id, hint=hint)
+        return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
+
+    async def _consent(self, change: Change, decision: DecisionRequest) -> Change:
+        """Record one of several approvals. The audit log is written first: if that fails, raise
+        AuditRefused and record nothing."""
+        consent = Consent(decision.person, decision.address, self.lifecycle.clock())
+        if decision.person.key not in [one.person.key for one in change.consents]:
+            with_theirs = replace(change, decider=decision.person, decision_seq=decision.seq)
+            rule = await self.approval.rule_of(decision.person, decision.address, change)
+            await self.lifecycle.audit.write("change-consent-added", with_theirs, rule)
+        change = await self.ledger.consent(change.id, consent)
+        self.lifecycle.on_change()
+        return change
+
+    async def _count_consents(self, change: Change, decision: DecisionRequest) -> Sequence[Consent]:
+        """Return the approvals that count now, one for each person, including that of the person
+        who decides. Accounts that belong to one person count once."""
+        own = self.approval.canonical_person(decision.person.key)
+        counted = {}
+        for given in change.consents:
+            key = self.approval.canonical_person(given.person.key)
+            if key not in counted and (
+                given.person.key == decision.person.key
+                or (key != own and await self.views.counts(given, change))
+            ):
+                counted[key] = given
+        return list(counted.values())
+
+    async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:
+        """Remove the approvals that did not count, so that the card names only the people who
+        approved it."""
+        keys = [given.person.key for given in counted]
+        others = [one.person.key for one in change.consents if one.person.key not in keys]
+        if others:
+            await self.ledger.withdraw_consents(change.id, others)
+
+    async def _check_again(self, change: Change, decision: DecisionRequest, reached: bool) -> None:
+        """Check the rights again for a claimed change of which nothing was written before a crash.
+
+        Rights may have changed since the claim. If they no longer suffice, reopen the change and
+        raise NotAllowed or StatusUnknown.
+        """
+        try:
+            await self.approval.check_approval(decision.person, decision.address, change, reached)
+            needed = self.approval.approvers(change.proposal).count
+            if needed > 1:
+                counted = await self._count_consents(change, decision)
+                if len(counted) < needed:
+                    raise NotAllowed(_UNCOUNTED)
+                await self._withdraw_others(change, counted)
+        except (NotAllowed, StatusUnknown):
+            await self.ledger.release(change.id, change.decision_seq)
+            await self.lifecycle.settle_payment(await self.ledger.get(change.id), decision.seq)
+            self.lifecycle.on_change()
+            raise
+
+    async def _deny(self, change: Change, decision: DecisionRequest, reached: bool) -> Answer:
+        """Deny an open proposal and return the answer."""
+        if change.state == "open":
+            await self.approval.check_denial(decision.person, decision.address, change, reached)
+            rule = await self.approval.rule_of(decision.person, decision.address, change)
+            change = await self.lifecycle.close(change, "denied", decision.person, rule)
+        return await self.views.describe_state(change, decision)
+
+    async def result(self, id: str, seq: int) -> tuple[str, str]:
+        """Return the result and the title of the run that the event `seq` approved; two empty
+        strings for any other change."""
+        change = await self.ledger.get(id)
+        if change.decision_seq != seq:
+            return "", ""
+        return self.views.builder.kind(change).read_result(change), change.draft.title
+
+
+def _code(change: Change, decision: DecisionRequest) -> str:
+    """Return the code by which this person confirms the change."""
+    return confirmation_code(change.id, decision.person, change.proposal.created_at)
