@@ -302,11 +302,10 @@ class Engine:
             ledger, choices.approval, builder, choices.clock, records.outbox.has_reached,
             platforms.labels, choices.owner_name,
         )  # fmt: skip
+        undo = Undo(views, lifecycle, appliers)
         self.changes = ChangeService(
             ledger, choices.approval, views, lifecycle, Proposals(choices.approval, lifecycle),
-            Decisions(
-                ledger, choices.approval, views, lifecycle, appliers, Undo(views, lifecycle, appliers)
-            ),
+            Decisions(ledger, choices.approval, views, lifecycle, appliers, undo),
         )  # fmt: skip
         requests = ApprovalNotices(
             records.outbox, self.changes, records.journal, platforms.replies, platforms.messengers,
