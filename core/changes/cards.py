@@ -82,6 +82,7 @@ class CardBuilder:
             state=change.state,
             expires_at=change.proposal.expires_at if change.state == "open" else None,
             is_whole=change.state == "open",
+            revision=change.proposal.revision,
         )
 
     def build_title(self, change: Change) -> str:

@@ -29,6 +29,7 @@ _READ_ELSEWHERE = (
     "Not everybody here may read all of `{id}`. Type `approve {id}` where it was requested, or in "
     "a direct message."
 )
+_REPLACED = "This version was replaced, so nothing was done. See the newest one."
 _ONE_MORE = "Your approval is counted. Someone else must approve it too."
 _UNCOUNTED = (
     "Some approvals are no longer valid. Each must come from a different person who can "
@@ -62,6 +63,8 @@ class Decisions:
         if not ours and not await self.approval.may_see(decision, change, reached):
             # The same words as for an unknown id, so that they do not reveal that it exists.
             raise NotFound(NO_PROPOSAL_SENTENCE, id=decision.id)
+        if decision.revision not in (0, change.proposal.revision):
+            return await self.views.build_answer([say(_REPLACED)], [change], decision)
         is_others = change.state == "applying" and change.decision_seq != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self.lifecycle.end_abandoned(change)
@@ -224,4 +227,6 @@ class Decisions:
 
 def _code(change: Change, decision: DecisionRequest) -> str:
     """Return the code by which this person confirms the change."""
-    return confirmation_code(change.id, decision.person, change.proposal.created_at)
+    return confirmation_code(
+        change.id, decision.person, change.proposal.created_at, change.proposal.revision
+    )

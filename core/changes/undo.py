@@ -72,6 +72,7 @@ class Undo:
             created_at=now,
             expires_at=now,
             undone_change=change.id,
+            revision=1,
         )
         return await self.views.ledger.undo(proposal, decision.person, now)
 

@@ -74,8 +74,8 @@ _WORD = re.compile(r"\S+")
 _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
 """The form of an id of a change. Every id contains a digit, so "approve please" is not a
 command."""
-_ID_AND_CODE = re.compile(rf"{_ID.pattern}(?:-[0-9]{{4}})?")
-"""An id, and the digits under a change that was shown in full."""
+_ID_AND_CODE = re.compile(rf"({_ID.pattern})(?:\.([1-9][0-9]{{0,3}}))?(?:-([0-9]{{4}}))?")
+"""An id, the revision in a button, and the digits under a change that was shown in full."""
 _WHY = re.compile(
     rf"{_ID.pattern}|[a-z]+(_[a-z]+)+|{'|'.join(RIGHT_KINDS[:7])}|({'|'.join(RIGHT_KINDS)}):\S.*",
     re.DOTALL,
@@ -150,6 +150,13 @@ def is_decision(message: Message) -> bool:
     except BadInput:
         return False
     return command is not None and command.name in IMMEDIATE_COMMANDS
+
+
+def split_change_id(id: str) -> tuple[str, int, str]:
+    """Return the id, the revision (0 for none) and the code ("" for none) in the argument of
+    approve, deny or undo."""
+    found = _ID_AND_CODE.fullmatch(id)
+    return (found[1], int(found[2] or 0), found[3] or "") if found else (id, 0, "")
 
 
 def check_slug(slug: str) -> None:

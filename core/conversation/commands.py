@@ -527,9 +527,11 @@ class CommandService:
             await show(Progress(current_step=words))
 
         message = turn.message
-        id, _, code = command.id.partition("-")
+        id, revision, code = grammar.split_change_id(command.id)
+        if message.is_click and not revision:
+            revision = 1
         decision = DecisionRequest(
-            id, turn.seq, message.author, message.address, message.is_click, code, doing
+            id, turn.seq, message.author, message.address, message.is_click, code, revision, doing
         )
         answer = await self.services.changes.decisions.decide(_ACTIONS[command.name], decision)
         result, title = await self.services.changes.decisions.result(id, turn.seq)

@@ -198,6 +198,8 @@ class Proposal:
     """True if the operator's policy approves it without a person."""
     origin: MessageOrigin = PERSON
     """Where the message comes from whose turn proposed it."""
+    revision: int = 1
+    """The number of the draft. An approval counts for one revision only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +331,8 @@ class DecisionRequest:
     is_click: bool = False
     code: str = ""
     """The digits after the id that the person typed. See `confirmation_code`."""
+    revision: int = 0
+    """The revision that the card showed under whose button this is; 0 where a person typed."""
     show_progress: Callable[[str], Awaitable[None]] | None = None
 
 
@@ -343,11 +347,11 @@ def new_change_id() -> str:
             return id
 
 
-def confirmation_code(id: str, person: Person, created_at: float) -> str:
+def confirmation_code(id: str, person: Person, created_at: float, revision: int = 1) -> str:
     """Return the digits that this person types to confirm what they were just shown in full.
 
     Nobody can know them before: `created_at` has microseconds, and no surface shows it.
     """
-    words = f"{id} {person.key} {created_at!r}"
+    words = f"{id}.{revision} {person.key} {created_at!r}"
     digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
     return str(1000 + int.from_bytes(digest) % 9000)

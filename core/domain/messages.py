@@ -253,6 +253,14 @@ class Card:
     is_whole: bool = False
     """True if people must see all of `text` and `rows` before they approve it. A platform that has
     to cut them shows no button to approve."""
+    revision: int = 1
+    """The revision of the proposal that the card shows."""
+
+    @property
+    def press_id(self) -> str:
+        """The id that a button of the card carries, with the revision: `abc234`, then
+        `abc234.2`."""
+        return self.id if self.revision == 1 else f"{self.id}.{self.revision}"
 
 
 @dataclass(frozen=True, slots=True)

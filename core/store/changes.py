@@ -487,12 +487,12 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
         " generation, locale, applier, kind, target, title, note, undone_change, state, created_at,"
         " expires_at,"
         " decision_seq, decider, decided_by, decided_at, has_named_approvers, tool, last_notice,"
-        " origin)"
+        " origin, revision)"
         " VALUES (:id, :seq, :call_id, :person, :asker, :conversation, :address, :thread,"
         " :generation, :locale, :applier,"
         " :kind, :target, :title, :note, :undone_change, :state, :created_at, :expires_at,"
         " :decision_seq, :decider, :decided_by, :decided_at, :has_named_approvers,"
-        " :tool, :last_notice, :origin)",
+        " :tool, :last_notice, :origin, :revision)",
         {
             "id": proposal.id,
             "seq": proposal.seq,
@@ -514,6 +514,7 @@ def _insert(connection: SqlConnection, change: Change, told: str = "") -> Change
             "created_at": proposal.created_at,
             "expires_at": proposal.expires_at,
             "decision_seq": change.decision_seq,
+            "revision": proposal.revision,
             "has_named_approvers": proposal.has_named_approvers,
             "tool": proposal.tool,
             "last_notice": told,
@@ -654,6 +655,7 @@ def _change_of(connection: SqlConnection, row: SqlRow) -> Change:
         tool=row["tool"],
         is_decided_by_policy=row["last_notice"] == "never",
         origin=decode_json(MessageOrigin, row["origin"]),
+        revision=row["revision"],
     )
     given = connection.execute(
         "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person", (row["id"],)

@@ -274,6 +274,7 @@ DECLARED_TABLES = (
             Column("ended_at", "REAL", 0), count("erasure_reason"), count("version"),
             count("drawn_version"), count("has_named_approvers"), text("tool", default=""),
             text("origin", json=True),  # a `MessageOrigin` without its `data`
+            Column("revision", "INTEGER", 1),
             # The last notification that Ponte sent about the change: 'asked', 'reminded' or
             # 'expired', in this order. 'never': Ponte sends none about this change.
             text("last_notice", default=""),
