@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http.cookies import CookieError, SimpleCookie
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from adapters.web.errors import (
@@ -106,60 +105,6 @@ class BrowserSession:
 def owner_visitor(platform: str, owner_name: OwnerNames | None) -> Visitor:
     """Return the owner under their current name."""
     return Visitor(Person(platform, OWNER_ID, name=owner_name.current if owner_name else ""))
-
-
-class Authentication(Protocol):
-    """A way to find out who sends a request."""
-
-    @property
-    def platform(self) -> str:
-        """Return the name of the platform to which the visitors belong."""
-
-    @property
-    def secure(self) -> bool:
-        """Return whether cookies are sent over https only."""
-        ...
-
-    @property
-    def origin(self) -> str:
-        """The page's public origin, without a path; "" if it has none of its own."""
-        ...
-
-    @property
-    def cookie(self) -> str:
-        """The name of the session cookie; "" if there are no sessions."""
-        ...
-
-    async def admit(self, visit: Visit) -> Visitor | None:
-        """Return the visitor, or None on a path that is open to everybody.
-
-        Raise the Refusal that the visitor reads, or NotStored if accounts cannot be read.
-        """
-        ...
-
-    async def identify(self, visit: Visit) -> Visitor | None:
-        """Return the visitor on an open path, or None for a stranger."""
-        ...
-
-    async def is_still_allowed(self, visitor: Visitor) -> bool:
-        """Return whether the visitor's token and session are still valid. Raise NotStored."""
-        ...
-
-    async def sign_in(self, token: str, visit: Visit) -> str:
-        """Return the cookie value of a new session for the person whose token this is.
-
-        Raise WrongToken, TooManyTries, NotStored.
-        """
-        ...
-
-    async def sign_out(self, visit: Visit) -> None:
-        """End the session of this request in all processes. Raise NotStored."""
-        ...
-
-    def form_token(self, visitor: Visitor) -> str:
-        """Return a value that only pages in this visitor's session have. It proves that a form was
-        not sent by another site."""
-        ...
 
 
 class TokenLogin:
@@ -430,26 +375,31 @@ class SocketAuthentication:
         self._owner_name = owner_name
 
     async def admit(self, visit: Visit) -> Visitor:
+        """Return the owner."""
         return owner_visitor(self.platform, self._owner_name)
 
     async def identify(self, visit: Visit) -> Visitor:
+        """Return the owner."""
         return owner_visitor(self.platform, self._owner_name)
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
+        """Return True."""
         return True
 
     async def sign_in(self, token: str, visit: Visit) -> str:
+        """Return "": there are no sessions."""
         return ""
 
     async def sign_out(self, visit: Visit) -> None:
-        return None
+        """Do nothing: there are no sessions."""
 
     def form_token(self, visitor: Visitor) -> str:
+        """Return "": there are no forms."""
         return ""
 
 
 class TokenAuthentication:
-    """Authentication on the port.
+    """Authentication on the port, for requests of the platform "web".
 
     `host` is the listen address, `url` the public origin behind a proxy, `token` the owner's token,
     `people` the accounts. The token is needed on loopback too: every user of this machine can
@@ -480,6 +430,10 @@ class TokenAuthentication:
         self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
 
     async def admit(self, visit: Visit) -> Visitor | None:
+        """Return the visitor, or None on a path that is open to everybody.
+
+        Raise the Refusal that the visitor reads, or NotStored if accounts cannot be read.
+        """
         if visit.path in HEALTH_PATHS:
             return None
         self._check_host(visit)
@@ -495,6 +449,7 @@ class TokenAuthentication:
         return visitor
 
     async def identify(self, visit: Visit) -> Visitor | None:
+        """Return the visitor on an open path, or None for a stranger."""
         try:
             visitor = await self._login.admit(visit.headers, self._client_address(visit))
         except (Refusal, NotStored):
@@ -502,18 +457,26 @@ class TokenAuthentication:
         return None if visitor.is_program else visitor
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
+        """Return whether the visitor's token and session are still valid. Raise NotStored."""
         return await self._login.is_still_allowed(visitor)
 
     async def sign_in(self, token: str, visit: Visit) -> str:
+        """Return the cookie value of a new session for the person whose token this is.
+
+        Raise WrongToken, TooManyTries, ApiTokenSignIn, NotStored.
+        """
         visitor = await self._login.check_token(token, self._client_address(visit))
         if visitor.is_program:
             raise ApiTokenSignIn
         return self._login.new_session(visitor)
 
     async def sign_out(self, visit: Visit) -> None:
+        """End the session of this request in all processes. Raise NotStored."""
         await self._login.sign_out(visit.headers)
 
     def form_token(self, visitor: Visitor) -> str:
+        """Return a value that only pages in this visitor's session have. It proves that a form was
+        not sent by another site."""
         return self._login.form_token(visitor)
 
     def _client_address(self, visit: Visit) -> str:
@@ -539,6 +502,12 @@ class TokenAuthentication:
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
         if foreign and not walks_in:  # a form of theirs navigates too, with a POST
             raise ForeignOrigin(origin=origin[:100] or "?")
+
+
+Authentication = TokenAuthentication | SocketAuthentication
+"""A way to find out who sends a request. `cookie` is the name of the session cookie ("" without
+sessions), `secure` whether cookies are sent over https only, and `origin` the page's public origin,
+without a path ("" if it has none of its own)."""
 
 
 def _ended_refusal(token: EndedToken) -> Refusal:

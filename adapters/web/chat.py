@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from adapters.web import http_io
-from adapters.web.adapter import Site
 from adapters.web.answers import (
     ChatAnswer,
     CommandInput,
@@ -39,8 +38,8 @@ from adapters.web.http_io import (
     JsonChatRequest,
     RequestBody,
     UploadedFile,
-    view_options,
     visitor_of,
+    wants_html,
 )
 from adapters.web.render import render
 from adapters.web.routing import RouteGroup, endpoint
@@ -68,9 +67,6 @@ class CardDecision(RequestBody):
 
 class ChatRoutes(RouteGroup):
     """Routes for sending messages, deciding on cards and stopping turns."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
 
     @endpoint(
         "POST",
@@ -141,7 +137,7 @@ class ChatRoutes(RouteGroup):
             "turn": shown.turn, "message": shown.message.text, "text": text,
             "state": shown.state, "at": shown.created_at, "replaces": shown.message.replaced_turn,
         }  # fmt: skip
-        if view_options(request).html:
+        if wants_html(request):
             body["html"] = await render(text)
         return body
 
@@ -237,15 +233,15 @@ class ChatRoutes(RouteGroup):
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
             hub.watch(key, receipt.seq, said)
-            options = view_options(request)
-            writer = PageWriter(receipt.turn, said.address.channel, options, receipt.turns_ahead)
+            html, queued = wants_html(request), receipt.turns_ahead
+            writer = PageWriter(receipt.turn, said.address.channel, html, queued)
             events = TurnEvents(self._site, receipt.turn, writer)
             return EventStream(stream_events(follower, events), stack.pop_all())
 
     async def _whole_answer(
         self, request: Request, answer: Answer, said: Message
     ) -> ChatAnswer | Response:
-        html = await render(answer.text) if view_options(request).html else None
+        html = await render(answer.text) if wants_html(request) else None
         body = answer_json(answer, said.address.channel, said.turn, html)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
             body["error"] = {"code": answer.code, "message": answer.text}

@@ -234,7 +234,7 @@ class OpenAiRoutes(RouteGroup):
     """The routes of OpenAI's API."""
 
     def __init__(self, site: Site) -> None:
-        self._site = site
+        super().__init__(site)
         self._requests = ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
         self._bytes = ConcurrencyLimit(MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON)
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from adapters.web.adapter import Json, Site
+from adapters.web.adapter import Json
 from adapters.web.answers import (
     ApiTokenEntry,
     ApiTokenList,
@@ -44,8 +44,8 @@ from adapters.web.http_io import (
     RequestBody,
     make_message,
     read_visit,
-    view_options,
     visitor_of,
+    wants_html,
 )
 from adapters.web.render import to_html
 from adapters.web.routing import RouteGroup, endpoint
@@ -134,9 +134,6 @@ class OperatorRequest(RequestBody):
 class ConversationRoutes(RouteGroup):
     """The routes of conversations and their files."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
     @endpoint(
         "GET", "/conversations", query={"search": "only conversations that contain these words"}
     )
@@ -196,7 +193,7 @@ class ConversationRoutes(RouteGroup):
         key = address.conversation
         shown = await self._site.journal.list_entries(key)
         changed = {card.id: card for card in await self._site.board.changes(key)}
-        html = view_options(request).html
+        html = wants_html(request)
         rendered = await asyncio.to_thread(_render_answers, shown) if html else {}
         messages: list[Json] = []
         for one in shown:
@@ -228,10 +225,9 @@ class ConversationRoutes(RouteGroup):
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
-        options = view_options(request)
         person = visitor_of(request).person
         cursor = ReadCursor.parse(last)
-        events = ConversationEvents(self._site, address, cursor, options, person)
+        events = ConversationEvents(self._site, address, cursor, wants_html(request), person)
         with ExitStack() as stack:
             follow = self._site.hub.follow(address.conversation, visitor_of(request))
             follower = stack.enter_context(follow)
@@ -293,9 +289,6 @@ class ConversationRoutes(RouteGroup):
 
 class PageRoutes(RouteGroup):
     """The page, its sign-in, and what it shows before the first message."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
 
     @endpoint("GET", "/", media=("text/html",), is_static=True)
     async def page(self, request: Request) -> Response:
@@ -580,9 +573,6 @@ class ApiTokenRequest(RequestBody):
 
 class ApiTokenRoutes(RouteGroup):
     """The visitor's own API tokens. An API token itself opens none of these routes."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
 
     @property
     def _accounts(self) -> PageAccounts:

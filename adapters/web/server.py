@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.adapter import HOOKS_PATH, HookHandler, Json, Site
+from adapters.web.adapter import HOOKS_PATH, HOOKS_PREFIX, Json, MountedHandler, Site
 from adapters.web.answers import PartList, Readiness, StatusAnswer
 from adapters.web.chat import ChatRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
@@ -31,6 +31,7 @@ from adapters.web.openai_api import OpenAiRoutes
 from adapters.web.page_routes import ApiTokenRoutes, ConversationRoutes, OperatorRoutes, PageRoutes
 from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
 from core.domain.errors import NotFound, PonteError, Refusal, SettingsError
+from core.integrations.integration import HookReceiver
 
 HEAD_TIMEOUT_SECONDS = 10.0
 """Time for the head of a request, from the connection or from its first byte."""
@@ -272,9 +273,6 @@ def bind_socket(host: str, port: int) -> socket.socket:
 class HealthRoutes(RouteGroup):
     """The routes for monitoring."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
     @endpoint("GET", "/healthz")
     async def alive(self, request: Request) -> StatusAnswer:
         """Return 200 while the process runs."""
@@ -286,7 +284,7 @@ class HealthRoutes(RouteGroup):
 
         Only the owner and admins get the reasons.
         """
-        parts = await self._site.readiness()
+        parts = await (self._site.readiness or self._site.board.health)()
         failing = [part for part in parts if part.state == "failing"]
         ready = self._site.is_accepting and not failing
         body: Readiness = {"status": "ready" if ready else "not ready"}
@@ -327,9 +325,6 @@ class HealthRoutes(RouteGroup):
 class AdminRoutes(RouteGroup):
     """The routes of the operator's page. Its module is imported when somebody opens it."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
     @endpoint("GET", "/admin", media=("text/html",), refuses=(404,))
     @endpoint("GET", "/admin/{tab}", media=("text/html",), refuses=(404,))
     async def show(self, request: Request) -> Response:
@@ -348,11 +343,11 @@ class AdminRoutes(RouteGroup):
 
 
 def make_application(
-    site: Site, extra: Mapping[str, ASGIApp] | None = None, hooks: HookHandler | None = None
+    site: Site, extra: Mapping[str, ASGIApp] | None = None, hooks: HookReceiver | None = None
 ) -> ASGIApp:
     """Return the application with all routes of `site`.
 
-    `extra` are other adapters' applications by exact path, and `hooks` serves webhooks. They
+    `extra` are other adapters' applications by exact path, and `hooks` receives webhooks. They
     authenticate their callers by a signature, so they come before the guard.
     """
     groups = (
@@ -376,7 +371,7 @@ def make_application(
     )
     app.router.redirect_slashes = False
     guarded = Guard(app, site)
-    return PathRouter(extra or {}, guarded, hooks) if extra or hooks else guarded
+    return PathRouter(site, extra or {}, guarded, hooks) if extra or hooks else guarded
 
 
 class DocumentRoutes(RouteGroup):
@@ -404,18 +399,27 @@ class PathRouter:
     ours."""
 
     def __init__(
-        self, extra: Mapping[str, ASGIApp], own: ASGIApp, hooks: HookHandler | None = None
+        self, site: Site, extra: Mapping[str, ASGIApp], own: ASGIApp, hooks: HookReceiver | None
     ) -> None:
-        self._extra = dict(extra)
+        self._site = site
+        self._extra = extra
         self._own = own
         self._hooks = hooks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if self._hooks and self._hooks.serves(path):
-            await self._hooks(scope, receive, send)
-        else:
-            await self._extra.get(path, self._own)(scope, receive, send)
+        path, hooks = scope.get("path", ""), self._hooks
+        app = self._extra.get(path, self._own)
+        if hooks and hooks.is_used and path.startswith(HOOKS_PREFIX):
+
+            async def receive_hook(
+                headers: Mapping[str, str], body: bytes
+            ) -> tuple[int, Mapping[str, str], bytes]:
+                if not self._site.is_accepting:
+                    return 503, {"retry-after": "5"}, b""
+                return await hooks.receive(path.removeprefix(HOOKS_PREFIX), headers, body)
+
+            app = MountedHandler(receive_hook)
+        await app(scope, receive, send)
 
 
 def _error_handler(site: Site) -> Callable[[Request, Exception], Response]:
