@@ -692,10 +692,6 @@ class Site:
         """Return the `Address.person` of the person's conversations: "" for the owner."""
         return address_of("", person, "").person
 
-    def conversation_key(self, person: Person, conversation: str) -> str:
-        """Return the key of the person's conversation of this name."""
-        return self.address_of(person, conversation).conversation
-
     def owns(self, person: Person, conversation: str) -> bool:
         """Return whether the conversation with this key is the person's."""
         place, _, own = conversation.partition(":@")

@@ -55,6 +55,7 @@ ASSETS_PREFIX = "/page/"
 COMPATIBLE_PREFIX = "/v1/"
 """The prefix of the paths that follow OpenAI's API, the only ones that an API token opens."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
+"""A Host header: a name or an address in brackets, with a final dot and a port if it has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +96,6 @@ class BrowserSession:
     visitor: Visitor
     until: float
     accounts: Sequence[PageAccount]
-
-    @property
-    def id(self) -> str:
-        """Return the id of the session."""
-        return self.visitor.session
 
 
 def owner_visitor(platform: str, owner_name: OwnerNames | None) -> Visitor:
@@ -151,8 +147,10 @@ class TokenLogin:
 
         Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and NotStored.
         """
-        if visitor := await self._visitor_of_session(headers):
-            return visitor
+        session = await self._read_session(headers)
+        if session and not await self._is_ended(session.visitor):
+            await self._record_visit(session.visitor, session.accounts)
+            return session.visitor
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             cookie = self._read_cookie(headers)
@@ -168,7 +166,9 @@ class TokenLogin:
         """
         source, unread = _guess_source(address), None
         accounts: Sequence[PageAccount] = ()
-        if is_api_token(offered) and (program := await self._find_program(offered)):
+        has_api_form = has_generated_form(offered.removeprefix(API_TOKEN_PREFIX))
+        is_api_token = offered.startswith(API_TOKEN_PREFIX) and has_api_form
+        if is_api_token and (program := await self._find_program(offered)):
             return program
         if has_generated_form(offered):
             try:
@@ -251,9 +251,9 @@ class TokenLogin:
 
     async def sign_out(self, headers: Mapping[str, str]) -> None:
         """End the session of these headers. Raise NotStored."""
-        session = await self._read_session(headers)
-        if session and self._people and not await self._people.is_session_ended(session.id):
-            await self._people.end_session(session.id, session.until)
+        session, people = await self._read_session(headers), self._people
+        if session and people and not await people.is_session_ended(session.visitor.session):
+            await people.end_session(session.visitor.session, session.until)
 
     def _read_cookie(self, headers: Mapping[str, str]) -> tuple[str, str] | None:
         """Return the claim of the session cookie and its seal, None without such a cookie.
@@ -280,13 +280,6 @@ class TokenLogin:
                     if hmac.compare_digest(_bytes(seal), _bytes(_seal(key, claim))):
                         return SessionEnded(_ended_refusal(token).sentence)
         return SessionEnded()
-
-    async def _visitor_of_session(self, headers: Mapping[str, str]) -> Visitor | None:
-        session = await self._read_session(headers)
-        if session is None or await self._is_ended(session.visitor):
-            return None
-        await self._record_visit(session.visitor, session.accounts)
-        return session.visitor
 
     async def _read_session(self, headers: Mapping[str, str]) -> BrowserSession | None:
         """Return the session of the cookie if its seal is valid and it has not expired.
@@ -487,7 +480,8 @@ class TokenAuthentication:
 
     def _check_host(self, visit: Visit) -> None:
         host = visit.headers.get("host", "")
-        name = _host_name(host)
+        found = _HOST.fullmatch(host.lower())
+        name = found.group(1).strip("[]") if found else ""
         if not name or not (is_loopback(name) or name in self._hosts):
             raise ForeignHost(host=host[:100] or "?")
 
@@ -522,13 +516,6 @@ def _bytes(text: str) -> bytes:
     return text.encode(errors="replace")
 
 
-def is_api_token(token: str) -> bool:
-    """Return whether the token has the form of an API token."""
-    return token.startswith(API_TOKEN_PREFIX) and has_generated_form(
-        token.removeprefix(API_TOKEN_PREFIX)
-    )
-
-
 def is_loopback(host: str) -> bool:
     """Return whether `host` is a name or address of this machine only (RFC 6761 for
     `localhost`)."""
@@ -548,9 +535,3 @@ def _guess_source(address: str) -> str:
     except ValueError:
         return address
     return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address
-
-
-def _host_name(host: str) -> str:
-    """Return the name in a Host header without port, brackets and final dot; "" if malformed."""
-    found = _HOST.fullmatch(host.lower())
-    return found.group(1).strip("[]") if found else ""

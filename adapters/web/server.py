@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import h11
@@ -359,14 +359,13 @@ def make_application(
         routes += OperatorRoutes(site.operator).routes
     signed = [*(extra or ()), *([HOOKS_PATH] if hooks else [])]
     routes += DocumentRoutes(routes, signed).routes
-    refuse = _error_handler(site)
     app = Starlette(
         routes=routes,
         exception_handlers={
-            PonteError: refuse,
-            HTTPException: refuse,
+            PonteError: _refuse,
+            HTTPException: _refuse,
             ClientDisconnect: lambda request, error: Response(status_code=400),  # nobody reads it
-            Exception: refuse,
+            Exception: _refuse,
         },
     )
     app.router.redirect_slashes = False
@@ -422,37 +421,27 @@ class PathRouter:
         await app(scope, receive, send)
 
 
-def _error_handler(site: Site) -> Callable[[Request, Exception], Response]:
-    def refuse(request: Request, error: Exception) -> Response:
-        response = error_response(_to_ponte_error(error), read_visit(request.scope))
-        if response.status_code == 413 and not _may_discard_body(request):
-            response.headers["Connection"] = "close"
-        if isinstance(error, HTTPException) and error.headers:
-            response.headers.update(error.headers)
-        return response
-
-    return refuse
-
-
-def _may_discard_body(request: Request) -> bool:
-    """Return whether the rest of a refused body is small enough to read and discard.
-
-    A client reads our answer only when its body was read; uvicorn would read an endless body
-    without a limit.
-    """
-    length = request.headers.get("content-length", "")
-    return length.isdecimal() and int(length[:18]) <= MAX_DISCARDED_BODY_BYTES
-
-
-def _to_ponte_error(error: Exception) -> PonteError:
-    """Return the error in our words, also for Starlette's own errors and unexpected ones."""
+def _refuse(request: Request, error: Exception) -> Response:
+    """Return the response for an error in our words, also for Starlette's own errors and unexpected
+    ones."""
     match error:
         case PonteError():
-            return error
+            refusal = error
         case HTTPException(status_code=404):
-            return UnknownPath()
+            refusal = UnknownPath()
         case HTTPException(status_code=405):
-            return WrongMethod()
+            refusal = WrongMethod()
         case HTTPException():
-            return BadRequest(why="it cannot be read")
-    return UnexpectedError()
+            refusal = BadRequest(why="it cannot be read")
+        case _:
+            refusal = UnexpectedError()
+    response = error_response(refusal, read_visit(request.scope))
+    # A client reads our answer only when its body was read, so a small rest is read and discarded;
+    # uvicorn would read an endless body without a limit.
+    length = request.headers.get("content-length", "")
+    is_small = length.isdecimal() and int(length[:18]) <= MAX_DISCARDED_BODY_BYTES
+    if response.status_code == 413 and not is_small:
+        response.headers["Connection"] = "close"
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response

@@ -169,7 +169,7 @@ class PageWriter:
     async def write_end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
         """Yield the cards, the files and `done`, or `error`. The last event carries `id`."""
         if isinstance(outcome, PonteError):
-            error = error_json(outcome, self._turn)
+            error = {"code": outcome.code, "message": outcome.words(), "turn": self._turn}
             yield format_event("error", error, id)
             return
         for card in outcome.cards:
@@ -453,11 +453,6 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
         "at": at,
         "state": state,
     }
-
-
-def error_json(error: PonteError, turn: str) -> Json:
-    """Return an error of a turn as JSON, with its sentence in the reader's language."""
-    return {"code": error.code, "message": error.words(), "turn": turn}
 
 
 def replace_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:
