@@ -82,7 +82,7 @@ class ShownPost:
 
 
 class DiscordSurface:
-    """What the surfaces of Discord have in common."""
+    """The base of all surfaces of Discord: the limits of a post, and the form of an answer."""
 
     limit = LIMIT
     interval = EDIT_INTERVAL_SECONDS
