@@ -387,7 +387,14 @@ class DiscordAdapter:
         may be missing or of another type. Raise nothing."""
         try:
             if event == "INTERACTION_CREATE":
-                await self._refuse_interaction(data)
+                if data["type"] in (2, 3, 5):  # an autocomplete shows no text
+                    client = await self.connection.client()
+                    route = Route("POST", "/interactions/{id}/{token}/callback",
+                                  id=data["id"], token=data["token"])  # fmt: skip
+                    words = say(EVENT_FAILED, str(data["locale"]))
+                    said = {"content": words, "flags": 64, "allowed_mentions": {"parse": []}}
+                    body = {"type": 4, "data": said}
+                    await attempt(lambda: client.http.request(route, json=body), repeat=False)
                 return
             me, author = str(own_id(await self.connection.client())), data["author"]
             is_ours = not data.get("guild_id") or me in str(data.get("mentions"))
@@ -403,13 +410,3 @@ class DiscordAdapter:
         place = client.get_partial_messageable(channel).get_partial_message(message)
         words = say(EVENT_FAILED, self.state.language_of(str(author), None, self._locale))
         await self._notices.post(place, words, "failed")
-
-    async def _refuse_interaction(self, data: Mapping[str, Any]) -> None:
-        """Respond to an unreadable command, click or form, visible to the person alone."""
-        if data["type"] in (2, 3, 5):  # an autocomplete shows no text
-            client, words = await self.connection.client(), say(EVENT_FAILED, str(data["locale"]))
-            route = Route("POST", "/interactions/{id}/{token}/callback",
-                          id=data["id"], token=data["token"])  # fmt: skip
-            said = {"content": words, "flags": 64, "allowed_mentions": {"parse": []}}
-            body = {"type": 4, "data": said}
-            await attempt(lambda: client.http.request(route, json=body), repeat=False)

@@ -1,4 +1,4 @@
-"""Converts Discord's messages and interactions into the core's messages.
+"""Converts Discord's messages into the core's messages, and says where something was written.
 
 These functions read only what an event contains. `Locations.of_message` alone calls Discord, for a
 thread that the SDK's cache lacks.
@@ -69,8 +69,15 @@ class Locations:
         guild = message.guild.id if message.guild else getattr(channel, "guild_id", None) or 0
         if not guild:
             return Location(channel.id)
-        if isinstance(channel, discord.PartialMessageable):
-            return await self._of_unknown(client, message, guild)
+        # The cache lacks some channels, such as a thread that was archived when Ponte started.
+        is_cached = not isinstance(channel, discord.PartialMessageable)
+        if not is_cached and channel.id not in self._state.parents:
+            fetched = await attempt(lambda: client.fetch_channel(channel.id))
+            if isinstance(fetched, discord.Thread):
+                self._state.parents[channel.id] = fetched.parent_id
+                self._state.note_change()
+            else:
+                self._state.parents[channel.id] = 0
         return self._of_guild_channel(channel, guild)
 
     def of_interaction(self, interaction: Interaction) -> Location:
@@ -110,21 +117,6 @@ class Locations:
         if parent:
             return Location(parent, guild, known, is_shared=True)
         return Location(known, guild, is_shared=True)
-
-    async def _of_unknown(
-        self, client: discord.Client, message: discord.Message, guild: int
-    ) -> Location:
-        """Return the location of a message in a channel that the cache lacks, such as a thread that
-        was archived when Ponte started."""
-        id = message.channel.id
-        if id not in self._state.parents:
-            found = await attempt(lambda: client.fetch_channel(id))
-            if isinstance(found, discord.Thread):
-                self._state.parents[id] = found.parent_id
-                self._state.note_change()
-            else:
-                self._state.parents[id] = 0
-        return self._of_guild_channel(message.channel, guild)
 
 
 def person_of(user: discord.abc.User) -> Person:
@@ -229,45 +221,6 @@ def to_message(
         locale=locations.language_of(message),
         sent_at=at.timestamp(),
         mentions=tuple((text.clean_text(words), str(id)) for words, id in (*people, *channels)),
-    )
-
-
-def from_interaction(
-    interaction: Interaction,
-    location: Location,
-    locations: Locations,
-    said: str,
-    token: str,
-    expires: float,
-    *,
-    source: str = "",
-    asker: int = 0,
-    clicked: bool = False,
-    context: tuple[Quote, ...] = (),
-    files: tuple[Attachment, ...] = (),
-) -> Message:
-    """Convert a command, form or click into the core's Message.
-
-    `said` is the text that a person could have typed instead. `token` is valid until `expires`
-    (seconds since the epoch). `source` is the id of the message that was clicked. `asker` is the
-    user id of the person who owns the conversation that a click is about.
-    """
-    key = f"discord:interaction:{interaction.id}"
-    author = person_of(interaction.user)
-    address = locations.conversation_address(location, asker or interaction.user.id)
-    return Message(
-        event_key=key,
-        text=text.clean_text(said),
-        author=author,
-        address=address,
-        reply_to=ReplyTo(
-            address, author, source or str(interaction.id), turn_id(key), token, expires
-        ),
-        attachments=files,
-        context=context,
-        locale=locations.learn_language(interaction),
-        sent_at=interaction.created_at.timestamp(),
-        is_click=clicked,
     )
 
 

@@ -44,17 +44,14 @@ class DiscordFiles:
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes]:
         """Return a file and its bytes. If its address has expired, fetch the message for a fresh
         one. Raise as `attempt` does."""
-        return attachment, await self._bytes(attachment)
-
-    async def _bytes(self, attachment: Attachment) -> bytes:
         client = await self._client()
         where, _, url = attachment.reference.rpartition(" ")
         try:
-            return await self._download(client, url)
+            return attachment, await self._download(client, url)
         except PonteError:
             if not where or (fresh := await self._address(client, where)) is None:
                 raise
-            return await self._download(client, fresh)
+            return attachment, await self._download(client, fresh)
 
     async def _download(self, client: discord.Client, url: str) -> bytes:
         """Return the bytes at an address of Discord's CDN (or of a proxy or test double). No

@@ -158,16 +158,12 @@ class DiscordIntake:
             if not has_content:
                 await self.notices.ask_for_mention(message)
             return has_content
-        if not location.thread or not self._is_our_thread(message, location, me):
+        channel = message.channel
+        is_made_by_us = isinstance(channel, discord.Thread) and channel.owner_id == me
+        is_our_thread = is_made_by_us or location.thread in self.state.threads
+        if not location.thread or not is_our_thread:
             return False
-        return await self._is_follow_up(message, location, has_content)
-
-    async def _is_follow_up(
-        self, message: discord.Message, location: Location, has_content: bool
-    ) -> bool:
-        """Return whether a message without a mention, in a thread of ours, is for Ponte. That is so
-        only while one person writes there; when a second one joins, say once that Ponte now waits
-        for mentions."""
+        # In a thread of ours a message needs no mention while only one person writes there.
         there = self._join_thread(message, location)
         if not has_content:
             await self.notices.ask_for_mention(message)
@@ -182,12 +178,6 @@ class DiscordIntake:
         if there.join(str(message.author.id)):
             self.state.note_change()
         return there
-
-    def _is_our_thread(self, message: discord.Message, location: Location, me: int) -> bool:
-        """Return whether Ponte made the thread or was mentioned in it before."""
-        channel = message.channel
-        made = isinstance(channel, discord.Thread) and channel.owner_id == me
-        return made or location.thread in self.state.threads
 
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
         """Store a message. If it is new, mark it while it waits, create its thread and download its
@@ -259,8 +249,17 @@ class CatchUp:
     async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         """Read the missed messages of a channel and answer the recent ones. A channel that Discord
         refuses for good is forgotten; after any other failure it is read in the next session."""
+        cached = client.get_channel(channel) if guild else None
+        location = (
+            cached
+            if isinstance(cached, discord.abc.Messageable)
+            else client.get_partial_messageable(channel, guild_id=guild or None)
+        )
+        after = discord.Object(last)
         try:
-            missed = await self._history(client, channel, guild, last)
+            missed = await history(
+                location, after=after, limit=MAX_MESSAGES_READ_BACK, oldest_first=True
+            )
         except Undeliverable as gone:
             log.info("no access to a channel any more", channel=channel, error=str(gone))
             self.state.channels.pop(channel, None)
@@ -270,34 +269,6 @@ class CatchUp:
                 "could not load missed messages of a channel", channel=channel, error=repr(error)
             )
             return
-        skipped = await self._answer_recent(client, missed)
-        if skipped:
-            await self.notices.report_missed(skipped[-1], len(skipped))
-        if missed:
-            log.info(
-                "loaded messages missed while offline",
-                channel=channel,
-                messages=len(missed),
-                skipped_messages=len(skipped),
-            )
-
-    async def _history(
-        self, client: discord.Client, channel: int, guild: int, last: int
-    ) -> list[discord.Message]:
-        found = client.get_channel(channel) if guild else None
-        location = (
-            found
-            if isinstance(found, discord.abc.Messageable)
-            else client.get_partial_messageable(channel, guild_id=guild or None)
-        )
-        after = discord.Object(last)
-        return await history(location, after=after, limit=MAX_MESSAGES_READ_BACK, oldest_first=True)
-
-    async def _answer_recent(
-        self, client: discord.Client, missed: list[discord.Message]
-    ) -> list[discord.Message]:
-        """Pass messages younger than `age` to the intake. Return the older ones that were addressed
-        to Ponte and will not be answered."""
         skipped: list[discord.Message] = []
         oldest = datetime.now(UTC) - timedelta(seconds=self.age)
         for message in missed:
@@ -306,8 +277,15 @@ class CatchUp:
             elif await self._is_unanswered(client, message):
                 skipped.append(message)
         if skipped:
-            self.state.note_taken(skipped[-1].channel.id, skipped[-1].id)
-        return skipped
+            self.state.note_taken(channel, skipped[-1].id)
+            await self.notices.report_missed(skipped[-1], len(skipped))
+        if missed:
+            log.info(
+                "loaded messages missed while offline",
+                channel=channel,
+                messages=len(missed),
+                skipped_messages=len(skipped),
+            )
 
     async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
         """Return whether a message is addressed to Ponte and not in the inbox. It can be in the

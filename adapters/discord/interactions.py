@@ -38,11 +38,12 @@ from core.chat.files import FileDownloads
 from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.commands import grammar
 from core.commands.grammar import TypedCommand, render_card_action
-from core.domain.messages import Address, Attachment, Message, Person, Quote
+from core.domain.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.domain.records import Receipt
 from core.ports.conversations import StatusBoard
 from core.runtime.tasks import BackgroundTasks
 from core.text.i18n import nearest_locale, use_locale
+from core.text.text import clean_text
 
 log = structlog.get_logger("discord")
 
@@ -113,20 +114,19 @@ class DiscordInteraction:
         interaction, locations = self._interaction, self._parts.locations
         kind: Literal["click", "command"] = "click" if self._is_click else "command"
         token = Token.of(interaction, kind, request.is_private)
-        source = str(interaction.message.id) if self._is_click and interaction.message else ""
-        self._message = events.from_interaction(
-            interaction,
-            locations.of_interaction(interaction),
-            locations,
-            request.text,
-            token.text(),
-            time.time() + TOKEN_SECONDS,
-            source=source,
-            asker=self._asker,
-            clicked=self._is_click,
-            context=request.context,
-            files=request.files,
-        )
+        post = interaction.message if self._is_click else None
+        source = str(post.id if post else interaction.id)
+        key, author = f"discord:interaction:{interaction.id}", self.person
+        location = locations.of_interaction(interaction)
+        address = locations.conversation_address(location, self._asker or interaction.user.id)
+        expires_at = time.time() + TOKEN_SECONDS
+        self._message = Message(
+            event_key=key, text=clean_text(request.text), author=author, address=address,
+            reply_to=ReplyTo(address, author, source, turn_id(key), token.text(), expires_at),
+            attachments=request.files, context=request.context,
+            locale=locations.learn_language(interaction),
+            sent_at=interaction.created_at.timestamp(), is_click=self._is_click,
+        )  # fmt: skip
         self._parts.acks.expect(self._message.turn)
         return self._message
 

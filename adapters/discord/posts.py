@@ -53,7 +53,9 @@ class Renderer:
     async def rendering(self, answer: Answer) -> Rendering:
         """Return the embeds, buttons and files of an answer's last post."""
         if self._made is None or self._made[0] is not answer:
-            self._made = (answer, await self._make(answer))
+            made = await run_off_loop(lambda text: pages(text, self._most), answer.text)
+            view = render.view(answer.cards) if answer.cards else None
+            self._made = answer, Rendering(render.embeds(answer.cards), view, made.sheets)
         return self._made[1]
 
     async def make_form(self, part: str, answer: Answer | None) -> dict[str, Any]:
@@ -64,14 +66,6 @@ class Renderer:
             rendering = await self.rendering(answer)
             form |= {"embeds": rendering.embeds, "view": rendering.view}
         return form
-
-    async def _make(self, answer: Answer) -> Rendering:
-        made = await run_off_loop(lambda text: pages(text, self._most), answer.text)
-        return Rendering(
-            embeds=render.embeds(answer.cards),
-            view=render.view(answer.cards) if answer.cards else None,
-            sheets=made.sheets,
-        )
 
 
 async def own_posts_since(

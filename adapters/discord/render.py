@@ -388,9 +388,7 @@ def without_stop(message: discord.Message) -> discord.ui.View:
 
 def ask_form() -> discord.ui.Modal:
     """Return the form of `/ask`: one field for a message of several lines."""
-    modal = _modal(say("Ask Ponte"), ASK_ID)
-    modal.add_item(_lines(say("Your message"), PROMPT_FIELD))
-    return _stop_modal(modal)
+    return _modal(say("Ask Ponte"), ASK_ID, [_lines(say("Your message"), PROMPT_FIELD)])
 
 
 def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Modal:
@@ -400,14 +398,13 @@ def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Moda
     `message` is the message's id if it has files, else 0. `files` are the names of these files,
     which the form shows.
     """
-    modal = _modal(say("Ask about this message"), f"ponte:about:{message or ''}".strip(":"))
-    modal.add_item(_lines(say("What do you want to know?"), PROMPT_FIELD))
+    question = _lines(say("What do you want to know?"), PROMPT_FIELD)
     quoted = _lines(say("The message"), QUOTE_FIELD, text[:MAX_INPUT_CHARACTERS], required=False)
     if files:
         along = say("Files included: {names}", names=", ".join(files))
         quoted.description = along[:MAX_HINT_CHARACTERS]
-    modal.add_item(quoted)
-    return _stop_modal(modal)
+    id = f"ponte:about:{message or ''}".strip(":")
+    return _modal(say("Ask about this message"), id, [question, quoted])
 
 
 def quick_form(slug: str, known: QuickCommand | None) -> discord.ui.Modal:
@@ -419,13 +416,12 @@ def quick_form(slug: str, known: QuickCommand | None) -> discord.ui.Modal:
     title = (known.title_and_description()[0] if known else "") or slug
     inputs = dict(known.inputs) if known else {}
     if not inputs or len(inputs) > MAX_FORM_FIELDS:
-        modal = _modal(title, f"ponte:quick:{slug}")
-        modal.add_item(_lines(say("Its input: text or key=value"), INPUT_FIELD, required=False))
-        return _stop_modal(modal)
-    modal = _modal(title, f"ponte:quick:{slug}:named")
-    for name, about in inputs.items():
-        modal.add_item(_lines(name, name, required=bool(about.get("required"))))
-    return _stop_modal(modal)
+        field = _lines(say("Its input: text or key=value"), INPUT_FIELD, required=False)
+        return _modal(title, f"ponte:quick:{slug}", [field])
+    fields = [
+        _lines(name, name, required=bool(about.get("required"))) for name, about in inputs.items()
+    ]
+    return _modal(title, f"ponte:quick:{slug}:named", fields)
 
 
 def filled_in(interaction: Interaction) -> dict[str, str]:
@@ -635,8 +631,15 @@ def _safe_cell(text: str, longest: int | None) -> str:
     return inert(discord.utils.escape_markdown(defang_for_discord(text))) or "∅"
 
 
-def _modal(title: str, id: str) -> discord.ui.Modal:
-    return discord.ui.Modal(title=title[:MAX_FORM_TITLE_CHARACTERS], custom_id=id, timeout=None)
+def _modal(title: str, id: str, fields: Sequence[discord.ui.Label[Any]]) -> discord.ui.Modal:
+    """Return a form that the SDK does not track: submissions are handled by the form's id, so that
+    they work after a restart."""
+    title = title[:MAX_FORM_TITLE_CHARACTERS]
+    modal = discord.ui.Modal(title=title, custom_id=id, timeout=None)
+    for field in fields:
+        modal.add_item(field)
+    modal.stop()
+    return modal
 
 
 def _lines(label: str, id: str, default: str = "", required: bool = True) -> discord.ui.Label[Any]:
@@ -648,13 +651,6 @@ def _lines(label: str, id: str, default: str = "", required: bool = True) -> dis
         max_length=MAX_INPUT_CHARACTERS,
     )
     return discord.ui.Label(text=label[:MAX_LABEL_CHARACTERS], component=field)
-
-
-def _stop_modal(modal: discord.ui.Modal) -> discord.ui.Modal:
-    """Make the SDK not track a form: submissions are handled by the form's id, so that they work
-    after a restart."""
-    modal.stop()
-    return modal
 
 
 def _items(components: list[Any]) -> list[Mapping[str, Any]]:

@@ -81,7 +81,37 @@ class ShownPost:
     stop: bool = False
 
 
-class ChannelSurface:
+class DiscordSurface:
+    """The base of all surfaces of Discord: the limits of a post, and the form of an answer."""
+
+    limit = LIMIT
+    interval = EDIT_INTERVAL_SECONDS
+    arrival_seconds = 0.0
+
+    def __init__(self, to: ReplyTo, deps: SurfaceParts, posts: int = MAX_POSTS_OF_ANSWER) -> None:
+        """`posts` is the largest number of posts of an answer."""
+        self._to = to
+        self._deps = deps
+        self._most = posts
+        self._renderer = Renderer(posts)
+        self._last: tuple[str, str, Answer] | None = None
+        self._uploads = 0
+
+    def split(self, text: str) -> tuple[str, ...]:
+        """Return the text in parts that each fit into one message. A longer text is cut; the last
+        part names the file that contains all of it."""
+        return pages(text, self._most).parts
+
+    async def seconds_until_growth(self) -> float:
+        """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
+        return 0.0
+
+    async def end_activity(self) -> None:
+        """Stop the typing indicator and the delayed work of this turn."""
+        await self._deps.sign.end(self._to.turn)
+
+
+class ChannelSurface(DiscordSurface):
     """Posts an answer in a channel, thread or direct message.
 
     Each post is sent with a nonce: for some minutes, Discord makes no second post with it. After a
@@ -91,31 +121,14 @@ class ChannelSurface:
     a command.
     """
 
-    limit = LIMIT
-    interval = EDIT_INTERVAL_SECONDS
-    arrival_seconds = 0.0
-
     def __init__(self, to: ReplyTo, deps: SurfaceParts, source: int | None) -> None:
-        self._to = to
-        self._deps = deps
+        super().__init__(to, deps)
         self._source = source
-        self._renderer = Renderer(MAX_POSTS_OF_ANSWER)
         self._doubted: set[int] = set()
         self._shown: dict[str, ShownPost | None] = {}
         """What each post shows; None if the end of an edit is unknown."""
         self._changing = asyncio.Lock()
-        self._last: tuple[str, str, Answer] | None = None
-        self._uploads = 0
         self._refused: Undeliverable | None = None
-
-    def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in at most MAX_POSTS_OF_ANSWER parts that each fit into one message. A
-        longer text is cut; the last part names the file that contains all of it."""
-        return pages(text, MAX_POSTS_OF_ANSWER).parts
-
-    async def seconds_until_growth(self) -> float:
-        """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
-        return 0.0
 
     async def show_activity(self, doing: str) -> None:
         """Remove the hourglass from the message and start the typing indicator. `doing` is not
@@ -129,10 +142,6 @@ class ChannelSurface:
         client = await self._deps.client()
         await client.get_partial_messageable(self._deps.threads.visible_channel(self._to)).typing()
 
-    async def end_activity(self) -> None:
-        """Stop the typing indicator and the delayed work of this turn."""
-        await self._deps.sign.end(self._to.turn)
-
     async def post(self, key: str, part: AnswerPart) -> str:
         """Post a part and return its id as `channel:message`.
 
@@ -145,9 +154,11 @@ class ChannelSurface:
             raise self._refused
         self._deps.marks.clear(self._to.turn)
         channel = await self._channel()
-        if part.number in self._doubted and (found := await self._by_text(channel, part.text)):
-            await self.edit(found, part)
-            return found
+        if part.number in self._doubted:
+            posts = posts_with_text(await self._own(channel), part.text, self._source)
+            if found := await self._deps.owners.find(posts, self._to.turn):
+                await self.edit(found, part)
+                return found
         answer = part.answer
         if answer is not None:
             await self.end_activity()
@@ -320,16 +331,30 @@ class ChannelSurface:
         )
         return {"reference": reference}
 
-    async def _by_text(self, channel: discord.PartialMessageable, part: str) -> str | None:
-        mine = posts_with_text(await self._own(channel), part, self._source)
-        return await self._deps.owners.find(mine, self._to.turn)
-
     async def _own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
         since = self._source or int(self._to.source)
         return await own_posts_since(await self._deps.client(), channel, since)
 
 
-class ResponseSurface:
+class TokenSurface(DiscordSurface):
+    """A surface whose posts are made through the token of an interaction, or through `_channel`."""
+
+    def __init__(
+        self, to: ReplyTo, token: Token, deps: SurfaceParts, posts: int = MAX_POSTS_OF_ANSWER
+    ) -> None:
+        super().__init__(to, deps, posts)
+        self._token = token
+        self._channel = ChannelSurface(to, deps, None)
+
+    @property
+    def _where(self) -> int:
+        return int(self._to.address.thread or self._to.address.channel)
+
+    async def _original(self) -> OriginalResponse:
+        return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires_at)
+
+
+class ResponseSurface(TokenSurface):
     """Shows the whole answer to a command in its original response, by edits. Text that does not
     fit is attached as a file.
 
@@ -337,28 +362,9 @@ class ResponseSurface:
     it.
     """
 
-    limit = LIMIT
-    interval = EDIT_INTERVAL_SECONDS
-    arrival_seconds = 0.0
-
     def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts) -> None:
-        self._to = to
-        self._token = token
-        self._deps = deps
-        self._renderer = Renderer(ORIGINAL_PARTS)
-        self._channel = ChannelSurface(to, deps, None)
-        self._last: tuple[str, str, Answer] | None = None
-        self._uploads = 0
+        super().__init__(to, token, deps, ORIGINAL_PARTS)
         self._lost = False
-
-    def split(self, text: str) -> tuple[str, ...]:
-        """Return the text as one part (ORIGINAL_PARTS). A longer text is cut; the part names the
-        file that contains all of it."""
-        return pages(text, ORIGINAL_PARTS).parts
-
-    async def seconds_until_growth(self) -> float:
-        """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
-        return 0.0
 
     async def show_activity(self, doing: str) -> None:
         """Write what is being done into the original response. Discord shows "thinking…" there from
@@ -372,10 +378,6 @@ class ResponseSurface:
         if not self._token.is_private and await self._over():
             await self._channel.type()
 
-    async def end_activity(self) -> None:
-        """Stop the typing indicator and the delayed work of this turn."""
-        await self._channel.end_activity()
-
     async def post(self, key: str, part: AnswerPart) -> str:
         """Write the part into the original response, or post it in the channel if the token has
         expired. Return the post's id as `channel:message`.
@@ -388,7 +390,12 @@ class ResponseSurface:
                 return await self._edit(part.text, part.answer)
             except TokenOver:
                 self._lost = True
-        return await self._instead(key, part)
+        if self._token.is_private and self._to.address.is_shared:
+            raise Undeliverable(reason="the command's token is over")
+        if standing := await self._standing():
+            await self._channel.edit(standing, part)
+            return standing
+        return await self._channel.post(key, part)
 
     async def edit(self, post: str, part: AnswerPart) -> None:
         """Change the answer, through the token or, once that has expired, as a message of the
@@ -450,9 +457,6 @@ class ResponseSurface:
         self._lost = await self._deps.acks.wait_for(self._to.turn) is False
         return self._lost
 
-    async def _original(self) -> OriginalResponse:
-        return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires_at)
-
     async def _edit(self, part: str, answer: Answer | None) -> str:
         """Write a part into the original response and return its id as `channel:message`. While the
         answer grows, the response has a stop button. Raise TokenOver."""
@@ -469,28 +473,17 @@ class ResponseSurface:
             return await original.edit(**said, attachments=files)
 
         message = await send_with_sheets(edit, sheets)
-        post = f"{self._to.address.thread or self._to.address.channel}:{message.id}"
+        post = f"{self._where}:{message.id}"
         if answer is not None:
             self._last = (post, part, answer)
         return post
-
-    async def _instead(self, key: str, part: AnswerPart) -> str:
-        """Post in the channel instead of the response. Raise Undeliverable for a private answer in
-        a shared channel, where others could read it."""
-        if self._token.is_private and self._to.address.is_shared:
-            raise Undeliverable(reason="the command's token is over")
-        if standing := await self._standing():
-            await self._channel.edit(standing, part)
-            return standing
-        return await self._channel.post(key, part)
 
     async def _standing(self) -> str | None:
         """Return the id of the original response, found as the channel's message that names the
         interaction. None if it is not among the 100 messages after the command, or if history
         cannot be read."""
         client = await self._deps.client()
-        where = int(self._to.address.thread or self._to.address.channel)
-        channel = client.get_partial_messageable(where)
+        channel = client.get_partial_messageable(self._where)
         after = discord.Object(int(self._to.source))
         try:
             found = await history(channel, after=after, limit=100, oldest_first=True)
@@ -499,11 +492,11 @@ class ResponseSurface:
         for message in found:
             made_by = message.interaction_metadata
             if made_by is not None and made_by.id == int(self._to.source):
-                return f"{where}:{message.id}"
+                return f"{self._where}:{message.id}"
         return None
 
 
-class ClickSurface:
+class ClickSurface(TokenSurface):
     """Shows the outcome of a click: on the card, in an ephemeral message, or in a post for
     everybody.
 
@@ -511,33 +504,14 @@ class ClickSurface:
     `has_own_post`. `to.source` is the id of the message that contains the card.
     """
 
-    limit = LIMIT
-    interval = EDIT_INTERVAL_SECONDS
-    arrival_seconds = 0.0
-
     def __init__(self, to: ReplyTo, token: Token, deps: SurfaceParts) -> None:
-        self._to = to
-        self._deps = deps
-        self._token = token
-        self._channel = ChannelSurface(to, deps, None)
+        super().__init__(to, token, deps)
         self._aloud = False
-
-    def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts as `ChannelSurface.split` does."""
-        return self._channel.split(text)
-
-    async def seconds_until_growth(self) -> float:
-        """Return 0.0: growing text is never delayed here, because the SDK obeys the rate limits."""
-        return 0.0
 
     async def show_activity(self, doing: str) -> None:
         """Start the typing indicator in the channel. After the acknowledgement of a click the
         Discord client itself shows no progress."""
         await self._channel.show_activity(doing)
-
-    async def end_activity(self) -> None:
-        """Stop the typing indicator and the delayed work of this turn."""
-        await self._channel.end_activity()
 
     async def post(self, key: str, part: AnswerPart) -> str:
         """Redraw the card, post an answer in the channel if it has a post of its own or grows, or
@@ -588,10 +562,6 @@ class ClickSurface:
         """The id of the message that contains the card, as `channel:message`."""
         return f"{self._where}:{self._to.source}"
 
-    @property
-    def _where(self) -> int:
-        return int(self._to.address.thread or self._to.address.channel)
-
     async def _redraw(self, card: Card) -> None:
         lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
         # If somebody deleted the card's message, nothing is redrawn: the decision is stored.
@@ -625,6 +595,3 @@ class ClickSurface:
             await attempt(lambda: original.whisper(part), repeat=False)
         except TokenOver:
             raise Undeliverable(reason="the click's token is over") from None
-
-    async def _original(self) -> OriginalResponse:
-        return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires_at)

@@ -183,7 +183,11 @@ class SlackAdapter:
         return self.failures.describe(self._connection_health())
 
     def _connection_health(self) -> Health:
-        off = "; ".join(filter(None, [self._missing_history_scopes, self._workspace.flags.words]))
+        scopes, limits = self._workspace.scopes, [self._workspace.flags.words]
+        missing = [scope for scope in HISTORY if scope not in scopes]
+        if scopes and missing and self._options.everything():
+            limits.insert(0, say(ONLY_MENTIONS, scopes=", ".join(missing)))
+        off = "; ".join(filter(None, limits))
         if word := self._workspace.api.refused:
             words = say(
                 "Slack rejected the token ({error}). Replies will be sent once this is fixed.",
@@ -210,15 +214,6 @@ class SlackAdapter:
             words = say("connected, but nothing received for {seconds} s", seconds=round(silent))
             return Health("slack", "failing", words)
         return Health("slack", "on", "; ".join(filter(None, ["Socket Mode", off])))
-
-    @property
-    def _missing_history_scopes(self) -> str:
-        """The reason why Ponte receives only mentions in places where every message is for it; ""
-        if it receives all."""
-        missing = [scope for scope in HISTORY if scope not in self._workspace.scopes]
-        if not missing or not self._workspace.scopes or not self._options.everything():
-            return ""
-        return say(ONLY_MENTIONS, scopes=", ".join(missing))
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         """Return a file; None if it is too large, refused or deleted. The port
@@ -414,18 +409,13 @@ class SlackAdapter:
                 self._workspace.tasks.start(self._show_home(body, event))
             return
         if event.get("type") in MEMBER_EVENTS:
-            await self._note_events()
+            if self._home is not None:  # `ponte doctor` reads there that these events arrive
+                mark, self._home = self._home / EVENTS_MARK, None
+                with suppress(OSError):
+                    await asyncio.to_thread(mark.touch, mode=0o600)
             await self._workspace.directory.take_event(event.get("user"))
             return
         await self._intake.take(body)
-
-    async def _note_events(self) -> None:
-        """Create the file EVENTS_MARK once, so that `ponte doctor` can tell that these events
-        arrive."""
-        if self._home is not None:
-            mark, self._home = self._home / EVENTS_MARK, None
-            with suppress(OSError):
-                await asyncio.to_thread(mark.touch, mode=0o600)
 
     async def _show_home(self, body: Payload, event: Payload) -> None:
         """Publish the App Home tab for a person who opened it."""

@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
@@ -30,6 +30,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack.client import InDoubt, sdk_log
 from adapters.slack.events import Payload
+from adapters.slack.interactions import SlackHandlers
 from core.domain.errors import NotStored, PlatformBusy
 from core.runtime.retry import Backoff, retry
 
@@ -47,13 +48,6 @@ StoreEvent = Callable[[Payload], Awaitable[None]]
 """Stores an event. Raises NotStored if the event could not be saved."""
 OnFailure = Callable[[Exception, Payload], None]
 """Notes an exception that an event or interaction caused, whose JSON is the second argument."""
-
-
-class Listeners(Protocol):
-    """Registers the handlers of commands, shortcuts, forms and buttons with Bolt."""
-
-    def register(self, app: AsyncApp) -> None:
-        """Register the handlers with `app`."""
 
 
 class KnownAuthorization(AsyncAuthorize):
@@ -161,7 +155,7 @@ class SlackSocket(AsyncSocketModeHandler):
 
 def build_app(
     client: AsyncWebClient, result: AuthorizeResult, signing_secret: str, store: StoreEvent,
-    listeners: Listeners, on_failure: OnFailure,
+    handlers: SlackHandlers, on_failure: OnFailure,
 ) -> AsyncApp:  # fmt: skip
     """Return the Bolt app. Without a signing secret it accepts events from a socket only. An event
     that causes an exception is acknowledged, so that Slack does not repeat it.
@@ -193,7 +187,7 @@ def build_app(
 
     app.error(on_error)
     app.use(StoreBeforeAcknowledging(store))
-    listeners.register(app)
+    handlers.register(app)
     return app
 
 

@@ -166,6 +166,9 @@ class SlackContext:
         notes = [say(sentence, locale) for sentence in missing]
         if len(files) > participants.MAX_CONTEXT_FILES:
             notes.append(say(_MORE_FILES, locale, count=participants.MAX_CONTEXT_FILES))
+        known = {_file_id(file) for file in message.attachments}
+        newest = files[-participants.MAX_CONTEXT_FILES :]
+        more = [file for file in newest if _file_id(file) not in known]
         told = replace(
             message,
             text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
@@ -176,7 +179,7 @@ class SlackContext:
             ]),
             context=(*quotes, *kept), locale=locale,
             time_zone=message.time_zone or author.time_zone,
-            attachments=_merge_files(message.attachments, files[-participants.MAX_CONTEXT_FILES:]),
+            attachments=(*message.attachments, *more),
         )  # fmt: skip
         return told, notes
 
@@ -223,7 +226,5 @@ async def _nothing() -> ReadMessages:
     return ReadMessages()
 
 
-def _merge_files(own: Sequence[Attachment], others: Sequence[Attachment]) -> tuple[Attachment, ...]:
-    """Return all files of both lists, each id once."""
-    had = {attachment.reference.partition(" ")[0] for attachment in own}
-    return (*own, *(one for one in others if one.reference.partition(" ")[0] not in had))
+def _file_id(attachment: Attachment) -> str:
+    return attachment.reference.partition(" ")[0]

@@ -132,8 +132,11 @@ def author_text(message: Payload) -> str:
 def attached_texts(message: Payload) -> Sequence[str]:
     """Return the texts of a message's attachments, without forwarded messages and previews of
     links."""
-    hung = _mappings_in(message.get("attachments"))
-    return [_attachment_text(one) for one in hung if not is_forwarded(one) and not _is_preview(one)]
+    return [
+        _attachment_text(one)
+        for one in _mappings_in(message.get("attachments"))
+        if not (is_forwarded(one) or one.get("from_url") or one.get("original_url"))
+    ]
 
 
 def forwarded_messages(message: Payload) -> Sequence[tuple[str, str, Payload]]:
@@ -277,11 +280,6 @@ def to_message(
         context=context, locale=locale.replace("_", "-"), time_zone=zone,
         sent_at=max(heard.edited, float(heard.ts)), mentions=mentions,
     )  # fmt: skip
-
-
-def _is_preview(attachment: Payload) -> bool:
-    """Return whether an attachment is the preview of a link."""
-    return bool(attachment.get("from_url") or attachment.get("original_url"))
 
 
 def _attachment_text(attachment: Payload) -> str:

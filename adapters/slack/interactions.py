@@ -70,6 +70,7 @@ class SlackPlace:
     url: str = ""
 
 
+@dataclass(frozen=True, slots=True)
 class SlackInteraction:
     """The port `ChatInteraction` for one command, shortcut, click or form of Slack.
 
@@ -77,20 +78,15 @@ class SlackInteraction:
     under way.
     """
 
-    def __init__(
-        self, workspace: Workspace, direct_threads: DirectThreads, options: SlackOptions,
-        place: SlackPlace, key: str, ack: Ack, notify: Notify, source: Source | None = None,
-        has_notice: bool = False,
-    ) -> None:  # fmt: skip
-        self._workspace = workspace
-        self._direct_threads = direct_threads
-        self._options = options
-        self._place = place
-        self._key = key
-        self._ack = ack
-        self._notify = notify
-        self._source = source
-        self._has_notice = has_notice
+    workspace: Workspace
+    direct_threads: DirectThreads
+    options: SlackOptions
+    place: SlackPlace
+    key: str
+    ack: Ack
+    show_privately: Notify
+    source: Source | None = None
+    has_notice: bool = False
 
     @property
     def limits(self) -> InteractionLimits:
@@ -105,37 +101,49 @@ class SlackInteraction:
     @property
     def person(self) -> Person:
         """The person who acted."""
-        return Person("slack", self._place.user, self._place.home)
+        return Person("slack", self.place.user, self.place.home)
 
     @property
     def address(self) -> Address:
         """The place where they acted, for questions of rights."""
-        place = self._place
-        return Address("slack", place.channel, self._workspace.team, place.thread,
+        place = self.place
+        return Address("slack", place.channel, self.workspace.team, place.thread,
                        is_shared=not is_direct(place.channel, {}))  # fmt: skip
 
     @property
     def locale(self) -> str:
         """The language of the person; English until it is known."""
-        return nearest_locale(self._workspace.directory.locale(self._place.user))
+        return nearest_locale(self.workspace.directory.locale(self.place.user))
 
     async def learn_about_person(self) -> None:
         """Ask for the person's language, so that a form or a refusal is written in it."""
-        await self._workspace.directory.profiles([self._place.user])
+        await self.workspace.directory.profiles([self.place.user])
 
     async def make_message(self, request: InteractionRequest) -> Message:
         """Return the message as far as it is known without asking Slack. The turn looks up the rest
         when it starts."""
-        place = self._place
-        profile = self._workspace.directory.cached_member(place.user)
+        place = self.place
+        profile = self.workspace.directory.cached_member(place.user)
         author = Person("slack", place.user, place.home, profile.name)
         now = f"{time.time():.6f}"
-        address = await self._conversation_address(now)
-        source = self._source or Source(now, place.thread, "command")
+        # At the top level of a channel each person has a conversation of their own, unless the
+        # whole channel is one.
+        team, direct = self.workspace.team, is_direct(place.channel, {})
+        if place.thread:
+            message = ParsedMessage(
+                team, place.channel, now, place.user, "", place.thread, direct=direct
+            )
+            belongs_to_dm = await self.direct_threads.belongs_to_dm(message)
+            address = events.address_of(message, belongs_to_dm)
+        else:
+            whole = direct or self.options.is_whole(team, place.channel)
+            person = "" if whole else place.user
+            address = Address("slack", place.channel, team, person=person, is_shared=not direct)
+        source = self.source or Source(now, place.thread, "command")
         expires = time.time() + RESPONSE_URL_SECONDS if place.url else 0.0
         return Message(
-            event_key=self._key, text=request.text, author=author, address=address,
-            reply_to=reply_to(address, author, str(source), self._key, place.url, expires),
+            event_key=self.key, text=request.text, author=author, address=address,
+            reply_to=reply_to(address, author, str(source), self.key, place.url, expires),
             context=request.context, attachments=request.files,
             locale=profile.locale.replace("_", "-"), time_zone=profile.time_zone,
             sent_at=float(now), is_click=True,
@@ -144,30 +152,16 @@ class SlackInteraction:
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
         """Acknowledge the interaction, and return whether it is new. It also schedules the notice
         for a command that takes long."""
-        if receipt.is_new and self._has_notice and not self._place.thread:
+        if receipt.is_new and self.has_notice and not self.place.thread:
             given = request.text.removeprefix("quick-command ")[:200]
             words = say(_ON_IT, self.locale, given=given)
-            self._workspace.pending.begin(receipt.turn, self._place.url, words)
-        await self._ack()
+            self.workspace.pending.begin(receipt.turn, self.place.url, words)
+        await self.ack()
         return receipt.is_new
 
     async def notify(self, words: str) -> None:
         """Show words to the person who acted, and to nobody else."""
-        await self._notify(words)
-
-    async def _conversation_address(self, now: str) -> Address:
-        """Return the address of the thread's conversation. At the top level of a channel each
-        person has a conversation of their own, unless the whole channel is one."""
-        place, team = self._place, self._workspace.team
-        direct = is_direct(place.channel, {})
-        if not place.thread:
-            whole = direct or self._options.is_whole(team, place.channel)
-            person = "" if whole else place.user
-            return Address("slack", place.channel, team, person=person, is_shared=not direct)
-        message = ParsedMessage(
-            team, place.channel, now, place.user, "", place.thread, direct=direct
-        )
-        return events.address_of(message, await self._direct_threads.belongs_to_dm(message))
+        await self.show_privately(words)
 
 
 class SlackHandlers:
@@ -284,7 +278,10 @@ class SlackHandlers:
             )  # fmt: skip
             request = InteractionRequest(
                 values.get(render.QUESTION_BLOCK, ""), context=(quote,),
-                files=_unpack_files(memory.get("files")),
+                files=tuple(
+                    Attachment(name=str(name), type=str(type), size=int(size), reference=str(id))
+                    for id, name, type, size in memory.get("files") or ()
+                ),
             )  # fmt: skip
         else:
             known = await self._find_quick_commands(interaction)
@@ -427,13 +424,6 @@ def _pack_files(files: tuple[Attachment, ...]) -> list[list[Any]]:
         [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
         for file in files[:_MAX_REMEMBERED_FILES]
     ]
-
-
-def _unpack_files(packed: Any) -> tuple[Attachment, ...]:
-    return tuple(
-        Attachment(name=str(name), type=str(type), size=int(size), reference=str(id))
-        for id, name, type, size in packed or ()
-    )
 
 
 def _field_error(field: str, words: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from adapters.slack import render
@@ -136,6 +137,7 @@ class SlackStream:
         return True
 
 
+@dataclass(frozen=True, slots=True)
 class PostLookup:
     """Finds the bot's posts of one turn in a thread or channel, after the message that it answers.
 
@@ -143,14 +145,11 @@ class PostLookup:
     identified by its position.
     """
 
-    def __init__(
-        self, workspace: Workspace, channel: str, thread: str, since: str, turn: str
-    ) -> None:
-        self._workspace = workspace
-        self._channel = channel
-        self._thread = thread
-        self._since = since
-        self._turn = turn
+    workspace: Workspace
+    channel: str
+    thread: str
+    since: str
+    turn: str
 
     async def find_by_key(self, key: str, until: str = "") -> str | None:
         """Return the time stamp of the post with that key; None if there is none. With `until`, a
@@ -174,7 +173,7 @@ class PostLookup:
         async for post in self._own_posts():
             if not key_of(post) and not post.get("files") and "metadata" not in post:
                 ts = str(post["ts"])
-                await stop_stream(self._workspace.api, self._channel, ts, key)
+                await stop_stream(self.workspace.api, self.channel, ts, key)
                 return ts
         return None
 
@@ -188,9 +187,9 @@ class PostLookup:
         whose, found, answered = "", None, False
         async for post in self._own_posts():
             whose = key_of(post).partition(":")[0] or whose
-            answered = answered or whose == self._turn
+            answered = answered or whose == self.turn
             held = {file.get("name") for file in post.get("files", [])}
-            if held and names <= held and whose == (self._turn if answered else ""):
+            if held and names <= held and whose == (self.turn if answered else ""):
                 found = str(post["ts"])
                 if answered:
                     return found
@@ -199,12 +198,12 @@ class PostLookup:
     async def _own_posts(self, until: str = "") -> AsyncIterator[Json]:
         """Yield the bot's posts since the source message, oldest first. Without `until`, none if
         Slack refuses to list them."""
-        await self._workspace.identify()
+        await self.workspace.identify()
         try:
             async for post in history(
-                self._workspace.api, self._channel, self._thread, self._since, until=until
+                self.workspace.api, self.channel, self.thread, self.since, until=until
             ):
-                if post.get("user") == self._workspace.user and post["ts"] > self._since:
+                if post.get("user") == self.workspace.user and post["ts"] > self.since:
                     yield post
         except SlackRefused:
             if until:
@@ -218,15 +217,11 @@ class SlackPosts:
     sends plain sections, and then several messages. No answer is dropped because of its length.
     """
 
-    def __init__(
-        self, workspace: Workspace, lookup: PostLookup, channel: str, thread: str, turn: str
-    ) -> None:
-        self._workspace = workspace
-        self._api = workspace.api
+    def __init__(self, lookup: PostLookup) -> None:
+        """`lookup` finds the posts of the turn in that place."""
         self._lookup = lookup
-        self._channel = channel
-        self._thread = thread
-        self._turn = turn
+        self._workspace = lookup.workspace
+        self._api = lookup.workspace.api
 
     async def make(
         self, key: str, body: Json, part: str, cards: tuple[Card, ...], grows: bool
@@ -260,8 +255,8 @@ class SlackPosts:
 
         async def post(variant: Json) -> None:
             told = await self._api.call(
-                "chat.postEphemeral", channel=self._channel, user=user, thread_ts=thread or None,
-                **variant,
+                "chat.postEphemeral", channel=self._lookup.channel, user=user,
+                thread_ts=thread or None, **variant,
             )  # fmt: skip
             shown.append(told)
 
@@ -288,7 +283,7 @@ class SlackPosts:
 
         async def update(variant: Json) -> None:
             await self._api.call(
-                "chat.update", channel=self._channel, ts=ts, **arguments, **variant
+                "chat.update", channel=self._lookup.channel, ts=ts, **arguments, **variant
             )
             arguments.pop("claimed", None)
 
@@ -346,7 +341,7 @@ class SlackPosts:
         `made` are the keys of existing posts.
         """
         for number, piece in enumerate(rest, 1):
-            key = f"{self._turn}:{ts}+{number}"
+            key = f"{self._lookup.turn}:{ts}+{number}"
             if key not in made:
                 body = plainly(piece)
                 if number == len(rest) and cards:
@@ -356,7 +351,7 @@ class SlackPosts:
     async def _new(self, key: str, body: Json) -> Json:
         """Post one message with its key in the metadata."""
         return await self._api.call(
-            "chat.postMessage", channel=self._channel, thread_ts=self._thread or None,
+            "chat.postMessage", channel=self._lookup.channel, thread_ts=self._lookup.thread or None,
             metadata=post_metadata(key), **_QUIET, **body,
         )  # fmt: skip
 

@@ -71,7 +71,8 @@ class Presence:
         if self._is_left_over:
             self._workspace.tasks.start(self._workspace.unmark(self._place))
         self._workspace.marks.clear(self._to.turn)
-        if self._shows and not self._ended:
+        has_place = bool(self._thread) or self._source.kind == "message"
+        if has_place and not self._ended:
             self._timer = asyncio.get_running_loop().call_later(SIGN_AFTER_SECONDS, self._begin)
 
     async def show(self, doing: str) -> None:
@@ -139,11 +140,6 @@ class Presence:
     def _place(self) -> str:
         """The place of the message that carries the reaction, as CHANNEL:TS."""
         return f"{self._channel}:{self._source.ts}"
-
-    @property
-    def _shows(self) -> bool:
-        """Whether this place can show any sign."""
-        return bool(self._thread) or self._source.kind == "message"
 
     @property
     def _is_left_over(self) -> bool:

@@ -203,7 +203,8 @@ def settled_length(text: str) -> int:
         after = text.find("](", opened, end)
         if after >= 0 or text.find("]", opened, end) < 0:
             end = opened - 1 if opened > line and text[opened - 1] == "!" else opened
-    if _in_fence(text, line):  # before the block ends, nothing says that it is code
+    fences = re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)
+    if len(fences) % 2:  # before the block ends, nothing says that it is code
         return length_before_open_address(text[:end])
     return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
 
@@ -597,11 +598,6 @@ def _prose(text: str, links: LinkRules) -> str:
     return _BARE.sub(lambda f: f.group() if links.allows(f.group()) else f"`{f.group()}`", text)
 
 
-def _in_fence(text: str, line: int) -> bool:
-    """Return whether a code block is open at the line that begins at this index."""
-    return len(re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)) % 2 == 1
-
-
 def _without_ends(text: str, name: re.Pattern[str]) -> str:
     """Return the text without the names at its beginning and end, and without the punctuation after
     the first ones."""
@@ -725,21 +721,17 @@ def _changes(cards: Sequence[Card]) -> str:
 
 
 def _modal(callback: str, title: str, submit: str, blocks: list[Json], kept: Json) -> Json:
-    return {
-        "type": "modal", "callback_id": callback, "title": _plain(title, _BUTTON),
-        "submit": _plain(submit, _BUTTON), "close": _plain(say("Cancel"), _BUTTON),
-        "blocks": blocks, "private_metadata": _fitting(kept),
-    }  # fmt: skip
-
-
-def _fitting(kept: Json) -> str:
-    """Return the data of a form as JSON for `private_metadata`. The text of the message is halved
+    """Return a form that carries the data `kept` as JSON. The text of the message in it is halved
     until it fits."""
     text = json.dumps(kept)
     while size(text) > _MEMORY and kept.get("about"):
         kept = kept | {"about": kept["about"][: len(kept["about"]) // 2]}
         text = json.dumps(kept)
-    return text
+    return {
+        "type": "modal", "callback_id": callback, "title": _plain(title, _BUTTON),
+        "submit": _plain(submit, _BUTTON), "close": _plain(say("Cancel"), _BUTTON),
+        "blocks": blocks, "private_metadata": text,
+    }  # fmt: skip
 
 
 def _input(

@@ -79,7 +79,7 @@ class SlackSurface:
         self._presence = Presence(workspace, to, resumed)
         self._rotation = Rotation(lambda text: parts(text, workspace.links, workspace.part))
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
-        self._posts = SlackPosts(workspace, self._lookup, self._channel, self._thread, to.turn)
+        self._posts = SlackPosts(self._lookup)
         self._stream: SlackStream | None = None
         self._stopped = False
         self._claims: set[str] = set()
@@ -189,7 +189,12 @@ class SlackSurface:
         """Post a part privately, in its card, as a stream or as an ordinary post. Return its id."""
         answer = part.answer
         if part.is_private or (part.is_final and self._source.kind == "quiet"):
-            return await self._post_privately(part)
+            thread = self._thread if self._thread != self._source.ts else ""
+            refusal = errors.is_refusal(answer.code if answer else "")
+            shown = await self._posts.post_privately(
+                self._to.asker.id, thread, self._content(part), part.text, refusal=refusal
+            )
+            return PRIVATE_PREFIX + shown
         if answer is not None and self._source.kind == "card" and await self._in_place(answer):
             return f"{PRIVATE_PREFIX}card"
         if part.is_growing and (started := await self._start_stream(key, part.text)):
@@ -330,16 +335,6 @@ class SlackSurface:
             _ts(post), body, part.text, answer.cards if answer else (), not part.is_final,
             metadata=metadata, claimed=claimed,
         )  # fmt: skip
-
-    async def _post_privately(self, part: AnswerPart) -> str:
-        """Post a part that only the asker sees, and return its id."""
-        thread = self._thread if self._thread != self._source.ts else ""
-        body = self._content(part)
-        code = part.answer.code if part.answer else ""
-        shown = await self._posts.post_privately(
-            self._to.asker.id, thread, body, part.text, refusal=errors.is_refusal(code)
-        )
-        return PRIVATE_PREFIX + shown
 
     async def _in_place(self, answer: Answer) -> bool:
         """Replace the decided cards in the post that holds them. Return False if they are not

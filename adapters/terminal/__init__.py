@@ -37,17 +37,17 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         self, deps: IntegrationDependencies[SettingsPart], ports: ChatPorts, page: PagePorts
     ) -> Platform:
         """Return the web adapter, listening on the home's socket, that is not started yet."""
-        from adapters.web.adapter import WebAdapter
+        from adapters.web.adapter import Site, WebAdapter
         from adapters.web.authentication import SocketAuthentication
 
-        return WebAdapter(
-            auth=SocketAuthentication(page.owner_name), listener=deps.home.listen(),
-            operator=page.operator,
+        site = Site(
+            auth=SocketAuthentication(page.owner_name), operator=page.operator,
             inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
-            time_zone=deps.shared.ponte_timezone, peers=ports.peers, requests=page.requests,
+            time_zone=deps.shared.ponte_timezone, peers=ports.peers, request_board=page.requests,
             notices=page.notices,
         )  # fmt: skip
+        return WebAdapter(site, deps.home.listen())
 
     def safety(
         self, own: SettingsPart, shared: SharedSettings, home: HomeFolder

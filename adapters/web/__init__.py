@@ -117,26 +117,26 @@ class WebIntegration(OwnerIntegration[WebSettings]):
     async def build(
         self, deps: IntegrationDependencies[WebSettings], ports: ChatPorts, page: PagePorts
     ) -> Platform:
-        from adapters.web.adapter import ListenAddress, MountedHandler, WebAdapter
+        from adapters.web.adapter import ListenAddress, MountedHandler, Site, WebAdapter
         from adapters.web.authentication import TokenAuthentication
 
         own = deps.own
         chosen = plain_value(own.ponte_web_token)
         token = chosen or deps.home.web_token()
-        return WebAdapter(
+        site = Site(
             auth=TokenAuthentication(
                 own.ponte_web_host, token, own.ponte_web_url or "", page.people,
                 is_generated=not chosen and has_generated_form(token), owner_name=page.owner_name,
             ),
-            listener=ListenAddress(own.ponte_web_host, own.ponte_web_port),
-            extra={path: MountedHandler(handler) for path, handler in page.routes.items()},
             inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
             time_zone=deps.shared.ponte_timezone, peers=ports.peers, policy=ports.policy,
-            people=page.people,
-            owner_name=page.owner_name, requests=page.requests,
-            administration=page.administration, notices=page.notices, hooks=page.hooks,
+            accounts=page.people, owner_name=page.owner_name, request_board=page.requests,
+            administration=page.administration, notices=page.notices,
         )  # fmt: skip
+        extra = {path: MountedHandler(handler) for path, handler in page.routes.items()}
+        listener = ListenAddress(own.ponte_web_host, own.ponte_web_port)
+        return WebAdapter(site, listener, extra, page.hooks)
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
         page = own.page_url(platform.address)

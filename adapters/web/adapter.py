@@ -75,33 +75,6 @@ class MountedHandler:
         return await _send_response(send, *await self._handler(headers, body))
 
 
-class HookHandler:
-    """An ASGI application for `POST /hooks/NAME`. It checks no token: `hooks` checks who sends.
-
-    `is_accepting` returns False once this process stops.
-    """
-
-    def __init__(self, hooks: HookReceiver, is_accepting: Callable[[], bool]) -> None:
-        self._hooks = hooks
-        self._is_accepting = is_accepting
-
-    def serves(self, path: str) -> bool:
-        """Return whether the path is that of a webhook, and any webhook is configured."""
-        return path.startswith(HOOKS_PREFIX) and self._hooks.is_used
-
-    async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
-        name = scope["path"].removeprefix(HOOKS_PREFIX)
-
-        async def answer(
-            headers: Mapping[str, str], body: bytes
-        ) -> tuple[int, Mapping[str, str], bytes]:
-            if not self._is_accepting():
-                return 503, {"retry-after": "5"}, b""
-            return await self._hooks.receive(name, headers, body)
-
-        await MountedHandler(answer)(scope, receive, send)
-
-
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
     """The address to listen on. Port 0 means a free port."""
@@ -116,59 +89,27 @@ class WebAdapter:
     With `TokenAuthentication` and a `ListenAddress` it is the platform "web". With
     `SocketAuthentication` and a listening Unix socket it is the platform "terminal".
 
-    `readiness` is what `/readyz` reports; without it, the board's health. `extra` are other
-    adapters' ASGI applications by path; they authenticate their callers themselves. `people`
-    notifies when an account or a session ends.
+    `extra` are other adapters' ASGI applications by path; they authenticate their callers
+    themselves.
     """
 
     def __init__(
-        self,
-        *,
-        auth: Authentication,
-        listener: ListenAddress | socket.socket,
-        inbox: Inbox,
-        journal: Transcripts,
-        files: Files,
-        board: StatusBoard,
-        readiness: Callable[[], Awaitable[Sequence[Health]]] | None = None,
-        metrics: Callable[[], Awaitable[str]] | None = None,
-        operator: Operator | None = None,
-        extra: Mapping[str, Asgi] | None = None,
-        locale: str = "en",
-        time_zone: str = "UTC",
-        peers: Peers | None = None,
-        policy: Policy | None = None,
-        people: PageAccounts | None = None,
-        owner_name: OwnerNames | None = None,
-        requests: RequestBoard | None = None,
-        administration: Administration | None = None,
-        notices: PersonNotices | None = None,
-        hooks: HookReceiver | None = None,
-    ) -> None:
+        self, site: Site, listener: ListenAddress | socket.socket,
+        extra: Mapping[str, Asgi] | None = None, hooks: HookReceiver | None = None,
+    ) -> None:  # fmt: skip
         self.address = ""
+        self._site = site
         self._listener = listener
         self._extra = extra or {}
+        self._hooks = hooks
         self._server: Any = None
-        self._hub = Hub(inbox.wait_for_answer, peers or Alone(), journal, auth.is_still_allowed)
-        self._requests = RequestWatch(requests, auth.platform, self._hub)
-        if people is not None:
-            people.on_change(self._hub.recheck_visitors)
-        self._site = Site(
-            auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
-            readiness=readiness or board.health, metrics=metrics, operator=operator,
-            requests=self._requests, locale=locale, time_zone=time_zone, policy=policy,
-            owner_name=owner_name, accounts=people,
-            administration=administration, notices=notices,
-        )  # fmt: skip
-        site = self._site
-        self._hooks = HookHandler(hooks, lambda: site.is_accepting) if hooks else None
 
     @property
     def name(self) -> str:
         return self._site.auth.platform
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
-        return WebReply(self._hub, to)
+        return WebReply(self._site.hub, to)
 
     async def start(self) -> None:
         """Start to listen and set `address`. Raise SettingsError if the address cannot be used."""
@@ -190,8 +131,8 @@ class WebAdapter:
 
     async def close(self) -> None:
         self._site.is_accepting = False
-        await self._requests.close()
-        await self._hub.close()
+        await self._site.requests.close()
+        await self._site.hub.close()
         if self._server is not None:
             await self._server.stop()
             self._server = None
@@ -686,13 +627,12 @@ class Site:
     """
 
     auth: Authentication
-    hub: Hub
     inbox: Inbox
     journal: Transcripts
     files: Files
     board: StatusBoard
-    requests: RequestWatch
-    readiness: Callable[[], Awaitable[Sequence[Health]]]
+    readiness: Callable[[], Awaitable[Sequence[Health]]] | None = None
+    """What `/readyz` reports; without it, the board's health."""
     metrics: Callable[[], Awaitable[str]] | None = None
     operator: Operator | None = None
     locale: str = "en"
@@ -707,6 +647,18 @@ class Site:
     administration: Administration | None = None
     notices: PersonNotices | None = None
     """The services of the operator's page; None on the home's socket."""
+    request_board: RequestBoard | None = None
+    peers: Peers = field(default_factory=Alone)
+    hub: Hub = field(init=False)
+    requests: RequestWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hub = Hub(
+            self.inbox.wait_for_answer, self.peers, self.journal, self.auth.is_still_allowed
+        )
+        self.requests = RequestWatch(self.request_board, self.auth.platform, self.hub)
+        if self.accounts is not None:
+            self.accounts.on_change(self.hub.recheck_visitors)
 
     async def may(self, person: Person, action: Action) -> bool:
         """Return whether the person has the right `action` here."""
@@ -739,10 +691,6 @@ class Site:
     def address_person(self, person: Person) -> str:
         """Return the `Address.person` of the person's conversations: "" for the owner."""
         return address_of("", person, "").person
-
-    def conversation_key(self, person: Person, conversation: str) -> str:
-        """Return the key of the person's conversation of this name."""
-        return self.address_of(person, conversation).conversation
 
     def owns(self, person: Person, conversation: str) -> bool:
         """Return whether the conversation with this key is the person's."""

@@ -511,9 +511,17 @@ class AdminView:
         )
         return _section("ponte.toml", f"{state}<p>{escape(words)}</p>{form}", _hint("ponte reload"))
 
-    async def _names(self, keys: Iterable[str]) -> Names:
+    async def _names(self, keys: Iterable[str]) -> Callable[[object], str]:
+        """Return a function that says what to call a person with one of these keys: their name and
+        key, or the key alone."""
         wanted = sorted({key for key in keys if key})
-        return Names(await self._admin.names(wanted) if wanted else {})
+        known = await self._admin.names(wanted) if wanted else {}
+
+        def describe(key: object) -> str:
+            name = known.get(str(key), "")
+            return f"{to_one_line(name)} ({key})" if name and name != key else str(key)
+
+        return describe
 
     def _moment(self, at: float) -> str:
         return format_moment(datetime.fromtimestamp(at, self._zone))
@@ -527,17 +535,6 @@ class AdminView:
         if following:
             first += timedelta(days=1)
         return first.astimezone(UTC).isoformat(timespec="milliseconds")
-
-
-class Names:
-    """Returns what to call a person: their name and key, or the key alone."""
-
-    def __init__(self, known: Mapping[str, str]) -> None:
-        self._known = known
-
-    def __call__(self, key: object) -> str:
-        name = self._known.get(str(key), "")
-        return f"{to_one_line(name)} ({key})" if name and name != key else str(key)
 
 
 def _response(page: str, status: int = 200) -> Response:
@@ -612,7 +609,7 @@ def _rich(words: str) -> Html:
     return Html(_CODE.sub(r"<code>\1</code>", escape(words)))
 
 
-def _limits_table(limits: Sequence[Json], names: Names) -> str:
+def _limits_table(limits: Sequence[Json], names: Callable[[object], str]) -> str:
     rows = [
         (names(one["name"]), one["limit"], one["used"], f"{min(one['share'], 9.99):.0%}",
          one["until"], one["source"])

@@ -19,7 +19,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http.cookies import CookieError, SimpleCookie
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from adapters.web.errors import (
@@ -56,6 +55,7 @@ ASSETS_PREFIX = "/page/"
 COMPATIBLE_PREFIX = "/v1/"
 """The prefix of the paths that follow OpenAI's API, the only ones that an API token opens."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
+"""A Host header: a name or an address in brackets, with a final dot and a port if it has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,69 +97,10 @@ class BrowserSession:
     until: float
     accounts: Sequence[PageAccount]
 
-    @property
-    def id(self) -> str:
-        """Return the id of the session."""
-        return self.visitor.session
-
 
 def owner_visitor(platform: str, owner_name: OwnerNames | None) -> Visitor:
     """Return the owner under their current name."""
     return Visitor(Person(platform, OWNER_ID, name=owner_name.current if owner_name else ""))
-
-
-class Authentication(Protocol):
-    """A way to find out who sends a request."""
-
-    @property
-    def platform(self) -> str:
-        """Return the name of the platform to which the visitors belong."""
-
-    @property
-    def secure(self) -> bool:
-        """Return whether cookies are sent over https only."""
-        ...
-
-    @property
-    def origin(self) -> str:
-        """The page's public origin, without a path; "" if it has none of its own."""
-        ...
-
-    @property
-    def cookie(self) -> str:
-        """The name of the session cookie; "" if there are no sessions."""
-        ...
-
-    async def admit(self, visit: Visit) -> Visitor | None:
-        """Return the visitor, or None on a path that is open to everybody.
-
-        Raise the Refusal that the visitor reads, or NotStored if accounts cannot be read.
-        """
-        ...
-
-    async def identify(self, visit: Visit) -> Visitor | None:
-        """Return the visitor on an open path, or None for a stranger."""
-        ...
-
-    async def is_still_allowed(self, visitor: Visitor) -> bool:
-        """Return whether the visitor's token and session are still valid. Raise NotStored."""
-        ...
-
-    async def sign_in(self, token: str, visit: Visit) -> str:
-        """Return the cookie value of a new session for the person whose token this is.
-
-        Raise WrongToken, TooManyTries, NotStored.
-        """
-        ...
-
-    async def sign_out(self, visit: Visit) -> None:
-        """End the session of this request in all processes. Raise NotStored."""
-        ...
-
-    def form_token(self, visitor: Visitor) -> str:
-        """Return a value that only pages in this visitor's session have. It proves that a form was
-        not sent by another site."""
-        ...
 
 
 class TokenLogin:
@@ -206,8 +147,10 @@ class TokenLogin:
 
         Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and NotStored.
         """
-        if visitor := await self._visitor_of_session(headers):
-            return visitor
+        session = await self._read_session(headers)
+        if session and not await self._is_ended(session.visitor):
+            await self._record_visit(session.visitor, session.accounts)
+            return session.visitor
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             cookie = self._read_cookie(headers)
@@ -223,7 +166,9 @@ class TokenLogin:
         """
         source, unread = _guess_source(address), None
         accounts: Sequence[PageAccount] = ()
-        if is_api_token(offered) and (program := await self._find_program(offered)):
+        has_api_form = has_generated_form(offered.removeprefix(API_TOKEN_PREFIX))
+        is_api_token = offered.startswith(API_TOKEN_PREFIX) and has_api_form
+        if is_api_token and (program := await self._find_program(offered)):
             return program
         if has_generated_form(offered):
             try:
@@ -306,9 +251,9 @@ class TokenLogin:
 
     async def sign_out(self, headers: Mapping[str, str]) -> None:
         """End the session of these headers. Raise NotStored."""
-        session = await self._read_session(headers)
-        if session and self._people and not await self._people.is_session_ended(session.id):
-            await self._people.end_session(session.id, session.until)
+        session, people = await self._read_session(headers), self._people
+        if session and people and not await people.is_session_ended(session.visitor.session):
+            await people.end_session(session.visitor.session, session.until)
 
     def _read_cookie(self, headers: Mapping[str, str]) -> tuple[str, str] | None:
         """Return the claim of the session cookie and its seal, None without such a cookie.
@@ -335,13 +280,6 @@ class TokenLogin:
                     if hmac.compare_digest(_bytes(seal), _bytes(_seal(key, claim))):
                         return SessionEnded(_ended_refusal(token).sentence)
         return SessionEnded()
-
-    async def _visitor_of_session(self, headers: Mapping[str, str]) -> Visitor | None:
-        session = await self._read_session(headers)
-        if session is None or await self._is_ended(session.visitor):
-            return None
-        await self._record_visit(session.visitor, session.accounts)
-        return session.visitor
 
     async def _read_session(self, headers: Mapping[str, str]) -> BrowserSession | None:
         """Return the session of the cookie if its seal is valid and it has not expired.
@@ -430,26 +368,31 @@ class SocketAuthentication:
         self._owner_name = owner_name
 
     async def admit(self, visit: Visit) -> Visitor:
+        """Return the owner."""
         return owner_visitor(self.platform, self._owner_name)
 
     async def identify(self, visit: Visit) -> Visitor:
+        """Return the owner."""
         return owner_visitor(self.platform, self._owner_name)
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
+        """Return True."""
         return True
 
     async def sign_in(self, token: str, visit: Visit) -> str:
+        """Return "": there are no sessions."""
         return ""
 
     async def sign_out(self, visit: Visit) -> None:
-        return None
+        """Do nothing: there are no sessions."""
 
     def form_token(self, visitor: Visitor) -> str:
+        """Return "": there are no forms."""
         return ""
 
 
 class TokenAuthentication:
-    """Authentication on the port.
+    """Authentication on the port, for requests of the platform "web".
 
     `host` is the listen address, `url` the public origin behind a proxy, `token` the owner's token,
     `people` the accounts. The token is needed on loopback too: every user of this machine can
@@ -480,6 +423,10 @@ class TokenAuthentication:
         self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
 
     async def admit(self, visit: Visit) -> Visitor | None:
+        """Return the visitor, or None on a path that is open to everybody.
+
+        Raise the Refusal that the visitor reads, or NotStored if accounts cannot be read.
+        """
         if visit.path in HEALTH_PATHS:
             return None
         self._check_host(visit)
@@ -495,6 +442,7 @@ class TokenAuthentication:
         return visitor
 
     async def identify(self, visit: Visit) -> Visitor | None:
+        """Return the visitor on an open path, or None for a stranger."""
         try:
             visitor = await self._login.admit(visit.headers, self._client_address(visit))
         except (Refusal, NotStored):
@@ -502,18 +450,26 @@ class TokenAuthentication:
         return None if visitor.is_program else visitor
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
+        """Return whether the visitor's token and session are still valid. Raise NotStored."""
         return await self._login.is_still_allowed(visitor)
 
     async def sign_in(self, token: str, visit: Visit) -> str:
+        """Return the cookie value of a new session for the person whose token this is.
+
+        Raise WrongToken, TooManyTries, ApiTokenSignIn, NotStored.
+        """
         visitor = await self._login.check_token(token, self._client_address(visit))
         if visitor.is_program:
             raise ApiTokenSignIn
         return self._login.new_session(visitor)
 
     async def sign_out(self, visit: Visit) -> None:
+        """End the session of this request in all processes. Raise NotStored."""
         await self._login.sign_out(visit.headers)
 
     def form_token(self, visitor: Visitor) -> str:
+        """Return a value that only pages in this visitor's session have. It proves that a form was
+        not sent by another site."""
         return self._login.form_token(visitor)
 
     def _client_address(self, visit: Visit) -> str:
@@ -524,7 +480,8 @@ class TokenAuthentication:
 
     def _check_host(self, visit: Visit) -> None:
         host = visit.headers.get("host", "")
-        name = _host_name(host)
+        found = _HOST.fullmatch(host.lower())
+        name = found.group(1).strip("[]") if found else ""
         if not name or not (is_loopback(name) or name in self._hosts):
             raise ForeignHost(host=host[:100] or "?")
 
@@ -541,6 +498,12 @@ class TokenAuthentication:
             raise ForeignOrigin(origin=origin[:100] or "?")
 
 
+Authentication = TokenAuthentication | SocketAuthentication
+"""A way to find out who sends a request. `cookie` is the name of the session cookie ("" without
+sessions), `secure` whether cookies are sent over https only, and `origin` the page's public origin,
+without a path ("" if it has none of its own)."""
+
+
 def _ended_refusal(token: EndedToken) -> Refusal:
     return AccessRemoved() if token.was_removed else LinkRenewed()
 
@@ -551,13 +514,6 @@ def _seal(key: bytes, said: str) -> str:
 
 def _bytes(text: str) -> bytes:
     return text.encode(errors="replace")
-
-
-def is_api_token(token: str) -> bool:
-    """Return whether the token has the form of an API token."""
-    return token.startswith(API_TOKEN_PREFIX) and has_generated_form(
-        token.removeprefix(API_TOKEN_PREFIX)
-    )
 
 
 def is_loopback(host: str) -> bool:
@@ -579,9 +535,3 @@ def _guess_source(address: str) -> str:
     except ValueError:
         return address
     return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address
-
-
-def _host_name(host: str) -> str:
-    """Return the name in a Host header without port, brackets and final dot; "" if malformed."""
-    found = _HOST.fullmatch(host.lower())
-    return found.group(1).strip("[]") if found else ""

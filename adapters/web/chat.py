@@ -8,16 +8,13 @@ message. So a crash in between loses nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from adapters.web import http_io
-from adapters.web.adapter import Site
 from adapters.web.answers import (
     ChatAnswer,
     CommandInput,
@@ -39,8 +36,8 @@ from adapters.web.http_io import (
     JsonChatRequest,
     RequestBody,
     UploadedFile,
-    view_options,
     visitor_of,
+    wants_html,
 )
 from adapters.web.render import render
 from adapters.web.routing import RouteGroup, endpoint
@@ -48,7 +45,7 @@ from adapters.web.stream import PageWriter, TurnEvents, answer_json, card_json, 
 from core.commands.grammar import is_decision, render_card_action
 from core.domain.errors import Empty, Forgotten, NotFound
 from core.domain.messages import PROGRAM, Answer, CardAction, Message
-from core.domain.records import FINAL_STATES, HistoryEntry, QuickCommand, Receipt
+from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 from core.text.i18n import say
 from core.text.text import clean_text
 
@@ -68,9 +65,6 @@ class CardDecision(RequestBody):
 
 class ChatRoutes(RouteGroup):
     """Routes for sending messages, deciding on cards and stopping turns."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
 
     @endpoint(
         "POST",
@@ -101,7 +95,12 @@ class ChatRoutes(RouteGroup):
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
         answer = await self._site.inbox.wait_for_answer(receipt.seq)
-        return await self._whole_answer(request, answer, said)
+        html = await render(answer.text) if wants_html(request) else None
+        body = answer_json(answer, conversation, said.turn, html)
+        if answer.status == "failed" and answer.code in REFUSAL_CODES:
+            body["error"] = {"code": answer.code, "message": answer.text}
+            return JSONResponse(body, STATUS_BY_CODE[answer.code])
+        return body
 
     @endpoint("POST", "/cards/{id}", refuses=(404, 410, 503))
     async def decide(self, request: Request, body: CardDecision) -> DecisionResult | Response:
@@ -141,7 +140,7 @@ class ChatRoutes(RouteGroup):
             "turn": shown.turn, "message": shown.message.text, "text": text,
             "state": shown.state, "at": shown.created_at, "replaces": shown.message.replaced_turn,
         }  # fmt: skip
-        if view_options(request).html:
+        if wants_html(request):
             body["html"] = await render(text)
         return body
 
@@ -167,8 +166,24 @@ class ChatRoutes(RouteGroup):
         if not http_io.ID_PATTERN.fullmatch(conversation):
             raise NotFound(what="conversation")
         person = visitor_of(request).person
-        known = await self._site.board.commands(person, self._site.address_of(person, conversation))
-        return {"commands": [_command_json(command) for command in known]}
+        commands: list[QuickCommandEntry] = []
+        place = self._site.address_of(person, conversation)
+        for command in await self._site.board.commands(person, place):
+            title, description = command.title_and_description()
+            inputs: list[CommandInput] = [
+                {
+                    "name": name,
+                    "type": str(about.get("type", "text")),
+                    "required": bool(about.get("required")),
+                    "choices": [str(choice) for choice in about.get("choices") or ()],
+                }
+                for name, about in command.inputs.items()
+            ]
+            commands.append({
+                "slug": command.slug, "title": title or command.slug,
+                "description": description, "inputs": inputs,
+            })  # fmt: skip
+        return {"commands": commands}
 
     async def _accept(
         self, request: Request, asked: ChatRequest, uploads: list[UploadedFile]
@@ -237,20 +252,10 @@ class ChatRoutes(RouteGroup):
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
             hub.watch(key, receipt.seq, said)
-            options = view_options(request)
-            writer = PageWriter(receipt.turn, said.address.channel, options, receipt.turns_ahead)
+            html, queued = wants_html(request), receipt.turns_ahead
+            writer = PageWriter(receipt.turn, said.address.channel, html, queued)
             events = TurnEvents(self._site, receipt.turn, writer)
             return EventStream(stream_events(follower, events), stack.pop_all())
-
-    async def _whole_answer(
-        self, request: Request, answer: Answer, said: Message
-    ) -> ChatAnswer | Response:
-        html = await render(answer.text) if view_options(request).html else None
-        body = answer_json(answer, said.address.channel, said.turn, html)
-        if answer.status == "failed" and answer.code in REFUSAL_CODES:
-            body["error"] = {"code": answer.code, "message": answer.text}
-            return JSONResponse(body, STATUS_BY_CODE[answer.code])
-        return body
 
     async def _click(
         self, request: Request, words: str, conversation: str, event_key: str | None = None
@@ -272,25 +277,6 @@ class ChatRoutes(RouteGroup):
         if shown.state == "withdrawn":
             raise Forgotten
         return shown
-
-
-def _command_json(command: QuickCommand) -> QuickCommandEntry:
-    title, description = command.title_and_description()
-    return {
-        "slug": command.slug,
-        "title": title or command.slug,
-        "description": description,
-        "inputs": [_input_json(name, about) for name, about in command.inputs.items()],
-    }
-
-
-def _input_json(name: str, about: Mapping[str, Any]) -> CommandInput:
-    return {
-        "name": name,
-        "type": str(about.get("type", "text")),
-        "required": bool(about.get("required")),
-        "choices": [str(choice) for choice in about.get("choices") or ()],
-    }
 
 
 def _decision_json(id: str, action: str, answer: Answer) -> DecisionResult:

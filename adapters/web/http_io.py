@@ -43,7 +43,6 @@ from adapters.web.errors import (
     openai_error,
     status_of,
 )
-from adapters.web.stream import ViewOptions
 from core.domain.errors import NotFound, PonteError, TooLarge
 from core.domain.messages import PERSON, PROGRAM, Attachment, Message, Person, ReplyTo, turn_id
 from core.domain.records import HistoryEntry, Receipt
@@ -68,7 +67,7 @@ limit for a model's answer is as large (`core.clients.openai.PARTS`)."""
 MAX_FORM_BODY_BYTES = 5 * MAX_FILE_BYTES + MAX_TEXT_BYTES
 EVENT_STREAM_TYPE = "text/event-stream"
 HTML_QUERY = {"html": "1: add sanitized HTML to each text"}
-"""The parameter that `view_options` reads, for the declaration of a route."""
+"""The parameter that `wants_html` reads, for the declaration of a route."""
 VISITOR_KEY = "known"
 """The key in a request's state under which `Guard` stores the `Visitor`, or None for a stranger."""
 NO_LINKS_PREFERENCE = "links=none"
@@ -394,9 +393,9 @@ def error_response(error: PonteError, visit: Visit) -> Response:
     return JSONResponse(body, status, headers)
 
 
-def view_options(request: Request) -> ViewOptions:
-    """Return the options of this client. `?html=1` asks for rendered text next to the plain one."""
-    return ViewOptions(request.query_params.get("html") == "1")
+def wants_html(request: Request) -> bool:
+    """Return whether this client wants rendered text next to the plain one (`?html=1`)."""
+    return request.query_params.get("html") == "1"
 
 
 INVALID_FIELD = "Invalid request: `{field}` has an invalid value or the wrong type."

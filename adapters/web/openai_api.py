@@ -137,13 +137,10 @@ class AcceptedTurn:
         """Return the event of a piece of a streamed answer."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self.request.includes_usage else {}
-        return self._format_chunk([choice], usage)
+        return self.format_chunk([choice], usage)
 
-    def usage_chunk(self, usage: CompletionUsage) -> bytes:
-        """Return the event with the usage of a streamed answer."""
-        return self._format_chunk([], {"usage": usage})
-
-    def _format_chunk(self, choices: Sequence[Json], usage: Json) -> bytes:
+    def format_chunk(self, choices: Sequence[Json], usage: Json) -> bytes:
+        """Return the event of a streamed answer with these choices, and its usage."""
         kind = {"object": "chat.completion.chunk", "choices": choices}
         return _format_event({**self.head(), **kind, **usage})
 
@@ -202,7 +199,7 @@ class CompletionWriter:
         yield accepted.chunk({}, accepted.finish_reason(outcome))
         if accepted.request.includes_usage:
             usage = usage_json(await self._site.journal.usage_of(accepted.receipt.seq))
-            yield accepted.usage_chunk(usage)
+            yield accepted.format_chunk([], {"usage": usage})
         yield DONE_EVENT
 
 
@@ -234,7 +231,7 @@ class OpenAiRoutes(RouteGroup):
     """The routes of OpenAI's API."""
 
     def __init__(self, site: Site) -> None:
-        self._site = site
+        super().__init__(site)
         self._requests = ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
         self._bytes = ConcurrencyLimit(MAX_UNSTORED_BYTES, MAX_UNSTORED_BYTES_OF_PERSON)
 
@@ -276,10 +273,11 @@ class OpenAiRoutes(RouteGroup):
 
     async def _read_and_accept(self, request: Request) -> AcceptedTurn:
         """Read the request and store its message. Its text and files do not stay in memory."""
-        size = _declared_size(request)
-        with self._bytes.hold(
-            visitor_of(request).person.key, size if size > SMALL_BODY_BYTES else 0
-        ):
+        declared, size = request.headers.get("content-length", ""), MAX_COMPATIBLE_BODY_BYTES
+        if declared.isdecimal():
+            size = min(int(declared[:18]), size)
+        person = visitor_of(request).person.key
+        with self._bytes.hold(person, size if size > SMALL_BODY_BYTES else 0):
             asked = await read_completion(request)
             if asked.streams:
                 self._site.hub.check_capacity()
@@ -314,7 +312,7 @@ class OpenAiRoutes(RouteGroup):
         name = request.headers.get("x-ponte-conversation", "")
         if not name:
             return ONE_REQUEST_PREFIX + hashlib.sha256(event_key.encode()).hexdigest()[:32]
-        key = self._site.conversation_key(visitor_of(request).person, name)
+        key = self._site.address_of(visitor_of(request).person, name).conversation
         if not ID_PATTERN.fullmatch(name) or (
             name.startswith(ONE_REQUEST_PREFIX) and not await self._site.journal.list_entries(key)
         ):
@@ -515,16 +513,6 @@ def usage_json(usage: Usage) -> CompletionUsage:
         "prompt_tokens_details": {"cached_tokens": usage.cached, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": 0},
     }  # fmt: skip
-
-
-def _declared_size(request: Request) -> int:
-    """Return the body's size as the client declares it, or the largest one that it may have."""
-    declared = request.headers.get("content-length", "")
-    return (
-        min(int(declared[:18]), MAX_COMPATIBLE_BODY_BYTES)
-        if declared.isdecimal()
-        else MAX_COMPATIBLE_BODY_BYTES
-    )
 
 
 async def _wait_for_disconnect(request: Request) -> None:

@@ -18,7 +18,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from adapters.web.adapter import Json, Site
+from adapters.web.adapter import Json
 from adapters.web.answers import (
     ApiTokenEntry,
     ApiTokenList,
@@ -44,8 +44,8 @@ from adapters.web.http_io import (
     RequestBody,
     make_message,
     read_visit,
-    view_options,
     visitor_of,
+    wants_html,
 )
 from adapters.web.render import to_html
 from adapters.web.routing import RouteGroup, endpoint
@@ -61,7 +61,7 @@ from adapters.web.stream import (
 from core.commands.grammar import TRANSLATED
 from core.domain.changes import PendingRequest
 from core.domain.errors import NotFound, NotStored
-from core.domain.messages import Address, Answer, File, Person
+from core.domain.messages import Address, Answer, Person
 from core.domain.notices import PersonNotice
 from core.domain.records import ApiToken, ConversationSummary, HistoryEntry, SearchHit
 from core.integrations.integration import Operator
@@ -134,9 +134,6 @@ class OperatorRequest(RequestBody):
 class ConversationRoutes(RouteGroup):
     """The routes of conversations and their files."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
     @endpoint(
         "GET", "/conversations", query={"search": "only conversations that contain these words"}
     )
@@ -186,7 +183,11 @@ class ConversationRoutes(RouteGroup):
             raise NotFound(what="conversation")
         title = conversation_title(listed[key])
         text = "\n".join([f"# {title}", *(_export_entry(one) for one in shown)])
-        headers = _download_headers(safe_file_name(f"{title}.md"), "text/markdown")
+        headers = {
+            "Content-Type": "text/markdown; charset=utf-8",
+            "Content-Disposition": _disposition("attachment", safe_file_name(f"{title}.md")),
+            "Cache-Control": "no-store",
+        }
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
 
     @endpoint("GET", "/conversations/{id}", query=HTML_QUERY, refuses=(404,))
@@ -196,8 +197,12 @@ class ConversationRoutes(RouteGroup):
         key = address.conversation
         shown = await self._site.journal.list_entries(key)
         changed = {card.id: card for card in await self._site.board.changes(key)}
-        html = view_options(request).html
-        rendered = await asyncio.to_thread(_render_answers, shown) if html else {}
+        answers = {one.turn: one.answer.text for one in shown if one.answer is not None}
+        rendered: dict[str, str] = {}
+        if wants_html(request):  # a long conversation takes seconds
+            rendered = await asyncio.to_thread(
+                lambda: {turn: to_html(text) for turn, text in answers.items()}
+            )
         messages: list[Json] = []
         for one in shown:
             messages.append(message_json(one.message, one.seq, one.created_at, one.state))
@@ -228,10 +233,9 @@ class ConversationRoutes(RouteGroup):
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
-        options = view_options(request)
         person = visitor_of(request).person
         cursor = ReadCursor.parse(last)
-        events = ConversationEvents(self._site, address, cursor, options, person)
+        events = ConversationEvents(self._site, address, cursor, wants_html(request), person)
         with ExitStack() as stack:
             follow = self._site.hub.follow(address.conversation, visitor_of(request))
             follower = stack.enter_context(follow)
@@ -250,14 +254,25 @@ class ConversationRoutes(RouteGroup):
     async def file(self, request: Request) -> Response:
         """Return the bytes of a file."""
         id = str(request.path_params["id"])
-        if not ID_PATTERN.fullmatch(id) or not await self._is_own_file(request, id):
+        if not ID_PATTERN.fullmatch(id):
+            raise NotFound(what="file")
+        # Files of Slack and Discord are in no conversation of the reader's.
+        conversation = await self._site.files.conversation_of(id)
+        if not self._site.owns(visitor_of(request).person, conversation):
             raise NotFound(what="file")
         tag = f'"{id}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         file, data = await self._site.files.get(id)
-        return Response(data, headers=headers | _file_headers(file))
+        is_picture = file.type in INLINE_IMAGE_TYPES
+        how = "inline" if is_picture else "attachment"
+        headers |= {
+            "Content-Type": file.type if is_picture else BYTES_TYPE,
+            "Content-Disposition": _disposition(how, safe_file_name(file.name)),
+            "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+        }
+        return Response(data, headers=headers)
 
     async def _forget(self, request: Request, conversation: str) -> Answer:
         said = make_message(self._site, request, "forget yes", conversation, clicked=True)
@@ -271,12 +286,6 @@ class ConversationRoutes(RouteGroup):
         if self._site.owns(person, address.conversation):
             body["conversation"] = address.channel
         return body
-
-    async def _is_own_file(self, request: Request, id: str) -> bool:
-        """Return whether the file is in a conversation of the reader's. Files of Slack and Discord
-        are not."""
-        conversation = await self._site.files.conversation_of(id)
-        return self._site.owns(visitor_of(request).person, conversation)
 
     async def _list_own(self, request: Request) -> Sequence[ConversationSummary]:
         own = self._site.address_person(visitor_of(request).person)
@@ -293,9 +302,6 @@ class ConversationRoutes(RouteGroup):
 
 class PageRoutes(RouteGroup):
     """The page, its sign-in, and what it shows before the first message."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
 
     @endpoint("GET", "/", media=("text/html",), is_static=True)
     async def page(self, request: Request) -> Response:
@@ -537,31 +543,10 @@ def _close_code_block(text: str) -> str:
     return f"{text}\n{fence.closing}" if fence else text
 
 
-def _download_headers(name: str, type: str) -> dict[str, str]:
+def _disposition(how: str, name: str) -> str:
+    """Return the header Content-Disposition of a file with this name."""
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
-    return {
-        "Content-Type": f"{type}; charset=utf-8",
-        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
-        "Cache-Control": "no-store",
-    }
-
-
-def _file_headers(file: File) -> dict[str, str]:
-    picture = file.type in INLINE_IMAGE_TYPES
-    name = safe_file_name(file.name)
-    plain = re.sub(r'[^ -~]|["\\]', "_", name)
-    how = "inline" if picture else "attachment"
-    return {
-        "Content-Type": file.type if picture else "application/octet-stream",
-        "Content-Disposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
-        "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
-    }
-
-
-def _render_answers(shown: Sequence[HistoryEntry]) -> dict[str, str]:
-    """Return the HTML of each answer by turn. A long conversation takes seconds, so this runs in a
-    thread."""
-    return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
+    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
 
 
 def _answer_json(one: HistoryEntry, answer: Answer, html: str | None) -> Json:
@@ -580,9 +565,6 @@ class ApiTokenRequest(RequestBody):
 
 class ApiTokenRoutes(RouteGroup):
     """The visitor's own API tokens. An API token itself opens none of these routes."""
-
-    def __init__(self, site: Site) -> None:
-        self._site = site
 
     @property
     def _accounts(self) -> PageAccounts:

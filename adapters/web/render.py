@@ -11,12 +11,10 @@ import asyncio
 import functools
 import html
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import nh3
 from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
 from adapters.web.markup import enable_markup
@@ -106,21 +104,21 @@ def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True})
     markdown.enable(["table", "strikethrough"])
     enable_markup(markdown)
-    rules = {
+    rules: dict[str, Callable[[Sequence[Token], int], str]] = {
         "image": _image,
         "link_open": _link_open,
-        "table_open": _table_open,
-        "table_close": _table_close,
+        "table_open": lambda tokens, at: '<div class="table"><table>',
+        "table_close": lambda tokens, at: "</table></div>",
         "th_open": _cell_open,
         "td_open": _cell_open,
         "heading_open": _heading,
         "heading_close": _heading,
         "math_inline": _math,
         "math_block": _math,
-        "footnote_reference": _footnote_reference,
+        "footnote_reference": lambda tokens, at: f"<sup>{tokens[at].content}</sup>",
     }
-    for name, rule in rules.items():
-        markdown.add_render_rule(name, rule)
+    for name, draw in rules.items():
+        markdown.add_render_rule(name, lambda _, tokens, at, *__, draw=draw: draw(tokens, at))
     return markdown
 
 
@@ -145,7 +143,7 @@ def _filter_attribute(tag: str, name: str, value: str) -> str | None:
     return value
 
 
-def _image(renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+def _image(tokens: Sequence[Token], at: int) -> str:
     source = str(tokens[at].attrGet("src") or "")
     words = html.escape(tokens[at].content)
     if OWN_FILE_PATTERN.fullmatch(source):
@@ -156,30 +154,14 @@ def _image(renderer: RendererHTML, tokens: Sequence[Token], at: int, options: An
     return f'<a href="{address}" title="{address}">{words or address}</a>'
 
 
-def _link_open(
-    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
-) -> str:
+def _link_open(tokens: Sequence[Token], at: int) -> str:
     """Set the title to the address, so that the reader sees where a link leads whatever its text
     says."""
     address = html.escape(str(tokens[at].attrGet("href") or ""))
     return f'<a href="{address}" title="{address}">'
 
 
-def _table_open(
-    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
-) -> str:
-    return '<div class="table"><table>'
-
-
-def _table_close(
-    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
-) -> str:
-    return "</table></div>"
-
-
-def _cell_open(
-    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
-) -> str:
+def _cell_open(tokens: Sequence[Token], at: int) -> str:
     """Set a class instead of the renderer's style attribute, which our content security policy
     forbids."""
     align = str(tokens[at].attrGet("style") or "").removeprefix("text-align:")
@@ -189,21 +171,13 @@ def _cell_open(
     return f'<{tokens[at].tag} class="{classes}">' if classes else f"<{tokens[at].tag}>"
 
 
-def _math(renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any) -> str:
+def _math(tokens: Sequence[Token], at: int) -> str:
     """Keep the formula as it was written: the page's script shows it, and all else can be read."""
     tag = "span" if tokens[at].type == "math_inline" else "div"
     return f'<{tag} class="math">{html.escape(tokens[at].content)}</{tag}>'
 
 
-def _footnote_reference(
-    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
-) -> str:
-    return f"<sup>{tokens[at].content}</sup>"
-
-
-def _heading(
-    renderer: RendererHTML, tokens: Sequence[Token], at: int, options: Any, env: Any
-) -> str:
+def _heading(tokens: Sequence[Token], at: int) -> str:
     """Begin at level 3, since the page itself uses the first two levels."""
     slash = "/" if tokens[at].nesting < 0 else ""
     return f"<{slash}h{min(int(tokens[at].tag[1]) + 2, 6)}>"

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from adapters.web.adapter import Site
 from adapters.web.http_io import read_json
 
 Handler = Callable[..., Awaitable[Any]]
@@ -87,6 +88,9 @@ class DeclaredRoute(Route):
 
 class RouteGroup:
     """Handlers of one subject, whose routes are declared with `endpoint`."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
 
     @property
     def routes(self) -> list[DeclaredRoute]:

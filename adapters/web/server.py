@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import functools
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import h11
@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.adapter import HOOKS_PATH, HookHandler, Json, Site
+from adapters.web.adapter import HOOKS_PATH, HOOKS_PREFIX, Json, MountedHandler, Site
 from adapters.web.answers import PartList, Readiness, StatusAnswer
 from adapters.web.chat import ChatRoutes
 from adapters.web.errors import BadRequest, UnexpectedError, UnknownPath, WrongMethod
@@ -31,6 +31,7 @@ from adapters.web.openai_api import OpenAiRoutes
 from adapters.web.page_routes import ApiTokenRoutes, ConversationRoutes, OperatorRoutes, PageRoutes
 from adapters.web.routing import DeclaredRoute, RouteGroup, endpoint
 from core.domain.errors import NotFound, PonteError, Refusal, SettingsError
+from core.integrations.integration import HookReceiver
 
 HEAD_TIMEOUT_SECONDS = 10.0
 """Time for the head of a request, from the connection or from its first byte."""
@@ -272,9 +273,6 @@ def bind_socket(host: str, port: int) -> socket.socket:
 class HealthRoutes(RouteGroup):
     """The routes for monitoring."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
     @endpoint("GET", "/healthz")
     async def alive(self, request: Request) -> StatusAnswer:
         """Return 200 while the process runs."""
@@ -286,7 +284,7 @@ class HealthRoutes(RouteGroup):
 
         Only the owner and admins get the reasons.
         """
-        parts = await self._site.readiness()
+        parts = await (self._site.readiness or self._site.board.health)()
         failing = [part for part in parts if part.state == "failing"]
         ready = self._site.is_accepting and not failing
         body: Readiness = {"status": "ready" if ready else "not ready"}
@@ -327,9 +325,6 @@ class HealthRoutes(RouteGroup):
 class AdminRoutes(RouteGroup):
     """The routes of the operator's page. Its module is imported when somebody opens it."""
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
     @endpoint("GET", "/admin", media=("text/html",), refuses=(404,))
     @endpoint("GET", "/admin/{tab}", media=("text/html",), refuses=(404,))
     async def show(self, request: Request) -> Response:
@@ -348,11 +343,11 @@ class AdminRoutes(RouteGroup):
 
 
 def make_application(
-    site: Site, extra: Mapping[str, ASGIApp] | None = None, hooks: HookHandler | None = None
+    site: Site, extra: Mapping[str, ASGIApp] | None = None, hooks: HookReceiver | None = None
 ) -> ASGIApp:
     """Return the application with all routes of `site`.
 
-    `extra` are other adapters' applications by exact path, and `hooks` serves webhooks. They
+    `extra` are other adapters' applications by exact path, and `hooks` receives webhooks. They
     authenticate their callers by a signature, so they come before the guard.
     """
     groups = (
@@ -364,19 +359,18 @@ def make_application(
         routes += OperatorRoutes(site.operator).routes
     signed = [*(extra or ()), *([HOOKS_PATH] if hooks else [])]
     routes += DocumentRoutes(routes, signed).routes
-    refuse = _error_handler(site)
     app = Starlette(
         routes=routes,
         exception_handlers={
-            PonteError: refuse,
-            HTTPException: refuse,
+            PonteError: _refuse,
+            HTTPException: _refuse,
             ClientDisconnect: lambda request, error: Response(status_code=400),  # nobody reads it
-            Exception: refuse,
+            Exception: _refuse,
         },
     )
     app.router.redirect_slashes = False
     guarded = Guard(app, site)
-    return PathRouter(extra or {}, guarded, hooks) if extra or hooks else guarded
+    return PathRouter(site, extra or {}, guarded, hooks) if extra or hooks else guarded
 
 
 class DocumentRoutes(RouteGroup):
@@ -404,51 +398,50 @@ class PathRouter:
     ours."""
 
     def __init__(
-        self, extra: Mapping[str, ASGIApp], own: ASGIApp, hooks: HookHandler | None = None
+        self, site: Site, extra: Mapping[str, ASGIApp], own: ASGIApp, hooks: HookReceiver | None
     ) -> None:
-        self._extra = dict(extra)
+        self._site = site
+        self._extra = extra
         self._own = own
         self._hooks = hooks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "")
-        if self._hooks and self._hooks.serves(path):
-            await self._hooks(scope, receive, send)
-        else:
-            await self._extra.get(path, self._own)(scope, receive, send)
+        path, hooks = scope.get("path", ""), self._hooks
+        app = self._extra.get(path, self._own)
+        if hooks and hooks.is_used and path.startswith(HOOKS_PREFIX):
+
+            async def receive_hook(
+                headers: Mapping[str, str], body: bytes
+            ) -> tuple[int, Mapping[str, str], bytes]:
+                if not self._site.is_accepting:
+                    return 503, {"retry-after": "5"}, b""
+                return await hooks.receive(path.removeprefix(HOOKS_PREFIX), headers, body)
+
+            app = MountedHandler(receive_hook)
+        await app(scope, receive, send)
 
 
-def _error_handler(site: Site) -> Callable[[Request, Exception], Response]:
-    def refuse(request: Request, error: Exception) -> Response:
-        response = error_response(_to_ponte_error(error), read_visit(request.scope))
-        if response.status_code == 413 and not _may_discard_body(request):
-            response.headers["Connection"] = "close"
-        if isinstance(error, HTTPException) and error.headers:
-            response.headers.update(error.headers)
-        return response
-
-    return refuse
-
-
-def _may_discard_body(request: Request) -> bool:
-    """Return whether the rest of a refused body is small enough to read and discard.
-
-    A client reads our answer only when its body was read; uvicorn would read an endless body
-    without a limit.
-    """
-    length = request.headers.get("content-length", "")
-    return length.isdecimal() and int(length[:18]) <= MAX_DISCARDED_BODY_BYTES
-
-
-def _to_ponte_error(error: Exception) -> PonteError:
-    """Return the error in our words, also for Starlette's own errors and unexpected ones."""
+def _refuse(request: Request, error: Exception) -> Response:
+    """Return the response for an error in our words, also for Starlette's own errors and unexpected
+    ones."""
     match error:
         case PonteError():
-            return error
+            refusal = error
         case HTTPException(status_code=404):
-            return UnknownPath()
+            refusal = UnknownPath()
         case HTTPException(status_code=405):
-            return WrongMethod()
+            refusal = WrongMethod()
         case HTTPException():
-            return BadRequest(why="it cannot be read")
-    return UnexpectedError()
+            refusal = BadRequest(why="it cannot be read")
+        case _:
+            refusal = UnexpectedError()
+    response = error_response(refusal, read_visit(request.scope))
+    # A client reads our answer only when its body was read, so a small rest is read and discarded;
+    # uvicorn would read an endless body without a limit.
+    length = request.headers.get("content-length", "")
+    is_small = length.isdecimal() and int(length[:18]) <= MAX_DISCARDED_BODY_BYTES
+    if response.status_code == 413 and not is_small:
+        response.headers["Connection"] = "close"
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response

@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Protocol
 
 from adapters.web.adapter import Follower, Json, LiveTurn, Site
@@ -39,39 +39,9 @@ TRANSCRIPT_RESETTING_COMMANDS = ("new", "forget")
 _CURSOR = re.compile(r"\d{1,18}(\+\d{1,18}){0,200}")
 
 
-@dataclass(frozen=True, slots=True)
-class ViewOptions:
-    """The options of a client: `html` adds rendered HTML to each text."""
-
-    html: bool = False
-
-
-class EventSource(Protocol):
-    """The events of one open stream. `stream_events` decides when they are asked for."""
-
-    @property
-    def interval_seconds(self) -> float:
-        """Shortest time between two calls of `on_changes`."""
-        ...
-
-    @property
-    def has_ended(self) -> bool:
-        """Return whether the stream has nothing more to send."""
-        ...
-
-    def begin(self) -> AsyncIterator[bytes]:
-        """Yield the events that open the stream."""
-        ...
-
-    def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
-        """Yield the events for `turns`, which have changed since the last call.
-
-        `missed` says that some turns ended between two calls; the journal has them.
-        """
-        ...
-
-
-async def stream_events(follower: Follower, source: EventSource) -> AsyncIterator[bytes]:
+async def stream_events(
+    follower: Follower, source: ConversationEvents | TurnEvents
+) -> AsyncIterator[bytes]:
     """Yield the events of `source` until it or the follower ends, and keep-alives in between.
 
     Every stream of the server runs in this loop: the page's, that of `POST /chat`, and OpenAI's.
@@ -126,7 +96,7 @@ class TurnEvents:
 
     @property
     def interval_seconds(self) -> float:
-        """Return the minimum time between two events."""
+        """Shortest time between two calls of `on_changes`."""
         return self._writer.interval_seconds
 
     @property
@@ -140,7 +110,8 @@ class TurnEvents:
             yield event
 
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
-        """Yield the events for changes of the turn. `missed`: changes may have been lost."""
+        """Yield the events for changes of the turn. `missed` says that some turns ended between
+        two calls; the journal has them."""
         changed = (live for live in turns if live.turn == self._turn and not live.cards)
         live = next(changed, None)
         self.outcome = (live.answer or live.error) if live else None
@@ -160,13 +131,12 @@ class PageWriter:
     It remembers what it has written, so that each call yields only what is new.
     """
 
-    def __init__(
-        self, turn: str, conversation: str, options: ViewOptions, turns_before: int = 0
-    ) -> None:
-        """`turns_before` is the number of turns of this conversation that run first."""
+    def __init__(self, turn: str, conversation: str, has_html: bool, turns_before: int = 0) -> None:
+        """`has_html` adds rendered HTML to each text. `turns_before` is the number of turns of this
+        conversation that run first."""
         self._turn = turn
         self._conversation = conversation
-        self._options = options
+        self._has_html = has_html
         self._turns_before = turns_before
         self._text = ""
         self._activity = ""
@@ -199,14 +169,14 @@ class PageWriter:
     async def write_end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
         """Yield the cards, the files and `done`, or `error`. The last event carries `id`."""
         if isinstance(outcome, PonteError):
-            error = error_json(outcome, self._turn)
+            error = {"code": outcome.code, "message": outcome.words(), "turn": self._turn}
             yield format_event("error", error, id)
             return
         for card in outcome.cards:
             yield format_event("card", {**card_json(card), "turn": self._turn})
         for file in outcome.files:
             yield format_event("file", {**file_json(file), "turn": self._turn})
-        html = await render(outcome.text) if self._options.html else None
+        html = await render(outcome.text) if self._has_html else None
         body = answer_json(outcome, self._conversation, self._turn, html)
         yield format_event("done", body, id)
 
@@ -217,7 +187,7 @@ class PageWriter:
         if not is_continued:
             data["reset"] = True
         self._text = text
-        if self._options.html:
+        if self._has_html:
             # Rendering takes time that grows with the text: it may use an eighth of it.
             began = time.perf_counter()
             data["html"] = await self._html.render(text)
@@ -294,7 +264,7 @@ class ConversationEvents:
         site: Site,
         address: Address,
         cursor: ReadCursor | None,
-        options: ViewOptions,
+        has_html: bool,
         person: Person,
     ) -> None:
         self._site = site
@@ -302,7 +272,7 @@ class ConversationEvents:
         self._key = address.conversation
         self._skips_ended = cursor is None
         self._cursor = cursor or ReadCursor()
-        self._options = options
+        self._has_html = has_html
         self._person = person
         self._requests: tuple[str, ...] = ()
         self._writers: dict[str, PageWriter] = {}
@@ -394,7 +364,7 @@ class ConversationEvents:
             yield event
 
     def _new_writer(self, turn: str) -> PageWriter:
-        return PageWriter(turn, self._conversation, self._options)
+        return PageWriter(turn, self._conversation, self._has_html)
 
 
 def _is_over(entry: HistoryEntry) -> bool:
@@ -483,11 +453,6 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
         "at": at,
         "state": state,
     }
-
-
-def error_json(error: PonteError, turn: str) -> Json:
-    """Return an error of a turn as JSON, with its sentence in the reader's language."""
-    return {"code": error.code, "message": error.words(), "turn": turn}
 
 
 def replace_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:

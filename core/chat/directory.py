@@ -159,7 +159,14 @@ class MemberDirectory:
         for it as long as it takes; None if the platform refuses."""
         place = (scope, id)
         while (member := await self.find(id, max_age, scope)) is None:
-            if not await self._wait_for_news(place):
+            self.want(id, scope)
+            wait = self._waits[place]
+            wait.waiting += 1
+            try:
+                await wait.told.wait()
+            finally:
+                wait.waiting -= 1
+            if wait.refused:
                 return None
         return member
 
@@ -198,7 +205,13 @@ class MemberDirectory:
                 log.warning("could not save users", error=str(error))
                 is_written = False
         if unasked:
-            kept = (m for m in fresh if m.id not in erased and self._has_room_for(m.key))
+            # A list of everybody must not displace the people who use Ponte.
+            kept = (
+                member for member in fresh
+                if member.id not in erased
+                and (member.key in self._known or member.key in self._waits
+                     or len(self._known) < MAX_MEMBERS_IN_MEMORY)
+            )  # fmt: skip
             self._remember_all(kept, changed)
         if not is_written:
             for member in changed:
@@ -214,18 +227,14 @@ class MemberDirectory:
 
     async def remove(self, ids: Collection[str]) -> None:
         """Remove people who left the platform from memory and from the rows."""
-        self._drop(ids)
+        self.forget(ids)
         try:
             await self._rows.remove(self._platform, ids)
         except NotStored as error:
             log.warning("could not save users", error=str(error))
 
     def forget(self, ids: Collection[str]) -> None:
-        """Remove these people from memory. The store deletes their rows."""
-        self._drop(ids)
-
-    def _drop(self, ids: Collection[str]) -> None:
-        """Remove these people from memory, in all scopes."""
+        """Remove these people from memory, in all scopes. The store deletes their rows."""
         for place in [place for place in self._known if place[1] in ids]:
             del self._known[place]
 
@@ -240,13 +249,6 @@ class MemberDirectory:
             return True
         return replace(known.member, confirmed_at=member.confirmed_at) != member
 
-    def _has_room_for(self, place: MemberKey) -> bool:
-        """Return whether the person may be added to memory. A list of everybody must not displace
-        the people who use Ponte."""
-        if place in self._known or place in self._waits:
-            return True
-        return len(self._known) < MAX_MEMBERS_IN_MEMORY
-
     def _remember_all(
         self, members: Iterable[PlatformMember], written: Collection[PlatformMember]
     ) -> None:
@@ -254,11 +256,8 @@ class MemberDirectory:
         have it soon."""
         places = {member.key for member in written}
         for member in members:
-            known = self._known.get(member.key)
-            if known is None or member.key in places:
-                self._remember(_Known(member, member.confirmed_at))
-            else:
-                self._remember(_Known(member, known.written_at))
+            known = None if member.key in places else self._known.get(member.key)
+            self._remember(_Known(member, known.written_at if known else member.confirmed_at))
 
     def _remember(self, known: _Known) -> None:
         """Put one person into memory and end the wait for them."""
@@ -280,17 +279,6 @@ class MemberDirectory:
             known = self._known.get(member.key)
             if known is None or known.member.confirmed_at < member.confirmed_at:
                 self._remember(_Known(member, member.confirmed_at))
-
-    async def _wait_for_news(self, place: MemberKey) -> bool:
-        """Wait until the person is described. Return False if the platform refuses."""
-        self.want(place[1], place[0])
-        wait = self._waits[place]
-        wait.waiting += 1
-        try:
-            await wait.told.wait()
-        finally:
-            wait.waiting -= 1
-        return not wait.refused
 
     async def _ask_all(self) -> None:
         """Look up all people in `_wanted`, each when the rate limits allow it."""

@@ -118,7 +118,8 @@ class GrowingReply:
         except (Undeliverable, Superseded, NotStored):
             raise
         except Exception as error:
-            raise Undeliverable(reason=_reason(error)) from error
+            reason = str(getattr(error, "reason", "")) or type(error).__name__
+            raise Undeliverable(reason=reason) from error
 
     async def refresh(self, answer: Answer) -> None:
         """Redraw the cards of a posted answer by editing its last post."""
@@ -337,8 +338,3 @@ class GrowingReply:
                 self._inherited = {post.number for post in known.values() if not post.id}
                 self._arrived = time.monotonic() + self._surface.arrival_seconds
         return self._known
-
-
-def _reason(error: Exception) -> str:
-    """Return the platform's reason for rejecting the answer, else the type of the error."""
-    return str(getattr(error, "reason", "")) or type(error).__name__

@@ -9,7 +9,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from adapters.web.adapter import ListenAddress, WebAdapter
+from adapters.web.adapter import ListenAddress, Site, WebAdapter
 from adapters.web.authentication import TokenAuthentication
 from bot.health import HealthBoard
 from core.changes.approval import TableRule, TableRules
@@ -34,12 +34,12 @@ async def page(running_bot: RunningBot) -> AsyncIterator[tuple[httpx.AsyncClient
         engine.changes.views.list_requests,
     )
     engine.on_cards_change(board.announce_requests)
-    web = WebAdapter(
-        auth=TokenAuthentication("127.0.0.1", TOKEN, "", people),
-        listener=ListenAddress("127.0.0.1", 0), inbox=engine.records.inbox,
-        journal=engine.records.journal, files=engine.records.files, board=board, requests=board,
-        policy=engine.changes.approval.policy,
+    site = Site(
+        auth=TokenAuthentication("127.0.0.1", TOKEN, "", people), inbox=engine.records.inbox,
+        journal=engine.records.journal, files=engine.records.files, board=board,
+        request_board=board, policy=engine.changes.approval.policy,
     )  # fmt: skip
+    web = WebAdapter(site, ListenAddress("127.0.0.1", 0))
     engine.platforms.replies["web"] = web.reply
     await web.start()
     tokens = [TOKEN, people.add("ana"), people.add("bia")]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from adapters.terminal.chat import chat
-from adapters.web.adapter import WebAdapter
+from adapters.web.adapter import Site, WebAdapter
 from adapters.web.authentication import SocketAuthentication
 from bot.engine import Engine
 from tests.dialogues.stackspot import asks
@@ -165,11 +165,11 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         fake = await stack.enter_async_context(FakeStackSpot())
         chosen = await stack.enter_async_context(stackspot_choices(fake.url))
         engine = await Engine.open(tmp_path, chosen)
-        auth = WebAdapter(
-            auth=SocketAuthentication(), listener=unix_socket(tmp_path / "s"),
-            inbox=engine.records.inbox, journal=engine.records.journal,
-            files=engine.records.files, board=chosen.board,
+        site = Site(
+            auth=SocketAuthentication(), inbox=engine.records.inbox,
+            journal=engine.records.journal, files=engine.records.files, board=chosen.board,
         )  # fmt: skip
+        auth = WebAdapter(site, unix_socket(tmp_path / "s"))
         engine.platforms.replies["terminal"] = auth.reply
         engine.start()
         await auth.start()

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.adapter import ListenAddress, WebAdapter
+from adapters.web.adapter import ListenAddress, Site, WebAdapter
 from adapters.web.authentication import TokenAuthentication
 from bot.engine import Choices, Engine
 from tests.dialogues.stackspot import asks
@@ -37,11 +37,11 @@ async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[http
 
 async def serve_web(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
     engine = await Engine.open(home, chosen)
-    web = WebAdapter(
-        auth=TokenAuthentication("127.0.0.1", TOKEN), listener=ListenAddress("127.0.0.1", 0),
-        inbox=engine.records.inbox, journal=engine.records.journal, files=engine.records.files,
-        board=chosen.board,
+    site = Site(
+        auth=TokenAuthentication("127.0.0.1", TOKEN), inbox=engine.records.inbox,
+        journal=engine.records.journal, files=engine.records.files, board=chosen.board,
     )  # fmt: skip
+    web = WebAdapter(site, ListenAddress("127.0.0.1", 0))
     engine.platforms.replies["web"] = web.reply
     engine.start()
     await web.start()

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
+from unittest.mock import Mock
 
 import typer
 from pydantic import SecretStr
@@ -321,8 +322,8 @@ def _in_language(name: str, locale: str) -> str:
 
 def routes() -> list[DeclaredRoute]:
     """Of the page's server and of the home's socket."""
-    nobody = cast(Any, object())
-    site = Site(nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, operator=nobody)
+    nobody: Any = Mock()
+    site = Site(nobody, nobody, nobody, nobody, nobody, operator=nobody)
     guarded: Any = make_application(site)
     return [one for one in guarded._app.routes if isinstance(one, DeclaredRoute)]
 

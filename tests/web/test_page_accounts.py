@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from unittest.mock import ANY
+from unittest.mock import ANY, Mock
 
 import httpx
 import pytest
 
 from adapters.web import adapter
-from adapters.web.adapter import Hub, RequestWatch
 from adapters.web.authentication import (
     COMPATIBLE_PREFIX,
     MAX_WRONG_TOKENS_OF_ADDRESS,
@@ -46,10 +45,6 @@ ABSENT = {
     "token": "0" * 8,
     "notice": "0" * 16,
 }
-
-
-async def _no_answer(seq: int) -> Answer:
-    return Answer("")
 
 
 @dataclass(frozen=True)
@@ -190,16 +185,8 @@ def test_every_route_of_the_page_is_looked_at() -> None:
 
 
 def bare_site() -> Any:
-    ponte = WebPonte()
-
-    class Nothing:
-        platform, cookie, secure = "web", "", False
-
-    return adapter.Site(
-        auth=Nothing(), hub=None, inbox=None, journal=None, files=ponte.files,  # type: ignore[arg-type]
-        board=ponte.board, requests=RequestWatch(None, "web", Hub(_no_answer)),
-        readiness=ponte.board.health,
-    )  # fmt: skip
+    nobody: Any = Mock()
+    return adapter.Site(nobody, nobody, nobody, nobody, nobody)
 
 
 @pytest.mark.parametrize("who", ["stranger", "gone"])
@@ -215,7 +202,7 @@ async def test_strangers_and_who_was_removed_get_nothing(
             assert said.status_code == 200, route
         else:
             assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), route
-        ponte_with_people.ponte.web._site.auth._login._tries.clear()  # type: ignore[attr-defined]
+        ponte_with_people.ponte.web._site.auth._login._tries.clear()  # type: ignore[union-attr]
     assert len(ponte_with_people.ponte.rows) == rows
 
 

@@ -141,7 +141,7 @@ async def test_the_command_line_s_routes_are_on_the_socket_alone(
         for kind, status in zip(KINDS, (*STRANGERS, 403, 403, 404, 404), strict=True):
             said = await kinds[kind].request(method, path, json={})
             assert said.status_code == status, (route.path, kind)
-            ponte_with_people.ponte.web._site.auth._login._tries.clear()  # type: ignore[attr-defined]
+            ponte_with_people.ponte.web._site.auth._login._tries.clear()  # type: ignore[union-attr]
 
 
 async def test_an_api_token_does_not_sign_in(ponte: WebPonte) -> None:

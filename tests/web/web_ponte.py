@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 
-from adapters.web.adapter import Asgi, ListenAddress, WebAdapter
+from adapters.web.adapter import Asgi, ListenAddress, Site, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
-from core.integrations.integration import KernelPlaces, Operator, Pace
+from core.integrations.integration import Alone, KernelPlaces, Operator, Pace
 from core.ports.conversations import PostJournal, Reply
 from core.ports.rights import Policy
 from core.store.remembered import RememberedState
@@ -254,15 +254,16 @@ class WebPonte:
         listener: ListenAddress | socket.socket,
     ) -> WebAdapter:
         web = isinstance(auth, TokenAuthentication)
-        return WebAdapter(
-            auth=auth, listener=listener, inbox=self.inbox, journal=self.inbox,
+        site = Site(
+            auth=auth, inbox=self.inbox, journal=self.inbox,
             files=self.files, board=self.board, metrics=_exposition,
-            extra=self.extra if web else None, operator=None if web else self.operator,
-            people=self.people if web else None, policy=self.policy,
-            owner_name=self.owner_name if web else None, requests=self.board,
+            operator=None if web else self.operator,
+            accounts=self.people if web else None, policy=self.policy,
+            owner_name=self.owner_name if web else None, request_board=self.board,
             administration=MemoryAdministration() if web else None,
-            notices=self.notices, peers=self.peers,
+            notices=self.notices, peers=self.peers or Alone(),
         )  # fmt: skip
+        return WebAdapter(site, listener, self.extra if web else None)
 
     async def _handle(self, seq: int) -> None:
         message = self.rows[seq].message
