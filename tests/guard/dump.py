@@ -93,7 +93,7 @@ def _dump_table(connection: sqlite3.Connection, table: str, normal: Normal) -> I
         rows = [_row(row) for row in connection.execute(f"SELECT * FROM {table}")]
         rows.sort(key=lambda row: (normal.key(row), row.get("created_at", 0)))
     if table == "posts":  # turns post side by side
-        rows.sort(key=lambda row: (row["seq"], row["number"]))
+        rows.sort(key=lambda row: (row["seq"], row.get("number", 0)))
     if table == "remotes":  # without those of conversations that were made in advance
         rows = [row for row in rows if "thread" in row]
     if rows:
