@@ -128,7 +128,7 @@ async def describe_unread(
     message: Message,
     files: Sequence[File],
     missing: Sequence[str],
-    read: Callable[[File], Awaitable[bytes]],
+    stored: Files,
 ) -> list[str]:
     """Return a sentence for each file that was not read, or not to its end.
 
@@ -139,7 +139,7 @@ async def describe_unread(
     told = [large.words() for large in refused]
     for file in files:
         if file_kind(file.type, file.name) == "text":
-            data = await read(file)
+            _, data = await stored.get(file.id)
             encoding = find_encoding(data)
             if not encoding:
                 left.append(file.name)

@@ -21,15 +21,12 @@ class TurnPosts:
         self._turn = turn
         self.key = ""
         self.held: Post | None = None
+        self.check_ownership = journal.check_ownership
 
     @property
     def is_resumed(self) -> bool:
         """True if an earlier attempt may have posted something."""
         return self._turn.attempt > 1
-
-    def check_ownership(self) -> None:
-        """Raise TakenOver if another process may have the turn."""
-        self._journal.check_ownership()
 
     async def list_posts(self) -> Sequence[Post]:
         """Return the posts that were journalled before this attempt."""

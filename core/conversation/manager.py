@@ -33,7 +33,7 @@ from core.conversation import prompt
 from core.conversation.commands import CommandService
 from core.conversation.context import LEFT_OUT, ToolContexts
 from core.conversation.origins import PEOPLE, Origin
-from core.conversation.paying import TurnPayment, count_briefing_tokens, find_nearly_used
+from core.conversation.paying import TurnPayment, count_briefing_tokens
 from core.conversation.rounds import Rounds
 from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun, TurnServices
 from core.conversation.storing import until_stored
@@ -57,7 +57,7 @@ from core.domain.errors import (
     Undeliverable,
     Unstorable,
 )
-from core.domain.messages import Address, Answer, File, Message, Progress
+from core.domain.messages import Address, Answer, Message, Progress
 from core.domain.records import (
     CRASHED_REASON,
     FINAL_STATES,
@@ -162,8 +162,8 @@ class ConversationManager:
     """Answers stored messages, one turn per call of `handle`, which is the handler of the inbox.
 
     `replies` and `look_up` map the name of a platform to its reply factory and its context loader.
-    `origins` maps the name of an origin to a function that returns it; its modules are loaded with
-    its first turn.
+    `origins` maps the name of an origin to a function that returns it, each time the same one; its
+    modules are loaded with its first turn.
     """
 
     def __init__(
@@ -185,7 +185,6 @@ class ConversationManager:
         self._replies = replies
         self._look_up = look_up
         self._origins = origins
-        self._known_origins: dict[str, Origin] = {}
         self._profile = profile
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
@@ -221,7 +220,7 @@ class ConversationManager:
             settings = self._profile.channel(turn.message.address)
             is_given_up = self._failures.get(seq, 0) >= MAX_FAILED_ATTEMPTS
             # The origin may be what fails.
-            origin = PEOPLE if is_given_up else self._find_origin(turn.message.origin.name)
+            origin = PEOPLE if is_given_up else self._origins[turn.message.origin.name]()
             run = TurnRun(turn, reply, posts, settings, self._profile.locale, origin)
             try:
                 await run.set_message(turn.message)
@@ -265,12 +264,6 @@ class ConversationManager:
             finally:
                 run.rounds = None  # they refer to each other
                 await reply.wait_for_updates()
-
-    def _find_origin(self, name: str) -> Origin:
-        """Return the origin with this name. It is loaded with its first turn."""
-        if name not in self._known_origins:
-            self._known_origins[name] = self._origins[name]()
-        return self._known_origins[name]
 
     async def _answer(self, run: TurnRun) -> Answer:
         """Return the answer as it is stored: from the model, a command, or an apology. If this is
@@ -355,19 +348,19 @@ class ConversationManager:
         their input may be the message that they reply to. A resumed turn with recorded items loads
         none, because the transcript has it.
         """
-        look_up = self._look_up.get(run.message.address.platform)
+        look_up = self._look_up.get(run.turn.message.address.platform)
         if look_up is None or not run.origin.has_profile:
-            return run.message, ()
+            return run.turn.message, ()
         is_quick = run.command is not None and run.command.name == "quick-command"
         may_refer = run.origin.refers_to_others and not run.turn.items
         has_references = may_refer and (run.is_for_model or is_quick)
-        message, missing = await look_up(run.message, has_references)
-        return (message if message is run.message else make_storable(message)), missing
+        message, missing = await look_up(run.turn.message, has_references)
+        return (message if message is run.turn.message else make_storable(message)), missing
 
     async def _answer_message(self, run: TurnRun) -> Answer:
         """Return the answer of a command or of the model. Raise Empty for a message without
         content."""
-        message = run.message
+        message = run.turn.message
         if not (message.text.strip() or message.attachments or message.context):
             raise Empty
         if run.command_error:
@@ -380,7 +373,7 @@ class ConversationManager:
 
     async def _answer_with_model(self, run: TurnRun) -> Answer:
         """Record the message and its files, reserve the cost of the answer, and ask the model."""
-        services, message, settings = self._services, run.message, run.settings
+        services, message, settings = self._services, run.turn.message, run.settings
         tools = await services.toolbox.tools(run.rights) if run.rights else ()
         tools = run.origin.offer(offered_tools(tools, message))
         chosen = message.model or settings.model
@@ -405,11 +398,8 @@ class ConversationManager:
         if not run.turn.items:  # no attempt has recorded the message yet
             heard = replace(message, text=await text.run_off_loop(text.clean_text, message.text))
             files, missing = await self._tool_contexts.fetch_attachments(message)
-
-            async def read(file: File) -> bytes:
-                return (await services.files.get(file.id))[1]
-
-            unread_notes = await describe_unread(message, files, missing, read)
+            if message.attachments:
+                unread_notes = await describe_unread(message, files, missing, services.files)
             call = services.budget.model_call(1, model, most_told) if pays else None
             reserve = await services.budget.make_reservation(run.turn, call)
             said = prompt.build_items(heard, files, missing)
@@ -417,7 +407,9 @@ class ConversationManager:
             run.turn = replace(run.turn, items=recorded.items)
             provenance = recorded.provenance
             first, counts = reserve.grant, reserve.counts
-        known = provenance or await self._read_provenance(run.turn)
+        known = provenance or await self._journal.provenance(
+            run.turn.thread, message.author.key, run.turn.seq
+        )
         outside, trust = await self._trust(run, known)
         since = known.previous_seq
         await self._find_readable_part(run, known)
@@ -476,9 +468,12 @@ class ConversationManager:
         that everybody shares."""
         counts = {count.scope.key: count for count in briefing.counts}
         counts |= {c.scope.key: c for c in briefing.paying.counts()} if briefing.paying else {}
-        budget, message = self._services.budget, run.message
-        zone, told = budget.zone_of(message), list[str]()
-        for count, unit in find_nearly_used(counts.values()):
+        budget, message = self._services.budget, run.turn.message
+        zone, sentences = budget.zone_of(message), list[str]()
+        for count in counts.values():
+            unit = count.scope.allowance.nearly_used_unit(count.spent)
+            if unit is None:
+                continue
             everybody = count.scope.allowance.of == "everybody"
             if not count.notices & PERSON_NOTICE and await budget.claim_notice(
                 count, PERSON_NOTICE
@@ -487,13 +482,13 @@ class ConversationManager:
                     log.warning("allowance nearly used up", allowance=count.scope.allowance.source)
                     metrics.allowance_warnings.inc()
                 else:
-                    told.append(describe_nearly_used(count, unit, zone, budget.zone))
+                    sentences.append(describe_nearly_used(count, unit, zone, budget.zone))
             if not everybody or count.notices & ADMIN_NOTICE:
                 continue
             is_admin = run.rights is not None and run.rights.may("administer").allowed
             if is_admin and await budget.claim_notice(count, ADMIN_NOTICE):
-                told.append(describe_nearly_used(count, unit, zone, budget.zone))
-        return told
+                sentences.append(describe_nearly_used(count, unit, zone, budget.zone))
+        return sentences
 
     async def _disarm_and_split(self, run: TurnRun, answer: Answer) -> Answer:
         """Return the answer with its text split into posts. Links are restricted if the thread
@@ -505,7 +500,11 @@ class ConversationManager:
             outside, trust = rounds.provenance
             trust = replace(trust, written=trust.written | rounds.own_links)
         else:
-            outside, trust = await self._trust(run, await self._read_provenance(run.turn))
+            turn = run.turn
+            outside, trust = await self._trust(
+                run,
+                await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq),
+            )
         if not outside and run.is_for_model:
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         said, parts = await text.run_off_loop(
@@ -517,7 +516,7 @@ class ConversationManager:
         """Return whether the turn's thread contains text from outside, and which links are allowed
         in that case: the configured hosts, Ponte's own addresses, and those that the asker wrote.
         """
-        message, profile = run.message, self._profile
+        message, profile = run.turn.message, self._profile
         is_authored = message.origin.is_authored
         texts = [*known.asker_texts, *([message.text] if is_authored else ())]
         written = await text.run_off_loop(find_addresses, "\n".join(texts))
@@ -530,10 +529,6 @@ class ConversationManager:
             linked=message.is_answer_linkified,
         )  # fmt: skip
         return known.has_outside_text or not is_authored, trust
-
-    async def _read_provenance(self, turn: Turn) -> Provenance:
-        """Return the origin of the texts in the turn's thread."""
-        return await self._journal.provenance(turn.thread, turn.message.author.key, turn.seq)
 
     async def _store_answer(
         self,
@@ -564,7 +559,7 @@ class ConversationManager:
         if run.rounds is None or run.is_apart:
             return None
         before, after = run.rounds.known_thread, run.rounds.thread
-        people = tuple(dict.fromkeys((*after.participants, run.message.author.key)))
+        people = tuple(dict.fromkeys((*after.participants, run.turn.message.author.key)))
         level = self._services.model.level
         record = replace(after, participants=people, level=level, used_at=before.used_at)
         return replace(record, used_at=time.time()) if record != before else None
@@ -583,7 +578,7 @@ class ConversationManager:
         """Post the answer, then end the turn as done, removed or undeliverable."""
         state: TurnState = answer.status
         reason = ""
-        platform = run.message.address.platform
+        platform = run.turn.message.address.platform
         with tracing.TraceSpan("post") as span, metrics.posting_seconds.labels(platform).time():
             try:
                 await self._finish(run, answer)
@@ -596,7 +591,7 @@ class ConversationManager:
         await self._journal.end_turn(run.turn, state, reason, run.posts.held)
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
         if run.needs_title and state == "done":
-            model = run.message.model or run.settings.model
+            model = run.turn.message.model or run.settings.model
             self.background_tasks.start(self._titles.make_title(run.turn, answer, model))
         if answer.code:
             metrics.errors.labels(answer.code).inc()
@@ -623,7 +618,7 @@ class ConversationManager:
         """Record the end of a turn in metrics and in its trace."""
         run.origin.on_end()
         seconds = time.time() - run.turn.accepted_at
-        metrics.count_turn(run.message.address.platform, state, seconds)
+        metrics.count_turn(run.turn.message.address.platform, state, seconds)
         tracing.note_turn_end(state, code)
 
     def _apologise(self, run: TurnRun, error: PonteError) -> Answer:
@@ -643,7 +638,7 @@ class ConversationManager:
             right, rule, change = (
                 str(error.values.get(name, "")) for name in ("right", "rule", "id")
             )
-            message = run.message
+            message = run.turn.message
             self._services.audit.note(
                 "action-refused", message.author, message.address,
                 right=right, reason="" if right else error.code, rule=rule, change=change,

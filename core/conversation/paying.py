@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from core.domain.messages import Usage
 from core.domain.records import Turn
 from core.ports.rights import Budget
 from core.ports.tools import Tool
-from core.rights.allowances import Allowance, AllowanceCount, Grant, Spend, Unit
+from core.rights.allowances import AllowanceCount, Grant, Spend
 from core.rights.usage import NANODOLLARS_PER_DOLLAR
 
 _TOKENS_AROUND_EACH = 100  # tokens of the request's format around each text
@@ -117,14 +117,3 @@ def count_briefing_tokens(instructions: str, preface: str, tools: Sequence[Tool]
     for tool in tools:
         told += [tool.spec.name, tool.spec.description, json.dumps(dict(tool.spec.parameters))]
     return sum(len(each.encode()) + _TOKENS_AROUND_EACH for each in told)
-
-
-def find_nearly_used(counts: Iterable[AllowanceCount]) -> list[tuple[AllowanceCount, Unit]]:
-    """Return the allowances that are nearly used up, each with the unit of the limit in
-    question."""
-    found: list[tuple[AllowanceCount, Unit]] = []
-    for count in counts:
-        allowance: Allowance = count.scope.allowance
-        if unit := allowance.nearly_used_unit(count.spent):
-            found.append((count, unit))
-    return found

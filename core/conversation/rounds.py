@@ -274,7 +274,7 @@ class ToolCalls:
                 f"error: there is no tool {text.truncate_with_note(call.name, 64)!r} here (to you: "
                 "use the tools that you have, or tell the person what is not possible here)",
             )
-        rule, message = "", self._run.message
+        rule, message = "", self._run.turn.message
         for asked in (
             (RIGHT_OF_EFFECT[call.effect],),
             ("tool", call.name),
@@ -363,7 +363,7 @@ class ToolCalls:
 
     def _audit(self, event: str, **facts: str) -> None:
         """Write a line about this turn's message to the audit log."""
-        message = self._run.message
+        message = self._run.turn.message
         self._services.audit.note(event, message.author, message.address, **facts)
 
     def _context_for(self, call: ToolCall, viewer: Viewer) -> ToolContext:
@@ -395,6 +395,7 @@ class Rounds:
         self._services = services
         self._journal = services.journal
         self._model = services.model
+        self._model_name = briefing.model or services.model.name
         self._tool_contexts = tool_contexts
         self._items = list(run.turn.items)
         self._file_kinds: frozenset[str] | None = None
@@ -421,7 +422,12 @@ class Rounds:
     async def answer(self) -> Answer:
         """Run rounds until there is an answer, and return it. A resumed turn continues after its
         last stored item. Raise a ModelError, OverBudget, PostRemoved, Superseded or NotStored."""
-        self._restore_progress()
+        for item in self._items:  # those of an earlier attempt
+            if item.role == "assistant":
+                self._append_text(item.text)
+            elif item.kind == "output":
+                self._files.extend(item.files)
+        self.visible_text = self._text
         number = 1 + sum(round_.is_complete for round_ in self._run.turn.rounds)
         # A resumed turn whose last stored round called no tool already has its complete answer.
         if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
@@ -462,18 +468,6 @@ class Rounds:
             item.kind == "output" or item.raw.get("sources") for item in self._items
         )
         return outside, self._briefing.trust
-
-    @property
-    def _trust(self) -> markdown.Trust | None:
-        """The links that are allowed; None if the thread contains no text from outside, so that all
-        are."""
-        outside, trust = self.provenance
-        return trust if outside else None
-
-    @property
-    def _model_name(self) -> str:
-        """The name of the model that this turn uses."""
-        return self._briefing.model or self._model.name
 
     def _waiting_proposals(self) -> set[str]:
         """Return the ids of this turn's proposals that wait for a person."""
@@ -548,15 +542,6 @@ class Rounds:
             self._calls.outcomes.get(item.call_id) for item in self._items if item.kind == "call"
         ]
         return [outcome for outcome in called if outcome]
-
-    def _restore_progress(self) -> None:
-        """Restore the text and the files of an earlier attempt from the journalled items."""
-        for item in self._items:
-            if item.role == "assistant":
-                self._append_text(item.text)
-            elif item.kind == "output":
-                self._files.extend(item.files)
-        self.visible_text = self._text
 
     def _open_calls(self) -> list[Item]:
         """Return the calls that have no output in the transcript yet."""
@@ -640,9 +625,6 @@ class Rounds:
                 await asyncio.shield(beside[0])
                 beside.pop(0)
 
-        async def began(response: str, others: Sequence[Remote]) -> None:
-            await journal.record_response(turn, number, response, others)
-
         def begin(write: Coroutine[Any, Any, None]) -> None:
             beside.append(asyncio.create_task(write))
 
@@ -652,7 +634,10 @@ class Rounds:
                     match event:
                         case ResponseStarted(response):
                             self.visible_text = self._text
-                            begin(until_stored(partial(began, response, tuple(listed))))
+                            write = partial(
+                                journal.record_response, turn, number, response, tuple(listed)
+                            )
+                            begin(until_stored(write))
                             listed.clear()
                         case TextWithdrawn():
                             self.visible_text = self._text
@@ -695,17 +680,21 @@ class Rounds:
     def _build_request(self, number: int) -> RoundRequest:
         """Return the request for a round. Its input is the items that the model has not received
         yet."""
-        run, briefing, heard = self._run, self._briefing, self._first_unsent_index()
+        run, briefing = self._run, self._briefing
+        # The item after the model's last output is the first one that it has not received.
+        received = (n for n, item in enumerate(self._items, 1) if item.kind in ("call", "opaque")
+                    or item.role == "assistant")  # fmt: skip
+        first_unsent = max(received, default=0)
         began = {round_.number: round_.response for round_ in run.turn.rounds}
         return RoundRequest(
             thread=self.thread,
             turn=run.turn.id,
             number=number,
-            input=tuple(self._items[heard:]),
-            history=lambda: self._load_history(heard),
+            input=tuple(self._items[first_unsent:]),
+            history=lambda: self._load_history(first_unsent),
             instructions=briefing.instructions,
             preface=briefing.preface,
-            asker=run.message.author,
+            asker=run.turn.message.author,
             tools=tuple(tool.spec for tool in briefing.tools),
             response=began.get(number, ""),
             seq=run.turn.seq,
@@ -714,21 +703,14 @@ class Rounds:
             payment=briefing.paying,
         )
 
-    def _first_unsent_index(self) -> int:
-        """Return the index of the first item that the model has not received: the one after its
-        last output."""
-        spoken = (n for n, item in enumerate(self._items, 1) if item.kind in ("call", "opaque")
-                  or item.role == "assistant")  # fmt: skip
-        return max(spoken, default=0)
-
-    async def _load_history(self, heard: int) -> Sequence[Item]:
+    async def _load_history(self, first_unsent: int) -> Sequence[Item]:
         """Return the transcript of the thread before the first unsent item."""
         if not self._briefing.since:
-            return self._items[:heard]
+            return self._items[:first_unsent]
         if readable := self._run.readable:
-            return [*readable.items, *self._items[:heard]]
+            return [*readable.items, *self._items[:first_unsent]]
         entries = await self._journal.transcript(self.thread.id, before=self._run.turn.seq)
-        return [entry.item for entry in entries] + self._items[:heard]
+        return [entry.item for entry in entries] + self._items[:first_unsent]
 
     def _append_text(self, words: str) -> None:
         """Append words to the answer's text as a new paragraph."""
@@ -737,14 +719,15 @@ class Rounds:
     async def _show_progress(self, doing: str = "") -> None:
         """Show the text so far, with disabled links if the thread contains text from outside, and
         `doing`."""
-        trust = self._trust
+        outside, trust = self.provenance
 
-        def readable(said: str) -> str:
-            cleaned = self._cleaning.clean(said)
-            return self._growing.render(cleaned, trust) if trust else cleaned
+        def render(shown: str) -> str:
+            cleaned = self._cleaning.clean(shown)
+            return self._growing.render(cleaned, trust) if outside else cleaned
 
-        shown = await text.run_off_loop(readable, self.visible_text)
-        await self._run.reply.show(Progress(text=shown, current_step=doing, trust=trust))
+        rendered = await text.run_off_loop(render, self.visible_text)
+        progress = Progress(text=rendered, current_step=doing, trust=trust if outside else None)
+        await self._run.reply.show(progress)
 
     async def _run_calls(self, calls: Sequence[Item]) -> None:
         """Run the calls of one round and append their outputs to the transcript in the order of the

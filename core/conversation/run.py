@@ -3,10 +3,11 @@ services that every turn uses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from core.changes.service import ChangeService
 from core.chat.turn_posts import TurnPosts
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
@@ -15,28 +16,18 @@ from core.conversation.origins import Origin
 from core.domain.errors import PonteError
 from core.domain.messages import Card, Message
 from core.domain.records import PlaceRights, RoundOutput, Thread, Turn
-from core.ports.conversations import Reply
-from core.ports.tools import Tool
+from core.ports.conversations import Files, Inbox, Journal, Reply, ThreadMap
+from core.ports.rights import Audit, Budget, Policy
+from core.ports.tools import Model, Tool
 from core.rights.allowances import AllowanceCount
 from core.rights.rules import OWNER_ID
 from core.text import text
 from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.text.markdown import Trust
-
-if TYPE_CHECKING:
-    from core.conversation.paying import TurnPayment
-
-
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from core.changes.service import ChangeService
-from core.ports.conversations import Files, Inbox, Journal, ThreadMap
-from core.ports.rights import Audit, Budget, Policy
-from core.ports.tools import Model
 from core.tools.tool import Toolbox
 
 if TYPE_CHECKING:
+    from core.conversation.paying import TurnPayment
     from core.conversation.schedule_commands import ScheduleCommands
 
 
@@ -130,14 +121,9 @@ class TurnRun:
     """The language in which the command was parsed last."""
 
     @property
-    def message(self) -> Message:
-        """The message of the turn."""
-        return self.turn.message
-
-    @property
     def is_apart(self) -> bool:
         """True if the turn has a remote conversation of its own, which no later turn continues."""
-        return not self.message.origin.reads_history or self.readable is not None
+        return not self.turn.message.origin.reads_history or self.readable is not None
 
     @property
     def is_for_model(self) -> bool:

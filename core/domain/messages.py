@@ -55,7 +55,7 @@ class Person:
     @property
     def key(self) -> str:
         """The person's key, which is unique over all platforms."""
-        return _join(self.platform, self.workspace, self.id)
+        return ":".join(filter(None, (self.platform, self.workspace, self.id)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,13 @@ class Address:
     def conversation(self) -> str:
         """The key of the conversation. Turns are ordered within it, and memory belongs to it."""
         person = f"@{self.person}" if self.person else ""
-        return _join(self.platform, self.workspace, self.channel, self.thread, person)
+        parts = (self.platform, self.workspace, self.channel, self.thread, person)
+        return ":".join(filter(None, parts))
 
     @property
     def channel_key(self) -> str:
         """The key of the channel, regardless of thread and person."""
-        return _join(self.platform, self.workspace, self.channel)
+        return ":".join(filter(None, (self.platform, self.workspace, self.channel)))
 
     def is_same_channel(self, other: Address) -> bool:
         """Return whether the same people read both places, regardless of the thread."""
@@ -399,11 +400,6 @@ def _adapter_of(kind: Any) -> TypeAdapter[Any]:
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
-
-
-def _join(*parts: str) -> str:
-    """Return a key of all parts that are not empty."""
-    return ":".join(part for part in parts if part)
 
 
 _QUOTE = re.compile(r"> (?:'[^'\n]*'|\"[^\"\n]*\"): ")

@@ -61,12 +61,12 @@ class SqlJournal:
     """The `Journal` port over a database (`core/ports/conversations.py`)."""
 
     def __init__(
-        self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True
+        self, database: Database, owner: str = "", is_alive: Callable[[], bool] | None = None
     ) -> None:
         """Create the journal of one process.
 
         `owner` is the id of this process; a random one by default. `is_alive` returns False as soon
-        as other processes may count this one as dead and take over its turns.
+        as other processes may count this one as dead and take over its turns; None for one process.
         """
         self._database = database
         self.on_end: Callable[[int], None] | None = None
@@ -80,7 +80,7 @@ class SqlJournal:
 
     def check_ownership(self) -> None:
         """Raise TakenOver if other processes may count this one as dead."""
-        if not self._is_alive():
+        if self._is_alive and not self._is_alive():
             raise TakenOver
 
     async def begin(self, seq: int) -> Turn | None:

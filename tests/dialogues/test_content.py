@@ -340,7 +340,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
 
     async def breaks(self: Any, run: TurnRun, answer: Answer) -> Answer:
         nonlocal tried
-        if "poison" in run.message.text:
+        if "poison" in run.turn.message.text:
             tried += 1
             raise RuntimeError("it cannot be split")
         return await prepare(self, run, answer)

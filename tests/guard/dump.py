@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from itertools import groupby
 from typing import Any
 
 from core.conversation import prompt
@@ -40,7 +41,7 @@ async def dump_stage(stage: Stage) -> Sequence[str]:
         for table in sorted(each.name for each in DECLARED_TABLES if not each.shared):
             if table not in LEFT_OUT:
                 found += _dump_table(connection, table, normal)
-    return [*found, "== seen", *(normal.line(each) for each in seen)]
+    return [*found, "== seen", *map(normal.line, _sort_posts(seen, normal))]
 
 
 def dump_metrics(stage: Stage) -> Sequence[str]:
@@ -75,6 +76,15 @@ def _dump_step(title: str, made: Sequence[NotedRequest], normal: Normal) -> Iter
         yield f"{one.service}: {normal.text(one.what)} {normal.line(one.body)}"
 
 
+def _sort_posts(seen: Sequence[Any], normal: Normal) -> Iterator[Any]:
+    """Yield what is visible. Turns and notices post side by side, so posts of Ponte with nothing
+    of a person between them are sorted by all that is no id. Their ids show which turn made them.
+    """
+    for is_own, group in groupby(seen, lambda one: one.get("by") == "ponte"):
+        posts = list(group)
+        yield from sorted(posts, key=normal.key) if is_own else posts
+
+
 def _dump_table(connection: sqlite3.Connection, table: str, normal: Normal) -> Iterator[str]:
     try:
         found = connection.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall()
@@ -82,6 +92,8 @@ def _dump_table(connection: sqlite3.Connection, table: str, normal: Normal) -> I
     except sqlite3.OperationalError:  # a table WITHOUT ROWID
         rows = [_row(row) for row in connection.execute(f"SELECT * FROM {table}")]
         rows.sort(key=lambda row: (normal.key(row), row.get("created_at", 0)))
+    if table == "posts":  # turns post side by side
+        rows.sort(key=lambda row: (row["seq"], row.get("number", 0)))
     if table == "remotes":  # without those of conversations that were made in advance
         rows = [row for row in rows if "thread" in row]
     if rows:

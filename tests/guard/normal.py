@@ -29,6 +29,8 @@ _TIME = re.compile(
 )
 _CODE = re.compile(r"(?<=approve )(id-\d+|#)-\d{4}(?!\d)")
 """What is typed to approve exactly what was shown; its digits are random."""
+_SINCE = re.compile(r"(?<=since:)\d{17,20}(?!\d)")
+"""An id of Discord that is a moment: two of them are equal if they were made in one millisecond."""
 EPOCH_SECONDS = range(1_600_000_000, 2_000_000_000)
 
 
@@ -78,7 +80,7 @@ class Normal:
     def _replace(self, text: str, label: Any) -> str:
         for found, name in self._names:
             text = text.replace(found, name)
-        text = self._ids.sub(lambda match: label(match[0]), text)
+        text = self._ids.sub(lambda match: label(match[0]), _SINCE.sub("time", text))
         return _TIME.sub("time", _CODE.sub(r"\1-code", text))
 
     def _walk(self, value: Any, label: Any) -> Any:
