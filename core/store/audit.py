@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from core.rights.audit import AuditPage
-from core.store.database import Database, SqlConnection, lock_key
+from core.store.database import SqlConnection, SqlStore, lock_key, query
 
 MAX_AUDIT_FILE_BYTES = 10_000_000
 """The size in bytes at which the file is rotated."""
@@ -114,41 +114,33 @@ class FileAuditLines:
         return AuditPage(found)
 
 
-class TableAuditLines:
+class TableAuditLines(SqlStore):
     """The lines in the table `audit` of a database that several processes share."""
 
     name = "the table audit"
     """The name of the log in messages to the operator."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def append(self, line: str) -> None:
         """Append a line. Raise NotStored."""
         statement = "INSERT INTO audit (line) VALUES (?)"
         await self._database.write(lambda c: c.execute(statement, (line,)).close())
 
-    async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
+    @query
+    def page(
+        self, connection: SqlConnection, after: str, is_wanted: Callable[[str], bool]
+    ) -> AuditPage:
         """Return the next wanted lines after the place `after`, which is a row's id."""
-
-        def read(connection: SqlConnection) -> AuditPage:
-            rows = connection.execute(
-                "SELECT id, line FROM audit WHERE id > ? ORDER BY id LIMIT ?",
-                (int(after or 0), MAX_SCANNED_LINES),
-            ).fetchall()
-            found = [row for row in rows if is_wanted(row["line"])]
-            more = len(rows) == MAX_SCANNED_LINES or len(found) > MAX_PAGE_LINES
-            last = (
-                found[MAX_PAGE_LINES - 1]
-                if len(found) > MAX_PAGE_LINES
-                else rows[-1]
-                if rows
-                else None
-            )
-            lines = [row["line"] for row in found[:MAX_PAGE_LINES]]
-            return AuditPage(lines, str(last["id"]) if more and last else "")
-
-        return await self._database.read(read)
+        rows = connection.execute(
+            "SELECT id, line FROM audit WHERE id > ? ORDER BY id LIMIT ?",
+            (int(after or 0), MAX_SCANNED_LINES),
+        ).fetchall()
+        found = [row for row in rows if is_wanted(row["line"])]
+        more = len(rows) == MAX_SCANNED_LINES or len(found) > MAX_PAGE_LINES
+        last = (
+            found[MAX_PAGE_LINES - 1] if len(found) > MAX_PAGE_LINES else rows[-1] if rows else None
+        )
+        lines = [row["line"] for row in found[:MAX_PAGE_LINES]]
+        return AuditPage(lines, str(last["id"]) if more and last else "")
 
     async def purge(self, is_old: Callable[[str], bool]) -> int:
         """Delete the old lines at the beginning of the log, and return how many there were."""
@@ -171,11 +163,8 @@ class TableAuditLines:
         """Do nothing: the owner of the database closes it."""
 
 
-class SqlPseudonyms:
+class SqlPseudonyms(SqlStore):
     """The `Pseudonyms` of the audit log, in the table `audit_keys`."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def assign(self, people: Collection[str]) -> Mapping[str, str]:
         """Return the pseudonyms of these people by their keys, and create those that are missing.
@@ -186,14 +175,11 @@ class SqlPseudonyms:
             return found
         return await self._database.write(lambda c: _make_pseudonyms(c, wanted))
 
-    async def list_people(self) -> Mapping[str, str]:
+    @query
+    def list_people(self, connection: SqlConnection) -> Mapping[str, str]:
         """Return everybody's key by their pseudonym. Raise NotStored."""
-
-        def read(connection: SqlConnection) -> Mapping[str, str]:
-            rows = connection.execute("SELECT pseudonym, person FROM audit_keys")
-            return {row["pseudonym"]: row["person"] for row in rows}
-
-        return await self._database.read(read)
+        rows = connection.execute("SELECT pseudonym, person FROM audit_keys")
+        return {row["pseudonym"]: row["person"] for row in rows}
 
     async def destroy(self, person: str) -> None:
         """Delete the pseudonyms of a person (a key). Nobody can tell any more which lines are

@@ -36,7 +36,7 @@ from core.rights.allowances import (
 )
 from core.rights.rules import place_names
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Prices, context_window
-from core.store.database import Database, SqlConnection
+from core.store.database import Database, SqlConnection, SqlStore, transaction
 from core.store.database import SqlRow as SqlRow
 
 DailyCapLookup = Callable[[Person, Address], Awaitable[tuple[int, int]]]
@@ -75,7 +75,7 @@ class SqlReservation:
         self.counts, self.grant = self._work(connection)
 
 
-class CountingBudget:
+class CountingBudget(SqlStore):
     """The `Budget` port: it counts and reserves before anything is spent. `allowances` and `prices`
     return the current configuration at each call."""
 
@@ -92,7 +92,7 @@ class CountingBudget:
     ) -> None:
         """`money_key` maps a person's key to the key under which all their accounts are counted.
         Periods begin at midnight in `zone`."""
-        self._database = database
+        super().__init__(database)
         self._caps = caps
         self._money_key = money_key
         self._is_meant = is_meant
@@ -214,53 +214,43 @@ class CountingBudget:
 
         await self._database.write(hold)
 
-    async def release(self, turn: Turn, part: str) -> None:
+    @transaction
+    def release(self, connection: SqlConnection, turn: Turn, part: str) -> None:
         """Release the reservation of a call that the server refused before it did anything."""
+        for hold in _read_holds(connection, turn.seq):
+            if hold["part"] == part:
+                _release_hold(connection, hold, Spend())
 
-        def release(connection: SqlConnection) -> None:
-            for hold in _read_holds(connection, turn.seq):
-                if hold["part"] == part:
-                    _release_hold(connection, hold, Spend())
-
-        await self._database.write(release)
-
-    async def settle_model_call(self, turn: Turn, number: int, model: str, usage: Usage) -> None:
+    @transaction
+    def settle_model_call(
+        self, connection: SqlConnection, turn: Turn, number: int, model: str, usage: Usage
+    ) -> None:
         """Record the usage of a call beside the turn's rounds, which the journal settles."""
+        settle_round(connection, turn.seq, number, usage, model)
 
-        def settle(connection: SqlConnection) -> None:
-            settle_round(connection, turn.seq, number, usage, model)
-
-        await self._database.write(settle)
-
-    async def settle_ended_turns(self) -> int:
+    @transaction
+    def settle_ended_turns(self, connection: SqlConnection) -> int:
         """Settle reservations of turns that make no more calls: answered, ended or deleted ones.
         Their real usage is unknown, so they count with their upper bounds. Return how many there
         were."""
+        left = connection.execute(
+            "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
+            " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
+        ).fetchall()
+        return sum(settle_holds(connection, row["seq"]) for row in left)
 
-        def settle(connection: SqlConnection) -> int:
-            left = connection.execute(
-                "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
-                " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
-            ).fetchall()
-            return sum(settle_holds(connection, row["seq"]) for row in left)
-
-        return await self._database.write(settle)
-
-    async def claim_notice(self, count: AllowanceCount, bit: int) -> bool:
+    @transaction
+    def claim_notice(self, connection: SqlConnection, count: AllowanceCount, bit: int) -> bool:
         """Return whether the caller must send this notice now. `bit` is the kind of notice. Only
         the first caller in a period gets True, in whatever process."""
-
-        def claim(connection: SqlConnection) -> bool:
-            # The UPDATE tests the bit itself, so only one of several callers changes the row.
-            return bool(
-                connection.execute(
-                    "UPDATE counters SET notices = notices + ? WHERE scope = ? AND period = ?"
-                    " AND (notices & ?) = 0",
-                    (bit, count.scope.key, count.period, bit),
-                ).rowcount
-            )
-
-        return await self._database.write(claim)
+        # The UPDATE tests the bit itself, so only one of several callers changes the row.
+        return bool(
+            connection.execute(
+                "UPDATE counters SET notices = notices + ? WHERE scope = ? AND period = ?"
+                " AND (notices & ?) = 0",
+                (bit, count.scope.key, count.period, bit),
+            ).rowcount
+        )
 
     async def usage_today(self, person: str | None = None, place: str = "") -> UsageTotal:
         """Return the usage of today, of one person (a key) or of all. With `place`, return only the

@@ -9,16 +9,17 @@ implements the same interface for Postgres.
 from __future__ import annotations
 
 import asyncio
+import functools
 import queue
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 import structlog
 
@@ -32,6 +33,8 @@ from core.text.text import make_storable
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
+P = ParamSpec("P")
+Store = TypeVar("Store", bound="SqlStore")
 REFUSING_SENTENCE = "cannot save messages ({why}). Check the disk of the data folder"
 SqlRow = Mapping[str, Any]
 """A row of a result: its values by column name. The alias is for type checkers, because
@@ -166,6 +169,40 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Commit the writes that wait, and refuse everything after them."""
+
+
+class SqlStore:
+    """SQL statements over one database. Its methods with `@transaction` or
+    `@query` are transactions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+
+def transaction(
+    method: Callable[Concatenate[Store, SqlConnection, P], T],
+) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, T]]:
+    """Decorate a method that takes a connection. Callers await it without the connection, and it
+    runs as `Database.write` runs its `work`."""
+
+    @functools.wraps(method)
+    async def write(store: Store, /, *args: P.args, **options: P.kwargs) -> T:
+        return await store._database.write(lambda c: method(store, c, *args, **options))
+
+    return write
+
+
+def query(
+    method: Callable[Concatenate[Store, SqlConnection, P], T],
+) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, T]]:
+    """Decorate a method that takes a connection. Callers await it without the connection, and it
+    runs as `Database.read` runs its `work`."""
+
+    @functools.wraps(method)
+    async def read(store: Store, /, *args: P.args, **options: P.kwargs) -> T:
+        return await store._database.read(lambda c: method(store, c, *args, **options))
+
+    return read
 
 
 async def has_rows(database: Database, table: str) -> bool:

@@ -14,7 +14,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import File, Person
-from core.store.database import Database, SqlConnection, SqlRow
+from core.store.database import Database, SqlConnection, SqlRow, SqlStore, transaction
 from core.text import text
 
 PIECE_BYTES = 1 << 20
@@ -169,28 +169,22 @@ class FolderBytes:
         return self._folder / file[:2] / file
 
 
-class PieceBytes:
+class PieceBytes(SqlStore):
     """A `FileBytes` in rows of a database that several processes share. A row holds at most
     PIECE_BYTES."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def put(self, file: str, data: bytes) -> None:
+    @transaction
+    def put(self, connection: SqlConnection, file: str, data: bytes) -> None:
         """Store the bytes in place of any that have this id. Raise NotStored."""
-
-        def write(connection: SqlConnection) -> None:
-            connection.execute("DELETE FROM pieces WHERE file = ?", (file,))
-            connection.executemany(
-                "INSERT INTO pieces (file, number, created_at, data) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
-                [
-                    (file, number, time.time(), data[begin : begin + PIECE_BYTES])
-                    for number, begin in enumerate(range(0, max(1, len(data)), PIECE_BYTES))
-                ],
-            )
-
-        await self._database.write(write)
+        connection.execute("DELETE FROM pieces WHERE file = ?", (file,))
+        connection.executemany(
+            "INSERT INTO pieces (file, number, created_at, data) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            [
+                (file, number, time.time(), data[begin : begin + PIECE_BYTES])
+                for number, begin in enumerate(range(0, max(1, len(data)), PIECE_BYTES))
+            ],
+        )
 
     async def get(self, file: str) -> bytes:
         """Return the bytes of a file. Raise NotFound."""
@@ -213,19 +207,18 @@ class PieceBytes:
             lambda c: c.execute("DELETE FROM pieces WHERE file = ?", (file,)).close()
         )
 
-    async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
+    @transaction
+    def sweep(
+        self, connection: SqlConnection, before: float, known: Callable[[], Awaitable[set[str]]]
+    ) -> int:
         """Delete bytes older than `before` without a row in `files`. Return how many files there
         were. `known` is not needed, because both tables are in one database."""
-
-        def write(connection: SqlConnection) -> int:
-            rows = connection.execute(
-                "DELETE FROM pieces WHERE created_at < ? AND NOT EXISTS"
-                " (SELECT 1 FROM files WHERE files.id = pieces.file) RETURNING file",
-                (before,),
-            )
-            return len({row["file"] for row in rows})
-
-        return await self._database.write(write)
+        rows = connection.execute(
+            "DELETE FROM pieces WHERE created_at < ? AND NOT EXISTS"
+            " (SELECT 1 FROM files WHERE files.id = pieces.file) RETURNING file",
+            (before,),
+        )
+        return len({row["file"] for row in rows})
 
 
 def _file_of(row: SqlRow) -> File:

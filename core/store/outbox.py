@@ -11,7 +11,7 @@ from typing import Any
 from core.domain.changes import ApprovalNotice, NoticeKind, NoticeStage
 from core.domain.messages import Person, ReplyTo, decode_json, encode_json
 from core.domain.notices import PersonNotice
-from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.database import SqlConnection, SqlRow, SqlStore, lock_key, query, transaction
 
 _DUE_CONDITIONS: dict[NoticeStage, str] = {
     "asked": "state IN ('open', 'applying') AND state = 'open' AND last_notice = ''",
@@ -29,45 +29,42 @@ PERSON_NOTICE_SECONDS = 90 * 86_400.0
 """How long a notice to a person waits for them. The first one after that time deletes it."""
 
 
-class SqlOutbox:
+class SqlOutbox(SqlStore):
     """The `Outbox` port: notices, each stored before it is posted."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
+    @query
+    def list_due(
+        self, connection: SqlConnection, stage: NoticeStage, created_before: float
+    ) -> Sequence[str]:
         """Return the ids of the changes made before `created_before` that need the notice of this
         stage next, oldest first."""
+        rows = connection.execute(
+            f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
+            " ORDER BY created_at",
+            (created_before,),
+        )
+        return [row["id"] for row in rows]
 
-        def read(connection: SqlConnection) -> Sequence[str]:
-            rows = connection.execute(
-                f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
-                " ORDER BY created_at",
-                (created_before,),
-            )
-            return [row["id"] for row in rows]
-
-        return await self._database.read(read)
-
-    async def record_notices(
-        self, change: str, stage: NoticeStage, outgoing: Sequence[ApprovalNotice]
+    @transaction
+    def record_notices(
+        self,
+        connection: SqlConnection,
+        change: str,
+        stage: NoticeStage,
+        outgoing: Sequence[ApprovalNotice],
     ) -> None:
         """Store the notices of a stage for a change, once: a second call for the stage stores
         nothing."""
-
-        def write(connection: SqlConnection) -> None:
-            there = "SELECT conversation FROM changes WHERE id = ?"
-            row = connection.execute(there, (change,)).fetchone()
-            if row is None:
-                return
-            lock_key(connection, row["conversation"])
-            due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
-            # The UPDATE matches once, so only the first caller stores the notices of a stage.
-            if connection.execute(due, (stage, change)).rowcount:
-                for one in outgoing:
-                    _put_notice(connection, one)
-
-        await self._database.write(write)
+        there = "SELECT conversation FROM changes WHERE id = ?"
+        row = connection.execute(there, (change,)).fetchone()
+        if row is None:
+            return
+        lock_key(connection, row["conversation"])
+        due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
+        # The UPDATE matches once, so only the first caller stores the notices of a stage.
+        if connection.execute(due, (stage, change)).rowcount:
+            for one in outgoing:
+                _put_notice(connection, one)
 
     async def list_unposted(self) -> Sequence[ApprovalNotice]:
         """Return the notices that are not posted yet, oldest first."""
@@ -99,41 +96,33 @@ class SqlOutbox:
             kind=kind,
         )
 
-    async def put(self, outgoing: ApprovalNotice) -> None:
+    @transaction
+    def put(self, connection: SqlConnection, outgoing: ApprovalNotice) -> None:
         """Store the notice. If its change was forgotten meanwhile, store it without its text and
         names."""
+        row = connection.execute(
+            "SELECT conversation FROM changes WHERE id = ?", (outgoing.change,)
+        ).fetchone()
+        if row is None:
+            if outgoing.kind == "person":
+                _put_notice(connection, outgoing)
+            return
+        lock_key(connection, row["conversation"])
+        state = connection.execute(
+            "SELECT erasure_reason FROM changes WHERE id = ?", (outgoing.change,)
+        ).fetchone()
+        gone = bool(state["erasure_reason"])
+        _put_notice(connection, without_names(outgoing) if gone else outgoing)
 
-        def write(connection: SqlConnection) -> None:
-            row = connection.execute(
-                "SELECT conversation FROM changes WHERE id = ?", (outgoing.change,)
-            ).fetchone()
-            if row is None:
-                if outgoing.kind == "person":
-                    _put_notice(connection, outgoing)
-                return
-            lock_key(connection, row["conversation"])
-            state = connection.execute(
-                "SELECT erasure_reason FROM changes WHERE id = ?", (outgoing.change,)
-            ).fetchone()
-            gone = bool(state["erasure_reason"])
-            _put_notice(connection, without_names(outgoing) if gone else outgoing)
-
-        await self._database.write(write)
-
-    async def list_person_notices(self, person: str) -> Sequence[PersonNotice]:
+    @query
+    def list_person_notices(self, connection: SqlConnection, person: str) -> Sequence[PersonNotice]:
         """Return the notices that wait for this person (a key), oldest first."""
-
-        def read(connection: SqlConnection) -> Sequence[PersonNotice]:
-            rows = connection.execute(
-                "SELECT change, text, created_at FROM outbox WHERE person = ? AND kind = 'person'"
-                " AND state = 'new' ORDER BY created_at",
-                (person,),
-            )
-            return [
-                PersonNotice.read(row["change"], row["text"], row["created_at"]) for row in rows
-            ]
-
-        return await self._database.read(read)
+        rows = connection.execute(
+            "SELECT change, text, created_at FROM outbox WHERE person = ? AND kind = 'person'"
+            " AND state = 'new' ORDER BY created_at",
+            (person,),
+        )
+        return [PersonNotice.read(row["change"], row["text"], row["created_at"]) for row in rows]
 
     async def remove_person_notice(self, person: str, id: str) -> bool:
         """Delete a notice that the person has got. Return False if there is none."""
@@ -142,12 +131,12 @@ class SqlOutbox:
             await self._database.write(lambda c: c.execute(statement, (id, person)).rowcount)
         )
 
-    async def _select(self, where: str, **values: str) -> Sequence[ApprovalNotice]:
-        def read(connection: SqlConnection) -> Sequence[ApprovalNotice]:
-            statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
-            return [_notice_of(row) for row in connection.execute(statement, values)]
-
-        return await self._database.read(read)
+    @query
+    def _select(
+        self, connection: SqlConnection, /, where: str, **values: str
+    ) -> Sequence[ApprovalNotice]:
+        statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
+        return [_notice_of(row) for row in connection.execute(statement, values)]
 
 
 def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:

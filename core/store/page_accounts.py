@@ -17,7 +17,7 @@ from core.domain.messages import Person
 from core.domain.notices import ACCESS_REMOVED, LINK_RENEWED, PersonNotice
 from core.domain.records import FINAL_STATES, ApiToken, EndedToken, PageAccount
 from core.rights.rules import OWNER_ID
-from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.database import SqlConnection, SqlRow, SqlStore, lock_key, query, transaction
 from core.store.outbox import put_person_notice
 
 _TOKEN_BYTES = 32
@@ -59,11 +59,8 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
-class SqlPageAccounts:
+class SqlPageAccounts(SqlStore):
     """The accounts of the page, by the key of their person. Each method is one transaction."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def add(self, person: str, token: str) -> None:
         """Add an account. `token` is the hash of its token. Raises NameTaken."""
@@ -132,21 +129,20 @@ class SqlPageAccounts:
         """Return the sign-in token with this hash if it was replaced or removed lately."""
         return next(iter(await self._select_ended("change = ?", token)), None)
 
-    async def _select_ended(self, where: str, value: str) -> Sequence[EndedToken]:
+    @query
+    def _select_ended(
+        self, connection: SqlConnection, where: str, value: str
+    ) -> Sequence[EndedToken]:
         statement = f"SELECT change, text FROM outbox WHERE {where} AND kind = 'person'"  # noqa: S608
-
-        def read(connection: SqlConnection) -> Sequence[EndedToken]:
-            notices = [
-                PersonNotice.read(row["change"], row["text"], 0.0)
-                for row in connection.execute(statement, (value,))
-            ]
-            return [
-                EndedToken(one.id, one.kind == ACCESS_REMOVED)
-                for one in notices
-                if one.kind in (LINK_RENEWED, ACCESS_REMOVED)
-            ]
-
-        return await self._database.read(read)
+        notices = [
+            PersonNotice.read(row["change"], row["text"], 0.0)
+            for row in connection.execute(statement, (value,))
+        ]
+        return [
+            EndedToken(one.id, one.kind == ACCESS_REMOVED)
+            for one in notices
+            if one.kind in (LINK_RENEWED, ACCESS_REMOVED)
+        ]
 
     async def list_all(self) -> Sequence[PageAccount]:
         """Return all accounts, sorted by the key of their person."""
@@ -157,16 +153,13 @@ class SqlPageAccounts:
 
         return sorted(await self._database.read(read), key=lambda one: one.person)
 
-    async def find(self, person: str) -> PageAccount | None:
+    @query
+    def find(self, connection: SqlConnection, person: str) -> PageAccount | None:
         """Return the account of a person, None if there is none."""
-
-        def read(connection: SqlConnection) -> PageAccount | None:
-            row = connection.execute(
-                "SELECT person, token, added_at, last_visit FROM people WHERE person = ?", (person,)
-            ).fetchone()
-            return _account_of(row) if row else None
-
-        return await self._database.read(read)
+        row = connection.execute(
+            "SELECT person, token, added_at, last_visit FROM people WHERE person = ?", (person,)
+        ).fetchone()
+        return _account_of(row) if row else None
 
     async def record_visit(self, person: str, day: str) -> None:
         """Record that a person signed in on `day` (UTC, as in 2026-11-21), unless a later day is
@@ -174,24 +167,20 @@ class SqlPageAccounts:
         statement = "UPDATE people SET last_visit = ? WHERE person = ? AND last_visit < ?"
         await self._database.write(lambda c: c.execute(statement, (day, person, day)).close())
 
-    async def end_session(self, session: str, until: float) -> None:
+    @transaction
+    def end_session(self, connection: SqlConnection, session: str, until: float) -> None:
         """Record that a person signed out of a session, and delete records of expired sessions.
 
         `session` is the SHA-256 of the session, `until` the time at which it would have expired
         (seconds since the epoch). Raises NotStored.
         """
-
-        def write(connection: SqlConnection) -> None:
-            connection.execute(
-                "DELETE FROM ended_sessions WHERE expires_at < ?", (time.time(),)
-            ).close()
-            connection.execute(
-                "INSERT INTO ended_sessions (session, expires_at) VALUES (?, ?) ON CONFLICT DO"
-                " NOTHING",
-                (session, until),
-            ).close()
-
-        await self._database.write(write)
+        connection.execute(
+            "DELETE FROM ended_sessions WHERE expires_at < ?", (time.time(),)
+        ).close()
+        connection.execute(
+            "INSERT INTO ended_sessions (session, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (session, until),
+        ).close()
 
     async def is_session_ended(self, session: str) -> bool:
         """Return whether somebody signed out of this session. Raises NotStored."""
@@ -240,15 +229,12 @@ class SqlPageAccounts:
         found = await self._database.read(read)
         return sorted(found, key=lambda one: (one.person, one.added_at, one.id))
 
-    async def find_api_token(self, token_hash: str) -> ApiToken | None:
+    @query
+    def find_api_token(self, connection: SqlConnection, token_hash: str) -> ApiToken | None:
         """Return the API token with this hash, None if there is none."""
         statement = f"{_SELECT_API_TOKENS} WHERE token = ?"
-
-        def read(connection: SqlConnection) -> ApiToken | None:
-            row = connection.execute(statement, (token_hash,)).fetchone()
-            return _api_token_of(row) if row else None
-
-        return await self._database.read(read)
+        row = connection.execute(statement, (token_hash,)).fetchone()
+        return _api_token_of(row) if row else None
 
     async def revoke_api_token(
         self, id: str, person: str = "", *, notifies: bool = False

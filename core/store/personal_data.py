@@ -27,7 +27,7 @@ from core.domain.messages import (
 )
 from core.domain.records import FINAL_STATES
 from core.store import budget
-from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.database import Database, SqlConnection, SqlRow, SqlStore, lock_key, query
 from core.store.remembered import FORGOTTEN_ID, remove_ids
 from core.store.tables import DECLARED_TABLES, EXPORTED, Column, Link, TableDeclaration, Whose
 
@@ -128,7 +128,7 @@ class StillApplying(PonteError):
     )
 
 
-class SqlPersonalData:
+class SqlPersonalData(SqlStore):
     """The personal data in one database.
 
     `money_key` maps a person's key to the key under which their usage is counted. `shared` is True
@@ -138,7 +138,7 @@ class SqlPersonalData:
     def __init__(
         self, database: Database, money_key: Callable[[str], str] = str, *, shared: bool = False
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self._money_key = money_key
         self._shared = shared
 
@@ -151,48 +151,42 @@ class SqlPersonalData:
         """
         return await self._database.read(_list_people)
 
-    async def find_names(self, keys: Collection[str]) -> Mapping[str, str]:
+    @query
+    def find_names(self, connection: SqlConnection, keys: Collection[str]) -> Mapping[str, str]:
         """Return the names of people by key, as their latest message or the platform's list of
         members has them. People without a known name are left out."""
         wanted = sorted(set(keys))
-
-        def read(connection: SqlConnection) -> Mapping[str, str]:
-            found = {}
-            for key in wanted:
+        found = {}
+        for key in wanted:
+            row = connection.execute(
+                "SELECT message FROM inbox WHERE person = ? ORDER BY seq DESC LIMIT 1", (key,)
+            ).fetchone()
+            name = decode_json(Message, row["message"]).author.name if row else ""
+            if not name:
                 row = connection.execute(
-                    "SELECT message FROM inbox WHERE person = ? ORDER BY seq DESC LIMIT 1", (key,)
+                    "SELECT name FROM directory WHERE person = ?", (key,)
                 ).fetchone()
-                name = decode_json(Message, row["message"]).author.name if row else ""
-                if not name:
-                    row = connection.execute(
-                        "SELECT name FROM directory WHERE person = ?", (key,)
-                    ).fetchone()
-                    name = str(row["name"]) if row else ""
-                if name:
-                    found[key] = name
-            return found
+                name = str(row["name"]) if row else ""
+            if name:
+                found[key] = name
+        return found
 
-        return await self._database.read(read)
-
-    async def find(self, written: str) -> KnownPerson:
+    @query
+    def find(self, connection: SqlConnection, written: str) -> KnownPerson:
         """Return the person with the key `slack:T1:U1`, also written `slack:T1/U1`.
 
         `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
         """
-
-        def read(connection: SqlConnection) -> KnownPerson:
-            wanted = written.strip().replace("/", ":")
-            known = _find_keys(connection)
-            if wanted not in known:
-                found = sorted(key for key in known if _without_workspace(key) == wanted)
-                if not found:
-                    raise UnknownPerson(person=repr(written[:80]))
-                if len(found) > 1:
-                    raise AmbiguousPerson(person=repr(written[:80]), what=", ".join(found[:10]))
-                (wanted,) = found
-            return _read_person(connection, wanted, self._money_key(wanted))
-
-        return await self._database.read(read)
+        wanted = written.strip().replace("/", ":")
+        known = _find_keys(connection)
+        if wanted not in known:
+            found = sorted(key for key in known if _without_workspace(key) == wanted)
+            if not found:
+                raise UnknownPerson(person=repr(written[:80]))
+            if len(found) > 1:
+                raise AmbiguousPerson(person=repr(written[:80]), what=", ".join(found[:10]))
+            (wanted,) = found
+        return _read_person(connection, wanted, self._money_key(wanted))
 
     def by_key(self, key: str) -> KnownPerson:
         """Return a person with this key, without names and ids, and without reading the database.
@@ -203,54 +197,43 @@ class SqlPersonalData:
         """Return the conversations in which the person took part."""
         return await self._database.read(lambda c: _find_conversations(c, who))
 
-    async def count_rows(self, who: KnownPerson) -> Mapping[str, int]:
+    @query
+    def count_rows(self, connection: SqlConnection, who: KnownPerson) -> Mapping[str, int]:
         """Return the number of rows in each section of the person's export. Empty sections are
         left out."""
+        origins = {t.section: f"FROM {t.name} WHERE {_condition(t)}" for t in EXPORTED}
+        found = {
+            section: _select_count(connection, f"SELECT count(*) AS n {origin}", who.values)
+            for section, origin in {**origins, "decisions": _DECIDED}.items()
+        }
+        return {section: count for section, count in found.items() if count}
 
-        def read(connection: SqlConnection) -> Mapping[str, int]:
-            origins = {t.section: f"FROM {t.name} WHERE {_condition(t)}" for t in EXPORTED}
-            found = {
-                section: _select_count(connection, f"SELECT count(*) AS n {origin}", who.values)
-                for section, origin in {**origins, "decisions": _DECIDED}.items()
-            }
-            return {section: count for section, count in found.items() if count}
-
-        return await self._database.read(read)
-
-    async def read_rows(
-        self, who: KnownPerson, section: str, begin: int = 0
+    @query
+    def read_rows(
+        self, connection: SqlConnection, who: KnownPerson, section: str, begin: int = 0
     ) -> Sequence[Mapping[str, Any]]:
         """Return at most EXPORT_PAGE_ROWS rows of a section of the person's export.
 
         The first `begin` rows are skipped. Rows are in the order of the table's first two columns.
         """
+        columns: Sequence[Column] = ()
+        if section == "decisions":
+            sql = f"SELECT id, kind, title, state, decided_at {_DECIDED} ORDER BY decided_at, id"
+        else:
+            table = next(each for each in EXPORTED if each.section == section)
+            columns = table.columns
+            sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
+        rows = connection.execute(
+            f"{sql} LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin", {**who.values, "begin": begin}
+        )
+        return [_export_row(columns, dict(row)) for row in rows]
 
-        def read(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
-            columns: Sequence[Column] = ()
-            if section == "decisions":
-                sql = (
-                    f"SELECT id, kind, title, state, decided_at {_DECIDED} ORDER BY decided_at, id"
-                )
-            else:
-                table = next(each for each in EXPORTED if each.section == section)
-                columns = table.columns
-                sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
-            rows = connection.execute(
-                f"{sql} LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin", {**who.values, "begin": begin}
-            )
-            return [_export_row(columns, dict(row)) for row in rows]
-
-        return await self._database.read(read)
-
-    async def read_remembered(self) -> Mapping[str, Any]:
+    @query
+    def read_remembered(self, connection: SqlConnection) -> Mapping[str, Any]:
         """Return the parsed JSON of every row of the table `remembered`, by the row's name. It
         contains entries of all people."""
-
-        def read(connection: SqlConnection) -> Mapping[str, Any]:
-            rows = connection.execute("SELECT name, data FROM remembered")
-            return {row["name"]: json.loads(row["data"]) for row in rows}
-
-        return await self._database.read(read)
+        rows = connection.execute("SELECT name, data FROM remembered")
+        return {row["name"]: json.loads(row["data"]) for row in rows}
 
     async def owns_file(self, who: KnownPerson, file: str) -> bool:
         """Return whether the file with this id belongs to the person."""

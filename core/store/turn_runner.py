@@ -21,7 +21,7 @@ from core.domain.records import CRASHED_REASON, FINAL_STATES
 from core.observability import metrics
 from core.ports.conversations import TurnHandler
 from core.runtime.retry import Backoff, retry
-from core.store.database import Database, SqlConnection, SqlRow
+from core.store.database import Database, SqlConnection, SqlRow, SqlStore
 from core.store.places import CRASHES_BEFORE_ALONE, Places, Sender, TurnQueue
 
 log = structlog.get_logger("inbox")
@@ -56,7 +56,7 @@ class _NotEnded(Exception):
     """Raised when a turn's handler ended before the turn did."""
 
 
-class TurnExecutor:
+class TurnExecutor(SqlStore):
     """Runs the handlers of turns in this process. It cancels them, waits for them, and runs them
     again if their turn has not ended."""
 
@@ -66,7 +66,7 @@ class TurnExecutor:
 
     def __init__(self, database: Database, turns: int) -> None:
         """`turns` is how many turns may work at the same time."""
-        self._database = database
+        super().__init__(database)
         self.places = Places(turns)
         self._one_alone = asyncio.Lock()
         self.admit: Admit | None = None
