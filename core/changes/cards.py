@@ -22,6 +22,7 @@ from core.domain.records import NOTE_TEMPLATE
 from core.text.i18n import plural, say, use_locale
 from core.text.markdown import defang
 from core.text.text import clean_text, make_code_block, to_one_line, truncate_with_note
+from core.text.text import clip_line as clip_line
 
 MAX_SHORT_CARDS, MAX_SHORT_BYTES = 2, 600
 """The cards, and their bytes together, that fit into any message: Slack leaves 2,400 bytes beside
@@ -87,11 +88,6 @@ _FAULTS = {
     "unknown": "Result unknown: {rows}. Check the data before you ask again. {words}",
     "waiting": "Not started: {rows}.",
 }
-
-
-def clip_line(words: str, longest: int = 120) -> str:
-    """Return text from users or other systems on one line of at most `longest` characters."""
-    return to_one_line(words, longest)
 
 
 def run_result(change: Change) -> str:

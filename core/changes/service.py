@@ -42,7 +42,7 @@ from core.domain.errors import AuditRefused, Expired, NotAllowed, NotFound, Stat
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.domain.records import Outcome, ToolContext, add_model_instruction
 from core.observability import metrics
-from core.ports.rights import Audit
+from core.rights.audit import Audit
 from core.rights.rules import NO_RIGHTS, OWNER_ID
 from core.rights.usage import PaidRun
 from core.text.i18n import LANGUAGE, say

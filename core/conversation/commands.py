@@ -37,9 +37,10 @@ from core.domain.records import (
 )
 from core.observability import metrics, tracing
 from core.ports.conversations import StatusBoard
-from core.ports.rights import Audit, Policy
 from core.ports.tools import QuickCommands
 from core.rights.allowances import describe_estimates, describe_remaining, describe_server_costs
+from core.rights.audit import Audit
+from core.rights.policy import Policy
 from core.rights.rules import place_names
 from core.rights.usage import PaidRun
 from core.text import text

@@ -31,9 +31,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from core.changes.service import ChangeService
-from core.ports.conversations import Files, Inbox, Journal, ThreadMap
-from core.ports.rights import Audit, Budget, Policy
+from core.ports.conversations import Files, Inbox, ThreadMap
 from core.ports.tools import Model
+from core.rights.audit import Audit
+from core.rights.policy import Policy
+from core.store.budget import Budget
+from core.store.turns import Journal
 from core.tools.tool import Toolbox
 
 if TYPE_CHECKING:

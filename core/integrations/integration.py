@@ -18,17 +18,20 @@ from pydantic import SecretStr
 
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
+from core.chat.approval_notices import PersonNoticeService
 from core.chat.platform import ChatPlatform, Platform
 from core.clients.http import HttpClient, Proxies
 from core.clients.openai import ModelServerClient
 from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
-from core.ports.conversations import Files, Inbox, Journal, RequestBoard, StatusBoard, ThreadMap
-from core.ports.rights import MemberStore, OwnerNames, PageAccounts, PersonNotices, Policy
+from core.ports.conversations import Files, Inbox, RequestBoard, StatusBoard, ThreadMap
+from core.ports.rights import MemberStore, OwnerNames, PageAccounts
 from core.ports.tools import Model, QuickCommands, ToolSource
+from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID, DailyTurns, PlatformRights
 from core.rights.usage import Prices
+from core.store.turns import Journal
 
 if TYPE_CHECKING:
     from core.store.database import Database
@@ -526,7 +529,7 @@ class PagePorts:
     owner_name: OwnerNames | None = None
     requests: RequestBoard | None = None
     administration: Administration | None = None
-    notices: PersonNotices | None = None
+    notices: PersonNoticeService | None = None
     hooks: HookReceiver | None = None
 
 

@@ -87,8 +87,8 @@ class Pseudonyms(Protocol):
         """
 
 
-class AuditLog:
-    """The implementation of the `Audit` port.
+class Audit:
+    """The audit log of an installation.
 
     Lines are written one by one, in the order of the calls.
     """

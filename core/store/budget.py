@@ -4,7 +4,7 @@ Before anything that costs begins, Ponte adds its upper bound to the counters of
 apply (table `holds`). The real cost replaces the bound once it is known (table `spendings`). A
 counter is the sum of its spendings and its holds.
 
-A transaction changes the counters in one order (`CountingBudget.scopes`) and compares them with the
+A transaction changes the counters in one order (`Budget.scopes`) and compares them with the
 limits after that. So of two transactions at the same time, the second sees what the first reserved.
 """
 
@@ -15,12 +15,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.domain.messages import PERSON, Address, Message, MessageOrigin, Person, Usage
 from core.domain.records import Turn, UsageTotal
-from core.ports.rights import ReportRow
 from core.rights.allowances import (
     DAILY_TURNS_SETTING,
     MIN_OUTPUT_TOKENS,
@@ -56,6 +55,10 @@ async def means_everybody(person: Person, address: Address, names: frozenset[str
     return True
 
 
+ReportRow = Literal["person", "channel", "model", "tool", "day"]
+"""The kind of thing that each row of a usage report sums up."""
+
+
 class SqlReservation:
     """A transaction step that counts a turn and reserves its first model call. It runs in the
     transaction that stores the user's message. If that transaction runs again, `grant` and `counts`
@@ -75,9 +78,9 @@ class SqlReservation:
         self.counts, self.grant = self._work(connection)
 
 
-class CountingBudget(SqlStore):
-    """The `Budget` port: it counts and reserves before anything is spent. `allowances` and `prices`
-    return the current configuration at each call."""
+class Budget(SqlStore):
+    """Counts and reserves usage before it is spent; the journal settles reservations when it stores
+    the results. `allowances` and `prices` return the current configuration at each call."""
 
     def __init__(
         self,

@@ -29,8 +29,8 @@ PERSON_NOTICE_SECONDS = 90 * 86_400.0
 """How long a notice to a person waits for them. The first one after that time deletes it."""
 
 
-class SqlOutbox(SqlStore):
-    """The `Outbox` port: notices, each stored before it is posted."""
+class Outbox(SqlStore):
+    """Notices that Ponte sends unasked, each stored before it is posted."""
 
     @query
     def list_due(

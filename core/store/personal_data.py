@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.changes.cards import clip_line
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import (
     CONTEXT_NAME,
@@ -30,6 +29,7 @@ from core.store import budget
 from core.store.database import Database, SqlConnection, SqlRow, SqlStore, lock_key, query
 from core.store.remembered import FORGOTTEN_ID, remove_ids
 from core.store.tables import DECLARED_TABLES, EXPORTED, Column, Link, TableDeclaration, Whose
+from core.text.text import clip_line
 
 FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
 """Replaces a forgotten person in rows that stay: usage, and decisions on other people's changes."""

@@ -58,7 +58,7 @@ MAX_ERASURE_TRIES = 20
 
 class SqlThreads(SqlStore):
     """The conversations, their threads, and the objects on the model's server that are to be
-    erased. `SqlJournal` adds the turns."""
+    erased. `Journal` adds the turns."""
 
     @transaction
     def new_thread(self, connection: SqlConnection, conversation: str) -> Thread:

@@ -1,6 +1,6 @@
 """The journal of turns: the SQL that records every step of a turn, so that it survives a crash.
 
-Each method of `SqlJournal` is one transaction. A write that continues a turn checks its attempt and
+Each method of `Journal` is one transaction. A write that continues a turn checks its attempt and
 generation in the same transaction. So a process that has lost a turn cannot continue it.
 """
 
@@ -54,13 +54,13 @@ LOST_CALL_TEXT = "error: interrupted, result unknown"
 
 
 def _current_turn_transaction(
-    method: Callable[Concatenate[SqlJournal, SqlConnection, Turn, P], None],
-) -> Callable[Concatenate[SqlJournal, Turn, P], Coroutine[Any, Any, None]]:
+    method: Callable[Concatenate[Journal, SqlConnection, Turn, P], None],
+) -> Callable[Concatenate[Journal, Turn, P], Coroutine[Any, Any, None]]:
     """Decorate a method that takes a connection. Callers await it without the connection, and it
     runs as `_write_from` runs its `work`."""
 
     @functools.wraps(method)
-    async def write(journal: SqlJournal, turn: Turn, /, *args: P.args, **options: P.kwargs) -> None:
+    async def write(journal: Journal, turn: Turn, /, *args: P.args, **options: P.kwargs) -> None:
         await journal._write_from(
             turn, lambda connection, _: method(journal, connection, turn, *args, **options)
         )
@@ -68,8 +68,13 @@ def _current_turn_transaction(
     return write
 
 
-class SqlJournal(SqlThreads):
-    """The `Journal` port over a database (`core/ports/conversations.py`)."""
+class Journal(SqlThreads):
+    """The durable record of turns and threads. Each method is one transaction, durable on return;
+    but a power failure may undo `begin` and `end_turn`, which the next start then repeats.
+
+    A Turn with an outdated attempt or generation raises Superseded. TakenOver means that the turn
+    belongs to another process now. A full disk raises NotStored.
+    """
 
     def __init__(
         self, database: Database, owner: str = "", is_alive: Callable[[], bool] = lambda: True

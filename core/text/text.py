@@ -424,6 +424,11 @@ def truncate(text: str, longest: int) -> str:
     )
 
 
+def clip_line(words: str, longest: int = 120) -> str:
+    """Return text from users or other systems on one line of at most `longest` characters."""
+    return to_one_line(words, longest)
+
+
 def to_one_line(text: str, longest: int | None = None) -> str:
     """Return the cleaned text on one line, truncated to `longest` characters if that is given."""
     line = " ".join(clean_text(text).split())

@@ -31,7 +31,7 @@ from core.store.changes import SqlLedger
 from core.store.database import SqlConnection
 from core.store.directory import SqlDirectory
 from core.store.files import SqlFiles
-from core.store.outbox import SqlOutbox
+from core.store.outbox import Outbox
 from core.store.page_accounts import SqlPageAccounts, hash_token
 from core.store.personal_data import (
     FORGOTTEN_PERSON,
@@ -168,7 +168,7 @@ async def team(database_engine: Embedded) -> Team:
                answer=Answer("1. Bea's row, approved by Ana Lima.", cards=(shown,)))  # fmt: skip
     own = await talk(engine, "my own affairs", BEA, BEAS)
     waiting = await change_of(ledger, own, None, "another row", ANA)
-    await SqlOutbox(engine.database).record_notices(
+    await Outbox(engine.database).record_notices(
         waiting.id,
         "asked",
         [ApprovalNotice(waiting.id, "copy", ANA, locale="en", text="Please approve this")],

@@ -15,11 +15,12 @@ import httpx
 
 from adapters.web.adapter import Asgi, ListenAddress, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
+from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
 from core.integrations.integration import KernelPlaces, Operator, Pace
 from core.ports.conversations import PostJournal, Reply
-from core.ports.rights import Policy
+from core.rights.policy import Policy
 from core.store.remembered import RememberedState
 from tests.fakes.administration import MemoryAdministration
 from tests.fakes.memory import (
@@ -94,8 +95,8 @@ class MemoryOwnerName:
 
 
 @dataclass
-class MemoryPersonNotices:
-    """The `PersonNotices` port in memory: by person, the notices that wait."""
+class MemoryPersonNotices(PersonNoticeService):
+    """By person, the notices that wait."""
 
     waiting: dict[str, list[PersonNotice]] = field(default_factory=dict)
 
