@@ -27,9 +27,10 @@ from core.domain.records import (
 from core.observability import metrics
 from core.ports.conversations import TurnHandler
 from core.store.database import Database, SqlConnection, area_condition, lock_key
+from core.store.jobs import Jobs
 from core.store.places import Sender
 from core.store.tables import purged_with
-from core.store.turn_runner import Admit, LocalRunner, TurnDispatch, get_locked_row, get_row
+from core.store.turn_runner import Admit, LocalRunner, get_locked_row, get_row
 
 T = TypeVar("T")
 PURGED_MESSAGES_PER_TRANSACTION = 500
@@ -77,7 +78,7 @@ class SqlInbox:
     def __init__(
         self,
         database: Database,
-        runner: TurnDispatch | None = None,
+        runner: LocalRunner | Jobs | None = None,
         limits: Callable[[], SenderLimits] = SenderLimits,
     ) -> None:
         self._limits = limits

@@ -77,9 +77,8 @@ class PutBack(Exception):
 
 
 class Jobs(TurnExecutor):
-    """Runs turns in one of several processes on one database. It implements `TurnDispatch`.
-    `process` is the id of this process. If `takes`, it takes events in; if `works`, it runs
-    turns."""
+    """Runs turns in one of several processes on one database. `process` is the id of this process.
+    If `takes`, it takes events in; if `works`, it runs turns."""
 
     recheck = RECHECK_SECONDS
     """Seconds after which a caller that waits for a turn's end reads the row again."""
@@ -431,7 +430,7 @@ class Jobs(TurnExecutor):
 
 
 class SharedPace(SqlStore):
-    """The `Pace` port over a database that several processes share."""
+    """Schedules calls across all processes, with a due time for each kind of call."""
 
     @transaction
     def run(

@@ -751,13 +751,6 @@ def _anonymise_usage(work: _ErasureWork) -> None:
                 " AND conversation = :conversation",
                 {**values, "conversation": conversation},
             ).close()
-    connection.execute(
-        "INSERT INTO days (day, person, turns) SELECT day, :nobody, turns FROM days"
-        " WHERE person = :one ON CONFLICT (day, person) DO UPDATE SET"
-        " turns = days.turns + excluded.turns",
-        values,
-    ).close()
-    work.run("DELETE FROM days WHERE person = :one")
     work.run("DELETE FROM counters WHERE person IN (:person, :one)")
     for table in ("usage", "spendings", "holds"):
         work.rows += connection.execute(

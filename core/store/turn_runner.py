@@ -1,7 +1,7 @@
 """Runs the turns of a process: places, retries, cancelling, and turns that crash the process.
 
 `TurnExecutor` runs handlers in this process. `LocalRunner` is the executor of a process that has a
-database of its own. `TurnDispatch` is the interface that the inbox needs of an executor.
+database of its own; `Jobs` (core/store/jobs.py) is that of one of several processes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -277,7 +277,7 @@ class TurnExecutor(SqlStore):
 
 
 class LocalRunner(TurnExecutor):
-    """Runs all turns of a database that no other process uses. It implements `TurnDispatch`."""
+    """Runs all turns of a database that no other process uses."""
 
     def __init__(self, database: Database, turns: int = MAX_WORKING_TURNS) -> None:
         super().__init__(database, turns)
@@ -434,62 +434,6 @@ class LocalRunner(TurnExecutor):
         super().leave_place(seq)
         self._end_early_decision(seq)
         self._start_turns()
-
-
-class TurnDispatch(Protocol):
-    """Runs the turns of an inbox. `LocalRunner` implements it for one process, `Jobs`
-    (core/store/jobs.py) for several. `TurnExecutor` and `LocalRunner` document the methods."""
-
-    admit: Admit | None
-
-    def line_up_sql(self, decision: bool) -> str:
-        """Return an SQL expression over a row of the inbox that was just stored. It registers the
-        new turn, and its value is the number of turns that come first in the conversation."""
-
-    def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
-        """Queue a stored turn after its transaction. Return how many turns of its conversation come
-        first."""
-
-    def fetched_message(self, seq: int) -> tuple[str, float] | None:
-        """Return the JSON of the message of a turn that is about to begin, and when it was stored
-        (seconds since 1970). Return None if they must be read."""
-
-    def leave_place(self, seq: int) -> None:
-        """Give the turn's place to another turn, because it only waits from now on."""
-
-    async def take_place(self, seq: int) -> None:
-        """Wait for a place again after `leave_place`."""
-
-    def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
-        """Tell another process that may run the turn to stop it. Return whether there can be one.
-
-        Runs in a transaction.
-        """
-
-    def cancel(self, seq: int) -> bool:
-        """Cancel the turn's handler, if it runs in this process. Return whether it does."""
-
-    def is_stopped(self, seq: int) -> bool:
-        """Return True if `cancel`, not a drain, cancelled the turn's handler."""
-
-    def is_taken_over(self, seq: int) -> bool:
-        """Return True if another process has the turn now."""
-
-    def wake(self, seq: int) -> None:
-        """Wake all callers that wait for the turn's end."""
-
-    async def wait_until_ended(self, seq: int, look: Callable[[], Awaitable[T | None]]) -> T:
-        """Return the first result of `look` that is not None. `look` is called each time the turn
-        is woken."""
-
-    async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
-        """Run the turns of these platforms with `handler`, until `drain`."""
-
-    async def running_turn(self, conversation: str) -> int | None:
-        """Return the `seq` of the turn that runs in the conversation, or None."""
-
-    async def drain(self, grace: float) -> None:
-        """Start no more turns, wait `grace` seconds for the running ones, then cancel them."""
 
 
 def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:

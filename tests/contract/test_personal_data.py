@@ -189,14 +189,11 @@ async def team(database_engine: Embedded) -> Team:
 
 
 async def sums(engine: Embedded) -> Mapping[str, Any]:
-    """Money and tokens by everything but the person, and each day's turns."""
+    """Money and tokens by everything but the person."""
 
     def read(connection: SqlConnection) -> Any:
-        days = connection.execute(
-            "SELECT day, sum(turns) AS n FROM days WHERE person <> '' GROUP BY day"
-        )
         paid = connection.execute("SELECT sum(cost) AS c, count(*) AS n FROM spendings")
-        return [dict(row) for row in (*days, *paid)]
+        return [dict(row) for row in paid]
 
     return {
         **{by: await engine.budget.report(by) for by in ("day", "model", "tool")},

@@ -18,9 +18,11 @@ from adapters.web.authentication import SocketAuthentication, TokenAuthenticatio
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
-from core.integrations.integration import KernelPlaces, Operator, Pace
+from core.integrations.integration import Alone, Operator
 from core.ports.conversations import PostJournal, Reply
 from core.rights.policy import Policy
+from core.store.jobs import SharedPace
+from core.store.kernels import KernelRows
 from core.store.remembered import RememberedState
 from tests.fakes.administration import MemoryAdministration
 from tests.fakes.memory import (
@@ -115,11 +117,11 @@ class MemoryPersonNotices(PersonNoticeService):
         return bool(found)
 
 
-class MemoryPeers:
+class MemoryPeers(Alone):
     """The `Peers` port of all processes in memory. Each event reaches every process, its sender
     too, as a notification of Postgres does."""
 
-    pace: Pace | None = None
+    pace: SharedPace | None = None
 
     def __init__(self) -> None:
         self._handlers: dict[str, list[Callable[[str], Awaitable[None]]]] = {}
@@ -149,7 +151,7 @@ class MemoryPeers:
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
         raise AssertionError("the web adapter stores no state")
 
-    def kernel_places(self) -> KernelPlaces:
+    def kernel_places(self) -> KernelRows:
         raise AssertionError("the web adapter runs no code")
 
 
