@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from core.rights.audit import AuditPage
-from core.store.database import SqlConnection, SqlStore, lock_key, query
+from core.store.database import SqlConnection, SqlStore, lock_key, query, write_in_batches
 
 MAX_AUDIT_FILE_BYTES = 10_000_000
 """The size in bytes at which the file is rotated."""
@@ -122,8 +122,7 @@ class TableAuditLines(SqlStore):
 
     async def append(self, line: str) -> None:
         """Append a line. Raise NotStored."""
-        statement = "INSERT INTO audit (line) VALUES (?)"
-        await self._database.write(lambda c: c.execute(statement, (line,)).close())
+        await self._execute("INSERT INTO audit (line) VALUES (?)", line)
 
     @query
     def page(
@@ -154,10 +153,7 @@ class TableAuditLines(SqlStore):
                 connection.execute("DELETE FROM audit WHERE id <= ?", (old[-1],)).close()
             return len(old)
 
-        gone = 0
-        while some := await self._database.write(write):
-            gone += some
-        return gone
+        return await write_in_batches(self._database, write)
 
     async def close(self) -> None:
         """Do nothing: the owner of the database closes it."""
@@ -184,8 +180,7 @@ class SqlPseudonyms(SqlStore):
     async def destroy(self, person: str) -> None:
         """Delete the pseudonyms of a person (a key). Nobody can tell any more which lines are
         theirs. Raise NotStored."""
-        statement = "DELETE FROM audit_keys WHERE person = ?"
-        await self._database.write(lambda c: c.execute(statement, (person,)).close())
+        await self._execute("DELETE FROM audit_keys WHERE person = ?", person)
 
 
 def list_audit_files(path: Path) -> list[Path]:

@@ -27,7 +27,15 @@ from core.domain.records import Health
 from core.ports.conversations import TurnHandler
 from core.runtime.tasks import RECANCEL_SECONDS, BackgroundTasks, cancel_all
 from core.store import processes
-from core.store.database import SqlConnection, SqlRow, SqlStore, query, transaction
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
 from core.store.kernels import SharedKernelRows
 from core.store.notifications import Notifications, notify
 from core.store.places import Places, Sender
@@ -170,8 +178,8 @@ class Jobs(TurnExecutor):
     @query
     def read_progress(self, connection: SqlConnection, turn: str) -> Progress | None:
         """Return the last stored progress of a turn, None if there is none."""
-        row = connection.execute("SELECT progress FROM progress WHERE turn = ?", (turn,)).fetchone()
-        return decode_json(Progress, row["progress"]) if row else None
+        stored = select_value(connection, "SELECT progress FROM progress WHERE turn = ?", turn)
+        return decode_json(Progress, stored) if stored else None
 
     async def start(self) -> None:
         """Begin to write signs of life and to receive notifications. Wait at most LEASE_SECONDS for
@@ -217,12 +225,13 @@ class Jobs(TurnExecutor):
     def running_turn(self, connection: SqlConnection, conversation: str) -> int | None:
         """Return the `seq` of the turn that any process runs in that conversation, None if none
         runs."""
-        row = connection.execute(
+        seq: int | None = select_value(
+            connection,
             "SELECT seq FROM inbox WHERE conversation = ? AND is_decision = 0"
             " AND state IN ('running', 'answered', 'posting') ORDER BY seq LIMIT 1",
-            (conversation,),
-        ).fetchone()
-        return row["seq"] if row else None
+            conversation,
+        )
+        return seq
 
     async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
         """Run the turns of these platforms (all if empty) with `handler`, until `drain`. Without
@@ -373,13 +382,12 @@ class Jobs(TurnExecutor):
         def write(connection: SqlConnection) -> tuple[list[int], list[int]]:
             self.own.write_sign_of_life(connection)
             self.workers.write_sign_of_life(connection)
-            rows = connection.execute(TURNS_TO_STOP_SQL, (self.process,))
-            taken = [
-                connection.execute(TAKEN_TURN_SQL, (seq, self.process)).fetchone()
+            stopped = select_values(connection, TURNS_TO_STOP_SQL, self.process)
+            return stopped, [
+                seq
                 for seq in doubtful
+                if select_values(connection, TAKEN_TURN_SQL, seq, self.process)
             ]
-            lost = [seq for seq, other in zip(doubtful, taken, strict=True) if other]
-            return [row["seq"] for row in rows], lost
 
         stopped, lost = await self._database.write(write)
         for seq in lost:
@@ -420,12 +428,7 @@ class Jobs(TurnExecutor):
     async def _on_stop(self, id: str) -> None:
         """Stop the turn if its row says so. The notification alone is not enough: any role that may
         connect to the database can send one."""
-        asked = await self._database.read(
-            lambda c: c.execute(
-                f"{TURNS_TO_STOP_SQL} AND seq = ?", (self.process, int(id))
-            ).fetchone()
-        )
-        if asked:
+        if await self._select(f"{TURNS_TO_STOP_SQL} AND seq = ?", self.process, int(id)):
             self.cancel(int(id))
 
 

@@ -11,7 +11,15 @@ from typing import Any
 from core.domain.changes import ApprovalNotice, NoticeKind, NoticeStage
 from core.domain.messages import Person, ReplyTo, decode_json, encode_json
 from core.domain.notices import PersonNotice
-from core.store.database import SqlConnection, SqlRow, SqlStore, lock_key, query, transaction
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    lock_key,
+    query,
+    select_value,
+    transaction,
+)
 
 _DUE_CONDITIONS: dict[NoticeStage, str] = {
     "asked": "state IN ('open', 'applying') AND state = 'open' AND last_notice = ''",
@@ -32,18 +40,14 @@ PERSON_NOTICE_SECONDS = 90 * 86_400.0
 class Outbox(SqlStore):
     """Notices that Ponte sends unasked, each stored before it is posted."""
 
-    @query
-    def list_due(
-        self, connection: SqlConnection, stage: NoticeStage, created_before: float
-    ) -> Sequence[str]:
+    async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
         """Return the ids of the changes made before `created_before` that need the notice of this
         stage next, oldest first."""
-        rows = connection.execute(
+        sql = (
             f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
-            " ORDER BY created_at",
-            (created_before,),
+            " ORDER BY created_at"
         )
-        return [row["id"] for row in rows]
+        return await self._select(sql, created_before)
 
     @transaction
     def record_notices(
@@ -55,11 +59,12 @@ class Outbox(SqlStore):
     ) -> None:
         """Store the notices of a stage for a change, once: a second call for the stage stores
         nothing."""
-        there = "SELECT conversation FROM changes WHERE id = ?"
-        row = connection.execute(there, (change,)).fetchone()
-        if row is None:
+        conversation = select_value(
+            connection, "SELECT conversation FROM changes WHERE id = ?", change
+        )
+        if conversation is None:
             return
-        lock_key(connection, row["conversation"])
+        lock_key(connection, conversation)
         due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
         # The UPDATE matches once, so only the first caller stores the notices of a stage.
         if connection.execute(due, (stage, change)).rowcount:
@@ -68,18 +73,18 @@ class Outbox(SqlStore):
 
     async def list_unposted(self) -> Sequence[ApprovalNotice]:
         """Return the notices that are not posted yet, oldest first."""
-        return await self._select("state IN ('new', 'posting') ORDER BY created_at")
+        return await self._select_notices("state IN ('new', 'posting') ORDER BY created_at")
 
     async def list_copies(self, change: str) -> Sequence[ApprovalNotice]:
         """Return the posted copies of the change's card."""
-        return await self._select(
+        return await self._select_notices(
             "change = :change AND kind = 'copy' AND state = 'posted' ORDER BY person", change=change
         )
 
     async def has_reached(self, change: str, person: str) -> bool:
         """Return whether a copy of the change's card was posted to that person (a key), or may have
         been."""
-        found = await self._select(
+        found = await self._select_notices(
             "change = :change AND kind = 'copy' AND person = :person"
             " AND state IN ('posting', 'posted', 'removed')",
             change=change, person=person,
@@ -89,7 +94,7 @@ class Outbox(SqlStore):
     async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:
         """Return the posted copies, or cards in lists, that show an older version of their change,
         oldest first."""
-        return await self._select(
+        return await self._select_notices(
             "kind = :kind AND state = 'posted'"
             " AND drawn_version < (SELECT version FROM changes WHERE id = change) ORDER BY"
             " created_at",
@@ -126,13 +131,11 @@ class Outbox(SqlStore):
 
     async def remove_person_notice(self, person: str, id: str) -> bool:
         """Delete a notice that the person has got. Return False if there is none."""
-        statement = "DELETE FROM outbox WHERE change = ? AND kind = 'person' AND person = ?"
-        return bool(
-            await self._database.write(lambda c: c.execute(statement, (id, person)).rowcount)
-        )
+        sql = "DELETE FROM outbox WHERE change = ? AND kind = 'person' AND person = ?"
+        return bool(await self._execute(sql, id, person))
 
     @query
-    def _select(
+    def _select_notices(
         self, connection: SqlConnection, /, where: str, **values: str
     ) -> Sequence[ApprovalNotice]:
         statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above

@@ -6,6 +6,7 @@ import json
 
 from core.rights.rules import OWNER_ID
 from core.store.database import SqlConnection, SqlStore, query, transaction
+from core.store.remembered import read_text, write_text
 
 _ROW_NAME = "owner"
 _KEY = f"web:{OWNER_ID}"
@@ -18,16 +19,9 @@ class SqlOwnerName(SqlStore):
     @query
     def read(self, connection: SqlConnection) -> str:
         """Return the stored name, "" if there is none."""
-        statement = "SELECT data FROM remembered WHERE name = ?"
-        row = connection.execute(statement, (_ROW_NAME,)).fetchone()
-        return str(json.loads(row["data"]).get(_KEY, "")) if row else ""
+        return str(json.loads(read_text(connection, _ROW_NAME) or "{}").get(_KEY, ""))
 
     @transaction
     def write(self, connection: SqlConnection, name: str) -> None:
         """Store the name; "" removes it."""
-        data = json.dumps({_KEY: name} if name else {})
-        connection.execute(
-            "INSERT INTO remembered (name, data) VALUES (?, ?)"
-            " ON CONFLICT (name) DO UPDATE SET data = excluded.data",
-            (_ROW_NAME, data),
-        ).close()
+        write_text(connection, _ROW_NAME, json.dumps({_KEY: name} if name else {}))

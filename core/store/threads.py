@@ -36,6 +36,8 @@ from core.store.database import (
     area_condition,
     lock_key,
     query,
+    select_value,
+    select_values,
     transaction,
 )
 from core.text.text import fold_case, to_one_line, truncate
@@ -110,10 +112,8 @@ class SqlThreads(SqlStore):
         included only if its answer has a text of its own (`Answer.has_own_post`) besides the
         redrawn card.
         """
-        row = connection.execute(
-            "SELECT thread FROM conversations WHERE conversation = ?", (conversation,)
-        ).fetchone()
-        current = row["thread"] if row else ""
+        sql = "SELECT thread FROM conversations WHERE conversation = ?"
+        current = select_value(connection, sql, conversation) or ""
         rows = connection.execute(
             "SELECT * FROM inbox WHERE conversation = :conversation"
             " AND (is_decision = 0 OR answer IS NOT NULL)"
@@ -234,18 +234,16 @@ class SqlThreads(SqlStore):
     def author(self, connection: SqlConnection, seq: int) -> str:
         """Return the key of the person who sent the message of a turn, "" if there is no such
         turn."""
-        row = connection.execute("SELECT person FROM inbox WHERE seq = ?", (seq,)).fetchone()
-        return row["person"] if row else ""
+        return select_value(connection, "SELECT person FROM inbox WHERE seq = ?", seq) or ""
 
     @query
     def owner(self, connection: SqlConnection, conversation: str) -> str:
         """Return the key of the person who began the current thread, "" if it has no messages."""
-        row = connection.execute(
+        sql = (
             "SELECT items.person FROM items JOIN conversations USING (thread)"
-            " WHERE conversation = ? AND items.person != '' ORDER BY items.id LIMIT 1",
-            (conversation,),
-        ).fetchone()
-        return row["person"] if row else ""
+            " WHERE conversation = ? AND items.person != '' ORDER BY items.id LIMIT 1"
+        )
+        return select_value(connection, sql, conversation) or ""
 
     @transaction
     def forget_idle(
@@ -309,16 +307,11 @@ class SqlThreads(SqlStore):
         )
 
 
-def current_thread(connection: SqlConnection, conversation: str) -> Thread:
-    """Return the conversation's current thread; create it if there is none.
+def use_thread(connection: SqlConnection, conversation: str) -> tuple[Thread, bool]:
+    """Return the conversation's current thread, and whether it was created because there was none.
 
     This sets the conversation's `used_at` to now. The caller has locked the conversation.
     """
-    return use_thread(connection, conversation)[0]
-
-
-def use_thread(connection: SqlConnection, conversation: str) -> tuple[Thread, bool]:
-    """Do what `current_thread` does, and also return whether the thread was created."""
     return _upsert_thread(connection, conversation, "")
 
 
@@ -485,19 +478,19 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
         (conversation,),
     )  # also of turns whose row was purged
     changes.forget_changes(connection, conversation)
-    threads = connection.execute(
-        "SELECT id FROM threads WHERE conversation = ?", (conversation,)
-    ).fetchall()
-    generation = _raise_generation(connection, conversation)
-    files = connection.execute(
-        "DELETE FROM files WHERE conversation = ? RETURNING id", (conversation,)
-    ).fetchall()
+    threads = select_values(
+        connection, "SELECT id FROM threads WHERE conversation = ?", conversation
+    )
+    generation = _raise_generation(connection, conversation, threads)
+    files = select_values(
+        connection, "DELETE FROM files WHERE conversation = ? RETURNING id", conversation
+    )
     return ForgetResult(
         generation=generation,
         messages=sum(row["state"] != "withdrawn" for row in rows),
         running=tuple(r["seq"] for r in rows if r["state"] in ("running", "answered", "posting")),
-        files=tuple(row["id"] for row in files),
-        threads=tuple(row["id"] for row in threads),
+        files=tuple(files),
+        threads=tuple(threads),
     )
 
 
@@ -515,13 +508,14 @@ def list_idle_conversations(
     there, values = area_condition(area)
     if conversation:
         there, values = f"{there} AND conversation = ?", [*values, conversation]
-    rows = connection.execute(
+    return select_values(
+        connection,
         "SELECT conversation FROM conversations AS c WHERE used_at < ? AND NOT EXISTS ("  # noqa: S608
         " SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
         f" AND state IN ('new', 'running', 'answered', 'posting')) AND {_HAS_CONTENT} AND {there}",
-        (since, *values),
+        since,
+        *values,
     )
-    return [row["conversation"] for row in rows]
 
 
 def _history_entry_of(row: SqlRow) -> HistoryEntry:
@@ -551,17 +545,15 @@ def _erase_message(connection: SqlConnection, seq: int, message: Message) -> Non
     connection.execute("DELETE FROM calls WHERE seq = ?", (seq,))
 
 
-def _raise_generation(connection: SqlConnection, conversation: str) -> int:
-    """Replace a conversation's threads with an empty one of the next generation; return its number.
+def _raise_generation(connection: SqlConnection, conversation: str, threads: Sequence[str]) -> int:
+    """Replace a conversation's `threads` with an empty one of the next generation; return its
+    number.
 
     Objects of the old threads on the model's server are marked for erasure. Return 0 if the
     conversation is unknown.
     """
-    old = connection.execute(
-        "SELECT id FROM threads WHERE conversation = ?", (conversation,)
-    ).fetchall()
-    for row in old:
-        connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = ?", (row["id"],))
+    for thread in threads:
+        connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = ?", (thread,))
     connection.execute("DELETE FROM threads WHERE conversation = ?", (conversation,))
     row = connection.execute(
         "UPDATE conversations SET generation = generation + 1, thread = ?, used_at = ?,"

@@ -34,7 +34,7 @@ from core.domain.records import (
 )
 from core.ports.conversations import TransactionStep
 from core.store import budget, changes, threads
-from core.store.database import Database, SqlConnection, lock_key, query, transaction
+from core.store.database import Database, SqlConnection, lock_key, query, select_value, transaction
 from core.store.database import SqlRow as SqlRow
 from core.store.shared_statements import END_TURN_SQL, RECORD_RESPONSE_SQL
 from core.store.tables import IS_OPEN
@@ -169,7 +169,7 @@ class Journal(SqlThreads):
                 sql = RECORD_RESPONSE_SQL.format(remotes=insert)
                 return _run_guarded(connection, turn, sql, values) is not None
             threads.record_remotes(connection, turn.thread, remotes)
-            if not _is_current(connection, turn):
+            if _read_current(connection, turn) is None:
                 return False  # the id stays recorded, so that the response can be erased
             connection.execute(
                 "INSERT INTO rounds (seq, number, response) VALUES (?, ?, ?)"
@@ -305,7 +305,9 @@ class Journal(SqlThreads):
     def record_posted(self, connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
         """Record the platform's id of a post. An older generation may do so too, but not an older
         attempt: that raises TakenOver."""
-        _check_attempt(connection, turn)
+        attempt = select_value(connection, "SELECT attempt FROM inbox WHERE seq = ?", turn.seq)
+        if (attempt or 0) > turn.attempt:
+            raise TakenOver
         _mark_posted(connection, turn, number, post)
 
     async def record_removed(self, turn: Turn, number: int) -> None:
@@ -332,7 +334,7 @@ class Journal(SqlThreads):
                 values = {**ended, "number": posted.number, "post": posted.id}
                 row = _run_guarded(connection, turn, END_TURN_SQL, values)
                 return row is not None
-            is_current = _is_current(connection, turn)
+            is_current = _read_current(connection, turn) is not None
             if posted is not None:
                 _mark_posted(connection, turn, posted.number, posted.id)
             if not is_current:
@@ -386,7 +388,7 @@ class Journal(SqlThreads):
     def current_thread(self, connection: SqlConnection, conversation: str) -> Thread:
         """Return the current thread of a conversation; create it if there is none."""
         lock_key(connection, conversation)
-        return threads.current_thread(connection, conversation)
+        return threads.use_thread(connection, conversation)[0]
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
         """Return the origin of a thread's texts, as seen by `person` (a key)."""
@@ -426,8 +428,8 @@ class Journal(SqlThreads):
     def seq_of_post(self, connection: SqlConnection, post: str) -> int | None:
         """Return the `seq` of the turn that a post of Ponte belongs to, None if no turn has it.
         `post` is the platform's id of the post."""
-        row = connection.execute("SELECT seq FROM posts WHERE post = ?", (post,)).fetchone()
-        return row["seq"] if row else None
+        seq: int | None = select_value(connection, "SELECT seq FROM posts WHERE post = ?", post)
+        return seq
 
     async def record_post_removal(self, post: str) -> None:
         """Record that a person deleted a post, given by the platform's id."""
@@ -462,9 +464,6 @@ class Journal(SqlThreads):
         return await self._database.read(
             lambda c: threads.list_idle_conversations(c, idle_since, area)
         )
-
-    async def _execute(self, statement: str, *values: str | float) -> None:
-        await self._database.write(lambda c: c.execute(statement, values).close())
 
     async def _write_from(self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T]) -> T:
         """Run `work` in a transaction in which the turn is current, and return its result. `work`
@@ -555,25 +554,13 @@ def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
     threads.mark_outside_text(connection, turn.thread)
 
 
-def _check_attempt(connection: SqlConnection, turn: Turn) -> None:
-    """Raise TakenOver if another process has begun a later attempt of the turn."""
-    row = connection.execute("SELECT attempt FROM inbox WHERE seq = ?", (turn.seq,)).fetchone()
-    if row is not None and row["attempt"] > turn.attempt:
-        raise TakenOver
-
-
-def _is_current(connection: SqlConnection, turn: Turn) -> bool:
-    """Lock the conversation; return whether this is the current attempt of an unfinished turn.
+def _read_current(connection: SqlConnection, turn: Turn) -> SqlRow | None:
+    """Lock the conversation; return the turn's row of `current_turns` if this is the current
+    attempt of an unfinished turn, otherwise None.
 
     The turn must also be of the conversation's current generation. The lock keeps the result valid
     until the transaction ends. Raises TakenOver if a later attempt exists.
     """
-    return _read_current(connection, turn) is not None
-
-
-def _read_current(connection: SqlConnection, turn: Turn) -> SqlRow | None:
-    """Do what `_is_current` does, and return the turn's row of `current_turns`, None if the turn is
-    not current."""
     if connection.is_shared:
         sql = "SELECT * FROM ponte_current_turn(:seq, :conversation)"
     else:
