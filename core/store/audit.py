@@ -14,7 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from core.rights.audit import AuditPage
-from core.store.database import SqlConnection, SqlStore, lock_key, query, write_in_batches
+from core.store.database import (
+    SqlConnection,
+    SqlStore,
+    lock_key,
+    query,
+    select_value,
+    write_in_batches,
+)
 
 MAX_AUDIT_FILE_BYTES = 10_000_000
 """The size in bytes at which the file is rotated."""
@@ -216,12 +223,9 @@ def _find_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict
     """Return the pseudonyms that exist, by the people's keys."""
     found = {}
     for person in people:
-        row = connection.execute(
-            "SELECT pseudonym FROM audit_keys WHERE person = ? ORDER BY pseudonym LIMIT 1",
-            (person,),
-        ).fetchone()
-        if row:
-            found[person] = row["pseudonym"]
+        sql = "SELECT pseudonym FROM audit_keys WHERE person = ? ORDER BY pseudonym LIMIT 1"
+        if pseudonym := select_value(connection, sql, person):
+            found[person] = pseudonym
     return found
 
 

@@ -35,7 +35,7 @@ from core.rights.allowances import (
 )
 from core.rights.rules import place_names
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Prices, context_window
-from core.store.database import Database, SqlConnection, SqlStore, transaction
+from core.store.database import Database, SqlConnection, SqlStore, query, transaction
 from core.store.database import SqlRow as SqlRow
 
 DailyCapLookup = Callable[[Person, Address], Awaitable[tuple[int, int]]]
@@ -57,6 +57,10 @@ async def means_everybody(person: Person, address: Address, names: frozenset[str
 
 ReportRow = Literal["person", "channel", "model", "tool", "day"]
 """The kind of thing that each row of a usage report sums up."""
+_SUMS = (
+    "sum({t}.input) AS input, sum({t}.cached) AS cached, sum({t}.output) AS output,"
+    " sum({t}.reasoning) AS reasoning, sum({t}.cost) AS cost"
+)
 
 
 class SqlReservation:
@@ -99,14 +103,10 @@ class Budget(SqlStore):
         self._caps = caps
         self._money_key = money_key
         self._is_meant = is_meant
-        self._zone = zone
+        self.zone = zone
+        """The time zone in which days and months begin."""
         self.allowances = allowances
         self._prices = prices
-
-    @property
-    def zone(self) -> tzinfo:
-        """Return the time zone in which days and months begin."""
-        return self._zone
 
     @property
     def bounds_calls(self) -> bool:
@@ -171,7 +171,7 @@ class Budget(SqlStore):
 
         await self._database.write(begin)
         scopes = await self.scopes(person, address)
-        await self._reserve_run(person, scopes, seq, call_id, paid, self._zone)
+        await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
         """Record the price of a run that includes no model call. If the run was not begun, release
@@ -255,11 +255,32 @@ class Budget(SqlStore):
             ).rowcount
         )
 
-    async def usage_today(self, person: str | None = None, place: str = "") -> UsageTotal:
+    @query
+    def usage_today(
+        self, connection: SqlConnection, person: str | None = None, place: str = ""
+    ) -> UsageTotal:
         """Return the usage of today, of one person (a key) or of all. With `place`, return only the
         usage there."""
-        day, one = self._today(), None if person is None else self._money_key(person)
-        return await self._database.read(lambda c: _usage_total(c, day, one, place))
+        there = (
+            "day = :day AND (:person = '' OR usage.person = :person)"
+            " AND (:place = '' OR place = :place)"
+        )
+        payer = "" if person is None else self._money_key(person)
+        values = {"day": self._today(), "person": payer, "place": place}
+        row = connection.execute(
+            f"SELECT sum(is_counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
+            values,
+        ).fetchone()
+        lost = connection.execute(
+            "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
+            f" WHERE is_upper_bound = 1 AND {there}",
+            values,
+        ).fetchone()
+        usage = Usage(
+            input=int(row["input"] or 0), cached=int(row["cached"] or 0),
+            output=int(row["output"] or 0), reasoning=int(row["reasoning"] or 0), cost=row["cost"],
+        )  # fmt: skip
+        return UsageTotal(int(row["turns"] or 0), usage, int(lost["n"]))
 
     async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
         """Return the current count of each allowance that applies to the person at that address.
@@ -298,8 +319,9 @@ class Budget(SqlStore):
 
         return [*first, *await self._database.read(read)]
 
-    async def report(
-        self, by: ReportRow, since: str = "", place: str = ""
+    @query
+    def report(
+        self, connection: SqlConnection, by: ReportRow, since: str = "", place: str = ""
     ) -> Sequence[Mapping[str, Any]]:
         """Return the usage since that day (ISO; "" for today), one mapping for each person,
         channel, model, tool or day.
@@ -311,8 +333,41 @@ class Budget(SqlStore):
 
         The most expensive come first; days are in order. With `place`, return only the usage there.
         """
-        first = since or self._today()
-        return await self._database.read(lambda c: _usage_report(c, by, first, place))
+        if by in ("model", "tool"):
+            sql = (
+                "SELECT spendings.name AS name, NULL AS turns, count(*) AS calls,"  # noqa: S608
+                f" sum(is_upper_bound) AS estimated, {_SUMS.format(t='spendings')} FROM spendings"
+                " JOIN usage ON usage.seq = spendings.seq"
+                " WHERE usage.day >= :since AND spendings.kind = :kind"
+                " AND (:place = '' OR usage.place = :place) GROUP BY spendings.name"
+            )
+        else:
+            column = {"person": "person", "channel": "place", "day": "day"}[by]
+            sql = (
+                f"SELECT {column} AS name, sum(is_counted) AS turns, NULL AS calls,"  # noqa: S608
+                " sum((SELECT sum(is_upper_bound) FROM spendings WHERE spendings.seq = usage.seq))"
+                " AS estimated,"
+                f" {_SUMS.format(t='usage')} FROM usage WHERE day >= :since"
+                f" AND (:place = '' OR place = :place) GROUP BY {column}"
+            )
+        rows = connection.execute(
+            sql, {"since": since or self._today(), "kind": by, "place": place}
+        ).fetchall()
+        found = [
+            {
+                "name": str(row["name"]),
+                **{k: None if row[k] is None else int(row[k]) for k in ("turns", "calls", "input",
+                   "cached", "output", "reasoning")},
+                "cost": None if row["cost"] is None else float(row["cost"]),
+                "estimated": int(row["estimated"] or 0),
+            }
+            for row in rows
+        ]  # fmt: skip
+        if by == "day":
+            return sorted(found, key=lambda row: str(row["name"]))
+        return sorted(
+            found, key=lambda row: (-(row["cost"] or 0.0), -(row["input"] or 0), row["name"])
+        )
 
     async def models_without_price(self, since: str = "") -> Sequence[str]:
         """Return the models that have a cost since that day (ISO; "" for today), but no price. The
@@ -369,9 +424,9 @@ class Budget(SqlStore):
         """Return the time zone of the message's author if the platform reports it, otherwise
         `zone`."""
         try:
-            return ZoneInfo(message.time_zone) if message.time_zone else self._zone
+            return ZoneInfo(message.time_zone) if message.time_zone else self.zone
         except (ZoneInfoNotFoundError, ValueError):
-            return self._zone
+            return self.zone
 
     def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
         """Return a call of that model, with its price and its context window. `number` is the
@@ -388,7 +443,7 @@ class Budget(SqlStore):
         return self._money_key(turn.message.author.key)
 
     def _today(self) -> str:
-        return datetime.fromtimestamp(time.time(), self._zone).date().isoformat()
+        return datetime.fromtimestamp(time.time(), self.zone).date().isoformat()
 
     def _count_turn(
         self, connection: SqlConnection, turn: Turn, person: str, day: str,
@@ -443,7 +498,7 @@ class Budget(SqlStore):
             if unit is not None:
                 before: int = getattr(count.spent, unit) - getattr(bound, unit)
                 left = getattr(allowance, unit) - before
-                raise OverAllowance(count, unit, left, zone, self._zone)
+                raise OverAllowance(count, unit, left, zone, self.zone)
 
 
 def settle_round(
@@ -679,69 +734,3 @@ def _settle(
             " reasoning = reasoning + ?, cost = coalesce(cost + ?, cost, ?) WHERE seq = ?",
             (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
         )
-
-
-def _usage_total(
-    connection: SqlConnection, day: str, person: str | None, place: str = ""
-) -> UsageTotal:
-    there = (
-        "day = :day AND (:person = '' OR usage.person = :person)"
-        " AND (:place = '' OR place = :place)"
-    )
-    values = {"day": day, "person": person or "", "place": place}
-    row = connection.execute(
-        f"SELECT sum(is_counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
-        values,
-    ).fetchone()
-    lost = connection.execute(
-        "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
-        f" WHERE is_upper_bound = 1 AND {there}",
-        values,
-    ).fetchone()
-    usage = Usage(
-        input=int(row["input"] or 0), cached=int(row["cached"] or 0),
-        output=int(row["output"] or 0), reasoning=int(row["reasoning"] or 0), cost=row["cost"],
-    )  # fmt: skip
-    return UsageTotal(int(row["turns"] or 0), usage, int(lost["n"]))
-
-
-_SUMS = (
-    "sum({t}.input) AS input, sum({t}.cached) AS cached, sum({t}.output) AS output,"
-    " sum({t}.reasoning) AS reasoning, sum({t}.cost) AS cost"
-)
-
-
-def _usage_report(
-    connection: SqlConnection, by: ReportRow, since: str, place: str
-) -> list[Mapping[str, Any]]:
-    if by in ("model", "tool"):
-        sql = (
-            "SELECT spendings.name AS name, NULL AS turns, count(*) AS calls,"  # noqa: S608
-            f" sum(is_upper_bound) AS estimated, {_SUMS.format(t='spendings')} FROM spendings"
-            " JOIN usage ON usage.seq = spendings.seq"
-            " WHERE usage.day >= :since AND spendings.kind = :kind"
-            " AND (:place = '' OR usage.place = :place) GROUP BY spendings.name"
-        )
-    else:
-        column = {"person": "person", "channel": "place", "day": "day"}[by]
-        sql = (
-            f"SELECT {column} AS name, sum(is_counted) AS turns, NULL AS calls,"  # noqa: S608
-            " sum((SELECT sum(is_upper_bound) FROM spendings WHERE spendings.seq = usage.seq))"
-            " AS estimated,"
-            f" {_SUMS.format(t='usage')} FROM usage WHERE day >= :since"
-            f" AND (:place = '' OR place = :place) GROUP BY {column}"
-        )
-    rows = connection.execute(sql, {"since": since, "kind": by, "place": place}).fetchall()
-    found = [
-        {
-            "name": str(row["name"]),
-            **{k: None if row[k] is None else int(row[k]) for k in ("turns", "calls", "input",
-               "cached", "output", "reasoning")},
-            "cost": None if row["cost"] is None else float(row["cost"]),
-            "estimated": int(row["estimated"] or 0),
-        }
-        for row in rows
-    ]  # fmt: skip
-    if by == "day":
-        return sorted(found, key=lambda row: str(row["name"]))
-    return sorted(found, key=lambda row: (-(row["cost"] or 0.0), -(row["input"] or 0), row["name"]))

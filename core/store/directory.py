@@ -16,6 +16,7 @@ from core.store.database import (
     SqlStore,
     lock_key,
     query,
+    select_values,
     transaction,
 )
 
@@ -104,18 +105,14 @@ class SqlDirectory(SqlStore):
     async def purge(self, before: float) -> int:
         """Delete the rows that no platform has confirmed since `before`. Return how many there
         were."""
-        sql = "DELETE FROM directory WHERE confirmed_at < ?"
-        return await self._database.write(lambda c: c.execute(sql, (before,)).rowcount)
+        return await self._execute("DELETE FROM directory WHERE confirmed_at < ?", before)
 
     def _find_erased(
         self, connection: SqlConnection, platform: str, ids: Collection[str]
     ) -> frozenset[str]:
         """Return those of the ids that belong to forgotten people."""
-        rows = connection.execute("SELECT pseudonym FROM erased_people").fetchall()
-        if not rows:
-            return frozenset()
-        known = {row["pseudonym"] for row in rows}
-        return frozenset(id for id in ids if self._pseudonym_of(platform, id) in known)
+        known = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
+        return frozenset(id for id in ids if known and self._pseudonym_of(platform, id) in known)
 
     def _pseudonym_of(self, platform: str, id: str) -> str:
         return self._pseudonym(f"directory:{platform}:{id}")

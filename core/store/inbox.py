@@ -26,7 +26,7 @@ from core.domain.records import (
 )
 from core.observability import metrics
 from core.ports.conversations import TurnHandler
-from core.store.database import Database, SqlConnection, area_condition, lock_key
+from core.store.database import Database, SqlConnection, SqlStore, area_condition, lock_key
 from core.store.jobs import Jobs
 from core.store.places import Sender
 from core.store.tables import purged_with
@@ -70,7 +70,7 @@ class SenderLimits:
         return ""
 
 
-class SqlInbox:
+class SqlInbox(SqlStore):
     """The `Inbox` port. `runner` runs the turns, in this process or in all that share the database.
     `limits` returns the current limits. A message over its sender's limit is stored as refused and
     answered at once."""
@@ -81,8 +81,8 @@ class SqlInbox:
         runner: LocalRunner | Jobs | None = None,
         limits: Callable[[], SenderLimits] = SenderLimits,
     ) -> None:
+        super().__init__(database)
         self._limits = limits
-        self._database = database
         self._runner = runner or LocalRunner(database)
 
     async def accept(self, message: Message) -> Receipt:

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from core.domain.errors import RESTORED_REASON, Restored, Superseded
 from core.domain.messages import Answer
 from core.store.changes import SqlLedger
-from core.store.database import Database, SqlConnection
+from core.store.database import Database, SqlConnection, select_values
 from core.store.schedules import close_schedules
+from core.store.tables import IS_OPEN
 from core.store.turns import Journal
 from core.text.i18n import use_locale
 
@@ -44,13 +45,10 @@ async def close_unfinished(database: Database) -> ClosedCounts:
     """
     journal, ledger = Journal(database), SqlLedger(database)
     open_turns = await database.read(
-        lambda c: c.execute(
-            "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"
-            " ORDER BY seq"
-        ).fetchall()
+        lambda c: select_values(c, f"SELECT seq FROM inbox WHERE {IS_OPEN} ORDER BY seq")  # noqa: S608
     )
-    for row in open_turns:
-        await _close_turn(database, journal, row["seq"])
+    for seq in open_turns:
+        await _close_turn(database, journal, seq)
     waiting = await ledger.list_waiting_for_people()
     for change in waiting:
         note = _RESTORED.format(id=change.id)

@@ -343,7 +343,10 @@ class LocalRunner(TurnExecutor):
         self._suspects = {
             row["seq"] for row in unfinished if row["attempt"] >= CRASHES_BEFORE_ALONE
         }
-        early = self._empty_queue()  # messages accepted since the start come after older ones
+        # Messages that were accepted since the start come after older ones.
+        early, self._since, self._queue = self._since, {}, TurnQueue()
+        self._known -= early.keys()
+        metrics.queued.dec(len(early))
         for row in unfinished:
             if not platforms or row["conversation"].split(":")[0] in platforms:
                 sender = Sender(row["conversation"], row["channel"], row["person"])
@@ -361,13 +364,6 @@ class LocalRunner(TurnExecutor):
         self._open = True
         self._start_turns()
         await self._draining.wait()
-
-    def _empty_queue(self) -> dict[int, tuple[float, Sender]]:
-        """Remove all waiting turns from the queue, before any has begun, and return them."""
-        left, self._since, self._queue = self._since, {}, TurnQueue()
-        self._known -= left.keys()
-        metrics.queued.dec(len(left))
-        return left
 
     async def running_turn(self, conversation: str) -> int | None:
         """Return the `seq` of the turn that runs in that conversation, None if none runs."""
