@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from bot.integrations import ADMINS
@@ -42,7 +42,6 @@ from core.ports.conversations import (
     LoadContext,
     ReplyFactory,
     StatusBoard,
-    ThreadMap,
 )
 from core.ports.tools import Model, QuickCommands
 from core.rights.allowances import Allowance
@@ -132,23 +131,13 @@ class Choices:
     """Returns the limits of schedules."""
 
 
-class ClosableThreadMap(ThreadMap, Protocol):
-    """A thread map that can be scrubbed and closed."""
-
-    async def scrub(self) -> None:
-        """Remove deleted and overwritten records from the file. Raises NotStored."""
-
-    async def close(self) -> None:
-        """Close the storage of the map. Raises NotStored."""
-
-
 @dataclass(frozen=True, slots=True)
 class Stores:
     """The storage of one Ponte. `jobs` runs the turns of a shared database; None means that this
     process runs all."""
 
     database: Database
-    threads: ClosableThreadMap
+    threads: FileThreadMap | SqlThreadMap
     file_bytes: FileBytes
     audit: Audit
     health: Callable[[], Awaitable[Health]]

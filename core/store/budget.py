@@ -35,7 +35,15 @@ from core.rights.allowances import (
 )
 from core.rights.rules import place_names
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Prices, context_window
-from core.store.database import Database, SqlConnection, SqlStore, query, transaction
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlStore,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
 from core.store.database import SqlRow as SqlRow
 
 DailyCapLookup = Callable[[Person, Address], Awaitable[tuple[int, int]]]
@@ -160,16 +168,12 @@ class Budget(SqlStore):
         """Reserve a run that somebody approved in the event `seq`. `person` is the one who asked
         for the run, and who pays for it. Raise OverBudget."""
         one, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
-
-        def begin(connection: SqlConnection) -> None:
-            # `_day_of` reads this row. `counted` is 0, so that it adds no turn to the reports.
-            connection.execute(
-                "INSERT INTO usage (seq, day, person, conversation, place, is_counted)"
-                " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING",
-                (seq, day, one, address.conversation, place),
-            )
-
-        await self._database.write(begin)
+        # `_day_of` reads this row. `counted` is 0, so that it adds no turn to the reports.
+        sql = (
+            "INSERT INTO usage (seq, day, person, conversation, place, is_counted)"
+            " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING"
+        )
+        await self._execute(sql, seq, day, one, address.conversation, place)
         scopes = await self.scopes(person, address)
         await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
 
@@ -553,19 +557,17 @@ def _bounding_scopes(scopes: Sequence[Scope]) -> list[Scope]:
 
 def _day_of(connection: SqlConnection, seq: int) -> str:
     """Return the day (ISO) on which the turn and all that it uses are counted."""
-    row = connection.execute("SELECT day FROM usage WHERE seq = ?", (seq,)).fetchone()
-    return str(row["day"])
+    return str(select_value(connection, "SELECT day FROM usage WHERE seq = ?", seq))
 
 
 def _input_tokens(connection: SqlConnection, turn: Turn) -> int:
     """Return an upper bound of the tokens in the transcript that the turn reads: that of its
     thread, or its own."""
     sql = "SELECT item FROM items WHERE thread = ? AND is_replaced = 0"
+    values: list[object] = [turn.thread]
     if not turn.message.origin.reads_history:
-        rows = connection.execute(f"{sql} AND seq = ?", (turn.thread, turn.seq))
-    else:
-        rows = connection.execute(sql, (turn.thread,))
-    return sum(max_item_tokens(row["item"]) for row in rows)
+        sql, values = f"{sql} AND seq = ?", [turn.thread, turn.seq]
+    return sum(map(max_item_tokens, select_values(connection, sql, *values)))
 
 
 def _is_recorded(connection: SqlConnection, seq: int, part: str) -> bool:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import File, Person
@@ -30,24 +30,6 @@ PIECE_BYTES = 1 << 20
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class FileBytes(Protocol):
-    """Stores the bytes of files by the files' ids."""
-
-    async def put(self, file: str, data: bytes) -> None:
-        """Store the bytes completely or not at all. Bytes that are stored already count as new.
-        Raise NotStored."""
-
-    async def get(self, file: str) -> bytes:
-        """Return the bytes of a file. Raise NotFound."""
-
-    async def discard(self, file: str) -> None:
-        """Delete the bytes of the file. Missing ones are ignored."""
-
-    async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
-        """Remove bytes that are older than `before` (seconds since 1970) and that belong to no
-        known file. Return how many files that were. `known` returns the ids of all known files."""
 
 
 class SqlFiles(SqlStore):
@@ -131,7 +113,7 @@ class SqlFiles(SqlStore):
 
 
 class FolderBytes:
-    """A `FileBytes` in a folder of this machine."""
+    """The bytes of files in a folder of this machine."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -166,7 +148,7 @@ class FolderBytes:
 
 
 class PieceBytes(SqlStore):
-    """A `FileBytes` in rows of a database that several processes share. A row holds at most
+    """The bytes of files in rows of a database that several processes share. A row holds at most
     PIECE_BYTES."""
 
     @transaction
@@ -203,6 +185,10 @@ class PieceBytes(SqlStore):
             " (SELECT 1 FROM files WHERE files.id = pieces.file) RETURNING file"
         )
         return len(set(await self._database.write(lambda c: select_values(c, sql, before))))
+
+
+FileBytes = FolderBytes | PieceBytes
+"""The bytes of stored files, by the id of the file."""
 
 
 def _file_of(row: SqlRow) -> File:

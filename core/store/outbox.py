@@ -59,10 +59,8 @@ class Outbox(SqlStore):
     ) -> None:
         """Store the notices of a stage for a change, once: a second call for the stage stores
         nothing."""
-        conversation = select_value(
-            connection, "SELECT conversation FROM changes WHERE id = ?", change
-        )
-        if conversation is None:
+        sql = "SELECT conversation FROM changes WHERE id = ?"
+        if (conversation := select_value(connection, sql, change)) is None:
             return
         lock_key(connection, conversation)
         due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
@@ -105,18 +103,13 @@ class Outbox(SqlStore):
     def put(self, connection: SqlConnection, outgoing: ApprovalNotice) -> None:
         """Store the notice. If its change was forgotten meanwhile, store it without its text and
         names."""
-        row = connection.execute(
-            "SELECT conversation FROM changes WHERE id = ?", (outgoing.change,)
-        ).fetchone()
-        if row is None:
+        sql, id = "SELECT conversation FROM changes WHERE id = ?", outgoing.change
+        if (conversation := select_value(connection, sql, id)) is None:
             if outgoing.kind == "person":
                 _put_notice(connection, outgoing)
             return
-        lock_key(connection, row["conversation"])
-        state = connection.execute(
-            "SELECT erasure_reason FROM changes WHERE id = ?", (outgoing.change,)
-        ).fetchone()
-        gone = bool(state["erasure_reason"])
+        lock_key(connection, conversation)
+        gone = select_value(connection, "SELECT erasure_reason FROM changes WHERE id = ?", id)
         _put_notice(connection, without_names(outgoing) if gone else outgoing)
 
     @query

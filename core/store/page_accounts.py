@@ -189,10 +189,8 @@ class SqlPageAccounts(SqlStore):
                 "DELETE FROM api_tokens WHERE person = ? AND expires_at > 0 AND expires_at <= ?",
                 (token.person, token.added_at),
             ).close()
-            row = connection.execute(
-                "SELECT count(*) AS count FROM api_tokens WHERE person = ?", (token.person,)
-            ).fetchone()
-            if row["count"] >= MAX_API_TOKENS:
+            sql = "SELECT count(*) FROM api_tokens WHERE person = ?"
+            if select_value(connection, sql, token.person) >= MAX_API_TOKENS:
                 return False
             connection.execute(
                 "INSERT INTO api_tokens (id, person, token, name, added_at, expires_at)"
