@@ -45,7 +45,7 @@ from pydantic import SecretStr
 
 from bot.config import Config
 from core.commands import grammar
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.rights.rules import Rule
 from core.text import i18n
 from tests.dialogues.bot_home import BotHome
@@ -63,7 +63,7 @@ LANGUAGE_CHOSEN = "language chosen"
 """Sentences that are written in the language that is set already do not count."""
 DECISIONS: dict[str, Callable[..., object]] = {
     "text parsed": grammar.parse_command,
-    "verdicts": AccessPolicy.decide,
+    "verdicts": Policy.decide,
     "rules compared": Rule.decide,
     "channel settings": Config._merge_channels,
     LANGUAGE_CHOSEN: i18n.nearest_locale,

@@ -16,7 +16,7 @@ from benchmarks.engine import engine
 from bot.integrations import PLATFORM_RIGHTS
 from core.domain.messages import Address, Person
 from core.rights.allowances import Allowance
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.rights.rules import Rule, RuleBook
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from tests.fakes.choices import make_message, make_spending
@@ -47,7 +47,7 @@ async def decisions() -> None:
     ]
     channels = {"slack:T1:C1": Rule("ponte.toml:99", deny=("read:Salaries",))}
     book = RuleBook(tuple(rules), channels)
-    policy = AccessPolicy(
+    policy = Policy(
         PLATFORM_RIGHTS, frozenset({"slack:U5"}), frozenset({"slack:U9"}), {"slack": _groups},
         {"slack": _guest}, rule_book=lambda: book,
     )  # fmt: skip

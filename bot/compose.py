@@ -62,7 +62,7 @@ from core.integrations.integration import (
 from core.integrations.settings import plain_value
 from core.models.model_server import ModelOptions
 from core.observability import metrics, tracing
-from core.rights.policy import AccessPolicy, DepartureLookup, GroupLookup, GuestLookup
+from core.rights.policy import DepartureLookup, GroupLookup, GuestLookup, Policy
 from core.rights.rules import OWNER_ID, PlatformRights
 from core.store.inbox import SenderLimits
 from core.store.owner_name import SqlOwnerName
@@ -280,14 +280,14 @@ def _access_policy(
     live: LiveConfig,
     platform_rights: Mapping[str, PlatformRights],
     people: PlatformPeople,
-) -> AccessPolicy:
-    return AccessPolicy(
+) -> Policy:
+    return Policy(
         platform_rights, settings.ponte_allow, settings.ponte_admins, people.memberships,
         people.guests, rule_book=lambda: live.current.rule_book, departures=people.departures,
     )  # fmt: skip
 
 
-def _approval(policy: AccessPolicy, live: LiveConfig) -> Approval:
+def _approval(policy: Policy, live: LiveConfig) -> Approval:
     return Approval(
         policy, KINDS, lambda: live.table_rules, is_named=policy.is_named,
         platforms=policy.platforms,
@@ -328,7 +328,7 @@ def _own_secrets(settings: Settings, home: Home) -> Secrets:
     }
 
 
-def _spending(settings: Settings, live: LiveConfig, policy: AccessPolicy) -> Spending:
+def _spending(settings: Settings, live: LiveConfig, policy: Policy) -> Spending:
     async def caps(person: Person, address: Address) -> tuple[int, int]:
         turns = await settings.daily_caps.cap_for(person, address, policy)
         return turns.person, turns.everybody

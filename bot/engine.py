@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from bot.integrations import ADMINS
@@ -49,18 +49,17 @@ from core.ports.conversations import (
     LoadContext,
     ReplyFactory,
     StatusBoard,
-    ThreadMap,
 )
-from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands
 from core.rights.allowances import Allowance
-from core.rights.audit import AuditLog
+from core.rights.audit import Audit
+from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID
 from core.rights.usage import Prices
 from core.store import snapshot
 from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines
 from core.store.budget import (
-    CountingBudget,
+    Budget,
     DailyCapLookup,
     IsMeant,
     means_everybody,
@@ -71,13 +70,13 @@ from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.directory import SqlDirectory
 from core.store.files import FileBytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.inbox import SenderLimits, SqlInbox
-from core.store.outbox import SqlOutbox
+from core.store.outbox import Outbox
 from core.store.page_accounts import SqlPageAccounts
 from core.store.personal_data import SqlPersonalData
 from core.store.schema import SCHEMA
 from core.store.thread_map import FileThreadMap, SqlThreadMap
 from core.store.threads import erase_spare_remotes
-from core.store.turns import SqlJournal
+from core.store.turns import Journal
 from core.text import commonmark
 from core.tools.code.source import CodeRunner
 from core.tools.nocodb.row_kinds import ROW_KINDS
@@ -104,7 +103,7 @@ class Spending:
     """The limits of what people may use. The callables return the present values of ponte.toml.
 
     `canonical_person` returns the key under which all use of a person is counted, so that nobody
-    has two budgets. `is_meant`: see `CountingBudget`.
+    has two budgets. `is_meant`: see `Budget`.
     """
 
     caps: DailyCapLookup = no_daily_caps
@@ -142,25 +141,15 @@ class Choices:
     """Returns the limits of schedules."""
 
 
-class ClosableThreadMap(ThreadMap, Protocol):
-    """A thread map that can be scrubbed and closed."""
-
-    async def scrub(self) -> None:
-        """Remove deleted and overwritten records from the file. Raises NotStored."""
-
-    async def close(self) -> None:
-        """Close the storage of the map. Raises NotStored."""
-
-
 @dataclass(frozen=True, slots=True)
 class Stores:
     """The storage of one Ponte. `jobs` runs the turns of a shared database; None means that this
     process runs all."""
 
     database: Database
-    threads: ClosableThreadMap
+    threads: FileThreadMap | SqlThreadMap
     file_bytes: FileBytes
-    audit: AuditLog
+    audit: Audit
     health: Callable[[], Awaitable[Health]]
     jobs: Jobs | None = None
 
@@ -179,7 +168,7 @@ class Stores:
         await database.write(erase_spare_remotes)
         lines, keys = FileAuditLines(home / "audit.log"), SqlPseudonyms(database)
         return cls(
-            database, threads, FolderBytes(home / "files"), AuditLog(lines, keys), database.health
+            database, threads, FolderBytes(home / "files"), Audit(lines, keys), database.health
         )
 
     @classmethod
@@ -193,7 +182,7 @@ class Stores:
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
         lines, keys = TableAuditLines(database), SqlPseudonyms(database)
-        threads, audit = SqlThreadMap(database), AuditLog(lines, keys)
+        threads, audit = SqlThreadMap(database), Audit(lines, keys)
         return cls(database, threads, PieceBytes(database), audit, jobs.health, jobs)
 
     @property
@@ -236,17 +225,17 @@ class Records:
         self.threads = stores.threads
         self.audit = stores.audit
         self.inbox = SqlInbox(database, jobs, spending.intake)
-        self.journal = SqlJournal(database, *stores.claims)
+        self.journal = Journal(database, *stores.claims)
         if jobs:
             self.journal.on_end, self.journal.take_begun = jobs.note_end, jobs.take_begun
         self.files = SqlFiles(database, stores.file_bytes)
-        self.outbox = SqlOutbox(database)
+        self.outbox = Outbox(database)
         self.page_accounts = SqlPageAccounts(database)
         self.directory = SqlDirectory(database, choices.pseudonym)
         self.personal_data = SqlPersonalData(
             database, spending.canonical_person, shared=jobs is not None
         )
-        self.budget = CountingBudget(
+        self.budget = Budget(
             database, spending.caps, ZoneInfo(choices.profile.zone), spending.canonical_person,
             allowances=spending.allowances, prices=spending.prices, is_meant=spending.is_meant,
         )  # fmt: skip

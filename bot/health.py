@@ -14,10 +14,10 @@ from core.domain.errors import NotFound
 from core.domain.messages import Address, Card, Person
 from core.domain.records import Health, HistoryEntry, QuickCommand, Viewer
 from core.integrations.integration import OperatorAction
-from core.ports.conversations import Journal
-from core.ports.rights import Policy
 from core.ports.tools import QuickCommands
-from core.rights.audit import OPERATOR, AuditLog
+from core.rights.audit import OPERATOR, Audit
+from core.rights.policy import Policy
+from core.store.turns import Journal
 from core.text.i18n import say, translate_word
 
 PART_TIMEOUT_SECONDS = 5.0
@@ -112,7 +112,7 @@ class OperatorService:
 
     def __init__(
         self, journal: Journal, commands: CommandService, link: Callable[[], str],
-        acts: Mapping[str, OperatorAction], audit: AuditLog,
+        acts: Mapping[str, OperatorAction], audit: Audit,
     ) -> None:  # fmt: skip
         self._journal = journal
         self._commands = commands

@@ -12,7 +12,7 @@ from core.chat.platform import Messenger
 from core.domain.errors import SettingsError
 from core.domain.hooks import Hook, unfillable_parts
 from core.ports.conversations import Inbox
-from core.ports.rights import Audit
+from core.rights.audit import Audit
 from core.text.i18n import say
 
 if TYPE_CHECKING:

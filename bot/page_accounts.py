@@ -14,10 +14,11 @@ from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import Address, Person
 from core.domain.records import ApiToken, EndedToken, PageAccount
 from core.integrations.integration import OperatorAction, Peers
-from core.ports.conversations import Inbox, Journal
-from core.rights.audit import OPERATOR, AuditLog
+from core.ports.conversations import Inbox
+from core.rights.audit import OPERATOR, Audit
 from core.rights.rules import OWNER_ID
 from core.store.page_accounts import SqlPageAccounts, hash_token, new_api_token, new_token
+from core.store.turns import Journal
 from core.text.text import to_one_line
 
 ACCOUNTS_CHANGED_TOPIC = "people"
@@ -57,7 +58,7 @@ class PageAccountService:
     """
 
     def __init__(
-        self, store: SqlPageAccounts, journal: Journal, inbox: Inbox, peers: Peers, audit: AuditLog,
+        self, store: SqlPageAccounts, journal: Journal, inbox: Inbox, peers: Peers, audit: Audit,
         left: Callable[[str], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._store = store

@@ -17,7 +17,7 @@ from core.changes.approval import Approval, TableRule
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
 from core.domain.records import Verdict
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.rights.rules import NAMED_RIGHTS, RIGHT_KINDS, Rule, check_right_name, is_right
 
 UNKNOWN_WORKSPACE = "?"
@@ -65,7 +65,7 @@ async def check_rights(
 
     settings, config = begun.settings, begun.config
     platforms = platform_rights(settings.faces)
-    policy = AccessPolicy(
+    policy = Policy(
         platforms, settings.ponte_allow, settings.ponte_admins,
         dict.fromkeys(platforms, membership),
         {name: is_guest for name, own in platforms.items() if own.own_workspace},
@@ -81,7 +81,7 @@ async def check_rights(
 
 
 async def _decide(
-    policy: AccessPolicy, config: Config, who: Person, where: Address, asked: str
+    policy: Policy, config: Config, who: Person, where: Address, asked: str
 ) -> RightVerdict:
     right, _, name = asked.partition(":")
     of_table = bool(name) and right in ("read", "propose", "approve")
@@ -100,7 +100,7 @@ async def _decide(
     return RightVerdict(asked, verdict.allowed, verdict.rule or "none", _explain(verdict, policy))
 
 
-def _explain(verdict: Verdict, policy: AccessPolicy) -> str:
+def _explain(verdict: Verdict, policy: Policy) -> str:
     book = policy.rule_book()
     for place, rule in book.channels.items():
         if rule.source == verdict.rule:
@@ -117,7 +117,7 @@ def _describe_rule(rule: Rule) -> str:
     return "; ".join(f"{key} {', '.join(each)}" for key, each in parts.items() if each)
 
 
-def _named_rights(config: Config, policy: AccessPolicy) -> Iterator[str]:
+def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
     """Return the rights to single things that are in the file."""
     known: dict[str, None] = {}
     for name in config.tables:

@@ -12,7 +12,7 @@ from core.commands.grammar import check_slug
 from core.domain.errors import NotAllowed, StatusUnknown, ToolError, UnknownCommand
 from core.domain.messages import Address, Person
 from core.domain.records import Outcome, QuickCommand, ToolContext, Verdict
-from core.ports.rights import Policy
+from core.rights.policy import Policy
 from core.text.i18n import LOCALES
 
 IsNamed = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]

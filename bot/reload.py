@@ -16,7 +16,7 @@ from core.domain.errors import SettingsError
 from core.domain.messages import Person
 from core.domain.records import Health
 from core.integrations.integration import Peers
-from core.rights.audit import OPERATOR, AuditLog
+from core.rights.audit import OPERATOR, Audit
 from core.text.i18n import say
 
 log = structlog.get_logger("config")
@@ -35,7 +35,7 @@ def check_file(config: Config, path: Path) -> Health:
 class Reloader:
     """Reads ponte.toml again and replaces the live configuration."""
 
-    def __init__(self, settings: Settings, live: LiveConfig, audit: AuditLog, peers: Peers) -> None:
+    def __init__(self, settings: Settings, live: LiveConfig, audit: Audit, peers: Peers) -> None:
         self._settings = settings
         self._live = live
         self._audit = audit

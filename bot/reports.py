@@ -11,15 +11,14 @@ from typing import Any, cast, get_args
 from core.changes.service import ChangeService
 from core.domain.errors import BadInput
 from core.domain.messages import Address, Person
-from core.ports.rights import ReportRow
 from core.rights.allowances import COUNTED_WORDS, format_amount, period_end
 from core.rights.rules import place_names
-from core.store.budget import CountingBudget
-from core.store.turns import SqlJournal
+from core.store.budget import Budget, ReportRow
+from core.store.turns import Journal
 from core.text.i18n import format_moment, say
 
 
-async def report_usage(budget: CountingBudget, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+async def report_usage(budget: Budget, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the rows by `by` since the day `since`, by default the first of this month.
 
     Raises BadInput.
@@ -41,7 +40,7 @@ async def report_usage(budget: CountingBudget, arguments: Mapping[str, Any]) -> 
     return {"by": by, "since": first.isoformat(), "rows": rows, "server_costs": models}
 
 
-async def report_turns(journal: SqlJournal) -> Mapping[str, Any]:
+async def report_turns(journal: Journal) -> Mapping[str, Any]:
     """Return the turns that run, wait or have failed, each as its `TurnSummary` and `failed`."""
     found = await journal.list_recent_turns()
     return {"turns": [asdict(one) | {"failed": one.is_failed} for one in found]}
@@ -62,9 +61,7 @@ async def report_pending(changes: ChangeService) -> Mapping[str, Any]:
     }  # fmt: skip
 
 
-async def report_limits(
-    budget: CountingBudget, owner: Person, address: Address
-) -> Mapping[str, Any]:
+async def report_limits(budget: Budget, owner: Person, address: Address) -> Mapping[str, Any]:
     """Return each limit with what is used of it now: first those that apply to the owner, then the
     counters of other people and places.
 

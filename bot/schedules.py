@@ -17,21 +17,22 @@ from core.domain.errors import BadInput, NotStored
 from core.domain.messages import Card, Person, ReplyTo
 from core.domain.schedules import Schedule, ScheduleFilter, ScheduleLimits, ScheduleState
 from core.integrations.integration import Peers
-from core.ports.conversations import Journal
-from core.ports.rights import Audit, Budget, Policy
-from core.rights.audit import OPERATOR
+from core.rights.audit import OPERATOR, Audit
+from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID, place_names
 from core.runtime.retry import Backoff, retry
 from core.runtime.tasks import BackgroundTasks
+from core.store.budget import Budget
 from core.store.database import Database, has_rows
 from core.store.inbox import SqlInbox
+from core.store.turns import Journal
 
 if TYPE_CHECKING:
     from core.conversation.schedule_commands import ScheduleCommands
     from core.conversation.scheduler import Scheduler
     from core.conversation.schedules import ScheduleService
     from core.schedules.origin import ScheduleOrigin
-    from core.store.schedules import SqlSchedules
+    from core.store.schedules import Schedules
 
 CHANGED = "schedules"
 """The notification that a schedule was started or changed."""
@@ -85,11 +86,11 @@ class ScheduleParts:
     _tasks: BackgroundTasks = field(default_factory=lambda: BackgroundTasks("schedules"))
 
     @cached_property
-    def store(self) -> SqlSchedules:
+    def store(self) -> Schedules:
         """The stored schedules."""
-        from core.store.schedules import SqlSchedules
+        from core.store.schedules import Schedules
 
-        store = SqlSchedules(
+        store = Schedules(
             self.database, self.inbox, self.clock, shared_clock=self.is_shared,
             destination=self._find_destination,
         )  # fmt: skip

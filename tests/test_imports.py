@@ -40,8 +40,8 @@ PLACES = {
     "platformdirs": "bot/settings.py",
 }
 FOLDERS = (
-    "runtime", "text", "domain", "rights", "ports", "clients", "observability", "changes", "chat",
-    "commands", "store", "integrations", "tools", "models", "conversation", "schedules", "webhooks",
+    "runtime", "text", "domain", "rights", "ports", "clients", "observability", "commands", "store",
+    "changes", "chat", "integrations", "tools", "models", "conversation", "schedules", "webhooks",
 )  # fmt: skip
 """The folders of `core/`, from the one that imports no other to the one that nothing imports."""
 HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn", "httpx", "aiohttp",

@@ -14,8 +14,8 @@ from adapters.discord.events import has_readable_content, is_in_conversation, is
 from adapters.discord.files import files_of
 from adapters.discord.state import DiscordState, ThreadState
 from core.chat import participants
-from core.chat.files import MAX_ATTACHMENT_BYTES
 from core.domain.errors import PonteError
+from core.domain.file_text import MAX_ATTACHMENT_BYTES
 from core.domain.messages import Attachment, Message, Quote
 from core.text.i18n import say
 

@@ -38,7 +38,7 @@ from core.chat.presence import WaitingMarks, mark_while_unknown
 from core.domain.errors import NotStored, PlatformBusy, PonteError, Undeliverable
 from core.domain.messages import turn_id
 from core.ports.conversations import Inbox
-from core.ports.rights import Policy
+from core.rights.policy import Policy
 from core.text.i18n import plural, say
 
 log = structlog.get_logger("discord")

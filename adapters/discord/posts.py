@@ -15,8 +15,8 @@ from adapters.discord.files import append_notes
 from adapters.discord.render import Sheet, pages
 from core.domain.errors import Undeliverable
 from core.domain.messages import Answer
-from core.ports.conversations import Journal
 from core.runtime.tasks import BoundedDict
+from core.store.turns import Journal
 from core.text.i18n import say
 from core.text.text import run_off_loop
 

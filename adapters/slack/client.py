@@ -24,9 +24,9 @@ import structlog
 from adapters.slack.render import Json
 from core.clients.http import Proxies, parse_retry_after
 from core.domain.errors import NotStored, PlatformBusy, SettingsError
-from core.integrations.integration import Pace
 from core.runtime.retry import Backoff, retry
 from core.runtime.tasks import BoundedDict
+from core.store.jobs import SharedPace
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -304,7 +304,7 @@ class RateLimiter:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, pace: Pace | None = None
+        self, clock: Callable[[], float] = time.monotonic, pace: SharedPace | None = None
     ) -> None:
         self._clock = clock
         self._pace = pace
@@ -500,7 +500,7 @@ class SlackApi:
     """
 
     def __init__(
-        self, token: str, base_url: str, proxies: Proxies, pace: Pace | None = None,
+        self, token: str, base_url: str, proxies: Proxies, pace: SharedPace | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         """`pace` shares the rate limits with all processes that use this token."""

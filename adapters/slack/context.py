@@ -18,8 +18,8 @@ from core.chat import participants
 from core.domain.errors import NotFound, PlatformBusy, SettingsError
 from core.domain.messages import Address, Attachment, Message, Quote, turn_id
 from core.domain.records import PlatformMember
-from core.ports.conversations import Journal
 from core.runtime.tasks import run_together
+from core.store.turns import Journal
 from core.text.i18n import say
 
 ROOT_CHARACTERS = 4000

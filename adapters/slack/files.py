@@ -12,7 +12,7 @@ from adapters.slack.client import InDoubt, SlackApi
 from adapters.slack.events import private_url
 from adapters.slack.render import Json
 from adapters.slack.workspace import Workspace
-from core.chat.files import MAX_ATTACHMENT_BYTES
+from core.domain.file_text import MAX_ATTACHMENT_BYTES
 from core.domain.messages import Attachment, File
 from core.ports.conversations import Files
 

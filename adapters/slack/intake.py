@@ -36,7 +36,7 @@ from core.chat.presence import mark_while_unknown
 from core.domain.errors import NotStored
 from core.domain.messages import Address, Message, Person, Quote, ReplyTo
 from core.ports.conversations import Inbox
-from core.ports.rights import Policy
+from core.rights.policy import Policy
 from core.runtime.tasks import BoundedDict
 from core.text import text
 from core.text.i18n import say

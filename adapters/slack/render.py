@@ -26,7 +26,7 @@ from core.conversation.parts import describe_parts
 from core.domain.messages import Address, Card, CardAction, Person
 from core.domain.records import Action, Health, QuickCommand
 from core.ports.conversations import StatusBoard
-from core.ports.rights import Policy
+from core.rights.policy import Policy
 from core.text.i18n import say
 from core.text.markdown import defang, length_before_open_address
 from core.text.text import (

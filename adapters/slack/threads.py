@@ -12,8 +12,9 @@ from adapters.slack.workspace import Workspace
 from core.chat.participants import Participants
 from core.domain.errors import NotFound
 from core.domain.messages import Address, turn_id
-from core.ports.conversations import Journal, ThreadMap
+from core.ports.conversations import ThreadMap
 from core.runtime.tasks import BoundedDict
+from core.store.turns import Journal
 
 NOTICE_EVENT_TYPE = "ponte_notice"
 """The event type in the metadata of our notice that Ponte now waits for mentions."""

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import ServerStopping, TooManyStreams
+from core.chat.approval_notices import PersonNoticeService
 from core.domain.changes import PendingRequest
 from core.domain.errors import PonteError
 from core.domain.messages import (
@@ -42,7 +43,8 @@ from core.integrations.integration import (
     Peers,
 )
 from core.ports.conversations import Files, Inbox, PostJournal, Reply, RequestBoard, StatusBoard
-from core.ports.rights import OwnerNames, PageAccounts, PersonNotices, Policy
+from core.ports.rights import OwnerNames, PageAccounts
+from core.rights.policy import Policy
 from core.rights.rules import DEFAULT_RULE, OWNER_ID
 
 Event = MutableMapping[str, Any]
@@ -645,7 +647,7 @@ class Site:
     accounts: PageAccounts | None = None
     """The accounts of the page, with their API tokens; None on the home's socket."""
     administration: Administration | None = None
-    notices: PersonNotices | None = None
+    notices: PersonNoticeService | None = None
     """The services of the operator's page; None on the home's socket."""
     request_board: RequestBoard | None = None
     peers: Peers = field(default_factory=Alone)

@@ -11,7 +11,7 @@ from core.domain.changes import OWN_ROWS, Change, Consent, DecisionRequest, Draf
 from core.domain.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
 from core.domain.messages import Address, Person
 from core.domain.records import PlaceRights, Verdict, Viewer
-from core.ports.rights import Policy
+from core.rights.policy import Policy
 from core.rights.rules import NO_RIGHTS, OWNER_ID, PlatformRights, RuleBook, place_names
 from core.text.text import fold_case
 

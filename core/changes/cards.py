@@ -12,7 +12,7 @@ from core.domain.changes import POLICY_PERSON, UNDO_LIFETIME_SECONDS, Change
 from core.domain.messages import Card, CardAction, ChangeAction
 from core.text.i18n import plural, say, use_locale
 from core.text.markdown import defang
-from core.text.text import clean_text, make_code_block, to_one_line
+from core.text.text import clean_text, clip_line, make_code_block
 
 MAX_SHORT_CARDS, MAX_SHORT_BYTES = 2, 600
 """The cards, and their bytes together, that fit into any message: Slack leaves 2,400 bytes beside
@@ -30,11 +30,6 @@ _WITHDRAWN = "Withdrawn. If you still want it, ask again."
 _APPROVED = "Approved by {name}."
 _ALLOWED = "Approved automatically by the policy."
 _UNDO_BY = "Requested by {name}."
-
-
-def clip_line(words: str, longest: int = 120) -> str:
-    """Return text from users or other systems on one line of at most `longest` characters."""
-    return to_one_line(words, longest)
 
 
 @dataclass(frozen=True, slots=True)

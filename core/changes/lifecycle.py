@@ -18,7 +18,7 @@ from core.domain.changes import Change, ChangeState
 from core.domain.errors import AuditRefused
 from core.domain.messages import Address, Person
 from core.observability import metrics
-from core.ports.rights import Audit
+from core.rights.audit import Audit
 from core.rights.usage import PaidRun
 from core.text.i18n import say
 

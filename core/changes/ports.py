@@ -1,5 +1,4 @@
-"""The ports of proposals and changes: writes to other systems, the ledger, and the outbox of
-notices."""
+"""The ports of proposals and changes: writes to other systems, and the ledger."""
 
 from __future__ import annotations
 
@@ -7,20 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from core.domain.changes import (
-    ApprovalNotice,
     Change,
     ChangeState,
     ChangeStep,
     Consent,
     Draft,
-    NoticeKind,
-    NoticeStage,
     Proposal,
     RowCheck,
     RowWrite,
 )
 from core.domain.messages import Person
-from core.domain.notices import PersonNotice
 from core.domain.records import ALL_CONVERSATIONS, ConversationArea
 
 Doing = Callable[[str], Awaitable[None]]
@@ -174,40 +169,3 @@ class Ledger(Protocol):
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
         """Delete the changes of this area that were closed before this time. Return their
         number."""
-
-
-class Outbox(Protocol):
-    """Notices that Ponte sends unasked, each once: about proposals, and to a person about something
-    else. Each method is one transaction."""
-
-    async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
-        """Return the ids of proposals that were made before this time and have `stage` as their
-        next stage, oldest first. They are open or, for "expired", have expired."""
-
-    async def record_notices(
-        self, change: str, stage: NoticeStage, outgoing: Sequence[ApprovalNotice]
-    ) -> None:
-        """Store the notices of this stage, before they are posted. Each stage is stored only
-        once."""
-
-    async def list_unposted(self) -> Sequence[ApprovalNotice]:
-        """Return the notices that are not posted yet, oldest first."""
-
-    async def list_copies(self, change: str) -> Sequence[ApprovalNotice]:
-        """Return the posted copies of the change's card."""
-
-    async def has_reached(self, change: str, person: str) -> bool:
-        """Return whether the person with this key has got the card, as far as is known."""
-
-    async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:
-        """Return the copies, or the cards in lists, that do not show the current state of their
-        change."""
-
-    async def put(self, outgoing: ApprovalNotice) -> None:
-        """Store the new state of a notice."""
-
-    async def list_person_notices(self, person: str) -> Sequence[PersonNotice]:
-        """Return the notices that wait for this person (a key), oldest first."""
-
-    async def remove_person_notice(self, person: str, id: str) -> bool:
-        """Delete a notice that the person has got. Return False if there is none."""

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from core.changes import cards
 from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.cards import CardBuilder
 from core.changes.ports import Ledger
@@ -16,6 +15,7 @@ from core.domain.errors import NotAllowed, StatusUnknown
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from core.rights.rules import NO_RIGHTS, OWNER_ID
 from core.text.i18n import say
+from core.text.text import clip_line
 
 MAX_LISTED_CHANGES = 20
 """The largest number of changes that the command `changes` lists."""
@@ -130,10 +130,10 @@ class ChangeViews:
         who has no name, in a private place."""
         asker = change.proposal.asker
         if asker.name:
-            return cards.clip_line(asker.name)
+            return clip_line(asker.name)
         if asker.key == viewer.key and not address.is_shared:
             return ""
-        return say(_THE_OWNER) if self.approval.is_owner(asker) else cards.clip_line(asker.id)
+        return say(_THE_OWNER) if self.approval.is_owner(asker) else clip_line(asker.id)
 
     async def _may_use(
         self,
@@ -203,14 +203,14 @@ class ChangeViews:
         if on_page:
             if id in ("", OWNER_ID):
                 return (self.owner_name() if reads_page else "") or say(_THE_OWNER)
-            return cards.clip_line(id, _MAX_NAME_CHARS) if reads_page else say(_ON_THE_PAGE)
+            return clip_line(id, _MAX_NAME_CHARS) if reads_page else say(_ON_THE_PAGE)
         if not id:
-            return say(_IN_GROUP, group=cards.clip_line(name, _MAX_NAME_CHARS))
+            return say(_IN_GROUP, group=clip_line(name, _MAX_NAME_CHARS))
         if platform not in ("", home):
             return say(_ON_PLATFORM, platform=home.capitalize())
         if (label := labels.get(name)) is None:
             return None
-        shown = cards.clip_line(label.name, _MAX_NAME_CHARS)
+        shown = clip_line(label.name, _MAX_NAME_CHARS)
         return say(_IN_GROUP, group=shown) if label.is_group else shown
 
     async def without_void(self, change: Change) -> Change:

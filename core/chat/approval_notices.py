@@ -15,17 +15,18 @@ from typing import Any
 
 import structlog
 
-from core.changes import cards
-from core.changes.ports import Outbox
 from core.changes.service import ChangeService
 from core.chat.platform import Messenger
 from core.domain.changes import ApprovalNotice, Change
 from core.domain.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
 from core.domain.messages import Answer, Card, Person, Post, ReplyTo, turn_id
 from core.domain.notices import ACCESS_REMOVED, SENTENCES, PersonNotice
-from core.ports.conversations import Journal, Reply, ReplyFactory
+from core.ports.conversations import Reply, ReplyFactory
+from core.store.outbox import Outbox
+from core.store.turns import Journal
 from core.text.i18n import format_duration, nearest_locale, say, use_locale
 from core.text.markdown import escape_markdown
+from core.text.text import clip_line
 
 log = structlog.get_logger("approvals")
 MAX_COPIES = 20
@@ -317,8 +318,8 @@ class ApprovalNotices:
         where = say(_ELSEWHERE if asked.address.is_shared else _DIRECT)
         return say(
             _COPY, id=change.id,
-            name=escape_markdown(cards.clip_line(asked.asker.name or asked.asker.id)),
-            place=escape_markdown(cards.clip_line(place)) or where,
+            name=escape_markdown(clip_line(asked.asker.name or asked.asker.id)),
+            place=escape_markdown(clip_line(place)) or where,
         )  # fmt: skip
 
     async def _redraw(self, one: ApprovalNotice) -> None:
@@ -350,8 +351,8 @@ class ApprovalNotices:
 
 
 class PersonNoticeService:
-    """The `PersonNotices` port. `canonical_person` returns the key under which a person is one on
-    several surfaces. `wake` makes the sender look for new notices."""
+    """Notices to people that answer no message. `canonical_person` returns the key under which a
+    person is one on several surfaces. `wake` makes the sender look for new notices."""
 
     def __init__(
         self, outbox: Outbox, canonical_person: Callable[[str], str], wake: Callable[[], None]

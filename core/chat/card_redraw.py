@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from core.changes.ports import Outbox
 from core.changes.service import ChangeService
 from core.chat.approval_notices import ApprovalNotices
 from core.chat.turn_posts import TurnPosts
@@ -18,8 +17,10 @@ from core.domain.changes import ApprovalNotice, Change
 from core.domain.errors import PlatformBusy, PonteError, Undeliverable
 from core.domain.messages import Answer, Card, CardAction
 from core.domain.records import FINAL_STATES, Turn
-from core.ports.conversations import Journal, ReplyFactory
+from core.ports.conversations import ReplyFactory
 from core.runtime.retry import retry
+from core.store.outbox import Outbox
+from core.store.turns import Journal
 from core.text.i18n import say, use_locale
 
 log = structlog.get_logger("cards")

@@ -10,24 +10,20 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
-from core.domain.errors import PonteError, TooLarge
+from core.domain.errors import PonteError
 from core.domain.file_text import (
+    MAX_ATTACHMENT_BYTES,
     MAX_FILE_TEXT_CHARACTERS,
     UNSURE_ENCODING,
     decode_file_text,
     file_kind,
     find_encoding,
+    too_large,
 )
 from core.domain.messages import Attachment, File, Message
 from core.ports.conversations import Files
-from core.text import text
-from core.text.i18n import format_size as size_of
 from core.text.i18n import say
 
-MAX_ATTACHMENT_BYTES = 20 * 1024 * 1024
-"""The largest file that Ponte takes: a request to a model holds no more
-(`core.models.model_input`)."""
-FILE_TOO_LARGE = "`{name}` ({size}) is too large. I accept files of up to {limit}."
 FILES_NOT_READ = "I couldn't read {names}, so I answered without it."
 FILE_CUT = "`{name}` is long. I read its first {count} characters."
 ENCODING_UNSURE = (
@@ -114,14 +110,6 @@ class FileDownloads:
                 "could not download a file", turn=message.turn, error=self._why(error)
             )
             return None
-
-
-def too_large(attachment: Attachment) -> TooLarge | None:
-    """Return the refusal of a file that is too large, with the limit; None for any other file."""
-    if attachment.size <= MAX_ATTACHMENT_BYTES or attachment.file:
-        return None
-    name, size = text.safe_file_name(attachment.name), size_of(attachment.size)
-    return TooLarge(FILE_TOO_LARGE, name=name, size=size, limit=size_of(MAX_ATTACHMENT_BYTES))
 
 
 async def describe_unread(

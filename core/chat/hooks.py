@@ -28,7 +28,7 @@ from core.domain.hooks import EVENT_FIELD, HOOK_PLATFORM, Hook, describe_body, f
 from core.domain.messages import Address, Message, MessageOrigin, Person, Quote, ReplyTo, turn_id
 from core.observability import metrics
 from core.ports.conversations import Inbox
-from core.ports.rights import Audit
+from core.rights.audit import Audit
 from core.text.text import check_json, clean_text, parse_json
 
 log = structlog.get_logger("webhooks")

@@ -17,7 +17,7 @@ from core.domain.errors import NotStored
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import Action, QuickCommand, Receipt, Verdict
 from core.ports.conversations import Inbox, StatusBoard
-from core.ports.rights import Policy
+from core.rights.policy import Policy
 from core.runtime.tasks import BackgroundTasks
 from core.text.i18n import say, use_locale
 

@@ -11,7 +11,7 @@ from core.domain.errors import Forgotten, NotStored
 from core.domain.messages import Message
 from core.domain.records import Receipt
 from core.ports.conversations import Inbox
-from core.ports.rights import Policy
+from core.rights.policy import Policy
 from core.runtime.tasks import BackgroundTasks
 
 UNKNOWN_MARK_SECONDS = 1.0

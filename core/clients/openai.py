@@ -536,10 +536,13 @@ def _refuse_compression(headers: Mapping[str, str]) -> None:
 @contextmanager
 def _translate_errors() -> Iterator[None]:
     """Convert errors of the HTTP libraries, the SDK and JSON to `ModelServerFault`."""
+    library = importlib.import_module("aiohttp")
     try:
         yield
-    except importlib.import_module("aiohttp").ClientError as error:
-        raise ModelServerFault("unsent" if _has_no_connection(error) else "lost") from None
+    except library.ClientError as error:
+        unsent = (library.ClientConnectorError, library.ConnectionTimeoutError,
+                  library.ClientHttpProxyError)  # fmt: skip
+        raise ModelServerFault("unsent" if isinstance(error, unsent) else "lost") from None
     except importlib.import_module("openai").APIError as error:  # it may wrap a refusal
         fault = error.__cause__
         raise fault if isinstance(fault, ModelServerFault) else ModelServerFault("lost") from None
@@ -717,13 +720,6 @@ def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServ
         "model server rejected a request", http_status=fault.status, code=code, request_id=request
     )
     return fault
-
-
-def _has_no_connection(error: BaseException) -> bool:
-    """Return True if an error of aiohttp says that no connection was made."""
-    library = importlib.import_module("aiohttp")
-    return isinstance(error, (library.ClientConnectorError, library.ConnectionTimeoutError,
-                              library.ClientHttpProxyError))  # fmt: skip
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -23,8 +23,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.chat.files import too_large
 from core.domain.errors import BadInput, TooLarge
+from core.domain.file_text import too_large
 from core.domain.messages import File, Message
 from core.domain.records import QuickCommand
 from core.text.i18n import format_number, say

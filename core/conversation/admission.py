@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from core.commands import grammar
 from core.domain.errors import PonteError
 from core.domain.messages import Message
-from core.ports.rights import Policy
+from core.rights.policy import Policy
 from core.text import text
 
 WAIT_SECONDS = 180.0

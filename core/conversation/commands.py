@@ -13,7 +13,6 @@ from datetime import datetime, tzinfo
 from functools import partial
 from typing import TypeVar
 
-from core.changes import cards
 from core.changes.views import MAX_LISTED_CHANGES
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
@@ -37,14 +36,16 @@ from core.domain.records import (
 )
 from core.observability import metrics, tracing
 from core.ports.conversations import StatusBoard
-from core.ports.rights import Audit, Policy
 from core.ports.tools import QuickCommands
 from core.rights.allowances import describe_estimates, describe_remaining, describe_server_costs
+from core.rights.audit import Audit
+from core.rights.policy import Policy
 from core.rights.rules import place_names
 from core.rights.usage import PaidRun
 from core.text import text
 from core.text.i18n import LANGUAGE, format_duration, format_moment, format_money, plural, say
 from core.text.markdown import escape_markdown
+from core.text.text import clip_line
 from core.tools.code.source import (
     RUN_PYTHON_TOOL,
     RUNNING_PYTHON,
@@ -363,7 +364,7 @@ class CommandService:
         names = await self.names([str(row["name"]) for row in rows])
         for row in rows:
             name = names.get(row["name"])
-            label = escape_markdown(cards.clip_line(name)) if name else f"`{row['name']}`"
+            label = escape_markdown(clip_line(name)) if name else f"`{row['name']}`"
             tokens = Usage(row["input"], output=row["output"], cost=row["cost"])
             what = _describe_spending(UsageTotal(row["turns"], tokens))
             lines.append("- " + say("{name}: {what}", name=label, what=what))
@@ -454,7 +455,7 @@ class CommandService:
         line = say(
             "`{id}` {title}: {state}. Requested by {name}, {at}.",
             id=card.id, title=card.title, state=say(card.state),
-            name=escape_markdown(cards.clip_line(asker.name or asker.id)),
+            name=escape_markdown(clip_line(asker.name or asker.id)),
             at=format_moment(datetime.fromtimestamp(change.proposal.created_at, zone)),
         )  # fmt: skip
         return f"- {line}"

@@ -22,9 +22,10 @@ from core.domain.records import (
     Turn,
     Viewer,
 )
-from core.ports.conversations import FetchAttachment, Files, Journal, ThreadMap
+from core.ports.conversations import FetchAttachment, Files, ThreadMap
 from core.rights.policy import ANY_TABLE
 from core.runtime.tasks import run_together
+from core.store.turns import Journal
 from core.text import text
 
 Show = Callable[[Progress], Awaitable[None]]

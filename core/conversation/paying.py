@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from core.domain.messages import Usage
 from core.domain.records import Turn
-from core.ports.rights import Budget
 from core.ports.tools import Tool
 from core.rights.allowances import AllowanceCount, Grant, Spend
 from core.rights.usage import NANODOLLARS_PER_DOLLAR
+from core.store.budget import Budget
 
 _TOKENS_AROUND_EACH = 100  # tokens of the request's format around each text
 

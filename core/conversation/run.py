@@ -16,15 +16,24 @@ from core.conversation.origins import Origin
 from core.domain.errors import PonteError
 from core.domain.messages import Card, Message
 from core.domain.records import PlaceRights, RoundOutput, Thread, Turn
-from core.ports.conversations import Files, Inbox, Journal, Reply, ThreadMap
-from core.ports.rights import Audit, Budget, Policy
+from core.ports.conversations import Files, Inbox, Reply, ThreadMap
 from core.ports.tools import Model, Tool
 from core.rights.allowances import AllowanceCount
+from core.rights.audit import Audit
+from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID
+from core.store.budget import Budget
+from core.store.turns import Journal
 from core.text import text
 from core.text.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.text.markdown import Trust
 from core.tools.tool import Toolbox
+
+if TYPE_CHECKING:
+    from core.conversation.paying import TurnPayment
+
+
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from core.conversation.paying import TurnPayment

@@ -24,7 +24,7 @@ from core.domain.messages import Answer, Card, Status
 from core.domain.records import MakeDraft, Outcome, Turn
 from core.domain.schedule_words import describe_date, describe_result, local_time
 from core.domain.schedules import Schedule, ScheduleRun, VersionChanged
-from core.ports.conversations import Journal
+from core.store.turns import Journal
 from core.text.i18n import plural, say, use_locale
 
 SCHEDULES_PER_PAGE = 20

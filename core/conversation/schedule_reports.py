@@ -12,8 +12,8 @@ from core.domain.messages import Person
 from core.domain.notices import PersonNotice
 from core.domain.schedule_words import local_time
 from core.domain.schedules import Schedule, ScheduleRun
-from core.ports.schedules import Schedules
 from core.rights.rules import OWNER_ID
+from core.store.schedules import Schedules
 from core.text.text import to_one_line
 
 log = structlog.get_logger("schedules")

@@ -16,9 +16,9 @@ import structlog
 from core.domain.errors import NotStored, PonteError
 from core.domain.schedule_rules import plan_due
 from core.domain.schedules import Schedule, ScheduleRun
-from core.ports.rights import Policy
-from core.ports.schedules import Schedules
+from core.rights.policy import Policy
 from core.runtime.tasks import run_together
+from core.store.schedules import Schedules
 
 log = structlog.get_logger("schedules")
 MAX_SLEEP_SECONDS = 30.0

@@ -22,8 +22,9 @@ from core.domain.schedules import (
     ScheduleLimits,
     ScheduleRun,
 )
-from core.ports.rights import Audit, Policy
-from core.ports.schedules import Schedules
+from core.rights.audit import Audit
+from core.rights.policy import Policy
+from core.store.schedules import Schedules
 
 _ONLY_OWNER = "Only {name}, who owns this schedule, can do that: it runs with their permissions."
 _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that."

@@ -17,8 +17,8 @@ from core.domain.errors import PonteError
 from core.domain.messages import Answer, Item, Usage
 from core.domain.records import RoundCompleted, RoundRequest, Thread, Turn
 from core.observability import metrics
-from core.ports.rights import Budget
 from core.rights.allowances import Grant
+from core.store.budget import Budget
 from core.text.titles import clean_title
 
 log = structlog.get_logger("conversation")

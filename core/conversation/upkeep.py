@@ -18,7 +18,7 @@ from core.domain.errors import PonteError
 from core.domain.messages import ONE_REQUEST_PREFIX, Address
 from core.domain.records import ConversationArea
 from core.ports.rights import MemberStore
-from core.rights.audit import AuditLog
+from core.rights.audit import Audit
 from core.rights.rules import place_names
 
 log = structlog.get_logger("upkeep")
@@ -90,7 +90,7 @@ class Upkeep:
         forget_idle: Callable[[str, float], Awaitable[int]],
         retention: Retention,
         maintenance: Maintenance | None = None,
-        audit: AuditLog | None = None,
+        audit: Audit | None = None,
         directory: MemberStore | None = None,
     ) -> None:
         self._services = services

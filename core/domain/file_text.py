@@ -5,6 +5,15 @@ from __future__ import annotations
 
 import codecs
 
+from core.domain.errors import TooLarge
+from core.domain.messages import Attachment
+from core.text.i18n import format_size
+from core.text.text import safe_file_name
+
+MAX_ATTACHMENT_BYTES = 20 * 1024 * 1024
+"""The largest file that Ponte takes: a request to a model holds no more
+(`core.models.model_input`)."""
+FILE_TOO_LARGE = "`{name}` ({size}) is too large. I accept files of up to {limit}."
 MAX_FILE_TEXT_CHARACTERS = 100_000
 """Characters of one file that a model reads."""
 _TEXT_TYPES = ("application/json", "application/xml", "application/x-yaml", "application/yaml",
@@ -18,6 +27,14 @@ UNSURE_ENCODING = "cp1252"
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 """Media types that models accept as `input_image` (developers.openai.com, Images and vision)."""
 DOCUMENT_TYPE = "application/pdf"
+
+
+def too_large(attachment: Attachment) -> TooLarge | None:
+    """Return the refusal of a file that is too large, with the limit; None for any other file."""
+    if attachment.size <= MAX_ATTACHMENT_BYTES or attachment.file:
+        return None
+    name, size = safe_file_name(attachment.name), format_size(attachment.size)
+    return TooLarge(FILE_TOO_LARGE, name=name, size=size, limit=format_size(MAX_ATTACHMENT_BYTES))
 
 
 def is_text(kind: str, name: str) -> bool:

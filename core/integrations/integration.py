@@ -12,27 +12,30 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import SecretStr
 
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
+from core.chat.approval_notices import PersonNoticeService
 from core.chat.platform import ChatPlatform, Platform
 from core.clients.http import HttpClient, Proxies
 from core.clients.openai import ModelServerClient
 from core.domain.messages import Address, File, Person, Progress
 from core.domain.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.integrations.settings import SettingsPart, Switch
-from core.ports.conversations import Files, Inbox, Journal, RequestBoard, StatusBoard, ThreadMap
-from core.ports.rights import MemberStore, OwnerNames, PageAccounts, PersonNotices, Policy
+from core.ports.conversations import Files, Inbox, RequestBoard, StatusBoard, ThreadMap
+from core.ports.rights import MemberStore, OwnerNames, PageAccounts
 from core.ports.tools import Model, QuickCommands, ToolSource
+from core.rights.policy import Policy
 from core.rights.rules import OWNER_ID, DailyTurns, PlatformRights
 from core.rights.usage import Prices
-
-if TYPE_CHECKING:
-    from core.store.database import Database
-    from core.store.remembered import RememberedState
+from core.store.database import Database
+from core.store.jobs import Jobs, SharedPace
+from core.store.kernels import KernelRows
+from core.store.remembered import RememberedState
+from core.store.turns import Journal
 
 S = TypeVar("S", bound=SettingsPart)
 T = TypeVar("T")
@@ -232,98 +235,22 @@ class Integration(ABC, Generic[S]):
         return found is None or found.state == "on"
 
 
-class KernelPlaces(Protocol):
-    """A record of the threads that have or had a kernel, the process that runs their Python.
-
-    Failures to store a record are ignored. They never prevent code from running.
-    """
-
-    why: str
-    """The reason for a missing kernel of which the current process has no record."""
-
-    async def is_here(self, thread: str) -> bool:
-        """Return True if the kernel in this process is still the current one of the thread."""
-
-    async def record_start(self, thread: str) -> bool:
-        """Record a new kernel in this process. Return True if the thread ever had one before."""
-
-    async def record_end(self, thread: str) -> None:
-        """Record that the kernel of the thread ended."""
-
-    async def forget(self, thread: str) -> None:
-        """Delete the record of the thread, and end its kernel in every process."""
-
-
-class Pace(Protocol):
-    """Schedules calls across all processes, with a due time for each kind of call."""
-
-    async def run(
-        self,
-        names: Sequence[str],
-        work: Callable[[Sequence[float], float], tuple[Sequence[float], T]],
-    ) -> T:
-        """Run `work` with the due times of these kinds and the current time.
-
-        Store the due times that it returns, and return its result. All times are in seconds, from
-        one clock for all processes. No other process runs this at the same time. `work` may run
-        more than once. Raises NotStored.
-        """
-
-
-class Peers(Protocol):
-    """The other processes that share the database."""
-
-    @property
-    def pace(self) -> Pace | None:
-        """None: there is only one process, which paces its own calls."""
-
-    def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
-        """Return the durable state of a platform under that name.
-
-        `data` returns the value as JSON.
-        """
-
-    async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `work` while no other process runs it.
-
-        It is cancelled as soon as another process may run it.
-        """
-
-    async def notify(self, word: str, id: str) -> None:
-        """Send an event of the type `word` with an id to the other processes."""
-
-    def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
-        """Register a handler for events of the type `word`. It receives the id of each event."""
-
-    async def save_progress(self, turn: str, progress: Progress) -> None:
-        """Store the progress of a turn, and send a "progress" event to the other processes."""
-
-    async def read_progress(self, turn: str) -> Progress | None:
-        """Return the newest stored progress of a turn, or None."""
-
-    def kernel_places(self) -> KernelPlaces:
-        """Return the record of kernels."""
-
-
 class Alone:
-    """The `Peers` of a single process."""
+    """The `Peers` of a single process. Events and progress are for other processes only."""
 
-    pace: Pace | None = None
+    pace: SharedPace | None = None
+    """None: the process paces its own calls."""
 
     def __init__(self, database: Database | None = None) -> None:
         """`database` stores state over restarts. None: state is not stored."""
         self._database = database
 
-    def kernel_places(self) -> KernelPlaces:
+    def kernel_places(self) -> KernelRows:
         """Return the record of kernels of this process."""
-        from core.store.kernels import KernelRows
-
         return KernelRows(self._database)
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
         """Return the durable state of a platform under that name."""
-        from core.store.remembered import RememberedState
-
         return RememberedState(self._database, name, data)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -347,6 +274,8 @@ class Alone:
         return None
 
 
+Peers = Alone | Jobs
+"""This process among those that share the database."""
 OnRefused = Callable[[Person, Address, Verdict], None]
 
 
@@ -526,7 +455,7 @@ class PagePorts:
     owner_name: OwnerNames | None = None
     requests: RequestBoard | None = None
     administration: Administration | None = None
-    notices: PersonNotices | None = None
+    notices: PersonNoticeService | None = None
     hooks: HookReceiver | None = None
 
 

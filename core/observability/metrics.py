@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from prometheus_client import (
     CollectorRegistry,
@@ -31,147 +32,102 @@ _STORE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1,
 registry = CollectorRegistry()
 ProcessCollector(registry=registry)
 PlatformCollector(registry=registry)
+counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+histogram = partial(Histogram, registry=registry, buckets=_TURN_SECONDS)
 
 build = Info(
     "ponte_build", "Version of Ponte and of Python, and the storage engine", registry=registry
 )
-parts = Gauge(
+parts = gauge(
     "ponte_part_up",
     "1 if a configured part works, else 0: platforms, model, tools, database",
     ["part"],
-    registry=registry,
 )
-turns = Counter("ponte_turns", "Ended turns", ["platform", "status"], registry=registry)
-turn_seconds = Histogram(
+turns = counter("ponte_turns", "Ended turns", ["platform", "status"])
+turn_seconds = histogram(
     "ponte_turn_duration_seconds",
     "Seconds from accepting a message to the last post of its answer",
     ["platform"],
-    buckets=_TURN_SECONDS,
-    registry=registry,
 )
-queue_wait_seconds = Histogram(
+queue_wait_seconds = histogram(
     "ponte_queue_wait_seconds",
     "Seconds from accepting a message to the start of its turn",
     ["platform"],
-    buckets=_TURN_SECONDS,
-    registry=registry,
 )
-posting_seconds = Histogram(
+posting_seconds = histogram(
     "ponte_posting_duration_seconds",
     "Seconds from the finished answer until all of it is posted",
     ["platform"],
-    buckets=_TURN_SECONDS,
-    registry=registry,
 )
-store_seconds = Histogram(
+store_seconds = histogram(
     "ponte_message_store_duration_seconds",
     "Seconds to store a message, before Ponte acknowledges it",
     ["platform"],
     buckets=_STORE_SECONDS,
-    registry=registry,
 )
-store_failures = Counter(
-    "ponte_message_store_failures", "Messages that could not be stored and were not accepted",
-    registry=registry,
-)  # fmt: skip
-failed_events = Counter(
-    "ponte_failed_events", "Events of a platform that caused an exception, and were given up",
-    ["platform"], registry=registry,
-)  # fmt: skip
-queued = Gauge(
-    "ponte_queued_messages", "Stored messages that wait for their turn", registry=registry
+store_failures = counter(
+    "ponte_message_store_failures", "Messages that could not be stored and were not accepted"
 )
-oldest = Gauge(
-    "ponte_oldest_queued_message_seconds",
-    "Age in seconds of the message that waits longest",
-    registry=registry,
+failed_events = counter(
+    "ponte_failed_events",
+    "Events of a platform that caused an exception, and were given up",
+    ["platform"],
 )
-processes = Gauge(
-    "ponte_processes", "Running processes, by task: receive_messages, run_turns", ["task"],
-    registry=registry,
-)  # fmt: skip
-leader = Gauge(
-    "ponte_leader", "1 if this process has a role that only one process has (Postgres)", ["role"],
-    registry=registry,
-)  # fmt: skip
-running = Gauge("ponte_running_turns", "Turns that run in this process", registry=registry)
-tool_calls = Counter(
-    "ponte_tool_calls",
-    "Ended tool calls of models and people",
-    ["tool", "outcome"],
-    registry=registry,
+queued = gauge("ponte_queued_messages", "Stored messages that wait for their turn")
+oldest = gauge(
+    "ponte_oldest_queued_message_seconds", "Age in seconds of the message that waits longest"
 )
-tool_seconds = Histogram(
-    "ponte_tool_call_duration_seconds",
-    "Seconds for one tool call",
-    ["tool"],
-    buckets=_TURN_SECONDS,
-    registry=registry,
+processes = gauge(
+    "ponte_processes", "Running processes, by task: receive_messages, run_turns", ["task"]
 )
-first_token_seconds = Histogram(
+leader = gauge(
+    "ponte_leader", "1 if this process has a role that only one process has (Postgres)", ["role"]
+)
+running = gauge("ponte_running_turns", "Turns that run in this process")
+tool_calls = counter(
+    "ponte_tool_calls", "Ended tool calls of models and people", ["tool", "outcome"]
+)
+tool_seconds = histogram("ponte_tool_call_duration_seconds", "Seconds for one tool call", ["tool"])
+first_token_seconds = histogram(
     "ponte_model_first_token_seconds",
     "Seconds from a model call to the first text of its answer",
     ["model"],
-    buckets=_TURN_SECONDS,
-    registry=registry,
 )
-model_seconds = Histogram(
+model_seconds = histogram(
     "ponte_model_call_duration_seconds",
     "Seconds from a model call to its end or failure",
     ["model"],
-    buckets=_TURN_SECONDS,
-    registry=registry,
 )
-model_calls = Counter(
-    "ponte_model_calls",
-    "Model calls, by outcome (ok, or the code of the error)",
-    ["outcome"],
-    registry=registry,
+model_calls = counter(
+    "ponte_model_calls", "Model calls, by outcome (ok, or the code of the error)", ["outcome"]
 )
-model_tokens = Counter(
+model_tokens = counter(
     "ponte_model_tokens",
     "Tokens as the server counted them (input, cached, output, reasoning)",
     ["model", "kind"],
-    registry=registry,
 )
-model_cost = Counter(
-    "ponte_model_cost_dollars",
-    "US dollars for model calls, if the price is known",
-    ["model"],
-    registry=registry,
+model_cost = counter(
+    "ponte_model_cost_dollars", "US dollars for model calls, if the price is known", ["model"]
 )
-limits = Counter(
-    "ponte_limit_refusals",
-    "Messages, turns and calls refused by a limit",
-    ["limit"],
-    registry=registry,
+limits = counter("ponte_limit_refusals", "Messages, turns and calls refused by a limit", ["limit"])
+allowance_warnings = counter(
+    "ponte_allowance_warnings", "Times that an allowance of everybody reached 80 %"
 )
-allowance_warnings = Counter(
-    "ponte_allowance_warnings", "Times that an allowance of everybody reached 80 %",
-    registry=registry,
-)  # fmt: skip
-changes = Counter(
+changes = counter(
     "ponte_change_events",
     "Events of proposals and changes, by event (proposed, denied, done …)",
     ["event", "kind"],
-    registry=registry,
 )
-proposals = Gauge(
+proposals = gauge(
     "ponte_proposals",
     "Proposals that wait for a decision (open) or are being written (applying)",
     ["state"],
-    registry=registry,
 )
-duplicate_posts = Counter(
-    "ponte_duplicate_posts",
-    "Answers that a suspended process posted again, and removed (Postgres)",
-    registry=registry,
+duplicate_posts = counter(
+    "ponte_duplicate_posts", "Answers that a suspended process posted again, and removed (Postgres)"
 )
-errors = Counter("ponte_errors", "Errors shown to users, by code", ["code"], registry=registry)
-spans = Counter(
-    "ponte_trace_spans", "Spans of traces, by outcome (exported, lost)", ["outcome"],
-    registry=registry,
-)  # fmt: skip
+errors = counter("ponte_errors", "Errors shown to users, by code", ["code"])
+spans = counter("ponte_trace_spans", "Spans of traces, by outcome (exported, lost)", ["outcome"])
 spans.labels("lost")
 
 

@@ -15,7 +15,6 @@ import asyncio
 import hashlib
 import time
 from contextvars import ContextVar
-from types import TracebackType
 from typing import Protocol
 
 from core.domain.errors import PonteError
@@ -101,13 +100,12 @@ class TraceSpan:
                 self._recording.note(CONVERSATION_ATTRIBUTE, trace.thread)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         if self._recording is not None:
             if error is not None:
-                self._recording.fail(_code_of(error))
+                known = error.code if isinstance(error, PonteError) else type(error).__name__
+                is_cancelled = isinstance(error, asyncio.CancelledError)
+                self._recording.fail("cancelled" if is_cancelled else known)
             self._recording.end()
 
     def note(self, name: str, value: SpanValue) -> None:
@@ -211,10 +209,7 @@ class TurnTrace:
             with TraceSpan("queue", began=turn.accepted_at):
                 pass
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def __exit__(self, *error: object) -> None:
         trace = _TRACE.get()
         _TRACE.set(None)
         if trace is not None and trace.ended:
@@ -231,9 +226,3 @@ def note_turn_end(status: str, code: str = "") -> None:
         trace.root.note("ponte.turn.status", status)
         if code:
             trace.root.fail(code)
-
-
-def _code_of(error: BaseException) -> str:
-    if isinstance(error, asyncio.CancelledError):
-        return "cancelled"
-    return error.code if isinstance(error, PonteError) else type(error).__name__

@@ -1,4 +1,4 @@
-"""Protocols of a conversation: its messages, its record, its files and the replies to it.
+"""Protocols of a conversation: its messages, its files and the replies to it.
 
 Each protocol has one contract suite in `tests/contract`. Their arguments and results are in
 `core.domain.messages` (what people see) and `core.domain.records` (the rest). The protocols of
@@ -17,35 +17,20 @@ from core.domain.messages import (
     Attachment,
     Card,
     File,
-    Item,
     Message,
     Person,
     Post,
     Progress,
     ReplyTo,
-    Usage,
 )
 from core.domain.records import (
     ALL_CONVERSATIONS,
     AmendResult,
     ConversationArea,
-    ConversationSummary,
-    ForgetResult,
     Health,
-    HistoryEntry,
-    Outcome,
-    Provenance,
     QuickCommand,
     Receipt,
-    RecordedMessage,
-    Remote,
-    RoundOutput,
-    SearchHit,
     Thread,
-    ToolCall,
-    TranscriptEntry,
-    Turn,
-    TurnState,
 )
 
 TransactionStep = Callable[[Any], None]
@@ -130,209 +115,6 @@ class Inbox(Protocol):
 
         Return how many.
         """
-
-
-class Journal(Protocol):
-    """The durable record of turns and threads. Each method is one transaction, durable on return;
-    but a power failure may undo `begin` and `end_turn`, which the next start then repeats.
-
-    A Turn with an outdated attempt or generation raises Superseded. TakenOver means that the turn
-    belongs to another process now. A full disk raises NotStored.
-    """
-
-    def check_ownership(self) -> None:
-        """Raise TakenOver if another process may have taken over the turns of this one.
-
-        That can happen after this process did not run for a while. Call this before an external
-        call that no write to the journal precedes.
-        """
-
-    async def begin(self, seq: int) -> Turn | None:
-        """Count an attempt and return all that is stored of the turn.
-
-        None: the row is already final.
-        """
-
-    async def record_response(
-        self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
-    ) -> None:
-        """Record the id of the round's response, and other objects that it uses.
-
-        The ids are stored for later erasure even if this raises Superseded.
-        """
-
-    async def record_round(
-        self, turn: Turn, said: RoundOutput, started: ToolCall | None = None
-    ) -> None:
-        """Record the model's output of a round, before any of its tools runs.
-
-        `started`: the call that begins now, if the round has only one.
-        """
-
-    async def record_user_message(
-        self, turn: Turn, items: Sequence[Item], reserve: TransactionStep | None = None
-    ) -> RecordedMessage:
-        """Add the user's items to the transcript, once. Raises Superseded.
-
-        Changes that the thread has not been informed of come before them. Return all added items,
-        and the origin of the thread's texts. `reserve` runs in the same transaction; if it raises,
-        nothing is added.
-        """
-
-    async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
-        """Record that a tool call begins. After a crash, its outcome is unknown without an end."""
-
-    async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
-        """Record the handle of the call in another system, to look up its state after a crash."""
-
-    async def record_call_end(self, turn: Turn, call_id: str, outcome: Outcome) -> None:
-        """Record the outcome of a tool call."""
-
-    async def record_answer(
-        self,
-        turn: Turn,
-        answer: Answer,
-        last: RoundOutput | None = None,
-        key: str = "",
-        also: TransactionStep | None = None,
-    ) -> None:
-        """Record the final answer, split into `answer.parts`.
-
-        After this, a crash repeats only the posting. A second answer changes nothing. `last` is the
-        output of the last round, and `key` the key of the first post. Both are stored in this
-        transaction instead of by `record_round` and `record_posting`. `also` runs in it too.
-        """
-
-    async def record_posting(self, turn: Turn, number: int, key: str) -> None:
-        """Record, before the platform is called, that post `number` is about to be sent under
-        `key`."""
-
-    async def record_posted(self, turn: Turn, number: int, post: str) -> None:
-        """Record the id of a post.
-
-        An outdated generation may do so too, because the id of a post must not be lost.
-        """
-
-    async def record_removed(self, turn: Turn, number: int) -> None:
-        """Record that a person deleted the post. An outdated generation may do so too."""
-
-    async def end_turn(
-        self, turn: Turn, state: TurnState, reason: str = "", posted: Post | None = None
-    ) -> None:
-        """Make the turn final and erase the `reply_to` token.
-
-        `posted` is stored even if this raises Superseded.
-        """
-
-    async def abandon(self, seq: int, reason: str) -> None:
-        """End a turn that can be neither read nor answered as undeliverable."""
-
-    async def put_back(self, turn: Turn) -> None:
-        """Return the turn to the queue with all its records, and do not count this attempt."""
-
-    async def record_remote(self, thread: str, remote: Remote) -> None:
-        """Record an object on the model's server that must be erased with the thread."""
-
-    async def current_thread(self, conversation: str) -> Thread:
-        """Return the current thread of a conversation; create one if there is none."""
-
-    async def list_threads(self) -> Sequence[Thread]:
-        """Return the current thread of every conversation, the last used first."""
-
-    async def new_thread(self, conversation: str) -> Thread:
-        """Begin a new thread of the conversation and return it. The old one stays readable."""
-
-    async def transcript(self, thread: str, before: int | None = None) -> Sequence[TranscriptEntry]:
-        """Return the items of a thread, oldest first.
-
-        With `before`, return only those of earlier turns.
-        """
-
-    async def provenance(self, thread: str, person: str, before: int) -> Provenance:
-        """Return the origin of the texts in a thread, as seen by `person` (a key).
-
-        Only turns before `before` count.
-        """
-
-    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
-        """Return the messages and answers of the current thread (or of `thread`), oldest first."""
-
-    async def list_conversations(
-        self, platform: str, person: str = ""
-    ) -> Sequence[ConversationSummary]:
-        """Return the conversations of a platform that have messages.
-
-        Pinned ones come first, then the last used ones. The list includes conversations of `person`
-        (`Address.person`) and those that belong to no single person.
-        """
-
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
-        """Return, by conversation, its newest turn that contains these words, ignoring case."""
-
-    async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
-        """Set the title of a conversation, and pin or unpin it.
-
-        None keeps a value. Raises NotFound.
-        """
-
-    async def claim_title(self, thread: str) -> bool:
-        """Return whether the caller must make the title of a thread. It is True only once."""
-
-    async def set_title(self, thread: str, title: str) -> None:
-        """Store the title that the model made."""
-
-    async def author(self, seq: int) -> str:
-        """Return the key of the person who sent the message of that turn."""
-
-    async def owner(self, conversation: str) -> str:
-        """Return the key of the person who began the current thread, "" if it is empty."""
-
-    async def seq_of_post(self, post: str) -> int | None:
-        """Return the `seq` of the turn that a post (the platform's id) belongs to."""
-
-    async def record_post_removal(self, post: str) -> None:
-        """Record that a person deleted the post."""
-
-    async def history_entry(self, turn: str) -> HistoryEntry:
-        """Return the message and answer of a turn, by its id. Raises NotFound."""
-
-    async def usage_of(self, seq: int) -> Usage:
-        """Return the usage of the turn's model calls so far. It is empty if there were none."""
-
-    async def replace_cards(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
-        """Replace the cards with the same ids in the turn's answer.
-
-        None: the turn no longer exists.
-        """
-
-    async def forget(self, conversation: str) -> ForgetResult:
-        """Raise the generation and blank all content.
-
-        List the objects that servers still store, for later erasure.
-        """
-
-    async def forget_idle(self, conversation: str, since: float) -> ForgetResult | None:
-        """Forget the conversation, unless somebody used it after `since` (Unix seconds).
-
-        In that case do nothing and return None.
-        """
-
-    async def list_idle_conversations(
-        self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
-    ) -> Sequence[str]:
-        """Return the conversations of the area that nobody has used since then (Unix seconds)."""
-
-    async def list_conversations_of(self, person: str) -> Sequence[str]:
-        """Return the conversations in which a person (a key) wrote something."""
-
-    async def list_remotes_to_erase(self) -> Sequence[Remote]:
-        """Return the objects of forgotten threads that servers still store."""
-
-    async def list_unerasable_remotes(self) -> Sequence[Remote]:
-        """Return the objects that could not be erased after many attempts, for the operator."""
-
-    async def record_erasure(self, remote: Remote, done: bool) -> None:
-        """Record an attempt to erase an object on the model's server. `done`: it succeeded."""
 
 
 class ThreadMap(Protocol):

@@ -1,27 +1,17 @@
-"""Protocols of rights, spending, known people and the audit log."""
+"""Protocols of the page's accounts, the owner's name and known people."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import tzinfo
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
-from core.domain.changes import Change
-from core.domain.messages import Address, Message, Person, Usage
-from core.domain.notices import PersonNotice
 from core.domain.records import (
     ApiToken,
     EndedToken,
     MemberKey,
     PageAccount,
-    PlaceRights,
     PlatformMember,
-    Turn,
-    UsageTotal,
-    Verdict,
 )
-from core.rights.allowances import AllowanceCount, Grant, ModelCall
-from core.rights.usage import PaidRun
 
 
 class PageAccounts(Protocol):
@@ -80,16 +70,6 @@ class PageAccounts(Protocol):
         """
 
 
-class PersonNotices(Protocol):
-    """Notices to people that answer no message (`core.domain.notices`)."""
-
-    async def list_waiting(self, person: Person) -> Sequence[PersonNotice]:
-        """Return the notices that this person has not closed yet on the page, oldest first."""
-
-    async def dismiss(self, person: Person, id: str) -> bool:
-        """Delete a notice that the person closed. Return False if it is not theirs."""
-
-
 class OwnerNames(Protocol):
     """The name of the person who owns this Ponte."""
 
@@ -124,184 +104,3 @@ class MemberStore(Protocol):
 
     async def purge(self, before: float) -> int:
         """Delete the rows that no platform has confirmed since `before`. Return how many."""
-
-
-class Policy(Protocol):
-    """Decides rights. See `core.rights.policy`."""
-
-    async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
-        """Decide whether the person has a right at the address. `names` are tables, models or
-        commands."""
-
-    async def rights(self, person: Person, address: Address) -> PlaceRights:
-        """Return all rights of the person at the address."""
-
-    async def prepare(
-        self, person: Person, address: Address, *, confirmed: bool, seconds: float
-    ) -> bool:
-        """Wait until the platform has answered the lookups that the person's rights depend on.
-
-        Wait up to `seconds`. An answer that discloses nothing counts. Return False if an answer is
-        missing. `confirmed`: require data of the last few minutes instead of the last day.
-        """
-
-    def list_names(self, right: str) -> Sequence[str]:
-        """Return the names that rules allow for a right, as in `model:NAME`, without patterns."""
-
-    async def is_guest(self, person: Person) -> bool | None:
-        """Return True if the person is a guest in the workspace that they write in.
-
-        None: unknown.
-        """
-
-    async def is_stranger(self, person: Person, address: Address) -> bool | None:
-        """Return True if the platform is open to everybody and no rule names the person. None:
-        unknown."""
-
-    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return True if a person who was active there at `since` has been removed after it.
-
-        `since` is in Unix seconds. None: unknown.
-        """
-
-
-ReportRow = Literal["person", "channel", "model", "tool", "day"]
-"""The kind of thing that each row of a usage report sums up."""
-
-
-class Reservation(Protocol):
-    """A step of a transaction that reserves usage.
-
-    `grant` is the reservation, once the step has run.
-    """
-
-    @property
-    def grant(self) -> Grant | None:
-        """Return the reservation, or None before the step has run."""
-
-    @property
-    def counts(self) -> Sequence[AllowanceCount]:
-        """The counter of each allowance that includes this turn.
-
-        Empty if the turn was counted before.
-        """
-
-    def __call__(self, connection: Any, /) -> None: ...
-
-
-class Budget(Protocol):
-    """Reserves usage before it is spent.
-
-    The journal settles reservations when it stores the results.
-    """
-
-    @property
-    def bounds_calls(self) -> bool:
-        """True if any allowance limits money or tokens."""
-
-    async def reserve(self, turn: Turn) -> None:
-        """Reserve a turn, once for each turn, before anything that costs. Raises OverBudget."""
-
-    async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> Reservation:
-        """Return a reservation of the turn as a step of another store's transaction.
-
-        The journal runs it in the transaction that stores the user's message. `call` is the first
-        model call, if any.
-        """
-
-    def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
-        """Return a call of the model in that round, with the model's price. See `ModelCall`."""
-
-    async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
-        """Reserve one more call of the model. None: no allowance limits it.
-
-        Raises OverBudget if not even a short answer fits.
-        """
-
-    async def reserve_run(self, turn: Turn, call_id: str, paid: PaidRun) -> None:
-        """Reserve one run of something that has a price, once for each call. Raises OverBudget."""
-
-    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
-        """Record the price of a run that began, or release the reservation if it did not begin."""
-
-    def run_price(self, paid: PaidRun) -> float | None:
-        """Return the price of one run in US dollars. None: unknown."""
-
-    async def settle_model_call(self, turn: Turn, number: int, model: str, usage: Usage) -> None:
-        """Record the usage of a model call that no round of the journal settles."""
-
-    async def release(self, turn: Turn, part: str) -> None:
-        """Release a reservation when it is certain that nothing of it was used."""
-
-    async def claim_notice(self, count: AllowanceCount, bit: int) -> bool:
-        """Return True if the caller must send this notice now.
-
-        Only one caller gets True in each period. `bit` is `PERSON_NOTICE` or `ADMIN_NOTICE`.
-        """
-
-    async def usage_today(self, person: str | None = None, place: str = "") -> UsageTotal:
-        """Return today's usage of one person (a key) or of everybody.
-
-        `place` limits it to that place.
-        """
-
-    async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
-        """Return the used and reserved amounts of each allowance that applies to the person."""
-
-    async def report(
-        self, by: ReportRow, since: str = "", place: str = ""
-    ) -> Sequence[Mapping[str, Any]]:
-        """Return one row for each person, channel, model, tool or day, with its usage.
-
-        A row has `name`, `turns`, `calls`, tokens and `cost` since that day (ISO date; "": today).
-        """
-
-    async def models_without_price(self, since: str = "") -> Sequence[str]:
-        """Return the models that have a cost since that day, but no price: the model's server named
-        the cost."""
-
-    @property
-    def zone(self) -> tzinfo:
-        """The time zone in which days begin."""
-
-    def zone_of(self, message: Message) -> tzinfo:
-        """Return the time zone of the message's author.
-
-        It is `zone` if their platform does not report one.
-        """
-
-    async def settle_ended_turns(self) -> int:
-        """Settle open reservations of ended turns at their maximum. Return how many."""
-
-
-class Audit(Protocol):
-    """Records who did what, by which rule, and who approved it.
-
-    Never contains cell values or texts.
-    """
-
-    async def write(
-        self, event: str, change: Change, rule: str = "", undo_asker: Person | None = None
-    ) -> None:
-        """Append a line about a change; it is durable on return. Raises AuditRefused.
-
-        `event` is `change-proposed`, `change-consent-added` (one of several approvals),
-        `change-approved`, `change-done` and others. `rule` is the rule that allowed it.
-        `undo_asker` is the person who undoes the change.
-        """
-
-    def note(
-        self,
-        event: str,
-        asker: Person,
-        address: Address | None = None,
-        *,
-        person: str = "",
-        **facts: str,
-    ) -> None:
-        """Append a line about anything else, in the background.
-
-        `event` is `tool-run`, `action-refused` and others. Lines are written in the order of the
-        calls. `person` is the key of the person that the line is about. `facts` must not identify
-        people.
-        """

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -87,8 +87,8 @@ class Pseudonyms(Protocol):
         """
 
 
-class AuditLog:
-    """The implementation of the `Audit` port.
+class Audit:
+    """The audit log of an installation.
 
     Lines are written one by one, in the order of the calls.
     """
@@ -110,7 +110,10 @@ class AuditLog:
     ) -> None:
         """Append a line about a change; it is durable on return. Raises AuditRefused."""
         line = self._start_line(event)
-        proposal = change.proposal
+        proposal, draft, view = change.proposal, change.draft, change.draft.view
+        # The place of a post is a channel (`slack:T1:C1`) or a person, who is left out.
+        channel = view.place if view.place.count(":") == 2 else ""
+        written = [step.write.id for step in change.steps if step.state in WRITTEN_STATES]
         line |= {
             "change": change.id,
             "undone_change": proposal.undone_change,
@@ -121,7 +124,13 @@ class AuditLog:
             "rule": rule,
             "place": place_of(proposal.address),
             **_program_fact(proposal.asker),
-            **_change_facts(change),
+            "system": draft.applier,
+            "kind": draft.kind,
+            "table": view.table_id or channel,
+            "command": view.slug,
+            "row_count": len(change.steps),
+            "written_row_ids": [id if _ROW_ID.fullmatch(id) else HIDDEN_ROW_ID for id in written],
+            "unknown_rows": [step.number for step in change.steps if step.state == "unknown"],
         }
         await self._write_durably(line)
 
@@ -258,27 +267,6 @@ def place_of(address: Address) -> str:
     parts = [address.platform, address.workspace]
     parts += [address.channel, address.thread] if address.is_shared else ["direct"]
     return ":".join(filter(None, parts))
-
-
-def _change_facts(change: Change) -> Mapping[str, object]:
-    draft, view = change.draft, change.draft.view
-    # The place of a post is a channel (`slack:T1:C1`) or a person, who is left out.
-    channel = view.place if view.place.count(":") == 2 else ""
-    return {
-        "system": draft.applier,
-        "kind": draft.kind,
-        "table": view.table_id or channel,
-        "command": view.slug,
-        "row_count": len(change.steps),
-        "written_row_ids": _safe_row_ids(
-            step.write.id for step in change.steps if step.state in WRITTEN_STATES
-        ),
-        "unknown_rows": [step.number for step in change.steps if step.state == "unknown"],
-    }
-
-
-def _safe_row_ids(written: Iterable[str]) -> list[str]:
-    return [id if _ROW_ID.fullmatch(id) else HIDDEN_ROW_ID for id in written]
 
 
 def _key_of(person: Person | None) -> str:

@@ -172,7 +172,7 @@ class Rights:
     Each right is decided once, and again after the rules of ponte.toml have changed.
     """
 
-    policy: AccessPolicy
+    policy: Policy
     person: Person
     address: Address
     known: _PersonFacts
@@ -261,8 +261,8 @@ may read every table may read such a result."""
 
 
 @dataclass(slots=True)
-class AccessPolicy:
-    """The implementation of the `Policy` port.
+class Policy:
+    """Decides rights.
 
     `rule_book` returns the current rules of ponte.toml. `allow` (PONTE_ALLOW) only adds to the
     defaults of a platform.
@@ -694,7 +694,7 @@ class DailyCaps:
 
     chosen: DailyTurns | None = None
 
-    async def cap_for(self, person: Person, address: Address, named: AccessPolicy) -> DailyTurns:
+    async def cap_for(self, person: Person, address: Address, named: Policy) -> DailyTurns:
         """Return the cap of turns for the person at the address.
 
         A platform's default cap does not apply to people that `is_named_anywhere` finds.

@@ -16,9 +16,11 @@ from core.domain.messages import Answer, Message
 from core.domain.records import Turn
 from core.domain.schedule_words import describe_date, local_time
 from core.domain.schedules import RunSkipped
-from core.ports.rights import Audit, Budget, Policy
-from core.ports.schedules import Schedules
+from core.rights.audit import Audit
+from core.rights.policy import Policy
 from core.runtime.retry import Backoff, retry
+from core.store.budget import Budget
+from core.store.schedules import Schedules
 from core.text.i18n import say
 
 UNKNOWN_STATUS_BACKOFF = Backoff(2.0, max_seconds=30.0)

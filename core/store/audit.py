@@ -14,7 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from core.rights.audit import AuditPage
-from core.store.database import Database, SqlConnection, lock_key
+from core.store.database import (
+    SqlConnection,
+    SqlStore,
+    lock_key,
+    query,
+    select_value,
+    write_in_batches,
+)
 
 MAX_AUDIT_FILE_BYTES = 10_000_000
 """The size in bytes at which the file is rotated."""
@@ -114,41 +121,32 @@ class FileAuditLines:
         return AuditPage(found)
 
 
-class TableAuditLines:
+class TableAuditLines(SqlStore):
     """The lines in the table `audit` of a database that several processes share."""
 
     name = "the table audit"
     """The name of the log in messages to the operator."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
     async def append(self, line: str) -> None:
         """Append a line. Raise NotStored."""
-        statement = "INSERT INTO audit (line) VALUES (?)"
-        await self._database.write(lambda c: c.execute(statement, (line,)).close())
+        await self._execute("INSERT INTO audit (line) VALUES (?)", line)
 
-    async def page(self, after: str, is_wanted: Callable[[str], bool]) -> AuditPage:
+    @query
+    def page(
+        self, connection: SqlConnection, after: str, is_wanted: Callable[[str], bool]
+    ) -> AuditPage:
         """Return the next wanted lines after the place `after`, which is a row's id."""
-
-        def read(connection: SqlConnection) -> AuditPage:
-            rows = connection.execute(
-                "SELECT id, line FROM audit WHERE id > ? ORDER BY id LIMIT ?",
-                (int(after or 0), MAX_SCANNED_LINES),
-            ).fetchall()
-            found = [row for row in rows if is_wanted(row["line"])]
-            more = len(rows) == MAX_SCANNED_LINES or len(found) > MAX_PAGE_LINES
-            last = (
-                found[MAX_PAGE_LINES - 1]
-                if len(found) > MAX_PAGE_LINES
-                else rows[-1]
-                if rows
-                else None
-            )
-            lines = [row["line"] for row in found[:MAX_PAGE_LINES]]
-            return AuditPage(lines, str(last["id"]) if more and last else "")
-
-        return await self._database.read(read)
+        rows = connection.execute(
+            "SELECT id, line FROM audit WHERE id > ? ORDER BY id LIMIT ?",
+            (int(after or 0), MAX_SCANNED_LINES),
+        ).fetchall()
+        found = [row for row in rows if is_wanted(row["line"])]
+        more = len(rows) == MAX_SCANNED_LINES or len(found) > MAX_PAGE_LINES
+        last = (
+            found[MAX_PAGE_LINES - 1] if len(found) > MAX_PAGE_LINES else rows[-1] if rows else None
+        )
+        lines = [row["line"] for row in found[:MAX_PAGE_LINES]]
+        return AuditPage(lines, str(last["id"]) if more and last else "")
 
     async def purge(self, is_old: Callable[[str], bool]) -> int:
         """Delete the old lines at the beginning of the log, and return how many there were."""
@@ -162,20 +160,14 @@ class TableAuditLines:
                 connection.execute("DELETE FROM audit WHERE id <= ?", (old[-1],)).close()
             return len(old)
 
-        gone = 0
-        while some := await self._database.write(write):
-            gone += some
-        return gone
+        return await write_in_batches(self._database, write)
 
     async def close(self) -> None:
         """Do nothing: the owner of the database closes it."""
 
 
-class SqlPseudonyms:
+class SqlPseudonyms(SqlStore):
     """The `Pseudonyms` of the audit log, in the table `audit_keys`."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def assign(self, people: Collection[str]) -> Mapping[str, str]:
         """Return the pseudonyms of these people by their keys, and create those that are missing.
@@ -186,20 +178,16 @@ class SqlPseudonyms:
             return found
         return await self._database.write(lambda c: _make_pseudonyms(c, wanted))
 
-    async def list_people(self) -> Mapping[str, str]:
+    @query
+    def list_people(self, connection: SqlConnection) -> Mapping[str, str]:
         """Return everybody's key by their pseudonym. Raise NotStored."""
-
-        def read(connection: SqlConnection) -> Mapping[str, str]:
-            rows = connection.execute("SELECT pseudonym, person FROM audit_keys")
-            return {row["pseudonym"]: row["person"] for row in rows}
-
-        return await self._database.read(read)
+        rows = connection.execute("SELECT pseudonym, person FROM audit_keys")
+        return {row["pseudonym"]: row["person"] for row in rows}
 
     async def destroy(self, person: str) -> None:
         """Delete the pseudonyms of a person (a key). Nobody can tell any more which lines are
         theirs. Raise NotStored."""
-        statement = "DELETE FROM audit_keys WHERE person = ?"
-        await self._database.write(lambda c: c.execute(statement, (person,)).close())
+        await self._execute("DELETE FROM audit_keys WHERE person = ?", person)
 
 
 def list_audit_files(path: Path) -> list[Path]:
@@ -235,12 +223,9 @@ def _find_pseudonyms(connection: SqlConnection, people: Collection[str]) -> dict
     """Return the pseudonyms that exist, by the people's keys."""
     found = {}
     for person in people:
-        row = connection.execute(
-            "SELECT pseudonym FROM audit_keys WHERE person = ? ORDER BY pseudonym LIMIT 1",
-            (person,),
-        ).fetchone()
-        if row:
-            found[person] = row["pseudonym"]
+        sql = "SELECT pseudonym FROM audit_keys WHERE person = ? ORDER BY pseudonym LIMIT 1"
+        if pseudonym := select_value(connection, sql, person):
+            found[person] = pseudonym
     return found
 
 

@@ -4,7 +4,7 @@ Before anything that costs begins, Ponte adds its upper bound to the counters of
 apply (table `holds`). The real cost replaces the bound once it is known (table `spendings`). A
 counter is the sum of its spendings and its holds.
 
-A transaction changes the counters in one order (`CountingBudget.scopes`) and compares them with the
+A transaction changes the counters in one order (`Budget.scopes`) and compares them with the
 limits after that. So of two transactions at the same time, the second sees what the first reserved.
 """
 
@@ -15,12 +15,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.domain.messages import PERSON, Address, Message, MessageOrigin, Person, Usage
 from core.domain.records import Turn, UsageTotal
-from core.ports.rights import ReportRow
 from core.rights.allowances import (
     DAILY_TURNS_SETTING,
     MIN_OUTPUT_TOKENS,
@@ -36,7 +35,15 @@ from core.rights.allowances import (
 )
 from core.rights.rules import place_names
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Prices, context_window
-from core.store.database import Database, SqlConnection
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlStore,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
 from core.store.database import SqlRow as SqlRow
 
 DailyCapLookup = Callable[[Person, Address], Awaitable[tuple[int, int]]]
@@ -54,6 +61,14 @@ async def no_daily_caps(person: Person, address: Address) -> tuple[int, int]:
 async def means_everybody(person: Person, address: Address, names: frozenset[str]) -> bool:
     """Return True: names include everybody."""
     return True
+
+
+ReportRow = Literal["person", "channel", "model", "tool", "day"]
+"""The kind of thing that each row of a usage report sums up."""
+_SUMS = (
+    "sum({t}.input) AS input, sum({t}.cached) AS cached, sum({t}.output) AS output,"
+    " sum({t}.reasoning) AS reasoning, sum({t}.cost) AS cost"
+)
 
 
 class SqlReservation:
@@ -75,9 +90,9 @@ class SqlReservation:
         self.counts, self.grant = self._work(connection)
 
 
-class CountingBudget:
-    """The `Budget` port: it counts and reserves before anything is spent. `allowances` and `prices`
-    return the current configuration at each call."""
+class Budget(SqlStore):
+    """Counts and reserves usage before it is spent; the journal settles reservations when it stores
+    the results. `allowances` and `prices` return the current configuration at each call."""
 
     def __init__(
         self,
@@ -92,18 +107,14 @@ class CountingBudget:
     ) -> None:
         """`money_key` maps a person's key to the key under which all their accounts are counted.
         Periods begin at midnight in `zone`."""
-        self._database = database
+        super().__init__(database)
         self._caps = caps
         self._money_key = money_key
         self._is_meant = is_meant
-        self._zone = zone
+        self.zone = zone
+        """The time zone in which days and months begin."""
         self.allowances = allowances
         self._prices = prices
-
-    @property
-    def zone(self) -> tzinfo:
-        """Return the time zone in which days and months begin."""
-        return self._zone
 
     @property
     def bounds_calls(self) -> bool:
@@ -157,18 +168,14 @@ class CountingBudget:
         """Reserve a run that somebody approved in the event `seq`. `person` is the one who asked
         for the run, and who pays for it. Raise OverBudget."""
         one, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
-
-        def begin(connection: SqlConnection) -> None:
-            # `_day_of` reads this row. `counted` is 0, so that it adds no turn to the reports.
-            connection.execute(
-                "INSERT INTO usage (seq, day, person, conversation, place, is_counted)"
-                " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING",
-                (seq, day, one, address.conversation, place),
-            )
-
-        await self._database.write(begin)
+        # `_day_of` reads this row. `counted` is 0, so that it adds no turn to the reports.
+        sql = (
+            "INSERT INTO usage (seq, day, person, conversation, place, is_counted)"
+            " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING"
+        )
+        await self._execute(sql, seq, day, one, address.conversation, place)
         scopes = await self.scopes(person, address)
-        await self._reserve_run(person, scopes, seq, call_id, paid, self._zone)
+        await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
         """Record the price of a run that includes no model call. If the run was not begun, release
@@ -214,59 +221,70 @@ class CountingBudget:
 
         await self._database.write(hold)
 
-    async def release(self, turn: Turn, part: str) -> None:
+    @transaction
+    def release(self, connection: SqlConnection, turn: Turn, part: str) -> None:
         """Release the reservation of a call that the server refused before it did anything."""
+        for hold in _read_holds(connection, turn.seq):
+            if hold["part"] == part:
+                _release_hold(connection, hold, Spend())
 
-        def release(connection: SqlConnection) -> None:
-            for hold in _read_holds(connection, turn.seq):
-                if hold["part"] == part:
-                    _release_hold(connection, hold, Spend())
-
-        await self._database.write(release)
-
-    async def settle_model_call(self, turn: Turn, number: int, model: str, usage: Usage) -> None:
+    @transaction
+    def settle_model_call(
+        self, connection: SqlConnection, turn: Turn, number: int, model: str, usage: Usage
+    ) -> None:
         """Record the usage of a call beside the turn's rounds, which the journal settles."""
+        settle_round(connection, turn.seq, number, usage, model)
 
-        def settle(connection: SqlConnection) -> None:
-            settle_round(connection, turn.seq, number, usage, model)
-
-        await self._database.write(settle)
-
-    async def settle_ended_turns(self) -> int:
+    @transaction
+    def settle_ended_turns(self, connection: SqlConnection) -> int:
         """Settle reservations of turns that make no more calls: answered, ended or deleted ones.
         Their real usage is unknown, so they count with their upper bounds. Return how many there
         were."""
+        left = connection.execute(
+            "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
+            " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
+        ).fetchall()
+        return sum(settle_holds(connection, row["seq"]) for row in left)
 
-        def settle(connection: SqlConnection) -> int:
-            left = connection.execute(
-                "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
-                " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
-            ).fetchall()
-            return sum(settle_holds(connection, row["seq"]) for row in left)
-
-        return await self._database.write(settle)
-
-    async def claim_notice(self, count: AllowanceCount, bit: int) -> bool:
+    @transaction
+    def claim_notice(self, connection: SqlConnection, count: AllowanceCount, bit: int) -> bool:
         """Return whether the caller must send this notice now. `bit` is the kind of notice. Only
         the first caller in a period gets True, in whatever process."""
+        # The UPDATE tests the bit itself, so only one of several callers changes the row.
+        return bool(
+            connection.execute(
+                "UPDATE counters SET notices = notices + ? WHERE scope = ? AND period = ?"
+                " AND (notices & ?) = 0",
+                (bit, count.scope.key, count.period, bit),
+            ).rowcount
+        )
 
-        def claim(connection: SqlConnection) -> bool:
-            # The UPDATE tests the bit itself, so only one of several callers changes the row.
-            return bool(
-                connection.execute(
-                    "UPDATE counters SET notices = notices + ? WHERE scope = ? AND period = ?"
-                    " AND (notices & ?) = 0",
-                    (bit, count.scope.key, count.period, bit),
-                ).rowcount
-            )
-
-        return await self._database.write(claim)
-
-    async def usage_today(self, person: str | None = None, place: str = "") -> UsageTotal:
+    @query
+    def usage_today(
+        self, connection: SqlConnection, person: str | None = None, place: str = ""
+    ) -> UsageTotal:
         """Return the usage of today, of one person (a key) or of all. With `place`, return only the
         usage there."""
-        day, one = self._today(), None if person is None else self._money_key(person)
-        return await self._database.read(lambda c: _usage_total(c, day, one, place))
+        there = (
+            "day = :day AND (:person = '' OR usage.person = :person)"
+            " AND (:place = '' OR place = :place)"
+        )
+        payer = "" if person is None else self._money_key(person)
+        values = {"day": self._today(), "person": payer, "place": place}
+        row = connection.execute(
+            f"SELECT sum(is_counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
+            values,
+        ).fetchone()
+        lost = connection.execute(
+            "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
+            f" WHERE is_upper_bound = 1 AND {there}",
+            values,
+        ).fetchone()
+        usage = Usage(
+            input=int(row["input"] or 0), cached=int(row["cached"] or 0),
+            output=int(row["output"] or 0), reasoning=int(row["reasoning"] or 0), cost=row["cost"],
+        )  # fmt: skip
+        return UsageTotal(int(row["turns"] or 0), usage, int(lost["n"]))
 
     async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
         """Return the current count of each allowance that applies to the person at that address.
@@ -305,8 +323,9 @@ class CountingBudget:
 
         return [*first, *await self._database.read(read)]
 
-    async def report(
-        self, by: ReportRow, since: str = "", place: str = ""
+    @query
+    def report(
+        self, connection: SqlConnection, by: ReportRow, since: str = "", place: str = ""
     ) -> Sequence[Mapping[str, Any]]:
         """Return the usage since that day (ISO; "" for today), one mapping for each person,
         channel, model, tool or day.
@@ -318,8 +337,41 @@ class CountingBudget:
 
         The most expensive come first; days are in order. With `place`, return only the usage there.
         """
-        first = since or self._today()
-        return await self._database.read(lambda c: _usage_report(c, by, first, place))
+        if by in ("model", "tool"):
+            sql = (
+                "SELECT spendings.name AS name, NULL AS turns, count(*) AS calls,"  # noqa: S608
+                f" sum(is_upper_bound) AS estimated, {_SUMS.format(t='spendings')} FROM spendings"
+                " JOIN usage ON usage.seq = spendings.seq"
+                " WHERE usage.day >= :since AND spendings.kind = :kind"
+                " AND (:place = '' OR usage.place = :place) GROUP BY spendings.name"
+            )
+        else:
+            column = {"person": "person", "channel": "place", "day": "day"}[by]
+            sql = (
+                f"SELECT {column} AS name, sum(is_counted) AS turns, NULL AS calls,"  # noqa: S608
+                " sum((SELECT sum(is_upper_bound) FROM spendings WHERE spendings.seq = usage.seq))"
+                " AS estimated,"
+                f" {_SUMS.format(t='usage')} FROM usage WHERE day >= :since"
+                f" AND (:place = '' OR place = :place) GROUP BY {column}"
+            )
+        rows = connection.execute(
+            sql, {"since": since or self._today(), "kind": by, "place": place}
+        ).fetchall()
+        found = [
+            {
+                "name": str(row["name"]),
+                **{k: None if row[k] is None else int(row[k]) for k in ("turns", "calls", "input",
+                   "cached", "output", "reasoning")},
+                "cost": None if row["cost"] is None else float(row["cost"]),
+                "estimated": int(row["estimated"] or 0),
+            }
+            for row in rows
+        ]  # fmt: skip
+        if by == "day":
+            return sorted(found, key=lambda row: str(row["name"]))
+        return sorted(
+            found, key=lambda row: (-(row["cost"] or 0.0), -(row["input"] or 0), row["name"])
+        )
 
     async def models_without_price(self, since: str = "") -> Sequence[str]:
         """Return the models that have a cost since that day (ISO; "" for today), but no price. The
@@ -376,9 +428,9 @@ class CountingBudget:
         """Return the time zone of the message's author if the platform reports it, otherwise
         `zone`."""
         try:
-            return ZoneInfo(message.time_zone) if message.time_zone else self._zone
+            return ZoneInfo(message.time_zone) if message.time_zone else self.zone
         except (ZoneInfoNotFoundError, ValueError):
-            return self._zone
+            return self.zone
 
     def model_call(self, number: int, model: str, prompt_bytes: int) -> ModelCall:
         """Return a call of that model, with its price and its context window. `number` is the
@@ -395,7 +447,7 @@ class CountingBudget:
         return self._money_key(turn.message.author.key)
 
     def _today(self) -> str:
-        return datetime.fromtimestamp(time.time(), self._zone).date().isoformat()
+        return datetime.fromtimestamp(time.time(), self.zone).date().isoformat()
 
     def _count_turn(
         self, connection: SqlConnection, turn: Turn, person: str, day: str,
@@ -450,7 +502,7 @@ class CountingBudget:
             if unit is not None:
                 before: int = getattr(count.spent, unit) - getattr(bound, unit)
                 left = getattr(allowance, unit) - before
-                raise OverAllowance(count, unit, left, zone, self._zone)
+                raise OverAllowance(count, unit, left, zone, self.zone)
 
 
 def settle_round(
@@ -505,19 +557,17 @@ def _bounding_scopes(scopes: Sequence[Scope]) -> list[Scope]:
 
 def _day_of(connection: SqlConnection, seq: int) -> str:
     """Return the day (ISO) on which the turn and all that it uses are counted."""
-    row = connection.execute("SELECT day FROM usage WHERE seq = ?", (seq,)).fetchone()
-    return str(row["day"])
+    return str(select_value(connection, "SELECT day FROM usage WHERE seq = ?", seq))
 
 
 def _input_tokens(connection: SqlConnection, turn: Turn) -> int:
     """Return an upper bound of the tokens in the transcript that the turn reads: that of its
     thread, or its own."""
     sql = "SELECT item FROM items WHERE thread = ? AND is_replaced = 0"
+    values: list[object] = [turn.thread]
     if not turn.message.origin.reads_history:
-        rows = connection.execute(f"{sql} AND seq = ?", (turn.thread, turn.seq))
-    else:
-        rows = connection.execute(sql, (turn.thread,))
-    return sum(max_item_tokens(row["item"]) for row in rows)
+        sql, values = f"{sql} AND seq = ?", [turn.thread, turn.seq]
+    return sum(map(max_item_tokens, select_values(connection, sql, *values)))
 
 
 def _is_recorded(connection: SqlConnection, seq: int, part: str) -> bool:
@@ -686,69 +736,3 @@ def _settle(
             " reasoning = reasoning + ?, cost = coalesce(cost + ?, cost, ?) WHERE seq = ?",
             (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
         )
-
-
-def _usage_total(
-    connection: SqlConnection, day: str, person: str | None, place: str = ""
-) -> UsageTotal:
-    there = (
-        "day = :day AND (:person = '' OR usage.person = :person)"
-        " AND (:place = '' OR place = :place)"
-    )
-    values = {"day": day, "person": person or "", "place": place}
-    row = connection.execute(
-        f"SELECT sum(is_counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
-        values,
-    ).fetchone()
-    lost = connection.execute(
-        "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
-        f" WHERE is_upper_bound = 1 AND {there}",
-        values,
-    ).fetchone()
-    usage = Usage(
-        input=int(row["input"] or 0), cached=int(row["cached"] or 0),
-        output=int(row["output"] or 0), reasoning=int(row["reasoning"] or 0), cost=row["cost"],
-    )  # fmt: skip
-    return UsageTotal(int(row["turns"] or 0), usage, int(lost["n"]))
-
-
-_SUMS = (
-    "sum({t}.input) AS input, sum({t}.cached) AS cached, sum({t}.output) AS output,"
-    " sum({t}.reasoning) AS reasoning, sum({t}.cost) AS cost"
-)
-
-
-def _usage_report(
-    connection: SqlConnection, by: ReportRow, since: str, place: str
-) -> list[Mapping[str, Any]]:
-    if by in ("model", "tool"):
-        sql = (
-            "SELECT spendings.name AS name, NULL AS turns, count(*) AS calls,"  # noqa: S608
-            f" sum(is_upper_bound) AS estimated, {_SUMS.format(t='spendings')} FROM spendings"
-            " JOIN usage ON usage.seq = spendings.seq"
-            " WHERE usage.day >= :since AND spendings.kind = :kind"
-            " AND (:place = '' OR usage.place = :place) GROUP BY spendings.name"
-        )
-    else:
-        column = {"person": "person", "channel": "place", "day": "day"}[by]
-        sql = (
-            f"SELECT {column} AS name, sum(is_counted) AS turns, NULL AS calls,"  # noqa: S608
-            " sum((SELECT sum(is_upper_bound) FROM spendings WHERE spendings.seq = usage.seq))"
-            " AS estimated,"
-            f" {_SUMS.format(t='usage')} FROM usage WHERE day >= :since"
-            f" AND (:place = '' OR place = :place) GROUP BY {column}"
-        )
-    rows = connection.execute(sql, {"since": since, "kind": by, "place": place}).fetchall()
-    found = [
-        {
-            "name": str(row["name"]),
-            **{k: None if row[k] is None else int(row[k]) for k in ("turns", "calls", "input",
-               "cached", "output", "reasoning")},
-            "cost": None if row["cost"] is None else float(row["cost"]),
-            "estimated": int(row["estimated"] or 0),
-        }
-        for row in rows
-    ]  # fmt: skip
-    if by == "day":
-        return sorted(found, key=lambda row: str(row["name"]))
-    return sorted(found, key=lambda row: (-(row["cost"] or 0.0), -(row["input"] or 0), row["name"]))

@@ -9,16 +9,17 @@ implements the same interface for Postgres.
 from __future__ import annotations
 
 import asyncio
+import functools
 import queue
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 import structlog
 
@@ -32,6 +33,8 @@ from core.text.text import make_storable
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
+P = ParamSpec("P")
+Store = TypeVar("Store", bound="SqlStore")
 REFUSING_SENTENCE = "cannot save messages ({why}). Check the disk of the data folder"
 SqlRow = Mapping[str, Any]
 """A row of a result: its values by column name. The alias is for type checkers, because
@@ -166,6 +169,59 @@ class Database(Protocol):
 
     async def close(self) -> None:
         """Commit the writes that wait, and refuse everything after them."""
+
+
+class SqlStore:
+    """SQL statements over one database. Its methods with `@transaction` or
+    `@query` are transactions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def _execute(self, sql: str, *values: object) -> int:
+        """Run one statement in a transaction of its own, and return the number of its rows."""
+        return await self._database.write(lambda c: c.execute(sql, values).rowcount)
+
+    async def _select(self, sql: str, *values: object) -> list[Any]:
+        """Return the first column of the rows that the query finds."""
+        return await self._database.read(lambda c: select_values(c, sql, *values))
+
+
+def select_values(connection: SqlConnection, sql: str, *values: object) -> list[Any]:
+    """Return the first column of the rows that the statement returns."""
+    return [next(iter(dict(row).values())) for row in connection.execute(sql, values).fetchall()]
+
+
+def select_value(connection: SqlConnection, sql: str, *values: object) -> Any:
+    """Return the first column of the first row that the statement returns, None if there is
+    none."""
+    return next(iter(select_values(connection, sql, *values)), None)
+
+
+def transaction(
+    method: Callable[Concatenate[Store, SqlConnection, P], T],
+) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, T]]:
+    """Decorate a method that takes a connection. Callers await it without the connection, and it
+    runs as `Database.write` runs its `work`."""
+
+    @functools.wraps(method)
+    async def write(store: Store, /, *args: P.args, **options: P.kwargs) -> T:
+        return await store._database.write(lambda c: method(store, c, *args, **options))
+
+    return write
+
+
+def query(
+    method: Callable[Concatenate[Store, SqlConnection, P], T],
+) -> Callable[Concatenate[Store, P], Coroutine[Any, Any, T]]:
+    """Decorate a method that takes a connection. Callers await it without the connection, and it
+    runs as `Database.read` runs its `work`."""
+
+    @functools.wraps(method)
+    async def read(store: Store, /, *args: P.args, **options: P.kwargs) -> T:
+        return await store._database.read(lambda c: method(store, c, *args, **options))
+
+    return read
 
 
 async def has_rows(database: Database, table: str) -> bool:
@@ -387,7 +443,10 @@ class SqliteDatabase:
                 self._commit(together)
             for job in batch:
                 if job.alone:
-                    self._run_outside_transaction(job)
+                    try:
+                        job.result.append(job.work(SqliteStatements(self._connection)))
+                    except sqlite3.Error as error:
+                        job.error = self._unusable(error)
             self._loop.call_soon_threadsafe(_settle_all, batch)
         self._connection.close()
 
@@ -436,12 +495,6 @@ class SqliteDatabase:
             for job in batch:
                 job.error = job.error or NotStored()
 
-    def _run_outside_transaction(self, job: _Write[Any]) -> None:
-        try:
-            job.result.append(job.work(SqliteStatements(self._connection)))
-        except sqlite3.Error as error:
-            job.error = self._unusable(error)
-
     def _run_in_savepoint(self, connection: sqlite3.Connection, job: _Write[Any]) -> None:
         """Run one write of a group, so that an error of its own undoes only this write. Raise
         sqlite3.Error if the disk or the file fails."""
@@ -449,7 +502,10 @@ class SqliteDatabase:
         try:
             job.result.append(job.work(SqliteStatements(connection)))
         except BaseException as error:  # raised where the caller awaits this write
-            if isinstance(error, sqlite3.Error) and not _is_statement_fault(error):
+            if (
+                isinstance(error, sqlite3.Error)
+                and _primary_code(error) not in STATEMENT_FAULT_CODES
+            ):
                 raise  # a fault of the disk: the whole group fails
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
@@ -528,11 +584,6 @@ def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
 def _settle_all(batch: list[_Write[Any]]) -> None:
     for job in batch:
         job.settle()
-
-
-def _is_statement_fault(error: sqlite3.Error) -> bool:
-    """Return whether the error is a fault of the statement, not of the disk or the file."""
-    return _primary_code(error) in STATEMENT_FAULT_CODES
 
 
 def _is_unstorable(error: BaseException) -> bool:

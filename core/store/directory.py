@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from core.domain.records import MemberKey, PlatformMember
-from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    lock_key,
+    query,
+    select_values,
+    transaction,
+)
 
 _LOCK_KEY = "directory"
 """The key of a lock that `put` and `forget` share, so that no row is stored after its person was
@@ -28,92 +37,82 @@ _UPSERT = (
 )
 
 
-class SqlDirectory:
+class SqlDirectory(SqlStore):
     """The `MemberStore` port. `pseudonym` returns the keyed hash of a name."""
 
     def __init__(self, database: Database, pseudonym: Callable[[str], str]) -> None:
-        self._database = database
+        super().__init__(database)
         self._pseudonym = pseudonym
 
-    async def list_newest(self, platform: str, scope: str, most: int) -> Sequence[PlatformMember]:
+    @query
+    def list_newest(
+        self, connection: SqlConnection, platform: str, scope: str, most: int
+    ) -> Sequence[PlatformMember]:
         """Return the `most` members of that scope that were confirmed last, the oldest confirmation
         first."""
+        rows = connection.execute(
+            f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND scope = ?"  # noqa: S608
+            " ORDER BY confirmed_at DESC LIMIT ?",
+            (platform, scope, most),
+        ).fetchall()
+        return [_member(row) for row in reversed(rows)]
 
-        def read(connection: SqlConnection) -> Sequence[PlatformMember]:
-            rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND scope = ?"  # noqa: S608
-                " ORDER BY confirmed_at DESC LIMIT ?",
-                (platform, scope, most),
-            ).fetchall()
-            return [_member(row) for row in reversed(rows)]
-
-        return await self._database.read(read)
-
-    async def find(self, platform: str, places: Collection[MemberKey]) -> Sequence[PlatformMember]:
+    @query
+    def find(
+        self, connection: SqlConnection, platform: str, places: Collection[MemberKey]
+    ) -> Sequence[PlatformMember]:
         """Return the members with these keys. Members without a row are left out."""
         ids = sorted({id for _, id in places})
+        found = list[PlatformMember]()
+        for begin in range(0, len(ids), _IDS_PER_STATEMENT):
+            some = ids[begin : begin + _IDS_PER_STATEMENT]
+            marks = ", ".join("?" * len(some))
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND id IN ({marks})",  # noqa: S608
+                (platform, *some),
+            )
+            found += map(_member, rows)
+        return [member for member in found if member.key in places]
 
-        def read(connection: SqlConnection) -> Sequence[PlatformMember]:
-            found = list[PlatformMember]()
-            for begin in range(0, len(ids), _IDS_PER_STATEMENT):
-                some = ids[begin : begin + _IDS_PER_STATEMENT]
-                marks = ", ".join("?" * len(some))
-                rows = connection.execute(
-                    f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND id IN ({marks})",  # noqa: S608
-                    (platform, *some),
-                )
-                found += map(_member, rows)
-            return [member for member in found if member.key in places]
-
-        return await self._database.read(read)
-
-    async def put(self, platform: str, members: Sequence[PlatformMember]) -> frozenset[str]:
+    @transaction
+    def put(
+        self, connection: SqlConnection, platform: str, members: Sequence[PlatformMember]
+    ) -> frozenset[str]:
         """Store these members, except people who were forgotten. Return the ids of the forgotten
         people. A row that was confirmed later than the member is not changed."""
-
-        def write(connection: SqlConnection) -> frozenset[str]:
-            lock_key(connection, _LOCK_KEY)
-            erased = self._find_erased(connection, platform, {member.id for member in members})
-            rows = [_row(platform, each) for each in members if each.id not in erased]
-            if rows:
-                connection.executemany(_UPSERT, rows)
-            return erased
-
-        return await self._database.write(write)
+        lock_key(connection, _LOCK_KEY)
+        erased = self._find_erased(connection, platform, {member.id for member in members})
+        rows = [_row(platform, each) for each in members if each.id not in erased]
+        if rows:
+            connection.executemany(_UPSERT, rows)
+        return erased
 
     async def remove(self, platform: str, ids: Collection[str]) -> None:
         """Delete the rows of these people, who left the platform."""
         await self._database.write(lambda c: _delete(c, platform, ids))
 
-    async def forget(self, platform: str, ids: Collection[str]) -> None:
+    @transaction
+    def forget(self, connection: SqlConnection, platform: str, ids: Collection[str]) -> None:
         """Delete the rows of these people, and let no later `put` bring them back."""
-
-        def write(connection: SqlConnection) -> None:
-            lock_key(connection, _LOCK_KEY)
-            for id in ids:
-                connection.execute(
-                    "INSERT INTO erased_people (pseudonym) VALUES (?) ON CONFLICT DO NOTHING",
-                    (self._pseudonym_of(platform, id),),
-                ).close()
-            _delete(connection, platform, ids)
-
-        await self._database.write(write)
+        lock_key(connection, _LOCK_KEY)
+        for id in ids:
+            connection.execute(
+                "INSERT INTO erased_people (pseudonym) VALUES (?) ON CONFLICT DO NOTHING",
+                (self._pseudonym_of(platform, id),),
+            ).close()
+        _delete(connection, platform, ids)
 
     async def purge(self, before: float) -> int:
         """Delete the rows that no platform has confirmed since `before`. Return how many there
         were."""
-        sql = "DELETE FROM directory WHERE confirmed_at < ?"
-        return await self._database.write(lambda c: c.execute(sql, (before,)).rowcount)
+        return await self._execute("DELETE FROM directory WHERE confirmed_at < ?", before)
 
     def _find_erased(
         self, connection: SqlConnection, platform: str, ids: Collection[str]
     ) -> frozenset[str]:
         """Return those of the ids that belong to forgotten people."""
-        rows = connection.execute("SELECT pseudonym FROM erased_people").fetchall()
-        if not rows:
-            return frozenset()
-        known = {row["pseudonym"] for row in rows}
-        return frozenset(id for id in ids if self._pseudonym_of(platform, id) in known)
+        known = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
+        return frozenset(id for id in ids if known and self._pseudonym_of(platform, id) in known)
 
     def _pseudonym_of(self, platform: str, id: str) -> str:
         return self._pseudonym(f"directory:{platform}:{id}")

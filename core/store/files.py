@@ -10,11 +10,19 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import File, Person
-from core.store.database import Database, SqlConnection, SqlRow
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_values,
+    transaction,
+)
 from core.text import text
 
 PIECE_BYTES = 1 << 20
@@ -24,29 +32,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class FileBytes(Protocol):
-    """Stores the bytes of files by the files' ids."""
-
-    async def put(self, file: str, data: bytes) -> None:
-        """Store the bytes completely or not at all. Bytes that are stored already count as new.
-        Raise NotStored."""
-
-    async def get(self, file: str) -> bytes:
-        """Return the bytes of a file. Raise NotFound."""
-
-    async def discard(self, file: str) -> None:
-        """Delete the bytes of the file. Missing ones are ignored."""
-
-    async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
-        """Remove bytes that are older than `before` (seconds since 1970) and that belong to no
-        known file. Return how many files that were. `known` returns the ids of all known files."""
-
-
-class SqlFiles:
+class SqlFiles(SqlStore):
     """The `Files` port. The database holds one row for each file, and `kept` holds the bytes."""
 
     def __init__(self, database: Database, kept: FileBytes) -> None:
-        self._database = database
+        super().__init__(database)
         self._bytes = kept
 
     async def put(
@@ -91,9 +81,7 @@ class SqlFiles:
 
     async def delete(self, file: str) -> None:
         """Delete the file's row and then its bytes."""
-        await self._database.write(
-            lambda c: c.execute("DELETE FROM files WHERE id = ?", (file,)).close()
-        )
+        await self._execute("DELETE FROM files WHERE id = ?", file)
         await self.discard(file)
 
     async def discard(self, file: str) -> None:
@@ -103,39 +91,29 @@ class SqlFiles:
     async def sweep(self, before: float) -> int:
         """Delete files that are older than `before` and whose event was never accepted, and bytes
         without a row. Return how many there were."""
-
-        def orphans(connection: SqlConnection) -> list[SqlRow]:
-            return connection.execute(
-                "DELETE FROM files WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM inbox"
-                " WHERE inbox.event_key = files.event_key) RETURNING id",
-                (before,),
-            ).fetchall()
-
-        gone = [row["id"] for row in await self._database.write(orphans)]
+        sql = (
+            "DELETE FROM files WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM inbox"
+            " WHERE inbox.event_key = files.event_key) RETURNING id"
+        )
+        gone = await self._database.write(lambda c: select_values(c, sql, before))
         for file in gone:
             await self.discard(file)
         return len(gone) + await self._bytes.sweep(before, self._known_ids)
 
     async def _known_ids(self) -> set[str]:
-        return await self._database.read(
-            lambda c: {row["id"] for row in c.execute("SELECT id FROM files")}
-        )
+        return set(await self._select("SELECT id FROM files"))
 
-    async def _row(self, file: str) -> SqlRow:
-        def select(connection: SqlConnection) -> SqlRow | None:
-            row: SqlRow | None = connection.execute(
-                "SELECT * FROM files WHERE id = ?", (file,)
-            ).fetchone()
-            return row
-
-        row = await self._database.read(select)
+    @query
+    def _row(self, connection: SqlConnection, file: str) -> SqlRow:
+        sql = "SELECT * FROM files WHERE id = ?"
+        row: SqlRow | None = connection.execute(sql, (file,)).fetchone()
         if row is None:
             raise NotFound(what="file")
         return row
 
 
 class FolderBytes:
-    """A `FileBytes` in a folder of this machine."""
+    """The bytes of files in a folder of this machine."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -169,63 +147,48 @@ class FolderBytes:
         return self._folder / file[:2] / file
 
 
-class PieceBytes:
-    """A `FileBytes` in rows of a database that several processes share. A row holds at most
+class PieceBytes(SqlStore):
+    """The bytes of files in rows of a database that several processes share. A row holds at most
     PIECE_BYTES."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def put(self, file: str, data: bytes) -> None:
+    @transaction
+    def put(self, connection: SqlConnection, file: str, data: bytes) -> None:
         """Store the bytes in place of any that have this id. Raise NotStored."""
-
-        def write(connection: SqlConnection) -> None:
-            connection.execute("DELETE FROM pieces WHERE file = ?", (file,))
-            connection.executemany(
-                "INSERT INTO pieces (file, number, created_at, data) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
-                [
-                    (file, number, time.time(), data[begin : begin + PIECE_BYTES])
-                    for number, begin in enumerate(range(0, max(1, len(data)), PIECE_BYTES))
-                ],
-            )
-
-        await self._database.write(write)
+        connection.execute("DELETE FROM pieces WHERE file = ?", (file,))
+        connection.executemany(
+            "INSERT INTO pieces (file, number, created_at, data) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            [
+                (file, number, time.time(), data[begin : begin + PIECE_BYTES])
+                for number, begin in enumerate(range(0, max(1, len(data)), PIECE_BYTES))
+            ],
+        )
 
     async def get(self, file: str) -> bytes:
         """Return the bytes of a file. Raise NotFound."""
-
-        def read(connection: SqlConnection) -> list[bytes]:
-            rows = connection.execute(
-                "SELECT data FROM pieces WHERE file = ? ORDER BY number", (file,)
-            )
-            return [bytes(row["data"]) for row in rows]
-
-        if not (pieces := await self._database.read(read)):
+        sql = "SELECT data FROM pieces WHERE file = ? ORDER BY number"
+        if not (pieces := await self._select(sql, file)):
             raise NotFound(what="file")
-        return b"".join(pieces)
+        return b"".join(map(bytes, pieces))
 
     async def discard(self, file: str) -> None:
         """Delete the bytes of a file, if there are any. Raise NotStored."""
         if not file.isalnum():
             raise NotFound(what="file")
-        await self._database.write(
-            lambda c: c.execute("DELETE FROM pieces WHERE file = ?", (file,)).close()
-        )
+        await self._execute("DELETE FROM pieces WHERE file = ?", file)
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
         """Delete bytes older than `before` without a row in `files`. Return how many files there
         were. `known` is not needed, because both tables are in one database."""
+        sql = (
+            "DELETE FROM pieces WHERE created_at < ? AND NOT EXISTS"
+            " (SELECT 1 FROM files WHERE files.id = pieces.file) RETURNING file"
+        )
+        return len(set(await self._database.write(lambda c: select_values(c, sql, before))))
 
-        def write(connection: SqlConnection) -> int:
-            rows = connection.execute(
-                "DELETE FROM pieces WHERE created_at < ? AND NOT EXISTS"
-                " (SELECT 1 FROM files WHERE files.id = pieces.file) RETURNING file",
-                (before,),
-            )
-            return len({row["file"] for row in rows})
 
-        return await self._database.write(write)
+FileBytes = FolderBytes | PieceBytes
+"""The bytes of stored files, by the id of the file."""
 
 
 def _file_of(row: SqlRow) -> File:

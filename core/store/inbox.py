@@ -26,10 +26,18 @@ from core.domain.records import (
 )
 from core.observability import metrics
 from core.ports.conversations import TurnHandler
-from core.store.database import Database, SqlConnection, area_condition, lock_key
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlStore,
+    area_condition,
+    lock_key,
+    select_value,
+)
+from core.store.jobs import Jobs
 from core.store.places import Sender
 from core.store.tables import purged_with
-from core.store.turn_runner import Admit, LocalRunner, TurnDispatch, get_locked_row, get_row
+from core.store.turn_runner import Admit, LocalRunner, get_locked_row, get_row
 
 T = TypeVar("T")
 PURGED_MESSAGES_PER_TRANSACTION = 500
@@ -59,17 +67,15 @@ class SenderLimits:
         if self.waiting:
             # On Postgres, messages that are stored at the same moment do not see each other.
             lock_key(connection, f"waiting:{person}")
-            row = connection.execute(
-                "SELECT count(*) AS n FROM inbox"
-                " WHERE person = ? AND is_decision = 0 AND state = 'new'",
-                (person,),
-            ).fetchone()
-            if row["n"] > self.waiting:
+            sql = (
+                "SELECT count(*) FROM inbox WHERE person = ? AND is_decision = 0 AND state = 'new'"
+            )
+            if select_value(connection, sql, person) > self.waiting:
                 return f"waiting:{self.waiting}"
         return ""
 
 
-class SqlInbox:
+class SqlInbox(SqlStore):
     """The `Inbox` port. `runner` runs the turns, in this process or in all that share the database.
     `limits` returns the current limits. A message over its sender's limit is stored as refused and
     answered at once."""
@@ -77,11 +83,11 @@ class SqlInbox:
     def __init__(
         self,
         database: Database,
-        runner: TurnDispatch | None = None,
+        runner: LocalRunner | Jobs | None = None,
         limits: Callable[[], SenderLimits] = SenderLimits,
     ) -> None:
+        super().__init__(database)
         self._limits = limits
-        self._database = database
         self._runner = runner or LocalRunner(database)
 
     async def accept(self, message: Message) -> Receipt:
@@ -149,10 +155,8 @@ class SqlInbox:
                     connection.execute(
                         "UPDATE inbox SET is_decision = 1, refusal = ? WHERE seq = ?", (why, seq)
                     )
-                turns_ahead = connection.execute(
-                    f"SELECT {self._runner.line_up_sql(decision)} AS n FROM inbox WHERE seq = ?",  # noqa: S608
-                    (seq,),
-                ).fetchone()["n"]
+                sql = f"SELECT {self._runner.line_up_sql(decision)} FROM inbox WHERE seq = ?"  # noqa: S608
+                turns_ahead = select_value(connection, sql, seq)
             return Receipt(seq, message.turn, True, int(turns_ahead), why), decision
         row = connection.execute(
             "SELECT seq, refusal FROM inbox WHERE event_key = ?", (message.event_key,)
@@ -280,10 +284,9 @@ class SqlInbox:
 
         def delete(connection: SqlConnection, after: int) -> tuple[int, int]:
             """Delete the oldest messages after that `seq`. Return the last one and their number."""
-            last = connection.execute(
-                f"SELECT max(seq) AS seq FROM ({old} AND seq > ? ORDER BY seq LIMIT ?) AS oldest",  # noqa: S608
-                (before, *values, after, PURGED_MESSAGES_PER_TRANSACTION),
-            ).fetchone()["seq"]
+            sql = f"SELECT max(seq) FROM ({old} AND seq > ? ORDER BY seq LIMIT ?) AS oldest"  # noqa: S608
+            limit = PURGED_MESSAGES_PER_TRANSACTION
+            last = select_value(connection, sql, before, *values, after, limit)
             if last is None:
                 return 0, 0
             for table in (*purged_with("inbox"), "inbox"):
@@ -333,12 +336,11 @@ def _count_this_minute(connection: SqlConnection, person: str, now: float) -> in
     """Count one more message of the person, and return how many there are in this minute."""
     scope, minute = f"minute:{person}", str(int(now // 60))
     connection.execute("DELETE FROM counters WHERE scope = ? AND period <> ?", (scope, minute))
-    row = connection.execute(
+    sql = (
         "INSERT INTO counters (scope, period, person, turns) VALUES (?, ?, ?, 1)"
-        " ON CONFLICT (scope, period) DO UPDATE SET turns = counters.turns + 1 RETURNING turns",
-        (scope, minute, person),
-    ).fetchone()
-    return int(row["turns"])
+        " ON CONFLICT (scope, period) DO UPDATE SET turns = counters.turns + 1 RETURNING turns"
+    )
+    return int(select_value(connection, sql, scope, minute, person))
 
 
 def _amend_message(
@@ -346,8 +348,8 @@ def _amend_message(
 ) -> tuple[int, AmendResult]:
     """Store an edited message or withdraw it (None). Return its `seq` and the result. An edit older
     than what is stored is ignored, as is an edit of a withdrawn message."""
-    found = connection.execute("SELECT seq FROM inbox WHERE event_key = ?", (event_key,)).fetchone()
-    row = get_locked_row(connection, found["seq"]) if found else None
+    found = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
+    row = get_locked_row(connection, found) if found else None
     if row is None:
         return 0, "unknown"
     seq, state, known = row["seq"], row["state"], decode_json(Message, row["message"])

@@ -27,7 +27,15 @@ from core.domain.records import Health
 from core.ports.conversations import TurnHandler
 from core.runtime.tasks import RECANCEL_SECONDS, BackgroundTasks, cancel_all
 from core.store import processes
-from core.store.database import Database, SqlConnection, SqlRow
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
 from core.store.kernels import SharedKernelRows
 from core.store.notifications import Notifications, notify
 from core.store.places import Places, Sender
@@ -77,9 +85,8 @@ class PutBack(Exception):
 
 
 class Jobs(TurnExecutor):
-    """Runs turns in one of several processes on one database. It implements `TurnDispatch`.
-    `process` is the id of this process. If `takes`, it takes events in; if `works`, it runs
-    turns."""
+    """Runs turns in one of several processes on one database. `process` is the id of this process.
+    If `takes`, it takes events in; if `works`, it runs turns."""
 
     recheck = RECHECK_SECONDS
     """Seconds after which a caller that waits for a turn's end reads the row again."""
@@ -156,31 +163,23 @@ class Jobs(TurnExecutor):
         self._has_kernels = True
         return SharedKernelRows(self._database, self.process, self.notify)
 
-    async def save_progress(self, turn: str, progress: Progress) -> None:
+    @transaction
+    def save_progress(self, connection: SqlConnection, turn: str, progress: Progress) -> None:
         """Store the progress of a turn, and notify every process of it."""
+        connection.execute(
+            "INSERT INTO progress (turn, progress, updated_at)"
+            " VALUES (?, ?, extract(epoch FROM now())) ON CONFLICT (turn)"
+            " DO UPDATE SET progress = excluded.progress,"
+            " updated_at = excluded.updated_at",
+            (turn, encode_json(progress)),
+        )
+        notify(connection, "progress", turn)
 
-        def write(connection: SqlConnection) -> None:
-            connection.execute(
-                "INSERT INTO progress (turn, progress, updated_at)"
-                " VALUES (?, ?, extract(epoch FROM now())) ON CONFLICT (turn)"
-                " DO UPDATE SET progress = excluded.progress,"
-                " updated_at = excluded.updated_at",
-                (turn, encode_json(progress)),
-            )
-            notify(connection, "progress", turn)
-
-        await self._database.write(write)
-
-    async def read_progress(self, turn: str) -> Progress | None:
+    @query
+    def read_progress(self, connection: SqlConnection, turn: str) -> Progress | None:
         """Return the last stored progress of a turn, None if there is none."""
-
-        def read(connection: SqlConnection) -> Progress | None:
-            row = connection.execute(
-                "SELECT progress FROM progress WHERE turn = ?", (turn,)
-            ).fetchone()
-            return decode_json(Progress, row["progress"]) if row else None
-
-        return await self._database.read(read)
+        stored = select_value(connection, "SELECT progress FROM progress WHERE turn = ?", turn)
+        return decode_json(Progress, stored) if stored else None
 
     async def start(self) -> None:
         """Begin to write signs of life and to receive notifications. Wait at most LEASE_SECONDS for
@@ -222,19 +221,17 @@ class Jobs(TurnExecutor):
         notify(connection, "stop", row["seq"])
         return True
 
-    async def running_turn(self, conversation: str) -> int | None:
+    @query
+    def running_turn(self, connection: SqlConnection, conversation: str) -> int | None:
         """Return the `seq` of the turn that any process runs in that conversation, None if none
         runs."""
-
-        def read(connection: SqlConnection) -> int | None:
-            row = connection.execute(
-                "SELECT seq FROM inbox WHERE conversation = ? AND is_decision = 0"
-                " AND state IN ('running', 'answered', 'posting') ORDER BY seq LIMIT 1",
-                (conversation,),
-            ).fetchone()
-            return row["seq"] if row else None
-
-        return await self._database.read(read)
+        seq: int | None = select_value(
+            connection,
+            "SELECT seq FROM inbox WHERE conversation = ? AND is_decision = 0"
+            " AND state IN ('running', 'answered', 'posting') ORDER BY seq LIMIT 1",
+            conversation,
+        )
+        return seq
 
     async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
         """Run the turns of these platforms (all if empty) with `handler`, until `drain`. Without
@@ -385,13 +382,12 @@ class Jobs(TurnExecutor):
         def write(connection: SqlConnection) -> tuple[list[int], list[int]]:
             self.own.write_sign_of_life(connection)
             self.workers.write_sign_of_life(connection)
-            rows = connection.execute(TURNS_TO_STOP_SQL, (self.process,))
-            taken = [
-                connection.execute(TAKEN_TURN_SQL, (seq, self.process)).fetchone()
+            stopped = select_values(connection, TURNS_TO_STOP_SQL, self.process)
+            return stopped, [
+                seq
                 for seq in doubtful
+                if select_values(connection, TAKEN_TURN_SQL, seq, self.process)
             ]
-            lost = [seq for seq, other in zip(doubtful, taken, strict=True) if other]
-            return [row["seq"] for row in rows], lost
 
         stopped, lost = await self._database.write(write)
         for seq in lost:
@@ -432,23 +428,17 @@ class Jobs(TurnExecutor):
     async def _on_stop(self, id: str) -> None:
         """Stop the turn if its row says so. The notification alone is not enough: any role that may
         connect to the database can send one."""
-        asked = await self._database.read(
-            lambda c: c.execute(
-                f"{TURNS_TO_STOP_SQL} AND seq = ?", (self.process, int(id))
-            ).fetchone()
-        )
-        if asked:
+        if await self._select(f"{TURNS_TO_STOP_SQL} AND seq = ?", self.process, int(id)):
             self.cancel(int(id))
 
 
-class SharedPace:
-    """The `Pace` port over a database that several processes share."""
+class SharedPace(SqlStore):
+    """Schedules calls across all processes, with a due time for each kind of call."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def run(
+    @transaction
+    def run(
         self,
+        connection: SqlConnection,
         names: Sequence[str],
         work: Callable[[Sequence[float], float], tuple[Sequence[float], T]],
     ) -> T:
@@ -457,23 +447,19 @@ class SharedPace:
         `work` gets the due times, in the order of `names`, and the database's time, in seconds. It
         returns the new due times and the result. The rows are locked while it runs.
         """
-
-        def write(connection: SqlConnection) -> T:
-            due, now = dict[str, float](), 0.0
-            for name in sorted(names):  # all processes lock in this order, so none can deadlock
-                # An UPDATE that changes nothing creates the row if necessary and locks it.
-                row = connection.execute(
-                    "INSERT INTO paces (name, due_at) VALUES (?, 0)"
-                    " ON CONFLICT (name) DO UPDATE SET due_at = paces.due_at"
-                    " RETURNING due_at, extract(epoch FROM clock_timestamp()) AS now",
-                    (name,),
-                ).fetchone()
-                # clock_timestamp() is the time at which the row was locked, not that of BEGIN.
-                due[name], now = row["due_at"], float(row["now"])
-            kept, result = work([due[name] for name in names], now)
-            for name, at in zip(names, kept, strict=True):
-                if at != due[name]:
-                    connection.execute("UPDATE paces SET due_at = ? WHERE name = ?", (at, name))
-            return result
-
-        return await self._database.write(write)
+        due, now = dict[str, float](), 0.0
+        for name in sorted(names):  # all processes lock in this order, so none can deadlock
+            # An UPDATE that changes nothing creates the row if necessary and locks it.
+            row = connection.execute(
+                "INSERT INTO paces (name, due_at) VALUES (?, 0)"
+                " ON CONFLICT (name) DO UPDATE SET due_at = paces.due_at"
+                " RETURNING due_at, extract(epoch FROM clock_timestamp()) AS now",
+                (name,),
+            ).fetchone()
+            # clock_timestamp() is the time at which the row was locked, not that of BEGIN.
+            due[name], now = row["due_at"], float(row["now"])
+        kept, result = work([due[name] for name in names], now)
+        for name, at in zip(names, kept, strict=True):
+            if at != due[name]:
+                connection.execute("UPDATE paces SET due_at = ? WHERE name = ?", (at, name))
+        return result

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from core.domain.errors import NotStored
-from core.store.database import Database, SqlConnection
+from core.store.database import Database, SqlConnection, select_value
 
 
 class KernelRows:
@@ -79,15 +79,10 @@ class SharedKernelRows(KernelRows):
     async def is_here(self, thread: str) -> bool:
         """Return whether this process has the thread's kernel. Return True if the database
         fails."""
-
-        def read(connection: SqlConnection) -> bool:
-            row = connection.execute(
-                "SELECT process FROM kernels WHERE thread = ?", (thread,)
-            ).fetchone()
-            return row is not None and row["process"] == self._process
-
+        sql = "SELECT process FROM kernels WHERE thread = ?"
         try:
-            return await self._shared.read(read)
+            holder = await self._shared.read(lambda c: select_value(c, sql, thread))
+            return bool(holder == self._process)
         except NotStored:
             return True
 

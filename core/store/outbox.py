@@ -11,7 +11,15 @@ from typing import Any
 from core.domain.changes import ApprovalNotice, NoticeKind, NoticeStage
 from core.domain.messages import Person, ReplyTo, decode_json, encode_json
 from core.domain.notices import PersonNotice
-from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    lock_key,
+    query,
+    select_value,
+    transaction,
+)
 
 _DUE_CONDITIONS: dict[NoticeStage, str] = {
     "asked": "state IN ('open', 'applying') AND state = 'open' AND last_notice = ''",
@@ -29,60 +37,52 @@ PERSON_NOTICE_SECONDS = 90 * 86_400.0
 """How long a notice to a person waits for them. The first one after that time deletes it."""
 
 
-class SqlOutbox:
-    """The `Outbox` port: notices, each stored before it is posted."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
+class Outbox(SqlStore):
+    """Notices that Ponte sends unasked, each stored before it is posted."""
 
     async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
         """Return the ids of the changes made before `created_before` that need the notice of this
         stage next, oldest first."""
+        sql = (
+            f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
+            " ORDER BY created_at"
+        )
+        return await self._select(sql, created_before)
 
-        def read(connection: SqlConnection) -> Sequence[str]:
-            rows = connection.execute(
-                f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
-                " ORDER BY created_at",
-                (created_before,),
-            )
-            return [row["id"] for row in rows]
-
-        return await self._database.read(read)
-
-    async def record_notices(
-        self, change: str, stage: NoticeStage, outgoing: Sequence[ApprovalNotice]
+    @transaction
+    def record_notices(
+        self,
+        connection: SqlConnection,
+        change: str,
+        stage: NoticeStage,
+        outgoing: Sequence[ApprovalNotice],
     ) -> None:
         """Store the notices of a stage for a change, once: a second call for the stage stores
         nothing."""
-
-        def write(connection: SqlConnection) -> None:
-            there = "SELECT conversation FROM changes WHERE id = ?"
-            row = connection.execute(there, (change,)).fetchone()
-            if row is None:
-                return
-            lock_key(connection, row["conversation"])
-            due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
-            # The UPDATE matches once, so only the first caller stores the notices of a stage.
-            if connection.execute(due, (stage, change)).rowcount:
-                for one in outgoing:
-                    _put_notice(connection, one)
-
-        await self._database.write(write)
+        sql = "SELECT conversation FROM changes WHERE id = ?"
+        if (conversation := select_value(connection, sql, change)) is None:
+            return
+        lock_key(connection, conversation)
+        due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
+        # The UPDATE matches once, so only the first caller stores the notices of a stage.
+        if connection.execute(due, (stage, change)).rowcount:
+            for one in outgoing:
+                _put_notice(connection, one)
 
     async def list_unposted(self) -> Sequence[ApprovalNotice]:
         """Return the notices that are not posted yet, oldest first."""
-        return await self._select("state IN ('new', 'posting') ORDER BY created_at")
+        return await self._select_notices("state IN ('new', 'posting') ORDER BY created_at")
 
     async def list_copies(self, change: str) -> Sequence[ApprovalNotice]:
         """Return the posted copies of the change's card."""
-        return await self._select(
+        return await self._select_notices(
             "change = :change AND kind = 'copy' AND state = 'posted' ORDER BY person", change=change
         )
 
     async def has_reached(self, change: str, person: str) -> bool:
         """Return whether a copy of the change's card was posted to that person (a key), or may have
         been."""
-        found = await self._select(
+        found = await self._select_notices(
             "change = :change AND kind = 'copy' AND person = :person"
             " AND state IN ('posting', 'posted', 'removed')",
             change=change, person=person,
@@ -92,62 +92,47 @@ class SqlOutbox:
     async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:
         """Return the posted copies, or cards in lists, that show an older version of their change,
         oldest first."""
-        return await self._select(
+        return await self._select_notices(
             "kind = :kind AND state = 'posted'"
             " AND drawn_version < (SELECT version FROM changes WHERE id = change) ORDER BY"
             " created_at",
             kind=kind,
         )
 
-    async def put(self, outgoing: ApprovalNotice) -> None:
+    @transaction
+    def put(self, connection: SqlConnection, outgoing: ApprovalNotice) -> None:
         """Store the notice. If its change was forgotten meanwhile, store it without its text and
         names."""
+        sql, id = "SELECT conversation FROM changes WHERE id = ?", outgoing.change
+        if (conversation := select_value(connection, sql, id)) is None:
+            if outgoing.kind == "person":
+                _put_notice(connection, outgoing)
+            return
+        lock_key(connection, conversation)
+        gone = select_value(connection, "SELECT erasure_reason FROM changes WHERE id = ?", id)
+        _put_notice(connection, without_names(outgoing) if gone else outgoing)
 
-        def write(connection: SqlConnection) -> None:
-            row = connection.execute(
-                "SELECT conversation FROM changes WHERE id = ?", (outgoing.change,)
-            ).fetchone()
-            if row is None:
-                if outgoing.kind == "person":
-                    _put_notice(connection, outgoing)
-                return
-            lock_key(connection, row["conversation"])
-            state = connection.execute(
-                "SELECT erasure_reason FROM changes WHERE id = ?", (outgoing.change,)
-            ).fetchone()
-            gone = bool(state["erasure_reason"])
-            _put_notice(connection, without_names(outgoing) if gone else outgoing)
-
-        await self._database.write(write)
-
-    async def list_person_notices(self, person: str) -> Sequence[PersonNotice]:
+    @query
+    def list_person_notices(self, connection: SqlConnection, person: str) -> Sequence[PersonNotice]:
         """Return the notices that wait for this person (a key), oldest first."""
-
-        def read(connection: SqlConnection) -> Sequence[PersonNotice]:
-            rows = connection.execute(
-                "SELECT change, text, created_at FROM outbox WHERE person = ? AND kind = 'person'"
-                " AND state = 'new' ORDER BY created_at",
-                (person,),
-            )
-            return [
-                PersonNotice.read(row["change"], row["text"], row["created_at"]) for row in rows
-            ]
-
-        return await self._database.read(read)
+        rows = connection.execute(
+            "SELECT change, text, created_at FROM outbox WHERE person = ? AND kind = 'person'"
+            " AND state = 'new' ORDER BY created_at",
+            (person,),
+        )
+        return [PersonNotice.read(row["change"], row["text"], row["created_at"]) for row in rows]
 
     async def remove_person_notice(self, person: str, id: str) -> bool:
         """Delete a notice that the person has got. Return False if there is none."""
-        statement = "DELETE FROM outbox WHERE change = ? AND kind = 'person' AND person = ?"
-        return bool(
-            await self._database.write(lambda c: c.execute(statement, (id, person)).rowcount)
-        )
+        sql = "DELETE FROM outbox WHERE change = ? AND kind = 'person' AND person = ?"
+        return bool(await self._execute(sql, id, person))
 
-    async def _select(self, where: str, **values: str) -> Sequence[ApprovalNotice]:
-        def read(connection: SqlConnection) -> Sequence[ApprovalNotice]:
-            statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
-            return [_notice_of(row) for row in connection.execute(statement, values)]
-
-        return await self._database.read(read)
+    @query
+    def _select_notices(
+        self, connection: SqlConnection, /, where: str, **values: str
+    ) -> Sequence[ApprovalNotice]:
+        statement = f"SELECT * FROM outbox WHERE {where}"  # noqa: S608 - one of the above
+        return [_notice_of(row) for row in connection.execute(statement, values)]
 
 
 def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:

@@ -5,38 +5,23 @@ from __future__ import annotations
 import json
 
 from core.rights.rules import OWNER_ID
-from core.store.database import Database, SqlConnection
+from core.store.database import SqlConnection, SqlStore, query, transaction
+from core.store.remembered import read_text, write_text
 
 _ROW_NAME = "owner"
 _KEY = f"web:{OWNER_ID}"
 """The entry of the row. Exports and deletions find personal data by such a key."""
 
 
-class SqlOwnerName:
+class SqlOwnerName(SqlStore):
     """The stored name of the owner. Both methods raise NotStored."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def read(self) -> str:
+    @query
+    def read(self, connection: SqlConnection) -> str:
         """Return the stored name, "" if there is none."""
+        return str(json.loads(read_text(connection, _ROW_NAME) or "{}").get(_KEY, ""))
 
-        def find(connection: SqlConnection) -> str:
-            statement = "SELECT data FROM remembered WHERE name = ?"
-            row = connection.execute(statement, (_ROW_NAME,)).fetchone()
-            return str(json.loads(row["data"]).get(_KEY, "")) if row else ""
-
-        return await self._database.read(find)
-
-    async def write(self, name: str) -> None:
+    @transaction
+    def write(self, connection: SqlConnection, name: str) -> None:
         """Store the name; "" removes it."""
-        data = json.dumps({_KEY: name} if name else {})
-
-        def put(connection: SqlConnection) -> None:
-            connection.execute(
-                "INSERT INTO remembered (name, data) VALUES (?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET data = excluded.data",
-                (_ROW_NAME, data),
-            ).close()
-
-        await self._database.write(put)
+        write_text(connection, _ROW_NAME, json.dumps({_KEY: name} if name else {}))

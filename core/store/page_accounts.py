@@ -17,7 +17,16 @@ from core.domain.messages import Person
 from core.domain.notices import ACCESS_REMOVED, LINK_RENEWED, PersonNotice
 from core.domain.records import FINAL_STATES, ApiToken, EndedToken, PageAccount
 from core.rights.rules import OWNER_ID
-from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    lock_key,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
 from core.store.outbox import put_person_notice
 
 _TOKEN_BYTES = 32
@@ -59,41 +68,24 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
-class SqlPageAccounts:
+class SqlPageAccounts(SqlStore):
     """The accounts of the page, by the key of their person. Each method is one transaction."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     async def add(self, person: str, token: str) -> None:
         """Add an account. `token` is the hash of its token. Raises NameTaken."""
-        values = (person, token, time.time())
-
-        def write(connection: SqlConnection) -> int:
-            return connection.execute(
-                "INSERT INTO people (person, token, added_at) VALUES (?, ?, ?) ON CONFLICT DO"
-                " NOTHING",
-                values,
-            ).rowcount
-
-        if not await self._database.write(write):
+        sql = "INSERT INTO people (person, token, added_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+        if not await self._execute(sql, person, token, time.time()):
             raise NameTaken(name=_name_of(person))
 
-    async def renew(self, person: str, token: str) -> None:
+    @transaction
+    def renew(self, connection: SqlConnection, person: str, token: str) -> None:
         """Replace the token of an account, and store a notice to its person. `token` is the new
         token's hash. Raises NotFound."""
-
-        def write(connection: SqlConnection) -> bool:
-            ended = _read_token(connection, person)
-            if ended:
-                connection.execute(
-                    "UPDATE people SET token = ? WHERE person = ?", (token, person)
-                ).close()
-                _notify(connection, person, LINK_RENEWED, id=ended)
-            return bool(ended)
-
-        if not await self._database.write(write):
+        ended = _read_token(connection, person)
+        if not ended:
             raise NotFound(what=_name_of(person))
+        connection.execute("UPDATE people SET token = ? WHERE person = ?", (token, person)).close()
+        _notify(connection, person, LINK_RENEWED, id=ended)
 
     async def remove(self, person: str) -> Sequence[int]:
         """Delete an account with its API tokens and waiting notices. Who has its token can read
@@ -111,17 +103,15 @@ class SqlPageAccounts:
                     "DELETE FROM outbox WHERE person = ? AND kind = 'person'", (person,)
                 ).close()
                 _notify(connection, person, ACCESS_REMOVED, id=ended)
-            left = connection.execute(
+            unfinished = (
                 "SELECT seq FROM inbox WHERE person = ? AND is_decision = 0"  # noqa: S608
-                f" AND state NOT IN ({_FINAL}) ORDER BY seq DESC",
-                (person,),
+                f" AND state NOT IN ({_FINAL}) ORDER BY seq DESC"
             )
-            return [row["seq"] for row in left] if ended else None
+            return select_values(connection, unfinished, person) if ended else None
 
-        left = await self._database.write(write)
-        if left is None:
+        if (turns := await self._database.write(write)) is None:
             raise NotFound(what=_name_of(person))
-        return left
+        return turns
 
     async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
         """Return the sign-in tokens of a person that were replaced or removed lately, as far as
@@ -132,73 +122,59 @@ class SqlPageAccounts:
         """Return the sign-in token with this hash if it was replaced or removed lately."""
         return next(iter(await self._select_ended("change = ?", token)), None)
 
-    async def _select_ended(self, where: str, value: str) -> Sequence[EndedToken]:
+    @query
+    def _select_ended(
+        self, connection: SqlConnection, where: str, value: str
+    ) -> Sequence[EndedToken]:
         statement = f"SELECT change, text FROM outbox WHERE {where} AND kind = 'person'"  # noqa: S608
+        notices = [
+            PersonNotice.read(row["change"], row["text"], 0.0)
+            for row in connection.execute(statement, (value,))
+        ]
+        return [
+            EndedToken(one.id, one.kind == ACCESS_REMOVED)
+            for one in notices
+            if one.kind in (LINK_RENEWED, ACCESS_REMOVED)
+        ]
 
-        def read(connection: SqlConnection) -> Sequence[EndedToken]:
-            notices = [
-                PersonNotice.read(row["change"], row["text"], 0.0)
-                for row in connection.execute(statement, (value,))
-            ]
-            return [
-                EndedToken(one.id, one.kind == ACCESS_REMOVED)
-                for one in notices
-                if one.kind in (LINK_RENEWED, ACCESS_REMOVED)
-            ]
-
-        return await self._database.read(read)
-
-    async def list_all(self) -> Sequence[PageAccount]:
+    @query
+    def list_all(self, connection: SqlConnection) -> Sequence[PageAccount]:
         """Return all accounts, sorted by the key of their person."""
+        rows = connection.execute("SELECT person, token, added_at, last_visit FROM people")
+        return sorted(map(_account_of, rows), key=lambda one: one.person)
 
-        def read(connection: SqlConnection) -> Sequence[PageAccount]:
-            rows = connection.execute("SELECT person, token, added_at, last_visit FROM people")
-            return [_account_of(row) for row in rows]
-
-        return sorted(await self._database.read(read), key=lambda one: one.person)
-
-    async def find(self, person: str) -> PageAccount | None:
+    @query
+    def find(self, connection: SqlConnection, person: str) -> PageAccount | None:
         """Return the account of a person, None if there is none."""
-
-        def read(connection: SqlConnection) -> PageAccount | None:
-            row = connection.execute(
-                "SELECT person, token, added_at, last_visit FROM people WHERE person = ?", (person,)
-            ).fetchone()
-            return _account_of(row) if row else None
-
-        return await self._database.read(read)
+        row = connection.execute(
+            "SELECT person, token, added_at, last_visit FROM people WHERE person = ?", (person,)
+        ).fetchone()
+        return _account_of(row) if row else None
 
     async def record_visit(self, person: str, day: str) -> None:
         """Record that a person signed in on `day` (UTC, as in 2026-11-21), unless a later day is
         recorded."""
-        statement = "UPDATE people SET last_visit = ? WHERE person = ? AND last_visit < ?"
-        await self._database.write(lambda c: c.execute(statement, (day, person, day)).close())
+        sql = "UPDATE people SET last_visit = ? WHERE person = ? AND last_visit < ?"
+        await self._execute(sql, day, person, day)
 
-    async def end_session(self, session: str, until: float) -> None:
+    @transaction
+    def end_session(self, connection: SqlConnection, session: str, until: float) -> None:
         """Record that a person signed out of a session, and delete records of expired sessions.
 
         `session` is the SHA-256 of the session, `until` the time at which it would have expired
         (seconds since the epoch). Raises NotStored.
         """
-
-        def write(connection: SqlConnection) -> None:
-            connection.execute(
-                "DELETE FROM ended_sessions WHERE expires_at < ?", (time.time(),)
-            ).close()
-            connection.execute(
-                "INSERT INTO ended_sessions (session, expires_at) VALUES (?, ?) ON CONFLICT DO"
-                " NOTHING",
-                (session, until),
-            ).close()
-
-        await self._database.write(write)
+        connection.execute(
+            "DELETE FROM ended_sessions WHERE expires_at < ?", (time.time(),)
+        ).close()
+        connection.execute(
+            "INSERT INTO ended_sessions (session, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (session, until),
+        ).close()
 
     async def is_session_ended(self, session: str) -> bool:
         """Return whether somebody signed out of this session. Raises NotStored."""
-        statement = "SELECT 1 FROM ended_sessions WHERE session = ?"
-        return await self._database.read(
-            lambda c: c.execute(statement, (session,)).fetchone() is not None
-        )
+        return bool(await self._select("SELECT 1 FROM ended_sessions WHERE session = ?", session))
 
     async def add_api_token(self, token: ApiToken, *, notifies: bool = False) -> None:
         """Store an API token, and delete those of the person that have expired. `notifies`: store a
@@ -213,10 +189,8 @@ class SqlPageAccounts:
                 "DELETE FROM api_tokens WHERE person = ? AND expires_at > 0 AND expires_at <= ?",
                 (token.person, token.added_at),
             ).close()
-            row = connection.execute(
-                "SELECT count(*) AS count FROM api_tokens WHERE person = ?", (token.person,)
-            ).fetchone()
-            if row["count"] >= MAX_API_TOKENS:
+            sql = "SELECT count(*) FROM api_tokens WHERE person = ?"
+            if select_value(connection, sql, token.person) >= MAX_API_TOKENS:
                 return False
             connection.execute(
                 "INSERT INTO api_tokens (id, person, token, name, added_at, expires_at)"
@@ -230,57 +204,44 @@ class SqlPageAccounts:
         if not await self._database.write(write):
             raise TooManyApiTokens(name=_name_of(token.person), limit=MAX_API_TOKENS)
 
-    async def list_api_tokens(self, person: str = "") -> Sequence[ApiToken]:
+    @query
+    def list_api_tokens(self, connection: SqlConnection, person: str = "") -> Sequence[ApiToken]:
         """Return the API tokens of a person, or of everybody, sorted by person and age."""
-        statement = f"{_SELECT_API_TOKENS} WHERE ? IN (person, '')"
+        rows = connection.execute(f"{_SELECT_API_TOKENS} WHERE ? IN (person, '')", (person,))
+        return sorted(map(_api_token_of, rows), key=lambda one: (one.person, one.added_at, one.id))
 
-        def read(connection: SqlConnection) -> Sequence[ApiToken]:
-            return [_api_token_of(row) for row in connection.execute(statement, (person,))]
-
-        found = await self._database.read(read)
-        return sorted(found, key=lambda one: (one.person, one.added_at, one.id))
-
-    async def find_api_token(self, token_hash: str) -> ApiToken | None:
+    @query
+    def find_api_token(self, connection: SqlConnection, token_hash: str) -> ApiToken | None:
         """Return the API token with this hash, None if there is none."""
         statement = f"{_SELECT_API_TOKENS} WHERE token = ?"
+        row = connection.execute(statement, (token_hash,)).fetchone()
+        return _api_token_of(row) if row else None
 
-        def read(connection: SqlConnection) -> ApiToken | None:
-            row = connection.execute(statement, (token_hash,)).fetchone()
-            return _api_token_of(row) if row else None
-
-        return await self._database.read(read)
-
-    async def revoke_api_token(
-        self, id: str, person: str = "", *, notifies: bool = False
+    @transaction
+    def revoke_api_token(
+        self, connection: SqlConnection, id: str, person: str = "", *, notifies: bool = False
     ) -> ApiToken:
         """Delete an API token, of that person if one is given, and return it. `notifies`: store a
         notice to its person. Raises NotFound."""
-        statement = f"{_SELECT_API_TOKENS} WHERE id = ? AND ? IN (person, '')"
-
-        def write(connection: SqlConnection) -> ApiToken | None:
-            row = connection.execute(statement, (id, person)).fetchone()
-            connection.execute(
-                "DELETE FROM api_tokens WHERE id = ? AND ? IN (person, '')", (id, person)
-            ).close()
-            if row and notifies:
-                name = row["name"] or row["id"]
-                _notify(connection, row["person"], "api-token-revoked", name=name)
-            return _api_token_of(row) if row else None
-
-        if (revoked := await self._database.write(write)) is None:
+        theirs = "id = ? AND ? IN (person, '')"
+        select = f"{_SELECT_API_TOKENS} WHERE {theirs}"
+        if (row := connection.execute(select, (id, person)).fetchone()) is None:
             raise NotFound(what="API token")
-        return revoked
+        connection.execute(f"DELETE FROM api_tokens WHERE {theirs}", (id, person)).close()  # noqa: S608
+        if notifies:
+            name = row["name"] or row["id"]
+            _notify(connection, row["person"], "api-token-revoked", name=name)
+        return _api_token_of(row)
 
     async def record_api_token_use(self, id: str, day: str) -> None:
         """Record that an API token was used on `day` (UTC), unless a later day is recorded."""
-        statement = "UPDATE api_tokens SET last_use = ? WHERE id = ? AND last_use < ?"
-        await self._database.write(lambda c: c.execute(statement, (day, id, day)).close())
+        sql = "UPDATE api_tokens SET last_use = ? WHERE id = ? AND last_use < ?"
+        await self._execute(sql, day, id, day)
 
 
 def _read_token(connection: SqlConnection, person: str) -> str:
     """Return the hash of an account's token, "" if there is no such account."""
-    row = connection.execute("SELECT token FROM people WHERE person = ?", (person,)).fetchone()
-    return str(row["token"]) if row else ""
+    return select_value(connection, "SELECT token FROM people WHERE person = ?", person) or ""
 
 
 def _notify(

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from core.changes.cards import clip_line
 from core.domain.errors import BadInput, NotFound, PonteError
 from core.domain.messages import (
     CONTEXT_NAME,
@@ -27,9 +26,20 @@ from core.domain.messages import (
 )
 from core.domain.records import FINAL_STATES
 from core.store import budget
-from core.store.database import Database, SqlConnection, SqlRow, lock_key
+from core.store.database import (
+    Database,
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    lock_key,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
 from core.store.remembered import FORGOTTEN_ID, remove_ids
 from core.store.tables import DECLARED_TABLES, EXPORTED, Column, Link, TableDeclaration, Whose
+from core.text.text import clip_line
 
 FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
 """Replaces a forgotten person in rows that stay: usage, and decisions on other people's changes."""
@@ -128,7 +138,7 @@ class StillApplying(PonteError):
     )
 
 
-class SqlPersonalData:
+class SqlPersonalData(SqlStore):
     """The personal data in one database.
 
     `money_key` maps a person's key to the key under which their usage is counted. `shared` is True
@@ -138,61 +148,100 @@ class SqlPersonalData:
     def __init__(
         self, database: Database, money_key: Callable[[str], str] = str, *, shared: bool = False
     ) -> None:
-        self._database = database
+        super().__init__(database)
         self._money_key = money_key
         self._shared = shared
 
-    async def list_people(self) -> Sequence[Mapping[str, Any]]:
+    @query
+    def list_people(self, connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
         """Return the people who did something here, the most recently active first.
 
         Each entry has `person`, `platform`, `name`, `first` and `last` (seconds since 1970, 0 if
         unknown), and the numbers of `messages`, `files`, `changes` and `decisions`. People who only
         appear in a platform's list of members are left out; `find` finds them too.
         """
-        return await self._database.read(_list_people)
+        found: dict[str, dict[str, Any]] = {}
 
-    async def find_names(self, keys: Collection[str]) -> Mapping[str, str]:
+        def get_entry(key: str) -> dict[str, Any]:
+            """Return the person's entry; add a blank one if there is none."""
+            blank = {
+                "person": key, "platform": key.partition(":")[0], "name": "", "first": 0.0,
+                "last": 0.0, "messages": 0, "files": 0, "changes": 0, "decisions": 0,
+            }  # fmt: skip
+            return found.setdefault(key, blank)
+
+        def note_activity(row: SqlRow) -> dict[str, Any]:
+            """Extend the person's `first` and `last` by those of the row, and return their
+            entry."""
+            each = get_entry(str(row["person"]))
+            first, last = float(row["first"] or 0), float(row["last"] or 0)
+            each["first"] = min(filter(None, (each["first"], first)), default=0.0)
+            each["last"] = max(each["last"], last)
+            return each
+
+        for row in connection.execute(
+            "SELECT person, count(*) AS n, min(created_at) AS first, max(created_at) AS last,"
+            " max(seq) AS seq FROM inbox GROUP BY person"
+        ).fetchall():
+            each = note_activity(row)
+            each["messages"] = row["n"]
+            stored = connection.execute("SELECT message FROM inbox WHERE seq = ?", (row["seq"],))
+            each["name"] = decode_json(Message, stored.fetchone()["message"]).author.name
+        for table in DECLARED_TABLES:
+            if not table.seen_at or table.name == "inbox":
+                continue
+            for row in connection.execute(
+                f"SELECT person, count(*) AS n, min({table.seen_at}) AS first,"  # noqa: S608 - ours
+                f" max({table.seen_at}) AS last FROM {table.name}"
+                " WHERE person <> '' GROUP BY person"
+            ).fetchall():
+                each = note_activity(row)
+                if table.name in each:
+                    each[table.name] = row["n"]
+        for row in connection.execute(
+            "SELECT decider AS person, count(*) AS n, min(decided_at) AS first,"
+            " max(decided_at) AS last FROM changes WHERE decider <> ''"
+            " AND decider <> person GROUP BY decider"
+        ).fetchall():
+            note_activity(row)["decisions"] = row["n"]
+        for key in _find_keys(connection, but=("directory",)):
+            get_entry(key)
+        people = [each for key, each in found.items() if _is_person(key)]
+        return sorted(people, key=lambda each: (-each["last"], each["person"]))
+
+    @query
+    def find_names(self, connection: SqlConnection, keys: Collection[str]) -> Mapping[str, str]:
         """Return the names of people by key, as their latest message or the platform's list of
         members has them. People without a known name are left out."""
-        wanted = sorted(set(keys))
+        found = {}
+        for key in sorted(set(keys)):
+            row = connection.execute(
+                "SELECT message FROM inbox WHERE person = ? ORDER BY seq DESC LIMIT 1", (key,)
+            ).fetchone()
+            name = decode_json(Message, row["message"]).author.name if row else ""
+            if not name:
+                name = select_value(connection, "SELECT name FROM directory WHERE person = ?", key)
+            if name:
+                found[key] = name
+        return found
 
-        def read(connection: SqlConnection) -> Mapping[str, str]:
-            found = {}
-            for key in wanted:
-                row = connection.execute(
-                    "SELECT message FROM inbox WHERE person = ? ORDER BY seq DESC LIMIT 1", (key,)
-                ).fetchone()
-                name = decode_json(Message, row["message"]).author.name if row else ""
-                if not name:
-                    row = connection.execute(
-                        "SELECT name FROM directory WHERE person = ?", (key,)
-                    ).fetchone()
-                    name = str(row["name"]) if row else ""
-                if name:
-                    found[key] = name
-            return found
-
-        return await self._database.read(read)
-
-    async def find(self, written: str) -> KnownPerson:
+    @query
+    def find(self, connection: SqlConnection, written: str) -> KnownPerson:
         """Return the person with the key `slack:T1:U1`, also written `slack:T1/U1`.
 
         `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
         """
-
-        def read(connection: SqlConnection) -> KnownPerson:
-            wanted = written.strip().replace("/", ":")
-            known = _find_keys(connection)
-            if wanted not in known:
-                found = sorted(key for key in known if _without_workspace(key) == wanted)
-                if not found:
-                    raise UnknownPerson(person=repr(written[:80]))
-                if len(found) > 1:
-                    raise AmbiguousPerson(person=repr(written[:80]), what=", ".join(found[:10]))
-                (wanted,) = found
-            return _read_person(connection, wanted, self._money_key(wanted))
-
-        return await self._database.read(read)
+        wanted = written.strip().replace("/", ":")
+        known = _find_keys(connection)
+        if wanted not in known:
+            parts = ((key, key.split(":")) for key in known)
+            found = sorted(key for key, names in parts if f"{names[0]}:{names[-1]}" == wanted)
+            if not found:
+                raise UnknownPerson(person=repr(written[:80]))
+            if len(found) > 1:
+                raise AmbiguousPerson(person=repr(written[:80]), what=", ".join(found[:10]))
+            (wanted,) = found
+        return _read_person(connection, wanted, self._money_key(wanted))
 
     def by_key(self, key: str) -> KnownPerson:
         """Return a person with this key, without names and ids, and without reading the database.
@@ -203,68 +252,54 @@ class SqlPersonalData:
         """Return the conversations in which the person took part."""
         return await self._database.read(lambda c: _find_conversations(c, who))
 
-    async def count_rows(self, who: KnownPerson) -> Mapping[str, int]:
+    @query
+    def count_rows(self, connection: SqlConnection, who: KnownPerson) -> Mapping[str, int]:
         """Return the number of rows in each section of the person's export. Empty sections are
         left out."""
+        origins = {t.section: f"FROM {t.name} WHERE {_condition(t)}" for t in EXPORTED}
+        found = {
+            section: int(
+                connection.execute(f"SELECT count(*) AS n {origin}", who.values).fetchone()["n"]
+            )
+            for section, origin in {**origins, "decisions": _DECIDED}.items()
+        }
+        return {section: count for section, count in found.items() if count}
 
-        def read(connection: SqlConnection) -> Mapping[str, int]:
-            origins = {t.section: f"FROM {t.name} WHERE {_condition(t)}" for t in EXPORTED}
-            found = {
-                section: _select_count(connection, f"SELECT count(*) AS n {origin}", who.values)
-                for section, origin in {**origins, "decisions": _DECIDED}.items()
-            }
-            return {section: count for section, count in found.items() if count}
-
-        return await self._database.read(read)
-
-    async def read_rows(
-        self, who: KnownPerson, section: str, begin: int = 0
+    @query
+    def read_rows(
+        self, connection: SqlConnection, who: KnownPerson, section: str, begin: int = 0
     ) -> Sequence[Mapping[str, Any]]:
         """Return at most EXPORT_PAGE_ROWS rows of a section of the person's export.
 
         The first `begin` rows are skipped. Rows are in the order of the table's first two columns.
         """
+        columns: Sequence[Column] = ()
+        if section == "decisions":
+            sql = f"SELECT id, kind, title, state, decided_at {_DECIDED} ORDER BY decided_at, id"
+        else:
+            table = next(each for each in EXPORTED if each.section == section)
+            columns = table.columns
+            sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
+        rows = connection.execute(
+            f"{sql} LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin", {**who.values, "begin": begin}
+        )
+        return [_export_row(columns, dict(row)) for row in rows]
 
-        def read(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
-            columns: Sequence[Column] = ()
-            if section == "decisions":
-                sql = (
-                    f"SELECT id, kind, title, state, decided_at {_DECIDED} ORDER BY decided_at, id"
-                )
-            else:
-                table = next(each for each in EXPORTED if each.section == section)
-                columns = table.columns
-                sql = f"SELECT * FROM {table.name} WHERE {_condition(table)} ORDER BY 1, 2"  # noqa: S608
-            rows = connection.execute(
-                f"{sql} LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin", {**who.values, "begin": begin}
-            )
-            return [_export_row(columns, dict(row)) for row in rows]
-
-        return await self._database.read(read)
-
-    async def read_remembered(self) -> Mapping[str, Any]:
+    @query
+    def read_remembered(self, connection: SqlConnection) -> Mapping[str, Any]:
         """Return the parsed JSON of every row of the table `remembered`, by the row's name. It
         contains entries of all people."""
-
-        def read(connection: SqlConnection) -> Mapping[str, Any]:
-            rows = connection.execute("SELECT name, data FROM remembered")
-            return {row["name"]: json.loads(row["data"]) for row in rows}
-
-        return await self._database.read(read)
+        rows = connection.execute("SELECT name, data FROM remembered")
+        return {row["name"]: json.loads(row["data"]) for row in rows}
 
     async def owns_file(self, who: KnownPerson, file: str) -> bool:
         """Return whether the file with this id belongs to the person."""
         sql = "SELECT 1 FROM files WHERE id = ? AND person = ?"
-        return await self._database.read(
-            lambda c: c.execute(sql, (file, who.key)).fetchone() is not None
-        )
+        return bool(await self._select(sql, file, who.key))
 
     async def list_files(self, who: KnownPerson) -> Sequence[str]:
         """Return the ids of the person's files."""
-        sql = "SELECT id FROM files WHERE person = ?"
-        return await self._database.read(
-            lambda c: [row["id"] for row in c.execute(sql, (who.key,))]
-        )
+        return await self._select("SELECT id FROM files WHERE person = ?", who.key)
 
     async def list_unfinished_turns(self, who: KnownPerson) -> Sequence[int]:
         """Return the `seq` of the person's turns that have not ended, the latest first."""
@@ -272,11 +307,12 @@ class SqlPersonalData:
             f"SELECT seq FROM inbox WHERE person = ? AND state NOT IN ({_FINAL})"  # noqa: S608
             " ORDER BY seq DESC"
         )
-        return await self._database.read(
-            lambda c: [row["seq"] for row in c.execute(sql, (who.key,))]
-        )
+        return await self._select(sql, who.key)
 
-    async def erase(self, who: KnownPerson, at_work: Collection[str] | None = None) -> Erasure:
+    @transaction
+    def erase(
+        self, connection: SqlConnection, who: KnownPerson, at_work: Collection[str] | None = None
+    ) -> Erasure:
         """Delete the person's rows and remove their name from other people's rows.
 
         This is one transaction. Delete the person's files and thread records first, because these
@@ -284,61 +320,36 @@ class SqlPersonalData:
         way, None for all. Raises StillApplying if a change that the person asked for or decided is
         being applied on one of them.
         """
-        return await self._database.write(
-            lambda c: _erase_rows(c, who, at_work, shared=self._shared)
+        places = _find_conversations(connection, who)
+        # All locks are taken in one order, so that two erasures cannot deadlock.
+        for conversation in sorted((*places.alone, *places.shared)):
+            lock_key(connection, conversation)
+        work = _ErasureWork(connection, who, self._shared, places)
+        work.seqs = sorted(work.select_ids(_TURNS))
+        work.gone = work.select_ids("SELECT id FROM changes WHERE person = :person")
+        work.decided = work.select_ids(f"SELECT id {_DECIDED}") | (
+            work.select_ids("SELECT change FROM consents WHERE person = :person") - work.gone
         )
+        applying = work.select_ids(
+            "SELECT conversation FROM changes WHERE state = 'applying'"
+            " AND :person IN (person, decider)"
+        )
+        if any(at_work is None or str(one).partition(":")[0] in at_work for one in applying):
+            raise StillApplying
+        for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
+            budget.settle_holds(connection, seq)
+        _remove_from_answers(work)
+        _remove_from_notes(work)
+        _remove_quotes(work)
+        _mark_remotes(work)
+        _anonymise_decisions(work)
+        _delete_rows(work)
+        _anonymise_usage(work)
+        return Erasure(work.rows, sorted(work.decided))
 
 
 _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
 """The end of an SQL query for other people's changes that the person decided on."""
-
-
-def _list_people(connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
-    """Return the entries described in `SqlPersonalData.list_people`."""
-    found: dict[str, dict[str, Any]] = {}
-
-    def get_entry(key: str) -> dict[str, Any]:
-        """Return the person's entry; add a blank one if there is none."""
-        blank = {"person": key, "platform": key.partition(":")[0], "name": "", "first": 0.0,
-                 "last": 0.0, "messages": 0, "files": 0, "changes": 0, "decisions": 0}  # fmt: skip
-        return found.setdefault(key, blank)
-
-    def note_activity(row: SqlRow) -> dict[str, Any]:
-        """Extend the person's `first` and `last` by those of the row, and return their entry."""
-        each = get_entry(str(row["person"]))
-        first, last = float(row["first"] or 0), float(row["last"] or 0)
-        each["first"] = min(filter(None, (each["first"], first)), default=0.0)
-        each["last"] = max(each["last"], last)
-        return each
-
-    for row in connection.execute(
-        "SELECT person, count(*) AS n, min(created_at) AS first, max(created_at) AS last,"
-        " max(seq) AS seq FROM inbox GROUP BY person"
-    ).fetchall():
-        each = note_activity(row)
-        each["messages"] = row["n"]
-        stored = connection.execute("SELECT message FROM inbox WHERE seq = ?", (row["seq"],))
-        each["name"] = decode_json(Message, stored.fetchone()["message"]).author.name
-    for table in DECLARED_TABLES:
-        if not table.seen_at or table.name == "inbox":
-            continue
-        for row in connection.execute(
-            f"SELECT person, count(*) AS n, min({table.seen_at}) AS first,"  # noqa: S608 - ours
-            f" max({table.seen_at}) AS last FROM {table.name}"
-            " WHERE person <> '' GROUP BY person"
-        ).fetchall():
-            each = note_activity(row)
-            if table.name in each:
-                each[table.name] = row["n"]
-    for row in connection.execute(
-        "SELECT decider AS person, count(*) AS n, min(decided_at) AS first, max(decided_at) AS last"
-        " FROM changes WHERE decider <> '' AND decider <> person GROUP BY decider"
-    ).fetchall():
-        note_activity(row)["decisions"] = row["n"]
-    for key in _find_keys(connection, but=("directory",)):
-        get_entry(key)
-    people = [each for key, each in found.items() if _is_person(key)]
-    return sorted(people, key=lambda each: (-each["last"], each["person"]))
 
 
 def _find_keys(connection: SqlConnection, but: Collection[str] = ()) -> set[str]:
@@ -352,12 +363,6 @@ def _find_keys(connection: SqlConnection, but: Collection[str] = ()) -> set[str]
 def _is_person(key: str) -> bool:
     """Return whether the value of a column `person` is a person's key, which has a colon."""
     return ":" in key
-
-
-def _without_workspace(key: str) -> str:
-    """Return a person's key without its workspace, as in `slack:U1`."""
-    parts = key.split(":")
-    return f"{parts[0]}:{parts[-1]}"
 
 
 def _read_person(connection: SqlConnection, key: str, one: str) -> KnownPerson:
@@ -450,11 +455,6 @@ def _condition(table: TableDeclaration) -> str:
     return table.rows or _CONDITIONS[table.whose]
 
 
-def _select_count(connection: SqlConnection, sql: str, values: Mapping[str, str]) -> int:
-    """Run a query and return its column `n`."""
-    return int(connection.execute(sql, values).fetchone()["n"])
-
-
 def _export_row(columns: Sequence[Column], row: dict[str, Any]) -> Mapping[str, Any]:
     """Return a row as an export contains it: JSON is parsed, and a secret becomes True if it is
     set. The row is changed in place."""
@@ -514,42 +514,14 @@ class _ErasureWork:
         self.rows += max(0, self.connection.execute(sql, self.who.values).rowcount)
 
 
-def _erase_rows(
-    connection: SqlConnection, who: KnownPerson, at_work: Collection[str] | None, *, shared: bool
-) -> Erasure:
-    """Erase the person as described in `SqlPersonalData.erase`."""
-    places = _find_conversations(connection, who)
-    # All locks are taken in one order, so that two erasures cannot deadlock.
-    for conversation in sorted((*places.alone, *places.shared)):
-        lock_key(connection, conversation)
-    work = _ErasureWork(connection, who, shared, places)
-    work.seqs = sorted(work.select_ids(_TURNS))
-    work.gone = work.select_ids("SELECT id FROM changes WHERE person = :person")
-    work.decided = work.select_ids(f"SELECT id {_DECIDED}") | (
-        work.select_ids("SELECT change FROM consents WHERE person = :person") - work.gone
-    )
-    applying = work.select_ids(
-        "SELECT conversation FROM changes WHERE state = 'applying' AND :person IN (person, decider)"
-    )
-    if any(at_work is None or str(one).partition(":")[0] in at_work for one in applying):
-        raise StillApplying
-    for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
-        budget.settle_holds(connection, seq)
-    _remove_from_answers(work)
-    _remove_from_notes(work)
-    _remove_quotes(work)
-    _mark_remotes(work)
-    _anonymise_decisions(work)
-    _clean_schedules(work)
-    _delete_rows(work)
-    _anonymise_usage(work)
-    return Erasure(work.rows, sorted(work.decided))
-
-
 def _delete_rows(work: _ErasureWork) -> None:
     """Delete the person's rows by the links that each table declares
     (`TableDeclaration.deleted_by`)."""
     _remove_from_remembered(work)
+    work.run(  # notices to admins about the person's schedules
+        "DELETE FROM outbox WHERE kind = 'person' AND change IN"
+        " (SELECT event_key FROM schedule_runs WHERE person = :person)"
+    )
     alone = work.places.alone
     threads = "SELECT id FROM threads WHERE conversation = ?"
     found: Mapping[Link, Collection[Any]] = {
@@ -559,9 +531,9 @@ def _delete_rows(work: _ErasureWork) -> None:
         "change": work.gone,
         "file": work.select_ids("SELECT id FROM files WHERE person = :person"),
         "thread": [
-            row["id"]
+            id
             for conversation in alone
-            for row in work.connection.execute(threads, (conversation,)).fetchall()
+            for id in select_values(work.connection, threads, conversation)
         ],
         "conversation": alone,
     }
@@ -646,8 +618,8 @@ def _remove_from_notes(work: _ErasureWork) -> None:
     ids = work.gone | work.decided
     threads = set[str]()
     for id in ids:
-        row = work.connection.execute("SELECT thread FROM changes WHERE id = ?", (id,)).fetchone()
-        threads.add(row["thread"] if row else "")
+        sql = "SELECT thread FROM changes WHERE id = ?"
+        threads.add(select_value(work.connection, sql, id) or "")
     for number, item in _find_items(work, threads, NOTE_NAME):
         named = {each for each in ids if each in item.text}
         if named & work.gone:
@@ -725,14 +697,6 @@ def _remove_from_remembered(work: _ErasureWork) -> None:
                  row["name"])  # fmt: skip
 
 
-def _clean_schedules(work: _ErasureWork) -> None:
-    """Delete notices to admins about the person's schedules."""
-    work.run(
-        "DELETE FROM outbox WHERE kind = 'person' AND change IN"
-        " (SELECT event_key FROM schedule_runs WHERE person = :person)"
-    )
-
-
 def _anonymise_usage(work: _ErasureWork) -> None:
     """Move the person's usage to FORGOTTEN_PERSON, so that sums stay right.
 
@@ -768,13 +732,6 @@ def _anonymise_usage(work: _ErasureWork) -> None:
                 " AND conversation = :conversation",
                 {**values, "conversation": conversation},
             ).close()
-    connection.execute(
-        "INSERT INTO days (day, person, turns) SELECT day, :nobody, turns FROM days"
-        " WHERE person = :one ON CONFLICT (day, person) DO UPDATE SET"
-        " turns = days.turns + excluded.turns",
-        values,
-    ).close()
-    work.run("DELETE FROM days WHERE person = :one")
     work.run("DELETE FROM counters WHERE person IN (:person, :one)")
     for table in ("usage", "spendings", "holds"):
         work.rows += connection.execute(

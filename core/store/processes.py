@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import structlog
 
 from core.domain.errors import NotStored
 from core.observability import metrics
-from core.store.database import SqlConnection
+from core.store.database import SqlConnection, SqlStore, transaction
 from core.store.postgres import PostgresDatabase
 from core.text.i18n import plural, say
 
@@ -101,14 +100,14 @@ def read_cluster(connection: SqlConnection) -> ClusterStatus:
     )  # fmt: skip
 
 
-class OwnProcess:
+class OwnProcess(SqlStore):
     """The row of this process in `processes`, and the roles that it leads.
 
     `takes`: the process receives events. `works`: it runs turns. `name` is its host and process id.
     """
 
     def __init__(self, database: PostgresDatabase, id: str, *, takes: bool, works: bool) -> None:
-        self._database = database
+        super().__init__(database)
         self.id = id
         self.name = f"{socket.gethostname()} {os.getpid()}"
         self._takes = takes
@@ -162,7 +161,7 @@ class OwnProcess:
                 began = loop.time()
                 with suppress(NotStored, TimeoutError):
                     async with asyncio.timeout(_seconds_to_next_step(leading, stop_at)):
-                        renewed = await self._database.write(partial(self._renew, role))
+                        renewed = await self._renew(role)
                     # The lease starts when Postgres handles the request, which is later than
                     # `began`. So the work always stops early rather than late.
                     stop_at = began + ROLE_LEASE_SECONDS - ROLE_MARGIN_SECONDS if renewed else 0.0
@@ -180,7 +179,8 @@ class OwnProcess:
                 await _cancel_and_log(leading)
                 await self._give_up(role)
 
-    def _renew(self, role: str, connection: SqlConnection) -> bool:
+    @transaction
+    def _renew(self, connection: SqlConnection, role: str) -> bool:
         """Acquire or renew the role's lease. Return False if another process has it."""
         row = connection.execute(
             "INSERT INTO leases (role, process, expires_at)"
@@ -195,15 +195,10 @@ class OwnProcess:
 
     async def _give_up(self, role: str) -> None:
         """Release the role's lease, so that another process can acquire it at once."""
-
-        def write(connection: SqlConnection) -> None:
-            connection.execute(
-                "DELETE FROM leases WHERE role = ? AND process = ?", (role, self.id)
-            ).close()
-
         with suppress(NotStored, TimeoutError):
             async with asyncio.timeout(BEAT_SECONDS):
-                await self._database.write(write)
+                sql = "DELETE FROM leases WHERE role = ? AND process = ?"
+                await self._execute(sql, role, self.id)
 
 
 def _seconds_to_next_step(leading: asyncio.Task[None] | None, stop_at: float) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from core.domain.errors import NotStored
-from core.store.database import Database, SqlConnection, lock_key
+from core.store.database import Database, SqlConnection, lock_key, select_value
 
 log = structlog.get_logger("adapter_state")
 GATHER_SECONDS = 1.0
@@ -88,11 +88,11 @@ class RememberedState:
     async def _load(self) -> str:
         if self._database is None:
             return ""
-        return await self._database.read(lambda c: _read_text(c, self.name))
+        return await self._database.read(lambda c: read_text(c, self.name))
 
     async def _save(self, text: str) -> None:
         if self._database is not None:
-            await self._database.write(lambda c: _write_text(c, self.name, text))
+            await self._database.write(lambda c: write_text(c, self.name, text))
 
 
 class SharedRememberedState(RememberedState):
@@ -118,7 +118,7 @@ class SharedRememberedState(RememberedState):
 
         def write(connection: SqlConnection) -> None:
             lock_key(connection, self.name)
-            whole = json.loads(_read_text(connection, self.name) or "{}")
+            whole = json.loads(read_text(connection, self.name) or "{}")
             for name, value in ours.items():
                 if isinstance(value, dict):
                     before = known.get(name, {})
@@ -128,7 +128,7 @@ class SharedRememberedState(RememberedState):
                         there.pop(gone, None)
                 elif value != known.get(name):
                     whole[name] = value
-            _write_text(connection, self.name, json.dumps(whole))
+            write_text(connection, self.name, json.dumps(whole))
 
         await self._shared.write(write)
         self._known = ours
@@ -141,8 +141,8 @@ async def rewrite_remembered(
 
     def write(connection: SqlConnection) -> None:
         lock_key(connection, name)
-        if stored := _read_text(connection, name):
-            _write_text(connection, name, json.dumps(change(json.loads(stored))))
+        if stored := read_text(connection, name):
+            write_text(connection, name, json.dumps(change(json.loads(stored))))
 
     await database.write(write)
 
@@ -174,13 +174,12 @@ def select_ids(data: Any, ids: frozenset[str]) -> Any:
     return None
 
 
-def _read_text(connection: SqlConnection, name: str) -> str:
+def read_text(connection: SqlConnection, name: str) -> str:
     """Return the JSON text of a row, "" if there is no such row."""
-    row = connection.execute("SELECT data FROM remembered WHERE name = ?", (name,)).fetchone()
-    return str(row["data"]) if row else ""
+    return select_value(connection, "SELECT data FROM remembered WHERE name = ?", name) or ""
 
 
-def _write_text(connection: SqlConnection, name: str, text: str) -> None:
+def write_text(connection: SqlConnection, name: str, text: str) -> None:
     """Store the JSON text of a row."""
     connection.execute(
         "INSERT INTO remembered (name, data) VALUES (?, ?)"

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from core.domain.errors import RESTORED_REASON, Restored, Superseded
 from core.domain.messages import Answer
 from core.store.changes import SqlLedger
-from core.store.database import Database, SqlConnection
+from core.store.database import Database, SqlConnection, select_values
 from core.store.schedules import close_schedules
-from core.store.turns import SqlJournal
+from core.store.tables import IS_OPEN
+from core.store.turns import Journal
 from core.text.i18n import use_locale
 
 _RESTORED = (
@@ -42,15 +43,12 @@ async def close_unfinished(database: Database) -> ClosedCounts:
 
     Call it before anything else uses the database. Raises NotStored.
     """
-    journal, ledger = SqlJournal(database), SqlLedger(database)
+    journal, ledger = Journal(database), SqlLedger(database)
     open_turns = await database.read(
-        lambda c: c.execute(
-            "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"
-            " ORDER BY seq"
-        ).fetchall()
+        lambda c: select_values(c, f"SELECT seq FROM inbox WHERE {IS_OPEN} ORDER BY seq")  # noqa: S608
     )
-    for row in open_turns:
-        await _close_turn(database, journal, row["seq"])
+    for seq in open_turns:
+        await _close_turn(database, journal, seq)
     waiting = await ledger.list_waiting_for_people()
     for change in waiting:
         note = _RESTORED.format(id=change.id)
@@ -63,7 +61,7 @@ async def close_unfinished(database: Database) -> ClosedCounts:
     return ClosedCounts(len(open_turns), len(waiting))
 
 
-async def _close_turn(database: Database, journal: SqlJournal, seq: int) -> None:
+async def _close_turn(database: Database, journal: Journal, seq: int) -> None:
     """End a turn as undeliverable, with an apology as its answer if it has none."""
     try:
         if turn := await journal.begin(seq):

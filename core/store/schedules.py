@@ -1,7 +1,7 @@
 """Schedules and their runs, as rows.
 
 A due schedule becomes a message of the inbox in one transaction, which also moves its due time on
-(`SqlSchedules.advance`). The key of that message contains the due time, so no due time can be
+(`Schedules.advance`). The key of that message contains the due time, so no due time can be
 stored twice, whatever crashes. From there on, the run is a turn like any other.
 """
 
@@ -78,8 +78,8 @@ _RUNNING_SQL = (
 )
 
 
-class SqlSchedules:
-    """The `Schedules` port. `clock` returns the time in seconds since the epoch. With
+class Schedules:
+    """Stored schedules and their runs. `clock` returns the time in seconds since the epoch. With
     `shared_clock`, due times are compared with the clock of the database, because the processes on
     it may have different clocks. `destination` returns where a post that answers no message goes
     in the place of a schedule."""

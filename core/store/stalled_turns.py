@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from core.domain.records import FINAL_STATES
 from core.store import processes
-from core.store.database import SqlConnection, lock_key
+from core.store.database import SqlConnection, lock_key, select_value, select_values
 from core.store.places import CRASHES_BEFORE_ALONE
 from core.store.tables import OPEN_STATE_LIST
 from core.store.turn_runner import get_locked_row
@@ -88,7 +88,7 @@ def defer(connection: SqlConnection, seq: int, priority: int, queue: str | None 
 
 def find_stalled(connection: SqlConnection) -> list[int]:
     """Return the `seq` of turns whose job is gone or whose process died."""
-    return [row["seq"] for row in connection.execute(STALLED_TURNS_SQL, (processes.LEASE_SECONDS,))]
+    return select_values(connection, STALLED_TURNS_SQL, processes.LEASE_SECONDS)
 
 
 def take_over(connection: SqlConnection, seq: int) -> bool:
@@ -98,22 +98,16 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
     ).fetchone()
     lock_key(connection, row["conversation"])
     # Checked again under the lock, because another process may have taken the turn over.
-    still = connection.execute(
-        STALLED_TURNS_SQL.replace("WHERE", "WHERE inbox.seq = ? AND", 1),
-        (seq, processes.LEASE_SECONDS),
-    ).fetchone()
-    if still is None:
+    still = STALLED_TURNS_SQL.replace("WHERE", "WHERE inbox.seq = ? AND", 1)
+    if not select_values(connection, still, seq, processes.LEASE_SECONDS):
         return False
     connection.execute(
         "UPDATE procrastinate_jobs SET status = 'cancelled', abort_requested = false"
         " WHERE id = (SELECT job FROM inbox WHERE seq = ?)",
         (seq,),
     )
-    defer(
-        connection,
-        seq,
-        ALONE_PRIORITY if row["attempt"] >= CRASHES_BEFORE_ALONE else FIRST_PRIORITY,
-    )
+    is_suspect = row["attempt"] >= CRASHES_BEFORE_ALONE
+    defer(connection, seq, ALONE_PRIORITY if is_suspect else FIRST_PRIORITY)
     return True
 
 
@@ -178,9 +172,8 @@ def delete_leftovers(connection: SqlConnection) -> None:
     )
     return_stranded(connection)
     connection.execute(SPARE_CONVERSATIONS_SQL)
-    for row in connection.execute(WITHOUT_JOB_SQL).fetchall():
-        ready = "SELECT ponte_ready(?) AS found"
-        while connection.execute(ready, (row["flow"],)).fetchone()["found"]:
+    for flow in select_values(connection, WITHOUT_JOB_SQL):
+        while select_value(connection, "SELECT ponte_ready(?)", flow):
             pass
     for table, column in (("progress", "updated_at"), ("paces", "due_at")):
         connection.execute(

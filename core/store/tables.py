@@ -458,12 +458,6 @@ DECLARED_TABLES = (
         key=("seq",), indexes=(Index("usage_day", "day, person"), Index("usage_person", "person")),
     ),
     TableDeclaration(
-        name="days", whose="money", section="days",
-        contents="turns by day", kept="as `usage`",
-        columns=(text("day"), text("person"), integer("turns")),
-        key=("day", "person"), indexes=(Index("days_person", "person"),),
-    ),
-    TableDeclaration(
         name="spendings", whose="money", section="spendings",
         contents="what each call cost", kept="as `usage`",
         columns=(

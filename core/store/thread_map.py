@@ -26,7 +26,7 @@ from core.domain.messages import decode_json, encode_json
 from core.domain.records import Thread
 from core.ports.conversations import TransactionStep
 from core.runtime.tasks import BoundedDict
-from core.store.database import Database, SqlConnection
+from core.store.database import SqlStore, select_value
 
 T = TypeVar("T")
 THREAD_MAP_TIMEOUT_SECONDS = 10.0
@@ -35,23 +35,17 @@ MAX_CACHED_THREADS = 4096
 """Maximum records kept in memory. That is safe because only this process writes the file."""
 
 
-class SqlThreadMap:
+class SqlThreadMap(SqlStore):
     """The `ThreadMap` port over a table of a shared database. It keeps nothing in memory, because
     other processes change the table."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
     async def get(self, conversation: str) -> Thread | None:
         """Return the thread of a conversation, None if there is none. Raises NotStored."""
-
-        def read(connection: SqlConnection) -> Thread | None:
-            row = connection.execute(
-                "SELECT record FROM thread_map WHERE conversation = ?", (conversation,)
-            ).fetchone()
-            return decode_json(Thread, row["record"]) if row else None
-
-        return await self._database.read(read, single=True)
+        sql = "SELECT record FROM thread_map WHERE conversation = ?"
+        record = await self._database.read(
+            lambda c: select_value(c, sql, conversation), single=True
+        )
+        return decode_json(Thread, record) if record else None
 
     async def put(self, thread: Thread) -> None:
         """Store the thread of its conversation. Raises NotStored."""
@@ -60,27 +54,20 @@ class SqlThreadMap:
     def put_step(self, thread: Thread) -> TransactionStep:
         """Return the write of `put` as a step of a transaction of the same database."""
         values = (thread.conversation, encode_json(thread))
-
-        def write(connection: SqlConnection) -> None:
-            connection.execute(
-                "INSERT INTO thread_map (conversation, record) VALUES (?, ?)"
-                " ON CONFLICT (conversation) DO UPDATE SET record = excluded.record",
-                values,
-            ).close()
-
-        return write
+        sql = (
+            "INSERT INTO thread_map (conversation, record) VALUES (?, ?)"
+            " ON CONFLICT (conversation) DO UPDATE SET record = excluded.record"
+        )
+        return lambda connection: connection.execute(sql, values).close()
 
     async def delete(self, conversation: str) -> None:
         """Remove the thread of a conversation. Raises NotStored."""
-        sql = "DELETE FROM thread_map WHERE conversation = ?"
-        await self._database.write(lambda c: c.execute(sql, (conversation,)).close())
+        await self._execute("DELETE FROM thread_map WHERE conversation = ?", conversation)
 
     async def items(self) -> Sequence[Thread]:
         """Return all threads. Raises NotStored."""
-        return await self._database.read(
-            lambda c: [decode_json(Thread, row["record"]) for row in
-                       c.execute("SELECT record FROM thread_map ORDER BY conversation")]
-        )  # fmt: skip
+        records = await self._select("SELECT record FROM thread_map ORDER BY conversation")
+        return [decode_json(Thread, record) for record in records]
 
     async def scrub(self) -> None:
         """Do nothing: the owner of the database scrubs it."""

@@ -29,7 +29,17 @@ from core.domain.records import (
     TranscriptEntry,
 )
 from core.store import changes
-from core.store.database import SqlConnection, SqlRow, area_condition, lock_key
+from core.store.database import (
+    SqlConnection,
+    SqlRow,
+    SqlStore,
+    area_condition,
+    lock_key,
+    query,
+    select_value,
+    select_values,
+    transaction,
+)
 from core.text.text import fold_case, to_one_line, truncate
 
 MAX_LISTED_CONVERSATIONS = 500
@@ -48,23 +58,261 @@ MAX_ERASURE_TRIES = 20
 """Failed attempts to erase an object on a server, after which it is listed as not erasable."""
 
 
-def current_thread(connection: SqlConnection, conversation: str) -> Thread:
-    """Return the conversation's current thread; create it if there is none.
+class SqlThreads(SqlStore):
+    """The conversations, their threads, and the objects on the model's server that are to be
+    erased. `Journal` adds the turns."""
 
-    This sets the conversation's `used_at` to now. The caller has locked the conversation.
-    """
-    return use_thread(connection, conversation)[0]
+    @transaction
+    def new_thread(self, connection: SqlConnection, conversation: str) -> Thread:
+        """Create a thread, make it the conversation's current one, and return it. Older threads
+        stay readable."""
+        return _upsert_thread(connection, conversation, ", thread = excluded.thread")[0]
+
+    @query
+    def list_threads(self, connection: SqlConnection) -> Sequence[Thread]:
+        """Return the current thread of every conversation that has content, last used first.
+
+        Conversations that were forgotten and not used again are left out.
+        """
+        rows = connection.execute(
+            f"SELECT * FROM conversations AS c WHERE {_HAS_CONTENT} ORDER BY used_at DESC"  # noqa: S608
+        )
+        return [
+            Thread(row["conversation"], row["thread"], row["generation"], used_at=row["used_at"])
+            for row in rows
+        ]
+
+    @query
+    def transcript(
+        self, connection: SqlConnection, thread: str, before: int | None = None
+    ) -> Sequence[TranscriptEntry]:
+        """Return the items of a thread, oldest first, without those of replaced turns.
+
+        With `before`, return only items of turns with a smaller `seq`.
+        """
+        rows = connection.execute(
+            "SELECT seq, item, person, created_at, needs FROM items"
+            " WHERE thread = ? AND seq < ? AND is_replaced = 0"
+            " ORDER BY id",
+            (thread, before if before is not None else 1 << 62),
+        )
+        return [
+            TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"],
+                            row["created_at"], decode_needs(row["needs"]))
+            for row in rows
+        ]  # fmt: skip
+
+    @query
+    def list_entries(
+        self, connection: SqlConnection, conversation: str, thread: str = ""
+    ) -> Sequence[HistoryEntry]:
+        """Return the messages and answers of a thread ("" for the current one), oldest first.
+
+        A message whose turn has not begun counts as part of the current thread. A decision is
+        included only if its answer has a text of its own (`Answer.has_own_post`) besides the
+        redrawn card.
+        """
+        sql = "SELECT thread FROM conversations WHERE conversation = ?"
+        current = select_value(connection, sql, conversation) or ""
+        rows = connection.execute(
+            "SELECT * FROM inbox WHERE conversation = :conversation"
+            " AND (is_decision = 0 OR answer IS NOT NULL)"
+            " AND state != 'withdrawn' AND replaced_by = ''"
+            " AND coalesce(nullif(thread, ''), :current) = :thread ORDER BY seq",
+            {"conversation": conversation, "current": current, "thread": thread or current},
+        )
+        told = ((row["is_decision"], _history_entry_of(row)) for row in rows)
+        return [
+            said
+            for decision, said in told
+            if not decision or (said.answer and said.answer.has_own_post)
+        ]
+
+    @query
+    def list_conversations(
+        self, connection: SqlConnection, platform: str, person: str = ""
+    ) -> Sequence[ConversationSummary]:
+        """Return a platform's conversations with messages, pinned ones first, then the last used
+        first.
+
+        With `person`, return only that person's own conversations; without, only those that are not
+        one person's. Conversations of a single request are left out.
+        """
+        theirs, values = _owner_condition("c.conversation", platform, person)
+        rows = connection.execute(
+            "SELECT c.conversation, coalesce(nullif(c.title, ''), t.title, '') AS title,"  # noqa: S608
+            " c.is_pinned, c.used_at, first.message FROM conversations c"
+            " LEFT JOIN threads t ON t.id = c.thread"
+            " JOIN inbox first ON first.seq = (SELECT min(seq) FROM inbox"
+            "  WHERE inbox.conversation = c.conversation AND is_decision = 0"
+            "  AND state != 'withdrawn' AND replaced_by = ''"
+            "  AND coalesce(nullif(inbox.thread, ''), c.thread) = c.thread)"
+            f" WHERE {theirs} AND replace(c.conversation, ?, '') = c.conversation"
+            " ORDER BY c.is_pinned DESC, c.used_at DESC LIMIT ?",
+            (*values, f":{ONE_REQUEST_PREFIX}", MAX_LISTED_CONVERSATIONS),
+        )
+        return [
+            ConversationSummary(
+                row["conversation"], decode_json(Message, row["message"]), row["title"],
+                bool(row["is_pinned"]), row["used_at"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    @query
+    def search(
+        self, connection: SqlConnection, platform: str, words: str, person: str = ""
+    ) -> Mapping[str, SearchHit]:
+        """Return the conversations that contain all `words`, ignoring case, in a message and its
+        answer.
+
+        Each key of a conversation maps to its newest turn that contains the words. `platform` and
+        `person` select conversations as in `list_conversations`.
+        """
+        theirs, values = _owner_condition("conversation", platform, person)
+        rows = connection.execute(
+            f"SELECT conversation, turn, message, answer FROM inbox WHERE {theirs}"  # noqa: S608
+            " AND is_decision = 0 AND state != 'withdrawn' AND replaced_by = '' ORDER BY seq DESC"
+            " LIMIT ?",
+            (*values, MAX_SEARCHED_MESSAGES),
+        )
+        wanted, hits = fold_case(words).split(), dict[str, SearchHit]()
+        for row in rows:
+            if row["conversation"] in hits:
+                continue
+            said = decode_json(Message, row["message"]).text
+            answer = decode_json(Answer, row["answer"]).text if row["answer"] else ""
+            text = fold_case(f"{said}\n{answer}")
+            if wanted and all(word in text for word in wanted):
+                source = said if wanted[0] in fold_case(said) else answer
+                hits[row["conversation"]] = excerpt(row["turn"], source, wanted[0])
+        return hits
+
+    @transaction
+    def set_listing(
+        self, connection: SqlConnection, conversation: str, title: str | None, pinned: bool | None
+    ) -> None:
+        """Set the title and the pin of a conversation; None leaves a value unchanged.
+
+        Raises NotFound if the conversation is unknown.
+        """
+        changed = connection.execute(
+            "UPDATE conversations SET title = coalesce(?, title),"
+            " is_pinned = coalesce(?, is_pinned) WHERE conversation = ?",
+            (title, None if pinned is None else int(pinned), conversation),
+        )
+        if not changed.rowcount:
+            raise NotFound(what="conversation")
+
+    @transaction
+    def claim_title(self, connection: SqlConnection, thread: str) -> bool:
+        """Return whether the caller must make the title of this thread: only the first caller, and
+        only if no person gave the conversation a title."""
+        # The UPDATE tests the title itself, so only one of several callers changes the row.
+        claimed = connection.execute(
+            "UPDATE threads SET title = '' WHERE id = ? AND title IS NULL AND NOT EXISTS ("
+            "SELECT 1 FROM conversations AS c WHERE c.conversation = threads.conversation"
+            " AND c.title <> '')",
+            (thread,),
+        )
+        return bool(claimed.rowcount)
+
+    @transaction
+    def set_title(self, connection: SqlConnection, thread: str, title: str) -> None:
+        """Store the title that the model made. A thread that was forgotten meanwhile gets none."""
+        connection.execute("UPDATE threads SET title = ? WHERE id = ?", (title, thread))
+
+    @query
+    def history_entry(self, connection: SqlConnection, turn: str) -> HistoryEntry:
+        """Return the message and the answer of a turn, given by its id. Raises NotFound."""
+        row = connection.execute("SELECT * FROM inbox WHERE turn = ?", (turn,)).fetchone()
+        if row is None:
+            raise NotFound(what="turn")
+        return _history_entry_of(row)
+
+    @query
+    def author(self, connection: SqlConnection, seq: int) -> str:
+        """Return the key of the person who sent the message of a turn, "" if there is no such
+        turn."""
+        return select_value(connection, "SELECT person FROM inbox WHERE seq = ?", seq) or ""
+
+    @query
+    def owner(self, connection: SqlConnection, conversation: str) -> str:
+        """Return the key of the person who began the current thread, "" if it has no messages."""
+        sql = (
+            "SELECT items.person FROM items JOIN conversations USING (thread)"
+            " WHERE conversation = ? AND items.person != '' ORDER BY items.id LIMIT 1"
+        )
+        return select_value(connection, sql, conversation) or ""
+
+    @transaction
+    def forget_idle(
+        self, connection: SqlConnection, conversation: str, since: float
+    ) -> ForgetResult | None:
+        """Forget a conversation that nobody used since `since` (seconds since the epoch).
+
+        Return None and do nothing if somebody used it, if it has nothing to forget, or if a turn in
+        it has not ended.
+        """
+        # The lock comes first, so that nobody can use the conversation after the check.
+        lock_key(connection, conversation)
+        if not list_idle_conversations(connection, since, conversation=conversation):
+            return None
+        return forget_conversation(connection, conversation)
+
+    @query
+    def list_conversations_of(self, connection: SqlConnection, person: str) -> Sequence[str]:
+        """Return the keys of the conversations in which a person (a key) wrote or has a file."""
+        rows = connection.execute(
+            "SELECT conversation FROM inbox WHERE person = :person AND state != 'withdrawn'"
+            " UNION SELECT conversation FROM items JOIN threads ON threads.id = items.thread"
+            " WHERE person = :person UNION SELECT conversation FROM files WHERE person = :person"
+            " ORDER BY conversation",
+            {"person": person},
+        )
+        return [row["conversation"] for row in rows]
+
+    @query
+    def list_remotes_to_erase(self, connection: SqlConnection) -> Sequence[Remote]:
+        """Return objects on the model's server to erase, those with the fewest attempts first."""
+        rows = connection.execute(
+            "SELECT kind, id FROM remotes WHERE erasure = 1 ORDER BY attempts, created_at"
+        )
+        return [Remote(row["kind"], row["id"]) for row in rows]
+
+    @query
+    def list_unerasable_remotes(self, connection: SqlConnection) -> Sequence[Remote]:
+        """Return objects on the model's server that MAX_ERASURE_TRIES attempts could not erase."""
+        rows = connection.execute(
+            "SELECT kind, id FROM remotes WHERE erasure = 2 ORDER BY created_at"
+        )
+        return [Remote(row["kind"], row["id"]) for row in rows]
+
+    @transaction
+    def record_erasure(self, connection: SqlConnection, remote: Remote, done: bool) -> None:
+        """Record an attempt to erase an object on the model's server.
+
+        `done` deletes its row. Otherwise the object is tried again, and after MAX_ERASURE_TRIES
+        failed attempts it is only listed for the operator (`erasure` = 2).
+        """
+        key = (remote.kind, remote.id)
+        if done:
+            connection.execute("DELETE FROM remotes WHERE kind = ? AND id = ?", key)
+            return
+        connection.execute(
+            "UPDATE remotes SET attempts = attempts + 1,"
+            " erasure = CASE WHEN attempts + 1 >= ? THEN 2 ELSE 1 END"
+            " WHERE kind = ? AND id = ?",
+            (MAX_ERASURE_TRIES, *key),
+        )
 
 
 def use_thread(connection: SqlConnection, conversation: str) -> tuple[Thread, bool]:
-    """Do what `current_thread` does, and also return whether the thread was created."""
+    """Return the conversation's current thread, and whether it was created because there was none.
+
+    This sets the conversation's `used_at` to now. The caller has locked the conversation.
+    """
     return _upsert_thread(connection, conversation, "")
-
-
-def start_thread(connection: SqlConnection, conversation: str) -> Thread:
-    """Create a thread, make it the conversation's current one, and return it. Older threads stay
-    readable."""
-    return _upsert_thread(connection, conversation, ", thread = excluded.thread")[0]
 
 
 def _upsert_thread(
@@ -86,20 +334,6 @@ def _upsert_thread(
             (thread, conversation, row["generation"], now),
         )
     return Thread(conversation, row["thread"], row["generation"], used_at=now), is_new
-
-
-def list_threads(connection: SqlConnection) -> Sequence[Thread]:
-    """Return the current thread of every conversation that has content, last used first.
-
-    Conversations that were forgotten and not used again are left out.
-    """
-    rows = connection.execute(
-        f"SELECT * FROM conversations AS c WHERE {_HAS_CONTENT} ORDER BY used_at DESC"  # noqa: S608
-    )
-    return [
-        Thread(row["conversation"], row["thread"], row["generation"], used_at=row["used_at"])
-        for row in rows
-    ]
 
 
 def record_remotes(
@@ -151,108 +385,6 @@ def erase_spare_remotes(connection: SqlConnection) -> None:
     connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = '' AND erasure = 0")
 
 
-def read_transcript(
-    connection: SqlConnection, thread: str, before: int | None
-) -> Sequence[TranscriptEntry]:
-    """Return the items of a thread, oldest first, without those of replaced turns.
-
-    With `before`, return only items of turns with a smaller `seq`.
-    """
-    rows = connection.execute(
-        "SELECT seq, item, person, created_at, needs FROM items"
-        " WHERE thread = ? AND seq < ? AND is_replaced = 0"
-        " ORDER BY id",
-        (thread, before if before is not None else 1 << 62),
-    )
-    return [
-        TranscriptEntry(row["seq"], decode_json(Item, row["item"]), row["person"],
-                        row["created_at"], decode_needs(row["needs"]))
-        for row in rows
-    ]  # fmt: skip
-
-
-def list_entries(
-    connection: SqlConnection, conversation: str, thread: str
-) -> Sequence[HistoryEntry]:
-    """Return the messages and answers of a thread ("" for the current one), oldest first.
-
-    A message whose turn has not begun counts as part of the current thread. A decision is included
-    only if its answer has a text of its own (`Answer.has_own_post`) besides the redrawn card.
-    """
-    row = connection.execute(
-        "SELECT thread FROM conversations WHERE conversation = ?", (conversation,)
-    ).fetchone()
-    current = row["thread"] if row else ""
-    rows = connection.execute(
-        "SELECT * FROM inbox WHERE conversation = :conversation"
-        " AND (is_decision = 0 OR answer IS NOT NULL)"
-        " AND state != 'withdrawn' AND replaced_by = ''"
-        " AND coalesce(nullif(thread, ''), :current) = :thread ORDER BY seq",
-        {"conversation": conversation, "current": current, "thread": thread or current},
-    )
-    told = ((row["is_decision"], _history_entry_of(row)) for row in rows)
-    return [
-        said
-        for decision, said in told
-        if not decision or (said.answer and said.answer.has_own_post)
-    ]
-
-
-def list_conversations(
-    connection: SqlConnection, platform: str, person: str = ""
-) -> Sequence[ConversationSummary]:
-    """Return a platform's conversations with messages, pinned ones first, then the last used first.
-
-    With `person`, return only that person's own conversations; without, only those that are not
-    one person's. Conversations of a single request are left out.
-    """
-    theirs, values = _owner_condition("c.conversation", platform, person)
-    rows = connection.execute(
-        "SELECT c.conversation, coalesce(nullif(c.title, ''), t.title, '') AS title, c.is_pinned,"  # noqa: S608
-        " c.used_at, first.message FROM conversations c LEFT JOIN threads t ON t.id = c.thread"
-        " JOIN inbox first ON first.seq = (SELECT min(seq) FROM inbox"
-        "  WHERE inbox.conversation = c.conversation AND is_decision = 0 AND state != 'withdrawn'"
-        "  AND replaced_by = '' AND coalesce(nullif(inbox.thread, ''), c.thread) = c.thread)"
-        f" WHERE {theirs} AND replace(c.conversation, ?, '') = c.conversation"
-        " ORDER BY c.is_pinned DESC, c.used_at DESC LIMIT ?",
-        (*values, f":{ONE_REQUEST_PREFIX}", MAX_LISTED_CONVERSATIONS),
-    )
-    return [
-        ConversationSummary(row["conversation"], decode_json(Message, row["message"]), row["title"],
-               bool(row["is_pinned"]), row["used_at"])
-        for row in rows
-    ]  # fmt: skip
-
-
-def search(
-    connection: SqlConnection, platform: str, words: str, person: str = ""
-) -> Mapping[str, SearchHit]:
-    """Return the conversations that contain all `words`, ignoring case, in a message and its
-    answer.
-
-    Each key of a conversation maps to its newest turn that contains the words. `platform` and
-    `person` select conversations as in `list_conversations`.
-    """
-    theirs, values = _owner_condition("conversation", platform, person)
-    rows = connection.execute(
-        f"SELECT conversation, turn, message, answer FROM inbox WHERE {theirs}"  # noqa: S608
-        " AND is_decision = 0 AND state != 'withdrawn' AND replaced_by = '' ORDER BY seq DESC"
-        " LIMIT ?",
-        (*values, MAX_SEARCHED_MESSAGES),
-    )
-    wanted, hits = fold_case(words).split(), dict[str, SearchHit]()
-    for row in rows:
-        if row["conversation"] in hits:
-            continue
-        said = decode_json(Message, row["message"]).text
-        answer = decode_json(Answer, row["answer"]).text if row["answer"] else ""
-        text = fold_case(f"{said}\n{answer}")
-        if wanted and all(word in text for word in wanted):
-            source = said if wanted[0] in fold_case(said) else answer
-            hits[row["conversation"]] = excerpt(row["turn"], source, wanted[0])
-    return hits
-
-
 def excerpt(turn: str, text: str, word: str) -> SearchHit:
     """Return the place of `word` (in folded case) in the text, with some words around it."""
     line = to_one_line(text, MAX_SEARCHED_CHARS)
@@ -270,40 +402,6 @@ def excerpt(turn: str, text: str, word: str) -> SearchHit:
     return SearchHit(turn, before, line[at:end], truncate(line[end:], EXCERPT_CHARS))
 
 
-def set_listing(
-    connection: SqlConnection, conversation: str, title: str | None, pinned: bool | None
-) -> None:
-    """Set the title and the pin of a conversation; None leaves a value unchanged.
-
-    Raises NotFound if the conversation is unknown.
-    """
-    changed = connection.execute(
-        "UPDATE conversations SET title = coalesce(?, title), is_pinned = coalesce(?, is_pinned)"
-        " WHERE conversation = ?",
-        (title, None if pinned is None else int(pinned), conversation),
-    )
-    if not changed.rowcount:
-        raise NotFound(what="conversation")
-
-
-def claim_title(connection: SqlConnection, thread: str) -> bool:
-    """Return whether the caller must make the title of this thread: only the first caller, and only
-    if no person gave the conversation a title."""
-    # The UPDATE tests the title itself, so only one of several callers changes the row.
-    claimed = connection.execute(
-        "UPDATE threads SET title = '' WHERE id = ? AND title IS NULL AND NOT EXISTS ("
-        "SELECT 1 FROM conversations AS c WHERE c.conversation = threads.conversation"
-        " AND c.title <> '')",
-        (thread,),
-    )
-    return bool(claimed.rowcount)
-
-
-def set_title(connection: SqlConnection, thread: str, title: str) -> None:
-    """Store the title that the model made. A thread that was forgotten meanwhile gets none."""
-    connection.execute("UPDATE threads SET title = ? WHERE id = ?", (title, thread))
-
-
 def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[object, ...]]:
     """Return an SQL condition on conversation keys, and the values for its placeholders.
 
@@ -317,14 +415,6 @@ def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[o
     own = f":@{person}"
     ends = f"substr({key}, length({key}) - ? + 1) = ?"
     return f"{begins} AND {ends}", (*values, len(own), own)
-
-
-def read_history_entry(connection: SqlConnection, turn: str) -> HistoryEntry:
-    """Return the message and the answer of a turn, given by its id. Raises NotFound."""
-    row = connection.execute("SELECT * FROM inbox WHERE turn = ?", (turn,)).fetchone()
-    if row is None:
-        raise NotFound(what="turn")
-    return _history_entry_of(row)
 
 
 def mark_outside_text(connection: SqlConnection, thread: str) -> None:
@@ -368,35 +458,6 @@ def decode_needs(text: str) -> frozenset[Need]:
     return frozenset(map(tuple, json.loads(text))) if text else frozenset()
 
 
-def find_author(connection: SqlConnection, seq: int) -> str:
-    """Return the key of the person who sent the message of a turn, "" if there is no such turn."""
-    row = connection.execute("SELECT person FROM inbox WHERE seq = ?", (seq,)).fetchone()
-    return row["person"] if row else ""
-
-
-def find_owner(connection: SqlConnection, conversation: str) -> str:
-    """Return the key of the person who began the current thread, "" if it has no messages."""
-    row = connection.execute(
-        "SELECT items.person FROM items JOIN conversations USING (thread)"
-        " WHERE conversation = ? AND items.person != '' ORDER BY items.id LIMIT 1",
-        (conversation,),
-    ).fetchone()
-    return row["person"] if row else ""
-
-
-def forget_idle(connection: SqlConnection, conversation: str, since: float) -> ForgetResult | None:
-    """Forget a conversation that nobody used since `since` (seconds since the epoch).
-
-    Return None and do nothing if somebody used it, if it has nothing to forget, or if a turn in it
-    has not ended.
-    """
-    # The lock comes first, so that nobody can use the conversation after the check.
-    lock_key(connection, conversation)
-    if not list_idle_conversations(connection, since, conversation=conversation):
-        return None
-    return forget_conversation(connection, conversation)
-
-
 def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetResult:
     """Blank all messages of a conversation, delete its transcript and files, and return counts.
 
@@ -417,19 +478,19 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
         (conversation,),
     )  # also of turns whose row was purged
     changes.forget_changes(connection, conversation)
-    threads = connection.execute(
-        "SELECT id FROM threads WHERE conversation = ?", (conversation,)
-    ).fetchall()
-    generation = _raise_generation(connection, conversation)
-    files = connection.execute(
-        "DELETE FROM files WHERE conversation = ? RETURNING id", (conversation,)
-    ).fetchall()
+    threads = select_values(
+        connection, "SELECT id FROM threads WHERE conversation = ?", conversation
+    )
+    generation = _raise_generation(connection, conversation, threads)
+    files = select_values(
+        connection, "DELETE FROM files WHERE conversation = ? RETURNING id", conversation
+    )
     return ForgetResult(
         generation=generation,
         messages=sum(row["state"] != "withdrawn" for row in rows),
         running=tuple(r["seq"] for r in rows if r["state"] in ("running", "answered", "posting")),
-        files=tuple(row["id"] for row in files),
-        threads=tuple(row["id"] for row in threads),
+        files=tuple(files),
+        threads=tuple(threads),
     )
 
 
@@ -447,56 +508,13 @@ def list_idle_conversations(
     there, values = area_condition(area)
     if conversation:
         there, values = f"{there} AND conversation = ?", [*values, conversation]
-    rows = connection.execute(
+    return select_values(
+        connection,
         "SELECT conversation FROM conversations AS c WHERE used_at < ? AND NOT EXISTS ("  # noqa: S608
         " SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
         f" AND state IN ('new', 'running', 'answered', 'posting')) AND {_HAS_CONTENT} AND {there}",
-        (since, *values),
-    )
-    return [row["conversation"] for row in rows]
-
-
-def list_conversations_of(connection: SqlConnection, person: str) -> Sequence[str]:
-    """Return the keys of the conversations in which a person (a key) wrote or has a file."""
-    rows = connection.execute(
-        "SELECT conversation FROM inbox WHERE person = :person AND state != 'withdrawn'"
-        " UNION SELECT conversation FROM items JOIN threads ON threads.id = items.thread"
-        " WHERE person = :person UNION SELECT conversation FROM files WHERE person = :person"
-        " ORDER BY conversation",
-        {"person": person},
-    )
-    return [row["conversation"] for row in rows]
-
-
-def list_remotes_to_erase(connection: SqlConnection) -> Sequence[Remote]:
-    """Return objects on the model's server to erase, those with the fewest attempts first."""
-    rows = connection.execute(
-        "SELECT kind, id FROM remotes WHERE erasure = 1 ORDER BY attempts, created_at"
-    )
-    return [Remote(row["kind"], row["id"]) for row in rows]
-
-
-def list_unerasable_remotes(connection: SqlConnection) -> Sequence[Remote]:
-    """Return objects on the model's server that MAX_ERASURE_TRIES attempts could not erase."""
-    rows = connection.execute("SELECT kind, id FROM remotes WHERE erasure = 2 ORDER BY created_at")
-    return [Remote(row["kind"], row["id"]) for row in rows]
-
-
-def record_erasure(connection: SqlConnection, remote: Remote, done: bool) -> None:
-    """Record an attempt to erase an object on the model's server.
-
-    `done` deletes its row. Otherwise the object is tried again, and after MAX_ERASURE_TRIES failed
-    attempts it is only listed for the operator (`erasure` = 2).
-    """
-    key = (remote.kind, remote.id)
-    if done:
-        connection.execute("DELETE FROM remotes WHERE kind = ? AND id = ?", key)
-        return
-    connection.execute(
-        "UPDATE remotes SET attempts = attempts + 1,"
-        " erasure = CASE WHEN attempts + 1 >= ? THEN 2 ELSE 1 END"
-        " WHERE kind = ? AND id = ?",
-        (MAX_ERASURE_TRIES, *key),
+        since,
+        *values,
     )
 
 
@@ -527,17 +545,15 @@ def _erase_message(connection: SqlConnection, seq: int, message: Message) -> Non
     connection.execute("DELETE FROM calls WHERE seq = ?", (seq,))
 
 
-def _raise_generation(connection: SqlConnection, conversation: str) -> int:
-    """Replace a conversation's threads with an empty one of the next generation; return its number.
+def _raise_generation(connection: SqlConnection, conversation: str, threads: Sequence[str]) -> int:
+    """Replace a conversation's `threads` with an empty one of the next generation; return its
+    number.
 
     Objects of the old threads on the model's server are marked for erasure. Return 0 if the
     conversation is unknown.
     """
-    old = connection.execute(
-        "SELECT id FROM threads WHERE conversation = ?", (conversation,)
-    ).fetchall()
-    for row in old:
-        connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = ?", (row["id"],))
+    for thread in threads:
+        connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = ?", (thread,))
     connection.execute("DELETE FROM threads WHERE conversation = ?", (conversation,))
     row = connection.execute(
         "UPDATE conversations SET generation = generation + 1, thread = ?, used_at = ?,"

@@ -1,7 +1,7 @@
 """Runs the turns of a process: places, retries, cancelling, and turns that crash the process.
 
 `TurnExecutor` runs handlers in this process. `LocalRunner` is the executor of a process that has a
-database of its own. `TurnDispatch` is the interface that the inbox needs of an executor.
+database of its own; `Jobs` (core/store/jobs.py) is that of one of several processes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -21,7 +21,7 @@ from core.domain.records import CRASHED_REASON, FINAL_STATES
 from core.observability import metrics
 from core.ports.conversations import TurnHandler
 from core.runtime.retry import Backoff, retry
-from core.store.database import Database, SqlConnection, SqlRow
+from core.store.database import Database, SqlConnection, SqlRow, SqlStore
 from core.store.places import CRASHES_BEFORE_ALONE, Places, Sender, TurnQueue
 
 log = structlog.get_logger("inbox")
@@ -56,7 +56,7 @@ class _NotEnded(Exception):
     """Raised when a turn's handler ended before the turn did."""
 
 
-class TurnExecutor:
+class TurnExecutor(SqlStore):
     """Runs the handlers of turns in this process. It cancels them, waits for them, and runs them
     again if their turn has not ended."""
 
@@ -66,7 +66,7 @@ class TurnExecutor:
 
     def __init__(self, database: Database, turns: int) -> None:
         """`turns` is how many turns may work at the same time."""
-        self._database = database
+        super().__init__(database)
         self.places = Places(turns)
         self._one_alone = asyncio.Lock()
         self.admit: Admit | None = None
@@ -277,7 +277,7 @@ class TurnExecutor:
 
 
 class LocalRunner(TurnExecutor):
-    """Runs all turns of a database that no other process uses. It implements `TurnDispatch`."""
+    """Runs all turns of a database that no other process uses."""
 
     def __init__(self, database: Database, turns: int = MAX_WORKING_TURNS) -> None:
         super().__init__(database, turns)
@@ -343,7 +343,10 @@ class LocalRunner(TurnExecutor):
         self._suspects = {
             row["seq"] for row in unfinished if row["attempt"] >= CRASHES_BEFORE_ALONE
         }
-        early = self._empty_queue()  # messages accepted since the start come after older ones
+        # Messages that were accepted since the start come after older ones.
+        early, self._since, self._queue = self._since, {}, TurnQueue()
+        self._known -= early.keys()
+        metrics.queued.dec(len(early))
         for row in unfinished:
             if not platforms or row["conversation"].split(":")[0] in platforms:
                 sender = Sender(row["conversation"], row["channel"], row["person"])
@@ -361,13 +364,6 @@ class LocalRunner(TurnExecutor):
         self._open = True
         self._start_turns()
         await self._draining.wait()
-
-    def _empty_queue(self) -> dict[int, tuple[float, Sender]]:
-        """Remove all waiting turns from the queue, before any has begun, and return them."""
-        left, self._since, self._queue = self._since, {}, TurnQueue()
-        self._known -= left.keys()
-        metrics.queued.dec(len(left))
-        return left
 
     async def running_turn(self, conversation: str) -> int | None:
         """Return the `seq` of the turn that runs in that conversation, None if none runs."""
@@ -434,62 +430,6 @@ class LocalRunner(TurnExecutor):
         super().leave_place(seq)
         self._end_early_decision(seq)
         self._start_turns()
-
-
-class TurnDispatch(Protocol):
-    """Runs the turns of an inbox. `LocalRunner` implements it for one process, `Jobs`
-    (core/store/jobs.py) for several. `TurnExecutor` and `LocalRunner` document the methods."""
-
-    admit: Admit | None
-
-    def line_up_sql(self, decision: bool) -> str:
-        """Return an SQL expression over a row of the inbox that was just stored. It registers the
-        new turn, and its value is the number of turns that come first in the conversation."""
-
-    def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
-        """Queue a stored turn after its transaction. Return how many turns of its conversation come
-        first."""
-
-    def fetched_message(self, seq: int) -> tuple[str, float] | None:
-        """Return the JSON of the message of a turn that is about to begin, and when it was stored
-        (seconds since 1970). Return None if they must be read."""
-
-    def leave_place(self, seq: int) -> None:
-        """Give the turn's place to another turn, because it only waits from now on."""
-
-    async def take_place(self, seq: int) -> None:
-        """Wait for a place again after `leave_place`."""
-
-    def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
-        """Tell another process that may run the turn to stop it. Return whether there can be one.
-
-        Runs in a transaction.
-        """
-
-    def cancel(self, seq: int) -> bool:
-        """Cancel the turn's handler, if it runs in this process. Return whether it does."""
-
-    def is_stopped(self, seq: int) -> bool:
-        """Return True if `cancel`, not a drain, cancelled the turn's handler."""
-
-    def is_taken_over(self, seq: int) -> bool:
-        """Return True if another process has the turn now."""
-
-    def wake(self, seq: int) -> None:
-        """Wake all callers that wait for the turn's end."""
-
-    async def wait_until_ended(self, seq: int, look: Callable[[], Awaitable[T | None]]) -> T:
-        """Return the first result of `look` that is not None. `look` is called each time the turn
-        is woken."""
-
-    async def run(self, handler: TurnHandler, platforms: Collection[str]) -> None:
-        """Run the turns of these platforms with `handler`, until `drain`."""
-
-    async def running_turn(self, conversation: str) -> int | None:
-        """Return the `seq` of the turn that runs in the conversation, or None."""
-
-    async def drain(self, grace: float) -> None:
-        """Start no more turns, wait `grace` seconds for the running ones, then cancel them."""
 
 
 def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:

@@ -1,16 +1,17 @@
 """The journal of turns: the SQL that records every step of a turn, so that it survives a crash.
 
-Each method of `SqlJournal` is one transaction. A write that continues a turn checks its attempt and
+Each method of `Journal` is one transaction. A write that continues a turn checks its attempt and
 generation in the same transaction. So a process that has lost a turn cannot continue it.
 """
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from core.domain.errors import Superseded, TakenOver
 from core.domain.messages import Answer, Card, Item, Message, Post, Usage, decode_json, encode_json
@@ -18,33 +19,31 @@ from core.domain.records import (
     ALL_CONVERSATIONS,
     FINAL_STATES,
     ConversationArea,
-    ConversationSummary,
     ForgetResult,
-    HistoryEntry,
     Need,
     Outcome,
     Provenance,
     RecordedMessage,
     Remote,
     RoundOutput,
-    SearchHit,
     Thread,
     ToolCall,
-    TranscriptEntry,
     Turn,
     TurnState,
     TurnSummary,
 )
 from core.ports.conversations import TransactionStep
 from core.store import budget, changes, threads
-from core.store.database import Database, SqlConnection, lock_key
+from core.store.database import Database, SqlConnection, lock_key, query, select_value, transaction
 from core.store.database import SqlRow as SqlRow
 from core.store.shared_statements import END_TURN_SQL, RECORD_RESPONSE_SQL
 from core.store.tables import IS_OPEN
+from core.store.threads import SqlThreads
 from core.store.turn_rows import read_items, read_turn, turn_begun_by_fetch
 from core.store.turn_runner import get_locked_row
 
 T = TypeVar("T")
+P = ParamSpec("P")
 MAX_LISTED_TURNS = 50
 """How many unfinished turns and how many failed ones an operator sees."""
 MAX_SEARCHED_TURNS = 5_000
@@ -54,11 +53,28 @@ LOST_CALL_TEXT = "error: interrupted, result unknown"
 """The output that the model reads for a tool call without a result when its turn was answered."""
 
 
-"""The output that the model reads for a call that the asker's program did not run."""
+def _current_turn_transaction(
+    method: Callable[Concatenate[Journal, SqlConnection, Turn, P], None],
+) -> Callable[Concatenate[Journal, Turn, P], Coroutine[Any, Any, None]]:
+    """Decorate a method that takes a connection. Callers await it without the connection, and it
+    runs as `_write_from` runs its `work`."""
+
+    @functools.wraps(method)
+    async def write(journal: Journal, turn: Turn, /, *args: P.args, **options: P.kwargs) -> None:
+        await journal._write_from(
+            turn, lambda connection, _: method(journal, connection, turn, *args, **options)
+        )
+
+    return write
 
 
-class SqlJournal:
-    """The `Journal` port over a database (`core/ports/conversations.py`)."""
+class Journal(SqlThreads):
+    """The durable record of turns and threads. Each method is one transaction, durable on return;
+    but a power failure may undo `begin` and `end_turn`, which the next start then repeats.
+
+    A Turn with an outdated attempt or generation raises Superseded. TakenOver means that the turn
+    belongs to another process now. A full disk raises NotStored.
+    """
 
     def __init__(
         self, database: Database, owner: str = "", is_alive: Callable[[], bool] | None = None
@@ -68,7 +84,7 @@ class SqlJournal:
         `owner` is the id of this process; a random one by default. `is_alive` returns False as soon
         as other processes may count this one as dead and take over its turns; None for one process.
         """
-        self._database = database
+        super().__init__(database)
         self.on_end: Callable[[int], None] | None = None
         """Called with the `seq` of each turn that `end_turn` ended."""
         self.take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
@@ -153,7 +169,7 @@ class SqlJournal:
                 sql = RECORD_RESPONSE_SQL.format(remotes=insert)
                 return _run_guarded(connection, turn, sql, values) is not None
             threads.record_remotes(connection, turn.thread, remotes)
-            if not _is_current(connection, turn):
+            if _read_current(connection, turn) is None:
                 return False  # the id stays recorded, so that the response can be erased
             connection.execute(
                 "INSERT INTO rounds (seq, number, response) VALUES (?, ?, ?)"
@@ -171,61 +187,59 @@ class SqlJournal:
         if not is_current:
             raise Superseded
 
-    async def record_round(
-        self, turn: Turn, said: RoundOutput, started: ToolCall | None = None
+    @_current_turn_transaction
+    def record_round(
+        self,
+        connection: SqlConnection,
+        turn: Turn,
+        said: RoundOutput,
+        started: ToolCall | None = None,
     ) -> None:
         """Record the model's output of a round.
 
         `started` is the round's tool call that starts now, if the round has only one.
         """
+        _add_round(connection, turn, said)
+        if started:
+            _start_call(connection, turn, started)
 
-        def write(connection: SqlConnection) -> None:
-            _add_round(connection, turn, said)
-            if started:
-                _start_call(connection, turn, started)
-
-        await self._write_current(turn, write)
-
-    async def record_call_start(self, turn: Turn, call: ToolCall) -> None:
+    @_current_turn_transaction
+    def record_call_start(self, connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
         """Record that a tool call started. Raises Superseded."""
-        await self._write_current(turn, lambda connection: _start_call(connection, turn, call))
+        _start_call(connection, turn, call)
 
-    async def record_call_handle(self, turn: Turn, call_id: str, handle: str) -> None:
+    @_current_turn_transaction
+    def record_call_handle(
+        self, connection: SqlConnection, turn: Turn, call_id: str, handle: str
+    ) -> None:
         """Record the handle by which another system knows a tool call. Raises Superseded."""
+        connection.execute(
+            "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?",
+            (handle, turn.seq, call_id),
+        )
 
-        def write(connection: SqlConnection) -> None:
-            connection.execute(
-                "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?",
-                (handle, turn.seq, call_id),
-            )
-
-        await self._write_current(turn, write)
-
-    async def record_call_end(self, turn: Turn, call_id: str, outcome: Outcome) -> None:
+    @_current_turn_transaction
+    def record_call_end(
+        self, connection: SqlConnection, turn: Turn, call_id: str, outcome: Outcome
+    ) -> None:
         """Record the outcome of a tool call and settle its cost, unless it was recorded before.
 
         If the transcript contains the call, append its output there.
         """
-
-        def write(connection: SqlConnection) -> None:
-            changed = connection.execute(
-                "UPDATE calls SET outcome = ?, ended_at = ?"
-                " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
-                (encode_json(outcome), time.time(), turn.seq, call_id),
-            ).fetchone()
-            if changed is None:
-                return
-            name = outcome.paid or changed["name"]
-            budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
-            # A command that a person typed has no call in the transcript.
-            said = read_items(connection, turn.seq)
-            if any(item.kind == "call" and item.call_id == call_id for item in said):
-                output = Item(
-                    kind="output", call_id=call_id, text=outcome.text, files=outcome.files
-                )
-                _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
-
-        await self._write_current(turn, write)
+        changed = connection.execute(
+            "UPDATE calls SET outcome = ?, ended_at = ?"
+            " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
+            (encode_json(outcome), time.time(), turn.seq, call_id),
+        ).fetchone()
+        if changed is None:
+            return
+        name = outcome.paid or changed["name"]
+        budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
+        # A command that a person typed has no call in the transcript.
+        items = read_items(connection, turn.seq)
+        if any(item.kind == "call" and item.call_id == call_id for item in items):
+            output = Item(kind="output", call_id=call_id, text=outcome.text, files=outcome.files)
+            _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
 
     async def record_answer(
         self,
@@ -279,27 +293,22 @@ class SqlJournal:
 
         await self._write_from(turn, write)
 
-    async def record_posting(self, turn: Turn, number: int, key: str) -> None:
+    @_current_turn_transaction
+    def record_posting(self, connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
         """Record that the part `number` of the answer is about to be posted under `key`."""
+        _insert_post(connection, turn, number, key)
+        connection.execute(
+            "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'", (turn.seq,)
+        )
 
-        def write(connection: SqlConnection) -> None:
-            _insert_post(connection, turn, number, key)
-            connection.execute(
-                "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'",
-                (turn.seq,),
-            )
-
-        await self._write_current(turn, write)
-
-    async def record_posted(self, turn: Turn, number: int, post: str) -> None:
+    @transaction
+    def record_posted(self, connection: SqlConnection, turn: Turn, number: int, post: str) -> None:
         """Record the platform's id of a post. An older generation may do so too, but not an older
         attempt: that raises TakenOver."""
-
-        def write(connection: SqlConnection) -> None:
-            _check_attempt(connection, turn)
-            _mark_posted(connection, turn, number, post)
-
-        await self._database.write(write)
+        attempt = select_value(connection, "SELECT attempt FROM inbox WHERE seq = ?", turn.seq)
+        if (attempt or 0) > turn.attempt:
+            raise TakenOver
+        _mark_posted(connection, turn, number, post)
 
     async def record_removed(self, turn: Turn, number: int) -> None:
         """Record that a person deleted the post `number` of a turn."""
@@ -325,7 +334,7 @@ class SqlJournal:
                 values = {**ended, "number": posted.number, "post": posted.id}
                 row = _run_guarded(connection, turn, END_TURN_SQL, values)
                 return row is not None
-            is_current = _is_current(connection, turn)
+            is_current = _read_current(connection, turn) is not None
             if posted is not None:
                 _mark_posted(connection, turn, posted.number, posted.id)
             if not is_current:
@@ -348,32 +357,26 @@ class SqlJournal:
         if not await self._database.write(write, note, single=single, repeatable=True):
             raise Superseded
 
-    async def abandon(self, seq: int, reason: str) -> None:
+    @transaction
+    def abandon(self, connection: SqlConnection, seq: int, reason: str) -> None:
         """End a turn that can be neither read nor answered as undeliverable. The person learns of
         it in the next turn."""
-
-        def write(connection: SqlConnection) -> None:
-            row = get_locked_row(connection, seq)
-            if row is not None and row["state"] not in FINAL_STATES:
-                connection.execute(
-                    "UPDATE inbox SET state = 'undeliverable', reason = ?, updated_at = ?"
-                    " WHERE seq = ?",
-                    (reason, time.time(), seq),
-                )
-
-        await self._database.write(write)
-
-    async def put_back(self, turn: Turn) -> None:
-        """Return the turn to the queue with all its records, without counting this attempt."""
-
-        def write(connection: SqlConnection) -> None:
+        row = get_locked_row(connection, seq)
+        if row is not None and row["state"] not in FINAL_STATES:
             connection.execute(
-                "UPDATE inbox SET attempt = attempt - 1, owner = '',"
-                " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
-                (turn.seq,),
+                "UPDATE inbox SET state = 'undeliverable', reason = ?, updated_at = ?"
+                " WHERE seq = ?",
+                (reason, time.time(), seq),
             )
 
-        await self._write_current(turn, write)
+    @_current_turn_transaction
+    def put_back(self, connection: SqlConnection, turn: Turn) -> None:
+        """Return the turn to the queue with all its records, without counting this attempt."""
+        connection.execute(
+            "UPDATE inbox SET attempt = attempt - 1, owner = '',"
+            " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
+            (turn.seq,),
+        )
 
     async def record_remote(self, thread: str, remote: Remote) -> None:
         """Record an object on the model's server that must be erased with the thread."""
@@ -381,26 +384,11 @@ class SqlJournal:
             lambda c: threads.record_remotes(c, thread, [remote], self._owner), single=True
         )
 
-    async def current_thread(self, conversation: str) -> Thread:
+    @transaction
+    def current_thread(self, connection: SqlConnection, conversation: str) -> Thread:
         """Return the current thread of a conversation; create it if there is none."""
-
-        def write(connection: SqlConnection) -> Thread:
-            lock_key(connection, conversation)
-            return threads.current_thread(connection, conversation)
-
-        return await self._database.write(write)
-
-    async def list_threads(self) -> Sequence[Thread]:
-        """Return the current thread of every conversation that has content, last used first."""
-        return await self._database.read(threads.list_threads)
-
-    async def new_thread(self, conversation: str) -> Thread:
-        """Create a thread, make it the conversation's current one, and return it."""
-        return await self._database.write(lambda c: threads.start_thread(c, conversation))
-
-    async def transcript(self, thread: str, before: int | None = None) -> Sequence[TranscriptEntry]:
-        """Return a thread's items, oldest first. `before`: only those of turns before this one."""
-        return await self._database.read(lambda c: threads.read_transcript(c, thread, before))
+        lock_key(connection, conversation)
+        return threads.use_thread(connection, conversation)[0]
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
         """Return the origin of a thread's texts, as seen by `person` (a key)."""
@@ -408,80 +396,40 @@ class SqlJournal:
             lambda c: threads.read_provenance(c, thread, person, before)
         )
 
-    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
-        """Return the messages and answers of the current thread, or of `thread`, oldest first."""
-        return await self._database.read(lambda c: threads.list_entries(c, conversation, thread))
-
-    async def list_conversations(
-        self, platform: str, person: str = ""
-    ) -> Sequence[ConversationSummary]:
-        """Return a platform's conversations: those of `person`, or those of no single person."""
-        return await self._database.read(lambda c: threads.list_conversations(c, platform, person))
-
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
-        """Return conversations that contain `words`, each with its newest matching turn's id."""
-        return await self._database.read(lambda c: threads.search(c, platform, words, person))
-
-    async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
-        """Set the title and the pin of a conversation; None leaves a value unchanged. Raises
-        NotFound."""
-        await self._database.write(lambda c: threads.set_listing(c, conversation, title, pinned))
-
-    async def claim_title(self, thread: str) -> bool:
-        """Return whether the caller must make the title of a thread. It is True only once."""
-        return await self._database.write(lambda c: threads.claim_title(c, thread))
-
-    async def set_title(self, thread: str, title: str) -> None:
-        """Store the title that the model made. A thread that was forgotten meanwhile gets none."""
-        await self._database.write(lambda c: threads.set_title(c, thread, title))
-
-    async def history_entry(self, turn: str) -> HistoryEntry:
-        """Return the entry of a turn, given by its id. Raises NotFound."""
-        return await self._database.read(lambda c: threads.read_history_entry(c, turn))
-
-    async def usage_of(self, seq: int) -> Usage:
+    @query
+    def usage_of(self, connection: SqlConnection, seq: int) -> Usage:
         """Return the tokens and the cost of a turn as counted so far; zero if none are."""
+        row = connection.execute(
+            "SELECT input, cached, output, reasoning, cost FROM usage WHERE seq = ?", (seq,)
+        ).fetchone()
+        return Usage(**dict(row)) if row else Usage()
 
-        def read(connection: SqlConnection) -> Usage:
-            row = connection.execute(
-                "SELECT input, cached, output, reasoning, cost FROM usage WHERE seq = ?", (seq,)
-            ).fetchone()
-            return Usage(**dict(row)) if row else Usage()
-
-        return await self._database.read(read)
-
-    async def replace_cards(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
+    @transaction
+    def replace_cards(
+        self, connection: SqlConnection, seq: int, cards: Sequence[Card] = ()
+    ) -> Turn | None:
         """Replace cards of the same ids in a turn's answer and return the turn.
 
         Return None if the turn does not exist or was withdrawn.
         """
+        row = get_locked_row(connection, seq)
+        if row is None or row["state"] == "withdrawn":
+            return None
+        turn = read_turn(connection, row)
+        if turn.answer is None or not cards:
+            return turn
+        newer = {card.id: card for card in cards}
+        shown = tuple(newer.get(card.id, card) for card in turn.answer.cards)
+        answer = replace(turn.answer, cards=shown)
+        connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode_json(answer), seq))
+        return replace(turn, answer=answer)
 
-        def write(connection: SqlConnection) -> Turn | None:
-            row = get_locked_row(connection, seq)
-            if row is None or row["state"] == "withdrawn":
-                return None
-            turn = read_turn(connection, row)
-            if turn.answer is None or not cards:
-                return turn
-            newer = {card.id: card for card in cards}
-            shown = tuple(newer.get(card.id, card) for card in turn.answer.cards)
-            answer = replace(turn.answer, cards=shown)
-            connection.execute(
-                "UPDATE inbox SET answer = ? WHERE seq = ?", (encode_json(answer), seq)
-            )
-            return replace(turn, answer=answer)
-
-        return await self._database.write(write)
-
-    async def seq_of_post(self, post: str) -> int | None:
+    @query
+    def seq_of_post(self, connection: SqlConnection, post: str) -> int | None:
         """Return the `seq` of the turn that a post of Ponte belongs to, None if no turn has it.
         `post` is the platform's id of the post."""
-
-        def read(connection: SqlConnection) -> int | None:
-            row = connection.execute("SELECT seq FROM posts WHERE post = ?", (post,)).fetchone()
-            return row["seq"] if row else None
-
-        return await self._database.read(read)
+        seq: int | None = select_value(connection, "SELECT seq FROM posts WHERE post = ?", post)
+        return seq
 
     async def record_post_removal(self, post: str) -> None:
         """Record that a person deleted a post, given by the platform's id."""
@@ -489,42 +437,24 @@ class SqlJournal:
             "UPDATE posts SET state = 'removed', updated_at = ? WHERE post = ?", time.time(), post
         )
 
-    async def author(self, seq: int) -> str:
-        """Return the key of the person who sent the message of a turn, "" if it does not exist."""
-        return await self._database.read(lambda c: threads.find_author(c, seq))
-
-    async def owner(self, conversation: str) -> str:
-        """Return the key of the person who began the current thread, "" if it has no messages."""
-        return await self._database.read(lambda c: threads.find_owner(c, conversation))
-
     async def forget(self, conversation: str) -> ForgetResult:
         """Blank a conversation, raise its generation, and mark its remote objects for erasure."""
         return await self._database.write(lambda c: threads.forget_conversation(c, conversation))
 
-    async def forget_idle(self, conversation: str, since: float) -> ForgetResult | None:
-        """Forget a conversation unless it was used since `since` (seconds since the epoch).
-
-        Return None if nothing was done.
-        """
-        return await self._database.write(lambda c: threads.forget_idle(c, conversation, since))
-
-    async def list_recent_turns(self) -> Sequence[TurnSummary]:
+    @query
+    def list_recent_turns(self, connection: SqlConnection) -> Sequence[TurnSummary]:
         """Return the unfinished turns, the oldest first, then those of the newest messages that
         failed, the latest first. Their texts are left out."""
-
-        def read(connection: SqlConnection) -> Sequence[TurnSummary]:
-            rows = connection.execute(
-                f"SELECT * FROM inbox WHERE {IS_OPEN} ORDER BY seq LIMIT ?",  # noqa: S608
-                (MAX_LISTED_TURNS,),
-            ).fetchall()
-            rows += connection.execute(
-                "SELECT * FROM (SELECT * FROM inbox ORDER BY seq DESC LIMIT ?) AS newest"
-                " WHERE state IN ('failed', 'undeliverable') ORDER BY created_at DESC LIMIT ?",
-                (MAX_SEARCHED_TURNS, MAX_LISTED_TURNS),
-            ).fetchall()
-            return [_summary_of(row) for row in rows]
-
-        return await self._database.read(read)
+        rows = connection.execute(
+            f"SELECT * FROM inbox WHERE {IS_OPEN} ORDER BY seq LIMIT ?",  # noqa: S608
+            (MAX_LISTED_TURNS,),
+        ).fetchall()
+        rows += connection.execute(
+            "SELECT * FROM (SELECT * FROM inbox ORDER BY seq DESC LIMIT ?) AS newest"
+            " WHERE state IN ('failed', 'undeliverable') ORDER BY created_at DESC LIMIT ?",
+            (MAX_SEARCHED_TURNS, MAX_LISTED_TURNS),
+        ).fetchall()
+        return [_summary_of(row) for row in rows]
 
     async def list_idle_conversations(
         self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
@@ -535,36 +465,12 @@ class SqlJournal:
             lambda c: threads.list_idle_conversations(c, idle_since, area)
         )
 
-    async def list_conversations_of(self, person: str) -> Sequence[str]:
-        """Return the keys of the conversations in which a person wrote something or has a file.
-        `person` is their key."""
-        return await self._database.read(lambda c: threads.list_conversations_of(c, person))
-
-    async def list_remotes_to_erase(self) -> Sequence[Remote]:
-        """Return objects on the model's server that are to be erased."""
-        return await self._database.read(threads.list_remotes_to_erase)
-
-    async def list_unerasable_remotes(self) -> Sequence[Remote]:
-        """Return objects that could not be erased after many attempts, for the operator."""
-        return await self._database.read(threads.list_unerasable_remotes)
-
-    async def record_erasure(self, remote: Remote, done: bool) -> None:
-        """Record an attempt to erase an object on the model's server."""
-        await self._database.write(lambda c: threads.record_erasure(c, remote, done))
-
-    async def _execute(self, statement: str, *values: str | float) -> None:
-        await self._database.write(lambda c: c.execute(statement, values).close())
-
-    async def _write_current(self, turn: Turn, work: Callable[[SqlConnection], T]) -> T:
-        """Run `work` in a transaction in which the turn is current, and return its result.
+    async def _write_from(self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T]) -> T:
+        """Run `work` in a transaction in which the turn is current, and return its result. `work`
+        gets the turn's row of `current_turns`.
 
         Raises Superseded, or TakenOver if another process has the turn or may take it.
         """
-
-        return await self._write_from(turn, lambda connection, _: work(connection))
-
-    async def _write_from(self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T]) -> T:
-        """Do what `_write_current` does, and pass the turn's row of `current_turns` to `work`."""
 
         def write_if_current(connection: SqlConnection) -> T:
             current = _read_current(connection, turn)
@@ -648,25 +554,13 @@ def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
     threads.mark_outside_text(connection, turn.thread)
 
 
-def _check_attempt(connection: SqlConnection, turn: Turn) -> None:
-    """Raise TakenOver if another process has begun a later attempt of the turn."""
-    row = connection.execute("SELECT attempt FROM inbox WHERE seq = ?", (turn.seq,)).fetchone()
-    if row is not None and row["attempt"] > turn.attempt:
-        raise TakenOver
-
-
-def _is_current(connection: SqlConnection, turn: Turn) -> bool:
-    """Lock the conversation; return whether this is the current attempt of an unfinished turn.
+def _read_current(connection: SqlConnection, turn: Turn) -> SqlRow | None:
+    """Lock the conversation; return the turn's row of `current_turns` if this is the current
+    attempt of an unfinished turn, otherwise None.
 
     The turn must also be of the conversation's current generation. The lock keeps the result valid
     until the transaction ends. Raises TakenOver if a later attempt exists.
     """
-    return _read_current(connection, turn) is not None
-
-
-def _read_current(connection: SqlConnection, turn: Turn) -> SqlRow | None:
-    """Do what `_is_current` does, and return the turn's row of `current_turns`, None if the turn is
-    not current."""
     if connection.is_shared:
         sql = "SELECT * FROM ponte_current_turn(:seq, :conversation)"
     else:

@@ -344,15 +344,12 @@ class Trust:
                 yield line
             elif code.astray or at in code.unsure:
                 yield self._sanitize_prose(line, sure=False)
-            else:
-                yield self._sanitize_line(line)
-
-    def _sanitize_line(self, line: str) -> str:
-        """Sanitize a line in which all platforms see the same code spans."""
-        pieces = line.split("`")
-        for at in range(0, len(pieces), 2):
-            pieces[at] = self._sanitize_prose(pieces[at], before=at > 0, after=at + 1 < len(pieces))
-        return "`".join(pieces)
+            else:  # all platforms see the same code spans
+                pieces = line.split("`")
+                last = len(pieces) - 1
+                for n in range(0, len(pieces), 2):
+                    pieces[n] = self._sanitize_prose(pieces[n], before=n > 0, after=n < last)
+                yield "`".join(pieces)
 
     def _sanitize_for_terminal(self, text: str, astray: StrayTicks) -> str:
         """Sanitize text for a terminal.

@@ -17,7 +17,7 @@ import json
 import re
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar, cast
@@ -246,7 +246,7 @@ def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ..
         raise ValueError(f"a limit of {limit} characters is under {smallest}")
     text = text.rstrip()
     parts: list[str] = []
-    start, fence = _skip_blank_lines(text, 0), None
+    start, fence = _skip(_BLANK_LINES, text, 0), None
     while start < len(text):
         part, start, fence = _Part(text, start, fence, limit, size).next_part()
         if part:
@@ -424,6 +424,11 @@ def truncate(text: str, longest: int) -> str:
     )
 
 
+def clip_line(words: str, longest: int = 120) -> str:
+    """Return text from users or other systems on one line of at most `longest` characters."""
+    return to_one_line(words, longest)
+
+
 def to_one_line(text: str, longest: int | None = None) -> str:
     """Return the cleaned text on one line, truncated to `longest` characters if that is given."""
     line = " ".join(clean_text(text).split())
@@ -519,7 +524,7 @@ class _Part:
         part = f"{self.head}{body}{self._closing(cut.fence)}" if body.strip() else ""
         if cut.goes_on:
             return part, cut.next, cut.goes_on
-        return part.rstrip(), _skip_blank_lines(self.text, cut.next), None
+        return part.rstrip(), _skip(_BLANK_LINES, self.text, cut.next), None
 
     def _rest_cut(self) -> _Cut | None:
         end = len(self.text)
@@ -583,9 +588,8 @@ class _Part:
         fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
         cuts = (self._cut_at(end, fence) for end in fitting[:_MAX_CUT_TRIES])
         tame = [cut for cut in cuts if self._keeps_fences(cut, fence)]
-        return next((cut for cut in tame if not self._in_code_span(line, cut.end)), None) or (
-            tame[0] if tame else None
-        )
+        outside_code = (cut for cut in tame if self.text.count("`", line, cut.end) % 2 == 0)
+        return next(outside_code, tame[0] if tame else None)
 
     def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
         """Return the last cut between two characters that fits.
@@ -610,16 +614,13 @@ class _Part:
             end = place - 1
 
     def _cut_at(self, end: int, fence: Fence | None) -> _Cut:
-        start = end if fence else _skip_spaces(self.text, end)
+        start = end if fence else _skip(_SPACES, self.text, end)
         return _Cut(end, start, fence, fence)
 
     def _keeps_fences(self, cut: _Cut, fence: Fence | None) -> bool:
         """Return True if neither side of the cut becomes a fence that the whole line was not."""
         rest = self._line(cut.next)
         return self._open_at(cut.end) == fence == fence_after_line(rest, fence, self.longest)
-
-    def _in_code_span(self, line: int, end: int) -> bool:
-        return self.text.count("`", line, end) % 2 == 1
 
     def _line(self, start: int) -> str:
         """Return the line that starts there, as far as it could fit into one part."""
@@ -660,7 +661,8 @@ def _is_inside_character(text: str, place: int, start: int) -> bool:
         return True
     if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
         return True
-    return after in _FLAGS and _flags_before(text, place, start) % 2 == 1
+    flags = len(text[start:place]) - len(text[start:place].rstrip(_FLAGS))
+    return after in _FLAGS and flags % 2 == 1
 
 
 def _is_extender(char: str) -> bool:
@@ -674,11 +676,6 @@ def _is_extender(char: str) -> bool:
         or "\U000e0020" <= char <= "\U000e007f"
         or "\u1160" <= char <= "\u11ff"
     )
-
-
-def _flags_before(text: str, place: int, start: int) -> int:
-    before = text[start:place]
-    return len(before) - len(before.rstrip(_FLAGS))
 
 
 def _closes(line: str, fence: Fence) -> bool:
@@ -706,13 +703,8 @@ def _last_cut(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:
     return next((cut for cut in reversed(cuts) if cut.rank <= rank and cut.end > least), None)
 
 
-def _skip_blank_lines(text: str, start: int) -> int:
-    match = _BLANK_LINES.match(text, start)
-    return match.end() if match else start
-
-
-def _skip_spaces(text: str, start: int) -> int:
-    match = _SPACES.match(text, start)
+def _skip(pattern: re.Pattern[str], text: str, start: int) -> int:
+    match = pattern.match(text, start)
     return match.end() if match else start
 
 
@@ -758,17 +750,18 @@ WITHHELD_MARK = "[withheld]"
 """Replaces a secret in `redact`."""
 
 
-def redact(value: Any) -> Any:
+def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
     """Return `value` without signed URLs, and with `WITHHELD_MARK` for secrets, at any depth.
 
-    Field names are compared without case, accents, `_`, `-` and spaces. Empty secrets remain.
+    `secrets` are the names of their fields. Field names are compared without case, accents, `_`,
+    `-` and spaces. Empty secrets remain.
     """
     if isinstance(value, list):
-        return [redact(each) for each in value]
+        return [redact(each, secrets) for each in value]
     if not isinstance(value, dict):
         return value
     return {
-        name: WITHHELD_MARK if each and _fold_name(name) in _SECRET_NAMES else redact(each)
+        name: WITHHELD_MARK if each and _fold_name(name) in secrets else redact(each, secrets)
         for name, each in value.items()
         if _fold_name(name) not in _SIGNED_URL_NAMES
     }
@@ -779,15 +772,7 @@ def remove_signed_urls(value: Any) -> Any:
 
     They differ each time that a row is read.
     """
-    if isinstance(value, list):
-        return [remove_signed_urls(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: remove_signed_urls(each)
-        for name, each in value.items()
-        if _fold_name(name) not in _SIGNED_URL_NAMES
-    }
+    return redact(value, secrets=())
 
 
 @functools.lru_cache(4096)

@@ -13,8 +13,9 @@ from core.domain.messages import Answer, Message
 from core.domain.records import Turn
 from core.domain.schedules import RunSkipped
 from core.observability import metrics
-from core.ports.rights import Audit, Budget
 from core.ports.tools import Tool
+from core.rights.audit import Audit
+from core.store.budget import Budget
 
 log = structlog.get_logger("webhooks")
 OFFERED_EFFECTS = ("read", "write")

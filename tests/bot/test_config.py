@@ -25,7 +25,7 @@ from core.domain.errors import SettingsError
 from core.domain.messages import Address
 from core.domain.schedules import ScheduleLimits
 from core.rights.allowances import Allowance
-from core.rights.audit import AuditLog
+from core.rights.audit import Audit
 from core.rights.rules import Rule
 from core.rights.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price
 from tests.fakes.peers import ConnectedPeers
@@ -478,7 +478,7 @@ def test_places_may_be_named_where_nobody_decides(tmp_path: Path) -> None:
 
 async def test_a_reload_in_one_process_reaches_the_others(tmp_path: Path) -> None:
     """Each reads its own file, and one with errors changes nothing."""
-    audit = cast("AuditLog", SimpleNamespace(note=lambda *_, **__: None))
+    audit = cast("Audit", SimpleNamespace(note=lambda *_, **__: None))
     live, reloaders = [], []
     for number, peers in enumerate(ConnectedPeers.make(3)):
         file = tmp_path / f"{number}.toml"

@@ -24,7 +24,7 @@ from core.domain.errors import SettingsError
 from core.domain.records import Viewer
 from core.integrations.integration import Alone, ToolIntegration
 from core.ports.tools import ToolSource
-from core.rights.audit import AuditLog
+from core.rights.audit import Audit
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
@@ -173,7 +173,7 @@ def test_a_reload_refuses_such_a_secret_and_keeps_the_former_file(
     monkeypatch.setenv("HOOK_OF_TESTS", "abc-123")
     settings = Settings(ponte_config=file)
     live = LiveConfig(Config())
-    reloader = Reloader(settings, live, cast(AuditLog, None), Alone())
+    reloader = Reloader(settings, live, cast(Audit, None), Alone())
     before = live.current
     with pytest.raises(SettingsError, match="HOOK_OF_TESTS is too short"):
         reloader.reload()

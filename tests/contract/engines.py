@@ -11,14 +11,14 @@ from typing import Protocol
 from core.domain.messages import Answer, Message
 from core.domain.records import TurnState
 from core.ports.conversations import Inbox
-from core.store.budget import CountingBudget, no_daily_caps
+from core.store.budget import Budget, no_daily_caps
 from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes
 from core.store.inbox import SqlInbox
 from core.store.jobs import Jobs
 from core.store.postgres import PostgresDatabase
 from core.store.schema import SCHEMA
-from core.store.turns import SqlJournal
+from core.store.turns import Journal
 from tests.fakes.memory import InboxRow, MemoryInbox
 
 
@@ -51,8 +51,8 @@ class Embedded:
         self.home = home
         self.database = database
         self.inbox = SqlInbox(database)
-        self.journal = SqlJournal(database)
-        self.budget = CountingBudget(database, no_daily_caps, UTC)
+        self.journal = Journal(database)
+        self.budget = Budget(database, no_daily_caps, UTC)
         self.runs: list[asyncio.Task[None]] = []
         self._others: list[Embedded] = []
 
@@ -104,7 +104,7 @@ class Shared(Embedded):
         self.url = url
         self.jobs = jobs
         self.inbox = SqlInbox(database, jobs)
-        self.journal = SqlJournal(database, jobs.process)
+        self.journal = Journal(database, jobs.process)
         self.journal.on_end, self.journal.take_begun = jobs.note_end, jobs.take_begun
 
     @classmethod

@@ -12,13 +12,14 @@ from core.conversation import admission
 from core.conversation.admission import Admission
 from core.domain.errors import NotStored
 from core.domain.messages import Address, Message, Person
+from core.rights.policy import Policy
 from core.store import jobs, stalled_turns, turn_runner
 from core.store.kernels import SharedKernelRows
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.fakes.choices import make_message
 
 
-class Registrar:
+class Registrar(Policy):
     """The `Policy`'s part of it: who is known, and to whom nobody will ever be."""
 
     def __init__(self) -> None:

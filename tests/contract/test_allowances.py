@@ -23,7 +23,7 @@ from core.rights.allowances import (
     max_item_tokens,
 )
 from core.rights.usage import MAX_PICTURE_TOKENS, NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
-from core.store.budget import CountingBudget, no_daily_caps
+from core.store.budget import Budget, no_daily_caps
 from core.store.database import SqlConnection
 from core.store.personal_data import SqlPersonalData
 from tests.contract.engines import Embedded, Shared
@@ -42,8 +42,8 @@ PERSON_AND_CHANNEL_ALLOWANCES = (
 )
 
 
-def budget_of(engine: Embedded, *rules: Allowance) -> CountingBudget:
-    return CountingBudget(
+def budget_of(engine: Embedded, *rules: Allowance) -> Budget:
+    return Budget(
         engine.database, no_daily_caps, UTC, allowances=supplier(rules), prices=supplier(PRICES)
     )
 
@@ -53,7 +53,7 @@ async def begin_turn(engine: Embedded, person: Person = ANA, channel: str = "") 
     return await again(engine, (await engine.inbox.accept(message)).seq)
 
 
-async def record_question(engine: Embedded, budget: CountingBudget, turn: Turn) -> Grant | None:
+async def record_question(engine: Embedded, budget: Budget, turn: Turn) -> Grant | None:
     reserve = await budget.make_reservation(turn, budget.model_call(1, "m", 100))
     await engine.journal.record_user_message(turn, [HELLO], reserve)
     return reserve.grant

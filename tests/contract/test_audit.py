@@ -11,7 +11,7 @@ import pytest
 
 from core.domain.errors import AuditRefused
 from core.domain.messages import Address, Person
-from core.rights.audit import OPERATOR, AuditLines, AuditLog
+from core.rights.audit import OPERATOR, Audit, AuditLines
 from core.store import audit
 from core.store.audit import FileAuditLines, SqlPseudonyms, TableAuditLines, list_audit_files
 from tests.contract.engines import Embedded, Shared
@@ -20,15 +20,15 @@ ANA, BIA = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bia"
 HERE = Address("slack", "C1", "T1", is_shared=True)
 
 
-def log_of(engine: Embedded) -> AuditLog:
+def log_of(engine: Embedded) -> Audit:
     shared = isinstance(engine, Shared)
     lines: AuditLines = (
         TableAuditLines(engine.database) if shared else FileAuditLines(engine.home / "audit.log")
     )
-    return AuditLog(lines, SqlPseudonyms(engine.database))
+    return Audit(lines, SqlPseudonyms(engine.database))
 
 
-async def every(log: AuditLog, **wanted: str) -> list[tuple[str, str]]:
+async def every(log: Audit, **wanted: str) -> list[tuple[str, str]]:
     """Each line's event and asker, however many pages they come in."""
     found, after, more = list[tuple[str, str]](), "", True
     while more:

@@ -13,7 +13,7 @@ from core.domain.errors import OverBudget
 from core.domain.messages import Item, Person, Usage
 from core.domain.records import Outcome, RoundOutput, ToolCall, Turn, UsageTotal
 from core.store import budget
-from core.store.budget import CountingBudget
+from core.store.budget import Budget
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
@@ -39,8 +39,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def make_budget(engine: Embedded, own: int = 0, everybody: int = 0) -> CountingBudget:
-    return CountingBudget(engine.database, choices.fixed_caps(own, everybody), LISBON)
+def make_budget(engine: Embedded, own: int = 0, everybody: int = 0) -> Budget:
+    return Budget(engine.database, choices.fixed_caps(own, everybody), LISBON)
 
 
 async def begin_turn(engine: Embedded, person: Person = ANA) -> Turn:
@@ -131,9 +131,7 @@ async def test_what_was_used_is_still_counted_after_forgetting(database_engine: 
 
 async def test_who_comes_by_two_ways_is_counted_once(database_engine: Embedded) -> None:
     page, terminal = Person("web", "owner"), Person("terminal", "owner")
-    counting = CountingBudget(
-        database_engine.database, choices.fixed_caps(2, 0), LISBON, canonical_person
-    )
+    counting = Budget(database_engine.database, choices.fixed_caps(2, 0), LISBON, canonical_person)
     for person in (page, terminal):
         await counting.reserve(await begin_turn(database_engine, person))
     with pytest.raises(OverBudget):

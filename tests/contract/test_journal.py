@@ -13,9 +13,9 @@ import pytest
 from core.domain.errors import NotFound, Superseded, TakenOver
 from core.domain.messages import Answer, Attachment, Item, Post, Quote, Usage, encode_json
 from core.domain.records import Outcome, Provenance, Round, RoundOutput, ToolCall, Turn
-from core.store.budget import CountingBudget
+from core.store.budget import Budget
 from core.store.database import SqlConnection
-from core.store.turns import SqlJournal
+from core.store.turns import Journal
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.fakes import choices
@@ -58,7 +58,7 @@ async def test_only_a_new_process_is_a_new_attempt(database_engine: Embedded) ->
 
 async def test_a_process_that_may_count_as_dead_is_told_to_stop(database_engine: Embedded) -> None:
     alive = True
-    journal = SqlJournal(database_engine.database, "p1", lambda: alive)
+    journal = Journal(database_engine.database, "p1", lambda: alive)
     turn = await journal.begin((await database_engine.inbox.accept(says("hello"))).seq)
     assert turn
     await journal.record_user_message(turn, [HELLO])
@@ -230,7 +230,7 @@ async def test_a_process_whose_turn_another_one_has_records_no_post(
 ) -> None:
     turn, journal = await begin_turn(database_engine), database_engine.journal
     await journal.record_posting(turn, 1, "k1")
-    later = await SqlJournal(database_engine.database, "another").begin(turn.seq)
+    later = await Journal(database_engine.database, "another").begin(turn.seq)
     assert later
     with pytest.raises(TakenOver):
         await journal.record_posted(turn, 1, "p1")
@@ -240,7 +240,7 @@ async def test_a_process_whose_turn_another_one_has_records_no_post(
 
 async def test_a_process_that_may_count_as_dead_calls_no_platform(sqlite: Embedded) -> None:
     lease = ["held"]
-    journal = SqlJournal(sqlite.database, is_alive=lambda: bool(lease))
+    journal = Journal(sqlite.database, is_alive=lambda: bool(lease))
     journal.check_ownership()
     lease.clear()
     with pytest.raises(TakenOver):
@@ -375,7 +375,7 @@ async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) 
 
     for do in (sqlite.database.write, sqlite.database.read):
         await do(watch)
-    budget = CountingBudget(sqlite.database, choices.fixed_caps(5000, 5000), UTC)
+    budget = Budget(sqlite.database, choices.fixed_caps(5000, 5000), UTC)
 
     async def whole() -> int:
         nonlocal steps

@@ -23,7 +23,7 @@ from tests.fakes.choices import make_choices
 from tests.fakes.models import EchoModel
 
 CONTENT = {
-    *("inbox", "items", "calls", "posts", "usage", "days", "files"),
+    *("inbox", "items", "calls", "posts", "usage", "files"),
     *("changes", "steps", "notes", "people", "consents", "outbox", "audit_keys"),
     *("spendings", "counters", "holds"),
 }

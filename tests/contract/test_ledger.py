@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.changes.ports import Ledger, Outbox
+from core.changes.ports import Ledger
 from core.domain.changes import (
     ApprovalNotice,
     Change,
@@ -22,7 +22,7 @@ from core.domain.errors import NotFound, Superseded, TakenOver
 from core.domain.messages import PROGRAM, Address, Person, ReplyTo
 from core.domain.records import ConversationArea
 from core.store.changes import SqlLedger
-from core.store.outbox import SqlOutbox
+from core.store.outbox import Outbox
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import talk
@@ -40,7 +40,7 @@ async def ledger(database_engine: Embedded) -> Ledger:
 
 @pytest.fixture
 async def outbox(database_engine: Embedded) -> Outbox:
-    return SqlOutbox(database_engine.database)
+    return Outbox(database_engine.database)
 
 
 def draft(*rows: RowWrite) -> Draft:

@@ -15,9 +15,9 @@ from core.domain.messages import Address, Answer, Message, Person
 from core.domain.notices import LINK_RENEWED, PersonNotice
 from core.domain.records import EndedToken
 from core.integrations.integration import Alone
-from core.rights.audit import OPERATOR, AuditLog
+from core.rights.audit import OPERATOR, Audit
 from core.store.audit import FileAuditLines, SqlPseudonyms
-from core.store.outbox import SqlOutbox, put_person_notice
+from core.store.outbox import Outbox, put_person_notice
 from core.store.page_accounts import (
     MAX_API_TOKENS,
     NameTaken,
@@ -138,7 +138,7 @@ async def _ignore_person(person: str) -> None:
 
 def make_service(engine: Embedded) -> PageAccountService:
     peers = engine.jobs if isinstance(engine, Shared) else Alone()
-    audit = AuditLog(FileAuditLines(engine.home / "audit.log"), SqlPseudonyms(engine.database))
+    audit = Audit(FileAuditLines(engine.home / "audit.log"), SqlPseudonyms(engine.database))
     store = SqlPageAccounts(engine.database)
     return PageAccountService(store, engine.journal, engine.inbox, peers, audit, _ignore_person)
 
@@ -254,7 +254,7 @@ async def test_api_tokens_are_bounded(database_engine: Embedded) -> None:
 async def test_a_person_is_notified_of_what_the_owner_does(database_engine: Embedded) -> None:
     """Durably, until they close the notice; nobody is notified of what they do themselves."""
     service = make_service(database_engine)
-    outbox = SqlOutbox(database_engine.database)
+    outbox = Outbox(database_engine.database)
     notices = PersonNoticeService(outbox, str, lambda: None)
     first, _ = await service.add(ANA, OPERATOR)
     await service.renew(ANA, OPERATOR)

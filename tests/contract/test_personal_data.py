@@ -31,7 +31,7 @@ from core.store.changes import SqlLedger
 from core.store.database import SqlConnection
 from core.store.directory import SqlDirectory
 from core.store.files import SqlFiles
-from core.store.outbox import SqlOutbox
+from core.store.outbox import Outbox
 from core.store.page_accounts import SqlPageAccounts, hash_token
 from core.store.personal_data import (
     FORGOTTEN_PERSON,
@@ -168,7 +168,7 @@ async def team(database_engine: Embedded) -> Team:
                answer=Answer("1. Bea's row, approved by Ana Lima.", cards=(shown,)))  # fmt: skip
     own = await talk(engine, "my own affairs", BEA, BEAS)
     waiting = await change_of(ledger, own, None, "another row", ANA)
-    await SqlOutbox(engine.database).record_notices(
+    await Outbox(engine.database).record_notices(
         waiting.id,
         "asked",
         [ApprovalNotice(waiting.id, "copy", ANA, locale="en", text="Please approve this")],
@@ -189,14 +189,11 @@ async def team(database_engine: Embedded) -> Team:
 
 
 async def sums(engine: Embedded) -> Mapping[str, Any]:
-    """Money and tokens by everything but the person, and each day's turns."""
+    """Money and tokens by everything but the person."""
 
     def read(connection: SqlConnection) -> Any:
-        days = connection.execute(
-            "SELECT day, sum(turns) AS n FROM days WHERE person <> '' GROUP BY day"
-        )
         paid = connection.execute("SELECT sum(cost) AS c, count(*) AS n FROM spendings")
-        return [dict(row) for row in (*days, *paid)]
+        return [dict(row) for row in paid]
 
     return {
         **{by: await engine.budget.report(by) for by in ("day", "model", "tool")},

@@ -17,7 +17,7 @@ from core.observability import metrics
 from core.store import jobs, processes
 from core.store.changes import SqlLedger
 from core.store.database import SqlConnection, SqlRow, lock_key
-from core.store.outbox import SqlOutbox
+from core.store.outbox import Outbox
 from core.store.postgres import PostgresDatabase
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
@@ -487,7 +487,7 @@ async def test_a_notice_that_is_stored_while_its_change_is_forgotten_keeps_no_wo
 
     forgetting = asyncio.create_task(ours.database.write(forget))
     await asyncio.to_thread(forgets.wait)
-    outbox = SqlOutbox(theirs.database)
+    outbox = Outbox(theirs.database)
     notice = ApprovalNotice(change.id, "copy", BOB, text="Ana asks", state="posted")
     putting = asyncio.create_task(outbox.put(notice))
     while not putting.done() and not await theirs.database.read(count_waiting):

@@ -28,10 +28,10 @@ from core.domain.schedules import (
     VersionChanged,
 )
 from core.store.database import SqlConnection, has_rows
-from core.store.outbox import SqlOutbox
+from core.store.outbox import Outbox
 from core.store.personal_data import SqlPersonalData
 from core.store.restored import close_unfinished
-from core.store.schedules import SqlSchedules
+from core.store.schedules import Schedules
 from tests.contract.engines import Embedded, Shared
 from tests.fakes.clock import Clock
 from tests.fakes.loop_clock import run_ready
@@ -52,7 +52,7 @@ class Book:
 
     engine: Embedded
     clock: Clock
-    schedules: SqlSchedules
+    schedules: Schedules
     proposed: int = 0
 
     async def propose(self, draft: ScheduleDraft = DAILY, owner: Person = ANA) -> Schedule:
@@ -91,7 +91,7 @@ class Book:
 @pytest.fixture
 def book(database_engine: Embedded) -> Book:
     clock = Clock(MONDAY)
-    schedules = SqlSchedules(database_engine.database, database_engine.inbox, clock)
+    schedules = Schedules(database_engine.database, database_engine.inbox, clock)
     return Book(database_engine, clock, schedules)
 
 
@@ -143,7 +143,7 @@ async def test_a_due_time_becomes_one_message_whoever_sees_it(book: Book) -> Non
     book.clock.now = MONDAY + HOUR + 200
     assert await book.schedules.list_due(book.clock.now) == [one]
     other = await book.engine.beside()
-    beside = replace(book, schedules=SqlSchedules(other.database, other.inbox, book.clock))
+    beside = replace(book, schedules=Schedules(other.database, other.inbox, book.clock))
     runs = await asyncio.gather(*(each.advance(one) for each in (book, beside) * 4))
     (run,) = [each for each in runs if each]
     (message,) = await book.messages()
@@ -326,7 +326,7 @@ async def test_erasing_a_person_ends_their_schedules(book: Book) -> None:
     await book.schedules.skip(run.seq, "rights", "rights")
     notice = PersonNotice.new(run.event_key, "schedule-rights", schedule="a", what="b", when="c")
     await book.schedules.record_reported(run.event_key, [(BO, notice)])
-    outbox = SqlOutbox(book.engine.database)
+    outbox = Outbox(book.engine.database)
     assert len(await outbox.list_person_notices(BO.key)) == 1
     people = SqlPersonalData(book.engine.database, str, shared=hasattr(book.engine, "jobs"))
     who = people.by_key(ANA.key)
@@ -347,7 +347,7 @@ async def test_notices_about_runs_go_with_them(book: Book) -> None:
     await book.schedules.skip(run.seq, "rights")
     notice = PersonNotice.new(run.event_key, "schedule-rights", schedule="a", what="b", when="c")
     await book.schedules.record_reported(run.event_key, [(BO, notice)])
-    outbox = SqlOutbox(book.engine.database)
+    outbox = Outbox(book.engine.database)
     assert len(await outbox.list_person_notices(BO.key)) == 1
     assert await book.schedules.purge(book.clock.now + DAY) == 1
     assert await outbox.list_person_notices(BO.key) == []

@@ -12,7 +12,7 @@ import pytest
 from core.domain.errors import OverBudget, Superseded
 from core.domain.messages import Answer, Item, Person, Usage
 from core.domain.records import RoundOutput
-from core.store.budget import CountingBudget
+from core.store.budget import Budget
 from core.store.changes import SqlLedger
 from core.store.database import SqlConnection, lock_key
 from tests.contract.engines import Embedded
@@ -98,7 +98,7 @@ async def test_an_attempt_that_another_took_over_writes_nothing(two: Two) -> Non
 
 
 async def test_a_day_is_counted_over_all(two: Two) -> None:
-    budgets = [CountingBudget(each.database, choices.fixed_caps(3, 10), UTC) for each in two]
+    budgets = [Budget(each.database, choices.fixed_caps(3, 10), UTC) for each in two]
     people = [Person("web", f"p{n}") for n in range(5)]
     turns = []
     for number in range(30):

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from core.domain.changes import POLICY_PERSON, Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.errors import AuditRefused, NotStored
 from core.domain.messages import Address, Person
-from core.rights.audit import OPERATOR, AuditLog, place_of
+from core.rights.audit import OPERATOR, Audit, place_of
 from core.store import audit
 from core.store.audit import FileAuditLines, SqlPseudonyms
 from core.store.database import SqliteDatabase
@@ -53,9 +53,9 @@ async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
 
 
 @pytest.fixture
-async def log(database: SqliteDatabase, tmp_path: Path) -> AsyncIterator[AuditLog]:
+async def log(database: SqliteDatabase, tmp_path: Path) -> AsyncIterator[Audit]:
     files = FileAuditLines(tmp_path / "audit.log", max_bytes=1000, max_rotated=2)
-    made = AuditLog(files, SqlPseudonyms(database), Clock())
+    made = Audit(files, SqlPseudonyms(database), Clock())
     yield made
     await made.close()
 
@@ -65,7 +65,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 async def test_an_audit_line_has_all_its_fields(
-    log: AuditLog, database: SqliteDatabase, tmp_path: Path
+    log: Audit, database: SqliteDatabase, tmp_path: Path
 ) -> None:
     await log.write("change-done", DONE, "ponte.toml:3")
     (line,) = lines(tmp_path / "audit.log")
@@ -85,7 +85,7 @@ async def test_an_audit_line_has_all_its_fields(
     assert later["decider"] not in (ana, BIA.key)
 
 
-async def test_a_key_that_people_made_up_is_a_cell_s_value(log: AuditLog, tmp_path: Path) -> None:
+async def test_a_key_that_people_made_up_is_a_cell_s_value(log: Audit, tmp_path: Path) -> None:
     ids = ("12", "ana@example.com", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "Ana")
     steps = tuple(ChangeStep(n, RowWrite(id), "done") for n, id in enumerate(ids, 1))
     await log.write("change-done", replace(DONE, steps=steps))
@@ -106,7 +106,7 @@ def test_a_place_tells_of_no_person(address: Address, told: str) -> None:
     assert place_of(address) == told
 
 
-async def test_what_is_noted_stands_in_the_order_it_came_in(log: AuditLog, tmp_path: Path) -> None:
+async def test_what_is_noted_stands_in_the_order_it_came_in(log: Audit, tmp_path: Path) -> None:
     log.note("action-refused", ANA, HERE, right="spend", rule="")
     log.note("tool-run", BIA, HERE, tool="t" * 300, outcome="ok")
     await log.write("change-done", DONE)
@@ -125,7 +125,7 @@ async def test_what_is_noted_stands_in_the_order_it_came_in(log: AuditLog, tmp_p
 
 
 async def test_who_is_forgotten_is_named_no_more(
-    log: AuditLog, database: SqliteDatabase, tmp_path: Path
+    log: Audit, database: SqliteDatabase, tmp_path: Path
 ) -> None:
     await log.write("change-done", replace(DONE, decider=BIA))
     log.note("action-refused", ANA, HERE, right="spend")
@@ -161,7 +161,7 @@ async def test_who_is_forgotten_is_named_no_more(
     ],
 )
 async def test_what_is_asked_for_is_found(
-    log: AuditLog, wanted: dict[str, str], found: list[str]
+    log: Audit, wanted: dict[str, str], found: list[str]
 ) -> None:
     await log.write("one", DONE)
     await log.write("two", replace(DONE, decider=BIA))
@@ -171,7 +171,7 @@ async def test_what_is_asked_for_is_found(
     assert ([line["event"] for line in told], after) == (found, "")
 
 
-async def test_it_is_appended_to_and_rotated_by_its_size(log: AuditLog, tmp_path: Path) -> None:
+async def test_it_is_appended_to_and_rotated_by_its_size(log: Audit, tmp_path: Path) -> None:
     for number in range(12):
         await log.write(f"event {number}", DONE)
     kept = [tmp_path / name for name in ("audit.log.2", "audit.log.1", "audit.log")]
@@ -182,7 +182,7 @@ async def test_it_is_appended_to_and_rotated_by_its_size(log: AuditLog, tmp_path
 
 
 async def test_it_is_read_in_pages_while_it_rotates(
-    log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    log: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "MAX_PAGE_LINES", 2)
     (tmp_path / "audit.log.bak").write_text("no file of ours")
@@ -199,14 +199,14 @@ async def test_it_is_read_in_pages_while_it_rotates(
     assert events == [f"event {n}" for n in range(int(first[-1]), 9)]
 
 
-async def test_an_incomplete_last_line_is_skipped(log: AuditLog, tmp_path: Path) -> None:
+async def test_an_incomplete_last_line_is_skipped(log: Audit, tmp_path: Path) -> None:
     await log.write("one", DONE)
     with (tmp_path / "audit.log").open("a") as file:
         file.write('{"at": "2026-11-20T08:30:00.000+00:00", "event": "on')
     assert [line["event"] for line in (await log.read())[0]] == ["one"]
 
 
-async def test_a_refused_write_is_worded(log: AuditLog, tmp_path: Path) -> None:
+async def test_a_refused_write_is_worded(log: Audit, tmp_path: Path) -> None:
     (tmp_path / "audit.log").mkdir()
     with pytest.raises(AuditRefused, match="Is a directory"):
         await log.write("change-done", DONE)
@@ -221,7 +221,7 @@ async def test_a_refused_write_is_worded(log: AuditLog, tmp_path: Path) -> None:
 
 
 async def test_old_lines_that_cannot_be_deleted_are_an_error(
-    log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    log: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(path: Path) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
@@ -233,7 +233,7 @@ async def test_old_lines_that_cannot_be_deleted_are_an_error(
     assert len(lines(tmp_path / "audit.log")) == 1
 
 
-async def test_a_full_disk_leaves_no_torn_line(log: AuditLog, tmp_path: Path) -> None:
+async def test_a_full_disk_leaves_no_torn_line(log: Audit, tmp_path: Path) -> None:
     await log.write("one", DONE)
     size = (tmp_path / "audit.log").stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

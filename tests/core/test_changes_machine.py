@@ -36,6 +36,7 @@ from core.domain.changes import (
 )
 from core.domain.errors import ToolError, WriteUnsure
 from core.domain.messages import Address, ChangeAction, Person
+from core.rights.audit import Audit
 from core.store.changes import SqlLedger
 from tests.contract.engines import Embedded
 from tests.fakes.choices import ANA, allow_list, make_message
@@ -104,7 +105,10 @@ class Table(MemoryTable):
         self.late = []
 
 
-class NoAudit:
+class NoAudit(Audit):
+    def __init__(self) -> None:
+        pass
+
     async def write(
         self, event: str, change: Change, rule: str = "", by: Person | None = None
     ) -> None:

@@ -15,8 +15,8 @@ from core.rights import policy as policies
 from core.rights.policy import (
     MAX_CONFIRMED_AGE_SECONDS,
     MAX_RIGHT_NAME_CHARACTERS,
-    AccessPolicy,
     DailyCaps,
+    Policy,
 )
 from core.rights.reasons import (
     DEFAULT_REASONS,
@@ -46,9 +46,7 @@ SHELL = Address("terminal", "c")
 MEMBER = frozenset({"chat", "read", "code", "spend"})
 
 
-async def allowed_actions(
-    policy: AccessPolicy, person: Person, address: Address
-) -> frozenset[Action]:
+async def allowed_actions(policy: Policy, person: Person, address: Address) -> frozenset[Action]:
     return frozenset([a for a in ALL if (await policy.may(person, address, a)).allowed])
 
 
@@ -347,7 +345,7 @@ UNTOLD = Person("slack", "U0", "T1", "Somebody of whom Slack tells nothing")
 SLACK_DIRECT = Address("slack", "D1", "T1")
 
 
-def policy_with_rules(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> AccessPolicy:
+def policy_with_rules(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> Policy:
     policy = allow_list(guests={"slack": _only_eve})
     policy.rule_book = supplier(RuleBook(rules, channels or {}))
     return policy

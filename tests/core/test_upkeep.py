@@ -19,7 +19,7 @@ from core.conversation.upkeep import DAY_SECONDS, Retention, Upkeep
 from core.domain.changes import UNDO_LIFETIME_SECONDS
 from core.domain.errors import ModelDown, NotStored
 from core.domain.records import PlatformMember, Remote
-from core.rights.audit import AuditLog
+from core.rights.audit import Audit
 from core.store.audit import FileAuditLines, SqlPseudonyms
 from core.store.changes import SqlLedger
 from core.store.directory import SqlDirectory
@@ -73,7 +73,7 @@ class UpkeepSetup:
     def files(self) -> SqlFiles:
         return SqlFiles(self.engine.database, FolderBytes(self.engine.home / "files"))
 
-    def upkeep(self, days: int = 0, audit: AuditLog | None = None, audit_days: int = 0) -> Upkeep:
+    def upkeep(self, days: int = 0, audit: Audit | None = None, audit_days: int = 0) -> Upkeep:
         engine = self.engine
         services = SimpleNamespace(
             inbox=engine.inbox, journal=engine.journal, files=self.files, model=self.model,
@@ -125,7 +125,7 @@ async def test_old_audit_lines_are_removed_by_whole_days(
 ) -> None:
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
     path, clock = tmp_path / "audit.log", [noon]
-    log = AuditLog(FileAuditLines(path), SqlPseudonyms(setup.engine.database), lambda: clock[0])
+    log = Audit(FileAuditLines(path), SqlPseudonyms(setup.engine.database), lambda: clock[0])
     monkeypatch.setattr("core.conversation.upkeep.datetime", SimpleNamespace(now=lambda zone: noon))
     for days in (400, 31, 30, 0):
         clock[0] = noon - timedelta(days=days, hours=days and 1)

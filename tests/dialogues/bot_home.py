@@ -19,10 +19,9 @@ from core.chat.reply import GrowingReply
 from core.conversation.manager import Profile
 from core.domain.messages import Answer, Message, Person, turn_id
 from core.domain.records import Receipt
-from core.ports.rights import Policy
 from core.ports.tools import Model, QuickCommands, ToolSource
 from core.rights.allowances import Allowance
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.rights.usage import Prices
 from core.runtime.tasks import cancel_all
 from core.store.budget import DailyCapLookup, no_daily_caps
@@ -113,7 +112,7 @@ class BotHome:
         spending = make_spending(caps, allowed, prices, intake)
         made = make_choices(model, sources, policy, appliers, rules=rules, spending=spending)
         approval = replace(made.approval, canonical_person=canonical_person)
-        if isinstance(known := made.policy, AccessPolicy):
+        if isinstance(known := made.policy, Policy):
             approval = replace(
                 approval, is_named=known.is_named, rule_book=lambda: known.rule_book(),
                 admins=known.admins,

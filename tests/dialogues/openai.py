@@ -14,9 +14,9 @@ from core.domain.messages import File
 from core.domain.records import Remote
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
-from core.ports.rights import Policy
 from core.ports.tools import ToolSource
 from core.rights.allowances import Allowance
+from core.rights.policy import Policy
 from core.rights.usage import Prices
 from core.tools.code.source import CodeRunner
 from tests.dialogues.bot_home import BotHome, RunningBot

@@ -16,7 +16,7 @@ from core.chat.platform import Messenger
 from core.domain.changes import ApprovalNotice, DisplayName
 from core.domain.errors import PlatformBusy, TakenOver
 from core.domain.messages import Address, Message, Person, ReplyTo
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, BOSS, bot, on_slack, proposed_on_slack
 from tests.fakes.choices import allow_list
@@ -57,7 +57,7 @@ class Workspace:
 
 @asynccontextmanager
 async def team(
-    bot_home: BotHome, policy: AccessPolicy | None = None
+    bot_home: BotHome, policy: Policy | None = None
 ) -> AsyncIterator[tuple[RunningBot, Workspace]]:
     """Mia asks in a channel that Cleo, who approves, does not read. The test redraws."""
     policy = policy or allow_list(frozenset({"slack:U1"}), frozenset({"slack:U9"}))

@@ -17,7 +17,7 @@ from core.chat.platform import Messenger
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS, Change, DisplayName
 from core.domain.errors import Draining
 from core.domain.messages import Address, Answer, Person
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.rights.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import (
@@ -48,7 +48,7 @@ async def _guests(person: Person, max_age: float) -> bool | None:
     return person == GUEST
 
 
-def rights() -> AccessPolicy:
+def rights() -> Policy:
     return allow_list(
         frozenset({"slack:U1", "slack:U2", "slack:U7"}), frozenset({"slack:U9"}),
         {"slack": _groups}, {"slack": _guests},

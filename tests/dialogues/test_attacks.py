@@ -18,7 +18,7 @@ from core.domain.messages import (
     ReplyTo,
     turn_id,
 )
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import ADA, _call, bot, typed_code
 from tests.fakes.choices import allow_list
@@ -32,7 +32,7 @@ UPDATE = _call("table_update", {"rows": {"1": {"Name": "SECRET"}}})
 CREATE = _call("table_create", {"rows": [{"Name": "A"}]})
 
 
-def policy() -> AccessPolicy:
+def policy() -> Policy:
     """Mia may write, Stan may not, Bea is an admin."""
     writers, admins = (frozenset(f"{name}:{id}" for name, id in ids.items()) for ids in (MIA, BOSS))
     return allow_list(writers, admins)

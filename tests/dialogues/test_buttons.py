@@ -13,7 +13,7 @@ from core.changes.approval import TableRule, TableRules
 from core.chat.platform import Messenger
 from core.domain.changes import Consent, DisplayName
 from core.domain.messages import Address, Card, Person
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.rights.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import (
@@ -41,7 +41,7 @@ async def _groups(person: Person, max_age: float) -> frozenset[str]:
     return frozenset({"S1"} if person == CLERK else ())
 
 
-def rights() -> AccessPolicy:
+def rights() -> Policy:
     """Mia and Otto may write, Bea is an admin, Cleo is in a user group."""
     return allow_list(
         frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9", "web"}), {"slack": _groups}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.domain.records import Turn
-from core.store.turns import SqlJournal
+from core.store.turns import Journal
 from tests.dialogues.whole import whole
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
@@ -147,13 +147,13 @@ async def test_stop_ends_the_run_there_too(tmp_path: Path, fake: FakeOpenAI) -> 
 @pytest.fixture
 def run_handles(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
     """The ids of runs, each as soon as it is journalled."""
-    handles, journalled = asyncio.Queue[str](), SqlJournal.record_call_handle
+    handles, journalled = asyncio.Queue[str](), Journal.record_call_handle
 
-    async def call_known(self: SqlJournal, turn: Turn, call_id: str, handle: str) -> None:
+    async def call_known(self: Journal, turn: Turn, call_id: str, handle: str) -> None:
         await journalled(self, turn, call_id, handle)
         handles.put_nowait(handle)
 
-    monkeypatch.setattr(SqlJournal, "record_call_handle", call_known)
+    monkeypatch.setattr(Journal, "record_call_handle", call_known)
     return handles
 
 

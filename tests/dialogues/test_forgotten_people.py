@@ -16,8 +16,8 @@ from core.chat.platform import ChatPlatform
 from core.domain.errors import NotFound
 from core.domain.messages import Person
 from core.domain.records import RoundRequest
-from core.ports.conversations import Journal
 from core.store.remembered import FORGOTTEN_ID
+from core.store.turns import Journal
 from core.tools.code.source import CodeRunner
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, OTHER, on_slack, proposed_on_slack

@@ -16,7 +16,7 @@ from bot.config import Config, read_config
 from core.chat.hooks import HookIntake
 from core.clients.http import HttpClient
 from core.domain.messages import Address, Answer, Person, ReplyTo
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import BOSS, OTHER, on_slack, typed_code
@@ -74,7 +74,7 @@ class Office:
     model: Obedient
     bought: Bought
     intake: HookIntake
-    access: AccessPolicy
+    access: Policy
 
     async def deliver(self, hook: str, body: Any) -> Answer:
         """Send a delivery, and return the answer of its turn."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from core.changes.approval import Access, TableRule, TableRules
 from core.clients.http import HttpClient
 from core.domain.messages import Answer
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
@@ -41,7 +41,7 @@ class Team:
 
 @asynccontextmanager
 async def team(
-    bot_home: BotHome, table: str, access: Access, *approvers: str, policy: AccessPolicy = RIGHTS
+    bot_home: BotHome, table: str, access: Access, *approvers: str, policy: Policy = RIGHTS
 ) -> AsyncIterator[Team]:
     rules = TableRules({table: TableRule(access, frozenset(approvers))})
     async with FakeNocoDB() as nocodb, HttpClient() as http:

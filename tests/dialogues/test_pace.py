@@ -8,7 +8,7 @@ import pytest
 
 from core.conversation import manager
 from core.domain.messages import Address, Person
-from core.rights.policy import AccessPolicy, Rights
+from core.rights.policy import Policy, Rights
 from core.store.turn_runner import TurnExecutor
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.fakes.choices import allow_list
@@ -57,15 +57,15 @@ async def test_a_person_of_whom_the_platform_says_nothing_yet(
 ) -> None:
     monkeypatch.setattr(manager, "PLATFORM_SECONDS", 0.0)
     asked, known = asyncio.Event(), asyncio.Event()
-    rights = AccessPolicy.rights
+    rights = Policy.rights
 
-    async def looked_up(self: AccessPolicy, person: Person, address: Address) -> Rights:
+    async def looked_up(self: Policy, person: Person, address: Address) -> Rights:
         if address.channel == "C1":
             asked.set()
             await known.wait()
         return await rights(self, person, address)
 
-    monkeypatch.setattr(AccessPolicy, "rights", looked_up)
+    monkeypatch.setattr(Policy, "rights", looked_up)
     async with bot_home.open(policy=allow_list()) as running_bot:
         await check_other_channel_is_answered(running_bot, asked, known)
 
@@ -76,15 +76,15 @@ async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
 ) -> None:
     monkeypatch.setattr(manager, "PLATFORM_SECONDS", 0.0)
     asked = asyncio.Event()
-    rights = AccessPolicy.rights
+    rights = Policy.rights
 
-    async def looked_up(self: AccessPolicy, person: Person, address: Address) -> Rights:
+    async def looked_up(self: Policy, person: Person, address: Address) -> Rights:
         if not asked.is_set():
             asked.set()
             await asyncio.Event().wait()
         return await rights(self, person, address)
 
-    monkeypatch.setattr(AccessPolicy, "rights", looked_up)
+    monkeypatch.setattr(Policy, "rights", looked_up)
     async with bot_home.open(policy=allow_list()) as running_bot:
         only_one_works(running_bot)
         _, first = await running_bot.send("one", "C1")

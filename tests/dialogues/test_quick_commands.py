@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.chat.files import MAX_ATTACHMENT_BYTES
+from core.domain.file_text import MAX_ATTACHMENT_BYTES
 from core.domain.messages import Attachment, File, Person
 from core.domain.records import Outcome, ToolCall
 from tests.dialogues.bot_home import BotHome

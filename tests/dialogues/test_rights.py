@@ -13,7 +13,7 @@ from bot.config import read_config
 from core.clients.http import HttpClient
 from core.domain.messages import Answer, Person
 from core.domain.records import ToolSpec
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.rights.rules import RuleBook
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
@@ -43,7 +43,7 @@ async def _groups(person: Person, max_age: float) -> frozenset[str]:
     return frozenset({"S1"} if person == CLERK else ())
 
 
-def policy() -> AccessPolicy:
+def policy() -> Policy:
     """Mia and Otto may write, Bea is an admin; Cleo is in a user group."""
     return allow_list(
         frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}), {"slack": _groups}
@@ -59,7 +59,7 @@ def book(text: str, folder: Path) -> RuleBook:
 @asynccontextmanager
 async def office(
     bot_home: BotHome, folder: Path, text: str
-) -> AsyncIterator[tuple[RunningBot, AccessPolicy, EchoModel]]:
+) -> AsyncIterator[tuple[RunningBot, Policy, EchoModel]]:
     """A bot over the fake NocoDB."""
     chosen, model = policy(), EchoModel()
     chosen.rule_book = supplier(book(text, folder))

@@ -11,7 +11,7 @@ import pytest
 
 from core.domain.messages import Address, Message, Person, ReplyTo, turn_id
 from core.domain.records import RoundRequest
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.rights.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, on_slack
@@ -34,7 +34,7 @@ def person(request: pytest.FixtureRequest) -> Person:
     return PEOPLE[request.param]
 
 
-def open_to_all() -> AccessPolicy:
+def open_to_all() -> Policy:
     return allow_list(
         frozenset({"slack", "discord:42", "web", "terminal"}), frozenset({"slack:U9"})
     )
@@ -56,7 +56,7 @@ def make_platform_message(person: Person, text: str, key: str) -> Message:
 
 @asynccontextmanager
 async def bot(
-    bot_home: BotHome, table: MemoryTable, policy: AccessPolicy, model: EchoModel | None = None
+    bot_home: BotHome, table: MemoryTable, policy: Policy, model: EchoModel | None = None
 ) -> AsyncIterator[RunningBot]:
     opened = bot_home.open(model or EchoModel(), sources=[table], appliers=[table], policy=policy)
     async with opened as running_bot:

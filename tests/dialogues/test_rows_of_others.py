@@ -15,7 +15,7 @@ from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn
 from core.domain.records import Receipt, RoundRequest, ToolContext
 from core.models.served_model import Level
 from core.ports.tools import ToolSource
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from core.rights.rules import Rule, RuleBook
 from core.tools.code.port import InputFile, RunResult
 from core.tools.code.source import CodeSource
@@ -71,7 +71,7 @@ class Thread:
 
     running_bot: RunningBot
     fake: FakeOpenAI
-    policy: AccessPolicy
+    policy: Policy
     platform: str
     sandbox: Sandbox
     count: int = 0

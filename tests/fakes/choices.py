@@ -16,10 +16,9 @@ from core.changes.ports import Applier
 from core.domain.hooks import HOOK_PLATFORM, HOOK_RIGHTS
 from core.domain.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.domain.records import Health, QuickCommand
-from core.ports.rights import Policy
 from core.ports.tools import Model, ToolSource
 from core.rights.allowances import Allowance
-from core.rights.policy import AccessPolicy, GroupLookup, GuestLookup
+from core.rights.policy import GroupLookup, GuestLookup, Policy
 from core.rights.rules import RuleBook, StandIns
 from core.rights.usage import Prices
 from core.store.budget import DailyCapLookup, no_daily_caps
@@ -53,9 +52,9 @@ def allow_list(
     memberships: Mapping[str, GroupLookup] = MappingProxyType({}),
     guests: Mapping[str, GuestLookup] = MappingProxyType({}),
     clock: Callable[[], float] = time.monotonic,
-) -> AccessPolicy:
+) -> Policy:
     """Return a policy over the rights of all platforms of Ponte."""
-    return AccessPolicy(PLATFORM_RIGHTS, allow, admins, memberships, guests, clock)
+    return Policy(PLATFORM_RIGHTS, allow, admins, memberships, guests, clock)
 
 
 def hook_rules(groups: Mapping[str, str]) -> RuleBook:

@@ -15,14 +15,14 @@ from core.chat.reply import GrowingReply
 from core.chat.turn_posts import TurnPosts
 from core.store.database import SqliteDatabase
 from core.store.schema import SCHEMA
-from core.store.turns import SqlJournal
+from core.store.turns import Journal
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
 
 
 async def main(home: Path, url: str, seq: int) -> None:
     database = await SqliteDatabase.open(home / "ponte.db", SCHEMA)
-    journal = SqlJournal(database)
+    journal = Journal(database)
     turn = await journal.begin(seq)
     if turn is None or turn.answer is None:
         raise SystemExit(f"turn {seq} has no answer to bring out")

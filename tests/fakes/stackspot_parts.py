@@ -18,8 +18,8 @@ from bot.home import Home
 from bot.quick_registry import QuickCommandRegistry
 from bot.settings import Settings
 from core.clients.http import HttpClient
-from core.ports.rights import Policy
 from core.ports.tools import Model
+from core.rights.policy import Policy
 from core.tools.stackspot import STACKSPOT
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET

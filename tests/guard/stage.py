@@ -23,7 +23,7 @@ from bot.application import Application
 from bot.config import read_config
 from core.observability import metrics
 from core.runtime.retry import Backoff
-from core.store.turns import SqlJournal
+from core.store.turns import Journal
 from tests.dialogues.office import Office, office
 from tests.fakes import uvicorn_pauses
 from tests.fakes.discord.addresses import sdk_addresses
@@ -228,7 +228,7 @@ class Stage:
     def hold(self, method: str, *, after: bool, times: int = 1) -> Iterator[asyncio.Event]:
         """Let the journal's `method` never return, the `times`th time. Yield an event that is set
         then. `after`: its effect is stored."""
-        held, original, count = asyncio.Event(), getattr(SqlJournal, method), 0
+        held, original, count = asyncio.Event(), getattr(Journal, method), 0
 
         async def hang(journal: Any, *arguments: Any, **more: Any) -> Any:
             nonlocal count
@@ -240,7 +240,7 @@ class Stage:
             held.set()
             return await asyncio.Event().wait()
 
-        with mock.patch.object(SqlJournal, method, hang):
+        with mock.patch.object(Journal, method, hang):
             yield held
 
     async def crash(

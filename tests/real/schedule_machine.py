@@ -36,7 +36,7 @@ from core.domain.schedules import (
 from core.ports.conversations import PostJournal, Reply
 from core.store import jobs, processes
 from core.store.database import SqlConnection
-from core.store.schedules import SqlSchedules
+from core.store.schedules import Schedules
 from tests.fakes.choices import make_choices
 from tests.fakes.recorder import RecordingSurface
 
@@ -110,9 +110,9 @@ def kill_at(dies: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(name: str, before: bool) -> None:
-        method: Callable[..., Any] = getattr(SqlSchedules, name)
+        method: Callable[..., Any] = getattr(Schedules, name)
 
-        def dying(self: SqlSchedules, *arguments: Any) -> Any:
+        def dying(self: Schedules, *arguments: Any) -> Any:
             if before:
                 die_now()
             result = method(self, *arguments)
@@ -120,7 +120,7 @@ def kill_at(dies: str) -> None:
                 die_now()
             return result
 
-        setattr(SqlSchedules, name, dying)
+        setattr(Schedules, name, dying)
 
     around({"before": "advance", "inside": "_queue_run", "after": "_enqueue"}[moment],
            moment != "inside")  # fmt: skip

@@ -14,7 +14,7 @@ from bot.engine import Choices, Engine, Stores
 from core.integrations.integration import ChatPorts
 from core.ports.conversations import Inbox, StatusBoard
 from core.ports.tools import Model
-from core.rights.policy import AccessPolicy
+from core.rights.policy import Policy
 from tests.fakes.choices import make_choices
 from tests.fakes.slack import FakeSlack, Json, SlackChannel, SlackPerson
 
@@ -117,7 +117,7 @@ def connect_adapter(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> N
     engine.platforms.fetch["slack"] = adapter.fetch
     engine.platforms.look_up["slack"] = adapter.look_up
     engine.platforms.messengers["slack"] = adapter
-    if isinstance(chosen.policy, AccessPolicy):
+    if isinstance(chosen.policy, Policy):
         chosen.policy.guests = {"slack": adapter.guest}
         chosen.policy.memberships = {"slack": adapter.membership}
 

@@ -16,6 +16,8 @@ from adapters.slack.client import (
     _failure,
 )
 from core.domain.errors import NotStored, PlatformBusy
+from core.store.database import SqliteDatabase
+from core.store.jobs import SharedPace
 from tests.fakes.clock import Clock
 
 
@@ -58,11 +60,14 @@ async def test_who_must_wait_too_long_takes_no_place() -> None:
 
 
 async def test_a_database_that_is_away_leaves_each_process_its_own_pace() -> None:
-    class Away:
-        async def run(self, names: object, work: object) -> NoReturn:
+    class Away(SqliteDatabase):
+        def __init__(self) -> None:
+            pass
+
+        async def write(self, *_: object, **options: object) -> NoReturn:
             raise NotStored
 
-    limiter = RateLimiter(Clock(100.0), Away())
+    limiter = RateLimiter(Clock(100.0), SharedPace(Away()))
     assert await count_passing_calls(limiter, "chat.update", "C1", 100) == TIERS["chat.update"] // 3
 
 

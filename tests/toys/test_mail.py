@@ -17,7 +17,7 @@ from bot.engine import ORIGINS, Engine
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Address, Answer, Person, ReplyTo
 from core.rights.rules import Rule, RuleBook
-from core.store.turns import SqlJournal
+from core.store.turns import Journal
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.test_page_approvals import page
 from tests.discord.discord_ponte import DiscordPonte, Speaker
@@ -66,9 +66,9 @@ class Process:
 
     def watch(self, name: str) -> Callable[..., Awaitable[Any]]:
         """Return the journal's method of that name, as this process calls it."""
-        store = getattr(SqlJournal, name)
+        store = getattr(Journal, name)
 
-        async def step(journal: SqlJournal, *given: Any, **more: Any) -> Any:
+        async def step(journal: Journal, *given: Any, **more: Any) -> Any:
             await self._end_here()
             stored = await store(journal, *given, **more)
             self.steps.append(name)
@@ -211,7 +211,7 @@ class PageOffice(Office):
 def process(monkeypatch: pytest.MonkeyPatch) -> Process:
     process = Process()
     for name in STEPS:
-        monkeypatch.setattr(SqlJournal, name, process.watch(name))
+        monkeypatch.setattr(Journal, name, process.watch(name))
     return process
 
 

@@ -17,7 +17,7 @@ from bot.config import Config
 from bot.doctor import check_everything
 from bot.home import Home
 from bot.start import Start
-from core.store.budget import CountingBudget
+from core.store.budget import Budget
 from tests.dialogues.office import PAID, Office, office
 from tests.fakes.openai import Script
 from tests.fakes.schedules import add_schedule
@@ -301,12 +301,12 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(desk: Desk) -> None
 async def test_usage_by_day_begins_with_the_newest(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def report(_: CountingBudget, by: str, since: str) -> Sequence[Mapping[str, Any]]:
+    async def report(_: Budget, by: str, since: str) -> Sequence[Mapping[str, Any]]:
         days = ("2026-11-19", "2026-11-20") if by == "day" else ()
         counts = {"turns": 3, "input": 1500, "output": 20, "cost": 0.25, "estimated": 1}
         return [{"name": day, **counts} for day in days]
 
-    monkeypatch.setattr(CountingBudget, "report", report)
+    monkeypatch.setattr(Budget, "report", report)
     page = (await desk["ana"].get("/admin/usage")).text.partition("By day")[2]
     assert re.findall(r">(Nov \d+, 2026)<", page) == ["Nov 20, 2026", "Nov 19, 2026"]
     assert page.count(">1,520<") == page.count(">$0.25<") == 2

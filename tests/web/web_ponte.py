@@ -15,11 +15,14 @@ import httpx
 
 from adapters.web.adapter import Asgi, ListenAddress, Site, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
+from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Answer, Message, Person, Progress
 from core.domain.notices import PersonNotice
-from core.integrations.integration import Alone, KernelPlaces, Operator, Pace
+from core.integrations.integration import Alone, Operator
 from core.ports.conversations import PostJournal, Reply
-from core.ports.rights import Policy
+from core.rights.policy import Policy
+from core.store.jobs import SharedPace
+from core.store.kernels import KernelRows
 from core.store.remembered import RememberedState
 from tests.fakes.administration import MemoryAdministration
 from tests.fakes.memory import (
@@ -94,8 +97,8 @@ class MemoryOwnerName:
 
 
 @dataclass
-class MemoryPersonNotices:
-    """The `PersonNotices` port in memory: by person, the notices that wait."""
+class MemoryPersonNotices(PersonNoticeService):
+    """By person, the notices that wait."""
 
     waiting: dict[str, list[PersonNotice]] = field(default_factory=dict)
 
@@ -114,11 +117,11 @@ class MemoryPersonNotices:
         return bool(found)
 
 
-class MemoryPeers:
+class MemoryPeers(Alone):
     """The `Peers` port of all processes in memory. Each event reaches every process, its sender
     too, as a notification of Postgres does."""
 
-    pace: Pace | None = None
+    pace: SharedPace | None = None
 
     def __init__(self) -> None:
         self._handlers: dict[str, list[Callable[[str], Awaitable[None]]]] = {}
@@ -148,7 +151,7 @@ class MemoryPeers:
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
         raise AssertionError("the web adapter stores no state")
 
-    def kernel_places(self) -> KernelPlaces:
+    def kernel_places(self) -> KernelRows:
         raise AssertionError("the web adapter runs no code")
 
 

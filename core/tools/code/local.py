@@ -15,7 +15,7 @@ import structlog
 
 from core.domain.errors import ToolError
 from core.domain.records import Health, ToolContext
-from core.integrations.integration import KernelPlaces
+from core.store.kernels import KernelRows
 from core.text.i18n import say, translate_word
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.port import InputFile, RunResult, measure_run
@@ -91,7 +91,7 @@ class Kernels:
 
     def __init__(
         self,
-        places: KernelPlaces,
+        places: KernelRows,
         limits: SandboxLimits,
         most: int,
         clock: Callable[[], float] = time.monotonic,
