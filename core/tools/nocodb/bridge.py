@@ -509,7 +509,7 @@ class BridgeSource:
             base=" (its base_id may be left out)" if self._base_id else "",
             writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
         )
-        return ExecuteTool.of(
+        return ExecuteTool(
             function, name="nocodb_execute", effect="read", doing="is reading the tables…",
             strict=False, description=description,
         )  # fmt: skip

@@ -485,7 +485,7 @@ def build_tables_tool(
     description = _DESCRIPTION.format(
         what=what, tables=", ".join(named) or _UNKNOWN, writing=writing
     )
-    return FunctionTool.of(
+    return FunctionTool(
         nocodb_tables,
         effect="read", doing="is reading the tables…", description=description.strip(),
     )  # fmt: skip

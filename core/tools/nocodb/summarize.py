@@ -432,6 +432,6 @@ def _format_figure(figure: Figure) -> object:
 
 def _build_tool(function: Function, more: str) -> FunctionTool:
     said = Docstring.parse(function.__doc__ or "").description
-    return FunctionTool.of(
+    return FunctionTool(
         function, effect="read", doing="is reading the tables…", description=f"{said} {more}"
     )
