@@ -10,7 +10,6 @@ import copy
 import json
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
@@ -136,9 +135,8 @@ class FieldAggregate:
 def seconds_between_calls(url: str) -> float:
     """Return the seconds between two calls of the server at `url`."""
     host = urlsplit(url).hostname or ""
-    return (
-        CLOUD_CALL_INTERVAL_SECONDS if host == "nocodb.com" or host.endswith(".nocodb.com") else 0.0
-    )
+    is_cloud = host == "nocodb.com" or host.endswith(".nocodb.com")
+    return CLOUD_CALL_INTERVAL_SECONDS if is_cloud else 0.0
 
 
 class NocoError(RemoteError):
@@ -172,7 +170,7 @@ def error_text(answer: HttpAnswer) -> str:
 
 
 def seconds_to_wait(answer: HttpAnswer) -> float:
-    """Return the seconds that NocoDB asks for; `DEFAULT_BUSY_SECONDS` where it gives none."""
+    """Return the seconds that NocoDB asks for; or a default."""
     seconds = parse_retry_after(answer.headers)
     return NOCODB_DEFAULT_WAIT_SECONDS if seconds is None else seconds
 
@@ -355,16 +353,11 @@ class TableApi(Protocol):
     something may have been.
     """
 
-    @property
-    def filters_rows(self) -> bool:
-        """Return True if the calls accept a `where`. False: Ponte checks each row itself."""
-
-    @property
-    def drift_count(self) -> int:
-        """Return how often a table or field turned out to have changed."""
-
-    def record_drift(self, reason: str = "") -> None:
-        """Count a change of tables or fields, so that cached descriptions are dropped."""
+    filters_rows: bool
+    """The calls accept a `where`. False: Ponte checks each row itself."""
+    drift_count: int
+    """How often a table or field turned out to have changed. Cached descriptions are then
+    dropped."""
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
         """Return what ends the source line of an answer: in Markdown, about a table or a row."""
@@ -467,16 +460,7 @@ class NocoApi:
         self._sleep = sleep
         self._pace = Pacer(seconds_between_calls(url), clock, sleep)
         self._gate = asyncio.Semaphore(MAX_PARALLEL_NOCODB_CALLS)
-        self._drifts: Counter[str] = Counter()
-
-    @property
-    def drift_count(self) -> int:
-        """Return the number of requests that named a table or field that no longer exists."""
-        return self._drifts.total()
-
-    def record_drift(self, reason: str = "") -> None:
-        """Count a schema change. `reason` is NocoDB's code, or "" if Ponte noticed it itself."""
-        self._drifts[reason] += 1
+        self.drift_count = 0
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
         """Return a link to the table or row. "nc" stands for the workspace (NocoDB's router,
@@ -700,7 +684,7 @@ class NocoApi:
     def _explain(self, error: HttpError) -> NocoError:
         problem = explain_nocodb_error(error)
         if problem.reason in DRIFT_REASONS:
-            self.record_drift(problem.reason)
+            self.drift_count += 1
         return problem
 
     async def _send(

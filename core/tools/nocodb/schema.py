@@ -502,7 +502,7 @@ def check_titles(
     titles = told[0].fields.keys() if told else set()
     known = {each.title for each in (*table.fields, *table.concealed)}
     if titles - known and any(each.title not in titles for each in asked if each.type != "ID"):
-        api.record_drift()
+        api.drift_count += 1
         raise NocoError(
             "Fields of the table {table} were just renamed.",
             code="renamed", hint="look at nocodb_tables, then call again with the names of now",
