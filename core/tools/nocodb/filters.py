@@ -302,19 +302,18 @@ class RowSelection:
 def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClause:
     """Return a filter for one field, by id. `word` comes before the values, as in exactDate.
 
-    Raise ValueError for a value that cannot be quoted (see `can_quote`).
+    Raise ValueError for a value that no quotes can hold.
     """
     head = [field, op, *([word] if word else [])]
+    marks = [_find_quote(value) for value in values]
+    if not all(marks):
+        raise ValueError("a value that no quotes can hold")
+    quoted = [f"{mark}{value}{mark}" for mark, value in zip(marks, values, strict=True)]
     sayable_bare = all(
         _BARE_VALUE.fullmatch(value) and value.lower() not in _RESERVED for value in values
     )
     bare = f"({','.join([*head, *values])})" if sayable_bare else None
-    return WhereClause(f"({','.join([*head, *map(_quote_value, values)])})", bare)
-
-
-def can_quote(values: Sequence[str]) -> bool:
-    """Return whether each value lacks backslashes and at least one of the two quotes."""
-    return all(_find_quote(value) for value in values)
+    return WhereClause(f"({','.join([*head, *quoted])})", bare)
 
 
 def all_of(parts: Sequence[WhereClause]) -> WhereClause:
@@ -441,13 +440,6 @@ def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
     )
 
 
-def _quote_value(value: str) -> str:
-    mark = _find_quote(value)
-    if not mark:
-        raise ValueError("a value that no quotes can hold")
-    return f"{mark}{value}{mark}"
-
-
 def _find_quote(value: str) -> str:
     """Return the quote that can enclose the value, or ""."""
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
@@ -511,7 +503,7 @@ def _text_clause(
     if field.kind == "people":  # NocoDB knows them by ids there, we by name and address
         return None, False
     by = _BY_OPTION if field.kind == "options" else _BY_WORD
-    if can_quote(values) and not (wide and any(map(_matches_loosely, values[0]))):
+    if all(map(_find_quote, values)) and not (wide and any(map(_matches_loosely, values[0]))):
         return build_clause(field.id, by[op], *values), True
     # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
     pattern = "".join("%" if _matches_loosely(each) else each for each in values[0]).strip("%")
