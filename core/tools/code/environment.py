@@ -16,8 +16,8 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,7 @@ import structlog
 
 from core.clients.http import Proxies
 from core.domain.errors import PonteError
-from core.tools.code.sandbox.process import start_program
-from core.tools.code.sandbox.sandbox import SandboxFailed
+from core.tools.code.sandbox.process import as_sandbox_failure, start_program
 
 log = structlog.get_logger("code")
 
@@ -187,7 +186,7 @@ class PythonEnvironment:
         `tell` gets words for the person meanwhile. Raise SandboxFailed if there is no Python at
         all.
         """
-        with _as_sandbox_failure():
+        with as_sandbox_failure():
             base, whole = await self._base_and_folder()
             if not _has_python(whole) and self._clock() - self._tried >= INSTALL_RETRY_SECONDS:
                 await tell(SETTING_UP)
@@ -201,7 +200,7 @@ class PythonEnvironment:
 
     async def bare(self) -> SandboxPython:
         """Return the Python that exists now, without waiting for an installation."""
-        with _as_sandbox_failure():
+        with as_sandbox_failure():
             return await self._find_python(*await self._base_and_folder())
 
     async def close(self) -> None:
@@ -307,16 +306,6 @@ async def _run_program(
             await process.wait()
     if process.returncode:
         raise InstallationFailed(find_cause(told.decode(errors="replace")))
-
-
-@contextmanager
-def _as_sandbox_failure() -> Iterator[None]:
-    try:
-        yield
-    except SandboxFailed:
-        raise
-    except (PonteError, OSError) as error:
-        raise SandboxFailed(str(error)) from error
 
 
 @asynccontextmanager

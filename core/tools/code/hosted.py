@@ -246,7 +246,8 @@ class CodeInterpreter:
                     self._earlier_id, self._container = self.container, None
                 raise
             except ModelServerFault as fault:
-                error = explain_hosted_fault(fault, self._choice.model)
+                log.warning("could not run code", error=str(fault), request_id=fault.request)
+                error = HOSTED_ERRORS.explain(fault, model=self._choice.model)
                 if self._was_sent and not fault.is_undone:
                     error.usage = self._add_cost(Usage(is_estimated=True), self._container)
                 raise error from None
@@ -517,10 +518,6 @@ class CodePrompt:
         return "\n\n".join(codes) if self.verbatim and not same else ""
 
 
-def _names_tools(fault: ModelServerFault) -> bool:
-    return fault.param.startswith(("tools", "tool_choice"))
-
-
 HOSTED_ERRORS = ErrorTable(
     RemoteError,
     on(when=lambda fault: fault.is_quota_exhausted).raises("no_quota", NoQuota.sentence),
@@ -534,7 +531,9 @@ HOSTED_ERRORS = ErrorTable(
         values=lambda fault: {"seconds": math.ceil(fault.wait or HOSTED_DEFAULT_WAIT_SECONDS)},
     ),
     on(404, 405, 501).raises("no_containers", NO_CONTAINERS),
-    on(400, when=_names_tools).raises("unfit_model", UNFIT_MODEL),
+    on(400, when=lambda fault: fault.param.startswith(("tools", "tool_choice"))).raises(
+        "unfit_model", UNFIT_MODEL
+    ),
     on("lost", "excess").raises(
         "unknown", RUN_UNKNOWN, hint="do not repeat it by yourself", outcome_unknown=True
     ),
@@ -544,12 +543,6 @@ HOSTED_ERRORS = ErrorTable(
     ),
     on().raises("model_down", SERVER_DOWN),
 )  # fmt: skip
-
-
-def explain_hosted_fault(fault: ModelServerFault, model: str) -> ToolError:
-    """Return the error for the model and the person, and log the fault."""
-    log.warning("could not run code", error=str(fault), request_id=fault.request)
-    return HOSTED_ERRORS.explain(fault, model=model)
 
 
 def explain_no_run(execution: HostedExecution) -> ToolError | None:

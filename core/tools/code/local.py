@@ -20,9 +20,9 @@ from core.text.i18n import say, translate_word
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.port import InputFile, RunResult, measure_run
 from core.tools.code.sandbox.probe import SandboxChoice, choose_sandbox
+from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (
-    Sandbox,
     SandboxFailed,
     SandboxLimits,
     explain_start_failure,
@@ -262,10 +262,9 @@ class LocalBackend:
     async def health(self) -> Health:
         """Return the backend's state."""
         choice = await self._wait_for_proof()
-        if choice.sandbox is None:
-            words = say("local: {words}", words=translate_word(choice.words))
-            return Health("code", "failing" if self._wanted else "off", words)
         words = say("local: {words}", words=translate_word(choice.words))
+        if choice.sandbox is None:
+            return Health("code", "failing" if self._wanted else "off", words)
         if lacks := self._environment.lacks:
             words = say(WITHOUT_LIBRARIES, words=words, lacks=lacks)
         return Health("code", "on", words)

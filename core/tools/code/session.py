@@ -25,7 +25,7 @@ from pydantic import (
     ValidationError,
 )
 
-from core.domain.errors import NotFound, PonteError
+from core.domain.errors import NotFound
 from core.text import text
 from core.tools.code.port import (
     MAX_OUTPUT_BYTES,
@@ -37,7 +37,8 @@ from core.tools.code.port import (
     RunResult,
     detect_type,
 )
-from core.tools.code.sandbox.sandbox import Process, Sandbox, SandboxFailed, SandboxLimits
+from core.tools.code.sandbox.process import RunningProgram, Sandbox
+from core.tools.code.sandbox.sandbox import SandboxFailed, SandboxLimits
 
 KERNEL_PROGRAM = Path(__file__).parent / "kernel" / "kernel.py"
 RUN_SECONDS = 30.0
@@ -73,18 +74,12 @@ Name = Annotated[str, StringConstraints(max_length=4096)]
 Text = Annotated[str, StringConstraints(max_length=100_000)]
 
 
-class BrokenFrame(PonteError):
-    """A line that is no valid frame (never shown). Nothing more is read from that kernel."""
-
-    code = "broken_frame"
-    sentence = "The sandbox sent an invalid frame."
+class BrokenFrame(Exception):
+    """A line that is no valid frame. Nothing more is read from that kernel."""
 
 
-class FloodedOut(PonteError):
-    """The code prints without end (never shown)."""
-
-    code = "flooded"
-    sentence = "The code prints too much."
+class FloodedOut(Exception):
+    """The code prints without end."""
 
 
 class _Frame(BaseModel):
@@ -157,11 +152,6 @@ class PrintedOutput:
         return bool(mark)
 
     @property
-    def is_flooded(self) -> bool:
-        """Return True if the code printed more than MAX_PRINTED_BYTES."""
-        return self.total > MAX_PRINTED_BYTES
-
-    @property
     def text(self) -> str:
         """The kept output so far."""
         room = MAX_KEPT_BYTES - len(self._kept)
@@ -210,7 +200,7 @@ class KernelRun:
     def add_output(self, chunk: bytes) -> bool:
         """Add output and return True once all of it was read. Raise FloodedOut."""
         ended = self.printed.feed(chunk)
-        if self.printed.is_flooded:
+        if self.printed.total > MAX_PRINTED_BYTES:
             raise FloodedOut
         return ended
 
@@ -218,13 +208,10 @@ class KernelRun:
         """Return the result of the run."""
         left_out = list(self.left_out)
         if self._left_out_count > _MAX_NAMED_LEFT_OUT:
-            left_out.append(
-                f"{self._left_out_count - _MAX_NAMED_LEFT_OUT} more files were not taken"
-            )
-        if self.printed.discarded_bytes:
-            left_out.append(
-                f"{self.printed.discarded_bytes:,} bytes of what it printed were not kept"
-            )
+            unnamed = self._left_out_count - _MAX_NAMED_LEFT_OUT
+            left_out.append(f"{unnamed} more files were not taken")
+        if discarded := self.printed.discarded_bytes:
+            left_out.append(f"{discarded:,} bytes of what it printed were not kept")
         return RunResult(
             printed=self.printed.text,
             value=self.done.value if self.done else "",
@@ -273,7 +260,7 @@ class WorkFolderState:
 class KernelSession:
     """A kernel. The caller must run one code at a time."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: RunningProgram) -> None:
         self._process = process
         self._folder = WorkFolderState()
         self._early_output = b""

@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from urllib.parse import quote
 
 from core.clients.error_table import SERVER_ERRORS, ErrorRow, ErrorTable, on, was_sent
@@ -131,30 +131,20 @@ _QUESTION_UNKNOWN = (
 Kind = Literal["token", "create", "status", "agent"]
 
 
-class Clock(Protocol):
-    """The time that passes while StackSpot works. Tests use a clock of their own."""
+class Clock:
+    """The time that passes while StackSpot works. Tests derive a clock of their own."""
 
     def now(self) -> float:
         """Return monotonic seconds."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+        await asyncio.sleep(seconds)
 
     def jitter(self) -> float:
         """Return a factor of 1 or a little more, so that many waiting clients do not return
         together."""
-
-
-class MachineClock:
-    """A `Clock` that waits in real time."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    def jitter(self) -> float:
         return random.SystemRandom().uniform(1.0, 1.2)
 
 
@@ -256,17 +246,15 @@ _COMMON_ROWS = (
 )
 
 
-def is_answer_lost(failure: HttpError) -> bool:
-    """Return whether StackSpot may have got the request, and no readable answer of its came."""
-    return was_sent(failure) and not isinstance(failure, HttpAnswer)
-
-
 def _lost_answer(sentence: str) -> tuple[ErrorRow, ...]:
     """Return the rows of a request that costs money each time: when its answer is lost, StackSpot
     may be working on it, so it is not sent again."""
     return (
         on(*GATEWAY_STATUSES).raises("unknown", sentence, outcome_unknown=True),
-        on(when=is_answer_lost).raises("unknown", sentence, outcome_unknown=True),
+        # StackSpot may have got the request, and no readable answer of its came.
+        on(when=lambda failure: was_sent(failure) and not isinstance(failure, HttpAnswer)).raises(
+            "unknown", sentence, outcome_unknown=True
+        ),
     )
 
 

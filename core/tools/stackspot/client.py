@@ -20,7 +20,6 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -34,7 +33,6 @@ from core.tools.stackspot.api import (
     STACKSPOT_API_URL,
     STACKSPOT_AUTH_URL,
     Clock,
-    MachineClock,
     StackSpotAccount,
     StackSpotApi,
     StackSpotError,
@@ -132,7 +130,7 @@ def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
         execution=execution,
         state=_to_text(progress.get("status")).strip().upper(),
         share=share / 100 if share is not None and share > 1 else share,
-        steps=tuple(_parse_step(each) for each in sorted(steps, key=_step_order)),
+        steps=tuple(map(_parse_step, sorted(steps, key=_step_order))),
         result=_to_text(answer.get("result")),
         slug=_to_text(answer.get("quick_command_slug")),
         conversation=_to_text(answer.get("conversation_id")),
@@ -247,6 +245,10 @@ MIN_POLL_TIMEOUT_SECONDS = 5.0
 RUN_DEADLINE_SECONDS = 300.0
 """Seconds to wait for a run if nothing else is set."""
 
+_RUN_FAILED = "StackSpot reports a failure ({state}), without a reason."
+_RUN_FAILED_IN_STEP = (
+    'StackSpot reports a failure ({state}) in the step "{step}", without a reason.'
+)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 OnProgress = Callable[[RunStatus], Awaitable[None]]
@@ -277,7 +279,7 @@ class StackSpot:
     ) -> None:
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
-        self._clock = clock or MachineClock()
+        self._clock = clock or Clock()
         account = StackSpotAccount(client_id, client_secret, realm, auth_url)
         self._api = StackSpotApi(account, self._http, self._clock)
         self._commands = f"{api_url.rstrip('/')}/v1/quick-commands"
@@ -366,7 +368,10 @@ class StackSpot:
                 continue
             misses = 0
             if status.has_failed:
-                raise _run_failed_error(status)
+                raise StackSpotError(
+                    _RUN_FAILED_IN_STEP if status.step else _RUN_FAILED,
+                    code="failed", state=status.state, step=status.step,
+                )  # fmt: skip
             if status.is_completed:
                 return Result(status.answer, execution, status.conversation)
             told = (status.state, status.share, status.step)
@@ -414,18 +419,5 @@ class StackSpot:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def _run_failed_error(status: RunStatus) -> StackSpotError:
-    """Return the error for a failed run. StackSpot gives no reason, so it names the step."""
-    sentence = "StackSpot reports a failure ({state}), without a reason."
-    if status.step:
-        sentence = 'StackSpot reports a failure ({state}) in the step "{step}", without a reason.'
-    return StackSpotError(sentence, code="failed", state=status.state, step=status.step)

@@ -64,13 +64,13 @@ def python_folders(python: Path) -> tuple[Path, ...]:
 def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
     """Return where Ponte's own modules lie within `trees`. Kernels must not read them."""
     standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    ours = {
-        Path(each).resolve()
-        for each in sys.path
-        if os.path.isdir(each or ".") and not _is_standard(Path(each), standard)
-    }
-    inside = (each for each in ours if any(_is_below(each, tree) for tree in trees))
-    return tuple(sorted(inside))
+    packages = {"site-packages", "dist-packages"}
+    ours = set[Path]()
+    for path in (Path(each) for each in sys.path if os.path.isdir(each or ".")):
+        is_standard = any(path.is_relative_to(each) for each in standard)
+        if not is_standard or packages & set(path.parts):
+            ours.add(path.resolve())
+    return tuple(sorted(each for each in ours if any(_is_below(each, tree) for tree in trees)))
 
 
 def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
@@ -89,11 +89,6 @@ def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, boo
 
 def _is_below(path: Path, tree: Path) -> bool:
     return path != tree and path.is_relative_to(tree)
-
-
-def _is_standard(path: Path, standard: Iterable[Path]) -> bool:
-    packages = {"site-packages", "dist-packages"}
-    return any(path.is_relative_to(each) for each in standard) and not packages & set(path.parts)
 
 
 @dataclass(slots=True)
