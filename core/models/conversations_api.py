@@ -346,7 +346,14 @@ class ConversationRound:
         self._thread = ask.thread
         limit = min(server.window_tokens, server.options.compact_tokens)
         self._history = RoundHistory(server, ask.thread.id, limit)
-        self._step = self._first_step()
+        remote = ask.thread.remote
+        self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
+        if not remote or self._history.omission or streams.is_draining(remote):
+            self._step = "anew"
+        elif (
+            ask.response or ask.thread.remote_upto < ask.previous_seq or remote in streams.uncertain
+        ):
+            self._step = "looking"
         self._items: Sequence[Item] = ask.input
         self._tries = Counter[str]()
         self._was_asked = bool(ask.response)
@@ -355,14 +362,6 @@ class ConversationRound:
         self._is_certain = True
         self._held_calls: set[str] = set()
         """Ids of the calls at the conversation's end."""
-
-    def _first_step(self) -> Literal["trusting", "looking", "anew", "ready"]:
-        thread, ask = self._ask.thread, self._ask
-        is_unusable = self._history.omission or self._streams.is_draining(thread.remote)
-        if not thread.remote or is_unusable:
-            return "anew"
-        unsure = ask.response or thread.remote_upto < ask.previous_seq
-        return "looking" if unsure or thread.remote in self._streams.uncertain else "trusting"
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
         """Ask the round and yield its events. Raise ModelError."""

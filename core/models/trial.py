@@ -94,7 +94,14 @@ class Trial:
             yield (called := _judge_calls(calls))
             if called.state == "on":
                 failing = RESULT
-                yield await self._check_result(calls)
+                outputs = [Item("output", call_id=each.call_id, text=TOOL_RESULT) for each in calls]
+                items, _ = await self._ask(*outputs, turn=2, number=2, tools=(TRIAL_TOOL,))
+                if CODE_WORD in " ".join(item.text for item in items).lower():
+                    words = say("the answer contains the test tool's result")
+                    yield DoctorFinding(RESULT, "on", words)
+                else:
+                    words = say("the answer does not contain the test tool's result")
+                    yield DoctorFinding(RESULT, "failing", words)
         except PonteError as error:
             yield DoctorFinding(failing, "failing", error.words())
         if self.usages:
@@ -104,14 +111,6 @@ class Trial:
         """Erase what the server stores."""
         for remote in self.remotes:
             await self.model.erase(remote)
-
-    async def _check_result(self, calls: Sequence[Item]) -> DoctorFinding:
-        outputs = [Item("output", call_id=call.call_id, text=TOOL_RESULT) for call in calls]
-        items, _ = await self._ask(*outputs, turn=2, number=2, tools=(TRIAL_TOOL,))
-        if CODE_WORD in " ".join(item.text for item in items).lower():
-            return DoctorFinding(RESULT, "on", say("the answer contains the test tool's result"))
-        words = "the answer does not contain the test tool's result"
-        return DoctorFinding(RESULT, "failing", say(words))
 
     def _describe_usage(self) -> DoctorFinding:
         if any(usage.is_estimated for usage in self.usages):

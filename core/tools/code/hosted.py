@@ -431,8 +431,17 @@ class HostedBackend:
 
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
         """Run code. Raise ToolError if it could not be run."""
+        interpreter = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
+            self._client,
+            self._choice,
+            container=ctx.thread.container,
+            containers=self._containers,
+        )
+        self._threads[ctx.memory_id] = interpreter
+        for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
+            del self._threads[id]
         person = self._pseudonym(f"person {ctx.asker.key}")
-        running = self._interpreter_for(ctx).run(code, given, ctx, person)
+        running = interpreter.run(code, given, ctx, person)
         try:
             ran = await measure_run(self.name, running, self._clock)
         except ToolError as error:
@@ -460,16 +469,6 @@ class HostedBackend:
     async def close(self) -> None:
         """Wait for deletions. Containers stay, because the next process uses them."""
         await self._containers.close()
-
-    def _interpreter_for(self, ctx: ToolContext) -> CodeInterpreter:
-        thread = ctx.thread
-        known = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
-            self._client, self._choice, container=thread.container, containers=self._containers
-        )
-        self._threads[ctx.memory_id] = known
-        for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
-            del self._threads[id]
-        return known
 
 
 @dataclass(frozen=True, slots=True)

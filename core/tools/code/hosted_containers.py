@@ -201,7 +201,16 @@ class ContainerClient:
             )
         for id, name in new.items():
             if taken.has_room(name):
-                await self._fetch(container, id, name, taken)
+                try:  # a listed file may be unavailable (openai-python issue 2466)
+                    data = await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
+                    taken.add_file(name, data)
+                except ModelServerFault as fault:
+                    log.warning(
+                        "could not download a file of a container",
+                        error=str(fault),
+                        container_id=container.id,
+                    )
+                    taken.leave_out(name, "OpenAI did not hand it out")
         for made in taken.made:
             container.made.add((safe_file_name(made.name), await _digest(made.data)))
         for number, url in enumerate(execution.pictures, 1):
@@ -226,22 +235,6 @@ class ContainerClient:
     async def close(self) -> None:
         """Wait for deletions under way. Other containers stay for the next process."""
         await asyncio.gather(*self._deletions, return_exceptions=True)
-
-    async def _fetch(
-        self, container: Container, id: str, name: str, taken: OutputCollection
-    ) -> None:
-        """Download a file. A listed file may be unavailable (openai-python issue 2466)."""
-        try:
-            taken.add_file(
-                name, await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
-            )
-        except ModelServerFault as fault:
-            log.warning(
-                "could not download a file of a container",
-                error=str(fault),
-                container_id=container.id,
-            )
-            taken.leave_out(name, "OpenAI did not hand it out")
 
     async def _list_files(self, container: Container) -> Sequence[Json]:
         """Return all files in it, and remember them as known. Raise Fault."""

@@ -413,15 +413,11 @@ class TableApi(Protocol):
     async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
         """Delete up to 10 rows."""
 
-    async def add_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        """Add rows to a link field (by id) of a row."""
-
-    async def remove_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        """Remove rows from a link field (by id) of a row."""
+    async def write_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = "",
+        remove: bool = False,
+    ) -> None:  # fmt: skip
+        """Add rows to a link field (by id) of a row, or remove them from it."""
 
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
@@ -603,8 +599,7 @@ class NocoApi:
         """Write the `fields` of up to 10 rows and return the rows whole. Raise NocoError,
         WriteUnsure.
 
-        One missing id fails the whole call. Link fields are written by `add_links` and
-        `remove_links`.
+        One missing id fails the whole call. Link fields are written by `write_links`.
         """
         body = [
             {"id": row.id, "fields": dict(row.fields)}
@@ -618,25 +613,19 @@ class NocoApi:
         One missing id fails the whole call. On SQLite the next new row can get the id of a deleted
         last row.
         """
-        await self._write(
-            "DELETE", f"{_data_path(at)}/records", _id_objects(ids, MAX_ROWS_PER_WRITE), by
-        )
+        body = _id_objects(ids, MAX_ROWS_PER_WRITE)
+        await self._write("DELETE", f"{_data_path(at)}/records", body, by)
 
-    async def add_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        """Add up to 100 rows to a link field (by id) of a row. Adding a row twice does no harm."""
-        await self._write(
-            "POST", _links_path(at, field, row), _id_objects(ids, MAX_LINKS_PER_WRITE), by
-        )
+    async def write_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = "",
+        remove: bool = False,
+    ) -> None:  # fmt: skip
+        """Add up to 100 rows to a link field (by id) of a row, or remove them from it.
 
-    async def remove_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        """Remove up to 100 rows from a link field. Rows that are not linked are ignored."""
-        await self._write(
-            "DELETE", _links_path(at, field, row), _id_objects(ids, MAX_LINKS_PER_WRITE), by
-        )
+        Adding a row twice does no harm. Removed rows that are not linked are ignored.
+        """
+        body = _id_objects(ids, MAX_LINKS_PER_WRITE)
+        await self._write("DELETE" if remove else "POST", _links_path(at, field, row), body, by)
 
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""

@@ -44,6 +44,8 @@ _SCHEMA = (
     "CREATE TABLE table_rows (table_id TEXT, id INTEGER, cells TEXT NOT NULL,"
     " created_at TEXT NOT NULL, updated_at TEXT, PRIMARY KEY (table_id, id)) WITHOUT ROWID",
 )
+_NOT_STORED = ("ID", "Links", "LinkToAnotherRecord", "Lookup", "Rollup")
+"""Types of fields whose cells are computed, or written by `write_links`."""
 _FOREIGN_SCHEMA = "the file was not made by Ponte"
 
 T = TypeVar("T")
@@ -154,17 +156,17 @@ class _Snapshot:
             )  # fmt: skip
         return table, column
 
-    def update(self, table: SampleTable, id: int, cells: Cells) -> None:
+    def update(self, table: str, id: int, cells: Cells) -> None:
         """Write cells of a row, and the time of this change."""
-        row = self.rows[table.id][id]
+        row = self.rows[table][id]
         row.cells |= cells
         row.updated_at = _format_utc(datetime.now(UTC))
-        _save_row(self.connection, table.id, id, row)
+        _save_row(self.connection, table, id, row)
 
-    def unlink_children(self, link: Json, ids: Sequence[int]) -> None:
-        """Remove rows from a link to many rows."""
+    def link_children(self, link: Json, ids: Sequence[int], owner: int | None) -> None:
+        """Write the owner of rows in a link to many rows; None removes them from it."""
         for id in ids:
-            self.update(self.tables[_related_table(link)], id, {self.inverse_title(link): None})
+            self.update(_related_table(link), id, {self.inverse_title(link): owner})
 
     def linked_row(self, table: str, id: int) -> Json:
         """Return a linked row with the field that names it."""
@@ -380,7 +382,7 @@ class SampleApi:
             table = state.table(at)
             ids = [state.row_id(table.id, row.id) for row in rows]
             for id, row in zip(ids, rows, strict=True):
-                state.update(table, id, _stored_cells(table, row.fields))
+                state.update(table.id, id, _stored_cells(table, row.fields))
             return [state.record(table, id) for id in ids]
 
         return await self._write(at, write)
@@ -390,7 +392,7 @@ class SampleApi:
             table = state.table(at)
             for id in [state.row_id(table.id, each) for each in ids]:
                 for link in filter(_leads_to_many, table.fields):
-                    state.unlink_children(link, state.children(link).get(id, ()))
+                    state.link_children(link, state.children(link).get(id, ()), None)
                 del state.rows[table.id][id]
                 state.connection.execute(
                     "DELETE FROM table_rows WHERE table_id = ? AND id = ?", (table.id, id)
@@ -398,33 +400,25 @@ class SampleApi:
 
         await self._write(at, write)
 
-    async def add_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
+    async def write_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = "",
+        remove: bool = False,
+    ) -> None:  # fmt: skip
         def write(state: _Snapshot) -> None:
             table, link = state.find_link(at, field)
-            id, other = state.row_id(table.id, row), state.tables[_related_table(link)]
-            linked = [state.row_id(other.id, each) for each in ids]
-            if _leads_to_many(link):
-                title = state.inverse_title(link)
-                for each in linked:
-                    state.update(other, each, {title: id})
-            elif linked:
-                state.update(table, id, {link["title"]: linked[-1]})
-
-        await self._write(at, write)
-
-    async def remove_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        def write(state: _Snapshot) -> None:
-            table, link = state.find_link(at, field)
-            id = state.row_id(table.id, row)
-            if _leads_to_many(link):
+            id, other = state.row_id(table.id, row), _related_table(link)
+            if remove and _leads_to_many(link):
                 linked = [each for each in state.children(link).get(id, ()) if str(each) in ids]
-                state.unlink_children(link, linked)
-            elif str(state.rows[table.id][id].cells.get(link["title"])) in ids:
-                state.update(table, id, {link["title"]: None})
+                state.link_children(link, linked, None)
+            elif remove:
+                if str(state.rows[table.id][id].cells.get(link["title"])) in ids:
+                    state.update(table.id, id, {link["title"]: None})
+            else:
+                linked = [state.row_id(other, each) for each in ids]
+                if _leads_to_many(link):
+                    state.link_children(link, linked, id)
+                elif linked:
+                    state.update(table.id, id, {link["title"]: linked[-1]})
 
         await self._write(at, write)
 
@@ -549,13 +543,10 @@ def _stored_cells(table: SampleTable, cells: Json) -> dict[str, Any]:
     found = {}
     for name, value in cells.items():
         column = table.find_field(name)
-        if column and column["type"] not in (
-            "ID", "Links", "LinkToAnotherRecord", "Lookup", "Rollup",
-        ):  # fmt: skip
-            is_moment = column["type"] == "DateTime" and isinstance(value, str)
-            found[column["title"]] = (
-                _format_utc(datetime.fromisoformat(value)) if is_moment else value
-            )
+        if column and column["type"] not in _NOT_STORED:
+            if column["type"] == "DateTime" and isinstance(value, str):
+                value = _format_utc(datetime.fromisoformat(value))
+            found[column["title"]] = value
     return found
 
 

@@ -184,20 +184,9 @@ class StackSpotError(RemoteError):
     too_large, misplaced, unknown (it may have happened), deadline, failed.
     """
 
-    def __init__(
-        self,
-        sentence: str,
-        /,
-        *,
-        code: str,
-        hint: str = "",
-        unsure: bool = False,
-        passing: bool = False,
-        after: float = 0.0,
-        **values: object,
-    ) -> None:
-        super().__init__(sentence, code=code, hint=hint, unsure=unsure, passing=passing, **values)
-        self.after = after
+    @property
+    def after(self) -> float:
+        return float(str(self.values.get("after", 0)))
 
 
 class StillRunning(StackSpotError):
@@ -210,7 +199,7 @@ class StillRunning(StackSpotError):
         # What passes says "please try again": here that would run the command once more.
         super().__init__(
             _STOPPED_WAITING if cause.passing else cause.sentence, code=cause.code, hint=cause.hint,
-            unsure=True, passing=cause.passing, after=cause.after, **cause.values,
+            unsure=True, passing=cause.passing, **cause.values,
         )  # fmt: skip
         self.execution = execution
 

@@ -96,16 +96,6 @@ class RunStatus:
     conversation: str = ""
 
     @property
-    def is_completed(self) -> bool:
-        """Return True if the run ended with a result."""
-        return self.state == "COMPLETED"
-
-    @property
-    def has_failed(self) -> bool:
-        """Return True if the run failed. StackSpot gives no reason."""
-        return self.state in ("FAILURE", "FAILED")
-
-    @property
     def step(self) -> str:
         """The name of the running step: the first without an answer, else the last."""
         waiting = [step.name for step in self.steps if not step.answer]
@@ -188,11 +178,6 @@ def build_document(text: str, stem: str) -> Document:
         return Document(f"{stem}.md", "text/markdown", clean_text(text).encode())
     suffix = _SUFFIXES.get(block[0].lower(), "txt")
     return Document(f"{stem}.{suffix}", "text/plain", clean_text(block[1]).encode())
-
-
-def is_agent_id(id: str) -> bool:
-    """Return whether a text has the form of an agent's id."""
-    return _AGENT_ID.fullmatch(id) is not None
 
 
 def _step_order(step: Mapping[str, Any]) -> float:
@@ -367,12 +352,12 @@ class StackSpot:
                 least_pause = error.after
                 continue
             misses = 0
-            if status.has_failed:
+            if status.state in ("FAILURE", "FAILED"):  # StackSpot gives no reason
                 raise StackSpotError(
                     _RUN_FAILED_IN_STEP if status.step else _RUN_FAILED,
                     code="failed", state=status.state, step=status.step,
                 )  # fmt: skip
-            if status.is_completed:
+            if status.state == "COMPLETED":
                 return Result(status.answer, execution, status.conversation)
             told = (status.state, status.share, status.step)
             if on_progress is not None and told != shown:
@@ -386,7 +371,7 @@ class StackSpot:
 
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
         """Ask an agent one question in a continuing conversation. It costs money, like `create`."""
-        if not is_agent_id(agent):
+        if not _AGENT_ID.fullmatch(agent):
             raise StackSpotError(
                 "{agent} is not an agent's ID.", code="bad_agent", agent=agent[:40]
             )

@@ -135,7 +135,14 @@ class RuntimeFolder:
         with self._making:
             runtime = self._make_folder()
             if kernel not in self._programs:
-                self._programs[kernel] = _copy_program(kernel, runtime)
+                folder = Path(tempfile.mkdtemp(prefix="program-", dir=runtime))
+                (folder / "inside").mkdir()
+                shutil.copyfile(kernel, folder / KERNEL_FILE)
+                for file in Path(inside.__file__).parent.glob("*.py"):
+                    shutil.copyfile(file, folder / "inside" / file.name)
+                for each in (folder, *folder.rglob("*")):
+                    each.chmod(0o755 if each.is_dir() else 0o644)
+                self._programs[kernel] = folder
             return self._programs[kernel]
 
     def session(self, owner: int | None) -> Path:
@@ -225,18 +232,3 @@ def _lock_folder(folder: Path) -> int:
         os.close(lock)
         raise
     return lock
-
-
-def _copy_program(kernel: Path, runtime: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="program-", dir=runtime))
-    (folder / "inside").mkdir()
-    shutil.copyfile(kernel, folder / KERNEL_FILE)
-    for file in Path(inside.__file__).parent.glob("*.py"):
-        shutil.copyfile(file, folder / "inside" / file.name)
-    _open_to_all(folder)
-    return folder
-
-
-def _open_to_all(folder: Path) -> None:
-    for each in (folder, *folder.rglob("*")):
-        each.chmod(0o755 if each.is_dir() else 0o644)
