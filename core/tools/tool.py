@@ -16,7 +16,7 @@ import re
 import textwrap
 import typing
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pydantic_core
@@ -70,35 +70,26 @@ Schema = dict[str, Any]
 Function = Callable[..., Awaitable[object]]
 
 
-@dataclass(frozen=True, slots=True)
-class Docstring:
-    """The parsed docstring of a function. `description` is the text before the first section;
-    `arguments` maps an argument's name to its description.
+def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """Return the text before the first section of a docstring, and the description of each argument
+    by its name.
 
     Sections are those of the Google style. All sections but the arguments are only for programmers.
     """
-
-    description: str
-    arguments: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> Docstring:
-        """Return the parsed form of a docstring."""
-        lines = inspect.cleandoc(text).splitlines()
-        headings = [number for number, line in enumerate(lines) if _HEADING.match(line)]
-        edges = [*headings, len(lines)]
-        arguments: dict[str, list[str]] = {}
-        for start, end in itertools.pairwise(edges):
-            if lines[start].startswith("Arg"):
-                texts: list[str] = []
-                section = textwrap.dedent("\n".join(lines[start + 1 : end]))
-                for line in filter(str.strip, section.splitlines()):
-                    # A line with a deeper indent continues an entry.
-                    if entry := _ENTRY.match(line):
-                        texts = arguments[entry["name"]] = []
-                    texts.append(entry["text"].strip() if entry else line.strip())
-        joined = {name: " ".join(texts) for name, texts in arguments.items()}
-        return cls("\n".join(lines[: edges[0]]).strip(), joined)
+    lines = inspect.cleandoc(text).splitlines()
+    edges = [number for number, line in enumerate(lines) if _HEADING.match(line)] + [len(lines)]
+    arguments: dict[str, list[str]] = {}
+    for start, end in itertools.pairwise(edges):
+        if lines[start].startswith("Arg"):
+            texts: list[str] = []
+            section = textwrap.dedent("\n".join(lines[start + 1 : end]))
+            for line in filter(str.strip, section.splitlines()):
+                # A line with a deeper indent continues an entry.
+                if entry := _ENTRY.match(line):
+                    texts = arguments[entry["name"]] = []
+                texts.append(entry["text"].strip() if entry else line.strip())
+    joined = {name: " ".join(texts) for name, texts in arguments.items()}
+    return "\n".join(lines[: edges[0]]).strip(), joined
 
 
 class UnfitSchema(TypeError):
@@ -252,7 +243,7 @@ class Parameters:
         """Return the parameters of a function. Raise TypeError for a parameter without a type, and
         for one that cannot be passed by name."""
         hints = typing.get_type_hints(function, include_extras=True)
-        texts = Docstring.parse(inspect.getdoc(function) or "").arguments
+        _, texts = parse_docstring(inspect.getdoc(function) or "")
         ctx, each = "", []
         for parameter in inspect.signature(function).parameters.values():
             name = parameter.name
@@ -337,7 +328,7 @@ class FunctionTool:
         patience: float = TOOL_TIMEOUT_SECONDS,
     ) -> None:
         name = name or getattr(function, "__name__", "")
-        description = description or Docstring.parse(inspect.getdoc(function) or "").description
+        description = description or parse_docstring(inspect.getdoc(function) or "")[0]
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"{name!r} is not an async function")
         if not _NAME.fullmatch(name):

@@ -188,7 +188,10 @@ class PythonEnvironment:
         """
         with as_sandbox_failure():
             base, whole = await self._base_and_folder()
-            if not _has_python(whole) and self._clock() - self._tried >= INSTALL_RETRY_SECONDS:
+            if (
+                not _python_in(whole).exists()
+                and self._clock() - self._tried >= INSTALL_RETRY_SECONDS
+            ):
                 await tell(SETTING_UP)
                 with suppress(TimeoutError):
                     # Made once for all who wait; it goes on when one of them waits no more.
@@ -219,10 +222,10 @@ class PythonEnvironment:
         return base, self._folder / digest.hexdigest()[:16]
 
     async def _find_python(self, base: BasePython, whole: Path) -> SandboxPython:
-        if _has_python(whole):
+        if _python_in(whole).exists():
             return SandboxPython(_python_in(whole))
         bare = whole.with_name(f"{whole.name}-bare")
-        if not _has_python(bare):
+        if not _python_in(bare).exists():
             async with _build_folder(bare) as folder:
                 await make_bare(base.path, folder)
         making = self._installation is not None and not self._installation.done()
@@ -333,10 +336,6 @@ def _open_to_all(folder: Path) -> None:
 
 def _python_in(folder: Path) -> Path:
     return folder / "bin" / "python"
-
-
-def _has_python(folder: Path) -> bool:
-    return _python_in(folder).exists()
 
 
 def _remove_older(whole: Path) -> None:

@@ -408,7 +408,6 @@ class HostedBackend:
         self._client = client
         self._choice = choice or HostedOptions()
         self._pseudonym = pseudonym
-        self._clock = clock
         self._containers = ContainerClient(client, clock)
         self._threads: dict[str, CodeInterpreter] = {}
         self._trouble: ToolError | None = None
@@ -443,7 +442,7 @@ class HostedBackend:
         person = self._pseudonym(f"person {ctx.asker.key}")
         running = interpreter.run(code, given, ctx, person)
         try:
-            ran = await measure_run(self.name, running, self._clock)
+            ran = await measure_run(self.name, running)
         except ToolError as error:
             if error.code in SERVER_ERROR_CODES:
                 self._trouble = error

@@ -225,13 +225,11 @@ class LocalBackend:
         limits: SandboxLimits,
         *,
         wanted: bool = False,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._environment = environment
         self._kernels = kernels
         self._limits = limits
         self._wanted = wanted
-        self._clock = clock
         self._runtime = RuntimeFolder()
         self._choice: SandboxChoice | None = None
         self._proof: asyncio.Task[SandboxChoice] | None = None
@@ -250,7 +248,7 @@ class LocalBackend:
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
         """Run code. Raise SandboxFailed if there is no safe sandbox."""
         try:
-            return await measure_run(self.name, self._run(ctx, code, given), self._clock)
+            return await measure_run(self.name, self._run(ctx, code, given))
         except ToolError as error:
             log.warning("could not run code", error=error.hint)
             raise

@@ -9,7 +9,6 @@ import asyncio
 import copy
 import json
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
@@ -444,7 +443,6 @@ class NocoApi:
         *,
         pauses: Sequence[float] = READ_PAUSES_SECONDS,
         timeout: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.url = url.rstrip("/")
@@ -454,7 +452,7 @@ class NocoApi:
         self._pauses = tuple(pauses)
         self._timeout = timeout
         self._sleep = sleep
-        self._pace = Pacer(seconds_between_calls(url), clock, sleep)
+        self._pace = Pacer(seconds_between_calls(url), sleep=sleep)
         self._gate = asyncio.Semaphore(MAX_PARALLEL_NOCODB_CALLS)
         self.drift_count = 0
 

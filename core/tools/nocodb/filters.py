@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -447,33 +447,29 @@ def _find_quote(value: str) -> str:
 
 def _parse_span(text: str, now: datetime) -> TimeSpan | None:
     today, zone = now.date(), now.tzinfo
-    if text in _NEAR:
-        day = today + _NEAR[text] * _DAY
-        return _span_of_days(day, day + _DAY, zone)
-    if found := _NAMED_PERIOD.fullmatch(text):
-        shift, begin = _SHIFTS[found[1]], _PERIOD_STARTS[found[2]]
-        return _span_of_days(begin(today, shift), begin(today, shift + 1), zone)
-    if found := _RELATIVE_DAYS.fullmatch(text):
-        count = int(found[2]) * _DAY
-        if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
-            return None
-        if found[1] == "last":
-            return _span_of_days(today + _DAY - count, today + _DAY, zone)
-        return _span_of_days(today, today + count, zone)
-    if found := _DATE.fullmatch(text):
-        year, month, nth = (int(part) if part else 0 for part in found.groups())
-        first = date(year, month or 1, nth or 1)
-        after = first + _DAY if nth else month_start(first, 1) if month else year_start(first, 1)
-        return _span_of_days(first, after, zone)
     if found := _MOMENT.fullmatch(text):
         moment = datetime.fromisoformat(text)
         start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
         start = start.replace(microsecond=0)
         return TimeSpan(start, start + timedelta(seconds=1 if found[1] else 60))
-    return None
-
-
-def _span_of_days(first: date, after: date, zone: tzinfo | None) -> TimeSpan:
+    if text in _NEAR:
+        first = today + _NEAR[text] * _DAY
+        after = first + _DAY
+    elif found := _NAMED_PERIOD.fullmatch(text):
+        shift, begin = _SHIFTS[found[1]], _PERIOD_STARTS[found[2]]
+        first, after = begin(today, shift), begin(today, shift + 1)
+    elif found := _RELATIVE_DAYS.fullmatch(text):
+        count = int(found[2]) * _DAY
+        if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
+            return None
+        first = today + _DAY - count if found[1] == "last" else today
+        after = first + count
+    elif found := _DATE.fullmatch(text):
+        year, month, nth = (int(part) if part else 0 for part in found.groups())
+        first = date(year, month or 1, nth or 1)
+        after = first + _DAY if nth else month_start(first, 1) if month else year_start(first, 1)
+    else:
+        return None
     start, end = (datetime.combine(day, time(), zone) for day in (first, after))
     return TimeSpan(start, end)
 

@@ -32,7 +32,7 @@ from core.tools.nocodb.read import (
     TableQuestion,
 )
 from core.tools.nocodb.schema import Schemas
-from core.tools.tool import Docstring, Function, FunctionTool, compact_json, rows_that_fit
+from core.tools.tool import Function, FunctionTool, compact_json, parse_docstring, rows_that_fit
 
 EMPTY_LABEL = "(empty)"
 """The label of rows whose cell is empty."""
@@ -404,7 +404,7 @@ def _format_figure(figure: Figure) -> object:
 
 
 def _build_tool(function: Function, more: str) -> FunctionTool:
-    said = Docstring.parse(function.__doc__ or "").description
+    said, _ = parse_docstring(function.__doc__ or "")
     return FunctionTool(
         function, effect="read", doing="is reading the tables…", description=f"{said} {more}"
     )
