@@ -170,11 +170,6 @@ class AnswerReader:
         self._sources: dict[str, str] = {}
         self._characters = self._checked_characters = 0
 
-    @property
-    def has_unopened_thoughts(self) -> bool:
-        """Return whether the answer began with a thought that no tag opened."""
-        return any(text.growing.is_unopened for text in self.texts)
-
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add an event of the server and return the events that it causes. Raise Fault."""
         raise NotImplementedError
@@ -426,9 +421,12 @@ class AnswerReader:
                 items[len(items)] = part
             elif not cut and (part.arguments.strip() or not part.is_repeated):
                 name, words = self._offered_name(part.name), clean_arguments(part.arguments)
+                # Nine letters and digits, as Mistral demands (mistral-common,
+                # `InstructRequestValidator`). OpenAI accepts 64 characters.
+                id = base64.b32encode(os.urandom(6)).decode()[:9]
                 raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}
                 raw |= {"may_be_two": True} if part.may_be_two else {}
-                items[len(items)] = Item("call", "", "", new_call_id(), name, words, raw=raw)
+                items[len(items)] = Item("call", "", "", id, name, words, raw=raw)
         found = list(items.values())
         if not any(item.kind == "opaque" for item in found):
             found.sort(key=lambda item: item.kind == "call")
@@ -454,12 +452,6 @@ class AnswerReader:
             sources = [list(source) for source in self._sources.items()]
             items[last] = replace(items[last], raw={**items[last].raw, "sources": sources})
         return items
-
-
-def new_call_id() -> str:
-    """Return a random id for a call: nine letters and digits, as Mistral demands
-    (mistral-common, `InstructRequestValidator`). OpenAI accepts 64 characters."""
-    return base64.b32encode(os.urandom(6)).decode()[:9]
 
 
 def read_word(value: object) -> str:

@@ -121,18 +121,11 @@ class ChatCompletionsApi(OwnHistoryApi):
         if ask.tools:
             functions = [server.tool_definition(tool) for tool in ask.tools]
             body["tools"] = [{"type": "function", "function": each} for each in functions]
-        if effort := self._reasoning_effort(ask, model):
+        # gpt-6-luna accepts function tools over this API only without reasoning (its model page).
+        takes_none = bool(ask.tools) and model.startswith("gpt-6")
+        if effort := "none" if takes_none else server.reasoning_effort(ask):
             body["reasoning_effort"] = effort
         return body
-
-    def _reasoning_effort(self, ask: RoundRequest, model: str) -> str:
-        """Return the reasoning effort to send, or "" for the server's default.
-
-        gpt-6-luna accepts function tools over this API only without reasoning (its model page).
-        """
-        if ask.tools and model.startswith("gpt-6"):
-            return "none"
-        return self._server.reasoning_effort(ask)
 
 
 def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:

@@ -94,30 +94,14 @@ class Reconciliation:
 
 
 async def add_items(server: ModelServer, conversation: str, items: Sequence[Item]) -> None:
-    """Add items to a conversation, in batches. Raise Fault."""
-    for batch in split_into_batches(await server.input.build_items(items)):
-        await server.client.post(f"/conversations/{conversation}/items", {"items": batch})
-
-
-def split_into_batches(items: Sequence[Json]) -> list[list[Json]]:
-    """Split items into lists of at most 20, keeping a call with its output where possible."""
-    rows: list[list[Json]] = []
-    start = 0
-    while start < len(items):
-        end = min(start + MAX_ITEMS_PER_CALL, len(items))
-        cut = next((e for e in range(end, start, -1) if _has_all_outputs(items[start:e])), end)
-        rows.append(list(items[start:cut]))
-        start = cut
-    return rows
-
-
-async def fetch_tail(server: ModelServer, conversation: str) -> tuple[list[Json], bool]:
-    """Return a conversation's newest items, oldest first, and whether there are no others. Raise
-    Fault."""
-    page = await server.client.get(
-        f"/conversations/{conversation}/items", {"limit": TAIL_ITEMS, "order": "desc"}
-    )
-    return list(reversed(page.get("data") or ())), not page.get("has_more")
+    """Add items to a conversation, in batches of at most 20 that keep a call with its output where
+    possible. Raise Fault."""
+    rest = await server.input.build_items(items)
+    while rest:
+        end = min(MAX_ITEMS_PER_CALL, len(rest))
+        cut = next((at for at in range(end, 0, -1) if _has_all_outputs(rest[:at])), end)
+        await server.client.post(f"/conversations/{conversation}/items", {"items": rest[:cut]})
+        rest = rest[cut:]
 
 
 async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> Json | None:
@@ -252,7 +236,8 @@ class OpenStreams:
         self._silence = silence
         self._grace = grace
         self._open: dict[str, set[BackgroundStream]] = {}
-        self._uncertain: set[str] = set()
+        self.uncertain: set[str] = set()
+        """Conversations whose content is unknown, because a stream was left early."""
         self._late_reports: set[asyncio.Task[None]] = set()
 
     def open(
@@ -268,21 +253,13 @@ class OpenStreams:
         """Return whether the server is still sending an answer in that conversation."""
         return any(not stream.has_ended for stream in self._open.get(conversation, ()))
 
-    def is_uncertain(self, conversation: str) -> bool:
-        """Return whether a stream was left early, so that the conversation's content is unknown."""
-        return conversation in self._uncertain
-
-    def mark_certain(self, conversation: str) -> None:
-        """Record that the conversation's content is known again."""
-        self._uncertain.discard(conversation)
-
     def stop_listening(self, stream: BackgroundStream, conversation: str) -> None:
         """Leave a stream, before or after its end."""
         if stream.task.done():
             return
         stream.stop_listening()
         if not stream.has_ended:
-            self._uncertain.add(conversation)
+            self.uncertain.add(conversation)
             task = asyncio.create_task(stream.report_late_id())
             self._late_reports.add(task)
             task.add_done_callback(self._late_reports.discard)
@@ -369,7 +346,14 @@ class ConversationRound:
         self._thread = ask.thread
         limit = min(server.window_tokens, server.options.compact_tokens)
         self._history = RoundHistory(server, ask.thread.id, limit)
-        self._step = self._first_step()
+        remote = ask.thread.remote
+        self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
+        if not remote or self._history.omission or streams.is_draining(remote):
+            self._step = "anew"
+        elif (
+            ask.response or ask.thread.remote_upto < ask.previous_seq or remote in streams.uncertain
+        ):
+            self._step = "looking"
         self._items: Sequence[Item] = ask.input
         self._tries = Counter[str]()
         self._was_asked = bool(ask.response)
@@ -378,14 +362,6 @@ class ConversationRound:
         self._is_certain = True
         self._held_calls: set[str] = set()
         """Ids of the calls at the conversation's end."""
-
-    def _first_step(self) -> Literal["trusting", "looking", "anew", "ready"]:
-        thread, ask = self._ask.thread, self._ask
-        is_unusable = self._history.omission or self._streams.is_draining(thread.remote)
-        if not thread.remote or is_unusable:
-            return "anew"
-        unsure = ask.response or thread.remote_upto < ask.previous_seq
-        return "looking" if unsure or self._streams.is_uncertain(thread.remote) else "trusting"
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
         """Ask the round and yield its events. Raise ModelError."""
@@ -423,10 +399,12 @@ class ConversationRound:
 
     async def _compare_with_transcript(self) -> None:
         """Read the conversation's end and decide what to send; see `reconcile`."""
-        items, whole = await fetch_tail(self._server, self._thread.remote)
+        path = f"/conversations/{self._thread.remote}/items"
+        page = await self._server.client.get(path, {"limit": TAIL_ITEMS, "order": "desc"})
+        items = list(reversed(page.get("data") or ()))
         transcript = await self._transcript()
         plan = reconcile(
-            transcript, items, was_asked=self._was_asked, is_complete=whole,
+            transcript, items, was_asked=self._was_asked, is_complete=not page.get("has_more"),
             server_ids=self._server.input.server_call_ids(transcript),
         )  # fmt: skip
         self._held_calls = {str(i.get("call_id")) for i in items if i["type"] == "function_call"}
@@ -492,7 +470,9 @@ class ConversationRound:
         remote, client = self._thread.remote, self._server.client
         self._was_asked = True
         stream = self._streams.open(
-            client.stream(RESPONSES_PATH, body), remote, self._record_late_response
+            client.stream(RESPONSES_PATH, body),
+            remote,
+            lambda id: self._server.record_remote(self._thread.id, Remote("response", id)),
         )
         try:
             async for event in stream:
@@ -504,9 +484,6 @@ class ConversationRound:
                     return
         finally:
             self._streams.stop_listening(stream, remote)
-
-    async def _record_late_response(self, response: str) -> None:
-        await self._server.record_remote(self._thread.id, Remote("response", response))
 
     async def _adopt_response(self, response: str, patience: float) -> bool:
         """Take the round's answer from a response that the server still has; return whether it had
@@ -544,7 +521,13 @@ class ConversationRound:
     async def _prepare_retry(self, fault: ModelServerFault, body: Json) -> bool:
         remote = self._thread.remote
         if is_locked(fault):
-            await self._wait_for_lock()
+            # It is waited for up to `lock_seconds`; then a new one is used.
+            self._tries["locked"] += 1
+            wait = LOCK_BACKOFF.seconds_after(self._tries["locked"])
+            if 2 * wait - 1 > self._server.options.lock_seconds:
+                self._step = "anew"
+            else:
+                await self._server.client.sleep(wait)
         elif is_conversation_gone(fault, remote) or (
             self._step == "looking" and fault.status == 404
         ):
@@ -553,7 +536,12 @@ class ConversationRound:
             self._tries["unpaired"] += 1
             self._step = "looking" if self._tries["unpaired"] == 1 else "anew"
         elif not await self._leave_out_refused(fault, body):
-            return await self._retry_unknown_outcome(fault, sent=bool(body))
+            if not await self._server.wait_before_retry(fault, self._tries):
+                return False
+            # The server may have added the answer to the conversation, so its end is read before
+            # asking again.
+            if body and (fault.status >= 500 or fault.kind in ("lost", "broken")):
+                self._step = "looking"
         return True
 
     async def _leave_out_refused(self, fault: ModelServerFault, body: Json) -> bool:
@@ -569,32 +557,11 @@ class ConversationRound:
         self._step = "anew" if is_changed else self._step
         return is_changed
 
-    async def _retry_unknown_outcome(self, fault: ModelServerFault, sent: bool) -> bool:
-        """Prepare a retry after a fault that leaves the outcome unknown.
-
-        The server may have added the answer to the conversation, so its end is read before asking
-        again.
-        """
-        if not await self._server.wait_before_retry(fault, self._tries):
-            return False
-        if sent and (fault.status >= 500 or fault.kind in ("lost", "broken")):
-            self._step = "looking"
-        return True
-
-    async def _wait_for_lock(self) -> None:
-        """Wait for a locked conversation up to `lock_seconds`, then use a new one."""
-        self._tries["locked"] += 1
-        wait = LOCK_BACKOFF.seconds_after(self._tries["locked"])
-        if 2 * wait - 1 > self._server.options.lock_seconds:
-            self._step = "anew"
-        else:
-            await self._server.client.sleep(wait)
-
     def _complete(self, found: ModelAnswer, body: Json) -> RoundCompleted:
         self._history.on_answer()
         upto = self._ask.previous_seq if found.has_calls else self._ask.seq
         if self._is_certain and not found.cut_reason:
-            self._streams.mark_certain(self._thread.remote)
+            self._streams.uncertain.discard(self._thread.remote)
         else:
             upto = UNKNOWN_POSITION
         plain = tuple(item for item in found.items if item.kind != "opaque")
@@ -624,7 +591,7 @@ class ConversationsApi:
         A stream that ends later would add items to a conversation that was just erased.
         """
         await self._streams.wait_until_closed(conversation)
-        self._streams.mark_certain(conversation)
+        self._streams.uncertain.discard(conversation)
 
     async def close(self) -> None:
         """Stop all background work of this level."""

@@ -92,7 +92,16 @@ class DemoModel:
             return
         decision = _decide(await DemoTurn.read(ask))
         if isinstance(decision, list):
-            yield RoundCompleted(tuple(_call_items(ask, decision)))
+            properties = {tool.name: tool.parameters.get("properties", {}) for tool in ask.tools}
+            items = []
+            for number, call in enumerate(decision, 1):
+                known = properties[call.tool]
+                args = {key: value for key, value in call.args.items() if key in known or not known}
+                # The ids are the same if the same round is asked again.
+                id = f"demo-{ask.turn}-{ask.number}-{number}"
+                words = json.dumps(args, ensure_ascii=False)
+                items.append(Item("call", call_id=id, name=call.tool, arguments=words))
+            yield RoundCompleted(tuple(items))
             return
         for piece in re.findall(r"\s*\S+\s*", decision):
             yield TextDelta(piece)
@@ -112,25 +121,6 @@ class DemoModel:
 
     async def close(self) -> None:
         """Do nothing: the demo model holds nothing open."""
-        return
-
-
-def _call_items(ask: RoundRequest, calls: Sequence[PlannedCall]) -> list[Item]:
-    """Return calls as items. Their ids are the same if the same round is asked again."""
-    properties = {tool.name: tool.parameters.get("properties", {}) for tool in ask.tools}
-    items = []
-    for number, call in enumerate(calls, 1):
-        known = properties[call.tool]
-        args = {name: value for name, value in call.args.items() if name in known or not known}
-        items.append(
-            Item(
-                kind="call",
-                call_id=f"demo-{ask.turn}-{ask.number}-{number}",
-                name=call.tool,
-                arguments=json.dumps(args, ensure_ascii=False),
-            )
-        )
-    return items
 
 
 def _decide(turn: DemoTurn) -> Decision:

@@ -102,6 +102,7 @@ _NO_UNDO = (
     "There is no approved change in this conversation yet. Propose one, click **Approve** on its "
     "card, and ask again. To propose one: `{message}`"
 )
+_UNDO = "Only a person can undo a change. Click **Undo** on its card, or type `undo {id}`."
 _NO_FILE = (
     "Attach a file to your message, for example a CSV file: on the page with the paperclip, in "
     "the terminal as `@path`. Then write `{message}`. If you have no file, type `{export}` first."
@@ -252,21 +253,11 @@ def _equals(field: str, value: str) -> Mapping[str, str]:
 def _explain_undo(turn: DemoTurn) -> Decision:
     """Name the command that undoes the newest approved change of this thread."""
     outcomes = {m[1]: m[2] for note in turn.notes if (m := _CHANGE_NOTE.search(note))}
-    applied = [
-        id
-        for id, outcome in outcomes.items()
-        if "Done." in outcome and not outcome.startswith("Requested by")
-    ]
+    outcomes = {id: o for id, o in outcomes.items() if not o.startswith("Requested by")}
+    applied = [id for id, outcome in outcomes.items() if "Done." in outcome]
     if not applied:
         return say(_NO_UNDO, message=say(PAY_SENTENCE))
-    return _with_next(
-        turn,
-        "undo",
-        say(
-            "Only a person can undo a change. Click **Undo** on its card, or type `undo {id}`.",
-            id=applied[-1],
-        ),
-    )
+    return _with_next(turn, "undo", say(_UNDO, id=applied[-1]))
 
 
 def _describe_file(turn: DemoTurn) -> Decision:

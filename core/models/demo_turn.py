@@ -159,12 +159,10 @@ def format_rows(name: str, reply: ToolReply) -> str:
     if reply.error:
         return describe_failure(reply)
     rows, total, title = reply.rows, reply.total, escape_inline(name)
+    if not rows and total:
+        return format_code_block(reply.value)
     if not rows:
-        return (
-            say("**{name}** has no rows.", name=title)
-            if total in (None, 0)
-            else format_code_block(reply.value)
-        )
+        return say("**{name}** has no rows.", name=title)
     shown = rows[:MAX_ROWS]
     if total is None:
         head = plural(*_SHOWN_SOME, len(shown), name=title)

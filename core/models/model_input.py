@@ -84,7 +84,11 @@ def interrupted_outputs(call_ids: Iterable[str]) -> list[Item]:
 
 def estimate_tokens(items: Sequence[Item]) -> int:
     """Return the estimated tokens of items: characters / 4, an overestimate for most languages."""
-    return sum(_estimate_item_tokens(item) for item in items)
+    words = sum(
+        (len(item.text) + len(item.arguments) + len(item.name) + len(str(item.raw or ""))) // 4
+        for item in items
+    )
+    return words + sum(8 + TOKENS_PER_FILE * len(item.files) for item in items)
 
 
 def find_turn_starts(items: Sequence[Item]) -> list[int]:
@@ -92,7 +96,8 @@ def find_turn_starts(items: Sequence[Item]) -> list[int]:
     return [
         index
         for index, item in enumerate(items)
-        if _is_user_message(item)
+        if item.kind == "message"
+        and item.role == "user"
         and not (index and items[index - 1].name in (CONTEXT_NAME, NOTE_NAME))
     ]
 
@@ -202,12 +207,13 @@ class ModelInput:
 
         The server says that older items may be dropped (developers.openai.com, Compaction).
         """
-        packed = [n for n, item in enumerate(items) if self._is_compaction(item)]
+        packed = [
+            n
+            for n, item in enumerate(items)
+            if item.raw.get("host") == self._host
+            and item.raw.get("item", {}).get("type") == "compaction"
+        ]
         return pair_calls(items[packed[-1] :]) if packed and self.takes_opaque_items else items
-
-    def _is_compaction(self, item: Item) -> bool:
-        mine = item.raw.get("host") == self._host
-        return mine and item.raw.get("item", {}).get("type") == "compaction"
 
     async def build_items(
         self,
@@ -331,16 +337,6 @@ def fence_untrusted(fence: str, text: str, about: str = "") -> str:
     """Return untrusted text between tags. The text cannot close the tags itself."""
     inner = text.replace(f"</{fence}", f"<\\/{fence}")
     return f"<{fence}{about}>\n{inner}\n</{fence}>"
-
-
-def _is_user_message(item: Item) -> bool:
-    return item.kind == "message" and item.role == "user"
-
-
-def _estimate_item_tokens(item: Item) -> int:
-    raw = len(str(item.raw)) if item.raw else 0
-    words = len(item.text) + len(item.arguments) + len(item.name) + raw
-    return words // 4 + 8 + TOKENS_PER_FILE * len(item.files)
 
 
 def _sendable_arguments(arguments: str) -> str:

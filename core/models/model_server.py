@@ -318,12 +318,6 @@ def explain_fault(
     return unknown_model_error(options.model, models) if isinstance(error, UnknownModel) else error
 
 
-def explain_broken_answer(fault: ModelServerFault, options: ModelOptions) -> ModelError:
-    """Return the reason, for a person, why an answer ends in the middle."""
-    error = explain_fault(fault, options)
-    return ModelDown(STOPPED_EARLY) if isinstance(error, ModelDown | ModelSilent) else error
-
-
 def unknown_model_error(model: str, models: Sequence[str]) -> UnknownModel:
     """Return the error for an unknown model. It names the most similar one in `models`."""
     near = difflib.get_close_matches(model, models, n=1, cutoff=0.4)
@@ -500,22 +494,20 @@ class ModelServer:
             output = usage.output or output_size
             usage = replace(usage, input=input, output=output, is_estimated=True)
         models = (ask.model or self.options.model, said.model)
-        costs = (self._prices.highest_cost(models, usage), usage.cost)
+        # Only OpenAI's prices are known: another server may ask anything for the same name.
+        known = self.options.prices()
+        prices = known if self.official else Prices(known.models, official=False)
+        costs = (prices.highest_cost(models, usage), usage.cost)
         cost = max((cost for cost in costs if cost is not None), default=None)
         usage = replace(usage, cost=cost)
-        broken = explain_broken_answer(said.fault, self.options) if said.fault else None
+        broken = explain_fault(said.fault, self.options) if said.fault else None
+        if isinstance(broken, ModelDown | ModelSilent):
+            broken = ModelDown(STOPPED_EARLY)
         limit = next((body[name] for name in OUTPUT_LIMIT_FIELDS if name in body), math.inf)
         # llama.cpp calls a response completed that its limit cut.
         has_reached_limit = usage.output >= limit and not (usage.is_estimated or said.has_calls)
         is_truncated = said.cut_reason == "length" or has_reached_limit
         return RoundCompleted(items, usage, thread, is_truncated=is_truncated, broken=broken)
-
-    @property
-    def _prices(self) -> Prices:
-        """The price list; only OpenAI's prices are known. Another server may ask anything for the
-        same name."""
-        prices = self.options.prices()
-        return prices if self.official else Prices(prices.models, official=False)
 
     def _adapt_output_limit(self, fault: ModelServerFault, body: Json) -> bool:
         """Send another limit of the answer's tokens from now on, if the server refused it: a lower

@@ -199,7 +199,7 @@ class OwnHistoryApi:
                     or await server.wait_before_retry(fault, tries)
                 ):
                     raise await server.explain_fault(fault) from None
-        (server.thinking_models.add if reader.has_unopened_thoughts else
+        (server.thinking_models.add if any(text.growing.is_unopened for text in reader.texts) else
          server.thinking_models.discard)(model)  # fmt: skip
         history.on_answer()
         if MIN_WINDOW_TOKENS <= history.limit < server.window_tokens and not server.official:

@@ -66,23 +66,6 @@ async def probe_level(client: ModelServerClient, model: str) -> Level:
     return "responses" if await _supports_responses(client, model) else "chat"
 
 
-async def erase_remote(client: ModelServerClient, remote: Remote) -> bool:
-    """Erase an object on the server. Return False if it may still exist, so that the caller tries
-    again.
-
-    An object that no longer exists counts as erased. So does one that the server has no path for,
-    because it cannot have stored it.
-    """
-    try:
-        if remote.kind == "conversation":
-            await _erase_conversation(client, remote.id)
-        else:
-            await _delete_if_present(client, f"/{ERASE_PATHS[remote.kind]}/{remote.id}")
-    except (ModelServerFault, PonteError):
-        return False
-    return True
-
-
 class ServedModel:
     """A `Model` behind an OpenAI-compatible server.
 
@@ -145,7 +128,11 @@ class ServedModel:
                 self._trouble = None
                 return
             except NoEndpoint as error:
-                level = self._lower_level(level, error)
+                if self._fixed_level or level not in LOWER_LEVEL:
+                    self._record_trouble(error)
+                    raise
+                level = self._level = LOWER_LEVEL[level]
+                log.info("switched to another model API", api=level)
             except ModelError as error:
                 self._record_trouble(error)
                 raise
@@ -167,10 +154,21 @@ class ServedModel:
         return Health("model", "on", say(LEVEL_DESCRIPTIONS[self._level], **about))
 
     async def erase(self, remote: Remote) -> bool:
-        """Erase what a thread left on the server. Return False if the caller must try again."""
-        if remote.kind == "conversation":
-            await self._conversations.prepare_erasure(remote.id)
-        return await erase_remote(self._client, remote)
+        """Erase an object on the server. Return False if it may still exist, so that the caller
+        tries again.
+
+        An object that no longer exists counts as erased. So does one that the server has no path
+        for, because it cannot have stored it.
+        """
+        try:
+            if remote.kind == "conversation":
+                await self._conversations.prepare_erasure(remote.id)
+                await _erase_conversation(self._client, remote.id)
+            else:
+                await _delete_if_present(self._client, f"/{ERASE_PATHS[remote.kind]}/{remote.id}")
+        except (ModelServerFault, PonteError):
+            return False
+        return True
 
     async def close(self) -> None:
         """Stop all background work and close the client."""
@@ -220,16 +218,6 @@ class ServedModel:
         if not self._client.place.is_official or not models or self.name in models:
             return None
         return unknown_model_error(self.name, models)
-
-    def _lower_level(self, level: str, error: ModelError) -> str:
-        """Switch to the next lower level. Raise `error` if there is none or the operator fixed the
-        level."""
-        if self._fixed_level or level not in LOWER_LEVEL:
-            self._record_trouble(error)
-            raise error
-        self._level = LOWER_LEVEL[level]
-        log.info("switched to another model API", api=self._level)
-        return self._level
 
     def _record_trouble(self, error: ModelError) -> None:
         """Store an error that concerns the server and not one question, for `health`."""

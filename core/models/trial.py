@@ -41,6 +41,7 @@ TRIAL_TOOL = ToolSpec(
         "additionalProperties": False,
     },
 )
+ONE_PIECE = "the text arrives in one piece, so people see an answer only when it is complete"
 STREAM, CALL, RESULT, USAGE = "model stream", "model tool call", "model tool result", "model usage"
 
 
@@ -79,14 +80,28 @@ class Trial:
         failing = ""
         try:
             failing = STREAM
-            yield await self._check_stream()
+            _, pieces = await self._ask(Item("message", "user", TEXT_QUESTION), turn=1)
+            if pieces > 1:
+                words = say("the text arrives in {count} pieces", count=pieces)
+                yield DoctorFinding(STREAM, "on", words)
+            else:
+                yield DoctorFinding(STREAM, "note", say(ONE_PIECE))
             yield DoctorFinding("model level", "on", (await self.model.health()).words)
             failing = CALL
-            calls = await self._request_call()
+            question = Item("message", "user", TOOL_QUESTION)
+            items, _ = await self._ask(question, turn=2, tools=(TRIAL_TOOL,))
+            calls = [item for item in items if item.kind == "call"]
             yield (called := _judge_calls(calls))
             if called.state == "on":
                 failing = RESULT
-                yield await self._check_result(calls)
+                outputs = [Item("output", call_id=each.call_id, text=TOOL_RESULT) for each in calls]
+                items, _ = await self._ask(*outputs, turn=2, number=2, tools=(TRIAL_TOOL,))
+                if CODE_WORD in " ".join(item.text for item in items).lower():
+                    words = say("the answer contains the test tool's result")
+                    yield DoctorFinding(RESULT, "on", words)
+                else:
+                    words = say("the answer does not contain the test tool's result")
+                    yield DoctorFinding(RESULT, "failing", words)
         except PonteError as error:
             yield DoctorFinding(failing, "failing", error.words())
         if self.usages:
@@ -96,27 +111,6 @@ class Trial:
         """Erase what the server stores."""
         for remote in self.remotes:
             await self.model.erase(remote)
-
-    async def _check_stream(self) -> DoctorFinding:
-        _, pieces = await self._ask(Item("message", "user", TEXT_QUESTION), turn=1)
-        if pieces > 1:
-            words = say("the text arrives in {count} pieces", count=pieces)
-            return DoctorFinding(STREAM, "on", words)
-        words = "the text arrives in one piece, so people see an answer only when it is complete"
-        return DoctorFinding(STREAM, "note", say(words))
-
-    async def _request_call(self) -> Sequence[Item]:
-        question = Item("message", "user", TOOL_QUESTION)
-        items, _ = await self._ask(question, turn=2, tools=(TRIAL_TOOL,))
-        return [item for item in items if item.kind == "call"]
-
-    async def _check_result(self, calls: Sequence[Item]) -> DoctorFinding:
-        outputs = [Item("output", call_id=call.call_id, text=TOOL_RESULT) for call in calls]
-        items, _ = await self._ask(*outputs, turn=2, number=2, tools=(TRIAL_TOOL,))
-        if CODE_WORD in " ".join(item.text for item in items).lower():
-            return DoctorFinding(RESULT, "on", say("the answer contains the test tool's result"))
-        words = "the answer does not contain the test tool's result"
-        return DoctorFinding(RESULT, "failing", say(words))
 
     def _describe_usage(self) -> DoctorFinding:
         if any(usage.is_estimated for usage in self.usages):

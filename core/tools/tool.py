@@ -13,10 +13,11 @@ import functools
 import inspect
 import itertools
 import re
+import textwrap
 import typing
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
@@ -69,47 +70,31 @@ Schema = dict[str, Any]
 Function = Callable[..., Awaitable[object]]
 
 
-@dataclass(frozen=True, slots=True)
-class Docstring:
-    """The parsed docstring of a function. `description` is the text before the first section;
-    `arguments` maps an argument's name to its description.
+def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """Return the text before the first section of a docstring, and the description of each argument
+    by its name.
 
     Sections are those of the Google style. All sections but the arguments are only for programmers.
     """
-
-    description: str
-    arguments: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> Docstring:
-        """Return the parsed form of a docstring."""
-        lines = inspect.cleandoc(text).splitlines()
-        headings = [number for number, line in enumerate(lines) if _HEADING.match(line)]
-        edges = [*headings, len(lines)]
-        arguments: dict[str, str] = {}
-        for start, end in itertools.pairwise(edges):
-            if lines[start].startswith("Arg"):
-                arguments = _entries(lines[start + 1 : end])
-        return cls("\n".join(lines[: edges[0]]).strip(), arguments)
+    lines = inspect.cleandoc(text).splitlines()
+    edges = [number for number, line in enumerate(lines) if _HEADING.match(line)] + [len(lines)]
+    arguments: dict[str, list[str]] = {}
+    for start, end in itertools.pairwise(edges):
+        if lines[start].startswith("Arg"):
+            texts: list[str] = []
+            section = textwrap.dedent("\n".join(lines[start + 1 : end]))
+            for line in filter(str.strip, section.splitlines()):
+                # A line with a deeper indent continues an entry.
+                if entry := _ENTRY.match(line):
+                    texts = arguments[entry["name"]] = []
+                texts.append(entry["text"].strip() if entry else line.strip())
+    joined = {name: " ".join(texts) for name, texts in arguments.items()}
+    return "\n".join(lines[: edges[0]]).strip(), joined
 
 
 class UnfitSchema(TypeError):
     """The types of a tool cannot be expressed as a schema for the model. Raised when the tool is
     made."""
-
-
-def close_schema(schema: Mapping[str, Any], *, strict: bool) -> Schema:
-    """Return pydantic's `schema` in the form that model servers accept.
-
-    Each object is closed and requires all its properties
-    (https://platform.openai.com/docs/guides/structured-outputs#supported-schemas). References are
-    replaced by their definitions, because strict schemas allow no other keys beside a reference,
-    and small servers do not resolve them.
-
-    With `strict`, raise UnfitSchema for types that the strict form cannot express: open maps,
-    `Any`, defaults other than None inside nested objects, and types that contain themselves.
-    """
-    return _Closing(dict(schema.get("$defs", {})), strict).node(schema, ())
 
 
 def nullable(schema: Schema) -> Schema:
@@ -123,11 +108,20 @@ def nullable(schema: Schema) -> Schema:
     return {"anyOf": [*inner.pop("anyOf", [inner]), {"type": "null"}], **outer}
 
 
-class _Closing:
-    """Converts one schema and its nested schemas. `definitions` are the targets of references."""
+class SchemaCloser:
+    """Converts pydantic's `schema` to the form that model servers accept.
 
-    def __init__(self, definitions: Mapping[str, Any], strict: bool) -> None:
-        self._definitions = definitions
+    Each object is closed and requires all its properties
+    (https://platform.openai.com/docs/guides/structured-outputs#supported-schemas). References are
+    replaced by their definitions, because strict schemas allow no other keys beside a reference,
+    and small servers do not resolve them.
+
+    With `strict`, raise UnfitSchema for types that the strict form cannot express: open maps,
+    `Any`, defaults other than None inside nested objects, and types that contain themselves.
+    """
+
+    def __init__(self, schema: Mapping[str, Any], strict: bool) -> None:
+        self._definitions = schema.get("$defs", {})
         self._strict = strict
 
     def node(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
@@ -170,9 +164,14 @@ class _Closing:
         return self.node({**own, **beside}, (*inside, name))
 
     def _object(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
-        """Return the keys of a closed object, or of an open map."""
+        """Return the keys of a closed object, or of an open map, which no strict schema has."""
         if "properties" not in schema and schema.get("additionalProperties", False) is not False:
-            return self._open(schema["additionalProperties"], inside)
+            if self._strict:
+                raise UnfitSchema("an open map needs strict=False")
+            values = schema["additionalProperties"]
+            if isinstance(values, Mapping) and values:
+                return {"additionalProperties": self.node(values, inside)}
+            return {"additionalProperties": True}
         properties: Schema = {}
         for name, each in schema.get("properties", {}).items():
             properties[name] = self.node(each, inside)
@@ -183,14 +182,6 @@ class _Closing:
             "required": list(properties),
             "additionalProperties": False,
         }
-
-    def _open(self, values: Any, inside: tuple[str, ...]) -> Schema:
-        """Return the keys of an open map. Raise UnfitSchema in a strict schema."""
-        if self._strict:
-            raise UnfitSchema("an open map needs strict=False")
-        if isinstance(values, Mapping) and values:
-            return {"additionalProperties": self.node(values, inside)}
-        return {"additionalProperties": True}
 
 
 def _find_adapter(hint: Any) -> TypeAdapter[Any]:
@@ -230,7 +221,8 @@ class Parameter:
     def schema(self, *, strict: bool) -> Schema:
         """Return the JSON schema of the parameter. Raise UnfitSchema with its name."""
         try:
-            schema = close_schema(_json_schema(self.adapter), strict=strict)
+            own = _json_schema(self.adapter)
+            schema = SchemaCloser(own, strict).node(own, ())
         except UnfitSchema as error:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
         if self.description:
@@ -251,7 +243,7 @@ class Parameters:
         """Return the parameters of a function. Raise TypeError for a parameter without a type, and
         for one that cannot be passed by name."""
         hints = typing.get_type_hints(function, include_extras=True)
-        texts = Docstring.parse(inspect.getdoc(function) or "").arguments
+        _, texts = parse_docstring(inspect.getdoc(function) or "")
         ctx, each = "", []
         for parameter in inspect.signature(function).parameters.values():
             name = parameter.name
@@ -285,9 +277,9 @@ class Parameters:
         value."""
         given = _object(arguments)
         values: dict[str, Any] = {}
-        wrong = [
-            f"`{name[:64]}`: no such argument" for name in sorted(given.keys() - self._names())
-        ]
+        names = [each.name for each in self.each]
+        unknown = sorted(given.keys() - set(names))
+        wrong = [f"`{name[:64]}`: no such argument" for name in unknown]
         for each in self.each:
             if each.optional and given.get(each.name) is None:
                 values[each.name] = each.default
@@ -297,47 +289,35 @@ class Parameters:
                 try:
                     values[each.name] = each.adapter.validate_python(given[each.name])
                 except ValidationError as error:
-                    wrong.extend(_complaints(each.name, error))
+                    # pydantic's messages name types and limits, not values.
+                    for one in error.errors(include_context=False, include_input=False):
+                        place = ".".join([each.name, *(str(step)[:64] for step in one["loc"])])
+                        wrong.append(f"`{place}`: {one['msg']}")
         if wrong:
             hint = "; ".join(wrong[:8])
-            if given.keys() - self._names():
-                hint += f"; it takes {', '.join(each.name for each in self.each) or 'none'}"
+            if unknown:
+                hint += f"; it takes {', '.join(names) or 'none'}"
             raise ToolError("The call has invalid arguments.", code="bad_arguments", hint=hint)
         return values
-
-    def _names(self) -> set[str]:
-        return {each.name for each in self.each}
 
 
 class FunctionTool:
     """A tool (`core.ports.Tool`) that calls an async function.
 
-    Its name, description and schema come from the function's name, docstring and type hints. Ponte
-    passes the ToolContext to a parameter of that type, which the model never sees.
+    Its description and schema come from the function's docstring and type hints. `name` and
+    `description` replace those of the function. Ponte passes the ToolContext to a parameter of that
+    type, which the model never sees. `doing` is the text that a person sees while it runs.
+
+    Raise TypeError if the function cannot be a tool: it is not async, has no types or no
+    description, or has types that a strict schema cannot express (`strict=False` allows open maps).
     """
+
+    costs: Callable[[str], PaidRun | None] | None = None
+    """Returns the paid run of a call with these arguments, or None. The attribute is None if no
+    call of the tool has a price per run."""
 
     def __init__(
         self,
-        function: Function,
-        spec: ToolSpec,
-        parameters: Parameters,
-        effect: Effect,
-        doing: str,
-        patience: float = TOOL_TIMEOUT_SECONDS,
-    ) -> None:
-        self.spec = spec
-        self.effect = effect
-        self.progress_text = doing
-        self.timeout_seconds = patience
-        self.costs: Callable[[str], PaidRun | None] | None = None
-        """Returns the paid run of a call with these arguments, or None. The attribute is None if no
-        call of the tool has a price per run."""
-        self._function = function
-        self._parameters = parameters
-
-    @classmethod
-    def of(
-        cls,
         function: Function,
         *,
         effect: Effect,
@@ -346,15 +326,9 @@ class FunctionTool:
         name: str = "",
         description: str = "",
         patience: float = TOOL_TIMEOUT_SECONDS,
-    ) -> Self:
-        """Return a tool for the function. `name` and `description` replace those of the function.
-
-        Raise TypeError if the function cannot be a tool: it is not async, has no types or no
-        description, or has types that a strict schema cannot express (`strict=False` allows open
-        maps).
-        """
+    ) -> None:
         name = name or getattr(function, "__name__", "")
-        description = description or Docstring.parse(inspect.getdoc(function) or "").description
+        description = description or parse_docstring(inspect.getdoc(function) or "")[0]
         if not inspect.iscoroutinefunction(function):
             raise TypeError(f"{name!r} is not an async function")
         if not _NAME.fullmatch(name):
@@ -362,12 +336,15 @@ class FunctionTool:
         if not description:
             raise TypeError(f"{name!r} has no docstring")
         try:
-            parameters = Parameters.of(function)
-            schema = parameters.schema(strict=strict)
+            self._parameters = Parameters.of(function)
+            schema = self._parameters.schema(strict=strict)
         except TypeError as error:
             raise TypeError(f"{name!r}: {error}") from error
-        spec = ToolSpec(name, description, schema, strict)
-        return cls(function, spec, parameters, effect, doing, patience)
+        self.spec = ToolSpec(name, description, schema, strict)
+        self.effect = effect
+        self.progress_text = doing
+        self.timeout_seconds = patience
+        self._function = function
 
     def effect_of(self, arguments: str) -> Effect:
         """Return the effect of a call with these arguments."""
@@ -403,34 +380,8 @@ def price_of_call(tool: Tool | None, arguments: str) -> PaidRun | None:
 
 
 def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Function], FunctionTool]:
-    """Return a decorator that makes a tool of an async function. `doing` is the text that a person
-    sees while the tool runs."""
-
-    def make_tool(function: Function) -> FunctionTool:
-        return FunctionTool.of(function, effect=effect, doing=doing, strict=strict)
-
-    return make_tool
-
-
-def _entries(lines: list[str]) -> dict[str, str]:
-    """Return the `name: text` entries of a section. Lines with a deeper indent continue an
-    entry."""
-    filled = [line for line in lines if line.strip()]
-    indent = min((_indent(line) for line in filled), default=0)
-    found: dict[str, list[str]] = {}
-    name = ""
-    for line in filled:
-        entry = _ENTRY.match(line.strip())
-        if entry and _indent(line) == indent:
-            name = entry["name"]
-            found[name] = [entry["text"]]
-        elif name:
-            found[name].append(line.strip())
-    return {name: " ".join(texts) for name, texts in found.items()}
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
+    """Return a decorator that makes a tool of an async function."""
+    return functools.partial(FunctionTool, effect=effect, doing=doing, strict=strict)
 
 
 def _takes_null(schema: Mapping[str, Any]) -> bool:
@@ -460,16 +411,6 @@ def _object(arguments: str) -> Mapping[str, Any]:
             hint=f"it is {_KINDS.get(type(given), 'something else')}",
         )
     return given
-
-
-def _complaints(name: str, error: ValidationError) -> list[str]:
-    """Return one line for each invalid place. pydantic's messages name types and limits, not
-    values."""
-    lines = []
-    for each in error.errors(include_url=False, include_context=False, include_input=False):
-        place = ".".join([name, *(str(step)[:64] for step in each["loc"])])
-        lines.append(f"`{place}`: {each['msg']}")
-    return lines
 
 
 MAX_OUTCOME_CHARACTERS = 16_000

@@ -23,13 +23,9 @@ from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
 from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import (
-    PROBE_ESCAPED,
-    PROBE_SILENT,
-    Sandbox,
-    SandboxLimits,
-)
+from core.tools.code.sandbox.sandbox import PROBE_ESCAPED, PROBE_SILENT, SandboxLimits
 from core.tools.code.session import KernelRun, KernelSession
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci"
@@ -109,7 +105,7 @@ async def one_of(kind: str) -> AsyncIterator[Sandbox]:
 
 async def _prove_once(sandbox: Sandbox) -> str:
     if sandbox.name not in _REASONS:
-        _REASONS[sandbox.name] = (await prove_sandbox(sandbox, await python())).reason
+        _REASONS[sandbox.name] = await prove_sandbox(sandbox, await python())
     return _REASONS[sandbox.name]
 
 

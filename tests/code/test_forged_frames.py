@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.tools.code.port import MAX_OUTPUT_FILES
-from core.tools.code.sandbox.sandbox import Process
+from core.tools.code.sandbox.process import RunningProgram
 from core.tools.code.session import (
     MAX_KEPT_BYTES,
     MAX_LEFT_OUT_FILES,
@@ -161,7 +161,9 @@ async def test_a_flood_of_small_frames_holds_nobody_up() -> None:
             beats += 1
             await asyncio.sleep(0)
 
-    session = KernelSession(cast(Process, Flooding(b'{"left": "x", "why": "many"}\n' * 100_000)))
+    session = KernelSession(
+        cast(RunningProgram, Flooding(b'{"left": "x", "why": "many"}\n' * 100_000))
+    )
     beating = asyncio.create_task(beat())
     ran = await session.run("1", ())
     beating.cancel()

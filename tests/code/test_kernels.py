@@ -19,7 +19,8 @@ from core.tools.code.local import (
     max_kernels,
 )
 from core.tools.code.port import RunResult
-from core.tools.code.sandbox.sandbox import MiB, Sandbox, SandboxLimits
+from core.tools.code.sandbox.process import Sandbox
+from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 from core.tools.code.session import KernelSession
 from tests.code import sandboxed
 from tests.fakes.clock import Clock

@@ -19,14 +19,13 @@ from core.tools.code.environment import PythonEnvironment
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox import checks, probe
 from core.tools.code.sandbox.inside import ruleset
-from core.tools.code.sandbox.probe import NEITHER, Proof, choose_sandbox
+from core.tools.code.sandbox.probe import NEITHER, choose_sandbox
+from core.tools.code.sandbox.process import RunningProgram, Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (
     NO_LANDLOCK,
     PROBE_ESCAPED,
     PROBE_SILENT,
-    Process,
-    Sandbox,
     SandboxFailed,
     SandboxLimits,
     explain_start_failure,
@@ -41,8 +40,8 @@ def proof_results(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """By a sandbox's name: why it does not hold, "" where it does."""
     held = {"bubblewrap": "", "landlock": ""}
 
-    async def prove(sandbox: Sandbox, python: Path, limits: SandboxLimits | None) -> Proof:
-        return Proof(held[sandbox.name])
+    async def prove(sandbox: Sandbox, python: Path, limits: SandboxLimits | None) -> str:
+        return held[sandbox.name]
 
     monkeypatch.setattr(probe, "prove_sandbox", prove)
     monkeypatch.setattr(ruleset, "version", lambda: 7)
@@ -125,7 +124,7 @@ class Broken:
 
     async def start(
         self, kernel: Path, python: Path, limits: SandboxLimits | None = None
-    ) -> Process:
+    ) -> RunningProgram:
         raise SandboxFailed(self.cause)
 
 
@@ -161,7 +160,7 @@ class Broken:
 )
 async def test_what_it_said_is_worded_with_the_remedy(said: str, words: str) -> None:
     assert words in explain_start_failure(said)
-    assert (await probe.prove_sandbox(Broken(said), PYTHON)).reason == explain_start_failure(said)
+    assert await probe.prove_sandbox(Broken(said), PYTHON) == explain_start_failure(said)
 
 
 def test_only_a_refusal_of_the_machine_skips_a_test() -> None:

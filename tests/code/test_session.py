@@ -15,7 +15,8 @@ from typing import cast
 import pytest
 
 from core.tools.code.port import InputFile, RunResult
-from core.tools.code.sandbox.sandbox import Sandbox, SandboxLimits
+from core.tools.code.sandbox.process import Sandbox
+from core.tools.code.sandbox.sandbox import SandboxLimits
 from core.tools.code.session import RUN_SECONDS, KernelSession
 from tests.code import sandboxed
 from tests.code.test_kernels import STUBBORN

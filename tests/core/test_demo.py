@@ -55,7 +55,7 @@ def execute(answers: Mapping[str, object]) -> Tool:
             raise answer
         return answer
 
-    return FunctionTool.of(nocodb_execute, effect="read", doing="reads", strict=False)
+    return FunctionTool(nocodb_execute, effect="read", doing="reads", strict=False)
 
 
 def python(said: str) -> Tool:
@@ -63,7 +63,7 @@ def python(said: str) -> Tool:
         """Run Python."""
         return said.format(code=code)
 
-    return FunctionTool.of(run_python, effect="code", doing="runs")
+    return FunctionTool(run_python, effect="code", doing="runs")
 
 
 def parse_calls(calls: Sequence[Item]) -> list[tuple[str, dict[str, Any]]]:
@@ -164,7 +164,7 @@ async def test_one_base_of_two_fails() -> None:
             raise ToolError("It is locked.")
         return [{"id": "m1", "title": "Cats"}]
 
-    tool = FunctionTool.of(nocodb_execute, effect="read", doing="reads", strict=False)
+    tool = FunctionTool(nocodb_execute, effect="read", doing="reads", strict=False)
     assert await Chat(DemoModel, [tool]).says("list tables") == (
         "Tables: 1\n\n- **Cats** (`m1`)\n\nI couldn't read the base Two: It is locked."
     )
@@ -177,7 +177,7 @@ async def test_of_many_bases_the_first_are_read_and_the_answer_says_so() -> None
             return [{"id": f"p{number}", "title": f"Base {number}"} for number in range(30)]
         return [{"id": f"m{args['base_id']}", "title": f"Cats {args['base_id']}"}]
 
-    tool = FunctionTool.of(nocodb_execute, effect="read", doing="reads", strict=False)
+    tool = FunctionTool(nocodb_execute, effect="read", doing="reads", strict=False)
     chat = Chat(DemoModel, [tool])
     answer = await chat.says("list tables")
     read = len(chat.calls) - 1
@@ -221,8 +221,8 @@ def sample_tools(*, reads: bool, changes: bool) -> Sequence[Tool]:
     may_change = changes
     about: Any = {"doing": "works", "strict": False, "description": SAMPLE_TABLES_PHRASE}
     return [
-        FunctionTool.of(nocodb_query, effect="read", **about),
-        FunctionTool.of(nocodb_update, effect="write", **about),
+        FunctionTool(nocodb_query, effect="read", **about),
+        FunctionTool(nocodb_update, effect="write", **about),
     ]
 
 
@@ -240,8 +240,7 @@ async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
         return {"total": 53, "returned": 1, "rows": [{"Name": "Ada"}], "truncated": True}
 
     tools = [
-        FunctionTool.of(each, effect="read", doing="reads")
-        for each in (nocodb_tables, nocodb_query)
+        FunctionTool(each, effect="read", doing="reads") for each in (nocodb_tables, nocodb_query)
     ]
     chat = Chat(DemoModel, tools)
     assert "Customers [m1]: Name*:text" in await chat.says("list tables")

@@ -58,7 +58,7 @@ def make_tool(effect: Any) -> FunctionTool:
         """Use it."""
         return "used"
 
-    return FunctionTool.of(use, effect=effect, doing="…", name=effect)
+    return FunctionTool(use, effect=effect, doing="…", name=effect)
 
 
 class Posting:

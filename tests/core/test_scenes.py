@@ -35,7 +35,7 @@ def _spending(act: Act) -> FunctionTool:
         """Orders."""
         return await act(ctx)
 
-    return FunctionTool.of(order, effect="spend", doing="", name="order")
+    return FunctionTool(order, effect="spend", doing="", name="order")
 
 
 def _once(name: str = "order") -> Scripted:
@@ -96,7 +96,7 @@ async def test_sources_stand_once_under_the_answer(tmp_path: Path) -> None:
     model = Scripted(
         _then([RoundCompleted((_call("look", 1), _call("look", 2)))], [_completed_with("12 rows")])
     )
-    tool = FunctionTool.of(look, effect="read", doing="")
+    tool = FunctionTool(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
         answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "12 rows\n\n_Orders_\n\n_Customers_"
@@ -108,7 +108,7 @@ async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Pa
         return Outcome("ok", "rows", sources=("_Orders_",))
 
     model = Scripted(_then([RoundCompleted((_call("look"),))], [_completed_with("")]))
-    tool = FunctionTool.of(look, effect="read", doing="")
+    tool = FunctionTool(look, effect="read", doing="")
     async with _bot(tmp_path, model, tool) as (engine, _):
         answer = await _ask(engine, make_message("go", "k1"))
     assert answer.text == "The model returned an empty answer. Ask again."

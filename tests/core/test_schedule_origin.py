@@ -257,7 +257,7 @@ async def test_a_run_changes_no_table_without_a_person(tmp_path: Path) -> None:
         has_called = any(item.kind == "output" for item in ask.input)
         return [RoundCompleted((done,) if has_called else (call,))]
 
-    tool = FunctionTool.of(write, effect="write", doing="", name="write")
+    tool = FunctionTool(write, effect="write", doing="", name="write")
     tables = TableRules({"people": TableRule("auto")})
     async with open_bot(tmp_path, Scripted(script), tool, tables=tables) as bot:
         _, answer = await bot.run(await bot.start(replace(DAILY, kind="ask")))
@@ -281,7 +281,7 @@ async def test_a_run_with_an_undecided_card_of_an_earlier_run_proposes_nothing(
         done = Item("message", role="assistant", text="ok")
         return [RoundCompleted((done,) if outputs else (call,))]
 
-    tool = FunctionTool.of(write, effect="write", doing="", name="write")
+    tool = FunctionTool(write, effect="write", doing="", name="write")
     async with open_bot(tmp_path, Scripted(script), tool) as bot:
         ask = await bot.start(replace(DAILY, kind="ask"))
         run, answer = await bot.run(ask)

@@ -112,7 +112,7 @@ class Watched:
 
 
 def _tool(fn: Fn, effect: Effect = "read", name: str = "") -> Tool:
-    return FunctionTool.of(fn, effect=effect, doing="is looking…", name=name or fn.__name__)
+    return FunctionTool(fn, effect=effect, doing="is looking…", name=name or fn.__name__)
 
 
 def _call(name: str, number: int = 0, **arguments: object) -> Item:
@@ -259,7 +259,7 @@ async def test_calls_that_only_propose_cost_nothing(tmp_path: Path) -> None:
         def only_proposes(self, arguments: str) -> bool:
             return True
 
-    tool = Proposing.of(propose, effect="spend", doing="", name="propose")
+    tool = Proposing(propose, effect="spend", doing="", name="propose")
     calls = tuple(_call("propose", n, n=n) for n in range(25))
     model = Scripted(_then([RoundCompleted(calls)], [_completed_with("Done.")]))
     async with _bot(tmp_path, model, tool) as (engine, _):
@@ -336,7 +336,7 @@ async def test_a_call_that_takes_too_long_may_have_happened_unless_it_only_reads
         await asyncio.Event().wait()
         return ""
 
-    tool = FunctionTool.of(hang, effect=effect, doing="", patience=0.0)
+    tool = FunctionTool(hang, effect=effect, doing="", patience=0.0)
     model = Scripted(_then([RoundCompleted((_call("hang"),))], [_completed_with("sorry")]))
     with capture_logs() as logs:
         async with _bot(tmp_path, model, tool) as (engine, _):
@@ -358,7 +358,7 @@ async def test_a_container_run_without_a_known_end_costs_what_was_reserved(
         return "42"
 
     patience = 0.0 if fault == "hangs" else 60.0
-    tool = FunctionTool.of(compute, effect="code", doing="", patience=patience)
+    tool = FunctionTool(compute, effect="code", doing="", patience=patience)
     tool.costs = lambda arguments: PaidRun("container", "", "echo", 1000, 500)
     model = Scripted(_then([RoundCompleted((_call("compute"),))], [_completed_with("done")]))
     allowances = [Allowance("each person", money=NANODOLLARS_PER_DOLLAR)]

@@ -48,7 +48,7 @@ class Machine:
                 await asyncio.Event().wait()
             return f"worked on {secret}"
 
-        return [FunctionTool.of(work, effect=self.effect, doing="works…")]
+        return [FunctionTool(work, effect=self.effect, doing="works…")]
 
     async def health(self) -> Health:
         return Health(self.name, "on")

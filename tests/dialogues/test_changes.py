@@ -257,7 +257,7 @@ class Slow:
             await asyncio.Event().wait()
             return ""
 
-        return [FunctionTool.of(wait, effect="read", doing="waits…")]
+        return [FunctionTool(wait, effect="read", doing="waits…")]
 
     async def health(self) -> Health:
         return Health("slow", "on")

@@ -90,7 +90,7 @@ class Source:
             """Look into a table."""
             return Outcome("ok", "a row")
 
-        return [FunctionTool.of(look, effect="read", doing="is looking…")]
+        return [FunctionTool(look, effect="read", doing="is looking…")]
 
     async def health(self) -> Health:
         return Health("tables", "on")

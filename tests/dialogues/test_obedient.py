@@ -73,7 +73,7 @@ class Bought:
             self.done.append(name)
             return "done"
 
-        return FunctionTool.of(run_tool, effect=effect, doing="…", name=name)
+        return FunctionTool(run_tool, effect=effect, doing="…", name=name)
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         return [self._tool("pay", "spend"), self._tool("run_python", "code")]

@@ -262,7 +262,7 @@ def _tool(name: str, effect: Effect) -> Tool:
         return Outcome("ok", "done")
 
     run.__name__ = name
-    return FunctionTool.of(run, effect=effect, doing="is at it…")
+    return FunctionTool(run, effect=effect, doing="is at it…")
 
 
 class Shelf:

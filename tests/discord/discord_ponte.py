@@ -74,7 +74,7 @@ class Drawer:
             )
             return Outcome("ok", "drawn", (kept,))
 
-        return [FunctionTool.of(draw, effect="read", doing="is drawing…")]
+        return [FunctionTool(draw, effect="read", doing="is drawing…")]
 
     async def health(self) -> Health:
         return Health("drawer", "on")

@@ -316,12 +316,11 @@ class CaseBase(SampleApi):
 
     async def read_rows(self) -> Rows:
         """Return the present rows of all tables."""
-        return await self._read(
-            lambda state: {
-                table.title: {id: row.cells for id, row in state.rows.get(table.id, {}).items()}
-                for table in self._tables.values()
-            }
-        )
+        state = await self._read()
+        return {
+            table.title: {id: row.cells for id, row in state.rows.get(table.id, {}).items()}
+            for table in self._tables.values()
+        }
 
 
 class CaseDriver(SampleDriver):

@@ -115,9 +115,9 @@ class MemoryTable:
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         writers = (self.table_create, self.table_update, self.table_delete)
         return [
-            FunctionTool.of(self.table_read, effect="read", doing="is reading…"),
+            FunctionTool(self.table_read, effect="read", doing="is reading…"),
             *(
-                FunctionTool.of(each, effect="write", doing="is proposing…", strict=False)
+                FunctionTool(each, effect="write", doing="is proposing…", strict=False)
                 for each in writers
             ),
         ]

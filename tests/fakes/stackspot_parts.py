@@ -21,6 +21,7 @@ from core.clients.http import HttpClient
 from core.ports.tools import Model
 from core.rights.policy import Policy
 from core.tools.stackspot import STACKSPOT
+from core.tools.stackspot.api import Clock
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
@@ -45,7 +46,7 @@ CONFIG = Config(quick_commands=COMMANDS, agents=AGENTS)
 POLL_SECONDS = 0.01
 
 
-class StillClock:
+class StillClock(Clock):
     """A clock that stands still, so that a held run can be polled without end. It is polled now and
     then: to do so all the time would keep a processor busy."""
 

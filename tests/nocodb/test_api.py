@@ -233,8 +233,8 @@ async def test_links_are_read_to_the_end_added_and_removed(own_place: Place) -> 
     api, table = await customers(own_place)
     orders = await own_place.schemas().describe_table(Viewer(), "Orders")
     field, back = table.field("Orders").id, orders.field("Customers").id
-    await api.add_links(table.at, field, "2", [str(number) for number in range(1, 41)])
-    await api.add_links(table.at, field, "2", ["1"])
+    await api.write_links(table.at, field, "2", [str(number) for number in range(1, 41)])
+    await api.write_links(table.at, field, "2", ["1"])
     linked = await api.fetch_linked_rows(table.at, field, "2")
     assert [row.id for row in linked] == [str(number) for number in range(1, 41)]
     assert linked[0].fields == {"Title": "Order 01"}
@@ -244,10 +244,12 @@ async def test_links_are_read_to_the_end_added_and_removed(own_place: Place) -> 
         NocoRecord("2", {"Name": "Customer 02"})
     ]
     assert await api.fetch_linked_rows(orders.at, back, "50") == []
-    await api.remove_links(table.at, field, "2", [str(number) for number in range(2, 50)])
+    await api.write_links(
+        table.at, field, "2", [str(number) for number in range(2, 50)], remove=True
+    )
     assert [row.id for row in await api.fetch_linked_rows(table.at, field, "2")] == ["1"]
     assert (await refusal(api.fetch_linked_rows(table.at, field, "999"))).code == "not_found"
-    assert (await refusal(api.add_links(table.at, field, "2", ["999"]))).code == "not_found"
+    assert (await refusal(api.write_links(table.at, field, "2", ["999"]))).code == "not_found"
 
 
 async def test_a_new_row_may_bring_its_links(own_place: Place) -> None:

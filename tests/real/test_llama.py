@@ -86,7 +86,7 @@ class Codes:
             self.cities.append(city)
             return f"The code of {city} is 351."
 
-        return [FunctionTool.of(look_up, effect="read", doing="is looking it up…")]
+        return [FunctionTool(look_up, effect="read", doing="is looking it up…")]
 
     async def health(self) -> Health:
         return Health(self.name, "on")

@@ -29,8 +29,8 @@ class ShelfSource(MemoryTable):
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         return [
-            FunctionTool.of(self.shelf_find, effect="read", doing="is looking at the shelf…"),
-            FunctionTool.of(
+            FunctionTool(self.shelf_find, effect="read", doing="is looking at the shelf…"),
+            FunctionTool(
                 self.shelf_add, effect="write", doing="is proposing a change…", strict=False
             ),
         ]

@@ -16,8 +16,8 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,7 @@ import structlog
 
 from core.clients.http import Proxies
 from core.domain.errors import PonteError
-from core.tools.code.sandbox.process import start_program
-from core.tools.code.sandbox.sandbox import SandboxFailed
+from core.tools.code.sandbox.process import as_sandbox_failure, start_program
 
 log = structlog.get_logger("code")
 
@@ -187,9 +186,12 @@ class PythonEnvironment:
         `tell` gets words for the person meanwhile. Raise SandboxFailed if there is no Python at
         all.
         """
-        with _as_sandbox_failure():
+        with as_sandbox_failure():
             base, whole = await self._base_and_folder()
-            if not _has_python(whole) and self._clock() - self._tried >= INSTALL_RETRY_SECONDS:
+            if (
+                not _python_in(whole).exists()
+                and self._clock() - self._tried >= INSTALL_RETRY_SECONDS
+            ):
                 await tell(SETTING_UP)
                 with suppress(TimeoutError):
                     # Made once for all who wait; it goes on when one of them waits no more.
@@ -201,7 +203,7 @@ class PythonEnvironment:
 
     async def bare(self) -> SandboxPython:
         """Return the Python that exists now, without waiting for an installation."""
-        with _as_sandbox_failure():
+        with as_sandbox_failure():
             return await self._find_python(*await self._base_and_folder())
 
     async def close(self) -> None:
@@ -220,10 +222,10 @@ class PythonEnvironment:
         return base, self._folder / digest.hexdigest()[:16]
 
     async def _find_python(self, base: BasePython, whole: Path) -> SandboxPython:
-        if _has_python(whole):
+        if _python_in(whole).exists():
             return SandboxPython(_python_in(whole))
         bare = whole.with_name(f"{whole.name}-bare")
-        if not _has_python(bare):
+        if not _python_in(bare).exists():
             async with _build_folder(bare) as folder:
                 await make_bare(base.path, folder)
         making = self._installation is not None and not self._installation.done()
@@ -309,16 +311,6 @@ async def _run_program(
         raise InstallationFailed(find_cause(told.decode(errors="replace")))
 
 
-@contextmanager
-def _as_sandbox_failure() -> Iterator[None]:
-    try:
-        yield
-    except SandboxFailed:
-        raise
-    except (PonteError, OSError) as error:
-        raise SandboxFailed(str(error)) from error
-
-
 @asynccontextmanager
 async def _build_folder(whole: Path) -> AsyncIterator[Path]:
     """Yield a temporary folder that is renamed to `whole` at the end, or removed after a
@@ -344,10 +336,6 @@ def _open_to_all(folder: Path) -> None:
 
 def _python_in(folder: Path) -> Path:
     return folder / "bin" / "python"
-
-
-def _has_python(folder: Path) -> bool:
-    return _python_in(folder).exists()
 
 
 def _remove_older(whole: Path) -> None:

@@ -246,7 +246,8 @@ class CodeInterpreter:
                     self._earlier_id, self._container = self.container, None
                 raise
             except ModelServerFault as fault:
-                error = explain_hosted_fault(fault, self._choice.model)
+                log.warning("could not run code", error=str(fault), request_id=fault.request)
+                error = HOSTED_ERRORS.explain(fault, model=self._choice.model)
                 if self._was_sent and not fault.is_undone:
                     error.usage = self._add_cost(Usage(is_estimated=True), self._container)
                 raise error from None
@@ -407,7 +408,6 @@ class HostedBackend:
         self._client = client
         self._choice = choice or HostedOptions()
         self._pseudonym = pseudonym
-        self._clock = clock
         self._containers = ContainerClient(client, clock)
         self._threads: dict[str, CodeInterpreter] = {}
         self._trouble: ToolError | None = None
@@ -430,10 +430,19 @@ class HostedBackend:
 
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
         """Run code. Raise ToolError if it could not be run."""
+        interpreter = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
+            self._client,
+            self._choice,
+            container=ctx.thread.container,
+            containers=self._containers,
+        )
+        self._threads[ctx.memory_id] = interpreter
+        for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
+            del self._threads[id]
         person = self._pseudonym(f"person {ctx.asker.key}")
-        running = self._interpreter_for(ctx).run(code, given, ctx, person)
+        running = interpreter.run(code, given, ctx, person)
         try:
-            ran = await measure_run(self.name, running, self._clock)
+            ran = await measure_run(self.name, running)
         except ToolError as error:
             if error.code in SERVER_ERROR_CODES:
                 self._trouble = error
@@ -459,16 +468,6 @@ class HostedBackend:
     async def close(self) -> None:
         """Wait for deletions. Containers stay, because the next process uses them."""
         await self._containers.close()
-
-    def _interpreter_for(self, ctx: ToolContext) -> CodeInterpreter:
-        thread = ctx.thread
-        known = self._threads.pop(ctx.memory_id, None) or CodeInterpreter(
-            self._client, self._choice, container=thread.container, containers=self._containers
-        )
-        self._threads[ctx.memory_id] = known
-        for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
-            del self._threads[id]
-        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -517,10 +516,6 @@ class CodePrompt:
         return "\n\n".join(codes) if self.verbatim and not same else ""
 
 
-def _names_tools(fault: ModelServerFault) -> bool:
-    return fault.param.startswith(("tools", "tool_choice"))
-
-
 HOSTED_ERRORS = ErrorTable(
     RemoteError,
     on(when=lambda fault: fault.is_quota_exhausted).raises("no_quota", NoQuota.sentence),
@@ -534,7 +529,9 @@ HOSTED_ERRORS = ErrorTable(
         values=lambda fault: {"seconds": math.ceil(fault.wait or HOSTED_DEFAULT_WAIT_SECONDS)},
     ),
     on(404, 405, 501).raises("no_containers", NO_CONTAINERS),
-    on(400, when=_names_tools).raises("unfit_model", UNFIT_MODEL),
+    on(400, when=lambda fault: fault.param.startswith(("tools", "tool_choice"))).raises(
+        "unfit_model", UNFIT_MODEL
+    ),
     on("lost", "excess").raises(
         "unknown", RUN_UNKNOWN, hint="do not repeat it by yourself", outcome_unknown=True
     ),
@@ -544,12 +541,6 @@ HOSTED_ERRORS = ErrorTable(
     ),
     on().raises("model_down", SERVER_DOWN),
 )  # fmt: skip
-
-
-def explain_hosted_fault(fault: ModelServerFault, model: str) -> ToolError:
-    """Return the error for the model and the person, and log the fault."""
-    log.warning("could not run code", error=str(fault), request_id=fault.request)
-    return HOSTED_ERRORS.explain(fault, model=model)
 
 
 def explain_no_run(execution: HostedExecution) -> ToolError | None:

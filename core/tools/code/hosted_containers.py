@@ -53,24 +53,20 @@ class OutputCollection:
         """Return whether another file is allowed; otherwise record that it was left out."""
         if len(self.made) < MAX_OUTPUT_FILES:
             return True
-        self._leave_out(name, f"one run gives {MAX_OUTPUT_FILES} files at most")
+        self.leave_out(name, f"one run gives {MAX_OUTPUT_FILES} files at most")
         return False
 
     def add_file(self, name: str, data: bytes | None) -> None:
         """Add a file. `data` None means that it is larger than the limit."""
         if data is None or len(data) > MAX_OUTPUT_FILE_BYTES:
-            self._leave_out(name, f"a file may have {MAX_OUTPUT_FILE_BYTES >> 20} MiB")
+            self.leave_out(name, f"a file may have {MAX_OUTPUT_FILE_BYTES >> 20} MiB")
         elif data in [made.data for made in self.made]:
             return
         elif self._total + len(data) > MAX_OUTPUT_BYTES:
-            self._leave_out(name, f"the files of one run may have {MAX_OUTPUT_BYTES >> 20} MiB")
+            self.leave_out(name, f"the files of one run may have {MAX_OUTPUT_BYTES >> 20} MiB")
         else:
             self._total += len(data)
             self.made.append(OutputFile(name, detect_type(name, data), data))
-
-    def add_unavailable(self, name: str) -> None:
-        """Record a file that OpenAI did not return."""
-        self._leave_out(name, "OpenAI did not hand it out")
 
     def add_picture(self, number: int, url: str) -> None:
         """Add a picture that the answer contains. No address is opened (pydantic-ai issue 2391)."""
@@ -78,14 +74,15 @@ class OutputCollection:
         name = f"figure-{number}.{found[1] if found else 'png'}"
         if found is None:
             if not any(made.type.startswith("image/") for made in self.made):
-                self._leave_out(name, "it is only an address")
+                self.leave_out(name, "it is only an address")
         elif self.has_room(name):
             try:
                 self.add_file(name, base64.b64decode(found[2]))
             except binascii.Error:
-                self._leave_out(name, "it cannot be read")
+                self.leave_out(name, "it cannot be read")
 
-    def _leave_out(self, name: str, why: str) -> None:
+    def leave_out(self, name: str, why: str) -> None:
+        """Record a file that was left out."""
         self.left_out.append(f"{name[:100]!r} was not taken: {why}")
 
 
@@ -204,7 +201,16 @@ class ContainerClient:
             )
         for id, name in new.items():
             if taken.has_room(name):
-                await self._fetch(container, id, name, taken)
+                try:  # a listed file may be unavailable (openai-python issue 2466)
+                    data = await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
+                    taken.add_file(name, data)
+                except ModelServerFault as fault:
+                    log.warning(
+                        "could not download a file of a container",
+                        error=str(fault),
+                        container_id=container.id,
+                    )
+                    taken.leave_out(name, "OpenAI did not hand it out")
         for made in taken.made:
             container.made.add((safe_file_name(made.name), await _digest(made.data)))
         for number, url in enumerate(execution.pictures, 1):
@@ -229,22 +235,6 @@ class ContainerClient:
     async def close(self) -> None:
         """Wait for deletions under way. Other containers stay for the next process."""
         await asyncio.gather(*self._deletions, return_exceptions=True)
-
-    async def _fetch(
-        self, container: Container, id: str, name: str, taken: OutputCollection
-    ) -> None:
-        """Download a file. A listed file may be unavailable (openai-python issue 2466)."""
-        try:
-            taken.add_file(
-                name, await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
-            )
-        except ModelServerFault as fault:
-            log.warning(
-                "could not download a file of a container",
-                error=str(fault),
-                container_id=container.id,
-            )
-            taken.add_unavailable(name)
 
     async def _list_files(self, container: Container) -> Sequence[Json]:
         """Return all files in it, and remember them as known. Raise Fault."""

@@ -20,9 +20,9 @@ from core.text.i18n import say, translate_word
 from core.tools.code.environment import PythonEnvironment
 from core.tools.code.port import InputFile, RunResult, measure_run
 from core.tools.code.sandbox.probe import SandboxChoice, choose_sandbox
+from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (
-    Sandbox,
     SandboxFailed,
     SandboxLimits,
     explain_start_failure,
@@ -225,13 +225,11 @@ class LocalBackend:
         limits: SandboxLimits,
         *,
         wanted: bool = False,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._environment = environment
         self._kernels = kernels
         self._limits = limits
         self._wanted = wanted
-        self._clock = clock
         self._runtime = RuntimeFolder()
         self._choice: SandboxChoice | None = None
         self._proof: asyncio.Task[SandboxChoice] | None = None
@@ -250,7 +248,7 @@ class LocalBackend:
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> RunResult:
         """Run code. Raise SandboxFailed if there is no safe sandbox."""
         try:
-            return await measure_run(self.name, self._run(ctx, code, given), self._clock)
+            return await measure_run(self.name, self._run(ctx, code, given))
         except ToolError as error:
             log.warning("could not run code", error=error.hint)
             raise
@@ -262,10 +260,9 @@ class LocalBackend:
     async def health(self) -> Health:
         """Return the backend's state."""
         choice = await self._wait_for_proof()
-        if choice.sandbox is None:
-            words = say("local: {words}", words=translate_word(choice.words))
-            return Health("code", "failing" if self._wanted else "off", words)
         words = say("local: {words}", words=translate_word(choice.words))
+        if choice.sandbox is None:
+            return Health("code", "failing" if self._wanted else "off", words)
         if lacks := self._environment.lacks:
             words = say(WITHOUT_LIBRARIES, words=words, lacks=lacks)
         return Health("code", "on", words)

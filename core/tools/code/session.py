@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -25,7 +25,7 @@ from pydantic import (
     ValidationError,
 )
 
-from core.domain.errors import NotFound, PonteError
+from core.domain.errors import NotFound
 from core.text import text
 from core.tools.code.port import (
     MAX_OUTPUT_BYTES,
@@ -37,7 +37,8 @@ from core.tools.code.port import (
     RunResult,
     detect_type,
 )
-from core.tools.code.sandbox.sandbox import Process, Sandbox, SandboxFailed, SandboxLimits
+from core.tools.code.sandbox.process import RunningProgram, Sandbox
+from core.tools.code.sandbox.sandbox import SandboxFailed, SandboxLimits
 
 KERNEL_PROGRAM = Path(__file__).parent / "kernel" / "kernel.py"
 RUN_SECONDS = 30.0
@@ -73,18 +74,12 @@ Name = Annotated[str, StringConstraints(max_length=4096)]
 Text = Annotated[str, StringConstraints(max_length=100_000)]
 
 
-class BrokenFrame(PonteError):
-    """A line that is no valid frame (never shown). Nothing more is read from that kernel."""
-
-    code = "broken_frame"
-    sentence = "The sandbox sent an invalid frame."
+class BrokenFrame(Exception):
+    """A line that is no valid frame. Nothing more is read from that kernel."""
 
 
-class FloodedOut(PonteError):
-    """The code prints without end (never shown)."""
-
-    code = "flooded"
-    sentence = "The code prints too much."
+class FloodedOut(Exception):
+    """The code prints without end."""
 
 
 class _Frame(BaseModel):
@@ -157,11 +152,6 @@ class PrintedOutput:
         return bool(mark)
 
     @property
-    def is_flooded(self) -> bool:
-        """Return True if the code printed more than MAX_PRINTED_BYTES."""
-        return self.total > MAX_PRINTED_BYTES
-
-    @property
     def text(self) -> str:
         """The kept output so far."""
         room = MAX_KEPT_BYTES - len(self._kept)
@@ -210,7 +200,7 @@ class KernelRun:
     def add_output(self, chunk: bytes) -> bool:
         """Add output and return True once all of it was read. Raise FloodedOut."""
         ended = self.printed.feed(chunk)
-        if self.printed.is_flooded:
+        if self.printed.total > MAX_PRINTED_BYTES:
             raise FloodedOut
         return ended
 
@@ -218,13 +208,10 @@ class KernelRun:
         """Return the result of the run."""
         left_out = list(self.left_out)
         if self._left_out_count > _MAX_NAMED_LEFT_OUT:
-            left_out.append(
-                f"{self._left_out_count - _MAX_NAMED_LEFT_OUT} more files were not taken"
-            )
-        if self.printed.discarded_bytes:
-            left_out.append(
-                f"{self.printed.discarded_bytes:,} bytes of what it printed were not kept"
-            )
+            unnamed = self._left_out_count - _MAX_NAMED_LEFT_OUT
+            left_out.append(f"{unnamed} more files were not taken")
+        if discarded := self.printed.discarded_bytes:
+            left_out.append(f"{discarded:,} bytes of what it printed were not kept")
         return RunResult(
             printed=self.printed.text,
             value=self.done.value if self.done else "",
@@ -236,46 +223,16 @@ class KernelRun:
         )
 
 
-class WorkFolderState:
-    """Records the content of the work folder, so that each file is sent once and no output is sent
-    back."""
-
-    def __init__(self) -> None:
-        self._put: set[tuple[str, str]] = set()
-        self._contents: set[tuple[str, bytes]] = set()
-        self._total = 0
-
-    def add_output_file(self, name: str, data: bytes) -> None:
-        """Record a file that the code created."""
-        self._contents.add((text.safe_file_name(name), hashlib.sha256(data).digest()))
-
-    async def missing_file_requests(
-        self, given: Sequence[InputFile], left_out: list[str]
-    ) -> AsyncIterator[bytes]:
-        """Yield requests that put missing files there; explain refusals in `left_out`."""
-        for each in given:
-            if (each.id, each.name) in self._put:
-                continue
-            self._put.add((each.id, each.name))
-            if each.size > MAX_WORK_FILE_BYTES or self._total + each.size > MAX_INPUT_BYTES:
-                left_out.append(f"{each.name!r} is too large to be put into the work folder")
-                continue
-            try:
-                data = await each.read()
-            except NotFound:
-                left_out.append(f"{each.name!r} is gone and was not put into the work folder")
-                continue
-            if (each.name, hashlib.sha256(data).digest()) not in self._contents:
-                self._total += len(data)
-                yield _request_line(file=each.name, data=b64encode(data).decode())
-
-
 class KernelSession:
     """A kernel. The caller must run one code at a time."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: RunningProgram) -> None:
         self._process = process
-        self._folder = WorkFolderState()
+        self._put: set[tuple[str, str]] = set()
+        """Ids and names of the files that were sent to the work folder, each once."""
+        self._contents: set[tuple[str, bytes]] = set()
+        """Names and digests of the files that the code made. They are not sent back."""
+        self._sent_bytes = 0
         self._early_output = b""
         self.zone = "UTC"
         """The time zone of the next run."""
@@ -330,7 +287,8 @@ class KernelSession:
         if overran := self._process.overran:
             run.left_out.append(f"the sandbox ended it: {overran}")
         for made in run.made:
-            self._folder.add_output_file(made.name, made.data)
+            name = text.safe_file_name(made.name)
+            self._contents.add((name, hashlib.sha256(made.data).digest()))
         return run.build_result(fault or following.result(), lost=not self.alive)
 
     async def _interrupt(self, run: KernelRun, following: asyncio.Task[Fault]) -> None:
@@ -355,10 +313,24 @@ class KernelSession:
         return fault
 
     async def _send_run(self, run: KernelRun, code: str, given: Sequence[InputFile]) -> None:
+        """Put missing files into the work folder, then send the code."""
         stdin = self._process.stdin
-        async for request in self._folder.missing_file_requests(given, run.left_out):
-            stdin.write(request)
-            await stdin.drain()
+        for each in given:
+            if (each.id, each.name) in self._put:
+                continue
+            self._put.add((each.id, each.name))
+            if each.size > MAX_WORK_FILE_BYTES or self._sent_bytes + each.size > MAX_INPUT_BYTES:
+                run.left_out.append(f"{each.name!r} is too large to be put into the work folder")
+                continue
+            try:
+                data = await each.read()
+            except NotFound:
+                run.left_out.append(f"{each.name!r} is gone and was not put into the work folder")
+                continue
+            if (each.name, hashlib.sha256(data).digest()) not in self._contents:
+                self._sent_bytes += len(data)
+                stdin.write(_request_line(file=each.name, data=b64encode(data).decode()))
+                await stdin.drain()
         stdin.write(_request_line(run=run.name, code=code, zone=self.zone))
         await stdin.drain()
 

@@ -143,7 +143,7 @@ class CodeSource:
     def __init__(self, backend: CodeBackend, description: str = "") -> None:
         self.runner = CodeRunner(backend)
         self.backend = backend
-        self._tool = FunctionTool.of(
+        self._tool = FunctionTool(
             self._run,
             name=RUN_PYTHON_TOOL,
             effect="code",

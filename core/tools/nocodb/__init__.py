@@ -178,18 +178,16 @@ def _check_names(
     tables: Sequence[NamedTable],
 ) -> None:
     """Raise PonteError if rules name tables that do not exist."""
-    if unknown:
+    names, titles = [], [table.title for table in tables]
+    for name in unknown:
+        near = difflib.get_close_matches(name, titles, 1)
+        guess = say("{name} (did you mean {near}?)", name=name, near=near[0]) if near else name
+        names.append(guess)
+    if names:
         raise PonteError(
             "{path} has rules for tables that do not exist and so protect nothing: {names}",
-            path=deps.shared.ponte_config.name,
-            names=", ".join(_name_with_suggestion(name, tables) for name in unknown),
+            path=deps.shared.ponte_config.name, names=", ".join(names),
         )  # fmt: skip
-
-
-def _name_with_suggestion(name: str, tables: Sequence[NamedTable]) -> str:
-    """Return `name` with the title of the most similar table."""
-    near = difflib.get_close_matches(name, [table.title for table in tables], 1)
-    return say("{name} (did you mean {near}?)", name=name, near=near[0]) if near else name
 
 
 NOCODB_INTEGRATION = NocodbIntegration()

@@ -9,8 +9,6 @@ import asyncio
 import copy
 import json
 import re
-import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
@@ -136,9 +134,8 @@ class FieldAggregate:
 def seconds_between_calls(url: str) -> float:
     """Return the seconds between two calls of the server at `url`."""
     host = urlsplit(url).hostname or ""
-    return (
-        CLOUD_CALL_INTERVAL_SECONDS if host == "nocodb.com" or host.endswith(".nocodb.com") else 0.0
-    )
+    is_cloud = host == "nocodb.com" or host.endswith(".nocodb.com")
+    return CLOUD_CALL_INTERVAL_SECONDS if is_cloud else 0.0
 
 
 class NocoError(RemoteError):
@@ -172,7 +169,7 @@ def error_text(answer: HttpAnswer) -> str:
 
 
 def seconds_to_wait(answer: HttpAnswer) -> float:
-    """Return the seconds that NocoDB asks for; `DEFAULT_BUSY_SECONDS` where it gives none."""
+    """Return the seconds that NocoDB asks for; or a default."""
     seconds = parse_retry_after(answer.headers)
     return NOCODB_DEFAULT_WAIT_SECONDS if seconds is None else seconds
 
@@ -355,16 +352,11 @@ class TableApi(Protocol):
     something may have been.
     """
 
-    @property
-    def filters_rows(self) -> bool:
-        """Return True if the calls accept a `where`. False: Ponte checks each row itself."""
-
-    @property
-    def drift_count(self) -> int:
-        """Return how often a table or field turned out to have changed."""
-
-    def record_drift(self, reason: str = "") -> None:
-        """Count a change of tables or fields, so that cached descriptions are dropped."""
+    filters_rows: bool
+    """The calls accept a `where`. False: Ponte checks each row itself."""
+    drift_count: int
+    """How often a table or field turned out to have changed. Cached descriptions are then
+    dropped."""
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
         """Return what ends the source line of an answer: in Markdown, about a table or a row."""
@@ -420,15 +412,11 @@ class TableApi(Protocol):
     async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
         """Delete up to 10 rows."""
 
-    async def add_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        """Add rows to a link field (by id) of a row."""
-
-    async def remove_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        """Remove rows from a link field (by id) of a row."""
+    async def write_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = "",
+        remove: bool = False,
+    ) -> None:  # fmt: skip
+        """Add rows to a link field (by id) of a row, or remove them from it."""
 
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
@@ -455,7 +443,6 @@ class NocoApi:
         *,
         pauses: Sequence[float] = READ_PAUSES_SECONDS,
         timeout: float = 30.0,
-        clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.url = url.rstrip("/")
@@ -465,18 +452,9 @@ class NocoApi:
         self._pauses = tuple(pauses)
         self._timeout = timeout
         self._sleep = sleep
-        self._pace = Pacer(seconds_between_calls(url), clock, sleep)
+        self._pace = Pacer(seconds_between_calls(url), sleep=sleep)
         self._gate = asyncio.Semaphore(MAX_PARALLEL_NOCODB_CALLS)
-        self._drifts: Counter[str] = Counter()
-
-    @property
-    def drift_count(self) -> int:
-        """Return the number of requests that named a table or field that no longer exists."""
-        return self._drifts.total()
-
-    def record_drift(self, reason: str = "") -> None:
-        """Count a schema change. `reason` is NocoDB's code, or "" if Ponte noticed it itself."""
-        self._drifts[reason] += 1
+        self.drift_count = 0
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
         """Return a link to the table or row. "nc" stands for the workspace (NocoDB's router,
@@ -619,8 +597,7 @@ class NocoApi:
         """Write the `fields` of up to 10 rows and return the rows whole. Raise NocoError,
         WriteUnsure.
 
-        One missing id fails the whole call. Link fields are written by `add_links` and
-        `remove_links`.
+        One missing id fails the whole call. Link fields are written by `write_links`.
         """
         body = [
             {"id": row.id, "fields": dict(row.fields)}
@@ -634,25 +611,19 @@ class NocoApi:
         One missing id fails the whole call. On SQLite the next new row can get the id of a deleted
         last row.
         """
-        await self._write(
-            "DELETE", f"{_data_path(at)}/records", _id_objects(ids, MAX_ROWS_PER_WRITE), by
-        )
+        body = _id_objects(ids, MAX_ROWS_PER_WRITE)
+        await self._write("DELETE", f"{_data_path(at)}/records", body, by)
 
-    async def add_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        """Add up to 100 rows to a link field (by id) of a row. Adding a row twice does no harm."""
-        await self._write(
-            "POST", _links_path(at, field, row), _id_objects(ids, MAX_LINKS_PER_WRITE), by
-        )
+    async def write_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = "",
+        remove: bool = False,
+    ) -> None:  # fmt: skip
+        """Add up to 100 rows to a link field (by id) of a row, or remove them from it.
 
-    async def remove_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        """Remove up to 100 rows from a link field. Rows that are not linked are ignored."""
-        await self._write(
-            "DELETE", _links_path(at, field, row), _id_objects(ids, MAX_LINKS_PER_WRITE), by
-        )
+        Adding a row twice does no harm. Removed rows that are not linked are ignored.
+        """
+        body = _id_objects(ids, MAX_LINKS_PER_WRITE)
+        await self._write("DELETE" if remove else "POST", _links_path(at, field, row), body, by)
 
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
@@ -700,7 +671,7 @@ class NocoApi:
     def _explain(self, error: HttpError) -> NocoError:
         problem = explain_nocodb_error(error)
         if problem.reason in DRIFT_REASONS:
-            self.record_drift(problem.reason)
+            self.drift_count += 1
         return problem
 
     async def _send(

@@ -103,14 +103,6 @@ class BridgeTable:
     fields: frozenset[str] = frozenset()
     computed: frozenset[str] = frozenset()
 
-    @property
-    def schema(self) -> TableSchema:
-        """Return the table as drafts and the driver need it."""
-        target = {"table_id": self.id, "key": self.key, "computed": sorted(self.computed)}
-        return TableSchema(
-            TableId("", self.id), self.title, key=Field("", self.key, "ID"), target=target
-        )
-
 
 class BridgeDriver(TableDriver):
     """The `TableDriver` of a bridge.
@@ -146,19 +138,15 @@ class BridgeDriver(TableDriver):
         """Return a table as the bridge describes it, else as its rows suggest. Raise
         BridgeError."""
         try:
-            told = await self._api.call_with_retries(
-                "get_table", {"base_id": self._base_id, "table_id": id}
-            )
+            asked = {"base_id": self._base_id, "table_id": id}
+            told = await self._api.call_with_retries("get_table", asked)
         except BridgeError:
             told = None
         columns = told.get("columns") if isinstance(told, dict) else None
         if not isinstance(columns, list) or not columns:
-            rows = _list_rows(
-                await self._api.call_with_retries(
-                    "list_records", {"table_id": id, "limit": SAMPLE_ROWS}
-                )
-            )
-            names = list(dict.fromkeys(name for row in rows for name in row))
+            sample = {"table_id": id, "limit": SAMPLE_ROWS}
+            page = await self._api.call_with_retries("list_records", sample)
+            names = list(dict.fromkeys(name for row in _list_rows(page) for name in row))
             own = frozenset(name for name in names if name in _SYSTEM or name in _KEYS)
             return BridgeTable(id, id, _key_name(names), frozenset(names), own)
         named = {str(c.get("title")): c for c in columns if isinstance(c, dict)}
@@ -203,24 +191,22 @@ class BridgeDriver(TableDriver):
         return ids
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
+        ids = {id: _native_id(id) for id in rows}
         if len(rows) > 1:
             key = schema.key.title if schema.key else "Id"
-            records = [
-                {"id": _native_id(id), key: _native_id(id), **row} for id, row in rows.items()
-            ]
+            records = [{"id": ids[id], key: ids[id], **row} for id, row in rows.items()]
             await self._write_once("bulk_update_records", schema, records=records)
-        for id, row in rows.items() if len(rows) == 1 else ():
-            await self._write_once(
-                "update_record", schema, record_id=_native_id(id), record_data=dict(row)
-            )
+            return
+        for id, row in rows.items():
+            data = {"record_id": ids[id], "record_data": dict(row)}
+            await self._write_once("update_record", schema, **data)
 
     async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
+        native = [_native_id(id) for id in ids]
         if len(ids) > 1:
-            await self._write_once(
-                "bulk_delete_records", schema, record_ids=[_native_id(id) for id in ids]
-            )
+            await self._write_once("bulk_delete_records", schema, record_ids=native)
         else:
-            await self._write_once("delete_record", schema, record_id=_native_id(ids[0]))
+            await self._write_once("delete_record", schema, record_id=native[0])
 
     def holds_value(self, wanted: Any, found: Any) -> bool:
         return is_same_value(wanted, found)
@@ -266,9 +252,16 @@ async def list_table_names(
     """
 
     async def list_all(tool: str, **args: str) -> Sequence[Mapping[str, Any]] | None:
-        with suppress(BridgeError):
-            return _complete_list(await api.call_with_retries(tool, args, timeout=timeout))
-        return None
+        """Return the objects of a list, or None if it is not a list or only its first page."""
+        try:
+            result = await api.call_with_retries(tool, args, timeout=timeout)
+        except BridgeError:
+            return None
+        info = result.get("pageInfo") if isinstance(result, dict) else None
+        has_more = isinstance(info, dict) and info.get("isLastPage") is False
+        rows = result.get("list") if isinstance(result, dict) else result
+        is_list = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+        return rows if is_list and not has_more else None
 
     bases = {str(base.get("id")) for base in await list_all("list_bases") or ()}
     bases |= {base_id} if base_id else set()
@@ -277,17 +270,6 @@ async def list_table_names(
         return None
     tables = [table for page in pages for table in page or ()]
     return [NamedTable(str(table.get("id")), str(table.get("title"))) for table in tables]
-
-
-def _complete_list(result: Any) -> Sequence[Mapping[str, Any]] | None:
-    """Return the objects of a list, or None if it is not a list or only its first page."""
-    info = result.get("pageInfo") if isinstance(result, dict) else None
-    if isinstance(info, dict) and info.get("isLastPage") is False:
-        return None
-    rows = result.get("list") if isinstance(result, dict) else result
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        return None
-    return rows
 
 
 @dataclass(slots=True)
@@ -339,7 +321,10 @@ class BridgeTableFilter:
     def remove_hidden(self, viewer: Viewer, tool: str, args: Mapping[str, Any], result: Any) -> Any:
         """Return `result` without hidden tables. Raise ToolError if it is one."""
         if tool == "list_views":
-            self._remember_views(str(args.get("table_id", "")), result)
+            table = str(args.get("table_id", ""))
+            if len(self._views) >= _MAX_VIEWS:
+                self._views.clear()
+            self._views |= {str(view["id"]): table for view in _list_rows(result) if view.get("id")}
         if tool == "get_table" and isinstance(result, dict) and self._is_hidden(viewer, result):
             raise _no_such_table()
         if tool != "list_tables":
@@ -347,15 +332,14 @@ class BridgeTableFilter:
         tables = result.get("list") if isinstance(result, dict) else result
         if not isinstance(tables, list):
             if self.rules().hides_some(viewer.rights):
-                raise _unreadable_list()
+                raise ToolError(
+                    "I couldn't read the bridge's list of tables, so I don't know which ones you "
+                        "can see.",
+                    code="bridge_unreadable", hint="ask for a table by its id",
+                )  # fmt: skip
             return result
         kept = [table for table in tables if not self._is_hidden(viewer, table)]
         return {**result, "list": kept} if isinstance(result, dict) else kept
-
-    def _remember_views(self, table: str, result: Any) -> None:
-        if len(self._views) >= _MAX_VIEWS:
-            self._views.clear()
-        self._views |= {str(view["id"]): table for view in _list_rows(result) if view.get("id")}
 
     def _is_hidden(self, viewer: Viewer, table: Any) -> bool:
         if not isinstance(table, dict):
@@ -448,7 +432,9 @@ class BridgeSource:
         kind = next(each for each in _KINDS if each in tool)
         asked = _parse_write(known, kind, args)
         table = await self._driver.describe_table(str(args["table_id"]))
-        schema = table.schema
+        target = {"table_id": table.id, "key": table.key, "computed": sorted(table.computed)}
+        key = Field("", table.key, "ID")
+        schema = TableSchema(TableId("", table.id), table.title, key=key, target=target)
         for data in asked.values() if isinstance(asked, dict) else asked:
             _check_fields(table, data)
         if not isinstance(asked, dict):
@@ -509,7 +495,7 @@ class BridgeSource:
             base=" (its base_id may be left out)" if self._base_id else "",
             writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
         )
-        return ExecuteTool.of(
+        return ExecuteTool(
             function, name="nocodb_execute", effect="read", doing="is reading the tables…",
             strict=False, description=description,
         )  # fmt: skip
@@ -596,13 +582,6 @@ def _no_such_table() -> ToolError:
     return ToolError("Table not found.", code="not_found", hint="find tables with list_tables")
 
 
-def _unreadable_list() -> ToolError:
-    return ToolError(
-        "I couldn't read the bridge's list of tables, so I don't know which ones you can see.",
-        code="bridge_unreadable", hint="ask for a table by its id",
-    )  # fmt: skip
-
-
 def _no_such_view() -> ToolError:
     return ToolError(
         "View not found.", code="not_found", hint="find a table's views with list_views"
@@ -657,7 +636,17 @@ def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | l
         listed = args["records" if kind == "update" else "record_ids"]
         if not isinstance(listed, list):
             raise _bad_call(tool, "list")
-        pairs = [_parse_row(tool, kind, one) for one in listed]
+        pairs: list[tuple[str, Data]] = []
+        for one in listed:
+            rest: Data = {}
+            if kind == "delete":
+                id = one.get("id", one.get("Id")) if isinstance(one, dict) else one
+            else:
+                data = _check_row_data(tool, one)
+                id = data.get("id", data.get("Id"))
+                rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
+                _check_row_data(tool, rest)
+            pairs.append((_check_row_id(tool, id), rest))
     else:
         data = _check_row_data(tool, args["record_data"]) if kind == "update" else {}
         pairs = [(_check_row_id(tool, args["record_id"]), data)]
@@ -665,17 +654,6 @@ def _parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | l
     if len(dict(pairs)) < len(pairs):
         raise _bad_call(tool, "twice")
     return dict(pairs)
-
-
-def _parse_row(tool: BridgeTool, kind: str, one: Any) -> tuple[str, Data]:
-    if kind == "delete":
-        return _check_row_id(
-            tool, one.get("id", one.get("Id")) if isinstance(one, dict) else one
-        ), {}
-    data = _check_row_data(tool, one)
-    key = "id" if "id" in data else "Id"
-    rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
-    return _check_row_id(tool, data.get(key)), _check_row_data(tool, rest)
 
 
 def _check_row_id(tool: BridgeTool, value: Any) -> str:

@@ -30,21 +30,25 @@ _LIST_ARGUMENTS = (
 )
 
 _LEADING_STATUS = re.compile(r"(?P<status>\d{3}): ")
+_UNREACHABLE = re.compile("Max retries exceeded|ConnectionPool")
 _PYTHON_SIGNATURE = re.compile(
     r"\b\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
 )
 
-BridgeEffect = Literal["read", "write", "comment", "schema", "private"]
-"""What a tool of the bridge does. `write` changes rows, `comment` adds or changes a comment.
+BridgeEffect = Literal["read", "write", "forbidden"]
+"""What a tool of the bridge does: `write` changes rows.
 
-`schema` changes tables, bases or views, or who can see them. `private` exposes more than tables:
-webhooks contain addresses with secrets, and an upload reads a file of the bridge's machine.
+`forbidden` changes tables, bases, views or comments, or exposes more than tables: webhooks contain
+addresses with secrets, and an upload reads a file of the bridge's machine.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class BridgeTool:
-    """A tool of the bridge. `arguments` is a signature; optional arguments have a default."""
+    """A tool of the bridge. `arguments` is a signature; optional arguments have a default.
+
+    Forbidden tools are never called, so theirs is left out.
+    """
 
     name: str
     effect: BridgeEffect
@@ -59,21 +63,19 @@ class BridgeTool:
         return f"{self.name}({self.arguments})"
 
 
+_FORBIDDEN_TOOLS = (
+    "create_base update_base delete_base create_table update_table delete_table create_column "
+    "update_column delete_column create_view update_view delete_view create_filter "
+    "update_filter delete_filter create_sort update_sort delete_sort create_shared_view "
+    "update_shared_view delete_shared_view list_webhooks create_webhook update_webhook "
+    "delete_webhook create_comment update_comment delete_comment upload_file"
+)
 _TOOLS = (
     BridgeTool("list_bases", "read"),
     BridgeTool("get_base", "read", "base_id"),
-    BridgeTool("create_base", "schema", "name, description=None"),
-    BridgeTool("update_base", "schema", "base_id, name=None, description=None"),
-    BridgeTool("delete_base", "schema", "base_id"),
     BridgeTool("list_tables", "read", "base_id"),
     BridgeTool("get_table", "read", "base_id, table_id"),
-    BridgeTool("create_table", "schema", "base_id, name, columns"),
-    BridgeTool("update_table", "schema", "table_id, name=None"),
-    BridgeTool("delete_table", "schema", "table_id"),
     BridgeTool("list_columns", "read", "table_id"),
-    BridgeTool("create_column", "schema", "table_id, column_data"),
-    BridgeTool("update_column", "schema", "column_id, column_data"),
-    BridgeTool("delete_column", "schema", "column_id"),
     BridgeTool("list_records", "read", _LIST_ARGUMENTS),
     BridgeTool("get_record", "read", "table_id, record_id"),
     BridgeTool("create_record", "write", "table_id, record_data"),
@@ -83,30 +85,11 @@ _TOOLS = (
     BridgeTool("bulk_update_records", "write", "table_id, records"),
     BridgeTool("bulk_delete_records", "write", "table_id, record_ids"),
     BridgeTool("list_views", "read", "table_id"),
-    BridgeTool("create_view", "schema", "table_id, title, view_type=grid"),
-    BridgeTool("update_view", "schema", "view_id, title=None"),
-    BridgeTool("delete_view", "schema", "view_id"),
     BridgeTool("list_filters", "read", "view_id"),
-    BridgeTool("create_filter", "schema", "view_id, filter_data"),
-    BridgeTool("update_filter", "schema", "filter_id, filter_data"),
-    BridgeTool("delete_filter", "schema", "filter_id"),
     BridgeTool("list_sorts", "read", "view_id"),
-    BridgeTool("create_sort", "schema", "view_id, field, direction=asc"),
-    BridgeTool("update_sort", "schema", "sort_id, field=None, direction=None"),
-    BridgeTool("delete_sort", "schema", "sort_id"),
-    BridgeTool("create_shared_view", "schema", "view_id, password=None"),
-    BridgeTool("update_shared_view", "schema", "view_id, password=None"),
-    BridgeTool("delete_shared_view", "schema", "view_id"),
-    BridgeTool("list_webhooks", "private", "table_id"),
-    BridgeTool("create_webhook", "private", "table_id, title, url, event, condition=None"),
-    BridgeTool("update_webhook", "private", "hook_id, webhook_data"),
-    BridgeTool("delete_webhook", "private", "hook_id"),
     BridgeTool("global_search", "read", "query"),
     BridgeTool("list_comments", "read", "table_id, record_id"),
-    BridgeTool("create_comment", "comment", "table_id, record_id, comment"),
-    BridgeTool("update_comment", "comment", "comment_id, comment"),
-    BridgeTool("delete_comment", "comment", "comment_id"),
-    BridgeTool("upload_file", "private", "storage, file_path"),
+    *(BridgeTool(name, "forbidden") for name in _FORBIDDEN_TOOLS.split()),
 )
 
 BRIDGE_TOOLS = {each.name: each for each in _TOOLS}
@@ -146,11 +129,6 @@ def _nocodb_status(answer: HttpAnswer) -> int:
 
 def _nocodb_answered(*statuses: int) -> Callable[[HttpAnswer], bool]:
     return lambda answer: _nocodb_status(answer) in statuses
-
-
-def _does_not_reach_nocodb(answer: HttpAnswer) -> bool:
-    detail = _error_detail(answer)
-    return "Max retries exceeded" in detail or "ConnectionPool" in detail
 
 
 def _wrong_arguments(answer: HttpAnswer) -> str:
@@ -198,7 +176,7 @@ BRIDGE_ERRORS = ErrorTable(
     on(HttpAnswer, when=lambda answer: "Unknown tool" in _error_detail(answer)).raises(
         "unknown_tool", "This bridge does not have the tool {tool}."
     ),
-    on(HttpAnswer, when=_does_not_reach_nocodb).raises(
+    on(HttpAnswer, when=lambda answer: bool(_UNREACHABLE.search(_error_detail(answer)))).raises(
         "nocodb_down",
         "The bridge cannot reach NocoDB. Try again in a minute. If it keeps failing, contact "
             "the person who runs Ponte.",

@@ -284,7 +284,7 @@ class WriteTools:
              f"table. {_PROPOSES}"),
         )  # fmt: skip
         return [
-            FunctionTool.of(
+            FunctionTool(
                 function, effect="write", doing=_DOING, strict=strict, description=description
             )
             for function, strict, description in told

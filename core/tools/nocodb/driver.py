@@ -7,10 +7,9 @@ A row image maps the titles of fields to values. Links are complete lists of [{"
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from core.domain.changes import Draft, Row
 from core.domain.errors import ToolError
@@ -130,7 +129,7 @@ class LinkableRow:
     owner: RowImage | None = None
 
 
-class TableDriver(ABC):
+class TableDriver(Protocol):
     """Reads and writes the rows of one system. Each write is one call, made once.
 
     Reads raise ToolError. Writes raise ToolError if nothing was written, and WriteUnsure if
@@ -149,56 +148,45 @@ class TableDriver(ABC):
     refilled: str
     """and of those that were deleted and are."""
 
-    @abstractmethod
     def batch(self, draft: Draft) -> int:
         """Return how many rows one call writes."""
 
-    @abstractmethod
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         """Return the table of a draft as it is now, including concealed links."""
 
-    @abstractmethod
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         """Return the existing rows by id, with at least the fields in `names`; None means all
         fields."""
 
-    @abstractmethod
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
         """Return the error for a draft that names missing rows."""
 
-    @abstractmethod
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         """Return the newest rows by id, the newest first. Links may be missing."""
 
-    @abstractmethod
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         """Create rows and return their ids. Links and files are written afterwards."""
 
-    @abstractmethod
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         """Write values by field and id. Files can only be removed."""
 
-    @abstractmethod
     async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
         """Delete rows."""
 
-    @abstractmethod
     def holds_value(self, wanted: Any, found: Any) -> bool:
         """Return whether a cell holds the value that was to be written."""
 
-    @abstractmethod
     def is_unchanged(self, before: Any, now: Any) -> bool:
         """Return whether a cell still has its old value."""
 
-    @abstractmethod
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
         """Return the values of a deleted row that can be written again; None for no values."""
 
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
         """Set attachment fields to files that the system already stores."""
-        raise NotImplementedError
+        raise TypeError("this system has no links and no files to write")
 
     async def link(
         self,
@@ -210,10 +198,10 @@ class TableDriver(ABC):
         by: str,
     ) -> None:
         """Add rows to a link field and remove others."""
-        raise NotImplementedError
+        raise TypeError("this system has no links and no files to write")
 
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Sequence[str]
     ) -> Mapping[str, LinkableRow]:
         """Return the existing rows of these ids that `field` may link to, by id."""
-        raise NotImplementedError
+        raise TypeError("this system has no links and no files to write")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -302,19 +302,18 @@ class RowSelection:
 def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClause:
     """Return a filter for one field, by id. `word` comes before the values, as in exactDate.
 
-    Raise ValueError for a value that cannot be quoted (see `can_quote`).
+    Raise ValueError for a value that no quotes can hold.
     """
     head = [field, op, *([word] if word else [])]
+    marks = [_find_quote(value) for value in values]
+    if not all(marks):
+        raise ValueError("a value that no quotes can hold")
+    quoted = [f"{mark}{value}{mark}" for mark, value in zip(marks, values, strict=True)]
     sayable_bare = all(
         _BARE_VALUE.fullmatch(value) and value.lower() not in _RESERVED for value in values
     )
     bare = f"({','.join([*head, *values])})" if sayable_bare else None
-    return WhereClause(f"({','.join([*head, *map(_quote_value, values)])})", bare)
-
-
-def can_quote(values: Sequence[str]) -> bool:
-    """Return whether each value lacks backslashes and at least one of the two quotes."""
-    return all(_find_quote(value) for value in values)
+    return WhereClause(f"({','.join([*head, *quoted])})", bare)
 
 
 def all_of(parts: Sequence[WhereClause]) -> WhereClause:
@@ -441,13 +440,6 @@ def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
     )
 
 
-def _quote_value(value: str) -> str:
-    mark = _find_quote(value)
-    if not mark:
-        raise ValueError("a value that no quotes can hold")
-    return f"{mark}{value}{mark}"
-
-
 def _find_quote(value: str) -> str:
     """Return the quote that can enclose the value, or ""."""
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
@@ -455,33 +447,29 @@ def _find_quote(value: str) -> str:
 
 def _parse_span(text: str, now: datetime) -> TimeSpan | None:
     today, zone = now.date(), now.tzinfo
-    if text in _NEAR:
-        day = today + _NEAR[text] * _DAY
-        return _span_of_days(day, day + _DAY, zone)
-    if found := _NAMED_PERIOD.fullmatch(text):
-        shift, begin = _SHIFTS[found[1]], _PERIOD_STARTS[found[2]]
-        return _span_of_days(begin(today, shift), begin(today, shift + 1), zone)
-    if found := _RELATIVE_DAYS.fullmatch(text):
-        count = int(found[2]) * _DAY
-        if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
-            return None
-        if found[1] == "last":
-            return _span_of_days(today + _DAY - count, today + _DAY, zone)
-        return _span_of_days(today, today + count, zone)
-    if found := _DATE.fullmatch(text):
-        year, month, nth = (int(part) if part else 0 for part in found.groups())
-        first = date(year, month or 1, nth or 1)
-        after = first + _DAY if nth else month_start(first, 1) if month else year_start(first, 1)
-        return _span_of_days(first, after, zone)
     if found := _MOMENT.fullmatch(text):
         moment = datetime.fromisoformat(text)
         start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
         start = start.replace(microsecond=0)
         return TimeSpan(start, start + timedelta(seconds=1 if found[1] else 60))
-    return None
-
-
-def _span_of_days(first: date, after: date, zone: tzinfo | None) -> TimeSpan:
+    if text in _NEAR:
+        first = today + _NEAR[text] * _DAY
+        after = first + _DAY
+    elif found := _NAMED_PERIOD.fullmatch(text):
+        shift, begin = _SHIFTS[found[1]], _PERIOD_STARTS[found[2]]
+        first, after = begin(today, shift), begin(today, shift + 1)
+    elif found := _RELATIVE_DAYS.fullmatch(text):
+        count = int(found[2]) * _DAY
+        if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
+            return None
+        first = today + _DAY - count if found[1] == "last" else today
+        after = first + count
+    elif found := _DATE.fullmatch(text):
+        year, month, nth = (int(part) if part else 0 for part in found.groups())
+        first = date(year, month or 1, nth or 1)
+        after = first + _DAY if nth else month_start(first, 1) if month else year_start(first, 1)
+    else:
+        return None
     start, end = (datetime.combine(day, time(), zone) for day in (first, after))
     return TimeSpan(start, end)
 
@@ -511,7 +499,7 @@ def _text_clause(
     if field.kind == "people":  # NocoDB knows them by ids there, we by name and address
         return None, False
     by = _BY_OPTION if field.kind == "options" else _BY_WORD
-    if can_quote(values) and not (wide and any(map(_matches_loosely, values[0]))):
+    if all(map(_find_quote, values)) and not (wide and any(map(_matches_loosely, values[0]))):
         return build_clause(field.id, by[op], *values), True
     # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
     pattern = "".join("%" if _matches_loosely(each) else each for each in values[0]).strip("%")

@@ -83,19 +83,9 @@ class ColumnChoice:
     fields: tuple[Field, ...] = ()
     sort: tuple[SortField, ...] = ()
 
-    def field_ids(self, table: TableDescription, *more: Field) -> list[str]:
-        """Return the ids of the fields; never none, because NocoDB would add hidden columns."""
-        return list(dict.fromkeys(each.id for each in (*self.columns(table), *more)))
-
     def columns(self, table: TableDescription) -> Sequence[Field]:
         """Return the fields. CreatedAt and UpdatedAt are read only if they are named."""
         return self.fields or [each for each in table.fields if each.id != each.title]
-
-    def sort_fields(self, table: TableDescription) -> list[SortField]:
-        """Return the order, completed by the key so that equal rows keep their places."""
-        key = [SortField(each.id) for each in table.fields if each.type == "ID"][:1]
-        named = {each.field for each in self.sort}
-        return [*self.sort, *(each for each in key if each.field not in named)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,17 +168,20 @@ class RowReader:
         self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
     ) -> RecordPage:
         table = selection.table
+        asked = (*wish.columns(table), *selection.checked_fields)
+        # Never without fields: NocoDB would add hidden columns. The key keeps equal rows in place.
+        ids = list(dict.fromkeys(each.id for each in asked))
+        keys = [each.id for each in table.fields if each.type == "ID"][:1]
+        named = {each.field for each in wish.sort}
+        sort = [*wish.sort, *(SortField(key) for key in keys if key not in named)]
         try:
             page = await self._api.fetch_page(
-                table.at, fields=wish.field_ids(table, *selection.checked_fields),
-                where=selection.where.v3,
-                sort=wish.sort_fields(table), page=number, size=size,
-            )  # fmt: skip
+                table.at, fields=ids, where=selection.where.v3, sort=sort, page=number, size=size
+            )
         except NocoError as error:
             if error.code == "bad_page":  # NocoDB's word for a page past the end
                 return RecordPage(())
             raise
-        asked = (*wish.columns(table), *selection.checked_fields)
         check_titles(self._api, table, asked, page.records)
         return page
 
@@ -306,20 +299,29 @@ class QueryTools:
                 SortField(asked.table.field(each.field).id, each.direction) for each in sort
             ),
         )
-        file: File | None = None
-        sent = 0
+        files: tuple[File, ...] = ()
         if export:
-            rows, file = await self._export(ctx, asked, wish)
-            sent = len(rows.records)
+            if ctx.files is None:
+                raise ToolError(
+                    "Files can't be sent here.", code="no_files", hint="leave export out"
+                )
+            await ctx.show_progress(say("is reading rows for a file…"))
+            rows = await self.reading.fetch_all(asked.selection, wish)
+            sent = rows.records
+            if sent:
+                columns = wish.columns(asked.table)
+                data = await asyncio.to_thread(build_csv, sent, columns, asked.zone)
+                files = (await ctx.files.save(csv_name(asked.table), CSV_TYPE, data),)
             start = (page - 1) * limit
-            rows = replace(rows, records=rows.records[start : start + limit])
+            rows = replace(rows, records=sent[start : start + limit])
         else:
             rows = await self.reading.fetch_page(asked.selection, wish, number=page, size=limit)
         told = _build_outcome(asked, rows, wish, page)
-        if file:
+        for file in files:
             told["file"] = f"{file.name} is sent to the person with your answer"
-        sources = (asked.describe_source(rows, sent or told["returned"]),)
-        return Outcome("ok", compact_json(told), files=(file,) if file else (), sources=sources)
+        shown = len(sent) if files else told["returned"]
+        sources = (asked.describe_source(rows, shown),)
+        return Outcome("ok", compact_json(told), files=files, sources=sources)
 
     async def nocodb_get(self, ctx: ToolContext, table: str, id: str | int) -> Outcome:
         """One row of a table with all its fields, longer texts and every linked row.
@@ -344,19 +346,6 @@ class QueryTools:
         }
         sources = (describe_row_source(api, known, record.id, now),)
         return Outcome("ok", compact_json(told), sources=sources)
-
-    async def _export(
-        self, ctx: ToolContext, asked: TableQuestion, wish: ColumnChoice
-    ) -> tuple[SelectedRows, File | None]:
-        if ctx.files is None:
-            raise ToolError("Files can't be sent here.", code="no_files", hint="leave export out")
-        await ctx.show_progress(say("is reading rows for a file…"))
-        rows = await self.reading.fetch_all(asked.selection, wish)
-        if not rows.records:
-            return rows, None
-        fields = wish.columns(asked.table)
-        data = await asyncio.to_thread(build_csv, rows.records, fields, asked.zone)
-        return rows, await ctx.files.save(csv_name(asked.table), CSV_TYPE, data)
 
     async def _with_links(self, table: TableDescription, record: NocoRecord) -> NocoRecord:
         """Return the row with all linked rows. A cell holds only some of them, or their number."""

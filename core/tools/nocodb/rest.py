@@ -119,28 +119,19 @@ class RestDriver(TableDriver):
         return {record.id: _stored_values(schema.own.values(), record) for record in page.records}
 
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
+        types = {t: f.field_type for t, f in schema.own.items() if not f.field_type.file}
         bodies = [
-            {
-                title: schema.own[title].field_type.to_nocodb(value)
-                for title, value in row.items()
-                if title in schema.own and not schema.own[title].field_type.file
-            }
+            {title: types[title].to_nocodb(value) for title, value in row.items() if title in types}
             for row in rows
         ]
         return [one.id for one in await self._api.create_rows(schema.at, bodies, by=by)]
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
-        records = [
-            NocoRecord(
-                id,
-                {
-                    n: schema.own[n].field_type.to_nocodb(v)
-                    for n, v in row.items()
-                    if n in schema.own
-                },
-            )
-            for id, row in rows.items()
-        ]
+        records = []
+        for id, row in rows.items():
+            own = {title: schema.own[title].field_type for title in row if title in schema.own}
+            cells = {title: type.to_nocodb(row[title]) for title, type in own.items()}
+            records.append(NocoRecord(id, cells))
         await self._api.update_rows(schema.at, records, by=by)
 
     async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
@@ -170,11 +161,10 @@ class RestDriver(TableDriver):
         by: str,
     ) -> None:
         for start in range(0, len(add), MAX_LINKS_PER_WRITE):
-            await self._api.add_links(
-                schema.at, field.id, id, add[start : start + MAX_LINKS_PER_WRITE], by=by
-            )
+            part = add[start : start + MAX_LINKS_PER_WRITE]
+            await self._api.write_links(schema.at, field.id, id, part, by=by)
         if remove:
-            await self._api.remove_links(schema.at, field.id, id, remove, by=by)
+            await self._api.write_links(schema.at, field.id, id, remove, by=by, remove=True)
 
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Sequence[str]

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from core.changes.approval import TableRules
 from core.domain.records import ToolContext, Viewer, add_model_instruction
@@ -69,15 +69,7 @@ class CachedValue(Generic[T]):
             return self._value[0]
 
 
-class _Titled(Protocol):
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def title(self) -> str: ...
-
-
-Titled = TypeVar("Titled", bound=_Titled)
+Titled = TypeVar("Titled", NamedTable, Field)
 
 
 def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
@@ -99,7 +91,7 @@ def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
     return begun[0] if len(begun) == 1 else None
 
 
-def suggest_names(name: str, among: Iterable[_Titled]) -> str:
+def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
     """Return a hint: the titles most similar to `name`, or all titles."""
     titles = [each.title for each in among]
     wanted = fold_to_letters(name)
@@ -123,12 +115,10 @@ def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:
 
 def format_title(title: str) -> str:
     """Return a title on one line, cut to `MAX_TITLE_CHARACTERS`."""
-    told = " ".join(clean_text(title).split())
-    return (
-        told
-        if len(told) <= MAX_TITLE_CHARACTERS
-        else told[: find_character_boundary(told, MAX_TITLE_CHARACTERS - 1)] + CUT_MARK
-    )
+    line = " ".join(clean_text(title).split())
+    if len(line) <= MAX_TITLE_CHARACTERS:
+        return line
+    return line[: find_character_boundary(line, MAX_TITLE_CHARACTERS - 1)] + CUT_MARK
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,15 +414,9 @@ def format_outline(
     The field with * names a row. `Id`, CreatedAt and UpdatedAt are left out. `read_only` is marked
     after the id. The outline is cut to whole fields, with the number of missing ones.
     """
-    told = [
-        _outline_field(
-            each,
-            table.display,
-            MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest,
-        )
-        for each in table.fields
-        if each.type not in _EVERYWHERE
-    ]
+    room = MAX_OPTIONS_CHARACTERS if longest == SHORT_OUTLINE_CHARACTERS else longest
+    fields = [each for each in table.fields if each.type not in _EVERYWHERE]
+    told = [_outline_field(each, table.display, room) for each in fields]
     head = f"{format_title(table.title)} [{table.id}]{READ_ONLY_MARK if read_only else ''}: "
     for kept in range(len(told), 0, -1):
         rest = len(told) - kept
@@ -463,21 +447,21 @@ def build_tables_tool(
             return format_outline(table, longest, read_only=read_only)
 
         if tables:
-            asked = [
-                await schemas.describe_table(viewer, name) for name in tables[:MAX_TABLES_PER_CALL]
+            names = tables[:MAX_TABLES_PER_CALL]
+            asked = [await schemas.describe_table(viewer, name) for name in names]
+            outlines = [
+                format_table(each, LONG_OUTLINE_CHARACTERS) for each in dict.fromkeys(asked)
             ]
-            return "\n".join(
-                format_table(table, LONG_OUTLINE_CHARACTERS) for table in dict.fromkeys(asked)
-            )
-        names = await schemas.visible_tables(viewer)
-        if not names:
+            return "\n".join(outlines)
+        visible = await schemas.visible_tables(viewer)
+        if not visible:
             return "There are no tables in this base."
-        if len(names) <= MAX_OUTLINED_TABLES:
+        if len(visible) <= MAX_OUTLINED_TABLES:
             return "\n".join(map(format_table, await schemas.describe_all(viewer)))
-        for each in names:
+        for each in visible:
             viewer.note_need("read", each.title, each.id)
-        listed = "\n".join(f"{format_title(each.title)} [{each.id}]" for each in names)
-        return f"{len(names)} tables; ask for columns with `tables`.\n{listed}"
+        listed = "\n".join(f"{format_title(each.title)} [{each.id}]" for each in visible)
+        return f"{len(visible)} tables; ask for columns with `tables`.\n{listed}"
 
     named = [format_title(title) for title in titles[:MAX_OUTLINED_TABLES]]
     if len(titles) > MAX_OUTLINED_TABLES:
@@ -485,7 +469,7 @@ def build_tables_tool(
     description = _DESCRIPTION.format(
         what=what, tables=", ".join(named) or _UNKNOWN, writing=writing
     )
-    return FunctionTool.of(
+    return FunctionTool(
         nocodb_tables,
         effect="read", doing="is reading the tables…", description=description.strip(),
     )  # fmt: skip
@@ -502,7 +486,7 @@ def check_titles(
     titles = told[0].fields.keys() if told else set()
     known = {each.title for each in (*table.fields, *table.concealed)}
     if titles - known and any(each.title not in titles for each in asked if each.type != "ID"):
-        api.record_drift()
+        api.drift_count += 1
         raise NocoError(
             "Fields of the table {table} were just renamed.",
             code="renamed", hint="look at nocodb_tables, then call again with the names of now",

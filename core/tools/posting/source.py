@@ -59,7 +59,7 @@ class PlacePostSource:
 
     def __init__(self, messengers: Messengers) -> None:
         self._messengers = messengers
-        tool = _PostTool.of(self.post_message, effect="write", doing="is preparing a post…")
+        tool = _PostTool(self.post_message, effect="write", doing="is preparing a post…")
         tool.messengers = messengers
         self._tools: Sequence[Tool] = (tool,)
 

@@ -54,9 +54,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         """Return the line about the sample base on the start screen; None if it is off."""
         if not self.is_used(own, shared):
             return None
-        return Health(
-            self.name, "on", "sample tables of a small shop; set NOCODB_URL to use your own"
-        )
+        return Health(self.name, "on", SAMPLE_SENTENCE)
 
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickRegistry

@@ -10,7 +10,6 @@ import asyncio
 import json
 import secrets
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -45,6 +44,8 @@ _SCHEMA = (
     "CREATE TABLE table_rows (table_id TEXT, id INTEGER, cells TEXT NOT NULL,"
     " created_at TEXT NOT NULL, updated_at TEXT, PRIMARY KEY (table_id, id)) WITHOUT ROWID",
 )
+_NOT_STORED = ("ID", "Links", "LinkToAnotherRecord", "Lookup", "Rollup")
+"""Types of fields whose cells are computed, or written by `write_links`."""
 _FOREIGN_SCHEMA = "the file was not made by Ponte"
 
 T = TypeVar("T")
@@ -99,12 +100,21 @@ class _StoredRow:
 
 @dataclass(slots=True)
 class _Snapshot:
-    """All rows by the table's id and their own, as one transaction reads them."""
+    """All rows by the table's id and their own, as one transaction reads and writes them."""
 
+    connection: sqlite3.Connection
     tables: Mapping[str, SampleTable]
     base: str
     rows: dict[str, dict[int, _StoredRow]] = field(default_factory=dict)
     _children: dict[str, dict[int, list[int]]] = field(default_factory=dict)
+
+    def check_base(self, base: str) -> None:
+        """Raise NocoError `sample_reset` if the base has another id."""
+        if base != self.base:
+            raise NocoError(
+                "The sample tables were restored after this request. Ask for it again.",
+                code="sample_reset",
+            )
 
     def table(self, at: TableId) -> SampleTable:
         if at.table not in self.tables:
@@ -121,7 +131,7 @@ class _Snapshot:
 
     def children(self, link: Json) -> Mapping[int, Sequence[int]]:
         """Return the rows that a link to many rows leads to, by the row with the link."""
-        inverse, title = link["options"]["inverse_field_id"], _inverse(self, link)
+        inverse, title = link["options"]["inverse_field_id"], self.inverse_title(link)
         if inverse not in self._children:
             found: dict[int, list[int]] = {}
             for id, row in self.rows.get(_related_table(link), {}).items():
@@ -129,6 +139,34 @@ class _Snapshot:
                     found.setdefault(owner, []).append(id)
             self._children[inverse] = found
         return self._children[inverse]
+
+    def inverse_title(self, link: Json) -> str:
+        """Return the title of the other table's link, in which the relation is stored."""
+        other = self.tables[_related_table(link)]
+        return str(other.field(link["options"]["inverse_field_id"])["title"])
+
+    def find_link(self, at: TableId, field: str) -> tuple[SampleTable, Json]:
+        """Return a table and one of its links. Raise NocoError."""
+        table = self.table(at)
+        column = table.find_field(field)
+        if column is None or column["type"] not in ("Links", "LinkToAnotherRecord"):
+            raise NocoError(
+                "Field {name!r} not found in the table {table}.",
+                code="unknown_field", table=table.title, name=field[:64],
+            )  # fmt: skip
+        return table, column
+
+    def update(self, table: str, id: int, cells: Cells) -> None:
+        """Write cells of a row, and the time of this change."""
+        row = self.rows[table][id]
+        row.cells |= cells
+        row.updated_at = _format_utc(datetime.now(UTC))
+        _save_row(self.connection, table, id, row)
+
+    def link_children(self, link: Json, ids: Sequence[int], owner: int | None) -> None:
+        """Write the owner of rows in a link to many rows; None removes them from it."""
+        for id in ids:
+            self.update(_related_table(link), id, {self.inverse_title(link): owner})
 
     def linked_row(self, table: str, id: int) -> Json:
         """Return a linked row with the field that names it."""
@@ -215,17 +253,9 @@ class SampleApi:
         self._tables = {each.id: each for each in tables}
         self._make_content = make_content
         self._lock_timeout = lock_timeout
-        self._drifts: Counter[str] = Counter()
+        self.drift_count = 0
+        """How often the base was found to be another one than before."""
         self._base = ""
-
-    @property
-    def drift_count(self) -> int:
-        """Return how often the base was found to be another one than before."""
-        return self._drifts.total()
-
-    def record_drift(self, reason: str = "") -> None:
-        """Count a change of tables or fields."""
-        self._drifts[reason] += 1
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
         """Return a sentence, because there is no page to link to."""
@@ -234,7 +264,7 @@ class SampleApi:
     def reset(self) -> None:
         """Restore the first content, also over a damaged file. Raise NocoError, WriteUnsure."""
         with suppress(NocoError):
-            self._transact(lambda connection, _: self._fill(connection))
+            self._transact(lambda state: self._fill(state.connection))
             return
         try:
             # A journal of the damaged file would be applied to the new one.
@@ -242,16 +272,16 @@ class SampleApi:
                 self.path.with_name(name).unlink(missing_ok=True)
         except OSError as error:
             raise self._failure(error) from None
-        self._transact(lambda connection, _: None)
+        self._transact(lambda _: None)
 
     async def check(self) -> int:
         """Return the number of rows, 0 before the first use. Raise NocoError."""
         if not self.path.exists():
             return 0
-        return await self._read(lambda state: sum(map(len, state.rows.values())))
+        return sum(map(len, (await self._read()).rows.values()))
 
     async def list_bases(self) -> Sequence[NocoBase]:
-        return [NocoBase(await self._read(lambda state: state.base), self._title)]
+        return [NocoBase((await self._read()).base, self._title)]
 
     async def fetch_role(self, base: str) -> str:
         return ""
@@ -260,7 +290,7 @@ class SampleApi:
         return [NamedTable(each.id, each.title) for each in self._tables.values()]
 
     async def describe_table(self, at: TableId) -> Json:
-        table = (await self._read(lambda state: state)).table(at)
+        table = (await self._read()).table(at)
         return {
             "id": table.id, "title": table.title, "base_id": at.base,
             "display_field_id": table.display["id"], "fields": list(table.fields),
@@ -268,7 +298,7 @@ class SampleApi:
 
     async def check_base(self, base: str) -> None:
         """Raise NocoError `sample_reset` if the base was reset since it had this id."""
-        await self._read(lambda state: _check_base(state, base))
+        (await self._read()).check_base(base)
 
     async def fetch_page(
         self,
@@ -280,31 +310,28 @@ class SampleApi:
         page: int = 1,
         size: int = 25,
     ) -> RecordPage:
-        def read(state: _Snapshot) -> RecordPage:
-            table = state.table(at)
-            ids = sorted(state.rows.get(table.id, {}))
-            for each in reversed(sort):
-                ids.sort(
-                    key=lambda id: state.sort_key(table, each.field, id),
-                    reverse=each.direction == "desc",
-                )
-            start = (page - 1) * size
-            shown = [state.record(table, id, fields) for id in ids[start : start + size]]
-            return RecordPage(tuple(shown), has_more=start + size < len(ids))
-
         _refuse_filter(where)
-        return await self._read(read)
+        state = await self._read()
+        table = state.table(at)
+        ids = sorted(state.rows.get(table.id, {}))
+        for each in reversed(sort):
+            ids.sort(
+                key=lambda id: state.sort_key(table, each.field, id),
+                reverse=each.direction == "desc",
+            )
+        start = (page - 1) * size
+        shown = [state.record(table, id, fields) for id in ids[start : start + size]]
+        return RecordPage(tuple(shown), has_more=start + size < len(ids))
 
     async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
-        def read(state: _Snapshot) -> NocoRecord:
-            table = state.table(at)
-            return state.record(table, state.row_id(table.id, id), fields)
-
-        return await self._read(read)
+        state = await self._read()
+        table = state.table(at)
+        return state.record(table, state.row_id(table.id, id), fields)
 
     async def count_rows(self, at: TableId, where: str = "") -> int:
         _refuse_filter(where)
-        return await self._read(lambda state: len(state.rows.get(state.table(at).id, {})))
+        state = await self._read()
+        return len(state.rows.get(state.table(at).id, {}))
 
     async def fetch_aggregates(
         self, at: TableId, wanted: Sequence[FieldAggregate], where: str = ""
@@ -313,37 +340,34 @@ class SampleApi:
         return {}
 
     async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Sequence[NocoRecord]:
-        def read(state: _Snapshot) -> Sequence[NocoRecord]:
-            table, link = _find_link(state, at, field)
-            id, other = state.row_id(table.id, row), link["options"]["related_table_id"]
-            if _leads_to_many(link):
-                linked = state.children(link).get(id, ())
-            else:
-                owner = state.rows[table.id][id].cells.get(link["title"])
-                linked = () if owner is None else (owner,)
-            found = [state.linked_row(other, each) for each in linked]
-            return [NocoRecord(str(each["id"]), each["fields"]) for each in found]
-
-        return await self._read(read)
+        state = await self._read()
+        table, link = state.find_link(at, field)
+        id = state.row_id(table.id, row)
+        if _leads_to_many(link):
+            linked = state.children(link).get(id, ())
+        else:
+            owner = state.rows[table.id][id].cells.get(link["title"])
+            linked = () if owner is None else (owner,)
+        found = [state.linked_row(_related_table(link), each) for each in linked]
+        return [NocoRecord(str(each["id"]), each["fields"]) for each in found]
 
     async def create_rows(
         self, at: TableId, rows: Sequence[Json], *, by: str = ""
     ) -> Sequence[NocoRecord]:
-        def write(connection: sqlite3.Connection, state: _Snapshot) -> Sequence[NocoRecord]:
+        def write(state: _Snapshot) -> Sequence[NocoRecord]:
             table = state.table(at)
-            (last,) = connection.execute(
+            (last,) = state.connection.execute(
                 "SELECT id FROM last_ids WHERE table_id = ?", (table.id,)
             ).fetchone()
             ids = range(last + 1, last + 1 + len(rows))
             for id, cells in zip(ids, rows, strict=True):
-                stored = _StoredRow({}, _now())
+                boxes = {f["title"]: False for f in table.fields if f["type"] == "Checkbox"}
+                stored = _StoredRow(
+                    boxes | _stored_cells(table, cells), _format_utc(datetime.now(UTC))
+                )
                 state.rows.setdefault(table.id, {})[id] = stored
-                for each in table.fields:
-                    if each["type"] == "Checkbox":
-                        stored.cells[each["title"]] = False
-                stored.cells |= _stored_cells(table, cells)
-                _save_row(connection, table.id, id, stored)
-            connection.execute(
+                _save_row(state.connection, table.id, id, stored)
+            state.connection.execute(
                 "UPDATE last_ids SET id = ? WHERE table_id = ?",
                 (ids[-1] if rows else last, table.id),
             )
@@ -354,55 +378,47 @@ class SampleApi:
     async def update_rows(
         self, at: TableId, rows: Sequence[NocoRecord], *, by: str = ""
     ) -> Sequence[NocoRecord]:
-        def write(connection: sqlite3.Connection, state: _Snapshot) -> Sequence[NocoRecord]:
+        def write(state: _Snapshot) -> Sequence[NocoRecord]:
             table = state.table(at)
             ids = [state.row_id(table.id, row.id) for row in rows]
             for id, row in zip(ids, rows, strict=True):
-                _update_row(connection, state, table, id, _stored_cells(table, row.fields))
+                state.update(table.id, id, _stored_cells(table, row.fields))
             return [state.record(table, id) for id in ids]
 
         return await self._write(at, write)
 
     async def delete_rows(self, at: TableId, ids: Sequence[str], *, by: str = "") -> None:
-        def write(connection: sqlite3.Connection, state: _Snapshot) -> None:
+        def write(state: _Snapshot) -> None:
             table = state.table(at)
             for id in [state.row_id(table.id, each) for each in ids]:
                 for link in filter(_leads_to_many, table.fields):
-                    _unlink_children(connection, state, link, state.children(link).get(id, ()))
+                    state.link_children(link, state.children(link).get(id, ()), None)
                 del state.rows[table.id][id]
-                connection.execute(
+                state.connection.execute(
                     "DELETE FROM table_rows WHERE table_id = ? AND id = ?", (table.id, id)
                 )
 
         await self._write(at, write)
 
-    async def add_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        def write(connection: sqlite3.Connection, state: _Snapshot) -> None:
-            table, link = _find_link(state, at, field)
-            id, other = state.row_id(table.id, row), state.tables[_related_table(link)]
-            linked = [state.row_id(other.id, each) for each in ids]
-            if _leads_to_many(link):
-                title = _inverse(state, link)
-                for each in linked:
-                    _update_row(connection, state, other, each, {title: id})
-            elif linked:
-                _update_row(connection, state, table, id, {link["title"]: linked[-1]})
-
-        await self._write(at, write)
-
-    async def remove_links(
-        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = ""
-    ) -> None:
-        def write(connection: sqlite3.Connection, state: _Snapshot) -> None:
-            table, link = _find_link(state, at, field)
-            id = state.row_id(table.id, row)
-            if _leads_to_many(link):
+    async def write_links(
+        self, at: TableId, field: str, row: str, ids: Sequence[str], *, by: str = "",
+        remove: bool = False,
+    ) -> None:  # fmt: skip
+        def write(state: _Snapshot) -> None:
+            table, link = state.find_link(at, field)
+            id, other = state.row_id(table.id, row), _related_table(link)
+            if remove and _leads_to_many(link):
                 linked = [each for each in state.children(link).get(id, ()) if str(each) in ids]
-                _unlink_children(connection, state, link, linked)
-            elif str(state.rows[table.id][id].cells.get(link["title"])) in ids:
-                _update_row(connection, state, table, id, {link["title"]: None})
+                state.link_children(link, linked, None)
+            elif remove:
+                if str(state.rows[table.id][id].cells.get(link["title"])) in ids:
+                    state.update(table.id, id, {link["title"]: None})
+            else:
+                linked = [state.row_id(other, each) for each in ids]
+                if _leads_to_many(link):
+                    state.link_children(link, linked, id)
+                elif linked:
+                    state.update(table.id, id, {link["title"]: linked[-1]})
 
         await self._write(at, write)
 
@@ -411,19 +427,17 @@ class SampleApi:
     ) -> None:
         await self.update_rows(at, [NocoRecord(row, files)], by=by)
 
-    async def _read(self, work: Callable[[_Snapshot], T]) -> T:
-        return await asyncio.to_thread(self._transact, lambda _, state: work(state), writes=False)
+    async def _read(self) -> _Snapshot:
+        return await asyncio.to_thread(self._transact, lambda state: state, writes=False)
 
-    async def _write(self, at: TableId, work: Callable[[sqlite3.Connection, _Snapshot], T]) -> T:
-        def write_checked(connection: sqlite3.Connection, state: _Snapshot) -> T:
-            _check_base(state, at.base)
-            return work(connection, state)
+    async def _write(self, at: TableId, work: Callable[[_Snapshot], T]) -> T:
+        def write(state: _Snapshot) -> T:
+            state.check_base(at.base)
+            return work(state)
 
-        return await asyncio.to_thread(self._transact, write_checked)
+        return await asyncio.to_thread(self._transact, write)
 
-    def _transact(
-        self, work: Callable[[sqlite3.Connection, _Snapshot], T], *, writes: bool = True
-    ) -> T:
+    def _transact(self, work: Callable[[_Snapshot], T], *, writes: bool = True) -> T:
         """Run `work` in one transaction. The file is created first if it does not exist.
 
         Raise NocoError if nothing was written, WriteUnsure if the commit failed.
@@ -448,7 +462,7 @@ class SampleApi:
                     connection.execute("BEGIN")
                 if found not in ((), _SCHEMA):
                     raise self._failure(_FOREIGN_SCHEMA)
-                result = work(connection, self._load(connection))
+                result = work(self._load(connection))
                 self._commit(connection)
                 return result
         except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
@@ -461,9 +475,9 @@ class SampleApi:
     def _load(self, connection: sqlite3.Connection) -> _Snapshot:
         (base,) = connection.execute("SELECT id FROM base").fetchone() or ("",)
         if self._base and base != self._base:
-            self.record_drift("reset")
+            self.drift_count += 1
         self._base = base
-        state = _Snapshot(self._tables, base)
+        state = _Snapshot(connection, self._tables, base)
         rows = connection.execute(
             "SELECT table_id, id, created_at, updated_at, cells FROM table_rows"
         ).fetchall()
@@ -503,14 +517,6 @@ class SampleApi:
         )  # fmt: skip
 
 
-def _check_base(state: _Snapshot, base: str) -> None:
-    if base != state.base:
-        raise NocoError(
-            "The sample tables were restored after this request. Ask for it again.",
-            code="sample_reset",
-        )
-
-
 def _refuse_filter(where: str) -> None:
     if where:
         raise ValueError("the sample base takes no filters")
@@ -522,41 +528,6 @@ def _leads_to_many(column: Json) -> bool:
 
 def _related_table(link: Json) -> str:
     return str(link["options"]["related_table_id"])
-
-
-def _inverse(state: _Snapshot, link: Json) -> str:
-    """Return the title of the other table's link, in which the relation is stored."""
-    return str(
-        state.tables[_related_table(link)].field(link["options"]["inverse_field_id"])["title"]
-    )
-
-
-def _find_link(state: _Snapshot, at: TableId, field: str) -> tuple[SampleTable, Json]:
-    table = state.table(at)
-    column = table.find_field(field)
-    if column is None or column["type"] not in ("Links", "LinkToAnotherRecord"):
-        raise NocoError(
-            "Field {name!r} not found in the table {table}.",
-            code="unknown_field", table=table.title, name=field[:64],
-        )  # fmt: skip
-    return table, column
-
-
-def _unlink_children(
-    connection: sqlite3.Connection, state: _Snapshot, link: Json, ids: Sequence[int]
-) -> None:
-    other, title = state.tables[_related_table(link)], _inverse(state, link)
-    for id in ids:
-        _update_row(connection, state, other, id, {title: None})
-
-
-def _update_row(
-    connection: sqlite3.Connection, state: _Snapshot, table: SampleTable, id: int, cells: Cells
-) -> None:
-    row = state.rows[table.id][id]
-    row.cells |= cells
-    row.updated_at = _now()
-    _save_row(connection, table.id, id, row)
 
 
 def _save_row(connection: sqlite3.Connection, table: str, id: int, row: _StoredRow) -> None:
@@ -572,13 +543,10 @@ def _stored_cells(table: SampleTable, cells: Json) -> dict[str, Any]:
     found = {}
     for name, value in cells.items():
         column = table.find_field(name)
-        if column and column["type"] not in (
-            "ID", "Links", "LinkToAnotherRecord", "Lookup", "Rollup",
-        ):  # fmt: skip
-            is_moment = column["type"] == "DateTime" and isinstance(value, str)
-            found[column["title"]] = (
-                _format_utc(datetime.fromisoformat(value)) if is_moment else value
-            )
+        if column and column["type"] not in _NOT_STORED:
+            if column["type"] == "DateTime" and isinstance(value, str):
+                value = _format_utc(datetime.fromisoformat(value))
+            found[column["title"]] = value
     return found
 
 
@@ -591,7 +559,3 @@ def _format_utc(moment: datetime) -> str:
     """Return a moment as NocoDB returns it. One without a zone is in UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat(" ", "seconds")
-
-
-def _now() -> str:
-    return _format_utc(datetime.now(UTC))

@@ -33,8 +33,8 @@ class ScheduleSource:
 
     def __init__(self) -> None:
         self._tools: Sequence[Tool] = (
-            _ProposingTool.of(schedule_propose, effect="chat", doing="is preparing a schedule…"),
-            FunctionTool.of(schedule_list, effect="chat", doing="is looking at the schedules…"),
+            _ProposingTool(schedule_propose, effect="chat", doing="is preparing a schedule…"),
+            FunctionTool(schedule_list, effect="chat", doing="is looking at the schedules…"),
         )
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:

@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from urllib.parse import quote
 
 from core.clients.error_table import SERVER_ERRORS, ErrorRow, ErrorTable, on, was_sent
@@ -131,30 +131,20 @@ _QUESTION_UNKNOWN = (
 Kind = Literal["token", "create", "status", "agent"]
 
 
-class Clock(Protocol):
-    """The time that passes while StackSpot works. Tests use a clock of their own."""
+class Clock:
+    """The time that passes while StackSpot works. Tests derive a clock of their own."""
 
     def now(self) -> float:
         """Return monotonic seconds."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
+        await asyncio.sleep(seconds)
 
     def jitter(self) -> float:
         """Return a factor of 1 or a little more, so that many waiting clients do not return
         together."""
-
-
-class MachineClock:
-    """A `Clock` that waits in real time."""
-
-    def now(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    def jitter(self) -> float:
         return random.SystemRandom().uniform(1.0, 1.2)
 
 
@@ -194,20 +184,9 @@ class StackSpotError(RemoteError):
     too_large, misplaced, unknown (it may have happened), deadline, failed.
     """
 
-    def __init__(
-        self,
-        sentence: str,
-        /,
-        *,
-        code: str,
-        hint: str = "",
-        unsure: bool = False,
-        passing: bool = False,
-        after: float = 0.0,
-        **values: object,
-    ) -> None:
-        super().__init__(sentence, code=code, hint=hint, unsure=unsure, passing=passing, **values)
-        self.after = after
+    @property
+    def after(self) -> float:
+        return float(str(self.values.get("after", 0)))
 
 
 class StillRunning(StackSpotError):
@@ -220,7 +199,7 @@ class StillRunning(StackSpotError):
         # What passes says "please try again": here that would run the command once more.
         super().__init__(
             _STOPPED_WAITING if cause.passing else cause.sentence, code=cause.code, hint=cause.hint,
-            unsure=True, passing=cause.passing, after=cause.after, **cause.values,
+            unsure=True, passing=cause.passing, **cause.values,
         )  # fmt: skip
         self.execution = execution
 
@@ -256,17 +235,15 @@ _COMMON_ROWS = (
 )
 
 
-def is_answer_lost(failure: HttpError) -> bool:
-    """Return whether StackSpot may have got the request, and no readable answer of its came."""
-    return was_sent(failure) and not isinstance(failure, HttpAnswer)
-
-
 def _lost_answer(sentence: str) -> tuple[ErrorRow, ...]:
     """Return the rows of a request that costs money each time: when its answer is lost, StackSpot
     may be working on it, so it is not sent again."""
     return (
         on(*GATEWAY_STATUSES).raises("unknown", sentence, outcome_unknown=True),
-        on(when=is_answer_lost).raises("unknown", sentence, outcome_unknown=True),
+        # StackSpot may have got the request, and no readable answer of its came.
+        on(when=lambda failure: was_sent(failure) and not isinstance(failure, HttpAnswer)).raises(
+            "unknown", sentence, outcome_unknown=True
+        ),
     )
 
 

@@ -20,7 +20,6 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -34,7 +33,6 @@ from core.tools.stackspot.api import (
     STACKSPOT_API_URL,
     STACKSPOT_AUTH_URL,
     Clock,
-    MachineClock,
     StackSpotAccount,
     StackSpotApi,
     StackSpotError,
@@ -98,16 +96,6 @@ class RunStatus:
     conversation: str = ""
 
     @property
-    def is_completed(self) -> bool:
-        """Return True if the run ended with a result."""
-        return self.state == "COMPLETED"
-
-    @property
-    def has_failed(self) -> bool:
-        """Return True if the run failed. StackSpot gives no reason."""
-        return self.state in ("FAILURE", "FAILED")
-
-    @property
     def step(self) -> str:
         """The name of the running step: the first without an answer, else the last."""
         waiting = [step.name for step in self.steps if not step.answer]
@@ -132,7 +120,7 @@ def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
         execution=execution,
         state=_to_text(progress.get("status")).strip().upper(),
         share=share / 100 if share is not None and share > 1 else share,
-        steps=tuple(_parse_step(each) for each in sorted(steps, key=_step_order)),
+        steps=tuple(map(_parse_step, sorted(steps, key=_step_order))),
         result=_to_text(answer.get("result")),
         slug=_to_text(answer.get("quick_command_slug")),
         conversation=_to_text(answer.get("conversation_id")),
@@ -192,11 +180,6 @@ def build_document(text: str, stem: str) -> Document:
     return Document(f"{stem}.{suffix}", "text/plain", clean_text(block[1]).encode())
 
 
-def is_agent_id(id: str) -> bool:
-    """Return whether a text has the form of an agent's id."""
-    return _AGENT_ID.fullmatch(id) is not None
-
-
 def _step_order(step: Mapping[str, Any]) -> float:
     order = step.get("execution_order")
     return order if isinstance(order, int | float) else 0
@@ -247,6 +230,10 @@ MIN_POLL_TIMEOUT_SECONDS = 5.0
 RUN_DEADLINE_SECONDS = 300.0
 """Seconds to wait for a run if nothing else is set."""
 
+_RUN_FAILED = "StackSpot reports a failure ({state}), without a reason."
+_RUN_FAILED_IN_STEP = (
+    'StackSpot reports a failure ({state}) in the step "{step}", without a reason.'
+)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 OnProgress = Callable[[RunStatus], Awaitable[None]]
@@ -277,7 +264,7 @@ class StackSpot:
     ) -> None:
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
-        self._clock = clock or MachineClock()
+        self._clock = clock or Clock()
         account = StackSpotAccount(client_id, client_secret, realm, auth_url)
         self._api = StackSpotApi(account, self._http, self._clock)
         self._commands = f"{api_url.rstrip('/')}/v1/quick-commands"
@@ -365,9 +352,12 @@ class StackSpot:
                 least_pause = error.after
                 continue
             misses = 0
-            if status.has_failed:
-                raise _run_failed_error(status)
-            if status.is_completed:
+            if status.state in ("FAILURE", "FAILED"):  # StackSpot gives no reason
+                raise StackSpotError(
+                    _RUN_FAILED_IN_STEP if status.step else _RUN_FAILED,
+                    code="failed", state=status.state, step=status.step,
+                )  # fmt: skip
+            if status.state == "COMPLETED":
                 return Result(status.answer, execution, status.conversation)
             told = (status.state, status.share, status.step)
             if on_progress is not None and told != shown:
@@ -381,7 +371,7 @@ class StackSpot:
 
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
         """Ask an agent one question in a continuing conversation. It costs money, like `create`."""
-        if not is_agent_id(agent):
+        if not _AGENT_ID.fullmatch(agent):
             raise StackSpotError(
                 "{agent} is not an agent's ID.", code="bad_agent", agent=agent[:40]
             )
@@ -414,18 +404,5 @@ class StackSpot:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-
-def _run_failed_error(status: RunStatus) -> StackSpotError:
-    """Return the error for a failed run. StackSpot gives no reason, so it names the step."""
-    sentence = "StackSpot reports a failure ({state}), without a reason."
-    if status.step:
-        sentence = 'StackSpot reports a failure ({state}) in the step "{step}", without a reason.'
-    return StackSpotError(sentence, code="failed", state=status.state, step=status.step)

@@ -313,14 +313,14 @@ class StackSpotSource:
     def _build_tools(
         self, listed: Sequence[QuickCommand], told: tuple[str, str]
     ) -> tuple[QuickCommandTool, FunctionTool]:
-        running = QuickCommandTool.of(
+        running = QuickCommandTool(
             self.stackspot_quick_command, effect="spend", doing="is running the quick command…",
             strict=False, description=told[0], patience=self._patience,
         )  # fmt: skip
         running.listed = {command.slug: command for command in listed}
         running.asks_first = self._asks_first
         running.costs = running.estimate_cost
-        asking = FunctionTool.of(
+        asking = FunctionTool(
             self.stackspot_agent, effect="spend", doing="is asking the agent…",
             description=told[1], patience=self._patience,
         )  # fmt: skip

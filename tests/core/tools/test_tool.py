@@ -84,7 +84,7 @@ def test_the_checker_itself_sees_breaches() -> None:
     async def loose(rows: dict[str, int], limit: int = 3) -> None:
         """Open."""
 
-    made = FunctionTool.of(loose, effect="write", doing="…", strict=False)
+    made = FunctionTool(loose, effect="write", doing="…", strict=False)
     assert breaches(made.spec) == []
     assert made.spec.parameters["properties"]["limit"] == {"type": "integer"}
     made.spec = dataclasses.replace(made.spec, strict=True)
@@ -142,7 +142,7 @@ async def test_a_method_keeps_its_object_and_nothing_may_stand_for_no_arguments(
             """List the books."""
             return "Emma"
 
-    made = FunctionTool.of(Shelf().books, effect="read", doing="…")
+    made = FunctionTool(Shelf().books, effect="read", doing="…")
     assert made.spec.parameters["properties"] == {}
     assert (await made.run(ctx(), "")).text == "Emma"
 
@@ -225,9 +225,9 @@ def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:
     )
     for function, why in wrong:
         with pytest.raises(TypeError, match=why):
-            FunctionTool.of(function, effect="read", doing="…")
+            FunctionTool(function, effect="read", doing="…")
     with pytest.raises(TypeError, match="cannot be a tool's name"):
-        FunctionTool.of(star, effect="read", doing="…", name="two words")
+        FunctionTool(star, effect="read", doing="…", name="two words")
 
 
 @dataclass

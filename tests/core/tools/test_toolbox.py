@@ -63,7 +63,7 @@ def a_tool(name: str, effect: Effect = "read") -> Tool:
     async def nothing() -> None:
         """Do nothing."""
 
-    return FunctionTool.of(nothing, effect=effect, doing="…", name=name)
+    return FunctionTool(nothing, effect=effect, doing="…", name=name)
 
 
 async def test_a_turn_is_offered_what_its_asker_may_use() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from core.tools.stackspot.api import Clock
 
-class SteppedClock:
+
+class SteppedClock(Clock):
     """`pauses` are all sleeps, in order; those that overlap share the time that they take."""
 
     def __init__(self) -> None:

@@ -17,8 +17,8 @@ from types import FunctionType, ModuleType
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
 from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import Sandbox
 from tests.real.sandbox.attacks import endings, files, memory, network, processes, secrets, system
 from tests.real.sandbox.ends import end
 from tests.real.sandbox.scenery import Scenery, scenery
@@ -98,9 +98,9 @@ async def main() -> None:
     runtime = RuntimeFolder()
     try:
         sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(runtime)
-        proof = await prove_sandbox(sandbox, arguments.python)
-        if not proof.holds:
-            print(json.dumps({"blocked": proof.reason}))
+        failure = await prove_sandbox(sandbox, arguments.python)
+        if failure:
+            print(json.dumps({"blocked": failure}))
             return
         print(json.dumps(await every(sandbox, arguments.python, runtime)))
     finally:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from core.tools.code.sandbox.sandbox import Sandbox
+from core.tools.code.sandbox.process import Sandbox
 from tests.real.sandbox.attacks import endings
 from tests.real.sandbox.attacks.endings import ANSWERED, DIED, ENDS, KILLED
 from tests.real.sandbox.scenery import Scenery

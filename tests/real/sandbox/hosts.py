@@ -36,8 +36,8 @@ from core.tools.code.sandbox.inside.syscalls import (
 )
 from core.tools.code.sandbox.landlock import Landlock
 from core.tools.code.sandbox.probe import choose_sandbox, prove_sandbox
+from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import Sandbox
 
 CLONE3 = 435
 
@@ -80,7 +80,7 @@ async def main() -> None:
     try:
         choice = await choose_sandbox(arguments.python, runtime)
         both: tuple[Sandbox, ...] = (Bubblewrap(runtime), Landlock(runtime))
-        reasons = {each.name: (await prove_sandbox(each, arguments.python)).reason for each in both}
+        reasons = {each.name: await prove_sandbox(each, arguments.python) for each in both}
     finally:
         runtime.close()
     name = choice.sandbox.name if choice.sandbox else ""

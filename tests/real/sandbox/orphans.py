@@ -20,8 +20,8 @@ from pathlib import Path
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
 from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RUNTIME_PREFIX, RuntimeFolder
-from core.tools.code.sandbox.sandbox import Sandbox
 from tests.real.sandbox.attacks import endings
 from tests.real.sandbox.session import HANG_SECONDS, STUB, Stub
 
@@ -31,9 +31,9 @@ STARTED, BLOCKED = b"started\n", b"blocked: "
 async def bot(backend: str, python: Path) -> None:
     runtime = RuntimeFolder()
     sandbox: Sandbox = (Bubblewrap if backend == "bubblewrap" else Landlock)(runtime)
-    proof = await prove_sandbox(sandbox, python)
-    if not proof.holds:
-        print(f"{BLOCKED.decode()}{proof.reason}", flush=True)
+    failure = await prove_sandbox(sandbox, python)
+    if failure:
+        print(f"{BLOCKED.decode()}{failure}", flush=True)
         runtime.close()
         return
     stub = await Stub.start(sandbox, python, endings)

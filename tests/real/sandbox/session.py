@@ -9,7 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Self
 
-from core.tools.code.sandbox.sandbox import MiB, Process, Sandbox, SandboxLimits
+from core.tools.code.sandbox.process import RunningProgram, Sandbox
+from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 from tests.real.sandbox.outside import Outside
 
 STUB = Path(__file__).parent / "stub.py"
@@ -19,7 +20,7 @@ HANG_SECONDS = 60.0
 
 
 class Stub:
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: RunningProgram) -> None:
         self.process = process
 
     @classmethod

@@ -18,8 +18,9 @@ from core.tools.code.port import RunResult
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
 from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import MiB, Sandbox
+from core.tools.code.sandbox.sandbox import MiB
 from core.tools.code.session import KernelSession
 from tests.real.sandbox.attacks import talk
 from tests.real.sandbox.driver import OUTSIDE, attacks, find_leftovers
@@ -101,9 +102,9 @@ async def main() -> None:
     runtime = RuntimeFolder()
     try:
         sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(runtime)
-        proof = await prove_sandbox(sandbox, arguments.python)
-        done = await every(sandbox, arguments.python, runtime) if proof.holds else {}
-        print(json.dumps(done or {"blocked": proof.reason}))
+        failure = await prove_sandbox(sandbox, arguments.python)
+        done = await every(sandbox, arguments.python, runtime) if not failure else {}
+        print(json.dumps(done or {"blocked": failure}))
     finally:
         runtime.close()
 

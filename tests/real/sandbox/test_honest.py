@@ -11,8 +11,9 @@ from core.tools.code.port import RunResult
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
 from core.tools.code.sandbox.probe import prove_sandbox
+from core.tools.code.sandbox.process import Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
-from core.tools.code.sandbox.sandbox import Sandbox, SandboxLimits
+from core.tools.code.sandbox.sandbox import SandboxLimits
 from core.tools.code.session import KernelSession
 from tests.code import sandboxed
 from tests.real.sandbox.pythons import sandbox_python
@@ -126,9 +127,9 @@ async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
     sandboxed.require(request.param)
     runtime = RuntimeFolder()
     sandbox: Sandbox = (Bubblewrap if request.param == "bubblewrap" else Landlock)(runtime)
-    proof = await prove_sandbox(sandbox, sandbox_python())
-    if not proof.holds:
-        sandboxed.skip_blocked(proof.reason)
+    failure = await prove_sandbox(sandbox, sandbox_python())
+    if failure:
+        sandboxed.skip_blocked(failure)
     yield sandbox
     runtime.close()
 

@@ -18,7 +18,6 @@ from core.tools.code.sandbox.process import (
     children_of,
     command,
     launch,
-    limits_of,
 )
 from core.tools.code.sandbox.runtime import USERS, RuntimeFolder
 from core.tools.code.sandbox.sandbox import KERNEL_ENVIRONMENT, MiB, SandboxLimits
@@ -68,39 +67,27 @@ class Bubblewrap:
                 tidy.callback(USERS.give_back, user)
 
                 def of(ends: ProgramEnds) -> list[str]:
-                    inner = command(python, PROGRAM_FOLDER, ends, limits_of(limits))
+                    inner = command(python, PROGRAM_FOLDER, ends, limits)
                     files = mount_arguments(program, python, limits)
                     return [self._bwrap, *_NAMESPACES, *files, "--", *inner]
 
                 running = await launch(of, environment={}, folder=Path("/"), user=user)
-                running.own(tidy.pop_all().aclose)
-            return await _watch_entries(running, limits)
-
-
-async def _watch_entries(running: RunningProgram, limits: SandboxLimits) -> RunningProgram:
-    """Count the files from outside: bwrap's tmpfs limits bytes but not the number of files."""
-    try:
-        child = _find_child(running.pid)
-        running.strike_first(os.pidfd_open(child))
-        entries = EntryMeter(child, (MEMORY, TEMPORARY, WORK), limits.entries)
-        await asyncio.to_thread(entries.too_much)
-    except BaseException:
-        await running.kill()
-        raise
-    running.watch(asyncio.create_task(watch_limits(running, entries), name="code-files"))
-    return running
-
-
-def _find_child(bwrap: int) -> int:
-    """The program's own process. Raises OSError where the machine does not tell.
-
-    Ended first, it is collected by bwrap; an orphan would be left to process 1, which in a
-    container can be the bot.
-    """
-    children = children_of(bwrap)
-    if not children:
-        raise ProcessLookupError("it has ended")
-    return children[0]
+                running.tidy = tidy.pop_all().aclose
+            try:
+                # The program's own process. Ended first, it is collected by bwrap; an orphan would
+                # be left to process 1, which in a container can be the bot.
+                child = next(iter(children_of(running.pid)), None)
+                if child is None:
+                    raise ProcessLookupError("it has ended")
+                running.first = os.pidfd_open(child)
+                # bwrap's tmpfs limits bytes but not the number of files: counted from outside.
+                entries = EntryMeter(child, (MEMORY, TEMPORARY, WORK), limits.entries)
+                await asyncio.to_thread(entries.too_much)
+            except BaseException:
+                await running.kill()
+                raise
+        running.watch = asyncio.create_task(watch_limits(running, entries), name="code-files")
+        return running
 
 
 def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Iterator[str]:

@@ -22,7 +22,6 @@ from core.tools.code.sandbox.process import (
     as_sandbox_failure,
     command,
     launch,
-    limits_of,
 )
 from core.tools.code.sandbox.runtime import USERS, RuntimeFolder, remove
 from core.tools.code.sandbox.sandbox import KERNEL_ENVIRONMENT, SandboxLimits
@@ -54,12 +53,12 @@ class Landlock:
                 fence = await asyncio.to_thread(landlock_rules, program, python, session)
 
                 def of(ends: ProgramEnds) -> list[str]:
-                    return command(python, program, ends, limits_of(limits, beside), fence)
+                    return command(python, program, ends, limits, fence, beside)
 
                 work, tmp = session / "work", session / "tmp"
                 environment = {**KERNEL_ENVIRONMENT, "HOME": str(work), "TMPDIR": str(tmp)}
                 running = await launch(of, environment=environment, folder=work, user=user)
-                running.own(tidy.pop_all().aclose)
+                running.tidy = tidy.pop_all().aclose
             return await _watch_disk(running, session, limits)
 
 
@@ -71,9 +70,9 @@ async def _watch_disk(
     except BaseException:
         await running.kill()
         raise
-    running.strike_first(process)
+    running.first = process
     disk = DiskMeter(session, running.pid, process, limits)
-    running.watch(asyncio.create_task(watch_limits(running, disk), name="code-disk"))
+    running.watch = asyncio.create_task(watch_limits(running, disk), name="code-disk")
     return running
 
 

@@ -108,21 +108,18 @@ class DiskMeter:
 
     def _measure(self) -> _DiskUse:
         held = _DiskUse()
-        self._count_named(held)
-        self._count_removed(held)
-        return held
-
-    def _count_named(self, held: _DiskUse) -> None:
-        waiting = [str(self.folder)]
-        while waiting and held.count <= self.limits.entries:
+        folders = [str(self.folder)]
+        while folders and held.count <= self.limits.entries:
             try:
-                with os.scandir(waiting.pop()) as entries:
+                with os.scandir(folders.pop()) as entries:
                     for entry in entries:
-                        self._count_entry(entry, held, waiting)
+                        self._count_entry(entry, held, folders)
             except FileNotFoundError:
                 held.moved = True
             except OSError:  # a path of more than 4,096 bytes, or folders that we may not enter
                 held.count = self.limits.entries + 1
+        self._count_removed(held)
+        return held
 
     def _count_entry(self, entry: os.DirEntry[str], held: _DiskUse, folders: list[str]) -> None:
         try:

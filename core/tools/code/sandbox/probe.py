@@ -21,6 +21,7 @@ from core.tools.code.sandbox.checks import ANSWER, CHECKS, Outside
 from core.tools.code.sandbox.inside import ruleset
 from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES
 from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.process import RunningProgram, Sandbox
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (
     NO_LANDLOCK,
@@ -28,8 +29,6 @@ from core.tools.code.sandbox.sandbox import (
     NOT_LINUX,
     PROBE_ESCAPED,
     PROBE_SILENT,
-    Process,
-    Sandbox,
     SandboxFailed,
     SandboxLimits,
     explain_start_failure,
@@ -44,43 +43,28 @@ LANDLOCK = "Landlock {version}: all checks passed (no bubblewrap: {reason})"
 NEITHER = "no sandbox is available. bubblewrap: {bubblewrap}. Landlock: {landlock}"
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """The result of a probe. `reason` says in English, for the operator, why the sandbox must not
-    be used."""
-
-    reason: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """Return True if every check passed."""
-        return not self.reason
-
-
-async def prove_sandbox(
-    sandbox: Sandbox, python: Path, limits: SandboxLimits | None = None
-) -> Proof:
-    """Return whether the sandbox holds. A machine that lacks it gives a reason, not an
-    exception."""
+async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | None = None) -> str:
+    """Return why the sandbox must not be used, in English for the operator, or "" if every check
+    passed. A machine that lacks it gives a reason, not an exception."""
     limits = limits or SandboxLimits()
     outside = await asyncio.to_thread(_prepare_outside, limits)
     try:
         process = await sandbox.start(PROBE_PROGRAM, python, limits)
     except SandboxFailed as failed:
-        return Proof(explain_start_failure(failed.cause))
+        return explain_start_failure(failed.cause)
     else:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 return await _judge_answer(process, outside)
         except (TimeoutError, ValueError, OSError):
-            return Proof(say(PROBE_SILENT, "en"))
+            return say(PROBE_SILENT, "en")
         finally:
             await process.kill()
     finally:
         await asyncio.to_thread(shutil.rmtree, outside["folder"], ignore_errors=True)
 
 
-async def _judge_answer(process: Process, outside: Outside) -> Proof:
+async def _judge_answer(process: RunningProgram, outside: Outside) -> str:
     process.stdin.write(json.dumps(outside).encode() + b"\n")
     printed = await process.output.readline()
     came = json.loads(await process.frames.readline())
@@ -89,9 +73,9 @@ async def _judge_answer(process: Process, outside: Outside) -> Proof:
         or not isinstance(came, dict)
         or came.keys() != CHECKS.keys()
     ):
-        return Proof(say(PROBE_SILENT, "en"))
+        return say(PROBE_SILENT, "en")
     broken = [str(what) for what in came.values() if what]
-    return Proof(say(PROBE_ESCAPED, "en", what=", ".join(broken)) if broken else "")
+    return say(PROBE_ESCAPED, "en", what=", ".join(broken)) if broken else ""
 
 
 def _prepare_outside(limits: SandboxLimits) -> Outside:
@@ -119,19 +103,14 @@ async def choose_sandbox(
     if reason := _find_obstacle():
         return SandboxChoice(None, reason)
     bubblewrap = Bubblewrap(runtime)
-    proof = await prove_sandbox(bubblewrap, python, limits)
-    if proof.holds:
-        return SandboxChoice(bubblewrap, say(BUBBLEWRAP, "en"))
-    version = ruleset.version()
-    landlock = Landlock(runtime)
-    reason = (
-        (await prove_sandbox(landlock, python, limits)).reason
-        if version
-        else say(NO_LANDLOCK, "en")
-    )
+    reason = await prove_sandbox(bubblewrap, python, limits)
     if not reason:
-        return SandboxChoice(landlock, say(LANDLOCK, "en", version=version, reason=proof.reason))
-    return SandboxChoice(None, say(NEITHER, "en", bubblewrap=proof.reason, landlock=reason))
+        return SandboxChoice(bubblewrap, say(BUBBLEWRAP, "en"))
+    version, lacks = ruleset.version(), say(NO_LANDLOCK, "en")
+    landlock = Landlock(runtime)
+    if version and not (lacks := await prove_sandbox(landlock, python, limits)):
+        return SandboxChoice(landlock, say(LANDLOCK, "en", version=version, reason=reason))
+    return SandboxChoice(None, say(NEITHER, "en", bubblewrap=reason, landlock=lacks))
 
 
 def _find_obstacle() -> str:

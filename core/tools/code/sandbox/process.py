@@ -13,12 +13,12 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
+from core.domain.errors import PonteError
 from core.text.i18n import say
 from core.tools.code.sandbox.inside import START_PROGRAM
 from core.tools.code.sandbox.inside.enter import FENCED_BYTE, Configuration, LandlockPaths
-from core.tools.code.sandbox.inside.limits import ProcessLimits
 from core.tools.code.sandbox.runtime import KERNEL_FILE
 from core.tools.code.sandbox.sandbox import MAX_FRAME_BYTES, SandboxFailed, SandboxLimits
 
@@ -106,34 +106,31 @@ class _Reading(asyncio.StreamReaderProtocol):
         self.ended.set()
 
 
-def limits_of(limits: SandboxLimits, beside: int = 0) -> ProcessLimits:
-    """`beside`: the threads that its user runs elsewhere, as the kernel counts them together."""
-    return {
-        "memory": limits.memory,
-        "cpu": limits.cpu,
-        "file": limits.file,
-        "descriptors": limits.descriptors,
-        "threads": limits.threads + beside,
-    }
-
-
 def command(
     python: Path,
     program: Path,
     ends: ProgramEnds,
-    imposed: ProcessLimits,
+    limits: SandboxLimits,
     landlock: LandlockPaths | None = None,
+    beside: int = 0,
 ) -> list[str]:
     """Run `program / KERNEL`; `-I` keeps the environment and the folder out of its modules.
 
     Under Landlock the program watches over its parent, the bot; elsewhere bubblewrap does.
+    `beside`: the threads that its user runs elsewhere, as the kernel counts them together.
     """
     configuration: Configuration = {
         "kernel": str(program / KERNEL_FILE),
         "frames": ends.frames,
         "life": ends.life,
         "parent": os.getpid() if landlock else 0,
-        "limits": imposed,
+        "limits": {
+            "memory": limits.memory,
+            "cpu": limits.cpu,
+            "file": limits.file,
+            "descriptors": limits.descriptors,
+            "threads": limits.threads + beside,
+        },
         "landlock": landlock,
     }
     return [
@@ -149,7 +146,14 @@ def command(
 
 
 class RunningProgram:
-    """Implements Process.
+    """A kernel program that was started. It lives until it ends or is killed.
+
+    What comes out of `frames`, its own pipe, and out of `output`, its stdout and stderr in one, is
+    untrusted. `output` must always be read: a full pipe stops the program. `overran` says why the
+    sandbox itself ended it, in English ("it wrote more than 192 MiB").
+
+    `tidy` cleans up after the end, which cancels the task `watch`. `first` is the pidfd of the
+    process to kill first; the other one ends after it.
 
     Its pipe for life tells two things: one byte says that the program is fenced, its end that no
     process holds it any more, so that nothing of the program is left.
@@ -162,9 +166,9 @@ class RunningProgram:
         self.output = pipes.output
         self._process = process
         self._pipes = pipes
-        self._tidy: Tidy | None = None
-        self._watch: asyncio.Task[None] | None = None
-        self._first: int | None = None
+        self.tidy: Tidy | None = None
+        self.watch: asyncio.Task[None] | None = None
+        self.first: int | None = None
         self._ending: asyncio.Future[None] | None = None
 
     @property
@@ -182,25 +186,16 @@ class RunningProgram:
         """Wait for the end and return the exit code."""
         return _signal_code(await self._process.wait())
 
-    def own(self, tidy: Tidy) -> None:
-        """Set what is cleaned up after the end."""
-        self._tidy = tidy
-
-    def watch(self, task: asyncio.Task[None]) -> None:
-        """Set a task that is cancelled at the end."""
-        self._watch = task
-
-    def strike_first(self, child: int | None) -> None:
-        """Set the pidfd of the process to kill first; the other one ends after it."""
-        self._first = child
-
     def overrun(self, why: str) -> None:
         """End the program because it exceeded a limit that Ponte enforces."""
         self.overran = why
         self._strike()
 
     async def kill(self) -> None:
-        """End the program and wait until nothing of it is left."""
+        """End the program and all that it made. On return no process of it is left, and no file.
+
+        Also to be called after it ended by itself; any number of times; shielded from cancelling.
+        """
         if self._ending is None:
             self._ending = asyncio.ensure_future(self._end())
         await asyncio.shield(self._ending)
@@ -217,19 +212,19 @@ class RunningProgram:
         raise SandboxFailed(words or say(ENDED_SILENTLY, "en"))
 
     async def _end(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])
+        if self.watch is not None:
+            self.watch.cancel()
+            await asyncio.wait([self.watch])
         self._strike()
-        if self._first is not None:
+        if self.first is not None:
             await self._follow()
-            os.close(self._first)
+            os.close(self.first)
         await self._process.wait()
         while await self._pipes.life.read(MAX_FAILURE_BYTES):
             pass
         await self._pipes.end()
-        if self._tidy is not None:
-            await self._tidy()
+        if self.tidy is not None:
+            await self.tidy()
 
     async def _follow(self) -> None:
         try:
@@ -244,10 +239,28 @@ class RunningProgram:
         with contextlib.suppress(ProcessLookupError):
             if self._process.returncode is not None:
                 return
-            if self._first is not None:
-                signal.pidfd_send_signal(self._first, signal.SIGKILL)
+            if self.first is not None:
+                signal.pidfd_send_signal(self.first, signal.SIGKILL)
             else:
                 _kill_with_children(self._process.pid)
+
+
+class Sandbox(Protocol):
+    """Starts programs with less than a user's rights."""
+
+    @property
+    def name(self) -> Literal["bubblewrap", "landlock"]:
+        """The name of the sandbox."""
+
+    async def start(
+        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
+    ) -> RunningProgram:
+        """Start the file `kernel` with the interpreter of the environment that holds `python`.
+
+        `python` is `…/bin/python` of a virtual environment; its tree and its base interpreter's
+        must be readable for other users of the machine where the bot runs as root (the program
+        never does). Raises SandboxFailed where it cannot be started; never tries with less.
+        """
 
 
 def _kill_with_children(pid: int) -> None:
@@ -279,10 +292,12 @@ def _signal_code(code: int) -> int:
 
 @contextlib.contextmanager
 def as_sandbox_failure() -> Iterator[None]:
-    """Raise SandboxFailed for an OSError."""
+    """Raise SandboxFailed for an OSError or another PonteError."""
     try:
         yield
-    except OSError as error:
+    except SandboxFailed:
+        raise
+    except (PonteError, OSError) as error:
         raise SandboxFailed(str(error)) from error
 
 

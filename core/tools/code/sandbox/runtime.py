@@ -64,13 +64,13 @@ def python_folders(python: Path) -> tuple[Path, ...]:
 def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
     """Return where Ponte's own modules lie within `trees`. Kernels must not read them."""
     standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    ours = {
-        Path(each).resolve()
-        for each in sys.path
-        if os.path.isdir(each or ".") and not _is_standard(Path(each), standard)
-    }
-    inside = (each for each in ours if any(_is_below(each, tree) for tree in trees))
-    return tuple(sorted(inside))
+    packages = {"site-packages", "dist-packages"}
+    ours = set[Path]()
+    for path in (Path(each) for each in sys.path if os.path.isdir(each or ".")):
+        is_standard = any(path.is_relative_to(each) for each in standard)
+        if not is_standard or packages & set(path.parts):
+            ours.add(path.resolve())
+    return tuple(sorted(each for each in ours if any(_is_below(each, tree) for tree in trees)))
 
 
 def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
@@ -89,11 +89,6 @@ def split_around(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, boo
 
 def _is_below(path: Path, tree: Path) -> bool:
     return path != tree and path.is_relative_to(tree)
-
-
-def _is_standard(path: Path, standard: Iterable[Path]) -> bool:
-    packages = {"site-packages", "dist-packages"}
-    return any(path.is_relative_to(each) for each in standard) and not packages & set(path.parts)
 
 
 @dataclass(slots=True)
@@ -140,7 +135,14 @@ class RuntimeFolder:
         with self._making:
             runtime = self._make_folder()
             if kernel not in self._programs:
-                self._programs[kernel] = _copy_program(kernel, runtime)
+                folder = Path(tempfile.mkdtemp(prefix="program-", dir=runtime))
+                (folder / "inside").mkdir()
+                shutil.copyfile(kernel, folder / KERNEL_FILE)
+                for file in Path(inside.__file__).parent.glob("*.py"):
+                    shutil.copyfile(file, folder / "inside" / file.name)
+                for each in (folder, *folder.rglob("*")):
+                    each.chmod(0o755 if each.is_dir() else 0o644)
+                self._programs[kernel] = folder
             return self._programs[kernel]
 
     def session(self, owner: int | None) -> Path:
@@ -230,18 +232,3 @@ def _lock_folder(folder: Path) -> int:
         os.close(lock)
         raise
     return lock
-
-
-def _copy_program(kernel: Path, runtime: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="program-", dir=runtime))
-    (folder / "inside").mkdir()
-    shutil.copyfile(kernel, folder / KERNEL_FILE)
-    for file in Path(inside.__file__).parent.glob("*.py"):
-        shutil.copyfile(file, folder / "inside" / file.name)
-    _open_to_all(folder)
-    return folder
-
-
-def _open_to_all(folder: Path) -> None:
-    for each in (folder, *folder.rglob("*")):
-        each.chmod(0o755 if each.is_dir() else 0o644)

@@ -5,7 +5,7 @@ namespaces or Landlock, limits and the seccomp filter are in force before its fi
 calls nothing of ours. It finds
 
 - `sys.argv[1]`: the number of the file descriptor that it writes its frames to;
-- file descriptor 0: what `Process.stdin` sends; 1 and 2: one pipe, `Process.output`;
+- file descriptor 0: what `RunningProgram.stdin` sends; 1 and 2: one pipe, `RunningProgram.output`;
 - the working directory: its work folder, empty, also `$HOME`; `$TMPDIR` another empty one. These
   two are all that it can write to (and `/dev/shm` under bubblewrap);
 - the environment of `ENVIRONMENT` and nothing else.
@@ -15,12 +15,9 @@ What comes out of `frames` and `output` is untrusted: code in there can write to
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, Protocol
 
 from core.domain.errors import ToolError
 from core.text.i18n import say
@@ -69,7 +66,7 @@ _RECOGNISED = (
 MiB = 1024 * 1024
 
 MAX_FRAME_BYTES = 16 * MiB
-"""Bytes that a line of `Process.frames` can have; `readline` raises ValueError for a longer one."""
+"""Bytes that a frame's line can have; `readline` raises ValueError for a longer one."""
 
 NOT_STARTED = "I couldn't start a sandbox, so no code was run. Type `status` for the reason."
 
@@ -122,54 +119,3 @@ class SandboxFailed(ToolError):
     def __init__(self, cause: str) -> None:
         super().__init__(NOT_STARTED, code="no_safe_sandbox", hint=cause)
         self.cause = cause
-
-
-class Process(Protocol):
-    """A kernel program that was started. It lives until it ends or is killed."""
-
-    @property
-    def stdin(self) -> asyncio.StreamWriter:
-        """Return the stream to the program's standard input."""
-
-    @property
-    def frames(self) -> asyncio.StreamReader:
-        """Return the stream from the program's own pipe. It ends when the program has ended."""
-
-    @property
-    def output(self) -> asyncio.StreamReader:
-        """Its stdout and stderr in one. Read it always: a full pipe stops the program."""
-
-    @property
-    def returncode(self) -> int | None:
-        """None while it runs; negative: ended by that signal."""
-
-    @property
-    def overran(self) -> str:
-        """Why the sandbox itself ended it, in English ("it wrote more than 192 MiB"), or ""."""
-
-    async def wait(self) -> int:
-        """Wait until the program has ended. Return its exit code."""
-
-    async def kill(self) -> None:
-        """End it and all that it made. On return no process of it is left, and no file.
-
-        Also to be called after it ended by itself; any number of times; shielded from cancelling.
-        """
-
-
-class Sandbox(Protocol):
-    """Starts programs with less than a user's rights."""
-
-    @property
-    def name(self) -> Literal["bubblewrap", "landlock"]:
-        """The name of the sandbox."""
-
-    async def start(
-        self, kernel: Path, python: Path, limits: SandboxLimits | None = None
-    ) -> Process:
-        """Start the file `kernel` with the interpreter of the environment that holds `python`.
-
-        `python` is `…/bin/python` of a virtual environment; its tree and its base interpreter's
-        must be readable for other users of the machine where the bot runs as root (the program
-        never does). Raises SandboxFailed where it cannot be started; never tries with less.
-        """
