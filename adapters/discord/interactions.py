@@ -322,7 +322,9 @@ class DiscordHandlers:
         if interaction.message is None:
             return
         if found := render.CARD_BUTTON_ID.fullmatch(id):
-            request = InteractionRequest(render_card_action(found["action"], found["card"]))
+            request = InteractionRequest(
+                render_card_action(found["action"], found["card"] + (found["revision"] or ""))
+            )
             await self._submit(interaction, request)
             return
         found = render.STOP_BUTTON_ID.fullmatch(id)

@@ -76,6 +76,7 @@ DISCORD_CELL_CHARACTERS = 200
 
 CARD_BUTTON_ID = re.compile(
     rf"ponte:(?P<action>{'|'.join(LABELS)}):(?P<card>[a-z2-7]{{6}}(?:-\d{{1,4}})?)"
+    r"(?P<revision>\.\d{1,4})?"
 )
 STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
 
@@ -439,7 +440,7 @@ def _buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
         discord.ui.Button(
             style=_STYLES.get(action, discord.ButtonStyle.secondary),
             label=say(LABELS[action]),
-            custom_id=f"ponte:{action}:{card.id}",
+            custom_id=f"ponte:{action}:{card.press_id}",
             row=row,
         )
         for action in card.actions

@@ -692,7 +692,7 @@ def _buttons(card: Card) -> Json:
         button = {
             "type": "button",
             "action_id": CARD_ACTION_PREFIX + action,
-            "value": card.id,
+            "value": card.press_id,
             "text": label,
         }
         if style := _STYLES.get(action):

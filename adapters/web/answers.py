@@ -61,6 +61,7 @@ class CardState(TypedDict):
     state: str
     expires_at: float | None
     is_whole: bool
+    revision: int
     conversation: NotRequired[str]
 
 

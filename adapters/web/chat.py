@@ -11,6 +11,7 @@ import re
 from contextlib import ExitStack
 from dataclasses import replace
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -55,10 +56,11 @@ _CARD = re.compile(r"[a-z2-7]{6}(-\d{1,4})?")
 
 
 class CardDecision(RequestBody):
-    """The body of `POST /cards/{id}`. `conversation` is where the card was shown. A repeated click
-    with the same `event_key` counts once."""
+    """The body of `POST /cards/{id}`. `revision` is that of the card, `conversation` the one where
+    it was shown. A repeated click with the same `event_key` counts once."""
 
     action: CardAction
+    revision: int = Field(1, ge=1, le=9999)
     conversation: ConversationId = "main"
     event_key: EventKey | None = None
 
@@ -108,7 +110,8 @@ class ChatRoutes(RouteGroup):
         id = str(request.path_params["id"])
         if not _CARD.fullmatch(id):
             raise NotFound(what="card")
-        words = render_card_action(body.action, id)
+        press_id = id if body.revision == 1 else f"{id}.{body.revision}"
+        words = render_card_action(body.action, press_id)
         answer = await self._click(request, words, body.conversation, body.event_key)
         result = _decision_json(id, body.action, answer)
         if answer.status == "failed" and answer.code in STATUS_BY_CODE:

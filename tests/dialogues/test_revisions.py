@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import discord
 import pytest
 
+from adapters.discord import render as discord_render
+from adapters.slack import render as slack_render
 from core.commands.grammar import parse_command, split_change_id
 from core.domain.messages import Card
 from tests.dialogues.bot_home import BotHome, also_on_postgres
@@ -49,3 +54,13 @@ async def test_a_press_of_another_revision_does_nothing(bot_home: BotHome) -> No
         done = await running_bot.click(f"approve {newest.press_id}", at)
         assert "Done." in done.cards[0].text
         assert table.rows == {"1": ADA}
+
+
+async def test_buttons_carry_the_revision() -> None:
+    card = Card("abc234", "proposal", "Title", "Text", actions=("approve",), revision=2)
+    assert '"value": "abc234.2"' in json.dumps(slack_render.card_blocks(card))
+    (button,) = discord_render.view([card]).children
+    assert isinstance(button, discord.ui.Button)
+    found = discord_render.CARD_BUTTON_ID.fullmatch(button.custom_id or "")
+    assert found
+    assert (found["card"], found["revision"]) == ("abc234", ".2")

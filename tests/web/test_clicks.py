@@ -181,3 +181,12 @@ async def test_turns_of_others_cannot_be_stopped(
     for unknown in (turn, "nothing"):
         said = await client.post(f"/turns/{unknown}/stop")
         assert (said.status_code, said.json()["error"]["code"]) == (404, "not_found")
+
+
+async def test_a_press_on_the_page_carries_the_revision_of_its_card(
+    ponte: WebPonte, client: httpx.AsyncClient
+) -> None:
+    await client.post("/cards/abc234", json={"action": "approve", "revision": 3})
+    assert ponte.rows[1].message.text == "approve abc234.3"
+    refused = await client.post("/cards/abc234", json={"action": "approve", "revision": 0})
+    assert refused.status_code == 400

@@ -143,7 +143,7 @@ async function decide(id, action, conversation, button) {
   enable(false);
   tell(id, say("deciding"));
   try {
-    const decided = await post(`/cards/${id}`, { action, conversation });
+    const decided = await post(`/cards/${id}`, { action, conversation, revision: card.revision });
     tell(id, decided.aloud ? "" : decided.text);
     const known = shown.get(id);
     const { state } = decided;
