@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import TypeVar
@@ -17,11 +17,11 @@ from core.changes import cards
 from core.changes.service import MAX_LISTED_CHANGES
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
-from core.commands.quick_commands import QuickCommandResults, check_inputs
+from core.commands.quick_commands import check_inputs, render_result
 from core.conversation.context import LEFT_OUT, Show, ToolContexts, TurnFiles
 from core.conversation.parts import describe_parts
 from core.conversation.run import TurnServices
-from core.conversation.why import Why
+from core.conversation.why import explain_right
 from core.domain.changes import ApprovalNotice, Change, DecisionRequest
 from core.domain.errors import NotAllowed, NotFound, PonteError
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
@@ -114,11 +114,9 @@ class CodeCommand:
         Interrupted code is not run again. If its handle is known, the run is continued.
         """
         rule = await _check_right(self.services.policy, turn, "code")
-        call = (
-            turn.calls[0]
-            if turn.calls
-            else ToolCall(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact_json({"code": code}), "code")
-        )
+        call = ToolCall(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact_json({"code": code}), "code")
+        if turn.calls:
+            call = turn.calls[0]
         outcome = call.outcome
         if outcome is None:
             if turn.calls and not call.handle:
@@ -163,7 +161,6 @@ class QuickCommandHandler:
     services: TurnServices
     known: QuickCommands
     tool_contexts: ToolContexts
-    results: QuickCommandResults = field(default_factory=QuickCommandResults)
 
     async def run(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
@@ -228,21 +225,9 @@ class QuickCommandHandler:
         """Return `answer` with a command's result under it. A long result becomes a file called
         `name`."""
         keep = TurnFiles(turn, turn.thread, self.tool_contexts).save
-        shown = await self.results.render_result(result, name, keep)
-        text = f"{answer.text}\n\n{shown.text}".strip()
-        return replace(answer, text=text, files=(*answer.files, *shown.files))
-
-
-async def _tell_nobody() -> None:
-    return None
-
-
-async def _record_nothing(listed: ApprovalNotice) -> None:
-    """Store nothing: no list is redrawn."""
-
-
-async def _find_no_names(keys: Collection[str]) -> Mapping[str, str]:
-    return {}
+        shown, files = await render_result(result, name, keep)
+        text = f"{answer.text}\n\n{shown}".strip()
+        return replace(answer, text=text, files=(*answer.files, *files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,17 +238,16 @@ class CommandService:
     board: StatusBoard
     quick: QuickCommandHandler
     code: CodeCommand
-    why: Why
-    forgotten: Callable[[], Awaitable[None]] = _tell_nobody
+    forgotten: Callable[[], Awaitable[None]]
     """Called after each `forget`, so that objects on servers can be erased now."""
-    kept_days: Callable[[Address], int] = lambda address: 0
+    kept_days: Callable[[Address], int]
     """Returns after how many days without use the conversations of a place are forgotten; 0 for
     never."""
-    names: Callable[[Collection[str]], Awaitable[Mapping[str, str]]] = _find_no_names
+    names: Callable[[Collection[str]], Awaitable[Mapping[str, str]]]
     """Returns the names of people by key. Unknown ones are left out."""
-    record_listed: Callable[[ApprovalNotice], Awaitable[None]] = _record_nothing
+    record_listed: Callable[[ApprovalNotice], Awaitable[None]]
     """Stores that a card stands in an answer to `approvals`, so that it is redrawn."""
-    remains: Callable[[], str] = str
+    remains: Callable[[], str]
     """Returns a sentence about places where forgotten data may still exist, such as backups; "" for
     none."""
 
@@ -296,7 +280,8 @@ class CommandService:
             case "schedule":
                 return await self.services.schedules().answer(turn, command)
             case "why":
-                return Answer(await self.why.answer(turn, command.id), is_private=True)
+                words = await explain_right(self.services, turn, command.id)
+                return Answer(words, is_private=True)
             case "new":
                 return Answer(await self._start_new_thread(turn))
             case "forget":
@@ -309,8 +294,8 @@ class CommandService:
     async def _describe_status(self, turn: Turn) -> str:
         """Return the state of each connected system, and the days after which conversations are
         forgotten. Only admins see addresses and causes of failures."""
-        parts, message = await self.board.health(), turn.message
-        if (await self.services.policy.may(message.author, message.address, "administer")).allowed:
+        parts = await self.board.health()
+        if await self._is_admin(turn):
             lines = [
                 f"- **{part.name}**: {say(HEALTH_WORDS[part.state])}"
                 + (f" – {part.words}" if part.words else "")
@@ -334,7 +319,7 @@ class CommandService:
         own = await budget.usage_today(message.author.key)
         lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(own))]
         all_ = own
-        if (await self.services.policy.may(message.author, message.address, "administer")).allowed:
+        if await self._is_admin(turn):
             all_ = await budget.usage_today()
             lines.append("- " + say("everyone: {what}", what=_describe_spending(all_)))
         zone = budget.zone_of(message)
@@ -390,15 +375,13 @@ class CommandService:
         self.services.changes.audit.note(
             "conversation-forgotten", turn.message.author, turn.message.address
         )
-        told = [
-            plural(
-                "Deleted this conversation ({count} message).",
-                "Deleted this conversation ({count} messages).",
-                forgot,
-            )
-        ]
+        deleted = plural(
+            "Deleted this conversation ({count} message).",
+            "Deleted this conversation ({count} messages).",
+            forgot,
+        )
         remains = self.remains()
-        return " ".join([*told, *([say(remains)] if remains else [])])
+        return f"{deleted} {say(remains)}" if remains else deleted
 
     async def forget(self, conversation: str) -> int:
         """Erase a conversation. Return how many messages it had."""
@@ -542,14 +525,18 @@ class CommandService:
             answer = replace(answer, cards=())
         return await self.quick.add_result(turn, replace(answer, has_own_post=True), result, title)
 
+    async def _is_admin(self, turn: Turn) -> bool:
+        """Return whether the author has the right `administer` at this place."""
+        message = turn.message
+        policy = self.services.policy
+        return (await policy.may(message.author, message.address, "administer")).allowed
+
     async def _check_owner(self, turn: Turn, owner: str) -> None:
         """In shared places, raise NotAllowed unless the person is the owner or an admin."""
         message = turn.message
         if not message.address.is_shared or owner in ("", message.author.key):
             return
-        if not (
-            await self.services.policy.may(message.author, message.address, "administer")
-        ).allowed:
+        if not await self._is_admin(turn):
             raise NotAllowed(
                 "Only the person who asked or an admin can do that here.", right="administer"
             )
