@@ -31,7 +31,6 @@ from core.domain.records import (
     Outcome,
     PlaceRights,
     ToolCall,
-    ToolContext,
     Turn,
     UsageTotal,
 )
@@ -196,11 +195,15 @@ class QuickCommandHandler:
         paid = PaidRun("quick_commands", found.slug)
         await self.services.budget.reserve_run(turn, call.call_id, paid)
         await ctx.show_progress(say(_RUNNING))
-        begun = asyncio.Event()
-        if ctx.handle:
-            begun.set()
+        is_begun = bool(ctx.handle)
+
+        async def record_handle(handle: str) -> None:
+            nonlocal is_begun
+            await ctx.record_handle(handle)
+            is_begun = True
+
         try:
-            run = self.known.run(_set_when_begun(ctx, begun), found.slug, inputs)
+            run = self.known.run(replace(ctx, record_handle=record_handle), found.slug, inputs)
             outcome = await _run_and_audit(
                 QUICK_COMMAND_TOOL, note, run, lambda outcome: outcome.status
             )
@@ -209,10 +212,10 @@ class QuickCommandHandler:
             if not ctx.is_stopped() or task is None:
                 raise
             task.uncancel()
-            left = _LEFT if begun.is_set() else _PERHAPS
-            return Answer(say(left, slug=found.slug), status="stopped")
+            stopped = _LEFT if is_begun else _PERHAPS
+            return Answer(say(stopped, slug=found.slug), status="stopped")
         except PonteError:
-            if not begun.is_set():
+            if not is_begun:
                 await self.services.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
             raise
         await self.services.budget.settle_run(turn.seq, call.call_id, paid, begun=True)
@@ -540,17 +543,6 @@ class CommandService:
             raise NotAllowed(
                 "Only the person who asked or an admin can do that here.", right="administer"
             )
-
-
-def _set_when_begun(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
-    """Return a context that sets `begun` once the other system has returned the handle of the
-    run."""
-
-    async def known_as(handle: str) -> None:
-        await ctx.record_handle(handle)
-        begun.set()
-
-    return replace(ctx, record_handle=known_as)
 
 
 async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:

@@ -320,12 +320,22 @@ class ToolCalls:
 
     async def _run_tool(self, tool: Tool, call: ToolCall, viewer: Viewer) -> Outcome:
         """Run the tool within its timeout. Turn errors into outcomes, except those that end the
-        attempt (Draining, NotStored, PostRemoved, Superseded)."""
+        attempt (Draining, NotStored, PostRemoved, Superseded). A call that begins to run in another
+        system is cancelled if the turn is being stopped."""
         if tool.progress_text:
             await self._show_progress(say(tool.progress_text))
         try:
+            ctx = self._make_context(call)
+
+            async def record_handle(handle: str) -> None:
+                await ctx.record_handle(handle)
+                self._running_elsewhere.add(call.call_id)
+                if self._is_stopping:
+                    raise asyncio.CancelledError
+
             async with asyncio.timeout(tool.timeout_seconds):
-                return cap_text(await tool.run(self._context_for(call, viewer), call.arguments))
+                own = replace(ctx, record_handle=record_handle, viewer=viewer)
+                return cap_text(await tool.run(own, call.arguments))
         except TimeoutError:
             # Any call but a read may have taken effect before the timeout.
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
@@ -351,19 +361,6 @@ class ToolCalls:
         """Write a line about this turn's message to the audit log."""
         message = self._run.turn.message
         self._services.audit.note(event, message.author, message.address, **facts)
-
-    def _context_for(self, call: ToolCall, viewer: Viewer) -> ToolContext:
-        """Return the context of a call. Its `record_handle` also notes that the call now runs in
-        another system, and cancels it if the turn is being stopped."""
-        ctx = self._make_context(call)
-
-        async def known_as(handle: str) -> None:
-            await ctx.record_handle(handle)
-            self._running_elsewhere.add(call.call_id)
-            if self._is_stopping:
-                raise asyncio.CancelledError
-
-        return replace(ctx, record_handle=known_as, viewer=viewer)
 
 
 class Rounds:
