@@ -37,7 +37,6 @@ from core.conversation.manager import ConversationManager, Profile
 from core.conversation.origins import PEOPLE, Origin
 from core.conversation.run import TurnServices
 from core.conversation.upkeep import Maintenance, Retention, Upkeep
-from core.conversation.why import Why
 from core.domain.changes import DisplayName
 from core.domain.errors import PonteError
 from core.domain.messages import Address, Answer, Item, Message, Person, prepare_codecs
@@ -326,7 +325,6 @@ class Engine:
             services, choices.board,
             quick=QuickCommandHandler(services, choices.quick, tool_contexts),
             code=CodeCommand(services, tool_contexts, choices.code),
-            why=Why(services),
             forgotten=self._on_forgotten,
             kept_days=choices.retention.of,
             remains=lambda: stores.database.remains_notice,

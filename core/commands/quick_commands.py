@@ -20,7 +20,6 @@ import json
 import math
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from core.domain.errors import BadInput, TooLarge
@@ -44,7 +43,6 @@ MAX_RESULT_CHARACTERS = 8_000
 """Characters of a result that are shown as text: one post on Slack, a few on Discord."""
 RESULT_EXCERPT_CHARACTERS = 1_500
 """Characters of a longer result that are shown above its file."""
-_TYPES = {"json": "application/json", "md": "text/markdown"}
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}  # phones write the curly ones
 _QUOTED = "|".join(
     rf"{opening}(?:[^{closing}\\]|\\.)*{closing}" for opening, closing in _QUOTES.items()
@@ -187,37 +185,21 @@ async def collect_inputs(
     return {**typed, lacking[0]: content}
 
 
-@dataclass(frozen=True, slots=True)
-class Readable:
-    """A result as a person sees it: its text, and a file if it is long."""
+async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequence[File]]:
+    """Return the result of a quick command as a person sees it: its text, and a file called `name`
+    if it is long. A JSON object or list becomes a code block. Pass on the errors of `keep`.
 
-    text: str
-    files: tuple[File, ...] = ()
-
-
-class QuickCommandResults:
-    """Formats the results of quick commands. Links in them are checked later, with the whole
-    answer, because the rules depend on the platform."""
-
-    async def render_result(self, result: str, name: str, keep: Keep | None) -> Readable:
-        """Return the result for a person. `name` is the name of the file for a long result. Pass on
-        the errors of `keep`."""
-        readable, kind = await run_off_loop(self._readable, result)
-        if not readable:
-            return Readable(say(_EMPTY))
-        if keep is None or len(readable) <= MAX_RESULT_CHARACTERS:
-            return Readable(readable)
-        data = _pretty_json(result) if kind == "json" else clean_text(result)
-        file = await keep(f"{name}.{kind}", _TYPES[kind], data.encode())
-        head = say(_LONG, count=len(data), name=file.name)
-        return Readable(f"{head}\n\n{split_text(readable, RESULT_EXCERPT_CHARACTERS)[0]}", (file,))
-
-    def _readable(self, result: str) -> tuple[str, str]:
-        """Return the result as Markdown, and the suffix of its file. A JSON object or list becomes
-        a code block."""
-        if pretty := _pretty_json(result):
-            return make_code_block(pretty, "json"), "json"
-        return clean_text(result).strip(), "md"
+    Links are checked later, with the whole answer, because the rules depend on the platform.
+    """
+    pretty = await run_off_loop(_pretty_json, result)
+    cleaned = pretty or await run_off_loop(clean_text, result)
+    shown = make_code_block(pretty, "json") if pretty else cleaned.strip()
+    if len(shown) <= MAX_RESULT_CHARACTERS:
+        return shown or say(_EMPTY), ()
+    suffix, type = ("json", "application/json") if pretty else ("md", "text/markdown")
+    file = await keep(f"{name}.{suffix}", type, cleaned.encode())
+    head = say(_LONG, count=len(cleaned), name=file.name)
+    return f"{head}\n\n{split_text(shown, RESULT_EXCERPT_CHARACTERS)[0]}", (file,)
 
 
 def _parse_pairs(text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import TypeVar
@@ -16,11 +16,11 @@ from typing import TypeVar
 from core.changes.views import MAX_LISTED_CHANGES
 from core.commands import grammar, quick_commands
 from core.commands.grammar import TypedCommand
-from core.commands.quick_commands import QuickCommandResults, check_inputs
+from core.commands.quick_commands import check_inputs, render_result
 from core.conversation.context import LEFT_OUT, Show, ToolContexts, TurnFiles
 from core.conversation.parts import describe_parts
 from core.conversation.run import TurnServices
-from core.conversation.why import Why
+from core.conversation.why import explain_right
 from core.domain.changes import ApprovalNotice, Change, DecisionRequest
 from core.domain.errors import NotAllowed, NotFound, PonteError
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
@@ -30,7 +30,6 @@ from core.domain.records import (
     Outcome,
     PlaceRights,
     ToolCall,
-    ToolContext,
     Turn,
     UsageTotal,
 )
@@ -115,11 +114,9 @@ class CodeCommand:
         Interrupted code is not run again. If its handle is known, the run is continued.
         """
         rule = await _check_right(self.services.policy, turn, "code")
-        call = (
-            turn.calls[0]
-            if turn.calls
-            else ToolCall(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact_json({"code": code}), "code")
-        )
+        call = ToolCall(RUN_PYTHON_TOOL, RUN_PYTHON_TOOL, compact_json({"code": code}), "code")
+        if turn.calls:
+            call = turn.calls[0]
         outcome = call.outcome
         if outcome is None:
             if turn.calls and not call.handle:
@@ -164,7 +161,6 @@ class QuickCommandHandler:
     services: TurnServices
     known: QuickCommands
     tool_contexts: ToolContexts
-    results: QuickCommandResults = field(default_factory=QuickCommandResults)
 
     async def run(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
@@ -200,11 +196,15 @@ class QuickCommandHandler:
         paid = PaidRun("quick_commands", found.slug)
         await self.services.budget.reserve_run(turn, call.call_id, paid)
         await ctx.show_progress(say(_RUNNING))
-        begun = asyncio.Event()
-        if ctx.handle:
-            begun.set()
+        is_begun = bool(ctx.handle)
+
+        async def record_handle(handle: str) -> None:
+            nonlocal is_begun
+            await ctx.record_handle(handle)
+            is_begun = True
+
         try:
-            run = self.known.run(_set_when_begun(ctx, begun), found.slug, inputs)
+            run = self.known.run(replace(ctx, record_handle=record_handle), found.slug, inputs)
             outcome = await _run_and_audit(
                 QUICK_COMMAND_TOOL, note, run, lambda outcome: outcome.status
             )
@@ -213,10 +213,10 @@ class QuickCommandHandler:
             if not ctx.is_stopped() or task is None:
                 raise
             task.uncancel()
-            left = _LEFT if begun.is_set() else _PERHAPS
-            return Answer(say(left, slug=found.slug), status="stopped")
+            stopped = _LEFT if is_begun else _PERHAPS
+            return Answer(say(stopped, slug=found.slug), status="stopped")
         except PonteError:
-            if not begun.is_set():
+            if not is_begun:
                 await self.services.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
             raise
         await self.services.budget.settle_run(turn.seq, call.call_id, paid, begun=True)
@@ -229,21 +229,9 @@ class QuickCommandHandler:
         """Return `answer` with a command's result under it. A long result becomes a file called
         `name`."""
         keep = TurnFiles(turn, turn.thread, self.tool_contexts).save
-        shown = await self.results.render_result(result, name, keep)
-        text = f"{answer.text}\n\n{shown.text}".strip()
-        return replace(answer, text=text, files=(*answer.files, *shown.files))
-
-
-async def _tell_nobody() -> None:
-    return None
-
-
-async def _record_nothing(listed: ApprovalNotice) -> None:
-    """Store nothing: no list is redrawn."""
-
-
-async def _find_no_names(keys: Collection[str]) -> Mapping[str, str]:
-    return {}
+        shown, files = await render_result(result, name, keep)
+        text = f"{answer.text}\n\n{shown}".strip()
+        return replace(answer, text=text, files=(*answer.files, *files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,17 +242,16 @@ class CommandService:
     board: StatusBoard
     quick: QuickCommandHandler
     code: CodeCommand
-    why: Why
-    forgotten: Callable[[], Awaitable[None]] = _tell_nobody
+    forgotten: Callable[[], Awaitable[None]]
     """Called after each `forget`, so that objects on servers can be erased now."""
-    kept_days: Callable[[Address], int] = lambda address: 0
+    kept_days: Callable[[Address], int]
     """Returns after how many days without use the conversations of a place are forgotten; 0 for
     never."""
-    names: Callable[[Collection[str]], Awaitable[Mapping[str, str]]] = _find_no_names
+    names: Callable[[Collection[str]], Awaitable[Mapping[str, str]]]
     """Returns the names of people by key. Unknown ones are left out."""
-    record_listed: Callable[[ApprovalNotice], Awaitable[None]] = _record_nothing
+    record_listed: Callable[[ApprovalNotice], Awaitable[None]]
     """Stores that a card stands in an answer to `approvals`, so that it is redrawn."""
-    remains: Callable[[], str] = str
+    remains: Callable[[], str]
     """Returns a sentence about places where forgotten data may still exist, such as backups; "" for
     none."""
 
@@ -297,7 +284,8 @@ class CommandService:
             case "schedule":
                 return await self.services.schedules().answer(turn, command)
             case "why":
-                return Answer(await self.why.answer(turn, command.id), is_private=True)
+                words = await explain_right(self.services, turn, command.id)
+                return Answer(words, is_private=True)
             case "new":
                 return Answer(await self._start_new_thread(turn))
             case "forget":
@@ -310,8 +298,8 @@ class CommandService:
     async def _describe_status(self, turn: Turn) -> str:
         """Return the state of each connected system, and the days after which conversations are
         forgotten. Only admins see addresses and causes of failures."""
-        parts, message = await self.board.health(), turn.message
-        if (await self.services.policy.may(message.author, message.address, "administer")).allowed:
+        parts = await self.board.health()
+        if await self._is_admin(turn):
             lines = [
                 f"- **{part.name}**: {say(HEALTH_WORDS[part.state])}"
                 + (f" – {part.words}" if part.words else "")
@@ -335,7 +323,7 @@ class CommandService:
         own = await budget.usage_today(message.author.key)
         lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(own))]
         all_ = own
-        if (await self.services.policy.may(message.author, message.address, "administer")).allowed:
+        if await self._is_admin(turn):
             all_ = await budget.usage_today()
             lines.append("- " + say("everyone: {what}", what=_describe_spending(all_)))
         zone = budget.zone_of(message)
@@ -391,15 +379,13 @@ class CommandService:
         self.services.audit.note(
             "conversation-forgotten", turn.message.author, turn.message.address
         )
-        told = [
-            plural(
-                "Deleted this conversation ({count} message).",
-                "Deleted this conversation ({count} messages).",
-                forgot,
-            )
-        ]
+        deleted = plural(
+            "Deleted this conversation ({count} message).",
+            "Deleted this conversation ({count} messages).",
+            forgot,
+        )
         remains = self.remains()
-        return " ".join([*told, *([say(remains)] if remains else [])])
+        return f"{deleted} {say(remains)}" if remains else deleted
 
     async def forget(self, conversation: str) -> int:
         """Erase a conversation. Return how many messages it had."""
@@ -545,28 +531,21 @@ class CommandService:
             answer = replace(answer, cards=())
         return await self.quick.add_result(turn, replace(answer, has_own_post=True), result, title)
 
+    async def _is_admin(self, turn: Turn) -> bool:
+        """Return whether the author has the right `administer` at this place."""
+        message = turn.message
+        policy = self.services.policy
+        return (await policy.may(message.author, message.address, "administer")).allowed
+
     async def _check_owner(self, turn: Turn, owner: str) -> None:
         """In shared places, raise NotAllowed unless the person is the owner or an admin."""
         message = turn.message
         if not message.address.is_shared or owner in ("", message.author.key):
             return
-        if not (
-            await self.services.policy.may(message.author, message.address, "administer")
-        ).allowed:
+        if not await self._is_admin(turn):
             raise NotAllowed(
                 "Only the person who asked or an admin can do that here.", right="administer"
             )
-
-
-def _set_when_begun(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
-    """Return a context that sets `begun` once the other system has returned the handle of the
-    run."""
-
-    async def known_as(handle: str) -> None:
-        await ctx.record_handle(handle)
-        begun.set()
-
-    return replace(ctx, record_handle=known_as)
 
 
 async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:

@@ -36,7 +36,7 @@ from core.conversation.origins import PEOPLE, Origin
 from core.conversation.paying import TurnPayment, count_briefing_tokens
 from core.conversation.rounds import Rounds
 from core.conversation.run import CallLimits, ChannelSettings, ModelBriefing, TurnRun, TurnServices
-from core.conversation.storing import until_stored
+from core.conversation.storing import store_thread, until_stored
 from core.conversation.titles import TitleMaker
 from core.domain.errors import (
     RESTORED_REASON,
@@ -279,11 +279,13 @@ class ConversationManager:
             last = run.rounds.last if run.rounds else None
             # The thread's record is only a cache, so both can be stored at the same time.
             record = self._changed_record(run)
-            step = self._services.threads.put_step(record) if record else None
-            answer, _ = await run_together(
-                self._store_answer(run.turn, answer, last, key, step),
-                self._store_thread(record if step is None else None),
-            )
+            threads = self._services.threads
+            step = threads.put_step(record) if record else None
+            stored = self._store_answer(run.turn, answer, last, key, step)
+            if record and step is None:
+                answer, _ = await run_together(stored, store_thread(threads, record))
+            else:
+                answer = await stored
         except BaseException:
             await self._store_last_round(run)
             raise
@@ -563,16 +565,6 @@ class ConversationManager:
         level = self._services.model.level
         record = replace(after, participants=people, level=level, used_at=before.used_at)
         return replace(record, used_at=time.time()) if record != before else None
-
-    async def _store_thread(self, record: Thread | None) -> None:
-        """Store a thread's record, if there is one. It is a cache of the journal, so a failure to
-        store it is only logged."""
-        if record is None:
-            return
-        try:
-            await self._services.threads.put(record)
-        except NotStored as error:
-            log.warning("could not save the thread", error=str(error))
 
     async def _deliver(self, run: TurnRun, answer: Answer) -> None:
         """Post the answer, then end the turn as done, removed or undeliverable."""

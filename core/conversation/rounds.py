@@ -22,7 +22,7 @@ from core.changes.cards import describe_proposals
 from core.chat.files import describe_unread_kinds
 from core.conversation.context import ToolContexts
 from core.conversation.run import ModelBriefing, TurnRun, TurnServices
-from core.conversation.storing import until_stored
+from core.conversation.storing import store_thread, until_stored
 from core.domain.changes import Draft
 from core.domain.errors import (
     REFUSALS,
@@ -212,6 +212,7 @@ class ToolCalls:
         """Run one call and record its outcome. A call that was interrupted before and must not run
         again gets the outcome "unknown"."""
         turn, known = self._run.turn, self._earlier_calls.get(item.call_id)
+        name = item.name if tool else "unknown"
         # A call that started without an outcome or a handle may or may not have happened.
         interrupted = known is not None and known.outcome is None and not known.handle
         proposes = tool is not None and tool.only_proposes(item.arguments)
@@ -224,7 +225,11 @@ class ToolCalls:
             async with self._parallel_calls:
                 if item.call_id not in self._started:
                     await self._journal.record_call_start(turn, call)
-                outcome = await self._measure(tool, call)
+                with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
+                    outcome = await self._check_and_run(tool, call)
+                    span.note("ponte.tool.outcome", outcome.status)
+                    if outcome.status in ("error", "unknown"):
+                        span.fail(self._codes.pop(item.call_id, outcome.status))
         try:
             await until_stored(lambda: self._journal.record_call_end(turn, item.call_id, outcome))
         except Unstorable:
@@ -232,20 +237,9 @@ class ToolCalls:
             outcome = Outcome("unknown", _RESULT_LOST, usage=outcome.usage, paid=outcome.paid)
             await until_stored(lambda: self._journal.record_call_end(turn, item.call_id, outcome))
         self.outcomes[item.call_id] = outcome
-        name = item.name if tool else "unknown"
         metrics.tool_calls.labels(name, outcome.status).inc()
         log.info("tool call ended", tool=name, status=outcome.status)
         return outcome
-
-    async def _measure(self, tool: Tool | None, call: ToolCall) -> Outcome:
-        """Run one call with a trace span and a duration metric."""
-        name = call.name if tool else "unknown"
-        with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
-            outcome = await self._check_and_run(tool, call)
-            span.note("ponte.tool.outcome", outcome.status)
-            if outcome.status in ("error", "unknown"):
-                span.fail(self._codes.pop(call.call_id, outcome.status))
-            return outcome
 
     def _count_call(self, item: Item) -> None:
         """Number a call, in total and among costly calls. Calls are numbered in transcript order,
@@ -288,9 +282,13 @@ class ToolCalls:
             rule = rule or verdict.rule
         if call.effect not in COSTLY_EFFECTS:
             return await self._attempt(tool, call)
-        paid = price_of_call(tool, call.arguments)
-        if paid and (refusal := await self._reserve_cost(call, paid)):
-            return refusal
+        if paid := price_of_call(tool, call.arguments):
+            try:
+                await self._services.budget.reserve_run(self._run.turn, call.call_id, paid)
+            except OverBudget as error:
+                metrics.limits.labels(error.limit).inc()
+                self._audit("action-refused", reason=error.code, tool=call.name)
+                return Outcome("error", _OVER_BUDGET.format(why=error))
         ended = "interrupted"
         try:
             outcome = await self._attempt(tool, call)
@@ -299,17 +297,6 @@ class ToolCalls:
         finally:
             if ended != "proposed":
                 self._audit("tool-run", tool=call.name, outcome=ended, rule=rule)
-
-    async def _reserve_cost(self, call: ToolCall, paid: PaidRun) -> Outcome | None:
-        """Reserve the price of the run before it begins. Return the outcome for the model if an
-        allowance does not cover it; else None."""
-        try:
-            await self._services.budget.reserve_run(self._run.turn, call.call_id, paid)
-        except OverBudget as error:
-            metrics.limits.labels(error.limit).inc()
-            self._audit("action-refused", reason=error.code, tool=call.name)
-            return Outcome("error", _OVER_BUDGET.format(why=error))
-        return None
 
     def _with_cost(self, call: ToolCall, outcome: Outcome, paid: PaidRun) -> Outcome:
         """Return the outcome with the cost of the run, if it was begun. The cost of a container run
@@ -334,12 +321,22 @@ class ToolCalls:
 
     async def _run_tool(self, tool: Tool, call: ToolCall, viewer: Viewer) -> Outcome:
         """Run the tool within its timeout. Turn errors into outcomes, except those that end the
-        attempt (Draining, NotStored, PostRemoved, Superseded)."""
+        attempt (Draining, NotStored, PostRemoved, Superseded). A call that begins to run in another
+        system is cancelled if the turn is being stopped."""
         if tool.progress_text:
             await self._show_progress(say(tool.progress_text))
         try:
+            ctx = self._make_context(call)
+
+            async def record_handle(handle: str) -> None:
+                await ctx.record_handle(handle)
+                self._running_elsewhere.add(call.call_id)
+                if self._is_stopping:
+                    raise asyncio.CancelledError
+
             async with asyncio.timeout(tool.timeout_seconds):
-                return cap_text(await tool.run(self._context_for(call, viewer), call.arguments))
+                own = replace(ctx, record_handle=record_handle, viewer=viewer)
+                return cap_text(await tool.run(own, call.arguments))
         except TimeoutError:
             # Any call but a read may have taken effect before the timeout.
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
@@ -365,19 +362,6 @@ class ToolCalls:
         """Write a line about this turn's message to the audit log."""
         message = self._run.turn.message
         self._services.audit.note(event, message.author, message.address, **facts)
-
-    def _context_for(self, call: ToolCall, viewer: Viewer) -> ToolContext:
-        """Return the context of a call. Its `record_handle` also notes that the call now runs in
-        another system, and cancels it if the turn is being stopped."""
-        ctx = self._make_context(call)
-
-        async def known_as(handle: str) -> None:
-            await ctx.record_handle(handle)
-            self._running_elsewhere.add(call.call_id)
-            if self._is_stopping:
-                raise asyncio.CancelledError
-
-        return replace(ctx, record_handle=known_as, viewer=viewer)
 
 
 class Rounds:
@@ -666,17 +650,6 @@ class Rounds:
                 begin(journal.record_remote(self.thread.id, remote))
             await asyncio.gather(*beside, return_exceptions=True)
 
-    async def _store_thread(self) -> None:
-        """Store the thread's record, which contains the remote conversation to continue. A failure
-        is logged: after a crash, a new remote conversation begins. The run of a schedule stores
-        none, because the next message of a person continues another remote conversation."""
-        if self._run.is_apart:
-            return
-        try:
-            await self._services.threads.put(self.thread)
-        except NotStored as error:
-            log.warning("could not save the thread", error=str(error))
-
     def _build_request(self, number: int) -> RoundRequest:
         """Return the request for a round. Its input is the items that the model has not received
         yet."""
@@ -780,4 +753,5 @@ class Rounds:
         await self._journal.record_remote(self.thread.id, remote)
         if remote.kind == "container":
             self.thread = replace(self.thread, container=remote.id)
-            await self._store_thread()
+            if not self._run.is_apart:
+                await store_thread(self._services.threads, self.thread)

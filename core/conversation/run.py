@@ -69,13 +69,14 @@ class CallLimits:
 class ModelRounds(Protocol):
     """The model's side of a turn so far (`core.conversation.rounds.Rounds`)."""
 
-    @property
-    def visible_text(self) -> str:
-        """The text that the person sees so far."""
-
-    @property
-    def last(self) -> RoundOutput | None:
-        """The output of the round that called no tool. It is stored together with the answer."""
+    visible_text: str
+    """The text that the person sees so far."""
+    last: RoundOutput | None
+    """The output of the round that called no tool. It is stored together with the answer."""
+    known_thread: Thread
+    """The thread's record before the turn."""
+    thread: Thread
+    """The thread's record now."""
 
     @property
     def provenance(self) -> tuple[bool, Trust]:
@@ -89,14 +90,6 @@ class ModelRounds(Protocol):
     @property
     def may_finish_elsewhere(self) -> bool:
         """True if a run in another system may still finish, although nothing waits for it."""
-
-    @property
-    def known_thread(self) -> Thread:
-        """The thread's record before the turn."""
-
-    @property
-    def thread(self) -> Thread:
-        """The thread's record now."""
 
     async def cards(self) -> tuple[Card, ...]:
         """Return the cards of the turn's proposals in their current state."""

@@ -1,4 +1,5 @@
-"""Repeats writes while the store is unavailable, so that paid or finished work is not lost."""
+"""Writes that outlast a failure of the store: paid or finished work is repeated until it is stored,
+and the cache of threads may lack it."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from typing import TypeVar
 import structlog
 
 from core.domain.errors import NotStored
+from core.domain.records import Thread
+from core.ports.conversations import ThreadMap
 from core.runtime.retry import Backoff, retry
 
 log = structlog.get_logger("store")
@@ -25,3 +28,12 @@ async def until_stored(write: Callable[[], Awaitable[T]]) -> T:
         return STORE_BACKOFF.seconds_after(failed)
 
     return await retry(write, NotStored, wait)
+
+
+async def store_thread(threads: ThreadMap, record: Thread) -> None:
+    """Store a thread's record. It is a cache of the journal, so a failure is only logged: after a
+    crash, a new remote conversation begins."""
+    try:
+        await threads.put(record)
+    except NotStored as error:
+        log.warning("could not save the thread", error=str(error))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from core.changes.approval import Approval
 from core.conversation.run import TurnServices
 from core.domain.changes import Change, DecisionRequest
@@ -27,64 +25,55 @@ _DIFFERENT = "{count} different people must approve it."
 _APPROVES_ASKER = "The person who requested it or an admin can decide."
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
-    """Answers the command `why`."""
+async def explain_right(services: TurnServices, turn: Turn, subject: str) -> str:
+    """Return which rules apply to `subject`: the id of a change, the name of a tool, or a right.
+    Raise NotFound, and BadInput for a right to one thing that is not given for one thing."""
+    person, address = turn.message.author, turn.message.address
+    policy = services.policy
+    if is_right(subject):
+        right, _, name = subject.partition(":")
+        if name and right == "approve":
+            approval = services.changes.approval
+            return explain(await approval.judge_approver(person, address, name))
+        return explain(await policy.may(person, address, right, *((name,) if name else ())))
+    check_right_name(subject)
+    try:
+        tool = await services.toolbox.find(subject)
+    except ToolError:
+        return await _explain_change(services, turn, subject)
+    verdicts = [
+        await policy.may(person, address, RIGHT_OF_EFFECT[tool.effect]),
+        await policy.may(person, address, "tool", subject),
+    ]
+    return "\n".join(f"- {explain(verdict)}" for verdict in verdicts)
 
-    services: TurnServices
 
-    async def answer(self, turn: Turn, asked: str) -> str:
-        """Return the explanation for `asked`: the id of a change, the name of a tool, or a right.
-        Raise NotFound, and BadInput for a right to one thing that is not given for one thing."""
-        person, address = turn.message.author, turn.message.address
-        if is_right(asked):
-            right, _, name = asked.partition(":")
-            names = (name,) if name else ()
-            if name and right == "approve":
-                approval = self.services.changes.approval
-                return explain(await approval.judge_approver(person, address, name))
-            return explain(await self.services.policy.may(person, address, right, *names))
-        check_right_name(asked)
-        try:
-            tool = await self.services.toolbox.find(asked)
-        except ToolError:
-            return await self._of_change(turn, asked)
-        verdicts = [
-            await self.services.policy.may(person, address, RIGHT_OF_EFFECT[tool.effect]),
-            await self.services.policy.may(person, address, "tool", asked),
-        ]
-        return "\n".join(f"- {explain(verdict)}" for verdict in verdicts)
-
-    async def _of_change(self, turn: Turn, id: str) -> str:
-        """Explain who may decide on a change. Raise NotFound if there is none that the person may
-        see."""
-        message = turn.message
-        try:
-            change = await self.services.changes.ledger.get(id)
-        except NotFound:
-            raise NotFound(_NOTHING) from None
-        decision = DecisionRequest(id, turn.seq, message.author, message.address)
-        reached = await self.services.changes.views.reached(change.id, message.author.key)
-        if not await self.services.changes.approval.may_see(decision, change, reached):
-            raise NotFound(_NOTHING)
-        asked = change.proposal
-        lines = [say(_ASKED)]
-        for needed in self.services.changes.approval.rights_to_propose(change.draft):
-            verdict = await self.services.policy.may(asked.asker, asked.address, *needed)
-            lines.append(f"- {explain(verdict)}")
-        lines.append(say(_who_decides(self.services.changes.approval, change)))
-        if (count := self.services.changes.approval.approvers(asked).count) > 1:
-            lines.append(say(_DIFFERENT, count=count))
-        if change.decider and change.decider.platform == "policy":
-            lines.append(say(_BY_POLICY))
-        elif change.decider:
-            verdict = await self.services.policy.may(
-                change.decider,
-                asked.address,
-                *self.services.changes.approval.right_to_approve(change.draft),
-            )
-            lines += [say(_DECIDED), f"- {explain(verdict)}"]
-        return "\n".join(lines)
+async def _explain_change(services: TurnServices, turn: Turn, id: str) -> str:
+    """Return who may decide on a change. Raise NotFound if there is none that they may see."""
+    message, changes, policy = turn.message, services.changes, services.policy
+    try:
+        change = await changes.ledger.get(id)
+    except NotFound:
+        raise NotFound(_NOTHING) from None
+    decision = DecisionRequest(id, turn.seq, message.author, message.address)
+    reached = await changes.views.reached(change.id, message.author.key)
+    if not await changes.approval.may_see(decision, change, reached):
+        raise NotFound(_NOTHING)
+    proposal = change.proposal
+    lines = [say(_ASKED)]
+    for needed in changes.approval.rights_to_propose(change.draft):
+        verdict = await policy.may(proposal.asker, proposal.address, *needed)
+        lines.append(f"- {explain(verdict)}")
+    lines.append(say(_who_decides(changes.approval, change)))
+    if (count := changes.approval.approvers(proposal).count) > 1:
+        lines.append(say(_DIFFERENT, count=count))
+    if change.decider and change.decider.platform == "policy":
+        lines.append(say(_BY_POLICY))
+    elif change.decider:
+        right = changes.approval.right_to_approve(change.draft)
+        verdict = await policy.may(change.decider, proposal.address, *right)
+        lines += [say(_DECIDED), f"- {explain(verdict)}"]
+    return "\n".join(lines)
 
 
 def _who_decides(approval: Approval, change: Change) -> str:

@@ -67,49 +67,32 @@ class SafetyFinding:
 class SharedSettings(Protocol):
     """The settings that several integrations read."""
 
-    @property
-    def openai_base_url(self) -> str | None:
-        """Return the base URL of the model's server. None means OpenAI's."""
-
-    @property
-    def openai_api_key(self) -> SecretStr | None:
-        """Return the API key of the model's server."""
-
-    @property
-    def ponte_model(self) -> str:
-        """Return the name of the default model."""
-
-    @property
-    def ponte_model_effort(self) -> str | None:
-        """Return the default reasoning effort. None means the model's default."""
+    openai_base_url: str | None
+    """The base URL of the model's server. None means OpenAI's."""
+    openai_api_key: SecretStr | None
+    """The API key of the model's server."""
+    ponte_model: str
+    """The name of the default model."""
+    ponte_model_effort: str | None
+    """The default reasoning effort. None means the model's default."""
+    ponte_allow: frozenset[str]
+    """The people who have all rights of members everywhere. `*` means everybody."""
+    ponte_daily_turns: DailyTurns | None
+    """The limits of turns for a person and day. None means no limit."""
+    ponte_timezone: str
+    """The time zone of the installation, by its IANA name."""
+    ponte_config: Path
+    """The path of ponte.toml."""
+    ponte_web: Switch
+    """Whether the page is turned on."""
 
     @property
     def ponte_model_api(self) -> str:
         """Return the configured level of the model's API."""
 
     @property
-    def ponte_allow(self) -> frozenset[str]:
-        """Return the people who have all rights of members everywhere. `*` means everybody."""
-
-    @property
-    def ponte_daily_turns(self) -> DailyTurns | None:
-        """Return the limits of turns for a person and day. None means no limit."""
-
-    @property
-    def ponte_timezone(self) -> str:
-        """Return the time zone of the installation, by its IANA name."""
-
-    @property
     def ponte_locale(self) -> str:
         """Return the default language of sentences."""
-
-    @property
-    def ponte_config(self) -> Path:
-        """Return the path of ponte.toml."""
-
-    @property
-    def ponte_web(self) -> Switch:
-        """Return whether the page is turned on."""
 
     @property
     def proxies(self) -> Proxies:

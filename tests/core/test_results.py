@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from core.commands.quick_commands import MAX_RESULT_CHARACTERS, QuickCommandResults
+from core.commands.quick_commands import MAX_RESULT_CHARACTERS, render_result
 from core.domain.messages import File
 
 
@@ -20,9 +20,9 @@ class Kept:
 
 
 async def shown_text(result: str) -> str:
-    shown = await QuickCommandResults().render_result(result, "x", Kept().keep)
-    assert shown.files == ()
-    return shown.text
+    shown, files = await render_result(result, "x", Kept().keep)
+    assert files == ()
+    return shown
 
 
 async def test_json_is_laid_out_as_code_and_words_are_words() -> None:
@@ -47,12 +47,11 @@ async def test_words_stay_as_they_are_until_their_surface_is_known() -> None:
 async def test_a_long_one_is_a_file_with_its_beginning_shown() -> None:
     kept = Kept()
     words = "word " * MAX_RESULT_CHARACTERS
-    shown = await QuickCommandResults().render_result(words, "Report: 1/2", kept.keep)
-    (file,) = shown.files
+    shown, (file,) = await render_result(words, "Report: 1/2", kept.keep)
     assert kept.data[file.name] == words.encode()
-    assert f"{len(words):,} characters" in shown.text
-    assert len(shown.text) < 2000
+    assert f"{len(words):,} characters" in shown
+    assert len(shown) < 2000
     many = json.dumps({"rows": list(range(4000))})
-    shown = await QuickCommandResults().render_result(many, "x", kept.keep)
+    shown, _ = await render_result(many, "x", kept.keep)
     assert json.loads(kept.data["x.json"]) == {"rows": list(range(4000))}
-    assert shown.text.count("```") == 2
+    assert shown.count("```") == 2

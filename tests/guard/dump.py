@@ -22,7 +22,8 @@ LEFT_OUT = frozenset({
 UNSTEADY_COLUMNS = frozenset({
     "owner", "updated_at", "job", "position", "token", "attempts", "drawn_version",
 })  # fmt: skip
-UNSTEADY_METRICS = ("ponte_http", "ponte_commits", "ponte_loop")
+UNSTEADY_METRICS = ("ponte_http", "ponte_commits", "ponte_loop", "ponte_message_store")
+"""After a restart, Discord's messages can arrive twice: as events and from the catch-up."""
 
 
 async def dump_stage(stage: Stage) -> Sequence[str]:

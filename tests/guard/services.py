@@ -140,8 +140,11 @@ class Services:
             for answer in self.slack.answers:
                 yield NotedRequest("slack", "response_url", answer)
         if self.discord:
+            threads = set[str]()  # after a restart, a thread is sometimes asked for again
             for made in self.discord.made:
-                if not _OF_START.search(made["what"]):
+                is_repeated = made["what"] in threads
+                threads |= {made["what"]} if made["what"].endswith("/threads") else set()
+                if not is_repeated and not _OF_START.search(made["what"]):
                     yield NotedRequest("discord", made["what"], {k: v for k, v in made.items()
                                                          if k != "what"})  # fmt: skip
 
