@@ -207,8 +207,12 @@ class ConversationRoutes(RouteGroup):
         for one in shown:
             messages.append(message_json(one.message, one.seq, one.created_at, one.state))
             if one.answer is not None:
-                answer = replace_cards(one.answer, changed)
-                messages.append(_answer_json(one, answer, rendered.get(one.turn)))
+                answer, html = replace_cards(one.answer, changed), rendered.get(one.turn)
+                # The fields of an answer are those of the event `done`.
+                body: Json = dict(answer_json(answer, address.channel, one.turn, html))
+                del body["response"], body["conversation"]
+                said = {"role": "assistant", "text": answer.text, "seq": one.seq}
+                messages.append(said | {"at": one.created_at} | body)
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
         cards |= {id: card_json(card) for id, card in changed.items()}
         return {
@@ -547,13 +551,6 @@ def _disposition(how: str, name: str) -> str:
     """Return the header Content-Disposition of a file with this name."""
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
-
-
-def _answer_json(one: HistoryEntry, answer: Answer, html: str | None) -> Json:
-    """Return the answer as a message of the assistant. Its fields are those of the event `done`."""
-    body: Json = dict(answer_json(answer, one.message.address.channel, one.turn, html))
-    del body["response"], body["conversation"]
-    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.created_at} | body
 
 
 class ApiTokenRequest(RequestBody):
