@@ -30,7 +30,6 @@ from adapters.slack.intake import SlackIntake, SlackOptions
 from adapters.slack.interactions import SlackHandlers
 from adapters.slack.people import SlackPeople
 from adapters.slack.posts import PostLookup
-from adapters.slack.render import LinkRules
 from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from adapters.slack.threads import DirectThreads, ThreadParticipants
@@ -80,7 +79,7 @@ class SlackAdapter:
     def __init__(
         self, credentials: Credentials, ports: ChatPorts, *, api_url: str = "https://slack.com/api/",
         proxies: Proxies | None = None, options: SlackOptions | None = None,
-        links: LinkRules | None = None, home: Path | None = None,
+        home: Path | None = None,
     ) -> None:  # fmt: skip
         """Raises SettingsError without an app token and a signing secret: then no event could
         arrive."""
@@ -93,7 +92,7 @@ class SlackAdapter:
         self._home = home
         api = SlackApi(credentials.bot_token, api_url, self._proxies, ports.peers.pace)
         directory = SlackPeople(api, ports.directory, peers=ports.peers)
-        workspace = self.workspace = Workspace(api, directory, links or LinkRules())
+        workspace = self.workspace = Workspace(api, directory)
         self._downloads = FileDownloads(
             "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
         )
