@@ -236,9 +236,14 @@ class SlackHandlers:
 
         async def show() -> str:
             text = self._readable(events.text_of(about))
+            # A form carries only 3,000 characters, so a file has its id in place of its address.
+            files = [
+                [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
+                for file in events.files_of(about)[:_MAX_REMEMBERED_FILES]
+            ]
             memory = _memory(place) | {
                 "by": str(about.get("user") or about.get("username") or ""), "about": text,
-                "ts": str(about.get("ts") or ""), "files": _pack_files(events.files_of(about)),
+                "ts": str(about.get("ts") or ""), "files": files,
             }  # fmt: skip
             with use_locale(interaction.locale):
                 if shortcut["callback_id"] == render.ASK_FORM:
@@ -412,15 +417,6 @@ def _find_missing(command: QuickCommand | None, wanted: TypedCommand) -> str:
 def _memory(place: SlackPlace) -> dict[str, Any]:
     """Return the data that a form carries until it is submitted."""
     return {"channel": place.channel, "thread": place.thread, "url": place.url}
-
-
-def _pack_files(files: tuple[Attachment, ...]) -> list[list[Any]]:
-    """Return files in a short form, with the id in place of the address: a form carries only 3,000
-    characters."""
-    return [
-        [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
-        for file in files[:_MAX_REMEMBERED_FILES]
-    ]
 
 
 def _field_error(field: str, words: str) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from adapters.web.adapter import Json
 from adapters.web.answers import (
     ApiTokenEntry,
     ApiTokenList,
-    CardState,
     ConversationList,
     ListedConversation,
     Me,
@@ -59,11 +58,10 @@ from adapters.web.stream import (
     stream_events,
 )
 from core.commands.grammar import TRANSLATED
-from core.domain.changes import PendingRequest
 from core.domain.errors import NotFound, NotStored
 from core.domain.messages import Address, Answer, Person
 from core.domain.notices import PersonNotice
-from core.domain.records import ApiToken, ConversationSummary, HistoryEntry, SearchHit
+from core.domain.records import ApiToken, ConversationSummary, HistoryEntry
 from core.integrations.integration import Operator
 from core.models.demo_tour import DRAW_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE, QUICK_SENTENCE
 from core.ports.rights import PageAccounts
@@ -145,13 +143,20 @@ class ConversationRoutes(RouteGroup):
         own = self._site.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         hits = await journal.search(platform, words, own) if words else {}
-        return {
-            "conversations": [
-                _conversation_json(one, hits.get(one.conversation))
-                for one in await self._list_own(request)
-                if not words or one.conversation in hits
-            ]
-        }
+        conversations: list[ListedConversation] = []
+        for one in await self._list_own(request):
+            entry: ListedConversation = {
+                "id": one.first.address.channel,
+                "title": conversation_title(one),
+                "pinned": one.is_pinned,
+                "at": one.used_at,
+            }
+            if hit := hits.get(one.conversation):
+                entry["turn"] = hit.turn
+                entry["excerpt"] = {"before": hit.before, "match": hit.match, "after": hit.after}
+            if hit or not words:
+                conversations.append(entry)
+        return {"conversations": conversations}
 
     @endpoint("PATCH", "/conversations/{id}", refuses=(404,))
     async def mark(self, request: Request, body: ConversationMarks) -> StatusAnswer:
@@ -251,8 +256,13 @@ class ConversationRoutes(RouteGroup):
         `conversation` is set if the request was made in a conversation that the reader can open.
         `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
-        waiting = await self._site.requests.list_requests(person)
-        return {"approvals": [self._request_json(one, person) for one in waiting]}
+        approvals = []
+        for waiting in await self._site.requests.list_requests(person):
+            card, address = card_json(waiting.card), waiting.change.proposal.address
+            if self._site.owns(person, address.conversation):
+                card["conversation"] = address.channel
+            approvals.append(card)
+        return {"approvals": approvals}
 
     @endpoint("GET", "/files/{id}", media=(BYTES_TYPE,), refuses=(404,))
     async def file(self, request: Request) -> Response:
@@ -283,13 +293,6 @@ class ConversationRoutes(RouteGroup):
         receipt = await self._site.inbox.accept(said)
         self._site.hub.watch(said.address.conversation, receipt.seq, said)
         return await self._site.inbox.wait_for_answer(receipt.seq)
-
-    def _request_json(self, request: PendingRequest, person: Person) -> CardState:
-        body = card_json(request.card)
-        address = request.change.proposal.address
-        if self._site.owns(person, address.conversation):
-            body["conversation"] = address.channel
-        return body
 
     async def _list_own(self, request: Request) -> Sequence[ConversationSummary]:
         own = self._site.address_person(visitor_of(request).person)
@@ -509,19 +512,6 @@ def conversation_title(one: ConversationSummary) -> str:
     of that message's first file."""
     files = one.first.attachments
     return one.title or first_words(one.first.text) or shorten_title(files[0].name if files else "")
-
-
-def _conversation_json(one: ConversationSummary, hit: SearchHit | None) -> ListedConversation:
-    body: ListedConversation = {
-        "id": one.first.address.channel,
-        "title": conversation_title(one),
-        "pinned": one.is_pinned,
-        "at": one.used_at,
-    }
-    if hit is not None:
-        body["turn"] = hit.turn
-        body["excerpt"] = {"before": hit.before, "match": hit.match, "after": hit.after}
-    return body
 
 
 def _export_entry(one: HistoryEntry) -> str:
