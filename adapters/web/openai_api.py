@@ -265,27 +265,30 @@ class OpenAiRoutes(RouteGroup):
         whole."""
         with ExitStack() as held:
             held.enter_context(self._requests.hold(visitor_of(request).person.key))
-            declared = request.headers.get("content-length", "")
-            size = MAX_COMPATIBLE_BODY_BYTES
-            if declared.isdecimal():
-                size = min(int(declared[:18]), size)
-            # After this block, the request's text and files do not stay in memory.
-            person = visitor_of(request).person.key
-            with self._bytes.hold(person, size if size > SMALL_BODY_BYTES else 0):
-                asked = await read_completion(request)
-                if asked.streams:
-                    self._site.hub.check_capacity()
-                receipt, message = await self._accept(request, asked)
-            is_once = message.address.channel.startswith(ONE_REQUEST_PREFIX)
-            stops = is_once and not http_io.read_idempotency_key(request)
-            accepted = AcceptedTurn(
-                receipt, message, replace(asked, messages=()), self._turn_url(request, message),
-                (lambda: self._site.inbox.cancel(receipt.seq)) if stops else _do_nothing,
-            )  # fmt: skip
+            accepted = await self._read_and_accept(request)
             answer = self._answer_stream if accepted.request.streams else self._answer_whole
             response = await answer(request, accepted, held)
             response.headers["X-Ponte-Conversation"] = accepted.message.address.channel
             return response
+
+    async def _read_and_accept(self, request: Request) -> AcceptedTurn:
+        """Read the request and store its message. Its text and files do not stay in memory while
+        the caller waits for the answer."""
+        declared, size = request.headers.get("content-length", ""), MAX_COMPATIBLE_BODY_BYTES
+        if declared.isdecimal():
+            size = min(int(declared[:18]), size)
+        person = visitor_of(request).person.key
+        with self._bytes.hold(person, size if size > SMALL_BODY_BYTES else 0):
+            asked = await read_completion(request)
+            if asked.streams:
+                self._site.hub.check_capacity()
+            receipt, message = await self._accept(request, asked)
+        is_once = message.address.channel.startswith(ONE_REQUEST_PREFIX)
+        stops = is_once and not http_io.read_idempotency_key(request)
+        return AcceptedTurn(
+            receipt, message, replace(asked, messages=()), self._turn_url(request, message),
+            (lambda: self._site.inbox.cancel(receipt.seq)) if stops else _do_nothing,
+        )  # fmt: skip
 
     async def _accept(self, request: Request, asked: ModelRequest) -> tuple[Receipt, Message]:
         """Store the request as a message of its person. A repeat of an `Idempotency-Key` returns
